@@ -1,0 +1,88 @@
+"""The seam between jobs and where they run, so that a cluster can take this machine's place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from ..supervisor.limits import Enforcement, Limits
+
+VerdictKind = Literal["exited", "signaled", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a caller asks for; ``arguments`` do not include argv[0]."""
+
+    command: str
+    arguments: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that runs inside its group. The descriptors are the receiver's to close."""
+
+    pid: int
+    start_ticks: int  # field 22 of /proc/<pid>/stat: with the boot id it names the process
+    started_ns: int  # UTC
+    argv: tuple[str, ...]
+    class_name: str
+    limits: Limits
+    enforcement: tuple[Enforcement, ...]
+    usage_files: Mapping[str, str]  # what to read for usage, see usage.py
+    grace_s: float  # the command's own
+    stdout_fd: int
+    stderr_fd: int | None  # None: merged into stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was started, and nothing is left behind. ``fault`` is one of protocol's."""
+
+    fault: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a job's processes ended; given when none of them is left."""
+
+    kind: VerdictKind
+    code: int | None = None  # exit code or signal number
+    timed_out: bool = False
+    processes_killed: int = 0  # leftovers and members killed by KILL
+    counters: Mapping[str, Any] = field(default_factory=dict)  # final, see usage.py
+    detail: str = ""
+
+
+class Backend(Protocol):
+    """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
+
+    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+        """Starts a job. Cancelled: completes; the job may run, and is the caller's to stop."""
+        ...
+
+    async def wait_main_exited(self, job_id: str) -> None:
+        """Returns once the main process was reaped (at once if that is past)."""
+        ...
+
+    async def wait(self, job_id: str) -> Verdict:
+        """Returns when no process of the job is left. May be called again."""
+        ...
+
+    async def signal(self, job_id: str, number: int) -> int:
+        """Signals the main process; how many processes got it (0: it is gone)."""
+        ...
+
+    async def kill(self, job_id: str) -> int:
+        """Sends KILL to the whole group; how many processes it had. ``wait`` tells the end."""
+        ...
+
+    def release(self, job_id: str) -> None:
+        """The end record is durable: group, counters and working directory may go."""
+        ...
+
+    def capabilities(self) -> Mapping[str, Any]:
+        """mode, kind, boot_id, policy (hash), and limits: list of Enforcement."""
+        ...

@@ -1,0 +1,45 @@
+"""What can go wrong with a job, by whose fault it is (pure)."""
+
+
+class JobError(Exception):
+    """Base of everything this library raises on purpose. The text is meant for people."""
+
+
+class InvalidRequest(JobError):
+    """The caller's fault: no system in any state would take this. ``field`` names the culprit."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotGranted(JobError):
+    """The policy does not grant this command line."""
+
+
+class JobNotFound(JobError):
+    """No such job, or not the asker's. The text is the same for both."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(f"Job {handle} not found")
+        self.handle = handle
+
+
+class RequestConflict(JobError):
+    """The request id was used before with another body."""
+
+
+class Precondition(JobError):
+    """Right request, wrong state of the world. ``reason`` is a stable word for programs."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Exhausted(JobError):
+    """A quota is used up; trying again later can help."""
+
+
+class Unavailable(JobError):
+    """Not now: draining, the supervisor is gone, or the policy is being replaced."""

@@ -1,0 +1,118 @@
+"""Classes of limits and their units (pure).
+
+100% CPU is one core, as for systemd's CPUQuota= and top. MB is 10^6 bytes, MiB 2^20.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+LimitName = Literal["cpu", "memory", "disk_read", "disk_write", "processes", "output"]
+LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
+    "cpu",
+    "memory",
+    "disk_read",
+    "disk_write",
+    "processes",
+    "output",
+)
+
+State = Literal["enforced", "partial", "unavailable"]
+Need = Literal["required", "best_effort", "direct_io"]
+
+_SIZE_UNITS: Final = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_SIZE = re.compile(r"(\d{1,12})\s*([A-Za-z]{1,3})", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,5}(?:\.\d{1,2})?)\s*%", re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Bytes in ``"100MB"`` or ``"64 MiB"``. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2] not in _SIZE_UNITS:
+        raise ValueError(f"{text!r} is not a size such as '100MB' or '64MiB'")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second in ``"10MB/s"``. Raises ValueError."""
+    size, slash, unit = text.partition("/")
+    if not slash or unit != "s":
+        raise ValueError(f"{text!r} is not a rate such as '10MB/s'")
+    return parse_size(size.strip())
+
+
+def parse_cores(text: str) -> float:
+    """Cores in ``"10%"``: 0.1. Raises ValueError."""
+    match = _PERCENT.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a share of a core such as '10%'")
+    return float(match[1]) / 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use; None is no limit."""
+
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+    disk_read_bytes_per_s: int | None = None
+    disk_write_bytes_per_s: int | None = None
+    processes: int | None = None
+    output_bytes_per_s: int | None = None
+
+    def asked(self, name: LimitName) -> float | int | None:
+        """The value of one limit by its policy name."""
+        return {
+            "cpu": self.cpu_cores,
+            "memory": self.memory_bytes,
+            "disk_read": self.disk_read_bytes_per_s,
+            "disk_write": self.disk_write_bytes_per_s,
+            "processes": self.processes,
+            "output": self.output_bytes_per_s,
+        }[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """What became of one limit: read back from the kernel, not hoped for."""
+
+    limit: LimitName
+    state: State
+    actual: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitClass:
+    """A named set of limits. ``needs`` has an entry for every limit name."""
+
+    name: str
+    limits: Limits
+    needs: dict[LimitName, Need] = field(hash=False)
+
+    def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
+        """Limits that this class requires and that the kernel does not hold.
+
+        A limit that the class does not set is never unmet. ``direct_io`` accepts
+        ``partial``: cgroup v1 holds a disk bandwidth for direct I/O only.
+        """
+        states = {entry.limit: entry for entry in enforcement}
+        missing: list[Enforcement] = []
+        for name in LIMIT_NAMES:
+            need = self.needs[name]
+            if self.limits.asked(name) is None or need == "best_effort":
+                continue
+            entry = states.get(name, Enforcement(name, "unavailable"))
+            accepted = ("enforced", "partial") if need == "direct_io" else ("enforced",)
+            if entry.state not in accepted:
+                missing.append(entry)
+        return missing

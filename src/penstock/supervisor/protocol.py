@@ -1,0 +1,76 @@
+"""What server and supervisor say to each other: one JSON object a datagram (pure).
+
+The transport is SOCK_SEQPACKET; descriptors travel beside a message by SCM_RIGHTS
+and are named, in order, by its ``fds`` list. docs/protocol.md has the fields.
+"""
+
+import json
+from typing import Any, Final
+
+VERSION: Final = 1
+
+# A unix datagram holds about 212,000 bytes with the kernel's default buffers
+# (net.core.wmem_default); the rest is room for the envelope.
+MAX_MESSAGE_BYTES: Final = 200_000
+# SCM_MAX_FD in include/net/scm.h.
+MAX_DESCRIPTORS: Final = 253
+# argv and environment of one start, as encoded here.
+MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
+
+# From the server.
+HELLO: Final = "HELLO"  # version, pid
+START: Final = "START"  # id, opaque, policy, command, arguments, env, timeout_s
+SIGNAL: Final = "SIGNAL"  # id, signal: to the job's main process
+KILL: Final = "KILL"  # id: the whole group, until it is empty
+RELEASE: Final = "RELEASE"  # id: the end record is durable, forget the job
+
+# From the supervisor.
+WELCOME: Final = "WELCOME"  # version, mode, kind, capabilities, policy, boot_id; fds policy
+STARTED: Final = "STARTED"  # id, pid, start_ticks, started_ns, enforcement, usage, argv; fds
+REFUSED: Final = "REFUSED"  # id, fault, stage, errno, message
+EXITED: Final = "EXITED"  # id, status, timed_out: the main process was reaped
+EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is left
+KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
+SIGNALED: Final = "SIGNALED"  # id, count
+
+FROM_SERVER: Final = frozenset({HELLO, START, SIGNAL, KILL, RELEASE})
+FROM_SUPERVISOR: Final = frozenset(
+    {WELCOME, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED}
+)
+
+# Why a START was refused: whose fault it is.
+DENIED: Final = "denied"  # the policy does not grant this command line
+STALE_POLICY: Final = "stale_policy"  # the two sides read different policies: retry
+EXECUTABLE: Final = "executable"  # gone, replaced, or not executable
+UNENFORCED: Final = "unenforced"  # a required limit is not held by this kernel
+INVALID: Final = "invalid"  # NUL, too long
+EXHAUSTED: Final = "exhausted"  # no more jobs fit
+FAILED: Final = "failed"  # the machine said no at some stage
+
+
+class ProtocolError(Exception):
+    """The peer sent what this protocol does not have; the connection ends."""
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """One message. Raises ProtocolError if it would not fit a datagram."""
+    data = json.dumps(
+        {"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False
+    ).encode("utf-8", "surrogatepass")
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a {kind} message of {len(data)} bytes exceeds {MAX_MESSAGE_BYTES}")
+    return data
+
+
+def decode(data: bytes, allowed: frozenset[str]) -> dict[str, Any]:
+    """The message in a datagram; ``type`` is one of ``allowed``. Raises ProtocolError."""
+    try:
+        message = json.loads(data.decode("utf-8", "surrogatepass"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ProtocolError(f"not a message: {error}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("a message is a JSON object")
+    kind = message.get("type")
+    if not isinstance(kind, str) or kind not in allowed:
+        raise ProtocolError(f"unknown message {kind!r}")
+    return message
