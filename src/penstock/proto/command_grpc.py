@@ -1,0 +1,159 @@
+import purerpc
+from . import command_pb2 as teleport_dot_command__pb2
+
+
+class CommandServiceServicer(purerpc.Servicer):
+    async def Start(self, input_message):
+        raise NotImplementedError()
+
+    async def Stop(self, input_message):
+        raise NotImplementedError()
+
+    async def Status(self, input_message):
+        raise NotImplementedError()
+
+    async def StreamOutput(self, input_message):
+        raise NotImplementedError()
+
+    async def List(self, input_message):
+        raise NotImplementedError()
+
+    async def Wait(self, input_message):
+        raise NotImplementedError()
+
+    async def ServerInfo(self, input_message):
+        raise NotImplementedError()
+
+    @property
+    def service(self) -> purerpc.Service:
+        service_obj = purerpc.Service(
+            "teleport.CommandService"
+        )
+        service_obj.add_method(
+            "Start",
+            self.Start,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StartRequest,
+                teleport_dot_command__pb2.StartResponse,
+            )
+        )
+        service_obj.add_method(
+            "Stop",
+            self.Stop,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StopRequest,
+                teleport_dot_command__pb2.StopResponse,
+            )
+        )
+        service_obj.add_method(
+            "Status",
+            self.Status,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StatusRequest,
+                teleport_dot_command__pb2.StatusResponse,
+            )
+        )
+        service_obj.add_method(
+            "StreamOutput",
+            self.StreamOutput,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_STREAM,
+                teleport_dot_command__pb2.StreamOutputRequest,
+                teleport_dot_command__pb2.StreamOutputResponse,
+            )
+        )
+        service_obj.add_method(
+            "List",
+            self.List,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ListRequest,
+                teleport_dot_command__pb2.ListResponse,
+            )
+        )
+        service_obj.add_method(
+            "Wait",
+            self.Wait,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.WaitRequest,
+                teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        service_obj.add_method(
+            "ServerInfo",
+            self.ServerInfo,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ServerInfoRequest,
+                teleport_dot_command__pb2.ServerInfoResponse,
+            )
+        )
+        return service_obj
+
+
+class CommandServiceStub:
+    def __init__(self, channel):
+        self._client = purerpc.Client(
+            "teleport.CommandService",
+            channel
+        )
+        self.Start = self._client.get_method_stub(
+            "Start",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StartRequest,
+                teleport_dot_command__pb2.StartResponse,
+            )
+        )
+        self.Stop = self._client.get_method_stub(
+            "Stop",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StopRequest,
+                teleport_dot_command__pb2.StopResponse,
+            )
+        )
+        self.Status = self._client.get_method_stub(
+            "Status",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.StatusRequest,
+                teleport_dot_command__pb2.StatusResponse,
+            )
+        )
+        self.StreamOutput = self._client.get_method_stub(
+            "StreamOutput",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_STREAM,
+                teleport_dot_command__pb2.StreamOutputRequest,
+                teleport_dot_command__pb2.StreamOutputResponse,
+            )
+        )
+        self.List = self._client.get_method_stub(
+            "List",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ListRequest,
+                teleport_dot_command__pb2.ListResponse,
+            )
+        )
+        self.Wait = self._client.get_method_stub(
+            "Wait",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.WaitRequest,
+                teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        self.ServerInfo = self._client.get_method_stub(
+            "ServerInfo",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ServerInfoRequest,
+                teleport_dot_command__pb2.ServerInfoResponse,
+            )
+        )

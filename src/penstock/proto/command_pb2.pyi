@@ -1,0 +1,351 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Stream(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STREAM_UNSPECIFIED: _ClassVar[Stream]
+    STREAM_STDOUT: _ClassVar[Stream]
+    STREAM_STDERR: _ClassVar[Stream]
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_STARTING: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_STOPPING: _ClassVar[JobState]
+    JOB_STATE_ENDING: _ClassVar[JobState]
+    JOB_STATE_FINISHED: _ClassVar[JobState]
+STREAM_UNSPECIFIED: Stream
+STREAM_STDOUT: Stream
+STREAM_STDERR: Stream
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_STARTING: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_STOPPING: JobState
+JOB_STATE_ENDING: JobState
+JOB_STATE_FINISHED: JobState
+
+class Argument(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class StartRequest(_message.Message):
+    __slots__ = ("command", "arguments", "argv", "request_id", "env", "timeout_s", "validate_only")
+    class EnvEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    ARGV_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    command: str
+    arguments: _containers.RepeatedCompositeFieldContainer[Argument]
+    argv: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    env: _containers.ScalarMap[str, str]
+    timeout_s: float
+    validate_only: bool
+    def __init__(self, command: _Optional[str] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping]]] = ..., argv: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[float] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class StartResponse(_message.Message):
+    __slots__ = ("pid", "error", "job", "replayed")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    error: str
+    job: Job
+    replayed: bool
+    def __init__(self, pid: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class StopRequest(_message.Message):
+    __slots__ = ("pid", "grace_s", "reason")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    grace_s: float
+    reason: str
+    def __init__(self, pid: _Optional[str] = ..., grace_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class StopResponse(_message.Message):
+    __slots__ = ("result", "error", "job", "already_finished", "escalated", "processes_killed")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ALREADY_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    ESCALATED_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_KILLED_FIELD_NUMBER: _ClassVar[int]
+    result: str
+    error: str
+    job: Job
+    already_finished: bool
+    escalated: bool
+    processes_killed: int
+    def __init__(self, result: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., already_finished: _Optional[bool] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    def __init__(self, pid: _Optional[str] = ...) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("status", "error", "job", "usage")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    error: str
+    job: Job
+    usage: ResourceUsage
+    def __init__(self, status: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., usage: _Optional[_Union[ResourceUsage, _Mapping]] = ...) -> None: ...
+
+class StreamOutputRequest(_message.Message):
+    __slots__ = ("pid", "offset", "no_follow", "raw")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NO_FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    offset: int
+    no_follow: bool
+    raw: bool
+    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., no_follow: _Optional[bool] = ..., raw: _Optional[bool] = ...) -> None: ...
+
+class StreamOutputResponse(_message.Message):
+    __slots__ = ("output", "error", "data", "stream", "offset", "time_ns", "gap", "finished", "job")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    error: str
+    data: bytes
+    stream: Stream
+    offset: int
+    time_ns: int
+    gap: Gap
+    finished: EndRecord
+    job: Job
+    def __init__(self, output: _Optional[str] = ..., error: _Optional[str] = ..., data: _Optional[bytes] = ..., stream: _Optional[_Union[Stream, str]] = ..., offset: _Optional[int] = ..., time_ns: _Optional[int] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., finished: _Optional[_Union[EndRecord, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class Gap(_message.Message):
+    __slots__ = ("from_offset", "to_offset", "reason")
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TO_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    from_offset: int
+    to_offset: int
+    reason: str
+    def __init__(self, from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("all", "page_size", "page_token")
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    all: bool
+    page_size: int
+    page_token: str
+    def __init__(self, all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WaitRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    def __init__(self, pid: _Optional[str] = ...) -> None: ...
+
+class WaitResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class ServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServerInfoResponse(_message.Message):
+    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    CGROUPS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    mode: str
+    cgroups: str
+    limits: _containers.RepeatedCompositeFieldContainer[Enforcement]
+    features: _containers.RepeatedScalarFieldContainer[str]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    client_id: str
+    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end")
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    OS_PID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    ARGV_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_NS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_NS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    handle: str
+    os_pid: int
+    owner: str
+    command: str
+    argv: _containers.RepeatedScalarFieldContainer[str]
+    state: JobState
+    started_ns: int
+    ended_ns: int
+    class_name: str
+    limits: Limits
+    enforcement: _containers.RepeatedCompositeFieldContainer[Enforcement]
+    output_first_offset: int
+    output_next_offset: int
+    policy_revision: str
+    end: EndRecord
+    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s")
+    CPU_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_READ_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    DISK_WRITE_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    cpu_cores: float
+    memory_bytes: int
+    disk_read_bytes_per_s: int
+    disk_write_bytes_per_s: int
+    processes: int
+    output_bytes_per_s: int
+    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_read_bytes_per_s: _Optional[int] = ..., disk_write_bytes_per_s: _Optional[int] = ..., processes: _Optional[int] = ..., output_bytes_per_s: _Optional[int] = ...) -> None: ...
+
+class Enforcement(_message.Message):
+    __slots__ = ("limit", "state", "actual", "detail")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    limit: str
+    state: str
+    actual: str
+    detail: str
+    def __init__(self, limit: _Optional[str] = ..., state: _Optional[str] = ..., actual: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class ResourceUsage(_message.Message):
+    __slots__ = ("cpu_percent", "cpu_total_s", "throttled_s", "memory_bytes", "cache_bytes", "memory_peak_bytes", "read_bytes", "write_bytes", "read_bytes_per_s", "write_bytes_per_s", "operations_per_s", "processes", "oom_kills", "sample_ns")
+    CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    CPU_TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_S_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PEAK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    OOM_KILLS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_NS_FIELD_NUMBER: _ClassVar[int]
+    cpu_percent: float
+    cpu_total_s: float
+    throttled_s: float
+    memory_bytes: int
+    cache_bytes: int
+    memory_peak_bytes: int
+    read_bytes: int
+    write_bytes: int
+    read_bytes_per_s: float
+    write_bytes_per_s: float
+    operations_per_s: float
+    processes: int
+    oom_kills: int
+    sample_ns: int
+    def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ...) -> None: ...
+
+class EndRecord(_message.Message):
+    __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_BY_FIELD_NUMBER: _ClassVar[int]
+    STOP_REASON_FIELD_NUMBER: _ClassVar[int]
+    ESCALATED_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_KILLED_FIELD_NUMBER: _ClassVar[int]
+    OOM_KILLS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PEAK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CPU_TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WRITE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FROM_FIELD_NUMBER: _ClassVar[int]
+    SHA256_TO_FIELD_NUMBER: _ClassVar[int]
+    ENDED_NS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    exit_code: int
+    signal: int
+    stopped_by: str
+    stop_reason: str
+    escalated: bool
+    processes_killed: int
+    oom_kills: int
+    memory_peak_bytes: int
+    cpu_total_s: float
+    read_bytes: int
+    write_bytes: int
+    output_bytes: int
+    output_sha256: str
+    sha256_from: int
+    sha256_to: int
+    ended_ns: int
+    detail: str
+    def __init__(self, reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., stopped_by: _Optional[str] = ..., stop_reason: _Optional[str] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., oom_kills: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., cpu_total_s: _Optional[float] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_sha256: _Optional[str] = ..., sha256_from: _Optional[int] = ..., sha256_to: _Optional[int] = ..., ended_ns: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
