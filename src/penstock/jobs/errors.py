@@ -43,3 +43,12 @@ class Exhausted(JobError):
 
 class Unavailable(JobError):
     """Not now: draining, the supervisor is gone, or the policy is being replaced."""
+
+
+class OffsetPastEnd(JobError):
+    """A reader asked for bytes that have not been produced; ``next_offset`` is where they begin."""
+
+    def __init__(self, offset: int, next_offset: int) -> None:
+        super().__init__(f"offset {offset} is past the end; the next byte will be {next_offset}")
+        self.offset = offset
+        self.next_offset = next_offset
