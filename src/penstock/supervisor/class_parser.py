@@ -1,0 +1,92 @@
+"""Classes of limits as the policy file writes them (pure)."""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
+
+from .limits import (
+    LIMIT_NAMES,
+    LimitClass,
+    LimitName,
+    Limits,
+    Need,
+    parse_cores,
+    parse_rate,
+    parse_size,
+)
+from .tables import Table, show
+
+UNLIMITED: Final = "unlimited"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}", re.ASCII)
+_MAX_PROCESSES: Final = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
+# What a key under ``needs`` speaks of; later ones win over earlier ones.
+_NEEDS: Final[dict[str, tuple[LimitName, ...]]] = {
+    "all": LIMIT_NAMES,
+    "disk": ("disk_read", "disk_write"),
+    **{name: (name,) for name in LIMIT_NAMES},
+}
+
+Number = TypeVar("Number", int, float)
+
+
+def check_name(table: Table, name: str, what: str) -> None:
+    """Classes and commands are named by what can stand in a shell without quotes."""
+    if not _NAME.fullmatch(name):
+        table.wrong_itself(
+            f"is no name of {what}",
+            "write letters, digits, '.', '_', '+' and '-', at most 63, beginning with a letter "
+            "or digit",
+        )
+
+
+def parse_class(name: str, table: Table) -> LimitClass:
+    """One ``[classes.NAME]``. A limit that is not there is not set. Mistakes are recorded."""
+    check_name(table, name, "a class")
+    if table.has("disk") and (table.has("disk_read") or table.has("disk_write")):
+        table.wrong("disk", "stands beside disk_read or disk_write", "write either, not both")
+    disk = _limit(table, "disk", parse_rate, "10MB/s")
+    disk_read = _limit(table, "disk_read", parse_rate, "10MB/s") or disk
+    disk_write = _limit(table, "disk_write", parse_rate, "10MB/s") or disk
+    output = _limit(table, "output", parse_rate, "10MB/s")
+    limits = Limits(
+        cpu_cores=_limit(table, "cpu", parse_cores, "10%"),
+        memory_bytes=_limit(table, "memory", parse_size, "100MB"),
+        disk_read_bytes_per_s=disk_read,
+        disk_write_bytes_per_s=disk_write,
+        processes=table.integer("processes", 1, 1, _MAX_PROCESSES)
+        if table.has("processes")
+        else None,
+        # What a job prints is written to disk for it, so its output counts as that.
+        output_bytes_per_s=output if table.has("output") else disk_write,
+    )
+    needs = _needs(table.table("needs"))
+    table.finish()
+    return LimitClass(name, limits, needs)
+
+
+def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str) -> Number | None:
+    def parse_limit(text: str) -> Number | None:
+        if text == UNLIMITED:
+            return None
+        number = parse(text)
+        if number <= 0:
+            raise ValueError(f"{show(text)} would let nothing run")
+        return number
+
+    remedy = f'write for example "{example}", or "{UNLIMITED}"'
+    return table.parsed(key, parse_limit, None, remedy=remedy)
+
+
+def _needs(table: Table) -> dict[LimitName, Need]:
+    needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "required")
+    for key, names in _NEEDS.items():
+        if not table.has(key):
+            continue
+        allowed = ["required", "best_effort"]
+        if key.startswith("disk"):
+            # cgroup v1 holds a disk bandwidth for direct I/O only; nothing else is partial.
+            allowed.append("direct_io")
+        need = cast(Need, table.choice(key, allowed, "required"))
+        needs.update(dict.fromkeys(names, need))
+    table.finish()
+    return needs

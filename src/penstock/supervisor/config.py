@@ -1,0 +1,179 @@
+"""The configuration of penstockd: where it listens, keeps its state and finds the policy (pure)."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .tables import Table, parse_path, read_document, show
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8443"
+DEFAULT_STATE_DIR: Final = "/var/lib/penstock"
+DEFAULT_RUN_DIR: Final = "/run/penstock"
+DEFAULT_CGROUP_PARENT: Final = "/penstock"
+
+_USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
+_LISTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
+_GROUP: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.@:-]*)+", re.ASCII)
+# A sockaddr_un holds 108 bytes; the socket's own name and a NUL must fit (unix(7)).
+_MAX_RUN_DIR: Final = 80
+
+
+class ConfigError(Exception):
+    """The configuration is refused; ``mistakes`` are for people, each with key and remedy."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Paths are absolute. ``server_user`` is a name or a numeric id, None without root.
+
+    For the library, without gRPC, ``listen_host`` and the ``tls_`` paths may be empty
+    and ``listen_port`` 0.
+    """
+
+    listen_host: str
+    listen_port: int
+    state_dir: str
+    run_dir: str
+    work_root: str
+    policy: str
+    server_user: str | None
+    cgroup_parent: str
+    orphan_timeout_s: float
+    on_shutdown: Literal["stop"]
+    drain_s: float
+    max_jobs: int
+    tls_certificate: str
+    tls_key: str
+    tls_client_ca: str
+    legacy_certificates: bool
+    audit_log: str
+
+
+def parse_config(data: bytes, *, library: bool = False) -> Config:
+    """The configuration in the bytes of a file. Raises ConfigError with every mistake.
+
+    ``library``: a missing ``listen`` and ``[tls]`` are no mistake. Whether ``server_user``
+    is needed depends on who runs penstockd: see check_server_user.
+    """
+    mistakes: list[str] = []
+    table = read_document(data, mistakes)
+    listen = table.text("listen", "" if library else DEFAULT_LISTEN)
+    host, port = ("", 0) if listen == "" and library else _listen(table, listen)
+    state_dir = _path(table, "state_dir", DEFAULT_STATE_DIR)
+    tls = table.table("tls")
+    needs_tls = not library or table.has("tls")
+    config = Config(
+        listen_host=host,
+        listen_port=port,
+        state_dir=state_dir,
+        run_dir=_run_dir(table),
+        work_root=_path(table, "work_root", f"{state_dir}-work"),
+        policy=_path(table, "policy", "", required=True),
+        server_user=_server_user(table),
+        cgroup_parent=_cgroup_parent(table),
+        orphan_timeout_s=_seconds(table, "orphan_timeout_s", 600.0, 1.0, 86400.0),
+        on_shutdown=_on_shutdown(table),
+        drain_s=_seconds(table, "drain_s", 5.0, 0.0, 3600.0),
+        max_jobs=table.integer("max_jobs", 512, 1, 100_000),
+        tls_certificate=_path(tls, "certificate", "", required=needs_tls),
+        tls_key=_path(tls, "key", "", required=needs_tls),
+        tls_client_ca=_path(tls, "client_ca", "", required=needs_tls),
+        legacy_certificates=tls.flag("legacy_certificates", False),
+        audit_log=_path(table, "audit_log", f"{state_dir}/audit.jsonl"),
+    )
+    tls.finish()
+    table.finish()
+    if mistakes:
+        raise ConfigError(mistakes)
+    return config
+
+
+def check_server_user(config: Config, *, root: bool) -> list[str]:
+    """Mistakes that depend on who runs penstockd; a name's uid is the caller's to check."""
+    if root and config.server_user is None:
+        return ["server_user: is missing; name the user without privilege that the server runs as"]
+    if not root and config.server_user is not None:
+        return ["server_user: only root can change the user; remove it, or run penstockd as root"]
+    return []
+
+
+def _listen(table: Table, text: str) -> tuple[str, int]:
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        table.wrong(
+            "listen",
+            f"{show(text)} is no address and port",
+            'write for example "127.0.0.1:8443" or "[::1]:8443"',
+        )
+        return "", 0
+    return match[1] or match[2], int(match[3])
+
+
+def _path(table: Table, key: str, default: str, *, required: bool = False) -> str:
+    remedy = "write an absolute path"
+    return table.parsed(key, _directory, default, required=required, remedy=remedy)
+
+
+def _directory(text: str) -> str:
+    if parse_path(text) == "/":
+        raise ValueError("'/' cannot be used for this")
+    return text
+
+
+def _run_dir(table: Table) -> str:
+    path = _path(table, "run_dir", DEFAULT_RUN_DIR)
+    if len(path.encode("utf-8", "surrogateescape")) > _MAX_RUN_DIR:
+        table.wrong(
+            "run_dir",
+            f"{show(path)} is too long for the name of a socket",
+            f"write a path of at most {_MAX_RUN_DIR} bytes",
+        )
+    return path
+
+
+def _server_user(table: Table) -> str | None:
+    if not table.has("server_user"):
+        return None
+    user = table.text("server_user")
+    if not _USER.fullmatch(user):
+        table.wrong(
+            "server_user", f"{show(user)} is no user", "write a name or a numeric id in quotes"
+        )
+    elif user == "root" or (user.isdigit() and int(user) == 0):
+        table.wrong("server_user", "is root", "name a user without privilege")
+    return user
+
+
+def _cgroup_parent(table: Table) -> str:
+    parent = table.text("cgroup_parent", DEFAULT_CGROUP_PARENT)
+    if not _GROUP.fullmatch(parent):
+        table.wrong(
+            "cgroup_parent",
+            f"{show(parent)} is no group",
+            'write an absolute path within the cgroup mount, such as "/penstock"',
+        )
+    return parent
+
+
+def _on_shutdown(table: Table) -> Literal["stop"]:
+    table.choice("on_shutdown", ("stop",), "stop")
+    return "stop"
+
+
+def _seconds(table: Table, key: str, default: float, least: float, most: float) -> float:
+    if not table.has(key):
+        return default
+    value = table.value(key)
+    # NaN compares as false, so it is out of range too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        table.wrong(
+            key,
+            f"{show(value)} is out of range",
+            f"write a number of seconds from {least:g} to {most:g}",
+        )
+        return default
+    return float(value)

@@ -1,0 +1,259 @@
+"""The policy: classes of limits, commands with their grammars, clients with their grants (pure).
+
+One TOML file says who may start what. It is read whole or refused whole, and a refusal
+names every mistake. What a file does not grant is denied: a client without an entry, a
+command without a grant, an argument without a slot, an environment key not listed.
+docs/policy.md explains the file to those who write it.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from .class_parser import check_name, parse_class
+from .environment import reserved_key, valid_key
+from .grammar import Grammar
+from .limits import LimitClass
+from .slot_parser import parse_grammar
+from .tables import Table, parse_duration, parse_path, read_document, show
+
+VERBS: Final = ("start", "stop", "status", "stream", "list", "wait")
+
+_CLIENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+# The SPIFFE ID specification: a trust domain and path segments, no query, no dots alone.
+_SPIFFE_ID: Final = re.compile(
+    r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*", re.ASCII
+)
+_SPIFFE_MAX: Final = 2048
+_USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
+_MAX_UID: Final = 2**32 - 2
+_MAX_SECONDS: Final = 366 * 86400.0
+_MAX_GRACE_S: Final = 3600.0
+
+
+class PolicyError(Exception):
+    """The policy is refused; ``mistakes`` are for people, each with its key and a remedy."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What one name starts. The command line is ``path``, ``fixed``, then the client's part."""
+
+    name: str
+    path: str
+    class_name: str
+    grammar: Grammar = field(default_factory=Grammar)
+    user: str | None = None
+    workdir: str | None = None
+    env: dict[str, str] = field(default_factory=dict, hash=False)
+    env_allowed: frozenset[str] = frozenset()
+    timeout_s: float | None = None
+    grace_s: float = 10.0
+    merge_stderr: bool = False
+    fixed: tuple[str, ...] = ()
+
+    def argv(self, arguments: Sequence[str]) -> list[str]:
+        """The whole command line for granted arguments, with their paths already resolved."""
+        return [self.path, *self.fixed, *arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who may start what, and how much of it at once."""
+
+    id: str
+    commands: frozenset[str]
+    max_running: int = 8
+    max_streams: int = 32
+    starts_per_minute: int = 120
+    verbs: frozenset[str] = frozenset(VERBS)
+    on_revoke: Literal["keep", "stop"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``hash`` is the SHA-256 of the file's bytes, in lower-case hexadecimal."""
+
+    classes: dict[str, LimitClass]
+    commands: dict[str, Command]
+    clients: dict[str, Client]
+    hash: str
+
+
+def parse_policy(data: bytes) -> Policy:
+    """The policy in the bytes of a file. Raises PolicyError with every mistake."""
+    mistakes: list[str] = []
+    document = read_document(data, mistakes)
+    classes = {name: parse_class(name, table) for name, table in document.tables("classes")}
+    commands = {name: _command(name, table, classes) for name, table in document.tables("commands")}
+    clients = {name: _client(name, table, commands) for name, table in document.tables("clients")}
+    document.finish()
+    if mistakes:
+        raise PolicyError(mistakes)
+    return Policy(classes, commands, clients, hashlib.sha256(data).hexdigest())
+
+
+def valid_client_id(text: str) -> bool:
+    """Is this an id: a name of ``[a-z0-9][a-z0-9._-]{0,62}``, or a ``spiffe://`` URI?"""
+    if _CLIENT_NAME.fullmatch(text):
+        return True
+    return len(text) <= _SPIFFE_MAX and _SPIFFE_ID.fullmatch(text) is not None
+
+
+def check_mode(
+    policy: Policy,
+    *,
+    root: bool,
+    server_uid: int | None,
+    resolve_user: Callable[[str], int],
+) -> list[str]:
+    """Mistakes of a good policy on this host: which users its commands run as.
+
+    As root every command needs a user that is neither root nor the server's. Otherwise
+    nothing can change its user: a command has none, or the one that runs all of this
+    (``server_uid``, or the caller's own). ``resolve_user`` gives the uid of a name and
+    raises KeyError; numeric ids are not asked.
+    """
+    own_uid = os.geteuid() if server_uid is None else server_uid
+    mistakes = []
+    for command in policy.commands.values():
+        where = f"commands.{command.name}.user"
+        if command.user is None:
+            if root:
+                mistakes.append(f"{where}: is missing; name the user that the command runs as")
+            continue
+        try:
+            uid = int(command.user) if command.user.isdigit() else resolve_user(command.user)
+        except KeyError:
+            mistakes.append(f"{where}: {command.user!r} does not exist here; create or correct it")
+            continue
+        if root and uid == 0:
+            mistakes.append(f"{where}: {command.user!r} is root; name a user without privilege")
+        elif root and uid == server_uid:
+            mistakes.append(
+                f"{where}: {command.user!r} is the server's own user, whose files the command "
+                "could change; name another one"
+            )
+        elif not root and uid != own_uid:
+            mistakes.append(
+                f"{where}: {command.user!r} is not the user that penstockd runs as, and only "
+                "root can change it; remove the key, or run penstockd as root"
+            )
+    return mistakes
+
+
+def _command(name: str, table: Table, classes: dict[str, LimitClass]) -> Command:
+    check_name(table, name, "a command")
+    class_name = table.text("class", required=True)
+    if class_name and class_name not in classes:
+        table.wrong("class", f"there is no class {show(class_name)}", _one_of("classes", classes))
+    user = None
+    if table.has("user"):
+        user = table.parsed(
+            "user", _parse_user, None, remedy='write a name or a numeric id, such as "61191"'
+        )
+    command = Command(
+        name=name,
+        path=table.parsed(
+            "path",
+            parse_path,
+            "",
+            required=True,
+            remedy='write the program\'s absolute path, such as "/usr/bin/ls"',
+        ),
+        class_name=class_name,
+        grammar=parse_grammar(table, "arguments"),
+        user=user,
+        workdir=table.parsed(
+            "workdir", parse_path, None, remedy="write the directory as an absolute path"
+        ),
+        env=_environment(table.table("env")),
+        env_allowed=_environment_keys(table, "env_allowed"),
+        timeout_s=_seconds(table, "timeout", None, least_s=0.001, most_s=_MAX_SECONDS),
+        grace_s=_seconds(table, "grace", 10.0, least_s=0.0, most_s=_MAX_GRACE_S) or 0.0,
+        merge_stderr=table.flag("merge_stderr", False),
+        fixed=tuple(table.texts("fixed")),
+    )
+    table.finish()
+    return command
+
+
+def _client(name: str, table: Table, commands: dict[str, Command]) -> Client:
+    if not valid_client_id(name):
+        table.wrong_itself(
+            "is no client id",
+            "write lower-case letters, digits, '.', '_' and '-', at most 63, beginning with a "
+            "letter or digit, or a spiffe:// URI in quotes",
+        )
+    granted = table.texts("commands", required=True)
+    for command in granted:
+        if command not in commands:
+            table.wrong(
+                "commands", f"there is no command {show(command)}", _one_of("commands", commands)
+            )
+    client = Client(
+        id=name,
+        commands=frozenset(granted),
+        max_running=table.integer("max_running", 8, 1, 100_000),
+        max_streams=table.integer("max_streams", 32, 1, 100_000),
+        starts_per_minute=table.integer("starts_per_minute", 120, 1, 1_000_000),
+        verbs=table.choices("verbs", VERBS, frozenset(VERBS)),
+        on_revoke="stop"
+        if table.choice("on_revoke", ("keep", "stop"), "keep") == "stop"
+        else "keep",
+    )
+    table.finish()
+    return client
+
+
+def _environment(table: Table) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for key in table.names():
+        env[key] = table.text(key)
+        if not valid_key(key):
+            table.wrong(key, "is no environment key", "write letters, digits and '_'")
+    return env
+
+
+def _environment_keys(table: Table, key: str) -> frozenset[str]:
+    keys = table.texts(key)
+    for name in keys:
+        if not valid_key(name):
+            table.wrong(key, f"{show(name)} is no environment key", "write letters, digits and '_'")
+        elif reserved_key(name):
+            table.wrong(
+                key,
+                f"{name} would let a client change what runs",
+                "remove it, or set it yourself in env",
+            )
+    return frozenset(keys)
+
+
+def _seconds(
+    table: Table, key: str, default: float | None, *, least_s: float, most_s: float
+) -> float | None:
+    def parse(text: str) -> float:
+        seconds = parse_duration(text)
+        if not least_s <= seconds <= most_s:
+            raise ValueError(f"{show(text)} is out of range, {least_s:g} to {most_s:g} seconds")
+        return seconds
+
+    return table.parsed(key, parse, default, remedy='write a duration, such as "60s" or "5m"')
+
+
+def _parse_user(text: str) -> str:
+    if not _USER.fullmatch(text) or (text.isdigit() and int(text) > _MAX_UID):
+        raise ValueError(f"{show(text)} is no user")
+    return text
+
+
+def _one_of(what: str, known: Iterable[str]) -> str:
+    names = ", ".join(known)
+    return f"use one of {names}" if names else f"add it under [{what}]"

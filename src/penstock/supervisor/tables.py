@@ -1,0 +1,208 @@
+"""Reads TOML tables by their keys and collects every mistake, named by its key (pure).
+
+A file with mistakes is refused whole, so a reader goes on after a mistake with any value
+of the right type: the administrator sees all mistakes at once, and no result is used.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", re.ASCII)
+_DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+MAX_FILE_BYTES: Final = 1 << 20
+
+T = TypeVar("T")
+
+
+class Table:
+    """One TOML table. ``finish`` must be called when all its keys were asked for."""
+
+    def __init__(self, values: dict[str, Any], path: str, mistakes: list[str]) -> None:
+        self._values = values
+        self._path = path
+        self._asked: set[str] = set()
+        self.mistakes = mistakes
+
+    def where(self, key: str) -> str:
+        """The full name of a key, as it would be written in the file."""
+        bare = key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+        return f"{self._path}.{bare}" if self._path else bare
+
+    def wrong(self, key: str, what: str, remedy: str) -> None:
+        """Records a mistake: where, what is wrong, and what to do about it."""
+        self.mistakes.append(f"{self.where(key)}: {what}; {remedy}")
+
+    def wrong_itself(self, what: str, remedy: str) -> None:
+        """Records a mistake about the table's own name."""
+        self.mistakes.append(f"{self._path}: {what}; {remedy}")
+
+    def names(self) -> list[str]:
+        """The keys that are present, in the order of the file."""
+        return list(self._values)
+
+    def has(self, key: str) -> bool:
+        """Is the key present? It counts as known from now on."""
+        self._asked.add(key)
+        return key in self._values
+
+    def value(self, key: str) -> Any:
+        """The value as TOML has it, None if absent."""
+        self._asked.add(key)
+        return self._values.get(key)
+
+    def finish(self) -> None:
+        """Records a mistake for every key that nobody asked for."""
+        for key in self._values.keys() - self._asked:
+            close = difflib.get_close_matches(key, self._asked, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else _known(self._asked)
+            self.wrong(key, "unknown key", hint)
+
+    def typed(self, key: str, kind: type[T], name: str, default: T, *, required: bool) -> T:
+        """The value if it is of the kind, else ``default`` and perhaps a mistake."""
+        if not self.has(key):
+            if required:
+                self.wrong(key, "is missing", f"add it as {name}")
+            return default
+        value = self._values[key]
+        # bool is a subclass of int, and true is no number to whoever writes the file.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self.wrong(key, f"{show(value)} is not {name}", f"write {name}")
+            return default
+        return value
+
+    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
+        """A string without NUL."""
+        value = self.typed(key, str, "a string", default, required=required)
+        if "\0" in value:
+            self.wrong(key, "holds a NUL", "leave it out")
+            return default
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """true or false."""
+        return self.typed(key, bool, "true or false", default, required=False)
+
+    def integer(
+        self, key: str, default: int, least: int, most: int, *, required: bool = False
+    ) -> int:
+        """An integer within bounds, both included."""
+        name = f"an integer from {least} to {most}"
+        value = self.typed(key, int, name, default, required=required)
+        if not least <= value <= most and self.has(key):
+            self.wrong(key, f"{show(value)} is out of range", f"write {name}")
+            return default
+        return value
+
+    def parsed(
+        self,
+        key: str,
+        parse: Callable[[str], T],
+        default: T,
+        *,
+        remedy: str,
+        required: bool = False,
+    ) -> T:
+        """A string's meaning. ``parse`` raises ValueError with what is wrong."""
+        if not self.has(key):
+            if required:
+                self.wrong(key, "is missing", remedy)
+            return default
+        before = len(self.mistakes)
+        text = self.text(key)
+        if len(self.mistakes) > before:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.wrong(key, str(error), remedy)
+            return default
+
+    def texts(self, key: str, *, required: bool = False) -> list[str]:
+        """A list of strings without NUL."""
+        values: list[Any] = self.typed(key, list, "a list of strings", [], required=required)
+        if not all(isinstance(value, str) and "\0" not in value for value in values):
+            self.wrong(key, "holds what is not a string, or a NUL", "write a list of strings")
+            return []
+        return values
+
+    def choices(self, key: str, allowed: Iterable[str], default: frozenset[str]) -> frozenset[str]:
+        """A set of words out of ``allowed``."""
+        allowed = list(allowed)
+        if not self.has(key):
+            return default
+        values = self.texts(key)
+        for value in values:
+            if value not in allowed:
+                self.wrong(key, f"{show(value)} is unknown", f"choose among {', '.join(allowed)}")
+        return frozenset(values)
+
+    def choice(self, key: str, allowed: Iterable[str], default: str) -> str:
+        """One word out of ``allowed``."""
+        allowed = list(allowed)
+        value = self.text(key, default)
+        if value not in allowed:
+            words = " or ".join(f'"{word}"' for word in allowed)
+            self.wrong(key, f"{show(value)} is unknown", f"write {words}")
+            return default
+        return value
+
+    def table(self, key: str) -> "Table":
+        """A table in this table; empty if absent or not a table."""
+        values: dict[str, Any] = self.typed(key, dict, "a table", {}, required=False)
+        return Table(values, self.where(key), self.mistakes)
+
+    def tables(self, key: str) -> list[tuple[str, "Table"]]:
+        """The tables in a table, by name: ``[key.NAME]``."""
+        outer = self.table(key)
+        return [(name, outer.table(name)) for name in outer.names()]
+
+
+def read_document(data: bytes, mistakes: list[str]) -> Table:
+    """The top level of a TOML file; mistakes in its form are recorded, not raised."""
+    values: dict[str, Any] = {}
+    if len(data) > MAX_FILE_BYTES:
+        mistakes.append(f"file: {len(data)} bytes are too many; the most is {MAX_FILE_BYTES}")
+    else:
+        try:
+            values = tomllib.loads(data.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            mistakes.append(f"file: byte {error.start} is not UTF-8; save the file as UTF-8")
+        except RecursionError:
+            mistakes.append("file: nested too deeply; write fewer levels")
+        except ValueError as error:  # TOMLDecodeError, and int() on very long numbers
+            mistakes.append(f"file: not TOML: {error}; correct it there")
+    return Table(values, "", mistakes)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``"60s"``, ``"1.5h"`` or ``"500ms"``. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{show(text)} is not a duration")
+    return float(match[1]) * _DURATION_UNITS_S[match[2]]
+
+
+def parse_path(text: str) -> str:
+    """An absolute path in its plain form. Raises ValueError."""
+    if not text.startswith("/"):
+        raise ValueError(f"{show(text)} is not an absolute path")
+    if text != "/" and any(part in ("", ".", "..") for part in text[1:].split("/")):
+        raise ValueError(f"{show(text)} has '.', '..', '//' or a '/' at the end")
+    return text
+
+
+def show(value: object) -> str:
+    """A value in a mistake: never longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _known(keys: set[str]) -> str:
+    if not keys:
+        return "remove it"
+    return f"remove it; known are {', '.join(sorted(keys))}"
