@@ -1,0 +1,88 @@
+"""Who a client is: the id in a certificate that TLS has already verified (pure).
+
+The id is the one ``spiffe://`` URI among the subject alternative names; a certificate
+without any URI there is named by its common name. Everything that could make two
+readers disagree about the id is refused: several URIs, several common names, NUL
+bytes, other case, look-alike letters. Ids from a common name can never equal ids from
+a URI, because a common name cannot hold a colon.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .supervisor.policy import valid_client_id
+
+
+class AuthenticationError(Exception):
+    """The certificate names nobody. The text is for the log and for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A client by its certificate. ``serial`` is lower-case hexadecimal."""
+
+    client_id: str
+    issuer: str
+    serial: str
+    not_after: datetime
+
+
+def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Identity:
+    """The identity in a verified leaf certificate. Raises AuthenticationError.
+
+    Extended key usage must list client authentication: without it a server's
+    certificate of the same CA would pass as a client. ``legacy_certificates`` admits
+    certificates that have no such extension at all, as the plain openssl recipe makes
+    them; one that has the extension and does not list it is refused always.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        extensions = certificate.extensions
+        client_id = _client_id(certificate.subject, extensions)
+    except ValueError as error:
+        raise AuthenticationError(f"the certificate cannot be read: {error}") from None
+    try:
+        usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        if not legacy_certificates:
+            raise AuthenticationError(
+                "the certificate has no extended key usage; issue one for client "
+                "authentication, or have the server admit legacy_certificates"
+            ) from None
+    else:
+        if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
+            raise AuthenticationError("the certificate is not for client authentication")
+    return Identity(
+        client_id=client_id,
+        issuer=certificate.issuer.rfc4514_string(),
+        serial=format(certificate.serial_number, "x"),
+        not_after=certificate.not_valid_after_utc.astimezone(UTC),
+    )
+
+
+def _client_id(subject: x509.Name, extensions: x509.Extensions) -> str:
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    if len(uris) > 1:
+        raise AuthenticationError("the certificate has more than one URI in its alternative names")
+    if uris:
+        if not (uris[0].startswith("spiffe://") and valid_client_id(uris[0])):
+            raise AuthenticationError("the URI in the certificate is not a spiffe:// id")
+        return uris[0]
+    common_names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if len(common_names) != 1:
+        raise AuthenticationError("the certificate must have exactly one common name or URI")
+    name = common_names[0].value
+    # valid_client_id would take a URI too; a CN that spells one must not become that id.
+    if not isinstance(name, str) or "/" in name or not valid_client_id(name):
+        raise AuthenticationError(
+            "the common name in the certificate is not an id: lower-case letters, digits, "
+            "'.', '_' and '-', at most 63, beginning with a letter or digit"
+        )
+    return name

@@ -1,0 +1,66 @@
+"""What a client may do: one screen, deny by default, decided without a checkpoint (pure).
+
+The supervisor checks command and arguments again before anything runs; it does not
+know clients, so which client may start what is decided here alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .supervisor.grammar import Mismatch
+from .supervisor.policy import Client, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``message`` names nothing but the asker's own rules."""
+
+    allowed: bool
+    message: str = ""
+    rule: str = ""
+
+
+def client_of(policy: Policy, client_id: str) -> Client | None:
+    """The policy's entry of a client, None for nobody."""
+    return policy.clients.get(client_id)
+
+
+def may_call(client: Client, verb: str) -> Decision:
+    """May this client use a verb (start, stop, status, stream, list, wait) at all?"""
+    if verb in client.verbs:
+        return Decision(True, rule=f"clients.{client.id}.verbs")
+    return Decision(False, f"the verb {verb!r} is not granted to {client.id}")
+
+
+def may_start(
+    policy: Policy,
+    client: Client,
+    command_name: str,
+    arguments: Sequence[str],
+    env: Sequence[str] = (),
+) -> Decision:
+    """May this client start this whole command line with these environment keys?
+
+    A command that exists for others and one that does not exist give the same answer.
+    """
+    if command_name not in client.commands:
+        granted = ", ".join(sorted(client.commands)) or "nothing"
+        return Decision(
+            False, f"command {command_name!r} is not granted to {client.id}; granted: {granted}"
+        )
+    command = policy.commands[command_name]
+    match = command.grammar.match(arguments)
+    if isinstance(match, Mismatch):
+        usage = f"{command_name} {command.grammar.usage()}".rstrip()
+        return Decision(False, f"{match.message}; granted is: {usage}")
+    refused = sorted(set(env) - command.env_allowed)
+    if refused:
+        return Decision(
+            False, f"environment key {refused[0]!r} is not granted for command {command_name!r}"
+        )
+    return Decision(True, rule=f"commands.{command_name}")
+
+
+def owns(client_id: str, owner: str) -> bool:
+    """Clients see and touch their own jobs only."""
+    return client_id == owner

@@ -1,0 +1,101 @@
+"""Jobs as protobuf messages (pure): the library knows no gRPC, so the mapping stands here."""
+
+from typing import Final
+
+from .jobs.job import Job
+from .jobs.records import EndRecord
+from .jobs.states import State
+from .jobs.usage import Usage
+from .proto import command_pb2 as pb
+from .supervisor.limits import Enforcement, Limits
+
+_STATES: Final = {
+    State.STARTING: pb.JOB_STATE_STARTING,
+    State.RUNNING: pb.JOB_STATE_RUNNING,
+    State.STOPPING: pb.JOB_STATE_STOPPING,
+    State.ENDING: pb.JOB_STATE_ENDING,
+    State.FINISHED: pb.JOB_STATE_FINISHED,
+}
+
+
+def end_message(end: EndRecord) -> pb.EndRecord:
+    """The end record, field by field."""
+    return pb.EndRecord(
+        reason=end.reason,
+        exit_code=end.exit_code,
+        signal=end.signal,
+        stopped_by=end.stopped_by,
+        stop_reason=end.stop_reason,
+        escalated=end.escalated,
+        processes_killed=end.processes_killed,
+        oom_kills=end.oom_kills,
+        memory_peak_bytes=end.memory_peak_bytes,
+        cpu_total_s=end.cpu_total_s,
+        read_bytes=end.read_bytes,
+        write_bytes=end.write_bytes,
+        output_bytes=end.output_bytes,
+        output_sha256=end.output_sha256,
+        sha256_from=end.sha256_from,
+        sha256_to=end.sha256_to,
+        ended_ns=end.ended_ns,
+        detail=end.detail,
+    )
+
+
+def enforcement_message(entry: Enforcement) -> pb.Enforcement:
+    """What became of one limit."""
+    return pb.Enforcement(
+        limit=entry.limit, state=entry.state, actual=entry.actual, detail=entry.detail
+    )
+
+
+def limits_message(limits: Limits) -> pb.Limits:
+    """The class's limits; what is not limited stays 0."""
+    return pb.Limits(
+        cpu_cores=limits.cpu_cores or 0,
+        memory_bytes=limits.memory_bytes or 0,
+        disk_read_bytes_per_s=limits.disk_read_bytes_per_s or 0,
+        disk_write_bytes_per_s=limits.disk_write_bytes_per_s or 0,
+        processes=limits.processes or 0,
+        output_bytes_per_s=limits.output_bytes_per_s or 0,
+    )
+
+
+def job_message(job: Job) -> pb.Job:
+    """The job as its owner sees it now."""
+    return pb.Job(
+        handle=job.handle,
+        os_pid=job.pid,
+        owner=job.owner,
+        command=job.spec.command,
+        argv=job.argv,
+        state=_STATES[job.state],
+        started_ns=job.started_ns,
+        ended_ns=job.end.ended_ns if job.end else 0,
+        class_name=job.class_name,
+        limits=limits_message(job.limits),
+        enforcement=[enforcement_message(entry) for entry in job.enforcement],
+        output_next_offset=job.output_length,
+        policy_revision=job.policy_hash,
+        end=end_message(job.end) if job.end else None,
+    )
+
+
+def usage_message(usage: Usage) -> pb.ResourceUsage:
+    """One sample of what a job uses."""
+    return pb.ResourceUsage(
+        cpu_percent=usage.cpu_percent,
+        cpu_total_s=usage.cpu_total_s,
+        throttled_s=usage.throttled_s,
+        memory_bytes=usage.memory_bytes,
+        cache_bytes=usage.cache_bytes,
+        memory_peak_bytes=usage.memory_peak_bytes,
+        read_bytes=usage.read_bytes,
+        write_bytes=usage.write_bytes,
+        read_bytes_per_s=usage.read_bytes_per_s,
+        write_bytes_per_s=usage.write_bytes_per_s,
+        operations_per_s=usage.operations_per_s,
+        processes=usage.processes,
+        oom_kills=usage.oom_kills,
+        sample_ns=usage.sample_ns,
+    )

@@ -1,0 +1,73 @@
+"""How much a client may have at once: running jobs, streams, starts a minute (sync, no I/O).
+
+Counters are kept per client; taking and giving back never awaits, so a check and what
+it allows are one step.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from .supervisor.policy import Client
+
+_MINUTE_S: Final = 60.0
+
+
+class QuotaExceeded(Exception):
+    """Nothing was taken. ``retry_after_s`` is when trying again can help."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Quotas:
+    """All clients' counters. ``clock`` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._starts: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._pending: defaultdict[str, int] = defaultdict(int)
+        self._streams: defaultdict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def start(self, client: Client, running: int) -> Iterator[None]:
+        """Held while a start is under way. ``running``: the client's unfinished jobs now.
+
+        Starts under way count as running, so concurrent starts cannot pass together.
+        Raises QuotaExceeded.
+        """
+        now = self._clock()
+        starts = self._starts[client.id]
+        while starts and starts[0] <= now - _MINUTE_S:
+            starts.popleft()
+        if len(starts) >= client.starts_per_minute:
+            wait_s = starts[0] + _MINUTE_S - now if starts else _MINUTE_S
+            raise QuotaExceeded(
+                f"{client.id} may start {client.starts_per_minute} jobs a minute", wait_s
+            )
+        if running + self._pending[client.id] >= client.max_running:
+            raise QuotaExceeded(
+                f"{client.id} may have {client.max_running} jobs running; stop one first", 1.0
+            )
+        starts.append(now)
+        self._pending[client.id] += 1
+        try:
+            yield
+        finally:
+            self._pending[client.id] -= 1
+
+    def take_stream(self, client: Client) -> None:
+        """Counts one more open stream; pair with give_stream. Raises QuotaExceeded.
+
+        Not a context manager: its user is an async generator, and those must not yield
+        inside one.
+        """
+        if self._streams[client.id] >= client.max_streams:
+            raise QuotaExceeded(f"{client.id} may have {client.max_streams} streams open", 1.0)
+        self._streams[client.id] += 1
+
+    def give_stream(self, client: Client) -> None:
+        """The stream has ended."""
+        self._streams[client.id] -= 1

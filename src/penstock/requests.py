@@ -1,0 +1,94 @@
+"""What a request's fields must look like, before anything is decided about it (pure)."""
+
+import math
+import re
+from typing import Final
+
+from .jobs.backend import JobSpec
+from .proto import command_pb2 as pb
+from .statuses import bad_field, not_found
+from .supervisor.protocol import MAX_COMMAND_LINE_BYTES
+
+_HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
+_ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_MAX_REQUEST_ID_BYTES: Final = 128
+_MAX_REASON_BYTES: Final = 1024
+# A day and a year: beyond either the number is a mistake, not a wish.
+_MAX_GRACE_S: Final = 86_400.0
+_MAX_TIMEOUT_S: Final = 31_536_000.0
+
+
+def argv_of(request: pb.StartRequest) -> tuple[str, ...]:
+    """The arguments without argv[0]. Raises RpcError (INVALID_ARGUMENT)."""
+    if request.argv and request.arguments:
+        raise bad_field("argv", "argv and arguments exclude each other; send one of them")
+    if request.argv:
+        return tuple(request.argv)
+    return tuple(
+        part
+        for argument in request.arguments
+        for part in (argument.name, argument.value)
+        if part
+    )
+
+
+def spec_of(request: pb.StartRequest) -> JobSpec:
+    """The checked start. Raises RpcError (INVALID_ARGUMENT) naming the field."""
+    if not request.command:
+        raise bad_field("command", "command is empty; it is the policy's name of a command")
+    arguments = argv_of(request)
+    total = len(request.command.encode())
+    for name, texts in (("command", (request.command,)), ("argv", arguments)):
+        for text in texts:
+            if "\0" in text:
+                raise bad_field(name, f"{name} holds a NUL byte, which no argv can carry")
+            total += len(text.encode()) + 1
+    for key, value in request.env.items():
+        if not _ENV_KEY.fullmatch(key):
+            raise bad_field("env", f"environment key {key[:64]!r} is not a name")
+        if "\0" in value:
+            raise bad_field("env", f"the value of environment key {key!r} holds a NUL byte")
+        total += len(key) + len(value.encode()) + 2
+    if total > MAX_COMMAND_LINE_BYTES:
+        raise bad_field(
+            "argv",
+            f"command line and environment are {total} bytes; "
+            f"at most {MAX_COMMAND_LINE_BYTES} are possible",
+        )
+    if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
+        raise bad_field("request_id", f"request_id is over {_MAX_REQUEST_ID_BYTES} bytes")
+    timeout_s = _seconds("timeout_s", request.timeout_s, _MAX_TIMEOUT_S)
+    return JobSpec(
+        command=request.command,
+        arguments=arguments,
+        env=dict(request.env),
+        timeout_s=timeout_s or None,
+    )
+
+
+def handle_of(pid: str) -> str:
+    """The handle in a request's pid field. Raises RpcError.
+
+    Text that can be no handle at all is answered like a job that is not there: the
+    caller learns nothing else either way.
+    """
+    if not pid:
+        raise bad_field("pid", "pid is empty; it is what start printed")
+    if not _HANDLE.fullmatch(pid):
+        raise not_found(pid[:64])
+    return pid
+
+
+def grace_of(request: pb.StopRequest) -> float | None:
+    """Seconds, or None for the command's own. Raises RpcError (INVALID_ARGUMENT)."""
+    if len(request.reason.encode()) > _MAX_REASON_BYTES:
+        raise bad_field("reason", f"reason is over {_MAX_REASON_BYTES} bytes")
+    if not request.HasField("grace_s"):
+        return None
+    return _seconds("grace_s", request.grace_s, _MAX_GRACE_S)
+
+
+def _seconds(field: str, value: float, most: float) -> float:
+    if not math.isfinite(value) or not 0 <= value <= most:
+        raise bad_field(field, f"{field} is {value}; it must be between 0 and {most:g} seconds")
+    return value

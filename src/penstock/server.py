@@ -1,0 +1,162 @@
+"""The server process: ``python -m penstock.server --config FILE``, a child of the supervisor.
+
+It runs without privilege: the supervisor has started it as its user, and everything
+that needs more is asked of the supervisor. The nurseries are those of
+docs/cancellation.md: S0 here, S1 in rpc.Server, S4 in the Manager, side by side, so
+that no connection can end a job.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from .audit import AuditError, AuditLog
+from .authn import AuthenticationError, Identity, identify
+from .certs import KeyModeError, check_private_key_mode
+from .jobs.local import LocalBackend, connect_local
+from .jobs.manager import Manager, open_manager
+from .rpc.server import Peer, Server
+from .rpc.tls import server_ssl_context
+from .service import CommandService, HostInfo
+from .statuses import unauthenticated
+from .supervisor.config import Config, ConfigError, parse_config
+from .supervisor.policy import parse_policy
+
+log = logging.getLogger("penstock.server")
+
+
+class StartupError(Exception):
+    """The server cannot start; the text says what to do."""
+
+
+async def run(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
+
+    A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
+    one ends at once. Jobs are stopped as configured after the last call has ended.
+    Raises StartupError; cancelled: as a second signal.
+    """
+    _check_files(config)
+    audit = AuditLog(config.audit_log)
+
+    def record(event: str, fields: Mapping[str, Any]) -> None:
+        audit.write(event, **fields)
+
+    try:
+        async with (
+            connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
+            open_manager(backend, config.state_dir, audit=record) as manager,
+        ):
+            record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
+            await _serve(config, backend, manager, audit)
+            record("server.stopping", {"pid": os.getpid()})
+    finally:
+        audit.close()
+
+
+async def _serve(
+    config: Config, backend: LocalBackend, manager: Manager, audit: AuditLog
+) -> None:
+    policy = parse_policy(backend.policy_bytes)
+    host = HostInfo(
+        mode=backend.mode,
+        kind=backend.kind,
+        limits=tuple(backend.limits),
+        warnings=tuple(backend.warnings),
+    )
+    service = CommandService(manager, policy, audit, host, trio.current_time)
+
+    def identity_of(peer: Peer) -> Identity:
+        try:
+            return identify(peer.certificate, legacy_certificates=config.legacy_certificates)
+        except AuthenticationError as error:
+            audit.write("unauthenticated", address=peer.address, message=str(error))
+            raise unauthenticated(str(error)) from error
+
+    def on_internal_error(error_id: str, error: BaseException) -> None:
+        log.error("internal error %s", error_id, exc_info=error)
+
+    try:
+        tls = server_ssl_context(config.tls_certificate, config.tls_key, config.tls_client_ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise StartupError(f"[tls] of the configuration: {error}") from error
+    server = Server(
+        [service.service], tls, identify=identity_of, on_internal_error=on_internal_error
+    )
+    listeners = await _listen(config)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain_on_signal, server, config.drain_s, nursery.cancel_scope)
+        nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
+        address = listeners[0].socket.getsockname()
+        log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
+        await server.serve(listeners)
+        nursery.cancel_scope.cancel()
+
+
+async def _listen(config: Config) -> list[trio.SocketListener]:
+    """The configured address alone: never every interface by default."""
+    try:
+        return await trio.open_tcp_listeners(config.listen_port, host=config.listen_host)
+    except OSError as error:
+        raise StartupError(
+            f"cannot listen on {config.listen_host} port {config.listen_port}: {error.strerror}"
+        ) from error
+
+
+async def _drain_on_signal(server: Server, drain_s: float, everything: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
+            break
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_second_signal, signals, everything)
+            await server.drain(drain_s)
+            everything.cancel()
+
+
+async def _end_on_second_signal(signals: Any, everything: trio.CancelScope) -> None:
+    async for _ in signals:
+        log.info("second signal: ending at once")
+        everything.cancel()
+        return
+
+
+async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelScope) -> None:
+    await backend.wait_closed()
+    log.error("the supervisor is gone; its jobs are recorded as lost")
+    everything.cancel()
+
+
+def _check_files(config: Config) -> None:
+    try:
+        check_private_key_mode(Path(config.tls_key))
+    except (KeyModeError, OSError) as error:
+        raise StartupError(f"[tls] key: {error}") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 after a drain, 1 if the server could not start."""
+    parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="the file that penstockd was given")
+    path = parser.parse_args(arguments).config
+    logging.basicConfig(
+        level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        config = parse_config(Path(path).read_bytes())
+        trio.run(run, config)
+    except (ConfigError, StartupError, AuditError, OSError) as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""CommandService: who asks, may they, and which job; everything else is the library's.
+
+A handler first checks the request's form, then the policy, then does the one thing it
+is for. Between a decision and what it allows there is no checkpoint. Cancelling a call
+never ends a job (docs/cancellation.md).
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from purerpc.grpclib.status import StatusCode
+
+from . import __version__, authz, render
+from .audit import AuditError, AuditLog
+from .authn import Identity
+from .jobs.errors import JobError
+from .jobs.job import Job
+from .jobs.manager import Manager
+from .jobs.states import State
+from .jobs.text import TextDecoder
+from .messages import end_message, enforcement_message, job_message, usage_message
+from .proto import command_pb2 as pb
+from .proto.command_grpc import CommandServiceServicer
+from .quota import QuotaExceeded, Quotas
+from .requests import grace_of, handle_of, spec_of
+from .rpc.errors import RpcError
+from .statuses import bad_field, denied, from_job_error, retryable, unauthenticated
+from .supervisor.limits import Enforcement
+from .supervisor.policy import Client, Policy
+
+FEATURES: Final = ("argv", "request_id", "env", "timeout", "validate_only", "raw_stream", "wait")
+_DEFAULT_PAGE: Final = 100
+_MAX_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """What ServerInfo says of the machine, as the supervisor told it."""
+
+    mode: str
+    kind: str
+    limits: tuple[Enforcement, ...]
+    warnings: tuple[str, ...]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Job errors and full quotas become statuses; anything else is a bug and passes."""
+    try:
+        yield
+    except JobError as error:
+        raise from_job_error(error) from error
+    except QuotaExceeded as error:
+        raise retryable(
+            StatusCode.RESOURCE_EXHAUSTED, "QUOTA", str(error), error.retry_after_s
+        ) from error
+
+
+class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
+    """The gRPC face of one Manager. ``identity`` on a request's context comes from authn."""
+
+    def __init__(
+        self,
+        manager: Manager,
+        policy: Policy,
+        audit: AuditLog,
+        host: HostInfo,
+        clock: Callable[[], float],
+    ) -> None:
+        """``clock`` gives monotonic seconds, for the quotas."""
+        self._manager = manager
+        self._policy = policy
+        self._audit = audit
+        self._host = host
+        self._quotas = Quotas(clock)
+
+    async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
+        """Completes: once the policy has granted it, the job starts though the caller leaves."""
+        client = self._client(request, "start", command=input_message.command)
+        try:
+            spec = spec_of(input_message)
+        except RpcError as error:
+            refusal = authz.Decision(False, error.message)
+            self._record(client.id, "start", refusal, command=input_message.command[:256])
+            raise
+        decision = authz.may_start(
+            self._policy, client, spec.command, spec.arguments, tuple(spec.env)
+        )
+        self._record(client.id, "start", decision, command=spec.command, argv=spec.arguments)
+        if not decision.allowed:
+            raise denied(decision.message)
+        if input_message.validate_only:
+            return pb.StartResponse()
+        with _translated():
+            request_id = input_message.request_id or None
+            known = self._manager.find_request(client.id, request_id) if request_id else None
+            if known is not None:
+                job = await self._manager.start(client.id, spec, request_id=request_id)
+                return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=True)
+            with self._quotas.start(client, self._running(client.id)):
+                job = await self._manager.start(client.id, spec, request_id=request_id)
+        return pb.StartResponse(pid=job.handle, job=job_message(job))
+
+    async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
+        """Completes: a stop that has begun goes on though the caller leaves."""
+        client, job = self._job(request, "stop", input_message.pid)
+        grace_s = grace_of(input_message)
+        with _translated():
+            end, already_finished = await job.stop(
+                by=client.id, reason=input_message.reason, grace_s=grace_s
+            )
+        return pb.StopResponse(
+            result=render.stop_text(job.handle, already_finished=already_finished),
+            job=job_message(job),
+            already_finished=already_finished,
+            escalated=end.escalated,
+            processes_killed=end.processes_killed,
+        )
+
+    async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
+        """Atomic: reads only."""
+        _, job = self._job(request, "status", input_message.pid)
+        message, usage = job_message(job), usage_message(job.usage())
+        return pb.StatusResponse(
+            status=render.status_text(message, usage), job=message, usage=usage
+        )
+
+    async def StreamOutput(
+        self, input_message: pb.StreamOutputRequest, request: Any
+    ) -> AsyncIterator[pb.StreamOutputResponse]:
+        """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
+        client, job = self._job(request, "stream", input_message.pid)
+        with _translated():
+            self._quotas.take_stream(client)
+        try:
+            with _translated():
+                reader = job.read_output(
+                    offset=input_message.offset, follow=not input_message.no_follow
+                )
+            try:
+                yield pb.StreamOutputResponse(job=job_message(job))
+                decoders = {number: TextDecoder() for number in (1, 2)}
+                async for chunk in reader:
+                    answer = pb.StreamOutputResponse(
+                        stream=chunk.stream, offset=chunk.offset, time_ns=chunk.time_ns
+                    )
+                    if input_message.raw:
+                        answer.data = chunk.data
+                    else:
+                        answer.output = decoders[chunk.stream].feed(chunk.data)
+                        if not answer.output:
+                            continue
+                    yield answer
+                for number, decoder in decoders.items():
+                    if rest := decoder.flush():
+                        yield pb.StreamOutputResponse(
+                            stream=number, output=rest, offset=job.output_length
+                        )
+                if job.end is not None:
+                    yield pb.StreamOutputResponse(
+                        finished=end_message(job.end), offset=job.output_length
+                    )
+            finally:
+                reader.close()
+        finally:
+            self._quotas.give_stream(client)
+
+    async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
+        """Atomic: reads only."""
+        client = self._client(request, "list")
+        self._record(client.id, "list", authz.Decision(True))
+        size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
+        jobs = self._manager.list(client.id, include_finished=input_message.all)
+        begin = 0
+        if input_message.page_token:
+            ids = [job.id for job in jobs]
+            if input_message.page_token not in ids:
+                raise bad_field("page_token", "page_token is not from an answer to this request")
+            begin = ids.index(input_message.page_token) + 1
+        page = jobs[begin : begin + size]
+        more = begin + size < len(jobs)
+        return pb.ListResponse(
+            jobs=[job_message(job) for job in page], next_page_token=page[-1].id if more else ""
+        )
+
+    async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
+        """Minimum cleanup: the waiting alone ends."""
+        _, job = self._job(request, "wait", input_message.pid)
+        with _translated():
+            await job.wait_finished()
+        return pb.WaitResponse(job=job_message(job))
+
+    async def ServerInfo(
+        self, input_message: pb.ServerInfoRequest, request: Any
+    ) -> pb.ServerInfoResponse:
+        """Atomic: reads only. Every client of the policy may ask."""
+        client = self._client(request, None)
+        return pb.ServerInfoResponse(
+            version=__version__,
+            mode=self._host.mode,
+            cgroups=self._host.kind,
+            limits=[enforcement_message(entry) for entry in self._host.limits],
+            features=FEATURES,
+            warnings=self._host.warnings,
+            client_id=client.id,
+        )
+
+    def _client(self, request: Any, verb: str | None, **about: object) -> Client:
+        """The policy's entry of who asks. ``verb`` None: no grant is needed."""
+        identity: Identity = request.context.identity
+        client = authz.client_of(self._policy, identity.client_id)
+        if client is None:
+            decision = authz.Decision(False, f"{identity.client_id} is no client of this server")
+            self._record(identity.client_id, verb or "info", decision, **about)
+            raise unauthenticated(decision.message)
+        if verb is not None:
+            decision = authz.may_call(client, verb)
+            if not decision.allowed:
+                self._record(client.id, verb, decision, **about)
+                raise denied(decision.message)
+        return client
+
+    def _job(self, request: Any, verb: str, pid: str) -> tuple[Client, Job]:
+        """The caller and its own job; foreign and unknown ones are the same NOT_FOUND."""
+        client = self._client(request, verb, handle=pid[:64])
+        try:
+            handle = handle_of(pid)
+            with _translated():
+                job = self._manager.get(handle, owner=client.id)
+        except RpcError as error:
+            self._record(client.id, verb, authz.Decision(False, error.message), handle=pid[:64])
+            raise
+        self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
+        return client, job
+
+    def _running(self, client_id: str) -> int:
+        jobs = self._manager.list(client_id)
+        return sum(1 for job in jobs if job.state is not State.STARTING)
+
+    def _record(
+        self, client_id: str, verb: str, decision: authz.Decision, **about: object
+    ) -> None:
+        """One line per decision. A refusal stands even if it cannot be written down."""
+        try:
+            self._audit.write(
+                "decision",
+                client=client_id,
+                verb=verb,
+                allowed=decision.allowed,
+                message=decision.message,
+                **about,
+            )
+        except AuditError as error:
+            if decision.allowed and verb == "start":  # a stop must be possible always
+                raise retryable(
+                    StatusCode.UNAVAILABLE, "AUDIT", "this cannot be recorded now", 5.0
+                ) from error

@@ -1,0 +1,80 @@
+"""Failures as gRPC statuses: the one place where job errors become what a client sees."""
+
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from purerpc.grpclib.status import StatusCode
+
+from .jobs import errors
+from .rpc.errors import RpcError
+
+DOMAIN: Final = "penstock"
+
+
+def failure(code: StatusCode, reason: str, message: str, **metadata: str) -> RpcError:
+    """An error with its ErrorInfo; ``reason`` is a stable upper-case word."""
+    return RpcError(code, message, (ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata),))
+
+
+def bad_field(field: str, message: str) -> RpcError:
+    """INVALID_ARGUMENT that names the field."""
+    violation = BadRequest.FieldViolation(field=field, description=message)
+    return RpcError(
+        StatusCode.INVALID_ARGUMENT,
+        message,
+        (
+            ErrorInfo(reason="BAD_FIELD", domain=DOMAIN, metadata={"field": field}),
+            BadRequest(field_violations=[violation]),
+        ),
+    )
+
+
+def retryable(code: StatusCode, reason: str, message: str, after_s: float) -> RpcError:
+    """An error that goes away by itself: RetryInfo says when to ask again."""
+    delay = Duration()
+    delay.FromMilliseconds(max(1, int(after_s * 1000)))
+    return RpcError(
+        code,
+        message,
+        (ErrorInfo(reason=reason, domain=DOMAIN), RetryInfo(retry_delay=delay)),
+    )
+
+
+def unauthenticated(message: str) -> RpcError:
+    """The certificate is nobody's."""
+    return failure(StatusCode.UNAUTHENTICATED, "UNKNOWN_CLIENT", message)
+
+
+def denied(message: str) -> RpcError:
+    """Not granted. The message must name only the caller's own rules."""
+    return failure(StatusCode.PERMISSION_DENIED, "NOT_GRANTED", message)
+
+
+def not_found(handle: str) -> RpcError:
+    """Unknown, gone and foreign jobs give this same answer, byte for byte."""
+    return failure(StatusCode.NOT_FOUND, "JOB_NOT_FOUND", f"Job {handle} not found")
+
+
+def from_job_error(error: errors.JobError) -> RpcError:
+    """The status of a failure that the job library raised."""
+    match error:
+        case errors.JobNotFound():
+            return not_found(error.handle)
+        case errors.OffsetPastEnd():
+            return failure(StatusCode.OUT_OF_RANGE, "OFFSET_PAST_END", str(error))
+        case errors.InvalidRequest():
+            return bad_field(error.field, str(error))
+        case errors.NotGranted():
+            return denied(str(error))
+        case errors.RequestConflict():
+            return failure(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error))
+        case errors.Precondition():
+            return failure(StatusCode.FAILED_PRECONDITION, error.reason, str(error))
+        case errors.Exhausted():
+            return retryable(StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED", str(error), 1.0)
+        case errors.Unavailable():
+            return retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", str(error), 1.0)
+        case _:
+            # Every class of errors.py is above; the transport turns this into INTERNAL.
+            raise error
