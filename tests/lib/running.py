@@ -1,0 +1,210 @@
+"""A real penstockd for system tests: own directory, certificates, policy, port and groups."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pki import Pki, make_pki
+
+# Without entries in passwd, so that no account of the machine is borrowed.
+SERVER_UID = 61190
+JOB_UID = 61191
+IS_ROOT = os.geteuid() == 0
+START_TIMEOUT_S = 20
+CLIENTS = ("alice", "bob", "carol")
+
+_CLASSES = """
+[classes.small]
+cpu = "10%"
+memory = "100MB"
+disk = "10MB/s"
+processes = 64
+needs = {needs}
+
+[classes.free]
+processes = 256
+output = "unlimited"
+needs = {needs}
+"""
+
+
+def policy_text(commands: str, clients: str) -> str:
+    """A policy in the form that this user's rights admit.
+
+    ``@user`` in ``commands`` stands where a command of the root form names its user.
+    """
+    needs = '{ disk = "direct_io" }' if IS_ROOT else '{ all = "best_effort" }'
+    user = f'user = "{JOB_UID}"' if IS_ROOT else ""
+    return (_CLASSES.replace("{needs}", needs) + commands + clients).replace("@user", user)
+
+
+@dataclass
+class RunningServer:
+    """Where a started penstockd is, and what tests do with it."""
+
+    directory: Path
+    port: int
+    pki: Pki
+    process: subprocess.Popen[bytes]
+    cgroup_parent: str
+    log_lines: list[str]
+
+    def environment(self, client: str) -> dict[str, str]:
+        """PENSTOCK_* settings of one client, on top of a plain environment."""
+        certificate, key = self.pki.client(client)
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "PENSTOCK_ADDR": f"127.0.0.1:{self.port}",
+            "PENSTOCK_CA": str(self.pki.ca),
+            "PENSTOCK_CERT": str(certificate),
+            "PENSTOCK_KEY": str(key),
+        }
+
+    def cli(
+        self, client: str, *arguments: str, timeout_s: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """The real CLI, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "penstock.cli", *arguments],
+            env=self.environment(client),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def start(self, client: str, *command: str) -> str:
+        """Starts a job and returns its handle."""
+        done = self.cli(client, "start", *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.rsplit("PID: ", 1)[1].strip()
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every line of the audit log so far."""
+        text = (self.directory / "state" / "audit.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def server_pid(self) -> int:
+        """The unprivileged child of the supervisor."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for pid in children.read_text().split():
+            if b"penstock.server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        raise AssertionError("the supervisor has no server")
+
+    def groups(self) -> list[Path]:
+        """Every group below the own parent, in every hierarchy."""
+        found = []
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields = line.split()
+            if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
+                parent = Path(fields[4] + self.cgroup_parent)
+                if parent.is_dir():
+                    found += [path for path in parent.rglob("*") if path.is_dir()]
+        return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_server(policy: str, **config: str | float | int) -> Iterator[RunningServer]:
+    """A penstockd that listens, ended and checked for leftovers afterwards."""
+    # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
+    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    process = None
+    try:
+        pki = make_pki(directory / "certs")
+        (directory / "policy.toml").write_text(policy)
+        for name in ("state", "work"):
+            (directory / name).mkdir()
+        if IS_ROOT:
+            os.chown(directory / "state", SERVER_UID, SERVER_UID)
+            os.chown(pki.server_key, SERVER_UID, SERVER_UID)
+            (directory / "work").chmod(0o711)
+        (directory / "state").chmod(0o700)
+        port = _free_port()
+        parent = f"/penstock-test-{os.getpid()}-{port}"
+        settings: dict[str, str | float | int] = {
+            "listen": f"127.0.0.1:{port}",
+            "state_dir": str(directory / "state"),
+            "run_dir": str(directory / "run"),
+            "work_root": str(directory / "work"),
+            "policy": str(directory / "policy.toml"),
+            "cgroup_parent": parent,
+            "orphan_timeout_s": 10.0,
+            "drain_s": 2.0,
+            **({"server_user": str(SERVER_UID)} if IS_ROOT else {}),
+            **config,
+        }
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        tls = {
+            "certificate": str(pki.server_certificate),
+            "key": str(pki.server_key),
+            "client_ca": str(pki.ca),
+        }
+        lines += ["[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
+        config_file = directory / "penstockd.toml"
+        config_file.write_text("\n".join(lines) + "\n")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.penstockd", "--config", str(config_file)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        server = RunningServer(directory, port, pki, process, parent, [])
+        drainer = threading.Thread(target=_collect, args=(process, server.log_lines))
+        drainer.start()
+        try:
+            _wait_listening(server)
+            yield server
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError("penstockd did not end:\n" + "".join(server.log_lines)) from None
+            finally:
+                drainer.join(10)
+                if process.stderr:
+                    process.stderr.close()
+        assert server.groups() == [], "groups were left behind"
+    finally:
+        shutil.rmtree(directory)
+
+
+def _collect(process: subprocess.Popen[bytes], lines: list[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line.decode(errors="replace"))
+
+
+def _wait_listening(server: RunningServer) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1):
+            return
+        time.sleep(0.05)  # there is no event to wait for before the port exists
+    raise AssertionError("penstockd does not listen:\n" + "".join(server.log_lines))
