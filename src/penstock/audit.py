@@ -1,8 +1,8 @@
 """The audit log: one JSON line per decision and per change of a job's state.
 
 Lines are written with one write(2) on a descriptor opened for appending, before what
-they tell of is answered, so a crash of the server loses none. ``docs/operations.md`` lists the events and their
-fields.
+they tell of is answered, so a crash of the server loses none. docs/operations.md lists
+the events and their fields.
 """
 
 import json

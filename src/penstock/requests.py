@@ -25,10 +25,7 @@ def argv_of(request: pb.StartRequest) -> tuple[str, ...]:
     if request.argv:
         return tuple(request.argv)
     return tuple(
-        part
-        for argument in request.arguments
-        for part in (argument.name, argument.value)
-        if part
+        part for argument in request.arguments for part in (argument.name, argument.value) if part
     )
 
 

@@ -61,9 +61,7 @@ async def run(config: Config) -> None:
         audit.close()
 
 
-async def _serve(
-    config: Config, backend: LocalBackend, manager: Manager, audit: AuditLog
-) -> None:
+async def _serve(config: Config, backend: LocalBackend, manager: Manager, audit: AuditLog) -> None:
     policy = parse_policy(backend.policy_bytes)
     host = HostInfo(
         mode=backend.mode,

@@ -239,9 +239,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         jobs = self._manager.list(client_id)
         return sum(1 for job in jobs if job.state is not State.STARTING)
 
-    def _record(
-        self, client_id: str, verb: str, decision: authz.Decision, **about: object
-    ) -> None:
+    def _record(self, client_id: str, verb: str, decision: authz.Decision, **about: object) -> None:
         """One line per decision. A refusal stands even if it cannot be written down."""
         try:
             self._audit.write(

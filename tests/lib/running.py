@@ -183,7 +183,9 @@ def running_server(policy: str, **config: str | float | int) -> Iterator[Running
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                raise AssertionError("penstockd did not end:\n" + "".join(server.log_lines)) from None
+                raise AssertionError(
+                    "penstockd did not end:\n" + "".join(server.log_lines)
+                ) from None
             finally:
                 drainer.join(10)
                 if process.stderr:

@@ -17,6 +17,7 @@ from .class_parser import check_name, parse_class
 from .environment import reserved_key, valid_key
 from .grammar import Grammar
 from .limits import LimitClass
+from .shells import shell_warning
 from .slot_parser import parse_grammar
 from .tables import Table, parse_duration, parse_path, read_document, show
 
@@ -147,6 +148,19 @@ def check_mode(
                 "root can change it; remove the key, or run penstockd as root"
             )
     return mistakes
+
+
+def shell_warnings(policy: Policy) -> list[str]:
+    """What in a good policy gives clients a shell by accident, one line a command."""
+    warnings = []
+    for command in policy.commands.values():
+        why = shell_warning(command.path, command.fixed, command.grammar)
+        if why is not None:
+            warnings.append(
+                f"commands.{command.name}: {why}; use literals and enums, or fix the script in "
+                "'fixed'"
+            )
+    return warnings
 
 
 def _command(name: str, table: Table, classes: dict[str, LimitClass]) -> Command:

@@ -34,9 +34,7 @@ KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
 SIGNALED: Final = "SIGNALED"  # id, count
 
 FROM_SERVER: Final = frozenset({HELLO, START, SIGNAL, KILL, RELEASE})
-FROM_SUPERVISOR: Final = frozenset(
-    {WELCOME, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED}
-)
+FROM_SUPERVISOR: Final = frozenset({WELCOME, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED})
 
 # Why a START was refused: whose fault it is.
 DENIED: Final = "denied"  # the policy does not grant this command line
@@ -54,9 +52,9 @@ class ProtocolError(Exception):
 
 def encode(kind: str, **fields: Any) -> bytes:
     """One message. Raises ProtocolError if it would not fit a datagram."""
-    data = json.dumps(
-        {"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False
-    ).encode("utf-8", "surrogatepass")
+    data = json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
     if len(data) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"a {kind} message of {len(data)} bytes exceeds {MAX_MESSAGE_BYTES}")
     return data

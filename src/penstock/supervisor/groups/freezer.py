@@ -1,0 +1,50 @@
+"""Killing and telling the end on pure v1: freeze, kill every member, thaw, again.
+
+Frozen processes cannot fork, so one round over the list reaches all that were there
+when the freeze was complete; new ones can only come before that, and the next round
+gets them.
+"""
+
+import os
+
+from .files import GroupError, read, read_pids, write
+from .unified import kill_each
+
+
+class Freezer:
+    """The freezer directory of one group; made and removed with the other v1 directories."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def pids(self) -> list[int]:
+        """Members, and those of groups below."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self._path):
+            found += read_pids(os.path.join(directory, "cgroup.procs"))
+        return found
+
+    def populated(self) -> bool:
+        """Is anybody listed?"""
+        return bool(self.pids())
+
+    def kill(self) -> int:
+        """One round. Bounded: an incomplete freeze only means another round."""
+        state = os.path.join(self._path, "freezer.state")
+        count = len(self.pids())
+        try:
+            write(state, "FROZEN")
+            for _ in range(
+                100
+            ):  # the kernel freezes asynchronously; usually the first look is enough
+                if read(state) == "FROZEN":
+                    break
+            for directory, _, _ in os.walk(self._path):
+                kill_each(read_pids(os.path.join(directory, "cgroup.procs")), directory)
+        finally:
+            try:
+                write(state, "THAWED")
+            except GroupError:
+                if os.path.exists(state):
+                    raise
+        return count

@@ -1,0 +1,100 @@
+"""A group in the v2 mount as what kills and tells the end: cgroup.kill and cgroup.events.
+
+This works whether or not the mount has controllers, so hybrid hosts use it beside the
+v1 hierarchies that hold the limits.
+"""
+
+import os
+import signal
+
+from .files import GroupError, flat, read, read_pids, remove_tree, write
+
+
+class Unified:
+    """One directory in the v2 mount. ``notify_fd`` is kept open until remove."""
+
+    def __init__(self, mount: str, parent: str, name: str) -> None:
+        self.path = os.path.join(mount + parent, name)
+        self._events_fd = -1
+
+    def create(self) -> None:
+        """Makes the directory. Raises GroupError."""
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            os.mkdir(self.path)
+            events = os.path.join(self.path, "cgroup.events")
+            self._events_fd = os.open(events, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise GroupError(f"making {self.path}: {error.strerror}") from error
+
+    def procs_files(self) -> list[str]:
+        """The one cgroup.procs file."""
+        return [os.path.join(self.path, "cgroup.procs")]
+
+    def notify_fd(self) -> int | None:
+        """The open cgroup.events file: EPOLLPRI when it changes."""
+        return self._events_fd if self._events_fd >= 0 else None
+
+    def kill_fd(self) -> int | None:
+        """A write descriptor of cgroup.kill (Linux 5.14), the caller's; None on older kernels."""
+        try:
+            return os.open(os.path.join(self.path, "cgroup.kill"), os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    def populated(self) -> bool:
+        """As the kernel says, zombies not counted."""
+        if self._events_fd < 0:
+            return bool(self.pids())
+        text = os.pread(self._events_fd, 4096, 0).decode("ascii")
+        return flat(text).get("populated", 0) == 1
+
+    def pids(self) -> list[int]:
+        """Members, and those of groups below."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self.path):
+            found += read_pids(os.path.join(directory, "cgroup.procs"))
+        return found
+
+    def kill(self) -> int:
+        """KILL to all at once; on kernels without cgroup.kill one round over the members."""
+        count = len(self.pids())
+        try:
+            write(os.path.join(self.path, "cgroup.kill"), "1")
+        except GroupError:
+            kill_each(self.pids(), self.path)
+        return count
+
+    def remove(self) -> bool:
+        """Closes what is open and removes the directory; False if it is still busy."""
+        if not remove_tree(self.path):
+            return False
+        if self._events_fd >= 0:
+            os.close(self._events_fd)
+            self._events_fd = -1
+        return True
+
+
+def kill_each(pids: list[int], path: str) -> None:
+    """KILL by pidfd to those that are members still once their pidfd is held.
+
+    A pid may have been reused between the listing and the open; the membership is
+    looked at again through the same group after the pidfd pins the process.
+    """
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            if pid in read_pids(os.path.join(path, "cgroup.procs")):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(fd)
+
+
+def enabled_controllers(path: str) -> frozenset[str]:
+    """What cgroup.controllers of a group lists."""
+    return frozenset(read(os.path.join(path, "cgroup.controllers")).split())

@@ -1,0 +1,155 @@
+"""cgroup v2: all limits of a job in one directory.
+
+docs/cgroups.md says which file holds which limit.
+"""
+
+import os
+from typing import Any, Final
+
+from ..limits import Enforcement, Limits
+from .files import flat, read, write
+from .unified import Unified, enabled_controllers
+from .v1 import has_swap
+
+CONTROLLERS: Final = ("cpu", "memory", "io", "pids")
+CPU_PERIOD_US: Final = 100_000  # the kernel's default
+
+
+def enable_controllers(mount: str, parent: str) -> None:
+    """Enables the controllers from the mount down to ``parent``'s children.
+
+    Raises GroupError, for instance where a group on the way has processes of its own
+    (a v2 group with processes cannot give controllers to its children).
+    """
+    path = mount
+    available = enabled_controllers(path) & set(CONTROLLERS)
+    for component in ["", *parent.strip("/").split("/")]:
+        path = os.path.join(path, component) if component else path
+        os.makedirs(path, exist_ok=True)
+        control = os.path.join(path, "cgroup.subtree_control")
+        missing = available - set(read(control).split())
+        if missing:
+            write(control, " ".join(f"+{name}" for name in sorted(missing)))
+
+
+class V2Limits:
+    """The limit files of one v2 group."""
+
+    def __init__(self, group: Unified) -> None:
+        self._path = group.path
+        self.enforcement: list[Enforcement] = []
+
+    def create(self, limits: Limits, device: str | None) -> None:
+        """Sets every limit and reads it back. Raises GroupError."""
+        controllers = enabled_controllers(self._path)
+        self.enforcement = [
+            self._cpu(limits.cpu_cores, "cpu" in controllers),
+            self._memory(limits.memory_bytes, "memory" in controllers),
+            *self._disk(limits, device, "io" in controllers),
+            self._processes(limits.processes, "pids" in controllers),
+        ]
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._path, name)
+
+    def _cpu(self, cores: float | None, available: bool) -> Enforcement:
+        if cores is None or not available:
+            return Enforcement("cpu", "unavailable", detail="no limit set" if available else "")
+        asked = max(1000, int(cores * CPU_PERIOD_US))
+        write(self._file("cpu.max"), f"{asked} {CPU_PERIOD_US}")
+        quota, _, period = read(self._file("cpu.max")).partition(" ")
+        held = (
+            quota.isdigit()
+            and period == str(CPU_PERIOD_US)
+            and int(quota) <= asked
+            and asked - int(quota) < 1000
+        )
+        return Enforcement("cpu", "enforced" if held else "unavailable", f"{quota}us/{period}us")
+
+    def _memory(self, asked: int | None, available: bool) -> Enforcement:
+        if asked is None or not available:
+            return Enforcement("memory", "unavailable", detail="no limit set" if available else "")
+        write(self._file("memory.max"), str(asked))
+        write(self._file("memory.oom.group"), "1")
+        actual = read(self._file("memory.max"))
+        held = (
+            actual.isdigit()
+            and int(actual) <= asked
+            and asked - int(actual) < os.sysconf("SC_PAGE_SIZE")
+        )
+        if os.path.exists(self._file("memory.swap.max")):
+            write(self._file("memory.swap.max"), "0")
+            held = held and read(self._file("memory.swap.max")) == "0"
+        elif has_swap():
+            return Enforcement("memory", "partial", actual, "swap is not limited")
+        return Enforcement("memory", "enforced" if held else "unavailable", actual)
+
+    def _disk(self, limits: Limits, device: str | None, available: bool) -> list[Enforcement]:
+        asked = {"rbps": limits.disk_read_bytes_per_s, "wbps": limits.disk_write_bytes_per_s}
+        wanted = {key: value for key, value in asked.items() if value is not None}
+        actual: dict[str, str] = {}
+        why = "" if available else "the io controller is not available"
+        if available and device is None:
+            why = "the working directory is on no disk"
+        elif available and wanted:
+            pairs = " ".join(f"{key}={value}" for key, value in wanted.items())
+            write(self._file("io.max"), f"{device} {pairs}")
+            for line in read(self._file("io.max")).splitlines():
+                number, *values = line.split()
+                if number == device:
+                    actual = dict(value.split("=", 1) for value in values)
+        found = []
+        for limit, key in (("disk_read", "rbps"), ("disk_write", "wbps")):
+            held = key in wanted and actual.get(key) == str(wanted[key])
+            found.append(
+                Enforcement(
+                    "disk_read" if limit == "disk_read" else "disk_write",
+                    "enforced" if held else "unavailable",
+                    actual.get(key, ""),
+                    why or ("" if key in wanted else "no limit set"),
+                )
+            )
+        return found
+
+    def _processes(self, asked: int | None, available: bool) -> Enforcement:
+        if asked is None or not available:
+            return Enforcement(
+                "processes", "unavailable", detail="no limit set" if available else ""
+            )
+        write(self._file("pids.max"), str(asked))
+        actual = read(self._file("pids.max"))
+        return Enforcement(
+            "processes", "enforced" if actual == str(asked) else "unavailable", actual
+        )
+
+    def usage_files(self) -> dict[str, str]:
+        """What the server reads while the job runs."""
+        names = (
+            *("cpu.stat", "memory.current", "memory.stat", "memory.peak", "memory.events"),
+            *("io.stat", "pids.current"),
+        )
+        return {name: self._file(name) for name in names if os.path.exists(self._file(name))}
+
+    def counters(self) -> dict[str, Any]:
+        """Final counters; what a missing controller would tell is left out."""
+        found: dict[str, Any] = {}
+        files = self.usage_files()
+        if path := files.get("cpu.stat"):
+            cpu = flat(read(path))
+            found["cpu_total_s"] = cpu.get("usage_usec", 0) / 1e6
+            found["throttled_s"] = cpu.get("throttled_usec", 0) / 1e6
+        if path := files.get("memory.peak"):  # since Linux 5.19
+            found["memory_peak_bytes"] = int(read(path))
+        if path := files.get("memory.events"):
+            found["oom_kills"] = flat(read(path)).get("oom_kill", 0)
+        if path := files.get("io.stat"):
+            keys = {"rbytes": "read_bytes", "wbytes": "write_bytes"}
+            keys |= {"rios": "read_ops", "wios": "write_ops"}
+            totals = dict.fromkeys(keys.values(), 0)
+            for line in read(path).splitlines():
+                for pair in line.split()[1:]:
+                    key, _, value = pair.partition("=")
+                    if key in keys:
+                        totals[keys[key]] += int(value)
+            found |= totals
+        return found
