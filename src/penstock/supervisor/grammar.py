@@ -90,6 +90,10 @@ class Grammar:
         """The grammar for people, such as ``[-l|-a] PATH(/srv)``; empty for no arguments."""
         return sequence_usage(self.slots)
 
+    def roots(self) -> set[str]:
+        """Every root of a path slot, for the host's own checks."""
+        return {leaf.root for leaf in self._leaves if isinstance(leaf, PathSlot)}
+
     def match(self, arguments: Sequence[str]) -> Match | Mismatch:
         """Are these arguments, after the program's name, granted? Never raises."""
         reached = self._closures[0]

@@ -50,7 +50,7 @@ class ProtocolError(Exception):
     """The peer sent what this protocol does not have; the connection ends."""
 
 
-def encode(kind: str, **fields: Any) -> bytes:
+def encode(kind: str, /, **fields: Any) -> bytes:
     """One message. Raises ProtocolError if it would not fit a datagram."""
     data = json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"

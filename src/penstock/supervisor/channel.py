@@ -1,0 +1,139 @@
+"""The supervisor's socket: one server at a time, of one user, one JSON object a datagram."""
+
+import array
+import contextlib
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from . import protocol
+from .loop import READ, WRITE, Loop
+
+# A server that does not read while so many answers wait for it has stopped working.
+_MAX_QUEUED: Final = 10_000
+_UCRED: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+
+
+def peer_ids(connection: socket.socket) -> tuple[int, int]:
+    """pid and uid of who connected, by SO_PEERCRED."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(data)
+    return pid, uid
+
+
+def listen(path: str, gid: int | None) -> socket.socket:
+    """A listening SOCK_SEQPACKET socket, mode 0660, of group ``gid``. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(path)
+        if gid is not None:
+            os.chown(path, 0, gid)
+        os.chmod(path, 0o660)
+        listener.listen(8)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class Peer:
+    """The connected server. ``on_closed`` is called once, however the connection ends."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        connection: socket.socket,
+        on_message: Callable[[dict[str, Any]], None],
+        on_closed: Callable[[str], None],
+    ) -> None:
+        self.pid, self.uid = peer_ids(connection)
+        self._loop = loop
+        self._socket = connection
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._queue: deque[tuple[bytes, list[int]]] = deque()
+        self._open = True
+        connection.setblocking(False)
+        loop.watch(connection.fileno(), READ, self._readable)
+
+    def send(self, kind: str, descriptors: Sequence[int] | None = None, /, **fields: Any) -> None:
+        """Sends or queues one message with copies of ``descriptors``. Never blocks."""
+        if not self._open:
+            return
+        data = protocol.encode(kind, **fields)
+        self._queue.append((data, [os.dup(fd) for fd in descriptors or ()]))
+        if len(self._queue) > _MAX_QUEUED:
+            self.close("it does not read its answers")
+        else:
+            self._flush()
+
+    def close(self, why: str) -> None:
+        """Ends the connection; ``why`` is for the log."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.forget(self._socket.fileno())
+        self._socket.close()
+        while self._queue:
+            for fd in self._queue.popleft()[1]:
+                os.close(fd)
+        self._on_closed(why)
+
+    def _flush(self) -> None:
+        while self._queue:
+            data, fds = self._queue[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                self._socket.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                self._loop.watch(self._socket.fileno(), READ | WRITE, self._ready)
+                return
+            except OSError as error:
+                self.close(error.strerror or "send failed")
+                return
+            self._queue.popleft()
+            for fd in fds:
+                os.close(fd)
+        self._loop.watch(self._socket.fileno(), READ, self._readable)
+
+    def _ready(self) -> None:
+        self._flush()
+        if self._open:
+            self._readable()
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(
+                protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
+            )
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(error.strerror or "receive failed")
+            return
+        if ancillary:
+            _close_received(ancillary)
+            self.close("it sent descriptors, which no request has")
+        elif not data:
+            self.close("end of connection")
+        elif flags & socket.MSG_TRUNC or len(data) > protocol.MAX_MESSAGE_BYTES:
+            self.close(f"a message of over {protocol.MAX_MESSAGE_BYTES} bytes")
+        else:
+            try:
+                self._on_message(protocol.decode(data, protocol.FROM_SERVER))
+            except protocol.ProtocolError as error:
+                self.close(str(error))
+
+
+def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds = array.array("i")
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+            for fd in fds:
+                os.close(fd)

@@ -1,0 +1,104 @@
+"""The server as the supervisor's child: started as its user, restarted when it dies."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .loop import READ, Loop, Timer
+from .spawn import become, drop_bounding_set, no_new_privs, reset_signals
+from .users import User
+
+_FIRST_DELAY_S: Final = 0.1
+_LAST_DELAY_S: Final = 10.0
+_STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
+
+
+class ServerProcess:
+    """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then."""
+
+    def __init__(
+        self, loop: Loop, argv: Sequence[str], user: User | None, log: Callable[[str], None]
+    ) -> None:
+        self._loop = loop
+        self._argv = list(argv)
+        self._user = user
+        self._log = log
+        self._pid = 0
+        self._pidfd = -1
+        self._delay_s = _FIRST_DELAY_S
+        self._steady: Timer | None = None
+        self._restart: Timer | None = None
+        self._on_stopped: Callable[[], None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is there a server process?"""
+        return self._pidfd >= 0
+
+    def start(self) -> None:
+        """Forks and executes the server."""
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._run()
+        self._pidfd = os.pidfd_open(self._pid)
+        self._loop.watch(self._pidfd, READ, self._exited)
+        self._steady = self._loop.after(_STEADY_S, self._is_steady)
+
+    def stop(self, kill_after_s: float, on_stopped: Callable[[], None]) -> None:
+        """SIGTERM, and SIGKILL after so many seconds; calls back when it is gone."""
+        self._on_stopped = on_stopped
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._pidfd < 0:
+            on_stopped()
+            return
+        self.signal(signal.SIGTERM)
+        self._loop.after(kill_after_s, lambda: self.signal(signal.SIGKILL))
+
+    def signal(self, number: int) -> None:
+        """Sends a signal, if the server is alive."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:
+                return
+
+    def _is_steady(self) -> None:
+        self._delay_s = _FIRST_DELAY_S
+
+    def _exited(self) -> None:
+        _, status = os.waitpid(self._pid, 0)
+        self._loop.forget(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if self._steady is not None:
+            self._steady.cancel()
+        if self._on_stopped is not None:
+            self._on_stopped()
+            return
+        code = os.waitstatus_to_exitcode(status)
+        how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
+        self._log(f"the server {how}; starting it again in {self._delay_s:g} s")
+        self._restart = self._loop.after(self._delay_s, self.start)
+        self._delay_s = min(_LAST_DELAY_S, self._delay_s * 2)
+
+    def _run(self) -> None:
+        """In the child. Never returns."""
+        try:
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, 0)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            reset_signals()
+            if self._user is not None:
+                drop_bounding_set()
+                become(self._user)
+            no_new_privs()
+            os.chdir("/")
+            os.execve(self._argv[0], self._argv, {"PATH": os.defpath, "LANG": "C.UTF-8"})
+        except OSError as error:
+            sys.stderr.write(f"penstockd: cannot start the server: {error}\n")
+            sys.stderr.flush()
+        finally:
+            os._exit(127)

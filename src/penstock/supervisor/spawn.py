@@ -1,0 +1,179 @@
+"""From fork to exec: everything a child does before it is the job.
+
+The supervisor has one thread, so the child of a fork may do anything, unlike a
+preexec_fn in a threaded program. A failing step reports its name and errno through a
+close-on-exec pipe; end of file on it means that exec has succeeded. The supervisor polls
+that pipe, so a hung step (an executable on a dead network mount) stalls nobody.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import signal
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from .users import User
+
+# linux/prctl.h
+_PR_CAPBSET_DROP: Final = 24
+_PR_SET_NO_NEW_PRIVS: Final = 38
+PR_SET_CHILD_SUBREAPER: Final = 36
+_MAX_CAPABILITIES: Final = 64  # kernels know about 41; the rest answers EINVAL
+
+F_SETPIPE_SZ: Final = 1031
+PIPE_BYTES: Final = 1 << 20  # fs.pipe-max-size; more than that only with CAP_SYS_RESOURCE
+# Enough for compilers and databases' tools; the hard limit is the supervisor's own.
+_NOFILE: Final = 1024
+
+STAGES: Final = (
+    *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
+    *("no_new_privs", "directory", "exec"),
+)
+_REPORT: Final = struct.Struct("BI")  # index of the stage, errno
+
+# Loaded once, before any fork.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, argument: int) -> None:
+    """prctl(2). Raises OSError."""
+    if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a child becomes. Descriptors stay the caller's."""
+
+    executable_fd: int
+    argv: Sequence[str]
+    env: dict[str, str]
+    workdir: str
+    user: User | None  # None: stay who we are
+    enter_fds: Sequence[int]
+    stdin_fd: int
+    stdout_fd: int
+    stderr_fd: int
+
+
+def decode_report(data: bytes) -> tuple[str, int] | None:
+    """Stage and errno of a failed start; None if exec has succeeded (nothing was written)."""
+    if len(data) < _REPORT.size:
+        return None
+    stage, errno = _REPORT.unpack_from(data)
+    return STAGES[stage], errno
+
+
+def make_pipe() -> tuple[int, int]:
+    """A close-on-exec pipe, as large as the kernel lets us make it; only reading never blocks."""
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    # An ordinary user's share of pipe memory may be used up; smaller pipes work too.
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(read_fd, F_SETPIPE_SZ, PIPE_BYTES)
+    os.set_blocking(read_fd, False)
+    return read_fd, write_fd
+
+
+def spawn(plan: Plan) -> tuple[int, int]:
+    """Forks; the child runs the plan. Returns its pid and the report pipe's read end.
+
+    Raises OSError if the fork itself fails.
+    """
+    report_read, report_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(report_read)
+        os.close(report_write)
+        raise
+    if pid == 0:
+        run_child(plan, report_write)
+    os.close(report_write)
+    return pid, report_read
+
+
+def run_child(plan: Plan, report_fd: int) -> NoReturn:
+    """In the child: becomes the job, or reports and ends. Never returns."""
+    stage = "fork"
+    try:
+        stage = "cgroup"
+        for fd in plan.enter_fds:
+            os.write(fd, b"0")
+        stage = "stdio"
+        executable_fd, report_fd = _keep_only(plan, report_fd)
+        stage = "session"
+        os.setsid()
+        reset_signals()
+        os.umask(0o022)
+        stage = "limits"
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
+        stage = "user"
+        if plan.user is not None:
+            stage = "capabilities"
+            drop_bounding_set()
+            stage = "user"
+            become(plan.user)
+        stage = "no_new_privs"
+        prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        stage = "directory"
+        os.chdir(plan.workdir)
+        stage = "exec"
+        os.execve(executable_fd, list(plan.argv), plan.env)
+    except OSError as error:
+        os.write(report_fd, _REPORT.pack(STAGES.index(stage), error.errno or 0))
+    except BaseException:  # the child of a fork must not unwind into the parent
+        os.write(report_fd, _REPORT.pack(STAGES.index(stage), 0))
+    os._exit(127)
+
+
+def _keep_only(plan: Plan, report_fd: int) -> tuple[int, int]:
+    """0 to 2 as planned; the executable and the report pipe at 3 and 4, closed by exec; no more.
+
+    Everything is first copied above 9, so that no copy overwrites another's source.
+    """
+    sources = (plan.stdin_fd, plan.stdout_fd, plan.stderr_fd, plan.executable_fd, report_fd)
+    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in sources]
+    for target, copy in enumerate(copies):
+        os.dup2(copy, target, inheritable=target <= 2)
+    os.closerange(5, os.sysconf("SC_OPEN_MAX"))
+    return 3, 4
+
+
+def reset_signals() -> None:
+    """Default dispositions and an empty mask; Python itself ignores SIGPIPE and SIGXFSZ."""
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue  # reserved by libc
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def drop_bounding_set() -> None:
+    """No capability can ever come back, not even by executing a file that has some."""
+    for capability in range(_MAX_CAPABILITIES):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError:
+            return  # EINVAL: the kernel knows no more of them
+
+
+def become(user: User) -> None:
+    """Changes user and group for good; the kernel clears every capability set with that."""
+    os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def no_new_privs() -> None:
+    """Executing can only lose rights from here on."""
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
