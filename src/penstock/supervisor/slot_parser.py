@@ -25,7 +25,8 @@ _INT64: Final = 2**63
 
 def parse_grammar(command: Table, key: str) -> Grammar:
     """The grammar under a command's key; none if the key is absent. Mistakes are recorded."""
-    slots = _sequence(command, key, command.typed(key, list, "a list of slots", [], required=False))
+    values: list[Any] = command.typed(key, list, "a list of slots", [], required=False)
+    slots = _sequence(command, key, values, 0)
     try:
         return Grammar(slots)
     except GrammarError as error:
@@ -33,14 +34,18 @@ def parse_grammar(command: Table, key: str) -> Grammar:
         return Grammar()
 
 
-def _sequence(table: Table, key: str, values: list[Any], depth: int = 0) -> tuple[Slot, ...]:
-    """Slots in a row. Those with mistakes are left out."""
+def _sequence(table: Table, key: str, values: Any, depth: int) -> tuple[Slot, ...]:
+    """Slots in a row, or a single one. Those with mistakes are left out."""
     if depth > _MAX_DEPTH:
         table.wrong(key, "slots are nested too deeply", f"nest at most {_MAX_DEPTH} levels")
         return ()
     slots: list[Slot] = []
-    for number, value in enumerate(values):
-        place = f"{table.where(key)}[{number}]"
+    where = table.where(key)
+    if isinstance(values, list):
+        places = [(f"{where}[{number}]", value) for number, value in enumerate(values)]
+    else:
+        places = [(where, values)]
+    for place, value in places:
         if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _KINDS:
             table.mistakes.append(
                 f"{place}: {show(value)} is not a slot; write a table with one key of "
@@ -133,7 +138,7 @@ def _inner(table: Table, key: str, depth: int) -> tuple[Slot, ...]:
     value = table.value(key)
     if value == []:
         table.wrong(key, "is empty", "write a slot or a list of slots")
-    return _sequence(table, key, value if isinstance(value, list) else [value], depth + 1)
+    return _sequence(table, key, value, depth + 1)
 
 
 _LEAVES: Final[dict[str, Callable[[Table], Slot | None]]] = {

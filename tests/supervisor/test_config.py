@@ -1,0 +1,151 @@
+"""The configuration of penstockd: defaults, forms, and every mistake by its key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.supervisor.config import Config, ConfigError, check_server_user, parse_config
+
+CONFIG = """
+listen = "[::1]:9443"
+state_dir = "/var/lib/penstock"
+run_dir = "/run/penstock"
+work_root = "/var/tmp/penstock"
+policy = "/etc/penstock/policy.toml"
+server_user = "penstock"
+cgroup_parent = "/system.slice/penstock.service"
+orphan_timeout_s = 10
+on_shutdown = "stop"
+drain_s = 2.5
+max_jobs = 64
+audit_log = "/var/log/penstock.jsonl"
+
+[tls]
+certificate = "/etc/penstock/server.crt"
+key = "/etc/penstock/server.key"
+client_ca = "/etc/penstock/ca.crt"
+legacy_certificates = true
+"""
+MINIMAL = """
+policy = "/p"
+[tls]
+certificate = "/c"
+key = "/k"
+client_ca = "/a"
+"""
+
+
+def test_reads_every_key() -> None:
+    """What is written comes out."""
+    assert parse_config(CONFIG.encode()) == Config(
+        listen_host="::1",
+        listen_port=9443,
+        state_dir="/var/lib/penstock",
+        run_dir="/run/penstock",
+        work_root="/var/tmp/penstock",
+        policy="/etc/penstock/policy.toml",
+        server_user="penstock",
+        cgroup_parent="/system.slice/penstock.service",
+        orphan_timeout_s=10.0,
+        on_shutdown="stop",
+        drain_s=2.5,
+        max_jobs=64,
+        tls_certificate="/etc/penstock/server.crt",
+        tls_key="/etc/penstock/server.key",
+        tls_client_ca="/etc/penstock/ca.crt",
+        legacy_certificates=True,
+        audit_log="/var/log/penstock.jsonl",
+    )
+
+
+def test_defaults() -> None:
+    """Loopback only; the audit log and the jobs' directories follow the state directory."""
+    config = parse_config(MINIMAL.replace("[tls]", 'state_dir = "/s"\n[tls]').encode())
+    assert (config.listen_host, config.listen_port) == ("127.0.0.1", 8443)
+    assert (config.audit_log, config.work_root) == ("/s/audit.jsonl", "/s-work")
+    assert (config.run_dir, config.cgroup_parent) == ("/run/penstock", "/penstock")
+    assert (config.orphan_timeout_s, config.drain_s, config.max_jobs) == (600.0, 5.0, 512)
+    assert config.server_user is None
+    assert not config.legacy_certificates
+
+
+def test_library_needs_neither_address_nor_certificates() -> None:
+    """Without gRPC nothing listens; what is there is still checked."""
+    config = parse_config(b'policy = "/p"', library=True)
+    assert (config.listen_host, config.listen_port, config.tls_key) == ("", 0, "")
+    with pytest.raises(ConfigError, match=r"tls\.key"):
+        parse_config(b'policy = "/p"\n[tls]\ncertificate = "/c"\nclient_ca = "/a"', library=True)
+    with pytest.raises(ConfigError, match="tls"):
+        parse_config(b'policy = "/p"')
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ('"[::1]:9443"', '"9443"', "listen: '9443' is no address and port"),
+        ('"[::1]:9443"', '"::1:9443"', "listen: '::1:9443' is no address"),
+        ('"[::1]:9443"', '"127.0.0.1:70000"', "listen: '127.0.0.1:70000' is no"),
+        ('"[::1]:9443"', '""', "listen: '' is no address"),
+        ('"/var/lib/penstock"', '"state"', "state_dir: 'state' is not an absolute path"),
+        ('"/var/lib/penstock"', '"/"', "state_dir: '/' cannot be used"),
+        ('"/run/penstock"', f'"/{"r" * 100}"', "run_dir: "),
+        ('policy = "/etc/penstock/policy.toml"\n', "", "policy: is missing"),
+        ('server_user = "penstock"', 'server_user = "root"', "server_user: is root"),
+        ('server_user = "penstock"', 'server_user = "0"', "server_user: is root"),
+        ('server_user = "penstock"', "server_user = 61190", "server_user: 61190 is not a string"),
+        ('server_user = "penstock"', 'server_user = "a:b"', "server_user: 'a:b' is no user"),
+        ("/system.slice/penstock.service", "/", "cgroup_parent: '/' is no group"),
+        ("/system.slice/penstock.service", "/a/../b", "cgroup_parent: '/a/../b' is no group"),
+        ("/system.slice/penstock.service", "penstock", "cgroup_parent: 'penstock' is no group"),
+        ("orphan_timeout_s = 10", "orphan_timeout_s = 0", "orphan_timeout_s: 0 is out of range"),
+        ("orphan_timeout_s = 10", "orphan_timeout_s = nan", "orphan_timeout_s: nan is out of"),
+        ("orphan_timeout_s = 10", "orphan_timeout_s = inf", "orphan_timeout_s: inf is out of"),
+        ("drain_s = 2.5", 'drain_s = "5s"', "drain_s: '5s' is out of range"),
+        ("drain_s = 2.5", "drain_s = true", "drain_s: True is out of range"),
+        ('on_shutdown = "stop"', 'on_shutdown = "keep"', "on_shutdown: 'keep' is unknown"),
+        ("max_jobs = 64", "max_jobs = 0", "max_jobs: 0 is out of range"),
+        ("max_jobs", "max_job", "max_job: unknown key; did you mean 'max_jobs'?"),
+        ('key = "/etc/penstock/server.key"\n', "", "tls.key: is missing"),
+        ('key = "/etc', 'kee = "/etc', "tls.kee: unknown key"),
+        ("= true", '= "yes"', "tls.legacy_certificates: 'yes' is not true or false"),
+    ],
+)
+def test_names_each_mistake(old: str, new: str, mistake: str) -> None:
+    """Where, what, and after a semicolon what to do."""
+    assert old in CONFIG
+    with pytest.raises(ConfigError) as caught:
+        parse_config(CONFIG.replace(old, new, 1).encode())
+    matching = [text for text in caught.value.mistakes if text.startswith(mistake)]
+    assert matching, caught.value.mistakes
+    assert "; " in matching[0]
+
+
+def test_user_depends_on_who_runs_it() -> None:
+    """Root needs somebody to become; nobody else can become anybody."""
+    with_user, without = parse_config(CONFIG.encode()), parse_config(MINIMAL.encode())
+    assert check_server_user(with_user, root=True) == []
+    assert check_server_user(without, root=False) == []
+    assert "is missing" in check_server_user(without, root=True)[0]
+    assert "only root" in check_server_user(with_user, root=False)[0]
+
+
+_LINE = st.tuples(
+    st.sampled_from(
+        ["listen", "state_dir", "run_dir", "policy", "server_user", "drain_s", "max_jobs", "tls"]
+    ),
+    st.sampled_from(["1", "nan", "true", '"x"', '"/x"', "[]", "{}", '"\\u0000"', '{key = "/k"}']),
+).map(" = ".join)
+
+
+@given(
+    st.binary(max_size=200) | st.lists(_LINE, max_size=5).map("\n".join).map(str.encode),
+    st.booleans(),
+)
+def test_any_bytes_are_a_configuration_or_refused(data: bytes, library: bool) -> None:
+    """Nothing but ConfigError comes out, and it says something."""
+    try:
+        config = parse_config(data, library=library)
+    except ConfigError as error:
+        assert all(error.mistakes), error.mistakes  # noqa: PT017  only some bytes are refused
+    else:
+        assert config.policy.startswith("/")

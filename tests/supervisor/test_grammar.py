@@ -1,0 +1,227 @@
+"""Argument grammars, against a naive reference that tries everything."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.supervisor.grammar import MAX_ARGUMENTS, Grammar, GrammarError, Match, Mismatch
+from penstock.supervisor.patterns import parse_pattern
+from penstock.supervisor.slots import (
+    EnumSlot,
+    IntSlot,
+    LiteralSlot,
+    OptionalSlot,
+    PathSlot,
+    PatternSlot,
+    RepeatSlot,
+    Slot,
+    may_be_empty,
+)
+
+WORDS = ["-l", "a", "b", "1", "7", "/srv/a", "..", ""]
+
+
+def _leaf() -> st.SearchStrategy[Slot]:
+    return st.one_of(
+        st.sampled_from(WORDS).map(LiteralSlot),
+        st.lists(st.sampled_from(WORDS), min_size=1, max_size=3, unique=True).map(
+            lambda values: EnumSlot(tuple(values))
+        ),
+        st.just(IntSlot(1, 5)),
+        st.just(PatternSlot(parse_pattern("[a-z]{1,2}"))),
+        st.just(PathSlot("/srv")),
+    )
+
+
+def _nested(inner: st.SearchStrategy[Slot]) -> st.SearchStrategy[Slot]:
+    slots = st.lists(inner, min_size=1, max_size=2).map(tuple)
+    repeats = st.tuples(slots, st.integers(0, 2), st.integers(1, 2)).map(
+        lambda drawn: RepeatSlot(drawn[0], min(drawn[1], drawn[2]), drawn[2])
+    )
+    return slots.map(OptionalSlot) | repeats
+
+
+SLOTS = st.lists(st.recursive(_leaf(), _nested, max_leaves=4), max_size=4)
+
+
+def _reference(slots: Sequence[Slot], arguments: tuple[str, ...]) -> bool:
+    """Exponential, and plainly right: every way through is tried."""
+    if not slots:
+        return not arguments
+    slot, *rest = slots
+    if isinstance(slot, OptionalSlot):
+        return _reference(rest, arguments) or _reference([*slot.slots, *rest], arguments)
+    if isinstance(slot, RepeatSlot):
+        return any(
+            _reference([*(slot.slots * count), *rest], arguments)
+            for count in range(slot.least, slot.most + 1)
+        )
+    return bool(arguments) and slot.takes(arguments[0]) and _reference(rest, arguments[1:])
+
+
+@given(SLOTS, st.lists(st.sampled_from(WORDS), max_size=5))
+def test_matches_as_the_reference(slots: list[Slot], arguments: list[str]) -> None:
+    """The answer is that of trying every way through the slots."""
+    result = Grammar(slots).match(arguments)
+    assert isinstance(result, Match) == _reference(slots, tuple(arguments))
+
+
+@given(SLOTS, st.lists(st.sampled_from(WORDS), max_size=5))
+def test_a_match_can_be_read_back(slots: list[Slot], arguments: list[str]) -> None:
+    """Paths are arguments that a path slot takes, ascending; a mismatch has a position."""
+    result = Grammar(slots).match(arguments)
+    if isinstance(result, Mismatch):
+        assert 0 <= result.index <= len(arguments)
+        assert result.message.startswith(f"argument {result.index + 1}")
+        return
+    positions = [position for position, _, _ in result.paths]
+    assert positions == sorted(set(positions))
+    for position, root, relative in result.paths:
+        assert PathSlot(root).relative(arguments[position]) == relative
+
+
+@given(SLOTS)
+def test_usage_and_emptiness(slots: list[Slot]) -> None:
+    """No arguments match just where every slot may be empty; usage is text."""
+    grammar = Grammar(slots)
+    assert isinstance(grammar.match([]), Match) == all(may_be_empty(slot) for slot in slots)
+    assert bool(grammar.usage()) == bool(slots)
+
+
+def test_no_grammar_grants_no_arguments() -> None:
+    """Deny by default."""
+    assert isinstance(Grammar().match([]), Match)
+    result = Grammar().match(["x"])
+    assert isinstance(result, Mismatch)
+    assert result.message == "argument 1, 'x', is not granted: there are at most 0"
+
+
+LS = Grammar(
+    [
+        OptionalSlot((EnumSlot(("-l", "-a", "-la")),)),
+        PathSlot("/srv"),
+        RepeatSlot((PatternSlot(parse_pattern("[a-z]{1,20}\\.log")),), 0, 2),
+    ]
+)
+
+
+def test_usage_shows_the_slots() -> None:
+    """Usage reads like a manual page's synopsis."""
+    assert LS.usage() == "[-l|-a|-la] PATH(/srv) TEXT([a-z]{1,20}\\.log){0,2}"
+    tail = Grammar([OptionalSlot((LiteralSlot("-n"), IntSlot(1, 9))), EnumSlot(("x y", "z"))])
+    assert tail.usage() == "[-n INT(1..9)] ('x y'|z)"
+    both = RepeatSlot((LiteralSlot("-e"), IntSlot(1, 9)), 1, 3)
+    assert both.usage() == "(-e INT(1..9)){1,3}"
+
+
+def test_paths_are_given_for_resolving() -> None:
+    """Absolute and relative paths come out relative to their root."""
+    for written, relative in [
+        ("/srv", "."),
+        ("/srv/", "."),
+        ("//srv//a/./b/", "a/b"),
+        ("a/b", "a/b"),
+        ("./-rf", "-rf"),
+        ("a/..b", "a/..b"),
+    ]:
+        result = LS.match(["-la", written])
+        assert isinstance(result, Match)
+        assert result.paths == ((1, "/srv", relative),)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "..", "../etc", "/srv/../etc", "a/..", "/etc", "/srvx", "/", "-la", "-", "x" * 5000],
+)
+def test_paths_out_of_the_root_are_refused(argument: str) -> None:
+    """By the text alone; symbolic links are for whoever resolves."""
+    assert not PathSlot("/srv").takes(argument)
+
+
+@pytest.mark.parametrize(
+    "argument", ["-rf", "--x=", "--", "-", "--color=auto", "@file", "-la -R", "-a\n"]
+)
+def test_options_are_not_injected(argument: str) -> None:
+    """What looks like an option is granted only where it was written."""
+    grammar = Grammar(
+        [
+            EnumSlot(("-l", "-a")),
+            RepeatSlot((PatternSlot(parse_pattern("[a-z.-]{1,20}")),), 0, 3),
+            OptionalSlot((IntSlot(1, 9),)),
+        ]
+    )
+    assert isinstance(grammar.match(["-l", "x"]), Match)
+    assert isinstance(grammar.match([argument, "x"]), Mismatch)
+    assert isinstance(grammar.match(["-l", argument]), Mismatch)
+    assert isinstance(LS.match(["-l", "a", argument]), Mismatch)
+
+
+def test_nul_is_refused_wherever_it_stands() -> None:
+    """Even where a negated class would admit it."""
+    grammar = Grammar([RepeatSlot((PatternSlot(parse_pattern("[^a]{0,9}")),), 0, 3)])
+    result = grammar.match(["ok", "n\0l"])
+    assert isinstance(result, Mismatch)
+    assert (result.index, result.message) == (1, "argument 2 holds a NUL byte")
+    assert isinstance(LS.match(["/srv/a\0"]), Mismatch)
+
+
+@pytest.mark.parametrize(
+    "argument", ["+5", "05", " 5", "5 ", "\u0665", "1_0", "5.0", "0x5", "-0", "", "-", "10" * 3000]
+)
+def test_integers_have_one_spelling(argument: str) -> None:
+    """What int() takes and a program may read otherwise is refused."""
+    assert not IntSlot(-100, 100).takes(argument)
+
+
+@given(st.integers(-50, 50))
+def test_integers_within_bounds(value: int) -> None:
+    """Both bounds are included; a negative number needs a negative bound."""
+    assert IntSlot(-7, 9).takes(str(value)) == (-7 <= value <= 9)
+    assert not IntSlot(0, 9).takes(f"-{abs(value)}")
+
+
+def test_int64_bounds() -> None:
+    """The ends of a signed 64-bit integer can be written."""
+    slot = IntSlot(-(2**63), 2**63 - 1)
+    assert slot.takes(str(2**63 - 1))
+    assert slot.takes(str(-(2**63)))
+    assert not slot.takes(str(2**63))
+
+
+def test_messages_name_what_would_be_granted() -> None:
+    """For people: the argument's place, its text cut short, and the slots that may follow."""
+    result = LS.match(["-rf"])
+    assert isinstance(result, Mismatch)
+    assert result.message == (
+        "argument 1, '-rf', is not granted: it must be one of -l, -a, -la or a path beneath "
+        "/srv (no '..', not beginning with '-')"
+    )
+    missing = LS.match(["-l"])
+    assert isinstance(missing, Mismatch)
+    assert missing.index == 1
+    assert missing.message.startswith("argument 2 is missing: it must be a path beneath /srv")
+    escape = LS.match(["\x1b[2J" + "x" * 10_000_000 + ".."])
+    assert isinstance(escape, Mismatch)
+    assert len(escape.message) < 300
+    assert escape.message.isprintable()
+
+
+def test_the_most_ambiguous_grammar_is_matched_in_time() -> None:
+    """Nested optional repeats, where backtracking never ends."""
+    word = PatternSlot(parse_pattern("[a-z]{1,200}"))
+    slots: list[Slot] = [OptionalSlot((word,)), RepeatSlot((word,), 0, 3)]
+    grammar = Grammar([RepeatSlot((*slots, OptionalSlot((RepeatSlot((word,), 0, 4),))), 0, 64)])
+    began = time.process_time()
+    assert isinstance(grammar.match(["a" * 200] * MAX_ARGUMENTS), Match)
+    assert isinstance(grammar.match([*["a" * 200] * (MAX_ARGUMENTS - 1), "-"]), Mismatch)
+    assert time.process_time() - began < 3
+
+
+def test_a_grammar_without_bound_is_refused() -> None:
+    """Repeats of repeats multiply."""
+    many = RepeatSlot((RepeatSlot((LiteralSlot("x"),), 1, 512),), 1, 512)
+    with pytest.raises(GrammarError, match="262144"):
+        Grammar([many])

@@ -1,0 +1,233 @@
+"""Who a policy speaks of, what users it needs, what it must not hand out, and the samples."""
+
+from importlib.resources import files
+
+import pytest
+
+from penstock.supervisor.environment import reserved_key
+from penstock.supervisor.grammar import Match
+from penstock.supervisor.policy import (
+    Policy,
+    PolicyError,
+    check_mode,
+    parse_policy,
+    shell_warnings,
+    valid_client_id,
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "BASH_ENV",
+        "ENV",
+        "GIT_SSH_COMMAND",
+        "IFS",
+        "PATH",
+        "NODE_OPTIONS",
+        "PERL5LIB",
+        "PERL5OPT",
+        "RUBYOPT",
+        "RUBYLIB",
+        "JAVA_TOOL_OPTIONS",
+        "GCONV_PATH",
+        "LOCPATH",
+        "NLSPATH",
+        "HOSTALIASES",
+        "MALLOC_CHECK_",
+        "GLIBC_TUNABLES",
+        "TERMINFO",
+        "TERMINFO_DIRS",
+        "BASH_FUNC_ls",
+        "SHELLOPTS",
+        "LESSOPEN",
+        "PAGER",
+    ],
+)
+def test_reserved_environment_keys(key: str) -> None:
+    """What would change the program rather than its work cannot be granted."""
+    assert reserved_key(key)
+    command = '[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nenv_allowed = ["%s"]\n'
+    with pytest.raises(PolicyError, match=f"commands.x.env_allowed: {key} would"):
+        parse_policy((command % key).encode())
+
+
+def test_other_environment_keys_can_be_granted() -> None:
+    """Plain settings of a program."""
+    for key in ("LANG", "LC_ALL", "TZ", "COLUMNS", "TERM", "MY_LD_PRELOAD", "BUILD_ID"):
+        assert not reserved_key(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("alice", True),
+        ("a", True),
+        ("0.build_agent-7", True),
+        ("a" * 63, True),
+        ("a" * 64, False),
+        ("", False),
+        ("Alice", False),
+        ("-alice", False),
+        (".alice", False),
+        ("alice\n", False),
+        ("alice\0", False),
+        ("\u0430lice", False),  # a Cyrillic letter that looks like a
+        ("alice bob", False),
+        ("alice/bob", False),
+        ("spiffe://example.org/ci", True),
+        ("spiffe://example.org/ci/Runner_1", True),
+        ("spiffe://example.org", True),
+        ("spiffe://example.org/", False),
+        ("spiffe://Example.org/ci", False),
+        ("spiffe://example.org/ci?x", False),
+        ("spiffe://example.org/ci#x", False),
+        ("spiffe://example.org/../ci", False),
+        ("spiffe://example.org/ci/.", False),
+        ("spiffe://example.org/ci/..", False),
+        ("spiffe://example.org/...", True),
+        ("spiffe://example.org:80/ci", False),
+        ("spiffe://u@example.org/ci", False),
+        ("spiffe://example.org/c%69", False),
+        ("spiffe:///ci", False),
+        ("https://example.org/ci", False),
+        ("spiffe://example.org/ci\n", False),
+        ("spiffe://e/" + "a" * 2048, False),
+    ],
+)
+def test_client_ids(text: str, valid: bool) -> None:
+    """A plain name, or a SPIFFE id in its one spelling."""
+    assert valid_client_id(text) is valid
+
+
+def _uid(name: str) -> int:
+    return {"root": 0, "penstock": 61190, "jobs": 61191}[name]
+
+
+@pytest.mark.parametrize(
+    ("user", "root", "mistake"),
+    [
+        ('user = "61191"', True, None),
+        ('user = "jobs"', True, None),
+        ("", True, "is missing"),
+        ('user = "root"', True, "is root"),
+        ('user = "0"', True, "is root"),
+        ('user = "00"', True, "is root"),
+        ('user = "penstock"', True, "server's own user"),
+        ('user = "61190"', True, "server's own user"),
+        ('user = "ghost"', True, "does not exist"),
+        ("", False, None),
+        ('user = "61190"', False, None),
+        ('user = "penstock"', False, None),
+        ('user = "jobs"', False, "only root can change it"),
+        ('user = "root"', False, "only root can change it"),
+    ],
+)
+def test_users_by_mode(user: str, root: bool, mistake: str | None) -> None:
+    """As root a job never has root's or the server's rights; otherwise it has the only ones."""
+    text = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\n{user}\n'
+    policy = parse_policy(text.encode())
+    found = check_mode(policy, root=root, server_uid=61190, resolve_user=_uid)
+    if mistake is None:
+        assert found == []
+    else:
+        (text,) = found
+        assert text.startswith("commands.x.user: ")
+        assert mistake in text
+
+
+@pytest.mark.parametrize(
+    ("command", "warned"),
+    [
+        ('path = "/bin/sh"', True),
+        ('path = "/bin/sh"\nfixed = ["-c", "date"]', False),
+        ('path = "/bin/sh"\nfixed = ["-c"]\narguments = [{pattern = "[a-z]{1,9}"}]', True),
+        ('path = "/bin/sh"\narguments = [{literal = "-c"}, {literal = "date"}]', False),
+        ('path = "/usr/bin/python3.11"\narguments = [{path = {root = "/srv"}}]', True),
+        ('path = "/usr/bin/python3"\narguments = [{literal = "--version"}]', False),
+        (
+            'path = "/usr/bin/python3"\narguments = [{literal = "/opt/x.py"}, {pattern = "a"}]',
+            False,
+        ),
+        ('path = "/usr/bin/find"\narguments = [{pattern = "[a-z]{1,9}"}]', True),
+        ('path = "/usr/bin/find"\narguments = [{path = {root = "/srv"}}]', False),
+        (
+            'path = "/bin/tar"\narguments = [{repeat = {slot = {pattern = "-{2}x"}, max = 2}}]',
+            True,
+        ),
+        ('path = "/usr/bin/awk"\narguments = [{optional = {pattern = "[^/]{1,99}"}}]', True),
+        ('path = "/usr/bin/env"\narguments = [{path = {root = "/srv"}}]', True),
+        ('path = "/usr/bin/env"', False),
+        ('path = "/usr/bin/git"\narguments = [{path = {root = "/srv"}}]', True),
+        ('path = "/usr/bin/xargs"\narguments = [{enum = ["-0"]}]', False),
+        (
+            'path = "/lib64/ld-linux-x86-64.so.2"\narguments = [{path = {root = "/srv"}}]',
+            True,
+        ),
+        ('path = "/bin/ls"\narguments = [{pattern = "[a-z]{1,9}"}]', False),
+    ],
+)
+def test_warns_of_shells(command: str, warned: bool) -> None:
+    """Programs that run programs, where the client chooses the text; not where it cannot."""
+    policy = parse_policy(f'[classes.c]\n[commands.x]\nclass = "c"\n{command}\n'.encode())
+    warnings = shell_warnings(policy)
+    assert len(warnings) == warned, warnings
+    assert all(text.startswith("commands.x: ") for text in warnings)
+
+
+def sample(form: str) -> Policy:
+    """A packaged sample."""
+    return parse_policy((files("penstock") / "policies" / f"sample-{form}.toml").read_bytes())
+
+
+def test_samples_are_good() -> None:
+    """No mistake in the mode that each is for, and no shell."""
+    for form, root in (("root", True), ("user", False)):
+        policy = sample(form)
+        assert check_mode(policy, root=root, server_uid=61190, resolve_user=_uid) == []
+        assert shell_warnings(policy) == []
+
+
+def test_samples_differ_in_rights_only() -> None:
+    """The same commands, clients and limits; users and needs apart."""
+    root, user = sample("root"), sample("user")
+    assert root.clients == user.clients
+    assert root.commands.keys() == user.commands.keys()
+    for name, command in root.commands.items():
+        other = user.commands[name]
+        assert (command.user, other.user) == ("61191", None)
+        assert command.argv([]) == other.argv([])
+        assert command.grammar == other.grammar
+        assert (command.class_name, command.timeout_s) == (other.class_name, other.timeout_s)
+    for name, limit_class in root.classes.items():
+        assert limit_class.limits == user.classes[name].limits
+        assert set(user.classes[name].needs.values()) == {"best_effort"}
+        assert "best_effort" not in limit_class.needs.values()
+
+
+def test_sample_grants_what_documents_show() -> None:
+    """The specification's example, and three clients with their own lists in three classes."""
+    policy = sample("root")
+    assert isinstance(policy.commands["ls"].grammar.match(["-la", "/srv"]), Match)
+    follow = ["-n", "20", "-f", "/var/log/dpkg.log"]
+    assert isinstance(policy.commands["tail"].grammar.match(follow), Match)
+    assert set(policy.clients) == {"alice", "bob", "carol"}
+    assert len({client.commands for client in policy.clients.values()}) == 3
+    assert {command.class_name for command in policy.commands.values()} == {
+        "small",
+        "medium",
+        "large",
+    }
+    limits = {name: limit_class.limits for name, limit_class in policy.classes.items()}
+    assert [
+        (limit.cpu_cores, limit.memory_bytes, limit.disk_write_bytes_per_s, limit.processes)
+        for limit in (limits["small"], limits["medium"], limits["large"])
+    ] == [
+        (0.10, 100 * 10**6, 10 * 10**6, 64),
+        (0.25, 10**9, 50 * 10**6, 256),
+        (0.50, 8 * 10**9, 100 * 10**6, 1024),
+    ]
