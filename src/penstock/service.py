@@ -31,6 +31,7 @@ from .supervisor.limits import Enforcement
 from .supervisor.policy import Client, Policy
 
 FEATURES: Final = ("argv", "request_id", "env", "timeout", "validate_only", "raw_stream", "wait")
+_STREAMS: Final = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 
@@ -141,22 +142,23 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                 )
             try:
                 yield pb.StreamOutputResponse(job=job_message(job))
-                decoders = {number: TextDecoder() for number in (1, 2)}
+                decoders = {stream: TextDecoder() for stream in _STREAMS.values()}
                 async for chunk in reader:
+                    stream = _STREAMS[chunk.stream]
                     answer = pb.StreamOutputResponse(
-                        stream=chunk.stream, offset=chunk.offset, time_ns=chunk.time_ns
+                        stream=stream, offset=chunk.offset, time_ns=chunk.time_ns
                     )
                     if input_message.raw:
                         answer.data = chunk.data
                     else:
-                        answer.output = decoders[chunk.stream].feed(chunk.data)
+                        answer.output = decoders[stream].feed(chunk.data)
                         if not answer.output:
                             continue
                     yield answer
-                for number, decoder in decoders.items():
+                for stream, decoder in decoders.items():
                     if rest := decoder.flush():
                         yield pb.StreamOutputResponse(
-                            stream=number, output=rest, offset=job.output_length
+                            stream=stream, output=rest, offset=job.output_length
                         )
                 if job.end is not None:
                     yield pb.StreamOutputResponse(

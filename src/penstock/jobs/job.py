@@ -1,0 +1,389 @@
+"""One job: its life in one task, its stop, and what others see of it."""
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import trio
+
+from ..supervisor import protocol
+from ..supervisor.limits import Enforcement, Limits
+from . import errors, usage
+from .backend import Backend, JobSpec, Refused, Started, Verdict
+from .capture import Bandwidth, capture, close_pipe, drain
+from .output import OutputLog, StreamNumber
+from .readers import OutputReader
+from .records import EndRecord, Reason
+from .states import Event, State, after
+from .store import JobRecord, Store
+
+# After KILL a process can only survive in an uninterruptible sleep; then it is said.
+UNKILLABLE_S: Final = 10.0
+RECORD_AGAIN_S: Final = 1.0
+
+Audit = Callable[[str, Mapping[str, Any]], None]
+
+
+class Job:
+    """A job, running or finished. Made by Manager only."""
+
+    def __init__(
+        self,
+        job_id: str,
+        sequence: int,
+        owner: str,
+        spec: JobSpec,
+        policy_hash: str,
+        log: OutputLog,
+    ) -> None:
+        self.id = job_id
+        self.sequence = sequence
+        self.owner = owner
+        self.spec = spec
+        self.policy_hash = policy_hash
+        self.handle = ""
+        self.pid = 0
+        self.argv: tuple[str, ...] = ()
+        self.class_name = ""
+        self.limits = Limits()
+        self.enforcement: tuple[Enforcement, ...] = ()
+        self.started_ns = 0
+        self.state = State.STARTING
+        self.end: EndRecord | None = None
+        self._log = log
+        self._sampler: usage.Sampler | None = None
+        self._final_usage: usage.Usage | None = None
+        self._grace_s = 10.0
+        self._begun = trio.Event()  # running, or the start has failed
+        self._finished = trio.Event()
+        self._unkillable = trio.Event()
+        self._start_error: errors.JobError | None = None
+        self._stopped_by: str | None = None
+        self._stop_reason = ""
+        self._escalated = False
+        self._output_error: OSError | None = None
+        self._nursery: trio.Nursery | None = None
+        self._backend: Backend
+        self._scope = trio.CancelScope(shield=True)
+
+    @classmethod
+    def from_record(cls, record: JobRecord, log: OutputLog) -> "Job":
+        """A job of an earlier life, as the store has it."""
+        job = cls(record.id, record.sequence, record.owner, record.spec, record.policy, log)
+        if record.started is not None:
+            job.handle = record.handle or ""
+            job.pid = record.started["pid"]
+            job.started_ns = record.started["started_ns"]
+            job.argv = tuple(record.started["argv"])
+            job.class_name = record.started["class_name"]
+            job.limits = Limits(**record.started["limits"])
+            job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
+        if record.end is not None:
+            job.set_ended(record.end)
+        return job
+
+    def set_ended(self, end: EndRecord) -> None:
+        """Recovery: what became of the job is known now."""
+        self.end = end
+        self.state = State.FINISHED
+        counters = {
+            "cpu_total_s": end.cpu_total_s,
+            "memory_peak_bytes": end.memory_peak_bytes,
+            "read_bytes": end.read_bytes,
+            "write_bytes": end.write_bytes,
+            "oom_kills": end.oom_kills,
+        }
+        self._final_usage = usage.final(counters, end.ended_ns)
+        self._begun.set()
+        self._finished.set()
+
+    @property
+    def output_length(self) -> int:
+        """Bytes of output so far."""
+        return self._log.length
+
+    def usage(self) -> usage.Usage:
+        """A sample now; the final counters of a finished job. No checkpoint."""
+        if self._final_usage is not None:
+            return self._final_usage
+        return self._sampler.sample() if self._sampler is not None else usage.Usage()
+
+    def read_output(self, offset: int = 0, follow: bool = True) -> OutputReader:
+        """A reader of its own, the caller's to close. No checkpoint.
+
+        Raises OffsetPastEnd; Precondition if the log is gone from the disk.
+        """
+        try:
+            return OutputReader(self._log, offset, follow)
+        except OSError as error:
+            raise errors.Precondition(
+                "OUTPUT_GONE", f"the output of job {self.handle} is gone: {error.strerror}"
+            ) from error
+
+    async def wait_begun(self) -> None:
+        """Returns when the job runs. Raises what its start failed with. Minimum cleanup."""
+        await self._begun.wait()
+        if self._start_error is not None:
+            raise self._start_error
+
+    async def wait_finished(self) -> EndRecord:
+        """The end record, once it is durable. Minimum cleanup: the waiting alone ends."""
+        await self._finished.wait()
+        assert self.end is not None
+        return self.end
+
+    async def stop(
+        self, *, by: str, reason: str = "", grace_s: float | None = None
+    ) -> tuple[EndRecord, bool]:
+        """Ends the whole tree: TERM to the main process, grace, KILL to all.
+
+        Returns the end record and whether the job had finished before. A stop that is
+        under way is joined, and its grace holds. Completes: cancelled, it goes on without
+        the caller.
+        Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
+        """
+        if self.end is not None:
+            await trio.lowlevel.checkpoint()
+            return self.end, True
+        if self._stopped_by is None:
+            self._stopped_by, self._stop_reason = by, reason
+            if self._nursery is not None and self.state is State.RUNNING:
+                self._begin_stop(grace_s)
+            else:
+                self._grace_s = self._grace_s if grace_s is None else grace_s
+        async with trio.open_nursery() as nursery:
+
+            async def end_of_patience() -> None:
+                await self._unkillable.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end_of_patience)
+            await self._finished.wait()
+            nursery.cancel_scope.cancel()
+        if self.end is None:
+            raise errors.Precondition(
+                "UNKILLABLE",
+                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s; "
+                "they are in an uninterruptible sleep, and the job ends when they wake",
+            )
+        return self.end, False
+
+    def _begin_stop(self, grace_s: float | None) -> None:
+        assert self._nursery is not None
+        self.state = after(self.state, Event.STOP_ASKED)
+        self._nursery.start_soon(self._stop, self._grace_s if grace_s is None else grace_s)
+
+    # S5. Everything below runs in the job's own task.
+
+    async def run(
+        self,
+        backend: Backend,
+        store: Store,
+        audit: Audit,
+        on_running: Callable[["Job"], None],
+    ) -> None:
+        """The job's whole life; ``on_running`` is called once it has a handle. Shielded: it ends by the end of its processes, which stop
+        (grace, KILL) or the loss of the backend bring about; end_now is the last resort.
+        """
+        with self._scope:
+            result = await backend.start(self.id, self.spec, self.owner)
+            if isinstance(result, Refused):
+                self._refused(result, store, audit)
+                return
+            await self._live(result, backend, store, audit, on_running)
+
+    def end_now(self) -> None:
+        """Gives up waiting, at the very end of the manager. No checkpoint."""
+        self._scope.cancel()
+
+    def _refused(self, refused: Refused, store: Store, audit: Audit) -> None:
+        end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
+        store.set_finished(self.id, end)
+        self.state = after(self.state, Event.REFUSED)
+        self._start_error = _start_error(refused)
+        self.end = end
+        self._log.finish()
+        self._begun.set()
+        self._finished.set()
+        audit("job.refused", {"job": self.id, "owner": self.owner, "message": refused.message})
+
+    def _begin(self, started: Started, backend: Backend, store: Store) -> None:
+        self.pid = started.pid
+        self.started_ns = started.started_ns
+        self.argv = started.argv
+        self.class_name = started.class_name
+        self.limits = started.limits
+        self.enforcement = started.enforcement
+        self._grace_s = started.grace_s if self._stopped_by is None else self._grace_s
+        self._sampler = usage.Sampler(started.usage_files, started.started_ns)
+        boot_id = str(backend.capabilities().get("boot_id", ""))
+        self.handle = store.set_running(self.id, started, boot_id)
+        self.state = after(self.state, Event.STARTED)
+
+    async def _live(
+        self,
+        started: Started,
+        backend: Backend,
+        store: Store,
+        audit: Audit,
+        on_running: Callable[["Job"], None],
+    ) -> None:
+        pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
+        if started.stderr_fd is not None:
+            pipes.append((started.stderr_fd, 2))
+        try:
+            try:
+                self._begin(started, backend, store)
+            except sqlite3.OperationalError as error:
+                await self._give_up(backend, error)
+                return
+            on_running(self)
+            _try_audit(audit, "job.running", self._about())
+            bandwidth = Bandwidth(started.limits.output_bytes_per_s)
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._backend = backend
+                self._begun.set()
+                if self._stopped_by is not None:  # asked for while it started
+                    self._begin_stop(None)
+                for fd, stream in pipes:
+                    nursery.start_soon(
+                        capture, self._log, fd, stream, bandwidth, self._output_failed
+                    )
+                nursery.start_soon(self._watch_main)
+                verdict = await backend.wait(self.id)
+                self._nursery = None
+                nursery.cancel_scope.cancel()
+            for fd, stream in pipes:
+                if self._output_error is None:
+                    try:
+                        drain(self._log, fd, stream)
+                    except OSError as error:
+                        self._output_error = error
+        finally:
+            self._nursery = None
+            for fd, _ in pipes:
+                close_pipe(fd)
+        await self._finish(verdict, store, audit)
+        backend.release(self.id)
+
+    async def _give_up(self, backend: Backend, error: Exception) -> None:
+        """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
+        await backend.kill(self.id)
+        await backend.wait(self.id)
+        backend.release(self.id)
+        self._log.finish()
+        self._start_error = errors.Precondition("RECORDS", f"the job cannot be recorded: {error}")
+        self._begun.set()
+
+    async def _watch_main(self) -> None:
+        await self._backend.wait_main_exited(self.id)
+        self.state = after(self.state, Event.MAIN_EXITED)
+
+    async def _stop(self, grace_s: float) -> None:
+        """S6: ends by grace and KILL; the job's own nursery ends it once all are dead."""
+        await self._backend.signal(self.id, signal.SIGTERM)
+        with trio.move_on_after(grace_s):
+            await self._backend.wait_main_exited(self.id)
+            return  # what is left is killed by the backend, which tells when it is gone
+        self._escalated = True
+        await self._backend.kill(self.id)
+        await trio.sleep(UNKILLABLE_S)
+        self._unkillable.set()
+
+    def _output_failed(self, error: OSError) -> None:
+        """The disk does not take the output: the job ends, everything else lives."""
+        self._output_error = error
+        if self._nursery is not None and self.state is State.RUNNING:
+            self._begin_stop(None)
+
+    async def _finish(self, verdict: Verdict, store: Store, audit: Audit) -> None:
+        # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads a
+        # file nobody appends to any more, and is let go if end_now comes.
+        sha256 = await trio.to_thread.run_sync(self._log.sha256, abandon_on_cancel=True)
+        end = self._end_record(verdict, sha256)
+        while True:
+            try:
+                store.set_finished(self.id, end)
+                break
+            except sqlite3.OperationalError as error:
+                # A full disk, most likely. The job stays `ending` until its end is durable.
+                os.write(2, f"penstock: the end of job {self.handle}: {error}\n".encode())
+                await trio.sleep(RECORD_AGAIN_S)
+        if self.state in (State.RUNNING, State.STOPPING):
+            self.state = after(self.state, Event.MAIN_EXITED)
+        self.state = after(self.state, Event.RECORDED)
+        self.end = end
+        self._final_usage = usage.final(verdict.counters, end.ended_ns)
+        self._log.finish()
+        self._finished.set()
+        _try_audit(audit, "job.finished", self._about() | {"reason": end.reason, "sha256": sha256})
+
+    def _end_record(self, verdict: Verdict, sha256: str) -> EndRecord:
+        counters = verdict.counters
+        return EndRecord(
+            reason=self._reason(verdict),
+            ended_ns=time.time_ns(),
+            exit_code=verdict.code if verdict.kind == "exited" else None,
+            signal=verdict.code if verdict.kind == "signaled" else None,
+            stopped_by=self._stopped_by or "",
+            stop_reason=self._stop_reason,
+            escalated=self._escalated,
+            processes_killed=verdict.processes_killed,
+            oom_kills=counters.get("oom_kills", 0),
+            memory_peak_bytes=counters.get("memory_peak_bytes", 0),
+            cpu_total_s=counters.get("cpu_total_s", 0.0),
+            read_bytes=counters.get("read_bytes", 0),
+            write_bytes=counters.get("write_bytes", 0),
+            output_bytes=self._log.length,
+            output_sha256=sha256,
+            sha256_to=self._log.length,
+            detail=verdict.detail or (str(self._output_error) if self._output_error else ""),
+        )
+
+    def _reason(self, verdict: Verdict) -> Reason:
+        if verdict.kind == "lost":
+            return "lost"
+        if self._output_error is not None:
+            return "output_failed"
+        if verdict.timed_out:
+            return "timed_out"
+        if self._stopped_by is not None:
+            return "stopped"
+        # The kernel's OOM killer sends KILL; a shell whose child it was exits with 128 + 9.
+        killed = (verdict.kind, verdict.code) in (("signaled", 9), ("exited", 128 + 9))
+        if killed and verdict.counters.get("oom_kills", 0):
+            return "out_of_memory"
+        return verdict.kind
+
+    def _about(self) -> dict[str, Any]:
+        return {"job": self.id, "handle": self.handle, "owner": self.owner, "argv": self.argv}
+
+
+def _start_error(refused: Refused) -> errors.JobError:
+    match refused.fault:
+        case protocol.DENIED:
+            return errors.NotGranted(refused.message)
+        case protocol.INVALID:
+            return errors.InvalidRequest("argv", refused.message)
+        case protocol.EXHAUSTED:
+            return errors.Exhausted(refused.message)
+        case protocol.STALE_POLICY | "lost":
+            return errors.Unavailable(refused.message)
+        case protocol.EXECUTABLE:
+            return errors.Precondition("EXECUTABLE", refused.message)
+        case protocol.UNENFORCED:
+            return errors.Precondition("LIMIT_NOT_ENFORCED", refused.message)
+        case _:
+            return errors.Precondition("START_FAILED", refused.message)
+
+
+def _try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:
+    """What has happened cannot be refused any more; a full audit disk must not end the server."""
+    try:
+        audit(event, fields)
+    except Exception as error:  # the callback is anybody's
+        os.write(2, f"penstock: audit of {event} failed: {error}\n".encode())

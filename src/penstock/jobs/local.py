@@ -1,0 +1,282 @@
+"""This machine as a Backend: the supervisor, at the other end of its socket."""
+
+import array
+import contextlib
+import math
+import os
+import socket
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import trio
+
+from ..supervisor import protocol
+from ..supervisor.limits import Enforcement, Limits
+from .backend import JobSpec, Refused, Started, Verdict
+from .errors import Unavailable
+
+_LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
+
+
+class _Pending:
+    """What one job's messages have told so far."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: Started | Refused | None = None
+        self.exited = trio.Event()
+        self.status: int | None = None
+        self.timed_out = False
+        self.emptied = trio.Event()
+        self.killed = 0
+        self.counters: Mapping[str, Any] = {}
+        self.lost = ""
+
+
+class LocalBackend:
+    """A connected supervisor. If it goes, every job's verdict is ``lost``."""
+
+    def __init__(self, connection: trio.socket.SocketType) -> None:
+        self._socket = connection
+        self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
+        self._pending: dict[str, _Pending] = {}
+        self._counts: defaultdict[tuple[str, str], deque[tuple[trio.Event, list[int]]]]
+        self._counts = defaultdict(deque)
+        self._welcome: dict[str, Any] = {}
+        self._closed = trio.Event()
+        self._lost = ""
+        self.policy_bytes = b""
+
+    @property
+    def mode(self) -> str:
+        """root or user."""
+        return str(self._welcome["mode"])
+
+    @property
+    def kind(self) -> str:
+        """v1, v2, hybrid or tree."""
+        return str(self._welcome["kind"])
+
+    @property
+    def limits(self) -> list[Enforcement]:
+        """Per limit, what this host can do."""
+        return [Enforcement(**entry) for entry in self._welcome["limits"]]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should know."""
+        return list(self._welcome["warnings"])
+
+    def capabilities(self) -> Mapping[str, Any]:
+        """As in Backend; limits are Enforcement."""
+        return {**self._welcome, "limits": self.limits}
+
+    async def greet(self) -> None:
+        """HELLO and WELCOME. Raises Unavailable."""
+        await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
+        message, fds = await self._receive()
+        if message is None or message["type"] != protocol.WELCOME or len(fds) != 1:
+            raise Unavailable("the supervisor did not welcome this process")
+        self._welcome = message
+        with os.fdopen(fds[0], "rb") as file:
+            file.seek(0)
+            self.policy_bytes = file.read()
+
+    async def run(self) -> None:
+        """Carries messages until the supervisor goes or this is cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_all)
+                while True:
+                    message, fds = await self._receive()
+                    if message is None:
+                        break
+                    self._dispatch(message, fds)
+                nursery.cancel_scope.cancel()
+        except (OSError, protocol.ProtocolError) as error:
+            self._lost = f"the supervisor's connection broke: {error}"
+        finally:
+            self._lose(self._lost or "the supervisor is gone")
+
+    async def wait_closed(self) -> None:
+        """Returns when the supervisor is gone. Minimum cleanup."""
+        await self._closed.wait()
+
+    async def _send_all(self) -> None:
+        async for data in self._to_send:
+            await self._socket.send(data)
+
+    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        """The next message and its descriptors; None at the end of the connection."""
+        data, ancillary, _, _ = await self._socket.recvmsg(
+            protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
+        )
+        received = array.array("i")
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received.frombytes(content[: len(content) - len(content) % received.itemsize])
+        fds = list(received)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        if not data:
+            return None, fds
+        return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
+
+    def _dispatch(self, message: dict[str, Any], fds: list[int]) -> None:
+        kind, job_id = message["type"], message.get("id", "")
+        pending = self._pending.get(job_id)
+        if kind in (protocol.KILLED, protocol.SIGNALED):
+            event, count = self._counts[kind, job_id].popleft()
+            count.append(message["count"])
+            event.set()
+        elif pending is None:
+            for fd in fds:
+                os.close(fd)
+        elif kind == protocol.STARTED:
+            pending.answer = _started(message, fds)
+            pending.answered.set()
+        elif kind == protocol.REFUSED:
+            pending.answer = Refused(message["fault"], message["message"])
+            pending.answered.set()
+        elif kind == protocol.EXITED:
+            pending.status, pending.timed_out = message["status"], message["timed_out"]
+            pending.exited.set()
+        elif kind == protocol.EMPTIED:
+            pending.killed, pending.counters = message["killed"], message["counters"]
+            pending.emptied.set()
+
+    def _lose(self, why: str) -> None:
+        self._lost = why
+        self._closed.set()
+        for pending in self._pending.values():
+            if not pending.answered.is_set():
+                pending.answer = Refused("lost", why)
+                pending.answered.set()
+            if not pending.emptied.is_set():
+                pending.lost = why
+            pending.exited.set()
+            pending.emptied.set()
+        for waiting in self._counts.values():
+            while waiting:
+                event, count = waiting.popleft()
+                count.append(0)
+                event.set()
+
+    def _send(self, kind: str, **about: Any) -> None:
+        data = protocol.encode(kind, **about)
+        if not self._closed.is_set():
+            self._outgoing.send_nowait(data)
+
+    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+        """As in Backend. A command line that fits no message is refused as invalid."""
+        if self._closed.is_set():
+            await trio.lowlevel.checkpoint()
+            return Refused("lost", self._lost)
+        pending = self._pending[job_id] = _Pending()
+        try:
+            self._send(
+                protocol.START,
+                id=job_id,
+                opaque=opaque,
+                policy=self._welcome["policy"],
+                command=spec.command,
+                arguments=spec.arguments,
+                env=dict(spec.env),
+                timeout_s=spec.timeout_s,
+            )
+        except protocol.ProtocolError as error:
+            del self._pending[job_id]
+            await trio.lowlevel.checkpoint()
+            return Refused(protocol.INVALID, str(error))
+        await pending.answered.wait()
+        assert pending.answer is not None
+        if isinstance(pending.answer, Refused):
+            del self._pending[job_id]
+        return pending.answer
+
+    async def wait_main_exited(self, job_id: str) -> None:
+        """As in Backend. Minimum cleanup."""
+        await self._pending[job_id].exited.wait()
+
+    async def wait(self, job_id: str) -> Verdict:
+        """As in Backend. Minimum cleanup."""
+        pending = self._pending[job_id]
+        await pending.emptied.wait()
+        if pending.lost or pending.status is None:
+            why = pending.lost or "the exit status could not be collected"
+            return Verdict("lost", counters=pending.counters, detail=why)
+        code = os.waitstatus_to_exitcode(pending.status)
+        return Verdict(
+            "exited" if code >= 0 else "signaled",
+            abs(code),
+            pending.timed_out,
+            pending.killed,
+            pending.counters,
+        )
+
+    async def signal(self, job_id: str, number: int) -> int:
+        """As in Backend. Completes: the signal is on its way though the caller leaves."""
+        return await self._counted(protocol.SIGNAL, protocol.SIGNALED, job_id, signal=int(number))
+
+    async def kill(self, job_id: str) -> int:
+        """As in Backend. Completes."""
+        return await self._counted(protocol.KILL, protocol.KILLED, job_id)
+
+    async def _counted(self, kind: str, answer: str, job_id: str, **about: Any) -> int:
+        if self._closed.is_set():
+            await trio.lowlevel.checkpoint()
+            return 0
+        event, count = trio.Event(), list[int]()
+        self._counts[answer, job_id].append((event, count))
+        self._send(kind, id=job_id, **about)
+        await event.wait()
+        return count[0]
+
+    def release(self, job_id: str) -> None:
+        """As in Backend."""
+        self._pending.pop(job_id, None)
+        for kind in (protocol.KILLED, protocol.SIGNALED):
+            if not self._counts.get((kind, job_id)):
+                self._counts.pop((kind, job_id), None)
+        self._send(protocol.RELEASE, id=job_id)
+
+
+def _started(message: dict[str, Any], fds: list[int]) -> Started:
+    named = dict(zip(message["fds"], fds, strict=True))
+    if "kill" in named:
+        os.close(named["kill"])  # for taking a dead supervisor's place, which is not built yet
+    return Started(
+        pid=message["pid"],
+        start_ticks=message["start_ticks"],
+        started_ns=message["started_ns"],
+        argv=tuple(message["argv"]),
+        class_name=message["class"],
+        limits=Limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
+        enforcement=tuple(Enforcement(**entry) for entry in message["enforcement"]),
+        usage_files=message["usage"],
+        grace_s=message["grace_s"],
+        stdout_fd=named["stdout"],
+        stderr_fd=named.get("stderr"),
+    )
+
+
+@contextlib.asynccontextmanager
+async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
+    """A backend over the supervisor that listens on ``path``. Raises Unavailable.
+
+    Leaving the block closes the connection, upon which the supervisor ends what still runs.
+    """
+    connection = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with connection:
+        try:
+            await connection.connect(path)
+        except OSError as error:
+            raise Unavailable(f"no supervisor on {path}: {error.strerror}") from error
+        backend = LocalBackend(connection)
+        await backend.greet()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.run)
+            yield backend
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,211 @@
+"""Records that survive: jobs, handles, request ids, in SQLite.
+
+Durable here means against SIGKILL of all our processes: WAL with synchronous=NORMAL. Every
+call is one synchronous transaction of well under a millisecond, so no decision is split by a
+checkpoint. Only the holder of the state directory's lock may open it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from .backend import JobSpec, Started
+from .errors import Unavailable
+from .records import EndRecord
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY,
+    sequence INTEGER NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'finished')),
+    created_ns INTEGER NOT NULL,
+    handle TEXT UNIQUE,
+    started TEXT,
+    end TEXT
+);
+CREATE TABLE IF NOT EXISTS handles (number INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (
+    owner TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    job TEXT NOT NULL REFERENCES jobs (id),
+    PRIMARY KEY (owner, request_id)
+);
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One row of jobs. ``started`` holds what Started says that outlives the process."""
+
+    id: str
+    sequence: int
+    owner: str
+    spec: JobSpec
+    policy: str
+    state: str
+    handle: str | None
+    started: dict[str, Any] | None
+    end: EndRecord | None
+
+
+@contextlib.contextmanager
+def lock_directory(state_dir: str) -> Iterator[None]:
+    """Holds the state directory for this process alone. Raises Unavailable if another does."""
+    os.makedirs(state_dir, mode=0o700, exist_ok=True)
+    path = os.path.join(state_dir, "lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(
+                f"{state_dir} is in use by another server; stop that one first"
+            ) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+class Store:
+    """The open database. All methods are plain functions: no checkpoint."""
+
+    def __init__(self, path: str) -> None:
+        """Opens or creates it. Raises sqlite3.Error."""
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def insert_starting(
+        self,
+        job_id: str,
+        owner: str,
+        spec: JobSpec,
+        policy: str,
+        created_ns: int,
+        request_id: str | None,
+    ) -> int:
+        """The record that comes before the process. Returns its place in the order of starts."""
+        with self._transaction() as db:
+            row = db.execute("SELECT coalesce(max(sequence), 0) + 1 FROM jobs").fetchone()
+            sequence = int(row[0])
+            db.execute(
+                "INSERT INTO jobs (id, sequence, owner, spec, policy, state, created_ns)"
+                " VALUES (?, ?, ?, ?, ?, 'starting', ?)",
+                (job_id, sequence, owner, _spec_json(spec), policy, created_ns),
+            )
+            if request_id is not None:
+                db.execute("INSERT INTO requests VALUES (?, ?, ?)", (owner, request_id, job_id))
+        return sequence
+
+    def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
+        """Gives the job its handle: the pid, with ".2" and so on if that was given before."""
+        what = {
+            "pid": started.pid,
+            "start_ticks": started.start_ticks,
+            "boot_id": boot_id,
+            "started_ns": started.started_ns,
+            "argv": started.argv,
+            "class_name": started.class_name,
+            "limits": asdict(started.limits),
+            "enforcement": [asdict(entry) for entry in started.enforcement],
+        }
+        with self._transaction() as db:
+            row = db.execute(
+                "INSERT INTO handles VALUES (?, 2)"
+                " ON CONFLICT (number) DO UPDATE SET next = next + 1 RETURNING next - 1",
+                (started.pid,),
+            ).fetchone()
+            handle = str(started.pid) if row[0] == 1 else f"{started.pid}.{row[0]}"
+            db.execute(
+                "UPDATE jobs SET state = 'running', handle = ?, started = ? WHERE id = ?",
+                (handle, json.dumps(what), job_id),
+            )
+        return handle
+
+    def set_finished(self, job_id: str, end: EndRecord) -> None:
+        """The end record is durable when this returns. It can be written once only."""
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE jobs SET state = 'finished', end = ? WHERE id = ? AND end IS NULL",
+                (end.to_json(), job_id),
+            ).rowcount
+            if changed != 1:
+                raise AssertionError(f"job {job_id} has an end record already")
+
+    def forget_request(self, owner: str, request_id: str) -> None:
+        """Nothing was started: the request id may be used again."""
+        with self._transaction() as db:
+            db.execute(
+                "DELETE FROM requests WHERE owner = ? AND request_id = ?", (owner, request_id)
+            )
+
+    def find_request(self, owner: str, request_id: str) -> str | None:
+        """The id of the job that a request id of this owner started."""
+        row = self._db.execute(
+            "SELECT job FROM requests WHERE owner = ? AND request_id = ?", (owner, request_id)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def load(self) -> list[JobRecord]:
+        """Every job, oldest first."""
+        rows = self._db.execute(
+            "SELECT id, sequence, owner, spec, policy, state, handle, started, end"
+            " FROM jobs ORDER BY sequence"
+        )
+        return [
+            JobRecord(
+                id=row[0],
+                sequence=row[1],
+                owner=row[2],
+                spec=_spec(row[3]),
+                policy=row[4],
+                state=row[5],
+                handle=row[6],
+                started=None if row[7] is None else json.loads(row[7]),
+                end=None if row[8] is None else EndRecord.from_json(row[8]),
+            )
+            for row in rows
+        ]
+
+
+def _spec_json(spec: JobSpec) -> str:
+    return json.dumps(
+        {
+            "command": spec.command,
+            "arguments": spec.arguments,
+            "env": dict(sorted(spec.env.items())),
+            "timeout_s": spec.timeout_s,
+        }
+    )
+
+
+def _spec(text: str) -> JobSpec:
+    fields = json.loads(text)
+    return JobSpec(
+        fields["command"], tuple(fields["arguments"]), fields["env"], fields["timeout_s"]
+    )
