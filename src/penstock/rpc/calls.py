@@ -1,0 +1,235 @@
+"""One call on a server: from its headers to its status."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import trio
+from google.protobuf.message import DecodeError
+from purerpc import Cardinality
+from purerpc.grpclib.events import RequestReceived
+from purerpc.grpclib.exceptions import RpcFailedError
+
+from .connection import CANCEL, NO_ERROR
+from .errors import Reason, RpcError, StatusCode
+from .metadata import RESPONSE_HEADERS, Metadata, RequestHead
+from .statuses import trailers_of
+from .streams import SendStalled, Stream, StreamClosed
+
+if TYPE_CHECKING:
+    from .serving import ServerLink
+
+log = logging.getLogger("penstock.rpc")
+
+OnInternalError: TypeAlias = Callable[[str, BaseException], None]
+Methods: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Service name to method name to purerpc's BoundRPCMethod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is connected. ``address`` is ``host:port``; ``certificate`` the verified leaf in DER."""
+
+    address: str
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """``request.context`` of every handler.
+
+    ``identity`` is what the server's ``identify`` made of the peer, None without one.
+    ``deadline`` is on Trio's clock, None if the client set none; the call is cancelled
+    at it whatever the handler does. ``metadata`` is the application's part of the headers.
+    """
+
+    peer: Peer
+    identity: Any
+    deadline: float | None
+    metadata: Metadata
+
+
+class Requests:
+    """The request messages of a streaming call. Not a generator: it needs no closing."""
+
+    def __init__(self, stream: Stream, request_type: Any) -> None:
+        self._stream = stream
+        self._type = request_type
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        """Raises RpcError for a message that breaks a rule; a handler should let it pass."""
+        data = await self._stream.receive()
+        if data is None:
+            raise StopAsyncIteration
+        return _parsed(self._type, data)
+
+
+class Call:
+    """Runs one handler. However it ends, the client gets one status or none, never an
+    exception's text."""
+
+    def __init__(self, link: ServerLink, stream: Stream, head: RequestHead) -> None:
+        self.stream = stream
+        self._link = link
+        self._head = head
+        self._reason: Reason | None = None
+        self._responded = False
+        started = trio.current_time()
+        timeout_s = head.timeout_s
+        self._deadline = None if timeout_s is None else started + timeout_s
+        self._scope = trio.CancelScope()
+        if self._deadline is not None:
+            self._scope.deadline = self._deadline
+
+    def cancel(self, reason: Reason) -> None:
+        """Ends the handler at its next checkpoint. The first reason counts."""
+        if self._reason is None:
+            self._reason = reason
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Never raises but Cancelled. Cancelled from outside: nobody is told a status."""
+        error: RpcError | None
+        try:
+            with self._scope:
+                await self._handle()
+            if self._scope.cancelled_caught:
+                self._reason = self._reason or Reason.DEADLINE
+                error = self._reason.error
+                if error is None:
+                    return
+            else:
+                error = None
+            self._finish(error)
+        except SendStalled:
+            self._reason = Reason.STALLED
+            self._finish(Reason.STALLED.error)
+        except Exception as failure:
+            self._finish(self._translated(failure))
+        finally:
+            self._link.call_ended(self)
+
+    async def _handle(self) -> None:
+        head = self._head
+        if self._link.refusal is not None:
+            raise self._link.refusal
+        service = self._link.methods.get(head.service)
+        if service is None:
+            raise RpcError(StatusCode.UNIMPLEMENTED, f"no service {head.service[:200]}")
+        method = service.get(head.method)
+        if method is None:
+            raise RpcError(StatusCode.UNIMPLEMENTED, f"no method {head.method[:200]}")
+        if head.encoding != "identity":
+            raise RpcError(
+                StatusCode.UNIMPLEMENTED,
+                f"grpc-encoding {head.encoding[:40]} is not supported; use identity",
+            )
+        signature = method.signature
+        argument: Any
+        if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
+            argument = _parsed(signature.request_type, await self._only_request())
+        else:
+            argument = Requests(self.stream, signature.request_type)
+        answer = method.method_fn(argument, request=self._request_event())
+        if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.STREAM_UNARY):
+            await self._send((await answer).SerializeToString())
+            return
+        if inspect.isawaitable(answer):
+            # What the generated base class has for a method that nobody has written.
+            answer = await answer
+        await self._send_all(answer)
+
+    async def _only_request(self) -> bytes:
+        with trio.move_on_after(self._link.limits.request_s):
+            data = await self.stream.receive()
+            if data is None:
+                raise RpcError(StatusCode.INVALID_ARGUMENT, "the request has no message")
+            if await self.stream.receive() is not None:
+                raise RpcError(StatusCode.INVALID_ARGUMENT, "the request has a second message")
+            return data
+        raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time")
+
+    async def _send_all(self, answers: AsyncIterator[Any]) -> None:
+        if not hasattr(answers, "aclose"):
+            async for answer in answers:
+                await self._send(answer.SerializeToString())
+            return
+        async with aclosing(answers) as closing:  # type: ignore[type-var]  # seen to have aclose
+            async for answer in closing:
+                await self._send(answer.SerializeToString())
+
+    async def _send(self, message: bytes) -> None:
+        if not self._responded:
+            self._responded = True
+            self._link.connection.send_headers(self.stream.id, RESPONSE_HEADERS, end_stream=False)
+        try:
+            await self.stream.send(message)
+        except StreamClosed:
+            # What closed the stream has cancelled this call too; that is about to arrive.
+            await trio.sleep_forever()
+
+    def _finish(self, error: RpcError | None) -> None:
+        """The status; it needs no window, so it does not wait."""
+        if self.stream.reset:
+            return
+        connection, stream_id = self._link.connection, self.stream.id
+        if self.stream.mid_message:
+            # A status after a torn message would be read as a broken message instead.
+            connection.reset(stream_id, CANCEL)
+        else:
+            trailers = trailers_of(error, self._link.limits)
+            if not self._responded:
+                trailers = RESPONSE_HEADERS + trailers
+            connection.send_headers(stream_id, trailers, end_stream=True)
+            if not self.stream.ended:
+                connection.reset(stream_id, NO_ERROR)  # RFC 9113 8.1: send no more
+        self._link.wake()
+
+    def _translated(self, failure: Exception) -> RpcError:
+        while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]  # a handler's nursery wraps what it raises
+        if isinstance(failure, RpcError):
+            return failure
+        if isinstance(failure, RpcFailedError):
+            status = failure.status
+            return RpcError(status.status_code, status.status_message)
+        if isinstance(failure, NotImplementedError):
+            return RpcError(StatusCode.UNIMPLEMENTED, "the method is not implemented")
+        error_id = secrets.token_hex(8)
+        try:
+            self._link.on_internal_error(error_id, failure)
+        except Exception:
+            log.exception("the report of internal error %s failed", error_id)
+        return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+
+    def _request_event(self) -> Any:
+        """purerpc's event, as its generated handlers expect it, with our context attached."""
+        head = self._head
+        event: Any = RequestReceived(
+            self.stream.id, head.scheme, head.service, head.method, head.content_type
+        )
+        event.authority = head.authority
+        event.timeout = head.timeout_s
+        event.user_agent = head.user_agent
+        event.custom_metadata = head.metadata
+        event.context = CallContext(
+            self._link.peer, self._link.identity, self._deadline, head.metadata
+        )
+        return event
+
+
+def _parsed(request_type: Any, data: bytes) -> Any:
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        name = request_type.DESCRIPTOR.full_name
+        raise RpcError(StatusCode.INVALID_ARGUMENT, f"the message is not a {name}") from None

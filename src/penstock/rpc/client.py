@@ -1,0 +1,264 @@
+"""A gRPC channel: many calls on one connection, for a client with a certificate.
+
+A channel is one connection and never reconnects: when it is lost, every call on it fails
+with ConnectionLost, and the caller, who knows which calls may be repeated, opens another.
+"""
+
+import math
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, TypeVar
+
+import trio
+from google.protobuf.message import DecodeError, Message
+
+from .client_link import ClientLink, ClientStream
+from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .limits import CLIENT_DEFAULTS, Limits
+from .metadata import request_headers
+from .streams import SendStalled, StreamClosed
+from .transport import TlsTransport, TransportLost
+
+__all__ = ["Channel", "ClientCall", "ConnectionLost", "HandshakeFailed", "RpcError", "open_channel"]
+
+USER_AGENT: Final = "penstock"
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class ClientCall(Generic[MessageT]):
+    """A call under way: an async iterator of its responses, which may be sent to as well.
+
+    One task may iterate while another sends.
+    """
+
+    def __init__(
+        self,
+        link: ClientLink,
+        stream: ClientStream,
+        response_type: type[MessageT],
+        deadline: float,
+    ) -> None:
+        self._link = link
+        self._stream = stream
+        self._type = response_type
+        self._deadline = deadline
+
+    async def send(self, message: Message) -> bool:
+        """Waits for the server's windows. False: the server has ended the call already, and
+        iterating tells how. Raises RpcError; cancelled: the call can only be left."""
+        try:
+            with trio.move_on_at(self._deadline):
+                await self._stream.send(message.SerializeToString())
+                return True
+        except StreamClosed:
+            return False
+        except SendStalled:
+            raise RpcError(
+                StatusCode.UNAVAILABLE, "the server does not read what is sent to it"
+            ) from None
+        raise _deadline_exceeded()
+
+    def end(self) -> None:
+        """No more messages will be sent. Idempotent."""
+        self._link.connection.end_stream(self._stream.id)
+        self._link.wake()
+
+    def __aiter__(self) -> "ClientCall[MessageT]":
+        return self
+
+    async def __anext__(self) -> MessageT:
+        """Raises RpcError: the server's status, the deadline, or the connection's end. Atomic."""
+        with trio.move_on_at(self._deadline):
+            data = await self._stream.receive()
+            if data is None:
+                raise StopAsyncIteration
+            return _parsed(self._type, data)
+        raise _deadline_exceeded()
+
+    async def only_response(self) -> MessageT:
+        """The one response of a unary or client-streaming call. Raises RpcError."""
+        first: MessageT | None = None
+        async for message in self:
+            if first is not None:
+                raise RpcError(StatusCode.INTERNAL, "the server sent a second response")
+            first = message
+        if first is None:
+            raise RpcError(StatusCode.INTERNAL, "the server sent no response")
+        return first
+
+
+class Channel:
+    """Made by ``open_channel``. Calls may run in any number of tasks at once.
+
+    Common to all calls: ``service`` is the full name, ``timeout_s`` bounds the whole call
+    and is sent to the server, ``metadata`` is text, or bytes where a name ends in ``-bin``.
+    Leaving or cancelling a call that has not ended resets it, so that the server's handler
+    ends too. Raises RpcError for any status but OK, ConnectionLost when the server is gone,
+    ValueError for metadata that cannot be sent.
+    """
+
+    def __init__(self, link: ClientLink, authority: str) -> None:
+        self._link = link
+        self._authority = authority
+
+    @property
+    def usable(self) -> bool:
+        """Whether new calls have a chance: neither lost nor going away."""
+        return self._link.unusable is None
+
+    async def wait_unusable(self) -> None:
+        """Returns when the connection is lost or the server is going away. Atomic."""
+        await self._link.became_unusable.wait()
+
+    async def unary(
+        self,
+        service: str,
+        method: str,
+        request: Message,
+        response_type: type[MessageT],
+        *,
+        timeout_s: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] = (),
+    ) -> MessageT:
+        """Cancelled: the call is reset; whether it has had its effect is unknown."""
+        async with self.server_stream(
+            service, method, request, response_type, timeout_s=timeout_s, metadata=metadata
+        ) as call:
+            return await call.only_response()
+
+    @asynccontextmanager
+    async def server_stream(
+        self,
+        service: str,
+        method: str,
+        request: Message,
+        response_type: type[MessageT],
+        *,
+        timeout_s: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] = (),
+    ) -> AsyncIterator[ClientCall[MessageT]]:
+        """``async with`` it, then iterate. What is not read holds the server back."""
+        async with self.open_call(
+            service, method, response_type, timeout_s=timeout_s, metadata=metadata
+        ) as call:
+            await call.send(request)
+            call.end()
+            yield call
+
+    @asynccontextmanager
+    async def open_call(
+        self,
+        service: str,
+        method: str,
+        response_type: type[MessageT],
+        *,
+        timeout_s: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] = (),
+    ) -> AsyncIterator[ClientCall[MessageT]]:
+        """For calls that stream requests: ``send`` them, ``end``, iterate, in any order.
+
+        Waits while the server's limit of concurrent calls is reached.
+        """
+        deadline = math.inf if timeout_s is None else trio.current_time() + timeout_s
+        headers = request_headers(
+            f"/{service}/{method}", self._authority, timeout_s, metadata, USER_AGENT
+        )
+        stream = None
+        with trio.move_on_at(deadline):
+            stream = await self._link.open(headers)
+        if stream is None:
+            raise _deadline_exceeded()
+        try:
+            yield ClientCall(self._link, stream, response_type, deadline)
+        finally:
+            self._link.close(stream)
+
+
+@asynccontextmanager
+async def open_channel(
+    host: str,
+    port: int,
+    ssl_context: ssl.SSLContext,
+    *,
+    server_hostname: str | None = None,
+    connect_timeout_s: float = 10.0,
+    limits: Limits = CLIENT_DEFAULTS,
+) -> AsyncIterator[Channel]:
+    """A channel, once the server has accepted our certificate and speaks HTTP/2.
+
+    ``server_hostname`` (default ``host``) is the name that the server's certificate must
+    have. Raises HandshakeFailed when TLS is refused by either side, ConnectionLost for
+    everything else that keeps us from the server within ``connect_timeout_s``. Leaving it
+    ends all its calls; minimum cleanup.
+    """
+    name = server_hostname or host
+    failure: BaseException | None = None
+    started = trio.current_time()
+    transport = None
+    with trio.move_on_after(connect_timeout_s):
+        transport = await _connect(host, port, ssl_context, name)
+    if transport is None:
+        raise _too_slow(host, port, connect_timeout_s)
+    try:
+        link = ClientLink(transport, limits)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            try:
+                with trio.move_on_at(started + connect_timeout_s) as waiting:
+                    await link.wait_ready()
+                if waiting.cancelled_caught:
+                    raise _too_slow(host, port, connect_timeout_s)
+                yield Channel(link, f"[{name}]:{port}" if ":" in name else f"{name}:{port}")
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                failure = error  # raised below, outside of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+        link.say_goodbye()
+    finally:
+        transport.close()
+    if failure is not None:
+        raise failure
+
+
+async def _connect(
+    host: str, port: int, ssl_context: ssl.SSLContext, server_hostname: str
+) -> TlsTransport:
+    """Connected and agreed on TLS. Cancelled: nothing is left open."""
+    try:
+        stream = await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        raise ConnectionLost(f"{host} port {port}: {error.strerror or error}") from error
+    raw = socket.socket(fileno=stream.socket.detach())
+    transport = None
+    done = False
+    try:
+        transport = TlsTransport(
+            raw, ssl_context, server_side=False, server_hostname=server_hostname
+        )
+        await transport.handshake()
+        done = True
+    except TransportLost as error:
+        kind = HandshakeFailed if error.during_tls else ConnectionLost
+        raise kind(f"{host} port {port}: {error}") from error
+    finally:
+        if transport is not None and not done:
+            transport.close()
+    return transport
+
+
+def _too_slow(host: str, port: int, timeout_s: float) -> ConnectionLost:
+    return ConnectionLost(f"{host} port {port}: no connection within {timeout_s:g} s")
+
+
+def _deadline_exceeded() -> RpcError:
+    return RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+
+
+def _parsed(response_type: type[MessageT], data: bytes) -> MessageT:
+    try:
+        return response_type.FromString(data)
+    except DecodeError:
+        name = response_type.DESCRIPTOR.full_name
+        raise RpcError(StatusCode.INTERNAL, f"the response is not a {name}") from None

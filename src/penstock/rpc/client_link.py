@@ -1,0 +1,173 @@
+"""One connection on a client: its reader, its writer, its calls' streams."""
+
+import trio
+
+from . import events as ev
+from .connection import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, ConnectionFailed
+from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .framing import Deframer
+from .limits import Limits
+from .link import Ended, Link
+from .metadata import Malformed, fields_of
+from .statuses import error_from_reset, error_from_trailers
+from .streams import Stream
+from .transport import TlsTransport
+
+
+class ClientStream(Stream):
+    """A call's stream; how the call failed is what ``receive`` raises after the messages."""
+
+    answered = False
+    """Response headers have arrived."""
+    status_known = False
+
+    def begin(self, encoding: str) -> None:
+        """Response headers: messages may follow."""
+        self.answered = True
+        self._deframer = Deframer(self._link.limits.message_bytes, encoding)
+
+    def end(self) -> None:
+        truncated = self._deframer.truncated
+        self.ended = True
+        if not self.status_known:
+            self.fail(
+                RpcError(StatusCode.UNKNOWN, "the server ended the call without a status")
+            )
+        elif truncated:
+            self.fail(RpcError(StatusCode.INTERNAL, "the last message is truncated"))
+        self.notify()
+
+    def conclude(self, error: RpcError | None) -> None:
+        """The server's status; None is OK."""
+        self.status_known = True
+        if error is not None:
+            self.fail(error)
+
+
+class ClientLink(Link[ClientStream]):
+    """``unusable`` says why no new call can begin; None: they can."""
+
+    def __init__(self, transport: TlsTransport, limits: Limits) -> None:
+        super().__init__(transport, limits, client_side=True)
+        self.unusable: ConnectionLost | None = None
+        self.became_unusable = trio.Event()
+        self._ready = trio.Event()
+        self._slots = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        """Until the connection ends: then every call has failed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.write)
+            await self.read()
+            self._fail_all()
+            nursery.cancel_scope.cancel()
+
+    async def wait_ready(self) -> None:
+        """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
+
+        Raises HandshakeFailed, ConnectionLost. Atomic.
+        """
+        await self._ready.wait()
+        if self.unusable is not None:
+            raise self.unusable
+
+    async def open(self, headers: ev.Headers) -> ClientStream:
+        """Begins a call; waits for a free stream. Raises ConnectionLost. Atomic."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self.unusable is None and len(self.streams) >= self.connection.max_outbound_streams:
+            await self._slots.park()
+        if self.unusable is not None:
+            raise ConnectionLost(self.unusable.message)
+        try:
+            stream_id = self.connection.next_stream_id()
+        except ConnectionFailed as error:
+            raise ConnectionLost(str(error)) from error
+        stream = ClientStream(self, stream_id)
+        self.streams[stream_id] = stream
+        self.connection.open_stream(stream_id, headers)
+        self.wake()
+        return stream
+
+    def close(self, stream: ClientStream) -> None:
+        """The caller is done; a call that has not ended is reset. No checkpoint."""
+        if self.ended is None:
+            stream.release()
+            self.connection.reset(stream.id, NO_ERROR if stream.ended else CANCEL)
+            self.wake()
+        self.streams.pop(stream.id, None)
+        self._slots.unpark()
+
+    def say_goodbye(self) -> None:
+        """Resets that still wait, and GOAWAY, as far as they can go without waiting."""
+        if self.ended is None:
+            self.connection.go_away(NO_ERROR, 0)
+            self._transport.send_nowait(self.connection.take())
+
+    def _fail_all(self) -> None:
+        ended = self.ended or Ended("cancelled", "the channel was closed")
+        kind = HandshakeFailed if ended.during_tls else ConnectionLost
+        self._become_unusable(kind(ended.text))
+        for stream in self.streams.values():
+            stream.reset = True
+            stream.fail(ConnectionLost(ended.text))
+        self._room.unpark_all()
+
+    def _become_unusable(self, error: ConnectionLost) -> None:
+        if self.unusable is None:
+            self.unusable = error
+        self.became_unusable.set()
+        self._ready.set()
+        self._slots.unpark_all()
+
+    def _settings_arrived(self) -> None:
+        self._ready.set()
+        self._slots.unpark_all()
+
+    def _headers_arrived(self, event: ev.HeadersArrived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None:
+            return
+        try:
+            fields = fields_of(event.headers, response=True)
+        except Malformed as error:
+            self._abandon(stream, PROTOCOL_ERROR, str(error))
+            return
+        if event.ended:
+            stream.conclude(error_from_trailers(fields))
+        elif fields.get(b":status") != b"200":
+            stream.conclude(error_from_trailers({b":status": fields.get(b":status", b"")}))
+            self.connection.reset(stream.id, CANCEL)
+            stream.reset = True
+        elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+            self._abandon(stream, INTERNAL_ERROR, "the server does not speak gRPC")
+        else:
+            stream.begin(fields.get(b"grpc-encoding", b"identity").decode("ascii", "replace"))
+
+    def _trailers_arrived(self, stream: ClientStream, event: ev.TrailersArrived) -> None:
+        try:
+            fields = fields_of(event.headers, response=False)
+        except Malformed as error:
+            self._abandon(stream, PROTOCOL_ERROR, str(error))
+        else:
+            stream.conclude(error_from_trailers(fields))
+
+    def _abandon(self, stream: ClientStream, code: int, text: str) -> None:
+        self.connection.reset(stream.id, code)
+        stream.reset = True
+        stream.fail(RpcError(StatusCode.INTERNAL, text))
+
+    def _stream_reset(self, stream: ClientStream, event: ev.StreamReset) -> None:
+        if not stream.ended:
+            if event.by_peer:
+                stream.fail(error_from_reset(event.code))
+            else:
+                stream.fail(RpcError(StatusCode.INTERNAL, "the server broke HTTP/2's rules"))
+        stream.notify()
+
+    def _going_away(self, event: ev.GoingAway) -> None:
+        text = event.text or "the server is going away"
+        self._become_unusable(ConnectionLost(text))
+        for stream in list(self.streams.values()):
+            if stream.id > event.last_stream_id:
+                stream.reset = True
+                stream.fail(ConnectionLost(f"{text}; the call was not processed"))

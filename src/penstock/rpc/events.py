@@ -1,0 +1,85 @@
+"""What a peer did, as the protocol layer tells it (pure)."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersArrived:
+    """A request on a server, a response's head on a client."""
+
+    stream_id: int
+    headers: Headers
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrailersArrived:
+    stream_id: int
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class DataArrived:
+    """``flow_bytes`` counts padding too, and is what must be acknowledged."""
+
+    stream_id: int
+    data: bytes
+    flow_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """The peer will send no more on this stream."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """``by_peer`` is False where the peer broke a rule and we answered with a reset."""
+
+    stream_id: int
+    code: int
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOpened:
+    """Sending may go on; stream 0 means every stream."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingAnswered:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsArrived:
+    """The peer's settings are in force; the first proves that it speaks HTTP/2."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """Streams above ``last_stream_id`` were not and will not be processed."""
+
+    last_stream_id: int
+    code: int
+    text: str
+
+
+Event: TypeAlias = (
+    HeadersArrived
+    | TrailersArrived
+    | DataArrived
+    | StreamEnded
+    | StreamReset
+    | WindowOpened
+    | PingAnswered
+    | SettingsArrived
+    | GoingAway
+)

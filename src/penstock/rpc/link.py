@@ -1,0 +1,185 @@
+"""Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import trio
+
+from . import events as ev
+from .connection import Connection, ConnectionFailed
+from .limits import Limits
+from .streams import Stream
+from .transport import TlsTransport, TransportLost, WriteStalled
+
+StreamT = TypeVar("StreamT", bound=Stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a connection has ended: ``kind`` for counters, ``text`` for people.
+
+    ``reachable``: the peer may still read what we have written.
+    """
+
+    kind: str
+    text: str
+    reachable: bool = False
+    during_tls: bool = False
+
+
+class Link(Generic[StreamT]):
+    """Events are handled without a checkpoint, so that no decision spans one.
+
+    No exception leaves ``read`` and ``write`` but Cancelled and bugs: the first reason
+    to end is kept in ``ended``.
+    """
+
+    def __init__(
+        self, transport: TlsTransport, limits: Limits, *, client_side: bool
+    ) -> None:
+        self.limits = limits
+        self.connection = Connection(limits, client_side=client_side)
+        self.streams: dict[int, StreamT] = {}
+        self.unfinished_bytes = 0
+        self.ended: Ended | None = None
+        self._transport = transport
+        self._reading = trio.CancelScope()
+        self._wake: trio.Event | None = None
+        self._room = trio.lowlevel.ParkingLot()
+        self._finishing = False
+        self._peer_speaks = False
+        self.connection.start()
+
+    # Writing.
+
+    @property
+    def has_room(self) -> bool:
+        return self.connection.pending_bytes < self.limits.outbound_bytes
+
+    async def wait_room(self) -> None:
+        """Returns when the writer has taken what waits; ask ``has_room`` again."""
+        await self._room.park()
+
+    def wake(self) -> None:
+        """Tells the writer that there may be something to write."""
+        if self._wake is not None and self.connection.pending_bytes:
+            self._wake.set()
+
+    async def write(self) -> None:
+        """Until ``finish`` and all is written, or the peer cannot be reached any more."""
+        while True:
+            if self.connection.pending_bytes:
+                data = self.connection.take()
+                self._room.unpark_all()
+                try:
+                    await self._transport.send(data, self.limits.write_stall_s)
+                except TransportLost as error:
+                    self.end(Ended("lost", str(error), during_tls=error.during_tls))
+                    return
+                except WriteStalled as error:
+                    self.end(Ended("write_stall", str(error)))
+                    return
+            elif self._finishing:
+                return
+            else:
+                self._wake = trio.Event()
+                try:
+                    await self._wake.wait()
+                finally:
+                    self._wake = None
+
+    def finish(self) -> None:
+        """``write`` returns once everything is written."""
+        self._finishing = True
+        if self._wake is not None:
+            self._wake.set()
+
+    # Reading.
+
+    def end(self, ended: Ended) -> None:
+        """Stops reading. The first reason counts."""
+        if self.ended is None:
+            self.ended = ended
+        self._reading.cancel()
+
+    async def read(self) -> None:
+        """Until the connection ends; then ``ended`` is set."""
+        try:
+            with self._reading:
+                await self._read()
+        except TransportLost as error:
+            self.end(Ended("lost", str(error), during_tls=error.during_tls))
+        except ConnectionFailed as error:
+            self.end(Ended(error.kind, str(error), reachable=True))
+        if self._reading.cancelled_caught and self.ended is None:
+            self.ended = self._timed_out()
+
+    async def _read(self) -> None:
+        while True:
+            data = await self._transport.receive()
+            if not data:
+                self.end(Ended("closed", "the peer has closed the connection"))
+                return
+            for event in self.connection.receive(data):
+                self._dispatch(event)
+            self.wake()
+            while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
+                # Only answers to control frames get here: who does not read them is not read.
+                await self.wait_room()
+
+    def _timed_out(self) -> Ended:
+        raise AssertionError("no deadline was set")
+
+    def _dispatch(self, event: ev.Event) -> None:
+        match event:
+            case ev.DataArrived():
+                stream = self.streams.get(event.stream_id)
+                if stream is None:
+                    self.connection.acknowledge(event.stream_id, event.flow_bytes)
+                else:
+                    stream.feed(event.data, event.flow_bytes)
+            case ev.HeadersArrived():
+                self._headers_arrived(event)
+            case ev.TrailersArrived():
+                if (stream := self.streams.get(event.stream_id)) is not None:
+                    self._trailers_arrived(stream, event)
+            case ev.StreamEnded():
+                if (stream := self.streams.get(event.stream_id)) is not None:
+                    stream.end()
+            case ev.StreamReset():
+                if (stream := self.streams.get(event.stream_id)) is not None:
+                    stream.reset = True
+                    self._stream_reset(stream, event)
+            case ev.WindowOpened(0):
+                for stream in self.streams.values():
+                    stream.window_opened()
+            case ev.WindowOpened():
+                if (stream := self.streams.get(event.stream_id)) is not None:
+                    stream.window_opened()
+            case ev.SettingsArrived():
+                self._peer_speaks = True
+                self._settings_arrived()
+            case ev.PingAnswered():
+                self._ping_answered(event)
+            case ev.GoingAway():
+                self._going_away(event)
+
+    # What the two sides do differently.
+
+    def _headers_arrived(self, event: ev.HeadersArrived) -> None:
+        raise NotImplementedError
+
+    def _trailers_arrived(self, stream: StreamT, event: ev.TrailersArrived) -> None:
+        """A server does not look at a request's trailers: gRPC has none."""
+
+    def _stream_reset(self, stream: StreamT, event: ev.StreamReset) -> None:
+        raise NotImplementedError
+
+    def _settings_arrived(self) -> None:
+        raise NotImplementedError
+
+    def _ping_answered(self, event: ev.PingAnswered) -> None:
+        """For the drain's round trip."""
+
+    def _going_away(self, event: ev.GoingAway) -> None:
+        """A client that goes away ends its calls itself."""

@@ -1,0 +1,220 @@
+"""The gRPC server: listeners, handshakes, connections, drain."""
+
+import errno
+import logging
+import secrets
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import purerpc
+import trio
+
+from .calls import CallContext, OnInternalError, Peer
+from .errors import RpcError, StatusCode
+from .limits import SERVER_DEFAULTS, Limits
+from .link import Ended
+from .serving import ServerLink, Shared
+from .transport import TlsTransport, TransportLost
+
+__all__ = ["CallContext", "Peer", "Server", "Statistics"]
+
+log = logging.getLogger("penstock.rpc")
+
+_ACCEPT_BACK_OFF_S: Final = 0.1
+_OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_SHUTDOWN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """``refused`` counts by kind what was not served; ``ended`` connections by why."""
+
+    connections: int
+    handshakes: int
+    running_calls: int
+    refused: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+
+
+def log_internal_error(error_id: str, error: BaseException) -> None:
+    """The default report: the client sees only ``error_id``."""
+    log.error("internal error %s", error_id, exc_info=error)
+
+
+class Server:
+    """Serves purerpc services over TLS to verified clients.
+
+    Every handler gets a CallContext as ``request.context``. ``identify`` is asked once
+    for each connection; the RpcError it raises becomes the answer to every call there.
+    ``on_internal_error`` gets the id that the client sees and the exception that it does
+    not. Neither may block.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[purerpc.Service],
+        ssl_context: ssl.SSLContext,
+        *,
+        limits: Limits = SERVER_DEFAULTS,
+        identify: Callable[[Peer], Any] | None = None,
+        on_internal_error: OnInternalError = log_internal_error,
+    ) -> None:
+        self._ssl_context = ssl_context
+        self._limits = limits
+        self._identify = identify
+        self._accepts_calls = True
+        self._refused: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._handshakes: dict[trio.CancelScope, None] = {}
+        self._links: set[ServerLink] = set()
+        self._listening = trio.CancelScope()
+        self._serving: trio.CancelScope | None = None
+        self._link_ended = trio.lowlevel.ParkingLot()
+        self._shared = Shared(
+            methods={service.name: dict(service.methods) for service in services},
+            limits=limits,
+            on_internal_error=on_internal_error,
+            accepts_calls=lambda: self._accepts_calls,
+            refusals=self._refused,
+        )
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Until ``drain`` has ended, or cancelled: then connections break. Closes ``listeners``.
+
+        May be called once.
+        """
+        async with trio.open_nursery() as connections:
+            self._serving = connections.cancel_scope
+            with self._listening:
+                async with trio.open_nursery() as acceptors:
+                    for listener in listeners:
+                        acceptors.start_soon(self._accept, listener, connections)
+                    task_status.started()
+
+    async def drain(self, timeout_s: float) -> None:
+        """No new connections or calls; running calls may end for ``timeout_s``, then get UNAVAILABLE.
+
+        Returns when everything has ended, at most two seconds after that. Cancelled: what
+        runs goes on; call it again or cancel ``serve``.
+        """
+        self._listening.cancel()
+        for scope in list(self._handshakes):
+            scope.cancel()
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for link in self._links:
+                    nursery.start_soon(link.drain)
+            await self._wait_no_links()
+        for link in list(self._links):
+            link.shut_down()
+        with trio.move_on_after(self._limits.linger_s + _SHUTDOWN_S):
+            await self._wait_no_links()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def accept_calls(self, accept: bool) -> None:
+        """False: new calls get UNAVAILABLE, running ones and connections stay."""
+        self._accepts_calls = accept
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            connections=len(self._links),
+            handshakes=len(self._handshakes),
+            running_calls=sum(link.running_calls for link in self._links),
+            refused=dict(self._refused),
+            ended=dict(self._ended),
+        )
+
+    async def _wait_no_links(self) -> None:
+        while self._links:
+            await self._link_ended.park()
+
+    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        async with listener:
+            while True:
+                try:
+                    accepted, address = await listener.socket.accept()
+                except OSError as error:
+                    # The connection is gone already, or descriptors are: waiting helps both.
+                    level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
+                    log.log(level, "accept: %s", error.strerror)
+                    await trio.sleep(_ACCEPT_BACK_OFF_S)
+                    continue
+                if len(self._links) + len(self._handshakes) >= self._limits.connections:
+                    self._refused["connections"] += 1
+                    accepted.close()
+                    continue
+                if len(self._handshakes) >= self._limits.handshakes:
+                    self._refused["handshakes"] += 1
+                    next(iter(self._handshakes)).cancel()
+                raw = socket.socket(fileno=accepted.detach())
+                scope = trio.CancelScope()
+                self._handshakes[scope] = None
+                connections.start_soon(self._connection, raw, _text(address), scope)
+
+    async def _connection(self, raw: socket.socket, address: str, scope: trio.CancelScope) -> None:
+        transport = await self._handshake(raw, address, scope)
+        if transport is None:
+            return
+        peer = Peer(address, transport.peer_certificate())
+        identity, refusal = self._identified(peer)
+        link = ServerLink(transport, self._shared, peer, identity, refusal)
+        self._links.add(link)
+        try:
+            await link.run()
+        finally:
+            self._links.discard(link)
+            ended = link.ended or Ended("cancelled", "the server was ended")
+            self._ended[ended.kind] += 1
+            self._link_ended.unpark_all()
+            log.info("connection from %s ended (%s): %s", address, ended.kind, ended.text)
+
+    async def _handshake(
+        self, raw: socket.socket, address: str, scope: trio.CancelScope
+    ) -> TlsTransport | None:
+        transport = None
+        done = False
+        scope.deadline = trio.current_time() + self._limits.handshake_s
+        try:
+            with scope:
+                transport = TlsTransport(raw, self._ssl_context, server_side=True)
+                await transport.handshake()
+                done = True
+            if not done:
+                self._refused["handshake_timeout"] += 1
+                log.info("connection from %s refused: the handshake took too long", address)
+        except TransportLost as error:
+            self._refused["handshake"] += 1
+            log.info("connection from %s refused: %s", address, error)
+        finally:
+            self._handshakes.pop(scope, None)
+            if transport is not None and not done:
+                transport.close()
+        return transport if done else None
+
+    def _identified(self, peer: Peer) -> tuple[Any, RpcError | None]:
+        if self._identify is None:
+            return None, None
+        try:
+            return self._identify(peer), None
+        except RpcError as error:
+            self._refused["identity"] += 1
+            return None, error
+        except Exception as error:
+            error_id = secrets.token_hex(8)
+            self._shared.on_internal_error(error_id, error)
+            return None, RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+
+
+def _text(address: Any) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,177 @@
+"""One connection on a server: its reader, its writer, its calls."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from . import events as ev
+from .calls import Call, Methods, OnInternalError, Peer
+from .connection import HIGHEST_STREAM_ID, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from .errors import Reason, RpcError, StatusCode
+from .limits import Limits
+from .link import Ended, Link
+from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, parse_request
+from .statuses import trailers_of
+from .streams import Stream
+from .transport import TlsTransport
+
+_DRAIN_PING: Final = b"draining"
+_DRAIN_PING_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all connections of one server have in common."""
+
+    methods: Methods
+    limits: Limits
+    on_internal_error: OnInternalError
+    accepts_calls: Callable[[], bool]
+    refusals: "Counter[str]"
+
+
+class ServerLink(Link[Stream]):
+    """Cancels each call on its own: reset, deadline and shutdown end one, the connection's end
+    all. ``refusal``, when the peer could not be identified, is every call's answer."""
+
+    def __init__(
+        self,
+        transport: TlsTransport,
+        shared: Shared,
+        peer: Peer,
+        identity: Any,
+        refusal: RpcError | None,
+    ) -> None:
+        super().__init__(transport, shared.limits, client_side=False)
+        self.methods = shared.methods
+        self.on_internal_error = shared.on_internal_error
+        self.peer = peer
+        self.identity = identity
+        self.refusal = refusal
+        self._shared = shared
+        self._calls: dict[int, Call] = {}
+        self._nursery: trio.Nursery | None = None
+        self._draining = False
+        self._pinged = trio.Event()
+
+    @property
+    def running_calls(self) -> int:
+        """Handlers that have not ended, cancelled ones included."""
+        return len(self._calls)
+
+    async def run(self) -> None:
+        """Until the connection ends. Cancelled: minimum cleanup, the peer sees it break."""
+        self._reading.deadline = trio.current_time() + self.limits.preface_s
+        try:
+            async with trio.open_nursery() as writer:
+                writer.start_soon(self.write)
+                async with trio.open_nursery() as calls:
+                    self._nursery = calls
+                    await self.read()
+                    self.cancel_calls(Reason.DISCONNECTED)
+                reachable = self.ended is not None and self.ended.reachable
+                linger_s = self.limits.linger_s if reachable else 0.0
+                writer.cancel_scope.deadline = trio.current_time() + linger_s
+                self.finish()
+            if reachable:
+                with trio.move_on_after(self.limits.linger_s):
+                    await self._transport.linger()
+        finally:
+            self._transport.close()
+
+    def cancel_calls(self, reason: Reason) -> None:
+        for call in list(self._calls.values()):
+            if reason is Reason.DISCONNECTED:
+                call.stream.reset = True
+            call.cancel(reason)
+
+    async def drain(self) -> None:
+        """Tells the peer to begin nothing new; the connection ends with its last call.
+
+        RFC 9113 6.8: a first GOAWAY that refuses nothing, a round trip, then the real one,
+        so that no call that was under way is refused.
+        """
+        self.connection.go_away(NO_ERROR, HIGHEST_STREAM_ID)
+        self.connection.ping(_DRAIN_PING)
+        self.wake()
+        with trio.move_on_after(_DRAIN_PING_S):
+            await self._pinged.wait()
+        self._draining = True
+        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id)
+        self.wake()
+        self._end_if_drained()
+
+    def shut_down(self) -> None:
+        """Ends calls with UNAVAILABLE, then the connection."""
+        self._draining = True
+        self.cancel_calls(Reason.SHUTDOWN)
+        self._end_if_drained()
+
+    def call_ended(self, call: Call) -> None:
+        call.stream.release()
+        self.streams.pop(call.stream.id, None)
+        self._calls.pop(call.stream.id, None)
+        self.wake()
+        if not self._calls:
+            self._reading.deadline = trio.current_time() + self.limits.idle_s
+            self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not self._calls:
+            self.end(Ended("drained", "the server is shutting down", reachable=True))
+
+    def _timed_out(self) -> Ended:
+        if not self._peer_speaks:
+            return Ended("preface_timeout", "no HTTP/2 preface arrived in time")
+        last = self.connection.highest_inbound_stream_id
+        self.connection.go_away(NO_ERROR, last, "idle")
+        return Ended("idle", "no calls for too long", reachable=True)
+
+    def _settings_arrived(self) -> None:
+        if not self._calls:
+            self._reading.deadline = trio.current_time() + self.limits.idle_s
+
+    def _headers_arrived(self, event: ev.HeadersArrived) -> None:
+        stream_id = event.stream_id
+        if self._draining or len(self._calls) >= self.limits.streams:
+            self._refuse("streams", stream_id, REFUSED_STREAM)
+            return
+        try:
+            head = parse_request(event.headers)
+            if not self._shared.accepts_calls():
+                raise RpcError(StatusCode.UNAVAILABLE, "the server takes no calls now")
+        except Malformed:
+            self._refuse("malformed", stream_id, PROTOCOL_ERROR)
+        except HttpRefused as refused:
+            self._shared.refusals["http"] += 1
+            self._answer(event, [(b":status", b"%d" % refused.status)])
+        except RpcError as error:
+            self._shared.refusals["request"] += 1
+            self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
+        else:
+            assert self._nursery is not None
+            stream = Stream(self, stream_id, head.encoding)
+            call = Call(self, stream, head)
+            self.streams[stream_id] = stream
+            self._calls[stream_id] = call
+            self._reading.deadline = float("inf")
+            self._nursery.start_soon(call.run)
+
+    def _refuse(self, kind: str, stream_id: int, code: int) -> None:
+        self._shared.refusals[kind] += 1
+        self.connection.refuse(stream_id, code)
+
+    def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:
+        self.connection.send_headers(event.stream_id, headers, end_stream=True)
+        if not event.ended:
+            self.connection.reset(event.stream_id, NO_ERROR)
+
+    def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:
+        self._calls[stream.id].cancel(Reason.RESET)
+
+    def _ping_answered(self, event: ev.PingAnswered) -> None:
+        if event.data == _DRAIN_PING:
+            self._pinged.set()

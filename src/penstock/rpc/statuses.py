@@ -1,0 +1,104 @@
+"""Statuses to trailers and back, google.rpc details included (pure)."""
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+
+from google.protobuf import symbol_database
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import DESCRIPTOR as _KNOWN_DETAILS  # registers the types
+
+from .errors import RpcError, StatusCode
+from .events import Headers
+from .limits import Limits
+from .metadata import decode_binary, percent_decoded, percent_encoded
+
+__all__ = ["error_from_reset", "error_from_trailers", "trailers_of"]
+
+_OK: Final[Headers] = [(b"grpc-status", b"0")]
+_TYPES_PACKAGE: Final = _KNOWN_DETAILS.package
+
+# gRPC over HTTP/2, "HTTP2 Transport Mapping": error codes of RST_STREAM.
+_RESET_CODES: Final = {
+    7: StatusCode.UNAVAILABLE,  # REFUSED_STREAM: not processed
+    8: StatusCode.CANCELLED,  # CANCEL
+    11: StatusCode.RESOURCE_EXHAUSTED,  # ENHANCE_YOUR_CALM
+    12: StatusCode.PERMISSION_DENIED,  # INADEQUATE_SECURITY
+}
+# http-grpc-status-mapping.md
+_HTTP_CODES: Final = {
+    400: StatusCode.INTERNAL,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.UNIMPLEMENTED,
+    429: StatusCode.UNAVAILABLE,
+    502: StatusCode.UNAVAILABLE,
+    503: StatusCode.UNAVAILABLE,
+    504: StatusCode.UNAVAILABLE,
+}
+
+
+def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
+    """None is OK. What is too long for the peer's header limit is cut or left out."""
+    if error is None:
+        return _OK
+    headers: Headers = [(b"grpc-status", b"%d" % error.code.value)]
+    if error.message:
+        text = percent_encoded(error.message, limits.metadata_message_bytes)
+        headers.append((b"grpc-message", text))
+    if error.details:
+        status = status_pb2.Status(code=error.code.value, message=error.message[:1024])
+        for detail in error.details:
+            status.details.add().Pack(detail)
+        encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
+        if len(encoded) <= limits.metadata_details_bytes:
+            headers.append((b"grpc-status-details-bin", encoded))
+    return headers
+
+
+def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
+    """What a server answered; None is OK. ``fields`` have been checked."""
+    raw = fields.get(b"grpc-status")
+    if raw is None:
+        http = fields.get(b":status", b"200")
+        if http == b"200":
+            return RpcError(StatusCode.UNKNOWN, "the server ended the call without a status")
+        number = int(http) if http.isdigit() and len(http) == 3 else 0
+        code = _HTTP_CODES.get(number, StatusCode.UNKNOWN)
+        return RpcError(code, f"the server answered with HTTP status {number}")
+    if raw == b"0":
+        return None
+    try:
+        code = StatusCode(int(raw))
+    except ValueError:
+        code = StatusCode.UNKNOWN
+    message = percent_decoded(fields.get(b"grpc-message", b""))
+    return RpcError(code, message, _details(fields.get(b"grpc-status-details-bin")))
+
+
+def error_from_reset(code: int) -> RpcError:
+    """The status that a server's RST_STREAM stands for."""
+    status = _RESET_CODES.get(code, StatusCode.INTERNAL)
+    return RpcError(status, f"the server reset the call (HTTP/2 error {code})")
+
+
+def _details(value: bytes | None) -> list[Message]:
+    """Empty for what cannot be read: details are a courtesy, the status stands."""
+    if value is None:
+        return []
+    try:
+        status = status_pb2.Status.FromString(decode_binary(value))
+        return [_unpacked(detail) for detail in status.details]
+    except (DecodeError, RpcError):
+        return []
+
+
+def _unpacked(packed: AnyMessage) -> Message:
+    try:
+        message: Message = symbol_database.Default().GetSymbol(packed.TypeName())()
+    except KeyError:
+        return packed
+    packed.Unpack(message)
+    return message

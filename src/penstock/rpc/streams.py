@@ -1,0 +1,200 @@
+"""One HTTP/2 stream with gRPC messages in both directions, on either side."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .errors import RpcError, StatusCode
+from .framing import PREFIX_BYTES, Deframer, prefix
+
+if TYPE_CHECKING:
+    from .link import Link
+
+
+class SendStalled(Exception):
+    """The peer has opened no window for ``Limits.stream_stall_s``."""
+
+
+class StreamClosed(Exception):
+    """The stream has ended under a sender; how is for the receiving side to tell."""
+
+
+class Stream:
+    """Messages in and out. One task may receive while another sends.
+
+    Inbound memory is bounded by the stream's window, one message and the connection's
+    ``unfinished_bytes``: window is handed back at once for what belongs to a message that
+    is not complete, and for complete ones when they are taken.
+    """
+
+    def __init__(self, link: Link[Any], stream_id: int, encoding: str = "identity") -> None:
+        self.id = stream_id
+        self.ended = False
+        """The peer will send no more."""
+        self.reset = False
+        """Either side has reset it, or the connection is gone."""
+        self.mid_message = False
+        """A message has been sent in part."""
+        self.failure: RpcError | None = None
+        self._link = link
+        self._deframer = Deframer(link.limits.message_bytes, encoding)
+        self._messages: deque[bytes] = deque()
+        self._held = 0
+        self._unacknowledged = 0
+        self._arrived: trio.Event | None = None
+        self._writable: trio.Event | None = None
+        self._operations = 0
+
+    # From the link; never blocks.
+
+    def feed(self, data: bytes, flow_bytes: int) -> None:
+        """DATA has arrived. A rule it breaks becomes this stream's failure."""
+        if self.failure is not None:
+            self._link.connection.acknowledge(self.id, flow_bytes)
+            return
+        self._unacknowledged += flow_bytes
+        try:
+            if self._link.unfinished_bytes + len(data) > self._link.limits.unfinished_bytes:
+                raise RpcError(
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    "too many bytes of unfinished messages on this connection",
+                )
+            before = self._deframer.pending_bytes
+            messages = self._deframer.feed(data)
+        except RpcError as error:
+            self.fail(error)
+            return
+        self._messages.extend(messages)
+        grown = self._deframer.pending_bytes - before + sum(map(len, messages))
+        self._hold(self._held + grown)
+        if not self._messages:
+            self._acknowledge(self._unacknowledged)
+        self.notify()
+
+    def end(self) -> None:
+        """The peer has ended its side."""
+        self.ended = True
+        if self._deframer.truncated:
+            self.fail(RpcError(StatusCode.INVALID_ARGUMENT, "the last message is truncated"))
+        self.notify()
+
+    def fail(self, error: RpcError) -> None:
+        """``receive`` raises ``error`` once the messages before it are taken. The first counts."""
+        if self.failure is None:
+            self.failure = error
+            self._deframer = Deframer(self._link.limits.message_bytes)
+            self._hold(sum(map(len, self._messages)))
+            self._acknowledge(self._unacknowledged)
+        self.notify()
+
+    def notify(self) -> None:
+        """Wakes whoever waits for anything here."""
+        if self._arrived is not None:
+            self._arrived.set()
+        self.window_opened()
+
+    def window_opened(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+
+    def release(self) -> None:
+        """Gives back what it holds of the connection's budget and window."""
+        self._messages.clear()
+        self._hold(0)
+        self._acknowledge(self._unacknowledged)
+
+    # From the task that owns it.
+
+    async def receive(self) -> bytes | None:
+        """The next message; None when the peer has ended its side.
+
+        Raises RpcError: a rule was broken, or (client) the connection is gone. Atomic.
+        """
+        if not self._messages:
+            while not self._messages:
+                if self.failure is not None:
+                    raise self.failure
+                if self.ended:
+                    return None
+                self._arrived = trio.Event()
+                try:
+                    await self._arrived.wait()
+                finally:
+                    self._arrived = None
+        else:
+            await self._checkpoint_sometimes()
+        message = self._messages.popleft()
+        self._hold(self._held - len(message))
+        share = len(message) + PREFIX_BYTES if self._messages else self._unacknowledged
+        self._acknowledge(min(share, self._unacknowledged))
+        self._link.wake()
+        return message
+
+    async def send(self, message: bytes) -> None:
+        """Waits for the peer's windows and for room in the connection's buffer.
+
+        Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent
+        (``mid_message``), and only a reset or trailers may follow.
+        """
+        connection = self._link.connection
+        head = prefix(len(message))
+        rest = memoryview(message)
+        await self._checkpoint_sometimes()
+        while True:
+            allowed = await self._wait_sendable()
+            if len(head) + len(rest) <= allowed:
+                connection.send_data(self.id, head, rest)
+                self.mid_message = False
+                self._link.wake()
+                return
+            size = allowed - len(head)
+            if size > 0:
+                connection.send_data(self.id, head, rest[:size])
+                rest = rest[size:]
+                head = b""
+            else:
+                connection.send_data(self.id, head[:allowed])
+                head = head[allowed:]
+            self.mid_message = True
+            self._link.wake()
+
+    async def _wait_sendable(self) -> int:
+        """How many bytes one frame may carry now, at least 1. No checkpoint if it need not wait."""
+        link = self._link
+        allowed = link.connection.send_window(self.id)
+        if allowed > 0 and link.has_room:
+            return allowed
+        with trio.move_on_after(link.limits.stream_stall_s):
+            while True:
+                if allowed < 0 or self.reset:
+                    raise StreamClosed
+                if not link.has_room:
+                    await link.wait_room()
+                elif allowed == 0:
+                    self._writable = trio.Event()
+                    try:
+                        await self._writable.wait()
+                    finally:
+                        self._writable = None
+                else:
+                    return allowed
+                allowed = link.connection.send_window(self.id)
+        raise SendStalled
+
+    async def _checkpoint_sometimes(self) -> None:
+        # A whole checkpoint costs more than a small message: every few of them, others run.
+        self._operations += 1
+        if self._operations % self._link.limits.sends_per_checkpoint == 0:
+            await trio.lowlevel.checkpoint()
+
+    def _hold(self, held: int) -> None:
+        self._link.unfinished_bytes += held - self._held
+        self._held = held
+
+    def _acknowledge(self, flow_bytes: int) -> None:
+        if flow_bytes:
+            self._unacknowledged -= flow_bytes
+            self._link.connection.acknowledge(self.id, flow_bytes)

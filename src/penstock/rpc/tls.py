@@ -1,0 +1,55 @@
+"""The TLS that both ends insist on: 1.3, both verified, ALPN ``h2``."""
+
+import os
+import ssl
+from typing import Final, NoReturn, TypeAlias
+
+Path: TypeAlias = str | os.PathLike[str]
+
+ALPN: Final = "h2"
+
+
+class KeyPasswordNeeded(OSError):
+    """The private key is encrypted and no password was given."""
+
+
+def server_ssl_context(
+    certificate: Path, key: Path, client_ca: Path, password: str | bytes | None = None
+) -> ssl.SSLContext:
+    """For a server that accepts clients of ``client_ca`` alone. PEM files.
+
+    Raises OSError (ssl.SSLError and KeyPasswordNeeded are): a file is missing, unreadable,
+    not what it should be, or the key is not the certificate's or its password is wrong.
+    OpenSSL refuses a client certificate whose extended key usage is there and lacks client
+    authentication; one without that extension is for the caller to judge.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0  # a ticket would outlive the revocation of its certificate
+    return _configured(context, certificate, key, client_ca, password)
+
+
+def client_ssl_context(
+    certificate: Path, key: Path, server_ca: Path, password: str | bytes | None = None
+) -> ssl.SSLContext:
+    """For a client that trusts servers of ``server_ca`` alone, by name. Raises as above."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+    return _configured(context, certificate, key, server_ca, password)
+
+
+def _configured(
+    context: ssl.SSLContext, certificate: Path, key: Path, ca: Path, password: str | bytes | None
+) -> ssl.SSLContext:
+    def asked() -> str | bytes:
+        # Without a callback OpenSSL would ask on the terminal, or hang without one.
+        return password if password is not None else _refuse(key)
+
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    context.load_verify_locations(cafile=ca)
+    context.load_cert_chain(certificate, key, asked)
+    return context
+
+
+def _refuse(key: Path) -> NoReturn:
+    raise KeyPasswordNeeded(f"{os.fspath(key)}: the key is encrypted; a password is needed")
