@@ -1,0 +1,135 @@
+"""The Python client: one connection, one method per RPC, errors as RpcError.
+
+async with connect(Endpoint("127.0.0.1", 8443, ca, certificate, key)) as client:
+    job = await client.start("ls", ["-la", "/srv"])
+    async with client.stream(job.handle) as messages:
+        async for message in messages:
+            ...
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+
+from .certs import check_private_key_mode
+from .proto import command_pb2 as pb
+from .rpc.client import Channel, ClientCall, open_channel
+from .rpc.tls import client_ssl_context
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_SERVICE: Final = "teleport.CommandService"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is and who we are there. PEM files; ``passphrase`` is the key's."""
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    passphrase: bytes | None = None
+    server_name: str | None = None
+
+
+class Client:
+    """Calls on one connection; any number at once. Every method raises RpcError, and
+    ConnectionLost when the server is out of reach. Cancelling a call never ends a job.
+    """
+
+    def __init__(self, channel: Channel, timeout_s: float | None) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+
+    async def start(
+        self,
+        command: str,
+        arguments: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        request_id: str = "",
+        timeout_s: float = 0.0,
+    ) -> pb.Job:
+        """Starts a job; ``timeout_s`` is how long it may run. Completes on the server."""
+        request = pb.StartRequest(
+            command=command,
+            argv=arguments,
+            env=env,
+            request_id=request_id,
+            timeout_s=timeout_s,
+        )
+        return (await self._call("Start", request, pb.StartResponse)).job
+
+    async def stop(
+        self, handle: str, *, grace_s: float | None = None, reason: str = ""
+    ) -> pb.StopResponse:
+        """Ends a job's whole tree. Completes on the server. No time limit of its own: it
+        takes as long as the grace."""
+        request = pb.StopRequest(pid=handle, grace_s=grace_s, reason=reason)
+        return await self._channel.unary(_SERVICE, "Stop", request, pb.StopResponse)
+
+    async def status(self, handle: str) -> pb.StatusResponse:
+        """What a job is doing now."""
+        return await self._call("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)
+
+    async def wait(self, handle: str) -> pb.Job:
+        """Returns when the job has ended."""
+        request = pb.WaitRequest(pid=handle)
+        return (await self._channel.unary(_SERVICE, "Wait", request, pb.WaitResponse)).job
+
+    async def jobs(self, *, include_finished: bool = False) -> list[pb.Job]:
+        """All own jobs, newest first."""
+        jobs: list[pb.Job] = []
+        token = ""
+        while True:
+            request = pb.ListRequest(all=include_finished, page_size=1000, page_token=token)
+            answer = await self._call("List", request, pb.ListResponse)
+            jobs += answer.jobs
+            token = answer.next_page_token
+            if not token:
+                return jobs
+
+    async def server_info(self) -> pb.ServerInfoResponse:
+        """What the server is and what it can enforce."""
+        return await self._call("ServerInfo", pb.ServerInfoRequest(), pb.ServerInfoResponse)
+
+    def stream(
+        self, handle: str, *, offset: int = 0, follow: bool = True, raw: bool = True
+    ) -> AbstractAsyncContextManager[ClientCall[pb.StreamOutputResponse]]:
+        """Messages of a job's output; the last one of a finished job has ``finished``."""
+        request = pb.StreamOutputRequest(pid=handle, offset=offset, no_follow=not follow, raw=raw)
+        return self._channel.server_stream(
+            _SERVICE, "StreamOutput", request, pb.StreamOutputResponse
+        )
+
+    async def _call(self, method: str, request: Message, response_type: type[MessageT]) -> MessageT:
+        return await self._channel.unary(
+            _SERVICE, method, request, response_type, timeout_s=self._timeout_s
+        )
+
+
+@asynccontextmanager
+async def connect(endpoint: Endpoint, *, timeout_s: float | None = 30.0) -> AsyncIterator[Client]:
+    """A connected client. ``timeout_s`` bounds connecting and each call that should be quick.
+
+    Raises KeyModeError if others can read the key, OSError if a file cannot be used
+    (KeyPasswordNeeded: the key wants its passphrase), HandshakeFailed, ConnectionLost.
+    """
+    check_private_key_mode(endpoint.key)
+    context = client_ssl_context(
+        endpoint.certificate, endpoint.key, endpoint.ca, endpoint.passphrase
+    )
+    async with open_channel(
+        endpoint.host,
+        endpoint.port,
+        context,
+        server_hostname=endpoint.server_name,
+        connect_timeout_s=10.0 if timeout_s is None else timeout_s,
+    ) as channel:
+        yield Client(channel, timeout_s)
