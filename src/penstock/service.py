@@ -19,7 +19,6 @@ from .jobs.errors import JobError
 from .jobs.job import Job
 from .jobs.manager import Manager
 from .jobs.states import State
-from .jobs.text import TextDecoder
 from .messages import end_message, enforcement_message, job_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
@@ -29,6 +28,7 @@ from .rpc.errors import RpcError
 from .statuses import bad_field, denied, from_job_error, retryable, unauthenticated
 from .supervisor.limits import Enforcement
 from .supervisor.policy import Client, Policy
+from .text import TextDecoder
 
 FEATURES: Final = ("argv", "request_id", "env", "timeout", "validate_only", "raw_stream", "wait")
 _STREAMS: Final = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}

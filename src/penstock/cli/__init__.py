@@ -1,0 +1,14 @@
+"""The command ``penstock``: one file per group of verbs, rendering apart from calling.
+
+Nothing heavy is imported here or at the top of a verb's file: what a verb needs comes when
+it runs, so that ``penstock --help`` costs little more than Python itself.
+"""
+
+import sys
+
+
+def main() -> None:
+    """The console script."""
+    from .root import run
+
+    sys.exit(run(sys.argv[1:]))

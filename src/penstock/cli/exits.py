@@ -1,0 +1,104 @@
+"""Exit codes, and how an error becomes one line on standard error and a code."""
+
+from enum import IntEnum
+from typing import Final, NoReturn
+
+from ..certs import CertificateError, KeyModeError
+from ..proto import command_pb2 as pb
+from ..rpc.errors import ConnectionLost, RpcError, StatusCode
+from .terminal import harmless
+
+
+class Exit(IntEnum):
+    """Of control verbs; run, wait and stream --exit-code pass the job's own through."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND = 4
+    DENIED = 5
+    CONFLICT = 6
+    EXHAUSTED = 7
+    DEADLINE = 124
+    INTERRUPTED = 130
+
+
+# Pass-through verbs: what a shell says of its commands, so that scripts need not care.
+TIMED_OUT: Final = 124
+OUR_FAILURE: Final = 125
+NOT_EXECUTABLE: Final = 126
+COMMAND_NOT_FOUND: Final = 127
+SIGNAL_BASE: Final = 128
+
+_CODES: Final = {
+    StatusCode.INVALID_ARGUMENT: Exit.USAGE,
+    StatusCode.UNAVAILABLE: Exit.UNREACHABLE,
+    StatusCode.NOT_FOUND: Exit.NOT_FOUND,
+    StatusCode.PERMISSION_DENIED: Exit.DENIED,
+    StatusCode.UNAUTHENTICATED: Exit.DENIED,
+    StatusCode.ALREADY_EXISTS: Exit.CONFLICT,
+    StatusCode.FAILED_PRECONDITION: Exit.CONFLICT,
+    StatusCode.OUT_OF_RANGE: Exit.CONFLICT,
+    StatusCode.ABORTED: Exit.CONFLICT,
+    StatusCode.RESOURCE_EXHAUSTED: Exit.EXHAUSTED,
+    StatusCode.DEADLINE_EXCEEDED: Exit.DEADLINE,
+}
+
+EXPECTED: Final = (RpcError, CertificateError, KeyModeError, OSError)
+
+
+class Failed(Exception):
+    """A verb's own failure: the message is a whole line, the code the exit status."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit status of an error of a control verb."""
+    if isinstance(error, Failed):
+        return error.code
+    if isinstance(error, ConnectionLost):
+        return Exit.UNREACHABLE
+    if isinstance(error, RpcError):
+        return _CODES.get(error.code, Exit.FAILURE)
+    return Exit.USAGE if isinstance(error, OSError | KeyModeError) else Exit.FAILURE
+
+
+def message(error: BaseException) -> str:
+    """One line for people; a server's text cannot touch the terminal."""
+    if isinstance(error, RpcError):
+        text = error.message or error.code.name
+    elif isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error)
+    return " ".join(harmless(text).split())
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """Ends the verb with a line of its own making."""
+    raise Failed(text, code)
+
+
+def start_code(error: BaseException) -> int:
+    """The exit status of ``run`` when its job could not be started."""
+    if isinstance(error, RpcError):
+        if error.code in (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED):
+            return NOT_EXECUTABLE
+        if error.code is StatusCode.NOT_FOUND:
+            return COMMAND_NOT_FOUND
+    return OUR_FAILURE
+
+
+def job_code(end: pb.EndRecord) -> int:
+    """The exit status that passes a job's end through."""
+    if end.reason == "timed_out":
+        return TIMED_OUT
+    if end.reason in ("lost", "output_failed", "failed_to_start"):
+        return OUR_FAILURE
+    if end.HasField("signal"):
+        return SIGNAL_BASE + end.signal
+    return end.exit_code
