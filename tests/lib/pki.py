@@ -1,8 +1,10 @@
 """Certificates for tests: one CA, a server, clients, and the ones that must be refused."""
 
 import datetime
+import functools
 import ipaddress
 import ssl
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +140,17 @@ def make_pki(directory: Path) -> Pki:
     )
 
 
+@functools.cache
+def shared_pki() -> Pki:
+    """One for the whole run, in a directory that goes away with the process."""
+    directory = tempfile.TemporaryDirectory(prefix="pki-")
+    _KEPT.append(directory)
+    return make_pki(Path(directory.name))
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
@@ -148,7 +161,5 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, password: bytes | No
         encryption = serialization.BestAvailableEncryption(password)
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     )

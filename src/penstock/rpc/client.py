@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 from google.protobuf.message import DecodeError, Message
@@ -229,7 +229,7 @@ async def _connect(
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
-        raise ConnectionLost(f"{host} port {port}: {error.strerror or error}") from error
+        raise ConnectionLost(f"{host} port {port}: {_connect_error(error)}") from error
     raw = socket.socket(fileno=stream.socket.detach())
     transport = None
     done = False
@@ -246,6 +246,15 @@ async def _connect(
         if transport is not None and not done:
             transport.close()
     return transport
+
+
+def _connect_error(error: OSError) -> str:
+    """Trio keeps what each address said in the cause."""
+    cause: BaseException | None = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    found = cause if isinstance(cause, OSError) else error
+    return found.strerror or str(found)
 
 
 def _too_slow(host: str, port: int, timeout_s: float) -> ConnectionLost:

@@ -3,7 +3,14 @@
 import trio
 
 from . import events as ev
-from .connection import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR, ConnectionFailed
+from .connection import (
+    CANCEL,
+    HIGHEST_STREAM_ID,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    ConnectionFailed,
+)
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .framing import Deframer
 from .limits import Limits
@@ -30,9 +37,7 @@ class ClientStream(Stream):
         truncated = self._deframer.truncated
         self.ended = True
         if not self.status_known:
-            self.fail(
-                RpcError(StatusCode.UNKNOWN, "the server ended the call without a status")
-            )
+            self.fail(RpcError(StatusCode.UNKNOWN, "the server ended the call without a status"))
         elif truncated:
             self.fail(RpcError(StatusCode.INTERNAL, "the last message is truncated"))
         self.notify()
@@ -53,6 +58,7 @@ class ClientLink(Link[ClientStream]):
         self.became_unusable = trio.Event()
         self._ready = trio.Event()
         self._slots = trio.lowlevel.ParkingLot()
+        self._going = False
 
     async def run(self) -> None:
         """Until the connection ends: then every call has failed."""
@@ -61,6 +67,7 @@ class ClientLink(Link[ClientStream]):
             await self.read()
             self._fail_all()
             nursery.cancel_scope.cancel()
+        self._transport.close()
 
     async def wait_ready(self) -> None:
         """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
@@ -96,6 +103,12 @@ class ClientLink(Link[ClientStream]):
             self.wake()
         self.streams.pop(stream.id, None)
         self._slots.unpark()
+        self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        """A server that goes away waits for us to close: it could not know what is under way."""
+        if self._going and not self.streams:
+            self.end(Ended("drained", "the server is going away"))
 
     def say_goodbye(self) -> None:
         """Resets that still wait, and GOAWAY, as far as they can go without waiting."""
@@ -171,3 +184,6 @@ class ClientLink(Link[ClientStream]):
             if stream.id > event.last_stream_id:
                 stream.reset = True
                 stream.fail(ConnectionLost(f"{text}; the call was not processed"))
+        if event.last_stream_id < HIGHEST_STREAM_ID:  # else more GOAWAYs follow a round trip
+            self._going = True
+            self._end_if_drained()

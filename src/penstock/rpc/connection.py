@@ -221,7 +221,7 @@ class Connection(GRPCConnection):  # type: ignore[misc]  # purerpc is untyped
         self.h2_connection.discard(stream_id)
 
     def refuse(self, stream_id: int, code: int) -> None:
-        """A reset that the peer has provoked. Raises ConnectionFailed when it has done so too often."""
+        """A reset that the peer has provoked. Raises ConnectionFailed if it does so too often."""
         try:
             self._reader.resets.take()
         except Flood as error:

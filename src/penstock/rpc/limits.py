@@ -28,10 +28,15 @@ class Limits:
     """
 
     connections: int = 1024
-    """Open at once; the next one is closed on accept. (Go's and nginx's defaults are of this order.)"""
+    """Open at once; the next one is closed on accept.
+
+    Go's and nginx's defaults are of this order.
+    """
 
     handshakes: int = 256
-    """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock others out."""
+    """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock
+    others out.
+    """
 
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
@@ -40,28 +45,45 @@ class Limits:
     """From the handshake to the peer's first SETTINGS. (nginx client_header_timeout 60, Go 10)"""
 
     idle_s: float = 300.0
-    """A connection without calls. (Envoy's idle_timeout is an hour, nginx's keepalive_timeout 75 s)"""
+    """A connection without calls.
+
+    Envoy's idle_timeout is an hour, nginx's keepalive_timeout 75 s.
+    """
 
     write_stall_s: float = 300.0
-    """No byte could be written although there were some: the connection ends. (Envoy's stream_idle_timeout)"""
+    """No byte could be written although there were some: the connection ends.
+
+    Envoy's stream_idle_timeout.
+    """
 
     stream_stall_s: float = 300.0
-    """A message waits for the peer's flow-control window this long: the call ends. (Envoy's stream_idle_timeout)"""
+    """A message waits for the peer's flow-control window this long: the call ends.
+
+    Envoy's stream_idle_timeout.
+    """
 
     request_s: float = 60.0
-    """The one request message of a call that has only one must be there. (nginx client_body_timeout)"""
+    """The one request message of a call that has only one must be there.
+
+    nginx client_body_timeout.
+    """
 
     linger_s: float = 1.0
     """How long a closing connection may take to read our GOAWAY. (nginx lingering_timeout 5)"""
 
     streams: int = 100
-    """Calls whose handlers have not ended. (RFC 9113 6.5.2 recommends at least 100; Go 250, Envoy 100)"""
+    """Calls whose handlers have not ended.
+
+    RFC 9113 6.5.2 recommends at least 100; Go 250, Envoy 100.
+    """
 
     stream_window_bytes: int = 1 * MIB
     """A call's inbound window. (grpc-java 1 MiB)"""
 
     connection_window_bytes: int = 16 * MIB
-    """All calls' inbound window. (the design's figure: the product of streams and windows would be 100 MiB)"""
+    """All calls' inbound window. (the design's figure: the product of streams and windows would
+    be 100 MiB)
+    """
 
     frame_bytes: int = 16 * KIB
     """Largest frame we accept. (RFC 9113's initial value)"""
@@ -82,7 +104,9 @@ class Limits:
     """All calls' messages that are not complete or not yet read by their handlers."""
 
     outbound_bytes: int = 256 * KIB
-    """Frames waiting to be written; senders wait beyond it. As much again may be on its way into TLS."""
+    """Frames waiting to be written; senders wait beyond it. As much again may be on its way into
+    TLS.
+    """
 
     metadata_message_bytes: int = 2 * KIB
     """grpc-message is cut there."""
@@ -94,10 +118,16 @@ class Limits:
     """A handler that sends without ever blocking lets others run after so many messages."""
 
     resets: Rate = Rate(1000, 33.0)
-    """RST_STREAM received, and those that the peer provoked on our side. (nghttp2's stream reset rate limit)"""
+    """RST_STREAM received, and those that the peer provoked on our side.
+
+    nghttp2's stream reset rate limit.
+    """
 
     pings: Rate = Rate(200, 33.0)
-    """PING and its acknowledgements. (nghttp2's glitch rate; a bandwidth probe needs about ten a second)"""
+    """PING and its acknowledgements.
+
+    nghttp2's glitch rate; a bandwidth probe needs about ten a second.
+    """
 
     settings: Rate = Rate(100, 10.0)
     """SETTINGS and its acknowledgements. (HTTP/2 servers see a handful in a connection's life)"""
@@ -106,7 +136,10 @@ class Limits:
     """PRIORITY; deprecated by RFC 9113 but still sent by browsers. (nghttp2's glitch rate)"""
 
     empty_data: Rate = Rate(100, 10.0)
-    """DATA without content that does not end its stream, or with little beside padding. (Envoy allows 1 in a row)"""
+    """DATA without content that does not end its stream, or with little beside padding.
+
+    Envoy allows 1 in a row.
+    """
 
     unknown_frames: Rate = Rate(100, 10.0)
     """Frames of types that we do not know; they must be ignored, not served."""
@@ -115,7 +148,10 @@ class Limits:
     """WINDOW_UPDATE, besides ``window_updates_per_data``."""
 
     window_updates_per_data: int = 10
-    """WINDOW_UPDATEs granted with each DATA frame that we send. (Envoy's max_inbound_window_update_frames_per_data_frame_sent)"""
+    """WINDOW_UPDATEs granted with each DATA frame that we send.
+
+    Envoy's max_inbound_window_update_frames_per_data_frame_sent.
+    """
 
 
 SERVER_DEFAULTS: Final = Limits()

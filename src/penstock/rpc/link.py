@@ -34,9 +34,7 @@ class Link(Generic[StreamT]):
     to end is kept in ``ended``.
     """
 
-    def __init__(
-        self, transport: TlsTransport, limits: Limits, *, client_side: bool
-    ) -> None:
+    def __init__(self, transport: TlsTransport, limits: Limits, *, client_side: bool) -> None:
         self.limits = limits
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
@@ -44,6 +42,7 @@ class Link(Generic[StreamT]):
         self.ended: Ended | None = None
         self._transport = transport
         self._reading = trio.CancelScope()
+        self._broken: Ended | None = None
         self._wake: trio.Event | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._finishing = False
@@ -74,7 +73,7 @@ class Link(Generic[StreamT]):
                 try:
                     await self._transport.send(data, self.limits.write_stall_s)
                 except TransportLost as error:
-                    self.end(Ended("lost", str(error), during_tls=error.during_tls))
+                    self._write_failed(error)
                     return
                 except WriteStalled as error:
                     self.end(Ended("write_stall", str(error)))
@@ -87,6 +86,16 @@ class Link(Generic[StreamT]):
                     await self._wake.wait()
                 finally:
                     self._wake = None
+
+    def _write_failed(self, error: TransportLost) -> None:
+        """The reader goes on for a moment: the peer's last words say more than "broken pipe"."""
+        self._read_until(trio.current_time() + self.limits.linger_s)
+        self._broken = Ended("lost", str(error), during_tls=error.during_tls)
+
+    def _read_until(self, deadline: float) -> None:
+        """When reading ends by itself; once writing has failed, that stands."""
+        if self._broken is None:
+            self._reading.deadline = deadline
 
     def finish(self) -> None:
         """``write`` returns once everything is written."""
@@ -112,7 +121,7 @@ class Link(Generic[StreamT]):
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
         if self._reading.cancelled_caught and self.ended is None:
-            self.ended = self._timed_out()
+            self.ended = self._broken or self._timed_out()
 
     async def _read(self) -> None:
         while True:

@@ -216,9 +216,11 @@ def percent_encoded(text: str, max_bytes: int) -> bytes:
     """grpc-message: UTF-8, with everything but printable ASCII (and ``%``) escaped."""
     out = bytearray()
     for byte in text.encode("utf-8", "replace"):
-        out += b"%%%02X" % byte if byte < 0x20 or byte > 0x7E or byte == 0x25 else bytes((byte,))
-        if len(out) > max_bytes:
-            return bytes(out[:max_bytes].rsplit(b"%", 1)[0] if b"%" in out[-8:] else out[:max_bytes])
+        plain = 0x20 <= byte <= 0x7E and byte != 0x25
+        piece = bytes((byte,)) if plain else b"%%%02X" % byte
+        if len(out) + len(piece) > max_bytes:
+            break
+        out += piece
     return bytes(out)
 
 

@@ -101,7 +101,7 @@ class Server:
                     task_status.started()
 
     async def drain(self, timeout_s: float) -> None:
-        """No new connections or calls; running calls may end for ``timeout_s``, then get UNAVAILABLE.
+        """No new connections or calls; running calls get ``timeout_s``, then UNAVAILABLE.
 
         Returns when everything has ended, at most two seconds after that. Cancelled: what
         runs goes on; call it again or cancel ``serve``.

@@ -64,7 +64,7 @@ class ServerLink(Link[Stream]):
 
     async def run(self) -> None:
         """Until the connection ends. Cancelled: minimum cleanup, the peer sees it break."""
-        self._reading.deadline = trio.current_time() + self.limits.preface_s
+        self._read_until(trio.current_time() + self.limits.preface_s)
         try:
             async with trio.open_nursery() as writer:
                 writer.start_soon(self.write)
@@ -116,7 +116,7 @@ class ServerLink(Link[Stream]):
         self._calls.pop(call.stream.id, None)
         self.wake()
         if not self._calls:
-            self._reading.deadline = trio.current_time() + self.limits.idle_s
+            self._read_until(trio.current_time() + self.limits.idle_s)
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:
@@ -132,7 +132,7 @@ class ServerLink(Link[Stream]):
 
     def _settings_arrived(self) -> None:
         if not self._calls:
-            self._reading.deadline = trio.current_time() + self.limits.idle_s
+            self._read_until(trio.current_time() + self.limits.idle_s)
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
         stream_id = event.stream_id
@@ -157,7 +157,7 @@ class ServerLink(Link[Stream]):
             call = Call(self, stream, head)
             self.streams[stream_id] = stream
             self._calls[stream_id] = call
-            self._reading.deadline = float("inf")
+            self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
     def _refuse(self, kind: str, stream_id: int, code: int) -> None:

@@ -4,6 +4,7 @@ An ssl.SSLSocket that is waited on costs about half the CPU of trio.SSLStream fo
 small exchange: OpenSSL reads and writes the descriptor itself, without memory BIOs.
 """
 
+import contextlib
 import errno
 import socket
 import ssl
@@ -106,7 +107,7 @@ class TlsTransport:
                 return data
 
     async def send(self, data: bytes | bytearray, stall_s: float) -> None:
-        """All of ``data``. Raises TransportLost, WriteStalled; cancelled: an unknown part is sent."""
+        """All of ``data``. Raises TransportLost, WriteStalled. Cancelled: a part is sent."""
         with memoryview(data) as view:
             position = 0
             while position < len(view):
@@ -125,10 +126,8 @@ class TlsTransport:
 
     def send_nowait(self, data: bytes | bytearray) -> None:
         """As much as fits, without waiting and without complaint: for last words."""
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._sock.send(data)
-        except (OSError, ValueError):
-            pass
 
     async def linger(self) -> None:
         """Ends our half, then reads until the peer has ended its own.
@@ -146,7 +145,7 @@ class TlsTransport:
             return
 
     def close(self) -> None:
-        """Frees the descriptor; a task that waits for it gets trio.ClosedResourceError. Idempotent."""
+        """Frees the descriptor; who waits for it gets trio.ClosedResourceError. Idempotent."""
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()

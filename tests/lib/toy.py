@@ -1,0 +1,179 @@
+"""A small service with all four kinds of call, and a server that runs it."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import purerpc
+import trio
+from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+from google.rpc.error_details_pb2 import ErrorInfo
+from pki import Pair, Pki
+
+from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.limits import SERVER_DEFAULTS, Limits
+from penstock.rpc.server import Peer, Server
+
+SERVICE = "toy.Toy"
+CHUNK = b"\xa5" * 65_536
+
+
+class Toy:
+    """Handlers with what tests look at: events, counts and the contexts of calls."""
+
+    def __init__(self) -> None:
+        self.started = trio.Event()
+        self.ended = trio.Event()
+        self.running = 0
+        self.most_running = 0
+        self.sent_chunks = 0
+        self.contexts: list[Any] = []
+        self.release = trio.Event()
+
+    async def echo(self, message: BytesValue, request: Any) -> BytesValue:
+        self.contexts.append(request.context)
+        return message
+
+    async def count(self, message: Int64Value, request: Any) -> AsyncIterator[Int64Value]:
+        for number in range(message.value):
+            yield Int64Value(value=number)
+
+    async def total(self, messages: AsyncIterator[Int64Value], request: Any) -> Int64Value:
+        total = 0
+        async for message in messages:
+            total += message.value
+        return Int64Value(value=total)
+
+    async def both(
+        self, messages: AsyncIterator[Int64Value], request: Any
+    ) -> AsyncIterator[Int64Value]:
+        async for message in messages:
+            yield message
+
+    async def fail(self, message: StringValue, request: Any) -> StringValue:
+        raise RpcError(
+            StatusCode[message.value],
+            "50% of naïve\nclients",
+            (ErrorInfo(reason="TOY", domain="test", metadata={"key": "value"}),),
+        )
+
+    async def fail_late(self, message: StringValue, request: Any) -> AsyncIterator[StringValue]:
+        yield message
+        raise RpcError(StatusCode[message.value], "after a message")
+
+    async def bug(self, message: StringValue, request: Any) -> StringValue:
+        raise ValueError("the secret text of a bug")
+
+    async def wait(self, message: StringValue, request: Any) -> StringValue:
+        """Until ``release`` or cancelled."""
+        with self._running():
+            await self.release.wait()
+        return message
+
+    async def wait_after_one(
+        self, message: StringValue, request: Any
+    ) -> AsyncIterator[StringValue]:
+        with self._running():
+            yield message
+            await self.release.wait()
+
+    async def flood(self, message: Int64Value, request: Any) -> AsyncIterator[BytesValue]:
+        """Chunks without ever waiting by itself; 0 is without end."""
+        with self._running():
+            chunk = BytesValue(value=CHUNK)
+            while not message.value or self.sent_chunks < message.value:
+                self.sent_chunks += 1
+                yield chunk
+
+    def _running(self) -> "_Running":
+        return _Running(self)
+
+    @property
+    def service(self) -> purerpc.Service:
+        kinds = purerpc.Cardinality
+        service = purerpc.Service(SERVICE)
+        for name, function, kind, request, response in (
+            ("Echo", self.echo, kinds.UNARY_UNARY, BytesValue, BytesValue),
+            ("Count", self.count, kinds.UNARY_STREAM, Int64Value, Int64Value),
+            ("Total", self.total, kinds.STREAM_UNARY, Int64Value, Int64Value),
+            ("Both", self.both, kinds.STREAM_STREAM, Int64Value, Int64Value),
+            ("Fail", self.fail, kinds.UNARY_UNARY, StringValue, StringValue),
+            ("FailLate", self.fail_late, kinds.UNARY_STREAM, StringValue, StringValue),
+            ("Bug", self.bug, kinds.UNARY_UNARY, StringValue, StringValue),
+            ("Wait", self.wait, kinds.UNARY_UNARY, StringValue, StringValue),
+            ("WaitAfterOne", self.wait_after_one, kinds.UNARY_STREAM, StringValue, StringValue),
+            ("Flood", self.flood, kinds.UNARY_STREAM, Int64Value, BytesValue),
+        ):
+            service.add_method(name, function, purerpc.RPCSignature(kind, request, response))
+        return service
+
+
+class _Running:
+    def __init__(self, toy: Toy) -> None:
+        self._toy = toy
+
+    def __enter__(self) -> None:
+        self._toy.running += 1
+        self._toy.most_running = max(self._toy.most_running, self._toy.running)
+        self._toy.started.set()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._toy.running -= 1
+        self._toy.ended.set()
+
+
+@dataclass
+class Running:
+    """A server that serves ``toy``; ``errors`` are what its handlers' bugs raised."""
+
+    server: Server
+    toy: Toy
+    port: int
+    pki: Pki
+    stop: trio.CancelScope
+    """Cancelling it breaks the server's connections."""
+    errors: list[tuple[str, BaseException]] = field(default_factory=list)
+
+    def channel(
+        self, who: str | Pair = "alice", **options: Any
+    ) -> AbstractAsyncContextManager[Channel]:
+        return open_channel("127.0.0.1", self.port, self.pki.client_context(who), **options)
+
+
+@asynccontextmanager
+async def serving(
+    pki: Pki,
+    *,
+    identify: Callable[[Peer], Any] | None = None,
+    **limits: Any,
+) -> AsyncIterator[Running]:
+    """Leaving it breaks all connections."""
+    toy = Toy()
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    running: Running
+    server = Server(
+        [toy.service],
+        pki.server_context(),
+        limits=changed(**limits),
+        identify=identify,
+        on_internal_error=lambda error_id, error: running.errors.append((error_id, error)),
+    )
+    async with trio.open_nursery() as nursery:
+        port = listeners[0].socket.getsockname()[1]
+        running = Running(server, toy, port, pki, trio.CancelScope())
+
+        async def serve(task_status: trio.TaskStatus[None]) -> None:
+            with running.stop:
+                await server.serve(listeners, task_status=task_status)
+
+        await nursery.start(serve)
+        yield running
+        running.stop.cancel()
+
+
+def changed(**limits: Any) -> Limits:
+    """The server's defaults, except for."""
+    return dataclasses.replace(SERVER_DEFAULTS, **limits)
