@@ -18,6 +18,8 @@ from typing import Any
 
 from pki import Pki, make_pki
 
+from penstock.client import Endpoint
+
 # Without entries in passwd, so that no account of the machine is borrowed.
 SERVER_UID = 61190
 JOB_UID = 61191
@@ -40,10 +42,19 @@ needs = {needs}
 """
 
 
+def script(name: str, text: str, *, limits: str = "free", grace: str = "5s") -> str:
+    """A command of the policy that runs a fixed shell script."""
+    return (
+        f'[commands.{name}]\npath = "/bin/sh"\nclass = "{limits}"\ngrace = "{grace}"\n@user\n'
+        f"fixed = ['-c', {json.dumps(text)}]\n"
+    )
+
+
 def policy_text(commands: str, clients: str) -> str:
     """A policy in the form that this user's rights admit.
 
-    ``@user`` in ``commands`` stands where a command of the root form names its user.
+    ``@user`` in ``commands`` stands where a command of the root form names its user, and
+    ``@dir`` for the server's directory, which exists when the server starts.
     """
     needs = '{ disk = "direct_io" }' if IS_ROOT else '{ all = "best_effort" }'
     user = f'user = "{JOB_UID}"' if IS_ROOT else ""
@@ -63,14 +74,14 @@ class RunningServer:
 
     def environment(self, client: str) -> dict[str, str]:
         """PENSTOCK_* settings of one client, on top of a plain environment."""
-        certificate, key = self.pki.client(client)
+        pair = self.pki.clients[client]
         return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             "PENSTOCK_ADDR": f"127.0.0.1:{self.port}",
             "PENSTOCK_CA": str(self.pki.ca),
-            "PENSTOCK_CERT": str(certificate),
-            "PENSTOCK_KEY": str(key),
+            "PENSTOCK_CERT": str(pair.certificate),
+            "PENSTOCK_KEY": str(pair.key),
         }
 
     def cli(
@@ -86,6 +97,11 @@ class RunningServer:
             timeout=timeout_s,
             check=False,
         )
+
+    def endpoint(self, client: str) -> Endpoint:
+        """For the Python client."""
+        pair = self.pki.clients[client]
+        return Endpoint("127.0.0.1", self.port, self.pki.ca, pair.certificate, pair.key)
 
     def start(self, client: str, *command: str) -> str:
         """Starts a job and returns its handle."""
@@ -132,13 +148,14 @@ def running_server(policy: str, **config: str | float | int) -> Iterator[Running
     directory.chmod(0o755)
     process = None
     try:
+        (directory / "certs").mkdir(mode=0o755)
         pki = make_pki(directory / "certs")
-        (directory / "policy.toml").write_text(policy)
+        (directory / "policy.toml").write_text(policy.replace("@dir", str(directory)))
         for name in ("state", "work"):
             (directory / name).mkdir()
         if IS_ROOT:
             os.chown(directory / "state", SERVER_UID, SERVER_UID)
-            os.chown(pki.server_key, SERVER_UID, SERVER_UID)
+            os.chown(pki.server.key, SERVER_UID, SERVER_UID)
             (directory / "work").chmod(0o711)
         (directory / "state").chmod(0o700)
         port = _free_port()
@@ -157,8 +174,8 @@ def running_server(policy: str, **config: str | float | int) -> Iterator[Running
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         tls = {
-            "certificate": str(pki.server_certificate),
-            "key": str(pki.server_key),
+            "certificate": str(pki.server.certificate),
+            "key": str(pki.server.key),
             "client_ca": str(pki.ca),
         }
         lines += ["[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
