@@ -12,8 +12,9 @@ from typing import Any, Final
 from . import protocol
 from .loop import READ, WRITE, Loop
 
-# A server that does not read while so many answers wait for it has stopped working.
-_MAX_QUEUED: Final = 10_000
+# While so many answers wait to be read, no more is asked for: each request has one answer,
+# and each job two messages of its own, so the queue is bounded by the number of jobs.
+_MAX_QUEUED: Final = 64
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 
 
@@ -51,7 +52,6 @@ class Peer:
         on_message: Callable[[dict[str, Any]], None],
         on_closed: Callable[[str], None],
     ) -> None:
-        self.pid, self.uid = peer_ids(connection)
         self._loop = loop
         self._socket = connection
         self._on_message = on_message
@@ -67,10 +67,10 @@ class Peer:
             return
         data = protocol.encode(kind, **fields)
         self._queue.append((data, [os.dup(fd) for fd in descriptors or ()]))
-        if len(self._queue) > _MAX_QUEUED:
-            self.close("it does not read its answers")
-        else:
+        if len(self._queue) == 1:
             self._flush()
+        elif len(self._queue) == _MAX_QUEUED:
+            self._loop.watch(self._socket.fileno(), WRITE, self._ready)
 
     def close(self, why: str) -> None:
         """Ends the connection; ``why`` is for the log."""
@@ -91,7 +91,8 @@ class Peer:
             try:
                 self._socket.sendmsg([data], rights, socket.MSG_NOSIGNAL)
             except BlockingIOError:
-                self._loop.watch(self._socket.fileno(), READ | WRITE, self._ready)
+                read = READ if len(self._queue) < _MAX_QUEUED else 0
+                self._loop.watch(self._socket.fileno(), read | WRITE, self._ready)
                 return
             except OSError as error:
                 self.close(error.strerror or "send failed")
@@ -103,7 +104,7 @@ class Peer:
 
     def _ready(self) -> None:
         self._flush()
-        if self._open:
+        if self._open and len(self._queue) < _MAX_QUEUED:
             self._readable()
 
     def _readable(self) -> None:

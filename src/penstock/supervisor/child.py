@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from .children import fork, reap
+from .log import log
 from .loop import READ, Loop, Timer
-from .spawn import become, drop_bounding_set, no_new_privs, reset_signals
+from .spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
 from .users import User
 
 _FIRST_DELAY_S: Final = 0.1
@@ -18,13 +20,10 @@ _STEADY_S: Final = 10.0  # a server that lived so long begins with the first del
 class ServerProcess:
     """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then."""
 
-    def __init__(
-        self, loop: Loop, argv: Sequence[str], user: User | None, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loop: Loop, argv: Sequence[str], user: User | None) -> None:
         self._loop = loop
         self._argv = list(argv)
         self._user = user
-        self._log = log
         self._pid = 0
         self._pidfd = -1
         self._delay_s = _FIRST_DELAY_S
@@ -33,13 +32,22 @@ class ServerProcess:
         self._on_stopped: Callable[[], None] | None = None
 
     @property
+    def pid(self) -> int | None:
+        """Of the server that runs now."""
+        return self._pid if self.running else None
+
+    @property
     def running(self) -> bool:
         """Is there a server process?"""
         return self._pidfd >= 0
 
     def start(self) -> None:
         """Forks and executes the server."""
-        self._pid = os.fork()
+        try:
+            self._pid = fork()
+        except OSError as error:
+            self._start_again(f"cannot be forked: {error.strerror}")
+            return
         if self._pid == 0:
             self._run()
         self._pidfd = os.pidfd_open(self._pid)
@@ -54,8 +62,18 @@ class ServerProcess:
         if self._pidfd < 0:
             on_stopped()
             return
+        self.end_soon(kill_after_s)
+
+    def end_soon(self, kill_after_s: float) -> None:
+        """SIGTERM, and SIGKILL after so many seconds, to this one; another is started then."""
         self.signal(signal.SIGTERM)
-        self._loop.after(kill_after_s, lambda: self.signal(signal.SIGKILL))
+        pid = self._pid
+
+        def kill() -> None:
+            if self._pid == pid:
+                self.signal(signal.SIGKILL)
+
+        self._loop.after(kill_after_s, kill)
 
     def signal(self, number: int) -> None:
         """Sends a signal, if the server is alive."""
@@ -69,7 +87,7 @@ class ServerProcess:
         self._delay_s = _FIRST_DELAY_S
 
     def _exited(self) -> None:
-        _, status = os.waitpid(self._pid, 0)
+        status, _ = reap(self._pid)
         self._loop.forget(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
@@ -80,13 +98,17 @@ class ServerProcess:
             return
         code = os.waitstatus_to_exitcode(status)
         how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
-        self._log(f"the server {how}; starting it again in {self._delay_s:g} s")
+        self._start_again(how)
+
+    def _start_again(self, why: str) -> None:
+        log(f"the server {why}; starting it again in {self._delay_s:g} s")
         self._restart = self._loop.after(self._delay_s, self.start)
         self._delay_s = min(_LAST_DELAY_S, self._delay_s * 2)
 
     def _run(self) -> None:
         """In the child. Never returns."""
         try:
+            os.setsid()  # a terminal's ^C is for the supervisor, which then ends it in order
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
@@ -94,6 +116,7 @@ class ServerProcess:
             if self._user is not None:
                 drop_bounding_set()
                 become(self._user)
+                clear_capabilities()
             no_new_privs()
             os.chdir("/")
             os.execve(self._argv[0], self._argv, {"PATH": os.defpath, "LANG": "C.UTF-8"})

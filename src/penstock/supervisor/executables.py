@@ -58,7 +58,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
             mistakes.append(
                 "is no ELF file; grant a script as its interpreter with the script as a literal"
             )
-        mistakes += _directory_mistakes(os.path.dirname(os.path.realpath(path)), owners)
+        mistakes += directory_mistakes(os.path.dirname(os.path.realpath(path)), owners)
         if mistakes:
             raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
         return Executable(path, fd, status.st_dev, status.st_ino)
@@ -82,7 +82,8 @@ def _mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
     return mistakes
 
 
-def _directory_mistakes(directory: str, owners: frozenset[int]) -> list[str]:
+def directory_mistakes(directory: str, owners: frozenset[int]) -> list[str]:
+    """Who but ``owners`` could replace what is in an absolute, resolved directory."""
     mistakes = []
     while True:
         status = os.stat(directory)

@@ -1,5 +1,6 @@
 """A job as the supervisor holds it: its processes, pipes, timer and directory, until RELEASE."""
 
+import errno as errno_names
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from . import protocol, workdirs
 from .limits import Enforcement, LimitClass
+from .log import log
 from .loop import Loop, Timer
 from .policy import Command
 from .process import Processes
@@ -16,6 +18,9 @@ from .spawn import Plan
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
 _REMOVE_TRIES: Final = 250
+# From fork to exec takes milliseconds. An executable on a dead network mount can take for
+# ever, and the caller is told then.
+START_TIMEOUT_S: Final = 10.0
 
 
 class Send(Protocol):
@@ -27,7 +32,11 @@ class Send(Protocol):
 
 
 class HeldJob:
-    """One job. ``on_forgotten`` is called when nothing of it is left anywhere."""
+    """One job. ``on_forgotten`` is called when nothing of it is left anywhere.
+
+    It tells the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is
+    left of it (but see START_TIMEOUT_S).
+    """
 
     def __init__(
         self,
@@ -41,7 +50,7 @@ class HeldJob:
     ) -> None:
         self.id = job_id
         self.opaque = opaque
-        self.send: Send = _nobody
+        self.send: Send = nobody
         self._loop = loop
         self._command = command
         self._class = limit_class
@@ -53,6 +62,7 @@ class HeldJob:
         self._timeout_s: float | None = None
         self._timer: Timer | None = None
         self._timed_out = False
+        self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._released = False
 
@@ -69,17 +79,23 @@ class HeldJob:
         return [*self._processes.enforcement, output]
 
     def start(
-        self, plan: Plan, pipes: dict[str, int], workdir: str | None, timeout_s: float | None
+        self,
+        plan: Plan,
+        argv: list[str],
+        pipes: dict[str, int],
+        workdir: str | None,
+        timeout_s: float | None,
     ) -> None:
         """Forks. ``pipes`` (read ends) and ``workdir`` are this job's from now on.
 
-        Raises OSError or GroupError; forget frees everything then, too.
+        Raises OSError or GroupError; discard frees what there is then.
         """
-        self._fds = pipes
-        self._workdir = workdir
-        self._argv = list(plan.argv)
+        self._argv = argv
         self._timeout_s = timeout_s
         self._processes.start(plan, self)
+        self._fds = pipes
+        self._workdir = workdir
+        self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
     def signal(self, number: int) -> int:
         """To the main process; how many got it."""
@@ -89,21 +105,33 @@ class HeldJob:
         """KILL to all; how many there were."""
         return 0 if self._ended else self._processes.kill()
 
+    def pids(self) -> list[int]:
+        """Who is left of it."""
+        return [] if self._ended else self._processes.pids()
+
     def release(self) -> None:
-        """The end record is durable, or nobody wants one."""
+        """The end record is durable, or nobody wants one: kill what there is, and forget it."""
+        if self._released:
+            return
         self._released = True
         if self._ended:
-            self.forget()
+            self._forget()
+        else:
+            self.kill()
 
-    def abandon(self) -> None:
-        """No server can take it over: kill it, and forget it when it is gone."""
-        self.send = _nobody
-        self.kill()
-        self.release()
+    def discard(self, workdir: str | None, refusal: dict[str, Any]) -> None:
+        """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
+        self._workdir = workdir
+        self._refusal = {"id": self.id, **refusal}
+        self._ended = self._released = True
+        self._forget()
 
     # What the processes tell (process.Events).
 
     def started(self, pid: int) -> None:
+        self._cancel_timer()
+        if self._refusal is not None:
+            return  # too late: the caller has been told that it did not start
         if self._timeout_s is not None:
             self._timer = self._loop.after(self._timeout_s, self._timeout)
         fds = dict(self._fds)
@@ -131,64 +159,87 @@ class HeldJob:
             self.kill()
 
     def failed(self, stage: str, errno: int) -> None:
-        reason = os.strerror(errno) if errno else "unexpected failure"
-        self.send(
-            protocol.REFUSED,
-            id=self.id,
-            fault=protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
-            stage=stage,
-            errno=errno,
-            message=f"{self._command.name} could not be started: {stage}: {reason}",
-        )
-        self._ended = True
-        self.forget()
+        self._cancel_timer()
+        self._refuse(stage, errno)
+        self._ended = self._released = True
+        self._forget()
 
-    def exited(self, status: int | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.send(protocol.EXITED, id=self.id, status=status, timed_out=self._timed_out)
+    def exited(self, status: int | None, rusage: dict[str, Any]) -> None:
+        self._cancel_timer()
+        if self._refusal is None:
+            self.send(
+                protocol.EXITED,
+                id=self.id,
+                status=status,
+                timed_out=self._timed_out,
+                rusage=rusage,
+            )
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
-        self.send(protocol.EMPTIED, id=self.id, killed=killed, counters=counters)
+        if self._refusal is None:
+            self.send(protocol.EMPTIED, id=self.id, killed=killed, counters=counters)
         if self._released:
-            self.forget()
+            self._forget()
+
+    def _refuse(self, stage: str, errno: int) -> None:
+        if self._refusal is not None:
+            return
+        reason = os.strerror(errno) if errno else "it ended before it could say why"
+        self._refusal = {
+            "id": self.id,
+            "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
+            "stage": stage,
+            "errno": errno,
+            "message": f"{self._command.name} could not be started: {stage}: {reason}",
+        }
+
+    def _start_hangs(self) -> None:
+        self._refuse("exec", errno_names.ETIMEDOUT)
+        self._tell_refusal()
+        self.release()
+
+    def _tell_refusal(self) -> None:
+        if self._refusal is not None:
+            self.send(protocol.REFUSED, **self._refusal)
+            self.send = nobody
 
     def _timeout(self) -> None:
         self._timed_out = True
         self.signal(signal.SIGTERM)
-        self._timer = self._loop.after(self._command.grace_s, lambda: _ignore(self.kill()))
+        self._timer = self._loop.after(self._command.grace_s, self._timeout_kill)
 
-    def start_failed(self, workdir: str | None) -> None:
-        """Nothing was forked; the pipes are the caller's still."""
-        self._fds = {}
-        self._workdir = workdir
-        self._ended = True
-        self.forget()
+    def _timeout_kill(self) -> None:
+        self.kill()
 
-    def forget(self) -> None:
-        """Frees everything; calls on_forgotten when it is done."""
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _forget(self) -> None:
         for fd in self._fds.values():
             os.close(fd)
         self._fds = {}
         self._remove_group(_REMOVE_TRIES)
 
     def _remove_group(self, tries: int) -> None:
-        if not self._processes.close() and tries:
-            self._loop.after(_REMOVE_AGAIN_S, lambda: self._remove_group(tries - 1))
-            return
+        if not self._processes.close():
+            if tries:
+                self._loop.after(_REMOVE_AGAIN_S, lambda: self._remove_group(tries - 1))
+                return
+            log(f"the group of job {self.id} stays busy; the next start of penstockd removes it")
         if self._workdir is None:
-            self._on_forgotten(self.id)
+            self._forgotten()
         else:
-            workdirs.remove(self._loop, self._workdir, lambda: self._on_forgotten(self.id))
+            workdirs.remove(self._loop, self._workdir, self._forgotten)
+
+    def _forgotten(self) -> None:
+        self._on_forgotten(self.id)
+        self._tell_refusal()
 
 
-def _nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
+def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
     """No server is connected."""
-
-
-def _ignore(_: int) -> None:
-    """A timer's callback answers nothing."""
 
 
 def _start_ticks(pid: int) -> int:

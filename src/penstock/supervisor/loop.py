@@ -11,18 +11,31 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 PRIORITY: Final = select.EPOLLPRI
 
+# epoll_wait(2) takes milliseconds in an int, which 25 days overflow; a job may have longer.
+_LONGEST_WAIT_S: Final = 3600.0
+# Timers of ended jobs are dropped when there are this many, and half of all.
+_MANY_CANCELLED: Final = 256
+
 Callback = Callable[[], None]
 
 
 class Timer:
     """A call in the future; cancel may be called at any time, also afterwards."""
 
-    def __init__(self, callback: Callback) -> None:
+    def __init__(self, callback: Callback, on_cancelled: Callback) -> None:
         self._callback: Callback | None = callback
+        self._on_cancelled = on_cancelled
+
+    @property
+    def pending(self) -> bool:
+        """Is it neither fired nor cancelled?"""
+        return self._callback is not None
 
     def cancel(self) -> None:
         """It will not be called any more."""
-        self._callback = None
+        if self._callback is not None:
+            self._callback = None
+            self._on_cancelled()
 
     def fire(self) -> None:
         """Calls it once, unless cancelled."""
@@ -39,6 +52,7 @@ class Loop:
         self._callbacks: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self._cancelled = 0
         self._running = False
 
     def watch(self, fd: int, events: int, callback: Callback) -> None:
@@ -56,7 +70,7 @@ class Loop:
 
     def after(self, seconds: float, callback: Callback) -> Timer:
         """Calls back once in so many seconds."""
-        timer = Timer(callback)
+        timer = Timer(callback, self._count_cancelled)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 
@@ -68,11 +82,19 @@ class Loop:
         """Until ``stop``. An exception of a callback ends the run and passes."""
         self._running = True
         while self._running:
-            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for fd, _ in self._epoll.poll(timeout):
-                # One callback may have forgotten a descriptor that is later in this batch.
-                callback = self._callbacks.get(fd)
-                if callback is not None and self._running:
+            timeout = self._timers[0][0] - time.monotonic() if self._timers else _LONGEST_WAIT_S
+            ready = self._epoll.poll(min(max(0.0, timeout), _LONGEST_WAIT_S))
+            for fd, callback in [(fd, self._callbacks.get(fd)) for fd, _ in ready]:
+                # A callback may have forgotten a descriptor that is later in this batch, and
+                # its number may even be watched for something else by now.
+                if callback is not None and self._running and self._callbacks.get(fd) is callback:
                     callback()
             while self._timers and self._running and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2].fire()
+
+    def _count_cancelled(self) -> None:
+        self._cancelled += 1
+        if self._cancelled > _MANY_CANCELLED and self._cancelled > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if entry[2].pending]
+            heapq.heapify(self._timers)
+            self._cancelled = 0

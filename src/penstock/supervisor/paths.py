@@ -38,12 +38,17 @@ def resolve(root: str, relative: str) -> str:
     return os.path.join(root, *parts)
 
 
-def check_root(root: str, trusted: frozenset[int]) -> list[str]:
-    """Mistakes of a granted root: who but ``trusted`` users could put symlinks beneath it."""
+def check_root(root: str, owners: frozenset[int], writers: frozenset[int]) -> list[str]:
+    """Mistakes of a granted root: who could put what they like in the place of a checked path.
+
+    It must belong to one of ``owners``, and be writable neither by everybody nor by one of the
+    groups ``writers``.
+    """
     try:
         status = os.stat(root)
     except OSError as error:
         return [f"path root {root}: {error.strerror}; create it or grant another"]
-    if status.st_uid not in trusted or status.st_mode & 0o022:
-        return [f"path root {root} can be written by others than root; chown root, chmod go-w"]
+    shared = status.st_mode & stat.S_IWGRP and status.st_gid in writers
+    if status.st_uid not in owners or status.st_mode & stat.S_IWOTH or shared:
+        return [f"path root {root} can be written by the jobs' users; chown root, chmod go-w"]
     return []

@@ -4,24 +4,31 @@ import os
 import signal
 from typing import Any, Final, Protocol
 
+from .children import reap
 from .groups import Group, GroupError
 from .limits import Enforcement
-from .loop import PRIORITY, READ, Loop
+from .log import log
+from .loop import PRIORITY, READ, Loop, Timer
 from .spawn import Plan, decode_report, spawn
 
-# Pure v1 has nothing that tells when a group empties; this is how often it is looked at then.
-_V1_LOOK_S: Final = 0.005
+# Between two rounds of killing, doubled up to the last. Where the kernel tells when a group
+# empties, and kills it as one, a second round is for what nobody has foreseen; pure v1 and
+# kernels before cgroup.kill (Linux 5.14) need them.
+_AGAIN_S: Final = 0.005
+_AGAIN_NOTIFIED_S: Final = 0.1
+_AGAIN_LAST_S: Final = 1.0
 
 
 class Events(Protocol):
-    """What a process tells, each once: started or failed; then exited; then emptied.
+    """What a process tells, each once: started or failed; after started, exited; then emptied.
 
-    ``status`` is that of wait(2), None if it cannot be known.
+    ``failed`` comes when the child is gone. ``status`` is that of wait(2), None if it
+    cannot be known.
     """
 
     def started(self, pid: int) -> None: ...
     def failed(self, stage: str, errno: int) -> None: ...
-    def exited(self, status: int | None) -> None: ...
+    def exited(self, status: int | None, rusage: dict[str, Any]) -> None: ...
     def emptied(self, killed: int, counters: dict[str, Any]) -> None: ...
 
 
@@ -36,7 +43,7 @@ class Processes(Protocol):
         ...
 
     def enter_fds(self) -> list[int]:
-        """What the plan's child writes itself into."""
+        """What the plan's child writes itself into. Raises GroupError."""
         ...
 
     def kill_fd(self) -> int | None:
@@ -49,6 +56,10 @@ class Processes(Protocol):
 
     def kill(self) -> int:
         """KILL to all; how many there were."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Who is left, for a report."""
         ...
 
     def close(self) -> bool:
@@ -65,7 +76,11 @@ class GroupProcesses:
         self._events: Events | None = None
         self._pid = 0
         self._pidfd = -1
+        self._report_fd = -1
+        self._failure: tuple[str, int] | None = None
         self._killed = 0
+        self._again_s = _AGAIN_S
+        self._again: Timer | None = None
         self.enforcement = group.enforcement
         self.usage_files = group.usage_files
 
@@ -78,23 +93,12 @@ class GroupProcesses:
     def start(self, plan: Plan, events: Events) -> None:
         self._events = events
         try:
-            self._pid, report_fd = spawn(plan)
+            self._pid, self._report_fd = spawn(plan)
         finally:
             self._group.close_enter_fds()
-
-        def reported() -> None:
-            self._loop.forget(report_fd)
-            failure = decode_report(os.read(report_fd, 64))
-            os.close(report_fd)
-            if failure is not None:
-                os.waitpid(self._pid, 0)
-                events.failed(*failure)
-                return
-            self._pidfd = os.pidfd_open(self._pid)
-            events.started(self._pid)
-            self._loop.watch(self._pidfd, READ, self._exited)
-
-        self._loop.watch(report_fd, READ, reported)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._loop.watch(self._report_fd, READ, self._reported)
+        self._loop.watch(self._pidfd, READ, self._exited)
 
     def signal(self, number: int) -> int:
         if self._pidfd < 0:
@@ -106,45 +110,86 @@ class GroupProcesses:
         return 1
 
     def kill(self) -> int:
-        count = self._group.kill()
+        try:
+            count = self._group.kill()
+        except GroupError as error:
+            log(str(error))
+            count = len(self._group.pids())
+        # Not the sum: who is killed twice because it was slow to die is one process.
         self._killed = max(self._killed, count)
         return count
 
+    def pids(self) -> list[int]:
+        return self._group.pids()
+
     def close(self) -> bool:
-        notify_fd = self._group.notify_fd()
-        if notify_fd is not None:
-            self._loop.forget(notify_fd)
+        self._stop_looking()
         return self._group.remove()
 
+    def _reported(self) -> None:
+        """The report pipe has something, or its end: no other event comes before it."""
+        if self._report_fd < 0:
+            return
+        self._loop.forget(self._report_fd)
+        self._failure = decode_report(os.read(self._report_fd, 64))
+        os.close(self._report_fd)
+        self._report_fd = -1
+        if self._failure is None and self._events is not None:
+            self._events.started(self._pid)
+
     def _exited(self) -> None:
-        _, status = os.waitpid(self._pid, 0)
+        self._reported()  # the child's end of that pipe is closed now at the latest
         self._loop.forget(self._pidfd)
+        status, rusage = reap(self._pid)
         os.close(self._pidfd)
         self._pidfd = -1
-        if self._group.populated():
-            self.kill()  # the job is its main process; what it left behind goes with it
         assert self._events is not None
-        self._events.exited(status)
+        if self._failure is not None:
+            events, self._events = self._events, None
+            events.failed(*self._failure)
+            return
+        if self._populated():
+            self.kill()  # the job is its main process; what it left behind goes with it
+        self._events.exited(status, rusage)
         notify_fd = self._group.notify_fd()
         if notify_fd is not None:
+            self._again_s = _AGAIN_NOTIFIED_S
             self._loop.watch(notify_fd, PRIORITY, self._look)
         self._look()
 
+    def _populated(self) -> bool:
+        try:
+            return self._group.populated()
+        except (GroupError, OSError) as error:
+            log(f"cannot see whether a group is empty: {error}")
+            return bool(self._group.pids())
+
     def _look(self) -> None:
         """Looked at again after registering, as the change may have come before."""
-        notify_fd = self._group.notify_fd()
-        if self._group.populated():
-            if notify_fd is None:
-                self._group.kill()
-                self._loop.after(_V1_LOOK_S, self._look)
+        if self._events is None:
             return
-        if notify_fd is not None:
-            self._loop.forget(notify_fd)
+        if self._populated():
+            if self._again is None or not self._again.pending:
+                self._again = self._loop.after(self._again_s, self._kill_again)
+                self._again_s = min(_AGAIN_LAST_S, self._again_s * 2)
+            return
+        self._stop_looking()
         events, self._events = self._events, None
-        if events is None:
-            return
         try:
             counters = self._group.counters()
-        except GroupError:
+        except GroupError as error:
+            log(str(error))
             counters = {}
         events.emptied(self._killed, counters)
+
+    def _kill_again(self) -> None:
+        if self._populated():
+            self.kill()
+        self._look()
+
+    def _stop_looking(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        notify_fd = self._group.notify_fd()
+        if notify_fd is not None:
+            self._loop.forget(notify_fd)

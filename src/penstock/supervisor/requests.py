@@ -1,9 +1,4 @@
-"""What the server may ask for: one table, and everything in a request checked again.
-
-The supervisor does not know clients, so it trusts the server's word on who may start a
-command, and nothing else: the command line, its environment and the executable are
-judged by the policy that this process has read itself.
-"""
+"""What the server may ask for: one table. What it holds is the only state of the supervisor."""
 
 import os
 from collections.abc import Callable
@@ -11,43 +6,27 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import protocol, workdirs
-from .environment import valid_key
-from .executables import Executable
-from .grammar import Mismatch
+from .grants import Grant, Grants, Refusal, Start, field, job_id, parse_start
 from .groups import GroupError, Hierarchy, block_device
-from .held import HeldJob, Send
-from .keeper import KeptProcesses
+from .held import HeldJob, Send, nobody
+from .kept import KeptProcesses
+from .limits import LimitClass
 from .loop import Loop
-from .paths import PathRefused, resolve
-from .policy import Command, Policy
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
 from .spawn import Plan, make_pipe
-from .users import User
 
-_HEX: Final = frozenset("0123456789abcdef")
-_MAX_OPAQUE: Final = 4096
 BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What starts are made with; ``users`` is empty in user mode."""
+    """What starts are made with. Without ``hierarchy`` each job gets a keeper."""
 
-    policy: Policy
-    executables: dict[str, Executable]
-    users: dict[str, User]
+    grants: Grants
     hierarchy: Hierarchy | None
     work_root: str
     max_jobs: int
-
-
-class _Refusal(Exception):
-    """A START that nothing came of."""
-
-    def __init__(self, fault: str, message: str, stage: str = "check", errno: int = 0) -> None:
-        super().__init__(message)
-        self.fault, self.stage, self.errno = fault, stage, errno
 
 
 class Requests:
@@ -58,6 +37,7 @@ class Requests:
         self._loop = loop
         self._host = host
         self._on_empty = on_empty
+        self._ending = False
         self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
             protocol.START: self._start,
             protocol.SIGNAL: self._signal,
@@ -72,184 +52,139 @@ class Requests:
             raise ProtocolError(f"{message['type']} is not for now")
         handler(message, send)
 
-    def abandon_all(self) -> None:
+    def refuse_starts(self) -> None:
+        """From now on: penstockd is stopping."""
+        self._ending = True
+
+    def disconnect(self) -> None:
+        """The server is gone. Its jobs run on, and tell nobody."""
+        for job in self.jobs.values():
+            job.send = nobody
+
+    def release_all(self) -> None:
         """Kills every job and forgets each when it is gone; calls on_empty at the end."""
         for job in list(self.jobs.values()):
-            job.abandon()
+            job.release()
         if not self.jobs:
             self._on_empty()
 
     def _start(self, message: dict[str, Any], send: Send) -> None:
-        job_id = _job_id(message)
-        if job_id in self.jobs:
-            raise ProtocolError(f"job {job_id} is there already")
-        opaque = _field(message, "opaque", str)
-        if len(opaque) > _MAX_OPAQUE:
-            raise ProtocolError("opaque is too long")
+        start = parse_start(message)
+        if start.id in self.jobs:
+            raise ProtocolError(f"job {start.id} is there already")
         try:
-            self._try_start(message, job_id, opaque, send)
-        except _Refusal as refusal:
-            send(
-                protocol.REFUSED,
-                id=job_id,
-                fault=refusal.fault,
-                stage=refusal.stage,
-                errno=refusal.errno,
-                message=str(refusal),
-            )
-
-    def _try_start(self, message: dict[str, Any], job_id: str, opaque: str, send: Send) -> None:
-        host = self._host
-        command, arguments, env = self._checked(message)
-        if len(self.jobs) >= host.max_jobs:
-            raise _Refusal(protocol.EXHAUSTED, f"this server holds {host.max_jobs} jobs already")
-        executable = host.executables[command.name]
-        if not executable.is_current():
-            raise _Refusal(
-                protocol.EXECUTABLE,
-                f"{command.path} is not the file that was checked any more; "
-                "have the operator read the policy again",
-            )
-        timeout_s = _timeout(message, command)
-        user = host.users.get(command.name)
-        pipes: dict[str, int] = {}
-        write_ends: list[int] = []
-        job: HeldJob | None = None
-        workdir: str | None = None
-        try:
-            workdir = workdirs.make(host.work_root, job_id, user)
-            processes = self._confine(job_id, command, command.workdir or workdir)
-            limit_class = host.policy.classes[command.class_name]
-            job = HeldJob(
-                self._loop, job_id, opaque, command, limit_class, processes, self._forgotten
-            )
-            self.jobs[job_id] = job
-            if unmet := limit_class.unmet(job.enforcement):
-                entry = unmet[0]
-                why = f" ({entry.detail})" if entry.detail else ""
-                raise _Refusal(
-                    protocol.UNENFORCED,
-                    f"the limit {entry.limit!r} of class {limit_class.name!r} is {entry.state} "
-                    f"on this host{why}, and the class requires it",
+            if self._ending:
+                raise Refusal(protocol.FAILED, "penstockd is stopping", "stopping")
+            grant = self._host.grants.check(start)
+            if len(self.jobs) >= self._host.max_jobs:
+                raise Refusal(
+                    protocol.EXHAUSTED, f"this host holds {self._host.max_jobs} jobs already"
                 )
+            self._launch(start, grant, send)
+        except Refusal as refusal:
+            send(protocol.REFUSED, id=start.id, **refusal.fields())
+
+    def _launch(self, start: Start, grant: Grant, send: Send) -> None:
+        """Raises Refusal before there is anything; later the job itself tells."""
+        command = grant.command
+        own = self._make_workdir(start, grant)
+        workdir = command.workdir or own
+        limit_class = self._host.grants.policy.classes[command.class_name]
+        try:
+            processes = self._confine(start.id, limit_class, workdir)
+        except (GroupError, OSError) as error:
+            os.rmdir(own)
+            raise _failure(grant, "group", error) from error
+        job = HeldJob(
+            self._loop, start.id, start.opaque, command, limit_class, processes, self._forgotten
+        )
+        job.send = send
+        self.jobs[start.id] = job
+        pipes: dict[str, int] = {}
+        child_ends: list[int] = []
+        try:
+            _check_limits(job, limit_class)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
-                write_ends.append(write_end)
-            write_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                child_ends.append(write_end)
+            child_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            env = BASE_ENV | {"HOME": workdir, "PENSTOCK_JOB": start.id} | command.env | grant.env
             plan = Plan(
-                executable_fd=executable.fd,
-                argv=command.argv(arguments),
-                env=BASE_ENV | {"HOME": workdir, "PENSTOCK_JOB": job_id} | command.env | env,
-                workdir=command.workdir or workdir,
-                user=user,
+                executable_fd=grant.executable.fd,
+                argv=[_bytes(text) for text in grant.argv],
+                env={_bytes(key): _bytes(value) for key, value in env.items()},
+                workdir=workdir,
+                user=grant.user,
                 enter_fds=processes.enter_fds(),
-                stdin_fd=write_ends[-1],
-                stdout_fd=write_ends[0],
-                stderr_fd=write_ends[-2],
+                stdin_fd=child_ends[-1],
+                stdout_fd=child_ends[0],
+                stderr_fd=child_ends[-2],
             )
-            job.send = send
-            job.start(plan, pipes, workdir, timeout_s)
-        except (_Refusal, GroupError, OSError) as error:
+            job.start(plan, grant.argv, pipes, own, grant.timeout_s)
+        except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)
-            if job is not None:
-                job.start_failed(workdir)
-            elif workdir is not None:
-                os.rmdir(workdir)
-            if isinstance(error, _Refusal):
-                raise
-            raise _Refusal(
-                protocol.FAILED, f"{command.name} could not be started: {error}", "prepare"
-            ) from error
+            refusal = error if isinstance(error, Refusal) else _failure(grant, "prepare", error)
+            job.discard(own, refusal.fields())
         finally:
-            for fd in write_ends:
+            for fd in child_ends:
                 os.close(fd)
 
-    def _confine(self, job_id: str, command: Command, workdir: str) -> Processes:
+    def _make_workdir(self, start: Start, grant: Grant) -> str:
+        try:
+            return workdirs.make(self._host.work_root, start.id, grant.user)
+        except OSError as error:
+            raise _failure(grant, "directory", error) from error
+
+    def _confine(self, name: str, limit_class: LimitClass, workdir: str) -> Processes:
         if self._host.hierarchy is None:
             return KeptProcesses(self._loop)
-        limits = self._host.policy.classes[command.class_name].limits
-        device = block_device(workdir)
-        return GroupProcesses(self._loop, self._host.hierarchy.create(job_id, limits, device))
+        group = self._host.hierarchy.create(name, limit_class.limits, block_device(workdir))
+        return GroupProcesses(self._loop, group)
 
-    def _checked(self, message: dict[str, Any]) -> tuple[Command, list[str], dict[str, str]]:
-        """The command, its arguments with paths resolved, and its environment."""
-        policy = self._host.policy
-        if _field(message, "policy", str) != policy.hash:
-            raise _Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
-        name = _field(message, "command", str)
-        arguments = _texts(_field(message, "arguments", list))
-        env = _field(message, "env", dict)
-        values = _texts(list(env.values()))
-        if any("\0" in text for text in (*arguments, *env, *values)):
-            raise _Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
-        texts = (*arguments, *env, *values)
-        total = sum(len(text.encode("utf-8", "replace")) + 1 for text in texts)
-        if total > protocol.MAX_COMMAND_LINE_BYTES:
-            raise _Refusal(protocol.INVALID, f"a command line of {total} bytes is too long")
-        command = policy.commands.get(name)
-        if command is None:
-            raise _Refusal(protocol.DENIED, f"command {name!r} is not granted")
-        for key in env:
-            if key not in command.env_allowed or not valid_key(key):
-                raise _Refusal(protocol.DENIED, f"environment key {key!r} is not granted")
-        match = command.grammar.match(arguments)
-        if isinstance(match, Mismatch):
-            raise _Refusal(protocol.DENIED, match.message)
-        for path in match.paths:
-            try:
-                arguments[path.position] = resolve(path.root, path.relative)
-            except PathRefused as error:
-                raise _Refusal(protocol.DENIED, str(error)) from None
-        return command, arguments, env
-
-    def _forgotten(self, job_id: str) -> None:
-        del self.jobs[job_id]
+    def _forgotten(self, name: str) -> None:
+        del self.jobs[name]
         if not self.jobs:
             self._on_empty()
 
     def _signal(self, message: dict[str, Any], send: Send) -> None:
-        job_id, number = _job_id(message), _field(message, "signal", int)
+        name, number = job_id(message), field(message, "signal", int)
         if not 1 <= number <= 64:
-            raise ProtocolError(f"{number} is no signal")
-        job = self.jobs.get(job_id)
-        send(protocol.SIGNALED, id=job_id, count=job.signal(number) if job else 0)
+            raise ProtocolError(f"SIGNAL: {number} is no signal")
+        job = self.jobs.get(name)
+        send(protocol.SIGNALED, id=name, count=job.signal(number) if job else 0)
 
     def _kill(self, message: dict[str, Any], send: Send) -> None:
-        job_id = _job_id(message)
-        job = self.jobs.get(job_id)
-        send(protocol.KILLED, id=job_id, count=job.kill() if job else 0)
+        name = job_id(message)
+        job = self.jobs.get(name)
+        send(protocol.KILLED, id=name, count=job.kill() if job else 0)
 
     def _release(self, message: dict[str, Any], send: Send) -> None:
-        job = self.jobs.get(_job_id(message))
+        job = self.jobs.get(job_id(message))
         if job is not None:
             job.release()
 
 
-def _field(message: dict[str, Any], name: str, kind: type[Any]) -> Any:
-    value = message.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ProtocolError(f"{message['type']}: {name} is not a {kind.__name__}")
-    return value
+def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
+    """Raises Refusal if a limit that the class requires is not held."""
+    unmet = limit_class.unmet(job.enforcement)
+    if unmet:
+        listed = "; ".join(
+            f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
+            for entry in unmet
+        )
+        raise Refusal(
+            protocol.UNENFORCED,
+            f"class {limit_class.name!r} requires limits that this host does not hold: {listed}",
+            "group",
+        )
 
 
-def _texts(values: list[Any]) -> list[str]:
-    if not all(isinstance(value, str) for value in values):
-        raise ProtocolError("START: arguments and environment are texts")
-    return list(values)
+def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
+    code = error.errno or 0 if isinstance(error, OSError) else 0
+    text = f"{grant.command.name} could not be started: {stage}: {error}"
+    return Refusal(protocol.FAILED, text, stage, code)
 
 
-def _job_id(message: dict[str, Any]) -> str:
-    job_id = _field(message, "id", str)
-    if len(job_id) != 32 or not set(job_id) <= _HEX:
-        raise ProtocolError(f"{job_id[:64]!r} is not a job id")
-    return str(job_id)
-
-
-def _timeout(message: dict[str, Any], command: Command) -> float | None:
-    """The shorter of what the request and the policy say."""
-    asked = message.get("timeout_s")
-    if asked is not None and (not isinstance(asked, int | float) or not asked > 0):
-        raise ProtocolError("START: timeout_s is not a number of seconds above 0")
-    bounds = [float(value) for value in (asked, command.timeout_s) if value is not None]
-    return min(bounds) if bounds else None
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -8,6 +8,7 @@ that pipe, so a hung step (an executable on a dead network mount) stalls nobody.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -17,10 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from .children import fork
 from .users import User
 
-# linux/prctl.h
+# linux/prctl.h, linux/capability.h
 _PR_CAPBSET_DROP: Final = 24
+_CAPABILITY_VERSION_3: Final = 0x20080522
 _PR_SET_NO_NEW_PRIVS: Final = 38
 PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_CAPABILITIES: Final = 64  # kernels know about 41; the rest answers EINVAL
@@ -43,8 +46,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def prctl(option: int, argument: int) -> None:
     """prctl(2). Raises OSError."""
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class Plan:
     """What a child becomes. Descriptors stay the caller's."""
 
     executable_fd: int
-    argv: Sequence[str]
-    env: dict[str, str]
+    argv: Sequence[bytes]
+    env: dict[bytes, bytes]
     workdir: str
     user: User | None  # None: stay who we are
     enter_fds: Sequence[int]
@@ -66,8 +69,8 @@ def decode_report(data: bytes) -> tuple[str, int] | None:
     """Stage and errno of a failed start; None if exec has succeeded (nothing was written)."""
     if len(data) < _REPORT.size:
         return None
-    stage, errno = _REPORT.unpack_from(data)
-    return STAGES[stage], errno
+    stage, code = _REPORT.unpack_from(data)
+    return STAGES[stage], code
 
 
 def make_pipe() -> tuple[int, int]:
@@ -87,14 +90,14 @@ def spawn(plan: Plan) -> tuple[int, int]:
     """
     report_read, report_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        pid = os.fork()
+        pid = fork()
+        if pid == 0:
+            run_child(plan, report_write)
     except OSError:
         os.close(report_read)
-        os.close(report_write)
         raise
-    if pid == 0:
-        run_child(plan, report_write)
-    os.close(report_write)
+    finally:
+        os.close(report_write)
     return pid, report_read
 
 
@@ -121,8 +124,10 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
             drop_bounding_set()
             stage = "user"
             become(plan.user)
+            stage = "capabilities"
+            clear_capabilities()
         stage = "no_new_privs"
-        prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        no_new_privs()
         stage = "directory"
         os.chdir(plan.workdir)
         stage = "exec"
@@ -159,19 +164,35 @@ def reset_signals() -> None:
 
 
 def drop_bounding_set() -> None:
-    """No capability can ever come back, not even by executing a file that has some."""
+    """No capability can ever come back, not even by executing a file that has some.
+
+    Before become, as it needs CAP_SETPCAP itself. Raises OSError where that is missing.
+    """
     for capability in range(_MAX_CAPABILITIES):
         try:
             prctl(_PR_CAPBSET_DROP, capability)
-        except OSError:
-            return  # EINVAL: the kernel knows no more of them
+        except OSError as error:
+            if error.errno == errno.EINVAL and capability > 0:
+                return  # the kernel knows no more of them
+            raise
 
 
 def become(user: User) -> None:
-    """Changes user and group for good; the kernel clears every capability set with that."""
+    """Changes user and group for good, with no supplementary groups. Raises OSError."""
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
+
+
+def clear_capabilities() -> None:
+    """Empties every set: capset(2). become has emptied all but the inheritable one.
+
+    Raises OSError.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    if _libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def no_new_privs() -> None:

@@ -4,9 +4,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
+from typing import Final
 
+from .children import fork, reap
+from .log import log
 from .loop import READ, Loop
 from .users import User
+
+_FORK_AGAIN_S: Final = 1.0
 
 
 def make(root: str, job_id: str, user: User | None) -> str:
@@ -27,13 +32,19 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
     """
     with contextlib.suppress(OSError):
         os.rmdir(path)
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         on_removed()
         return
-    pid = os.fork()
+    try:
+        pid = fork()
+    except OSError:  # no more processes just now
+        loop.after(_FORK_AGAIN_S, lambda: remove(loop, path, on_removed))
+        return
     if pid == 0:
         try:
-            shutil.rmtree(path, ignore_errors=True)
+            # Above all the server's connection: it must end when the supervisor does.
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            remove_tree(path)
         finally:
             os._exit(0)
     pidfd = os.pidfd_open(pid)
@@ -41,14 +52,29 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
     def done() -> None:
         loop.forget(pidfd)
         os.close(pidfd)
-        os.waitpid(pid, 0)
+        reap(pid)
+        if os.path.lexists(path):
+            log(f"{path} cannot be removed; the next start of penstockd tries again")
         on_removed()
 
     loop.watch(pidfd, READ, done)
+
+
+def remove_tree(path: str) -> None:
+    """Removes all that can be removed. Without root, what a job closed is opened first."""
+    if os.geteuid() != 0:
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o700)
+        for folder, names, _ in os.walk(path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    if not os.path.islink(inner := os.path.join(folder, name)):
+                        os.chmod(inner, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(root: str) -> None:
     """Removes what an earlier life left below ``root``; only names that are job ids."""
     for entry in os.scandir(root):
         if len(entry.name) == 32 and entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            remove_tree(entry.path)

@@ -1,0 +1,185 @@
+"""Whether a START is granted: checked again here, by the policy that this process has read.
+
+The supervisor does not know clients, so it trusts the server's word on who may start a
+command, and nothing else.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import protocol
+from .environment import valid_key
+from .executables import Executable
+from .grammar import Mismatch
+from .paths import PathRefused, resolve
+from .policy import Command, Policy
+from .protocol import ProtocolError
+from .users import User
+
+_HEX: Final = frozenset("0123456789abcdef")
+_MAX_OPAQUE_BYTES: Final = 4096
+# Every job has these; a policy may set them otherwise for a command, a request may not.
+_OWN_KEYS: Final = frozenset({"PATH", "HOME", "PENSTOCK_JOB"})
+
+
+class Refusal(Exception):
+    """A START that nothing came of; the text is for the caller."""
+
+    def __init__(self, fault: str, message: str, stage: str = "check", errno: int = 0) -> None:
+        super().__init__(message)
+        self.fault, self.stage, self.errno = fault, stage, errno
+
+    def fields(self) -> dict[str, Any]:
+        """As in REFUSED, but for the id."""
+        return {
+            "fault": self.fault,
+            "stage": self.stage,
+            "errno": self.errno,
+            "message": str(self),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A well-formed START; nothing of it is granted yet."""
+
+    id: str
+    opaque: str
+    policy: str
+    command: str
+    arguments: list[str]
+    env: dict[str, str]
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
+
+    command: Command
+    executable: Executable
+    user: User | None
+    argv: list[str]
+    env: dict[str, str]
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """The policy with what it names on this host, opened and resolved."""
+
+    policy: Policy
+    executables: dict[str, Executable]
+    users: dict[str, User]
+
+    def check(self, start: Start) -> Grant:
+        """Raises Refusal."""
+        if start.policy != self.policy.hash:
+            raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
+        texts = (*start.arguments, *start.env, *start.env.values())
+        if any("\0" in text for text in texts):
+            raise Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
+        if not all(_encodable(text) for text in texts):
+            raise Refusal(protocol.INVALID, "a lone surrogate cannot be part of a command line")
+        command = self.policy.commands.get(start.command)
+        if command is None:
+            raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
+        for key in start.env:
+            if key not in command.env_allowed or key in _OWN_KEYS or not valid_key(key):
+                raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
+        argv = command.argv(self._arguments(command, start.arguments))
+        encoded = json.dumps([argv, start.env], ensure_ascii=False)
+        size = len(encoded.encode("utf-8", "surrogatepass"))
+        if size > protocol.MAX_COMMAND_LINE_BYTES:
+            raise Refusal(
+                protocol.INVALID,
+                f"command line and environment take {size} bytes; at most "
+                f"{protocol.MAX_COMMAND_LINE_BYTES} are possible",
+            )
+        executable = self.executables[command.name]
+        if not executable.is_current():
+            raise Refusal(
+                protocol.EXECUTABLE,
+                f"{command.path} is not the file that was checked any more; "
+                "have the operator read the policy again",
+            )
+        bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
+        return Grant(
+            command,
+            executable,
+            self.users.get(command.name),
+            argv,
+            start.env,
+            min(bounds, default=None),
+        )
+
+    def _arguments(self, command: Command, arguments: list[str]) -> list[str]:
+        match = command.grammar.match(arguments)
+        if isinstance(match, Mismatch):
+            raise Refusal(protocol.DENIED, match.message)
+        resolved = list(arguments)
+        for path in match.paths:
+            try:
+                resolved[path.position] = resolve(path.root, path.relative)
+            except PathRefused as error:
+                raise Refusal(protocol.DENIED, str(error)) from None
+        return resolved
+
+
+def parse_start(message: dict[str, Any]) -> Start:
+    """The fields of a START. Raises ProtocolError if one has not its form."""
+    opaque = field(message, "opaque", str)
+    if len(opaque.encode("utf-8", "surrogatepass")) > _MAX_OPAQUE_BYTES:
+        raise ProtocolError(f"START: opaque is over {_MAX_OPAQUE_BYTES} bytes")
+    arguments = field(message, "arguments", list)
+    env = field(message, "env", dict)
+    if not all(isinstance(text, str) for text in (*arguments, *env.values())):
+        raise ProtocolError("START: arguments and environment are texts")
+    return Start(
+        id=job_id(message),
+        opaque=opaque,
+        policy=field(message, "policy", str),
+        command=field(message, "command", str),
+        arguments=arguments,
+        env=env,
+        timeout_s=_timeout_s(message),
+    )
+
+
+def field(message: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    """A field of this type. Raises ProtocolError."""
+    value = message.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ProtocolError(f"{message['type']}: {name} is not a {kind.__name__}")
+    return value
+
+
+def job_id(message: dict[str, Any]) -> str:
+    """The id, 32 digits in hexadecimal. Raises ProtocolError."""
+    text = field(message, "id", str)
+    if len(text) != 32 or not set(text) <= _HEX:
+        raise ProtocolError(f"{text[:64]!r} is not a job id")
+    return str(text)
+
+
+def _timeout_s(message: dict[str, Any]) -> float | None:
+    value = message.get("timeout_s")
+    if value is None:
+        return None
+    try:
+        seconds = float(field(message, "timeout_s", int | float))  # type: ignore[arg-type]
+    except OverflowError:
+        seconds = math.inf
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ProtocolError("START: timeout_s is not a number of seconds above 0")
+    return seconds
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""Who may be the server: one process at a time, of one user, and alone."""
+
+import os
+import select
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import protocol
+from .channel import Peer, listen, peer_ids
+from .log import log
+from .loop import READ, Loop, Timer
+
+# A peer that says nothing would keep the place from the server.
+HELLO_TIMEOUT_S: Final = 10.0
+# Out of descriptors while accepting: some may have been closed by then.
+_ACCEPT_AGAIN_S: Final = 1.0
+
+
+class Reception:
+    """The listening socket and the one connection.
+
+    ``expected_pid`` is asked at each connection: the only process that may be the server,
+    None for any of the user. ``on_hello`` gets the peer, ``on_message`` what follows;
+    ``on_gone`` gets the pid of one that is gone, and whether it had said HELLO.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        *,
+        uid: int,
+        gid: int | None,
+        expected_pid: Callable[[], int | None],
+        on_hello: Callable[[Peer], None],
+        on_message: Callable[[dict[str, Any], Peer], None],
+        on_gone: Callable[[int, bool], None],
+    ) -> None:
+        """Listens. Raises OSError."""
+        self._loop = loop
+        self._path = path
+        self._uid = uid
+        self._expected_pid = expected_pid
+        self._on_hello = on_hello
+        self._on_message = on_message
+        self._on_gone = on_gone
+        self._peer: Peer | None = None
+        self._peer_pid = 0
+        self._greeted = False
+        self._hello_timer: Timer | None = None
+        self._pidfd = -1  # of the latest peer, until the next one
+        self._listener = listen(path, gid)
+        loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def close(self) -> None:
+        """Ends the connection, if any, and removes the socket."""
+        if self._peer is not None:
+            self._peer.close("penstockd ends")
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:
+            log(f"accepting a connection: {error.strerror}")
+            self._loop.forget(self._listener.fileno())
+            self._loop.after(
+                _ACCEPT_AGAIN_S,
+                lambda: self._loop.watch(self._listener.fileno(), READ, self._accept),
+            )
+            return
+        pid, uid = peer_ids(connection)
+        why = self._refusal(pid, uid)
+        if why is not None:
+            log(f"refused the connection of process {pid}: {why}")
+            connection.close()
+            return
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            log(f"refused the connection of process {pid}: {error.strerror}")
+            connection.close()
+            return
+        self._peer_pid = pid
+        self._greeted = False
+        self._peer = Peer(self._loop, connection, self._told, self._closed)
+        self._hello_timer = self._loop.after(HELLO_TIMEOUT_S, self._silent)
+
+    def _refusal(self, pid: int, uid: int) -> str | None:
+        if uid != self._uid:
+            return f"user {uid} is not the server's"
+        expected = self._expected_pid()
+        if expected is not None and pid != expected:
+            return f"the server is process {expected}"
+        if self._peer is not None:
+            return f"process {self._peer_pid} is connected"
+        # Two holders of one pipe would each take a part of its bytes. A process that has
+        # closed its connection may hold descriptors still; only its end is certain.
+        if self._pidfd >= 0 and pid != self._peer_pid and not _ended(self._pidfd):
+            return f"process {self._peer_pid}, the server before, is alive"
+        return None
+
+    def _told(self, message: dict[str, Any]) -> None:
+        assert self._peer is not None
+        if self._greeted:
+            if message["type"] == protocol.HELLO:
+                raise protocol.ProtocolError("HELLO was said already")
+            self._on_message(message, self._peer)
+            return
+        if message["type"] != protocol.HELLO:
+            raise protocol.ProtocolError(f"{message['type']} before HELLO")
+        if message.get("version") != protocol.VERSION:
+            raise protocol.ProtocolError(f"version {message.get('version')!r} is not spoken here")
+        self._greeted = True
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._on_hello(self._peer)
+
+    def _silent(self) -> None:
+        if self._peer is not None and not self._greeted:
+            self._peer.close("it has not said HELLO")
+
+    def _closed(self, why: str) -> None:
+        log(f"the connection of process {self._peer_pid} ended: {why}")
+        self._peer = None
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._on_gone(self._peer_pid, self._greeted)
+
+
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,195 @@
+"""What must be right before anything is started; every mistake is found, not only the first."""
+
+import contextlib
+import fcntl
+import os
+import resource
+import stat
+from typing import Final
+
+from . import executables as exe
+from .config import Config, check_server_user
+from .groups import mounts
+from .paths import check_root
+from .policy import Policy, check_mode
+from .users import User, UserError, own_user, resolve_user
+
+SOCKET_NAME: Final = "supervisor.sock"
+LOCK_NAME: Final = "supervisor.lock"
+
+# Of a held job: two pipes, pidfd, cgroup.events (a keeper's two pipes and pidfd); while it
+# starts, and while its STARTED waits to be sent, more, which the reserve is for.
+_DESCRIPTORS_PER_JOB: Final = 5
+_RESERVED_DESCRIPTORS: Final = 400
+
+
+class StartupError(Exception):
+    """penstockd cannot start; each mistake says what is wrong and what to do."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
+    """Who the server is. Raises StartupError."""
+    mistakes = check_server_user(config, root=root)
+    if mistakes and not (no_server and config.server_user is None):
+        raise StartupError(mistakes)
+    if config.server_user is None:
+        return own_user()
+    try:
+        user = resolve_user(config.server_user)
+    except UserError as error:
+        raise StartupError([f"server_user: {error}"]) from None
+    if user.uid == 0 or user.gid == 0:
+        raise StartupError(["server_user: the server must not run as root; name another user"])
+    return user
+
+
+def check_policy(
+    policy: Policy, server_user: User, *, root: bool
+) -> tuple[dict[str, User], dict[str, exe.Executable]]:
+    """Users (as root) and open executables by command. Raises StartupError."""
+
+    def uid_of(name: str) -> int:
+        try:
+            return resolve_user(name).uid
+        except UserError:
+            raise KeyError(name) from None
+
+    mistakes = check_mode(policy, root=root, server_uid=server_user.uid, resolve_user=uid_of)
+    users: dict[str, User] = {}
+    executables: dict[str, exe.Executable] = {}
+    owners = frozenset({0, os.geteuid()})
+    for command in policy.commands.values():
+        where = f"commands.{command.name}"
+        if root and command.user is not None and not mistakes:
+            users[command.name] = resolve_user(command.user)
+        try:
+            executables[command.name] = exe.open_executable(command.path, owners)
+        except exe.ExecutableError as error:
+            mistakes.append(f"{where}.path: {error}")
+        if command.workdir is not None and not os.path.isdir(command.workdir):
+            mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
+    writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
+    for command in policy.commands.values():
+        for path in sorted(command.grammar.roots()):
+            found = check_root(path, owners, writers if root else frozenset())
+            mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
+    if mistakes:
+        raise StartupError(mistakes)
+    return users, executables
+
+
+def check_own_files(paths: tuple[str, ...]) -> list[str]:
+    """Mistakes of our own code and of ``paths``: nobody but root, or who runs us, may write them.
+
+    An ordinary user's files may be writable by his own group, as a umask of 002 makes them.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    found = [here]
+    for folder, folders, names in os.walk(here):
+        found += [os.path.join(folder, name) for name in (*folders, *names)]
+    trusted = {0, os.geteuid()}
+    mistakes = []
+    for path in (*found, *paths):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue  # a compiled file that has just been replaced; others are missed when opened
+        own_group = os.geteuid() != 0 and status.st_gid == os.getegid()
+        shared = status.st_mode & (0o002 if own_group else 0o022)
+        if status.st_uid not in trusted or shared:
+            mistakes.append(f"{path} can be written by others; chown it to root, chmod go-w")
+    return mistakes
+
+
+def replaceable(paths: tuple[str, ...]) -> list[str]:
+    """Warnings for root of code and ``paths`` that somebody else could replace as a whole.
+
+    No mistakes: a first look from a checkout in a user's home is to work.
+    """
+    directories = {os.path.dirname(os.path.realpath(path)) for path in (__file__, *paths)}
+    found = {
+        text
+        for directory in directories
+        for text in exe.directory_mistakes(directory, frozenset({0}))
+    }
+    return [f"penstockd's own files: {text}" for text in sorted(found)]
+
+
+def make_directories(config: Config, server_user: User, *, root: bool) -> None:
+    """run_dir and work_root, made or checked. Raises StartupError or OSError."""
+    mistakes = []
+    for key, path, mode in (
+        ("run_dir", config.run_dir, 0o750),
+        ("work_root", config.work_root, 0o711),
+    ):
+        os.makedirs(path, mode=mode, exist_ok=True)
+        status = os.stat(path)
+        if status.st_uid != os.geteuid():
+            mistakes.append(f"{key}: {path} belongs to user {status.st_uid}; name another one")
+        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+            mistakes.append(f"{key}: {path} can be written by others; chmod go-w")
+    # Its mode and group are about to be changed, which a directory like /run would not survive.
+    strangers = set(os.listdir(config.run_dir)) - {SOCKET_NAME, LOCK_NAME}
+    if strangers:
+        mistakes.append(
+            f"run_dir: {config.run_dir} holds {min(strangers)!r}; "
+            "name a directory for penstockd alone"
+        )
+    if mistakes:
+        raise StartupError(mistakes)
+    if root:
+        os.chown(config.run_dir, 0, server_user.gid)
+    os.chmod(config.run_dir, 0o750)
+
+
+def lock_files(config: Config) -> list[int]:
+    """Locks of run_dir and work_root, held as long as the descriptors. Raises StartupError."""
+    paths = {
+        "run_dir": os.path.join(config.run_dir, LOCK_NAME),
+        "work_root": config.work_root,
+    }
+    return [_lock(key, path) for key, path in paths.items()]
+
+
+def lock_groups(parent: str) -> int:
+    """The lock of the own parent group: a sweep by two would end each other's jobs.
+
+    Raises StartupError or OSError.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        found = mounts.parse(file.read())
+    top = found.v2 if found.v2 is not None else next(iter(found.v1.values()))
+    while True:
+        os.makedirs(top + parent, exist_ok=True)
+        fd = _lock("cgroup_parent", top + parent)
+        # One that ends removes the group: what was locked may be no group any more.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(top + parent)):
+                return fd
+        os.close(fd)
+
+
+def _lock(key: str, path: str) -> int:
+    directory = os.path.isdir(path)
+    flags = os.O_RDONLY | os.O_DIRECTORY if directory else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StartupError(
+            [f"{key}: another penstockd uses {path}; stop it, or name another one"]
+        ) from None
+    return fd
+
+
+def most_jobs(config: Config) -> int:
+    """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    possible = (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB
+    return max(1, min(config.max_jobs, possible))

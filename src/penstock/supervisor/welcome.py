@@ -1,0 +1,62 @@
+"""What the server is told first: who holds its jobs, under which policy, within what limits."""
+
+import fcntl
+import os
+from dataclasses import asdict
+from typing import Any, Final
+
+from . import protocol
+from .channel import Peer
+from .groups import Hierarchy
+from .limits import LIMIT_NAMES, Enforcement
+
+USER_MODE_WARNINGS: Final = (
+    "no limits: penstockd does not run as root, so no job is held to its class",
+    "no separation: jobs, server and supervisor are one user, so a job could read or change "
+    "logs, records and keys",
+)
+
+
+class Welcome:
+    """The fields of WELCOME, and the policy's bytes in a sealed memory file."""
+
+    def __init__(
+        self, policy_hash: str, policy_data: bytes, hierarchy: Hierarchy | None, max_jobs: int
+    ) -> None:
+        self.policy_hash = policy_hash
+        self.max_jobs = max_jobs
+        self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
+        self._policy_data = policy_data
+        self._hierarchy = hierarchy
+
+    def send(self, peer: Peer) -> None:
+        """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
+        fd = os.memfd_create("policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(fd, "wb") as file:
+            file.write(self._policy_data)
+            file.flush()
+            file.seek(0)
+            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            peer.send(protocol.WELCOME, [fd], **self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        if self._hierarchy is not None:
+            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities()
+        else:
+            kind = "tree"
+            limits = [Enforcement(name, "unavailable", detail="no root") for name in LIMIT_NAMES]
+            limits[-1] = Enforcement("output", "enforced", detail="kept by penstock itself")
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot_id = file.read().strip()
+        return {
+            "version": protocol.VERSION,
+            "mode": "root" if os.geteuid() == 0 else "user",
+            "kind": kind,
+            "boot_id": boot_id,
+            "policy": self.policy_hash,
+            "limits": [asdict(entry) for entry in limits],
+            "max_jobs": self.max_jobs,
+            "warnings": list(self.warnings),
+            "fds": ["policy"],
+        }
