@@ -1,0 +1,114 @@
+"""What a test may have left behind: descriptors, processes, cgroups."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+# A process that was killed is gone a moment after the call returns.
+_SETTLE_S = 2.0
+# Tests name their parent groups so; a parent that stays is a leak too.
+_GROUPS = "penstock-test*"
+
+
+def become_subreaper() -> None:
+    """Orphans below this process become its children instead of init's (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+class Descriptors:
+    """The open descriptors of this process at the time it is made."""
+
+    def __init__(self) -> None:
+        self._before = _descriptors()
+
+    def opened_since(self) -> dict[int, str]:
+        """Those open now that were not, without what garbage alone holds."""
+        if self._new():
+            gc.collect()  # some 50 ms: only where there is a suspicion
+        return self._new()
+
+    def _new(self) -> dict[int, str]:
+        return {fd: what for fd, what in _descriptors().items() if fd not in self._before}
+
+
+class Children:
+    """The child processes of this process at the time it is made."""
+
+    def __init__(self) -> None:
+        self._before = _children()
+
+    def left_behind(self) -> list[str]:
+        """New children that do not end by themselves at once; they are ended here.
+
+        Adopted ones that have ended are reaped and are no leak.
+        """
+        deadline = time.monotonic() + _SETTLE_S
+        left = []
+        # Ending one can hand over its own children: until there are no more.
+        while new := _children() - self._before:
+            for pid in new:
+                command = _command(pid)
+                if not _ended(pid, deadline):
+                    left.append(f"{pid} {command}")
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        return left
+
+
+def cgroups() -> set[str]:
+    """Groups at and below every test's own parent, in every hierarchy."""
+    found: set[str] = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup"):
+            for parent in Path(fields.split()[4]).glob(_GROUPS):
+                found.update(directory for directory, _, _ in os.walk(parent))
+    return found
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            text = Path(f"/proc/self/task/{task}/children").read_text()
+            found.update(int(pid) for pid in text.split())
+    return found
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return b" ".join(words).decode(errors="replace").strip()
+    return ""
+
+
+def _ended(pid: int, deadline: float) -> bool:
+    """Waits for the end of a child, at most until ``deadline``; it is not reaped."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    finally:
+        os.close(fd)

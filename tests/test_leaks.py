@@ -1,0 +1,53 @@
+"""The leak check sees what it is there for, and nothing else."""
+
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+from leaks import Children, Descriptors, cgroups
+
+
+def test_an_open_descriptor_is_seen() -> None:
+    """By what it is; and no more once it is closed."""
+    descriptors = Descriptors()
+    fd = os.open("/dev/null", os.O_RDONLY)
+    assert descriptors.opened_since() == {fd: "/dev/null"}
+    os.close(fd)
+    assert descriptors.opened_since() == {}
+
+
+def test_an_orphan_is_seen_and_ended() -> None:
+    """A process whose parent has ended comes to this one, and is ended."""
+    children = Children()
+    subprocess.run(["/bin/sh", "-c", "sleep 98765 </dev/null >/dev/null 2>&1 &"], check=True)
+    (left,) = children.left_behind()
+    assert left.endswith("sleep 98765")
+    assert children.left_behind() == []
+
+
+def test_an_orphan_that_ends_at_once_is_no_leak() -> None:
+    """It is reaped."""
+    children = Children()
+    subprocess.run(["/bin/sh", "-c", "true </dev/null >/dev/null 2>&1 &"], check=True)
+    assert children.left_behind() == []
+
+
+@pytest.mark.root
+def test_a_group_is_seen_in_any_hierarchy() -> None:
+    """The test's own parent group, and what is below it."""
+    mounts = [
+        Path(line.split()[4])
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if " - cgroup" in line and os.access(line.split()[4], os.W_OK)
+    ]
+    assert mounts
+    before = cgroups()
+    parent = mounts[-1] / f"penstock-test-{uuid.uuid4().hex}"
+    (parent / "below").mkdir(parents=True)
+    try:
+        assert cgroups() - before == {str(parent), str(parent / "below")}
+    finally:
+        (parent / "below").rmdir()
+        parent.rmdir()
