@@ -122,6 +122,9 @@ class Call:
         head = self._head
         if self._link.refusal is not None:
             raise self._link.refusal
+        if head.timeout_s is not None and head.timeout_s <= 0:
+            # The scope acts at a checkpoint, and a handler may have none.
+            raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         service = self._link.methods.get(head.service)
         if service is None:
             raise RpcError(StatusCode.UNIMPLEMENTED, f"no service {head.service[:200]}")

@@ -1,0 +1,31 @@
+"""grpcio's client, the implementation that most others are measured against."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from pki import shared_pki
+from toy import serving
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(120)
+async def test_grpcio_asyncio() -> None:
+    """All kinds of call, statuses, cancellation, deadlines, on one connection."""
+    async with serving(shared_pki()) as running:
+        script = Path(__file__).with_name("grpcio_client.py")
+        done = await trio.run_process(
+            [sys.executable, script, str(running.port), shared_pki().directory],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+        statistics = running.server.statistics()
+        # grpcio tries a certificate-less connection again; each is refused by the handshake.
+        assert statistics.refused.keys() <= {"handshake", "http", "request"}
+        (context,) = [c for c in running.toy.contexts if ("key", "value") in c.metadata]
+        assert ("raw-bin", b"\0\xff") in context.metadata
+        assert len(running.errors) == 1
+        assert statistics.ended == {"closed": 1}
