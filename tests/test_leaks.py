@@ -23,7 +23,7 @@ def test_an_orphan_is_seen_and_ended() -> None:
     children = Children()
     subprocess.run(["/bin/sh", "-c", "sleep 98765 </dev/null >/dev/null 2>&1 &"], check=True)
     (left,) = children.left_behind()
-    assert left.endswith("sleep 98765")
+    assert "sleep 98765" in left  # or the shell that is about to become it
     assert children.left_behind() == []
 
 
