@@ -139,6 +139,9 @@ class CgroupHierarchy:
         for parent in self._parents():
             for name in names:
                 remove_tree(os.path.join(parent, name))
+        for parent in self._parents():
+            # Now, so that what cannot be made is said at the start and not to the first client.
+            os.makedirs(parent, exist_ok=True)
         return len(names)
 
     def remove_parent(self) -> None:

@@ -66,7 +66,10 @@ class Hierarchy(Protocol):
         ...
 
     def sweep(self) -> int:
-        """Kills and removes every group below the own parent; how many there were."""
+        """Kills and removes every group below the own parent, which is made if need be.
+
+        How many there were. Raises OSError if the parent cannot be made.
+        """
         ...
 
     def remove_parent(self) -> None:
