@@ -16,7 +16,7 @@ from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
 
-from .connection import CANCEL, NO_ERROR
+from .connection import NO_ERROR
 from .errors import Reason, RpcError, StatusCode
 from .metadata import RESPONSE_HEADERS, Metadata, RequestHead
 from .statuses import trailers_of
@@ -120,8 +120,9 @@ class Call:
 
     async def _handle(self) -> None:
         head = self._head
-        if self._link.refusal is not None:
-            raise self._link.refusal
+        if (refusal := self._link.refusal) is not None:
+            # A new one each time: a traceback grows whenever its exception is raised.
+            raise RpcError(refusal.code, refusal.message, refusal.details)
         if head.timeout_s is not None and head.timeout_s <= 0:
             # The scope acts at a checkpoint, and a handler may have none.
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
@@ -185,16 +186,12 @@ class Call:
         if self.stream.reset:
             return
         connection, stream_id = self._link.connection, self.stream.id
-        if self.stream.mid_message:
-            # A status after a torn message would be read as a broken message instead.
-            connection.reset(stream_id, CANCEL)
-        else:
-            trailers = trailers_of(error, self._link.limits)
-            if not self._responded:
-                trailers = RESPONSE_HEADERS + trailers
-            connection.send_headers(stream_id, trailers, end_stream=True)
-            if not self.stream.ended:
-                connection.reset(stream_id, NO_ERROR)  # RFC 9113 8.1: send no more
+        trailers = trailers_of(error, self._link.limits)
+        if not self._responded:
+            trailers = RESPONSE_HEADERS + trailers
+        connection.send_headers(stream_id, trailers, end_stream=True)
+        if not self.stream.ended:
+            connection.reset(stream_id, NO_ERROR)  # RFC 9113 8.1: send no more
         self._link.wake()
 
     def _translated(self, failure: Exception) -> RpcError:

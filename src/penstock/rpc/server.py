@@ -195,6 +195,9 @@ class Server:
         except TransportLost as error:
             self._refused["handshake"] += 1
             log.info("connection from %s refused: %s", address, error)
+            if transport is not None and error.during_tls:
+                with trio.move_on_after(self._limits.linger_s):
+                    await transport.linger()  # or the alert that says why may get lost
         finally:
             self._handshakes.pop(scope, None)
             if transport is not None and not done:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -12,6 +13,13 @@ from .framing import PREFIX_BYTES, Deframer, prefix
 
 if TYPE_CHECKING:
     from .link import Link
+
+
+_MESSAGE_OVERHEAD_BYTES: Final = 64  # empty messages take memory too
+
+
+def _memory(messages: Collection[bytes]) -> int:
+    return sum(map(len, messages)) + _MESSAGE_OVERHEAD_BYTES * len(messages)
 
 
 class SendStalled(Exception):
@@ -36,8 +44,6 @@ class Stream:
         """The peer will send no more."""
         self.reset = False
         """Either side has reset it, or the connection is gone."""
-        self.mid_message = False
-        """A message has been sent in part."""
         self.failure: RpcError | None = None
         self._link = link
         self._deframer = Deframer(link.limits.message_bytes, encoding)
@@ -68,8 +74,7 @@ class Stream:
             self.fail(error)
             return
         self._messages.extend(messages)
-        grown = self._deframer.pending_bytes - before + sum(map(len, messages))
-        self._hold(self._held + grown)
+        self._hold(self._held + self._deframer.pending_bytes - before + _memory(messages))
         if not self._messages:
             self._acknowledge(self._unacknowledged)
         self.notify()
@@ -86,7 +91,7 @@ class Stream:
         if self.failure is None:
             self.failure = error
             self._deframer = Deframer(self._link.limits.message_bytes)
-            self._hold(sum(map(len, self._messages)))
+            self._hold(_memory(self._messages))
             self._acknowledge(self._unacknowledged)
         self.notify()
 
@@ -127,7 +132,7 @@ class Stream:
         else:
             await self._checkpoint_sometimes()
         message = self._messages.popleft()
-        self._hold(self._held - len(message))
+        self._hold(self._held - len(message) - _MESSAGE_OVERHEAD_BYTES)
         share = len(message) + PREFIX_BYTES if self._messages else self._unacknowledged
         self._acknowledge(min(share, self._unacknowledged))
         self._link.wake()
@@ -136,8 +141,8 @@ class Stream:
     async def send(self, message: bytes) -> None:
         """Waits for the peer's windows and for room in the connection's buffer.
 
-        Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent
-        (``mid_message``), and only a reset or trailers may follow.
+        Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent, and only a
+        reset or a status other than OK may follow.
         """
         connection = self._link.connection
         head = prefix(len(message))
@@ -147,7 +152,6 @@ class Stream:
             allowed = await self._wait_sendable()
             if len(head) + len(rest) <= allowed:
                 connection.send_data(self.id, head, rest)
-                self.mid_message = False
                 self._link.wake()
                 return
             size = allowed - len(head)
@@ -158,14 +162,13 @@ class Stream:
             else:
                 connection.send_data(self.id, head[:allowed])
                 head = head[allowed:]
-            self.mid_message = True
             self._link.wake()
 
     async def _wait_sendable(self) -> int:
         """How many bytes one frame may carry now, at least 1. No checkpoint if it need not wait."""
         link = self._link
         allowed = link.connection.send_window(self.id)
-        if allowed > 0 and link.has_room:
+        if allowed > 0 and link.has_room and not self.reset:
             return allowed
         with trio.move_on_after(link.limits.stream_stall_s):
             while True:
