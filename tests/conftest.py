@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 import trio.testing
-from leaks import Children, Descriptors, become_subreaper, cgroups
+from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
 
 _DEFAULT_TIMEOUT_S = 30.0
 # Virtual seconds cost nothing; a bound is needed all the same, or waiting for nothing would last.
@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
     """Descriptors, processes, threads and cgroups return to where they were."""
-    descriptors, children, groups = Descriptors(), Children(), cgroups()
+    descriptors, children, groups = Descriptors(), Children(), job_groups()
     threads = {thread for thread in threading.enumerate() if not thread.daemon}
     yield
     wrong = []
@@ -76,6 +76,13 @@ def _no_leaks() -> Iterator[None]:
         wrong.append(f"descriptors: {opened}")
     if running := {thread for thread in threading.enumerate() if not thread.daemon} - threads:
         wrong.append(f"threads: {running}")
-    if made := cgroups() - groups:
-        wrong.append(f"cgroups: {sorted(made)}")
+    if kept := groups_left(groups):
+        wrong.append(f"cgroups: {kept}")
     assert not wrong, "left behind: " + "; ".join(wrong)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_leaked_parents() -> Iterator[None]:
+    """Servers of a whole module remove their own parent group when they end."""
+    yield
+    assert not parent_groups(), f"left behind: {sorted(parent_groups())}"

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from leaks import Children, Descriptors, cgroups
+from leaks import Children, Descriptors, groups_left, job_groups, parent_groups
 
 
 def test_an_open_descriptor_is_seen() -> None:
@@ -43,11 +43,12 @@ def test_a_group_is_seen_in_any_hierarchy() -> None:
         if " - cgroup" in line and os.access(line.split()[4], os.W_OK)
     ]
     assert mounts
-    before = cgroups()
-    parent = mounts[-1] / f"penstock-test-{uuid.uuid4().hex}"
+    before, parents = job_groups(), parent_groups()
+    parent = mounts[-1] / f"penstock-test-{os.getpid()}-{uuid.uuid4().hex}"
     (parent / "below").mkdir(parents=True)
     try:
-        assert cgroups() - before == {str(parent), str(parent / "below")}
+        assert parent_groups() - parents == {str(parent)}
+        assert groups_left(before) == [str(parent / "below")]
     finally:
         (parent / "below").rmdir()
         parent.rmdir()

@@ -12,8 +12,8 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was killed is gone a moment after the call returns.
 _SETTLE_S = 2.0
-# Tests name their parent groups so; a parent that stays is a leak too.
-_GROUPS = "penstock-test*"
+# Tests name their parent groups so; by the pid, several runs do not see each other's.
+_PARENTS = f"penstock-test-{os.getpid()}-*"
 
 
 def become_subreaper() -> None:
@@ -55,9 +55,8 @@ class Children:
         # Ending one can hand over its own children: until there are no more.
         while new := _children() - self._before:
             for pid in new:
-                command = _command(pid)
                 if not _ended(pid, deadline):
-                    left.append(f"{pid} {command}")
+                    left.append(f"{pid} {_command(pid)}")
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
@@ -65,15 +64,39 @@ class Children:
         return left
 
 
-def cgroups() -> set[str]:
-    """Groups at and below every test's own parent, in every hierarchy."""
+def parent_groups() -> set[str]:
+    """The parent groups that tests of this process have made, in every hierarchy.
+
+    One is there from a server's first job to the server's end.
+    """
     found: set[str] = set()
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, kind = line.partition(" - ")
         if kind.startswith("cgroup"):
-            for parent in Path(fields.split()[4]).glob(_GROUPS):
-                found.update(directory for directory, _, _ in os.walk(parent))
+            found.update(map(str, Path(fields.split()[4]).glob(_PARENTS)))
     return found
+
+
+def job_groups() -> set[str]:
+    """Every group below such a parent."""
+    return {
+        os.path.join(directory, name)
+        for parent in parent_groups()
+        for directory, names, _ in os.walk(parent)
+        for name in names
+    }
+
+
+def groups_left(before: set[str]) -> list[str]:
+    """Groups of jobs that are not in ``before`` and are not removed in a moment.
+
+    A client hears of a job's end before the supervisor has put its group away. Removal
+    of a cgroup can be waited for in no hierarchy, so this looks again.
+    """
+    deadline = time.monotonic() + _SETTLE_S
+    while (left := job_groups() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return sorted(left)
 
 
 def _descriptors() -> dict[int, str]:
