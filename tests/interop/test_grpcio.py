@@ -9,7 +9,6 @@ from pki import shared_pki
 from toy import serving
 
 
-@pytest.mark.interop
 @pytest.mark.timeout(120)
 async def test_grpcio_asyncio() -> None:
     """All kinds of call, statuses, cancellation, deadlines, on one connection."""

@@ -69,27 +69,42 @@ class Toy:
 
     async def wait(self, message: StringValue, request: Any) -> StringValue:
         """Until ``release`` or cancelled."""
-        with self._running():
+        self._begin()
+        try:
             await self.release.wait()
+        finally:
+            self._end()
         return message
 
     async def wait_after_one(
         self, message: StringValue, request: Any
     ) -> AsyncIterator[StringValue]:
-        with self._running():
+        self._begin()
+        try:
             yield message
             await self.release.wait()
+        finally:
+            self._end()
 
     async def flood(self, message: Int64Value, request: Any) -> AsyncIterator[BytesValue]:
         """Chunks without ever waiting by itself; 0 is without end."""
-        with self._running():
+        self._begin()
+        try:
             chunk = BytesValue(value=CHUNK)
             while not message.value or self.sent_chunks < message.value:
                 self.sent_chunks += 1
                 yield chunk
+        finally:
+            self._end()
 
-    def _running(self) -> "_Running":
-        return _Running(self)
+    def _begin(self) -> None:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.started.set()
+
+    def _end(self) -> None:
+        self.running -= 1
+        self.ended.set()
 
     @property
     def service(self) -> purerpc.Service:
@@ -109,20 +124,6 @@ class Toy:
         ):
             service.add_method(name, function, purerpc.RPCSignature(kind, request, response))
         return service
-
-
-class _Running:
-    def __init__(self, toy: Toy) -> None:
-        self._toy = toy
-
-    def __enter__(self) -> None:
-        self._toy.running += 1
-        self._toy.most_running = max(self._toy.most_running, self._toy.running)
-        self._toy.started.set()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._toy.running -= 1
-        self._toy.ended.set()
 
 
 @dataclass
@@ -165,7 +166,7 @@ async def serving(
         port = listeners[0].socket.getsockname()[1]
         running = Running(server, toy, port, pki, trio.CancelScope())
 
-        async def serve(task_status: trio.TaskStatus[None]) -> None:
+        async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128 - the server tells
             with running.stop:
                 await server.serve(listeners, task_status=task_status)
 
