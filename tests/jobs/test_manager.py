@@ -1,0 +1,322 @@
+"""Manager and Job over the fake backend: rows C4 to C9, C11, C12, C14 and C17 of the table.
+
+Pipes and the hashing thread are real, so the clock is too (virtual time would jump over
+them); graces are short, and nothing waits for time to synchronise.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from fake_backend import FakeBackend
+
+from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.errors import JobNotFound, NotGranted, Precondition, RequestConflict
+from penstock.jobs.job import Job
+from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.records import EndRecord
+from penstock.jobs.states import State
+
+SLEEP = JobSpec("sleep")
+
+
+@pytest.fixture(autouse=True)
+def _short_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)
+
+
+class World:
+    """A manager, its backend, and every audit line."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self.backend = backend
+        self.lines: list[tuple[str, Mapping[str, Any]]] = []
+        self.fail_audit = False
+        self.manager: Manager
+
+    def audit(self, event: str, fields: Mapping[str, Any]) -> None:
+        if self.fail_audit:
+            raise OSError(28, "No space left on device")
+        self.lines.append((event, fields))
+
+    def events(self, job: Job) -> list[str]:
+        return [event for event, fields in self.lines if fields["job"] == job.id]
+
+
+@asynccontextmanager
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(FakeBackend())
+    async with open_manager(made.backend, str(tmp_path / "state"), audit=made.audit) as manager:
+        made.manager = manager
+        yield made
+
+
+async def read(job: Job) -> bytes:
+    with job.read_output() as reader:
+        return b"".join([chunk.data async for chunk in reader])
+
+
+async def test_a_job_from_start_to_end_record(tmp_path: Path) -> None:
+    """C8: output is complete, the record durable, the audit in order, the backend told."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("print", ("hello",)))
+        end = await job.wait_finished()
+        assert (end.reason, end.exit_code, end.output_bytes) == ("exited", 0, 5)
+        assert await read(job) == b"hello"
+        assert job.state is State.FINISHED
+        assert w.events(job) == ["job.starting", "job.running", "job.finished"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert w.backend.jobs[job.id].released
+
+
+async def test_readers_end_after_the_end_record_is_there(tmp_path: Path) -> None:
+    """C8: nobody sees the end of a stream before the job has one."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        ends: list[EndRecord | None] = []
+
+        async def reader() -> None:
+            await read(job)
+            ends.append(job.end)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(reader)
+            await trio.testing.wait_all_tasks_blocked()
+            w.backend.jobs[job.id].end(Verdict("exited", 3))
+        assert ends == [job.end] * 3
+        assert job.end is not None
+        assert job.end.exit_code == 3
+
+
+async def test_stop_asks_first_and_needs_no_kill(tmp_path: Path) -> None:
+    """C5: TERM is enough for a job that heeds it."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        end, already = await job.stop(by="alice", reason="enough")
+        assert (end.reason, end.stopped_by, end.stop_reason) == ("stopped", "alice", "enough")
+        assert not end.escalated
+        assert not already
+        assert w.backend.jobs[job.id].signals == [15]
+
+
+async def test_stop_kills_after_the_grace(tmp_path: Path) -> None:
+    """C5: not before the grace is over, KILL; the record says so."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        begin = trio.current_time()
+        end, _ = await job.stop(by="alice", grace_s=0.1)
+        assert trio.current_time() - begin >= 0.1
+        assert end.escalated
+        assert w.backend.jobs[job.id].signals == [15, 9]
+
+
+async def test_a_caller_that_leaves_does_not_end_the_stop(tmp_path: Path) -> None:
+    """C6: completes."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        scope = trio.CancelScope()
+
+        async def stop() -> None:
+            with scope:
+                await job.stop(by="alice", grace_s=0.2)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+        assert scope.cancelled_caught
+        assert job.state is State.STOPPING
+        end = await job.wait_finished()
+        assert (end.reason, end.escalated) == ("stopped", True)
+
+
+async def test_concurrent_and_later_stops_share_one_record(tmp_path: Path) -> None:
+    """C7: the first one's name and grace hold; everybody gets the same record."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        ends: list[tuple[EndRecord, bool]] = []
+
+        async def stop(by: str, grace_s: float) -> None:
+            ends.append(await job.stop(by=by, grace_s=grace_s))
+
+        begin = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop, "first", 0.2)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(stop, "second", 100)
+        assert 0.2 <= trio.current_time() - begin < 50
+        ends.append(await job.stop(by="third"))
+        assert len({id(end) for end, _ in ends}) == 1
+        assert [already for _, already in ends] == [False, False, True]
+        assert ends[0][0].stopped_by == "first"
+        assert w.events(job).count("job.finished") == 1
+
+
+async def test_a_stop_races_the_natural_end(tmp_path: Path) -> None:
+    """One record, whoever wins."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: job.stop(by="alice", grace_s=0.05))
+            await trio.sleep(0.05)  # the very moment at which the grace ends
+            w.backend.jobs[job.id].end(Verdict("exited", 0))
+        assert job.end is not None
+        assert job.end.reason == "stopped"
+        assert w.events(job).count("job.finished") == 1
+
+
+async def test_a_start_cancelled_half_way_is_in_the_list(tmp_path: Path) -> None:
+    """C4: the job goes on without its caller, and its owner can find and stop it."""
+    async with world(tmp_path) as w:
+        w.backend.gate = trio.Event()
+        scope = trio.CancelScope()
+
+        async def start() -> None:
+            with scope:
+                await w.manager.start("alice", SLEEP)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+        assert scope.cancelled_caught
+        w.backend.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        (job,) = w.manager.list("alice")
+        assert w.manager.get(job.handle, owner="alice") is job
+        assert job.state is State.RUNNING
+
+
+async def test_a_refused_start_leaves_nothing_to_name(tmp_path: Path) -> None:
+    """Its error is the refusal; its request id may be used again."""
+    async with world(tmp_path) as w:
+        with pytest.raises(NotGranted, match="not granted"):
+            await w.manager.start("alice", JobSpec("refused"), request_id="once")
+        await trio.testing.wait_all_tasks_blocked()
+        assert w.manager.list("alice", include_finished=True) == []
+        job = await w.manager.start("alice", SLEEP, request_id="once")
+        assert w.manager.list("alice") == [job]
+
+
+async def test_a_start_that_cannot_be_audited_does_not_happen(tmp_path: Path) -> None:
+    """Nothing is asked of the backend."""
+    async with world(tmp_path) as w:
+        w.fail_audit = True
+        with pytest.raises(Precondition):
+            await w.manager.start("alice", SLEEP)
+        assert w.backend.jobs == {}
+        w.fail_audit = False
+
+
+async def test_one_request_id_is_one_job_also_at_once(tmp_path: Path) -> None:
+    """Concurrent repeats wait for the same start; another body is a conflict."""
+    async with world(tmp_path) as w:
+        w.backend.gate = trio.Event()
+        jobs: list[Job] = []
+
+        async def start() -> None:
+            jobs.append(await w.manager.start("alice", SLEEP, request_id="once"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            w.backend.gate.set()
+        assert len({job.id for job in jobs}) == 1
+        assert len(w.backend.jobs) == 1
+        with pytest.raises(RequestConflict):
+            await w.manager.start("alice", JobSpec("exit", ("1",)), request_id="once")
+        other = await w.manager.start("bob", SLEEP, request_id="once")
+        assert other.id != jobs[0].id
+
+
+async def test_foreign_and_unknown_jobs_are_the_same(tmp_path: Path) -> None:
+    """The error's text depends on the handle alone."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        for handle, owner in ((job.handle, "bob"), ("1", "alice")):
+            with pytest.raises(JobNotFound, match=rf"^Job {handle} not found$"):
+                w.manager.get(handle, owner=owner)
+        assert w.manager.list("bob") == []
+
+
+async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> None:
+    """C9: output_failed with its reason; other jobs and the manager live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+        job = await w.manager.start("alice", SLEEP)
+        job._output_failed(OSError(28, "No space left on device"))
+        end = await job.wait_finished()
+        assert end.reason == "output_failed"
+        assert "No space left" in end.detail
+        assert other.state is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        (Verdict("exited", 0), "exited"),
+        (Verdict("signaled", 11), "signaled"),
+        (Verdict("signaled", 9, counters={"oom_kills": 1}), "out_of_memory"),
+        (Verdict("exited", 137, counters={"oom_kills": 1}), "out_of_memory"),
+        (Verdict("exited", 1, counters={"oom_kills": 1}), "exited"),
+        (Verdict("signaled", 9), "signaled"),
+        (Verdict("signaled", 15, timed_out=True), "timed_out"),
+        (Verdict("lost", detail="the supervisor is gone"), "lost"),
+    ],
+)
+async def test_reasons(tmp_path: Path, verdict: Verdict, reason: str) -> None:
+    """What the record says for each way to end; C14 and C17 among them."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        w.backend.jobs[job.id].end(verdict)
+        end = await job.wait_finished()
+        assert end.reason == reason
+        assert end.detail == verdict.detail
+
+
+async def test_leaving_the_manager_stops_what_runs(tmp_path: Path) -> None:
+    """C11: bounded by the shutdown's grace, records written."""
+    async with world(tmp_path) as w:
+        jobs = [await w.manager.start("alice", spec) for spec in (SLEEP, JobSpec("stubborn"))]
+    assert [job.end.reason for job in jobs if job.end] == ["stopped"] * 2
+    assert {job.end.stopped_by for job in jobs if job.end} == {"server"}
+
+
+async def test_cancelling_the_manager_still_writes_the_records(tmp_path: Path) -> None:
+    """C12: the shield around the stop ends by itself."""
+    jobs: list[Job] = []
+    with trio.CancelScope() as scope:
+        async with world(tmp_path) as w:
+            jobs.append(await w.manager.start("alice", SLEEP))
+            scope.cancel()
+            await trio.sleep_forever()
+    assert jobs[0].end is not None
+    assert jobs[0].end.reason == "stopped"
+
+
+async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
+    """Handles, output and records come back; a job without an end is lost and says why."""
+    async with world(tmp_path) as w:
+        done = await w.manager.start("alice", JobSpec("print", ("kept",)))
+        await done.wait_finished()
+    async with world(tmp_path) as w:
+        again = w.manager.get(done.handle, owner="alice")
+        assert again.end == done.end
+        assert again.argv == done.argv
+        assert await read(again) == b"kept"
+        running = await w.manager.start("alice", SLEEP)
+        w.manager._store._db.execute("UPDATE jobs SET end = NULL WHERE id = ?", (done.id,))
+        w.manager._store._db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (done.id,))
+        assert running.handle != done.handle
+    async with world(tmp_path) as w:
+        lost = w.manager.get(done.handle)
+        assert lost.end is not None
+        assert lost.end.reason == "lost"
+        assert lost.end.detail == "the server ended while the job ran"
+        assert ("job.finished", lost.id) in [(e, f["job"]) for e, f in w.lines]
