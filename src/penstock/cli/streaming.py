@@ -42,6 +42,8 @@ async def stream(settings: Settings, pid: str, **options: Any) -> int:
                 await _follow(client, pid, sink, options["offset"], not options["no_follow"])
         except* KeyboardInterrupt:  # a nursery may have wrapped it
             interrupted = True
+    except BrokenPipeError:  # whoever read our output has gone
+        raise
     except EXPECTED as error:
         sys.stdout.flush()
         code = exit_code(error)
@@ -82,6 +84,8 @@ async def run(settings: Settings, command: str, arguments: tuple[str, ...]) -> i
                 nursery.start_soon(_stop_on_interrupt, client, job.handle, nursery.cancel_scope)
                 await _follow(client, job.handle, sink, 0, True)
                 nursery.cancel_scope.cancel()
+    except BrokenPipeError:
+        raise
     except EXPECTED as error:
         fail(f"Error: {message(error)}", OUR_FAILURE)
     if sink.end is None:

@@ -1,0 +1,200 @@
+"""The real CLI against a real server: its output to the letter, its exit codes."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from running import RunningServer, policy_text, running_server, script
+
+COMMANDS = (
+    script("idle", "sleep 300")
+    + script("greet", "echo hello; echo problem >&2; exit 3")
+    + script("escape", "printf '\\033]0;owned\\007\\n'")
+    + '[commands.echo]\npath = "/bin/echo"\nclass = "free"\n@user\n'
+    + 'arguments = [{repeat = {slot = {pattern = "[ -~]{0,20}"}, min = 0, max = 3}}]\n'
+)
+CLIENTS = """
+[clients.alice]
+commands = ["idle", "greet", "escape", "echo"]
+[clients.bob]
+commands = ["idle"]
+"""
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running_server(policy_text(COMMANDS, CLIENTS)) as server:
+        yield server
+
+
+def test_start_status_stop_to_the_letter(server: RunningServer) -> None:
+    """The words and the table of the first page."""
+    started = server.cli("alice", "start", "idle")
+    match = re.fullmatch(r"Starting idle\.\.\.\nSuccess! PID: (\d+(?:\.\d+)?)\n", started.stdout)
+    assert match, started.stdout
+    pid = match[1]
+    status = server.cli("alice", "status", pid)
+    assert re.fullmatch(
+        rf"Querying the status of {pid}\.\.\.\nJob {pid} is running\.\n\n={{25}}\n"
+        r"\|CPU:      \| .{11}\|\n\|Memory:   \| .{11}\|\n\|Disk I/O: \| .{11}\|\n={25}\n",
+        status.stdout,
+    ), status.stdout
+    stopped = server.cli("alice", "stop", pid)
+    assert stopped.stdout == f"Stopping {pid}...\nJob {pid} successfully stopped!\n"
+    again = server.cli("alice", "stop", pid)
+    assert (again.returncode, again.stdout) == (
+        0,
+        f"Stopping {pid}...\nJob {pid} had already finished.\n",
+    )
+    assert f"Job {pid} was stopped by alice.\n" in server.cli("alice", "status", pid).stdout
+
+
+def test_arguments_of_the_job_are_not_ours(server: RunningServer) -> None:
+    """Options behind the command belong to it, empty ones too."""
+    started = server.cli("alice", "start", "echo", "a b", "", "x")
+    assert started.stdout.startswith("Starting echo with a b  x...\n")
+    done = server.cli("alice", "run", "echo", "a b", "", "x")
+    assert (done.stdout, done.returncode) == ("a b  x\n", 0)
+    refused = server.cli("alice", "start", "echo", "--help")
+    assert refused.returncode == 5
+    assert "Usage" not in refused.stdout
+
+
+def test_stream_to_the_letter(server: RunningServer) -> None:
+    """Header, rule, first line, timestamps; the end goes to stderr."""
+    pid = server.start("alice", "greet")
+    done = server.cli("alice", "stream", pid)
+    assert re.fullmatch(
+        rf"Starting output stream for {pid}\.\.\.\n={{16}}\n{TIME} greet started\n"
+        rf"(?:{TIME} (?:hello|problem)\n){{2}}",
+        done.stdout,
+    ), done.stdout
+    assert (done.stderr, done.returncode) == ("The job exited with code 3.\n", 0)
+    assert server.cli("alice", "stream", "--exit-code", pid).returncode == 3
+
+
+def test_raw_keeps_the_streams_apart(server: RunningServer) -> None:
+    """Exact bytes, each on its own descriptor."""
+    pid = server.start("alice", "greet")
+    done = server.cli("alice", "stream", "--raw", pid)
+    assert (done.stdout, done.stderr) == ("hello\n", "problem\n")
+    done = server.cli("alice", "stream", "--no-timestamps", pid)
+    assert sorted(done.stdout.splitlines()[3:]) == ["hello", "problem"]
+
+
+def test_run_and_wait_exit_as_the_job_does(server: RunningServer) -> None:
+    """run passes output and code through; wait the code alone."""
+    done = server.cli("alice", "run", "greet")
+    assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "problem\n", 3)
+    pid = server.start("alice", "greet")
+    waited = server.cli("alice", "wait", pid)
+    assert (waited.stdout, waited.returncode) == (f"Job {pid} exited with code 3.\n", 3)
+    assert server.cli("alice", "run", "rm").returncode == 126
+
+
+def test_errors_to_the_letter(server: RunningServer) -> None:
+    """On stderr, with the documented exit codes."""
+    pid = server.start("alice", "idle")
+    for who, handle in (("bob", pid), ("alice", "1")):
+        done = server.cli(who, "status", handle)
+        assert (done.stderr, done.returncode) == (f"Error: Job {handle} not found\n", 4)
+        done = server.cli(who, "stream", handle)
+        assert (done.stderr, done.returncode) == (f"Error: Job {handle} not found\nExit 4\n", 4)
+    denied = server.cli("bob", "start", "greet")
+    assert denied.stderr == "Error: command 'greet' is not granted to bob; granted: idle\n"
+    assert denied.returncode == 5
+    server.cli("alice", "stop", pid)
+
+
+def test_an_unreachable_server_is_exit_3(server: RunningServer) -> None:
+    """Stop says which job it could not stop."""
+    environment = server.environment("alice") | {"PENSTOCK_ADDR": "127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.cli", "stop", "7"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: 7 could not be stopped. ")
+
+
+def test_the_wrong_server_is_told_nothing(server: RunningServer) -> None:
+    """A server whose certificate is of another CA, or of another name: exit 3."""
+    for change in (
+        {"PENSTOCK_CA": str(server.pki.other_authority.certificate)},
+        {"PENSTOCK_ADDR": f"127.0.0.2:{server.port}"},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "penstock.cli", "list"],
+            env=server.environment("alice") | change,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 3, done.stderr
+
+
+def test_json_is_json(server: RunningServer) -> None:
+    """One object a line, named as in the proto."""
+    started = json.loads(server.cli("alice", "-o", "json", "start", "greet").stdout)
+    pid = started["handle"]
+    lines = server.cli("alice", "-o", "json", "stream", pid).stdout.splitlines()
+    messages = [json.loads(line) for line in lines]
+    assert messages[0]["job"]["handle"] == pid
+    assert messages[-1]["finished"]["exit_code"] == 3
+    info = json.loads(server.cli("alice", "-o", "json", "version").stdout)
+    assert info["client_id"] == "alice"
+
+
+def test_a_closed_stdout_is_a_clean_end(server: RunningServer) -> None:
+    """As with head: no traceback, exit 0."""
+    pid = server.start("alice", "greet")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "stream", pid],
+        env=server.environment("alice"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert b"Traceback" not in process.stderr.read()
+    assert process.wait(30) == 0
+
+
+def test_control_bytes_are_harmless_on_a_terminal_and_exact_elsewhere(
+    server: RunningServer,
+) -> None:
+    """Through a pseudo-terminal the escape is text."""
+    import os
+    import pty
+
+    pid = server.start("alice", "escape")
+    assert "\x1b]0;owned\x07" in server.cli("alice", "stream", "--raw", pid).stdout
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "stream", pid],
+        env=server.environment("alice"),
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:
+        pass  # EIO: the other side is closed
+    os.close(ours)
+    assert process.wait(30) == 0
+    assert b"\\x1b]0;owned\\x07" in shown
+    assert b"\x1b" not in shown
