@@ -97,6 +97,9 @@ def _explained(error: BaseException) -> int:
             return 130
         case BrokenPipeError():
             raise error
+        case SystemExit():
+            # What click makes of EPIPE, and of nothing else when it is not standalone.
+            raise BrokenPipeError from error
     from .exits import EXPECTED, Failed, exit_code, message
 
     if isinstance(error, Failed):
