@@ -82,7 +82,7 @@ class Daemon:
             os.path.join(self._config.run_dir, startup.SOCKET_NAME),
             uid=self._server_user.uid,
             gid=self._server_user.gid if self._root else None,
-            expected_pid=lambda: self._server.pid if self._server is not None else None,
+            expected_pid=self._expected_pid,
             on_hello=self._hello,
             on_message=lambda message, peer: self._requests.answer(message, peer.send),
             on_gone=self._server_gone,
@@ -107,10 +107,19 @@ class Daemon:
                 job.kill()
             raise
         finally:
+            # Python restores the default as it ends, and a late SIGTERM would change the status.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             self._reception.close()
             if self._hierarchy is not None:
                 self._hierarchy.remove_parent()
         return self._exit_code
+
+    def _expected_pid(self) -> int | None:
+        """Our own server's; -1 while there is none; None where the library connects."""
+        if self._options.no_server:
+            return None
+        return self._server.pid or -1 if self._server is not None else -1
 
     def _sweep(self) -> None:
         if self._hierarchy is not None and (swept := self._hierarchy.sweep()):

@@ -4,6 +4,7 @@ The supervisor does not know clients, so it trusts the server's word on who may 
 command, and nothing else.
 """
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -168,10 +169,10 @@ def _timeout_s(message: dict[str, Any]) -> float | None:
     value = message.get("timeout_s")
     if value is None:
         return None
-    try:
-        seconds = float(field(message, "timeout_s", int | float))  # type: ignore[arg-type]
-    except OverflowError:
-        seconds = math.inf
+    seconds = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            seconds = float(value)
     if not (math.isfinite(seconds) and seconds > 0):
         raise ProtocolError("START: timeout_s is not a number of seconds above 0")
     return seconds

@@ -19,8 +19,8 @@ _ACCEPT_AGAIN_S: Final = 1.0
 class Reception:
     """The listening socket and the one connection.
 
-    ``expected_pid`` is asked at each connection: the only process that may be the server,
-    None for any of the user. ``on_hello`` gets the peer, ``on_message`` what follows;
+    ``expected_pid`` is asked at each connection: the only process that may be the server, -1
+    for none, None for any of the user. ``on_hello`` gets the peer, ``on_message`` what follows;
     ``on_gone`` gets the pid of one that is gone, and whether it had said HELLO.
     """
 
@@ -99,7 +99,7 @@ class Reception:
             return f"user {uid} is not the server's"
         expected = self._expected_pid()
         if expected is not None and pid != expected:
-            return f"the server is process {expected}"
+            return f"the server is process {expected}" if expected > 0 else "no server runs"
         if self._peer is not None:
             return f"process {self._peer_pid} is connected"
         # Two holders of one pipe would each take a part of its bytes. A process that has
