@@ -1,0 +1,232 @@
+"""A penstockd for a first look: a directory with certificates, policy and configuration."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from _env import SERVER_UID, Environment, clean_environ, is_root
+
+CLIENTS = ("alice", "bob", "carol")
+_START_TIMEOUT_S = 30.0
+# The server's drain and the supervisor's own bounds are below this.
+_END_TIMEOUT_S = 40.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Unexpected(Exception):
+    """Something did not go as it must; the text says what."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of a server and what is in it."""
+
+    directory: Path
+    port: int
+
+    @property
+    def certificates(self) -> Path:
+        return self.directory / "certs"
+
+    @property
+    def policy(self) -> Path:
+        return self.directory / "policy.toml"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "penstockd.toml"
+
+    @property
+    def settings(self) -> Path:
+        return self.directory / "penstock.env"
+
+    def environ(self, client: str) -> dict[str, str]:
+        """What the CLI needs to be this client."""
+        return {
+            "PENSTOCK_ADDR": f"127.0.0.1:{self.port}",
+            "PENSTOCK_CA": str(self.certificates / "ca.crt"),
+            "PENSTOCK_CERT": str(self.certificates / f"{client}.crt"),
+            "PENSTOCK_KEY": str(self.certificates / f"{client}.key"),
+        }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_reachable(directory: Path) -> None:
+    """Raises Unexpected if the server's user cannot come this far, as below a home directory."""
+    if not is_root():
+        return
+    probe = ["/bin/sh", "-c", 'cd "$0"', str(directory)]
+    done = subprocess.run(
+        probe,
+        cwd="/",
+        user=SERVER_UID,
+        group=SERVER_UID,
+        extra_groups=[],
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Unexpected(
+            f"{directory} cannot be entered by the server's user {SERVER_UID}; "
+            "choose one outside of home directories, such as /var/tmp/penstock-demo"
+        )
+
+
+def certificate_commands(place: Place) -> list[list[str]]:
+    """The commands that make the CA and every certificate that is not there yet."""
+    folder = ["--dir", str(place.certificates)]
+    commands = []
+    if not (place.certificates / "ca.crt").exists():
+        commands.append(["penstock", "certs", "init", *folder])
+    if not (place.certificates / "server.crt").exists():
+        names = ["--host", "127.0.0.1", "--host", "localhost"]
+        commands.append(["penstock", "certs", "issue", "server", *names, *folder])
+    for client in CLIENTS:
+        if not (place.certificates / f"{client}.crt").exists():
+            commands.append(["penstock", "certs", "issue", client, *folder])
+    return commands
+
+
+def write_files(place: Place, environment: Environment) -> None:
+    """Configuration, sample policy, settings and the server's folders; certificates are there."""
+    form = "sample-root.toml" if is_root() else "sample-user.toml"
+    place.policy.write_text((_package(environment) / "policies" / form).read_text())
+    place.config.write_text(_config_text(place))
+    programs = place.directory / "bin"
+    programs.mkdir(exist_ok=True)
+    for name in ("penstock", "penstockd"):
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).symlink_to(environment.script(name))
+    place.settings.write_text(_settings_text(place, programs))
+    state, work = place.directory / "state", place.directory / "work"
+    state.mkdir(mode=0o700, exist_ok=True)
+    work.mkdir(mode=0o711, exist_ok=True)
+    if is_root():
+        os.chown(state, SERVER_UID, SERVER_UID)
+        # Private keys are refused where others can read them: the server's belongs to its user.
+        os.chown(place.certificates / "server.key", SERVER_UID, SERVER_UID)
+
+
+def _package(environment: Environment) -> Path:
+    code = "import penstock, os; print(os.path.dirname(penstock.__file__))"
+    done = subprocess.run(
+        [environment.python, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    return Path(done.stdout.strip())
+
+
+def _config_text(place: Place) -> str:
+    directory = place.directory
+    settings = {
+        "listen": f"127.0.0.1:{place.port}",
+        "policy": str(place.policy),
+        "state_dir": str(directory / "state"),
+        "run_dir": str(directory / "run"),
+        "work_root": str(directory / "work"),
+        "cgroup_parent": f"/penstock-demo-{os.getpid()}",
+        "orphan_timeout_s": 10,
+        "drain_s": 2,
+        **({"server_user": str(SERVER_UID)} if is_root() else {}),
+    }
+    tls = {
+        "certificate": str(place.certificates / "server.crt"),
+        "key": str(place.certificates / "server.key"),
+        "client_ca": str(place.certificates / "ca.crt"),
+    }
+    # A JSON string or number is a TOML one too.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    lines += ["", "[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _settings_text(place: Place, programs: Path) -> str:
+    lines = [
+        "# Makes `penstock` speak to this server as alice:  . " + str(place.settings),
+        "# For another client, set PENSTOCK_CERT and PENSTOCK_KEY to the files of bob or carol.",
+        *(f"export {name}='{value}'" for name, value in place.environ("alice").items()),
+        f"export PATH='{programs}':\"$PATH\"",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def make_best_effort(place: Place) -> None:
+    """The sample policy with every limit tried instead of required."""
+    text = place.policy.read_text()
+    needs = 'needs = { disk = "direct_io" }'
+    if needs not in text:
+        raise Unexpected(f"{place.policy}: the sample has changed, no {needs!r} in it")
+    place.policy.write_text(text.replace(needs, 'needs = { all = "best_effort" }'))
+
+
+@contextlib.contextmanager
+def running(
+    place: Place, environment: Environment, log: IO[bytes] | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A penstockd that listens; at the end it is told to end, and waited for.
+
+    ``log``: where its lines go, None for our standard error. Raises Unexpected.
+    """
+    process = subprocess.Popen(
+        [environment.script("penstockd"), "--config", str(place.config)],
+        cwd="/",
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        stderr=log,
+        process_group=0,  # ^C is for this program, which then ends the server in order
+        preexec_fn=_end_with_parent,  # noqa: PLW1509  this program has one thread
+    )
+    try:
+        _wait_listening(place, process)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Unexpected(f"penstockd did not end within {_END_TIMEOUT_S:g} s") from None
+    if status != 0:
+        raise Unexpected(f"penstockd ended with exit status {status}")
+
+
+def _end_with_parent() -> None:
+    """Should this program be killed, the server ends too (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_listening(place: Place, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Unexpected(f"penstockd ended with exit status {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", place.port), 1):
+            return
+        time.sleep(0.05)  # before the port exists there is no event to wait for
+    raise Unexpected(f"penstockd does not listen after {_START_TIMEOUT_S:g} s")
+
+
+def left_groups() -> list[str]:
+    """Groups of this program's server that are still there, in any hierarchy."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup"):
+            group = Path(fields.split()[4]) / f"penstock-demo-{os.getpid()}"
+            found += [str(group)] if group.exists() else []
+    return found
