@@ -123,25 +123,32 @@ def _numbered_names() -> list[str]:
     return [f"python3.{minor}" for minor in range(OLDEST_PYTHON[1], OLDEST_PYTHON[1] + 5)]
 
 
+def run_as_server_user(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Root: as the user that the server will have; anybody else: as they are. Raises OSError."""
+    uid = SERVER_UID if is_root() else None
+    return subprocess.run(
+        command,
+        cwd="/",
+        user=uid,
+        group=uid,
+        extra_groups=[] if is_root() else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def _unsuitable(interpreter: str) -> str | None:
     """Why this interpreter will not do; None if it will."""
     try:
-        # `user` and the like only where they can be had.
-        done = subprocess.run(
-            [interpreter, "-I", "-c", _PROBE],
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-            **({"user": SERVER_UID, "group": SERVER_UID, "extra_groups": []} if is_root() else {}),
-        )
+        done = run_as_server_user([interpreter, "-I", "-c", _PROBE])
     except OSError as error:
         return f"user {SERVER_UID} cannot run it: {error.strerror}" if is_root() else str(error)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         return lines[-1]
-    version = tuple(int(number) for number in done.stdout.split())
-    return None if version >= OLDEST_PYTHON else f"version {version[0]}.{version[1]}"
+    major, minor = map(int, done.stdout.split())
+    return None if (major, minor) >= OLDEST_PYTHON else f"version {major}.{minor}"
 
 
 def _dependencies_key(interpreter: str) -> str:

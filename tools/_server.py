@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from _env import SERVER_UID, Environment, clean_environ, is_root
+from _env import SERVER_UID, Environment, clean_environ, is_root, run_as_server_user
 
 CLIENTS = ("alice", "bob", "carol")
 _START_TIMEOUT_S = 30.0
@@ -67,19 +67,7 @@ def free_port() -> int:
 
 def check_reachable(directory: Path) -> None:
     """Raises Unexpected if the server's user cannot come this far, as below a home directory."""
-    if not is_root():
-        return
-    probe = ["/bin/sh", "-c", 'cd "$0"', str(directory)]
-    done = subprocess.run(
-        probe,
-        cwd="/",
-        user=SERVER_UID,
-        group=SERVER_UID,
-        extra_groups=[],
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode != 0:
+    if run_as_server_user(["/bin/sh", "-c", 'cd "$0"', str(directory)]).returncode != 0:
         raise Unexpected(
             f"{directory} cannot be entered by the server's user {SERVER_UID}; "
             "choose one outside of home directories, such as /var/tmp/penstock-demo"
