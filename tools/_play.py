@@ -50,6 +50,7 @@ class Stage:
         """Runs ``penstock`` without showing it."""
         done = subprocess.run(
             [self._program, *words],
+            cwd=self.place.directory,
             env={**clean_environ(), **self.place.environ(client)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -69,6 +70,7 @@ class Stage:
         print(f"{client}$ penstock {' '.join(words)}{shown}", flush=True)
         return subprocess.Popen(
             [self._program, *words],
+            cwd=self.place.directory,
             env={**clean_environ(), **self.place.environ(client)},
             stdin=subprocess.DEVNULL,
             **streams,

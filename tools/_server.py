@@ -75,17 +75,17 @@ def check_reachable(directory: Path) -> None:
 
 
 def certificate_commands(place: Place) -> list[list[str]]:
-    """The commands that make the CA and every certificate that is not there yet."""
-    folder = ["--dir", str(place.certificates)]
+    """What makes the CA and every certificate that is not there yet, typed in the directory."""
+    folder = ["--dir", place.certificates.name]
     commands = []
     if not (place.certificates / "ca.crt").exists():
-        commands.append(["penstock", "certs", "init", *folder])
+        commands.append(["certs", "init", *folder])
     if not (place.certificates / "server.crt").exists():
         names = ["--host", "127.0.0.1", "--host", "localhost"]
-        commands.append(["penstock", "certs", "issue", "server", *names, *folder])
+        commands.append(["certs", "issue", "server", *names, *folder])
     for client in CLIENTS:
         if not (place.certificates / f"{client}.crt").exists():
-            commands.append(["penstock", "certs", "issue", client, *folder])
+            commands.append(["certs", "issue", client, *folder])
     return commands
 
 
@@ -169,8 +169,8 @@ def running(
     ``log``: where its lines go, None for our standard error. Raises Unexpected.
     """
     process = subprocess.Popen(
-        [environment.script("penstockd"), "--config", str(place.config)],
-        cwd="/",
+        [environment.script("penstockd"), "--config", place.config.name],
+        cwd=place.directory,
         env=clean_environ(),
         stdin=subprocess.DEVNULL,
         stderr=log,
