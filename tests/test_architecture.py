@@ -1,0 +1,119 @@
+"""Imports go one way; the layers are those of docs/architecture.md."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "penstock"
+GENERATED = SOURCE / "proto"
+# What of supervisor/ both sides share; everything else there is the supervisor's own.
+PURE = {"config", "environment", "grammar", "limits", "patterns", "policy", "protocol", "shells"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, inside functions too, absolute, at module level or not."""
+    package = ("penstock", *path.relative_to(SOURCE).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            if module == "penstock" or not node.module:
+                found |= {f"{module}.{name.name}" for name in node.names}
+            else:
+                found.add(module)
+    return found
+
+
+def files(layer: str) -> list[Path]:
+    path = SOURCE / layer
+    if path.is_file():
+        return [path]
+    return [file for file in sorted(path.rglob("*.py")) if GENERATED not in file.parents]
+
+
+def layer_of(module: str) -> str | None:
+    """The part of penstock that a module is in; None outside."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "penstock" and len(parts) > 1 else None
+
+
+ALLOWED = {
+    "supervisor": {"supervisor"},
+    "jobs": {"jobs", "supervisor"},
+    "rpc": {"rpc"},
+    "certs.py": set(),
+    "text.py": set(),
+    "render.py": {"proto"},
+    "audit.py": set(),
+    "authn.py": {"supervisor"},
+    "authz.py": {"supervisor"},
+    "quota.py": {"supervisor"},
+    "messages.py": {"jobs", "proto", "supervisor"},
+    "statuses.py": {"jobs", "rpc"},
+    "requests.py": {"jobs", "proto", "statuses", "supervisor"},
+    "client.py": {"certs", "proto", "rpc"},
+    "cli": {"cli", "client", "certs", "proto", "render", "rpc", "text", "__version__"},
+}
+
+
+@pytest.mark.parametrize("layer", ALLOWED)
+def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
+    """No cycle and no short cut between the layers."""
+    for file in files(layer):
+        above = {layer_of(name) for name in imported(file)} - {None} - ALLOWED[layer]
+        assert not above, f"{file.relative_to(SOURCE)} imports {above}"
+
+
+def test_every_file_is_in_a_layer() -> None:
+    """A new file has its place said here."""
+    tops = {path.name for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    entries = {"__init__.py", "penstockd.py", "server.py", "service.py"}
+    assert tops - {"__pycache__", "policies", "proto"} == set(ALLOWED) | entries
+
+
+def test_the_supervisor_is_the_standard_library_and_itself() -> None:
+    """Nothing that can be installed is ever imported by root."""
+    for file in files("supervisor"):
+        for name in imported(file):
+            assert layer_of(name) == "supervisor" or name.split(".")[0] in (
+                sys.stdlib_module_names | {"supervisor"}
+            ), f"{file.name} imports {name}"
+
+
+def test_the_job_library_needs_trio_and_nothing_else() -> None:
+    """No gRPC, no TLS, no certificates; and of the supervisor only what is pure."""
+    for file in files("jobs"):
+        for name in imported(file):
+            top = name.split(".")[0]
+            assert top in sys.stdlib_module_names | {"trio", "penstock"}, f"{file.name}: {name}"
+            assert top != "ssl"
+            if layer_of(name) == "supervisor":
+                parts = name.split(".")
+                assert len(parts) < 3 or parts[2] in PURE, f"{file.name} imports {name}"
+
+
+def test_purerpcs_connection_is_imported_in_one_place() -> None:
+    """It patches h2 for the whole process and pulls in anyio."""
+    users = [
+        file.relative_to(SOURCE).as_posix()
+        for file in sorted(SOURCE.rglob("*.py"))
+        if "purerpc.grpclib.connection" in imported(file)
+    ]
+    assert users == ["rpc/connection.py"]
+
+
+def test_pure_modules_do_no_io_and_never_wait() -> None:
+    """Decisions are plain functions of values."""
+    pure = [SOURCE / "supervisor" / f"{name}.py" for name in sorted(PURE)]
+    pure += [SOURCE / name for name in ("authz.py", "quota.py", "requests.py", "messages.py")]
+    pure += [SOURCE / "jobs" / name for name in ("states.py", "errors.py", "records.py")]
+    for file in pure:
+        tree = ast.parse(file.read_text())
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
+        tops = {name.split(".")[0] for name in imported(file)}
+        assert not tops & {"socket", "subprocess", "trio", "select"}, file.name
