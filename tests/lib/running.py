@@ -122,16 +122,23 @@ class RunningServer:
                 return int(pid)
         raise AssertionError("the supervisor has no server")
 
-    def groups(self) -> list[Path]:
-        """Every group below the own parent, in every hierarchy."""
+    def parents(self) -> list[Path]:
+        """The own parent group in every hierarchy that has it."""
         found = []
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             fields = line.split()
             if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
-                parent = Path(fields[4] + self.cgroup_parent)
-                if parent.is_dir():
-                    found += [path for path in parent.rglob("*") if path.is_dir()]
-        return found
+                found.append(Path(fields[4] + self.cgroup_parent))
+        return [path for path in found if path.is_dir()]
+
+    def groups(self) -> list[Path]:
+        """Every group below the own parent, in every hierarchy."""
+        return [path for parent in self.parents() for path in parent.rglob("*") if path.is_dir()]
+
+    def remove_groups(self) -> None:
+        """What a killed supervisor has left; fails where a process is still inside."""
+        for group in [*self.groups(), *self.parents()]:
+            group.rmdir()
 
 
 def _free_port() -> int:

@@ -144,6 +144,20 @@ def test_a_fork_bomb_is_killed() -> None:
         peer.end(job)
 
 
+def test_a_fork_bomb_without_cgroups_is_killed() -> None:
+    """The keeper stops whom it finds until nobody new appears; bounded here by RLIMIT_NPROC."""
+    script = "ulimit -p 150; echo ready; b() { b & b & wait; }; b 2>/dev/null; sleep 1000"
+    text = shell("bomb", script, root=False)
+    with running_supervisor(text, root=False) as supervisor, supervisor.connect() as peer:
+        peer.hello()
+        job = peer.start("bomb")
+        job.read(until=b"ready")
+        peer.send("KILL", id=job.id)
+        exited, _ = peer.end(job)
+        assert exited["status"] == signal.SIGKILL
+        assert alive(job.pid) is False
+
+
 def test_signal_reaches_the_main_process(peer: Peer) -> None:
     """SIGNAL goes to the main process alone, and to nobody once it has ended."""
     job = peer.start("sleep")
@@ -218,13 +232,15 @@ def test_a_job_directory_is_its_own_and_goes_with_it() -> None:
 
 def test_a_killed_keeper_leaves_no_tree() -> None:
     """A job that kills its keeper is the supervisor's then: it ends, its status unknown."""
-    script = "setsid sleep 1000 & echo $!; kill -KILL $PPID; sleep 1000"
+    script = "setsid sleep 1000 & trap 'kill -KILL $PPID' USR1; echo $!; wait; sleep 1000"
     text = shell("parricide", script, root=False) + command("true", "/bin/true", root=False)
     with running_supervisor(text, root=False) as supervisor, supervisor.connect() as peer:
         peer.hello()
         job = peer.start("parricide")
+        daemon = int(job.read(until=b"\n"))
+        peer.send("SIGNAL", id=job.id, signal=signal.SIGUSR1)
         exited, _ = peer.end(job)
         assert exited["status"] is None
-        assert not alive(int(job.read()))
+        assert not alive(daemon)
         assert not alive(job.pid)
         peer.end(peer.start("true"))

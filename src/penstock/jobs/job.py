@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import trio
 
-from ..supervisor import protocol
 from ..supervisor.limits import Enforcement, Limits
 from . import errors, usage
 from .backend import Backend, JobSpec, Refused, Started, Verdict
 from .capture import Bandwidth, capture, close_pipe, drain
+from .ending import Ending, end_record, start_error
 from .output import OutputLog, StreamNumber
 from .readers import OutputReader
-from .records import EndRecord, Reason
+from .records import EndRecord
 from .states import Event, State, after
 from .store import JobRecord, Store
 
@@ -185,8 +185,10 @@ class Job:
         audit: Audit,
         on_running: Callable[["Job"], None],
     ) -> None:
-        """The job's whole life; ``on_running`` is called once it has a handle. Shielded: it ends by the end of its processes, which stop
-        (grace, KILL) or the loss of the backend bring about; end_now is the last resort.
+        """The job's whole life; ``on_running`` is called once it has a handle.
+
+        Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
+        of the backend bring about; end_now is the last resort.
         """
         with self._scope:
             result = await backend.start(self.id, self.spec, self.owner)
@@ -203,7 +205,7 @@ class Job:
         end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
         store.set_finished(self.id, end)
         self.state = after(self.state, Event.REFUSED)
-        self._start_error = _start_error(refused)
+        self._start_error = start_error(refused)
         self.end = end
         self._log.finish()
         self._begun.set()
@@ -304,7 +306,7 @@ class Job:
         # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads a
         # file nobody appends to any more, and is let go if end_now comes.
         sha256 = await trio.to_thread.run_sync(self._log.sha256, abandon_on_cancel=True)
-        end = self._end_record(verdict, sha256)
+        end = end_record(verdict, self._ending(), self._log.length, sha256)
         while True:
             try:
                 store.set_finished(self.id, end)
@@ -322,63 +324,11 @@ class Job:
         self._finished.set()
         _try_audit(audit, "job.finished", self._about() | {"reason": end.reason, "sha256": sha256})
 
-    def _end_record(self, verdict: Verdict, sha256: str) -> EndRecord:
-        counters = verdict.counters
-        return EndRecord(
-            reason=self._reason(verdict),
-            ended_ns=time.time_ns(),
-            exit_code=verdict.code if verdict.kind == "exited" else None,
-            signal=verdict.code if verdict.kind == "signaled" else None,
-            stopped_by=self._stopped_by or "",
-            stop_reason=self._stop_reason,
-            escalated=self._escalated,
-            processes_killed=verdict.processes_killed,
-            oom_kills=counters.get("oom_kills", 0),
-            memory_peak_bytes=counters.get("memory_peak_bytes", 0),
-            cpu_total_s=counters.get("cpu_total_s", 0.0),
-            read_bytes=counters.get("read_bytes", 0),
-            write_bytes=counters.get("write_bytes", 0),
-            output_bytes=self._log.length,
-            output_sha256=sha256,
-            sha256_to=self._log.length,
-            detail=verdict.detail or (str(self._output_error) if self._output_error else ""),
-        )
-
-    def _reason(self, verdict: Verdict) -> Reason:
-        if verdict.kind == "lost":
-            return "lost"
-        if self._output_error is not None:
-            return "output_failed"
-        if verdict.timed_out:
-            return "timed_out"
-        if self._stopped_by is not None:
-            return "stopped"
-        # The kernel's OOM killer sends KILL; a shell whose child it was exits with 128 + 9.
-        killed = (verdict.kind, verdict.code) in (("signaled", 9), ("exited", 128 + 9))
-        if killed and verdict.counters.get("oom_kills", 0):
-            return "out_of_memory"
-        return verdict.kind
+    def _ending(self) -> Ending:
+        return Ending(self._stopped_by, self._stop_reason, self._escalated, self._output_error)
 
     def _about(self) -> dict[str, Any]:
         return {"job": self.id, "handle": self.handle, "owner": self.owner, "argv": self.argv}
-
-
-def _start_error(refused: Refused) -> errors.JobError:
-    match refused.fault:
-        case protocol.DENIED:
-            return errors.NotGranted(refused.message)
-        case protocol.INVALID:
-            return errors.InvalidRequest("argv", refused.message)
-        case protocol.EXHAUSTED:
-            return errors.Exhausted(refused.message)
-        case protocol.STALE_POLICY | "lost":
-            return errors.Unavailable(refused.message)
-        case protocol.EXECUTABLE:
-            return errors.Precondition("EXECUTABLE", refused.message)
-        case protocol.UNENFORCED:
-            return errors.Precondition("LIMIT_NOT_ENFORCED", refused.message)
-        case _:
-            return errors.Precondition("START_FAILED", refused.message)
 
 
 def _try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:

@@ -33,10 +33,22 @@ class _Pending:
         self.killed = 0
         self.counters: Mapping[str, Any] = {}
         self.lost = ""
+        self.kill_fd = -1
+
+    def close(self, *, kill: bool = False) -> None:
+        """Frees the descriptor of cgroup.kill, after using it if ``kill``."""
+        if self.kill_fd >= 0:
+            if kill:
+                with contextlib.suppress(OSError):  # the group is gone already
+                    os.write(self.kill_fd, b"1")
+            os.close(self.kill_fd)
+            self.kill_fd = -1
 
 
 class LocalBackend:
-    """A connected supervisor. If it goes, every job's verdict is ``lost``."""
+    """A connected supervisor. If it goes, it kills every job that it can,
+    and each one's verdict is ``lost``.
+    """
 
     def __init__(self, connection: trio.socket.SocketType) -> None:
         self._socket = connection
@@ -135,7 +147,7 @@ class LocalBackend:
             for fd in fds:
                 os.close(fd)
         elif kind == protocol.STARTED:
-            pending.answer = _started(message, fds)
+            pending.answer, pending.kill_fd = _started(message, fds)
             pending.answered.set()
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
@@ -154,8 +166,11 @@ class LocalBackend:
             if not pending.answered.is_set():
                 pending.answer = Refused("lost", why)
                 pending.answered.set()
+            # Nobody holds these jobs any more, so nobody would ever end them: each START
+            # brought a descriptor of the group's cgroup.kill, opened by root, for this.
             if not pending.emptied.is_set():
                 pending.lost = why
+                pending.close(kill=True)
             pending.exited.set()
             pending.emptied.set()
         for waiting in self._counts.values():
@@ -236,18 +251,18 @@ class LocalBackend:
 
     def release(self, job_id: str) -> None:
         """As in Backend."""
-        self._pending.pop(job_id, None)
+        if pending := self._pending.pop(job_id, None):
+            pending.close()
         for kind in (protocol.KILLED, protocol.SIGNALED):
             if not self._counts.get((kind, job_id)):
                 self._counts.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
 
 
-def _started(message: dict[str, Any], fds: list[int]) -> Started:
+def _started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
+    """What was started, and the descriptor of its cgroup.kill, -1 without one."""
     named = dict(zip(message["fds"], fds, strict=True))
-    if "kill" in named:
-        os.close(named["kill"])  # for taking a dead supervisor's place, which is not built yet
-    return Started(
+    started = Started(
         pid=message["pid"],
         start_ticks=message["start_ticks"],
         started_ns=message["started_ns"],
@@ -260,6 +275,7 @@ def _started(message: dict[str, Any], fds: list[int]) -> Started:
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
     )
+    return started, named.get("kill", -1)
 
 
 @contextlib.asynccontextmanager

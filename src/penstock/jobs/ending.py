@@ -1,0 +1,79 @@
+"""How a job ended, and why a start did not happen: verdicts into records and errors (pure)."""
+
+import time
+from dataclasses import dataclass
+
+from ..supervisor import protocol
+from . import errors
+from .backend import Refused, Verdict
+from .records import EndRecord, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the job itself knows of its end, beside the backend's verdict."""
+
+    stopped_by: str | None
+    stop_reason: str
+    escalated: bool
+    output_error: OSError | None
+
+
+def end_record(verdict: Verdict, ending: Ending, output_bytes: int, sha256: str) -> EndRecord:
+    """The record of a job that ended now; ``sha256`` is of all its output."""
+    counters = verdict.counters
+    return EndRecord(
+        reason=reason(verdict, ending),
+        ended_ns=time.time_ns(),
+        exit_code=verdict.code if verdict.kind == "exited" else None,
+        signal=verdict.code if verdict.kind == "signaled" else None,
+        stopped_by=ending.stopped_by or "",
+        stop_reason=ending.stop_reason,
+        escalated=ending.escalated,
+        processes_killed=verdict.processes_killed,
+        oom_kills=counters.get("oom_kills", 0),
+        memory_peak_bytes=counters.get("memory_peak_bytes", 0),
+        cpu_total_s=counters.get("cpu_total_s", 0.0),
+        read_bytes=counters.get("read_bytes", 0),
+        write_bytes=counters.get("write_bytes", 0),
+        output_bytes=output_bytes,
+        output_sha256=sha256,
+        sha256_to=output_bytes,
+        detail=verdict.detail or (str(ending.output_error) if ending.output_error else ""),
+    )
+
+
+def reason(verdict: Verdict, ending: Ending) -> Reason:
+    """Why it ended; what happened to the job comes before how its main process took it."""
+    if verdict.kind == "lost":
+        return "lost"
+    if ending.output_error is not None:
+        return "output_failed"
+    if verdict.timed_out:
+        return "timed_out"
+    if ending.stopped_by is not None:
+        return "stopped"
+    # The kernel's OOM killer sends KILL; a shell whose child it was exits with 128 + 9.
+    killed = (verdict.kind, verdict.code) in (("signaled", 9), ("exited", 128 + 9))
+    if killed and verdict.counters.get("oom_kills", 0):
+        return "out_of_memory"
+    return verdict.kind
+
+
+def start_error(refused: Refused) -> errors.JobError:
+    """The error of a start that the backend refused."""
+    match refused.fault:
+        case protocol.DENIED:
+            return errors.NotGranted(refused.message)
+        case protocol.INVALID:
+            return errors.InvalidRequest("argv", refused.message)
+        case protocol.EXHAUSTED:
+            return errors.Exhausted(refused.message)
+        case protocol.STALE_POLICY | "lost":
+            return errors.Unavailable(refused.message)
+        case protocol.EXECUTABLE:
+            return errors.Precondition("EXECUTABLE", refused.message)
+        case protocol.UNENFORCED:
+            return errors.Precondition("LIMIT_NOT_ENFORCED", refused.message)
+        case _:
+            return errors.Precondition("START_FAILED", refused.message)

@@ -1,0 +1,93 @@
+"""The processes of penstock themselves: drained, killed, held, and what is left then."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import trio
+from running import RunningServer, policy_text, running_server, script
+
+from penstock.client import connect
+from penstock.proto import command_pb2 as pb
+from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+
+COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms") + script("say", "echo kept")
+CLIENTS = '[clients.alice]\ncommands = ["idle", "say"]\n'
+
+
+@pytest.fixture
+def server() -> Iterator[RunningServer]:
+    with running_server(policy_text(COMMANDS, CLIENTS)) as server:
+        yield server
+
+
+async def wait_gone(pid: int) -> None:
+    """By pidfd; a process that is gone already is fine."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    await trio.lowlevel.wait_readable(fd)
+    os.close(fd)
+
+
+async def test_sigterm_drains_stops_the_jobs_and_exits_0(server: RunningServer) -> None:
+    """C11: a stream ends with the job's record or with UNAVAILABLE; nothing is left."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("idle")
+
+        async def stream_through_the_end() -> None:
+            async with client.stream(job.handle) as messages:
+                async for message in messages:
+                    if message.data:
+                        server.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(RpcError) as caught:
+            await stream_through_the_end()
+        assert caught.value.code is StatusCode.UNAVAILABLE
+    await trio.to_thread.run_sync(server.process.wait)
+    assert server.process.returncode == 0
+    await wait_gone(job.os_pid)
+    (line,) = [line for line in server.audit() if line["event"] == "job.finished"]
+    assert line["reason"] == "stopped"
+
+
+async def test_a_killed_server_is_started_again_and_remembers(server: RunningServer) -> None:
+    """C13 as far as it is built: records and logs are there, what ran is lost and dead."""
+    async with connect(server.endpoint("alice")) as client:
+        done = await client.start("say")
+        await client.wait(done.handle)
+        job = await client.start("idle")
+        os.kill(server.server_pid(), signal.SIGKILL)
+        with pytest.raises(ConnectionLost):
+            await client.wait(job.handle)
+    await wait_gone(job.os_pid)
+    client_again = None
+    while client_again is None:  # until the supervisor has started the next one
+        try:
+            async with connect(server.endpoint("alice")) as client_again:
+                lost = (await client_again.status(job.handle)).job
+                kept = (await client_again.status(done.handle)).job
+                async with client_again.stream(done.handle) as messages:
+                    data = b"".join([message.data async for message in messages])
+        except ConnectionLost:
+            await trio.sleep(0.05)
+    assert lost.state == pb.JOB_STATE_FINISHED
+    assert lost.end.reason == "lost"
+    assert (kept.end.reason, kept.end.exit_code, data) == ("exited", 0, b"kept\n")
+
+
+@pytest.mark.root
+async def test_a_killed_supervisor_takes_its_jobs_with_it(server: RunningServer) -> None:
+    """C14: the server kills every group by the descriptors it holds, says lost, and ends."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("idle")
+        server_pid = server.server_pid()
+        server.process.kill()
+        await trio.to_thread.run_sync(server.process.wait)
+        await wait_gone(job.os_pid)
+        await wait_gone(server_pid)
+    (line,) = [line for line in server.audit() if line["event"] == "job.finished"]
+    assert line["reason"] == "lost"
+    server.remove_groups()  # the next supervisor would sweep them
