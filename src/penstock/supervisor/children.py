@@ -41,6 +41,11 @@ def reap(pid: int) -> tuple[int, dict[str, Any]]:
     return status, rusage(used)
 
 
+def disown(pid: int) -> None:
+    """Nobody waits for this one: it is reaped as a stranger, whenever it ends."""
+    _own.discard(pid)
+
+
 def rusage(used: Any) -> dict[str, Any]:
     """CPU time by getrusage(2). Its maximum of memory counts the fork before exec, too."""
     return {"user_s": used.ru_utime, "system_s": used.ru_stime}

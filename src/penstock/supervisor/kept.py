@@ -57,7 +57,12 @@ class KeptProcesses:
         finally:
             os.close(control_read)
             os.close(status_write)
-        self._pidfd = os.pidfd_open(self._keeper)
+        try:
+            self._pidfd = os.pidfd_open(self._keeper)
+        except OSError:
+            children.disown(self._keeper)  # close ends its control pipe, and that ends it
+            self._keeper = 0
+            raise
         os.set_blocking(self._status_fd, False)
         self._loop.watch(self._status_fd, READ, self._readable)
         self._loop.watch(self._pidfd, READ, self._gone)

@@ -96,7 +96,13 @@ class GroupProcesses:
             self._pid, self._report_fd = spawn(plan)
         finally:
             self._group.close_enter_fds()
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:  # out of descriptors; nobody could wait for this child
+            os.close(self._report_fd)
+            os.kill(self._pid, signal.SIGKILL)
+            reap(self._pid)
+            raise
         self._loop.watch(self._report_fd, READ, self._reported)
         self._loop.watch(self._pidfd, READ, self._exited)
 

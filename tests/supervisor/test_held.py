@@ -1,0 +1,139 @@
+"""A held job's messages, over processes that only say what they are told to say."""
+
+import os
+from typing import Any
+
+import pytest
+
+from penstock.supervisor import held
+from penstock.supervisor.held import HeldJob
+from penstock.supervisor.limits import LIMIT_NAMES, Enforcement, LimitClass, Limits
+from penstock.supervisor.loop import Loop
+from penstock.supervisor.policy import Command
+from penstock.supervisor.process import Events
+from penstock.supervisor.spawn import Plan
+
+PLAN = Plan(-1, [b"x"], {}, "/", None, [], -1, -1, -1)
+
+
+class Scripted:
+    """Processes whose events the test calls; ``busy`` closes fail first."""
+
+    def __init__(self, busy: int = 0) -> None:
+        self.enforcement: list[Enforcement] = []
+        self.usage_files: dict[str, str] = {}
+        self.events: Events | None = None
+        self.kills = 0
+        self.busy = busy
+
+    def start(self, plan: Plan, events: Events) -> None:
+        self.events = events
+
+    def enter_fds(self) -> list[int]:
+        return []
+
+    def kill_fd(self) -> int | None:
+        return None
+
+    def signal(self, number: int) -> int:
+        return 1
+
+    def kill(self) -> int:
+        self.kills += 1
+        return 1
+
+    def pids(self) -> list[int]:
+        return []
+
+    def close(self) -> bool:
+        self.busy -= 1
+        return self.busy < 0
+
+
+class Held:
+    def __init__(self, busy: int = 0) -> None:
+        self.loop = Loop()
+        self.processes = Scripted(busy)
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.forgotten: list[str] = []
+        limit_class = LimitClass("free", Limits(), dict.fromkeys(LIMIT_NAMES, "best_effort"))
+        command = Command("x", "/x", "free")
+        self.job = HeldJob(
+            self.loop, "1" * 32, "", command, limit_class, self.processes, self.forgotten.append
+        )
+        self.job.send = self.send
+
+    def send(self, kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
+        self.sent.append((kind, fields))
+
+    def start(self) -> Events:
+        self.job.start(PLAN, ["/x"], {}, None, None)
+        assert self.processes.events is not None
+        return self.processes.events
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.sent]
+
+
+def test_it_is_held_until_release() -> None:
+    """After the last process there is RELEASE, and only then it is forgotten."""
+    it = Held()
+    events = it.start()
+    events.started(os.getpid())
+    events.exited(0, {})
+    events.emptied(0, {})
+    assert it.kinds == ["STARTED", "EXITED", "EMPTIED"]
+    assert it.forgotten == []
+    it.job.release()
+    it.job.release()
+    assert it.forgotten == [it.job.id]
+
+
+def test_released_early_it_is_killed_and_forgotten_when_empty() -> None:
+    """Nobody is left running without a holder."""
+    it = Held()
+    events = it.start()
+    events.started(os.getpid())
+    it.job.release()
+    assert (it.processes.kills, it.forgotten) == (1, [])
+    events.exited(9, {})
+    events.emptied(1, {})
+    assert it.forgotten == [it.job.id]
+
+
+def test_released_while_it_starts_it_is_killed_when_it_runs() -> None:
+    """A KILL before the exec could have come before the child entered its group."""
+    it = Held()
+    events = it.start()
+    it.job.release()
+    events.started(os.getpid())
+    assert it.processes.kills == 2
+
+
+def test_a_refusal_comes_when_nothing_is_left() -> None:
+    """A group that stays busy for a moment delays it."""
+    it = Held(busy=2)
+    it.start().failed("exec", 2)
+    assert (it.kinds, it.forgotten) == ([], [])
+    it.loop.after(0.1, it.loop.stop)
+    it.loop.run()
+    assert it.forgotten == [it.job.id]
+    assert it.kinds == ["REFUSED"]
+    assert (it.sent[0][1]["stage"], it.sent[0][1]["fault"]) == ("exec", "executable")
+
+
+def test_an_exec_that_hangs_is_refused_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told at the bound, once; what still happens stays silent."""
+    monkeypatch.setattr(held, "START_TIMEOUT_S", 0.01)
+    it = Held()
+    events = it.start()
+    it.loop.after(0.03, it.loop.stop)
+    it.loop.run()
+    assert it.kinds == ["REFUSED"]
+    assert it.processes.kills == 1
+    events.started(os.getpid())
+    events.exited(9, {})
+    events.emptied(1, {})
+    assert it.kinds == ["REFUSED"]
+    assert it.forgotten == [it.job.id]
