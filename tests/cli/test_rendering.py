@@ -11,6 +11,8 @@ from penstock.cli.printing import LinePrinter, timestamp
 from penstock.cli.terminal import harmless
 from penstock.proto import command_pb2 as pb
 
+NO_USAGE = pb.ResourceUsage()
+
 
 def test_a_running_job() -> None:
     """The sentence, an empty line, and a table of 25 columns."""
@@ -48,7 +50,7 @@ def test_a_wider_value_widens_all_of_the_table() -> None:
 def test_how_a_job_ended(end: pb.EndRecord, sentence: str) -> None:
     """Each reason has its sentence, and the table holds totals."""
     end.cpu_total_s, end.memory_peak_bytes = 1.5, 1_000_000
-    text = render.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), None)
+    text = render.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), NO_USAGE)
     assert text.startswith(f"{sentence}\n\n====")
     assert "|CPU:      | 1.5s       |" in text
     assert "|Memory:   | 1MB        |" in text

@@ -7,6 +7,7 @@ The cases are those of gRPC's interoperability suite that apply.
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
@@ -19,7 +20,7 @@ class Client:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
 
-    def method(self, kind: str, name: str, request: type, response: type):
+    def method(self, kind: str, name: str, request: Any, response: Any) -> Any:
         return getattr(self.channel, kind)(
             f"/{SERVICE}/{name}",
             request_serializer=request.SerializeToString,
@@ -27,7 +28,7 @@ class Client:
         )
 
     @property
-    def echo(self):
+    def echo(self) -> Any:
         return self.method("unary_unary", "Echo", BytesValue, BytesValue)
 
     async def empty_unary(self) -> None:
@@ -122,11 +123,11 @@ class Client:
         call = self.method("unary_unary", "Bug", StringValue, StringValue)
         assert await self.code_of(call(StringValue())) == "INTERNAL"
 
-    async def code_of(self, call) -> str:
+    async def code_of(self, call: Any) -> str:
         try:
             await call
         except grpc.aio.AioRpcError as error:
-            return error.code().name
+            return str(error.code().name)
         return "OK"
 
 

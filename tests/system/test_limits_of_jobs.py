@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect

@@ -58,6 +58,11 @@ async def started_gate(server: RunningServer, client: Client) -> tuple[pb.Job, G
     return job, gate
 
 
+def peak_memory_kib(pid: int) -> int:
+    """The highest resident size that a process ever had."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
+
+
 async def read_all(client: Client, handle: str, began: trio.Event | None = None) -> pb.EndRecord:
     """Reads to the end; the SHA-256 of what came must be the end record's."""
     digest, expected = hashlib.sha256(), 0
@@ -97,8 +102,7 @@ async def test_a_gibibyte_reaches_four_readers_in_little_memory(server: RunningS
     assert len(ends) == 4
     assert {end.output_bytes for end in ends} == {GIB}
     assert len({end.output_sha256 for end in ends}) == 1
-    status = Path(f"/proc/{server.server_pid()}/status").read_text()
-    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+    peak_kib = peak_memory_kib(server.server_pid())
     print(f"peak memory of the server: {peak_kib / 1024:.1f} MiB")
     assert peak_kib < 100 * 1024
 
@@ -134,7 +138,7 @@ async def test_a_killed_client_costs_nobody_anything(server: RunningServer) -> N
     """SIGKILL of a streaming client: its connection ends, the job and other readers go on."""
     async with connect(server.endpoint("alice")) as client:
         job, gate = await started_gate(server, client)
-        reader = subprocess.Popen(
+        reader = subprocess.Popen(  # noqa: ASYNC220  # a fork of a moment, and only in a test
             [sys.executable, "-m", "penstock.cli", "stream", "--raw", job.handle],
             env=server.environment("alice"),
             stdout=subprocess.PIPE,

@@ -79,8 +79,9 @@ def _run(arguments: list[str]) -> int:
         answer = trio.run(main)
         sys.stdout.flush()
         return answer if isinstance(answer, int) else 0
-    except BaseException as error:
-        return _explained(_first(error))
+    # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
+    except BaseException as error:  # noqa: ASYNC103
+        return _explained(_first(error))  # noqa: ASYNC104
 
 
 def _explained(error: BaseException) -> int:

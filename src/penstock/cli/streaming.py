@@ -116,8 +116,8 @@ async def _stop_on_interrupt(client: "Client", handle: str, scope: Any) -> None:
             nursery.start_soon(ask)
             async for _ in signals:
                 if asked.is_set():
-                    scope.cancel()
-                    return
+                    scope.cancel()  # of which this task is a part: it ends at the next wait
+                    continue
                 sys.stderr.write(f"\nStopping {handle}; ^C again to detach\n")
                 asked.set()
 

@@ -92,9 +92,7 @@ class LocalBackend:
         if message is None or message["type"] != protocol.WELCOME or len(fds) != 1:
             raise Unavailable("the supervisor did not welcome this process")
         self._welcome = message
-        with os.fdopen(fds[0], "rb") as file:
-            file.seek(0)
-            self.policy_bytes = file.read()
+        self.policy_bytes = _read_whole(fds[0])
 
     async def run(self) -> None:
         """Carries messages until the supervisor goes or this is cancelled."""
@@ -257,6 +255,13 @@ class LocalBackend:
             if not self._counts.get((kind, job_id)):
                 self._counts.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
+
+
+def _read_whole(fd: int) -> bytes:
+    """A memfd's content from its beginning; closes it."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
 
 
 def _started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
