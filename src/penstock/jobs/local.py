@@ -297,7 +297,17 @@ async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
             raise Unavailable(f"no supervisor on {path}: {error.strerror}") from error
         backend = LocalBackend(connection)
         await backend.greet()
+        # Shielded, as jobs are stopped through it while all around is cancelled; it ends
+        # with the block.
+        carrying = trio.CancelScope(shield=True)
+
+        async def carry() -> None:
+            with carrying:
+                await backend.run()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(backend.run)
-            yield backend
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(carry)
+            try:
+                yield backend
+            finally:
+                carrying.cancel()

@@ -1,0 +1,116 @@
+"""The library on its own: a Manager with a supervisor that it starts and ends itself."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Final
+
+import trio
+
+from .errors import Unavailable
+from .job import Audit
+from .local import connect_local
+from .manager import Manager, no_audit, open_manager
+
+_SUPERVISOR: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "supervisor")
+# It removes what its jobs have left; killing it after that would leave groups behind.
+_END_S: Final = 30.0
+
+
+@contextlib.asynccontextmanager
+async def open_local(
+    policy: str | os.PathLike[str],
+    state_dir: str | os.PathLike[str],
+    *,
+    cgroup_parent: str | None = None,
+    audit: Audit = no_audit,
+) -> AsyncIterator[Manager]:
+    """Jobs of this process, by the policy in a file, recorded in a directory it holds alone.
+
+    As root every limit of the policy's classes holds; otherwise no limit does, and every
+    Job says so. ``cgroup_parent`` (default ``/penstock-<pid>``) is the group that the jobs'
+    groups are made in. The supervisor logs to standard error.
+
+    Raises Unavailable if the supervisor does not start (its log says why) or the directory
+    is in use. Leaving the block, also by cancellation, stops all jobs and the supervisor:
+    shielded, bounded. If this process is killed, the supervisor ends every job and itself.
+    """
+    with tempfile.TemporaryDirectory(prefix="penstock-") as run_dir:
+        config = _write_config(run_dir, policy, state_dir, cgroup_parent or _own_parent())
+        process, parent_fd = await _start(config)
+        try:
+            async with (
+                connect_local(os.path.join(run_dir, "run", "supervisor.sock")) as backend,
+                open_manager(backend, os.fspath(state_dir), audit=audit) as manager,
+            ):
+                yield manager
+        finally:
+            os.close(parent_fd)
+            # Ends by itself now that we are gone, or by KILL; either way within _END_S.
+            with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+
+
+def _own_parent() -> str:
+    return f"/penstock-{os.getpid()}"
+
+
+def _write_config(
+    run_dir: str,
+    policy: str | os.PathLike[str],
+    state_dir: str | os.PathLike[str],
+    cgroup_parent: str,
+) -> str:
+    """The supervisor's configuration; the path of the file."""
+    directory = os.path.abspath(state_dir)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    values = {
+        "policy": os.path.abspath(policy),
+        "state_dir": directory,
+        # Beside the state, so on a real disk: else disk limits could not hold. Not inside, as
+        # jobs of other users must come through.
+        "work_root": f"{directory}-work",
+        "run_dir": os.path.join(run_dir, "run"),
+        "cgroup_parent": cgroup_parent,
+    }
+    path = os.path.join(run_dir, "config.toml")
+    with open(path, "x", encoding="utf-8") as file:
+        # A JSON string is a TOML string.
+        file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    return path
+
+
+async def _start(config: str) -> tuple[trio.Process, int]:
+    """A supervisor that listens, and the descriptor whose closing ends it."""
+    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    parent_read, parent_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        process = await trio.lowlevel.open_process(
+            [
+                *(sys.executable, "-I", "-S", "-E", _SUPERVISOR, "--config", config),
+                *("--no-server", "--ready-fd", str(ready_write)),
+                *("--parent-fd", str(parent_read)),
+            ],
+            pass_fds=(ready_write, parent_read),
+            stdin=subprocess.DEVNULL,
+        )
+        os.close(ready_write)
+        ready_write = -1
+        await trio.lowlevel.wait_readable(ready_read)
+        if os.read(ready_read, 1) != b"R":
+            await process.wait()
+            raise Unavailable("the supervisor did not start; its log on standard error says why")
+    except BaseException:
+        os.close(parent_write)
+        raise
+    finally:
+        for fd in (ready_read, ready_write, parent_read):
+            if fd >= 0:
+                os.close(fd)
+    return process, parent_write

@@ -1,0 +1,70 @@
+"""The library without gRPC: the README's example, on a supervisor of its own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from running import policy_text, script
+
+from penstock.jobs.backend import JobSpec
+from penstock.jobs.errors import NotGranted, Unavailable
+from penstock.jobs.job import Job
+from penstock.jobs.standalone import open_local
+
+COMMANDS = script("greet", "echo hello") + script("idle", "sleep 300")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that jobs of other users can come through."""
+    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
+    directory.chmod(0o755)
+    (directory / "policy.toml").write_text(policy_text(COMMANDS, ""))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def parent() -> str:
+    return f"/penstock-test-{os.getpid()}-standalone"
+
+
+async def test_jobs_without_a_server(place: Path) -> None:
+    """Start, read, wait; what is not granted is refused; leaving stops what runs."""
+    async with open_local(
+        place / "policy.toml", place / "state", cgroup_parent=parent()
+    ) as manager:
+        job = await manager.start("me", JobSpec("greet"))
+        with job.read_output() as reader:
+            assert b"".join([chunk.data async for chunk in reader]) == b"hello\n"
+        assert (await job.wait_finished()).exit_code == 0
+        with pytest.raises(NotGranted):
+            await manager.start("me", JobSpec("greet", ("--loudly",)))
+        idle = await manager.start("me", JobSpec("idle"))
+    assert idle.end is not None
+    assert idle.end.reason == "stopped"
+
+
+async def test_cancelled_it_still_ends_in_order(place: Path) -> None:
+    """The shields end by themselves; the leak check sees that nothing is left."""
+    jobs: list[Job] = []
+    with trio.CancelScope() as scope:
+        async with open_local(
+            place / "policy.toml", place / "state", cgroup_parent=parent()
+        ) as manager:
+            jobs.append(await manager.start("me", JobSpec("idle")))
+            scope.cancel()
+            await trio.sleep_forever()
+    assert jobs[0].end is not None
+    assert jobs[0].end.reason == "stopped"
+
+
+async def test_a_bad_policy_is_unavailable(place: Path) -> None:
+    """The supervisor's own log has named the mistake."""
+    (place / "policy.toml").write_text("nonsense = 1\n")
+    with pytest.raises(Unavailable):
+        async with open_local(place / "policy.toml", place / "state"):
+            pass
