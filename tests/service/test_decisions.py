@@ -1,0 +1,241 @@
+"""Who, may they, how much: the pure decisions in front of every call."""
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from pki import shared_pki
+
+from penstock import authz
+from penstock.audit import AuditError, AuditLog
+from penstock.authn import AuthenticationError, identify
+from penstock.proto import command_pb2 as pb
+from penstock.quota import QuotaExceeded, Quotas
+from penstock.requests import argv_of, grace_of, handle_of, spec_of
+from penstock.rpc.errors import RpcError, StatusCode
+from penstock.supervisor.policy import Client, parse_policy
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+HOUR = datetime.timedelta(hours=1)
+CLIENT_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+POLICY = parse_policy(
+    b"""
+[classes.free]
+[commands.ls]
+path = "/bin/ls"
+class = "free"
+env_allowed = ["COLUMNS"]
+arguments = [{ optional = { enum = ["-l"] } }]
+[commands.rm]
+path = "/bin/rm"
+class = "free"
+[clients.alice]
+commands = ["ls"]
+[clients.bob]
+commands = ["ls", "rm"]
+verbs = ["start"]
+"""
+)
+
+
+def certificate(
+    names: list[str], uris: tuple[str, ...] = (), usage: x509.ExtendedKeyUsage | None = CLIENT_USAGE
+) -> bytes:
+    """A leaf with these common names and URIs; who signs it is TLS's business."""
+    now = datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(KEY.public_key())
+        .serial_number(0xABC)
+        .not_valid_before(now - HOUR)
+        .not_valid_after(now + HOUR)
+    )
+    if uris:
+        general = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+    if usage is not None:
+        builder = builder.add_extension(usage, critical=False)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def test_a_client_is_its_uri_or_its_common_name() -> None:
+    """The URI wins; without one the CN names the client."""
+    assert identify(certificate(["alice"])).client_id == "alice"
+    spiffe = "spiffe://example.org/ci"
+    identity = identify(certificate(["alice"], (spiffe,)))
+    assert (identity.client_id, identity.serial) == (spiffe, "abc")
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        certificate(["alice"], ("spiffe://a/b", "spiffe://a/c")),
+        certificate(["alice"], ("https://a/b",)),
+        certificate(["Alice"]),
+        certificate([]),
+        certificate(["alice\0"]),
+        certificate(["аlice"]),  # noqa: RUF001  # a Cyrillic letter: that is the point
+        certificate(["alice", "bob"]),
+        certificate(["spiffe://a/b"]),
+        certificate(["a" * 64]),
+        certificate(["alice"], usage=x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])),
+        certificate(["alice"], usage=None),
+        b"nonsense",
+    ],
+    ids=[
+        *("two URIs", "no spiffe", "upper case", "no name", "NUL", "look-alike", "two names"),
+        *("URI as CN", "too long", "server's", "no usage", "no certificate"),
+    ],
+)
+def test_what_names_nobody(der: bytes) -> None:
+    """Everything that two readers could understand differently is refused."""
+    with pytest.raises(AuthenticationError):
+        identify(der)
+
+
+def test_certificates_without_usage_only_where_they_are_admitted() -> None:
+    """As the plain openssl recipe makes them."""
+    der = certificate(["alice"], usage=None)
+    assert identify(der, legacy_certificates=True).client_id == "alice"
+    server = certificate(["alice"], usage=x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]))
+    with pytest.raises(AuthenticationError):
+        identify(server, legacy_certificates=True)
+
+
+def test_the_test_pki_is_understood() -> None:
+    """A certificate as our own CA makes it."""
+    pem = shared_pki().clients["alice"].certificate.read_bytes()
+    der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    assert identify(der).client_id == "alice"
+
+
+def test_deny_by_default() -> None:
+    """Client, verb, command, arguments, environment: each must be granted."""
+    alice, bob = POLICY.clients["alice"], POLICY.clients["bob"]
+    assert authz.client_of(POLICY, "carol") is None
+    assert authz.may_call(alice, "stop").allowed
+    assert not authz.may_call(bob, "stop").allowed
+    assert authz.may_start(POLICY, alice, "ls", ["-l"], ["COLUMNS"]).allowed
+    assert not authz.may_start(POLICY, alice, "ls", ["-a"]).allowed
+    assert not authz.may_start(POLICY, alice, "ls", [], ["PATH"]).allowed
+    assert authz.may_start(POLICY, bob, "rm", []).allowed
+
+
+def test_a_refusal_tells_nothing_of_others() -> None:
+    """A command that others have and one that nobody has read the same."""
+    alice = POLICY.clients["alice"]
+    others = authz.may_start(POLICY, alice, "rm", ["x"]).message
+    nobodys = authz.may_start(POLICY, alice, "mv", ["x"]).message
+    assert others.replace("rm", "@") == nobodys.replace("mv", "@")
+
+
+def test_quotas_count_starts_under_way_and_give_back() -> None:
+    """Running and starting together; a minute later starts are free again."""
+    now = [0.0]
+    quotas = Quotas(lambda: now[0])
+    client = Client("alice", frozenset(), max_running=2, max_streams=1, starts_per_minute=3)
+    with quotas.start(client, running=1):
+        with pytest.raises(QuotaExceeded), quotas.start(client, running=1):
+            pass
+    for _ in range(2):
+        with quotas.start(client, running=0):
+            pass
+    with pytest.raises(QuotaExceeded) as caught, quotas.start(client, running=0):
+        pass
+    assert caught.value.retry_after_s == pytest.approx(60)
+    now[0] = 60.0
+    with quotas.start(client, running=0):
+        pass
+    quotas.take_stream(client)
+    with pytest.raises(QuotaExceeded):
+        quotas.take_stream(client)
+    quotas.give_stream(client)
+    quotas.take_stream(client)
+
+
+def test_arguments_are_names_then_values() -> None:
+    """Empty ones are left out in the old form, and kept in argv."""
+    request = pb.StartRequest(command="x")
+    for name, value in (("-n", "2"), ("", "a"), ("b", ""), ("", "")):
+        request.arguments.add(name=name, value=value)
+    assert argv_of(request) == ("-n", "2", "a", "b")
+    assert argv_of(pb.StartRequest(command="x", argv=["a", ""])) == ("a", "")
+    with pytest.raises(RpcError, match="exclude"):
+        argv_of(pb.StartRequest(argv=["a"], arguments=[pb.Argument(name="b")]))
+
+
+@given(st.text(), st.lists(st.text()), st.dictionaries(st.text(), st.text()), st.floats())
+def test_any_request_is_a_spec_or_a_clean_refusal(
+    command: str, argv: list[str], env: dict[str, str], timeout_s: float
+) -> None:
+    """Nothing else comes out, whatever a client sends; what passes can be executed."""
+    try:
+        request = pb.StartRequest(command=command, argv=argv, env=env, timeout_s=timeout_s)
+    except UnicodeEncodeError:
+        return  # protobuf itself refuses lone surrogates
+    try:
+        spec = spec_of(request)
+    except RpcError as error:
+        refused = error
+    else:
+        refused = None
+    if refused is not None:
+        assert refused.code is StatusCode.INVALID_ARGUMENT
+        return
+    assert not any("\0" in text for text in (spec.command, *spec.arguments))
+    assert spec.timeout_s is None or spec.timeout_s > 0
+
+
+@pytest.mark.parametrize("pid", ["1.2.3", "-1", "0x1", " 1", "1\n", "١", "1" * 99])  # noqa: RUF001
+def test_what_is_no_handle_is_not_found(pid: str) -> None:
+    """The same answer as for a job that is not there."""
+    with pytest.raises(RpcError) as caught:
+        handle_of(pid)
+    assert caught.value.code is StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("grace_s", [-1, float("nan"), float("inf"), 1e9])
+def test_a_grace_must_be_a_time(grace_s: float) -> None:
+    """INVALID_ARGUMENT; unset is the command's own, 0 is at once."""
+    with pytest.raises(RpcError):
+        grace_of(pb.StopRequest(pid="1", grace_s=grace_s))
+    assert grace_of(pb.StopRequest(pid="1")) is None
+    assert grace_of(pb.StopRequest(pid="1", grace_s=0)) == 0
+
+
+@given(event=st.text(), text=st.text())
+def test_an_audit_line_is_one_line(
+    event: str, text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No client text can forge a line or hide one."""
+    path = tmp_path_factory.mktemp("audit") / "log"
+    log = AuditLog(str(path))
+    log.write(event, message=text)
+    log.write("next")
+    log.close()
+    first, second = path.read_bytes().decode("ascii").splitlines()
+    assert json.loads(first)["message"] == text
+    assert json.loads(second)["event"] == "next"
+
+
+def test_a_full_audit_disk_is_an_error(tmp_path: Path) -> None:
+    """And the file is nobody else's to read."""
+    log = AuditLog(str(tmp_path / "log"))
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._fd)
+    os.close(full)
+    with pytest.raises(AuditError, match="No space left"):
+        log.write("event")
+    log.close()
