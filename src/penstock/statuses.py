@@ -1,15 +1,12 @@
 """Failures as gRPC statuses: the one place where job errors become what a client sees."""
 
-from typing import Final
-
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from purerpc.grpclib.status import StatusCode
 
 from .jobs import errors
 from .rpc.errors import RpcError
-
-DOMAIN: Final = "penstock"
+from .rpc.statuses import DOMAIN
 
 
 def failure(code: StatusCode, reason: str, message: str, **metadata: str) -> RpcError:

@@ -184,12 +184,11 @@ def test_any_request_is_a_spec_or_a_clean_refusal(
         request = pb.StartRequest(command=command, argv=argv, env=env, timeout_s=timeout_s)
     except UnicodeEncodeError:
         return  # protobuf itself refuses lone surrogates
+    refused: RpcError | None = None
     try:
         spec = spec_of(request)
     except RpcError as error:
         refused = error
-    else:
-        refused = None
     if refused is not None:
         assert refused.code is StatusCode.INVALID_ARGUMENT
         return

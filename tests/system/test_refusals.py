@@ -69,6 +69,7 @@ async def test_ten_megabytes_of_argv_are_invalid(server: RunningServer) -> None:
         with pytest.raises(RpcError) as caught:  # the transport's own limit comes first
             await client.start("echo", ["x" * 10_000_000])
         assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+        assert any(isinstance(detail, ErrorInfo) for detail in caught.value.details)
         error = await refused(client, pb.StartRequest(command="echo", argv=["x" * 300_000]))
         assert error.code is StatusCode.INVALID_ARGUMENT
 

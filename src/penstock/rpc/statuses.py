@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from google.rpc.error_details_pb2 import DESCRIPTOR as _KNOWN_DETAILS  # registers the types
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from .errors import RpcError, StatusCode
 from .events import Headers
@@ -17,6 +18,7 @@ from .metadata import decode_binary, percent_decoded, percent_encoded
 
 __all__ = ["error_from_reset", "error_from_trailers", "trailers_of"]
 
+DOMAIN: Final = "penstock"  # of every ErrorInfo
 _OK: Final[Headers] = [(b"grpc-status", b"0")]
 _TYPES_PACKAGE: Final = _KNOWN_DETAILS.package
 
@@ -48,13 +50,14 @@ def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
     if error.message:
         text = percent_encoded(error.message, limits.metadata_message_bytes)
         headers.append((b"grpc-message", text))
-    if error.details:
-        status = status_pb2.Status(code=error.code.value, message=error.message[:1024])
-        for detail in error.details:
-            status.details.add().Pack(detail)
-        encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
-        if len(encoded) <= limits.metadata_details_bytes:
-            headers.append((b"grpc-status-details-bin", encoded))
+    # What the transport itself refuses has a reason for programs, too.
+    details = error.details or (ErrorInfo(reason=error.code.name, domain=DOMAIN),)
+    status = status_pb2.Status(code=error.code.value, message=error.message[:1024])
+    for detail in details:
+        status.details.add().Pack(detail)
+    encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
+    if len(encoded) <= limits.metadata_details_bytes:
+        headers.append((b"grpc-status-details-bin", encoded))
     return headers
 
 
