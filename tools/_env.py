@@ -71,14 +71,14 @@ def make_environment() -> Environment:
     os.umask(0o022)  # as root, other users run what is made here
     interpreter = _choose_interpreter()
     base = _base_directory()
-    with _locked(base / "lock"):
+    with _locked(base / "lock") as lock:
         _remove_unused(base)
         dependencies = base / f"dependencies-{_dependencies_key(interpreter)}"
         if not _is_complete(dependencies):
-            _make_dependencies(dependencies, interpreter)
+            _make_dependencies(dependencies, interpreter, lock)
         project = base / f"project-{_project_key(dependencies)}"
         if not _is_complete(project):
-            _make_project(project, dependencies)
+            _make_project(project, dependencies, lock)
         for directory in (dependencies, project):
             os.utime(directory / _COMPLETE)
     cache = base / "cache"
@@ -189,10 +189,10 @@ def _wheel_files() -> list[Path]:
     return files
 
 
-def _make_dependencies(directory: Path, interpreter: str) -> None:
+def _make_dependencies(directory: Path, interpreter: str, lock: int) -> None:
     print(f"Making an environment in {directory}, once ...", file=sys.stderr, flush=True)
     shutil.rmtree(directory, ignore_errors=True)
-    _run([interpreter, "-m", "venv", str(directory)], "python3 -m venv")
+    _run([interpreter, "-m", "venv", str(directory)], "python3 -m venv", lock)
     python = str(directory / "bin" / "python")
     _run(
         [
@@ -202,11 +202,12 @@ def _make_dependencies(directory: Path, interpreter: str) -> None:
             *("-r", str(ROOT / "requirements-dev.txt")),
         ],
         "pip install",
+        lock,
     )
     _mark_complete(directory)
 
 
-def _make_project(directory: Path, dependencies: Path) -> None:
+def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     python = str(dependencies / "bin" / "python")
     with tempfile.TemporaryDirectory(prefix="penstock-build-") as scratch:
@@ -216,14 +217,15 @@ def _make_project(directory: Path, dependencies: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         # What is installed is generated from the contract now, whatever was committed.
-        _run([python, str(source / "tools" / "gen_proto")], "tools/gen_proto")
+        _run([python, str(source / "tools" / "gen_proto")], "tools/gen_proto", lock)
         pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         _run(
             [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", scratch, str(source)],
             "building the wheel",
+            lock,
         )
         (wheel,) = Path(scratch).glob("*.whl")
-        _run([python, "-m", "venv", "--without-pip", str(directory)], "python3 -m venv")
+        _run([python, "-m", "venv", "--without-pip", str(directory)], "python3 -m venv", lock)
         (site,) = directory.glob("lib/python3*/site-packages")
         (below,) = dependencies.glob("lib/python3*/site-packages")
         (site / "dependencies.pth").write_text(f"{below}\n")
@@ -231,13 +233,16 @@ def _make_project(directory: Path, dependencies: Path) -> None:
         _run(
             [*pip, "--python", own, "install", "--no-deps", "--no-index", str(wheel)],
             "installing the wheel",
+            lock,
         )
     _mark_complete(directory)
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str], what: str, lock: int) -> None:
+    """Runs a step of the making; if this program is killed, the step holds the lock to its end."""
     done = subprocess.run(
         command,
+        pass_fds=[lock],
         env=clean_environ(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -266,11 +271,11 @@ def _remove_unused(base: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[int]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("Waiting for another run that makes its environment ...", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
