@@ -19,7 +19,8 @@ COMMANDS = (
     + script(
         "daemons",
         "for i in 1 2 3 4; do "
-        "setsid sh -c \"trap '' TERM; setsid sleep 300 & sleep 300; sleep 300\" & done; "
+        "setsid sh -c \"trap '' TERM; "
+        'setsid sleep 300 & echo ready; sleep 300; sleep 300" & done; '
         "trap '' TERM; echo ready; sleep 300; sleep 300",
         grace="100ms",
     )
@@ -110,9 +111,11 @@ async def test_a_tree_of_daemons_is_gone_when_stop_returns(server: RunningServer
     """setsid, double forks and ignored TERM: KILL was needed, and nothing is left."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("daemons")
+        said = b""
         async with client.stream(job.handle) as messages:
             async for message in messages:
-                if b"ready" in message.data:
+                said += message.data
+                if said.count(b"ready") == 5:  # each shell has started what it starts
                     break
         tree = members(server)
         assert len(tree) >= 9

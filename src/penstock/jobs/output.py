@@ -24,6 +24,9 @@ _HEAD: Final = struct.Struct("<QQB")
 MERGE_NS: Final = 5_000_000
 SPLICE_BYTES: Final = 256 * 1024
 CHUNK_BYTES: Final = 64 * 1024
+# Output must not take the last of the disk: the end records of the jobs that it stops have
+# to be written there too.
+RESERVE_BYTES: Final = 4 * 1024 * 1024
 _HASH_BYTES: Final = 1024 * 1024
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
 _SPLICE_F_NONBLOCK: Final = 2
@@ -111,8 +114,12 @@ class OutputLog:
         """Moves what the pipe has, at most SPLICE_BYTES, to the log's end; 0 at end of file.
 
         The bytes never pass through this process. Raises BlockingIOError if the pipe is
-        empty now, OSError if the disk does not take them (they stay in the pipe).
+        empty now, OSError if the disk does not take them or has less than RESERVE_BYTES
+        left (they stay in the pipe).
         """
+        disk = os.fstatvfs(self._output_fd)
+        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+            raise OSError(28, "No space left on device", self._output_path)
         entry = self._entry_for(stream)
         if entry is not self._last:
             # Before its bytes, so that bytes without an entry cannot be. If none come, the
