@@ -7,6 +7,7 @@ that no connection can end a job.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ import trio
 from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .certs import KeyModeError, check_private_key_mode
+from .jobs.errors import JobError
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
 from .rpc.server import Peer, Server
@@ -75,7 +77,8 @@ async def _serve(config: Config, backend: LocalBackend, manager: Manager, audit:
         try:
             return identify(peer.certificate, legacy_certificates=config.legacy_certificates)
         except AuthenticationError as error:
-            audit.write("unauthenticated", address=peer.address, message=str(error))
+            with contextlib.suppress(AuditError):  # a refusal stands, written down or not
+                audit.write("unauthenticated", address=peer.address, message=str(error))
             raise unauthenticated(str(error)) from error
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
@@ -147,13 +150,23 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
+    failed = False
     try:
         config = parse_config(Path(path).read_bytes())
         trio.run(run, config)
-    except (ConfigError, StartupError, AuditError, OSError) as error:
-        log.error("%s", error)
-        return 1
-    return 0
+    except* (ConfigError, StartupError, AuditError, JobError, OSError) as group:
+        failed = True
+        for error in _leaves(group):
+            log.error("%s", error)
+    return 1 if failed else 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors that nurseries have wrapped."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 if __name__ == "__main__":

@@ -170,6 +170,53 @@ async def test_a_stop_races_the_natural_end(tmp_path: Path) -> None:
         assert w.events(job).count("job.finished") == 1
 
 
+async def test_a_stop_after_the_natural_end_is_not_what_ended_it(tmp_path: Path) -> None:
+    """While leftovers are killed the job says how its main process ended, not who came late."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        fake = w.backend.jobs[job.id]
+        fake.exited.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert job.state is State.ENDING
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: job.stop(by="alice"))
+            await trio.testing.wait_all_tasks_blocked()
+            fake.end(Verdict("exited", 3))
+        assert job.end is not None
+        assert (job.end.reason, job.end.stopped_by, job.end.exit_code) == ("exited", "", 3)
+
+
+async def test_a_refusal_that_cannot_be_audited_costs_nobody_anything(tmp_path: Path) -> None:
+    """The disk fills between the start's line and its refusal: other jobs live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+        w.backend.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                with pytest.raises(NotGranted):
+                    await w.manager.start("alice", JobSpec("refused"))
+
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            w.fail_audit = True
+            w.backend.gate.set()
+        w.fail_audit = False
+        assert other.state is State.RUNNING
+
+
+async def test_a_request_id_of_a_start_that_never_was_is_free_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """The server died between the record and the process."""
+    async with world(tmp_path) as w:
+        w.manager._store.insert_starting("f" * 32, "alice", SLEEP, "hash", 0, "once")
+    async with world(tmp_path) as w:
+        assert w.manager.list("alice", include_finished=True) == []
+        job = await w.manager.start("alice", SLEEP, request_id="once")
+        assert job.state is State.RUNNING
+
+
 async def test_a_start_cancelled_half_way_is_in_the_list(tmp_path: Path) -> None:
     """C4: the job goes on without its caller, and its owner can find and stop it."""
     async with world(tmp_path) as w:

@@ -148,7 +148,8 @@ class Job:
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
-        if self._stopped_by is None:
+        # A job whose main process has ended by itself was not stopped: its end is waited for.
+        if self._stopped_by is None and self.state is not State.ENDING:
             self._stopped_by, self._stop_reason = by, reason
             if self._nursery is not None and self.state is State.RUNNING:
                 self._begin_stop(grace_s)
@@ -210,7 +211,9 @@ class Job:
         self._log.finish()
         self._begun.set()
         self._finished.set()
-        audit("job.refused", {"job": self.id, "owner": self.owner, "message": refused.message})
+        try_audit(
+            audit, "job.refused", {"job": self.id, "owner": self.owner, "message": refused.message}
+        )
 
     def _begin(self, started: Started, backend: Backend, store: Store) -> None:
         self.pid = started.pid
@@ -243,7 +246,7 @@ class Job:
                 await self._give_up(backend, error)
                 return
             on_running(self)
-            _try_audit(audit, "job.running", self._about())
+            try_audit(audit, "job.running", self._about())
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -322,7 +325,7 @@ class Job:
         self._final_usage = usage.final(verdict.counters, end.ended_ns)
         self._log.finish()
         self._finished.set()
-        _try_audit(audit, "job.finished", self._about() | {"reason": end.reason, "sha256": sha256})
+        try_audit(audit, "job.finished", self._about() | {"reason": end.reason, "sha256": sha256})
 
     def _ending(self) -> Ending:
         return Ending(self._stopped_by, self._stop_reason, self._escalated, self._output_error)
@@ -331,7 +334,7 @@ class Job:
         return {"job": self.id, "handle": self.handle, "owner": self.owner, "argv": self.argv}
 
 
-def _try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:
+def try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:
     """What has happened cannot be refused any more; a full audit disk must not end the server."""
     try:
         audit(event, fields)

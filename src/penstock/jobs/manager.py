@@ -12,7 +12,7 @@ import trio
 
 from .backend import Backend, JobSpec
 from .errors import JobNotFound, Precondition, RequestConflict, Unavailable
-from .job import UNKILLABLE_S, Audit, Job
+from .job import UNKILLABLE_S, Audit, Job, try_audit
 from .output import OutputLog
 from .records import EndRecord
 from .states import State
@@ -54,6 +54,8 @@ class Manager:
         """
         for record in self._store.load():
             log = OutputLog.load(os.path.join(self._jobs_dir, record.id))
+            if record.handle is None:  # nobody was ever told of it: the request can be made again
+                self._store.forget_requests_of(record.id)
             if record.end is None:
                 self._end_lost(record, log)
             elif record.handle is not None:
@@ -68,7 +70,8 @@ class Manager:
             detail="never started" if never else "the server ended while the job ran",
         )
         self._store.set_finished(record.id, end)
-        self._audit("job.finished", {"job": record.id, "owner": record.owner, "reason": "lost"})
+        about = {"job": record.id, "owner": record.owner, "reason": "lost"}
+        try_audit(self._audit, "job.finished", about)
         if record.handle is not None:
             job = Job.from_record(record, log)
             job.set_ended(end)

@@ -164,6 +164,11 @@ class Store:
                 "DELETE FROM requests WHERE owner = ? AND request_id = ?", (owner, request_id)
             )
 
+    def forget_requests_of(self, job_id: str) -> None:
+        """As forget_request, for a job whose request id is not at hand."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM requests WHERE job = ?", (job_id,))
+
     def find_request(self, owner: str, request_id: str) -> str | None:
         """The id of the job that a request id of this owner started."""
         row = self._db.execute(
