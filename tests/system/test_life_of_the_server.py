@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -91,3 +93,23 @@ async def test_a_killed_supervisor_takes_its_jobs_with_it(server: RunningServer)
     (line,) = [line for line in server.audit() if line["event"] == "job.finished"]
     assert line["reason"] == "lost"
     server.remove_groups()  # the next supervisor would sweep them
+
+
+def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address and the reason, on one line, by a server that is tried again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = threading.Event()
+
+        def wait_said(server: RunningServer) -> None:
+            while not any("cannot listen" in line for line in server.log_lines):
+                assert server.process.poll() is None
+                said.wait(0.05)  # the lines come from another thread
+
+        monkeypatch.setattr("running._wait_listening", wait_said)
+        with running_server(policy_text(COMMANDS, CLIENTS), listen=f"127.0.0.1:{port}") as server:
+            text = "".join(server.log_lines)
+    assert f"cannot listen on 127.0.0.1 port {port}: " in text
+    assert "Traceback" not in text

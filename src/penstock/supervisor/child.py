@@ -62,18 +62,18 @@ class ServerProcess:
         if self._pidfd < 0:
             on_stopped()
             return
-        self.end_soon(kill_after_s)
-
-    def end_soon(self, kill_after_s: float) -> None:
-        """SIGTERM, and SIGKILL after so many seconds, to this one; another is started then."""
         self.signal(signal.SIGTERM)
+        self.kill_after(kill_after_s)
+
+    def kill_after(self, seconds: float) -> None:
+        """SIGKILL after so many seconds, to this one; another is started then."""
         pid = self._pid
 
         def kill() -> None:
             if self._pid == pid:
                 self.signal(signal.SIGKILL)
 
-        self._loop.after(kill_after_s, kill)
+        self._loop.after(seconds, kill)
 
     def signal(self, number: int) -> None:
         """Sends a signal, if the server is alive."""

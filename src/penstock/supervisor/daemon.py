@@ -212,7 +212,8 @@ class Daemon:
         if self._stopping:
             return
         if self._server is not None and self._server.pid == pid:
-            self._server.end_soon(_SERVER_LINGER_S)
+            # It has closed the connection itself, so it is ending, and says why as it does.
+            self._server.kill_after(_SERVER_LINGER_S)
         if greeted and self._options.no_server:  # the library's connection is its life
             self._stop(0)
         elif greeted:
