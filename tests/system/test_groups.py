@@ -1,0 +1,131 @@
+"""Groups on the real kernel, as hybrid and as pure v1 (which this host is, less its v2 mount)."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.supervisor.groups import Group, GroupError, Hierarchy, block_device, detect
+from penstock.supervisor.limits import LIMIT_NAMES, LimitClass, Limits
+
+pytestmark = pytest.mark.root
+NAME = "0123456789abcdef" * 2
+LIMITS = Limits(0.1, 100_000_000, 10_000_000, 20_000_000, 64)
+
+
+def mountinfo(kind: str) -> str:
+    """This host's mounts; for v1 without the cgroup2 ones."""
+    text = Path("/proc/self/mountinfo").read_text()
+    lines = [line for line in text.splitlines() if kind != "v1" or " - cgroup2 " not in line]
+    return "\n".join(lines)
+
+
+@pytest.fixture(params=["hybrid", "v1"])
+def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
+    found = detect(f"/penstock-test-{os.getpid()}-groups", mountinfo(request.param))
+    assert found is not None
+    if found.kind != request.param:
+        pytest.skip(f"this host's groups are {found.kind}, not {request.param}")
+    found.sweep()
+    yield found
+    assert found.sweep() == 0
+    found.remove_parent()
+
+
+def device() -> str | None:
+    return block_device("/var/tmp")
+
+
+def tree_inside(group: Group) -> int:
+    """A process born in the group, with a daemon of its own session that ignores TERM."""
+    ready_read, ready_write = os.pipe()
+    fds = group.enter_fds()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in fds:
+                os.write(fd, b"0")
+            if os.fork() == 0:
+                os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.write(ready_write, b"r")
+            while True:
+                signal.pause()
+        finally:
+            os._exit(1)
+    group.close_enter_fds()
+    os.close(ready_write)
+    got = b""
+    while len(got) < 2:
+        got += os.read(ready_read, 2)
+    os.close(ready_read)
+    return pid
+
+
+def wait_empty(group: Group) -> None:
+    """By the notification where there is one; killing again where not, as the supervisor does."""
+    deadline = time.monotonic() + 10
+    notify_fd = group.notify_fd()
+    with select.epoll() as epoll:
+        if notify_fd is not None:
+            epoll.register(notify_fd, select.EPOLLPRI)
+        while group.populated():
+            assert time.monotonic() < deadline, group.pids()
+            if notify_fd is None:
+                group.kill()
+            epoll.poll(1 if notify_fd is not None else 0.005)
+
+
+def test_limits_are_read_back(hierarchy: Hierarchy) -> None:
+    """Memory rounded to a page, disk partial on v1; a class that needs more is unmet."""
+    group = hierarchy.create(NAME, LIMITS, device())
+    found = {entry.limit: (entry.state, entry.actual) for entry in group.enforcement}
+    assert found["cpu"] == ("enforced", "10000us/100000us")
+    assert found["memory"] == ("enforced", "99999744")
+    assert found["disk_read"] == ("partial", "10000000")
+    assert found["disk_write"] == ("partial", "20000000")
+    assert found["processes"] == ("enforced", "64")
+    strict = LimitClass("small", LIMITS, dict.fromkeys(LIMIT_NAMES, "required"))
+    assert {entry.limit for entry in strict.unmet(group.enforcement)} == {"disk_read", "disk_write"}
+    assert group.remove()
+
+
+def test_a_tree_is_killed_and_counted(hierarchy: Hierarchy) -> None:
+    """Two processes, two sessions: both are inside, both die, nothing is left."""
+    group = hierarchy.create(NAME, LIMITS, device())
+    pid = tree_inside(group)
+    assert len(group.pids()) == 2
+    assert group.populated()
+    assert group.kill() == 2
+    wait_empty(group)
+    os.waitpid(pid, 0)
+    counters = group.counters()
+    assert counters["cpu_total_s"] > 0
+    assert counters["memory_peak_bytes"] > 0
+    deadline = time.monotonic() + 5
+    while not group.remove():  # v1 is busy for a moment after the last process
+        assert time.monotonic() < deadline
+
+
+def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:
+    """Members die, directories go; the number of groups comes back."""
+    group = hierarchy.create(NAME, LIMITS, device())
+    pid = tree_inside(group)
+    assert hierarchy.sweep() == 1
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    if (fd := group.notify_fd()) is not None:
+        os.close(fd)
+
+
+def test_a_group_that_cannot_be_made_leaves_nothing(hierarchy: Hierarchy) -> None:
+    """A limit that the kernel refuses names its file; the same name can be used afterwards."""
+    with pytest.raises(GroupError, match=r"blkio|io\.max"):
+        hierarchy.create(NAME, LIMITS, "999:999")
+    with pytest.raises(GroupError, match="not a job id"):
+        hierarchy.create("../escape", LIMITS, device())
+    assert hierarchy.create(NAME, LIMITS, device()).remove()
