@@ -18,7 +18,8 @@ from supervisor_process import (
 )
 
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
-TREE = "trap '' TERM; setsid sleep 1000 & echo $!; sleep 1000"
+# All three processes are there when the line is.
+TREE = "trap '' TERM; sleep 1000 & setsid sleep 1000 & echo $!; wait"
 
 
 @pytest.fixture(params=MODES)
