@@ -9,6 +9,7 @@ from .files import GroupError, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
 from .mounts import Mounts, parse
+from .probing import try_limit
 from .unified import Unified
 from .v1 import CONTROLLERS as V1_NEEDED
 from .v1 import V1Limits
@@ -77,10 +78,16 @@ class CgroupHierarchy:
         self.kind = kind
         self._mounts = mounts
         self._parent = parent
+        self._capabilities: list[Enforcement] | None = None
         if kind == "v2" and mounts.v2 is not None:
             enable_controllers(mounts.v2, parent)
 
     def capabilities(self) -> list[Enforcement]:
+        if self._capabilities is None:  # the host does not change while this process lives
+            self._capabilities = self._find_capabilities()
+        return list(self._capabilities)
+
+    def _find_capabilities(self) -> list[Enforcement]:
         names = self._mounts.v2_controllers if self.kind == "v2" else frozenset(self._mounts.v1)
         disk = "io" if self.kind == "v2" else "blkio"
         needs = dict(zip(LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids", None), strict=True))
@@ -94,8 +101,10 @@ class CgroupHierarchy:
                 )
             elif controller == "blkio":
                 found.append(Enforcement(limit, "partial", detail="direct I/O only (cgroup v1)"))
-            else:
+            elif controller == "io":
                 found.append(Enforcement(limit, "enforced"))
+            else:
+                found.append(try_limit(self.create, limit))
         return found
 
     def create(self, name: str, limits: Limits, device: str | None) -> Group:
@@ -104,22 +113,16 @@ class CgroupHierarchy:
         mounts = self._mounts
         unified = Unified(mounts.v2, self._parent, name) if mounts.v2 is not None else None
         v1 = V1Limits(mounts.v1, self._parent, name) if self.kind != "v2" else None
+        if unified is not None:
+            unified.create()
         try:
-            if unified is not None:
-                unified.create()
-            if v1 is not None:
-                v1.create(limits, device)
-                return CgroupGroup(v1, unified or Freezer(v1.paths["freezer"]))
-            assert unified is not None  # a v2 host has the v2 mount
-            v2 = V2Limits(unified)
-            v2.create(limits, device)
-            return CgroupGroup(v2, unified)
-        except (GroupError, ValueError) as error:
+            return _limited(v1, unified, limits, device)
+        except BaseException:
             if v1 is not None:
                 v1.remove()
             if unified is not None:
                 unified.remove()
-            raise GroupError(str(error)) from error
+            raise
 
     def _parents(self) -> list[str]:
         roots = set(self._mounts.v1.values()) if self.kind != "v2" else set()
@@ -150,6 +153,22 @@ class CgroupHierarchy:
                 os.rmdir(parent)
             except OSError:
                 continue  # shared with another penstock, or never made
+
+
+def _limited(
+    v1: V1Limits | None, unified: Unified | None, limits: Limits, device: str | None
+) -> Group:
+    """Raises GroupError; the caller removes what was made."""
+    try:
+        if v1 is not None:
+            v1.create(limits, device)
+            return CgroupGroup(v1, unified or Freezer(v1.paths["freezer"]))
+        assert unified is not None  # a v2 host has the v2 mount
+        v2 = V2Limits(unified)
+        v2.create(limits, device)
+        return CgroupGroup(v2, unified)
+    except (OSError, ValueError) as error:
+        raise GroupError(f"setting limits: {error}") from error
 
 
 def _empty(path: str) -> None:

@@ -55,7 +55,7 @@ class Hierarchy(Protocol):
     kind: str
 
     def capabilities(self) -> list[Enforcement]:
-        """Per limit, what this host can do."""
+        """Per limit, what this host can do: found out once, cpu, memory and processes by trying."""
         ...
 
     def create(self, name: str, limits: Limits, device: str | None) -> Group:

@@ -18,14 +18,18 @@ class Unified:
         self._events_fd = -1
 
     def create(self) -> None:
-        """Makes the directory. Raises GroupError."""
+        """Makes the directory. Raises GroupError; then it is not there, or was there before."""
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             os.mkdir(self.path)
-            events = os.path.join(self.path, "cgroup.events")
-            self._events_fd = os.open(events, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise GroupError(f"making {self.path}: {error.strerror}") from error
+        events = os.path.join(self.path, "cgroup.events")
+        try:
+            self._events_fd = os.open(events, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            os.rmdir(self.path)
+            raise GroupError(f"opening {events}: {error.strerror}") from error
 
     def procs_files(self) -> list[str]:
         """The one cgroup.procs file."""
@@ -57,11 +61,18 @@ class Unified:
         return found
 
     def kill(self) -> int:
-        """KILL to all at once; on kernels without cgroup.kill one round over the members."""
+        """KILL to all at once; on kernels without cgroup.kill one round over the members.
+
+        Raises GroupError where the kernel has the file and it cannot be written, as when
+        this process is out of descriptors: nothing was killed then.
+        """
         count = len(self.pids())
+        control = os.path.join(self.path, "cgroup.kill")
         try:
-            write(os.path.join(self.path, "cgroup.kill"), "1")
+            write(control, "1")
         except GroupError:
+            if os.path.exists(control):
+                raise
             kill_each(self.pids(), self.path)
         return count
 

@@ -8,18 +8,24 @@ from typing import Any, Final
 
 from ..limits import Enforcement, Limits
 from .files import GroupError, flat, read, read_pids, remove_tree, write
+from .quota import judge_quota, quota_and_period_us
 
 CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
-CPU_PERIOD_US: Final = 100_000  # the kernel's default, cpu.cfs_period_us
 # blkio counts only while a throttle rule exists, so there is always one: this one never bites.
 NO_LIMIT_BYTES_PER_S: Final = 2**60
 _DIRECT_ONLY: Final = "direct I/O only; cgroup v1 does not throttle buffered writes"
 
 
 def has_swap() -> bool:
-    """Does this host have any swap?"""
-    with open("/proc/swaps", encoding="ascii") as file:
-        return len(file.read().splitlines()) > 1
+    """Does this host have any swap? Raises GroupError if that cannot be known."""
+    try:
+        # Names of swap files are bytes; the first line is a heading.
+        with open("/proc/swaps", "rb") as file:
+            return len(file.read().splitlines()) > 1
+    except FileNotFoundError:  # a kernel without CONFIG_SWAP
+        return False
+    except OSError as error:
+        raise GroupError(f"reading /proc/swaps: {error.strerror}") from error
 
 
 class V1Limits:
@@ -35,12 +41,14 @@ class V1Limits:
 
     def create(self, limits: Limits, device: str | None) -> None:
         """Makes the directories and sets the limits. Raises GroupError; the caller removes."""
-        for path in self.paths.values():
+        wanted, self.paths = self.paths, {}
+        for controller, path in wanted.items():
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 os.mkdir(path)
             except OSError as error:
                 raise GroupError(f"making {path}: {error.strerror}") from error
+            self.paths[controller] = path  # only what was made here is removed
         self.enforcement = [
             self._set_cpu(limits.cpu_cores),
             self._set_memory(limits.memory_bytes),
@@ -54,16 +62,10 @@ class V1Limits:
             return Enforcement("cpu", "unavailable", detail="no limit set" if cores is None else "")
         period = os.path.join(self.paths["cpu"], "cpu.cfs_period_us")
         quota = os.path.join(self.paths["cpu"], "cpu.cfs_quota_us")
-        asked = max(1000, int(cores * CPU_PERIOD_US))  # 1 ms is the kernel's least
-        write(period, str(CPU_PERIOD_US))
-        write(quota, str(asked))
-        actual = int(read(quota))
-        held = 0 < actual <= asked and asked - actual < 1000
-        return Enforcement(
-            "cpu",
-            "enforced" if held and int(read(period)) == CPU_PERIOD_US else "unavailable",
-            f"{actual}us/{CPU_PERIOD_US}us",
-        )
+        asked_us, period_us = quota_and_period_us(cores)
+        write(period, str(period_us))
+        write(quota, str(asked_us))
+        return judge_quota(asked_us, period_us, read(quota), read(period))
 
     def _set_memory(self, asked: int | None) -> Enforcement:
         if "memory" not in self.paths or asked is None:

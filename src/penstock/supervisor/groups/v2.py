@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from ..limits import Enforcement, Limits
 from .files import flat, read, write
+from .quota import judge_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
 from .v1 import has_swap
 
 CONTROLLERS: Final = ("cpu", "memory", "io", "pids")
-CPU_PERIOD_US: Final = 100_000  # the kernel's default
 
 
 def enable_controllers(mount: str, parent: str) -> None:
@@ -55,16 +55,10 @@ class V2Limits:
     def _cpu(self, cores: float | None, available: bool) -> Enforcement:
         if cores is None or not available:
             return Enforcement("cpu", "unavailable", detail="no limit set" if available else "")
-        asked = max(1000, int(cores * CPU_PERIOD_US))
-        write(self._file("cpu.max"), f"{asked} {CPU_PERIOD_US}")
+        asked_us, period_us = quota_and_period_us(cores)
+        write(self._file("cpu.max"), f"{asked_us} {period_us}")
         quota, _, period = read(self._file("cpu.max")).partition(" ")
-        held = (
-            quota.isdigit()
-            and period == str(CPU_PERIOD_US)
-            and int(quota) <= asked
-            and asked - int(quota) < 1000
-        )
-        return Enforcement("cpu", "enforced" if held else "unavailable", f"{quota}us/{period}us")
+        return judge_quota(asked_us, period_us, quota, period)
 
     def _memory(self, asked: int | None, available: bool) -> Enforcement:
         if asked is None or not available:

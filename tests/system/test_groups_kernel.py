@@ -1,0 +1,217 @@
+"""What groups do to processes and to failures on the real kernel, hybrid and pure v1."""
+
+import builtins
+import errno
+import itertools
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.supervisor.groups import Group, GroupError, Hierarchy, block_device, detect
+from penstock.supervisor.limits import Limits
+
+pytestmark = pytest.mark.root
+NAME = "fedcba9876543210" * 2
+LIMITS = Limits(0.5, 50_000_000, 10_000_000, 10_000_000, 16)
+CGROUPS = "/sys/fs/cgroup/"
+
+
+@pytest.fixture(params=["hybrid", "v1"])
+def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    seen = [line for line in lines if request.param == "hybrid" or " - cgroup2 " not in line]
+    found = detect(f"/penstock-test-{os.getpid()}-kernel", "\n".join(seen))
+    assert found is not None
+    if found.kind != request.param:
+        pytest.skip(f"this host's groups are {found.kind}, not {request.param}")
+    found.sweep()
+    yield found
+    assert found.sweep() == 0
+    found.remove_parent()
+
+
+def run_inside(group: Group, work: Callable[[], None]) -> int:
+    """The pid of a process that enters the group and then works."""
+    fds = group.enter_fds()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in fds:
+                os.write(fd, b"0")
+            work()
+        finally:
+            os._exit(0)
+    group.close_enter_fds()
+    return pid
+
+
+def end(group: Group) -> None:
+    """Kills until nobody is left, and removes."""
+    deadline = time.monotonic() + 10
+    while group.populated() or not group.remove():
+        assert time.monotonic() < deadline, group.pids()
+        group.kill()
+        select.select([], [], [], 0.002)
+
+
+def directories() -> list[str]:
+    """Groups below the test's own parent; its control files are none."""
+    found = Path(CGROUPS).glob(f"*/penstock-test-{os.getpid()}-kernel/*")
+    return sorted(str(path) for path in found if path.is_dir())
+
+
+def test_a_share_below_one_percent_is_held_as_asked(hierarchy: Hierarchy) -> None:
+    """The kernel's least quota is 1 ms: the period grows, the share does not."""
+    group = hierarchy.create(NAME, Limits(cpu_cores=0.005), None)
+    cpu = next(entry for entry in group.enforcement if entry.limit == "cpu")
+    assert (cpu.state, cpu.actual) == ("enforced", "5000us/1000000us")
+    assert group.remove()
+    with pytest.raises(GroupError, match=r"below 0\.001 cores"):
+        hierarchy.create(NAME, Limits(cpu_cores=0.0005), None)
+    assert directories() == []
+
+
+def test_out_of_memory_is_counted(hierarchy: Hierarchy) -> None:
+    """Who takes more than the limit is killed; the count and the peak tell it."""
+    group = hierarchy.create(NAME, LIMITS, block_device("/var/tmp"))
+    pid = run_inside(group, lambda: print(len(bytearray(200_000_000))))
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    counters = group.counters()
+    assert counters["oom_kills"] == 1
+    assert 40_000_000 < counters["memory_peak_bytes"] <= 50_000_000
+    end(group)
+
+
+def test_a_fork_bomb_is_contained_and_dies(hierarchy: Hierarchy) -> None:
+    """Never more processes than the limit; all of them gone after the kill."""
+    group = hierarchy.create(NAME, LIMITS, None)
+    read_end, write_end = os.pipe()
+
+    def bomb() -> None:
+        while True:
+            try:
+                os.fork()
+            except OSError as error:
+                os.write(write_end, b"f" if error.errno == errno.EAGAIN else b"?")
+                signal.pause()
+
+    pid = run_inside(group, bomb)
+    os.close(write_end)
+    assert os.read(read_end, 1) == b"f"  # full
+    assert 1 < len(group.pids()) <= 16
+    assert group.kill() > 1
+    end(group)
+    os.waitpid(pid, 0)
+    while os.read(read_end, 64):  # to its end: nobody holds the other one
+        pass
+    os.close(read_end)
+
+
+def test_direct_writes_are_counted_without_a_limit(hierarchy: Hierarchy, tmp_path: Path) -> None:
+    """v1 counts only while there is a rule, so there is one for a job without a disk limit."""
+    device = block_device(str(tmp_path))
+    if device is None:
+        pytest.skip("the temporary directory is on no disk")
+    group = hierarchy.create(NAME, Limits(), device)
+
+    def work() -> None:
+        fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, bytes(2**20))
+        os.fsync(fd)
+
+    os.waitpid(run_inside(group, work), 0)
+    end_counters = group.counters()
+    assert end_counters["write_bytes"] >= 2**20
+    assert end_counters["write_ops"] >= 1
+    end(group)
+
+
+def test_a_taken_name_leaves_its_owner_alone(hierarchy: Hierarchy) -> None:
+    """The second group is refused; the first one stays as it was made."""
+    group = hierarchy.create(NAME, LIMITS, None)
+    before = directories()
+    with pytest.raises(GroupError, match="File exists"):
+        hierarchy.create(NAME, Limits(), None)
+    assert directories() == before
+    assert group.remove()
+
+
+def test_whatever_call_fails_nothing_is_left(
+    hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The n-th mkdir, open, read or write fails, for every n: an error, and no group."""
+    device = block_device("/var/tmp")
+    reals = {(os, name): getattr(os, name) for name in ("mkdir", "open", "write")}
+    reals[(builtins, "open")] = open
+    hierarchy.remove_parent()
+    for failing in itertools.count():
+        calls = itertools.count()
+
+        def wrap(real: Any, calls: Any = calls, failing: int = failing) -> Any:
+            def call(target: Any, *args: Any, **keywords: Any) -> Any:
+                counts = isinstance(target, int) or str(target).startswith(CGROUPS)
+                if counts and next(calls) == failing:
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), target)
+                return real(target, *args, **keywords)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for (module, name), real in reals.items():
+                patched.setattr(module, name, wrap(real))
+            try:
+                group = hierarchy.create(NAME, LIMITS, device)
+            except GroupError as error:
+                assert "Too many open files" in str(error)  # noqa: PT017  which n succeeds is not known
+            else:
+                break
+        assert directories() == [], failing
+    assert failing > 20
+    assert group.remove()
+
+
+def test_a_kill_without_descriptors_says_so(hierarchy: Hierarchy) -> None:
+    """KILL that reached nobody is an error, and the next one works."""
+    group = hierarchy.create(NAME, LIMITS, None)
+    entered, inside = os.pipe()
+
+    def work() -> None:
+        os.write(inside, b"i")
+        signal.pause()
+
+    pid = run_inside(group, work)
+    assert os.read(entered, 1) == b"i"
+    os.close(entered)
+    os.close(inside)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(GroupError, match="Too many open files"):
+            group.kill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    end(group)
+    os.waitpid(pid, 0)
+
+
+def test_capabilities_are_tried_and_leave_nothing(hierarchy: Hierarchy) -> None:
+    """cpu, memory and processes hold on this kernel; v1 holds disks for direct I/O only."""
+    found = {entry.limit: entry.state for entry in hierarchy.capabilities()}
+    assert found == {
+        "cpu": "enforced",
+        "memory": "enforced",
+        "disk_read": "partial",
+        "disk_write": "partial",
+        "processes": "enforced",
+        "output": "enforced",
+    }
+    assert directories() == []
