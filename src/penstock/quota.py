@@ -5,8 +5,7 @@ it allows are one step.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from .supervisor.policy import Client
@@ -28,15 +27,13 @@ class Quotas:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._starts: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._pending: defaultdict[str, int] = defaultdict(int)
         self._streams: defaultdict[str, int] = defaultdict(int)
 
-    @contextmanager
-    def start(self, client: Client, running: int) -> Iterator[None]:
-        """Held while a start is under way. ``running``: the client's unfinished jobs now.
+    def take_start(self, client: Client, running: int) -> None:
+        """Counts one more start. Raises QuotaExceeded.
 
-        Starts under way count as running, so concurrent starts cannot pass together.
-        Raises QuotaExceeded.
+        ``running`` are the client's unfinished jobs, those that are starting included: the
+        job itself is what is counted, so a caller who leaves early gives nothing back.
         """
         now = self._clock()
         starts = self._starts[client.id]
@@ -47,16 +44,11 @@ class Quotas:
             raise QuotaExceeded(
                 f"{client.id} may start {client.starts_per_minute} jobs a minute", wait_s
             )
-        if running + self._pending[client.id] >= client.max_running:
+        if running >= client.max_running:
             raise QuotaExceeded(
                 f"{client.id} may have {client.max_running} jobs running; stop one first", 1.0
             )
         starts.append(now)
-        self._pending[client.id] += 1
-        try:
-            yield
-        finally:
-            self._pending[client.id] -= 1
 
     def take_stream(self, client: Client) -> None:
         """Counts one more open stream; pair with give_stream. Raises QuotaExceeded.

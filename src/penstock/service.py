@@ -5,7 +5,7 @@ is for. Between a decision and what it allows there is no checkpoint. Cancelling
 never ends a job (docs/cancellation.md).
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +18,6 @@ from .authn import Identity
 from .jobs.errors import JobError
 from .jobs.job import Job
 from .jobs.manager import Manager
-from .jobs.states import State
 from .messages import end_message, enforcement_message, job_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
@@ -34,6 +33,7 @@ FEATURES: Final = ("argv", "request_id", "env", "timeout", "validate_only", "raw
 _STREAMS: Final = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
+_LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +79,36 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves."""
-        client = self._client(request, "start", command=input_message.command)
+        command = input_message.command[:_LOGGED]
+        client = self._client(request, "start", command=command)
         try:
             spec = spec_of(input_message)
         except RpcError as error:
             refusal = authz.Decision(False, error.message)
-            self._record(client.id, "start", refusal, command=input_message.command[:256])
+            self._record(client.id, "start", refusal, command=command)
             raise
         decision = authz.may_start(
             self._policy, client, spec.command, spec.arguments, tuple(spec.env)
         )
-        self._record(client.id, "start", decision, command=spec.command, argv=spec.arguments)
+        about = {"command": spec.command, "argv": spec.arguments}
         if not decision.allowed:
+            self._record(client.id, "start", decision, **about)
             raise denied(decision.message)
-        if input_message.validate_only:
-            return pb.StartResponse()
+        request_id = input_message.request_id or None
+        replayed = (
+            request_id is not None and self._manager.find_request(client.id, request_id) is not None
+        )
         with _translated():
-            request_id = input_message.request_id or None
-            known = self._manager.find_request(client.id, request_id) if request_id else None
-            if known is not None:
-                job = await self._manager.start(client.id, spec, request_id=request_id)
-                return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=True)
-            with self._quotas.start(client, self._running(client.id)):
-                job = await self._manager.start(client.id, spec, request_id=request_id)
-        return pb.StartResponse(pid=job.handle, job=job_message(job))
+            if not replayed and not input_message.validate_only:
+                running = len(self._manager.list(client.id))
+                with self._refusals_recorded(client.id, "start", **about):
+                    self._quotas.take_start(client, running)
+            self._record(client.id, "start", decision, **about)
+            if input_message.validate_only:
+                return pb.StartResponse()
+            # No checkpoint since the quota was asked: the job is in the list when it waits.
+            job = await self._manager.start(client.id, spec, request_id=request_id)
+        return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         """Completes: a stop that has begun goes on though the caller leaves."""
@@ -130,10 +136,10 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
 
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
-    ) -> AsyncIterator[pb.StreamOutputResponse]:
+    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
         client, job = self._job(request, "stream", input_message.pid)
-        with _translated():
+        with _translated(), self._refusals_recorded(client.id, "stream", job=job.id):
             self._quotas.take_stream(client)
         try:
             with _translated():
@@ -160,7 +166,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                         yield pb.StreamOutputResponse(
                             stream=stream, output=rest, offset=job.output_length
                         )
-                if job.end is not None:
+                if job.end is not None and reader.at_end:
                     yield pb.StreamOutputResponse(
                         finished=end_message(job.end), offset=job.output_length
                     )
@@ -237,9 +243,13 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
         return client, job
 
-    def _running(self, client_id: str) -> int:
-        jobs = self._manager.list(client_id)
-        return sum(1 for job in jobs if job.state is not State.STARTING)
+    @contextmanager
+    def _refusals_recorded(self, client_id: str, verb: str, **about: object) -> Iterator[None]:
+        try:
+            yield
+        except QuotaExceeded as error:
+            self._record(client_id, verb, authz.Decision(False, str(error)), **about)
+            raise
 
     def _record(self, client_id: str, verb: str, decision: authz.Decision, **about: object) -> None:
         """One line per decision. A refusal stands even if it cannot be written down."""

@@ -4,8 +4,10 @@ Pipes and the hashing thread are real, so the clock is too (virtual time would j
 them); graces are short, and nothing waits for time to synchronise.
 """
 
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,13 @@ import trio.testing
 from fake_backend import FakeBackend
 
 from penstock.jobs.backend import JobSpec, Verdict
-from penstock.jobs.errors import JobNotFound, NotGranted, Precondition, RequestConflict
+from penstock.jobs.errors import (
+    JobNotFound,
+    NotGranted,
+    Precondition,
+    RequestConflict,
+    Unavailable,
+)
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.records import EndRecord
@@ -367,3 +375,45 @@ async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
         assert lost.end.reason == "lost"
         assert lost.end.detail == "the server ended while the job ran"
         assert ("job.finished", lost.id) in [(e, f["job"]) for e, f in w.lines]
+
+
+async def test_a_stop_after_the_last_process_did_not_end_the_job(tmp_path: Path) -> None:
+    """C7, C8: while the output is hashed the job has ended by itself, and the record says so."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        hashing, go_on = threading.Event(), threading.Event()
+        sha256 = job._log.sha256
+
+        def slow() -> str:
+            hashing.set()
+            assert go_on.wait(10)
+            return sha256()
+
+        job._log.sha256 = slow  # type: ignore[method-assign]
+        w.backend.jobs[job.id].end(Verdict("exited", 4))
+        assert await trio.to_thread.run_sync(hashing.wait, 10)
+        assert job.state is State.ENDING
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(job.stop, by="alice"))
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+        assert job.end is not None
+        assert (job.end.reason, job.end.exit_code, job.end.stopped_by) == ("exited", 4, "")
+
+
+async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
+    """C12: a job that survives the end of the manager has no end record, and nobody hangs."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        async with trio.open_nursery() as nursery:
+
+            async def waits() -> None:
+                with pytest.raises(Unavailable):
+                    await job.wait_finished()
+
+            nursery.start_soon(waits)
+            nursery.start_soon(read, job)
+            await trio.testing.wait_all_tasks_blocked()
+            job.end_now()
+        assert job.end is None
+        w.backend.jobs[job.id].end(Verdict("exited", 0))  # the fake's own pipes

@@ -140,23 +140,20 @@ def test_a_refusal_tells_nothing_of_others() -> None:
     assert others.replace("rm", "@") == nobodys.replace("mv", "@")
 
 
-def test_quotas_count_starts_under_way_and_give_back() -> None:
-    """Running and starting together; a minute later starts are free again."""
+def test_quotas_count_and_give_back() -> None:
+    """Unfinished jobs, starts a minute, streams; a minute later starts are free again."""
     now = [0.0]
     quotas = Quotas(lambda: now[0])
     client = Client("alice", frozenset(), max_running=2, max_streams=1, starts_per_minute=3)
-    with quotas.start(client, running=1):
-        with pytest.raises(QuotaExceeded), quotas.start(client, running=1):
-            pass
-    for _ in range(2):
-        with quotas.start(client, running=0):
-            pass
-    with pytest.raises(QuotaExceeded) as caught, quotas.start(client, running=0):
-        pass
+    with pytest.raises(QuotaExceeded):
+        quotas.take_start(client, running=2)
+    for running in (0, 1, 0):
+        quotas.take_start(client, running)
+    with pytest.raises(QuotaExceeded) as caught:
+        quotas.take_start(client, running=0)
     assert caught.value.retry_after_s == pytest.approx(60)
     now[0] = 60.0
-    with quotas.start(client, running=0):
-        pass
+    quotas.take_start(client, running=0)
     quotas.take_stream(client)
     with pytest.raises(QuotaExceeded):
         quotas.take_stream(client)

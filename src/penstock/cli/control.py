@@ -35,6 +35,7 @@ def say_json(message: Any) -> None:
 async def start(settings: Settings, command: str, arguments: tuple[str, ...]) -> None:
     """Starts COMMAND, with everything behind it as its arguments."""
     from ..client import connect
+    from .terminal import harmless
 
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
@@ -44,7 +45,7 @@ async def start(settings: Settings, command: str, arguments: tuple[str, ...]) ->
     if settings.json:
         say_json(job)
     else:
-        say(f"Success! PID: {job.handle}")
+        say(f"Success! PID: {harmless(job.handle)}")
 
 
 @click.command()
@@ -56,6 +57,7 @@ async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
     from ..client import connect
     from .exits import EXPECTED, exit_code, fail, message
+    from .terminal import harmless
 
     if not settings.json:
         say(f"Stopping {pid}...")
@@ -70,7 +72,7 @@ async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -
     if settings.json:
         say_json(answer)
     else:
-        say(answer.result)
+        say(harmless(answer.result))
 
 
 @click.command()
@@ -109,18 +111,18 @@ async def list_jobs(settings: Settings, include_finished: bool) -> None:
     say(f"{'PID':<12} {'CLASS':<10} {'STARTED':<24} {'STATE':<32} COMMAND")
     for job in jobs:
         command = " ".join([job.command, *job.argv[1:]])
-        say(
+        line = (
             f"{job.handle:<12} {job.class_name:<10} {timestamp(job.started_ns):<24} "
-            f"{_state(job):<32} {harmless(command)}".replace("\n", "\\n")
+            f"{_state(job):<32} {command}"
         )
+        say(harmless(line).replace("\n", "\\n"))
 
 
 def _state(job: "pb.Job") -> str:
     from .. import render
-    from .terminal import harmless
 
     text = render.sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
-    return harmless(text.removesuffix("."))
+    return text.removesuffix(".")
 
 
 @click.command()
@@ -140,10 +142,10 @@ async def version(settings: Settings) -> None:
         return
     say(f"penstock {__version__}")
     say(f"server {harmless(info.version)}, you are {harmless(info.client_id)}")
-    say(f"mode: {info.mode}, cgroups: {info.cgroups}")
+    say(harmless(f"mode: {info.mode}, cgroups: {info.cgroups}"))
     for entry in info.limits:
         detail = f" ({entry.detail})" if entry.detail else ""
-        say(f"  {entry.limit:<12} {entry.state}{detail}")
+        say(harmless(f"  {entry.limit:<12} {entry.state}{detail}"))
     for warning in info.warnings:
         say(f"WARNING: {harmless(warning)}")
 

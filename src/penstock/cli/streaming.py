@@ -182,8 +182,7 @@ class _Sink:
         elif message.HasField("job"):
             self._first(message.job)
         elif message.HasField("gap"):
-            gap = message.gap
-            sys.stderr.write(f"[bytes {gap.from_offset} to {gap.to_offset}: {gap.reason}]\n")
+            self._gap(message.gap)
         elif message.data and self._exact:
             _write(2 if message.stream == 2 else 1, message.data)
         elif message.data:
@@ -203,6 +202,12 @@ class _Sink:
             data = f"{job.command} started\n".encode()
             sys.stdout.write(self._printer.feed(STDOUT, job.started_ns, data))
             sys.stdout.flush()
+
+    def _gap(self, gap: "pb.Gap") -> None:
+        from .terminal import harmless
+
+        text = harmless(f"[bytes {gap.from_offset} to {gap.to_offset}: {gap.reason}]")
+        sys.stderr.write(f"{text}\n")
 
     def _ended(self, end: "pb.EndRecord") -> None:
         from .. import render

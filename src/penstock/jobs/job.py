@@ -130,9 +130,13 @@ class Job:
             raise self._start_error
 
     async def wait_finished(self) -> EndRecord:
-        """The end record, once it is durable. Minimum cleanup: the waiting alone ends."""
+        """The end record, once it is durable. Minimum cleanup: the waiting alone ends.
+
+        Raises Unavailable if the manager was closed before the job has ended.
+        """
         await self._finished.wait()
-        assert self.end is not None
+        if self.end is None:
+            raise errors.Unavailable(f"the server has ended before job {self.handle} did")
         return self.end
 
     async def stop(
@@ -199,8 +203,15 @@ class Job:
             await self._live(result, backend, store, audit, on_running)
 
     def end_now(self) -> None:
-        """Gives up waiting, at the very end of the manager. No checkpoint."""
+        """Gives up waiting, at the very end of the manager. No checkpoint.
+
+        Whoever reads or waits ends too, without an end record.
+        """
         self._scope.cancel()
+        if self.end is None and not self._finished.is_set():
+            if not self._log.ended:
+                self._log.finish()
+            self._finished.set()
 
     def _refused(self, refused: Refused, store: Store, audit: Audit) -> None:
         end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
@@ -242,7 +253,7 @@ class Job:
         try:
             try:
                 self._begin(started, backend, store)
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 await self._give_up(backend, error)
                 return
             on_running(self)
@@ -262,6 +273,9 @@ class Job:
                 verdict = await backend.wait(self.id)
                 self._nursery = None
                 nursery.cancel_scope.cancel()
+            if self.state in (State.RUNNING, State.STOPPING):
+                # Before the next checkpoint: a stop that comes now has not ended this job.
+                self.state = after(self.state, Event.MAIN_EXITED)
             for fd, stream in pipes:
                 if self._output_error is None:
                     try:
@@ -314,12 +328,10 @@ class Job:
             try:
                 store.set_finished(self.id, end)
                 break
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 # A full disk, most likely. The job stays `ending` until its end is durable.
                 os.write(2, f"penstock: the end of job {self.handle}: {error}\n".encode())
                 await trio.sleep(RECORD_AGAIN_S)
-        if self.state in (State.RUNNING, State.STOPPING):
-            self.state = after(self.state, Event.MAIN_EXITED)
         self.state = after(self.state, Event.RECORDED)
         self.end = end
         self._final_usage = usage.final(verdict.counters, end.ended_ns)

@@ -115,7 +115,7 @@ class Manager:
             sequence = self._store.insert_starting(
                 job_id, owner, spec, policy_hash, time.time_ns(), request_id
             )
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise Precondition("RECORDS", f"the job cannot be recorded: {error}") from error
         try:
             about = {"job": job_id, "owner": owner, "command": spec.command}

@@ -26,6 +26,11 @@ class OutputReader:
         self._waker, self._wakeups = log.subscribe()
         self._open = True
 
+    @property
+    def at_end(self) -> bool:
+        """Whether every byte that the log has was given."""
+        return self._offset >= self._log.length
+
     def __aiter__(self) -> Self:
         return self
 

@@ -1,0 +1,165 @@
+"""CommandService over the fake backend: what a call leaves behind, whoever leaves it early."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from fake_backend import FakeBackend
+
+from penstock.audit import AuditLog
+from penstock.authn import Identity
+from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
+from penstock.jobs.manager import Manager, open_manager
+from penstock.proto import command_pb2 as pb
+from penstock.rpc.errors import RpcError, StatusCode
+from penstock.service import CommandService, HostInfo
+from penstock.supervisor.policy import Client, Policy, parse_policy
+
+POLICY_TEXT = b"""
+[classes.free]
+needs = { all = "best_effort" }
+[commands.sleep]
+path = "/bin/sleep"
+class = "free"
+[clients.alice]
+commands = ["sleep"]
+max_running = 2
+max_streams = 1
+"""
+
+
+class SlowBackend(FakeBackend):
+    """Starts nothing before ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = trio.Event()
+
+    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+        await self.go.wait()
+        return await super().start(job_id, spec, opaque)
+
+
+class World:
+    def __init__(self, directory: Path, backend: FakeBackend, manager: Manager) -> None:
+        self.backend = backend
+        self.manager = manager
+        self.audit_path = directory / "audit"
+        self.audit = AuditLog(str(self.audit_path))
+        policy: Policy = parse_policy(POLICY_TEXT)
+        assert isinstance(policy.clients["alice"], Client)
+        host = HostInfo("user", "none", (), ())
+        self.service = CommandService(manager, policy, self.audit, host, trio.current_time)
+
+    def refusals(self) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        return [line for line in lines if not line["allowed"]]
+
+
+def asked_by(client: str) -> Any:
+    identity = Identity(client, "issuer", "1", datetime.now(UTC))
+    return SimpleNamespace(context=SimpleNamespace(identity=identity))
+
+
+@asynccontextmanager
+async def world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: FakeBackend
+) -> AsyncIterator[World]:
+    monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)
+    async with open_manager(backend, str(tmp_path / "state")) as manager:
+        made = World(tmp_path, backend, manager)
+        try:
+            yield made
+        finally:
+            made.audit.close()
+
+
+async def test_starts_that_were_left_count_as_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that cancels its starts does not get past max_running; a refusal is audited."""
+    backend = SlowBackend()
+    async with world(tmp_path, monkeypatch, backend) as w:
+        for _ in range(2):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(
+                        w.service.Start, pb.StartRequest(command="sleep"), asked_by("alice")
+                    )
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+        with pytest.raises(RpcError) as caught:
+            await w.service.Start(pb.StartRequest(command="sleep"), asked_by("alice"))
+        assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+        assert [line["verb"] for line in w.refusals()] == ["start"]
+        backend.go.set()
+        for job in w.manager.list("alice"):
+            await job.wait_begun()
+        assert len(w.manager.list("alice")) == 2
+
+
+async def test_an_unknown_client_cannot_fill_the_audit_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused start is one line of bounded length, whatever the request holds."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        request = pb.StartRequest(command="x" * 1_000_000)
+        for client, code in (
+            ("mallory", StatusCode.UNAUTHENTICATED),
+            ("alice", StatusCode.INVALID_ARGUMENT),
+        ):
+            with pytest.raises(RpcError) as caught:
+                await w.service.Start(request, asked_by(client))
+            assert caught.value.code is code
+        lines = w.audit_path.read_bytes().splitlines()
+        assert [len(line) < 1000 for line in lines] == [True, True]
+
+
+async def test_a_stream_that_does_not_follow_says_finished_only_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends with more output while such a reader is at work: no end record for it."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        job = await w.manager.start("alice", JobSpec("sleep"))
+        fake = w.backend.jobs[job.id]
+        fake.write(b"first")
+        with job.read_output() as reader:
+            await reader.__anext__()  # it is in the log now
+        request = pb.StreamOutputRequest(pid=job.handle, no_follow=True, raw=True)
+        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as messages:
+            await anext(messages)  # the head: the reader has been made
+            fake.write(b"second")
+            fake.end(Verdict("exited", 0))
+            await job.wait_finished()
+            rest = [message async for message in messages]
+        assert b"".join(message.data for message in rest) == b"first"
+        assert not any(message.HasField("finished") for message in rest)
+        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as messages:
+            rest = [message async for message in messages]
+        assert b"".join(message.data for message in rest) == b"firstsecond"
+        assert rest[-1].HasField("finished")
+
+
+async def test_one_stream_too_many_is_refused_and_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quota comes back when the stream ends, by whatever way."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        job = await w.manager.start("alice", JobSpec("sleep"))
+        request = pb.StreamOutputRequest(pid=job.handle, raw=True)
+        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as first:
+            await anext(first)
+            second = w.service.StreamOutput(request, asked_by("alice"))
+            with pytest.raises(RpcError) as caught:
+                await anext(second)
+            assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+        assert [line["verb"] for line in w.refusals()] == ["stream"]
+        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as third:
+            await anext(third)
