@@ -16,8 +16,8 @@ from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
 
-from .connection import NO_ERROR
 from .errors import Reason, RpcError, StatusCode
+from .faults import NO_ERROR
 from .metadata import RESPONSE_HEADERS, Metadata, RequestHead
 from .statuses import trailers_of
 from .streams import SendStalled, Stream, StreamClosed

@@ -3,15 +3,9 @@
 import trio
 
 from . import events as ev
-from .connection import (
-    CANCEL,
-    HIGHEST_STREAM_ID,
-    INTERNAL_ERROR,
-    NO_ERROR,
-    PROTOCOL_ERROR,
-    ConnectionFailed,
-)
+from .connection import HIGHEST_STREAM_ID, ConnectionFailed
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .faults import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from .framing import Deframer
 from .limits import Limits
 from .link import Ended, Link

@@ -9,8 +9,9 @@ import trio
 
 from . import events as ev
 from .calls import Call, Methods, OnInternalError, Peer
-from .connection import HIGHEST_STREAM_ID, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from .connection import HIGHEST_STREAM_ID
 from .errors import Reason, RpcError, StatusCode
+from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, parse_request

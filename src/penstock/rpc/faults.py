@@ -1,0 +1,71 @@
+"""What a peer did against HTTP/2's rules, and with which code it hears of it (pure)."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from .limits import Rate
+
+# RFC 9113 section 7.
+NO_ERROR: Final = 0x0
+PROTOCOL_ERROR: Final = 0x1
+INTERNAL_ERROR: Final = 0x2
+FLOW_CONTROL_ERROR: Final = 0x3
+STREAM_CLOSED: Final = 0x5
+FRAME_SIZE_ERROR: Final = 0x6
+REFUSED_STREAM: Final = 0x7
+CANCEL: Final = 0x8
+COMPRESSION_ERROR: Final = 0x9
+ENHANCE_YOUR_CALM: Final = 0xB
+
+
+class ConnectionFault(Exception):
+    """RFC 9113 5.4.1: ends the connection with ``code``. ``kind`` is for counters."""
+
+    def __init__(self, text: str, code: int = PROTOCOL_ERROR, kind: str = "protocol") -> None:
+        super().__init__(text)
+        self.code = code
+        self.kind = kind
+
+
+class StreamFault(Exception):
+    """RFC 9113 5.4.2: ends one stream with ``code``."""
+
+    def __init__(self, stream_id: int, text: str, code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(text)
+        self.stream_id = stream_id
+        self.code = code
+
+
+class Flood(ConnectionFault):
+    """A budget is used up. ``kind`` names it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"too many: {kind}", ENHANCE_YOUR_CALM, kind)
+
+
+class Budget:
+    """A token bucket over a monotonic clock."""
+
+    def __init__(self, kind: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kind = kind
+        self._rate = rate
+        self._clock = clock
+        self._tokens = float(rate.burst)
+        self._at = clock()
+
+    def take(self) -> None:
+        """Raises Flood when there is nothing left."""
+        if self._tokens < 1.0:
+            now = self._clock()
+            grown = self._tokens + (now - self._at) * self._rate.per_s
+            self._tokens = min(grown, float(self._rate.burst))
+            self._at = now
+            if self._tokens < 1.0:
+                raise Flood(self._kind)
+        self._tokens -= 1.0
+
+    def give(self, tokens: int) -> None:
+        """Adds tokens; they may exceed the burst tenfold."""
+        if self._tokens < 10 * self._rate.burst:
+            self._tokens += tokens

@@ -1,0 +1,316 @@
+"""A peer's frames by the rules of RFC 9113, each at the frame it is about (pure).
+
+The half of a connection that listens; connection.py adds the half that speaks. Every
+frame is handled whole or ends its stream or the connection, and nothing here waits.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from . import events as ev
+from .faults import (
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    INTERNAL_ERROR,
+    STREAM_CLOSED,
+    ConnectionFault,
+    StreamFault,
+)
+from .frames import (
+    ACK,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Frame,
+    FrameReader,
+    encoded,
+    long,
+)
+from .headers import HeaderDecoder
+from .limits import Limits
+from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
+from .streamstate import Closed, ClosedStreams, StreamState
+
+HIGHEST_STREAM_ID: Final = 2**31 - 1
+_TEXT_BYTES: Final = 200  # of GOAWAY's debug data, either way
+
+
+class ConnectionFailed(Exception):
+    """The peer broke the protocol; its GOAWAY is ready to be written. ``kind`` is for counters."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Receiver:
+    """State of a connection, and what a peer's bytes do to it."""
+
+    def __init__(self, limits: Limits, *, client_side: bool) -> None:
+        self._limits = limits
+        self._client_side = client_side
+        self._reader = FrameReader(limits, expect_preface=not client_side)
+        self._decoder = HeaderDecoder(limits.header_bytes)
+        self._peer = PeerSettings()
+        self._streams: dict[int, StreamState] = {}
+        self._closed = ClosedStreams()
+        self._out = bytearray()
+        self._send_window = DEFAULT_WINDOW
+        self._receive_window = max(DEFAULT_WINDOW, limits.connection_window_bytes)
+        self._acknowledged = 0
+        self._table_told = False
+        self._next_id = 1
+        self.highest_inbound_stream_id = 0
+        self._handlers: dict[int, Callable[[Frame, list[ev.Event]], None]] = {
+            DATA: self._data,
+            HEADERS: self._headers,
+            RST_STREAM: self._rst_stream,
+            SETTINGS: self._settings,
+            PUSH_PROMISE: self._push_promise,
+            PING: self._ping,
+            GOAWAY: self._goaway,
+            WINDOW_UPDATE: self._window_update,
+        }
+
+    def receive(self, data: bytes) -> list[ev.Event]:
+        """Raises ConnectionFailed for anything that ends the connection; no other exception."""
+        out: list[ev.Event] = []
+        try:
+            self._reader.add_data(data)
+            while True:
+                try:
+                    for frame in self._reader:
+                        handler = self._handlers.get(frame.kind)
+                        if handler is not None:
+                            handler(frame, out)
+                    return out
+                except StreamFault as fault:
+                    self._stream_fault(fault, out)
+        except ConnectionFault as fault:
+            raise self._failed(fault) from fault
+        except Exception as error:  # a bug of ours ends this connection alone
+            self._fail(INTERNAL_ERROR, "")
+            raise ConnectionFailed("engine", repr(error)) from error
+
+    def _failed(self, fault: ConnectionFault) -> ConnectionFailed:
+        self._fail(fault.code, str(fault))
+        return ConnectionFailed(fault.kind, str(fault))
+
+    def _fail(self, code: int, text: str) -> None:
+        self._out = bytearray()
+        self.go_away(code, self.highest_inbound_stream_id, text)
+
+    def _stream_fault(self, fault: StreamFault, out: list[ev.Event]) -> None:
+        stream_id = fault.stream_id
+        if self._is_idle(stream_id):
+            # RFC 9113 6.4: an idle stream cannot be reset.
+            raise ConnectionFault(str(fault), fault.code) from fault
+        self._reader.resets.take()
+        self._out += encoded(RST_STREAM, 0, stream_id, long(fault.code))
+        if self._streams.pop(stream_id, None) is not None:
+            out.append(ev.StreamReset(stream_id, fault.code, by_peer=False))
+        self._closed.add(stream_id, Closed.RESET_BY_US)
+
+    def _is_idle(self, stream_id: int) -> bool:
+        if self._is_ours(stream_id):
+            return stream_id >= self._next_id
+        return stream_id > self.highest_inbound_stream_id
+
+    def _is_ours(self, stream_id: int) -> bool:
+        return bool(stream_id & 1) == self._client_side
+
+    def _late(self, frame: Frame) -> None:
+        """DATA or HEADERS on a stream that is not open: RFC 9113 5.1, by how it was closed."""
+        stream_id = frame.stream_id
+        match self._closed.get(stream_id):
+            case Closed.RESET_BY_US:
+                return  # it was under way; answering each would count against the peer
+            case Closed.RESET_BY_PEER:
+                raise StreamFault(stream_id, "a frame after RST_STREAM", STREAM_CLOSED)
+            case Closed.ENDED:
+                raise ConnectionFault(f"stream {stream_id} has ended", STREAM_CLOSED)
+            case None:
+                raise ConnectionFault(f"stream {stream_id} is not open")
+
+    def _data(self, frame: Frame, out: list[ev.Event]) -> None:
+        stream_id, size = frame.stream_id, frame.flow_bytes
+        if size > self._receive_window:
+            raise ConnectionFault("more DATA than the connection's window", FLOW_CONTROL_ERROR)
+        self._receive_window -= size
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._acknowledge_connection(size)
+            self._late(frame)
+            return
+        fault = self._data_fault(stream, frame)
+        if fault is not None:
+            self._acknowledge_connection(size)
+            raise fault
+        stream.receive_window -= size
+        if stream.content_left is not None:
+            stream.content_left -= len(frame.body)
+        out.append(ev.DataArrived(stream_id, frame.body, size))
+        if frame.flags & END_STREAM:
+            self._remote_end(stream_id, stream, out)
+
+    def _data_fault(self, stream: StreamState, frame: Frame) -> StreamFault | None:
+        stream_id = frame.stream_id
+        if not stream.remote_open:
+            return StreamFault(stream_id, "DATA after END_STREAM", STREAM_CLOSED)
+        if not stream.head_seen:
+            return StreamFault(stream_id, "DATA before a response")
+        if frame.flow_bytes > stream.receive_window:
+            return StreamFault(stream_id, "more DATA than the window", FLOW_CONTROL_ERROR)
+        left = stream.content_left
+        if left is not None:
+            left -= len(frame.body)
+            if left < 0 or (left and frame.flags & END_STREAM):
+                return StreamFault(stream_id, "DATA is not of content-length")
+        return None
+
+    def _headers(self, frame: Frame, out: list[ev.Event]) -> None:
+        fields = self._decoder.decode(frame.body)  # always: both ends' tables must stay the same
+        stream_id = frame.stream_id
+        ended = bool(frame.flags & END_STREAM)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if not self._is_idle(stream_id):
+                self._late(frame)
+                return
+            if self._client_side or self._is_ours(stream_id):
+                raise ConnectionFault(f"stream {stream_id} is not the peer's to open")
+            self.highest_inbound_stream_id = stream_id
+            window = max(DEFAULT_WINDOW, self._limits.stream_window_bytes)
+            stream = StreamState(window, self._peer.initial_window)
+            self._streams[stream_id] = stream
+        elif not stream.remote_open:
+            raise StreamFault(stream_id, "HEADERS after END_STREAM", STREAM_CLOSED)
+        elif stream.head_seen:
+            if not ended:
+                raise StreamFault(stream_id, "trailers without END_STREAM")
+            if stream.content_left:
+                raise StreamFault(stream_id, "DATA is not of content-length")
+            out.append(ev.TrailersArrived(stream_id, fields))
+            self._remote_end(stream_id, stream, out)
+            return
+        elif _informational(fields):
+            if ended:
+                raise StreamFault(stream_id, "an interim response that ends the stream")
+            return
+        stream.head_seen = True
+        stream.content_left = _content_length(fields, stream_id)
+        if ended and stream.content_left and not self._client_side:
+            raise StreamFault(stream_id, "DATA is not of content-length")
+        out.append(ev.HeadersArrived(stream_id, fields, ended))
+        if ended:
+            self._remote_end(stream_id, stream, out)
+
+    def _remote_end(self, stream_id: int, stream: StreamState, out: list[ev.Event]) -> None:
+        stream.remote_open = False
+        out.append(ev.StreamEnded(stream_id))
+        self._close_if_ended(stream_id, stream)
+
+    def _close_if_ended(self, stream_id: int, stream: StreamState) -> None:
+        if not stream.remote_open and not stream.local_open:
+            del self._streams[stream_id]
+            self._closed.add(stream_id, Closed.ENDED)
+
+    def _rst_stream(self, frame: Frame, out: list[ev.Event]) -> None:
+        stream_id = frame.stream_id
+        if self._is_idle(stream_id):
+            raise ConnectionFault("RST_STREAM on an idle stream")
+        if self._streams.pop(stream_id, None) is None:
+            return
+        self._closed.add(stream_id, Closed.RESET_BY_PEER)
+        code = int.from_bytes(frame.body, "big")
+        out.append(ev.StreamReset(stream_id, code, by_peer=True))
+
+    def _settings(self, frame: Frame, out: list[ev.Event]) -> None:
+        if frame.flags & ACK:
+            if frame.body:
+                raise ConnectionFault("an acknowledgement with settings", FRAME_SIZE_ERROR)
+            return
+        before = self._peer.initial_window
+        self._peer.apply(frame.body, from_server=self._client_side)
+        delta = self._peer.initial_window - before
+        if delta:
+            for stream in self._streams.values():
+                stream.send_window += delta  # RFC 9113 6.9.2: it may become negative
+                if stream.send_window > LARGEST_WINDOW:
+                    raise ConnectionFault("a window over 2^31-1", FLOW_CONTROL_ERROR)
+        self._out += encoded(SETTINGS, ACK, 0)
+        out.append(ev.SettingsArrived())
+        out.append(ev.WindowOpened(0))
+
+    def _push_promise(self, frame: Frame, out: list[ev.Event]) -> None:
+        # RFC 9113 8.4: a client must not push, and a server was told not to.
+        raise ConnectionFault("PUSH_PROMISE is not allowed")
+
+    def _ping(self, frame: Frame, out: list[ev.Event]) -> None:
+        if frame.flags & ACK:
+            out.append(ev.PingAnswered(frame.body))
+        else:
+            self._out += encoded(PING, ACK, 0, frame.body)
+
+    def _goaway(self, frame: Frame, out: list[ev.Event]) -> None:
+        if len(frame.body) < 8:
+            raise ConnectionFault("GOAWAY is too short", FRAME_SIZE_ERROR)
+        last = int.from_bytes(frame.body[:4], "big") & HIGHEST_STREAM_ID
+        code = int.from_bytes(frame.body[4:8], "big")
+        text = frame.body[8 : 8 + _TEXT_BYTES].decode("ascii", "replace")
+        out.append(ev.GoingAway(last, code, text))
+
+    def _window_update(self, frame: Frame, out: list[ev.Event]) -> None:
+        stream_id = frame.stream_id
+        increment = int.from_bytes(frame.body, "big") & LARGEST_WINDOW
+        if stream_id == 0:
+            if not increment:
+                raise ConnectionFault("WINDOW_UPDATE of 0")
+            if self._send_window + increment > LARGEST_WINDOW:
+                raise ConnectionFault("a window over 2^31-1", FLOW_CONTROL_ERROR)
+            self._send_window += increment
+        else:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                if self._is_idle(stream_id):
+                    raise ConnectionFault("WINDOW_UPDATE on an idle stream")
+                return  # RFC 9113 5.1: may arrive for a while after the end
+            if not increment:
+                raise StreamFault(stream_id, "WINDOW_UPDATE of 0")
+            if stream.send_window + increment > LARGEST_WINDOW:
+                raise StreamFault(stream_id, "a window over 2^31-1", FLOW_CONTROL_ERROR)
+            stream.send_window += increment
+        out.append(ev.WindowOpened(stream_id))
+
+    def _acknowledge_connection(self, flow_bytes: int) -> None:
+        self._acknowledged += flow_bytes
+        if self._acknowledged * 2 >= self._limits.connection_window_bytes:
+            self._out += encoded(WINDOW_UPDATE, 0, 0, long(self._acknowledged))
+            self._receive_window += self._acknowledged
+            self._acknowledged = 0
+
+    def go_away(self, code: int, last_stream_id: int, text: str = "") -> None:
+        """Tells the peer to begin nothing new; streams go on."""
+        debug = text.encode("ascii", "replace")[:_TEXT_BYTES]
+        self._out += encoded(GOAWAY, 0, 0, long(last_stream_id) + long(code) + debug)
+
+
+def _informational(fields: ev.Headers) -> bool:
+    return any(name == b":status" and value[:1] == b"1" for name, value in fields)
+
+
+def _content_length(fields: ev.Headers, stream_id: int) -> int | None:
+    """RFC 9110 8.6. Raises StreamFault for what is no length, or several."""
+    found = {value for name, value in fields if name == b"content-length"}
+    if not found:
+        return None
+    value = found.pop()
+    if found or not value.isdigit() or len(value) > 15:
+        raise StreamFault(stream_id, "content-length is not a number")
+    return int(value)

@@ -1,0 +1,67 @@
+"""What the protocol knows of one HTTP/2 stream, and which ones it remembers (pure).
+
+::
+
+    idle ──HEADERS──▶ open ──END_STREAM of one side──▶ half-closed ──of the other──▶ closed
+                        └─────────────── RST_STREAM of either side ────────────────────▶┘
+
+Streams that are not closed are in the connection's table. Of closed ones only how they
+ended is remembered, of the last few thousand: RFC 9113 5.1 has late frames answered by
+how their stream came to be closed.
+"""
+
+from collections import OrderedDict
+from enum import Enum, auto
+from typing import Final
+
+_REMEMBERED: Final = 4096
+
+
+class Closed(Enum):
+    """How a stream came to be closed."""
+
+    ENDED = auto()
+    """Both sides have sent END_STREAM."""
+    RESET_BY_PEER = auto()
+    RESET_BY_US = auto()
+
+
+class StreamState:
+    """A stream that is open or half-closed. Windows are in bytes."""
+
+    __slots__ = (
+        "acknowledged",
+        "content_left",
+        "head_seen",
+        "local_open",
+        "receive_window",
+        "remote_open",
+        "send_window",
+    )
+
+    def __init__(self, receive_window: int, send_window: int) -> None:
+        self.local_open = True
+        self.remote_open = True
+        self.head_seen = False
+        self.receive_window = receive_window
+        self.send_window = send_window
+        self.acknowledged = 0
+        """Bytes that were handed back but not yet told to the peer."""
+        self.content_left: int | None = None
+        """What content-length has promised and has not arrived."""
+
+
+class ClosedStreams:
+    """How the last few thousand closed streams have ended."""
+
+    def __init__(self) -> None:
+        self._how: OrderedDict[int, Closed] = OrderedDict()
+
+    def add(self, stream_id: int, how: Closed) -> None:
+        self._how[stream_id] = how
+        if len(self._how) > _REMEMBERED:
+            self._how.popitem(last=False)
+
+    def get(self, stream_id: int) -> Closed | None:
+        """None: it was never open, or it is too long ago."""
+        return self._how.get(stream_id)
