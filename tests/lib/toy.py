@@ -54,9 +54,11 @@ class Toy:
             yield message
 
     async def fail(self, message: StringValue, request: Any) -> StringValue:
+        """With that code, and the text behind a colon if there is one."""
+        code, _, text = message.value.partition(":")
         raise RpcError(
-            StatusCode[message.value],
-            "50% of naïve\nclients",
+            StatusCode[code],
+            text or "50% of naïve\nclients",
             (ErrorInfo(reason="TOY", domain="test", metadata={"key": "value"}),),
         )
 
