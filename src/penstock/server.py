@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import trio
 
 from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
-from .certs import KeyModeError, check_private_key_mode
+from .credentials import Credentials, CredentialsError, load_credentials
+from .crl import Revocations
 from .jobs.errors import JobError
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
+from .rpc.limit_table import limits_from
+from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Peer, Server
-from .rpc.tls import server_ssl_context
 from .service import CommandService, HostInfo
 from .statuses import unauthenticated
 from .supervisor.config import Config, ConfigError, parse_config
@@ -42,28 +45,91 @@ async def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
-    one ends at once. Jobs are stopped as configured after the last call has ended.
+    one ends at once. SIGHUP reads certificates, key and CRL again; if any of them is bad,
+    the old ones stay. Jobs are stopped as configured after the last call has ended.
     Raises StartupError; cancelled: as a second signal.
     """
-    _check_files(config)
+    try:
+        credentials = load_credentials(config)
+    except CredentialsError as error:
+        raise StartupError(str(error)) from error
+    try:
+        limits = limits_from(config.transport, SERVER_DEFAULTS)
+    except ValueError as error:
+        text = str(error).replace("\n", "\n[transport] ")
+        raise StartupError(f"[transport] {text}") from error
     audit = AuditLog(config.audit_log)
 
     def record(event: str, fields: Mapping[str, Any]) -> None:
         audit.write(event, **fields)
 
     try:
-        async with (
-            connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
-            open_manager(backend, config.state_dir, audit=record) as manager,
-        ):
-            record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
-            await _serve(config, backend, manager, audit)
-            record("server.stopping", {"pid": os.getpid()})
+        # Before the supervisor knows us, as it passes SIGHUP on from then on.
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            async with (
+                connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
+                open_manager(backend, config.state_dir, audit=record) as manager,
+            ):
+                record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
+                gate = _Gate(config, credentials, audit)
+                await _serve(config, backend, manager, audit, gate, limits, hangups)
+                record("server.stopping", {"pid": os.getpid()})
     finally:
         audit.close()
 
 
-async def _serve(config: Config, backend: LocalBackend, manager: Manager, audit: AuditLog) -> None:
+class _Gate:
+    """Who may connect: today's certificates, and what became of revoked ones."""
+
+    def __init__(self, config: Config, credentials: Credentials, audit: AuditLog) -> None:
+        self.credentials = credentials
+        self._config = config
+        self._audit = audit
+
+    def identity_of(self, peer: Peer) -> Identity:
+        """Raises RpcError (UNAUTHENTICATED)."""
+        try:
+            if self.credentials.revocations.covers(peer.certificate):
+                # Its handshake began before the list was read.
+                raise AuthenticationError("the certificate was revoked")
+            return identify(peer.certificate, legacy_certificates=self._config.legacy_certificates)
+        except AuthenticationError as error:
+            self._record("unauthenticated", address=peer.address, message=str(error))
+            raise unauthenticated(str(error)) from error
+
+    async def reload_on_signal(self, server: Server, hangups: AsyncIterator[int]) -> None:
+        """All of ``[tls]`` or nothing. Until cancelled."""
+        async for _ in hangups:
+            try:
+                self.credentials = load_credentials(self._config)
+            except CredentialsError as error:
+                for line in str(error).splitlines():
+                    log.error("not reloaded, the old certificates stay: %s", line)
+                self._record("tls.reload", loaded=False, message=str(error))
+                continue
+            server.use_ssl_context(self.credentials.context)
+            ended = server.revoke(partial(_is_revoked, self.credentials.revocations))
+            log.info("certificates read again; %s connections of revoked clients ended", ended)
+            self._record("tls.reload", loaded=True, connections_ended=ended)
+
+    def _record(self, event: str, **fields: object) -> None:
+        with contextlib.suppress(AuditError):  # a refusal stands, written down or not
+            self._audit.write(event, **fields)
+
+
+def _is_revoked(revocations: Revocations, peer: Peer) -> bool:
+    return revocations.covers(peer.certificate)
+
+
+async def _serve(
+    config: Config,
+    backend: LocalBackend,
+    manager: Manager,
+    audit: AuditLog,
+    gate: _Gate,
+    limits: Limits,
+    hangups: AsyncIterator[int],
+) -> None:
     policy = parse_policy(backend.policy_bytes)
     host = HostInfo(
         mode=backend.mode,
@@ -73,28 +139,26 @@ async def _serve(config: Config, backend: LocalBackend, manager: Manager, audit:
     )
     service = CommandService(manager, policy, audit, host, trio.current_time)
 
-    def identity_of(peer: Peer) -> Identity:
-        try:
-            return identify(peer.certificate, legacy_certificates=config.legacy_certificates)
-        except AuthenticationError as error:
-            with contextlib.suppress(AuditError):  # a refusal stands, written down or not
-                audit.write("unauthenticated", address=peer.address, message=str(error))
-            raise unauthenticated(str(error)) from error
-
     def on_internal_error(error_id: str, error: BaseException) -> None:
         log.error("internal error %s", error_id, exc_info=error)
 
-    try:
-        tls = server_ssl_context(config.tls_certificate, config.tls_key, config.tls_client_ca)
-    except OSError as error:  # ssl.SSLError is one
-        raise StartupError(f"[tls] of the configuration: {error}") from error
+    def client_of(identity: Identity) -> str:
+        return identity.client_id
+
     server = Server(
-        [service.service], tls, identify=identity_of, on_internal_error=on_internal_error
+        [service.service],
+        gate.credentials.context,
+        limits=limits,
+        identify=gate.identity_of,
+        client_of=client_of,
+        on_internal_error=on_internal_error,
+        reflection=config.reflection,
     )
     listeners = await _listen(config)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_drain_on_signal, server, config.drain_s, nursery.cancel_scope)
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
+        nursery.start_soon(gate.reload_on_signal, server, hangups)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         await server.serve(listeners)
@@ -133,13 +197,6 @@ async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelSco
     await backend.wait_closed()
     log.error("the supervisor is gone; its jobs are recorded as lost")
     everything.cancel()
-
-
-def _check_files(config: Config) -> None:
-    try:
-        check_private_key_mode(Path(config.tls_key))
-    except (KeyModeError, OSError) as error:
-        raise StartupError(f"[tls] key: {error}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

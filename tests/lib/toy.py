@@ -151,6 +151,7 @@ async def serving(
     pki: Pki,
     *,
     identify: Callable[[Peer], Any] | None = None,
+    reflection: bool = False,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """Leaving it breaks all connections."""
@@ -162,6 +163,7 @@ async def serving(
         pki.server_context(),
         limits=changed(**limits),
         identify=identify,
+        reflection=reflection,
         on_internal_error=lambda error_id, error: running.errors.append((error_id, error)),
     )
     async with trio.open_nursery() as nursery:

@@ -19,11 +19,14 @@ on_shutdown = "stop"
 drain_s = 2.5
 max_jobs = 64
 audit_log = "/var/log/penstock.jsonl"
+reflection = true
+transport = { streams = 50 }
 
 [tls]
 certificate = "/etc/penstock/server.crt"
 key = "/etc/penstock/server.key"
 client_ca = "/etc/penstock/ca.crt"
+crl = "/etc/penstock/crl.pem"
 legacy_certificates = true
 """
 MINIMAL = """
@@ -53,7 +56,10 @@ def test_reads_every_key() -> None:
         tls_certificate="/etc/penstock/server.crt",
         tls_key="/etc/penstock/server.key",
         tls_client_ca="/etc/penstock/ca.crt",
+        tls_crl="/etc/penstock/crl.pem",
         legacy_certificates=True,
+        reflection=True,
+        transport={"streams": 50},
         audit_log="/var/log/penstock.jsonl",
     )
 
@@ -107,7 +113,11 @@ def test_library_needs_neither_address_nor_certificates() -> None:
         ("max_jobs", "max_job", "max_job: unknown key; did you mean 'max_jobs'?"),
         ('key = "/etc/penstock/server.key"\n', "", "tls.key: is missing"),
         ('key = "/etc', 'kee = "/etc', "tls.kee: unknown key"),
-        ("= true", '= "yes"', "tls.legacy_certificates: 'yes' is not true or false"),
+        (
+            "certificates = true",
+            'certificates = "yes"',
+            "tls.legacy_certificates: 'yes' is not true or false",
+        ),
     ],
 )
 def test_names_each_mistake(old: str, new: str, mistake: str) -> None:

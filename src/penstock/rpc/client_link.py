@@ -58,8 +58,12 @@ class ClientLink(Link[ClientStream]):
         """Until the connection ends: then every call has failed."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.write)
+            nursery.start_soon(self.keep_alive)
             await self.read()
             self._fail_all()
+            if self.ended is not None and self.ended.reachable:
+                # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
+                self._transport.send_nowait(self.connection.take())
             nursery.cancel_scope.cancel()
         self._transport.close()
 

@@ -53,6 +53,8 @@ class Reason(enum.Enum):
     """The connection is gone; nobody hears a status."""
     DEADLINE = "deadline"
     SHUTDOWN = "shutdown"
+    REVOKED = "revoked"
+    """The client may not be here any more."""
     STALLED = "stalled"
     """The client did not read for ``Limits.stream_stall_s``."""
 
@@ -64,6 +66,8 @@ class Reason(enum.Enum):
                 return RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
             case Reason.SHUTDOWN:
                 return RpcError(StatusCode.UNAVAILABLE, "the server is shutting down")
+            case Reason.REVOKED:
+                return RpcError(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
             case Reason.STALLED:
                 return RpcError(StatusCode.RESOURCE_EXHAUSTED, "the client does not read")
             case _:

@@ -7,7 +7,7 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import OversizedHeaderListError
 
 from .events import Headers
-from .faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from .faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault, StreamFault
 
 # Dynamic table size update to 0 (RFC 7541 6.3), once at the start of our first block: after
 # it a block depends on nothing that went before, so equal headers are equal bytes.
@@ -60,3 +60,19 @@ class HeaderDecoder:
                 COMPRESSION_ERROR,
                 "hpack",
             ) from error
+
+
+def is_interim(fields: Headers) -> bool:
+    """Whether a response's head is a 1xx one, with another to follow."""
+    return any(name == b":status" and value[:1] == b"1" for name, value in fields)
+
+
+def content_length(fields: Headers, stream_id: int) -> int | None:
+    """RFC 9110 8.6. Raises StreamFault for what is no length, or several."""
+    found = {value for name, value in fields if name == b"content-length"}
+    if not found:
+        return None
+    value = found.pop()
+    if found or not value.isdigit() or len(value) > 15:
+        raise StreamFault(stream_id, "content-length is not a number")
+    return int(value)

@@ -33,6 +33,12 @@ class Limits:
     Go's and nginx's defaults are of this order.
     """
 
+    connections_per_client: int = 128
+    """Open at once with the same identity; one more is told so and closed.
+
+    No two implementations agree; with this one client takes an eighth of ``connections``.
+    """
+
     handshakes: int = 256
     """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock
     others out.
@@ -68,6 +74,16 @@ class Limits:
     nginx client_body_timeout.
     """
 
+    keepalive_s: float = 240.0
+    """Nothing was heard for so long while calls run: a PING asks whether the peer is there.
+
+    Envoy, nginx and grpc servers (2 h) leave this to TCP; a client that has a job's output in
+    a pager reads nothing for minutes, hence not less.
+    """
+
+    keepalive_timeout_s: float = 60.0
+    """Nothing was heard since that PING: the connection ends. (grpc 20 s)"""
+
     linger_s: float = 1.0
     """How long a closing connection may take to read our GOAWAY. (nginx lingering_timeout 5)"""
 
@@ -75,6 +91,12 @@ class Limits:
     """Calls whose handlers have not ended.
 
     RFC 9113 6.5.2 recommends at least 100; Go 250, Envoy 100.
+    """
+
+    streams_per_client: int = 400
+    """Calls of one identity over all its connections.
+
+    Four full connections; no implementation has a default.
     """
 
     stream_window_bytes: int = 1 * MIB
@@ -156,5 +178,8 @@ class Limits:
 
 SERVER_DEFAULTS: Final = Limits()
 
-CLIENT_DEFAULTS: Final = Limits(frame_bytes=64 * KIB, unfinished_bytes=64 * MIB)
-"""A client chose its server: larger frames halve the cost of a long stream."""
+CLIENT_DEFAULTS: Final = Limits(
+    frame_bytes=64 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
+)
+"""A client chose its server: larger frames halve the cost of a long stream. A server that is
+gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""

@@ -1,7 +1,7 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 
@@ -12,6 +12,8 @@ from .streams import Stream
 from .transport import TlsTransport, TransportLost, WriteStalled
 
 StreamT = TypeVar("StreamT", bound=Stream)
+
+_KEEPALIVE_PING: Final = b"any news"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Link(Generic[StreamT]):
         self._room = trio.lowlevel.ParkingLot()
         self._finishing = False
         self._peer_speaks = False
+        self._heard_at = trio.current_time()
+        self._keeping_alive = trio.CancelScope()
         self.connection.start()
 
     # Writing.
@@ -120,12 +124,36 @@ class Link(Generic[StreamT]):
             self.end(Ended("lost", str(error), during_tls=error.during_tls))
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
+        finally:
+            self._keeping_alive.cancel()
         if self._reading.cancelled_caught and self.ended is None:
             self.ended = self._broken or self._timed_out()
+
+    async def keep_alive(self) -> None:
+        """Asks a peer that says nothing while calls run; ends with ``read``.
+
+        Without calls ``idle_s`` ends the connection sooner or later.
+        """
+        limits = self.limits
+        with self._keeping_alive:
+            while True:
+                await trio.sleep_until(self._heard_at + limits.keepalive_s)
+                if trio.current_time() < self._heard_at + limits.keepalive_s:
+                    continue
+                heard_at = self._heard_at
+                if not self.streams:
+                    await trio.sleep(limits.keepalive_s)
+                    continue
+                self.connection.ping(_KEEPALIVE_PING)
+                self.wake()
+                await trio.sleep(limits.keepalive_timeout_s)
+                if self._heard_at == heard_at:
+                    self.end(Ended("keepalive", "the peer does not answer"))
 
     async def _read(self) -> None:
         while True:
             data = await self._transport.receive()
+            self._heard_at = trio.current_time()
             if not data:
                 self.end(Ended("closed", "the peer has closed the connection"))
                 return
@@ -179,7 +207,7 @@ class Link(Generic[StreamT]):
         raise NotImplementedError
 
     def _trailers_arrived(self, stream: StreamT, event: ev.TrailersArrived) -> None:
-        """A server does not look at a request's trailers: gRPC has none."""
+        raise NotImplementedError
 
     def _stream_reset(self, stream: StreamT, event: ev.StreamReset) -> None:
         raise NotImplementedError

@@ -32,7 +32,7 @@ from .frames import (
     encoded,
     long,
 )
-from .headers import HeaderDecoder
+from .headers import HeaderDecoder, content_length, is_interim
 from .limits import Limits
 from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
 from .streamstate import Closed, ClosedStreams, StreamState
@@ -199,12 +199,12 @@ class Receiver:
             out.append(ev.TrailersArrived(stream_id, fields))
             self._remote_end(stream_id, stream, out)
             return
-        elif _informational(fields):
+        elif is_interim(fields):
             if ended:
                 raise StreamFault(stream_id, "an interim response that ends the stream")
             return
         stream.head_seen = True
-        stream.content_left = _content_length(fields, stream_id)
+        stream.content_left = content_length(fields, stream_id)
         if ended and stream.content_left and not self._client_side:
             raise StreamFault(stream_id, "DATA is not of content-length")
         out.append(ev.HeadersArrived(stream_id, fields, ended))
@@ -299,18 +299,3 @@ class Receiver:
         """Tells the peer to begin nothing new; streams go on."""
         debug = text.encode("ascii", "replace")[:_TEXT_BYTES]
         self._out += encoded(GOAWAY, 0, 0, long(last_stream_id) + long(code) + debug)
-
-
-def _informational(fields: ev.Headers) -> bool:
-    return any(name == b":status" and value[:1] == b"1" for name, value in fields)
-
-
-def _content_length(fields: ev.Headers, stream_id: int) -> int | None:
-    """RFC 9110 8.6. Raises StreamFault for what is no length, or several."""
-    found = {value for name, value in fields if name == b"content-length"}
-    if not found:
-        return None
-    value = found.pop()
-    if found or not value.isdigit() or len(value) > 15:
-        raise StreamFault(stream_id, "content-length is not a number")
-    return int(value)

@@ -6,7 +6,7 @@ import secrets
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,10 +14,15 @@ import purerpc
 import trio
 
 from .calls import CallContext, OnInternalError, Peer
+from .connection import Connection
 from .errors import RpcError, StatusCode
+from .faults import ENHANCE_YOUR_CALM
+from .health import SCHEMA as HEALTH_SCHEMA
+from .health import Health
 from .limits import SERVER_DEFAULTS, Limits
 from .link import Ended
-from .serving import ServerLink, Shared
+from .reflection import Reflection
+from .serving import ClientLoad, ServerLink, Shared
 from .transport import TlsTransport, TransportLost
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
@@ -51,7 +56,11 @@ class Server:
     Every handler gets a CallContext as ``request.context``. ``identify`` is asked once
     for each connection; the RpcError it raises becomes the answer to every call there.
     ``on_internal_error`` gets the id that the client sees and the exception that it does
-    not. Neither may block.
+    not. Neither may block. ``client_of`` turns an identity into what the limits per client
+    count by; without it, and for who has no identity, that is the certificate.
+
+    grpc.health.v1 is always served, NOT_SERVING while no calls are taken;
+    grpc.reflection.v1 with ``reflection``. Both behind the same authentication.
     """
 
     def __init__(
@@ -61,8 +70,19 @@ class Server:
         *,
         limits: Limits = SERVER_DEFAULTS,
         identify: Callable[[Peer], Any] | None = None,
+        client_of: Callable[[Any], Hashable] | None = None,
         on_internal_error: OnInternalError = log_internal_error,
+        reflection: bool = False,
     ) -> None:
+        methods = {service.name: dict(service.methods) for service in services}
+        self._health = Health(methods)
+        extras = [self._health.service]
+        if reflection:
+            names = (*methods, self._health.service.name)
+            extras.append(Reflection(names, [HEALTH_SCHEMA.file]).service)
+        methods |= {service.name: dict(service.methods) for service in extras}
+        self._client_of = client_of
+        self._loads: dict[Hashable, ClientLoad] = {}
         self._ssl_context = ssl_context
         self._limits = limits
         self._identify = identify
@@ -75,7 +95,7 @@ class Server:
         self._serving: trio.CancelScope | None = None
         self._link_ended = trio.lowlevel.ParkingLot()
         self._shared = Shared(
-            methods={service.name: dict(service.methods) for service in services},
+            methods=methods,
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
@@ -107,6 +127,7 @@ class Server:
         runs goes on; call it again or cancel ``serve``.
         """
         self._listening.cancel()
+        self._health.set_serving(False)
         for scope in list(self._handshakes):
             scope.cancel()
         with trio.move_on_after(timeout_s):
@@ -124,6 +145,21 @@ class Server:
     def accept_calls(self, accept: bool) -> None:
         """False: new calls get UNAVAILABLE, running ones and connections stay."""
         self._accepts_calls = accept
+        self._health.set_serving(accept)
+
+    def use_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
+        """For handshakes that begin from now on; connections stay. No checkpoint."""
+        self._ssl_context = ssl_context
+
+    def revoke(self, revoked: Callable[[Peer], bool]) -> int:
+        """Ends the connections of these peers, their calls with UNAUTHENTICATED; how many.
+
+        No checkpoint.
+        """
+        links = [link for link in self._links if revoked(link.peer)]
+        for link in links:
+            link.revoke()
+        return len(links)
 
     def statistics(self) -> Statistics:
         return Statistics(
@@ -167,16 +203,40 @@ class Server:
             return
         peer = Peer(address, transport.peer_certificate())
         identity, refusal = self._identified(peer)
-        link = ServerLink(transport, self._shared, peer, identity, refusal)
+        key: Hashable = peer.certificate
+        if identity is not None and self._client_of is not None:
+            key = self._client_of(identity)
+        load = self._loads.setdefault(key, ClientLoad())
+        if load.connections >= self._limits.connections_per_client:
+            await self._refuse_connection(transport, address)
+            return
+        link = ServerLink(transport, self._shared, peer, identity, refusal, load)
         self._links.add(link)
+        load.connections += 1
         try:
             await link.run()
         finally:
             self._links.discard(link)
+            load.connections -= 1
+            if not load.connections:
+                self._loads.pop(key, None)
             ended = link.ended or Ended("cancelled", "the server was ended")
             self._ended[ended.kind] += 1
             self._link_ended.unpark_all()
             log.info("connection from %s ended (%s): %s", address, ended.kind, ended.text)
+
+    async def _refuse_connection(self, transport: TlsTransport, address: str) -> None:
+        self._refused["connections_per_client"] += 1
+        log.info("connection from %s refused: too many of this client", address)
+        connection = Connection(self._limits, client_side=False)
+        connection.start()
+        connection.go_away(ENHANCE_YOUR_CALM, 0, "too many connections of this client")
+        try:
+            transport.send_nowait(connection.take())
+            with trio.move_on_after(self._limits.linger_s):
+                await transport.linger()
+        finally:
+            transport.close()
 
     async def _handshake(
         self, raw: socket.socket, address: str, scope: trio.CancelScope

@@ -14,7 +14,7 @@ from .errors import Reason, RpcError, StatusCode
 from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
-from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, parse_request
+from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
 from .statuses import trailers_of
 from .streams import Stream
 from .transport import TlsTransport
@@ -34,6 +34,14 @@ class Shared:
     refusals: "Counter[str]"
 
 
+@dataclass(slots=True)
+class ClientLoad:
+    """What one client has open over all its connections."""
+
+    connections: int = 0
+    calls: int = 0
+
+
 class ServerLink(Link[Stream]):
     """Cancels each call on its own: reset, deadline and shutdown end one, the connection's end
     all. ``refusal``, when the peer could not be identified, is every call's answer."""
@@ -45,6 +53,7 @@ class ServerLink(Link[Stream]):
         peer: Peer,
         identity: Any,
         refusal: RpcError | None,
+        load: ClientLoad,
     ) -> None:
         super().__init__(transport, shared.limits, client_side=False)
         self.methods = shared.methods
@@ -53,6 +62,7 @@ class ServerLink(Link[Stream]):
         self.identity = identity
         self.refusal = refusal
         self._shared = shared
+        self._load = load
         self._calls: dict[int, Call] = {}
         self._nursery: trio.Nursery | None = None
         self._draining = False
@@ -71,6 +81,7 @@ class ServerLink(Link[Stream]):
                 writer.start_soon(self.write)
                 async with trio.open_nursery() as calls:
                     self._nursery = calls
+                    calls.start_soon(self.keep_alive)
                     await self.read()
                     self.cancel_calls(Reason.DISCONNECTED)
                 reachable = self.ended is not None and self.ended.reachable
@@ -111,7 +122,16 @@ class ServerLink(Link[Stream]):
         self.cancel_calls(Reason.SHUTDOWN)
         self._end_if_drained()
 
+    def revoke(self) -> None:
+        """Ends calls with UNAUTHENTICATED, then the connection."""
+        self._draining = True
+        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id, "revoked")
+        self.cancel_calls(Reason.REVOKED)
+        self.wake()
+        self._end_if_drained()
+
     def call_ended(self, call: Call) -> None:
+        self._load.calls -= 1
         call.stream.release()
         self.streams.pop(call.stream.id, None)
         self._calls.pop(call.stream.id, None)
@@ -140,6 +160,9 @@ class ServerLink(Link[Stream]):
         if self._draining or len(self._calls) >= self.limits.streams:
             self._refuse("streams", stream_id, REFUSED_STREAM)
             return
+        if self._load.calls >= self.limits.streams_per_client:
+            self._refuse("streams_per_client", stream_id, REFUSED_STREAM)
+            return
         try:
             head = parse_request(event.headers)
             if not self._shared.accepts_calls():
@@ -158,6 +181,7 @@ class ServerLink(Link[Stream]):
             call = Call(self, stream, head)
             self.streams[stream_id] = stream
             self._calls[stream_id] = call
+            self._load.calls += 1
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
@@ -169,6 +193,15 @@ class ServerLink(Link[Stream]):
         self.connection.send_headers(event.stream_id, headers, end_stream=True)
         if not event.ended:
             self.connection.reset(event.stream_id, NO_ERROR)
+
+    def _trailers_arrived(self, stream: Stream, event: ev.TrailersArrived) -> None:
+        """gRPC has no trailers of requests, but malformed ones are still an error."""
+        try:
+            check_fields(event.headers, frozenset())
+        except Malformed:
+            self._refuse("malformed", stream.id, PROTOCOL_ERROR)
+            stream.reset = True
+            self._calls[stream.id].cancel(Reason.RESET)
 
     def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:
         self._calls[stream.id].cancel(Reason.RESET)

@@ -14,9 +14,16 @@ class KeyPasswordNeeded(OSError):
 
 
 def server_ssl_context(
-    certificate: Path, key: Path, client_ca: Path, password: str | bytes | None = None
+    certificate: Path,
+    key: Path,
+    client_ca: Path,
+    password: str | bytes | None = None,
+    crl: Path | None = None,
 ) -> ssl.SSLContext:
     """For a server that accepts clients of ``client_ca`` alone. PEM files.
+
+    With ``crl``, a list of that CA, revoked clients are refused, and every client once the
+    list's next update is overdue.
 
     Raises OSError (ssl.SSLError and KeyPasswordNeeded are): a file is missing, unreadable,
     not what it should be, or the key is not the certificate's or its password is wrong.
@@ -26,6 +33,9 @@ def server_ssl_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0  # a ticket would outlive the revocation of its certificate
+    if crl is not None:
+        context.load_verify_locations(cafile=crl)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return _configured(context, certificate, key, client_ca, password)
 
 

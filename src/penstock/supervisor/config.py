@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from .tables import Table, parse_path, read_document, show
 
@@ -49,7 +49,11 @@ class Config:
     tls_certificate: str
     tls_key: str
     tls_client_ca: str
+    tls_crl: str
     legacy_certificates: bool
+    reflection: bool
+    transport: dict[str, Any]
+    """Limits of the transport as the file has them; the server checks them."""
     audit_log: str
 
 
@@ -82,6 +86,9 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         tls_certificate=_path(tls, "certificate", "", required=needs_tls),
         tls_key=_path(tls, "key", "", required=needs_tls),
         tls_client_ca=_path(tls, "client_ca", "", required=needs_tls),
+        tls_crl=_path(tls, "crl", ""),
+        reflection=table.flag("reflection", False),
+        transport=table.typed("transport", dict, "a table", {}, required=False),
         legacy_certificates=tls.flag("legacy_certificates", False),
         audit_log=_path(table, "audit_log", f"{state_dir}/audit.jsonl"),
     )

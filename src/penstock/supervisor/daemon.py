@@ -151,12 +151,18 @@ class Daemon:
                 if number == signal.SIGCHLD:
                     strangers()  # as init of a container: reap who was left to us
                 elif number == signal.SIGHUP:
-                    log("SIGHUP: reading the policy again is not supported yet; restart instead")
+                    self._reload()
                 else:
                     log(f"{signal.Signals(number).name}: stopping")
                     self._stop(0, number)
 
         self._loop.watch(read_fd, READ, told)
+
+    def _reload(self) -> None:
+        # Not before its HELLO: until then a server has no hand for this signal, and dies of it.
+        log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
+        if self._server is not None and self._reception is not None and self._reception.greeted:
+            self._server.signal(signal.SIGHUP)
 
     def _stop(self, exit_code: int, number: int = signal.SIGTERM) -> None:
         """Server first, so that its end records are written; then what is left of the jobs."""

@@ -52,6 +52,11 @@ class Reception:
         self._listener = listen(path, gid)
         loop.watch(self._listener.fileno(), READ, self._accept)
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the server is connected and has said HELLO."""
+        return self._peer is not None and self._greeted
+
     def close(self) -> None:
         """Ends the connection, if any, and removes the socket."""
         if self._peer is not None:

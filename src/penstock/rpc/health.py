@@ -1,0 +1,93 @@
+"""grpc.health.v1: may calls be sent here? The wire contract is gRPC's health checking protocol."""
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Final
+
+import purerpc
+import trio
+
+from .errors import RpcError, StatusCode
+from .schema import Schema
+
+SERVICE: Final = "grpc.health.v1.Health"
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+
+SCHEMA: Final = Schema(
+    "grpc/health/v1/health.proto",
+    "grpc.health.v1",
+    {
+        "HealthCheckRequest": [("service", 1, "string")],
+        "HealthCheckResponse": [("status", 1, "HealthCheckResponse.ServingStatus")],
+    },
+    (
+        "Health",
+        [
+            ("Check", "HealthCheckRequest", "HealthCheckResponse", False, False),
+            ("Watch", "HealthCheckRequest", "HealthCheckResponse", False, True),
+        ],
+    ),
+    enums={
+        "HealthCheckResponse.ServingStatus": [
+            "UNKNOWN",
+            "SERVING",
+            "NOT_SERVING",
+            "SERVICE_UNKNOWN",
+        ]
+    },
+)
+HealthCheckRequest: Final = SCHEMA.message("HealthCheckRequest")
+HealthCheckResponse: Final = SCHEMA.message("HealthCheckResponse")
+
+
+class Health:
+    """One state for the server and all its services; the empty name is the server."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._known = frozenset((*services, SERVICE, ""))
+        self._serving = True
+        self._changed = trio.Event()
+
+    def set_serving(self, serving: bool) -> None:
+        """Tells every watcher. No checkpoint."""
+        if serving is not self._serving:
+            self._serving = serving
+            self._changed.set()
+            self._changed = trio.Event()
+
+    def _status(self, service: str) -> int:
+        if service not in self._known:
+            return SERVICE_UNKNOWN
+        return SERVING if self._serving else NOT_SERVING
+
+    async def check(self, message: Any, request: Any) -> Any:
+        """NOT_FOUND for a service that is not here. Atomic."""
+        status = self._status(message.service)
+        if status == SERVICE_UNKNOWN:
+            raise RpcError(StatusCode.NOT_FOUND, f"no service {message.service[:200]}")
+        return HealthCheckResponse(status=status)
+
+    async def watch(self, message: Any, request: Any) -> AsyncGenerator[Any, None]:
+        """The state now and whenever it changes.
+
+        Ends with UNAVAILABLE after NOT_SERVING, so that watchers do not hold up a drain.
+        """
+        while True:
+            changed = self._changed
+            status = self._status(message.service)
+            yield HealthCheckResponse(status=status)
+            if status == NOT_SERVING:
+                raise RpcError(StatusCode.UNAVAILABLE, "the server takes no calls now")
+            await changed.wait()
+
+    @property
+    def service(self) -> purerpc.Service:
+        """For a Server."""
+        kinds = purerpc.Cardinality
+        service = purerpc.Service(SERVICE)
+        for name, function, kind in (
+            ("Check", self.check, kinds.UNARY_UNARY),
+            ("Watch", self.watch, kinds.UNARY_STREAM),
+        ):
+            signature = purerpc.RPCSignature(kind, HealthCheckRequest, HealthCheckResponse)
+            service.add_method(name, function, signature)
+        return service

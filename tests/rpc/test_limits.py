@@ -1,0 +1,330 @@
+"""Limits per client, keepalive, configuration, reload and revocation, health, reflection."""
+
+import datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.wrappers_pb2 import BytesValue, StringValue
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
+from pki import make_pki, shared_pki
+from toy import SERVICE, Running, serving
+from wire import CALM, CANCEL, REFUSED, connected, to_client, to_server
+
+from penstock.crl import CrlError, load_crl
+from penstock.rpc import health, reflection
+from penstock.rpc.client import Channel
+from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.limit_table import limits_from
+from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS, Rate
+from penstock.rpc.server import Peer
+from penstock.rpc.tls import server_ssl_context
+
+
+async def none_left(running: Running) -> None:
+    """Returns when the server has noticed that its connections are gone."""
+    while running.server.statistics().connections:  # noqa: ASYNC110 - nothing tells of it
+        await trio.lowlevel.checkpoint()
+
+
+async def echo(channel: Channel) -> BytesValue:
+    return await channel.unary(SERVICE, "Echo", BytesValue(value=b"x"), BytesValue)
+
+
+async def test_connections_per_client() -> None:
+    """One more than allowed is told so and closed; another client is not concerned."""
+    async with serving(shared_pki(), connections_per_client=2) as running:
+        async with connected(running) as first, connected(running):
+            async with connected(running, greet=False) as third:
+                frame = await third.expect(GoAwayFrame)
+                assert frame.error_code == CALM
+                assert b"too many connections" in frame.additional_data
+            await first.lives()
+            async with running.channel("bob") as channel:
+                await echo(channel)
+        assert running.server.statistics().refused["connections_per_client"] == 1
+        await none_left(running)
+        async with connected(running) as again:
+            await again.lives()
+
+
+async def test_streams_per_client_count_over_its_connections() -> None:
+    """REFUSED_STREAM for one more, on whatever connection; room comes back with each end."""
+    async with serving(shared_pki(), streams_per_client=2) as running:
+        async with connected(running) as first, connected(running) as second:
+            await first.send(first.call(1, "/toy.Toy/Wait"))
+            await first.lives()
+            await second.send(second.call(1, "/toy.Toy/Wait"), second.call(3))
+            await second.rst(3, REFUSED)
+            async with running.channel("bob") as channel:
+                await echo(channel)
+            await first.send(RstStreamFrame(1, CANCEL))
+            await first.lives()
+            await second.send(second.call(5))
+            assert await second.status(5) == "0"
+        assert running.server.statistics().refused["streams_per_client"] == 1
+
+
+async def test_a_silent_client_is_asked_and_then_left() -> None:
+    """A PING while a call runs; a client that does not answer it loses its connection."""
+    async with serving(shared_pki(), keepalive_s=0.05, keepalive_timeout_s=0.05) as running:
+        async with connected(running) as wire:
+            await wire.send(wire.call(1, "/toy.Toy/Wait"))
+            await wire.expect(PingFrame)  # not answered
+            while await wire.next() is not None:
+                pass
+        await running.toy.ended.wait()
+        await none_left(running)
+        assert running.server.statistics().ended == {"keepalive": 1}
+
+
+async def test_a_client_that_answers_stays() -> None:
+    """Ten rounds of PING and answer, and the call still runs."""
+    async with to_server(keepalive_s=0.01, keepalive_timeout_s=5) as wire:
+        await wire.send(wire.call(1, "/toy.Toy/Wait"))
+        for _ in range(3):
+            ping = await wire.expect(PingFrame, lambda each: "ACK" not in each.flags)
+            await wire.send(PingFrame(0, ping.opaque_data, flags=("ACK",)))
+            await wire.lives()
+        assert not [each for each in wire.seen if isinstance(each, GoAwayFrame)]
+
+
+async def test_a_server_that_is_silent_is_found_out() -> None:
+    """The channel's calls fail, although the connection looks open."""
+    limits = replace(CLIENT_DEFAULTS, keepalive_s=0.05, keepalive_timeout_s=0.05)
+    async with to_client(limits=limits) as (_, channel):
+        with pytest.raises(ConnectionLost) as caught:
+            await echo(channel)
+        assert "does not answer" in caught.value.message
+
+
+def test_limits_from_a_table() -> None:
+    """Every kind of value; what is not named stays."""
+    table = {"streams": 50, "idle_s": 1, "resets": {"burst": 5, "per_s": 0.5}}
+    limits = limits_from(table, SERVER_DEFAULTS)
+    assert (limits.streams, limits.idle_s, limits.resets) == (50, 1, Rate(5, 0.5))
+    assert limits.message_bytes == SERVER_DEFAULTS.message_bytes
+
+
+def test_every_mistake_in_a_table_is_named() -> None:
+    """At once, with its key and what would be right."""
+    table = {
+        "stream": 5,
+        "frame_bytes": 1000,
+        "idle_s": "long",
+        "streams": True,
+        "pings": 7,
+        "resets": {"burst": 0, "per_s": -1},
+    }
+    with pytest.raises(ValueError, match="stream: unknown key; did you mean 'streams'") as caught:
+        limits_from(table, SERVER_DEFAULTS)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "stream",
+        "frame_bytes",
+        "idle_s",
+        "streams",
+        "pings",
+        "resets.burst",
+        "resets.per_s",
+    ]
+
+
+async def test_new_certificates_without_dropping_connections(tmp_path: Any) -> None:
+    """A connection of before goes on; a new one needs the new CA."""
+    other = make_pki(tmp_path)
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        running.server.use_ssl_context(other.server_context())
+        await echo(channel)
+        with pytest.raises(HandshakeFailed):
+            async with running.channel("bob"):
+                pass
+        renewed = Running(running.server, running.toy, running.port, other, running.stop)
+        async with renewed.channel("bob") as after:
+            await echo(after)
+
+
+async def test_a_revoked_client_loses_its_calls() -> None:
+    """UNAUTHENTICATED at once, and its connection; others stay."""
+    async with serving(shared_pki()) as running:
+        pem = shared_pki().clients["alice"].certificate.read_bytes()
+        alice = x509.load_pem_x509_certificate(pem)
+
+        def is_alice(peer: Peer) -> bool:
+            return x509.load_der_x509_certificate(peer.certificate) == alice
+
+        async with running.channel("alice") as channel, running.channel("bob") as other:
+
+            async def revoke() -> None:
+                await running.toy.started.wait()
+                assert running.server.revoke(is_alice) == 1
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(revoke)
+                with pytest.raises(RpcError) as caught:
+                    await channel.unary(SERVICE, "Wait", StringValue(), StringValue)
+            assert caught.value.code is StatusCode.UNAUTHENTICATED
+            await channel.wait_unusable()
+            await echo(other)
+
+
+def _crl(tmp_path: Any, *, days: int = 1, revoke: str = "alice") -> tuple[Any, Any]:
+    pki = make_pki(tmp_path)
+    now = datetime.datetime.now(datetime.UTC)
+    serial = x509.load_pem_x509_certificate(
+        pki.clients[revoke].certificate.read_bytes()
+    ).serial_number
+    entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(pki.authority.name)
+        .last_update(now - datetime.timedelta(days=2))
+        .next_update(now + datetime.timedelta(days=days))
+        .add_revoked_certificate(entry)
+    )
+    path = tmp_path / "crl.pem"
+    path.write_bytes(builder.sign(pki.authority.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    return pki, path
+
+
+async def test_a_revocation_list_at_the_handshake(tmp_path: Any) -> None:
+    """Who is on it is refused, who is not is served."""
+    pki, path = _crl(tmp_path)
+    async with serving(pki) as running:
+        server = pki.server
+        context = server_ssl_context(server.certificate, server.key, pki.ca, crl=path)
+        running.server.use_ssl_context(context)
+        with pytest.raises(HandshakeFailed):
+            async with running.channel("alice"):
+                pass
+        async with running.channel("bob") as channel:
+            await echo(channel)
+
+
+def test_a_revocation_list_is_read(tmp_path: Any) -> None:
+    """By issuer and serial; one that is out of date, foreign or no list is refused."""
+    pki, path = _crl(tmp_path)
+    revocations = load_crl(str(path), str(pki.ca))
+    der = {
+        name: x509.load_pem_x509_certificate(pair.certificate.read_bytes()).public_bytes(
+            Encoding.DER
+        )
+        for name, pair in pki.clients.items()
+    }
+    assert revocations.covers(der["alice"])
+    assert not revocations.covers(der["bob"])
+    with pytest.raises(CrlError, match="not signed"):
+        load_crl(str(path), str(shared_pki().ca))
+    with pytest.raises(CrlError, match="no CRL"):
+        load_crl(str(pki.ca), str(pki.ca))
+    with pytest.raises(CrlError, match="No such file"):
+        load_crl(str(tmp_path / "none"), str(pki.ca))
+    other = tmp_path / "old"
+    other.mkdir()
+    pki, path = _crl(other, days=-1)
+    with pytest.raises(CrlError, match="out of date"):
+        load_crl(str(path), str(pki.ca))
+
+
+async def check(channel: Channel, service: str = "") -> int:
+    request = health.HealthCheckRequest(service=service)
+    answer = await channel.unary(health.SERVICE, "Check", request, health.HealthCheckResponse)
+    return int(answer.status)
+
+
+async def test_health() -> None:
+    """Serving as a whole and by name; NOT_FOUND for what is not here."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        assert await check(channel) == health.SERVING
+        assert await check(channel, SERVICE) == health.SERVING
+        with pytest.raises(RpcError) as caught:
+            await check(channel, "no.Service")
+        assert caught.value.code is StatusCode.NOT_FOUND
+
+
+async def test_health_while_draining() -> None:
+    """A watcher hears NOT_SERVING before anything else ends, and does not hold up the drain."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        request = health.HealthCheckRequest(service="")
+        heard = []
+        async with (
+            channel.server_stream(
+                health.SERVICE, "Watch", request, health.HealthCheckResponse
+            ) as states,
+            trio.open_nursery() as nursery,
+        ):
+            heard.append((await states.__anext__()).status)
+            nursery.start_soon(running.server.drain, 3600.0)
+            heard.append((await states.__anext__()).status)
+            with pytest.raises(RpcError) as caught:
+                await states.__anext__()
+        assert heard == [health.SERVING, health.NOT_SERVING]
+        assert caught.value.code is StatusCode.UNAVAILABLE
+
+
+async def test_health_needs_an_identity_too() -> None:
+    """Who cannot be identified gets the same answer from every service."""
+
+    def nobody(peer: Peer) -> Any:
+        raise RpcError(StatusCode.UNAUTHENTICATED, "nobody")
+
+    async with serving(shared_pki(), identify=nobody) as running, running.channel() as channel:
+        with pytest.raises(RpcError) as caught:
+            await check(channel)
+        assert caught.value.code is StatusCode.UNAUTHENTICATED
+
+
+@asynccontextmanager
+async def asking(running: Running) -> AsyncIterator[Any]:
+    async with (
+        running.channel() as channel,
+        channel.open_call(reflection.SERVICE, "ServerReflectionInfo", reflection.Response) as call,
+    ):
+
+        async def ask(**question: Any) -> Any:
+            assert await call.send(reflection.Request(**question))
+            return await call.__anext__()
+
+        yield ask
+        call.end()
+
+
+async def test_reflection_is_off_by_default() -> None:
+    """UNIMPLEMENTED, as for any service that is not here."""
+    async with serving(shared_pki()) as running:
+        with pytest.raises(RpcError) as caught:
+            async with asking(running) as ask:
+                await ask(list_services="")
+        assert caught.value.code is StatusCode.UNIMPLEMENTED
+
+
+async def test_reflection() -> None:
+    """Services, their files by symbol and name, and nothing that is not served."""
+    async with serving(shared_pki(), reflection=True) as running, asking(running) as ask:
+        answer = await ask(list_services="")
+        names = [each.name for each in answer.list_services_response.service]
+        assert names == sorted([SERVICE, health.SERVICE, reflection.SERVICE])
+        questions: tuple[dict[str, Any], ...] = (
+            {"file_containing_symbol": health.SERVICE},
+            {"file_containing_symbol": health.SERVICE + ".Check"},
+            {"file_by_filename": "grpc/health/v1/health.proto"},
+        )
+        for question in questions:
+            answer = await ask(**question)
+            (data,) = answer.file_descriptor_response.file_descriptor_proto
+            assert FileDescriptorProto.FromString(data).service[0].name == "Health"
+        questions = (
+            {"file_containing_symbol": "google.protobuf.FileDescriptorProto"},
+            {"file_by_filename": "teleport/command.proto"},
+            {"file_containing_extension": {"containing_type": "x", "extension_number": 1}},
+        )
+        for question in questions:
+            answer = await ask(**question)
+            assert answer.error_response.error_code == StatusCode.NOT_FOUND.value
