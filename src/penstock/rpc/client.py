@@ -237,7 +237,7 @@ async def _connect(
         transport = TlsTransport(
             raw, ssl_context, server_side=False, server_hostname=server_hostname
         )
-        await transport.handshake()
+        await transport.handshake(trio.Lock())
         done = True
     except TransportLost as error:
         kind = HandshakeFailed if error.during_tls else ConnectionLost

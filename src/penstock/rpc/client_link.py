@@ -47,7 +47,7 @@ class ClientLink(Link[ClientStream]):
     """``unusable`` says why no new call can begin; None: they can."""
 
     def __init__(self, transport: TlsTransport, limits: Limits) -> None:
-        super().__init__(transport, limits, client_side=True)
+        super().__init__(transport, limits, trio.Lock(), client_side=True)
         self.unusable: ConnectionLost | None = None
         self.became_unusable = trio.Event()
         self._ready = trio.Event()

@@ -13,6 +13,7 @@ from .transport import TlsTransport, TransportLost, WriteStalled
 
 StreamT = TypeVar("StreamT", bound=Stream)
 
+_FRAMES_AT_ONCE: Final = 16  # a record of 16 KiB can hold 500 resets, which cost 50 ms
 _KEEPALIVE_PING: Final = b"any news"
 
 
@@ -36,8 +37,12 @@ class Link(Generic[StreamT]):
     to end is kept in ``ended``.
     """
 
-    def __init__(self, transport: TlsTransport, limits: Limits, *, client_side: bool) -> None:
+    def __init__(
+        self, transport: TlsTransport, limits: Limits, turns: trio.Lock, *, client_side: bool
+    ) -> None:
+        """``turns`` is common to connections that must not crowd others out."""
         self.limits = limits
+        self._turns = turns
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
         self.unfinished_bytes = 0
@@ -157,12 +162,19 @@ class Link(Generic[StreamT]):
             if not data:
                 self.end(Ended("closed", "the peer has closed the connection"))
                 return
-            for event in self.connection.receive(data):
-                self._dispatch(event)
-            self.wake()
+            self._handle(data)
+            while self.connection.more:
+                # Many small frames at once: one slice of them a turn, over all connections.
+                async with self._turns:
+                    self._handle(b"")
             while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
                 # Only answers to control frames get here: who does not read them is not read.
                 await self.wait_room()
+
+    def _handle(self, data: bytes) -> None:
+        for event in self.connection.receive(data, _FRAMES_AT_ONCE):
+            self._dispatch(event)
+        self.wake()
 
     def _timed_out(self) -> Ended:
         raise AssertionError("no deadline was set")

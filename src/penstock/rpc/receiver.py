@@ -67,6 +67,8 @@ class Receiver:
         self._table_told = False
         self._next_id = 1
         self.highest_inbound_stream_id = 0
+        self.more = False
+        """Frames may wait that ``receive(b"")`` handles."""
         self._handlers: dict[int, Callable[[Frame, list[ev.Event]], None]] = {
             DATA: self._data,
             HEADERS: self._headers,
@@ -78,17 +80,27 @@ class Receiver:
             WINDOW_UPDATE: self._window_update,
         }
 
-    def receive(self, data: bytes) -> list[ev.Event]:
-        """Raises ConnectionFailed for anything that ends the connection; no other exception."""
+    def receive(self, data: bytes, most: int | None = None) -> list[ev.Event]:
+        """What ``data`` brings about, of ``most`` frames at most; then ``more`` says so.
+
+        Raises ConnectionFailed for anything that ends the connection; no other exception.
+        """
         out: list[ev.Event] = []
+        self.more = False
         try:
-            self._reader.add_data(data)
+            if data:
+                self._reader.add_data(data)
+            left = -1 if most is None else most
             while True:
                 try:
                     for frame in self._reader:
+                        left -= 1
                         handler = self._handlers.get(frame.kind)
                         if handler is not None:
                             handler(frame, out)
+                        if not left:
+                            self.more = True
+                            return out
                     return out
                 except StreamFault as fault:
                     self._stream_fault(fault, out)

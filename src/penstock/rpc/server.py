@@ -100,6 +100,7 @@ class Server:
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refused,
+            turns=trio.Lock(),
         )
 
     async def serve(
@@ -247,7 +248,7 @@ class Server:
         try:
             with scope:
                 transport = TlsTransport(raw, self._ssl_context, server_side=True)
-                await transport.handshake()
+                await transport.handshake(self._shared.turns)
                 done = True
             if not done:
                 self._refused["handshake_timeout"] += 1

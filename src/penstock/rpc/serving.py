@@ -32,6 +32,8 @@ class Shared:
     on_internal_error: OnInternalError
     accepts_calls: Callable[[], bool]
     refusals: "Counter[str]"
+    turns: trio.Lock
+    """One at a time, and a turn of the scheduler for each: handshakes and floods of frames."""
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class ServerLink(Link[Stream]):
         refusal: RpcError | None,
         load: ClientLoad,
     ) -> None:
-        super().__init__(transport, shared.limits, client_side=False)
+        super().__init__(transport, shared.limits, shared.turns, client_side=False)
         self.methods = shared.methods
         self.on_internal_error = shared.on_internal_error
         self.peer = peer

@@ -59,11 +59,16 @@ class TlsTransport:
         self._reads = 0
         self._writable: trio.Event | None = None
 
-    async def handshake(self) -> None:
-        """Raises TransportLost; cancelled: close it."""
+    async def handshake(self, turns: trio.Lock) -> None:
+        """Raises TransportLost; cancelled: close it.
+
+        A step with signatures takes a millisecond or two that nobody else can have. Fifty
+        in one turn of the scheduler would be felt; ``turns`` spreads them.
+        """
         while True:
             try:
-                self._sock.do_handshake()
+                async with turns:
+                    self._sock.do_handshake()
                 break
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._sock)
