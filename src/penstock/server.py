@@ -8,6 +8,7 @@ that no connection can end a job.
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -208,6 +209,9 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
     failed = False
+    # What was imported lives as long as the process: looking through it again and again would
+    # hold up every call for some 25 ms.
+    gc.freeze()
     try:
         config = parse_config(Path(path).read_bytes())
         trio.run(run, config)

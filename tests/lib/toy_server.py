@@ -69,4 +69,5 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as penstock.server does
     trio.run(main, Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -11,6 +11,7 @@ from raw import PREFACE, frame
 from toy import changed
 
 from penstock.rpc import metadata
+from penstock.rpc.connection import Connection
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.rpc.faults import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood
 from penstock.rpc.frames import DATA, END_STREAM, HEADERS, PING, FrameReader
@@ -214,3 +215,19 @@ def test_budget_is_taken_once_for_a_frame_in_pieces() -> None:
     reader.add_data(ping)
     with pytest.raises(Flood):
         list(reader)
+
+
+def test_no_more_frames_than_asked_for_are_handled() -> None:
+    """Those that break a rule of their stream count as well."""
+    connection = Connection(LIMITS, client_side=False)
+    connection.receive(PREFACE + SETTINGS + frame(1, 0x5, 1, b"\x82\x87\x84"))
+    for most in (1, 2, 3):
+        data = frame(0, 0, 1) + frame(6, 0, 0, b"12345678") * 2
+        connection.take()
+        connection.receive(data, most)
+        assert connection.more
+        rest = 0
+        while connection.more:
+            connection.receive(b"", 1)
+            rest += 1
+        assert rest == 3 - most + 1  # the last finds nothing

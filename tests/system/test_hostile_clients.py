@@ -112,8 +112,8 @@ async def test_others_are_served_and_everything_returns(kind: str) -> None:
         f"memory {before['resident_kib'] // 1024} to {during['resident_kib'] // 1024} MiB; "
         f"refused {during['refused']}, ended {during['ended']}"
     )
-    # One in twenty may be late for reasons that the server does not have: the machine is shared.
-    assert found[int(0.95 * CALLS) - 1] < 0.1, [round(1000 * each) for each in found]
+    # One of forty may be late for reasons that the server does not have: machines are shared.
+    assert found[-2] < 0.1, [round(1000 * each) for each in found]
     assert during["most_handlers"] <= 400
     assert during["resident_kib"] - before["resident_kib"] < 300 * 1024
     assert after["resident_kib"] - before["resident_kib"] < 100 * 1024

@@ -13,7 +13,9 @@ from .transport import TlsTransport, TransportLost, WriteStalled
 
 StreamT = TypeVar("StreamT", bound=Stream)
 
-_FRAMES_AT_ONCE: Final = 16  # a record of 16 KiB can hold 500 resets, which cost 50 ms
+# A record of 16 KiB can hold 500 begun and reset calls, which cost 50 ms. A call is two frames.
+_FRAMES_FREE: Final = 4
+_FRAMES_A_TURN: Final = 16
 _KEEPALIVE_PING: Final = b"any news"
 
 
@@ -162,17 +164,17 @@ class Link(Generic[StreamT]):
             if not data:
                 self.end(Ended("closed", "the peer has closed the connection"))
                 return
-            self._handle(data)
+            self._handle(data, _FRAMES_FREE)
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
                 async with self._turns:
-                    self._handle(b"")
+                    self._handle(b"", _FRAMES_A_TURN)
             while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
                 # Only answers to control frames get here: who does not read them is not read.
                 await self.wait_room()
 
-    def _handle(self, data: bytes) -> None:
-        for event in self.connection.receive(data, _FRAMES_AT_ONCE):
+    def _handle(self, data: bytes, most: int) -> None:
+        for event in self.connection.receive(data, most):
             self._dispatch(event)
         self.wake()
 

@@ -5,6 +5,7 @@ frame is handled whole or ends its stream or the connection, and nothing here wa
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from . import events as ev
@@ -90,20 +91,20 @@ class Receiver:
         try:
             if data:
                 self._reader.add_data(data)
-            left = -1 if most is None else most
-            while True:
+            left = inf if most is None else most
+            while left > 0:
+                left -= 1
                 try:
-                    for frame in self._reader:
-                        left -= 1
-                        handler = self._handlers.get(frame.kind)
-                        if handler is not None:
-                            handler(frame, out)
-                        if not left:
-                            self.more = True
-                            return out
-                    return out
+                    frame = next(self._reader, None)
+                    if frame is None:
+                        return out
+                    handler = self._handlers.get(frame.kind)
+                    if handler is not None:
+                        handler(frame, out)
                 except StreamFault as fault:
                     self._stream_fault(fault, out)
+            self.more = True
+            return out
         except ConnectionFault as fault:
             raise self._failed(fault) from fault
         except Exception as error:  # a bug of ours ends this connection alone

@@ -90,6 +90,8 @@ class Server:
         self._refused: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
         self._handshakes: dict[trio.CancelScope, None] = {}
+        # Not those for floods: a new client must not queue behind everybody's frames.
+        self._handshake_turns = trio.Lock()
         self._links: set[ServerLink] = set()
         self._listening = trio.CancelScope()
         self._serving: trio.CancelScope | None = None
@@ -248,7 +250,7 @@ class Server:
         try:
             with scope:
                 transport = TlsTransport(raw, self._ssl_context, server_side=True)
-                await transport.handshake(self._shared.turns)
+                await transport.handshake(self._handshake_turns)
                 done = True
             if not done:
                 self._refused["handshake_timeout"] += 1

@@ -33,7 +33,7 @@ class Shared:
     accepts_calls: Callable[[], bool]
     refusals: "Counter[str]"
     turns: trio.Lock
-    """One at a time, and a turn of the scheduler for each: handshakes and floods of frames."""
+    """For floods of frames: one slice of one of them in a turn of the scheduler."""
 
 
 @dataclass(slots=True)
