@@ -95,6 +95,25 @@ class Pki:
     def server_context(self) -> ssl.SSLContext:
         return server_ssl_context(self.server.certificate, self.server.key, self.ca)
 
+    def write_crl(self, *revoked: str, days: int = 1) -> Path:
+        """``crl.pem`` with these clients on it, valid for so many days from now."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.authority.name)
+            .last_update(now - datetime.timedelta(days=2))
+            .next_update(now + datetime.timedelta(days=days))
+        )
+        for name in revoked:
+            pem = self.clients[name].certificate.read_bytes()
+            serial = x509.load_pem_x509_certificate(pem).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        path = self.directory / "crl.pem"
+        crl = builder.sign(self.authority.key, hashes.SHA256())
+        path.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+        return path
+
     def client_context(self, who: str | Pair = "alice") -> ssl.SSLContext:
         pair = self.clients[who] if isinstance(who, str) else who
         return client_ssl_context(pair.certificate, pair.key, self.ca)

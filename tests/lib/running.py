@@ -148,8 +148,13 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(policy: str, **config: str | float | int) -> Iterator[RunningServer]:
-    """A penstockd that listens, ended and checked for leftovers afterwards."""
+def running_server(
+    policy: str, *, crl: bool = False, **config: str | float | int
+) -> Iterator[RunningServer]:
+    """A penstockd that listens, ended and checked for leftovers afterwards.
+
+    With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first.
+    """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
     directory.chmod(0o755)
@@ -184,6 +189,7 @@ def running_server(policy: str, **config: str | float | int) -> Iterator[Running
             "certificate": str(pki.server.certificate),
             "key": str(pki.server.key),
             "client_ca": str(pki.ca),
+            **({"crl": str(pki.write_crl())} if crl else {}),
         }
         lines += ["[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
         config_file = directory / "penstockd.toml"

@@ -1,20 +1,19 @@
 """Limits per client, keepalive, configuration, reload and revocation, health, reflection."""
 
-import datetime
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
-from pki import make_pki, shared_pki
+from pki import Pki, make_pki, shared_pki
 from toy import SERVICE, Running, serving
 from wire import CALM, CANCEL, REFUSED, connected, to_client, to_server
 
@@ -137,7 +136,7 @@ def test_every_mistake_in_a_table_is_named() -> None:
     ]
 
 
-async def test_new_certificates_without_dropping_connections(tmp_path: Any) -> None:
+async def test_new_certificates_without_dropping_connections(tmp_path: Path) -> None:
     """A connection of before goes on; a new one needs the new CA."""
     other = make_pki(tmp_path)
     async with serving(shared_pki()) as running, running.channel() as channel:
@@ -175,26 +174,12 @@ async def test_a_revoked_client_loses_its_calls() -> None:
             await echo(other)
 
 
-def _crl(tmp_path: Any, *, days: int = 1, revoke: str = "alice") -> tuple[Any, Any]:
-    pki = make_pki(tmp_path)
-    now = datetime.datetime.now(datetime.UTC)
-    serial = x509.load_pem_x509_certificate(
-        pki.clients[revoke].certificate.read_bytes()
-    ).serial_number
-    entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(pki.authority.name)
-        .last_update(now - datetime.timedelta(days=2))
-        .next_update(now + datetime.timedelta(days=days))
-        .add_revoked_certificate(entry)
-    )
-    path = tmp_path / "crl.pem"
-    path.write_bytes(builder.sign(pki.authority.key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    return pki, path
+def _crl(directory: Path, *, days: int = 1) -> tuple[Pki, Path]:
+    pki = make_pki(directory)
+    return pki, pki.write_crl("alice", days=days)
 
 
-async def test_a_revocation_list_at_the_handshake(tmp_path: Any) -> None:
+async def test_a_revocation_list_at_the_handshake(tmp_path: Path) -> None:
     """Who is on it is refused, who is not is served."""
     pki, path = _crl(tmp_path)
     async with serving(pki) as running:
@@ -208,7 +193,7 @@ async def test_a_revocation_list_at_the_handshake(tmp_path: Any) -> None:
             await echo(channel)
 
 
-def test_a_revocation_list_is_read(tmp_path: Any) -> None:
+def test_a_revocation_list_is_read(tmp_path: Path) -> None:
     """By issuer and serial; one that is out of date, foreign or no list is refused."""
     pki, path = _crl(tmp_path)
     revocations = load_crl(str(path), str(pki.ca))
