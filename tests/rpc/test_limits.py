@@ -14,8 +14,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
-from toy import SERVICE, Running, serving
-from wire import CALM, CANCEL, REFUSED, connected, to_client, to_server
+from raw import GRPC_HEADERS
+from toy import CHUNK, SERVICE, Running, serving
+from wire import CALM, CANCEL, REFUSED, connected, settings, to_client, to_server, window
 
 from penstock.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
@@ -85,10 +86,10 @@ async def test_a_silent_client_is_asked_and_then_left() -> None:
 
 
 async def test_a_client_that_answers_stays() -> None:
-    """Ten rounds of PING and answer, and the call still runs."""
-    async with to_server(keepalive_s=0.01, keepalive_timeout_s=5) as wire:
+    """Rounds of PING and answer, and the call still runs."""
+    async with to_server(keepalive_s=0.01, keepalive_timeout_s=1) as wire:
         await wire.send(wire.call(1, "/toy.Toy/Wait"))
-        for _ in range(3):
+        for _ in range(2):
             ping = await wire.expect(PingFrame, lambda each: "ACK" not in each.flags)
             await wire.send(PingFrame(0, ping.opaque_data, flags=("ACK",)))
             await wire.lives()
@@ -313,3 +314,45 @@ async def test_reflection() -> None:
         for question in questions:
             answer = await ask(**question)
             assert answer.error_response.error_code == StatusCode.NOT_FOUND.value
+
+
+def waiting_bytes(running: Running) -> int:
+    """What the one connection has ready to be written."""
+    (link,) = running.server._links
+    return link.connection.pending_bytes
+
+
+async def test_what_waits_to_be_written_is_bounded() -> None:
+    """A client that opens its windows wide, asks for an endless stream and reads nothing."""
+    async with serving(shared_pki()) as running, connected(running) as wire:
+        await wire.send(settings(INITIAL_WINDOW_SIZE=2**31 - 1), window(0, 2**31 - 1 - 65_535))
+        for stream_id in (1, 3, 5):
+            await wire.send(wire.call(stream_id, "/toy.Toy/Flood"))
+        await running.toy.started.wait()
+        sent = -1
+        while sent != running.toy.sent_chunks:  # until the handlers are held
+            sent = running.toy.sent_chunks
+            await trio.sleep(0.05)
+        assert waiting_bytes(running) < 2 * SERVER_DEFAULTS.outbound_bytes
+        assert sent * len(CHUNK) < 32 * 2**20  # with what the kernel holds for the socket
+
+
+async def test_answers_that_are_not_read_stop_the_reading() -> None:
+    """Requests that are answered at once, without end, by a client that reads nothing."""
+    async with serving(shared_pki(), outbound_bytes=20_000) as running, connected(running) as wire:
+        fields = [each for each in GRPC_HEADERS if each[0] != "te"]
+        most = 0
+        with trio.move_on_after(10):
+            stream_id = 1
+            while True:
+                batch = []
+                for _ in range(100):
+                    batch.append(wire.headers(stream_id, fields, ("END_HEADERS", "END_STREAM")))
+                    stream_id += 2
+                with trio.move_on_after(0.5) as sending:
+                    await wire.send(*batch)
+                most = max(most, waiting_bytes(running))
+                if sending.cancelled_caught:  # the server does not read us any more
+                    break
+        assert sending.cancelled_caught
+        assert most < 2 * 20_000 + 16 * 1_000  # and what one slice of frames is answered

@@ -10,7 +10,7 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 from raw import PREFACE, frame
-from wire import FLOW, HELLO, PROTOCOL, SIZE, data, settings, to_server, window
+from wire import CALM, FLOW, HELLO, PROTOCOL, SIZE, data, settings, to_server, window
 
 
 async def test_preface_comes_first() -> None:
@@ -376,3 +376,10 @@ async def test_headers_too_short_for_their_priority() -> None:
     async with to_server() as wire:
         await wire.send(frame(1, 0x4 | 0x20, 1, b"\0\0\0\x01"))
         await wire.goaway(SIZE)
+
+
+async def test_a_header_block_over_its_bytes() -> None:
+    """10.5.1: refused by the header of the frame that is too much, long before END_HEADERS."""
+    async with to_server() as wire:
+        await wire.send(HeadersFrame(1, bytes(10_000)), b"\0\x27\x10\x09\0\0\0\0\x01")
+        await wire.goaway(CALM)
