@@ -20,19 +20,22 @@ pytestmark = pytest.mark.interop
 
 Client: TypeAlias = Callable[[Running, str], Awaitable[None]]
 HERE = Path(__file__).parent
+PYTHON = {"grpcio-asyncio": "grpcio_client.py", "grpcio-sync": "grpcio_sync_client.py"}
 
 
-@pytest.fixture(params=["grpcio-asyncio", "grpcio-sync"])
+@pytest.fixture(params=["grpcio-asyncio", "grpcio-sync", "grpc-js"])
 def client(request: pytest.FixtureRequest) -> Client:
     """Does one case and, to see that the connection lasts, an empty_unary after it."""
-    programs = {
-        "grpcio-asyncio": [sys.executable, str(HERE / "grpcio_client.py")],
-        "grpcio-sync": [sys.executable, str(HERE / "grpcio_sync_client.py")],
-    }
+    environment: dict[str, str] = {}
+    if request.param == "grpc-js":
+        program = ["node", str(HERE / "grpc_js_client.cjs")]
+        environment["NODE_PATH"] = str(request.getfixturevalue("npm"))
+    else:
+        program = [sys.executable, str(HERE / PYTHON[request.param])]
 
     async def run(running: Running, case: str) -> None:
         arguments = [str(running.port), str(running.pki.directory), case]
-        await run_foreign([*programs[request.param], *arguments])
+        await run_foreign([*program, *arguments], **environment)
 
     return run
 

@@ -16,7 +16,7 @@ from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
 from raw import GRPC_HEADERS
 from toy import CHUNK, SERVICE, Running, serving
-from wire import CALM, CANCEL, REFUSED, connected, settings, to_client, to_server, window
+from wire import CALM, CANCEL, REFUSED, connected, data, settings, to_client, to_server, window
 
 from penstock.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
@@ -356,3 +356,35 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
                     break
         assert sending.cancelled_caught
         assert most < 2 * 20_000 + 16 * 1_000  # and what one slice of frames is answered
+
+
+@pytest.mark.parametrize(
+    "kind", ["WINDOW_UPDATE of 0", "DATA after the end", "malformed", "refused"]
+)
+async def test_resets_that_the_peer_provokes_are_counted(kind: str) -> None:
+    """As many as it may send itself, then GOAWAY ENHANCE_YOUR_CALM."""
+    limits: dict[str, Any] = {"resets": Rate(20, 0.0)}
+    if kind == "refused":
+        limits["streams"] = 1
+    async with to_server(**limits) as wire:
+        await wire.send(wire.call(1, "/toy.Toy/Wait"))
+        for stream_id in range(3, 53, 2):
+            match kind:
+                case "WINDOW_UPDATE of 0":
+                    await wire.send(wire.headers(stream_id), window(stream_id, 0))
+                case "DATA after the end":
+                    await wire.send(wire.call(stream_id, "/toy.Toy/Wait"), data(stream_id, b"x"))
+                case "malformed":
+                    await wire.send(wire.headers(stream_id, (("Upper", "x"),)))
+                case _:
+                    await wire.send(wire.headers(stream_id))
+        await wire.goaway(CALM)
+        resets = [each for each in wire.seen if isinstance(each, RstStreamFrame)]
+        assert len(resets) <= 20
+
+
+async def test_goaways_are_counted() -> None:
+    """One is enough for a peer; each is handled, so each costs."""
+    async with to_server(settings=Rate(20, 0.0)) as wire:
+        await wire.send(*[GoAwayFrame(0)] * 30)
+        await wire.goaway(CALM)

@@ -165,13 +165,17 @@ class Link(Generic[StreamT]):
                 self.end(Ended("closed", "the peer has closed the connection"))
                 return
             self._handle(data, _FRAMES_FREE)
+            await self._wait_answers_taken()
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
                 async with self._turns:
                     self._handle(b"", _FRAMES_A_TURN)
-            while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
-                # Only answers to control frames get here: who does not read them is not read.
-                await self.wait_room()
+                await self._wait_answers_taken()
+
+    async def _wait_answers_taken(self) -> None:
+        """Who does not read our answers to control frames and bad requests is not read."""
+        while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
+            await self.wait_room()
 
     def _handle(self, data: bytes, most: int) -> None:
         for event in self.connection.receive(data, most):
