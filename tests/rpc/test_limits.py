@@ -11,10 +11,10 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.wrappers_pb2 import BytesValue, StringValue
+from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
-from raw import GRPC_HEADERS
+from raw import GRPC_HEADERS, message
 from toy import CHUNK, SERVICE, Running, serving
 from wire import CALM, CANCEL, REFUSED, connected, data, settings, to_client, to_server, window
 
@@ -358,9 +358,7 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
         assert most < 2 * 20_000 + 16 * 1_000  # and what one slice of frames is answered
 
 
-@pytest.mark.parametrize(
-    "kind", ["WINDOW_UPDATE of 0", "DATA after the end", "malformed", "refused"]
-)
+@pytest.mark.parametrize("kind", ["window", "late data", "malformed", "refused"])
 async def test_resets_that_the_peer_provokes_are_counted(kind: str) -> None:
     """As many as it may send itself, then GOAWAY ENHANCE_YOUR_CALM."""
     limits: dict[str, Any] = {"resets": Rate(20, 0.0)}
@@ -370,9 +368,9 @@ async def test_resets_that_the_peer_provokes_are_counted(kind: str) -> None:
         await wire.send(wire.call(1, "/toy.Toy/Wait"))
         for stream_id in range(3, 53, 2):
             match kind:
-                case "WINDOW_UPDATE of 0":
+                case "window":
                     await wire.send(wire.headers(stream_id), window(stream_id, 0))
-                case "DATA after the end":
+                case "late data":
                     await wire.send(wire.call(stream_id, "/toy.Toy/Wait"), data(stream_id, b"x"))
                 case "malformed":
                     await wire.send(wire.headers(stream_id, (("Upper", "x"),)))
@@ -388,3 +386,27 @@ async def test_goaways_are_counted() -> None:
     async with to_server(settings=Rate(20, 0.0)) as wire:
         await wire.send(*[GoAwayFrame(0)] * 30)
         await wire.goaway(CALM)
+
+
+async def test_a_handler_that_never_waits_lets_others_run() -> None:
+    """Row 23: others get a turn at every few messages, although nothing holds the sender."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with serving(shared_pki(), sends_per_checkpoint=8) as running:
+        async with connected(running) as wire, trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            body = Int64Value(value=2_000).SerializeToString()
+            fields = [(n, "/toy.Toy/Count" if n == ":path" else v) for n, v in GRPC_HEADERS]
+            await wire.send(wire.headers(1, fields))
+            await wire.lives()
+            before = turns
+            await wire.send(data(1, message(body), end=True))
+            assert await wire.status(1) == "0"
+            assert turns - before > 2_000 / 8
+            nursery.cancel_scope.cancel()
