@@ -25,10 +25,18 @@ class Credentials:
 def load_credentials(config: Config) -> Credentials:
     """Reads the files of ``[tls]``. Raises CredentialsError."""
     mistakes: list[str] = []
+    passphrase = None
     try:
         check_private_key_mode(Path(config.tls_key))
     except (KeyModeError, OSError) as error:
         mistakes.append(f"[tls] key: {error}")
+    if config.tls_key_passphrase_file:
+        path = Path(config.tls_key_passphrase_file)
+        try:
+            check_private_key_mode(path)
+            passphrase = path.read_bytes().rstrip(b"\r\n")
+        except (KeyModeError, OSError) as error:
+            mistakes.append(f"[tls] key_passphrase_file: {error}")
     revocations = NONE
     if config.tls_crl:
         try:
@@ -40,6 +48,7 @@ def load_credentials(config: Config) -> Credentials:
             config.tls_certificate,
             config.tls_key,
             config.tls_client_ca,
+            passphrase,
             crl=config.tls_crl or None,
         )
     except OSError as error:  # ssl.SSLError is one

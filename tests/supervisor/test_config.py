@@ -27,6 +27,7 @@ certificate = "/etc/penstock/server.crt"
 key = "/etc/penstock/server.key"
 client_ca = "/etc/penstock/ca.crt"
 crl = "/etc/penstock/crl.pem"
+key_passphrase_file = "/etc/penstock/passphrase"
 legacy_certificates = true
 """
 MINIMAL = """
@@ -56,6 +57,7 @@ def test_reads_every_key() -> None:
         tls_certificate="/etc/penstock/server.crt",
         tls_key="/etc/penstock/server.key",
         tls_client_ca="/etc/penstock/ca.crt",
+        tls_key_passphrase_file="/etc/penstock/passphrase",
         tls_crl="/etc/penstock/crl.pem",
         legacy_certificates=True,
         reflection=True,

@@ -190,10 +190,12 @@ class Server:
                     continue
                 if len(self._links) + len(self._handshakes) >= self._limits.connections:
                     self._refused["connections"] += 1
+                    log.info("connection from %s refused: the server is full", _text(address))
                     accepted.close()
                     continue
                 if len(self._handshakes) >= self._limits.handshakes:
                     self._refused["handshakes"] += 1
+                    log.info("too many handshakes at once: the oldest is ended")
                     next(iter(self._handshakes)).cancel()
                 raw = socket.socket(fileno=accepted.detach())
                 scope = trio.CancelScope()

@@ -1,5 +1,6 @@
 """One connection on a server: its reader, its writer, its calls."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, pa
 from .statuses import trailers_of
 from .streams import Stream
 from .transport import TlsTransport
+
+log = logging.getLogger("penstock.rpc")
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
@@ -69,6 +72,7 @@ class ServerLink(Link[Stream]):
         self._nursery: trio.Nursery | None = None
         self._draining = False
         self._pinged = trio.Event()
+        self._refused_kinds: set[str] = set()
 
     @property
     def running_calls(self) -> int:
@@ -189,6 +193,9 @@ class ServerLink(Link[Stream]):
 
     def _refuse(self, kind: str, stream_id: int, code: int) -> None:
         self._shared.refusals[kind] += 1
+        if kind not in self._refused_kinds:
+            self._refused_kinds.add(kind)  # the rest is in the counters: a log can be flooded too
+            log.info("a call from %s refused: %s", self.peer.address, kind)
         self.connection.refuse(stream_id, code)
 
     def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:

@@ -48,6 +48,7 @@ class Config:
     max_jobs: int
     tls_certificate: str
     tls_key: str
+    tls_key_passphrase_file: str
     tls_client_ca: str
     tls_crl: str
     legacy_certificates: bool
@@ -86,6 +87,7 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         tls_certificate=_path(tls, "certificate", "", required=needs_tls),
         tls_key=_path(tls, "key", "", required=needs_tls),
         tls_client_ca=_path(tls, "client_ca", "", required=needs_tls),
+        tls_key_passphrase_file=_path(tls, "key_passphrase_file", ""),
         tls_crl=_path(tls, "crl", ""),
         reflection=table.flag("reflection", False),
         transport=table.typed("transport", dict, "a table", {}, required=False),
