@@ -10,8 +10,8 @@ const loader = require("@grpc/proto-loader");
 const SPECIAL =
   "\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \u{1f608}\t\n";
 const { status } = grpc;
-const [port, directory, name] = process.argv.slice(2);
-const read = (file) => fs.readFileSync(path.join(directory, file));
+const [port, directory, chosen] = process.argv.slice(2);
+const read = (name) => fs.readFileSync(path.join(directory, name));
 const credentials = grpc.credentials.createSsl(read("ca.crt"), read("alice.key"), read("alice.crt"));
 const options = { longs: Number, keepCase: true, defaults: true };
 const schema = loader.loadSync(path.join(__dirname, "toy.proto"), options);
@@ -124,7 +124,7 @@ const cases = {
 };
 
 (async () => {
-  await cases[name]();
+  await cases[chosen]();
   await cases.empty_unary(); // the connection has outlived it
   client.close();
   absent.close();

@@ -4,6 +4,7 @@ Pipes and the hashing thread are real, so the clock is too (virtual time would j
 them); graces are short, and nothing waits for time to synchronise.
 """
 
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from fake_backend import FakeBackend
 
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.errors import (
+    JobError,
     JobNotFound,
     NotGranted,
     Precondition,
@@ -417,3 +419,39 @@ async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
             job.end_now()
         assert job.end is None
         w.backend.jobs[job.id].end(Verdict("exited", 0))  # the fake's own pipes
+
+
+async def test_a_log_that_cannot_be_hashed_is_one_jobs_misfortune(tmp_path: Path) -> None:
+    """C9: its record says so; other jobs and the manager live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+        job = await w.manager.start("alice", SLEEP)
+
+        def broken() -> str:
+            raise OSError(5, "Input/output error")
+
+        job._log.sha256 = broken  # type: ignore[method-assign]
+        w.backend.jobs[job.id].end(Verdict("exited", 0))
+        end = await job.wait_finished()
+        assert (end.reason, end.output_sha256) == ("output_failed", "")
+        assert other.state is State.RUNNING
+
+
+async def test_a_full_store_ends_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start is refused while nothing can be recorded: its caller hears of it, others live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+
+        def full(*_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(w.manager._store, "set_finished", full)
+        monkeypatch.setattr(w.manager._store, "forget_request", full)
+        with pytest.raises(JobError):
+            await w.manager.start("alice", JobSpec("refused"), request_id="once")
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.state is State.RUNNING
+        monkeypatch.undo()
+        monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)

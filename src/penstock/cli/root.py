@@ -1,5 +1,6 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -118,6 +119,10 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _report(line: str, code: int) -> int:
-    sys.stdout.flush()
-    sys.stderr.write(f"{line}\n")
+    # Nobody may be there to read it any more; what the exit status says stays true.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
     return int(code)

@@ -1,5 +1,6 @@
 """One job: its life in one task, its stop, and what others see of it."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -215,7 +216,10 @@ class Job:
 
     def _refused(self, refused: Refused, store: Store, audit: Audit) -> None:
         end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
-        store.set_finished(self.id, end)
+        try:
+            store.set_finished(self.id, end)
+        except sqlite3.Error as error:  # the row stays `starting`: the next start says `lost`
+            say(f"the end of job {self.id}: {error}")
         self.state = after(self.state, Event.REFUSED)
         self._start_error = start_error(refused)
         self.end = end
@@ -322,7 +326,11 @@ class Job:
     async def _finish(self, verdict: Verdict, store: Store, audit: Audit) -> None:
         # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads a
         # file nobody appends to any more, and is let go if end_now comes.
-        sha256 = await trio.to_thread.run_sync(self._log.sha256, abandon_on_cancel=True)
+        sha256 = ""
+        try:
+            sha256 = await trio.to_thread.run_sync(self._log.sha256, abandon_on_cancel=True)
+        except OSError as error:  # a bad sector under one log is one job's misfortune
+            self._output_error = self._output_error or error
         end = end_record(verdict, self._ending(), self._log.length, sha256)
         while True:
             try:
@@ -330,7 +338,7 @@ class Job:
                 break
             except sqlite3.Error as error:
                 # A full disk, most likely. The job stays `ending` until its end is durable.
-                os.write(2, f"penstock: the end of job {self.handle}: {error}\n".encode())
+                say(f"the end of job {self.handle}: {error}")
                 await trio.sleep(RECORD_AGAIN_S)
         self.state = after(self.state, Event.RECORDED)
         self.end = end
@@ -351,4 +359,10 @@ def try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:
     try:
         audit(event, fields)
     except Exception as error:  # the callback is anybody's
-        os.write(2, f"penstock: audit of {event} failed: {error}\n".encode())
+        say(f"audit of {event} failed: {error}")
+
+
+def say(text: str) -> None:
+    """A line on standard error, if there is anybody who takes it."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"penstock: {text}\n".encode())

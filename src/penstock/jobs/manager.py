@@ -12,7 +12,7 @@ import trio
 
 from .backend import Backend, JobSpec
 from .errors import JobNotFound, Precondition, RequestConflict, Unavailable
-from .job import UNKILLABLE_S, Audit, Job, try_audit
+from .job import UNKILLABLE_S, Audit, Job, say, try_audit
 from .output import OutputLog
 from .records import EndRecord
 from .states import State
@@ -139,7 +139,10 @@ class Manager:
         if not job.handle:  # nothing was started: nobody can name it, and its id is free again
             del self._jobs[job.id]
             if request_id is not None:
-                self._store.forget_request(job.owner, request_id)
+                try:
+                    self._store.forget_request(job.owner, request_id)
+                except sqlite3.Error as error:  # one job's record must not end everybody's
+                    say(f"the request id of job {job.id}: {error}")
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:
         """The job of a handle. Raises JobNotFound, the same for unknown and for foreign."""

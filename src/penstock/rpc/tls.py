@@ -44,6 +44,9 @@ def client_ssl_context(
 ) -> ssl.SSLContext:
     """For a client that trusts servers of ``server_ca`` alone, by name. Raises as above."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+    # RFC 9525: a common name is no host's; a client's certificate without any alternative
+    # name could pose as the server that it is called after.
+    context.hostname_checks_common_name = False
     return _configured(context, certificate, key, server_ca, password)
 
 
