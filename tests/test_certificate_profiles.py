@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from penstock.authn import identify
+from penstock.certs import CertificateError, issue, make_ca
 from penstock.rpc.tls import client_ssl_context, server_ssl_context
 
 PROFILES = Path(__file__).resolve().parent.parent / "certs" / "profiles"
@@ -60,3 +61,11 @@ def test_server_and_client_accept_each_other(made: Path) -> None:
             unfinished.remove(end)
     assert not unfinished
     assert [end.version() for end in ends] == ["TLSv1.3"] * 2
+
+
+def test_an_empty_passphrase_makes_no_key(tmp_path: Path) -> None:
+    """Who asked for an encrypted key never gets a plain one."""
+    make_ca(tmp_path)
+    with pytest.raises(CertificateError, match="passphrase is empty"):
+        issue(tmp_path, "alice", passphrase=b"")
+    assert not (tmp_path / "alice.key").exists()

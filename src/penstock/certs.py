@@ -138,9 +138,11 @@ def _write_pair(
     key: ec.EllipticCurvePrivateKey,
     passphrase: bytes | None,
 ) -> None:
+    if passphrase == b"":
+        raise CertificateError("the passphrase is empty; the key would not be encrypted")
     encryption: serialization.KeySerializationEncryption = (
         serialization.BestAvailableEncryption(passphrase)  # AES-256-CBC with PBKDF2
-        if passphrase
+        if passphrase is not None
         else serialization.NoEncryption()
     )
     pem = key.private_bytes(

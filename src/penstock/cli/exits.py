@@ -101,4 +101,5 @@ def job_code(end: pb.EndRecord) -> int:
         return OUR_FAILURE
     if end.HasField("signal"):
         return SIGNAL_BASE + end.signal
-    return end.exit_code
+    # Absent is not 0: an end that nobody understands is no success.
+    return end.exit_code if end.HasField("exit_code") else OUR_FAILURE
