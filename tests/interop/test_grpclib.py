@@ -1,6 +1,5 @@
 """grpclib, an asyncio library, under trio-asyncio in the same Trio run as our server."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,16 +19,13 @@ from grpclib.exceptions import GRPCError  # noqa: E402
 
 pytestmark = pytest.mark.interop
 
-
-def context() -> ssl.SSLContext:
-    """grpclib wants to set ALPN itself; otherwise as ours."""
-    return shared_pki().client_context()
+SPECIAL = "\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \U0001f608\t\n"
 
 
 @asynccontextmanager
 async def channel(running: Running) -> AsyncIterator[Any]:
     async with trio_asyncio.open_loop():
-        made = grpclib_client.Channel("localhost", running.port, ssl=context())
+        made = grpclib_client.Channel("localhost", running.port, ssl=shared_pki().client_context())
         yield made
         made.close()
         # asyncio closes a TLS connection in its own time; it must be before the loop ends.
@@ -103,3 +99,48 @@ async def test_statuses_and_deadline() -> None:
         with pytest.raises((GRPCError, TimeoutError)):
             await trio_asyncio.aio_as_trio(wait)(StringValue(), timeout=0.2)
         await running.toy.ended.wait()
+
+
+async def test_special_status_message() -> None:
+    """special_status_message: tabs, newlines, characters of and beyond the BMP."""
+    async with serving(shared_pki()) as running, channel(running) as made:
+        fail = unary(made, "Fail", StringValue, StringValue)
+        with pytest.raises(GRPCError) as caught:
+            await trio_asyncio.aio_as_trio(fail)(StringValue(value=f"UNKNOWN:{SPECIAL}"))
+        assert (caught.value.status.name, caught.value.message) == ("UNKNOWN", SPECIAL)
+
+
+async def test_unimplemented_service() -> None:
+    """unimplemented_service: UNIMPLEMENTED."""
+    async with serving(shared_pki()) as running, channel(running) as made:
+        absent = grpclib_client.UnaryUnaryMethod(made, "/toy.Absent/Echo", StringValue, StringValue)
+        with pytest.raises(GRPCError) as caught:
+            await trio_asyncio.aio_as_trio(absent)(StringValue())
+        assert caught.value.status.name == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize("responses", [0, 1])
+async def test_cancel(responses: int) -> None:
+    """cancel_after_begin, cancel_after_first_response: the handler is cancelled."""
+    async with serving(shared_pki()) as running, channel(running) as made:
+
+        async def begin_and_cancel() -> None:
+            name, kind = (
+                ("WaitAfterOne", Cardinality.UNARY_STREAM)
+                if responses
+                else ("Wait", Cardinality.UNARY_UNARY)
+            )
+            call = made.request(f"/{SERVICE}/{name}", kind, StringValue, StringValue)
+            async with call as stream:
+                await stream.send_message(StringValue(value="x"), end=True)
+                if responses:
+                    assert await stream.recv_message() == StringValue(value="x")
+                await trio_asyncio.trio_as_aio(running.toy.started.wait)()
+                await stream.cancel()
+
+        await trio_asyncio.aio_as_trio(begin_and_cancel)()
+        await running.toy.ended.wait()
+        # The connection has outlived it.
+        echo = unary(made, "Echo", BytesValue, BytesValue)
+        assert await trio_asyncio.aio_as_trio(echo)(BytesValue()) == BytesValue()
+        assert running.server.statistics().connections == 1
