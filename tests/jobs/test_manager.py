@@ -455,3 +455,86 @@ async def test_a_full_store_ends_no_other_job(
         assert other.state is State.RUNNING
         monkeypatch.undo()
         monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)
+
+
+async def test_a_shutdown_does_not_wait_for_a_long_grace(tmp_path: Path) -> None:
+    """C7, C11: a stop with a grace of an hour is under way; its record is written all the same."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(job.stop, by="alice", grace_s=3600))
+            await trio.testing.wait_all_tasks_blocked()
+            begin = trio.current_time()
+            await w.manager.stop_all("server")
+        assert trio.current_time() - begin < 5
+    assert job.end is not None
+    assert (job.end.reason, job.end.stopped_by, job.end.escalated) == ("stopped", "alice", True)
+
+
+async def test_a_stop_asked_for_while_starting_keeps_the_shortest_grace(tmp_path: Path) -> None:
+    """C4, C7: it is carried out as soon as there is a process."""
+    async with world(tmp_path) as w:
+        w.backend.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(w.manager.start, "alice", JobSpec("stubborn")))
+            await trio.testing.wait_all_tasks_blocked()
+            (job,) = w.manager.list("alice")
+            nursery.start_soon(partial(job.stop, by="alice", grace_s=3600))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(partial(job.stop, by="alice", grace_s=0))
+            await trio.testing.wait_all_tasks_blocked()
+            w.backend.gate.set()
+        assert job.end is not None
+        assert job.end.escalated
+
+
+async def test_a_descendant_that_does_not_die_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main process heeds TERM, something else sleeps uninterruptibly: UNKILLABLE in bounded
+    time, and the job ends when it wakes."""
+    monkeypatch.setattr("penstock.jobs.job.UNKILLABLE_S", 0.05)
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("stubborn"))
+        fake = w.backend.jobs[job.id]
+        fake.exited.set()
+        with pytest.raises(Precondition) as caught:
+            await job.stop(by="alice")
+        assert caught.value.reason == "UNKILLABLE"
+        assert job.state is State.ENDING
+        fake.end(Verdict("exited", 0))
+        assert (await job.wait_finished()).reason == "stopped"
+
+
+async def test_a_start_that_can_neither_be_logged_nor_recorded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disk full for log and store at once: a JobError, and the request id is free afterwards."""
+    async with world(tmp_path) as w:
+
+        def full(*_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(w.manager._store, "set_finished", full)
+            patch.setattr(w.manager._store, "forget_request", full)
+            w.fail_audit = True
+            with pytest.raises(Precondition):
+                await w.manager.start("alice", SLEEP, request_id="once")
+            w.fail_audit = False
+        job = await w.manager.start("alice", SLEEP, request_id="once")
+        assert job.state is State.RUNNING
+
+
+async def test_a_damaged_record_costs_no_other_job(tmp_path: Path) -> None:
+    """It is audited and left out; the rest of the history is served."""
+    async with world(tmp_path) as w:
+        jobs = [await w.manager.start("alice", JobSpec("exit", ("0",))) for _ in range(3)]
+        for job in jobs:
+            await job.wait_finished()
+        statement = "UPDATE jobs SET started = ? WHERE id = ?"
+        w.manager._store._db.execute(statement, ('{"pid": 1}', jobs[1].id))
+    async with world(tmp_path) as w:
+        handles = [job.handle for job in w.manager.list("alice", include_finished=True)]
+        assert handles == [jobs[2].handle, jobs[0].handle]
+        assert ("job.damaged", jobs[1].id) in [(e, f["job"]) for e, f in w.lines]

@@ -1,6 +1,8 @@
 """The life cycle table and the records."""
 
 import itertools
+import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ import pytest
 from penstock.jobs.backend import JobSpec, Started
 from penstock.jobs.errors import Unavailable
 from penstock.jobs.records import EndRecord
+from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
-from penstock.jobs.store import Store, lock_directory
+from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory
 from penstock.supervisor.limits import Enforcement, Limits
 
 
@@ -31,6 +34,13 @@ def test_there_is_no_way_back() -> None:
         else:
             with pytest.raises(IllegalTransition):
                 after(state, event)
+
+
+def records(store: Store) -> list[JobRecord]:
+    """Every record; none may be damaged."""
+    found = list(store.load())
+    assert not [each for each in found if isinstance(each, DamagedRecord)]
+    return [each for each in found if isinstance(each, JobRecord)]
 
 
 def started(pid: int) -> Started:
@@ -74,7 +84,7 @@ def test_records_survive_as_they_were(tmp_path: Path) -> None:
     store.set_finished("a" * 32, end)
     store.close()
     store = Store(path)
-    (record,) = store.load()
+    (record,) = records(store)
     assert (record.spec, record.end, record.handle, record.state) == (spec, end, "7", "finished")
     assert store.find_request("alice", "once") == "a" * 32
     assert store.find_request("bob", "once") is None
@@ -88,7 +98,7 @@ def test_an_end_record_is_written_once(tmp_path: Path) -> None:
     store.set_finished("a" * 32, EndRecord("lost", 1))
     with pytest.raises(AssertionError):
         store.set_finished("a" * 32, EndRecord("exited", 2))
-    (record,) = store.load()
+    (record,) = records(store)
     assert record.end == EndRecord("lost", 1)
     store.close()
 
@@ -100,3 +110,110 @@ def test_a_state_directory_has_one_holder(tmp_path: Path) -> None:
             pass
     with lock_directory(str(tmp_path)):
         pass
+
+
+def test_a_damaged_row_costs_no_other(tmp_path: Path) -> None:
+    """Whatever stands in one row, the others are read."""
+    store = Store(str(tmp_path / "db"))
+    for number in range(6):
+        store.insert_starting(f"{number:032x}", "alice", JobSpec("ls"), "hash", 0, None)
+        store.set_running(f"{number:032x}", started(100 + number), "boot")
+        store.set_finished(f"{number:032x}", EndRecord("lost", 1))
+    garbage = {
+        1: ("spec", "{"),
+        2: ("started", "nul"),
+        3: ("end", '{"reason": "exited"}'),
+        4: ("end", '{"reason": "exited", "ended_ns": "x"}'),
+    }
+    for number, (column, text) in garbage.items():
+        store._db.execute(f"UPDATE jobs SET {column} = ? WHERE sequence = ?", (text, number + 1))
+    found = list(store.load())
+    assert [isinstance(each, DamagedRecord) for each in found] == [n in garbage for n in range(6)]
+    store.close()
+
+
+def test_a_request_id_that_could_not_be_forgotten_is_free(tmp_path: Path) -> None:
+    """Its row names a job that never was; the next start of that id takes it over."""
+    store = Store(str(tmp_path / "db"))
+    store.insert_starting("a" * 32, "alice", JobSpec("ls"), "hash", 0, "once")
+    store.insert_starting("b" * 32, "alice", JobSpec("ls"), "hash", 0, "once")
+    assert store.find_request("alice", "once") == "b" * 32
+    store.close()
+
+
+def filled_store(path: Path, count: int) -> None:
+    store = Store(str(path))
+    for number in range(count):
+        job_id = f"{number:032x}"
+        store.insert_starting(job_id, "alice", JobSpec("ls"), "hash", 0, f"request {number}")
+        store.set_running(job_id, started(1000 + number), "boot")
+        store.set_finished(job_id, EndRecord("exited", 1, exit_code=0))
+    store.close()
+
+
+def test_a_broken_page_costs_what_stood_on_it(tmp_path: Path) -> None:
+    """The database is put aside and said; most jobs are still there; no handle comes again."""
+    path = tmp_path / "db"
+    filled_store(path, 300)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(data)
+    store, (complaint,) = open_store(str(path))
+    assert str(path) in complaint
+    assert (tmp_path / "db.damaged-1").exists()
+    found = records(store)
+    assert 200 < len(found) < 300
+    known = {record.handle for record in found}
+    store.insert_starting("f" * 32, "alice", JobSpec("ls"), "hash", 0, None)
+    for number in (1000, 1150, 1299):
+        assert store.set_running("f" * 32, started(number), "boot") not in known
+    store.close()
+    assert open_store(str(path))[1] == []
+
+
+def test_handles_lost_with_the_database_are_not_given_again(tmp_path: Path) -> None:
+    """Nothing is readable: a number that may have been given goes on far above."""
+    path = tmp_path / "db"
+    handles = set()
+    for loss in range(3):
+        store, complaints = open_store(str(path))
+        assert len(complaints) == (loss > 0)
+        store.insert_starting("a" * 32, "alice", JobSpec("ls"), "hash", 0, None)
+        handles.add(store.set_running("a" * 32, started(7), "boot"))
+        store.close()
+        path.write_bytes(b"no database at all" * 1000)
+    assert handles == {"7", "7.1000001", "7.2000001"}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_anywhere_keeps_no_server_down(tmp_path: Path, seed: int) -> None:
+    """Hazard: state files flipped at any byte. It opens, and reads what it can."""
+    path = tmp_path / "db"
+    filled_store(path, 40)
+    data = bytearray(path.read_bytes())
+    chosen = random.Random(seed)
+    # The first hundred bytes are SQLite's header: half of the tries go there.
+    position = chosen.randrange(100 if seed % 2 else len(data))
+    data[position] ^= 1 << chosen.randrange(8)
+    path.write_bytes(data)
+    store, _ = open_store(str(path))
+    for record in store.load():
+        assert isinstance(record, JobRecord | DamagedRecord)
+    store.insert_starting("f" * 32, "alice", JobSpec("ls"), "hash", 0, None)
+    store.set_running("f" * 32, started(9999), "boot")
+    store.close()
+
+
+def test_a_database_that_is_only_locked_is_left_alone(tmp_path: Path) -> None:
+    """Not every failure is damage: nothing is renamed."""
+    path = tmp_path / "db"
+    filled_store(path, 1)
+    path.chmod(0o400)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError):
+        open_store(str(path))
+    holder.close()
+    assert not list(tmp_path.glob("*.damaged-*"))

@@ -64,11 +64,13 @@ class Job:
         self._start_error: errors.JobError | None = None
         self._stopped_by: str | None = None
         self._stop_reason = ""
+        self._asked_grace_s: float | None = None
         self._escalated = False
         self._output_error: OSError | None = None
         self._nursery: trio.Nursery | None = None
         self._backend: Backend
         self._scope = trio.CancelScope(shield=True)
+        self._grace_scope = trio.CancelScope()
 
     @classmethod
     def from_record(cls, record: JobRecord, log: OutputLog) -> "Job":
@@ -146,8 +148,8 @@ class Job:
         """Ends the whole tree: TERM to the main process, grace, KILL to all.
 
         Returns the end record and whether the job had finished before. A stop that is
-        under way is joined, and its grace holds. Completes: cancelled, it goes on without
-        the caller.
+        under way is joined, and its grace holds unless ``grace_s`` would end it sooner.
+        Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
         """
         if self.end is not None:
@@ -155,11 +157,11 @@ class Job:
             return self.end, True
         # A job whose main process has ended by itself was not stopped: its end is waited for.
         if self._stopped_by is None and self.state is not State.ENDING:
-            self._stopped_by, self._stop_reason = by, reason
+            self._stopped_by, self._stop_reason, self._asked_grace_s = by, reason, grace_s
             if self._nursery is not None and self.state is State.RUNNING:
-                self._begin_stop(grace_s)
-            else:
-                self._grace_s = self._grace_s if grace_s is None else grace_s
+                self._begin_stop()
+        elif grace_s is not None:
+            self._shorten_grace(grace_s)
         async with trio.open_nursery() as nursery:
 
             async def end_of_patience() -> None:
@@ -177,10 +179,19 @@ class Job:
             )
         return self.end, False
 
-    def _begin_stop(self, grace_s: float | None) -> None:
+    def _begin_stop(self) -> None:
         assert self._nursery is not None
         self.state = after(self.state, Event.STOP_ASKED)
-        self._nursery.start_soon(self._stop, self._grace_s if grace_s is None else grace_s)
+        self._shorten_grace(self._grace_s if self._asked_grace_s is None else self._asked_grace_s)
+        self._nursery.start_soon(self._stop)
+
+    def _shorten_grace(self, grace_s: float) -> None:
+        if self.state is State.STARTING:  # the grace begins when there is a process
+            asked = self._grace_s if self._asked_grace_s is None else self._asked_grace_s
+            self._asked_grace_s = min(asked, grace_s)
+            return
+        deadline = trio.current_time() + grace_s
+        self._grace_scope.deadline = min(self._grace_scope.deadline, deadline)
 
     # S5. Everything below runs in the job's own task.
 
@@ -237,7 +248,7 @@ class Job:
         self.class_name = started.class_name
         self.limits = started.limits
         self.enforcement = started.enforcement
-        self._grace_s = started.grace_s if self._stopped_by is None else self._grace_s
+        self._grace_s = started.grace_s
         self._sampler = usage.Sampler(started.usage_files, started.started_ns)
         boot_id = str(backend.capabilities().get("boot_id", ""))
         self.handle = store.set_running(self.id, started, boot_id)
@@ -268,7 +279,7 @@ class Job:
                 self._backend = backend
                 self._begun.set()
                 if self._stopped_by is not None:  # asked for while it started
-                    self._begin_stop(None)
+                    self._begin_stop()
                 for fd, stream in pipes:
                     nursery.start_soon(
                         capture, self._log, fd, stream, bandwidth, self._output_failed
@@ -305,23 +316,28 @@ class Job:
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self.id)
         self.state = after(self.state, Event.MAIN_EXITED)
+        await self._lose_patience()
 
-    async def _stop(self, grace_s: float) -> None:
+    async def _lose_patience(self) -> None:
+        """All that is left has been killed; the job's nursery ends this when it is gone."""
+        await trio.sleep(UNKILLABLE_S)
+        self._unkillable.set()
+
+    async def _stop(self) -> None:
         """S6: ends by grace and KILL; the job's own nursery ends it once all are dead."""
         await self._backend.signal(self.id, signal.SIGTERM)
-        with trio.move_on_after(grace_s):
+        with self._grace_scope:
             await self._backend.wait_main_exited(self.id)
             return  # what is left is killed by the backend, which tells when it is gone
         self._escalated = True
         await self._backend.kill(self.id)
-        await trio.sleep(UNKILLABLE_S)
-        self._unkillable.set()
+        await self._lose_patience()
 
     def _output_failed(self, error: OSError) -> None:
         """The disk does not take the output: the job ends, everything else lives."""
         self._output_error = error
         if self._nursery is not None and self.state is State.RUNNING:
-            self._begin_stop(None)
+            self._begin_stop()
 
     async def _finish(self, verdict: Verdict, store: Store, audit: Audit) -> None:
         # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads a

@@ -7,42 +7,19 @@ import os
 import socket
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from ..supervisor import protocol
-from ..supervisor.limits import Enforcement, Limits
+from ..supervisor.limits import Enforcement
 from .backend import JobSpec, Refused, Started, Verdict
 from .errors import Unavailable
+from .pending import Pending, close_all, read_whole, started
 
-_LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
-
-
-class _Pending:
-    """What one job's messages have told so far."""
-
-    def __init__(self) -> None:
-        self.answered = trio.Event()
-        self.answer: Started | Refused | None = None
-        self.exited = trio.Event()
-        self.status: int | None = None
-        self.timed_out = False
-        self.emptied = trio.Event()
-        self.killed = 0
-        self.counters: Mapping[str, Any] = {}
-        self.lost = ""
-        self.kill_fd = -1
-
-    def close(self, *, kill: bool = False) -> None:
-        """Frees the descriptor of cgroup.kill, after using it if ``kill``."""
-        if self.kill_fd >= 0:
-            if kill:
-                with contextlib.suppress(OSError):  # the group is gone already
-                    os.write(self.kill_fd, b"1")
-            os.close(self.kill_fd)
-            self.kill_fd = -1
+_NO_DESCRIPTORS: Final = (
+    "the server has no free file descriptors for the job's output; try again when others have ended"
+)
 
 
 class LocalBackend:
@@ -53,7 +30,7 @@ class LocalBackend:
     def __init__(self, connection: trio.socket.SocketType) -> None:
         self._socket = connection
         self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._counts: defaultdict[tuple[str, str], deque[tuple[trio.Event, list[int]]]]
         self._counts = defaultdict(deque)
         self._welcome: dict[str, Any] = {}
@@ -92,21 +69,15 @@ class LocalBackend:
         if message is None or message["type"] != protocol.WELCOME or len(fds) != 1:
             raise Unavailable("the supervisor did not welcome this process")
         self._welcome = message
-        self.policy_bytes = _read_whole(fds[0])
+        self.policy_bytes = read_whole(fds[0])
 
     async def run(self) -> None:
         """Carries messages until the supervisor goes or this is cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
-                while True:
-                    message, fds = await self._receive()
-                    if message is None:
-                        break
-                    self._dispatch(message, fds)
+                await self._receive_all()
                 nursery.cancel_scope.cancel()
-        except (OSError, protocol.ProtocolError) as error:
-            self._lost = f"the supervisor's connection broke: {error}"
         finally:
             self._lose(self._lost or "the supervisor is gone")
 
@@ -116,7 +87,33 @@ class LocalBackend:
 
     async def _send_all(self) -> None:
         async for data in self._to_send:
-            await self._socket.send(data)
+            try:
+                await self._socket.send(data)
+            except OSError as error:
+                self._broke(error)
+                # What it has said before can still be read; after that comes the end.
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                return
+
+    async def _receive_all(self) -> None:
+        while True:
+            try:
+                message, fds = await self._receive()
+            except ConnectionResetError as error:
+                # unix(7): it went with messages of ours unread. Told once, before its own last
+                # messages, which are still to come.
+                self._broke(error)
+                continue
+            except (OSError, protocol.ProtocolError) as error:
+                self._broke(error)
+                return
+            if message is None:
+                return
+            self._dispatch(message, fds)
+
+    def _broke(self, error: Exception) -> None:
+        self._lost = self._lost or f"the supervisor's connection broke: {error}"
 
     async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and its descriptors; None at the end of the connection."""
@@ -130,9 +127,14 @@ class LocalBackend:
         fds = list(received)
         for fd in fds:
             os.set_inheritable(fd, False)
-        if not data:
-            return None, fds
-        return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
+        try:
+            if data:
+                return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
+        except protocol.ProtocolError:
+            close_all(fds)
+            raise
+        close_all(fds)
+        return None, []
 
     def _dispatch(self, message: dict[str, Any], fds: list[int]) -> None:
         kind, job_id = message["type"], message.get("id", "")
@@ -142,10 +144,16 @@ class LocalBackend:
             count.append(message["count"])
             event.set()
         elif pending is None:
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
+        elif kind == protocol.STARTED and len(fds) != len(message["fds"]):
+            # unix(7): what this process has no free descriptors for is cut off, without a word.
+            # Its output could not be kept, so it must not run: RELEASE kills it.
+            close_all(fds)
+            self._send(protocol.RELEASE, id=job_id)
+            pending.answer = Refused(protocol.EXHAUSTED, _NO_DESCRIPTORS)
+            pending.answered.set()
         elif kind == protocol.STARTED:
-            pending.answer, pending.kill_fd = _started(message, fds)
+            pending.answer, pending.kill_fd = started(message, fds)
             pending.answered.set()
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
@@ -187,7 +195,7 @@ class LocalBackend:
         if self._closed.is_set():
             await trio.lowlevel.checkpoint()
             return Refused("lost", self._lost)
-        pending = self._pending[job_id] = _Pending()
+        pending = self._pending[job_id] = Pending()
         try:
             self._send(
                 protocol.START,
@@ -255,32 +263,6 @@ class LocalBackend:
             if not self._counts.get((kind, job_id)):
                 self._counts.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
-
-
-def _read_whole(fd: int) -> bytes:
-    """A memfd's content from its beginning; closes it."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
-
-
-def _started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
-    """What was started, and the descriptor of its cgroup.kill, -1 without one."""
-    named = dict(zip(message["fds"], fds, strict=True))
-    started = Started(
-        pid=message["pid"],
-        start_ticks=message["start_ticks"],
-        started_ns=message["started_ns"],
-        argv=tuple(message["argv"]),
-        class_name=message["class"],
-        limits=Limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
-        enforcement=tuple(Enforcement(**entry) for entry in message["enforcement"]),
-        usage_files=message["usage"],
-        grace_s=message["grace_s"],
-        stdout_fd=named["stdout"],
-        stderr_fd=named.get("stderr"),
-    )
-    return started, named.get("kill", -1)
 
 
 @contextlib.asynccontextmanager

@@ -15,8 +15,9 @@ from .errors import JobNotFound, Precondition, RequestConflict, Unavailable
 from .job import UNKILLABLE_S, Audit, Job, say, try_audit
 from .output import OutputLog
 from .records import EndRecord
+from .salvage import open_store
 from .states import State
-from .store import JobRecord, Store, lock_directory
+from .store import DAMAGE, DamagedRecord, JobRecord, Store, lock_directory
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0
@@ -35,16 +36,21 @@ class Manager:
         store: Store,
         state_dir: str,
         audit: Audit,
-        nursery: trio.Nursery,
     ) -> None:
         self._backend = backend
         self._store = store
         self._jobs_dir = os.path.join(state_dir, "jobs")
         self._audit = audit
-        self._nursery = nursery
+        self._nursery: trio.Nursery
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
         self._closing = False
+
+    @contextlib.asynccontextmanager
+    async def open_nursery(self) -> AsyncIterator[None]:
+        """S4: owns every job's task; ends when the last one has."""
+        async with trio.open_nursery() as self._nursery:
+            yield
 
     def recover(self) -> None:
         """Loads what earlier lives left; what was running then is lost, and says so.
@@ -53,13 +59,27 @@ class Manager:
         server's connection.
         """
         for record in self._store.load():
-            log = OutputLog.load(os.path.join(self._jobs_dir, record.id))
-            if record.handle is None:  # nobody was ever told of it: the request can be made again
-                self._store.forget_requests_of(record.id)
-            if record.end is None:
-                self._end_lost(record, log)
-            elif record.handle is not None:
-                self._add(Job.from_record(record, log))
+            if isinstance(record, DamagedRecord):
+                self._say_damaged(record.id, record.why)
+                continue
+            try:
+                self._recover_one(record)
+            except (*DAMAGE, OSError) as error:
+                self._say_damaged(record.id, f"{type(error).__name__}: {error}")
+
+    def _recover_one(self, record: JobRecord) -> None:
+        log = OutputLog.load(os.path.join(self._jobs_dir, record.id))
+        if record.handle is None:  # nobody was ever told of it: the request can be made again
+            self._store.forget_requests_of(record.id)
+        if record.end is None:
+            self._end_lost(record, log)
+        elif record.handle is not None:
+            self._add(Job.from_record(record, log))
+
+    def _say_damaged(self, job_id: str, why: str) -> None:
+        """One job's record is one job's misfortune: it is said, and all others are served."""
+        say(f"the record of job {job_id} is damaged and left out: {why}")
+        try_audit(self._audit, "job.damaged", {"job": job_id, "message": why})
 
     def _end_lost(self, record: JobRecord, log: OutputLog) -> None:
         never = record.state == "starting"
@@ -123,10 +143,7 @@ class Manager:
             log = OutputLog.create(os.path.join(self._jobs_dir, job_id))
         except Exception as error:
             reason = "OUTPUT" if isinstance(error, OSError) else "AUDIT"
-            failed = EndRecord("failed_to_start", time.time_ns(), detail=str(error))
-            self._store.set_finished(job_id, failed)
-            if request_id is not None:
-                self._store.forget_request(owner, request_id)
+            self._never_started(job_id, owner, request_id, str(error))
             raise Precondition(reason, f"the job cannot be started: {error}") from error
         job = Job(job_id, sequence, owner, spec, policy_hash, log)
         self._jobs[job_id] = job
@@ -138,11 +155,24 @@ class Manager:
         await job.run(self._backend, self._store, self._audit, self._add)
         if not job.handle:  # nothing was started: nobody can name it, and its id is free again
             del self._jobs[job.id]
-            if request_id is not None:
-                try:
-                    self._store.forget_request(job.owner, request_id)
-                except sqlite3.Error as error:  # one job's record must not end everybody's
-                    say(f"the request id of job {job.id}: {error}")
+            self._forget_request(job.id, job.owner, request_id)
+
+    def _never_started(self, job_id: str, owner: str, request_id: str | None, why: str) -> None:
+        try:
+            self._store.set_finished(
+                job_id, EndRecord("failed_to_start", time.time_ns(), detail=why)
+            )
+        except sqlite3.Error as error:  # the row stays `starting`: the next start says `lost`
+            say(f"the end of job {job_id}: {error}")
+        self._forget_request(job_id, owner, request_id)
+
+    def _forget_request(self, job_id: str, owner: str, request_id: str | None) -> None:
+        if request_id is None:
+            return
+        try:
+            self._store.forget_request(owner, request_id)
+        except sqlite3.Error as error:  # it names no job that lives, so the next start takes it
+            say(f"the request id of job {job_id}: {error}")
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:
         """The job of a handle. Raises JobNotFound, the same for unknown and for foreign."""
@@ -184,6 +214,13 @@ class Manager:
             await job.stop(by=by, reason="shutdown", grace_s=SHUTDOWN_GRACE_S)
 
 
+def _open_store(path: str) -> tuple[Store, list[str]]:
+    try:
+        return open_store(path)
+    except (sqlite3.Error, OSError) as error:
+        raise Unavailable(f"{path} cannot be opened: {error}") from error
+
+
 @contextlib.asynccontextmanager
 async def open_manager(
     backend: Backend, state_dir: str, *, audit: Audit = no_audit
@@ -195,11 +232,17 @@ async def open_manager(
     shielded but bounded (see Manager.stop_all).
     """
     with lock_directory(state_dir):
-        store = Store(os.path.join(state_dir, "penstock.db"))
+        store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))
         try:
-            async with trio.open_nursery() as nursery:
-                manager = Manager(backend, store, state_dir, audit, nursery)
+            for complaint in complaints:
+                say(complaint)
+                try_audit(audit, "records.damaged", {"message": complaint})
+            manager = Manager(backend, store, state_dir, audit)
+            try:
                 manager.recover()
+            except sqlite3.Error as error:
+                raise Unavailable(f"what was lost cannot be recorded: {error}") from error
+            async with manager.open_nursery():
                 try:
                     yield manager
                 finally:

@@ -49,5 +49,9 @@ class EndRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "EndRecord":
-        """What to_json gave."""
-        return cls(**json.loads(text))
+        """What to_json gave. Raises ValueError, TypeError: the text is damaged."""
+        end = cls(**json.loads(text))
+        for name in ("ended_ns", "output_bytes", "sha256_from", "sha256_to"):
+            if not isinstance(getattr(end, name), int):
+                raise TypeError(f"{name} is {getattr(end, name)!r}")
+        return end

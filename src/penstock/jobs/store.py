@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from .backend import JobSpec, Started
@@ -57,6 +58,18 @@ class JobRecord:
     end: EndRecord | None
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedRecord:
+    """A row that holds no job any more."""
+
+    id: str
+    why: str
+
+
+# What reading a text raises that is not what was written.
+DAMAGE: Final = (ValueError, TypeError, KeyError, AttributeError)
+
+
 @contextlib.contextmanager
 def lock_directory(state_dir: str) -> Iterator[None]:
     """Holds the state directory for this process alone. Raises Unavailable if another does."""
@@ -78,13 +91,26 @@ def lock_directory(state_dir: str) -> Iterator[None]:
 class Store:
     """The open database. All methods are plain functions: no checkpoint."""
 
-    def __init__(self, path: str) -> None:
-        """Opens or creates it. Raises sqlite3.Error."""
+    def __init__(self, path: str, *, first_suffix: int = 1) -> None:
+        """Opens or creates it. Raises sqlite3.Error, also if it is damaged.
+
+        ``first_suffix`` is what a number's first handle is made of: 1 for the number alone.
+        """
+        self._first_suffix = first_suffix
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.executescript(_SCHEMA)
+        # A flipped bit in a text is that row's damage, not an error of the whole query.
+        self._db.text_factory = partial(str, encoding="utf-8", errors="replace")
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+            self._db.executescript(_SCHEMA)
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Closes the database."""
@@ -109,7 +135,11 @@ class Store:
         created_ns: int,
         request_id: str | None,
     ) -> int:
-        """The record that comes before the process. Returns its place in the order of starts."""
+        """The record that comes before the process. Returns its place in the order of starts.
+
+        The caller has seen that ``request_id`` names no job: if a row is there, it is one that
+        could not be removed when its start failed.
+        """
         with self._transaction() as db:
             row = db.execute("SELECT coalesce(max(sequence), 0) + 1 FROM jobs").fetchone()
             sequence = int(row[0])
@@ -119,7 +149,10 @@ class Store:
                 (job_id, sequence, owner, _spec_json(spec), policy, created_ns),
             )
             if request_id is not None:
-                db.execute("INSERT INTO requests VALUES (?, ?, ?)", (owner, request_id, job_id))
+                db.execute(
+                    "INSERT OR REPLACE INTO requests VALUES (?, ?, ?)",
+                    (owner, request_id, job_id),
+                )
         return sequence
 
     def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
@@ -136,9 +169,9 @@ class Store:
         }
         with self._transaction() as db:
             row = db.execute(
-                "INSERT INTO handles VALUES (?, 2)"
+                "INSERT INTO handles VALUES (?, ? + 1)"
                 " ON CONFLICT (number) DO UPDATE SET next = next + 1 RETURNING next - 1",
-                (started.pid,),
+                (started.pid, self._first_suffix),
             ).fetchone()
             handle = str(started.pid) if row[0] == 1 else f"{started.pid}.{row[0]}"
             db.execute(
@@ -176,26 +209,53 @@ class Store:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def load(self) -> list[JobRecord]:
-        """Every job, oldest first."""
-        rows = self._db.execute(
-            "SELECT id, sequence, owner, spec, policy, state, handle, started, end"
-            " FROM jobs ORDER BY sequence"
-        )
-        return [
-            JobRecord(
-                id=row[0],
-                sequence=row[1],
-                owner=row[2],
-                spec=_spec(row[3]),
-                policy=row[4],
-                state=row[5],
-                handle=row[6],
-                started=None if row[7] is None else json.loads(row[7]),
-                end=None if row[8] is None else EndRecord.from_json(row[8]),
-            )
-            for row in rows
-        ]
+    def copy_from(self, path: str, tables: tuple[str, ...]) -> dict[str, int]:
+        """Takes over what can be read of a damaged database; how many rows of each table."""
+        copied = dict.fromkeys(tables, 0)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as source:
+            for table in tables:
+                # A broken page ends a walk through the rows; the other way leads to it from behind.
+                for order in ("ASC", "DESC"):
+                    with contextlib.suppress(sqlite3.Error):
+                        query = f"SELECT * FROM {table} ORDER BY rowid {order}"
+                        for row in source.execute(query):
+                            copied[table] += self._insert_as_it_was(table, row)
+        return copied
+
+    def _insert_as_it_was(self, table: str, row: tuple[Any, ...]) -> int:
+        marks = ", ".join("?" * len(row))
+        try:
+            with self._transaction() as db:
+                statement = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
+                return db.execute(statement, row).rowcount
+        except (
+            sqlite3.IntegrityError,
+            sqlite3.InterfaceError,
+        ):  # refers to what is lost, or is garbage
+            return 0
+
+    def load(self) -> Iterator[JobRecord | DamagedRecord]:
+        """Every job, oldest first. Raises sqlite3.Error."""
+        columns = "id, sequence, owner, spec, policy, state, handle, started, end"
+        for row in self._db.execute(f"SELECT {columns} FROM jobs ORDER BY sequence").fetchall():
+            try:
+                yield _record(row)
+            except DAMAGE as error:
+                yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
+
+
+def _record(row: tuple[Any, ...]) -> JobRecord:
+    return JobRecord(
+        id=row[0],
+        sequence=row[1],
+        owner=row[2],
+        spec=_spec(row[3]),
+        policy=row[4],
+        state=row[5],
+        handle=row[6],
+        started=None if row[7] is None else json.loads(row[7]),
+        end=None if row[8] is None else EndRecord.from_json(row[8]),
+    )
 
 
 def _spec_json(spec: JobSpec) -> str:

@@ -1,0 +1,148 @@
+"""LocalBackend over a socket whose other end is a test: what a broken supervisor costs."""
+
+import array
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+import trio.testing
+
+from penstock.jobs.backend import JobSpec, Refused, Started
+from penstock.jobs.local import LocalBackend
+from penstock.supervisor import protocol
+
+JOB = "a" * 32
+STARTED: dict[str, Any] = {
+    "id": JOB,
+    "pid": 7,
+    "start_ticks": 1,
+    "started_ns": 1,
+    "argv": ["/bin/sleep"],
+    "class": "small",
+    "limits": {},
+    "enforcement": [],
+    "usage": {},
+    "grace_s": 1.0,
+}
+
+
+class Supervisor:
+    """The other end; ``say`` and ``heard`` never block."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def say(self, kind: str, fds: list[int] | None = None, /, **fields: Any) -> None:
+        ancillary = []
+        if fds:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        self._sock.sendmsg([protocol.encode(kind, **fields)], ancillary)
+        for fd in fds or ():
+            os.close(fd)
+
+    def heard(self) -> dict[str, Any]:
+        return protocol.decode(self._sock.recv(protocol.MAX_MESSAGE_BYTES), protocol.FROM_SERVER)
+
+    def die(self) -> None:
+        self._sock.close()
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    supervisor = Supervisor(theirs)
+    with trio.socket.from_stdlib_socket(ours) as sock:
+        backend = LocalBackend(sock)
+        policy = os.memfd_create("policy")
+        supervisor.say(protocol.WELCOME, [policy], mode="user", kind="tree", limits=[], policy="h")
+        await backend.greet()
+        supervisor.heard()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.run)
+            yield backend, supervisor
+            supervisor.die()
+        await backend.wait_closed()
+
+
+async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
+    answers: list[Started | Refused] = []
+
+    async def start() -> None:
+        answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked()
+        supervisor.heard()
+        pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.close(pipe_write)
+        supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout"])
+    (answer,) = answers
+    assert isinstance(answer, Started)
+    return answer
+
+
+async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:
+    """C14: no exception leaves the backend; the verdict is `lost`."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.signal, JOB, 15)  # never read
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.die()
+        verdict = await backend.wait(JOB)
+        assert verdict.kind == "lost"
+        assert "broke" in verdict.detail
+        assert await backend.signal(JOB, 15) == 0
+
+
+async def test_the_last_words_of_a_dead_supervisor_are_heard() -> None:
+    """C14: what it said before it died is true, though it left a message of ours unread."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.signal, JOB, 15)
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.say(protocol.EXITED, id=JOB, status=3 << 8, timed_out=False)
+            supervisor.say(protocol.EMPTIED, id=JOB, killed=0, counters={})
+            supervisor.die()
+        verdict = await backend.wait(JOB)
+        assert (verdict.kind, verdict.code) == ("exited", 3)
+
+
+async def test_a_message_that_makes_no_sense_ends_the_connection() -> None:
+    """Its jobs are lost; no exception leaves the backend."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        supervisor.say("NONSENSE")
+        assert (await backend.wait(JOB)).kind == "lost"
+
+
+async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
+    """Out of descriptors the kernel cuts them off in silence: the job must not run unread."""
+    async with connected() as (backend, supervisor):
+        answers: list[Started | Refused] = []
+
+        async def start() -> None:
+            answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.START
+            pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            os.close(pipe_write)
+            supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout", "stderr"])
+        await trio.testing.wait_all_tasks_blocked()
+        (answer,) = answers
+        assert isinstance(answer, Refused)
+        assert answer.fault == protocol.EXHAUSTED
+        assert supervisor.heard() == {"type": protocol.RELEASE, "id": JOB}
+        # What it still says of that job interests nobody, and hurts nobody.
+        supervisor.say(protocol.EXITED, id=JOB, status=9, timed_out=False)
+        supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
+        await trio.testing.wait_all_tasks_blocked()
