@@ -2,13 +2,17 @@
 
 from typing import Final
 
+from .jobs.bounds import OutputBound
+from .jobs.gaps import Gap
 from .jobs.job import Job
 from .jobs.records import EndRecord
+from .jobs.segments import StreamNumber
 from .jobs.states import State
 from .jobs.usage import Usage
 from .proto import command_pb2 as pb
 from .supervisor.limits import Enforcement, Limits
 
+STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _STATES: Final = {
     State.STARTING: pb.JOB_STATE_STARTING,
     State.RUNNING: pb.JOB_STATE_RUNNING,
@@ -39,7 +43,13 @@ def end_message(end: EndRecord) -> pb.EndRecord:
         sha256_to=end.sha256_to,
         ended_ns=end.ended_ns,
         detail=end.detail,
+        gaps=[gap_message(gap) for gap in end.gaps],
     )
+
+
+def gap_message(gap: Gap) -> pb.Gap:
+    """What is not there, and why."""
+    return pb.Gap(from_offset=gap.start, to_offset=gap.end, reason=gap.reason)
 
 
 def enforcement_message(entry: Enforcement) -> pb.Enforcement:
@@ -49,7 +59,7 @@ def enforcement_message(entry: Enforcement) -> pb.Enforcement:
     )
 
 
-def limits_message(limits: Limits) -> pb.Limits:
+def limits_message(limits: Limits, bound: OutputBound) -> pb.Limits:
     """The class's limits; what is not limited stays 0."""
     return pb.Limits(
         cpu_cores=limits.cpu_cores or 0,
@@ -58,6 +68,8 @@ def limits_message(limits: Limits) -> pb.Limits:
         disk_write_bytes_per_s=limits.disk_write_bytes_per_s or 0,
         processes=limits.processes or 0,
         output_bytes_per_s=limits.output_bytes_per_s or 0,
+        output_bytes=bound.limit_bytes or 0,
+        output_when_full=bound.when_full,
     )
 
 
@@ -73,8 +85,9 @@ def job_message(job: Job) -> pb.Job:
         started_ns=job.started_ns,
         ended_ns=job.end.ended_ns if job.end else 0,
         class_name=job.class_name,
-        limits=limits_message(job.limits),
+        limits=limits_message(job.limits, job.bound),
         enforcement=[enforcement_message(entry) for entry in job.enforcement],
+        output_first_offset=job.output_first,
         output_next_offset=job.output_length,
         policy_revision=job.policy_hash,
         end=end_message(job.end) if job.end else None,

@@ -2,9 +2,13 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from .jobs.backend import JobSpec
+from .jobs.cursors import BOTH
+from .jobs.segments import StreamNumber
+from .messages import STREAMS
 from .proto import command_pb2 as pb
 from .statuses import bad_field, not_found
 from .supervisor.protocol import MAX_COMMAND_LINE_BYTES
@@ -16,6 +20,15 @@ _MAX_REASON_BYTES: Final = 1024
 # A day and a year: beyond either the number is a mistake, not a wish.
 _MAX_GRACE_S: Final = 86_400.0
 _MAX_TIMEOUT_S: Final = 31_536_000.0
+_LEAST_HEARTBEAT_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a client wants its stream."""
+
+    raw: bool = False
+    heartbeat_s: float = float("inf")
 
 
 def argv_of(request: pb.StartRequest) -> tuple[str, ...]:
@@ -83,6 +96,32 @@ def grace_of(request: pb.StopRequest) -> float | None:
     if not request.HasField("grace_s"):
         return None
     return _seconds("grace_s", request.grace_s, _MAX_GRACE_S)
+
+
+def wish_of(request: pb.StreamOutputRequest) -> Wish:
+    """How the stream is wanted. Raises RpcError (INVALID_ARGUMENT)."""
+    begins = [name for name in ("offset", "tail_lines", "since_ns") if getattr(request, name) != 0]
+    if len(begins) > 1:
+        raise bad_field(begins[1], f"{' and '.join(begins)} exclude each other; send one of them")
+    if request.since_ns < 0:
+        raise bad_field("since_ns", "since_ns is before 1970; it is UTC nanoseconds since then")
+    heartbeat_s = _seconds("heartbeat_s", request.heartbeat_s, _MAX_GRACE_S)
+    if heartbeat_s and heartbeat_s < _LEAST_HEARTBEAT_S:
+        raise bad_field(
+            "heartbeat_s", f"heartbeat_s is {heartbeat_s:g}; the least is {_LEAST_HEARTBEAT_S:g}"
+        )
+    return Wish(raw=request.raw, heartbeat_s=heartbeat_s or math.inf)
+
+
+def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
+    """The streams that are wanted. Raises RpcError (INVALID_ARGUMENT)."""
+    if not request.streams:
+        return BOTH
+    numbers = {message: number for number, message in STREAMS.items()}
+    unknown = [stream for stream in request.streams if stream not in numbers]
+    if unknown:
+        raise bad_field("streams", f"there is no stream {unknown[0]}; 1 is stdout, 2 is stderr")
+    return frozenset(numbers[stream] for stream in request.streams)
 
 
 def _seconds(field: str, value: float, most: float) -> float:

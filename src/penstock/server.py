@@ -25,6 +25,7 @@ from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
 from .crl import Revocations
 from .jobs.errors import JobError
+from .jobs.keeping import keeping
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
 from .rpc.limit_table import limits_from
@@ -69,7 +70,12 @@ async def run(config: Config) -> None:
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
             async with (
                 connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
-                open_manager(backend, config.state_dir, audit=record) as manager,
+                open_manager(
+                    backend,
+                    config.state_dir,
+                    audit=record,
+                    keeping=keeping(parse_policy(backend.policy_bytes)),
+                ) as manager,
             ):
                 record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                 gate = _Gate(config, credentials, audit)

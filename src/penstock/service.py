@@ -6,7 +6,7 @@ never ends a job (docs/cancellation.md).
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,19 +18,29 @@ from .authn import Identity
 from .jobs.errors import JobError
 from .jobs.job import Job
 from .jobs.manager import Manager
-from .messages import end_message, enforcement_message, job_message, usage_message
+from .jobs.seeking import seek_lines, seek_time
+from .messages import enforcement_message, job_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
 from .quota import QuotaExceeded, Quotas
-from .requests import grace_of, handle_of, spec_of
+from .requests import grace_of, handle_of, spec_of, streams_of, wish_of
 from .rpc.errors import RpcError
 from .statuses import bad_field, denied, from_job_error, retryable, unauthenticated
+from .streaming import Frame, Frames, messages
 from .supervisor.limits import Enforcement
 from .supervisor.policy import Client, Policy
-from .text import TextDecoder
 
-FEATURES: Final = ("argv", "request_id", "env", "timeout", "validate_only", "raw_stream", "wait")
-_STREAMS: Final = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
+FEATURES: Final = (
+    "argv",
+    "request_id",
+    "env",
+    "timeout",
+    "validate_only",
+    "raw_stream",
+    "wait",
+    "stream_from",  # tail_lines, since_ns, streams, heartbeat_s
+    "remove",
+)
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
@@ -76,6 +86,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self._audit = audit
         self._host = host
         self._quotas = Quotas(clock)
+        self._frames = Frames()
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves."""
@@ -136,40 +147,24 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
 
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
-    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
+    ) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
         client, job = self._job(request, "stream", input_message.pid)
+        wish, streams = wish_of(input_message), streams_of(input_message)
         with _translated(), self._refusals_recorded(client.id, "stream", job=job.id):
             self._quotas.take_stream(client)
         try:
+            offset = input_message.offset
+            if input_message.tail_lines:
+                offset = await seek_lines(job.log, input_message.tail_lines, streams)
+            elif input_message.since_ns:
+                offset = seek_time(job.log, input_message.since_ns)
             with _translated():
-                reader = job.read_output(
-                    offset=input_message.offset, follow=not input_message.no_follow
-                )
+                reader = job.read_output(offset, not input_message.no_follow, streams)
             try:
-                yield pb.StreamOutputResponse(job=job_message(job))
-                decoders = {stream: TextDecoder() for stream in _STREAMS.values()}
-                async for chunk in reader:
-                    stream = _STREAMS[chunk.stream]
-                    answer = pb.StreamOutputResponse(
-                        stream=stream, offset=chunk.offset, time_ns=chunk.time_ns
-                    )
-                    if input_message.raw:
-                        answer.data = chunk.data
-                    else:
-                        answer.output = decoders[stream].feed(chunk.data)
-                        if not answer.output:
-                            continue
-                    yield answer
-                for stream, decoder in decoders.items():
-                    if rest := decoder.flush():
-                        yield pb.StreamOutputResponse(
-                            stream=stream, output=rest, offset=job.output_length
-                        )
-                if job.end is not None and reader.at_end:
-                    yield pb.StreamOutputResponse(
-                        finished=end_message(job.end), offset=job.output_length
-                    )
+                async with aclosing(messages(job, reader, wish, self._frames)) as stream:
+                    async for message in stream:
+                        yield message
             finally:
                 reader.close()
         finally:
@@ -199,6 +194,14 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         with _translated():
             await job.wait_finished()
         return pb.WaitResponse(job=job_message(job))
+
+    async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
+        """No checkpoint: it is done, or refused, when the call is dispatched."""
+        _, job = self._job(request, "remove", input_message.pid)
+        message = job_message(job)
+        with _translated():
+            self._manager.remove(job)
+        return pb.RemoveResponse(job=message)
 
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any

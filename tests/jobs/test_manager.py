@@ -18,6 +18,8 @@ import trio.testing
 from fake_backend import FakeBackend
 
 from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.bounds import MustStop
+from penstock.jobs.cursors import Chunk
 from penstock.jobs.errors import (
     JobError,
     JobNotFound,
@@ -28,6 +30,7 @@ from penstock.jobs.errors import (
 )
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.output import Digest
 from penstock.jobs.records import EndRecord
 from penstock.jobs.states import State
 
@@ -67,7 +70,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def read(job: Job) -> bytes:
     with job.read_output() as reader:
-        return b"".join([chunk.data async for chunk in reader])
+        return b"".join([chunk.data async for chunk in reader if isinstance(chunk, Chunk)])
 
 
 async def test_a_job_from_start_to_end_record(tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ async def test_a_start_that_cannot_be_audited_does_not_happen(tmp_path: Path) ->
     """Nothing is asked of the backend."""
     async with world(tmp_path) as w:
         w.fail_audit = True
-        with pytest.raises(Precondition):
+        with pytest.raises(Unavailable):
             await w.manager.start("alice", SLEEP)
         assert w.backend.jobs == {}
         w.fail_audit = False
@@ -307,7 +310,7 @@ async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> 
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
-        job._output_failed(OSError(28, "No space left on device"))
+        job._must_stop(MustStop(OSError(28, "No space left on device")))
         end = await job.wait_finished()
         assert end.reason == "output_failed"
         assert "No space left" in end.detail
@@ -379,19 +382,21 @@ async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
         assert ("job.finished", lost.id) in [(e, f["job"]) for e, f in w.lines]
 
 
-async def test_a_stop_after_the_last_process_did_not_end_the_job(tmp_path: Path) -> None:
+async def test_a_stop_after_the_last_process_did_not_end_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """C7, C8: while the output is hashed the job has ended by itself, and the record says so."""
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", SLEEP)
         hashing, go_on = threading.Event(), threading.Event()
-        sha256 = job._log.sha256
+        sha256 = Digest.sha256
 
-        def slow() -> str:
+        def slow(digest: Digest) -> str:
             hashing.set()
             assert go_on.wait(10)
-            return sha256()
+            return sha256(digest)
 
-        job._log.sha256 = slow  # type: ignore[method-assign]
+        monkeypatch.setattr(Digest, "sha256", slow)
         w.backend.jobs[job.id].end(Verdict("exited", 4))
         assert await trio.to_thread.run_sync(hashing.wait, 10)
         assert job.state is State.ENDING
@@ -421,16 +426,18 @@ async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
         w.backend.jobs[job.id].end(Verdict("exited", 0))  # the fake's own pipes
 
 
-async def test_a_log_that_cannot_be_hashed_is_one_jobs_misfortune(tmp_path: Path) -> None:
+async def test_a_log_that_cannot_be_hashed_is_one_jobs_misfortune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """C9: its record says so; other jobs and the manager live."""
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
 
-        def broken() -> str:
+        def broken(_: Digest) -> str:
             raise OSError(5, "Input/output error")
 
-        job._log.sha256 = broken  # type: ignore[method-assign]
+        monkeypatch.setattr(Digest, "sha256", broken)
         w.backend.jobs[job.id].end(Verdict("exited", 0))
         end = await job.wait_finished()
         assert (end.reason, end.output_sha256) == ("output_failed", "")
@@ -447,8 +454,7 @@ async def test_a_full_store_ends_no_other_job(
         def full(*_: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        monkeypatch.setattr(w.manager._store, "set_finished", full)
-        monkeypatch.setattr(w.manager._store, "forget_request", full)
+        monkeypatch.setattr(w.manager._store, "delete", full)
         with pytest.raises(JobError):
             await w.manager.start("alice", JobSpec("refused"), request_id="once")
         await trio.testing.wait_all_tasks_blocked()
@@ -516,10 +522,9 @@ async def test_a_start_that_can_neither_be_logged_nor_recorded_is_refused(
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(w.manager._store, "set_finished", full)
-            patch.setattr(w.manager._store, "forget_request", full)
+            patch.setattr(w.manager._store, "delete", full)
             w.fail_audit = True
-            with pytest.raises(Precondition):
+            with pytest.raises(Unavailable):
                 await w.manager.start("alice", SLEEP, request_id="once")
             w.fail_audit = False
         job = await w.manager.start("alice", SLEEP, request_id="once")

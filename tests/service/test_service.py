@@ -1,7 +1,7 @@
 """CommandService over the fake backend: what a call leaves behind, whoever leaves it early."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,14 @@ class World:
         assert isinstance(policy.clients["alice"], Client)
         host = HostInfo("user", "none", (), ())
         self.service = CommandService(manager, policy, self.audit, host, trio.current_time)
+
+    async def stream(
+        self, request: pb.StreamOutputRequest
+    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
+        """What alice's stream brings her, as it arrives."""
+        async with aclosing(self.service.StreamOutput(request, asked_by("alice"))) as messages:
+            async for message in messages:
+                yield pb.StreamOutputResponse.FromString(message.SerializeToString())
 
     def refusals(self) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
@@ -133,7 +141,7 @@ async def test_a_stream_that_does_not_follow_says_finished_only_at_the_end(
         with job.read_output() as reader:
             await reader.__anext__()  # it is in the log now
         request = pb.StreamOutputRequest(pid=job.handle, no_follow=True, raw=True)
-        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as messages:
+        async with aclosing(w.stream(request)) as messages:
             await anext(messages)  # the head: the reader has been made
             fake.write(b"second")
             fake.end(Verdict("exited", 0))
@@ -141,7 +149,7 @@ async def test_a_stream_that_does_not_follow_says_finished_only_at_the_end(
             rest = [message async for message in messages]
         assert b"".join(message.data for message in rest) == b"first"
         assert not any(message.HasField("finished") for message in rest)
-        async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as messages:
+        async with aclosing(w.stream(request)) as messages:
             rest = [message async for message in messages]
         assert b"".join(message.data for message in rest) == b"firstsecond"
         assert rest[-1].HasField("finished")

@@ -11,6 +11,7 @@ import trio
 from running import policy_text, script
 
 from penstock.jobs.backend import JobSpec
+from penstock.jobs.cursors import Chunk
 from penstock.jobs.errors import NotGranted, Unavailable
 from penstock.jobs.job import Job
 from penstock.jobs.standalone import open_local
@@ -39,7 +40,9 @@ async def test_jobs_without_a_server(place: Path) -> None:
     ) as manager:
         job = await manager.start("me", JobSpec("greet"))
         with job.read_output() as reader:
-            assert b"".join([chunk.data async for chunk in reader]) == b"hello\n"
+            assert [chunk.data async for chunk in reader if isinstance(chunk, Chunk)] == [
+                b"hello\n"
+            ]
         assert (await job.wait_finished()).exit_code == 0
         with pytest.raises(NotGranted):
             await manager.start("me", JobSpec("greet", ("--loudly",)))

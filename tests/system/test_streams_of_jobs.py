@@ -21,6 +21,7 @@ from penstock.rpc.errors import RpcError, StatusCode
 GIB = 2**30
 COMMANDS = (
     script("big", f"head -c {GIB} /dev/urandom")
+    + 'output = "2GiB"\n'
     + script("both", "printf 'a\\377b\\0c'; printf 'error' >&2")
     + script("gate", "cat @dir/gate")
 )
@@ -199,6 +200,7 @@ async def test_a_full_disk_ends_the_job_and_not_the_server() -> None:
     """C9 on a real disk of 12 MiB: output_failed and recorded; small jobs and records still fit."""
     with small_disk() as disk:
         commands = script("fill", "head -c 50000000 /dev/zero; sleep 300") + script("say", "echo x")
+        commands = commands.replace("@user", 'when_full = "stop"\n@user')
         clients = '[clients.alice]\ncommands = ["fill", "say"]\n'
         text = policy_text(commands, clients)
         with running_server(text, state_dir=str(disk), audit_log=f"{disk}/audit") as server:

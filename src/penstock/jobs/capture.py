@@ -7,10 +7,19 @@ from typing import Final
 
 import trio
 
-from .output import OutputLog, StreamNumber
+from .bounds import Intake, MustStop, MustWait
+from .segments import StreamNumber
 
 _F_GETPIPE_SZ: Final = 1032
 _BURST_S: Final = 0.1
+# Small writes in quick succession are taken together: a wake-up of every reader, a splice and
+# a message for each of them would cost more than all their bytes. The first few of a burst are
+# not held up, so a lone line never waits.
+COALESCE_S: Final = 0.005
+_SMALL_BYTES: Final = 16 * 1024
+_FREE_WAKES: Final = 8
+# While bytes are left out readers are told how many, but not each time.
+_GAP_NEWS_S: Final = 0.1
 
 
 class Bandwidth:
@@ -30,43 +39,69 @@ class Bandwidth:
         await trio.sleep_until(self._free_at)
 
 
+class Pace:
+    """Holds a stream of small writes to one wake-up in COALESCE_S, after a burst of a few."""
+
+    def __init__(self, pipe_fd: int) -> None:
+        # A pipe that is half full is emptied at once, or the job would wait for us.
+        self._small = min(_SMALL_BYTES, fcntl.fcntl(pipe_fd, _F_GETPIPE_SZ) // 2)
+        self._due = -float("inf")
+
+    async def wait(self, moved: int) -> None:
+        """After ``moved`` bytes: waits if small moves have been too many."""
+        now = trio.current_time()
+        self._due = max(self._due, now - _FREE_WAKES * COALESCE_S) + COALESCE_S
+        if moved < self._small and self._due > now:
+            await trio.sleep_until(self._due)
+
+
 async def capture(
-    log: OutputLog,
+    intake: Intake,
     pipe_fd: int,
     stream: StreamNumber,
     bandwidth: Bandwidth,
-    on_failed: Callable[[OSError], None],
+    on_must_stop: Callable[[MustStop], None],
 ) -> None:
-    """Moves until end of file. A failing disk ends it, through ``on_failed``, and nothing else.
+    """Moves until end of file. ``on_must_stop`` is called, and it ends, if the policy says so.
 
-    While it waits for its bandwidth the pipe fills and holds the job, never a reader.
-    Minimum cleanup: cancelled, what the pipe has stays there for drain.
+    While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
+    never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.
     """
+    log = intake.log
+    pace = Pace(pipe_fd)
+    told_at = -float("inf")
     while True:
         await trio.lowlevel.wait_readable(pipe_fd)
         try:
-            moved = log.move(pipe_fd, stream)
+            moved = intake.take(pipe_fd, stream)
         except BlockingIOError:
             continue
-        except OSError as error:
-            on_failed(error)
+        except MustWait as reason:
+            await intake.wait_room(reason)
+            continue
+        except MustStop as reason:
+            on_must_stop(reason)
             return
         if moved == 0:
             return
-        log.notify()
+        now = trio.current_time()
+        if not intake.refusing or now >= told_at + _GAP_NEWS_S:
+            told_at = now
+            log.notify()
         await bandwidth.spend(moved)
+        await pace.wait(moved)
 
 
-def drain(log: OutputLog, pipe_fd: int, stream: StreamNumber) -> None:
+def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
     """Moves what is left when all processes are dead: to end of file, or until it is empty.
 
     A descriptor that escaped the job keeps the pipe open; no more than one pipe's content
-    is taken then. Raises OSError if the disk does not take it.
+    is taken then. What cannot be kept is a gap.
     """
     left = fcntl.fcntl(pipe_fd, _F_GETPIPE_SZ)
     while left > 0:
         try:
-            moved = log.move(pipe_fd, stream)
+            moved = intake.take_last(pipe_fd, stream)
         except BlockingIOError:
             return
         if moved == 0:

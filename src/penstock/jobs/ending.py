@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..supervisor import protocol
 from . import errors
 from .backend import Refused, Verdict
+from .output import OutputLog
 from .records import EndRecord, Reason
 
 
@@ -17,10 +18,11 @@ class Ending:
     stop_reason: str
     escalated: bool
     output_error: OSError | None
+    output_full: bool
 
 
-def end_record(verdict: Verdict, ending: Ending, output_bytes: int, sha256: str) -> EndRecord:
-    """The record of a job that ended now; ``sha256`` is of all its output."""
+def end_record(verdict: Verdict, ending: Ending, log: OutputLog, sha256: str) -> EndRecord:
+    """The record of a job that ended now; ``sha256`` is of all that its log has."""
     counters = verdict.counters
     return EndRecord(
         reason=reason(verdict, ending),
@@ -36,9 +38,12 @@ def end_record(verdict: Verdict, ending: Ending, output_bytes: int, sha256: str)
         cpu_total_s=counters.get("cpu_total_s", 0.0),
         read_bytes=counters.get("read_bytes", 0),
         write_bytes=counters.get("write_bytes", 0),
-        output_bytes=output_bytes,
+        output_bytes=log.length,
         output_sha256=sha256,
-        sha256_to=output_bytes,
+        sha256_from=log.first,
+        sha256_to=log.length,
+        gaps=log.gaps(),
+        stored_bytes=log.stored_bytes,
         detail=verdict.detail or (str(ending.output_error) if ending.output_error else ""),
     )
 
@@ -49,6 +54,8 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
         return "lost"
     if ending.output_error is not None:
         return "output_failed"
+    if ending.output_full:
+        return "output_full"
     if verdict.timed_out:
         return "timed_out"
     if ending.stopped_by is not None:

@@ -5,7 +5,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import trio
@@ -13,11 +13,14 @@ import trio
 from ..supervisor.limits import Enforcement, Limits
 from . import errors, usage
 from .backend import Backend, JobSpec, Refused, Started, Verdict
+from .bounds import Budget, Intake, MustStop, OutputBound
 from .capture import Bandwidth, capture, close_pipe, drain
+from .cursors import BOTH
 from .ending import Ending, end_record, start_error
-from .output import OutputLog, StreamNumber
+from .output import OutputLog
 from .readers import OutputReader
 from .records import EndRecord
+from .segments import StreamNumber
 from .states import Event, State, after
 from .store import JobRecord, Store
 
@@ -38,8 +41,10 @@ class Job:
         owner: str,
         spec: JobSpec,
         policy_hash: str,
-        log: OutputLog,
+        log: OutputLog | Callable[[], OutputLog],
+        bound: OutputBound,
     ) -> None:
+        """``log`` may be how to have it once somebody wants it."""
         self.id = job_id
         self.sequence = sequence
         self.owner = owner
@@ -54,7 +59,10 @@ class Job:
         self.started_ns = 0
         self.state = State.STARTING
         self.end: EndRecord | None = None
-        self._log = log
+        self.ended_at = 0.0
+        """On Trio's clock; the system's may step."""
+        self.bound = bound
+        self._log_or_loader = log
         self._sampler: usage.Sampler | None = None
         self._final_usage: usage.Usage | None = None
         self._grace_s = 10.0
@@ -67,15 +75,18 @@ class Job:
         self._asked_grace_s: float | None = None
         self._escalated = False
         self._output_error: OSError | None = None
+        self._output_full = False
         self._nursery: trio.Nursery | None = None
         self._backend: Backend
         self._scope = trio.CancelScope(shield=True)
         self._grace_scope = trio.CancelScope()
 
     @classmethod
-    def from_record(cls, record: JobRecord, log: OutputLog) -> "Job":
-        """A job of an earlier life, as the store has it."""
-        job = cls(record.id, record.sequence, record.owner, record.spec, record.policy, log)
+    def from_record(
+        cls, record: JobRecord, log: OutputLog | Callable[[], OutputLog], bound: OutputBound
+    ) -> "Job":
+        """A job of an earlier life, as the store has it. Raises what is in store.DAMAGE."""
+        job = cls(record.id, record.sequence, record.owner, record.spec, record.policy, log, bound)
         if record.started is not None:
             job.handle = record.handle or ""
             job.pid = record.started["pid"]
@@ -104,9 +115,28 @@ class Job:
         self._finished.set()
 
     @property
+    def log(self) -> OutputLog:
+        """Its output."""
+        if not isinstance(self._log_or_loader, OutputLog):
+            self._log_or_loader = self._log_or_loader()
+        return self._log_or_loader
+
+    @property
+    def log_if_loaded(self) -> OutputLog | None:
+        """The same, unless nobody has asked for it since the server started."""
+        return self._log_or_loader if isinstance(self._log_or_loader, OutputLog) else None
+
+    @property
     def output_length(self) -> int:
-        """Bytes of output so far."""
-        return self._log.length
+        """Bytes of output so far, kept or not."""
+        return self.end.output_bytes if self.end is not None else self.log.length
+
+    @property
+    def output_first(self) -> int:
+        """Offset of the first byte that can still be had."""
+        if self.end is not None and self.log_if_loaded is None:
+            return self.end.sha256_from
+        return self.log.first
 
     def usage(self) -> usage.Usage:
         """A sample now; the final counters of a finished job. No checkpoint."""
@@ -114,17 +144,17 @@ class Job:
             return self._final_usage
         return self._sampler.sample() if self._sampler is not None else usage.Usage()
 
-    def read_output(self, offset: int = 0, follow: bool = True) -> OutputReader:
-        """A reader of its own, the caller's to close. No checkpoint.
+    def read_output(
+        self,
+        offset: int = 0,
+        follow: bool = True,
+        streams: Collection[StreamNumber] = BOTH,
+    ) -> OutputReader:
+        """A reader of its own, the caller's to close. No checkpoint. Raises OffsetPastEnd.
 
-        Raises OffsetPastEnd; Precondition if the log is gone from the disk.
+        What is not there any more comes as gaps. For lines and times see seeking.py.
         """
-        try:
-            return OutputReader(self._log, offset, follow)
-        except OSError as error:
-            raise errors.Precondition(
-                "OUTPUT_GONE", f"the output of job {self.handle} is gone: {error.strerror}"
-            ) from error
+        return OutputReader(self.log, offset, follow, streams)
 
     async def wait_begun(self) -> None:
         """Returns when the job runs. Raises what its start failed with. Minimum cleanup."""
@@ -200,9 +230,12 @@ class Job:
         backend: Backend,
         store: Store,
         audit: Audit,
+        budget: Budget,
         on_running: Callable[["Job"], None],
     ) -> None:
         """The job's whole life; ``on_running`` is called once it has a handle.
+
+        ``budget`` is what its output shares with others.
 
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
@@ -210,9 +243,10 @@ class Job:
         with self._scope:
             result = await backend.start(self.id, self.spec, self.owner)
             if isinstance(result, Refused):
-                self._refused(result, store, audit)
+                self._refused(result, audit)
                 return
-            await self._live(result, backend, store, audit, on_running)
+            intake = Intake(self.log, self.bound, budget)
+            await self._live(result, backend, store, audit, intake, on_running)
 
     def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
@@ -221,20 +255,15 @@ class Job:
         """
         self._scope.cancel()
         if self.end is None and not self._finished.is_set():
-            if not self._log.ended:
-                self._log.finish()
+            if not self.log.ended:
+                self.log.finish()
             self._finished.set()
 
-    def _refused(self, refused: Refused, store: Store, audit: Audit) -> None:
-        end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
-        try:
-            store.set_finished(self.id, end)
-        except sqlite3.Error as error:  # the row stays `starting`: the next start says `lost`
-            say(f"the end of job {self.id}: {error}")
+    def _refused(self, refused: Refused, audit: Audit) -> None:
         self.state = after(self.state, Event.REFUSED)
         self._start_error = start_error(refused)
-        self.end = end
-        self._log.finish()
+        self.end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
+        self.log.finish()
         self._begun.set()
         self._finished.set()
         try_audit(
@@ -260,6 +289,7 @@ class Job:
         backend: Backend,
         store: Store,
         audit: Audit,
+        intake: Intake,
         on_running: Callable[["Job"], None],
     ) -> None:
         pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
@@ -281,9 +311,7 @@ class Job:
                 if self._stopped_by is not None:  # asked for while it started
                     self._begin_stop()
                 for fd, stream in pipes:
-                    nursery.start_soon(
-                        capture, self._log, fd, stream, bandwidth, self._output_failed
-                    )
+                    nursery.start_soon(capture, intake, fd, stream, bandwidth, self._must_stop)
                 nursery.start_soon(self._watch_main)
                 verdict = await backend.wait(self.id)
                 self._nursery = None
@@ -292,11 +320,7 @@ class Job:
                 # Before the next checkpoint: a stop that comes now has not ended this job.
                 self.state = after(self.state, Event.MAIN_EXITED)
             for fd, stream in pipes:
-                if self._output_error is None:
-                    try:
-                        drain(self._log, fd, stream)
-                    except OSError as error:
-                        self._output_error = error
+                drain(intake, fd, stream)
         finally:
             self._nursery = None
             for fd, _ in pipes:
@@ -309,8 +333,11 @@ class Job:
         await backend.kill(self.id)
         await backend.wait(self.id)
         backend.release(self.id)
-        self._log.finish()
-        self._start_error = errors.Precondition("RECORDS", f"the job cannot be recorded: {error}")
+        self.log.finish()
+        say(f"job {self.id} of {self.owner} is not started: {error}")
+        self._start_error = errors.Unavailable(
+            "jobs cannot be recorded now; the server's log says why"
+        )
         self._begun.set()
 
     async def _watch_main(self) -> None:
@@ -333,9 +360,9 @@ class Job:
         await self._backend.kill(self.id)
         await self._lose_patience()
 
-    def _output_failed(self, error: OSError) -> None:
-        """The disk does not take the output: the job ends, everything else lives."""
-        self._output_error = error
+    def _must_stop(self, reason: MustStop) -> None:
+        """Its output cannot be kept, and its policy prefers its end to a gap."""
+        self._output_error, self._output_full = reason.error, reason.error is None
         if self._nursery is not None and self.state is State.RUNNING:
             self._begin_stop()
 
@@ -344,10 +371,11 @@ class Job:
         # file nobody appends to any more, and is let go if end_now comes.
         sha256 = ""
         try:
-            sha256 = await trio.to_thread.run_sync(self._log.sha256, abandon_on_cancel=True)
+            digest = self.log.digest()
+            sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
         except OSError as error:  # a bad sector under one log is one job's misfortune
             self._output_error = self._output_error or error
-        end = end_record(verdict, self._ending(), self._log.length, sha256)
+        end = end_record(verdict, self._ending(), self.log, sha256)
         while True:
             try:
                 store.set_finished(self.id, end)
@@ -358,13 +386,20 @@ class Job:
                 await trio.sleep(RECORD_AGAIN_S)
         self.state = after(self.state, Event.RECORDED)
         self.end = end
+        self.ended_at = trio.current_time()
         self._final_usage = usage.final(verdict.counters, end.ended_ns)
-        self._log.finish()
+        self.log.finish()
         self._finished.set()
         try_audit(audit, "job.finished", self._about() | {"reason": end.reason, "sha256": sha256})
 
     def _ending(self) -> Ending:
-        return Ending(self._stopped_by, self._stop_reason, self._escalated, self._output_error)
+        return Ending(
+            self._stopped_by,
+            self._stop_reason,
+            self._escalated,
+            self._output_error,
+            self._output_full,
+        )
 
     def _about(self) -> dict[str, Any]:
         return {"job": self.id, "handle": self.handle, "owner": self.owner, "argv": self.argv}

@@ -1,4 +1,4 @@
-"""All jobs of one state directory: ids, owners, request ids, order of records, recovery."""
+"""Starts and ends the jobs of one state directory: ids, request ids, order of records."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from typing import Final
 import trio
 
 from .backend import Backend, JobSpec
-from .errors import JobNotFound, Precondition, RequestConflict, Unavailable
+from .disk import Disk
+from .errors import Precondition, RequestConflict, Unavailable
+from .history import History
 from .job import UNKILLABLE_S, Audit, Job, say, try_audit
-from .output import OutputLog
-from .records import EndRecord
+from .keeping import Keeping
 from .salvage import open_store
-from .states import State
-from .store import DAMAGE, DamagedRecord, JobRecord, Store, lock_directory
+from .store import Store, lock_directory
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0
@@ -28,78 +28,24 @@ def no_audit(event: str, fields: object) -> None:
 
 
 class Manager:
-    """Starts, finds and lists jobs. Made by open_manager."""
+    """Starts and stops jobs; ``history`` has them. Made by open_manager."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        store: Store,
-        state_dir: str,
-        audit: Audit,
-    ) -> None:
+    def __init__(self, backend: Backend, store: Store, audit: Audit, history: History) -> None:
+        self.history = history
         self._backend = backend
         self._store = store
-        self._jobs_dir = os.path.join(state_dir, "jobs")
         self._audit = audit
         self._nursery: trio.Nursery
-        self._jobs: dict[str, Job] = {}
-        self._by_handle: dict[str, Job] = {}
         self._closing = False
 
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
-        """S4: owns every job's task; ends when the last one has."""
-        async with trio.open_nursery() as self._nursery:
-            yield
-
-    def recover(self) -> None:
-        """Loads what earlier lives left; what was running then is lost, and says so.
-
-        Taking over running jobs is not built yet: the supervisor kills them with the
-        server's connection.
-        """
-        for record in self._store.load():
-            if isinstance(record, DamagedRecord):
-                self._say_damaged(record.id, record.why)
-                continue
-            try:
-                self._recover_one(record)
-            except (*DAMAGE, OSError) as error:
-                self._say_damaged(record.id, f"{type(error).__name__}: {error}")
-
-    def _recover_one(self, record: JobRecord) -> None:
-        log = OutputLog.load(os.path.join(self._jobs_dir, record.id))
-        if record.handle is None:  # nobody was ever told of it: the request can be made again
-            self._store.forget_requests_of(record.id)
-        if record.end is None:
-            self._end_lost(record, log)
-        elif record.handle is not None:
-            self._add(Job.from_record(record, log))
-
-    def _say_damaged(self, job_id: str, why: str) -> None:
-        """One job's record is one job's misfortune: it is said, and all others are served."""
-        say(f"the record of job {job_id} is damaged and left out: {why}")
-        try_audit(self._audit, "job.damaged", {"job": job_id, "message": why})
-
-    def _end_lost(self, record: JobRecord, log: OutputLog) -> None:
-        never = record.state == "starting"
-        end = EndRecord(
-            "lost",
-            time.time_ns(),
-            output_bytes=log.length,
-            detail="never started" if never else "the server ended while the job ran",
-        )
-        self._store.set_finished(record.id, end)
-        about = {"job": record.id, "owner": record.owner, "reason": "lost"}
-        try_audit(self._audit, "job.finished", about)
-        if record.handle is not None:
-            job = Job.from_record(record, log)
-            job.set_ended(end)
-            self._add(job)
-
-    def _add(self, job: Job) -> None:
-        self._jobs[job.id] = job
-        self._by_handle[job.handle] = job
+        """S4: owns every job's task and the history's; ends when the last job has."""
+        async with trio.open_nursery() as keeping:
+            keeping.start_soon(self.history.run)
+            async with trio.open_nursery() as self._nursery:
+                yield
+            keeping.cancel_scope.cancel()
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Starts a job and returns when its process runs.
@@ -124,7 +70,19 @@ class Manager:
     def find_request(self, owner: str, request_id: str) -> Job | None:
         """The job that this request id of this owner has started, or is starting."""
         job_id = self._store.find_request(owner, request_id)
-        return None if job_id is None else self._jobs.get(job_id)
+        return None if job_id is None else self.history.by_id(job_id)
+
+    def get(self, handle: str, *, owner: str | None = None) -> Job:
+        """The job of a handle. Raises JobNotFound, the same for unknown and for foreign."""
+        return self.history.get(handle, owner=owner)
+
+    def list(self, owner: str | None = None, *, include_finished: bool = False) -> list[Job]:
+        """Jobs newest first; of one owner, or of all."""
+        return self.history.list(owner, include_finished=include_finished)
+
+    def remove(self, job: Job) -> None:
+        """Forgets a finished job and its output. No checkpoint. Raises Precondition."""
+        self.history.remove(job)
 
     def _begin(self, owner: str, spec: JobSpec, request_id: str | None) -> Job:
         if self._closing:
@@ -136,63 +94,32 @@ class Manager:
                 job_id, owner, spec, policy_hash, time.time_ns(), request_id
             )
         except sqlite3.Error as error:
-            raise Precondition("RECORDS", f"the job cannot be recorded: {error}") from error
+            say(f"job {job_id} of {owner}: {error}")
+            raise Unavailable("jobs cannot be recorded now; the server's log says why") from error
+        bound = self.history.bound_of(spec)
         try:
             about = {"job": job_id, "owner": owner, "command": spec.command}
             self._audit("job.starting", about)
-            log = OutputLog.create(os.path.join(self._jobs_dir, job_id))
-        except Exception as error:
-            reason = "OUTPUT" if isinstance(error, OSError) else "AUDIT"
-            self._never_started(job_id, owner, request_id, str(error))
-            raise Precondition(reason, f"the job cannot be started: {error}") from error
-        job = Job(job_id, sequence, owner, spec, policy_hash, log)
-        self._jobs[job_id] = job
-        self._nursery.start_soon(self._run, job, request_id)
+            log = self.history.create_log(job_id, bound)
+        except Exception as error:  # the audit's callback is anybody's
+            self.history.never_was(job_id)
+            say(f"job {job_id} of {owner} is not started: {error}")
+            raise Unavailable(
+                "what a job does cannot be written down now; the server's log says why"
+            ) from error
+        job = Job(job_id, sequence, owner, spec, policy_hash, log, bound)
+        self.history.begun(job)
+        self._nursery.start_soon(self._run, job)
         return job
 
-    async def _run(self, job: Job, request_id: str | None) -> None:
+    async def _run(self, job: Job) -> None:
         """S5: the job's own task."""
-        await job.run(self._backend, self._store, self._audit, self._add)
-        if not job.handle:  # nothing was started: nobody can name it, and its id is free again
-            del self._jobs[job.id]
-            self._forget_request(job.id, job.owner, request_id)
-
-    def _never_started(self, job_id: str, owner: str, request_id: str | None, why: str) -> None:
-        try:
-            self._store.set_finished(
-                job_id, EndRecord("failed_to_start", time.time_ns(), detail=why)
-            )
-        except sqlite3.Error as error:  # the row stays `starting`: the next start says `lost`
-            say(f"the end of job {job_id}: {error}")
-        self._forget_request(job_id, owner, request_id)
-
-    def _forget_request(self, job_id: str, owner: str, request_id: str | None) -> None:
-        if request_id is None:
-            return
-        try:
-            self._store.forget_request(owner, request_id)
-        except sqlite3.Error as error:  # it names no job that lives, so the next start takes it
-            say(f"the request id of job {job_id}: {error}")
-
-    def get(self, handle: str, *, owner: str | None = None) -> Job:
-        """The job of a handle. Raises JobNotFound, the same for unknown and for foreign."""
-        job = self._by_handle.get(handle)
-        if job is None or (owner is not None and job.owner != owner):
-            raise JobNotFound(handle)
-        return job
-
-    def list(self, owner: str | None = None, *, include_finished: bool = False) -> list[Job]:
-        """Jobs newest first; of one owner, or of all."""
-        return sorted(
-            (
-                job
-                for job in self._jobs.values()
-                if (owner is None or job.owner == owner)
-                and (include_finished or job.state is not State.FINISHED)
-            ),
-            key=lambda job: job.sequence,
-            reverse=True,
-        )
+        budget = self.history.budget_of(job.owner)
+        await job.run(self._backend, self._store, self._audit, budget, self.history.running)
+        if job.handle:
+            self.history.finished(job)
+        else:  # nothing was started: nobody can name it, and its request id is free again
+            self.history.never_was(job.id)
 
     async def stop_all(self, by: str) -> None:
         """Stops what still runs, all at once, and takes no new starts.
@@ -201,7 +128,7 @@ class Manager:
         up. Minimum cleanup.
         """
         self._closing = True
-        running = [job for job in self._jobs.values() if job.state is not State.FINISHED]
+        running = self.list()
         with trio.move_on_after(SHUTDOWN_GRACE_S + UNKILLABLE_S):
             async with trio.open_nursery() as nursery:
                 for job in running:
@@ -223,9 +150,16 @@ def _open_store(path: str) -> tuple[Store, list[str]]:
 
 @contextlib.asynccontextmanager
 async def open_manager(
-    backend: Backend, state_dir: str, *, audit: Audit = no_audit
+    backend: Backend,
+    state_dir: str,
+    *,
+    audit: Audit = no_audit,
+    keeping: Keeping | None = None,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Manager]:
     """A Manager over a state directory that it holds alone. Raises Unavailable if it cannot.
+
+    ``keeping`` says how much output and history there may be; everything is kept without it.
 
     ``audit`` is called with an event and its fields for every change of a job's state; a
     start whose ``job.starting`` raises does not happen. Leaving the block stops all jobs,
@@ -237,9 +171,11 @@ async def open_manager(
             for complaint in complaints:
                 say(complaint)
                 try_audit(audit, "records.damaged", {"message": complaint})
-            manager = Manager(backend, store, state_dir, audit)
+            history = History(store, state_dir, audit, keeping or Keeping(), disk)
+            manager = Manager(backend, store, audit, history)
             try:
-                manager.recover()
+                # After a loss of records somebody may want to look at what they spoke of.
+                history.recover(remove_strays=not complaints)
             except sqlite3.Error as error:
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
             async with manager.open_nursery():

@@ -1,189 +1,299 @@
 """A job's output on disk: the one truth that every reader reads.
 
-``output`` holds the bytes, ``index`` where each run of one stream begins and when it was
-written. docs/output.md has the format byte for byte.
+Segments hold the bytes, and what is between them is gone: a gap. docs/output.md has the
+format byte for byte, and what a torn tail means.
 """
 
+import bisect
+import contextlib
+import errno
 import hashlib
 import os
-import struct
 import time
-import zlib
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Final
 
 import trio
 
+from .disk import Disk, RealDisk
 from .errors import OffsetPastEnd
+from .gaps import Gap, GapFile, GapReason
+from .segments import ENTRY_BYTES, Segment, StreamNumber
 
-StreamNumber = Literal[1, 2]  # stdout, stderr
-
-ENTRY: Final = struct.Struct("<QQBI")  # offset, time_ns, stream, crc32 of what is before it
-_HEAD: Final = struct.Struct("<QQB")
 # One byte at a time would else make an index of 21 bytes for each of them.
 MERGE_NS: Final = 5_000_000
 SPLICE_BYTES: Final = 256 * 1024
-CHUNK_BYTES: Final = 64 * 1024
+# The oldest go a segment at a time: an eighth of what is kept, so that little is lost at once.
+SEGMENTS: Final = 8
+LEAST_SEGMENT_BYTES: Final = 16 * 1024
+MOST_SEGMENT_BYTES: Final = 32 * 1024 * 1024
 # Output must not take the last of the disk: the end records of the jobs that it stops have
 # to be written there too.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
 _HASH_BYTES: Final = 1024 * 1024
-# sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
-_SPLICE_F_NONBLOCK: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Consecutive bytes of one stream. ``time_ns``: UTC, when their run began."""
-
-    stream: StreamNumber
-    offset: int
-    time_ns: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A run of bytes of one stream; it ends where the next begins, or at the file's end."""
-
-    offset: int
-    time_ns: int
-    stream: StreamNumber
 
 
 class OutputLog:
-    """An append-only log. Appending and reading never wait but for the disk.
+    """An append-only log of one job. Appending and reading never wait but for the disk.
 
-    The files are opened when they are needed and closed when the log has ended and the
-    last reader is gone, so finished jobs cost no descriptors.
+    ``length`` counts what the job has produced, kept or not. Files are open while they are
+    appended to or read, so finished jobs cost no descriptors.
     """
 
-    def __init__(self, directory: str) -> None:
-        """An existing log in ``directory``, or the place for a new one (see create)."""
-        self._output_path = os.path.join(directory, "output")
-        self._index_path = os.path.join(directory, "index")
-        self._output_fd = -1
-        self._index_fd = -1
-        self._users = 0
-        self._entries = 0
-        self._last: Entry | None = None
-        self._wakers: set[trio.MemorySendChannel[None]] = set()
+    def __init__(self, directory: str, disk: Disk | None = None) -> None:
+        """The place of a log; see ``create`` and ``load``."""
+        self.directory = directory
+        self.disk: Disk = RealDisk() if disk is None else disk
         self.length = 0
         self.ended = True
+        self.stored_bytes = 0
+        """What it takes of the disk, indexes included."""
+        self._segments: list[Segment] = []
+        self._current: Segment | None = None
+        self._segment_bytes = MOST_SEGMENT_BYTES
+        self._refused = GapFile(self.disk, directory)
+        self._refusing = False
+        self._front: GapReason = "retention"
+        self._wakers: set[trio.MemorySendChannel[None]] = set()
 
     @classmethod
-    def create(cls, directory: str) -> "OutputLog":
-        """A new, empty log that is open for appending. Raises OSError."""
-        os.makedirs(directory, mode=0o700)
-        log = cls(directory)
+    def create(
+        cls, directory: str, *, limit_bytes: int | None = None, disk: Disk | None = None
+    ) -> "OutputLog":
+        """A new, empty log that is open for appending. Raises OSError.
+
+        ``limit_bytes`` decides the size of segments; who keeps the limit is bounds.py.
+        """
+        log = cls(directory, disk)
+        if limit_bytes is not None:
+            share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
+            log._segment_bytes = min(share, MOST_SEGMENT_BYTES)
+        log.disk.make_directory(directory)
+        log._begin_segment()
         log.ended = False
-        log.acquire(os.O_CREAT | os.O_EXCL)
         return log
 
     @classmethod
-    def load(cls, directory: str) -> "OutputLog":
-        """The log of a job that has ended; an empty one if it is gone."""
-        log = cls(directory)
-        try:
-            log.length = os.stat(log._output_path).st_size
-            log._entries = os.stat(log._index_path).st_size // ENTRY.size
-        except FileNotFoundError:
-            log.length = log._entries = 0
+    def load(
+        cls,
+        directory: str,
+        *,
+        length: int | None = None,
+        gaps: Iterable[Gap] = (),
+        disk: Disk | None = None,
+    ) -> "OutputLog":
+        """The log of a job that has ended. What cannot be read of it is a gap.
+
+        With ``length`` and ``gaps`` from its end record, all else that is missing is
+        ``damaged``. Without, the job was lost: the log ends where its files do.
+        """
+        log = cls(directory, disk)
+        log._refused.gaps = list(gaps)
+        if length is None:
+            try:
+                log._refused.load()
+            except OSError:
+                log._refused.gaps = []
+        else:
+            log._front = "damaged"
+        log._recover_segments(closed=length is not None)
+        ends = [log._segments[-1].end if log._segments else 0]
+        ends += [gap.end for gap in log._refused.gaps]
+        log.length = max(ends) if length is None else length
+        # What has grown beyond its end record was not written by us.
+        log._segments = [each for each in log._segments if each.start < log.length]
+        for segment in log._segments:
+            segment.end = min(segment.end, log.length)
+        log.stored_bytes = sum(segment.stored_bytes for segment in log._segments)
         return log
 
-    def acquire(self, flags: int = 0) -> None:
-        """Opens the files for one more user; pair with release. Raises OSError."""
-        if self._users == 0:
-            mode = os.O_RDWR | os.O_CLOEXEC | flags
-            self._output_fd = os.open(self._output_path, mode, 0o600)
+    def _recover_segments(self, *, closed: bool) -> None:
+        ending = ".output"
+        names = [name for name in self.disk.names(self.directory) if name.endswith(ending)]
+        starts = sorted(
+            int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal()
+        )
+        for start in starts:
+            segment = Segment(self.disk, self.directory, start)
             try:
-                self._index_fd = os.open(self._index_path, mode, 0o600)
+                segment.recover(closed=closed or start != starts[-1])
             except OSError:
-                os.close(self._output_fd)
-                raise
-        self._users += 1
+                continue  # a hole, and so a gap
+            if segment.end > segment.start:
+                self._segments.append(segment)
+        for segment, following in zip(self._segments, self._segments[1:], strict=False):
+            segment.end = min(segment.end, following.start)
 
-    def release(self) -> None:
-        """One user less; the last one closes the files."""
-        self._users -= 1
-        if self._users == 0:
-            os.close(self._output_fd)
-            os.close(self._index_fd)
+    def close_recovered(self) -> None:
+        """Ends the last segment of a log that a crash has left open, so that a cut is seen."""
+        if self._segments:
+            segment = self._segments[-1]
+            try:
+                segment.acquire()
+                try:
+                    segment.close()
+                finally:
+                    segment.release()
+            except OSError:
+                return  # it reads as before; a later cut of it is not noticed
 
-    def move(self, pipe_fd: int, stream: StreamNumber) -> int:
-        """Moves what the pipe has, at most SPLICE_BYTES, to the log's end; 0 at end of file.
+    # Appending.
+
+    def move(self, pipe_fd: int, stream: StreamNumber, most: int = SPLICE_BYTES) -> int:
+        """Moves what the pipe has, at most ``most`` bytes, to the log's end; 0 at end of file.
 
         The bytes never pass through this process. Raises BlockingIOError if the pipe is
         empty now, OSError if the disk does not take them or has less than RESERVE_BYTES
         left (they stay in the pipe).
         """
-        disk = os.fstatvfs(self._output_fd)
-        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
-            raise OSError(28, "No space left on device", self._output_path)
-        entry = self._entry_for(stream)
-        if entry is not self._last:
-            # Before its bytes, so that bytes without an entry cannot be. If none come, the
-            # next entry takes its place.
-            head = _HEAD.pack(entry.offset, entry.time_ns, entry.stream)
-            data = head + zlib.crc32(head).to_bytes(4, "little")
-            if os.pwrite(self._index_fd, data, self._entries * ENTRY.size) != ENTRY.size:
-                raise OSError(28, "No space left on device", self._index_path)
-        moved = os.splice(
-            pipe_fd,
-            self._output_fd,
-            SPLICE_BYTES,
-            offset_dst=self.length,
-            flags=_SPLICE_F_NONBLOCK,
-        )
-        if moved and entry is not self._last:
-            self._last = entry
-            self._entries += 1
-        self.length += moved
+        segment = self._writable()
+        if segment.free_bytes() < RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.directory)
+        now_ns = time.time_ns()
+        entry_ns = now_ns if segment.needs_entry(stream, now_ns, MERGE_NS) else None
+        room = max(1, self._segment_bytes - segment.stored_bytes)
+        before = segment.stored_bytes
+        moved = segment.append(pipe_fd, stream, min(most, SPLICE_BYTES, room), entry_ns)
+        if moved:
+            self.length += moved
+            self.stored_bytes += segment.stored_bytes - before
+            self._refusing = False
         return moved
 
-    def _entry_for(self, stream: StreamNumber) -> Entry:
-        now_ns = time.time_ns()
-        last = self._last
-        if last is not None and last.stream == stream and 0 <= now_ns - last.time_ns < MERGE_NS:
-            return last
-        return Entry(self.length, now_ns, stream)
+    def _writable(self) -> Segment:
+        segment = self._current
+        if segment is not None:
+            if segment.end == self.length and segment.stored_bytes < self._segment_bytes:
+                return segment
+            self._end_segment(segment)
+        return self._begin_segment()
 
-    def read(self, offset: int, position: int) -> tuple[Chunk, int]:
-        """The chunk at ``offset`` (below length) and the index position it came from.
+    def _begin_segment(self) -> Segment:
+        segment = Segment(self.disk, self.directory, self.length)
+        segment.create()
+        self._segments.append(segment)
+        self._current = segment
+        return segment
 
-        ``position`` is what the last read gave, 0 for the first: it spares the search.
+    def _end_segment(self, segment: Segment) -> None:
+        if segment.end == segment.start:
+            self._drop(segment)
+            return
+        segment.close()
+        segment.release()
+        self._current = None
+
+    def discard(self, pipe_fd: int, reason: GapReason, most: int = SPLICE_BYTES) -> int:
+        """Takes bytes from the pipe and counts them as a gap; 0 at end of file.
+
+        Raises BlockingIOError if the pipe is empty now.
         """
-        entry, position, end = self._locate(offset, position)
-        data = os.pread(self._output_fd, min(CHUNK_BYTES, end - offset), offset)
-        if not data:
-            raise OSError(5, "the log is shorter than it was", self._output_path)
-        return Chunk(entry.stream, offset, entry.time_ns, data), position
+        gaps = self._refused.gaps
+        if not (self._refusing and gaps and gaps[-1].reason == reason):
+            # Durable before the first byte is gone. Without any it is no gap, and not told.
+            self._refused.begin(self.length, reason)
+            self._refusing = True
+        count = self.disk.discard(pipe_fd, most)
+        if count:
+            self._refused.grow(count)
+            self.length += count
+        return count
 
-    def _locate(self, offset: int, position: int) -> tuple[Entry, int, int]:
-        """The entry that holds ``offset``, its position, and where its bytes end."""
-        low, high = 0, self._entries
-        if position < high:
-            here = self._entry(position)
-            following = self._entry(position + 1).offset if position + 1 < high else self.length
-            if here.offset <= offset < following:
-                return here, position, following
-            if offset == following and position + 1 < high:
-                low = position + 1
-        while low + 1 < high:
-            middle = (low + high) // 2
-            if self._entry(middle).offset <= offset:
-                low = middle
-            else:
-                high = middle
-        end = self._entry(low + 1).offset if low + 1 < self._entries else self.length
-        return self._entry(low), low, end
+    def drop_oldest(self) -> bool:
+        """Gives up the oldest segment, the one that is written to last. Whether there was one."""
+        if not self._segments or self._segments[0].end == self._segments[0].start:
+            return False
+        self._drop(self._segments[0])
+        return True
 
-    def _entry(self, position: int) -> Entry:
-        data = os.pread(self._index_fd, ENTRY.size, position * ENTRY.size)
-        offset, time_ns, stream, crc = ENTRY.unpack(data)
-        if zlib.crc32(data[: _HEAD.size]) != crc:
-            raise OSError(5, f"index entry {position} is damaged", self._index_path)
-        return Entry(offset, time_ns, 1 if stream == 1 else 2)
+    def _drop(self, segment: Segment) -> None:
+        self._segments.remove(segment)
+        self.stored_bytes -= segment.stored_bytes
+        if segment is self._current:
+            self._current = None
+        segment.drop()
+
+    def finish(self) -> None:
+        """No more bytes will come: readers end after the last one."""
+        segment, self._current = self._current, None
+        if segment is not None:
+            with contextlib.suppress(OSError):  # a disk that is full: a later cut is not noticed
+                segment.close()
+            segment.release()
+        self.ended = True
+        self.notify()
+
+    def remove(self) -> None:
+        """It is gone for every reader, as a gap. The files are the caller's to remove."""
+        for segment in self._segments:
+            segment.forget()
+        self._segments = []
+        self._current = None
+        self._refused.gaps = []
+        self._front = "retention"
+        self.stored_bytes = 0
+        self.ended = True
+        self.notify()
+
+    # Reading.
+
+    @property
+    def first(self) -> int:
+        """Offset of the first byte that is there; ``length`` if none is."""
+        kept = [each.start for each in self._segments[:1] if each.end > each.start]
+        return kept[0] if kept else self.length
+
+    def segment_at(self, offset: int) -> Segment | None:
+        """The segment that holds a byte; None: it is in a gap."""
+        place = bisect.bisect_right(self._segments, offset, key=_start) - 1
+        if place >= 0 and offset < self._segments[place].end:
+            return self._segments[place]
+        return None
+
+    def segments(self) -> list[Segment]:
+        """Oldest first."""
+        return list(self._segments)
+
+    def missing_at(self, offset: int) -> Gap:
+        """The gap, or the rest of it, that holds ``offset``, which is below ``length``."""
+        stop = self.length
+        for segment in self._segments:
+            if segment.start > offset and segment.end > segment.start:
+                stop = min(stop, segment.start)
+                break
+        reason: GapReason = self._front if offset < self.first else "damaged"
+        for gap in self._refused.gaps:
+            if gap.start <= offset < gap.end:
+                return Gap(offset, min(stop, gap.end), gap.reason)
+            if gap.start > offset:
+                stop = min(stop, gap.start)
+        return Gap(offset, stop, reason)
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """Everything that was produced and is not there, in order."""
+        found = []
+        offset = 0
+        while offset < self.length:
+            segment = self.segment_at(offset)
+            if segment is not None:
+                offset = segment.end
+                continue
+            gap = self.missing_at(offset)
+            found.append(gap)
+            offset = gap.end
+        return tuple(found)
+
+    def check_offset(self, offset: int) -> None:
+        """Raises OffsetPastEnd for bytes that have not been produced."""
+        if offset > self.length:
+            raise OffsetPastEnd(offset, self.length)
+
+    def digest(self) -> "Digest":
+        """What to hash of it now, in a thread."""
+        parts = [(each.data_path, each.end - each.start) for each in self._segments]
+        return Digest(self.disk, parts)
+
+    # Telling.
 
     def notify(self) -> None:
         """Tells every reader that there is more, or that the log has ended. Never waits.
@@ -197,12 +307,6 @@ class OutputLog:
             except trio.WouldBlock:
                 continue
 
-    def finish(self) -> None:
-        """No more bytes will come: readers end after the last one."""
-        self.ended = True
-        self.notify()
-        self.release()
-
     def subscribe(self) -> tuple[trio.MemorySendChannel[None], trio.MemoryReceiveChannel[None]]:
         """A reader's wake-ups, capacity 1; pair with unsubscribe."""
         send, receive = trio.open_memory_channel[None](1)
@@ -214,19 +318,45 @@ class OutputLog:
         self._wakers.discard(waker)
 
     def statistics(self) -> dict[str, int]:
-        """readers, entries and length, for tests and for the curious."""
-        return {"readers": len(self._wakers), "entries": self._entries, "length": self.length}
+        """readers, segments, entries, length and stored_bytes, for tests and for the curious."""
+        return {
+            "readers": len(self._wakers),
+            "segments": len(self._segments),
+            "entries": sum(segment.entries for segment in self._segments),
+            "length": self.length,
+            "stored_bytes": self.stored_bytes,
+        }
+
+
+class Digest:
+    """SHA-256 of all bytes that a log has, in order, from descriptors of its own."""
+
+    def __init__(self, disk: Disk, parts: list[tuple[str, int]]) -> None:
+        self._disk = disk
+        self._parts = parts
 
     def sha256(self) -> str:
-        """Of all bytes, in hexadecimal. Reads the whole file: call it in a thread."""
+        """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
         digest = hashlib.sha256()
-        offset = 0
-        while data := os.pread(self._output_fd, _HASH_BYTES, offset):
-            digest.update(data)
-            offset += len(data)
+        for path, size in self._parts:
+            if not size:
+                continue
+            fd = self._disk.open(path)
+            try:
+                offset = 0
+                while offset < size:
+                    data = self._disk.read(fd, min(_HASH_BYTES, size - offset), offset)
+                    if not data:
+                        raise OSError(errno.EIO, "the log is shorter than it was", path)
+                    digest.update(data)
+                    offset += len(data)
+            finally:
+                self._disk.close(fd)
         return digest.hexdigest()
 
-    def check_offset(self, offset: int) -> None:
-        """Raises OffsetPastEnd for bytes that have not been produced."""
-        if offset > self.length:
-            raise OffsetPastEnd(offset, self.length)
+
+def _start(segment: Segment) -> int:
+    return segment.start
+
+
+__all__ = ["ENTRY_BYTES", "MERGE_NS", "SPLICE_BYTES", "Digest", "OutputLog", "StreamNumber"]

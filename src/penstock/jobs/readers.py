@@ -1,56 +1,101 @@
 """Readers of a log: each a cursor of its own, woken by a lossy broadcast."""
 
+from collections.abc import Collection
 from typing import Self
 
 import trio
 
-from .output import Chunk, OutputLog
+from .cursors import BOTH, Chunk, Cursor
+from .gaps import Gap
+from .output import OutputLog
+from .segments import StreamNumber
+
+# So many runs of streams that it does not want a reader passes over in one go.
+_PASSED_OVER = 256
 
 
 class OutputReader:
-    """Chunks of a log from an offset on, in order, each byte once.
+    """Chunks and gaps of a log from an offset on, in order, each byte once.
 
     With ``follow`` it ends when the log has ended and was read to the end, else at the
-    end the log had when the reader was made. Minimum cleanup: cancelled, nothing is lost
-    and the next chunk is where it was; close() frees everything at once.
+    end the log had when the reader was made. ``streams`` leaves others out. Minimum
+    cleanup: cancelled, nothing is lost and the next chunk is where it was; close() frees
+    everything at once.
     """
 
-    def __init__(self, log: OutputLog, offset: int, follow: bool) -> None:
-        """Raises OffsetPastEnd, or OSError if the log is gone."""
+    def __init__(
+        self,
+        log: OutputLog,
+        offset: int = 0,
+        follow: bool = True,
+        streams: Collection[StreamNumber] = BOTH,
+    ) -> None:
+        """Raises OffsetPastEnd."""
         log.check_offset(offset)
-        log.acquire()
         self._log = log
-        self._offset = offset
-        self._position = 0
-        self._end = None if follow else log.length
+        self._cursor = Cursor(log, offset, streams)
+        self._stop = None if follow else log.length
         self._waker, self._wakeups = log.subscribe()
         self._open = True
 
     @property
+    def offset(self) -> int:
+        """Of the next byte: all before it were given, or told as gaps, or not asked for."""
+        return self._cursor.offset
+
+    @property
     def at_end(self) -> bool:
         """Whether every byte that the log has was given."""
-        return self._offset >= self._log.length
+        return self._cursor.offset >= self._log.length
+
+    @property
+    def streams(self) -> Collection[StreamNumber]:
+        """Those that are not left out."""
+        return self._cursor.streams
+
+    def skip(self, end: int) -> bool:
+        """The bytes up to ``end`` were had from elsewhere. False: they are more than it reads."""
+        if self._stop is not None and end > self._stop:
+            return False
+        self._cursor.offset = end
+        return True
+
+    async def wait_ready(self) -> bool:
+        """Returns when ``take`` has something to look at; False: this is the end. A checkpoint.
+
+        Atomic.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._stop is not None and self._cursor.offset >= self._stop:
+                return False
+            if self._cursor.offset < self._log.length:
+                return True
+            if self._log.ended:
+                return False
+            await self._wakeups.receive()
+
+    def take(self) -> Chunk | Gap | None:
+        """What is at the offset now. None: nothing that was asked for, look again."""
+        end = self._log.length if self._stop is None else self._stop
+        for _ in range(_PASSED_OVER):
+            if self._cursor.offset >= end:
+                break
+            piece = self._cursor.take(end)
+            if piece is not None:
+                return piece
+        return None
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Chunk:
-        """The next chunk, waiting for it if need be. A checkpoint always."""
-        await trio.lowlevel.checkpoint()
-        log = self._log
-        while True:
-            if self._end is not None and self._offset >= self._end:
-                raise StopAsyncIteration
-            if self._offset < log.length:
-                chunk, self._position = log.read(self._offset, self._position)
-                if self._end is not None and chunk.offset + len(chunk.data) > self._end:
-                    data = chunk.data[: self._end - chunk.offset]
-                    chunk = Chunk(chunk.stream, chunk.offset, chunk.time_ns, data)
-                self._offset += len(chunk.data)
-                return chunk
-            if log.ended:
-                raise StopAsyncIteration
-            await self._wakeups.receive()
+    async def __anext__(self) -> Chunk | Gap:
+        """The next piece, waiting for it if need be. A checkpoint always. Atomic."""
+        while await self.wait_ready():
+            piece = self.take()
+            if piece is not None:
+                return piece
+        raise StopAsyncIteration
 
     def close(self) -> None:
         """Frees the cursor; again is fine."""
@@ -59,7 +104,7 @@ class OutputReader:
             self._log.unsubscribe(self._waker)
             self._waker.close()
             self._wakeups.close()
-            self._log.release()
+            self._cursor.close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from .gaps import Gap
+
 Reason = Literal[
     "exited",
     "signaled",
@@ -12,6 +14,7 @@ Reason = Literal[
     "timed_out",
     "failed_to_start",
     "output_failed",
+    "output_full",
     "lost",
 ]
 
@@ -20,7 +23,9 @@ Reason = Literal[
 class EndRecord:
     """How a job ended and what it used. Bytes, seconds, UTC nanoseconds.
 
-    ``output_sha256`` is of the output bytes [sha256_from, sha256_to). ``exit_code`` or
+    ``output_bytes`` is all that was produced. ``output_sha256`` is of those bytes of
+    [sha256_from, sha256_to), in order, that are in no gap. ``stored_bytes`` is what the log
+    took of the disk. ``exit_code`` or
     ``signal`` says how the main process ended where that is known; ``reason`` says why.
     """
 
@@ -41,6 +46,8 @@ class EndRecord:
     output_sha256: str = ""
     sha256_from: int = 0
     sha256_to: int = 0
+    gaps: tuple[Gap, ...] = ()
+    stored_bytes: int = 0
     detail: str = ""
 
     def to_json(self) -> str:
@@ -50,8 +57,11 @@ class EndRecord:
     @classmethod
     def from_json(cls, text: str) -> "EndRecord":
         """What to_json gave. Raises ValueError, TypeError: the text is damaged."""
-        end = cls(**json.loads(text))
-        for name in ("ended_ns", "output_bytes", "sha256_from", "sha256_to"):
-            if not isinstance(getattr(end, name), int):
-                raise TypeError(f"{name} is {getattr(end, name)!r}")
+        fields = json.loads(text)
+        fields["gaps"] = tuple(Gap(**gap) for gap in fields.get("gaps", ()))
+        end = cls(**fields)
+        numbers = [end.ended_ns, end.output_bytes, end.sha256_from, end.sha256_to, end.stored_bytes]
+        numbers += [number for gap in end.gaps for number in (gap.start, gap.end)]
+        if not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise TypeError(f"{numbers} are not all whole numbers")
         return end

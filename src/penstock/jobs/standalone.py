@@ -11,8 +11,10 @@ from typing import Final
 
 import trio
 
+from ..supervisor.policy import parse_policy
 from .errors import Unavailable
 from .job import Audit
+from .keeping import keeping
 from .local import connect_local
 from .manager import Manager, no_audit, open_manager
 
@@ -45,7 +47,12 @@ async def open_local(
         try:
             async with (
                 connect_local(os.path.join(run_dir, "run", "supervisor.sock")) as backend,
-                open_manager(backend, os.fspath(state_dir), audit=audit) as manager,
+                open_manager(
+                    backend,
+                    os.fspath(state_dir),
+                    audit=audit,
+                    keeping=keeping(parse_policy(backend.policy_bytes)),
+                ) as manager,
             ):
                 yield manager
         finally:

@@ -190,17 +190,11 @@ class Store:
             if changed != 1:
                 raise AssertionError(f"job {job_id} has an end record already")
 
-    def forget_request(self, owner: str, request_id: str) -> None:
-        """Nothing was started: the request id may be used again."""
-        with self._transaction() as db:
-            db.execute(
-                "DELETE FROM requests WHERE owner = ? AND request_id = ?", (owner, request_id)
-            )
-
-    def forget_requests_of(self, job_id: str) -> None:
-        """As forget_request, for a job whose request id is not at hand."""
+    def delete(self, job_id: str) -> None:
+        """The job and its request id are forgotten. Its handle's number is not: see handles."""
         with self._transaction() as db:
             db.execute("DELETE FROM requests WHERE job = ?", (job_id,))
+            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def find_request(self, owner: str, request_id: str) -> str | None:
         """The id of the job that a request id of this owner started."""

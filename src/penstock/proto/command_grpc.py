@@ -21,6 +21,9 @@ class CommandServiceServicer(purerpc.Servicer):
     async def Wait(self, input_message):
         raise NotImplementedError()
 
+    async def Remove(self, input_message):
+        raise NotImplementedError()
+
     async def ServerInfo(self, input_message):
         raise NotImplementedError()
 
@@ -81,6 +84,15 @@ class CommandServiceServicer(purerpc.Servicer):
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.WaitRequest,
                 teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        service_obj.add_method(
+            "Remove",
+            self.Remove,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.RemoveRequest,
+                teleport_dot_command__pb2.RemoveResponse,
             )
         )
         service_obj.add_method(
@@ -147,6 +159,14 @@ class CommandServiceStub:
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.WaitRequest,
                 teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        self.Remove = self._client.get_method_stub(
+            "Remove",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.RemoveRequest,
+                teleport_dot_command__pb2.RemoveResponse,
             )
         )
         self.ServerInfo = self._client.get_method_stub(

@@ -121,19 +121,27 @@ class StatusResponse(_message.Message):
     def __init__(self, status: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., usage: _Optional[_Union[ResourceUsage, _Mapping]] = ...) -> None: ...
 
 class StreamOutputRequest(_message.Message):
-    __slots__ = ("pid", "offset", "no_follow", "raw")
+    __slots__ = ("pid", "offset", "no_follow", "raw", "tail_lines", "since_ns", "streams", "heartbeat_s")
     PID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     NO_FOLLOW_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    TAIL_LINES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_NS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_S_FIELD_NUMBER: _ClassVar[int]
     pid: str
     offset: int
     no_follow: bool
     raw: bool
-    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., no_follow: _Optional[bool] = ..., raw: _Optional[bool] = ...) -> None: ...
+    tail_lines: int
+    since_ns: int
+    streams: _containers.RepeatedScalarFieldContainer[Stream]
+    heartbeat_s: float
+    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., no_follow: _Optional[bool] = ..., raw: _Optional[bool] = ..., tail_lines: _Optional[int] = ..., since_ns: _Optional[int] = ..., streams: _Optional[_Iterable[_Union[Stream, str]]] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
 
 class StreamOutputResponse(_message.Message):
-    __slots__ = ("output", "error", "data", "stream", "offset", "time_ns", "gap", "finished", "job")
+    __slots__ = ("output", "error", "data", "stream", "offset", "time_ns", "gap", "finished", "job", "heartbeat", "next_offset")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +151,8 @@ class StreamOutputResponse(_message.Message):
     GAP_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     output: str
     error: str
     data: bytes
@@ -152,7 +162,9 @@ class StreamOutputResponse(_message.Message):
     gap: Gap
     finished: EndRecord
     job: Job
-    def __init__(self, output: _Optional[str] = ..., error: _Optional[str] = ..., data: _Optional[bytes] = ..., stream: _Optional[_Union[Stream, str]] = ..., offset: _Optional[int] = ..., time_ns: _Optional[int] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., finished: _Optional[_Union[EndRecord, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+    heartbeat: bool
+    next_offset: int
+    def __init__(self, output: _Optional[str] = ..., error: _Optional[str] = ..., data: _Optional[bytes] = ..., stream: _Optional[_Union[Stream, str]] = ..., offset: _Optional[int] = ..., time_ns: _Optional[int] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., finished: _Optional[_Union[EndRecord, _Mapping]] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., heartbeat: _Optional[bool] = ..., next_offset: _Optional[int] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("from_offset", "to_offset", "reason")
@@ -189,6 +201,18 @@ class WaitRequest(_message.Message):
     def __init__(self, pid: _Optional[str] = ...) -> None: ...
 
 class WaitResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class RemoveRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    def __init__(self, pid: _Optional[str] = ...) -> None: ...
+
+class RemoveResponse(_message.Message):
     __slots__ = ("job",)
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: Job
@@ -251,20 +275,24 @@ class Job(_message.Message):
     def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s")
+    __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s", "output_bytes", "output_when_full")
     CPU_CORES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_READ_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
     DISK_WRITE_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_WHEN_FULL_FIELD_NUMBER: _ClassVar[int]
     cpu_cores: float
     memory_bytes: int
     disk_read_bytes_per_s: int
     disk_write_bytes_per_s: int
     processes: int
     output_bytes_per_s: int
-    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_read_bytes_per_s: _Optional[int] = ..., disk_write_bytes_per_s: _Optional[int] = ..., processes: _Optional[int] = ..., output_bytes_per_s: _Optional[int] = ...) -> None: ...
+    output_bytes: int
+    output_when_full: str
+    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_read_bytes_per_s: _Optional[int] = ..., disk_write_bytes_per_s: _Optional[int] = ..., processes: _Optional[int] = ..., output_bytes_per_s: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_when_full: _Optional[str] = ...) -> None: ...
 
 class Enforcement(_message.Message):
     __slots__ = ("limit", "state", "actual", "detail")
@@ -311,7 +339,7 @@ class ResourceUsage(_message.Message):
     def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ...) -> None: ...
 
 class EndRecord(_message.Message):
-    __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail")
+    __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail", "gaps")
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -330,6 +358,7 @@ class EndRecord(_message.Message):
     SHA256_TO_FIELD_NUMBER: _ClassVar[int]
     ENDED_NS_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
     reason: str
     exit_code: int
     signal: int
@@ -348,4 +377,5 @@ class EndRecord(_message.Message):
     sha256_to: int
     ended_ns: int
     detail: str
-    def __init__(self, reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., stopped_by: _Optional[str] = ..., stop_reason: _Optional[str] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., oom_kills: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., cpu_total_s: _Optional[float] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_sha256: _Optional[str] = ..., sha256_from: _Optional[int] = ..., sha256_to: _Optional[int] = ..., ended_ns: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
+    gaps: _containers.RepeatedCompositeFieldContainer[Gap]
+    def __init__(self, reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., stopped_by: _Optional[str] = ..., stop_reason: _Optional[str] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., oom_kills: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., cpu_total_s: _Optional[float] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_sha256: _Optional[str] = ..., sha256_from: _Optional[int] = ..., sha256_to: _Optional[int] = ..., ended_ns: _Optional[int] = ..., detail: _Optional[str] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...

@@ -17,11 +17,12 @@ from .class_parser import check_name, parse_class
 from .environment import reserved_key, valid_key
 from .grammar import Grammar
 from .limits import LimitClass
+from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .shells import shell_warning
 from .slot_parser import parse_grammar
 from .tables import Table, parse_duration, parse_path, read_document, show
 
-VERBS: Final = ("start", "stop", "status", "stream", "list", "wait")
+VERBS: Final = ("start", "stop", "status", "stream", "list", "wait", "remove")
 
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 # The SPIFFE ID specification: a trust domain and path segments, no query, no dots alone.
@@ -59,6 +60,8 @@ class Command:
     grace_s: float = 10.0
     merge_stderr: bool = False
     fixed: tuple[str, ...] = ()
+    output_bytes: int | None = None
+    when_full: WhenFull = "drop_oldest"
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -86,6 +89,7 @@ class Policy:
     commands: dict[str, Command]
     clients: dict[str, Client]
     hash: str
+    output: OutputPolicy = field(default_factory=OutputPolicy)
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -93,12 +97,15 @@ def parse_policy(data: bytes) -> Policy:
     mistakes: list[str] = []
     document = read_document(data, mistakes)
     classes = {name: parse_class(name, table) for name, table in document.tables("classes")}
-    commands = {name: _command(name, table, classes) for name, table in document.tables("commands")}
+    output = parse_output(document.table("output"))
+    commands = {
+        name: _command(name, table, classes, output) for name, table in document.tables("commands")
+    }
     clients = {name: _client(name, table, commands) for name, table in document.tables("clients")}
     document.finish()
     if mistakes:
         raise PolicyError(mistakes)
-    return Policy(classes, commands, clients, hashlib.sha256(data).hexdigest())
+    return Policy(classes, commands, clients, hashlib.sha256(data).hexdigest(), output)
 
 
 def valid_client_id(text: str) -> bool:
@@ -163,7 +170,9 @@ def shell_warnings(policy: Policy) -> list[str]:
     return warnings
 
 
-def _command(name: str, table: Table, classes: dict[str, LimitClass]) -> Command:
+def _command(
+    name: str, table: Table, classes: dict[str, LimitClass], output: OutputPolicy
+) -> Command:
     check_name(table, name, "a command")
     class_name = table.text("class", required=True)
     if class_name and class_name not in classes:
@@ -194,6 +203,8 @@ def _command(name: str, table: Table, classes: dict[str, LimitClass]) -> Command
         grace_s=_seconds(table, "grace", 10.0, least_s=0.0, most_s=_MAX_GRACE_S) or 0.0,
         merge_stderr=table.flag("merge_stderr", False),
         fixed=tuple(table.texts("fixed")),
+        output_bytes=parse_bound(table, "output", output.job_bytes),
+        when_full=parse_when_full(table, output.when_full),
     )
     table.finish()
     return command

@@ -1,0 +1,200 @@
+"""How much output is kept, and what happens to the rest: bounds, and who shares them."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from ..supervisor.output_policy import WhenFull
+from .gaps import GapReason
+from .output import SPLICE_BYTES, OutputLog
+from .segments import StreamNumber
+
+# Once bytes were refused, so much must be free before any are kept again: else a log at its
+# bound would be made of tiny segments with tiny gaps between them.
+_RESUME_BYTES: Final = 1024 * 1024
+# A disk that was full, or failed, is tried again so often.
+DISK_AGAIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBound:
+    """One job's: bytes on the disk, indexes included, and what to do when they are used up."""
+
+    limit_bytes: int | None = None
+    when_full: WhenFull = "drop_oldest"
+
+
+class Budget:
+    """Bytes that several logs share: a client's, within the server's.
+
+    ``reclaim`` is asked to free some when there are none left; it returns whether it could.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int | None = None,
+        parent: "Budget | None" = None,
+        reclaim: Callable[[], bool] | None = None,
+    ) -> None:
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._parent = parent
+        self._reclaim = reclaim
+        # One for all: what one client frees is room for another, too.
+        self._freed: trio.lowlevel.ParkingLot
+        self._freed = trio.lowlevel.ParkingLot() if parent is None else parent._freed
+
+    def charge(self, count: int) -> None:
+        """So many bytes more, or fewer if negative, are used."""
+        self.used_bytes += count
+        if count < 0:
+            self._freed.unpark_all()
+        if self._parent is not None:
+            self._parent.charge(count)
+
+    def room_bytes(self) -> float:
+        """What may still be used; below 1 only if nothing could be reclaimed. May reclaim."""
+        room = float("inf")
+        if self.limit_bytes is not None:
+            while self.used_bytes >= self.limit_bytes and self._reclaim and self._reclaim():
+                pass
+            room = self.limit_bytes - self.used_bytes
+        return min(room, self._parent.room_bytes()) if self._parent is not None else room
+
+    async def wait_freed(self) -> None:
+        """Returns when anybody has freed something. Atomic."""
+        await self._freed.park()
+
+
+class MustWait(Exception):
+    """The policy: the job waits. ``on_disk``: for the disk, which tells nobody; else for room."""
+
+    def __init__(self, *, on_disk: bool) -> None:
+        super().__init__("the job waits for room for its output")
+        self.on_disk = on_disk
+
+
+class MustStop(Exception):
+    """The policy: the job is stopped. ``error`` is the disk's; None if a bound was reached."""
+
+    def __init__(self, error: OSError | None) -> None:
+        super().__init__("the job's output has reached its bound")
+        self.error = error
+
+
+class Intake:
+    """Takes a job's bytes into its log, or leaves them out as its bound says."""
+
+    def __init__(
+        self,
+        log: OutputLog,
+        bound: OutputBound,
+        budget: Budget,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        """``clock``: monotonic seconds."""
+        self.log = log
+        self._bound = bound
+        self._budget = budget
+        self._clock = clock
+        self._charged = 0
+        self._refusing = False
+        self._disk_error: OSError | None = None
+        self._disk_again = -float("inf")
+
+    def take(self, pipe_fd: int, stream: StreamNumber) -> int:
+        """Moves what the pipe has now; how many bytes left the pipe, 0 at end of file.
+
+        Raises BlockingIOError (the pipe is empty), MustWait and MustStop (nothing was moved).
+        """
+        return self._take(pipe_fd, stream, self._bound.when_full)
+
+    def take_last(self, pipe_fd: int, stream: StreamNumber) -> int:
+        """As take, for a job that has ended: what cannot be kept is left out."""
+        when_full = self._bound.when_full
+        if when_full in ("wait", "stop"):
+            when_full = "drop_newest"
+        return self._take(pipe_fd, stream, when_full)
+
+    @property
+    def refusing(self) -> bool:
+        """Bytes are left out now."""
+        return self._refusing
+
+    async def wait_room(self, reason: MustWait) -> None:
+        """Returns when trying again can help. Atomic."""
+        if reason.on_disk:
+            await trio.sleep(DISK_AGAIN_S)
+        else:
+            await self._budget.wait_freed()
+
+    def _take(self, pipe_fd: int, stream: StreamNumber, when_full: WhenFull) -> int:
+        try:
+            room = self._room(when_full)
+            if room >= 1:
+                moved = self._keep(pipe_fd, stream, int(min(room, SPLICE_BYTES)), when_full)
+                if moved is not None:
+                    return moved
+            reason: GapReason = "quota" if self._disk_error is None else "disk"
+            if when_full == "wait":
+                raise MustWait(on_disk=self._disk_error is not None)
+            if when_full == "stop":
+                raise MustStop(self._disk_error)
+            moved = self.log.discard(pipe_fd, reason)
+            self._refusing = self._refusing or moved > 0
+            return moved
+        finally:
+            self._settle()
+
+    def _keep(
+        self, pipe_fd: int, stream: StreamNumber, most: int, when_full: WhenFull
+    ) -> int | None:
+        """None: the disk does not take them now."""
+        if self._disk_error is not None and self._clock() < self._disk_again:
+            return None
+        while True:
+            try:
+                moved = self.log.move(pipe_fd, stream, most)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                # Full: the oldest make room. Failing in any other way: deleting does not help.
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if full and when_full == "drop_oldest" and self.log.drop_oldest():
+                    continue
+                self._disk_error = error
+                self._disk_again = self._clock() + DISK_AGAIN_S
+                return None
+            if moved:
+                self._refusing = False
+                self._disk_error = None
+            return moved
+
+    def _room(self, when_full: WhenFull) -> float:
+        self._settle()
+        room = self._free()
+        if when_full == "drop_oldest":
+            while room < 1 and self.log.drop_oldest():
+                self._settle()
+                room = self._free()
+        if self._refusing and self._disk_error is None:
+            limit = self._bound.limit_bytes
+            least = _RESUME_BYTES if limit is None else min(_RESUME_BYTES, limit // 8)
+            if room < least:
+                return 0
+        return room
+
+    def _free(self) -> float:
+        limit = self._bound.limit_bytes
+        own = float("inf") if limit is None else limit - self.log.stored_bytes
+        return min(own, self._budget.room_bytes())
+
+    def _settle(self) -> None:
+        """Tells the budget what the log takes of the disk now."""
+        change = self.log.stored_bytes - self._charged
+        if change:
+            self._charged = self.log.stored_bytes
+            self._budget.charge(change)

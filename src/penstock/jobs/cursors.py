@@ -1,0 +1,92 @@
+"""A place in a log, and what is there: chunks of one stream, or gaps."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from .gaps import Gap
+from .output import OutputLog
+from .segments import Segment, StreamNumber
+
+CHUNK_BYTES: Final = 64 * 1024
+BOTH: Final[frozenset[StreamNumber]] = frozenset((1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive bytes of one stream. ``time_ns``: UTC, when their run began."""
+
+    stream: StreamNumber
+    offset: int
+    time_ns: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """Offset of the byte after the last."""
+        return self.offset + len(self.data)
+
+
+class Cursor:
+    """Reads from ``offset`` on, which may be set. The file that it is in is open until close."""
+
+    def __init__(
+        self, log: OutputLog, offset: int, streams: Collection[StreamNumber] = BOTH
+    ) -> None:
+        self.offset = offset
+        self._log = log
+        self.streams = streams
+        self._segment: Segment | None = None
+        self._position = 0
+
+    def take(self, end: int) -> Chunk | Gap | None:
+        """What is at the offset, which is below ``end``; moves behind it.
+
+        Chunks end at multiples of CHUNK_BYTES, so that all readers come to have the same.
+        None: a run of another stream was passed over. A disk that does not give back what
+        it took is a gap.
+        """
+        segment = self._log.segment_at(self.offset)
+        if segment is not self._segment:
+            self._leave()
+        if segment is None:
+            return self._gap(self._log.missing_at(self.offset), end)
+        end = min(end, segment.end)
+        try:
+            self._enter(segment)
+            run = segment.locate(self.offset, self._position)
+            self._position = run.position
+            end = min(end, run.end)
+            if run.stream is not None and run.stream not in self.streams:
+                self.offset = end
+                return None
+            if run.stream is not None:
+                end = min(end, (self.offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
+                data = segment.read(self.offset, end - self.offset)
+                if data:
+                    chunk = Chunk(run.stream, self.offset, run.time_ns, data)
+                    self.offset = chunk.end
+                    return chunk
+        except OSError:
+            pass  # the disk does not give it back: damaged, as what was cut or overwritten
+        return self._gap(Gap(self.offset, end, "damaged"), end)
+
+    def _gap(self, gap: Gap, end: int) -> Gap:
+        gap = Gap(gap.start, min(gap.end, end), gap.reason)
+        self.offset = gap.end
+        return gap
+
+    def _enter(self, segment: Segment) -> None:
+        if self._segment is None:
+            segment.acquire()
+            self._segment = segment
+            self._position = 0
+
+    def _leave(self) -> None:
+        if self._segment is not None:
+            self._segment.release()
+            self._segment = None
+
+    def close(self) -> None:
+        """Frees the file."""
+        self._leave()

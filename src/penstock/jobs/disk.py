@@ -1,0 +1,115 @@
+"""What the log asks of a file system: a seam, so that a test can let any of it fail."""
+
+import os
+import shutil
+from functools import cache
+from typing import Final, Protocol
+
+# sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
+_SPLICE_F_NONBLOCK: Final = 2
+
+
+class Disk(Protocol):
+    """Plain functions that wait for nothing but the disk, and raise OSError.
+
+    ``write``, ``splice`` and ``discard`` may take less than they were asked to.
+    """
+
+    def make_directory(self, path: str) -> None:
+        """A new one, for its owner alone."""
+        ...
+
+    def names(self, path: str) -> list[str]:
+        """What is in a directory; nothing if it is not there."""
+        ...
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        """For reading and writing; ``create``: it must not be there."""
+        ...
+
+    def close(self, fd: int) -> None: ...
+
+    def size(self, path: str) -> int:
+        """Bytes; 0 if it is not there."""
+        ...
+
+    def free_bytes(self, fd: int) -> int:
+        """What the file's disk has left for users without privilege."""
+        ...
+
+    def read(self, fd: int, count: int, offset: int) -> bytes: ...
+
+    def write(self, fd: int, data: bytes, offset: int) -> int: ...
+
+    def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
+        """Pipe to file. 0 at end of file; BlockingIOError if the pipe is empty now."""
+        ...
+
+    def discard(self, pipe_fd: int, count: int) -> int:
+        """Pipe to nowhere; otherwise as splice."""
+        ...
+
+    def unlink(self, path: str) -> None:
+        """It is no error if it is not there."""
+        ...
+
+    def remove_tree(self, path: str) -> None:
+        """Everything below, as far as it can be removed. Slow: call it in a thread."""
+        ...
+
+
+class RealDisk:
+    """The kernel's."""
+
+    def make_directory(self, path: str) -> None:
+        os.makedirs(path, mode=0o700)
+
+    def names(self, path: str) -> list[str]:
+        try:
+            return os.listdir(path)
+        except FileNotFoundError:
+            return []
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        return os.open(path, flags, 0o600)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, path: str) -> int:
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return 0
+
+    def free_bytes(self, fd: int) -> int:
+        disk = os.fstatvfs(fd)
+        return disk.f_bavail * disk.f_frsize
+
+    def read(self, fd: int, count: int, offset: int) -> bytes:
+        return os.pread(fd, count, offset)
+
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        return os.pwrite(fd, data, offset)
+
+    def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
+        return os.splice(pipe_fd, fd, count, offset_dst=offset, flags=_SPLICE_F_NONBLOCK)
+
+    def discard(self, pipe_fd: int, count: int) -> int:
+        return os.splice(pipe_fd, _null_fd(), count, flags=_SPLICE_F_NONBLOCK)
+
+    def unlink(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    def remove_tree(self, path: str) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def _null_fd() -> int:
+    """One for the life of the process."""
+    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -1,0 +1,50 @@
+"""What is kept of output and history, as a policy says it."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..supervisor.policy import Policy
+from .backend import JobSpec
+from .bounds import OutputBound
+from .retention import Retention
+
+
+class BoundOf(Protocol):
+    """How much of a job's output is kept."""
+
+    def __call__(self, spec: JobSpec, /) -> OutputBound: ...
+
+
+def unbounded(spec: JobSpec) -> OutputBound:
+    """The library's default: every byte is kept."""
+    return OutputBound()
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How much there may be, in bytes on the disk: of each job, each client, and in all."""
+
+    bound_of: BoundOf = unbounded
+    client_bytes: int | None = None
+    server_bytes: int | None = None
+    retention: Retention = field(default_factory=Retention)
+
+
+def keeping(policy: Policy) -> Keeping:
+    """A command that the policy has dropped meanwhile has the defaults of ``[output]``."""
+    output = policy.output
+    default = OutputBound(output.job_bytes, output.when_full)
+    bounds = {
+        name: OutputBound(command.output_bytes, command.when_full)
+        for name, command in policy.commands.items()
+    }
+
+    def bound_of(spec: JobSpec) -> OutputBound:
+        return bounds.get(spec.command, default)
+
+    return Keeping(
+        bound_of,
+        output.client_bytes,
+        output.server_bytes,
+        Retention(output.keep_s, output.keep_jobs),
+    )

@@ -1,0 +1,99 @@
+"""Where in a log to begin: so many lines before the end, or at a time."""
+
+import codecs
+from collections.abc import Collection
+from typing import Final
+
+import trio
+
+from .cursors import BOTH, CHUNK_BYTES, Chunk, Cursor
+from .output import OutputLog
+from .segments import StreamNumber
+
+_LOOK_BACK_BYTES: Final = 4096
+_LONGEST_CHARACTER: Final = 4
+
+
+async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH) -> int:
+    """The offset at which the last ``count`` lines of these streams begin.
+
+    A last line without its end counts. Where fewer are kept it is the first offset that is.
+    Reads backwards, with a checkpoint every 64 KiB; the end is where it was at the call.
+    Atomic.
+    """
+    end = stop = log.length
+    lines = 0
+    last = True
+    while stop > log.first:
+        begin = max(log.first, (stop - 1) // CHUNK_BYTES * CHUNK_BYTES)
+        for chunk in reversed(_chunks(log, begin, stop, streams)):
+            data = chunk.data
+            position = len(data)
+            if last and data:
+                last = False
+                position -= data.endswith(b"\n")
+            while (position := data.rfind(b"\n", 0, position)) >= 0:
+                lines += 1
+                if lines == count:
+                    return chunk.offset + position + 1
+        stop = begin
+        await trio.lowlevel.checkpoint()
+    return log.first if end else 0
+
+
+def _chunks(log: OutputLog, begin: int, end: int, streams: Collection[StreamNumber]) -> list[Chunk]:
+    cursor = Cursor(log, begin, streams)
+    found = []
+    try:
+        while cursor.offset < end:
+            piece = cursor.take(end)
+            if isinstance(piece, Chunk):
+                found.append(piece)
+    finally:
+        cursor.close()
+    return found
+
+
+def seek_time(log: OutputLog, since_ns: int) -> int:
+    """The offset of the first byte that was written at ``since_ns`` (UTC) or later. No checkpoint.
+
+    Times are those of runs, so up to 5 ms of what came before may be among it. If the clock
+    was set back meanwhile, it is a place where the times around it say so. Raises OSError.
+    """
+    for segment in reversed(log.segments()):
+        offset = segment.offset_at(since_ns)
+        if offset is not None and offset > segment.start:
+            return offset
+        if offset is None:
+            return segment.end
+    return log.first
+
+
+def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, bytes]:
+    """By stream, the first bytes of a UTF-8 character that goes on at ``offset`` or later.
+
+    A character's state depends on three bytes of its stream alone, so every reader gets the
+    same text from the same place on.
+    """
+    tails: dict[StreamNumber, bytes] = {}
+    cursor = Cursor(log, max(0, offset - _LOOK_BACK_BYTES))
+    try:
+        while cursor.offset < offset:
+            piece = cursor.take(offset)
+            if isinstance(piece, Chunk):
+                tail = tails.get(piece.stream, b"") + piece.data[-_LONGEST_CHARACTER:]
+                tails[piece.stream] = tail[-_LONGEST_CHARACTER + 1 :]
+            else:
+                tails.clear()
+    finally:
+        cursor.close()
+    return {stream: rest for stream, tail in tails.items() if (rest := _unfinished(tail))}
+
+
+def _unfinished(tail: bytes) -> bytes:
+    for begin in range(len(tail)):
+        rest = tail[begin:]
+        # A byte that only continues a character does not begin one.
+        if rest[0] >= 0xC0 and codecs.utf_8_decode(rest, "replace", False)[1] == 0:
+            return rest
+    return b""

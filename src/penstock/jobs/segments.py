@@ -1,0 +1,287 @@
+"""One segment of a log: a file of bytes and the index of their runs.
+
+docs/output.md has the format byte for byte.
+"""
+
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .disk import Disk
+
+StreamNumber = Literal[1, 2]  # stdout, stderr
+
+_HEAD: Final = struct.Struct("<QQB")  # offset, time_ns, stream
+ENTRY_BYTES: Final = _HEAD.size + 4  # and the CRC-32 of what is before it
+CLOSING: Final = 0  # in place of the stream: no run begins here, the segment ends
+# Behind a damaged entry, how far to look for one that is whole.
+_LOOK_AHEAD: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A run of bytes of one stream; it ends where the next begins, or the segment ends."""
+
+    offset: int
+    time_ns: int
+    stream: int
+
+    def encode(self) -> bytes:
+        """As the index holds it."""
+        head = _HEAD.pack(self.offset, self.time_ns, self.stream)
+        return head + zlib.crc32(head).to_bytes(4, "little")
+
+
+def decode(data: bytes) -> Entry | None:
+    """None: this is not what was written."""
+    head = data[: _HEAD.size]
+    if len(data) != ENTRY_BYTES or zlib.crc32(head) != int.from_bytes(data[_HEAD.size :], "little"):
+        return None
+    return Entry(*_HEAD.unpack(head))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a byte belongs: to bytes [.., end) of one stream. ``stream`` None: damaged."""
+
+    stream: StreamNumber | None
+    time_ns: int
+    end: int
+    position: int  # of its entry: what to give to the next look-up
+
+
+class Segment:
+    """Bytes [start, end) of a log. Its files are open while somebody uses it."""
+
+    def __init__(self, disk: Disk, directory: str, start: int) -> None:
+        """The place of a segment; see ``create`` and ``recover``."""
+        self.start = start
+        self.end = start
+        self._disk = disk
+        name = os.path.join(directory, f"{start:020}")
+        self.data_path, self._index_path = f"{name}.output", f"{name}.index"
+        self._data_fd = self._index_fd = -1
+        self._users = 0
+        self._entries = 0
+        self._last: Entry | None = None
+        self._end_known = True
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it takes of the disk, the index included."""
+        return self.end - self.start + self._entries * ENTRY_BYTES
+
+    @property
+    def entries(self) -> int:
+        """Runs that its index has."""
+        return self._entries
+
+    # Files.
+
+    def create(self) -> None:
+        """Makes both files, and is their first user. Raises OSError; nothing is left then."""
+        index_fd = self._disk.open(self._index_path, create=True)
+        try:
+            self._data_fd = self._disk.open(self.data_path, create=True)
+        except OSError:
+            self._disk.close(index_fd)
+            self._disk.unlink(self._index_path)
+            raise
+        self._index_fd = index_fd
+        self._users = 1
+
+    def acquire(self) -> None:
+        """Opens the files for one more user; pair with release. Raises OSError."""
+        if self._users == 0:
+            self._data_fd = self._disk.open(self.data_path)
+            try:
+                self._index_fd = self._disk.open(self._index_path)
+            except OSError:
+                self._disk.close(self._data_fd)
+                raise
+        self._users += 1
+
+    def release(self) -> None:
+        """One user less; the last one closes the files."""
+        if self._users < 0:
+            return
+        self._users -= 1
+        if self._users == 0:
+            self._disk.close(self._data_fd)
+            self._disk.close(self._index_fd)
+
+    def forget(self) -> None:
+        """Closes its files under whoever uses it: a reader that stalls must keep no disk space."""
+        if self._users:
+            self._disk.close(self._data_fd)
+            self._disk.close(self._index_fd)
+        self._users = -1
+
+    def drop(self) -> None:
+        """Its bytes are gone, now."""
+        self.forget()
+        self._disk.unlink(self.data_path)
+        self._disk.unlink(self._index_path)
+
+    def free_bytes(self) -> int:
+        """Of the disk that it is on."""
+        return self._disk.free_bytes(self._data_fd)
+
+    # Writing; the writer is a user.
+
+    def needs_entry(self, stream: StreamNumber, now_ns: int, merge_ns: int) -> bool:
+        """Whether bytes that come now begin a new run."""
+        last = self._last
+        return last is None or last.stream != stream or not 0 <= now_ns - last.time_ns < merge_ns
+
+    def append(self, pipe_fd: int, stream: StreamNumber, count: int, entry_ns: int | None) -> int:
+        """Moves at most ``count`` bytes from the pipe to the end; how many, 0 at end of file.
+
+        ``entry_ns``: they begin a run. Its entry is written before them, so that bytes
+        without an entry cannot be; if none come, the next entry takes its place. Raises
+        BlockingIOError, OSError: nothing has moved.
+        """
+        entry = None
+        if entry_ns is not None:
+            entry = Entry(self.end, entry_ns, stream)
+            self._write_entry(entry)
+        moved = self._disk.splice(pipe_fd, self._data_fd, count, self.end - self.start)
+        if moved and entry is not None:
+            self._last = entry
+            self._entries += 1
+        self.end += moved
+        return moved
+
+    def close(self) -> None:
+        """Says where it ends, so that a cut is seen. Raises OSError."""
+        self._write_entry(Entry(self.end, 0, CLOSING))
+
+    def _write_entry(self, entry: Entry) -> None:
+        data = entry.encode()
+        written = self._disk.write(self._index_fd, data, self._entries * ENTRY_BYTES)
+        if written != len(data):
+            raise OSError(28, "No space left on device", self._index_path)
+
+    # Reading; the reader is a user.
+
+    def read(self, offset: int, count: int) -> bytes:
+        """At most ``count`` bytes from ``offset``. Raises OSError."""
+        return self._disk.read(self._data_fd, count, offset - self.start)
+
+    def locate(self, offset: int, position: int) -> Run:
+        """The run that holds ``offset``, which is in [start, end). Raises OSError.
+
+        ``position`` is that of the last run looked up, 0 for the first: it spares the search.
+        """
+        entries = self._entries
+        if position < entries:
+            here = self._entry(position)
+            if here is not None and here.offset <= offset:
+                run = self._run(here, position)
+                if offset == run.end and position + 1 < entries:
+                    following = self._entry(position + 1)
+                    if following is not None:
+                        run = self._run(following, position + 1)
+                if offset < run.end:
+                    return run
+        low, high = 0, entries  # entry(low) <= offset < entry(high)
+        while low + 1 < high:
+            middle = (low + high) // 2
+            entry, middle = self._whole_entry(middle, high)
+            if entry is not None and entry.offset <= offset:
+                low = middle
+            else:
+                high = (low + high) // 2
+        entry = self._entry(low) if entries else None
+        if entry is None or entry.offset > offset:
+            following, _ = self._whole_entry(low, entries)
+            end = self.end if following is None or following.offset <= offset else following.offset
+            return Run(None, 0, min(end, self.end), low)
+        run = self._run(entry, low)
+        if offset >= run.end:  # what is behind it is damaged
+            following, _ = self._whole_entry(low + 1, entries)
+            end = self.end if following is None else min(following.offset, self.end)
+            return Run(None, 0, end, low)
+        return run
+
+    def offset_at(self, time_ns: int) -> int | None:
+        """Of the first run that began at ``time_ns`` or later; None: all began before. OSError."""
+        self.acquire()
+        try:
+            low, high = 0, self._entries
+            while low < high:
+                middle = (low + high) // 2
+                entry, at = self._whole_entry(middle, high)
+                if entry is not None and entry.time_ns < time_ns:
+                    low = at + 1
+                else:
+                    high = middle
+            entry, _ = self._whole_entry(low, self._entries)
+            return None if entry is None else entry.offset
+        finally:
+            self.release()
+
+    def _run(self, entry: Entry, position: int) -> Run:
+        """The run of a whole entry. Where it ends is unknown if the next one is damaged."""
+        stream: StreamNumber = 1 if entry.stream == 1 else 2
+        if position + 1 >= self._entries:
+            end = self.end if self._end_known else entry.offset
+            return Run(stream, entry.time_ns, end, position)
+        following = self._entry(position + 1)
+        end = entry.offset if following is None else min(following.offset, self.end)
+        return Run(stream, entry.time_ns, end, position)
+
+    def _entry(self, position: int) -> Entry | None:
+        at = position * ENTRY_BYTES
+        return decode(self._disk.read(self._index_fd, ENTRY_BYTES, at))
+
+    def _whole_entry(self, position: int, end: int) -> tuple[Entry | None, int]:
+        """The first entry from ``position`` on, below ``end``, that is whole; and where."""
+        entry = self._entry(position) if position < end else None
+        if entry is not None or position >= end:
+            return entry, position
+        count = min(end - position, _LOOK_AHEAD)
+        data = self._disk.read(self._index_fd, count * ENTRY_BYTES, position * ENTRY_BYTES)
+        for number in range(1, len(data) // ENTRY_BYTES):
+            entry = decode(data[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES])
+            if entry is not None:
+                return entry, position + number
+        return None, end
+
+    # Recovery.
+
+    def recover(self, *, closed: bool) -> bool:
+        """Takes ``end`` from the files. ``closed``: it was, or should have been.
+
+        Returns whether it is whole: closed by its last entry, and with all its bytes. What a
+        closed one has beyond its closing entry never counted. Raises OSError.
+        """
+        size = self._disk.size(self.data_path)
+        self.end = self.start + size
+        self._entries = self._disk.size(self._index_path) // ENTRY_BYTES
+        self.acquire()
+        try:
+            last = self._trim()
+        finally:
+            self.release()
+        if last is not None and last.stream == CLOSING:
+            self.end = min(self.end, last.offset)
+            return self.end == last.offset
+        self._last = last
+        self._end_known = not closed
+        return not closed
+
+    def _trim(self) -> Entry | None:
+        """Takes back entries without bytes: a crash has left them. The last entry there is."""
+        last = None
+        while self._entries:
+            last = self._entry(self._entries - 1)
+            if last is None or last.stream == CLOSING or last.offset >= self.end:
+                self._entries -= 1
+                if last is not None and last.stream == CLOSING:
+                    return last
+                continue
+            return last
+        return None

@@ -1,0 +1,157 @@
+"""A job's output as messages. A chunk is encoded once, however many follow it."""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from .jobs.cursors import Chunk
+from .jobs.gaps import Gap
+from .jobs.job import Job
+from .jobs.readers import OutputReader
+from .jobs.seeking import unfinished_characters
+from .jobs.segments import StreamNumber
+from .messages import STREAMS, end_message, gap_message, job_message
+from .proto import command_pb2 as pb
+from .requests import Wish
+from .text import REPLACEMENT, decode
+
+# Followers of one job are a few chunks apart; those who read what is old have it encoded anew.
+_CACHE_BYTES: Final = 8 * 1024 * 1024
+_FRAME_OVERHEAD_BYTES: Final = 400  # its key, its objects
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An encoded StreamOutputResponse. ``rest``: of a character, for the stream's next frame."""
+
+    stream: StreamNumber
+    end: int
+    data: bytes
+    rest: bytes = b""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
+        """As the transport asks a message."""
+        return self.data
+
+
+# The job's id, the offset, and None for raw or the bytes of a character that goes on there.
+Key = tuple[str, int, tuple[tuple[StreamNumber, bytes], ...] | None]
+
+
+class Frames:
+    """The last few MiB of frames of all jobs. Plain functions, no checkpoint."""
+
+    def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._frames: OrderedDict[Key, Frame] = OrderedDict()
+
+    def get(self, key: Key) -> Frame | None:
+        """The frame, if it is still here."""
+        frame = self._frames.get(key)
+        if frame is not None:
+            self._frames.move_to_end(key)
+        return frame
+
+    def put(self, key: Key, frame: Frame) -> None:
+        """Remembers it; the longest unused ones make room."""
+        self._frames[key] = frame
+        self._bytes += len(frame.data) + _FRAME_OVERHEAD_BYTES
+        while self._bytes > self._most_bytes:
+            _, oldest = self._frames.popitem(last=False)
+            self._bytes -= len(oldest.data) + _FRAME_OVERHEAD_BYTES
+
+    def statistics(self) -> dict[str, int]:
+        """frames and bytes, for tests and for the curious."""
+        return {"frames": len(self._frames), "bytes": self._bytes}
+
+
+async def messages(
+    job: Job, reader: OutputReader, wish: Wish, frames: Frames
+) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
+    """The stream of one reader, which stays the caller's to close.
+
+    First the job; then every byte in a chunk or in a gap; the end record once it is durable
+    and all before it was told. Minimum cleanup.
+    """
+    yield pb.StreamOutputResponse(
+        job=job_message(job), offset=reader.offset, next_offset=reader.offset
+    )
+    unfinished: dict[StreamNumber, bytes] = {}
+    if not wish.raw:
+        unfinished = unfinished_characters(job.log, reader.offset)
+    while True:
+        ready: bool | None = None
+        with trio.move_on_after(wish.heartbeat_s):
+            ready = await reader.wait_ready()
+        if ready is None:
+            yield pb.StreamOutputResponse(
+                heartbeat=True, offset=reader.offset, next_offset=reader.offset
+            )
+            continue
+        if not ready:
+            break
+        offset = reader.offset
+        key = (job.id, offset, None if wish.raw else tuple(sorted(unfinished.items())))
+        frame = frames.get(key)
+        if frame is not None and reader.skip(frame.end):
+            if frame.stream not in reader.streams:
+                continue
+        else:
+            piece = reader.take()
+            if piece is None:
+                continue
+            if isinstance(piece, Gap):
+                for message in _broken_off(unfinished, offset):
+                    yield message
+                unfinished = {}
+                yield pb.StreamOutputResponse(
+                    gap=gap_message(piece), offset=piece.start, next_offset=piece.end
+                )
+                continue
+            rest = None if wish.raw else unfinished.get(piece.stream, b"")
+            frame = _encoded(piece, rest)
+            frames.put(key, frame)
+        if not wish.raw:
+            unfinished = unfinished | {frame.stream: frame.rest}
+            if not frame.rest:
+                del unfinished[frame.stream]
+        if frame.data:
+            yield frame
+    if job.end is not None and reader.at_end:
+        for message in _broken_off(unfinished, reader.offset):
+            yield message
+        yield pb.StreamOutputResponse(
+            finished=end_message(job.end), offset=reader.offset, next_offset=reader.offset
+        )
+
+
+def _encoded(chunk: Chunk, rest: bytes | None) -> Frame:
+    """``rest`` None: raw. A chunk that completes no character makes a frame without data."""
+    message = pb.StreamOutputResponse(
+        stream=STREAMS[chunk.stream],
+        offset=chunk.offset,
+        time_ns=chunk.time_ns,
+        next_offset=chunk.end,
+    )
+    if rest is None:
+        message.data = chunk.data
+        return Frame(chunk.stream, chunk.end, message.SerializeToString())
+    message.output, rest = decode(rest + chunk.data)
+    data = message.SerializeToString() if message.output else b""
+    return Frame(chunk.stream, chunk.end, data, rest)
+
+
+def _broken_off(
+    unfinished: dict[StreamNumber, bytes], offset: int
+) -> list[pb.StreamOutputResponse]:
+    """Characters that will never be whole."""
+    return [
+        pb.StreamOutputResponse(
+            stream=STREAMS[stream], output=REPLACEMENT, offset=offset, next_offset=offset
+        )
+        for stream in unfinished
+    ]
