@@ -1,22 +1,27 @@
 """The log: what goes in through pipes comes out of every cursor, whatever happens between."""
 
 import fcntl
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from fake_disk import STDOUT_PIPE, FakeDisk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.jobs.bounds import Budget, Intake, MustStop, OutputBound
-from penstock.jobs.capture import Bandwidth, capture, close_pipe, drain
-from penstock.jobs.cursors import CHUNK_BYTES, Chunk
+from penstock.jobs.bounds import Budget, Intake, MustStop, MustWait, OutputBound
+from penstock.jobs.capture import COALESCE_S, Bandwidth, Pace, capture, close_pipe, drain
+from penstock.jobs.cursors import BOTH, CHUNK_BYTES, Chunk
+from penstock.jobs.disk import RealDisk
 from penstock.jobs.errors import OffsetPastEnd
 from penstock.jobs.gaps import Gap
 from penstock.jobs.output import OutputLog
 from penstock.jobs.readers import OutputReader
+from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
+from penstock.jobs.segments import StreamNumber
 
 
 class Pipe:
@@ -248,3 +253,200 @@ async def test_bandwidth_is_kept_over_time() -> None:
     for _ in range(50):
         await bandwidth.spend(100)
     assert 4.8 <= trio.current_time() - begin <= 5.0
+
+
+async def test_a_job_that_must_wait_goes_on_when_somebody_frees_room(tmp_path: Path) -> None:
+    """`wait`: nothing is moved and nothing is lost until another log of the client is gone."""
+    log = OutputLog.create(str(tmp_path / "job"), limit_bytes=None)
+    budget = Budget(200_000)
+    budget.charge(200_000)
+    pipe = Pipe()
+    pipe.write(b"z" * 1000)
+    os.close(pipe.write_fd)
+    intake = Intake(log, OutputBound(None, "wait"), budget)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(capture, intake, pipe.read_fd, 1, Bandwidth(None), nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        assert log.length == 0
+        budget.charge(-100_000)
+    assert (log.length, log.gaps()) == (1000, ())
+    log.finish()
+    close_pipe(pipe.read_fd)
+
+
+@pytest.mark.mock_clock
+async def test_a_full_disk_is_tried_again_each_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait` and a disk that tells nobody when it has room: in virtual time, as nothing is read."""
+    log = OutputLog.create(str(tmp_path / "job"))
+    intake = Intake(log, OutputBound(None, "wait"), Budget())
+    free = [0, 0, 1 << 40]
+    monkeypatch.setattr(RealDisk, "free_bytes", lambda *_: free.pop(0))
+    pipe = Pipe()
+    pipe.write(b"late")
+    begin = trio.current_time()
+    moved = 0
+    reasons: list[MustWait] = []
+    while not moved:
+        try:
+            moved = intake.take(pipe.read_fd, 1)
+        except MustWait as reason:
+            reasons.append(reason)
+            await intake.wait_room(reason)
+    assert (log.length, trio.current_time() - begin) == (4, 2.0)
+    assert [reason.on_disk for reason in reasons] == [True, True]
+    log.finish()
+    pipe.close()
+
+
+async def test_a_job_that_must_be_stopped_is_told_once(tmp_path: Path) -> None:
+    """`stop`: the capture ends; what is in the pipe is a gap when it is drained."""
+    log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
+    intake = Intake(log, OutputBound(131_072, "stop"), Budget())
+    pipe = Pipe()
+    told: list[MustStop] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(capture, intake, pipe.read_fd, 1, Bandwidth(None), told.append)
+        for _ in range(4):
+            pipe.write(b"x" * 40_000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    assert [reason.error for reason in told] == [None]
+    drain(intake, pipe.read_fd, 1)
+    (gap,) = log.gaps()
+    assert (gap.reason, gap.end, log.length) == ("quota", 160_000, 160_000)
+    log.finish()
+    pipe.close()
+
+
+@pytest.mark.mock_clock
+async def test_small_writes_in_quick_succession_are_taken_together() -> None:
+    """A lone one waits for nothing; of many, one wake-up in 5 ms; a half full pipe never waits."""
+    pipe = Pipe()
+    pace = Pace(pipe.read_fd)
+    begin = trio.current_time()
+    for _ in range(8):
+        await pace.wait(10)
+    assert trio.current_time() == pytest.approx(begin)
+    for _ in range(20):
+        await pace.wait(10)
+    assert trio.current_time() - begin == pytest.approx(20 * COALESCE_S)
+    before = trio.current_time()
+    await pace.wait(40_000)
+    assert trio.current_time() == before
+    await trio.sleep(1)
+    before = trio.current_time()
+    await pace.wait(10)
+    assert trio.current_time() == before
+    pipe.close()
+
+
+async def test_a_gap_that_grows_is_told_to_who_follows(tmp_path: Path) -> None:
+    """A follower hears of bytes that are left out while they are, and loses count of none."""
+    log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
+    intake = Intake(log, OutputBound(131_072, "drop_newest"), Budget(), clock=lambda: 0.0)
+    pipe = Pipe()
+    with OutputReader(log) as reader:
+        received = gaps = 0
+        for _ in range(10):
+            pipe.write(b"x" * 30_000)
+            while True:
+                try:
+                    intake.take(pipe.read_fd, 1)
+                except BlockingIOError:
+                    break
+            while reader.offset < log.length:
+                piece = reader.take()
+                if isinstance(piece, Gap):
+                    gaps += piece.end - piece.start
+                elif piece is not None:
+                    received += len(piece.data)
+        assert (received + gaps, gaps > 150_000) == (300_000, True)
+    log.finish()
+    pipe.close()
+
+
+@pytest.mark.parametrize(
+    ("count", "streams", "expected"),
+    [
+        (1, BOTH, b"last"),
+        (2, BOTH, b"three\nlast"),
+        (3, BOTH, b"error\nthree\nlast"),
+        (99, BOTH, b"one\ntwo\nerror\nthree\nlast"),
+        (1, {2}, b"error\n"),
+        (2, {1}, b"three\nlast"),
+        (3, {1}, b"two\nthree\nlast"),
+    ],
+)
+async def test_so_many_lines_before_the_end(
+    tmp_path: Path, count: int, streams: set[StreamNumber], expected: bytes
+) -> None:
+    """A last line without its end counts; of some streams only their lines do."""
+    log = OutputLog.create(str(tmp_path / "job"))
+    pipe = Pipe()
+    for stream, data in ((1, b"one\ntwo\n"), (2, b"error\n"), (1, b"three\nlast")):
+        pipe.write(data)
+        log.move(pipe.read_fd, 1 if stream == 1 else 2)
+    offset = await seek_lines(log, count, streams)
+    assert data_of(await everything(OutputReader(log, offset, False, streams))) == expected
+    log.finish()
+    pipe.close()
+
+
+async def test_lines_far_back_are_found_over_chunks_and_segments(tmp_path: Path) -> None:
+    """Ten thousand lines of fifty bytes, in segments of 16 KiB."""
+    log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
+    log._segment_bytes = 16_384
+    pipe = Pipe()
+    text = b"".join(b"%049d\n" % number for number in range(10_000))
+    for at in range(0, len(text), 50_000):
+        pipe.write(text[at : at + 50_000])
+        while log.length < at + 50_000:
+            log.move(pipe.read_fd, 1)
+    for count in (1, 2, 1311, 9_999, 10_000):
+        assert await seek_lines(log, count) == len(text) - 50 * count
+    assert await seek_lines(log, 10_001) == 0
+    while log.first < 200_000:
+        assert log.drop_oldest()
+    assert await seek_lines(log, 10_000) == log.first
+    log.finish()
+    pipe.close()
+
+
+def test_a_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first byte written then or later, over segments; nothing later is the end."""
+    log = OutputLog.create(str(tmp_path / "job"))
+    pipe = Pipe()
+    now = [0]
+    monkeypatch.setattr("penstock.jobs.output.time.time_ns", lambda: now[0])
+    for number in range(20):
+        now[0] = 1_000_000_000 * (number + 1)
+        pipe.write(b"%08d" % number)
+        log.move(pipe.read_fd, 1)
+        if number % 6 == 5:
+            log._end_segment(log._segments[-1])
+    assert seek_time(log, 1) == 0
+    assert seek_time(log, 7_000_000_000) == 48
+    assert seek_time(log, 7_000_000_001) == 56
+    assert seek_time(log, 20_000_000_000) == 152
+    assert seek_time(log, 20_000_000_001) == log.length
+    log.finish()
+    pipe.close()
+
+
+@given(st.text(max_size=60), st.integers(0, 200), st.lists(st.integers(0, 200), max_size=4))
+def test_text_goes_on_where_it_was_cut(text: str, offset: int, cuts: list[int]) -> None:
+    """A reader that begins anywhere gets the characters that end from there on, whole."""
+    disk = FakeDisk()
+    log = OutputLog.create("/log", disk=disk)
+    data = text.encode("utf-8", "replace")
+    places = [0, *sorted({min(cut, len(data)) for cut in cuts}), len(data)]
+    for begin, end in itertools.pairwise(places):
+        disk.pipes[STDOUT_PIPE] += data[begin:end]
+        if end > begin:
+            log.move(STDOUT_PIPE, 1)
+    offset = min(offset, len(data))
+    rest = unfinished_characters(log, offset).get(1, b"")
+    head = data[: offset - len(rest)].decode()
+    assert head + (rest + data[offset:]).decode() == text
+    log.finish()

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from functools import cache
 from typing import Final, Protocol
 
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
@@ -97,7 +96,11 @@ class RealDisk:
         return os.splice(pipe_fd, fd, count, offset_dst=offset, flags=_SPLICE_F_NONBLOCK)
 
     def discard(self, pipe_fd: int, count: int) -> int:
-        return os.splice(pipe_fd, _null_fd(), count, flags=_SPLICE_F_NONBLOCK)
+        null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            return os.splice(pipe_fd, null_fd, count, flags=_SPLICE_F_NONBLOCK)
+        finally:
+            os.close(null_fd)
 
     def unlink(self, path: str) -> None:
         try:
@@ -107,9 +110,3 @@ class RealDisk:
 
     def remove_tree(self, path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@cache
-def _null_fd() -> int:
-    """One for the life of the process."""
-    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -1,0 +1,301 @@
+"""What is kept, for how long, and what happens to who reads what is not kept any more."""
+
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+from fake_backend import FakeBackend
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.bounds import Budget, OutputBound
+from penstock.jobs.cursors import Chunk
+from penstock.jobs.disk import RealDisk
+from penstock.jobs.errors import JobNotFound, NotGranted, Precondition
+from penstock.jobs.gaps import Gap
+from penstock.jobs.job import Job
+from penstock.jobs.keeping import Keeping, keeping
+from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.retention import Finished, Retention, expired, next_expiry
+from penstock.supervisor.policy import parse_policy
+
+
+class TellingDisk(RealDisk):
+    """Says when a directory is gone, as that happens in a thread."""
+
+    def __init__(self) -> None:
+        self._gone: defaultdict[str, trio.Event] = defaultdict(trio.Event)
+
+    def remove_tree(self, path: str) -> None:
+        super().remove_tree(path)
+        trio.from_thread.run_sync(self._gone[os.path.basename(path)].set)
+
+    async def wait_removed(self, job_id: str) -> None:
+        await self._gone[job_id].wait()
+
+
+@asynccontextmanager
+async def managed(
+    tmp_path: Path, keep: Keeping, disk: RealDisk | None = None
+) -> AsyncIterator[tuple[Manager, FakeBackend]]:
+    backend = FakeBackend()
+    state = str(tmp_path / "state")
+    async with open_manager(backend, state, keeping=keep, disk=disk) as manager:
+        yield manager, backend
+
+
+def bounded(limit_bytes: int | None) -> Keeping:
+    return Keeping(lambda _: OutputBound(limit_bytes))
+
+
+async def printed(manager: Manager, owner: str, size: int = 10) -> Job:
+    job = await manager.start(owner, JobSpec("print", ("x" * size,)))
+    await job.wait_finished()
+    return job
+
+
+def directories(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "state" / "jobs").iterdir()}
+
+
+finished_jobs = st.lists(
+    st.builds(
+        Finished,
+        st.uuids().map(str),
+        st.sampled_from(["alice", "bob"]),
+        st.floats(0, 100, allow_nan=False),
+    ),
+    unique_by=lambda job: job.id,
+)
+
+
+@given(
+    jobs=finished_jobs,
+    keep_s=st.none() | st.floats(0, 100),
+    keep_jobs=st.none() | st.integers(0, 5),
+)
+def test_by_age_and_count(
+    jobs: list[Finished], keep_s: float | None, keep_jobs: int | None
+) -> None:
+    """What stays is young enough and not too many of each client; what goes is older or as old."""
+    retention = Retention(keep_s, keep_jobs)
+    gone = expired(jobs, retention, 100.0)
+    left = [job for job in jobs if job.id not in gone]
+    for owner in ("alice", "bob"):
+        own = [job.ended_at for job in left if job.owner == owner]
+        lost = [job.ended_at for job in jobs if job.owner == owner and job.id in gone]
+        assert keep_jobs is None or len(own) <= keep_jobs
+        assert keep_s is None or all(ended_at + keep_s > 100.0 for ended_at in own)
+        assert not own or not lost or max(lost) <= min(own)
+        if keep_s is None and keep_jobs is None:
+            assert not lost
+    assert next_expiry(left, retention) > 100.0
+
+
+async def test_removed_now(tmp_path: Path) -> None:
+    """Its name, record and files go; the number is never given again."""
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(), disk) as (manager, backend):
+        job = await printed(manager, "alice")
+        running = await manager.start("alice", JobSpec("sleep"))
+        with pytest.raises(Precondition) as caught:
+            manager.remove(running)
+        assert caught.value.reason == "NOT_FINISHED"
+        manager.remove(job)
+        with pytest.raises(JobNotFound):
+            manager.get(job.handle, owner="alice")
+        await disk.wait_removed(job.id)
+        assert directories(tmp_path) == {running.id}
+        backend.next_pid = job.pid - 1
+        assert (await printed(manager, "alice")).handle == f"{job.pid}.2"
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        assert job.handle not in [each.handle for each in manager.list(include_finished=True)]
+
+
+async def test_who_reads_a_removed_job_is_told_of_a_gap_and_its_end(tmp_path: Path) -> None:
+    """A clear end: every byte is still received or announced."""
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        job = await printed(manager, "alice", 60_000)
+        with job.read_output() as reader, job.read_output(50_000) as late:
+            first = await anext(late)
+            assert isinstance(first, Chunk)
+            manager.remove(job)
+            assert [piece async for piece in reader] == [Gap(0, 60_000, "retention")]
+            assert [piece async for piece in late] == []
+
+
+async def test_no_more_than_so_many_are_kept(tmp_path: Path) -> None:
+    """Of each client the newest; the others' count for nothing."""
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+        jobs = [await printed(manager, owner) for owner in ("bob", "alice", "alice", "alice")]
+        await disk.wait_removed(jobs[1].id)
+        kept = manager.list(include_finished=True)
+        assert [job.handle for job in kept] == [jobs[3].handle, jobs[2].handle, jobs[0].handle]
+
+
+async def test_what_is_too_old_goes_by_itself(tmp_path: Path) -> None:
+    """A quarter of a second after its end, whether or not anything else happens."""
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(retention=Retention(0.25)), disk) as (manager, _):
+        job = await printed(manager, "alice")
+        await disk.wait_removed(job.id)
+        assert trio.current_time() >= job.ended_at + 0.25
+        assert manager.list(include_finished=True) == []
+
+
+async def test_what_became_too_old_while_nothing_ran_goes_at_the_start(tmp_path: Path) -> None:
+    """Age is counted over restarts, by the end record's time."""
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        old = await printed(manager, "alice")
+        new = await printed(manager, "alice")
+        end = old.end
+        assert end is not None
+        text = end.to_json().replace(str(end.ended_ns), str(end.ended_ns - 10**13))
+        manager._store._db.execute("UPDATE jobs SET end = ? WHERE id = ?", (text, old.id))
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(retention=Retention(3600.0)), disk) as (manager, _):
+        await disk.wait_removed(old.id)
+        assert [job.handle for job in manager.list(include_finished=True)] == [new.handle]
+
+
+async def test_a_client_s_new_output_pushes_out_its_own_oldest(tmp_path: Path) -> None:
+    """Its bytes on the disk stay within its bound; others keep what they have."""
+    keep = Keeping(client_bytes=300_000)
+    async with managed(tmp_path, keep) as (manager, _):
+        bob = await printed(manager, "bob", 60_000)
+        jobs = []
+        for _ in range(8):
+            jobs.append(await printed(manager, "alice", 60_000))
+        left = manager.list("alice", include_finished=True)
+        assert [job.handle for job in left] == [job.handle for job in jobs[:-6:-1]][: len(left)]
+        assert 3 <= len(left) <= 5
+        assert manager.list("bob", include_finished=True) == [bob]
+        # The newest is whole, although the oldest had to go for it.
+        assert jobs[-1].end is not None
+        assert jobs[-1].end.gaps == ()
+        assert manager.history.budget_of("alice").used_bytes <= 300_000 + 21
+
+
+async def test_who_uses_most_makes_room_for_all(tmp_path: Path) -> None:
+    """The server's bound: a client that fills it loses its own, not another's."""
+    keep = Keeping(server_bytes=300_000)
+    async with managed(tmp_path, keep) as (manager, _):
+        bob = await printed(manager, "bob", 60_000)
+        for _ in range(8):
+            await printed(manager, "alice", 60_000)
+        assert manager.list("bob", include_finished=True) == [bob]
+        again = await printed(manager, "bob", 60_000)
+        assert manager.list("bob", include_finished=True) == [again, bob]
+        assert len(manager.list("alice", include_finished=True)) <= 3
+
+
+async def test_bounds_hold_over_a_restart(tmp_path: Path) -> None:
+    """A smaller bound than before makes room at the start; sizes come from the end records."""
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        jobs = [await printed(manager, "alice", 60_000) for _ in range(5)]
+    async with managed(tmp_path, Keeping(client_bytes=200_000)) as (manager, _):
+        left = manager.list("alice", include_finished=True)
+        assert [job.handle for job in left] == [job.handle for job in jobs[:1:-1]]
+        assert manager.history.budget_of("alice").used_bytes < 200_000
+
+
+async def test_a_start_that_was_refused_leaves_no_directory(tmp_path: Path) -> None:
+    """Nor a record."""
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(), disk) as (manager, backend):
+        backend.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                with pytest.raises(NotGranted):
+                    await manager.start("alice", JobSpec("refused"))
+
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            (job_id,) = directories(tmp_path)
+            backend.gate.set()
+        await disk.wait_removed(job_id)
+        assert directories(tmp_path) == set()
+        assert list(manager._store.load()) == []
+
+
+async def test_output_that_no_record_speaks_of_goes_at_the_start(tmp_path: Path) -> None:
+    """As a server leaves it that was killed while it removed a job."""
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        job = await printed(manager, "alice")
+    stray = tmp_path / "state" / "jobs" / ("e" * 32)
+    stray.mkdir()
+    (stray / "00000000000000000000.output").write_bytes(b"x")
+    disk = TellingDisk()
+    async with managed(tmp_path, Keeping(), disk) as (manager, _):
+        await disk.wait_removed(stray.name)
+        assert directories(tmp_path) == {job.id}
+
+
+async def test_a_bound_of_one_job_is_its_own(tmp_path: Path) -> None:
+    """drop_oldest through the whole manager: the end record has the gap, and the digest's range."""
+    async with managed(tmp_path, bounded(131_072)) as (manager, backend):
+        job = await manager.start("alice", JobSpec("sleep"))
+        fake = backend.jobs[job.id]
+        for _ in range(6):
+            fake.write(b"y" * 50_000)
+            while job.output_length % 50_000:
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        fake.end(Verdict("exited", 0))
+        end = await job.wait_finished()
+        (gap,) = end.gaps
+        assert (gap.start, gap.reason, end.output_bytes) == (0, "retention", 300_000)
+        assert (end.sha256_from, end.sha256_to) == (gap.end, 300_000)
+        assert end.stored_bytes <= 131_072 + 21
+
+
+def test_a_policy_s_bounds_reach_the_log() -> None:
+    """A command's own, else the table's; a command that is not there any more has the table's."""
+    policy = parse_policy(
+        b"""
+        [output]
+        job = "2MiB"
+        client = "unlimited"
+        when_full = "wait"
+        keep = "2h"
+        keep_jobs = 7
+        [classes.free]
+        [commands.a]
+        path = "/bin/a"
+        class = "free"
+        output = "1MiB"
+        when_full = "stop"
+        [commands.b]
+        path = "/bin/b"
+        class = "free"
+        """
+    )
+    keep = keeping(policy)
+    assert keep.bound_of(JobSpec("a")) == OutputBound(2**20, "stop")
+    assert keep.bound_of(JobSpec("b")) == keep.bound_of(JobSpec("?")) == OutputBound(2**21, "wait")
+    assert (keep.client_bytes, keep.server_bytes) == (None, 16 * 2**30)
+    assert keep.retention == Retention(7200.0, 7)
+
+
+def test_a_budget_asks_for_room_before_it_says_no() -> None:
+    """And the one above it; what a child uses its parent uses too."""
+    asked = []
+
+    def reclaim() -> bool:
+        asked.append(1)
+        server.charge(-50)
+        return len(asked) < 3
+
+    server = Budget(100, reclaim=reclaim)
+    client = Budget(None, server)
+    client.charge(220)
+    assert (server.used_bytes, client.room_bytes(), len(asked)) == (220, 30, 3)

@@ -1,0 +1,142 @@
+"""A Disk in memory that fills, fails, writes short and dies, with pipes that remember.
+
+It is held to tests/jobs/test_disk.py, the same suite as the real one.
+"""
+
+import errno
+import os
+from collections import deque
+
+STDOUT_PIPE, STDERR_PIPE = 1001, 1002
+
+
+class Killed(BaseException):
+    """The process is gone, in the middle of whatever it did. What is on the disk stays."""
+
+
+class FakeDisk:
+    """``produced`` has every byte that left a pipe, in order, and ``owners`` its stream."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytearray] = {}
+        self.directories: set[str] = set()
+        self.pipes: dict[int, bytearray] = {STDOUT_PIPE: bytearray(), STDERR_PIPE: bytearray()}
+        self.ended = False
+        self.produced = bytearray()
+        self.owners = bytearray()
+        self.capacity_bytes = 1 << 40
+        self.faults: deque[int] = deque()
+        """Of the next operations that change something: 0 works, else an errno."""
+        self.short = False
+        """The next splice takes a part of what it could."""
+        self.kill_after: int | None = None
+        """So many changing operations from now the process is killed, before that one."""
+        self._open: dict[int, str] = {}
+        self._next_fd = 5000
+
+    @property
+    def open_files(self) -> int:
+        return len(self._open)
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
+    def die(self) -> None:
+        """All descriptors of the process are closed."""
+        self._open.clear()
+
+    def _change(self, path: str) -> None:
+        if self.kill_after is not None:
+            self.kill_after -= 1
+            if self.kill_after < 0:
+                self.kill_after = None
+                raise Killed
+        code = self.faults.popleft() if self.faults else 0
+        if code:
+            raise OSError(code, os.strerror(code), path)
+
+    def _missing(self, path: str) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    # Disk.
+
+    def make_directory(self, path: str) -> None:
+        self._change(path)
+        self.directories.add(path)
+
+    def names(self, path: str) -> list[str]:
+        return [os.path.basename(name) for name in self.files if os.path.dirname(name) == path]
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        if create:
+            self._change(path)
+            if path in self.files:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            self.files[path] = bytearray()
+        elif path not in self.files:
+            raise self._missing(path)
+        self._next_fd += 1
+        self._open[self._next_fd] = path
+        return self._next_fd
+
+    def close(self, fd: int) -> None:
+        del self._open[fd]
+
+    def size(self, path: str) -> int:
+        return len(self.files.get(path, b""))
+
+    def free_bytes(self, fd: int) -> int:
+        assert fd in self._open
+        return self.capacity_bytes - self.used_bytes
+
+    def read(self, fd: int, count: int, offset: int) -> bytes:
+        path = self._open[fd]
+        return bytes(self.files.get(path, bytearray())[offset : offset + count])
+
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        path = self._open[fd]
+        self._change(path)
+        file = self.files.setdefault(path, bytearray())
+        if len(file) < offset:
+            file.extend(bytes(offset - len(file)))
+        file[offset : offset + len(data)] = data
+        return len(data)
+
+    def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
+        path = self._open[fd]
+        if not self.pipes[pipe_fd] and not self.ended:
+            raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
+        self._change(path)
+        room = self.capacity_bytes - self.used_bytes
+        if self.pipes[pipe_fd] and room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        data = self._from_pipe(pipe_fd, min(count, room))
+        file = self.files[path]
+        assert len(file) == offset, "a hole, or bytes that are overwritten"
+        file += data
+        return len(data)
+
+    def discard(self, pipe_fd: int, count: int) -> int:
+        if not self.pipes[pipe_fd] and not self.ended:
+            raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
+        return len(self._from_pipe(pipe_fd, count))
+
+    def _from_pipe(self, pipe_fd: int, count: int) -> bytes:
+        pipe = self.pipes[pipe_fd]
+        if self.short and len(pipe) > 1:
+            self.short = False
+            count = min(count, len(pipe) // 2)
+        data = bytes(pipe[:count])
+        del pipe[:count]
+        self.produced += data
+        self.owners += bytes([pipe_fd - 1000]) * len(data)
+        return data
+
+    def unlink(self, path: str) -> None:
+        self.files.pop(path, None)
+
+    def remove_tree(self, path: str) -> None:
+        self.directories.discard(path)
+        for name in [name for name in self.files if name.startswith(path + "/")]:
+            del self.files[name]
