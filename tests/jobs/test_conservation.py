@@ -298,7 +298,7 @@ def test_a_killed_server_loses_no_byte_that_was_kept(
     damages=st.lists(
         st.tuples(
             st.integers(0, 1000),
-            st.sampled_from(["cut", "flip", "grow", "lose"]),
+            st.sampled_from(["cut", "cut entries", "flip", "grow", "lose"]),
             st.floats(0, 1, exclude_max=True),
         ),
         min_size=1,
@@ -333,7 +333,7 @@ def test_what_was_damaged_is_a_gap_and_never_other_bytes(
 
 def damage(disk: FakeDisk, which: int, how: str, share: float) -> None:
     names = sorted(name for name, data in disk.files.items() if data)
-    if how == "flip":
+    if how in ("flip", "cut entries"):
         names = [name for name in names if name.endswith(".index")]
     if not names:
         return
@@ -342,6 +342,8 @@ def damage(disk: FakeDisk, which: int, how: str, share: float) -> None:
     at = int(share * len(data))
     if how == "cut":
         del data[at:]
+    elif how == "cut entries":
+        del data[at // ENTRY_BYTES * ENTRY_BYTES :]
     elif how == "flip":
         data[at] ^= 1 << at % 8
     elif how == "grow":
@@ -374,3 +376,20 @@ def test_each_policy_does_what_it_says(when_full: WhenFull) -> None:
     world.end()
     world.check_everything_told(world.log)
     world.check_digest()
+
+
+@pytest.mark.parametrize("entries", range(5))
+def test_an_index_that_was_cut_gives_no_byte_the_wrong_stream(entries: int) -> None:
+    """Of four runs and the entry that closes them, so many entries are left."""
+    world = World(OutputBound(None), None)
+    for stream in (1, 2, 1, 2):
+        world.write(1 if stream == 1 else 2, 100)
+        world.take(1 if stream == 1 else 2)
+    world.end()
+    (index,) = [name for name in world.disk.files if name.endswith(".index")]
+    assert len(world.disk.files[index]) == 5 * ENTRY_BYTES
+    del world.disk.files[index][entries * ENTRY_BYTES :]
+    world.log = OutputLog.load(DIRECTORY, length=400, disk=world.disk)
+    world.check_everything_told(world.log)
+    # The last run that is left may have ended anywhere.
+    assert world.followers[-1].received == max(0, entries - 1) * 100

@@ -252,14 +252,13 @@ class Segment:
 
     # Recovery.
 
-    def recover(self, *, closed: bool) -> bool:
-        """Takes ``end`` from the files. ``closed``: it was, or should have been.
+    def recover(self, *, closed: bool) -> None:
+        """Takes ``end`` from the files. ``closed``: it was, or should have been. Raises OSError.
 
-        Returns whether it is whole: closed by its last entry, and with all its bytes. What a
-        closed one has beyond its closing entry never counted. Raises OSError.
+        What a closed one has beyond its closing entry never counted. Where that entry is not
+        there although it should, its index was cut, and how far the last run goes is unknown.
         """
-        size = self._disk.size(self.data_path)
-        self.end = self.start + size
+        self.end = self.start + self._disk.size(self.data_path)
         self._entries = self._disk.size(self._index_path) // ENTRY_BYTES
         self.acquire()
         try:
@@ -268,10 +267,9 @@ class Segment:
             self.release()
         if last is not None and last.stream == CLOSING:
             self.end = min(self.end, last.offset)
-            return self.end == last.offset
-        self._last = last
-        self._end_known = not closed
-        return not closed
+        else:
+            self._last = last
+            self._end_known = not closed
 
     def _trim(self) -> Entry | None:
         """Takes back entries without bytes: a crash has left them. The last entry there is."""
