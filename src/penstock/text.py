@@ -13,6 +13,11 @@ class TextDecoder:
         """The text that is complete now."""
         return self._decoder.decode(data)
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of the bytes fed are kept back, for a character that is not whole yet."""
+        return len(self._decoder.getstate()[0])
+
     def flush(self) -> str:
         """What is left at the end: U+FFFD for a character that never became whole."""
         return self._decoder.decode(b"", final=True)

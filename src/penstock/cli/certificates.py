@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncclick as click
 
-from .control import say
+from .standard import say
 
 _DIRECTORY: Final = click.option(
     "--dir", "directory", default="certs", show_default=True, help="Where the files are."
