@@ -18,6 +18,7 @@ from penstock.rpc.errors import RpcError, StatusCode
 from penstock.rpc.server import Server
 
 HANDLE = "48213"
+_COMMAND = (sys.executable, "-m", "penstock.cli")
 
 
 class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
@@ -171,10 +172,15 @@ class FakeServer:
         out: int | None = None,
         err: int | None = None,
         environment: dict[str, str] | None = None,
+        without: tuple[int, ...] = (),
     ) -> AsyncIterator[Cli]:
-        """The CLI; ``out`` and ``err`` are descriptors, closed here, instead of pipes."""
+        """The CLI; ``out`` and ``err`` are descriptors, closed here, instead of pipes.
+
+        ``without`` are the standard descriptors that are closed when it starts.
+        """
+        closing = " ".join(f"{fd}>&-" for fd in without)
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "penstock.cli", *arguments],
+            ["sh", "-c", f'exec "$@" {closing}', "sh", *_COMMAND, *arguments],
             env=self.environment() | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if out is None else out,
