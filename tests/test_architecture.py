@@ -46,7 +46,9 @@ ALLOWED = {
     "supervisor": {"supervisor"},
     "jobs": {"jobs", "supervisor"},
     "rpc": {"rpc"},
-    "certs.py": set(),
+    "certnames.py": {"supervisor"},
+    "certs.py": {"certnames"},
+    "identity.py": {"certs", "rpc"},
     "crl.py": set(),
     "credentials.py": {"certs", "crl", "rpc", "supervisor"},
     "text.py": set(),
@@ -58,8 +60,8 @@ ALLOWED = {
     "messages.py": {"jobs", "proto", "supervisor"},
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "proto", "statuses", "supervisor"},
-    "client.py": {"certs", "proto", "rpc"},
-    "cli": {"cli", "client", "certs", "proto", "render", "rpc", "text", "__version__"},
+    "client.py": {"identity", "proto", "rpc"},
+    "cli": {"cli", "client", "certs", "identity", "proto", "render", "rpc", "text", "__version__"},
 }
 
 

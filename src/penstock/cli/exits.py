@@ -3,7 +3,8 @@
 from enum import IntEnum
 from typing import Final, NoReturn
 
-from ..certs import CertificateError, KeyModeError
+from ..certs import CertificateError, KeyModeError, NameRefused
+from ..identity import IdentityError
 from ..proto import command_pb2 as pb
 from ..rpc.errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
@@ -52,11 +53,12 @@ EXPECTED: Final = (
     RpcError,
     CertificateError,
     KeyModeError,
+    IdentityError,
     SettingsError,
     OutputFailed,
     OSError,
 )
-_OF_OURS: Final = (OSError, KeyModeError, SettingsError)
+_OF_OURS: Final = (OSError, KeyModeError, IdentityError, NameRefused, SettingsError)
 
 
 class Failed(Exception):
