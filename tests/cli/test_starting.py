@@ -11,7 +11,8 @@ from penstock.cli.exits import exit_code, message
 from penstock.cli.signals import Signals
 from penstock.cli.starting import ANSWER_S, Start
 from penstock.client import Endpoint
-from penstock.rpc.errors import ConnectionLost
+from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.statuses import denied, retryable
 
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
@@ -67,6 +68,34 @@ async def test_a_server_that_stays_away_is_given_up_on(monkeypatch: pytest.Monke
     assert exit_code(caught.value) == 3
     assert "whether the job was started is not known" in message(caught.value)
     assert "penstock list" in message(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "starts", "text"),
+    [
+        # As the transport says it of calls that a shutdown ends: nothing is known.
+        (RpcError(StatusCode.UNAVAILABLE, "the server is shutting down"), 2, None),
+        (RpcError(StatusCode.INTERNAL, "odd"), 1, "not known"),
+        # The service's own: it has decided.
+        (
+            retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", "no", 1.0),
+            1,
+            "Error: no\n",
+        ),
+        (denied("no"), 1, "Error: no\n"),
+    ],
+)
+async def test_only_what_leaves_the_start_open_is_repeated_or_called_unknown(
+    error: RpcError, starts: int, text: str | None
+) -> None:
+    """A refusal is final."""
+    service = FakeService()
+    service.start_errors = [error]
+    async with fake_server(service) as server:
+        done = await server.run_cli("start", "ls")
+    assert len(service.starts) == starts
+    assert (done.code == 0) == (text is None)
+    assert text is None or text in done.err.decode()
 
 
 async def test_a_server_that_was_never_there_is_not_tried_again() -> None:

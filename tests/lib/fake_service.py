@@ -30,6 +30,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.start_arrived = trio.Event()
         self.start_may_answer = trio.Event()
         self.start_may_answer.set()
+        self.start_errors: list[RpcError] = []
+        """What the first starts fail with, one each."""
         self.stop_arrived = trio.Event()
         self.stream_read = trio.Event()
         """All of ``messages`` are sent."""
@@ -49,6 +51,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.starts.append(input_message)
         self.start_arrived.set()
         await self.start_may_answer.wait()
+        if self.start_errors:
+            raise self.start_errors.pop(0)
         return pb.StartResponse(pid=HANDLE, job=self.job)
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
+from google.rpc.error_details_pb2 import RetryInfo
 
 from ..client import Client, Endpoint, connect
 from ..proto import command_pb2 as pb
-from ..rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
 from .signals import Signals
 from .standard import complain
 from .terminal import harmless
@@ -22,6 +23,30 @@ _LONGEST_PAUSE_S: Final = 2.0
 ANSWER_S: Final = 3.0
 
 _UNKNOWN: Final = "whether the job was started is not known; look for it with: penstock list"
+# What tells nothing about whether the job was started.
+_OPEN: Final = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.CANCELLED,
+        StatusCode.UNKNOWN,
+        StatusCode.INTERNAL,
+    }
+)
+
+
+def _leaves_open(error: RpcError) -> bool:
+    """May the job run? Not when the service has refused it for now: then it says for how long."""
+    return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
+
+
+def _worth_repeating(error: RpcError) -> bool:
+    """The connection went, or the server with the call under way."""
+    return (
+        error.code is StatusCode.UNAVAILABLE
+        and _leaves_open(error)
+        and not isinstance(error, HandshakeFailed)
+    )
 
 
 class Start:
@@ -39,8 +64,9 @@ class Start:
     async def connected(self, endpoint: Endpoint) -> AsyncIterator[Client]:
         """A connection on which the start has been answered: ``job`` is there.
 
-        A connection that is lost before the answer is made again for RETRY_S, and the start
-        repeated under its id; one that could not be made at all is not. Raises what
+        When the connection or the server goes before the answer, for RETRY_S another one is
+        made and the start repeated under its id; a first one that could not be made is not.
+        An error that leaves it open whether a job runs has a note that says so. Raises what
         ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
         """
         give_up: float | None = None
@@ -59,9 +85,8 @@ class Start:
                     raise  # of who uses the connection; or nothing has been asked for
                 if give_up is None:
                     give_up = trio.current_time() + RETRY_S
-                again = isinstance(error, ConnectionLost) and not isinstance(error, HandshakeFailed)
-                if not again or trio.current_time() + pause_s > give_up:
-                    if again or error.code is StatusCode.DEADLINE_EXCEEDED:
+                if not _worth_repeating(error) or trio.current_time() + pause_s > give_up:
+                    if _leaves_open(error):
                         error.add_note(_UNKNOWN)
                     raise
             await trio.sleep(pause_s)

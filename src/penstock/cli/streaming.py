@@ -73,7 +73,8 @@ async def stream(
                 fail(f"Error: {error}; {go_on()}\nExit {code}", code)
             except EXPECTED as error:
                 code = OUR_FAILURE if exit_code else code_of(error)
-                fail(f"Error: {message(error)}\nExit {code}", code)
+                text = f"{message(error)}; {go_on()}" if sink.next > offset else message(error)
+                fail(f"Error: {text}\nExit {code}", code)
     if sink.end is not None:
         return job_code(sink.end) if exit_code else 0
     if scope.cancelled_caught:
