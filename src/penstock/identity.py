@@ -32,19 +32,14 @@ def load_identity(
 ) -> ssl.SSLContext:
     """A context to connect with. Blocking. Raises IdentityError, and KeyModeError if others
     can read the key."""
-    for flag, path in (("--ca", ca), ("--cert", certificate), ("--key", key)):
-        _check_readable(flag, path)
-    check_private_key_mode(key)
-    if passphrase is not None and len(passphrase) > _PASSPHRASE_MAX:
-        raise IdentityError(
-            f"the passphrase of {key} (--key) is {len(passphrase)} bytes; at most "
-            f"{_PASSPHRASE_MAX} are possible: is its file the right one?"
-        )
     try:
+        check_private_key_mode(key)
         return client_ssl_context(certificate, key, ca, passphrase)
     except (OSError, ValueError) as error:
-        # What OpenSSL says ("PEM lib") names no file; only now is it worth looking closer,
-        # so that nothing is refused here that OpenSSL could have used.
+        # What OpenSSL says ("PEM lib") names no file; only now is it worth looking closer, so
+        # that nothing is refused here that OpenSSL could have used.
+        for flag, path in (("--ca", ca), ("--cert", certificate), ("--key", key)):
+            _check_readable(flag, path)
         found = _ca_mistake(ca) or _certificate_mistake(certificate)
         found = found or _key_mistake(key, passphrase, certificate)
         raise IdentityError(
@@ -92,6 +87,11 @@ def _certificate_mistake(path: Path) -> str | None:
 
 
 def _key_mistake(path: Path, passphrase: bytes | None, certificate: Path) -> str | None:
+    if passphrase is not None and len(passphrase) > _PASSPHRASE_MAX:
+        return (
+            f"the passphrase of {path} (--key) is {len(passphrase)} bytes; at most "
+            f"{_PASSPHRASE_MAX} are possible: is its file the right one?"
+        )
     data = path.read_bytes()
     if b"PRIVATE KEY-----" not in data:
         return f"{path} (--key) has no private key: {_kinds(path)}; give the certificate's key"

@@ -101,13 +101,14 @@ def prepare() -> None:
 
     Called once, before anything else opens a descriptor. One that is closed would be given to
     the next file or socket, which would then be written to as if it were standard output. As
-    glibc does for set-user-ID programs, it is opened the wrong way round: using it fails.
+    glibc does for set-user-ID programs, it is opened the wrong way round: using it fails. But
+    whoever closes standard error wants none of it, which is no failure.
     """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY if fd else os.O_WRONLY)
+            os.open(os.devnull, os.O_RDONLY if fd == 1 else os.O_WRONLY)
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115  # lives as long as the process
     sys.stdout = _text(OUT, sys.stdout)
