@@ -1,23 +1,33 @@
-"""Bytes of one output stream as text, cut anywhere."""
+"""Bytes of one output stream as text, cut anywhere (pure)."""
 
 import codecs
+from typing import Final
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def decode(data: bytes) -> tuple[str, bytes]:
+    """UTF-8 with U+FFFD for bad bytes; and the beginning of a character that may become whole.
+
+    That rest, at most three bytes, goes in front of the stream's next bytes; at its end
+    REPLACEMENT stands for it.
+    """
+    text, used = codecs.utf_8_decode(data, "replace", False)
+    return text, data[used:]
 
 
 class TextDecoder:
-    """UTF-8 with U+FFFD for bad bytes; a character cut in two comes with its second part."""
+    """One stream's bytes, in order, as text."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = b""
 
     def feed(self, data: bytes) -> str:
         """The text that is complete now."""
-        return self._decoder.decode(data)
-
-    @property
-    def held_bytes(self) -> int:
-        """How many of the bytes fed are kept back, for a character that is not whole yet."""
-        return len(self._decoder.getstate()[0])
+        text, self._rest = decode(self._rest + data)
+        return text
 
     def flush(self) -> str:
-        """What is left at the end: U+FFFD for a character that never became whole."""
-        return self._decoder.decode(b"", final=True)
+        """At the end: U+FFFD for a character that never became whole."""
+        rest, self._rest = self._rest, b""
+        return REPLACEMENT if rest else ""

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from ..text import TextDecoder
+from ..text import REPLACEMENT, decode
 from .standard import say
 from .terminal import harmless
 
@@ -31,21 +31,23 @@ class _Part:
     """One stream's text; for a terminal its carriage returns wait for what follows them."""
 
     def __init__(self, *, escape: bool) -> None:
-        self._decoder = TextDecoder()
+        self._rest = b""
         self._escape = escape
         self._return = ""
 
     @property
     def held_bytes(self) -> int:
-        return self._decoder.held_bytes + len(self._return)
+        return len(self._rest) + len(self._return)
 
     def feed(self, data: bytes) -> str:
-        return self._shown(self._decoder.feed(data))
+        text, self._rest = decode(self._rest + data)
+        return self._shown(text)
 
     def flush(self) -> str:
-        text = self._shown(self._decoder.flush())
-        rest, self._return = self._return, ""
-        return text + (harmless(rest) if rest else "")
+        text = self._shown(REPLACEMENT if self._rest else "")
+        text += harmless(self._return)
+        self._rest, self._return = b"", ""
+        return text
 
     def _shown(self, text: str) -> str:
         if not self._escape:
