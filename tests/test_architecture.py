@@ -49,7 +49,9 @@ ALLOWED = {
     "supervisor": {"supervisor"},
     "jobs": {"jobs", "supervisor"},
     "rpc": {"rpc"},
-    "certs.py": set(),
+    "certnames.py": {"supervisor"},
+    "certs.py": {"certnames"},
+    "identity.py": {"certs", "rpc"},
     "crl.py": set(),
     "credentials.py": {"certs", "crl", "rpc", "supervisor"},
     "text.py": set(),
@@ -62,8 +64,8 @@ ALLOWED = {
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
     "streaming.py": {"jobs", "messages", "proto", "requests", "text"},
-    "client.py": {"certs", "proto", "rpc"},
-    "cli": {"cli", "client", "certs", "proto", "render", "rpc", "text", "__version__"},
+    "client.py": {"identity", "proto", "rpc"},
+    "cli": {"cli", "client", "certs", "identity", "proto", "render", "rpc", "text", "__version__"},
 }
 
 

@@ -1,14 +1,15 @@
 """An own CA and short-lived certificates: EC P-256 keys, extended key usage, files 0600."""
 
-import ipaddress
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -27,6 +28,10 @@ class CertificateError(Exception):
     """A certificate could not be made; the text says why."""
 
 
+class NameRefused(CertificateError):
+    """Nothing can be called that; the text says what can."""
+
+
 def check_private_key_mode(path: Path) -> None:
     """Raises KeyModeError if group or others may read or write the key, OSError if it is gone."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
@@ -42,7 +47,7 @@ def make_ca(directory: Path, name: str = "penstock CA") -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
-        _builder(subject, subject, key.public_key(), CA_DAYS)
+        _builder(subject, subject, key.public_key(), datetime.now(UTC) + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -52,6 +57,17 @@ def make_ca(directory: Path, name: str = "penstock CA") -> Path:
     return directory / "ca.crt"
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new pair of files, and until when the certificate is valid."""
+
+    certificate: Path
+    key: Path
+    not_after: datetime
+    cut_to_ca: bool
+    """The CA ends before the days that were asked for; so does this certificate."""
+
+
 def issue(
     directory: Path,
     name: str,
@@ -59,26 +75,39 @@ def issue(
     server_names: Sequence[str] = (),
     days: int = LEAF_DAYS,
     passphrase: bytes | None = None,
-) -> Path:
-    """Makes ``<name>.crt`` and ``<name>.key`` under the CA of ``directory``.
+    ca_passphrase: bytes | None = None,
+) -> Issued:
+    """Makes a certificate and its key under the CA of ``directory``.
 
     With ``server_names`` (host names, addresses) it is a server's certificate, else a
-    client's whose id is ``name``. Returns the certificate's path. Raises CertificateError.
+    client's whose id is ``name``: a plain one as common name, a ``spiffe://`` one as URI. The
+    files are called after it. It is valid for ``days``, and never longer than the CA.
+    Raises NameRefused, CertificateError.
     """
+    # Here, because every client of a server imports this module for its key.
+    from .certnames import check_client_id, check_file_name, general_name
+
+    alternatives: list[x509.GeneralName] = []
     try:
-        ca_key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
-        ca = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
-    except (OSError, ValueError) as error:
-        raise CertificateError(
-            f"no CA in {directory}: {error}; run: penstock certs init --dir {directory}"
-        ) from error
-    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-        raise CertificateError(f"{directory / 'ca.key'} is not a CA key made by penstock")
+        if server_names:
+            check_file_name(name)
+            alternatives = [general_name(text) for text in server_names]
+        else:
+            check_client_id(name)
+    except ValueError as error:
+        raise NameRefused(str(error)) from error
+    is_uri = name.startswith("spiffe://")
+    if is_uri:
+        alternatives = [x509.UniformResourceIdentifier(name)]
+    # A common name beside a URI would be a second id for whoever reads that instead.
+    subject = x509.Name([] if is_uri else [x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    ca, ca_key = _load_ca(directory, ca_passphrase)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = ExtendedKeyUsageOID.SERVER_AUTH if server_names else ExtendedKeyUsageOID.CLIENT_AUTH
+    wanted = datetime.now(UTC) + timedelta(days=days)
+    not_after = min(wanted, ca.not_valid_after_utc)
     builder = (
-        _builder(subject, ca.subject, key.public_key(), days)
+        _builder(subject, ca.subject, key.public_key(), not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -86,27 +115,84 @@ def issue(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
         )
     )
-    if server_names:
-        names = [_general_name(text) for text in server_names]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if alternatives:
+        # RFC 5280 4.1.2.6: critical where the subject is empty.
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=is_uri)
     certificate = builder.sign(ca_key, hashes.SHA256())
-    certificate_path = directory / f"{name}.crt"
-    _write_pair(certificate_path, certificate, directory / f"{name}.key", key, passphrase)
-    return certificate_path
+    stem = name.removeprefix("spiffe://").replace("/", "-")
+    issued = Issued(
+        certificate=directory / f"{stem}.crt",
+        key=directory / f"{stem}.key",
+        not_after=certificate.not_valid_after_utc,
+        cut_to_ca=not_after < wanted,
+    )
+    _write_pair(issued.certificate, certificate, issued.key, key, passphrase)
+    return issued
+
+
+def _load_ca(
+    directory: Path, passphrase: bytes | None
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    certificate_path, key_path = directory / "ca.crt", directory / "ca.key"
+    remedy = f"run: penstock certs init --dir {directory}"
+    try:
+        pem, key_pem = certificate_path.read_bytes(), key_path.read_bytes()
+    except OSError as error:
+        raise CertificateError(
+            f"no CA in {directory}: {error.filename}: {error.strerror}; {remedy}"
+        ) from error
+    try:
+        ca = x509.load_pem_x509_certificate(pem)
+        is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise CertificateError(f"{certificate_path} is no CA certificate in PEM form") from error
+    if not is_ca:
+        raise CertificateError(f"{certificate_path} is not the certificate of a CA")
+    key = _load_ca_key(key_path, key_pem, passphrase)
+    if key.public_key() != ca.public_key():
+        raise CertificateError(
+            f"{key_path} is not the key of {certificate_path}: what it signs nobody would accept; "
+            "put the pair together again that was made together"
+        )
+    if ca.not_valid_after_utc <= datetime.now(UTC):
+        raise CertificateError(
+            f"{certificate_path} ended on {ca.not_valid_after_utc:%Y-%m-%d}: make a new CA in "
+            "another directory with: penstock certs init"
+        )
+    return ca, key
+
+
+def _load_ca_key(path: Path, pem: bytes, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and passphrase is None:
+        raise CertificateError(f"{path} is encrypted: give --ca-passphrase-file")
+    try:
+        key = serialization.load_pem_private_key(pem, passphrase if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if encrypted:
+            raise CertificateError(
+                f"the passphrase does not open {path}; look at --ca-passphrase-file"
+            ) from error
+        raise CertificateError(f"{path} is no private key in PEM form: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateError(
+            f"{path} is no elliptic curve key; use the tool that made it, or penstock certs init "
+            "in another directory"
+        )
+    return key
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, not_after: datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(datetime.now(UTC) - _CLOCK_SKEW)
+        .not_valid_after(not_after)
     )
 
 
@@ -122,13 +208,6 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
 
 
 def _write_pair(
@@ -152,13 +231,22 @@ def _write_pair(
         if path.exists():
             raise CertificateError(f"{path} is there already; remove it or use another directory")
     _write(key_path, pem, 0o600)
-    _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    try:
+        _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    except CertificateError:
+        os.unlink(key_path)  # or the next attempt would find a key without a certificate
+        raise
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
+    """Makes a whole file, or none. Raises CertificateError."""
+    made = False
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        made = True
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
     except OSError as error:
+        if made:
+            os.unlink(path)
         raise CertificateError(f"{path}: {error.strerror}") from error
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)

@@ -15,10 +15,9 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
-from .certs import check_private_key_mode
+from .identity import handshake_hint, load_identity
 from .proto import command_pb2 as pb
-from .rpc.client import Channel, ClientCall, open_channel
-from .rpc.tls import client_ssl_context
+from .rpc.client import Channel, ClientCall, HandshakeFailed, open_channel
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -118,18 +117,21 @@ class Client:
 async def connect(endpoint: Endpoint, *, timeout_s: float | None = 30.0) -> AsyncIterator[Client]:
     """A connected client. ``timeout_s`` bounds connecting and each call that should be quick.
 
-    Raises KeyModeError if others can read the key, OSError if a file cannot be used
-    (KeyPasswordNeeded: the key wants its passphrase), HandshakeFailed, ConnectionLost.
+    Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
+    HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost.
     """
-    check_private_key_mode(endpoint.key)
-    context = client_ssl_context(
-        endpoint.certificate, endpoint.key, endpoint.ca, endpoint.passphrase
-    )
-    async with open_channel(
-        endpoint.host,
-        endpoint.port,
-        context,
-        server_hostname=endpoint.server_name,
-        connect_timeout_s=10.0 if timeout_s is None else timeout_s,
-    ) as channel:
-        yield Client(channel, timeout_s)
+    context = load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
+    try:
+        async with open_channel(
+            endpoint.host,
+            endpoint.port,
+            context,
+            server_hostname=endpoint.server_name,
+            connect_timeout_s=10.0 if timeout_s is None else timeout_s,
+        ) as channel:
+            yield Client(channel, timeout_s)
+    except HandshakeFailed as error:
+        name = endpoint.server_name or endpoint.host
+        if hint := handshake_hint(error, name, endpoint.ca, endpoint.certificate):
+            error.add_note(hint)
+        raise

@@ -13,7 +13,7 @@ def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
     if job.state == pb.JOB_STATE_FINISHED:
         end = job.end
         rows = [
-            ("CPU:", f"{end.cpu_total_s:.3g}s"),
+            ("CPU:", duration(end.cpu_total_s)),
             ("Memory:", f"{si(end.memory_peak_bytes)}B"),
             ("Disk I/O:", f"{si(end.read_bytes + end.write_bytes)}B"),
         ]
@@ -82,10 +82,27 @@ def stop_text(handle: str, *, already_finished: bool) -> str:
 
 def si(value: float) -> str:
     """Three significant digits and a decimal prefix: 2370 is 2.37k, 32000000 is 32M."""
-    prefixes = ("", "k", "M", "G", "T", "P")
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
     power = 0
     # 999.5 would be rounded to 1e+03.
     while value >= 999.5 and power < len(prefixes) - 1:
         value /= 1000
         power += 1
-    return f"{value:.0f}" if power == 0 else f"{value:.3g}{prefixes[power]}"
+    if power == 0 or value >= 999.5:
+        return f"{value:.0f}{prefixes[power]}"
+    return f"{value:.3g}{prefixes[power]}"
+
+
+def duration(seconds: float) -> str:
+    """At most two units, and never an exponent: 0.012s, 12.3s, 20m34s, 5h3m, 3d4h."""
+    if seconds < 59.95:
+        # Below a millisecond no job's CPU time means anything.
+        return f"{seconds:.3g}s" if seconds >= 0.0005 else "0s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest}s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    if hours < 24:
+        return f"{hours}h{rest}m"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days}d{rest}h"

@@ -14,20 +14,3 @@ def decode(data: bytes) -> tuple[str, bytes]:
     """
     text, used = codecs.utf_8_decode(data, "replace", False)
     return text, data[used:]
-
-
-class TextDecoder:
-    """One stream's bytes, in order, as text."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> str:
-        """The text that is complete now."""
-        text, self._rest = decode(self._rest + data)
-        return text
-
-    def flush(self) -> str:
-        """At the end: U+FFFD for a character that never became whole."""
-        rest, self._rest = self._rest, b""
-        return REPLACEMENT if rest else ""

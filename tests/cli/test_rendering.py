@@ -65,12 +65,47 @@ def test_how_a_job_ended(end: pb.EndRecord, sentence: str) -> None:
         (1000, "1k"),
         (2370, "2.37k"),
         (32e6, "32M"),
-        (5e18, "5e+03P"),
+        (5e18, "5E"),
+        (2**64, "18.4E"),
+        (999.7e18, "1000E"),
     ],
 )
 def test_si(value: float, text: str) -> None:
     """Three significant digits, never four before a prefix would do."""
     assert render.si(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.00001, "0s"),
+        (0.012, "0.012s"),
+        (1.5, "1.5s"),
+        (59.96, "1m0s"),
+        (1234, "20m34s"),
+        (3599.9, "1h0m"),
+        (86399, "1d0h"),
+        (273_600, "3d4h"),
+        (1e9, "11574d2h"),
+    ],
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    """Never an exponent, whatever the size."""
+    assert render.duration(seconds) == text
+
+
+def test_a_line_end_of_two_characters_is_one_however_it_is_cut() -> None:
+    """On a terminal a carriage return shows only where no line feed follows it."""
+    whole = LinePrinter(timestamps=False, escape=True)
+    assert whole.feed(1, 0, b"a\r\nb\rc") + whole.flush(0) == "a\nb\\x0dc"
+    cut = LinePrinter(timestamps=False, escape=True)
+    assert cut.feed(1, 0, b"a\r") == "a"
+    assert cut.held_bytes(1) == 1
+    assert cut.feed(2, 0, b"!") == "!"
+    assert cut.feed(1, 0, b"\nb\r") == "\nb"
+    assert cut.flush(0) == "\\x0d"
+    assert cut.held_bytes(1) == 0
 
 
 def test_times_are_utc_milliseconds() -> None:

@@ -1,7 +1,9 @@
 """The real CLI against a real server: its output to the letter, its exit codes."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +14,14 @@ from running import RunningServer, policy_text, running_server, script
 COMMANDS = (
     script("idle", "sleep 300")
     + script("greet", "echo hello; echo problem >&2; exit 3")
+    + script("ready", "echo ready; sleep 300")
     + script("escape", "printf '\\033]0;owned\\007\\n'")
     + '[commands.echo]\npath = "/bin/echo"\nclass = "free"\n@user\n'
     + 'arguments = [{repeat = {slot = {pattern = "[ -~]{0,20}"}, min = 0, max = 3}}]\n'
 )
 CLIENTS = """
 [clients.alice]
-commands = ["idle", "greet", "escape", "echo"]
+commands = ["idle", "greet", "ready", "escape", "echo"]
 [clients.bob]
 commands = ["idle"]
 """
@@ -171,11 +174,57 @@ def test_a_closed_stdout_is_a_clean_end(server: RunningServer) -> None:
     assert process.wait(30) == 0
 
 
+def test_a_closed_stdout_keeps_no_job_from_being_started_or_stopped(server: RunningServer) -> None:
+    """The handle is on stderr then."""
+
+    def unread(*arguments: str) -> subprocess.CompletedProcess[str]:
+        ours, theirs = os.pipe()
+        os.close(ours)
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "penstock.cli", *arguments],
+                env=server.environment("alice"),
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        finally:
+            os.close(theirs)
+
+    started = unread("start", "idle")
+    match = re.fullmatch(r"Job (\d+(?:\.\d+)?) was started; .*Broken pipe\n", started.stderr)
+    assert match, started.stderr
+    stopped = unread("stop", match[1])
+    assert (started.returncode, stopped.returncode, stopped.stderr) == (0, 0, "")
+    assert "was stopped by alice" in server.cli("alice", "status", match[1]).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_its_job(server: RunningServer, number: signal.Signals) -> None:
+    """And exits as the job did, which TERM has ended."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "run", "ready"],
+        env=server.environment("alice"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    match = re.search(r"Stopping (\S+);", errors)
+    assert match, errors
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "was stopped by alice" in server.cli("alice", "status", match[1]).stdout
+
+
 def test_control_bytes_are_harmless_on_a_terminal_and_exact_elsewhere(
     server: RunningServer,
 ) -> None:
     """Through a pseudo-terminal the escape is text."""
-    import os
     import pty
 
     pid = server.start("alice", "escape")

@@ -6,9 +6,14 @@ it runs, so that ``penstock --help`` costs little more than Python itself.
 
 import sys
 
+from .standard import prepare
+
 
 def main() -> None:
     """The console script."""
-    from .root import run
-
+    prepare()
+    try:
+        from .root import run
+    except KeyboardInterrupt:  # nothing has been done yet
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

@@ -1,57 +1,67 @@
 """start, stop, status, list, version: one call, one answer."""
 
 import json
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
 from .. import __version__
+from .arguments import PASS_ON, TEXT
+from .printing import say_json
 from .settings import Settings
+from .standard import OUT, complain, say
 
 if TYPE_CHECKING:
     from ..proto import command_pb2 as pb
 
-_PASS_ON: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
-
-def say(text: str) -> None:
-    """One line, seen at once also through a pipe."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def say_json(message: Any) -> None:
-    """A protobuf message as one JSON line; the field names are those of the proto."""
-    from google.protobuf.json_format import MessageToDict
-
-    say(json.dumps(MessageToDict(message, preserving_proto_field_name=True)))
-
-
-@click.command(context_settings=_PASS_ON)
-@click.argument("command")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.command(context_settings=PASS_ON)
+@click.argument("command", type=TEXT)
+@click.argument("arguments", nargs=-1, type=TEXT)
 @click.pass_obj
-async def start(settings: Settings, command: str, arguments: tuple[str, ...]) -> None:
-    """Starts COMMAND, with everything behind it as its arguments."""
-    from ..client import connect
-    from .terminal import harmless
+async def start(settings: Settings, command: str, arguments: tuple[str, ...]) -> int:
+    """Starts COMMAND, with everything behind it as its arguments.
+
+    ^C before the server has answered waits a moment for the answer; a second one does not.
+    """
+    import trio
+
+    from .signals import caught_signals
+    from .starting import Start
 
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
         say(f"Starting {command}{behind}...")
-    async with connect(settings.endpoint()) as client:
-        job = await client.start(command, arguments)
+    attempt = Start(command, arguments)
+    async with caught_signals() as signals:
+        with trio.CancelScope() as scope:
+            signals.react = partial(attempt.hurry, signals, scope)
+            async with attempt.connected(settings.endpoint()):
+                pass
+        # Inside of caught_signals: a ^C that comes now must not lose the handle either.
+        if attempt.job is not None:
+            _tell_started(settings, attempt.job)
+        if signals.count:
+            complain(attempt.interrupted_text())
+    return signals.exit_code
+
+
+def _tell_started(settings: Settings, job: "pb.Job") -> None:
+    from .terminal import harmless
+
     if settings.json:
         say_json(job)
     else:
         say(f"Success! PID: {harmless(job.handle)}")
+    if OUT.failure is not None:
+        complain(f"Job {harmless(job.handle)} was started; {OUT.failure}")
 
 
 @click.command()
-@click.argument("pid")
+@click.argument("pid", type=TEXT)
 @click.option("--grace", type=float, metavar="SECONDS", help="Between TERM and KILL.")
-@click.option("--reason", default="", help="Kept in the end record.")
+@click.option("--reason", default="", type=TEXT, help="Kept in the end record.")
 @click.pass_obj
 async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
@@ -76,7 +86,7 @@ async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -
 
 
 @click.command()
-@click.argument("pid")
+@click.argument("pid", type=TEXT)
 @click.pass_obj
 async def status(settings: Settings, pid: str) -> None:
     """Says what job PID is doing and what it uses."""

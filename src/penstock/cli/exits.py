@@ -3,9 +3,13 @@
 from enum import IntEnum
 from typing import Final, NoReturn
 
-from ..certs import CertificateError, KeyModeError
+from ..certs import CertificateError, KeyModeError, NameRefused
+from ..identity import IdentityError
 from ..proto import command_pb2 as pb
 from ..rpc.errors import ConnectionLost, RpcError, StatusCode
+from .arguments import OUR_FAILURE
+from .settings import SettingsError
+from .standard import OutputFailed
 from .terminal import harmless
 
 
@@ -25,8 +29,8 @@ class Exit(IntEnum):
 
 
 # Pass-through verbs: what a shell says of its commands, so that scripts need not care.
+# OUR_FAILURE is in arguments.py, which --help imports too.
 TIMED_OUT: Final = 124
-OUR_FAILURE: Final = 125
 NOT_EXECUTABLE: Final = 126
 COMMAND_NOT_FOUND: Final = 127
 SIGNAL_BASE: Final = 128
@@ -45,7 +49,16 @@ _CODES: Final = {
     StatusCode.DEADLINE_EXCEEDED: Exit.DEADLINE,
 }
 
-EXPECTED: Final = (RpcError, CertificateError, KeyModeError, OSError)
+EXPECTED: Final = (
+    RpcError,
+    CertificateError,
+    KeyModeError,
+    IdentityError,
+    SettingsError,
+    OutputFailed,
+    OSError,
+)
+_OF_OURS: Final = (OSError, KeyModeError, IdentityError, NameRefused, SettingsError)
 
 
 class Failed(Exception):
@@ -64,7 +77,7 @@ def exit_code(error: BaseException) -> int:
         return Exit.UNREACHABLE
     if isinstance(error, RpcError):
         return _CODES.get(error.code, Exit.FAILURE)
-    return Exit.USAGE if isinstance(error, OSError | KeyModeError) else Exit.FAILURE
+    return Exit.USAGE if isinstance(error, _OF_OURS) else Exit.FAILURE
 
 
 def message(error: BaseException) -> str:
@@ -75,6 +88,8 @@ def message(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}"
     else:
         text = str(error)
+    # What a caller higher up knew besides, as add_note has it.
+    text = "; ".join([text, *getattr(error, "__notes__", ())])
     return " ".join(harmless(text).split())
 
 

@@ -1,13 +1,12 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
-import contextlib
-import os
-import sys
 from typing import Any
 
 import asyncclick as click
 
-from .settings import Settings, SettingsError
+from .arguments import OUR_FAILURE, PASSES_THROUGH
+from .settings import Settings
+from .standard import OUT, complain
 
 VERBS = {
     "start": "control",
@@ -61,54 +60,54 @@ async def root(ctx: Any, **flags: Any) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of a whole command line."""
-    try:
-        return _run(arguments)
-    except BrokenPipeError:
-        # Whoever read us has gone, as head does: no error, and no traceback at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-
-
-def _run(arguments: list[str]) -> int:
+    """The exit status of a whole command line. ``standard.prepare`` has been called."""
     import trio
 
+    contexts: list[Any] = []
+
     async def main() -> Any:
-        return await root.main(args=arguments, prog_name="penstock", standalone_mode=False)
+        # Not root.main: it has ends of its own for errors, and for a reader who has gone.
+        async with await root.make_context("penstock", list(arguments)) as ctx:
+            contexts.append(ctx)
+            return await root.invoke(ctx)
+
+    def passes_through() -> bool:
+        return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in contexts)
 
     try:
         answer = trio.run(main)
-        sys.stdout.flush()
-        return answer if isinstance(answer, int) else 0
+        code = answer if isinstance(answer, int) else 0
     # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
     except BaseException as error:  # noqa: ASYNC103
-        return _explained(_first(error))  # noqa: ASYNC104
+        code = _explained(_first(error), passes_through=passes_through())  # noqa: ASYNC104
+    if code == 0 and OUT.failure is not None and not OUT.failure.reader_left:
+        complain(f"Error: what was asked for is done, but {OUT.failure}")
+        return OUR_FAILURE if passes_through() else 1
+    return code
 
 
-def _explained(error: BaseException) -> int:
-    """The exit status of an error, after its line; what is a bug of ours is raised."""
+def _explained(error: BaseException, *, passes_through: bool) -> int:
+    """The exit status of an error, after its line; of a bug of ours, after its traceback."""
     match error:
         case click.exceptions.Exit():
             return int(error.exit_code)
         case click.ClickException():
             error.show()
-            return int(error.exit_code)
-        case SettingsError():
-            return _report(f"Error: {error}", 2)
+            return OUR_FAILURE if passes_through else int(error.exit_code)
         case KeyboardInterrupt() | click.Abort():
             return 130
-        case BrokenPipeError():
-            raise error
-        case SystemExit():
-            # What click makes of EPIPE, and of nothing else when it is not standalone.
-            raise BrokenPipeError from error
     from .exits import EXPECTED, Failed, exit_code, message
 
     if isinstance(error, Failed):
-        return _report(str(error), error.code)
-    if not isinstance(error, EXPECTED):
-        raise error
-    return _report(f"Error: {message(error)}", exit_code(error))
+        complain(str(error))
+        return error.code
+    if isinstance(error, EXPECTED):
+        complain(f"Error: {message(error)}")
+        return OUR_FAILURE if passes_through else exit_code(error)
+    import traceback
+
+    traceback.print_exception(error)
+    return OUR_FAILURE if passes_through else 1
 
 
 def _first(error: BaseException) -> BaseException:
@@ -116,13 +115,3 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _report(line: str, code: int) -> int:
-    # Nobody may be there to read it any more; what the exit status says stays true.
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-    return int(code)

@@ -1,10 +1,12 @@
 """Where the server is and who we are there: flags, then the environment."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from getpass import getpass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from ..client import Endpoint
 
 DEFAULT_PORT: Final = 8443
+_PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+# RFC 1123 and the underscore, which resolvers take; labels of more than 63 octets raise
+# UnicodeError deep inside of ssl.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -67,11 +73,14 @@ class Settings:
         )
 
     def _passphrase(self, key: Path, environment: Mapping[str, str]) -> bytes | None:
-        path = self.passphrase_file or environment.get("PENSTOCK_KEY_PASSPHRASE_FILE")
-        if path:
-            return Path(path).read_bytes().rstrip(b"\r\n")
+        for name, path in (
+            ("--key-passphrase-file", self.passphrase_file),
+            ("PENSTOCK_KEY_PASSPHRASE_FILE", environment.get("PENSTOCK_KEY_PASSPHRASE_FILE")),
+        ):
+            if path:
+                return read_passphrase(Path(path), name)
         if text := environment.get("PENSTOCK_KEY_PASSPHRASE"):
-            return text.encode()
+            return os.fsencode(text)
         if not _is_encrypted(key):
             return None
         if not sys.stdin.isatty():
@@ -79,7 +88,24 @@ class Settings:
                 f"{key} is encrypted: give --key-passphrase-file, PENSTOCK_KEY_PASSPHRASE_FILE "
                 "or PENSTOCK_KEY_PASSPHRASE"
             )
-        return getpass(f"Passphrase of {key}: ").encode()
+        try:
+            return os.fsencode(getpass(f"Passphrase of {key}: "))
+        except EOFError:
+            raise SettingsError(f"no passphrase of {key} was typed") from None
+
+
+def read_passphrase(path: Path, name: str) -> bytes:
+    """What the file holds, without its line end. Raises SettingsError; ``name`` is what named
+    the file."""
+    try:
+        passphrase = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise SettingsError(
+            f"{path} ({name}): {error.strerror}; give a file that holds the passphrase"
+        ) from error
+    if not passphrase:
+        raise SettingsError(f"{path} ({name}) is empty; it must hold the passphrase")
+    return passphrase
 
 
 def _is_encrypted(key: Path) -> bool:
@@ -94,7 +120,22 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")) or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise SettingsError(f"{text!r} is no address; write host:port, or [address]:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    # Not isdigit alone: that takes "\u00b2", and int() takes no more than 4300 digits.
+    if not _PORT.fullmatch(port) or not 0 < int(port) < 65536 or not _is_host(host):
+        raise SettingsError(
+            f"{text!r} is no address; write host:port, or [address]:port "
+            "(a host name in its ASCII form, xn--...)"
+        )
     return host, int(port)
+
+
+def _is_host(text: str) -> bool:
+    if _NAME.fullmatch(text):
+        return len(text) <= 253
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

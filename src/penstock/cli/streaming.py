@@ -1,143 +1,189 @@
 """stream, run, wait: following a job to its end."""
 
-import contextlib
-import os
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
-from .control import say, say_json
+from .arguments import (
+    MAX_OFFSET,
+    OUR_FAILURE,
+    PASS_ON,
+    TEXT,
+    PassThrough,
+    PassThroughIfAsked,
+)
+from .printing import say_json
 from .settings import Settings
+from .standard import OutputFailed, complain, say
 
 if TYPE_CHECKING:
+    import trio
+
     from ..client import Client
-    from ..proto import command_pb2 as pb
+    from .signals import Signals
+    from .sink import Sink
+    from .starting import Start
 
-STDOUT: Final = 1  # pb.STREAM_STDOUT, whose module is not imported for --help
-_PASS_ON: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
-
-@click.command()
-@click.argument("pid")
+@click.command(cls=PassThroughIfAsked)
+@click.argument("pid", type=TEXT)
 @click.option("--raw", is_flag=True, help="Exact bytes, stdout and stderr apart, nothing else.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="First byte wanted.")
+@click.option("--offset", type=click.IntRange(0, MAX_OFFSET), default=0, help="First byte wanted.")
 @click.option("--no-follow", is_flag=True, help="End at what is there now.")
 @click.option("--no-timestamps", is_flag=True, help="Lines alone.")
 @click.option("--exit-code", is_flag=True, help="Exit as the job did.")
 @click.pass_obj
-async def stream(settings: Settings, pid: str, **options: Any) -> int:
+async def stream(
+    settings: Settings,
+    pid: str,
+    raw: bool,
+    offset: int,
+    no_follow: bool,
+    no_timestamps: bool,
+    exit_code: bool,
+) -> int:
     """Prints job PID's output from the first byte, then live, until the job has ended."""
-    from ..client import connect
-    from .exits import EXPECTED, exit_code, fail, job_code, message
+    import trio
 
-    if not options["raw"] and not settings.json:
+    from ..client import connect
+    from .exits import EXPECTED, Failed, fail, job_code, message
+    from .exits import exit_code as code_of
+    from .signals import caught_signals
+    from .sink import Apart, Lines, Sink
+
+    plain = not raw and not settings.json
+    if plain:
         say(f"Starting output stream for {pid}...")
         say("================")
-    sink = _Sink(settings, options)
-    interrupted = False
-    try:
-        try:
-            async with connect(settings.endpoint()) as client:
-                await _follow(client, pid, sink, options["offset"], not options["no_follow"])
-        except* KeyboardInterrupt:  # a nursery may have wrapped it
-            interrupted = True
-    except BrokenPipeError:  # whoever read our output has gone
-        raise
-    except EXPECTED as error:
-        sys.stdout.flush()
-        code = exit_code(error)
-        fail(f"Error: {message(error)}\nExit {code}", code)
-    if interrupted:
-        sys.stderr.write(f"\nDetached; go on with: penstock stream {pid} --offset {sink.next}\n")
-        return 130
-    if sink.end is None:
-        if options["no_follow"]:
-            return 0
-        fail("Error: the stream ended before the job did\nExit 1", 1)
-    return job_code(sink.end) if options["exit_code"] else 0
+    form = Apart(raw=True) if raw else Lines(timestamps=not no_timestamps)
+    sink = Sink(None if settings.json else form, offset=offset, narrate=plain)
+    go_on = partial(_go_on, pid, sink)
+
+    async with caught_signals() as signals:
+        with trio.CancelScope() as scope:
+            signals.react = scope.cancel
+            try:
+                async with connect(settings.endpoint()) as client:
+                    await _follow(client, pid, sink, follow=not no_follow)
+            except OutputFailed as error:
+                if error.reader_left and not exit_code:
+                    return 0  # as behind ``| head``: who cuts the output knows that it is cut
+                code = OUR_FAILURE if exit_code else 1
+                fail(f"Error: {error}; {go_on()}\nExit {code}", code)
+            except EXPECTED as error:
+                code = OUR_FAILURE if exit_code else code_of(error)
+                text = f"{message(error)}; {go_on()}" if sink.next > offset else message(error)
+                fail(f"Error: {text}\nExit {code}", code)
+    if sink.end is not None:
+        return job_code(sink.end) if exit_code else 0
+    if scope.cancelled_caught:
+        complain(f"\nDetached; {go_on()}")
+        return signals.exit_code
+    if no_follow and not exit_code:
+        return 0
+    code = OUR_FAILURE if exit_code else 1
+    raise Failed(f"Error: the stream ended before the job did; {go_on()}\nExit {code}", code)
 
 
-@click.command(context_settings=_PASS_ON)
-@click.argument("command")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.command(context_settings=PASS_ON, cls=PassThrough)
+@click.option("--raw", is_flag=True, help="Exact bytes on a terminal, too.")
+@click.argument("command", type=TEXT)
+@click.argument("arguments", nargs=-1, type=TEXT)
 @click.pass_obj
-async def run(settings: Settings, command: str, arguments: tuple[str, ...]) -> int:
+async def run(settings: Settings, raw: bool, command: str, arguments: tuple[str, ...]) -> int:
     """Starts COMMAND, prints what it prints, and exits as it does.
 
-    The first ^C asks the job to stop, a second one detaches.
+    The first ^C or SIGTERM asks the job to stop, a second one detaches.
     """
     import trio
 
-    from ..client import connect
-    from .exits import EXPECTED, OUR_FAILURE, fail, job_code, message, start_code
+    from .exits import EXPECTED, Failed, fail, job_code, message, start_code
+    from .signals import beside, caught_signals
+    from .sink import Apart, Sink
+    from .starting import Start
 
-    endpoint = settings.endpoint()
-    try:
-        async with connect(endpoint) as client:
+    attempt = Start(command, arguments)
+    sink = Sink(None if settings.json else Apart(raw=raw))
+    async with caught_signals() as signals:
+        with trio.CancelScope() as scope:
+            asked = trio.Event()
+            signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
             try:
-                job = await client.start(command, arguments)
+                async with attempt.connected(settings.endpoint()) as client:
+                    assert attempt.job is not None
+                    # An interrupt before the answer has set one; it is for the answer alone.
+                    scope.deadline = float("inf")
+                    handle = attempt.job.handle
+                    async with beside(_stop_when_asked, client, handle, asked):
+                        await _follow(client, handle, sink, follow=True)
             except EXPECTED as error:
-                fail(f"Error: {message(error)}", start_code(error))
-            sink = _Sink(settings, {"raw": True})
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_on_interrupt, client, job.handle, nursery.cancel_scope)
-                await _follow(client, job.handle, sink, 0, True)
-                nursery.cancel_scope.cancel()
-    except BrokenPipeError:
-        raise
+                if attempt.job is None:
+                    fail(f"Error: {message(error)}", start_code(error))
+                detached = _detached(attempt.job.handle, sink)
+                fail(f"Error: {message(error)}\n{detached}", OUR_FAILURE)
+    if sink.end is not None:
+        return job_code(sink.end)
+    if attempt.job is None:
+        complain(attempt.interrupted_text())
+        return signals.exit_code
+    complain(_detached(attempt.job.handle, sink))
+    if scope.cancelled_caught:
+        return signals.exit_code
+    raise Failed("Error: the stream ended before the job did", OUR_FAILURE)
+
+
+def _stop_or_leave(
+    attempt: "Start", signals: "Signals", scope: "trio.CancelScope", asked: "trio.Event"
+) -> None:
+    attempt.hurry(signals, scope)
+    if signals.count == 1:
+        asked.set()
+    elif attempt.job is not None:
+        scope.cancel()
+
+
+async def _stop_when_asked(client: "Client", handle: str, asked: "trio.Event") -> None:
+    await asked.wait()
+    from .exits import EXPECTED, message
+    from .terminal import harmless
+
+    shown = harmless(handle)
+    complain(f"\nStopping {shown}; ^C again to detach")
+    try:
+        await client.stop(handle, reason="interrupted")
     except EXPECTED as error:
-        fail(f"Error: {message(error)}", OUR_FAILURE)
-    if sink.end is None:
-        sys.stderr.write(
-            f"\nDetached from job {job.handle}; go on with: "
-            f"penstock stream {job.handle} --offset {sink.next}\n"
-        )
-        return 130
-    return job_code(sink.end)
+        complain(f"Error: {shown} could not be stopped. {message(error)}")
 
 
-async def _stop_on_interrupt(client: "Client", handle: str, scope: Any) -> None:
-    import signal
+def _detached(handle: str, sink: "Sink") -> str:
+    from .terminal import harmless
 
-    import trio
-
-    asked = trio.Event()
-
-    async def ask() -> None:
-        await asked.wait()
-        from .exits import EXPECTED
-
-        with contextlib.suppress(*EXPECTED):
-            await client.stop(handle, reason="interrupted")
-
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
-            async for _ in signals:
-                if asked.is_set():
-                    scope.cancel()  # of which this task is a part: it ends at the next wait
-                    continue
-                sys.stderr.write(f"\nStopping {handle}; ^C again to detach\n")
-                asked.set()
+    return f"Detached from job {harmless(handle)}; {_go_on(harmless(handle), sink)}"
 
 
-@click.command()
-@click.argument("pid")
+def _go_on(handle: str, sink: "Sink") -> str:
+    return f"go on with: penstock stream {handle} --offset {sink.next}"
+
+
+@click.command(cls=PassThrough)
+@click.argument("pid", type=TEXT)
 @click.pass_obj
 async def wait(settings: Settings, pid: str) -> int:
     """Waits until job PID has ended, and exits as it did."""
     from .. import render
     from ..client import connect
-    from .exits import EXPECTED, OUR_FAILURE, exit_code, fail, job_code, message
+    from ..rpc.errors import RpcError
+    from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
     from .terminal import harmless
 
     try:
         async with connect(settings.endpoint()) as client:
             job = await client.wait(pid)
-    except EXPECTED as error:
-        code = OUR_FAILURE if exit_code(error) != 4 else 127
-        fail(f"Error: {message(error)}", code)
+    except RpcError as error:
+        if exit_code(error) != Exit.NOT_FOUND:
+            raise
+        fail(f"Error: {message(error)}", COMMAND_NOT_FOUND)
     if settings.json:
         say_json(job)
     else:
@@ -145,82 +191,19 @@ async def wait(settings: Settings, pid: str) -> int:
     return job_code(job.end)
 
 
-async def _follow(client: "Client", pid: str, sink: "_Sink", offset: int, follow: bool) -> None:
-    async with client.stream(pid, offset=offset, follow=follow, raw=True) as messages:
-        async for message in messages:
-            sink.take(message)
-    sink.finish()
+async def _follow(client: "Client", pid: str, sink: "Sink", *, follow: bool) -> None:
+    """Until the stream's end. Raises RpcError, OutputFailed; not for what comes after the
+    end record, with which everything is there."""
+    from ..rpc.errors import RpcError
 
-
-class _Sink:
-    """Where a stream's messages go. ``next`` is the offset to go on from."""
-
-    def __init__(self, settings: Settings, options: dict[str, Any]) -> None:
-        from .printing import LinePrinter
-
-        self.next = options.get("offset", 0)
-        self.end: pb.EndRecord | None = None
-        self._settings = settings
-        self._raw = bool(options["raw"])
-        terminal = sys.stdout.isatty()
-        # Raw bytes are asked for with --raw only: run on a terminal shows them harmless.
-        self._exact = self._raw and ("offset" in options or not terminal)
-        self._printer = LinePrinter(
-            timestamps=not (self._raw or options.get("no_timestamps", False)), escape=terminal
-        )
-        self._time_ns = 0
-
-    def take(self, message: "pb.StreamOutputResponse") -> None:
-        """One message of the stream."""
-        if message.data:
-            self.next = message.offset + len(message.data)
-            self._time_ns = message.time_ns
-        if message.HasField("finished"):
-            self.end = message.finished
-        if self._settings.json:
-            say_json(message)
-        elif message.HasField("job"):
-            self._first(message.job)
-        elif message.HasField("gap"):
-            self._gap(message.gap)
-        elif message.data and self._exact:
-            _write(2 if message.stream == 2 else 1, message.data)
-        elif message.data:
-            sys.stdout.write(self._printer.feed(message.stream, message.time_ns, message.data))
-            sys.stdout.flush()
-        elif message.HasField("finished") and not self._raw:
-            self._ended(message.finished)
-
-    def finish(self) -> None:
-        """The stream is over: what was held back of cut characters."""
-        if not self._settings.json:
-            sys.stdout.write(self._printer.flush(self._time_ns))
-            sys.stdout.flush()
-
-    def _first(self, job: "pb.Job") -> None:
-        if not self._raw and self.next == 0:
-            data = f"{job.command} started\n".encode()
-            sys.stdout.write(self._printer.feed(STDOUT, job.started_ns, data))
-            sys.stdout.flush()
-
-    def _gap(self, gap: "pb.Gap") -> None:
-        from .terminal import harmless
-
-        text = harmless(f"[bytes {gap.from_offset} to {gap.to_offset}: {gap.reason}]")
-        sys.stderr.write(f"{text}\n")
-
-    def _ended(self, end: "pb.EndRecord") -> None:
-        from .. import render
-        from .terminal import harmless
-
-        self.finish()
-        sys.stderr.write(f"The job {harmless(render.end_text(end))}\n")
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    try:
+        async with client.stream(pid, offset=sink.next, follow=follow, raw=True) as messages:
+            async for message in messages:
+                await sink.take(message)
+    except RpcError:
+        if sink.end is None:
+            raise
+    await sink.finish()
 
 
 COMMANDS: Final = {"stream": stream, "run": run, "wait": wait}

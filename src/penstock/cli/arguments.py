@@ -1,0 +1,50 @@
+"""What the command line takes besides click's own types, and verbs that pass a status through."""
+
+from typing import Any, Final
+
+import asyncclick as click
+
+PASSES_THROUGH: Final = "penstock.passes_through"
+OUR_FAILURE: Final = 125
+# Everything behind the command is the job's.
+PASS_ON: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+MAX_OFFSET: Final = 2**64 - 1  # uint64 in the protocol
+
+
+class _Text(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
+    """Text that can be sent: an argument of this process may be any bytes, a request's may not."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The same text. Fails, showing the bytes, if it is not UTF-8."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            shown = repr(value.encode("utf-8", "surrogateescape"))[1:]
+            self.fail(f"{shown} is not UTF-8, and a request can hold nothing else", param, ctx)
+        return value
+
+
+TEXT: Final = _Text()
+
+
+class PassThrough(click.Command):  # type: ignore[misc]
+    """A verb that exits as its job did: every failure of ours is 125, also a usage error."""
+
+    def passes_through(self, arguments: list[str]) -> bool:
+        """Is that so with these arguments?"""
+        return True
+
+    async def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """As click's; notes first what a failure, also one in here, will exit with."""
+        ctx.meta[PASSES_THROUGH] = self.passes_through(args)
+        return await super().parse_args(ctx, args)
+
+
+class PassThroughIfAsked(PassThrough):
+    """With --exit-code."""
+
+    def passes_through(self, arguments: list[str]) -> bool:
+        """Is it among them?"""
+        return "--exit-code" in arguments

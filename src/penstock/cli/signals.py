@@ -1,0 +1,58 @@
+"""^C and SIGTERM, for verbs that have something to say or to do before they end."""
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+
+class Signals:
+    """What has come so far. ``react`` is called for each signal, between two checkpoints."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.exit_code = 0
+        """What a shell says of a process that the last signal ended: 130, 143."""
+        self.react: Callable[[], None] = lambda: None
+
+    async def _deliver(self, arriving: AsyncIterator[int]) -> None:
+        async for number in arriving:
+            self.count += 1
+            self.exit_code = 128 + number
+            self.react()
+
+
+@asynccontextmanager
+async def caught_signals() -> AsyncIterator[Signals]:
+    """Inside, SIGINT and SIGTERM end nothing by themselves. One that was ignored when this
+    process began (``nohup``, a shell's background job) still is.
+    """
+    signals = Signals()
+    wanted = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    if not wanted:
+        yield signals
+        return
+    with trio.open_signal_receiver(*wanted) as arriving:
+        async with beside(signals._deliver, arriving):
+            yield signals
+
+
+@asynccontextmanager
+async def beside(task: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
+    """Runs a task as long as the body; the body's error is raised plain, not in a group."""
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(task, *args)
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            failure = error  # raised below, outside of the nursery, which would wrap it
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

@@ -1,0 +1,150 @@
+"""Where the messages of a job's output go: lines, exact bytes, or JSON."""
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .standard import ERR, OUT, Descriptor, complain, encoded
+
+if TYPE_CHECKING:
+    from ..proto import command_pb2 as pb
+
+STDOUT: Final = 1  # pb.STREAM_STDOUT, whose module is not imported for --help
+STDERR: Final = 2
+
+
+class _Form(Protocol):
+    """How chunks are printed."""
+
+    async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
+        """Writes it; how many bytes of this stream so far are held back, at its end."""
+
+    async def finish(self, time_ns: int) -> None:
+        """Writes what was held back."""
+
+
+class Lines:
+    """Both streams on standard output, in the order of their bytes, as ``stream`` shows them.
+
+    They cannot be told apart there, and on standard error the order would be lost.
+    """
+
+    def __init__(self, *, timestamps: bool) -> None:
+        from .printing import LinePrinter
+
+        self._printer = LinePrinter(timestamps=timestamps, escape=OUT.terminal)
+
+    async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
+        """As LinePrinter has it."""
+        await OUT.write(encoded(self._printer.feed(stream, time_ns, data)))
+        return self._printer.held_bytes(stream)
+
+    async def finish(self, time_ns: int) -> None:
+        """Characters that never became whole."""
+        await OUT.write(encoded(self._printer.flush(time_ns)))
+
+
+class Apart:
+    """The job's standard output and error each on our own.
+
+    Exact bytes, except that a descriptor which is a terminal gets harmless text. Each is
+    looked at by itself: with one of them in a file the other may still be the terminal.
+    """
+
+    def __init__(self, *, raw: bool) -> None:
+        from .printing import LinePrinter
+
+        self._targets: dict[int, tuple[Descriptor, LinePrinter | None]] = {}
+        for stream, descriptor in ((STDOUT, OUT), (STDERR, ERR)):
+            escape = descriptor.terminal and not raw
+            printer = LinePrinter(timestamps=False, escape=True) if escape else None
+            self._targets[stream] = (descriptor, printer)
+
+    async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
+        """On the descriptor of its stream; a stream that we do not know goes to standard output."""
+        descriptor, printer = self._targets.get(stream, self._targets[STDOUT])
+        if printer is None:
+            await descriptor.write(data)
+            return 0
+        await descriptor.write(encoded(printer.feed(stream, time_ns, data)))
+        return printer.held_bytes(stream)
+
+    async def finish(self, time_ns: int) -> None:
+        """Characters that never became whole."""
+        for descriptor, printer in self._targets.values():
+            if printer is not None:
+                await descriptor.write(encoded(printer.flush(time_ns)))
+
+
+class Sink:
+    """Takes a stream's messages, in order. ``next`` is the offset to go on from.
+
+    That is never past what was written out: a byte may come twice after a resume, when a
+    write was cut short, but none is missed. ``end`` is the end record, once it has come.
+    """
+
+    def __init__(self, form: _Form | None, *, offset: int = 0, narrate: bool = False) -> None:
+        """``form`` None: a JSON object a line. ``narrate``: say also that the job has
+        started and ended."""
+        self.next = offset
+        self.end: pb.EndRecord | None = None
+        self._form = form
+        self._narrate = narrate
+        self._time_ns = 0
+        # Of bytes that are held back, where each stream's first one is.
+        self._held: dict[int, int] = {}
+
+    async def take(self, message: "pb.StreamOutputResponse") -> None:
+        """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
+        it does not count as written."""
+        if self._form is None:
+            from .printing import json_line
+
+            await OUT.write(f"{json_line(message)}\n".encode())
+            self._count(message.offset + len(message.data) if message.data else self.next)
+        elif message.HasField("job"):
+            await self._began(message.job)
+        elif message.data:
+            await self._chunk(self._form, message)
+        if message.HasField("gap"):
+            if self._form is not None:
+                self._gap(message.gap)
+            self._count(message.gap.to_offset)
+        if message.HasField("finished"):
+            self.end = message.finished
+            await self.finish()
+            if self._form is not None and self._narrate:
+                self._ended(message.finished)
+
+    async def finish(self) -> None:
+        """Writes what was held back of cut characters. May be called again. As ``take``."""
+        if self._form is not None:
+            await self._form.finish(self._time_ns)
+            self._held.clear()
+
+    async def _chunk(self, form: _Form, message: "pb.StreamOutputResponse") -> None:
+        self._time_ns = message.time_ns
+        held = await form.chunk(message.stream, message.time_ns, message.data)
+        end = message.offset + len(message.data)
+        if held == 0:
+            self._held.pop(message.stream, None)
+        elif held <= len(message.data) or message.stream not in self._held:
+            self._held[message.stream] = end - held
+        self._count(min([end, *self._held.values()]))
+
+    def _count(self, offset: int) -> None:
+        self.next = max(self.next, offset)
+
+    async def _began(self, job: "pb.Job") -> None:
+        if self._narrate and self.next == 0 and self._form is not None:
+            data = f"{job.command} started\n".encode()
+            await self._form.chunk(STDOUT, job.started_ns, data)
+
+    def _gap(self, gap: "pb.Gap") -> None:
+        from .terminal import harmless
+
+        complain(harmless(f"[bytes {gap.from_offset} to {gap.to_offset}: {gap.reason}]"))
+
+    def _ended(self, end: "pb.EndRecord") -> None:
+        from .. import render
+        from .terminal import harmless
+
+        complain(f"The job {harmless(render.end_text(end))}")

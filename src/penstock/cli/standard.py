@@ -1,0 +1,148 @@
+"""Standard output and error: what they do not take is remembered, and raised only where asked.
+
+A verb that acts (start, stop) says what it does with ``say``, which never fails: a reader who
+has gone must not keep a job from being stopped. Whoever runs the verb looks at ``OUT.failure``
+afterwards. A verb that is about output (stream, run) uses ``Descriptor.write``, which raises.
+"""
+
+import contextlib
+import io
+import os
+import select
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class OutputFailed(Exception):
+    """A standard descriptor did not take what was written to it."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(f"{name} could not be written to: {error.strerror}")
+        self.reader_left = isinstance(error, BrokenPipeError)
+        """Nobody reads any more, as behind ``| head``; anything else is a fault."""
+
+
+class Descriptor:
+    """A descriptor to write to. ``failure`` is the first one; after it nothing is written."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.fd = fd
+        self.name = name
+        self.failure: OutputFailed | None = None
+
+    @cached_property
+    def terminal(self) -> bool:
+        """Whether somebody's terminal is at the other end."""
+        return os.isatty(self.fd)
+
+    def send(self, data: bytes) -> None:
+        """All of ``data``, however long that takes. Raises OutputFailed, and again each time."""
+        if self.failure is not None:
+            raise self.failure
+        view = memoryview(data)
+        try:
+            while view:
+                try:
+                    view = view[os.write(self.fd, view) :]
+                except BlockingIOError:  # whoever shares the descriptor has set O_NONBLOCK
+                    select.select((), (self.fd,), ())
+        except OSError as error:
+            self.failure = OutputFailed(self.name, error)
+            raise self.failure from error
+
+    async def write(self, data: bytes) -> None:
+        """As ``send``, without holding up other tasks: a pager may not read for minutes.
+
+        Cancelled: an unknown part is written.
+        """
+        import trio
+
+        if self._takes_at_once(len(data)):
+            await trio.lowlevel.checkpoint()
+            self.send(data)
+        else:
+            await trio.to_thread.run_sync(self.send, data, abandon_on_cancel=True)
+
+    def _takes_at_once(self, size: int) -> bool:
+        """A thread for every short line would cost more than the line (25,000 a second are
+        7,000 then). A pipe that is writable has room for PIPE_BUF bytes (pipe(7)); a terminal
+        that is writable may be stopped (^S) half-way.
+        """
+        if size > select.PIPE_BUF or self.terminal:
+            return False
+        return bool(select.select((), (self.fd,), (), 0)[1])
+
+
+OUT: Final = Descriptor(1, "standard output")
+ERR: Final = Descriptor(2, "standard error")
+
+
+def say(text: str) -> None:
+    """One line on standard output, seen at once also through a pipe. Never fails."""
+    sys.stdout.write(f"{text}\n")
+
+
+def complain(text: str) -> None:
+    """One line on standard error. Never fails."""
+    sys.stderr.write(f"{text}\n")
+
+
+def encoded(text: str) -> bytes:
+    """For standard output; what its encoding lacks is a visible escape."""
+    return text.encode(sys.stdout.encoding, "backslashreplace")
+
+
+def prepare() -> None:
+    """Makes the three descriptors, ``sys.stdin``, ``sys.stdout`` and ``sys.stderr`` safe to use.
+
+    Called once, before anything else opens a descriptor. One that is closed would be given to
+    the next file or socket, which would then be written to as if it were standard output. As
+    glibc does for set-user-ID programs, it is opened the wrong way round: using it fails. But
+    whoever closes standard error wants none of it, which is no failure.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if fd == 1 else os.O_WRONLY)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115  # lives as long as the process
+    sys.stdout = _text(OUT, sys.stdout)
+    sys.stderr = _text(ERR, sys.stderr)
+
+
+def _text(descriptor: Descriptor, before: TextIO | None) -> io.TextIOWrapper:
+    encoding = "utf-8" if before is None else before.encoding
+    return io.TextIOWrapper(
+        _Forgiving(descriptor),  # type: ignore[arg-type]  # as python -u does it
+        encoding=encoding,
+        errors="backslashreplace",
+        newline="\n",
+        write_through=True,
+    )
+
+
+class _Forgiving(io.RawIOBase):
+    """Takes everything; what the descriptor did not take is in its ``failure``."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor.fd
+
+    def isatty(self) -> bool:
+        return self._descriptor.terminal
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        taken = bytes(data)
+        with contextlib.suppress(OutputFailed):
+            self._descriptor.send(taken)
+        return len(taken)

@@ -1,0 +1,113 @@
+"""A start that is asked for as often as it takes and happens once, under one request id."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+from google.rpc.error_details_pb2 import RetryInfo
+
+from ..client import Client, Endpoint, connect
+from ..proto import command_pb2 as pb
+from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
+from .signals import Signals
+from .standard import complain
+from .terminal import harmless
+
+# A server that is restarted listens again within a second or two.
+RETRY_S: Final = 10.0
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+# After ^C: a start takes some tens of milliseconds, so an answer that can be had comes by then.
+ANSWER_S: Final = 3.0
+
+_UNKNOWN: Final = "whether the job was started is not known; look for it with: penstock list"
+# What tells nothing about whether the job was started.
+_OPEN: Final = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.CANCELLED,
+        StatusCode.UNKNOWN,
+        StatusCode.INTERNAL,
+    }
+)
+
+
+def _leaves_open(error: RpcError) -> bool:
+    """May the job run? Not when the service has refused it for now: then it says for how long."""
+    return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
+
+
+def _worth_repeating(error: RpcError) -> bool:
+    """The connection went, or the server with the call under way."""
+    return (
+        error.code is StatusCode.UNAVAILABLE
+        and _leaves_open(error)
+        and not isinstance(error, HandshakeFailed)
+    )
+
+
+class Start:
+    """One start. ``asked``: the server may have heard of it. ``job``: it has answered."""
+
+    def __init__(self, command: str, arguments: Sequence[str]) -> None:
+        self.job: pb.Job | None = None
+        self.asked = False
+        self._command = command
+        self._arguments = arguments
+        # The same id gives the job of the first time, restarts of the server included.
+        self._request_id = str(uuid.uuid4())
+
+    @asynccontextmanager
+    async def connected(self, endpoint: Endpoint) -> AsyncIterator[Client]:
+        """A connection on which the start has been answered: ``job`` is there.
+
+        When the connection or the server goes before the answer, for RETRY_S another one is
+        made and the start repeated under its id; a first one that could not be made is not.
+        An error that leaves it open whether a job runs has a note that says so. Raises what
+        ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
+        """
+        give_up: float | None = None
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with connect(endpoint) as client:
+                    self.asked = True
+                    self.job = await client.start(
+                        self._command, self._arguments, request_id=self._request_id
+                    )
+                    yield client
+                    return
+            except RpcError as error:
+                if self.job is not None or not self.asked:
+                    raise  # of who uses the connection; or nothing has been asked for
+                if give_up is None:
+                    give_up = trio.current_time() + RETRY_S
+                if not _worth_repeating(error) or trio.current_time() + pause_s > give_up:
+                    if _leaves_open(error):
+                        error.add_note(_UNKNOWN)
+                    raise
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def hurry(self, signals: Signals, scope: trio.CancelScope) -> None:
+        """The reaction to a signal: the first lets ``scope`` wait ANSWER_S for an answer that
+        is under way, a second one, or the first before anything was asked, ends it."""
+        if self.job is not None:
+            return
+        if signals.count > 1 or not self.asked:
+            scope.cancel()
+            return
+        scope.deadline = trio.current_time() + ANSWER_S
+        complain(f"\nWaiting {ANSWER_S:g} s for the server's answer; ^C again to leave at once")
+
+    def interrupted_text(self) -> str:
+        """What became of the start, for who has interrupted it."""
+        if self.job is not None:
+            handle = harmless(self.job.handle)
+            return f"Interrupted, but job {handle} was started; end it with: penstock stop {handle}"
+        if self.asked:
+            return f"Interrupted: {_UNKNOWN}"
+        return "Interrupted before the server was asked: nothing was started"

@@ -1,0 +1,243 @@
+"""A scripted CommandService over the real transport, and the real CLI as its client."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from pki import Pki, shared_pki
+
+from penstock.proto import command_pb2 as pb
+from penstock.proto.command_grpc import CommandServiceServicer
+from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.server import Server
+
+HANDLE = "48213"
+_COMMAND = (sys.executable, "-m", "penstock.cli")
+
+
+class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
+    """Answers as a test says. ``starts`` has every StartRequest that came."""
+
+    def __init__(self) -> None:
+        self.starts: list[pb.StartRequest] = []
+        self.stops: list[pb.StopRequest] = []
+        self.start_arrived = trio.Event()
+        self.start_may_answer = trio.Event()
+        self.start_may_answer.set()
+        self.start_errors: list[RpcError] = []
+        """What the first starts fail with, one each."""
+        self.stop_arrived = trio.Event()
+        self.stream_read = trio.Event()
+        """All of ``messages`` are sent."""
+        self.messages: list[pb.StreamOutputResponse] = []
+        self.stream_may_end = trio.Event()
+        self.stream_may_end.set()
+        self.stream_error: RpcError | None = None
+        self.at_stop: list[pb.StreamOutputResponse] = []
+        """What a stop adds to the stream, before it ends."""
+        self.end = pb.EndRecord(reason="exited", exit_code=0)
+
+    @property
+    def job(self) -> pb.Job:
+        return pb.Job(handle=HANDLE, command="ls", state=pb.JOB_STATE_RUNNING)
+
+    async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
+        self.starts.append(input_message)
+        self.start_arrived.set()
+        await self.start_may_answer.wait()
+        if self.start_errors:
+            raise self.start_errors.pop(0)
+        return pb.StartResponse(pid=HANDLE, job=self.job)
+
+    async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
+        self.stops.append(input_message)
+        self.stop_arrived.set()
+        if self.at_stop:
+            self.stream_may_end.set()
+        return pb.StopResponse(result=f"Job {input_message.pid} successfully stopped!")
+
+    async def StreamOutput(
+        self, input_message: pb.StreamOutputRequest, request: Any
+    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
+        yield pb.StreamOutputResponse(job=self.job)
+        for message in self.messages:
+            yield message
+        self.stream_read.set()
+        await self.stream_may_end.wait()
+        for message in self.at_stop:
+            yield message
+        if self.stream_error is not None:
+            raise self.stream_error
+
+    async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
+        job = self.job
+        job.state = pb.JOB_STATE_FINISHED
+        job.end.CopyFrom(self.end)
+        return pb.WaitResponse(job=job)
+
+    async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
+        raise RpcError(StatusCode.NOT_FOUND, f"Job {input_message.pid} not found")
+
+
+def finished(code: int = 0) -> pb.StreamOutputResponse:
+    """The last message of a job that has ended."""
+    return pb.StreamOutputResponse(finished=pb.EndRecord(reason="exited", exit_code=code))
+
+
+def chunk(data: bytes, *, stream: int = 1, offset: int = 0) -> pb.StreamOutputResponse:
+    """Output; ``stream`` 2 is standard error."""
+    return pb.StreamOutputResponse(data=data, stream=stream, offset=offset, time_ns=1)  # type: ignore[arg-type]
+
+
+@dataclass
+class Done:
+    """How a CLI process ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+@dataclass
+class Cli:
+    """A CLI process under way; what it wrote so far is in ``out`` and ``err``."""
+
+    process: trio.Process
+    out: bytearray = field(default_factory=bytearray)
+    err: bytearray = field(default_factory=bytearray)
+    grown: trio.Event = field(default_factory=trio.Event)
+
+    async def wait_for(self, text: bytes) -> None:
+        """Until it has written this somewhere."""
+        while text not in self.out + self.err:
+            await self.grown.wait()
+
+    async def done(self) -> Done:
+        code = await self.process.wait()
+        return Done(code, bytes(self.out), bytes(self.err))
+
+    async def collect(self, stream: trio.abc.ReceiveStream, into: bytearray) -> None:
+        # EIO is how a terminal ends.
+        with contextlib.suppress(trio.BrokenResourceError, OSError):
+            async for data in stream:
+                into += data
+                self.grown.set()
+                self.grown = trio.Event()
+        await stream.aclose()
+
+
+@dataclass
+class FakeServer:
+    """``service`` on a port of 127.0.0.1."""
+
+    service: FakeService
+    port: int
+    pki: Pki
+    nursery: trio.Nursery
+    serving: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def environment(self) -> dict[str, str]:
+        pair = self.pki.clients["alice"]
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "PENSTOCK_ADDR": f"127.0.0.1:{self.port}",
+            "PENSTOCK_CA": str(self.pki.ca),
+            "PENSTOCK_CERT": str(pair.certificate),
+            "PENSTOCK_KEY": str(pair.key),
+        }
+
+    async def serve(self) -> None:
+        """Listens, again after ``break_connections``."""
+        (listener,) = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
+        self.port = listener.socket.getsockname()[1]
+        server = Server([self.service.service], self.pki.server_context())
+        self.serving = trio.CancelScope()
+        self.nursery.start_soon(self._run, server, listener)  # connecting works from here on
+
+    async def _run(self, server: Server, listener: trio.SocketListener) -> None:
+        with self.serving:
+            await server.serve([listener])
+
+    def break_connections(self) -> None:
+        """As a server does that is killed."""
+        self.serving.cancel()
+
+    @asynccontextmanager
+    async def cli(
+        self,
+        *arguments: str | bytes,
+        out: int | None = None,
+        err: int | None = None,
+        environment: dict[str, str] | None = None,
+        without: tuple[int, ...] = (),
+    ) -> AsyncIterator[Cli]:
+        """The CLI; ``out`` and ``err`` are descriptors, closed here, instead of pipes.
+
+        ``without`` are the standard descriptors that are closed when it starts.
+        """
+        closing = " ".join(f"{fd}>&-" for fd in without)
+        process = await trio.lowlevel.open_process(
+            ["sh", "-c", f'exec "$@" {closing}', "sh", *_COMMAND, *arguments],
+            env=self.environment() | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if out is None else out,
+            stderr=subprocess.PIPE if err is None else err,
+        )
+        for descriptor in {out, err} - {None}:
+            assert descriptor is not None
+            os.close(descriptor)
+        cli = Cli(process)
+        async with trio.open_nursery() as nursery:
+            if process.stdout is not None:
+                nursery.start_soon(cli.collect, process.stdout, cli.out)
+            if process.stderr is not None:
+                nursery.start_soon(cli.collect, process.stderr, cli.err)
+            try:
+                yield cli
+            finally:
+                with trio.CancelScope(shield=True):
+                    if process.returncode is None:
+                        process.kill()
+                    await process.wait()
+
+    async def run_cli(self, *arguments: str | bytes, **options: Any) -> Done:
+        """The CLI to its end."""
+        async with self.cli(*arguments, **options) as cli:
+            await cli.process.wait()
+        return await cli.done()
+
+
+@asynccontextmanager
+async def fake_server(service: FakeService | None = None) -> AsyncIterator[FakeServer]:
+    """Until the block ends."""
+    async with trio.open_nursery() as nursery:
+        server = FakeServer(service or FakeService(), 0, shared_pki(), nursery)
+        await server.serve()
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def terminal() -> AsyncIterator[tuple[int, bytearray]]:
+    """A pseudo-terminal's descriptor for a process, and what is shown on it.
+
+    All of it is there after the block, once every process has closed it.
+    """
+    ours, theirs = os.openpty()
+    shown = bytearray()
+    holder = Cli(None)  # type: ignore[arg-type]  # its collecting alone
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(holder.collect, trio.lowlevel.FdStream(ours), shown)
+        yield theirs, shown
+
+
+def shown_lines(shown: Sequence[int]) -> bytes:
+    """What a terminal got, without the carriage returns that it adds itself."""
+    return bytes(shown).replace(b"\r\n", b"\n")
