@@ -84,9 +84,7 @@ async def messages(
     if not wish.raw:
         unfinished = unfinished_characters(job.log, reader.offset)
     while True:
-        ready: bool | None = None
-        with trio.move_on_after(wish.heartbeat_s):
-            ready = await reader.wait_ready()
+        ready = await _ready_within(reader, wish.heartbeat_s)
         if ready is None:
             yield pb.StreamOutputResponse(
                 heartbeat=True, offset=reader.offset, next_offset=reader.offset
@@ -127,6 +125,15 @@ async def messages(
         yield pb.StreamOutputResponse(
             finished=end_message(job.end), offset=reader.offset, next_offset=reader.offset
         )
+
+
+async def _ready_within(reader: OutputReader, seconds: float) -> bool | None:
+    """None: nothing has happened for so long."""
+    if not reader.must_wait:
+        return await reader.wait_ready()
+    with trio.move_on_after(seconds):
+        return await reader.wait_ready()
+    return None
 
 
 def _encoded(chunk: Chunk, rest: bytes | None) -> Frame:

@@ -49,9 +49,11 @@ class Pace:
 
     async def wait(self, moved: int) -> None:
         """After ``moved`` bytes: waits if small moves have been too many."""
+        if moved >= self._small:
+            return
         now = trio.current_time()
         self._due = max(self._due, now - _FREE_WAKES * COALESCE_S) + COALESCE_S
-        if moved < self._small and self._due > now:
+        if self._due > now:
             await trio.sleep_until(self._due)
 
 

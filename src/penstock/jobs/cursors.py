@@ -8,7 +8,8 @@ from .gaps import Gap
 from .output import OutputLog
 from .segments import Segment, StreamNumber
 
-CHUNK_BYTES: Final = 64 * 1024
+# With a message's fields and prefix it fits an HTTP/2 frame of 64 KiB.
+CHUNK_BYTES: Final = 63 * 1024
 BOTH: Final[frozenset[StreamNumber]] = frozenset((1, 2))
 
 

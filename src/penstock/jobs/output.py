@@ -22,7 +22,8 @@ from .segments import ENTRY_BYTES, Segment, StreamNumber
 
 # One byte at a time would else make an index of 21 bytes for each of them.
 MERGE_NS: Final = 5_000_000
-SPLICE_BYTES: Final = 256 * 1024
+# Four chunks of cursors.py: what is moved at once is read in whole ones.
+SPLICE_BYTES: Final = 4 * 63 * 1024
 # The oldest go a segment at a time: an eighth of what is kept, so that little is lost at once.
 SEGMENTS: Final = 8
 LEAST_SEGMENT_BYTES: Final = 16 * 1024

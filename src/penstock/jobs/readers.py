@@ -12,6 +12,8 @@ from .segments import StreamNumber
 
 # So many runs of streams that it does not want a reader passes over in one go.
 _PASSED_OVER = 256
+# A whole checkpoint costs as much as reading a chunk.
+_CALLS_PER_CHECKPOINT = 8
 
 
 class OutputReader:
@@ -37,6 +39,7 @@ class OutputReader:
         self._stop = None if follow else log.length
         self._waker, self._wakeups = log.subscribe()
         self._open = True
+        self._calls = 0
 
     @property
     def offset(self) -> int:
@@ -53,6 +56,12 @@ class OutputReader:
         """Those that are not left out."""
         return self._cursor.streams
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether ``wait_ready`` would wait for the job now."""
+        at = self._cursor.offset
+        return at >= self._log.length and not self._log.ended and at != self._stop
+
     def skip(self, end: int) -> bool:
         """The bytes up to ``end`` were had from elsewhere. False: they are more than it reads."""
         if self._stop is not None and end > self._stop:
@@ -61,11 +70,15 @@ class OutputReader:
         return True
 
     async def wait_ready(self) -> bool:
-        """Returns when ``take`` has something to look at; False: this is the end. A checkpoint.
+        """Returns when ``take`` has something to look at; False: this is the end. Atomic.
 
-        Atomic.
+        Always a chance to be cancelled; others run at least every few calls.
         """
-        await trio.lowlevel.checkpoint()
+        self._calls += 1
+        if self._calls % _CALLS_PER_CHECKPOINT == 0:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._stop is not None and self._cursor.offset >= self._stop:
                 return False
@@ -90,7 +103,7 @@ class OutputReader:
         return self
 
     async def __anext__(self) -> Chunk | Gap:
-        """The next piece, waiting for it if need be. A checkpoint always. Atomic."""
+        """The next piece, waiting for it if need be. Checkpoints as wait_ready. Atomic."""
         while await self.wait_ready():
             piece = self.take()
             if piece is not None:
