@@ -47,6 +47,8 @@ class Frames:
     def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
+        self.encoded = 0
+        """How many were put."""
         self._frames: OrderedDict[Key, Frame] = OrderedDict()
 
     def get(self, key: Key) -> Frame | None:
@@ -58,6 +60,7 @@ class Frames:
 
     def put(self, key: Key, frame: Frame) -> None:
         """Remembers it; the longest unused ones make room."""
+        self.encoded += 1
         self._frames[key] = frame
         self._bytes += len(frame.data) + _FRAME_OVERHEAD_BYTES
         while self._bytes > self._most_bytes:
