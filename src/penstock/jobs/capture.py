@@ -69,11 +69,12 @@ async def capture(
     While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
     never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.
     """
-    log = intake.log
     pace = Pace(pipe_fd)
-    told_at = -float("inf")
+    news = _News(intake)
     while True:
-        await trio.lowlevel.wait_readable(pipe_fd)
+        with trio.move_on_at(news.due):
+            await trio.lowlevel.wait_readable(pipe_fd)
+        news.tell_if_due()
         try:
             moved = intake.take(pipe_fd, stream)
         except BlockingIOError:
@@ -86,12 +87,34 @@ async def capture(
             return
         if moved == 0:
             return
-        now = trio.current_time()
-        if not intake.refusing or now >= told_at + _GAP_NEWS_S:
-            told_at = now
-            log.notify()
+        news.moved()
         await bandwidth.spend(moved)
         await pace.wait(moved)
+
+
+class _News:
+    """Wakes readers after each move; while bytes are left out, a few times a second."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._told_at = -float("inf")
+        self.due = float("inf")
+        """When there is something to tell even if nothing more comes."""
+
+    def moved(self) -> None:
+        if self._intake.refusing and trio.current_time() < self._told_at + _GAP_NEWS_S:
+            self.due = self._told_at + _GAP_NEWS_S
+        else:
+            self._tell()
+
+    def tell_if_due(self) -> None:
+        if trio.current_time() >= self.due:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = trio.current_time()
+        self.due = float("inf")
+        self._intake.log.notify()
 
 
 def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
