@@ -155,23 +155,26 @@ class Intake:
         """None: the disk does not take them now."""
         if self._disk_error is not None and self._clock() < self._disk_again:
             return None
-        while True:
+        try:
             try:
                 moved = self.log.move(pipe_fd, stream, most)
-            except BlockingIOError:
-                raise
             except OSError as error:
-                # Full: the oldest make room. Failing in any other way: deleting does not help.
+                # Full: the oldest make room, a segment a try, as it may be somebody else who
+                # fills the disk. Failing in any other way: deleting does not help.
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                if full and when_full == "drop_oldest" and self.log.drop_oldest():
-                    continue
-                self._disk_error = error
-                self._disk_again = self._clock() + DISK_AGAIN_S
-                return None
-            if moved:
-                self._refusing = False
-                self._disk_error = None
-            return moved
+                if not (full and when_full == "drop_oldest" and self.log.drop_oldest()):
+                    raise
+                moved = self.log.move(pipe_fd, stream, most)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._disk_error = error
+            self._disk_again = self._clock() + DISK_AGAIN_S
+            return None
+        if moved:
+            self._refusing = False
+            self._disk_error = None
+        return moved
 
     def _room(self, when_full: WhenFull) -> float:
         self._settle()
