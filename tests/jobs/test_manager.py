@@ -20,6 +20,7 @@ from fake_backend import FakeBackend
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.bounds import MustStop
 from penstock.jobs.cursors import Chunk
+from penstock.jobs.digest import Digest
 from penstock.jobs.errors import (
     JobError,
     JobNotFound,
@@ -30,7 +31,6 @@ from penstock.jobs.errors import (
 )
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
-from penstock.jobs.output import Digest
 from penstock.jobs.records import EndRecord
 from penstock.jobs.states import State
 
@@ -310,7 +310,7 @@ async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> 
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
-        job._must_stop(MustStop(OSError(28, "No space left on device")))
+        w.manager._lives[job.id].must_stop(MustStop(OSError(28, "No space left on device")))
         end = await job.wait_finished()
         assert end.reason == "output_failed"
         assert "No space left" in end.detail
@@ -421,7 +421,7 @@ async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
             nursery.start_soon(waits)
             nursery.start_soon(read, job)
             await trio.testing.wait_all_tasks_blocked()
-            job.end_now()
+            w.manager._lives[job.id].end_now()
         assert job.end is None
         w.backend.jobs[job.id].end(Verdict("exited", 0))  # the fake's own pipes
 
@@ -499,7 +499,7 @@ async def test_a_descendant_that_does_not_die_is_said(
 ) -> None:
     """The main process heeds TERM, something else sleeps uninterruptibly: UNKILLABLE in bounded
     time, and the job ends when it wakes."""
-    monkeypatch.setattr("penstock.jobs.job.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.life.UNKILLABLE_S", 0.05)
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", JobSpec("stubborn"))
         fake = w.backend.jobs[job.id]

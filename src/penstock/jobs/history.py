@@ -13,13 +13,14 @@ from .backend import JobSpec
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition
-from .job import Audit, Job, say, try_audit
+from .job import Job
 from .keeping import Keeping
 from .output import OutputLog
 from .records import EndRecord
 from .retention import Finished, expired, next_expiry
 from .states import State
 from .store import DAMAGE, DamagedRecord, JobRecord, Store
+from .telling import Audit, say, try_audit
 
 _NANO: Final = 1e9
 

@@ -14,10 +14,12 @@ from .backend import Backend, JobSpec
 from .disk import Disk
 from .errors import Precondition, RequestConflict, Unavailable
 from .history import History
-from .job import UNKILLABLE_S, Audit, Job, say, try_audit
+from .job import UNKILLABLE_S, Job
 from .keeping import Keeping
+from .life import Life
 from .salvage import open_store
 from .store import Store, lock_directory
+from .telling import Audit, say, try_audit
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0
@@ -37,6 +39,7 @@ class Manager:
         self._audit = audit
         self._nursery: trio.Nursery
         self._closing = False
+        self._lives: dict[str, Life] = {}
 
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
@@ -115,7 +118,12 @@ class Manager:
     async def _run(self, job: Job) -> None:
         """S5: the job's own task."""
         budget = self.history.budget_of(job.owner)
-        await job.run(self._backend, self._store, self._audit, budget, self.history.running)
+        life = Life(job, self._backend, self._store, self._audit, budget)
+        self._lives[job.id] = life
+        try:
+            await life.run(self.history.running)
+        finally:
+            del self._lives[job.id]
         if job.handle:
             self.history.finished(job)
         else:  # nothing was started: nobody can name it, and its request id is free again
@@ -133,8 +141,8 @@ class Manager:
             async with trio.open_nursery() as nursery:
                 for job in running:
                     nursery.start_soon(self._stop_one, job, by)
-        for job in running:
-            job.end_now()
+        for life in self._lives.values():
+            life.end_now()
 
     async def _stop_one(self, job: Job, by: str) -> None:
         with contextlib.suppress(Precondition):

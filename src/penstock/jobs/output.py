@@ -7,7 +7,6 @@ format byte for byte, and what a torn tail means.
 import bisect
 import contextlib
 import errno
-import hashlib
 import os
 import time
 from collections.abc import Iterable
@@ -15,10 +14,11 @@ from typing import Final
 
 import trio
 
+from .digest import Digest
 from .disk import Disk, RealDisk
 from .errors import OffsetPastEnd
 from .gaps import Gap, GapFile, GapReason
-from .segments import ENTRY_BYTES, Segment, StreamNumber
+from .segments import Segment, StreamNumber
 
 # One byte at a time would else make an index of 21 bytes for each of them.
 MERGE_NS: Final = 5_000_000
@@ -31,7 +31,6 @@ MOST_SEGMENT_BYTES: Final = 32 * 1024 * 1024
 # Output must not take the last of the disk: the end records of the jobs that it stops have
 # to be written there too.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
-_HASH_BYTES: Final = 1024 * 1024
 
 
 class OutputLog:
@@ -289,7 +288,7 @@ class OutputLog:
         if offset > self.length:
             raise OffsetPastEnd(offset, self.length)
 
-    def digest(self) -> "Digest":
+    def digest(self) -> Digest:
         """What to hash of it now, in a thread."""
         parts = [(each.data_path, each.end - each.start) for each in self._segments]
         return Digest(self.disk, parts)
@@ -329,35 +328,5 @@ class OutputLog:
         }
 
 
-class Digest:
-    """SHA-256 of all bytes that a log has, in order, from descriptors of its own."""
-
-    def __init__(self, disk: Disk, parts: list[tuple[str, int]]) -> None:
-        self._disk = disk
-        self._parts = parts
-
-    def sha256(self) -> str:
-        """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
-        digest = hashlib.sha256()
-        for path, size in self._parts:
-            if not size:
-                continue
-            fd = self._disk.open(path)
-            try:
-                offset = 0
-                while offset < size:
-                    data = self._disk.read(fd, min(_HASH_BYTES, size - offset), offset)
-                    if not data:
-                        raise OSError(errno.EIO, "the log is shorter than it was", path)
-                    digest.update(data)
-                    offset += len(data)
-            finally:
-                self._disk.close(fd)
-        return digest.hexdigest()
-
-
 def _start(segment: Segment) -> int:
     return segment.start
-
-
-__all__ = ["ENTRY_BYTES", "MERGE_NS", "SPLICE_BYTES", "Digest", "OutputLog", "StreamNumber"]

@@ -13,10 +13,10 @@ import trio
 
 from ..supervisor.policy import parse_policy
 from .errors import Unavailable
-from .job import Audit
 from .keeping import keeping
 from .local import connect_local
 from .manager import Manager, no_audit, open_manager
+from .telling import Audit
 
 _SUPERVISOR: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "supervisor")
 # It removes what its jobs have left; killing it after that would leave groups behind.

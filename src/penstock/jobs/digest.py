@@ -1,0 +1,36 @@
+"""The SHA-256 of what a log has."""
+
+import errno
+import hashlib
+from typing import Final
+
+from .disk import Disk
+
+_HASH_BYTES: Final = 1024 * 1024
+
+
+class Digest:
+    """SHA-256 of all bytes that a log has, in order, from descriptors of its own."""
+
+    def __init__(self, disk: Disk, parts: list[tuple[str, int]]) -> None:
+        self._disk = disk
+        self._parts = parts
+
+    def sha256(self) -> str:
+        """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
+        digest = hashlib.sha256()
+        for path, size in self._parts:
+            if not size:
+                continue
+            fd = self._disk.open(path)
+            try:
+                offset = 0
+                while offset < size:
+                    data = self._disk.read(fd, min(_HASH_BYTES, size - offset), offset)
+                    if not data:
+                        raise OSError(errno.EIO, "the log is shorter than it was", path)
+                    digest.update(data)
+                    offset += len(data)
+            finally:
+                self._disk.close(fd)
+        return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""The task of one job: from its start to its end record (S5 and S6 of docs/cancellation.md)."""
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from . import errors, usage
+from .backend import Backend, Refused, Started, Verdict
+from .bounds import Budget, Intake, MustStop
+from .capture import Bandwidth, capture, close_pipe, drain
+from .ending import Ending, end_record, start_error
+from .job import UNKILLABLE_S, Job
+from .records import EndRecord
+from .segments import StreamNumber
+from .states import Event, State, after
+from .store import Store
+from .telling import Audit, say, try_audit
+
+RECORD_AGAIN_S: Final = 1.0
+
+
+class Life:
+    """What happens to one Job. ``budget`` is what its output shares with others."""
+
+    def __init__(
+        self, job: Job, backend: Backend, store: Store, audit: Audit, budget: Budget
+    ) -> None:
+        self._job = job
+        self._backend = backend
+        self._store = store
+        self._audit = audit
+        self._intake = Intake(job.log, job.bound, budget)
+        self._own_grace_s = 0.0
+        self._escalated = False
+        self._output_error: OSError | None = None
+        self._output_full = False
+        self._nursery: trio.Nursery | None = None
+        self._grace = trio.CancelScope()
+        self._scope = trio.CancelScope(shield=True)
+
+    async def run(self, on_running: Callable[[Job], None]) -> None:
+        """The whole of it; ``on_running`` is called once the job has a handle.
+
+        Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
+        of the backend bring about; end_now is the last resort.
+        """
+        with self._scope:
+            result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
+            if isinstance(result, Refused):
+                self._refused(result)
+            else:
+                await self._live(result, on_running)
+
+    def end_now(self) -> None:
+        """Gives up waiting, at the very end of the manager. No checkpoint.
+
+        Whoever reads or waits ends too, without an end record.
+        """
+        self._scope.cancel()
+        job = self._job
+        if job.end is None and not job.finished.is_set():
+            if not job.log.ended:
+                job.log.finish()
+            job.finished.set()
+
+    def _after(self, event: Event) -> None:
+        self._job.state = after(self._job.state, event)
+
+    # The start.
+
+    def _refused(self, refused: Refused) -> None:
+        job = self._job
+        self._after(Event.REFUSED)
+        job.start_error = start_error(refused)
+        job.end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
+        job.log.finish()
+        job.begun.set()
+        job.finished.set()
+        about = {"job": job.id, "owner": job.owner, "message": refused.message}
+        try_audit(self._audit, "job.refused", about)
+
+    def _begin(self, started: Started) -> None:
+        job = self._job
+        job.pid = started.pid
+        job.started_ns = started.started_ns
+        job.argv = started.argv
+        job.class_name = started.class_name
+        job.limits = started.limits
+        job.enforcement = started.enforcement
+        job.sampler = usage.Sampler(started.usage_files, started.started_ns)
+        self._own_grace_s = started.grace_s
+        boot_id = str(self._backend.capabilities().get("boot_id", ""))
+        job.handle = self._store.set_running(job.id, started, boot_id)
+        self._after(Event.STARTED)
+
+    async def _give_up(self, error: Exception) -> None:
+        """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
+        job = self._job
+        await self._backend.kill(job.id)
+        await self._backend.wait(job.id)
+        self._backend.release(job.id)
+        job.log.finish()
+        say(f"job {job.id} of {job.owner} is not started: {error}")
+        job.start_error = errors.Unavailable(
+            "jobs cannot be recorded now; the server's log says why"
+        )
+        job.begun.set()
+
+    # While it runs.
+
+    async def _live(self, started: Started, on_running: Callable[[Job], None]) -> None:
+        job = self._job
+        pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
+        if started.stderr_fd is not None:
+            pipes.append((started.stderr_fd, 2))
+        try:
+            try:
+                self._begin(started)
+            except sqlite3.Error as error:
+                await self._give_up(error)
+                return
+            on_running(job)
+            try_audit(self._audit, "job.running", self._about())
+            bandwidth = Bandwidth(started.limits.output_bytes_per_s)
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                job.on_stop = self._on_stop
+                job.begun.set()
+                if job.stop_asked is not None:  # while it started
+                    self._on_stop()
+                for fd, stream in pipes:
+                    nursery.start_soon(capture, self._intake, fd, stream, bandwidth, self.must_stop)
+                nursery.start_soon(self._watch_main)
+                verdict = await self._backend.wait(job.id)
+                self._nursery = None
+                nursery.cancel_scope.cancel()
+            if job.state in (State.RUNNING, State.STOPPING):
+                # Before the next checkpoint: a stop that comes now has not ended this job.
+                self._after(Event.MAIN_EXITED)
+            for fd, stream in pipes:
+                drain(self._intake, fd, stream)
+        finally:
+            self._nursery = None
+            for fd, _ in pipes:
+                close_pipe(fd)
+        await self._finish(verdict)
+        self._backend.release(job.id)
+
+    async def _watch_main(self) -> None:
+        await self._backend.wait_main_exited(self._job.id)
+        self._after(Event.MAIN_EXITED)
+        await self._lose_patience()
+
+    async def _lose_patience(self) -> None:
+        """All that is left has been killed; the job's nursery ends this when it is gone."""
+        await trio.sleep(UNKILLABLE_S)
+        self._job.unkillable.set()
+
+    def must_stop(self, reason: MustStop) -> None:
+        """Its output cannot be kept, and its policy prefers its end to a gap. No checkpoint."""
+        self._output_error, self._output_full = reason.error, reason.error is None
+        self._stop_within(self._own_grace_s)
+
+    def _on_stop(self) -> None:
+        if self._job.stop_asked is not None:
+            self._stop_within(self._job.stop_asked.grace_s(self._own_grace_s))
+
+    def _stop_within(self, grace_s: float) -> None:
+        if self._nursery is None:
+            return
+        deadline = trio.current_time() + grace_s
+        self._grace.deadline = min(self._grace.deadline, deadline)
+        if self._job.state is State.RUNNING:
+            self._after(Event.STOP_ASKED)
+            self._nursery.start_soon(self._stop)
+
+    async def _stop(self) -> None:
+        """S6: ends by grace and KILL; the job's own nursery ends it once all are dead."""
+        await self._backend.signal(self._job.id, signal.SIGTERM)
+        with self._grace:
+            await self._backend.wait_main_exited(self._job.id)
+            return  # what is left is killed by the backend, which tells when it is gone
+        self._escalated = True
+        await self._backend.kill(self._job.id)
+        await self._lose_patience()
+
+    # The end.
+
+    async def _finish(self, verdict: Verdict) -> None:
+        job = self._job
+        # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads
+        # files nobody appends to any more, and is let go if end_now comes.
+        sha256 = ""
+        try:
+            digest = job.log.digest()
+            sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
+        except OSError as error:  # a bad sector under one log is one job's misfortune
+            self._output_error = self._output_error or error
+        end = end_record(verdict, self._ending(), job.log, sha256)
+        while True:
+            try:
+                self._store.set_finished(job.id, end)
+                break
+            except sqlite3.Error as error:
+                # A full disk, most likely. The job stays `ending` until its end is durable.
+                say(f"the end of job {job.handle}: {error}")
+                await trio.sleep(RECORD_AGAIN_S)
+        self._after(Event.RECORDED)
+        job.end = end
+        job.ended_at = trio.current_time()
+        job.final_usage = usage.final(verdict.counters, end.ended_ns)
+        job.log.finish()
+        job.finished.set()
+        about = self._about() | {"reason": end.reason, "sha256": sha256}
+        try_audit(self._audit, "job.finished", about)
+
+    def _ending(self) -> Ending:
+        asked = self._job.stop_asked
+        return Ending(
+            None if asked is None else asked.by,
+            "" if asked is None else asked.reason,
+            self._escalated,
+            self._output_error,
+            self._output_full,
+        )
+
+    def _about(self) -> dict[str, Any]:
+        job = self._job
+        return {"job": job.id, "handle": job.handle, "owner": job.owner, "argv": job.argv}
