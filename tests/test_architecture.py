@@ -55,6 +55,7 @@ ALLOWED = {
     "authn.py": {"supervisor"},
     "authz.py": {"supervisor"},
     "quota.py": {"supervisor"},
+    "refusals.py": set(),
     "messages.py": {"jobs", "proto", "supervisor"},
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "proto", "statuses", "supervisor"},
@@ -110,7 +111,10 @@ def test_purerpcs_connection_and_h2_are_not_imported() -> None:
 def test_pure_modules_do_no_io_and_never_wait() -> None:
     """Decisions are plain functions of values."""
     pure = [SOURCE / "supervisor" / f"{name}.py" for name in sorted(PURE)]
-    pure += [SOURCE / name for name in ("authz.py", "quota.py", "requests.py", "messages.py")]
+    pure += [
+        SOURCE / name
+        for name in ("authz.py", "quota.py", "refusals.py", "requests.py", "messages.py")
+    ]
     pure += [SOURCE / "jobs" / name for name in ("states.py", "errors.py", "records.py")]
     for file in pure:
         tree = ast.parse(file.read_text())
