@@ -15,6 +15,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
+# What reading a certificate or a list raises where OpenSSL has found nothing wrong with it. Some
+# parts are read only when they are asked for, so this can come late.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 # A certificate must be valid on a machine whose clock is a little behind.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
