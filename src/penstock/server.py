@@ -57,6 +57,8 @@ async def run(config: Config) -> None:
         log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", credentials.untimely)
     try:
         limits = limits_from(config.transport, SERVER_DEFAULTS)
+    except RecursionError as error:
+        raise StartupError("[transport] nested too deeply; write limits as docs/rpc.md") from error
     except ValueError as error:
         text = str(error).replace("\n", "\n[transport] ")
         raise StartupError(f"[transport] {text}") from error
