@@ -2,6 +2,8 @@
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ async def test_a_fresh_server_makes_what_it_needs() -> None:
             assert status.st_uid == (SERVER_UID if IS_ROOT else os.geteuid())
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Not pytest's own directory, whose name is too long for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="penstock-", dir="/var/tmp") as path:
+        yield Path(path)
+
+
 def config(directory: Path) -> Config:
     names = ("state_dir", "run_dir", "work_root", "audit_log", "policy")
     lines = [f'{name} = "{directory}/{name}"' for name in names]
@@ -41,19 +50,19 @@ def make(directory: Path) -> None:
     make_directories(config(directory), user(), root=IS_ROOT, server=True)
 
 
-def test_an_audit_log_elsewhere_is_the_servers(tmp_path: Path) -> None:
+def test_an_audit_log_elsewhere_is_the_servers(place: Path) -> None:
     """Where it could not make the file itself, as in /var/log; once there it is left alone."""
-    make(tmp_path)
-    log = tmp_path / "audit_log"
+    make(place)
+    log = place / "audit_log"
     assert log.stat().st_uid == user().uid
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     log.write_text("line\n")
-    make(tmp_path)
+    make(place)
     assert log.read_text() == "line\n"
 
 
-def test_a_state_directory_that_others_can_enter_is_a_mistake(tmp_path: Path) -> None:
+def test_a_state_directory_that_others_can_enter_is_a_mistake(place: Path) -> None:
     """Outputs of jobs are in it."""
-    (tmp_path / "state_dir").mkdir(mode=0o755)
+    (place / "state_dir").mkdir(mode=0o755)
     with pytest.raises(StartupError, match=r"state_dir: .* chmod 0700"):
-        make(tmp_path)
+        make(place)
