@@ -143,11 +143,30 @@ def test_every_ca_needs_its_list(pki: Pki, tmp_path: Path) -> None:
     revocations = load_credentials(wanted).revocations
     assert revocations.covers(der_of(pki.other_client))
     assert not revocations.covers(der_of(pki.clients["alice"]))
+    server = load_credentials(wanted).context
+    assert shake_hands(server, pki.client_context("alice")) is None
+    assert "revoked" in str(shake_hands(server, pki.client_context(pki.other_client)))
+    assert shake_hands(server, pki.client_context(other.issue("free", "free"))) is None
     lists.write_bytes(pki.authority.crl() + other.crl(since=HOUR) + other.crl(days=-1))
     with pytest.raises(CredentialsError) as caught:
         load_credentials(wanted)
     assert "list 2: is valid only from" in str(caught.value)
     assert "list 3: is out of date" in str(caught.value)
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLError | None:
+    """What the server has against the client."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(up, down, server_side=True)
+    theirs = client.wrap_bio(down, up, server_hostname="localhost")
+    for side in (theirs, ours, theirs, ours):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as error:
+            return error
+    return None
 
 
 def test_an_authority_that_cannot_be_read_is_a_mistake(pki: Pki, tmp_path: Path) -> None:
