@@ -4,7 +4,7 @@
 #   docker run --name penstock -p 127.0.0.1:8443:8443 \
 #     --cgroupns=host --mount type=bind,src=/sys/fs/cgroup,dst=/sys/fs/cgroup \
 #     --mount type=volume,src=penstock,dst=/var/lib/penstock \
-#     --mount type=bind,src="$PWD/certs",dst=/etc/penstock/certs,readonly \
+#     --mount type=bind,src="$PWD/server-certs",dst=/etc/penstock/certs,readonly \
 #     penstock
 #
 # - The cgroup mount must be writable, and the host's: Docker's own is read-only, and without it
@@ -12,9 +12,11 @@
 #   /penstock there and touches nothing else. --privileged is not needed.
 # - State and jobs' working directories lie on the volume: the disk bandwidth of a job is limited
 #   on the device behind its working directory, and the image's overlay has none.
-# - certs/: made by `penstock certs`, see certs/README.md; server.key must be 0600 and owned by
-#   61190 (chown 61190:61190 server.key). Mount a policy over /etc/penstock/policy.toml in
-#   the same way; the one inside is the sample. A job sees the container's files, not the host's.
+# - server-certs/: copies of ca.crt, server.crt and server.key and nothing else, above all not
+#   ca.key, with which the container could make itself any client. How they are made is in
+#   certs/README.md; server.key must be 0600 and owned by 61190 (chown 61190:61190 server.key).
+#   Mount a policy over /etc/penstock/policy.toml in the same way; the one inside is the
+#   sample. A job sees the container's files, not the host's.
 # - docker stop sends SIGTERM: calls drain, jobs are ended, groups are removed. Give it time, -t 30.
 #
 # What was checked, and how: there was no Docker engine, so this file as a whole was never

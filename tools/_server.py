@@ -20,6 +20,9 @@ _START_TIMEOUT_S = 30.0
 # The server's drain and the supervisor's own bounds are below this.
 _END_TIMEOUT_S = 40.0
 _PR_SET_PDEATHSIG = 1
+_ASK_TIMEOUT_S = 10.0
+# In a directory that tools/demo --serve has made its own.
+_MARKER = ".penstock-demo"
 # What the classes of the sample for root say.
 _NEEDS = 'needs = { disk = "direct_io" }'
 
@@ -65,6 +68,36 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def check_free(port: int) -> None:
+    """Raises Unexpected if somebody else listens there, who would be taken for the server."""
+    with socket.socket() as probe:
+        # As the server does: connections of before that linger are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Unexpected(
+                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}; name another: --port"
+            ) from None
+
+
+def take_directory(directory: Path) -> None:
+    """Makes a directory, or takes an empty one or one that was served before.
+
+    Anybody else's is left as it is: Raises Unexpected.
+    """
+    if not directory.exists():
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)  # the server's user comes through
+    elif not directory.is_dir():
+        raise Unexpected(f"{directory} is no directory; name one, or a new one")
+    elif any(directory.iterdir()) and not (directory / _MARKER).exists():
+        raise Unexpected(
+            f"{directory} holds files that are not this program's; name a new or empty directory"
+        )
+    (directory / _MARKER).touch()
 
 
 def check_reachable(directory: Path) -> None:
@@ -173,6 +206,7 @@ def running(
 
     ``log``: where its lines go, None for our standard error. Raises Unexpected.
     """
+    check_free(place.port)
     process = subprocess.Popen(
         [environment.script("penstockd"), "--config", place.config.name],
         cwd=place.directory,
@@ -184,6 +218,7 @@ def running(
     )
     try:
         _wait_listening(place, process)
+        _check_answers(place, environment)
         yield process
     finally:
         if process.poll() is None:
@@ -212,6 +247,21 @@ def _wait_listening(place: Place, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.05)  # before the port exists there is no event to wait for
     raise Unexpected(f"penstockd does not listen after {_START_TIMEOUT_S:g} s")
+
+
+def _check_answers(place: Place, environment: Environment) -> None:
+    """It is our server that listens, with our certificates. Raises Unexpected."""
+    done = subprocess.run(
+        [environment.script("penstock"), "version"],
+        env={**clean_environ(), **place.environ(CLIENTS[0])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_ASK_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Unexpected(f"penstockd does not answer {CLIENTS[0]}: {done.stderr.strip()}")
 
 
 def left_groups() -> list[str]:

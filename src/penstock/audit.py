@@ -7,6 +7,7 @@ the events and their fields.
 
 import json
 import os
+import stat
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,27 +22,50 @@ class AuditLog:
     def __init__(self, path: str) -> None:
         """Opens or creates the file, mode 0600. Raises AuditError."""
         self._path = path
+        self._fd = -1
+        # Whether the file's last line has no end: a write was cut, and what comes next must not
+        # be glued to it. The cut line is not valid JSON, and is seen as damage.
+        self._torn = False
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Opens what the path names now, after somebody has moved the file away.
+
+        Raises AuditError; then the file that was open stays in use.
+        """
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = -1
         try:
-            self._fd = os.open(
-                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
+            fd = os.open(self._path, flags, 0o600)
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                os.close(fd)
+                raise AuditError(f"audit log {self._path}: is no regular file; name another")
+            torn = status.st_size > 0 and os.pread(fd, 1, status.st_size - 1) != b"\n"
         except OSError as error:
-            raise AuditError(f"audit log {path}: {error.strerror}") from error
+            if fd >= 0:
+                os.close(fd)
+            raise AuditError(f"audit log {self._path}: {error.strerror}") from error
+        self.close()
+        self._fd, self._torn = fd, torn
 
     def write(self, event: str, **fields: Any) -> None:
         """Appends one line. Never blocks on anything but the disk. Raises AuditError.
 
-        A short write (a full disk) is completed with a line end, so that the next line
-        still begins on its own; the cut line is not valid JSON and is seen as damage.
+        After a short write (a full disk) the next line begins on its own. A file that was removed
+        is made again: lines that nobody can read would be no audit.
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         # Plain ASCII: no byte of a client's text can end a line or look like another one.
         line = json.dumps({"time": time, "event": event, **fields}, separators=(",", ":")) + "\n"
-        data = line.encode("ascii")
         try:
+            if os.fstat(self._fd).st_nlink == 0:
+                self.reopen()
+            data = (b"\n" if self._torn else b"") + line.encode("ascii")
             written = os.write(self._fd, data)
+            if written > 0:
+                self._torn = data[written - 1 : written] != b"\n"
             if written != len(data):
-                os.write(self._fd, b"\n")
                 raise OSError(28, "No space left on device")
         except OSError as error:
             raise AuditError(f"audit log {self._path}: {error.strerror}") from error

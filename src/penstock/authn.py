@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .certs import UNREADABLE
 from .supervisor.policy import valid_client_id
 
 
@@ -22,7 +23,10 @@ class AuthenticationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client by its certificate. ``serial`` is lower-case hexadecimal."""
+    """A client by its certificate. ``serial`` is lower-case hexadecimal.
+
+    ``not_after``: who is still connected then is so no longer, see gate.
+    """
 
     client_id: str
     issuer: str
@@ -39,11 +43,14 @@ def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Id
     them; one that has the extension and does not list it is refused always.
     """
     try:
-        certificate = x509.load_der_x509_certificate(certificate_der)
-        extensions = certificate.extensions
-        client_id = _client_id(certificate.subject, extensions)
-    except ValueError as error:
+        return _identity(x509.load_der_x509_certificate(certificate_der), legacy_certificates)
+    except UNREADABLE as error:
         raise AuthenticationError(f"the certificate cannot be read: {error}") from None
+
+
+def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Identity:
+    extensions = certificate.extensions
+    client_id = _client_id(certificate.subject, extensions)
     try:
         usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:

@@ -6,9 +6,12 @@ know clients, so which client may start what is decided here alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from .supervisor.grammar import Mismatch
 from .supervisor.policy import Client, Policy
+
+_SHOWN: Final = 64  # characters of a client's text in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,8 @@ def may_start(
     """
     if command_name not in client.commands:
         granted = ", ".join(sorted(client.commands)) or "nothing"
-        return Decision(
-            False, f"command {command_name!r} is not granted to {client.id}; granted: {granted}"
-        )
+        shown = repr(command_name[:_SHOWN]) + ("..." if len(command_name) > _SHOWN else "")
+        return Decision(False, f"command {shown} is not granted to {client.id}; granted: {granted}")
     command = policy.commands[command_name]
     match = command.grammar.match(arguments)
     if isinstance(match, Mismatch):
@@ -56,7 +58,8 @@ def may_start(
     refused = sorted(set(env) - command.env_allowed)
     if refused:
         return Decision(
-            False, f"environment key {refused[0]!r} is not granted for command {command_name!r}"
+            False,
+            f"environment key {refused[0][:_SHOWN]!r} is not granted for command {command_name!r}",
         )
     return Decision(True, rule=f"commands.{command_name}")
 

@@ -16,6 +16,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
+# What reading a certificate or a list raises where OpenSSL has found nothing wrong with it. Some
+# parts are read only when they are asked for, so this can come late.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 # A certificate must be valid on a machine whose clock is a little behind.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
@@ -144,7 +153,7 @@ def _load_ca(
     try:
         ca = x509.load_pem_x509_certificate(pem)
         is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound) as error:
+    except (*UNREADABLE, x509.ExtensionNotFound) as error:
         raise CertificateError(f"{certificate_path} is no CA certificate in PEM form") from error
     if not is_ca:
         raise CertificateError(f"{certificate_path} is not the certificate of a CA")

@@ -1,14 +1,27 @@
 """Certificate revocation lists: which clients may not be here any more."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from .certs import UNREADABLE
+
+_PEM_BLOCK: Final = re.compile(
+    rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL | re.ASCII
+)
 
 
 class CrlError(Exception):
-    """The list cannot be used; the text names the file and says what to do."""
+    """The lists cannot be used; each of ``mistakes`` names the file and says what to do."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,36 +31,103 @@ class Revocations:
     revoked: frozenset[tuple[bytes, int]]
 
     def covers(self, certificate_der: bytes) -> bool:
-        """Whether this certificate is revoked."""
-        certificate = x509.load_der_x509_certificate(certificate_der)
-        return (certificate.issuer.public_bytes(), certificate.serial_number) in self.revoked
+        """Whether this certificate is revoked. Never raises.
+
+        One that cannot be read counts as revoked: OpenSSL admits forms that this reader does not,
+        and who issued such a certificate, under which number, cannot be told.
+        """
+        try:
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            return (certificate.issuer.public_bytes(), certificate.serial_number) in self.revoked
+        except UNREADABLE:
+            return True
 
 
 NONE = Revocations(frozenset())
 
 
 def load_crl(path: str, ca_path: str) -> Revocations:
-    """A PEM list that the CA has signed. Raises CrlError, also when it is out of date."""
+    """PEM lists, one of every CA in ``ca_path``. Raises CrlError with every mistake.
+
+    OpenSSL judges the same files at every handshake, and refuses everybody where it finds no
+    list, or one whose time is not now: so all of that is a mistake here, before it is used.
+    """
     try:
-        crl = x509.load_pem_x509_crl(Path(path).read_bytes())
+        text = Path(path).read_bytes()
         authorities = x509.load_pem_x509_certificates(Path(ca_path).read_bytes())
     except OSError as error:
-        raise CrlError(f"{error.filename}: {error.strerror}") from error
-    except ValueError as error:
-        raise CrlError(f"{path}: is no CRL in PEM: {error}") from error
-    if not any(_signed(crl, authority) for authority in authorities):
-        raise CrlError(f"{path}: is not signed by the CA in {ca_path}")
-    if crl.next_update_utc is not None and crl.next_update_utc < datetime.now(UTC):
-        raise CrlError(f"{path}: is out of date since {crl.next_update_utc}; fetch a new one")
-    issuer = crl.issuer.public_bytes()
-    return Revocations(frozenset((issuer, entry.serial_number) for entry in crl))
+        raise CrlError([f"{error.filename}: {error.strerror}"]) from error
+    except UNREADABLE as error:
+        raise CrlError([f"{ca_path}: is no CA certificate in PEM: {error}"]) from error
+    lists, mistakes = _lists_in(path, text)
+    revoked: set[tuple[bytes, int]] = set()
+    signers: set[x509.Certificate] = set()
+    for number, crl in enumerate(lists, 1):
+        where = path if len(lists) == 1 else f"{path}, list {number}"
+        try:
+            mistakes += [f"{where}: {text}" for text in _time_mistakes(crl)]
+            found = [authority for authority in authorities if _signed(crl, authority)]
+            if not found:
+                mistakes.append(f"{where}: is not signed by the CA in {ca_path}; take that CA's")
+            signers.update(found)
+            issuer = crl.issuer.public_bytes()
+            revoked.update((issuer, entry.serial_number) for entry in crl)
+        except (*UNREADABLE, UnsupportedAlgorithm) as error:
+            mistakes.append(f"{where}: cannot be read: {error}; have the CA make it again")
+    if lists:
+        mistakes += [
+            f"{path}: has no list of the CA {_name(authority)!r} in {ca_path}, whose clients would "
+            "all be refused; add its list, or take that CA out"
+            for authority in authorities
+            if authority not in signers
+        ]
+    if mistakes:
+        raise CrlError(mistakes)
+    return Revocations(frozenset(revoked))
+
+
+def _lists_in(path: str, text: bytes) -> tuple[list[x509.CertificateRevocationList], list[str]]:
+    lists: list[x509.CertificateRevocationList] = []
+    mistakes: list[str] = []
+    for block in _PEM_BLOCK.finditer(text):
+        kind = block[1].decode("ascii")
+        if kind != "X509 CRL":
+            # OpenSSL would read it too, and trust a certificate there as a CA.
+            mistakes.append(f"{path}: holds a {kind}, which is no CRL; take it out")
+            continue
+        try:
+            lists.append(x509.load_pem_x509_crl(block[0]))
+        except UNREADABLE as error:
+            mistakes.append(f"{path}: is no CRL in PEM: {error}")
+    if not lists and not mistakes:
+        mistakes.append(f"{path}: is no CRL in PEM; convert it: openssl crl -inform DER")
+    return lists, mistakes
+
+
+def _time_mistakes(crl: x509.CertificateRevocationList) -> list[str]:
+    now = datetime.now(UTC)
+    if crl.last_update_utc > now:
+        return [
+            f"is valid only from {crl.last_update_utc} on; until then every client would be "
+            "refused: correct the clock here or at the CA"
+        ]
+    if crl.next_update_utc is not None and crl.next_update_utc <= now:
+        return [f"is out of date since {crl.next_update_utc}; fetch a new one"]
+    return []
 
 
 def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
     if authority.subject != crl.issuer:
         return False
     try:
-        return crl.is_signature_valid(key)  # type: ignore[arg-type]  # others raise TypeError
-    except TypeError:
+        # Other kinds of keys than those that sign raise TypeError.
+        return crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         return False
+
+
+def _name(authority: x509.Certificate) -> str:
+    try:
+        return authority.subject.rfc4514_string()
+    except UNREADABLE:
+        return format(authority.serial_number, "x")

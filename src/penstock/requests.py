@@ -15,6 +15,7 @@ from .supervisor.protocol import MAX_COMMAND_LINE_BYTES
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
 _ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_TOKEN: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _MAX_REQUEST_ID_BYTES: Final = 128
 _MAX_REASON_BYTES: Final = 1024
 # A day and a year: beyond either the number is a mistake, not a wish.
@@ -47,7 +48,7 @@ def spec_of(request: pb.StartRequest) -> JobSpec:
     if not request.command:
         raise bad_field("command", "command is empty; it is the policy's name of a command")
     arguments = argv_of(request)
-    total = len(request.command.encode())
+    total = 0
     for name, texts in (("command", (request.command,)), ("argv", arguments)):
         for text in texts:
             if "\0" in text:
@@ -122,6 +123,19 @@ def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
     if unknown:
         raise bad_field("streams", f"there is no stream {unknown[0]}; 1 is stdout, 2 is stderr")
     return frozenset(numbers[stream] for stream in request.streams)
+
+
+def page_begin_of(request: pb.ListRequest) -> int | None:
+    """The sequence number that a page's jobs are below. Raises RpcError (INVALID_ARGUMENT).
+
+    Not a job: the page's last one may be gone when the next page is asked for.
+    """
+    token = request.page_token
+    if not token:
+        return None
+    if not _TOKEN.fullmatch(token):
+        raise bad_field("page_token", "page_token is not from an answer to this request")
+    return int(token)
 
 
 def _seconds(field: str, value: float, most: float) -> float:

@@ -14,25 +14,24 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from .audit import AuditError, AuditLog
-from .authn import AuthenticationError, Identity, identify
-from .credentials import Credentials, CredentialsError, load_credentials
-from .crl import Revocations
+from .authn import Identity
+from .credentials import CredentialsError, load_credentials
+from .gate import Gate
 from .jobs.errors import JobError
 from .jobs.keeping import keeping
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
+from .refusals import Refusals
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
-from .rpc.server import Peer, Server
+from .rpc.server import Server
 from .service import CommandService, HostInfo
-from .statuses import unauthenticated
 from .supervisor.config import Config, ConfigError, parse_config
 from .supervisor.policy import parse_policy
 
@@ -47,16 +46,20 @@ async def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
-    one ends at once. SIGHUP reads certificates, key and CRL again; if any of them is bad,
-    the old ones stay. Jobs are stopped as configured after the last call has ended.
-    Raises StartupError; cancelled: as a second signal.
+    one ends at once. SIGHUP opens the audit file anew and reads certificates, key and CRL
+    again; if any of them is bad, the old ones stay. Jobs are stopped as configured after the
+    last call has ended. Raises StartupError; cancelled: as a second signal.
     """
     try:
         credentials = load_credentials(config)
     except CredentialsError as error:
         raise StartupError(str(error)) from error
+    if credentials.untimely is not None:
+        log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", credentials.untimely)
     try:
         limits = limits_from(config.transport, SERVER_DEFAULTS)
+    except RecursionError as error:
+        raise StartupError("[transport] nested too deeply; write limits as docs/rpc.md") from error
     except ValueError as error:
         text = str(error).replace("\n", "\n[transport] ")
         raise StartupError(f"[transport] {text}") from error
@@ -65,6 +68,11 @@ async def run(config: Config) -> None:
     def record(event: str, fields: Mapping[str, Any]) -> None:
         audit.write(event, **fields)
 
+    def tell_suppressed(identity: str, count: int) -> None:
+        with contextlib.suppress(AuditError):
+            audit.write("refusals.suppressed", client=identity, count=count)
+
+    refusals = Refusals(trio.current_time, tell_suppressed)
     try:
         # Before the supervisor knows us, as it passes SIGHUP on from then on.
         with trio.open_signal_receiver(signal.SIGHUP) as hangups:
@@ -78,54 +86,12 @@ async def run(config: Config) -> None:
                 ) as manager,
             ):
                 record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
-                gate = _Gate(config, credentials, audit)
-                await _serve(config, backend, manager, audit, gate, limits, hangups)
+                gate = Gate(config, credentials, audit, refusals)
+                await _serve(config, backend, manager, audit, refusals, gate, limits, hangups)
                 record("server.stopping", {"pid": os.getpid()})
     finally:
+        refusals.close()
         audit.close()
-
-
-class _Gate:
-    """Who may connect: today's certificates, and what became of revoked ones."""
-
-    def __init__(self, config: Config, credentials: Credentials, audit: AuditLog) -> None:
-        self.credentials = credentials
-        self._config = config
-        self._audit = audit
-
-    def identity_of(self, peer: Peer) -> Identity:
-        """Raises RpcError (UNAUTHENTICATED)."""
-        try:
-            if self.credentials.revocations.covers(peer.certificate):
-                # Its handshake began before the list was read.
-                raise AuthenticationError("the certificate was revoked")
-            return identify(peer.certificate, legacy_certificates=self._config.legacy_certificates)
-        except AuthenticationError as error:
-            self._record("unauthenticated", address=peer.address, message=str(error))
-            raise unauthenticated(str(error)) from error
-
-    async def reload_on_signal(self, server: Server, hangups: AsyncIterator[int]) -> None:
-        """All of ``[tls]`` or nothing. Until cancelled."""
-        async for _ in hangups:
-            try:
-                self.credentials = load_credentials(self._config)
-            except CredentialsError as error:
-                for line in str(error).splitlines():
-                    log.error("not reloaded, the old certificates stay: %s", line)
-                self._record("tls.reload", loaded=False, message=str(error))
-                continue
-            server.use_ssl_context(self.credentials.context)
-            ended = server.revoke(partial(_is_revoked, self.credentials.revocations))
-            log.info("certificates read again; %s connections of revoked clients ended", ended)
-            self._record("tls.reload", loaded=True, connections_ended=ended)
-
-    def _record(self, event: str, **fields: object) -> None:
-        with contextlib.suppress(AuditError):  # a refusal stands, written down or not
-            self._audit.write(event, **fields)
-
-
-def _is_revoked(revocations: Revocations, peer: Peer) -> bool:
-    return revocations.covers(peer.certificate)
 
 
 async def _serve(
@@ -133,7 +99,8 @@ async def _serve(
     backend: LocalBackend,
     manager: Manager,
     audit: AuditLog,
-    gate: _Gate,
+    refusals: Refusals,
+    gate: Gate,
     limits: Limits,
     hangups: AsyncIterator[int],
 ) -> None:
@@ -144,7 +111,7 @@ async def _serve(
         limits=tuple(backend.limits),
         warnings=tuple(backend.warnings),
     )
-    service = CommandService(manager, policy, audit, host, trio.current_time)
+    service = CommandService(manager, policy, audit, host, trio.current_time, refusals)
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
         log.error("internal error %s", error_id, exc_info=error)
@@ -166,6 +133,7 @@ async def _serve(
         nursery.start_soon(_drain_on_signal, server, config.drain_s, nursery.cancel_scope)
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, hangups)
+        nursery.start_soon(gate.end_expired, server)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         await server.serve(listeners)
@@ -173,13 +141,18 @@ async def _serve(
 
 
 async def _listen(config: Config) -> list[trio.SocketListener]:
-    """The configured address alone: never every interface by default."""
+    """The configured address alone: never every interface by default, and of a name's addresses
+    the first, as what is said to listen and what does must be one."""
+    where = f"cannot listen on {config.listen_host} port {config.listen_port}"
     try:
-        return await trio.open_tcp_listeners(config.listen_port, host=config.listen_host)
+        found = await trio.socket.getaddrinfo(
+            config.listen_host, config.listen_port, type=trio.socket.SOCK_STREAM
+        )
+        return await trio.open_tcp_listeners(config.listen_port, host=str(found[0][4][0]))
     except OSError as error:
-        raise StartupError(
-            f"cannot listen on {config.listen_host} port {config.listen_port}: {error.strerror}"
-        ) from error
+        raise StartupError(f"{where}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise StartupError(f"{where}: the name cannot be one of DNS: {error}") from error
 
 
 async def _drain_on_signal(server: Server, drain_s: float, everything: trio.CancelScope) -> None:

@@ -15,7 +15,7 @@ from purerpc.grpclib.status import StatusCode
 from . import __version__, authz, render
 from .audit import AuditError, AuditLog
 from .authn import Identity
-from .jobs.errors import JobError
+from .jobs.errors import JobError, RequestConflict
 from .jobs.job import Job
 from .jobs.manager import Manager
 from .jobs.seeking import seek_lines, seek_time
@@ -23,9 +23,10 @@ from .messages import enforcement_message, job_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
 from .quota import QuotaExceeded, Quotas
-from .requests import grace_of, handle_of, spec_of, streams_of, wish_of
+from .refusals import Refusals, bounded
+from .requests import grace_of, handle_of, page_begin_of, spec_of, streams_of, wish_of
 from .rpc.errors import RpcError
-from .statuses import bad_field, denied, from_job_error, retryable, unauthenticated
+from .statuses import denied, from_job_error, retryable, unauthenticated
 from .streaming import Frame, Frames, messages
 from .supervisor.limits import Enforcement
 from .supervisor.policy import Client, Policy
@@ -43,7 +44,9 @@ FEATURES: Final = (
 )
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
+_PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is far below the rest
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
+_MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,17 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         audit: AuditLog,
         host: HostInfo,
         clock: Callable[[], float],
+        refusals: Refusals | None = None,
     ) -> None:
-        """``clock`` gives monotonic seconds, for the quotas."""
+        """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
+        down of them; without it only their lines are short."""
         self._manager = manager
         self._policy = policy
         self._audit = audit
         self._host = host
         self._quotas = Quotas(clock)
         self._frames = Frames()
+        self._refusals = refusals
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves."""
@@ -106,15 +112,19 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
             self._record(client.id, "start", decision, **about)
             raise denied(decision.message)
         request_id = input_message.request_id or None
-        replayed = (
-            request_id is not None and self._manager.find_request(client.id, request_id) is not None
-        )
+        earlier = request_id and self._manager.find_request(client.id, request_id)
+        replayed = bool(earlier)
+        starts = not replayed and not input_message.validate_only
         with _translated():
-            if not replayed and not input_message.validate_only:
-                running = len(self._manager.list(client.id))
-                with self._refusals_recorded(client.id, "start", **about):
-                    self._quotas.take_start(client, running)
-            self._record(client.id, "start", decision, **about)
+            with self._refusals_recorded(client.id, "start", **about):
+                if earlier and earlier.spec != spec and not input_message.validate_only:
+                    raise RequestConflict(
+                        f"request id {request_id!r} was used before, for another start"
+                    )
+                if starts:
+                    self._quotas.take_start(client, len(self._manager.list(client.id)))
+            # What starts nothing no quota bounds, so its line must be short.
+            self._record(client.id, "start", decision, **(about if starts else bounded(about)))
             if input_message.validate_only:
                 return pb.StartResponse()
             # No checkpoint since the quota was asked: the job is in the list when it waits.
@@ -123,8 +133,11 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         """Completes: a stop that has begun goes on though the caller leaves."""
+        about = {"handle": input_message.pid[:64]}
+        client = self._client(request, "stop", **about)
+        with self._refusals_recorded(client.id, "stop", **about):
+            grace_s = grace_of(input_message)
         client, job = self._job(request, "stop", input_message.pid)
-        grace_s = grace_of(input_message)
         with _translated():
             end, already_finished = await job.stop(
                 by=client.id, reason=input_message.reason, grace_s=grace_s
@@ -149,9 +162,10 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self, input_message: pb.StreamOutputRequest, request: Any
     ) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
-        client, job = self._job(request, "stream", input_message.pid)
-        wish, streams = wish_of(input_message), streams_of(input_message)
-        with _translated(), self._refusals_recorded(client.id, "stream", job=job.id):
+        client, job = self._job(request, "stream", input_message.pid, granted=False)
+        about = {"handle": job.handle, "job": job.id}
+        with _translated(), self._refusals_recorded(client.id, "stream", **about):
+            wish, streams = wish_of(input_message), streams_of(input_message)
             self._quotas.take_stream(client)
         try:
             offset = input_message.offset
@@ -159,9 +173,10 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                 offset = await seek_lines(job.log, input_message.tail_lines, streams)
             elif input_message.since_ns:
                 offset = seek_time(job.log, input_message.since_ns)
-            with _translated():
+            with _translated(), self._refusals_recorded(client.id, "stream", **about):
                 reader = job.read_output(offset, not input_message.no_follow, streams)
             try:
+                self._record(client.id, "stream", authz.Decision(True), **about)
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
                         yield message
@@ -173,20 +188,24 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
         """Atomic: reads only."""
         client = self._client(request, "list")
+        with self._refusals_recorded(client.id, "list"):
+            before = page_begin_of(input_message)
         self._record(client.id, "list", authz.Decision(True))
         size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
-        jobs = self._manager.list(client.id, include_finished=input_message.all)
-        begin = 0
-        if input_message.page_token:
-            ids = [job.id for job in jobs]
-            if input_message.page_token not in ids:
-                raise bad_field("page_token", "page_token is not from an answer to this request")
-            begin = ids.index(input_message.page_token) + 1
-        page = jobs[begin : begin + size]
-        more = begin + size < len(jobs)
-        return pb.ListResponse(
-            jobs=[job_message(job) for job in page], next_page_token=page[-1].id if more else ""
-        )
+        page = pb.ListResponse()
+        room = _PAGE_BYTES
+        last = 0
+        for job in self._manager.list(client.id, include_finished=input_message.all):
+            if before is not None and job.sequence >= before:
+                continue
+            message = job_message(job)
+            room -= message.ByteSize()
+            if len(page.jobs) == size or (page.jobs and room < 0):
+                page.next_page_token = str(last)
+                break
+            page.jobs.append(message)
+            last = job.sequence
+        return page
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
         """Minimum cleanup: the waiting alone ends."""
@@ -197,10 +216,12 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
 
     async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
         """No checkpoint: it is done, or refused, when the call is dispatched."""
-        _, job = self._job(request, "remove", input_message.pid)
+        client, job = self._job(request, "remove", input_message.pid, granted=False)
+        about = {"handle": job.handle, "job": job.id}
         message = job_message(job)
-        with _translated():
+        with _translated(), self._refusals_recorded(client.id, "remove", **about):
             self._manager.remove(job)
+        self._record(client.id, "remove", authz.Decision(True), **about)
         return pb.RemoveResponse(job=message)
 
     async def ServerInfo(
@@ -233,36 +254,53 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                 raise denied(decision.message)
         return client
 
-    def _job(self, request: Any, verb: str, pid: str) -> tuple[Client, Job]:
-        """The caller and its own job; foreign and unknown ones are the same NOT_FOUND."""
+    def _job(
+        self, request: Any, verb: str, pid: str, *, granted: bool = True
+    ) -> tuple[Client, Job]:
+        """The caller and its own job; foreign and unknown ones are the same NOT_FOUND.
+
+        ``granted`` False: more is to be checked, and whoever does records that it was granted.
+        """
         client = self._client(request, verb, handle=pid[:64])
-        try:
+        with self._refusals_recorded(client.id, verb, handle=pid[:64]):
             handle = handle_of(pid)
             with _translated():
                 job = self._manager.get(handle, owner=client.id)
-        except RpcError as error:
-            self._record(client.id, verb, authz.Decision(False, error.message), handle=pid[:64])
-            raise
-        self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
+        if granted:
+            self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
         return client, job
 
     @contextmanager
     def _refusals_recorded(self, client_id: str, verb: str, **about: object) -> Iterator[None]:
         try:
             yield
-        except QuotaExceeded as error:
-            self._record(client_id, verb, authz.Decision(False, str(error)), **about)
+        except (QuotaExceeded, JobError, RpcError) as error:
+            message = error.message if isinstance(error, RpcError) else str(error)
+            self._record(client_id, verb, authz.Decision(False, message), **about)
             raise
 
     def _record(self, client_id: str, verb: str, decision: authz.Decision, **about: object) -> None:
-        """One line per decision. A refusal stands even if it cannot be written down."""
+        """One line per decision. A refusal stands even if it cannot be written down.
+
+        Raises RpcError in place of a refusal that is one too many of this client's.
+        """
+        if not decision.allowed:
+            wait_s = self._refusals.take(client_id) if self._refusals else None
+            if wait_s is not None:
+                raise retryable(
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    "REFUSALS",
+                    "too many requests were refused within a minute; look at why before the next",
+                    wait_s,
+                )
+            about = bounded(about)
         try:
             self._audit.write(
                 "decision",
                 client=client_id,
                 verb=verb,
                 allowed=decision.allowed,
-                message=decision.message,
+                message=decision.message[:_MAX_MESSAGE],
                 **about,
             )
         except AuditError as error:

@@ -73,6 +73,40 @@ class Authority:
         _write_key(pair.key, key, password)
         return pair
 
+    def crl(self, *revoked: Pair, days: int = 1, since: datetime.timedelta = -48 * HOUR) -> bytes:
+        """A list in PEM; ``since`` is its beginning, relative to now."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now + since)
+            .next_update(now + max(since, datetime.timedelta(0)) + datetime.timedelta(days=days))
+        )
+        for pair in revoked:
+            serial = x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        crl = builder.sign(self.key, hashes.SHA256())
+        return crl.public_bytes(serialization.Encoding.PEM)
+
+    def disguise(self, pair: Pair) -> None:
+        """Says of a certificate's last extension that it is not critical, and signs it again.
+
+        DER leaves out what is the default; OpenSSL does not mind, and cryptography does.
+        """
+        found = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+        parts = _der_parts(_der_parts(found.tbs_certificate_bytes)[0][1])
+        kind, extensions = parts[-1]
+        inner = _der_parts(_der_parts(extensions)[0][1])
+        name, value = _der_parts(inner[-1][1])
+        inner[-1] = (0x30, _der(*name) + b"\x01\x01\x00" + _der(*value))
+        parts[-1] = (kind, _der(0x30, b"".join(_der(*part) for part in inner)))
+        tbs = _der(0x30, b"".join(_der(*part) for part in parts))
+        signature = self.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+        algorithm = _der(0x30, bytes.fromhex("06082a8648ce3d040302"))  # ecdsa-with-SHA256
+        der = _der(0x30, tbs + algorithm + _der(3, b"\0" + signature))
+        pair.certificate.write_text(ssl.DER_cert_to_PEM_cert(der))
+
 
 @dataclass(frozen=True)
 class Pki:
@@ -95,23 +129,13 @@ class Pki:
     def server_context(self) -> ssl.SSLContext:
         return server_ssl_context(self.server.certificate, self.server.key, self.ca)
 
-    def write_crl(self, *revoked: str, days: int = 1) -> Path:
+    def write_crl(
+        self, *revoked: str, days: int = 1, since: datetime.timedelta = -48 * HOUR
+    ) -> Path:
         """``crl.pem`` with these clients on it, valid for so many days from now."""
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(self.authority.name)
-            .last_update(now - datetime.timedelta(days=2))
-            .next_update(now + datetime.timedelta(days=days))
-        )
-        for name in revoked:
-            pem = self.clients[name].certificate.read_bytes()
-            serial = x509.load_pem_x509_certificate(pem).serial_number
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
-            builder = builder.add_revoked_certificate(entry.build())
+        pairs = [self.clients[name] for name in revoked]
         path = self.directory / "crl.pem"
-        crl = builder.sign(self.authority.key, hashes.SHA256())
-        path.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+        path.write_bytes(self.authority.crl(*pairs, days=days, since=since))
         return path
 
     def client_context(self, who: str | Pair = "alice") -> ssl.SSLContext:
@@ -168,6 +192,28 @@ def shared_pki() -> Pki:
 
 
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    """Tag, length, content (X.690)."""
+    size = len(content)
+    if size < 128:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
+def _der_parts(data: bytes) -> list[tuple[int, bytes]]:
+    """Tags and contents of what stands in a row."""
+    found = []
+    while data:
+        tag, size, at = data[0], data[1], 2
+        if size & 0x80:
+            at += size & 0x7F
+            size = int.from_bytes(data[2:at], "big")
+        found.append((tag, data[at : at + size]))
+        data = data[at + size :]
+    return found
 
 
 def _name(common_name: str) -> x509.Name:

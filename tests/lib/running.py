@@ -149,11 +149,12 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def running_server(
-    policy: str, *, crl: bool = False, **config: str | float | int
+    policy: str, *, crl: bool = False, fresh: bool = False, **config: str | float | int
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
-    With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first.
+    With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
+    ``fresh`` none of its directories is there, as after an installation.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
@@ -163,13 +164,13 @@ def running_server(
         (directory / "certs").mkdir(mode=0o755)
         pki = make_pki(directory / "certs")
         (directory / "policy.toml").write_text(policy.replace("@dir", str(directory)))
-        for name in ("state", "work"):
-            (directory / name).mkdir()
         if IS_ROOT:
-            os.chown(directory / "state", SERVER_UID, SERVER_UID)
             os.chown(pki.server.key, SERVER_UID, SERVER_UID)
-            (directory / "work").chmod(0o711)
-        (directory / "state").chmod(0o700)
+        if not fresh:
+            (directory / "work").mkdir(mode=0o711)
+            (directory / "state").mkdir(mode=0o700)
+            if IS_ROOT:
+                os.chown(directory / "state", SERVER_UID, SERVER_UID)
         port = _free_port()
         parent = f"/penstock-test-{os.getpid()}-{port}"
         settings: dict[str, str | float | int] = {

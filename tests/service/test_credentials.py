@@ -1,12 +1,18 @@
 """The files of ``[tls]``: read all or nothing, every mistake named."""
 
+import dataclasses
+import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from pki import Pki, make_pki
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from pki import HOUR, Pair, Pki, make_pki
 
+from penstock.authn import AuthenticationError, identify
 from penstock.credentials import CredentialsError, load_credentials
+from penstock.crl import NONE
 from penstock.supervisor.config import Config, parse_config
 
 PASSPHRASE = b"open sesame"
@@ -67,3 +73,127 @@ def test_files_that_others_can_read(pki: Pki, tmp_path: Path) -> None:
         load_credentials(config(pki, key_passphrase_file=file))
     assert "[tls] key:" in str(caught.value)
     assert "[tls] key_passphrase_file:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (b"x" * 1100, "cannot be longer than 1024 bytes"),
+        (b"\nopen sesame", "first line is empty"),
+        (b"open sesame\nanother line\n", None),
+        (b"open sesame\r\n", None),
+    ],
+    ids=["long", "empty", "two lines", "CRLF"],
+)
+def test_a_passphrase_is_the_first_line(
+    pki: Pki, tmp_path: Path, text: bytes, mistake: str | None
+) -> None:
+    """What it cannot be is a mistake, not an exception of another kind."""
+    encrypt(pki)
+    wanted = config(pki, key_passphrase_file=passphrase_file(tmp_path, text))
+    if mistake is None:
+        load_credentials(wanted)
+        return
+    with pytest.raises(CredentialsError, match=mistake):
+        load_credentials(wanted)
+
+
+def test_the_servers_certificate_must_be_one(pki: Pki) -> None:
+    """A client's is refused; one that says nothing is admitted with legacy_certificates; one
+    whose time is not now is used, and said to be of no use."""
+    client = pki.clients["alice"]
+    with pytest.raises(CredentialsError, match="not for server authentication"):
+        load_credentials(config(pki, certificate=str(client.certificate), key=str(client.key)))
+    plain = pki.authority.issue("plain", "penstock", usage=None)
+    wanted = config(pki, certificate=str(plain.certificate), key=str(plain.key))
+    with pytest.raises(CredentialsError, match="not for server authentication"):
+        load_credentials(wanted)
+    load_credentials(dataclasses.replace(wanted, legacy_certificates=True))
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    old = pki.authority.issue("old", "s", usage=usage, not_before=-2 * HOUR, not_after=-HOUR)
+    early = pki.authority.issue("early", "s", usage=usage, not_before=HOUR)
+    for pair, why in ((old, "has expired"), (early, "only from"), (pki.server, None)):
+        found = load_credentials(config(pki, certificate=str(pair.certificate), key=str(pair.key)))
+        assert (why or "") in str(found.untimely)
+        assert (found.untimely is None) is (why is None)
+
+
+def odd_authority(directory: Path) -> bytes:
+    """A CA on a curve that OpenSSL knows and cryptography does not."""
+    key, certificate = directory / "odd.key", directory / "odd.crt"
+    for words in (
+        ["ecparam", "-genkey", "-name", "prime239v1", "-out", str(key)],
+        ["req", "-x509", "-new", "-key", str(key), "-subj", "/CN=odd", "-out", str(certificate)],
+    ):
+        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=directory)
+    return certificate.read_bytes()
+
+
+def test_every_ca_needs_its_list(pki: Pki, tmp_path: Path) -> None:
+    """OpenSSL refuses every client of a CA whose list is not there; each list counts."""
+    other = pki.other_authority
+    bundle = tmp_path / "bundle.crt"
+    lists = tmp_path / "lists.pem"
+    wanted = config(pki, client_ca=str(bundle), crl=str(lists))
+    bundle.write_bytes(pki.ca.read_bytes() + other.certificate.read_bytes())
+    lists.write_bytes(pki.authority.crl())
+    with pytest.raises(CredentialsError, match="has no list of the CA 'CN=other-ca'"):
+        load_credentials(wanted)
+    lists.write_bytes(pki.authority.crl() + other.crl(pki.other_client))
+    revocations = load_credentials(wanted).revocations
+    assert revocations.covers(der_of(pki.other_client))
+    assert not revocations.covers(der_of(pki.clients["alice"]))
+    server = load_credentials(wanted).context
+    assert shake_hands(server, pki.client_context("alice")) is None
+    assert "revoked" in str(shake_hands(server, pki.client_context(pki.other_client)))
+    assert shake_hands(server, pki.client_context(other.issue("free", "free"))) is None
+    lists.write_bytes(pki.authority.crl() + other.crl(since=HOUR) + other.crl(days=-1))
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(wanted)
+    assert "list 2: is valid only from" in str(caught.value)
+    assert "list 3: is out of date" in str(caught.value)
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLError | None:
+    """What the server has against the client."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(up, down, server_side=True)
+    theirs = client.wrap_bio(down, up, server_hostname="localhost")
+    for side in (theirs, ours, theirs, ours):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as error:
+            return error
+    return None
+
+
+def test_an_authority_that_cannot_be_read_is_a_mistake(pki: Pki, tmp_path: Path) -> None:
+    """Its curve is unknown; without a list to check it is for OpenSSL alone."""
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_bytes(odd_authority(tmp_path) + pki.ca.read_bytes())
+    load_credentials(config(pki, client_ca=str(bundle)))
+    with pytest.raises(CredentialsError, match="no list of the CA 'CN=odd'"):
+        load_credentials(config(pki, client_ca=str(bundle), crl=str(pki.write_crl())))
+
+
+def test_a_certificate_among_the_lists_is_refused(pki: Pki) -> None:
+    """OpenSSL would trust it as a CA."""
+    path = pki.write_crl()
+    path.write_bytes(path.read_bytes() + pki.other_authority.certificate.read_bytes())
+    with pytest.raises(CredentialsError, match="holds a CERTIFICATE, which is no CRL"):
+        load_credentials(config(pki, crl=str(path)))
+
+
+def test_a_certificate_that_cannot_be_read_names_nobody(pki: Pki) -> None:
+    """OpenSSL has admitted it; it is refused, and whether it was revoked cannot be told."""
+    pair = pki.clients["alice"]
+    pki.authority.disguise(pair)
+    with pytest.raises(AuthenticationError, match="cannot be read"):
+        identify(der_of(pair))
+    assert NONE.covers(b"nonsense")
+
+
+def der_of(pair: Pair) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pair.certificate.read_text())

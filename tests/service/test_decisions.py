@@ -1,8 +1,11 @@
 """Who, may they, how much: the pure decisions in front of every call."""
 
+import contextlib
 import datetime
 import json
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,11 @@ from penstock.audit import AuditError, AuditLog
 from penstock.authn import AuthenticationError, identify
 from penstock.proto import command_pb2 as pb
 from penstock.quota import QuotaExceeded, Quotas
+from penstock.refusals import Refusals
 from penstock.requests import argv_of, grace_of, handle_of, spec_of
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.supervisor.policy import Client, parse_policy
+from penstock.supervisor.protocol import MAX_COMMAND_LINE_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 HOUR = datetime.timedelta(hours=1)
@@ -235,3 +240,85 @@ def test_a_full_audit_disk_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="No space left"):
         log.write("event")
     log.close()
+
+
+def test_the_record_after_a_cut_one_stands_on_its_own(tmp_path: Path) -> None:
+    """The disk is full in the middle of a line, and has room again later; also after a restart."""
+    path = tmp_path / "log"
+    log = AuditLog(str(path))
+    log.write("first")
+    with _most_bytes(path.stat().st_size + 20):
+        for _ in range(2):
+            with pytest.raises(AuditError):
+                log.write("cut")
+    log.write("second")
+    log.write("third")
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"time":"20')
+    log = AuditLog(str(path))
+    log.write("fourth")
+    log.close()
+    events = []
+    for line in path.read_text().splitlines():
+        try:
+            events.append(json.loads(line)["event"])
+        except ValueError:
+            events.append("damage")
+    assert events == ["first", "damage", "second", "third", "damage", "fourth"]
+
+
+@contextlib.contextmanager
+def _most_bytes(count: int) -> Iterator[None]:
+    """No file can grow beyond: the write that would is short, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_an_audit_file_that_was_moved_or_removed(tmp_path: Path) -> None:
+    """Moved away, it goes on until it is told to open the path anew; removed, it is made again."""
+    path, old = tmp_path / "log", tmp_path / "old"
+    log = AuditLog(str(path))
+    path.rename(old)
+    log.write("first")
+    log.reopen()
+    log.write("second")
+    assert (old.read_text().count("\n"), path.read_text().count("\n")) == (1, 1)
+    path.unlink()
+    log.write("third")
+    assert json.loads(path.read_text())["event"] == "third"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(AuditError, match="Is a directory"):
+        log.reopen()
+    path.rmdir()
+    log.write("fourth")
+    log.close()
+
+
+def test_refusals_have_a_bucket_each_up_to_a_number_of_identities() -> None:
+    """A minute later there is room again; what was not written is told once."""
+    now, told = [0.0], list[tuple[str, int]]()
+    refusals = Refusals(lambda: now[0], lambda *what: told.append(what), per_minute=2)
+    answers = [refusals.take("a") for _ in range(4)]
+    assert answers == [None, None, 60.0, 60.0]
+    for number in range(1500):
+        refusals.take(f"stranger {number}")
+    assert refusals.take("one more") == 60.0
+    now[0] = 60.0
+    assert refusals.take("a") is None
+    assert told == [("a", 2), ("(others)", 476)]
+    refusals.close()
+    assert len(told) == 2
+
+
+def test_a_command_line_is_counted_once() -> None:
+    """As long as what is said to be possible, and one byte more."""
+    most = MAX_COMMAND_LINE_BYTES - len("x\0") - len("\0")
+    spec_of(pb.StartRequest(command="x", argv=["a" * most]))
+    with pytest.raises(RpcError, match=f"are {MAX_COMMAND_LINE_BYTES + 1} bytes"):
+        spec_of(pb.StartRequest(command="x", argv=["a" * (most + 1)]))

@@ -1,5 +1,6 @@
 """CommandService over the fake backend: what a call leaves behind, whoever leaves it early."""
 
+import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -12,12 +13,14 @@ import pytest
 import trio
 import trio.testing
 from fake_backend import FakeBackend
+from google.rpc.error_details_pb2 import RetryInfo
 
 from penstock.audit import AuditLog
 from penstock.authn import Identity
 from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
 from penstock.jobs.manager import Manager, open_manager
 from penstock.proto import command_pb2 as pb
+from penstock.refusals import Refusals
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.service import CommandService, HostInfo
 from penstock.supervisor.policy import Client, Policy, parse_policy
@@ -28,8 +31,12 @@ needs = { all = "best_effort" }
 [commands.sleep]
 path = "/bin/sleep"
 class = "free"
+[commands.print]
+path = "/bin/echo"
+class = "free"
+arguments = [{ repeat = { slot = { pattern = "[a-z]{0,255}" }, max = 200 } }]
 [clients.alice]
-commands = ["sleep"]
+commands = ["sleep", "print"]
 max_running = 2
 max_streams = 1
 """
@@ -56,7 +63,13 @@ class World:
         policy: Policy = parse_policy(POLICY_TEXT)
         assert isinstance(policy.clients["alice"], Client)
         host = HostInfo("user", "none", (), ())
-        self.service = CommandService(manager, policy, self.audit, host, trio.current_time)
+        self.suppressed: list[tuple[str, int]] = []
+        self.limit = Refusals(
+            trio.current_time, lambda who, count: self.suppressed.append((who, count)), per_minute=5
+        )
+        self.service = CommandService(
+            manager, policy, self.audit, host, trio.current_time, self.limit
+        )
 
     async def stream(
         self, request: pb.StreamOutputRequest
@@ -171,3 +184,115 @@ async def test_one_stream_too_many_is_refused_and_audited(
         assert [line["verb"] for line in w.refusals()] == ["stream"]
         async with aclosing(w.service.StreamOutput(request, asked_by("alice"))) as third:
             await anext(third)
+
+
+async def test_a_refused_start_is_a_short_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control characters are six bytes each in JSON: argv, name and message are cut, not lost."""
+    argv = ["\x01" * 130_000]
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        for request in (
+            pb.StartRequest(command="sleep", argv=argv),
+            pb.StartRequest(command="sleep", argv=["\x01" * 200] * 600),
+            pb.StartRequest(command="\x01" * 100_000),
+        ):
+            with pytest.raises(RpcError) as caught:
+                await w.service.Start(request, asked_by("alice"))
+            assert caught.value.code is StatusCode.PERMISSION_DENIED
+            assert len(caught.value.message) < 1000
+        assert max(map(len, w.audit_path.read_bytes().splitlines())) < 6000
+        line = w.refusals()[0]
+        assert line["argv_bytes"] == 130_001
+        assert line["argv_sha256"] == hashlib.sha256(b"\x01" * 130_000 + b"\0").hexdigest()
+
+
+async def test_what_only_asks_is_a_short_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """validate_only and a repeated request id take nothing from a quota."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        argv = ["x" * 250] * 100
+        request = pb.StartRequest(command="print", argv=argv, validate_only=True)
+        await w.service.Start(request, asked_by("alice"))
+        (line,) = w.audit_path.read_bytes().splitlines()
+        assert len(line) < 3000
+
+
+async def test_refusals_of_one_client_end_in_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past its share a client is told when to come back, and the log has one number for the rest;
+    what it is granted goes on, and others have their own share."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        codes = []
+        for _ in range(8):
+            with pytest.raises(RpcError) as caught:
+                await w.service.Start(pb.StartRequest(command="rm"), asked_by("alice"))
+            codes.append(caught.value.code)
+        assert codes == [StatusCode.PERMISSION_DENIED] * 5 + [StatusCode.RESOURCE_EXHAUSTED] * 3
+        assert any(isinstance(detail, RetryInfo) for detail in caught.value.details)
+        assert len(w.refusals()) == 5
+        await w.service.Start(pb.StartRequest(command="sleep"), asked_by("alice"))
+        with pytest.raises(RpcError) as caught:
+            await w.service.List(pb.ListRequest(), asked_by("mallory"))
+        assert caught.value.code is StatusCode.UNAUTHENTICATED
+        w.limit.close()
+        assert w.suppressed == [("alice", 3)]
+
+
+async def test_what_is_answered_with_an_error_is_recorded_as_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A used request id, a bad grace, a bad page token, an offset past the end."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        alice = asked_by("alice")
+        started = await w.service.Start(pb.StartRequest(command="sleep", request_id="once"), alice)
+        other = pb.StartRequest(command="sleep", request_id="once", timeout_s=9)
+        past = pb.StreamOutputRequest(pid=started.pid, offset=10**9)
+        before = len(w.audit_path.read_bytes().splitlines())
+        for code, call in (
+            (StatusCode.ALREADY_EXISTS, w.service.Start(other, alice)),
+            (
+                StatusCode.INVALID_ARGUMENT,
+                w.service.Stop(pb.StopRequest(pid=started.pid, grace_s=-1), alice),
+            ),
+            (StatusCode.INVALID_ARGUMENT, w.service.List(pb.ListRequest(page_token="x"), alice)),
+            (StatusCode.OUT_OF_RANGE, anext(w.service.StreamOutput(past, alice))),
+        ):
+            with pytest.raises(RpcError) as caught:
+                await call
+            assert caught.value.code is code
+        lines = w.audit_path.read_text().splitlines()[before:]
+        assert [json.loads(line)["allowed"] for line in lines] == [False] * 4
+
+
+async def test_a_page_ends_before_a_message_would_be_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By bytes as well as by count; the pages together have every job once."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        spec = JobSpec("print", ("x" * 120_000,))
+        made = [await w.manager.start("alice", spec) for _ in range(30)]
+        found, token, pages = [], "", 0
+        while pages == 0 or token:
+            request = pb.ListRequest(all=True, page_size=1000, page_token=token)
+            page = await w.service.List(request, asked_by("alice"))
+            assert page.ByteSize() < 1 << 21
+            found += [job.handle for job in page.jobs]
+            token, pages = page.next_page_token, pages + 1
+        assert pages > 2
+        assert found == [job.handle for job in reversed(made)]
+
+
+async def test_a_page_token_outlives_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last job of a page ends before the next page is asked for."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(3)]
+        first = await w.service.List(pb.ListRequest(page_size=1), asked_by("alice"))
+        await jobs[2].stop(by="alice", grace_s=0)
+        request = pb.ListRequest(page_size=1, page_token=first.next_page_token)
+        second = await w.service.List(request, asked_by("alice"))
+        assert [job.handle for job in second.jobs] == [jobs[1].handle]

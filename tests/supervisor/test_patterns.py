@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.supervisor.patterns import MAX_LENGTH, PatternError, parse_pattern
+from penstock.supervisor.patterns import MAX_LENGTH, Element, PatternError, parse_pattern
 
 # Few characters, so that generated texts match often; "-" and "]" have a meaning in
 # classes, "é" lies outside of ASCII.
@@ -140,3 +140,20 @@ def test_the_worst_pattern_takes_no_time() -> None:
     assert pattern.matches("a" * 256)
     assert not pattern.matches("a" * 255 + "b")
     assert time.process_time() - began < 0.25
+
+
+def test_characters_beyond_ascii_cost_no_more_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which places take one is known beforehand, whatever the pattern: hundreds of classes, each
+    asked for each character of a long command line, were seconds."""
+    pairs = [(0x400 + 3 * index, 0x401 + 3 * index) for index in range(200)]
+    pattern = parse_pattern("".join(f"[{chr(low)}-{chr(high)}]{{0,1}}" for low, high in pairs))
+
+    def asked(self: Element, code: int) -> bool:
+        raise AssertionError(f"asked again for {code:x}")
+
+    monkeypatch.setattr(Element, "admits", asked)
+    assert pattern.matches("".join(chr(high) for _, high in pairs))
+    assert pattern.matches(chr(pairs[3][0]) + chr(pairs[9][0]))
+    assert not pattern.matches(chr(pairs[9][0]) + chr(pairs[3][0]))
+    for between in (0x3FF, pairs[0][1] + 1, pairs[-1][1] + 1, 0x10FFFF):
+        assert not pattern.matches(chr(between))

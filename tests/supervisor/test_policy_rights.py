@@ -46,6 +46,10 @@ from penstock.supervisor.policy import (
         "SHELLOPTS",
         "LESSOPEN",
         "PAGER",
+        *("KUBECONFIG", "MAKEFLAGS", "SVN_SSH", "VIMINIT", "SYSTEMD_PAGER", "HGRCPATH"),
+        *("DOTNET_STARTUP_HOOKS", "CORECLR_PROFILER", "CORECLR_PROFILER_PATH", "GTK_MODULES"),
+        *("R_PROFILE", "R_PROFILE_USER", "PSQLRC", "GOFLAGS", "ERL_FLAGS", "LESSEDIT"),
+        *("DOCKER_CONFIG", "XDG_CONFIG_HOME"),
     ],
 )
 def test_reserved_environment_keys(key: str) -> None:
@@ -53,6 +57,14 @@ def test_reserved_environment_keys(key: str) -> None:
     assert reserved_key(key)
     command = '[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nenv_allowed = ["%s"]\n'
     with pytest.raises(PolicyError, match=f"commands.x.env_allowed: {key} would"):
+        parse_policy((command % key).encode())
+
+
+@pytest.mark.parametrize("key", ["HOME", "PENSTOCK_JOB"])
+def test_a_jobs_own_keys_are_no_clients(key: str) -> None:
+    """Every request that sets one is refused, so a policy that admits it would say nothing."""
+    command = '[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nenv_allowed = ["%s"]\n'
+    with pytest.raises(PolicyError, match=f"commands.x.env_allowed: {key} is penstock's own"):
         parse_policy((command % key).encode())
 
 
@@ -104,8 +116,10 @@ def test_client_ids(text: str, valid: bool) -> None:
     assert valid_client_id(text) is valid
 
 
-def _uid(name: str) -> int:
-    return {"root": 0, "penstock": 61190, "jobs": 61191}[name]
+def _user(name: str) -> tuple[int, int]:
+    users = {"root": (0, 0), "penstock": (61190, 61190), "jobs": (61191, 61191)}
+    users |= {"wheel": (61192, 0), "friend": (61193, 61190)}
+    return (int(name), int(name)) if name.isdigit() else users[name]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +134,8 @@ def _uid(name: str) -> int:
         ('user = "penstock"', True, "server's own user"),
         ('user = "61190"', True, "server's own user"),
         ('user = "ghost"', True, "does not exist"),
+        ('user = "wheel"', True, "has root's group"),
+        ('user = "friend"', True, "has the server's group"),
         ("", False, None),
         ('user = "61190"', False, None),
         ('user = "penstock"', False, None),
@@ -131,13 +147,16 @@ def test_users_by_mode(user: str, root: bool, mistake: str | None) -> None:
     """As root a job never has root's or the server's rights; otherwise it has the only ones."""
     text = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\n{user}\n'
     policy = parse_policy(text.encode())
-    found = check_mode(policy, root=root, server_uid=61190, resolve_user=_uid)
+    found = check_mode(policy, root=root, server=(61190, 61190), resolve_user=_user)
     if mistake is None:
         assert found == []
     else:
         (text,) = found
         assert text.startswith("commands.x.user: ")
         assert mistake in text
+
+
+ANY_PATH = 'arguments = [{path = {root = "/srv"}}]'
 
 
 @pytest.mark.parametrize(
@@ -169,6 +188,19 @@ def test_users_by_mode(user: str, root: bool, mistake: str | None) -> None:
             True,
         ),
         ('path = "/bin/ls"\narguments = [{pattern = "[a-z]{1,9}"}]', False),
+        (f'path = "/usr/bin/python3"\nfixed = ["-X", "utf8"]\n{ANY_PATH}', True),
+        (f'path = "/usr/bin/python3.11"\nfixed = ["-W", "ignore"]\n{ANY_PATH}', True),
+        (f'path = "/usr/bin/python3"\nfixed = ["-I", "/opt/x.py"]\n{ANY_PATH}', False),
+        (f'path = "/usr/bin/python3"\nfixed = ["-X", "utf8", "/opt/x.py"]\n{ANY_PATH}', False),
+        (f'path = "/bin/bash"\nfixed = ["-o", "pipefail"]\n{ANY_PATH}', True),
+        *(
+            (f'path = "/usr/bin/{name}"\n{ANY_PATH}', True)
+            for name in (
+                *("pager", "editor", "sensible-pager", "ip", "prlimit", "capsh", "choom"),
+                *("pkexec", "run0"),
+            )
+        ),
+        ('path = "/usr/bin/x86_64-linux-gnu-gcc-12"\narguments = [{pattern = "-{2}x"}]', True),
     ],
 )
 def test_warns_of_shells(command: str, warned: bool) -> None:
@@ -188,7 +220,7 @@ def test_samples_are_good() -> None:
     """No mistake in the mode that each is for, and no shell."""
     for form, root in (("root", True), ("user", False)):
         policy = sample(form)
-        assert check_mode(policy, root=root, server_uid=61190, resolve_user=_uid) == []
+        assert check_mode(policy, root=root, server=(61190, 61190), resolve_user=_user) == []
         assert shell_warnings(policy) == []
 
 

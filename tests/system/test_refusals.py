@@ -4,12 +4,14 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+import trio
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from pki import Pair
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, Endpoint, connect
 from penstock.proto import command_pb2 as pb
+from penstock.refusals import PER_MINUTE
 from penstock.rpc.errors import HandshakeFailed, RpcError, StatusCode
 
 COMMANDS = (
@@ -201,3 +203,42 @@ async def test_stop_of_a_finished_job_succeeds_and_says_so(server: RunningServer
     assert second.already_finished
     assert first.job.end == second.job.end
     assert second.job.end.stop_reason == "enough"
+
+
+async def test_a_flood_of_refusals_costs_the_audit_log_little() -> None:
+    """Somebody whom the policy does not know and a client with the largest command line: short
+    lines, then RESOURCE_EXHAUSTED and a count; others and what is granted go on."""
+    with running_server(policy_text(COMMANDS, CLIENTS)) as server:
+        flood = pb.StartRequest(command="idle", argv=["\x01" * 130_000])
+        codes: set[StatusCode] = set()
+        async with (
+            connect(server.endpoint("alice")) as alice,
+            connect(server.endpoint("bob")) as bob,
+            connect(server.endpoint("carol")) as carol,
+        ):
+
+            async def refuse(client: Client) -> None:
+                for _ in range(PER_MINUTE // 10 + 5):
+                    codes.add((await refused(client, flood)).code)
+
+            async with trio.open_nursery() as nursery:
+                for client in [alice, carol] * 10:
+                    nursery.start_soon(refuse, client)
+            assert codes == {
+                StatusCode.PERMISSION_DENIED,
+                StatusCode.UNAUTHENTICATED,
+                StatusCode.RESOURCE_EXHAUSTED,
+            }
+            error = await refused(bob, pb.StartRequest(command="echo"))
+            assert error.code is StatusCode.PERMISSION_DENIED
+            await alice.stop((await alice.start("idle")).handle)
+        path = server.directory / "state" / "audit.jsonl"
+        assert path.stat().st_size < 2_000_000
+        server.process.terminate()
+        server.process.wait(20)
+        told = {
+            line["client"]: line["count"]
+            for line in server.audit()
+            if line["event"] == "refusals.suppressed"
+        }
+        assert told == {"alice": 50, "carol": 50}

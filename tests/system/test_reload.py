@@ -1,10 +1,17 @@
 """SIGHUP to the real penstockd: certificates and the revocation list are read again."""
 
+import dataclasses
+import datetime
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from pki import HOUR
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
@@ -89,3 +96,104 @@ async def test_a_bad_reload_changes_nothing(server: RunningServer) -> None:
         await reload(server, True)
         async with connect(server.endpoint("alice")) as again:
             await again.server_info()
+
+
+async def test_a_file_that_no_reader_understands_changes_nothing(server: RunningServer) -> None:
+    """A CA on an unknown curve, a list of the future, an expired certificate: the old ones stay,
+    and the jobs with them."""
+    pki = server.pki
+    kept = {path: path.read_bytes() for path in (pki.ca, pki.server.certificate, pki.server.key)}
+    odd = pki.directory / "odd.crt"
+    for words in (
+        ["ecparam", "-genkey", "-name", "prime239v1", "-out", str(odd) + ".key"],
+        ["req", "-x509", "-new", "-key", f"{odd}.key", "-subj", "/CN=odd", "-out", str(odd)],
+    ):
+        await trio.run_process(["openssl", *words], capture_stdout=True, capture_stderr=True)
+    old = pki.authority.issue(
+        "old",
+        "penstock",
+        usage=ExtendedKeyUsageOID.SERVER_AUTH,
+        not_before=-2 * HOUR,
+        not_after=-HOUR,
+    )
+    pid = server.server_pid()
+    async with connect(server.endpoint("alice")) as alice:
+        job = await alice.start("idle")
+        pki.ca.write_bytes(odd.read_bytes() + kept[pki.ca])
+        assert "no list of the CA 'CN=odd'" in await reload(server, False)
+        pki.ca.write_bytes(kept[pki.ca])
+        pki.write_crl(since=HOUR)
+        assert "is valid only from" in await reload(server, False)
+        pki.write_crl()
+        pki.server.certificate.write_bytes(old.certificate.read_bytes())
+        pki.server.key.write_bytes(old.key.read_bytes())
+        assert "has expired" in await reload(server, False)
+        for path, text in kept.items():
+            path.write_bytes(text)
+        await reload(server, True)
+        async with connect(server.endpoint("bob")) as bob:
+            await bob.server_info()
+        await alice.stop(job.handle)
+    assert server.server_pid() == pid
+
+
+async def test_a_certificate_that_openssl_alone_can_read(server: RunningServer) -> None:
+    """UNAUTHENTICATED with a line of audit; a reload ends such a connection and nothing else."""
+    server.pki.authority.disguise(server.pki.clients["carol"])
+    pid = server.server_pid()
+    async with connect(server.endpoint("carol")) as carol:
+        with pytest.raises(RpcError) as caught:
+            await carol.server_info()
+        assert caught.value.code is StatusCode.UNAUTHENTICATED
+        (line,) = [line for line in server.audit() if line["event"] == "unauthenticated"]
+        assert "cannot be read" in line["message"]
+        await reload(server, True)
+    assert server.server_pid() == pid
+
+
+async def test_a_certificate_that_expires_ends_its_streams(server: RunningServer) -> None:
+    """Within a second of its end UNAUTHENTICATED; the job runs on, and a new one comes in."""
+    short = server.pki.authority.issue("short", "alice", not_after=datetime.timedelta(seconds=3))
+    end = x509.load_pem_x509_certificate(short.certificate.read_bytes()).not_valid_after_utc
+    endpoint = dataclasses.replace(
+        server.endpoint("alice"), certificate=short.certificate, key=short.key
+    )
+    async with connect(server.endpoint("alice")) as lasting:
+        async with connect(endpoint) as alice:
+            job = await alice.start("idle")
+
+            async def stream() -> None:
+                async with alice.stream(job.handle) as messages:
+                    async for _ in messages:
+                        pass
+
+            with trio.fail_after(10):
+                with pytest.raises(RpcError) as caught:
+                    await stream()
+                late = datetime.datetime.now(datetime.UTC) - end
+        assert caught.value.code is StatusCode.UNAUTHENTICATED
+        assert datetime.timedelta(0) <= late < datetime.timedelta(seconds=1)
+        with pytest.raises(HandshakeFailed):
+            async with connect(endpoint):
+                pass
+        await lasting.stop(job.handle)
+    assert [line for line in server.audit() if line["event"] == "tls.expired"]
+
+
+async def test_a_rotated_audit_log_is_opened_anew(server: RunningServer) -> None:
+    """Moved away, then SIGHUP: what comes next is in a new file, and none is lost."""
+    path = server.directory / "state" / "audit.jsonl"
+    path.rename(path.with_suffix(".1"))
+    async with connect(server.endpoint("alice")) as alice:
+        await alice.jobs()
+        assert '"verb":"list"' in path.with_suffix(".1").read_text().splitlines()[-1]
+        path.touch(0o600)  # as logrotate makes it
+        os.chown(path, *_owner(path.with_suffix(".1")))
+        await reload(server, True)
+        await alice.jobs()
+    assert [line["event"] for line in server.audit()] == ["tls.reload", "decision"]
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_uid, status.st_gid

@@ -117,6 +117,24 @@ def test_paths_that_leave_the_root(running: tuple[Supervisor, Peer], text: str) 
     assert running[1].refused("cat", text)["fault"] == "denied"
 
 
+@pytest.mark.root
+def test_paths_are_looked_for_as_the_jobs_user(programs: Path) -> None:
+    """What only root can see is not told; and the supervisor is root again for the next job."""
+    closed = programs / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "there").touch()
+    (programs / "file").write_text("content\n")
+    slot = f'arguments = [{{ path = {{ root = "{programs}" }} }}]\n'
+    text = command("cat", "/bin/cat", root=True, extra=slot)
+    with running_supervisor(text) as supervisor, supervisor.connect() as peer:
+        peer.hello()
+        there, none = (peer.refused("cat", f"closed/{name}") for name in ("there", "none"))
+        assert there["message"].replace("there", "none") == none["message"]
+        job = peer.start("cat", "file")
+        assert job.read() == b"content\n"
+        peer.end(job)
+
+
 def test_an_executable_that_is_gone_or_replaced(
     running: tuple[Supervisor, Peer], programs: Path
 ) -> None:

@@ -58,10 +58,13 @@ def seek_time(log: OutputLog, since_ns: int) -> int:
     """The offset of the first byte that was written at ``since_ns`` (UTC) or later. No checkpoint.
 
     Times are those of runs, so up to 5 ms of what came before may be among it. If the clock
-    was set back meanwhile, it is a place where the times around it say so. Raises OSError.
+    was set back meanwhile, it is a place where the times around it say so.
     """
     for segment in reversed(log.segments()):
-        offset = segment.offset_at(since_ns)
+        try:
+            offset = segment.offset_at(since_ns)
+        except OSError:
+            continue  # its bytes are a gap, which has no time
         if offset is not None and offset > segment.start:
             return offset
         if offset is None:

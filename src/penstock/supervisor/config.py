@@ -1,5 +1,6 @@
 """The configuration of penstockd: where it listens, keeps its state and finds the policy (pure)."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -13,6 +14,9 @@ DEFAULT_CGROUP_PARENT: Final = "/penstock"
 
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
 _LISTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123 2.1
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_NUMBERS: Final = re.compile(r"[0-9.]+", re.ASCII)
 _GROUP: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.@:-]*)+", re.ASCII)
 # A sockaddr_un holds 108 bytes; the socket's own name and a NUL must fit (unix(7)).
 _MAX_RUN_DIR: Final = 80
@@ -112,14 +116,27 @@ def check_server_user(config: Config, *, root: bool) -> list[str]:
 
 def _listen(table: Table, text: str) -> tuple[str, int]:
     match = _LISTEN.fullmatch(text)
-    if match is None or int(match[3]) > 65535:
+    port = int(match[3]) if match else 0
+    # Port 0 would be another one at every start, which no client could know.
+    if match is None or not 1 <= port <= 65535 or not _is_host(match[1], match[2]):
         table.wrong(
             "listen",
             f"{show(text)} is no address and port",
             'write for example "127.0.0.1:8443" or "[::1]:8443"',
         )
         return "", 0
-    return match[1] or match[2], int(match[3])
+    return match[1] or match[2], port
+
+
+def _is_host(bracketed: str | None, plain: str | None) -> bool:
+    if bracketed is None and plain is not None and not _NUMBERS.fullmatch(plain):
+        return _HOST.fullmatch(plain) is not None
+    try:
+        # "0", "127.1" and their like are addresses to some and names to others.
+        address = ipaddress.ip_address(bracketed or plain or "")
+    except ValueError:
+        return False
+    return address.version == (4 if bracketed is None else 6)
 
 
 def _path(table: Table, key: str, default: str, *, required: bool = False) -> str:

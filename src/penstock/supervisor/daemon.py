@@ -49,7 +49,9 @@ class Daemon:
             config, root=self._root, no_server=options.no_server
         )
         users, executables = startup.check_policy(policy, self._server_user, root=self._root)
-        startup.make_directories(config, self._server_user, root=self._root)
+        startup.make_directories(
+            config, self._server_user, root=self._root, server=not options.no_server
+        )
         self._locks = startup.lock_files(config)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy = detect(config.cgroup_parent) if self._root else None

@@ -18,26 +18,34 @@ class Executable:
 
     path: str
     fd: int
-    device: int
-    inode: int
+    identity: tuple[int, ...]
 
     def close(self) -> None:
         """Closes the descriptor."""
         os.close(self.fd)
 
     def is_current(self) -> bool:
-        """Does the path still name this very file, with the same rights?
+        """Does the path still name this very file, as it was checked?
 
         A replaced file is refused rather than run in its old form: the operator meant
         the new one, and a reload checks it.
         """
         try:
-            status = os.stat(self.path)
+            return _identity(os.stat(self.path)) == self.identity
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == (self.device, self.inode) and not _mistakes(
-            status, frozenset({status.st_uid})
-        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Which file it is and, by its change time, whether anything of it has changed since.
+
+    Nobody can set a change time back, so a file that was rewritten in place, even by who had
+    come to own it, is another one; owner and mode stand here for what has a coarse clock.
+    """
+    return (
+        *(status.st_dev, status.st_ino, status.st_uid, status.st_gid, status.st_mode),
+        *(status.st_size, status.st_ctime_ns),
+    )
 
 
 def open_executable(path: str, owners: frozenset[int]) -> Executable:
@@ -61,7 +69,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         mistakes += directory_mistakes(os.path.dirname(os.path.realpath(path)), owners)
         if mistakes:
             raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
-        return Executable(path, fd, status.st_dev, status.st_ino)
+        return Executable(path, fd, _identity(status))
     except BaseException:
         os.close(fd)
         raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import protocol
-from .environment import valid_key
+from .environment import OWN_KEYS, valid_key
 from .executables import Executable
 from .grammar import Mismatch
 from .paths import PathRefused, resolve
@@ -21,8 +21,6 @@ from .users import User
 
 _HEX: Final = frozenset("0123456789abcdef")
 _MAX_OPAQUE_BYTES: Final = 4096
-# Every job has these; a policy may set them otherwise for a command, a request may not.
-_OWN_KEYS: Final = frozenset({"PATH", "HOME", "PENSTOCK_JOB"})
 
 
 class Refusal(Exception):
@@ -88,7 +86,7 @@ class Grants:
         if command is None:
             raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
         for key in start.env:
-            if key not in command.env_allowed or key in _OWN_KEYS or not valid_key(key):
+            if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
                 raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
         argv = command.argv(self._arguments(command, start.arguments))
         encoded = json.dumps([argv, start.env], ensure_ascii=False)
@@ -123,7 +121,9 @@ class Grants:
         resolved = list(arguments)
         for path in match.paths:
             try:
-                resolved[path.position] = resolve(path.root, path.relative)
+                resolved[path.position] = resolve(
+                    path.root, path.relative, self.users.get(command.name)
+                )
             except PathRefused as error:
                 raise Refusal(protocol.DENIED, str(error)) from None
         return resolved

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from .class_parser import check_name, parse_class
-from .environment import reserved_key, valid_key
+from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
 from .limits import LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
@@ -119,17 +119,17 @@ def check_mode(
     policy: Policy,
     *,
     root: bool,
-    server_uid: int | None,
-    resolve_user: Callable[[str], int],
+    server: tuple[int, int] | None,
+    resolve_user: Callable[[str], tuple[int, int]],
 ) -> list[str]:
     """Mistakes of a good policy on this host: which users its commands run as.
 
-    As root every command needs a user that is neither root nor the server's. Otherwise
-    nothing can change its user: a command has none, or the one that runs all of this
-    (``server_uid``, or the caller's own). ``resolve_user`` gives the uid of a name and
-    raises KeyError; numeric ids are not asked.
+    As root every command needs a user that is neither root nor the server's, and in neither's
+    group. Otherwise nothing can change its user: a command has none, or the one that runs
+    all of this (``server``, or the caller's own). ``server`` and what ``resolve_user`` gives of
+    a name or number are uid and gid; it raises KeyError.
     """
-    own_uid = os.geteuid() if server_uid is None else server_uid
+    own_uid = os.geteuid() if server is None else server[0]
     mistakes = []
     for command in policy.commands.values():
         where = f"commands.{command.name}.user"
@@ -138,23 +138,35 @@ def check_mode(
                 mistakes.append(f"{where}: is missing; name the user that the command runs as")
             continue
         try:
-            uid = int(command.user) if command.user.isdigit() else resolve_user(command.user)
+            uid, gid = resolve_user(command.user)
         except KeyError:
             mistakes.append(f"{where}: {command.user!r} does not exist here; create or correct it")
             continue
-        if root and uid == 0:
-            mistakes.append(f"{where}: {command.user!r} is root; name a user without privilege")
-        elif root and uid == server_uid:
-            mistakes.append(
-                f"{where}: {command.user!r} is the server's own user, whose files the command "
-                "could change; name another one"
-            )
-        elif not root and uid != own_uid:
+        if root:
+            mistakes += [f"{where}: {command.user!r} {text}" for text in _rights(uid, gid, server)]
+        elif uid != own_uid:
             mistakes.append(
                 f"{where}: {command.user!r} is not the user that penstockd runs as, and only "
                 "root can change it; remove the key, or run penstockd as root"
             )
     return mistakes
+
+
+def _rights(uid: int, gid: int, server: tuple[int, int] | None) -> list[str]:
+    """What a command's user must not be, as root."""
+    server_uid, server_gid = server if server is not None else (None, None)
+    if uid == 0:
+        return ["is root; name a user without privilege"]
+    if uid == server_uid:
+        return ["is the server's own user, whose files the command could change; name another one"]
+    if gid == 0:
+        return ["has root's group; give it a group of its own, or name another one"]
+    if gid == server_gid:
+        return [
+            "has the server's group, which may enter run_dir; give it a group of its own, or name "
+            "another one"
+        ]
+    return []
 
 
 def shell_warnings(policy: Policy) -> list[str]:
@@ -252,6 +264,12 @@ def _environment_keys(table: Table, key: str) -> frozenset[str]:
     for name in keys:
         if not valid_key(name):
             table.wrong(key, f"{show(name)} is no environment key", "write letters, digits and '_'")
+        elif name in OWN_KEYS - RESERVED_KEYS:
+            table.wrong(
+                key,
+                f"{name} is penstock's own, and no request may set it",
+                "remove it, or set it yourself in env",
+            )
         elif reserved_key(name):
             table.wrong(
                 key,

@@ -24,9 +24,10 @@ _INTERPRETERS: Final = frozenset(
 # Run a program that an argument or a file names.
 _RUNNERS: Final = frozenset(
     """
-    apt apt-get aptitude at batch cargo chroot chrt crontab dnf docker doas dpkg env flock gem git
-    go hg ionice kubectl ld less ltrace man more most nano ncat nc nice nohup nsenter npm npx nvim
-    parallel pico pip podman rpm rsync run-parts runuser scp screen script setarch setpriv setsid
+    apt apt-get aptitude at batch capsh cargo choom chroot chrt crontab dnf docker doas dpkg editor
+    env flock gem git go hg ionice ip kubectl ld less ltrace man more most nano ncat nc nice nohup
+    nsenter npm npx nvim pager parallel pico pip pkexec podman prlimit rpm rsync run-parts run0
+    runuser scp screen script sensible-browser sensible-editor sensible-pager setarch setpriv setsid
     sftp snap socat ssh start-stop-daemon stdbuf strace su sudo svn systemctl systemd-run taskset
     telnet time timeout tmux unshare vi view vim vimdiff watch xargs yum
     """.split()  # noqa: SIM905
@@ -34,10 +35,31 @@ _RUNNERS: Final = frozenset(
 # Run or overwrite programs when given certain options or expressions.
 _OPTIONS: Final = frozenset(
     """
-    cp cpio curl dd find gcc install journalctl ln mail mount mv openssl sort split tar tcpdump tee
-    unzip wget zip
+    c++ cc clang clang++ cp cpio cpp curl dd find g++ gcc gfortran install journalctl ln mail mount
+    mv openssl sort split tar tcpdump tee unzip wget zip
     """.split()  # noqa: SIM905
 )
+# Options whose value is an argument of its own, which is no script: `python3 -X utf8`.
+_VALUED: Final = {
+    family: frozenset(options.split())
+    for names, options in (
+        ("python pypy", "-X -W --check-hash-based-pycs"),
+        ("perl", "-I -M -m -C -x"),
+        ("ruby irb", "-I -r -C -E -K"),
+        ("sh ash bash dash ksh mksh rbash yash zsh", "-o +o -O +O --rcfile --init-file"),
+        ("node nodejs", "-r --require --import --loader --experimental-loader -C --conditions"),
+        ("awk gawk mawk nawk", "-v -F -i -l --assign --field-separator --include --load"),
+        ("lua luajit", "-l"),
+        ("php", "-d -c -z"),
+        ("java", "-cp -classpath --class-path -p --module-path --add-modules"),
+        ("make gmake", "-C -I -j -l -o -W --directory --include-dir --jobs"),
+        ("psql mysql", "-d -h -p -P -u -U -v --dbname --host --port --user --username --set"),
+        ("sed", "-l --line-length"),
+    )
+    for family in names.split()
+}
+# Debian's names of compilers, such as x86_64-linux-gnu-gcc-12.
+_TRIPLET: Final = re.compile(r"[a-z0-9_]+-linux-[a-z0-9_]+-", re.ASCII)
 _VERSION: Final = re.compile(r"[-.0-9]+\Z", re.ASCII)
 
 
@@ -48,11 +70,12 @@ def shell_warning(path: str, fixed: tuple[str, ...], grammar: Grammar) -> str | 
     administrator's own words. An interpreter is fine once its script is fixed.
     """
     base = path.rsplit("/", 1)[-1]
-    names = {base, _VERSION.sub("", base)}
+    plain = _TRIPLET.sub("", base, count=1) if _TRIPLET.match(base) else base
+    names = {base, plain, _VERSION.sub("", plain)}
     if base.startswith("ld-"):
         names.add("ld")
     kinds = {type(slot) for slot in _leaves(grammar.slots)}
-    if names & _INTERPRETERS and not _names_script(fixed, grammar):
+    if names & _INTERPRETERS and not _names_script(names, fixed, grammar):
         if kinds & {PatternSlot, PathSlot}:
             return f"{path} is an interpreter, and its script is not fixed"
         if not fixed and isinstance(grammar.match([]), Match):
@@ -64,14 +87,20 @@ def shell_warning(path: str, fixed: tuple[str, ...], grammar: Grammar) -> str | 
     return None
 
 
-def _names_script(fixed: tuple[str, ...], grammar: Grammar) -> bool:
+def _names_script(names: set[str], fixed: tuple[str, ...], grammar: Grammar) -> bool:
     """Is a script or program text given before anything that the client chooses?"""
     known = list(fixed)
     for slot in grammar.slots:
         if not isinstance(slot, LiteralSlot):
             break
         known.append(slot.text)
-    return any(text and not text.startswith("-") for text in known)
+    valued = frozenset().union(*(_VALUED.get(name, ()) for name in names))
+    before = ""
+    for text in known:
+        if text and text[0] not in "-+" and before not in valued:
+            return True
+        before = text
+    return False
 
 
 def _leaves(slots: tuple[Slot, ...]) -> Iterator[Slot]:

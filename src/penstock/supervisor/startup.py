@@ -52,13 +52,13 @@ def check_policy(
 ) -> tuple[dict[str, User], dict[str, exe.Executable]]:
     """Users (as root) and open executables by command. Raises StartupError."""
 
-    def uid_of(name: str) -> int:
+    def resolve(name: str) -> User:
         try:
-            return resolve_user(name).uid
+            return resolve_user(name)
         except UserError:
             raise KeyError(name) from None
 
-    mistakes = check_mode(policy, root=root, server_uid=server_user.uid, resolve_user=uid_of)
+    mistakes = check_mode(policy, root=root, server=server_user, resolve_user=resolve)
     users: dict[str, User] = {}
     executables: dict[str, exe.Executable] = {}
     owners = frozenset({0, os.geteuid()})
@@ -119,9 +119,12 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
     return [f"penstockd's own files: {text}" for text in sorted(found)]
 
 
-def make_directories(config: Config, server_user: User, *, root: bool) -> None:
-    """run_dir and work_root, made or checked. Raises StartupError or OSError."""
-    mistakes = []
+def make_directories(config: Config, server_user: User, *, root: bool, server: bool) -> None:
+    """run_dir, work_root and, for a server, what it writes: made or checked.
+
+    Raises StartupError or OSError.
+    """
+    mistakes = _make_state(config, server_user) if server else []
     for key, path, mode in (
         ("run_dir", config.run_dir, 0o750),
         ("work_root", config.work_root, 0o711),
@@ -144,6 +147,35 @@ def make_directories(config: Config, server_user: User, *, root: bool) -> None:
     if root:
         os.chown(config.run_dir, 0, server_user.gid)
     os.chmod(config.run_dir, 0o750)
+
+
+def _make_state(config: Config, server_user: User) -> list[str]:
+    """state_dir and the audit log, the server user's own; it could make neither where only root
+    may write. Mistakes of what is there already."""
+    mistakes = []
+    if not os.path.lexists(config.state_dir):
+        os.makedirs(os.path.dirname(config.state_dir), mode=0o755, exist_ok=True)
+        os.mkdir(config.state_dir, 0o700)
+        _give(os.open(config.state_dir, os.O_DIRECTORY | os.O_NOFOLLOW), server_user)
+    status = os.stat(config.state_dir)
+    if status.st_uid != server_user.uid or status.st_mode & 0o077:
+        mistakes.append(
+            f"state_dir: {config.state_dir} is not the server's user's alone; "
+            f"chown {server_user.uid}:{server_user.gid}, chmod 0700"
+        )
+    inside = config.audit_log.startswith(f"{config.state_dir}/")
+    if not inside and not os.path.lexists(config.audit_log):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        _give(os.open(config.audit_log, flags, 0o600), server_user)
+    return mistakes
+
+
+def _give(fd: int, user: User) -> None:
+    """Closes it too."""
+    try:
+        os.fchown(fd, user.uid, user.gid)
+    finally:
+        os.close(fd)
 
 
 def lock_files(config: Config) -> list[int]:

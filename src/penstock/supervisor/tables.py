@@ -198,7 +198,12 @@ def parse_path(text: str) -> str:
 
 def show(value: object) -> str:
     """A value in a mistake: never longer than a line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits in decimal
+        text = "a number of far too many digits"
+    except RecursionError:
+        text = "tables within tables within tables"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

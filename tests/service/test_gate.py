@@ -1,0 +1,134 @@
+"""The gate by itself: what no file can provoke, and clocks that are set."""
+
+import datetime
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from pki import shared_pki
+
+from penstock import gate as module
+from penstock.audit import AuditLog
+from penstock.credentials import Credentials
+from penstock.crl import NONE
+from penstock.gate import Gate
+from penstock.refusals import Refusals
+from penstock.rpc.errors import RpcError
+from penstock.rpc.server import Peer
+from penstock.supervisor.config import parse_config
+
+CONFIG = parse_config(
+    b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True
+)
+
+
+class FakeServer:
+    """Remembers whom it was told to end."""
+
+    def __init__(self, *peers: Peer) -> None:
+        self.peers = peers
+        self.revoked: list[Peer] = []
+        self.told = trio.Event()
+
+    def revoke(self, revoked: Callable[[Peer], bool]) -> int:
+        found = [peer for peer in self.peers if revoked(peer)]
+        self.revoked += found
+        self.told.set()
+        return len(found)
+
+    def use_ssl_context(self, context: ssl.SSLContext) -> None:
+        pass
+
+
+class World:
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "audit"
+        self.now = datetime.datetime.now(datetime.UTC)
+        self.told: list[tuple[str, int]] = []
+        refusals = Refusals(trio.current_time, lambda *what: self.told.append(what), per_minute=2)
+        credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE)
+        self.audit = AuditLog(str(self.path))
+        self.gate = Gate(CONFIG, credentials, self.audit, refusals, lambda: self.now)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.audit.close()
+
+
+def peer_of(name: str) -> Peer:
+    pem = shared_pki().clients[name].certificate.read_text()
+    return Peer("127.0.0.1:1", ssl.PEM_cert_to_DER_cert(pem))
+
+
+async def test_a_bug_while_reloading_is_one_line_and_ends_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next signal is heard again."""
+
+    def broken(config: object) -> Credentials:
+        raise RuntimeError("a bug")
+
+    async def twice() -> AsyncIterator[int]:
+        yield 1
+        yield 1
+
+    monkeypatch.setattr(module, "load_credentials", broken)
+    server: Any = FakeServer()
+    await world.gate.reload_on_signal(server, twice())
+    lines = world.lines()
+    assert [line["loaded"] for line in lines] == [False, False]
+    assert "a bug" not in str(lines)
+
+
+async def test_a_bug_in_an_identity_leaves_a_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transport answers INTERNAL; that somebody was refused is on record all the same."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module, "identify", broken)
+    with pytest.raises(RuntimeError):
+        world.gate.identity_of(peer_of("alice"))
+    (line,) = world.lines()
+    assert line["event"] == "unauthenticated"
+
+
+async def test_one_certificate_cannot_fill_the_audit_log(world: World) -> None:
+    """Each of its connections is refused, and its share of them recorded."""
+    peer = Peer("127.0.0.1:1", b"nonsense")
+    for _ in range(5):
+        with pytest.raises(RpcError):
+            world.gate.identity_of(peer)
+    assert len(world.lines()) == 2
+
+
+@pytest.mark.mock_clock
+async def test_a_clock_that_is_set_ends_who_has_expired(world: World) -> None:
+    """Within a second, though the certificate had a day to go when everybody went to sleep."""
+    alice, bob = peer_of("alice"), peer_of("bob")
+    server: Any = FakeServer(alice, bob)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.gate.end_expired, server)
+        await trio.testing.wait_all_tasks_blocked()
+        world.gate.identity_of(alice)
+        with trio.move_on_after(100):
+            await server.told.wait()
+        assert server.revoked == []
+        world.now += datetime.timedelta(days=2)
+        with trio.fail_after(1):
+            await server.told.wait()
+        nursery.cancel_scope.cancel()
+    assert server.revoked == [alice]

@@ -1,0 +1,154 @@
+"""Roots of path arguments, the rights they are resolved with, and files as they were checked."""
+
+import ctypes
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.supervisor.executables import open_executable
+from penstock.supervisor.paths import PathRefused, check_root, resolve
+from penstock.supervisor.rights import files_as
+from penstock.supervisor.users import User
+
+USER = User(61191, 61191)
+OWNERS = frozenset({0, os.geteuid()})
+
+
+def mistakes(root: Path) -> str:
+    return "; ".join(check_root(str(root), OWNERS, frozenset({USER.gid})))
+
+
+def test_a_root_that_nobody_else_can_change(tmp_path: Path) -> None:
+    """It is taken, and resolved; below a sticky directory too."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "file").touch()
+    tmp_path.chmod(0o1777)
+    assert mistakes(tmp_path / "root") == ""
+    assert resolve(str(tmp_path / "root"), "file") == f"{tmp_path}/root/file"
+
+
+def test_roots_that_others_can_change(tmp_path: Path) -> None:
+    """By writing to it, by replacing it or what is above, or by a link."""
+    root = tmp_path / "above" / "root"
+    root.mkdir(parents=True)
+    (root.parent).chmod(0o777)
+    assert "can be replaced by the jobs' users" in mistakes(root)
+    (root.parent).chmod(0o755)
+    root.chmod(0o777)
+    assert "can be written by" in mistakes(root)
+    root.chmod(0o755)
+    (tmp_path / "link").symlink_to(root)
+    (tmp_path / "way").symlink_to(root.parent)
+    for path in (tmp_path / "link", tmp_path / "way" / "root"):
+        assert f"write {root}" in mistakes(path)
+    (root / "file").touch()
+    assert "no directory" in mistakes(root / "file")
+    assert "No such file" in mistakes(root / "none")
+
+
+def test_a_root_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    """It was a directory when it was checked."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "secret").touch()
+    (tmp_path / "root").symlink_to("other")
+    with pytest.raises(PathRefused, match="Not a directory"):
+        resolve(str(tmp_path / "root"), "secret")
+
+
+@pytest.fixture
+def open_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory that other users can come to."""
+    path = Path("/var/tmp") / f"penstock-paths-{os.getpid()}"
+    path.mkdir(mode=0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.root
+def test_a_refusal_tells_nothing_that_the_user_could_not_see(open_path: Path) -> None:
+    """What is in a directory of root's and what is not are the same."""
+    closed = open_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "there").touch()
+    (closed / "link").symlink_to("there")
+    texts = set()
+    for name in ("there", "link", "none"):
+        with pytest.raises(PathRefused) as caught:
+            resolve(str(open_path), f"closed/{name}", USER)
+        texts.add(str(caught.value).replace(name, "@"))
+    assert texts == {f"{closed}/@: Permission denied"}
+    closed.chmod(0o711)
+    assert resolve(str(open_path), "closed/there", USER) == f"{closed}/there"
+
+
+@pytest.mark.root
+def test_a_directory_that_the_user_can_write_is_no_way(open_path: Path) -> None:
+    """As the last part it is granted: it is itself that was meant. One of somebody else's that
+    he can write, and his own that he could make writable, are the same."""
+    own, lent = open_path / "own", open_path / "lent"
+    for path, mode, owner in ((own, 0o555, USER.uid), (lent, 0o775, 0)):
+        path.mkdir()
+        (path / "file").touch()
+        os.chown(path, owner, USER.gid)
+        path.chmod(mode)
+        assert resolve(str(open_path), path.name, USER) == str(path)
+        with pytest.raises(PathRefused, match="can be written by the job's own user"):
+            resolve(str(open_path), f"{path.name}/file", USER)
+
+
+@pytest.mark.root
+def test_all_rights_come_back() -> None:
+    """Groups, capabilities, and the signal for the parent's death, which the kernel forgets."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
+    try:
+        before = os.getgroups(), Path("/proc/self/status").read_text().split("CapEff:")[1]
+        with files_as(USER):
+            assert os.getgroups() == []
+            with pytest.raises(PermissionError):
+                os.listdir("/root")
+        after = os.getgroups(), Path("/proc/self/status").read_text().split("CapEff:")[1]
+        assert before[0] == after[0]
+        assert before[1].split()[0] == after[1].split()[0]
+        number = ctypes.c_int()
+        libc.prctl(2, ctypes.byref(number), 0, 0, 0)
+        assert number.value == signal.SIGTERM
+    finally:
+        libc.prctl(1, ctypes.c_ulong(0), 0, 0, 0)
+
+
+def test_an_executable_that_was_changed_in_place_is_another(tmp_path: Path) -> None:
+    """Written to, with its size and times as before; given away; or given other rights."""
+    path = tmp_path / "program"
+    for change in (_rewrite, _give_away, lambda path: path.chmod(0o555)):
+        shutil.copy("/bin/true", path)
+        path.chmod(0o755)
+        executable = open_executable(str(path), OWNERS)
+        try:
+            assert executable.is_current()
+            change(path)
+            assert not executable.is_current()
+        finally:
+            executable.close()
+        path.unlink()
+
+
+def _rewrite(path: Path) -> None:
+    status = path.stat()
+    # The kernel stamps files by a clock of a few milliseconds.
+    probe = path.with_name("probe")
+    probe.touch()
+    while probe.stat().st_ctime_ns <= status.st_ctime_ns:
+        probe.touch()
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"EVIL")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _give_away(path: Path) -> None:
+    os.chown(path, USER.uid if os.geteuid() == 0 else -1, -1)
