@@ -11,6 +11,7 @@ from .groups import GroupError, Hierarchy, block_device
 from .held import HeldJob, Send, nobody
 from .kept import KeptProcesses
 from .limits import LimitClass
+from .log import log
 from .loop import Loop
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
@@ -181,8 +182,11 @@ def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
+    """What the client hears has no path of ours in it; the log has everything."""
+    log(f"{grant.command.name} could not be started: {stage}: {error}")
     code = error.errno or 0 if isinstance(error, OSError) else 0
-    text = f"{grant.command.name} could not be started: {stage}: {error}"
+    why = os.strerror(code) if code else "penstockd's log says why"
+    text = f"{grant.command.name} could not be started: {stage}: {why}"
     return Refusal(protocol.FAILED, text, stage, code)
 
 
