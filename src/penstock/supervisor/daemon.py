@@ -110,8 +110,9 @@ class Daemon:
             raise
         finally:
             # Python restores the default as it ends, and a late SIGTERM would change the status.
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
+            # Blocked, not ignored: one that has just come would make Python complain of a race.
+            late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+            signal.pthread_sigmask(signal.SIG_BLOCK, late)
             self._reception.close()
             if self._hierarchy is not None:
                 self._hierarchy.remove_parent()
