@@ -37,6 +37,15 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A job of a process before this one, which runs on, or has ended unheard."""
+
+    id: str
+    opaque: str
+    started: Started
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was started, and nothing is left behind. ``fault`` is one of protocol's."""
 
@@ -61,6 +70,14 @@ class Backend(Protocol):
 
     async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
         """Starts a job. Cancelled: completes; the job may run, and is the caller's to stop."""
+        ...
+
+    async def take_held(self) -> list[Held]:
+        """What an earlier process has started and not released; for once, before any start.
+
+        From then on they are as if this one had started them. Cancelled: whoever comes next
+        can take them.
+        """
         ...
 
     async def wait_main_exited(self, job_id: str) -> None:

@@ -147,7 +147,7 @@ class Intake:
             self._refusing = self._refusing or moved > 0
             return moved
         finally:
-            self._settle()
+            self.settle()
 
     def _keep(
         self, pipe_fd: int, stream: StreamNumber, most: int, when_full: WhenFull
@@ -177,11 +177,11 @@ class Intake:
         return moved
 
     def _room(self, when_full: WhenFull) -> float:
-        self._settle()
+        self.settle()
         room = self._free()
         if when_full == "drop_oldest":
             while room < 1 and self.log.drop_oldest():
-                self._settle()
+                self.settle()
                 room = self._free()
         if self._refusing and self._disk_error is None:
             limit = self._bound.limit_bytes
@@ -195,8 +195,8 @@ class Intake:
         own = float("inf") if limit is None else limit - self.log.stored_bytes
         return min(own, self._budget.room_bytes())
 
-    def _settle(self) -> None:
-        """Tells the budget what the log takes of the disk now."""
+    def settle(self) -> None:
+        """Tells the budget what the log takes of the disk now. ``take`` does it by itself."""
         change = self.log.stored_bytes - self._charged
         if change:
             self._charged = self.log.stored_bytes

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from .backend import Started
 from .bounds import Intake, MustStop, MustWait
 from .segments import StreamNumber
 
@@ -132,6 +133,20 @@ def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
         if moved == 0:
             return
         left -= moved
+
+
+def pipes_of(started: Started) -> list[tuple[int, StreamNumber]]:
+    """Its descriptors, with their streams."""
+    pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
+    if started.stderr_fd is not None:
+        pipes.append((started.stderr_fd, 2))
+    return pipes
+
+
+def close_pipes(started: Started) -> None:
+    """Of a job that nobody will follow."""
+    for fd, _ in pipes_of(started):
+        close_pipe(fd)
 
 
 def close_pipe(pipe_fd: int) -> None:

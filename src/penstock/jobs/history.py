@@ -5,24 +5,34 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
 
-from .backend import JobSpec
+from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition
-from .job import Job
+from .job import Job, StopAsked
 from .keeping import Keeping
 from .output import OutputLog
 from .records import EndRecord
 from .retention import Finished, expired, next_expiry
 from .states import State
-from .store import DAMAGE, DamagedRecord, JobRecord, Store
+from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
 _NANO: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A job that runs on."""
+
+    job: Job
+    started: Started
+    stop: StopAsked | None
 
 
 class History:
@@ -200,20 +210,24 @@ class History:
 
     # Recovery.
 
-    def recover(self, *, remove_strays: bool) -> None:
-        """Loads what earlier lives left; what was running then is lost, and says so.
+    def recover(self, held: Mapping[str, Held], *, remove_strays: bool) -> list[Recovered]:
+        """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
-        ``remove_strays``: output that no record speaks of goes. Taking over running jobs is
-        not built yet: the supervisor kills them with the server's connection.
+        What ran then and is not held is lost, and says so. ``remove_strays``: output that no
+        record speaks of goes.
         """
         known = set()
+        recovered = []
         for record in self._store.load():
             known.add(record.id)
             if isinstance(record, DamagedRecord):
                 self._say_damaged(record.id, record.why)
                 continue
             try:
-                self._recover_one(record)
+                if record.end is None and record.id in held:
+                    recovered.append(self._take_over(record, held[record.id]))
+                else:
+                    self._recover_one(record)
             except (*DAMAGE, OSError) as error:
                 self._say_damaged(record.id, f"{type(error).__name__}: {error}")
         for owner in list(self._clients):
@@ -222,6 +236,26 @@ class History:
             for name in self._disk.names(os.path.join(self._state_dir, "jobs")):
                 if name not in known:
                     self._unwanted.send_nowait(self.directory(name))
+        return recovered
+
+    def _take_over(self, record: JobRecord, held: Held) -> Recovered:
+        bound = self.bound_of(record.spec)
+        log = OutputLog.resume(
+            self.directory(record.id), limit_bytes=bound.limit_bytes, disk=self._disk
+        )
+        started = held.started
+        if record.handle is None:  # it was killed before it could record that it runs
+            handle = self._store.set_running(record.id, started, "")
+            record = replace(record, handle=handle, started=described(started, ""))
+        job = Job.from_record(record, log, bound)
+        self._jobs[job.id] = self._by_handle[job.handle] = job
+        stop = None
+        if record.stop is not None:
+            asked = record.stop
+            stop = StopAsked(str(asked["by"]), str(asked["reason"]), float(asked["grace_s"]))
+        about = {"job": job.id, "handle": job.handle, "owner": job.owner}
+        try_audit(self._audit, "job.taken_over", about)
+        return Recovered(job, started, stop)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it

@@ -11,11 +11,10 @@ import trio
 from . import errors, usage
 from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
-from .capture import Bandwidth, capture, close_pipe, drain
+from .capture import Bandwidth, capture, close_pipe, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
-from .job import UNKILLABLE_S, Job
+from .job import UNKILLABLE_S, Job, StopAsked
 from .records import EndRecord
-from .segments import StreamNumber
 from .states import Event, State, after
 from .store import Store
 from .telling import Audit, say, try_audit
@@ -55,15 +54,30 @@ class Life:
             else:
                 await self._live(result, on_running)
 
-    def end_now(self) -> None:
+    async def go_on(self, started: Started, stop: StopAsked | None) -> None:
+        """As run, for a job that an earlier server has started; it has its handle.
+
+        A stop that was under way begins again, with its grace.
+        """
+        with self._scope:
+            self._intake.settle()
+            self._describe(started)
+            self._after(Event.STARTED)
+            self._job.stop_asked = stop
+            await self._keep(started)
+
+    def end_now(self, *, leave: bool = False) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
 
-        Whoever reads or waits ends too, without an end record.
+        Whoever reads or waits ends too, without an end record. ``leave``: the job runs on,
+        for the next server to take.
         """
         self._scope.cancel()
         job = self._job
         if job.end is None and not job.finished.is_set():
-            if not job.log.ended:
+            if leave:
+                job.log.leave()
+            elif not job.log.ended:
                 job.log.finish()
             job.finished.set()
 
@@ -85,6 +99,13 @@ class Life:
 
     def _begin(self, started: Started) -> None:
         job = self._job
+        self._describe(started)
+        boot_id = str(self._backend.capabilities().get("boot_id", ""))
+        job.handle = self._store.set_running(job.id, started, boot_id)
+        self._after(Event.STARTED)
+
+    def _describe(self, started: Started) -> None:
+        job = self._job
         job.pid = started.pid
         job.started_ns = started.started_ns
         job.argv = started.argv
@@ -93,9 +114,6 @@ class Life:
         job.enforcement = started.enforcement
         job.sampler = usage.Sampler(started.usage_files, started.started_ns)
         self._own_grace_s = started.grace_s
-        boot_id = str(self._backend.capabilities().get("boot_id", ""))
-        job.handle = self._store.set_running(job.id, started, boot_id)
-        self._after(Event.STARTED)
 
     async def _give_up(self, error: Exception) -> None:
         """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
@@ -114,17 +132,20 @@ class Life:
 
     async def _live(self, started: Started, on_running: Callable[[Job], None]) -> None:
         job = self._job
-        pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
-        if started.stderr_fd is not None:
-            pipes.append((started.stderr_fd, 2))
         try:
-            try:
-                self._begin(started)
-            except sqlite3.Error as error:
-                await self._give_up(error)
-                return
-            on_running(job)
-            try_audit(self._audit, "job.running", self._about())
+            self._begin(started)
+        except sqlite3.Error as error:
+            close_pipes(started)
+            await self._give_up(error)
+            return
+        on_running(job)
+        try_audit(self._audit, "job.running", self._about())
+        await self._keep(started)
+
+    async def _keep(self, started: Started) -> None:
+        job = self._job
+        pipes = pipes_of(started)
+        try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -166,8 +187,16 @@ class Life:
         self._stop_within(self._own_grace_s)
 
     def _on_stop(self) -> None:
-        if self._job.stop_asked is not None:
-            self._stop_within(self._job.stop_asked.grace_s(self._own_grace_s))
+        job, asked = self._job, self._job.stop_asked
+        if asked is None:
+            return
+        grace_s = asked.grace_s(self._own_grace_s)
+        if job.state is State.RUNNING:
+            try:
+                self._store.set_stopping(job.id, asked.by, asked.reason, grace_s)
+            except sqlite3.Error as error:  # a stop must be possible always
+                say(f"the stop of job {job.handle}: {error}")
+        self._stop_within(grace_s)
 
     def _stop_within(self, grace_s: float) -> None:
         if self._nursery is None:

@@ -13,7 +13,7 @@ import trio
 
 from ..supervisor import protocol
 from ..supervisor.limits import Enforcement
-from .backend import JobSpec, Refused, Started, Verdict
+from .backend import Held, JobSpec, Refused, Started, Verdict
 from .errors import Unavailable
 from .pending import Pending, close_all, read_whole, started
 
@@ -33,6 +33,7 @@ class LocalBackend:
         self._pending: dict[str, Pending] = {}
         self._counts: defaultdict[tuple[str, str], deque[tuple[trio.Event, list[int]]]]
         self._counts = defaultdict(deque)
+        self._taking: trio.MemorySendChannel[Held | None] | None = None
         self._welcome: dict[str, Any] = {}
         self._closed = trio.Event()
         self._lost = ""
@@ -143,6 +144,12 @@ class LocalBackend:
             event, count = self._counts[kind, job_id].popleft()
             count.append(message["count"])
             event.set()
+        elif kind == protocol.HELD:
+            self._took(message, fds)
+        elif kind == protocol.NOTHING and self._taking is not None:
+            self._taking.close()
+        elif kind == protocol.REFUSED and pending is None and self._taking is not None:
+            self._taking.send_nowait(None)  # it was starting still, and has failed
         elif pending is None:
             close_all(fds)
         elif kind == protocol.STARTED and len(fds) != len(message["fds"]):
@@ -165,9 +172,24 @@ class LocalBackend:
             pending.killed, pending.counters = message["killed"], message["counters"]
             pending.emptied.set()
 
+    def _took(self, message: dict[str, Any], fds: list[int]) -> None:
+        job_id, held = message["id"], None
+        if len(fds) == len(message["fds"]):
+            pending = self._pending[job_id] = Pending()
+            pending.answer, pending.kill_fd = started(message, fds)
+            pending.answered.set()
+            held = Held(job_id, message["opaque"], pending.answer)
+        else:  # as for STARTED
+            close_all(fds)
+            self._send(protocol.RELEASE, id=job_id)
+        if self._taking is not None:
+            self._taking.send_nowait(held)
+
     def _lose(self, why: str) -> None:
         self._lost = why
         self._closed.set()
+        if self._taking is not None:
+            self._taking.close()
         for pending in self._pending.values():
             if not pending.answered.is_set():
                 pending.answer = Refused("lost", why)
@@ -189,6 +211,20 @@ class LocalBackend:
         data = protocol.encode(kind, **about)
         if not self._closed.is_set():
             self._outgoing.send_nowait(data)
+
+    async def take_held(self) -> list[Held]:
+        """As in Backend. What came before the connection was lost."""
+        found: list[Held] = []
+        self._taking, taken = trio.open_memory_channel[Held | None](1)
+        with taken:
+            if not self._closed.is_set():
+                self._send(protocol.TAKE)
+                async for held in taken:
+                    if held is not None:
+                        found.append(held)
+                    self._send(protocol.TAKE)
+        self._taking = None
+        return found
 
     async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
         """As in Backend. A command line that fits no message is refused as invalid."""

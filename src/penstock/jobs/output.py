@@ -65,9 +65,7 @@ class OutputLog:
         ``limit_bytes`` decides the size of segments; who keeps the limit is bounds.py.
         """
         log = cls(directory, disk)
-        if limit_bytes is not None:
-            share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
-            log._segment_bytes = min(share, MOST_SEGMENT_BYTES)
+        log._set_limit(limit_bytes)
         log.disk.make_directory(directory)
         log._begin_segment()
         log.ended = False
@@ -106,6 +104,32 @@ class OutputLog:
             segment.end = min(segment.end, log.length)
         log.stored_bytes = sum(segment.stored_bytes for segment in log._segments)
         return log
+
+    @classmethod
+    def resume(
+        cls, directory: str, *, limit_bytes: int | None = None, disk: Disk | None = None
+    ) -> "OutputLog":
+        """The log of a job that runs on: open for appending where its files end. Raises OSError."""
+        log = cls.load(directory, disk=disk)
+        log._set_limit(limit_bytes)
+        if log._segments and log._segments[-1].end == log.length:
+            log._segments[-1].acquire()
+            log._current = log._segments[-1]
+        log.ended = False
+        return log
+
+    def _set_limit(self, limit_bytes: int | None) -> None:
+        if limit_bytes is not None:
+            share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
+            self._segment_bytes = min(share, MOST_SEGMENT_BYTES)
+
+    def leave(self) -> None:
+        """Somebody else will go on: files are closed as they are, and readers end."""
+        segment, self._current = self._current, None
+        if segment is not None:
+            segment.release()
+        self.ended = True
+        self.notify()
 
     def _recover_segments(self, *, closed: bool) -> None:
         ending = ".output"

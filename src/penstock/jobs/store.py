@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     created_ns INTEGER NOT NULL,
     handle TEXT UNIQUE,
     started TEXT,
+    stop TEXT,
     end TEXT
 );
 CREATE TABLE IF NOT EXISTS handles (number INTEGER PRIMARY KEY, next INTEGER NOT NULL);
@@ -55,6 +56,7 @@ class JobRecord:
     state: str
     handle: str | None
     started: dict[str, Any] | None
+    stop: dict[str, Any] | None
     end: EndRecord | None
 
 
@@ -157,16 +159,7 @@ class Store:
 
     def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
         """Gives the job its handle: the pid, with ".2" and so on if that was given before."""
-        what = {
-            "pid": started.pid,
-            "start_ticks": started.start_ticks,
-            "boot_id": boot_id,
-            "started_ns": started.started_ns,
-            "argv": started.argv,
-            "class_name": started.class_name,
-            "limits": asdict(started.limits),
-            "enforcement": [asdict(entry) for entry in started.enforcement],
-        }
+        what = described(started, boot_id)
         with self._transaction() as db:
             row = db.execute(
                 "INSERT INTO handles VALUES (?, ? + 1)"
@@ -179,6 +172,12 @@ class Store:
                 (handle, json.dumps(what), job_id),
             )
         return handle
+
+    def set_stopping(self, job_id: str, by: str, reason: str, grace_s: float) -> None:
+        """Somebody has asked for its end: a server that takes it over goes on with that."""
+        asked = json.dumps({"by": by, "reason": reason, "grace_s": grace_s})
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (asked, job_id))
 
     def set_finished(self, job_id: str, end: EndRecord) -> None:
         """The end record is durable when this returns. It can be written once only."""
@@ -230,12 +229,26 @@ class Store:
 
     def load(self) -> Iterator[JobRecord | DamagedRecord]:
         """Every job, oldest first. Raises sqlite3.Error."""
-        columns = "id, sequence, owner, spec, policy, state, handle, started, end"
+        columns = "id, sequence, owner, spec, policy, state, handle, started, stop, end"
         for row in self._db.execute(f"SELECT {columns} FROM jobs ORDER BY sequence").fetchall():
             try:
                 yield _record(row)
             except DAMAGE as error:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
+
+
+def described(started: Started, boot_id: str) -> dict[str, Any]:
+    """What of a start outlives its process."""
+    return {
+        "pid": started.pid,
+        "start_ticks": started.start_ticks,
+        "boot_id": boot_id,
+        "started_ns": started.started_ns,
+        "argv": started.argv,
+        "class_name": started.class_name,
+        "limits": asdict(started.limits),
+        "enforcement": [asdict(entry) for entry in started.enforcement],
+    }
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
@@ -248,7 +261,8 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         state=row[5],
         handle=row[6],
         started=None if row[7] is None else json.loads(row[7]),
-        end=None if row[8] is None else EndRecord.from_json(row[8]),
+        stop=None if row[8] is None else json.loads(row[8]),
+        end=None if row[9] is None else EndRecord.from_json(row[9]),
     )
 
 

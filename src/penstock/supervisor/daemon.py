@@ -210,9 +210,6 @@ class Daemon:
     def _hello(self, peer: Peer) -> None:
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
-        # Taking over running jobs is not built yet: this server does not know those of the one
-        # before, so they are ended. Its store marks them lost.
-        self._requests.release_all()
         self._welcome.send(peer)
 
     def _server_gone(self, pid: int, greeted: bool) -> None:

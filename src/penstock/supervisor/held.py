@@ -35,7 +35,8 @@ class HeldJob:
     """One job. ``on_forgotten`` is called when nothing of it is left anywhere.
 
     It tells the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is
-    left of it (but see START_TIMEOUT_S).
+    left of it (but see START_TIMEOUT_S). A server that came later is told HELD for STARTED, and
+    what it has missed.
     """
 
     def __init__(
@@ -65,6 +66,19 @@ class HeldJob:
         self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._released = False
+        self._handed_over = False
+        self._told_started: dict[str, Any] | None = None
+        self._told_later: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def takeable(self) -> bool:
+        """It is of the server before, which has not released it."""
+        return not self._released and self.send is nobody
+
+    @property
+    def starting(self) -> bool:
+        """It cannot be told of yet."""
+        return self._told_started is None
 
     @property
     def enforcement(self) -> list[Enforcement]:
@@ -134,27 +148,19 @@ class HeldJob:
             return  # too late: the caller has been told that it did not start
         if self._timeout_s is not None:
             self._timer = self._loop.after(self._timeout_s, self._timeout)
-        fds = dict(self._fds)
-        kill_fd = self._processes.kill_fd()
-        if kill_fd is not None:
-            fds["kill"] = kill_fd
-        self.send(
-            protocol.STARTED,
-            list(fds.values()),
-            id=self.id,
-            pid=pid,
-            start_ticks=_start_ticks(pid),
-            started_ns=time.time_ns(),
-            argv=self._argv,
-            **{"class": self._class.name},
-            limits=asdict(self._class.limits),
-            enforcement=[asdict(entry) for entry in self.enforcement],
-            usage=self._processes.usage_files,
-            grace_s=self._command.grace_s,
-            fds=list(fds),
-        )
-        if kill_fd is not None:
-            os.close(kill_fd)
+        self._told_started = {
+            "id": self.id,
+            "pid": pid,
+            "start_ticks": _start_ticks(pid),
+            "started_ns": time.time_ns(),
+            "argv": self._argv,
+            "class": self._class.name,
+            "limits": asdict(self._class.limits),
+            "enforcement": [asdict(entry) for entry in self.enforcement],
+            "usage": self._processes.usage_files,
+            "grace_s": self._command.grace_s,
+        }
+        self._tell_started()
         if self._released:  # abandoned while it started
             self.kill()
 
@@ -167,20 +173,41 @@ class HeldJob:
     def exited(self, status: int | None, rusage: dict[str, Any]) -> None:
         self._cancel_timer()
         if self._refusal is None:
-            self.send(
-                protocol.EXITED,
-                id=self.id,
-                status=status,
-                timed_out=self._timed_out,
-                rusage=rusage,
-            )
+            about = {"status": status, "timed_out": self._timed_out, "rusage": rusage}
+            self._tell_later(protocol.EXITED, about)
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
         if self._refusal is None:
-            self.send(protocol.EMPTIED, id=self.id, killed=killed, counters=counters)
+            self._tell_later(protocol.EMPTIED, {"killed": killed, "counters": counters})
         if self._released:
             self._forget()
+
+    def hand_over(self, send: Send) -> None:
+        """To a server that has come since: all that it has missed, and what follows."""
+        self.send = send
+        self._handed_over = True
+        if self._told_started is not None:  # else it starts still, and will tell
+            self._tell_started()
+            for kind, about in self._told_later:
+                self.send(kind, id=self.id, **about)
+
+    def _tell_started(self) -> None:
+        assert self._told_started is not None
+        kind, about = protocol.STARTED, self._told_started
+        if self._handed_over:
+            kind, about = protocol.HELD, about | {"opaque": self.opaque}
+        fds = dict(self._fds)
+        kill_fd = None if self._ended else self._processes.kill_fd()
+        if kill_fd is not None:
+            fds["kill"] = kill_fd
+        self.send(kind, list(fds.values()), **about, fds=list(fds))
+        if kill_fd is not None:
+            os.close(kill_fd)
+
+    def _tell_later(self, kind: str, about: dict[str, Any]) -> None:
+        self._told_later.append((kind, about))
+        self.send(kind, id=self.id, **about)
 
     def _refuse(self, stage: str, errno: int) -> None:
         if self._refusal is not None:

@@ -19,13 +19,16 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 
 # From the server.
 HELLO: Final = "HELLO"  # version, pid
+TAKE: Final = "TAKE"  # the next job of the server before
 START: Final = "START"  # id, opaque, policy, command, arguments, env, timeout_s
 SIGNAL: Final = "SIGNAL"  # id, signal: to the job's main process
 KILL: Final = "KILL"  # id: the whole group, until it is empty
 RELEASE: Final = "RELEASE"  # id: the end record is durable, forget the job
 
 # From the supervisor.
-WELCOME: Final = "WELCOME"  # version, mode, kind, capabilities, policy, boot_id; fds policy
+WELCOME: Final = "WELCOME"  # version, mode, kind, policy, boot_id, ...; fds policy
+HELD: Final = "HELD"  # as STARTED, and opaque: a job of the server before
+NOTHING: Final = "NOTHING"  # no more of them
 STARTED: Final = "STARTED"  # id, pid, start_ticks, started_ns, enforcement, usage, argv; fds
 REFUSED: Final = "REFUSED"  # id, fault, stage, errno, message
 EXITED: Final = "EXITED"  # id, status, timed_out: the main process was reaped
@@ -33,8 +36,10 @@ EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is lef
 KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
 SIGNALED: Final = "SIGNALED"  # id, count
 
-FROM_SERVER: Final = frozenset({HELLO, START, SIGNAL, KILL, RELEASE})
-FROM_SUPERVISOR: Final = frozenset({WELCOME, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED})
+FROM_SERVER: Final = frozenset({HELLO, TAKE, START, SIGNAL, KILL, RELEASE})
+FROM_SUPERVISOR: Final = frozenset(
+    {WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED}
+)
 
 # Why a START was refused: whose fault it is.
 DENIED: Final = "denied"  # the policy does not grant this command line

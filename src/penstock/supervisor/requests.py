@@ -40,6 +40,7 @@ class Requests:
         self._on_empty = on_empty
         self._ending = False
         self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
+            protocol.TAKE: self._take,
             protocol.START: self._start,
             protocol.SIGNAL: self._signal,
             protocol.KILL: self._kill,
@@ -68,6 +69,14 @@ class Requests:
             job.release()
         if not self.jobs:
             self._on_empty()
+
+    def _take(self, message: dict[str, Any], send: Send) -> None:
+        """One job an answer, so that few descriptors are under way at a time."""
+        left = [job for job in self.jobs.values() if job.takeable]
+        for job in sorted(left, key=lambda job: job.starting):
+            job.hand_over(send)  # one that starts still answers when it has, or has failed
+            return
+        send(protocol.NOTHING)
 
     def _start(self, message: dict[str, Any], send: Send) -> None:
         start = parse_start(message)
