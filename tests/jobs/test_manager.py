@@ -423,7 +423,7 @@ async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
             await trio.testing.wait_all_tasks_blocked()
             w.manager._lives[job.id].end_now()
         assert job.end is None
-        w.backend.jobs[job.id].end(Verdict("exited", 0))  # the fake's own pipes
+        w.backend.release(job.id)  # the fake's own pipes
 
 
 async def test_a_log_that_cannot_be_hashed_is_one_jobs_misfortune(

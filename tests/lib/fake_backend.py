@@ -6,12 +6,12 @@ It is held to tests/system/test_backends.py, the same suite as the real one.
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
 
-from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
+from penstock.jobs.backend import Held, JobSpec, Refused, Started, Verdict
 from penstock.supervisor.limits import Limits
 
 
@@ -19,6 +19,8 @@ from penstock.supervisor.limits import Limits
 class FakeJob:
     """One job; ``ignores_term`` makes KILL necessary."""
 
+    id: str
+    opaque: str
     pid: int
     write_fds: list[int]
     ignores_term: bool = False
@@ -27,6 +29,9 @@ class FakeJob:
     verdict: Verdict | None = None
     signals: list[int] = field(default_factory=list)
     released: bool = False
+    started: Started | None = None
+    read_fds: list[int] = field(default_factory=list)
+    """Copies, as the supervisor keeps them, of those given away."""
 
     def write(self, data: bytes, stream: int = 1) -> None:
         """Output of the job."""
@@ -62,7 +67,7 @@ class FakeBackend:
             return Refused("denied", "command 'refused' is not granted")
         pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(2)]
         self.next_pid += 1
-        job = FakeJob(self.next_pid, [write_fd for _, write_fd in pipes])
+        job = FakeJob(job_id, opaque, self.next_pid, [write_fd for _, write_fd in pipes])
         job.ignores_term = spec.command == "stubborn"
         self.jobs[job_id] = job
         if spec.command == "exit":
@@ -70,7 +75,8 @@ class FakeBackend:
         elif spec.command == "print":
             job.write(spec.arguments[0].encode())
             job.end(Verdict("exited", 0))
-        return Started(
+        job.read_fds = [os.dup(read_fd) for read_fd, _ in pipes]
+        job.started = Started(
             pid=job.pid,
             start_ticks=1,
             started_ns=1,
@@ -83,6 +89,17 @@ class FakeBackend:
             stdout_fd=pipes[0][0],
             stderr_fd=pipes[1][0],
         )
+        return job.started
+
+    async def take_held(self) -> list[Held]:
+        await trio.lowlevel.checkpoint()
+        held = [job for job in self.jobs.values() if job.started is not None and not job.released]
+        for job in held:
+            assert job.started is not None
+            # Descriptors of its own for whoever takes it; the fake keeps those it made.
+            fds = [os.dup(fd) for fd in job.read_fds]
+            job.started = replace(job.started, stdout_fd=fds[0], stderr_fd=fds[1])
+        return [Held(job.id, job.opaque, job.started) for job in held if job.started]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self.jobs[job_id].exited.wait()
@@ -113,7 +130,18 @@ class FakeBackend:
         return 1
 
     def release(self, job_id: str) -> None:
-        self.jobs[job_id].released = True
+        job = self.jobs[job_id]
+        if not job.released:
+            job.released = True
+            job.end(Verdict("signaled", int(signal.SIGKILL)))
+            for fd in job.read_fds:
+                os.close(fd)
+
+    def hold_again(self, job_id: str) -> None:
+        """As if it had not been released."""
+        job = self.jobs[job_id]
+        job.released = False
+        job.read_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
 
     def capabilities(self) -> Mapping[str, Any]:
         return {"mode": "user", "kind": "tree", "boot_id": "boot", "policy": "hash", "limits": []}

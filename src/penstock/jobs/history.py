@@ -4,7 +4,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from .keeping import Keeping
 from .output import OutputLog
 from .records import EndRecord
 from .retention import Finished, expired, next_expiry
-from .states import State
+from .states import Event, State, after
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
@@ -32,7 +32,6 @@ class Recovered:
 
     job: Job
     started: Started
-    stop: StopAsked | None
 
 
 class History:
@@ -210,7 +209,7 @@ class History:
 
     # Recovery.
 
-    def recover(self, held: Mapping[str, Held], *, remove_strays: bool) -> list[Recovered]:
+    def recover(self, held: Mapping[str, Held], *, remove_strays: bool) -> Sequence[Recovered]:
         """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
         What ran then and is not held is lost, and says so. ``remove_strays``: output that no
@@ -248,14 +247,15 @@ class History:
             handle = self._store.set_running(record.id, started, "")
             record = replace(record, handle=handle, started=described(started, ""))
         job = Job.from_record(record, log, bound)
-        self._jobs[job.id] = self._by_handle[job.handle] = job
-        stop = None
+        job.state = after(job.state, Event.STARTED)
         if record.stop is not None:
             asked = record.stop
-            stop = StopAsked(str(asked["by"]), str(asked["reason"]), float(asked["grace_s"]))
+            grace_s = float(asked["grace_s"])
+            job.stop_asked = StopAsked(str(asked["by"]), str(asked["reason"]), grace_s)
+        self._jobs[job.id] = self._by_handle[job.handle] = job
         about = {"job": job.id, "handle": job.handle, "owner": job.owner}
         try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, started, stop)
+        return Recovered(job, started)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it

@@ -13,7 +13,7 @@ from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
 from .capture import Bandwidth, capture, close_pipe, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
-from .job import UNKILLABLE_S, Job, StopAsked
+from .job import UNKILLABLE_S, Job
 from .records import EndRecord
 from .states import Event, State, after
 from .store import Store
@@ -54,16 +54,14 @@ class Life:
             else:
                 await self._live(result, on_running)
 
-    async def go_on(self, started: Started, stop: StopAsked | None) -> None:
-        """As run, for a job that an earlier server has started; it has its handle.
+    async def go_on(self, started: Started) -> None:
+        """As run, for a job that an earlier server has started: it has its handle and runs.
 
         A stop that was under way begins again, with its grace.
         """
         with self._scope:
             self._intake.settle()
             self._describe(started)
-            self._after(Event.STARTED)
-            self._job.stop_asked = stop
             await self._keep(started)
 
     def end_now(self, *, leave: bool = False) -> None:

@@ -5,15 +5,16 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
 import trio
 
-from .backend import Backend, JobSpec
+from .backend import Backend, Held, JobSpec
+from .capture import close_pipes
 from .disk import Disk
 from .errors import Precondition, RequestConflict, Unavailable
-from .history import History
+from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
 from .keeping import Keeping
 from .life import Life
@@ -39,6 +40,7 @@ class Manager:
         self._audit = audit
         self._nursery: trio.Nursery
         self._closing = False
+        self._leaving = False
         self._lives: dict[str, Life] = {}
 
     @contextlib.asynccontextmanager
@@ -117,32 +119,58 @@ class Manager:
 
     async def _run(self, job: Job) -> None:
         """S5: the job's own task."""
-        budget = self.history.budget_of(job.owner)
-        life = Life(job, self._backend, self._store, self._audit, budget)
-        self._lives[job.id] = life
-        try:
+        with self._life_of(job) as life:
             await life.run(self.history.running)
-        finally:
-            del self._lives[job.id]
         if job.handle:
             self.history.finished(job)
         else:  # nothing was started: nobody can name it, and its request id is free again
             self.history.never_was(job.id)
 
+    async def _go_on(self, recovered: Recovered) -> None:
+        """S5, of a job that an earlier server has started."""
+        with self._life_of(recovered.job) as life:
+            await life.go_on(recovered.started)
+        self.history.finished(recovered.job)
+
+    @contextlib.contextmanager
+    def _life_of(self, job: Job) -> Iterator[Life]:
+        budget = self.history.budget_of(job.owner)
+        life = Life(job, self._backend, self._store, self._audit, budget)
+        self._lives[job.id] = life
+        try:
+            yield life
+        finally:
+            del self._lives[job.id]
+
+    def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[Held]) -> None:
+        """What runs on goes on in this manager's nursery; what nobody knows is ended."""
+        for each in recovered:
+            self._nursery.start_soon(self._go_on, each)
+        for left in unknown:
+            close_pipes(left.started)
+            self._backend.release(left.id)
+            if self.history.by_id(left.id) is None:  # else only its release was missing
+                say(f"job {left.id} is in no record and was ended")
+                try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.opaque})
+
+    def leave(self) -> None:
+        """From now on no starts; leaving the manager lets the jobs run on, for the next to take."""
+        self._closing = self._leaving = True
+
     async def stop_all(self, by: str) -> None:
         """Stops what still runs, all at once, and takes no new starts.
 
         Bounded: grace, KILL and the patience after it; what has not ended then is given
-        up. Minimum cleanup.
+        up. After ``leave`` nothing is stopped. Minimum cleanup.
         """
         self._closing = True
-        running = self.list()
-        with trio.move_on_after(SHUTDOWN_GRACE_S + UNKILLABLE_S):
-            async with trio.open_nursery() as nursery:
-                for job in running:
-                    nursery.start_soon(self._stop_one, job, by)
+        if not self._leaving:
+            with trio.move_on_after(SHUTDOWN_GRACE_S + UNKILLABLE_S):
+                async with trio.open_nursery() as nursery:
+                    for job in self.list():
+                        nursery.start_soon(self._stop_one, job, by)
         for life in self._lives.values():
-            life.end_now()
+            life.end_now(leave=self._leaving)
 
     async def _stop_one(self, job: Job, by: str) -> None:
         with contextlib.suppress(Precondition):
@@ -170,8 +198,9 @@ async def open_manager(
     ``keeping`` says how much output and history there may be; everything is kept without it.
 
     ``audit`` is called with an event and its fields for every change of a job's state; a
-    start whose ``job.starting`` raises does not happen. Leaving the block stops all jobs,
-    shielded but bounded (see Manager.stop_all).
+    start whose ``job.starting`` raises does not happen. Jobs of an earlier manager that the backend
+    holds go on in this one. Leaving the block stops all jobs, shielded but bounded (see
+    Manager.stop_all), or leaves them to the next one (see Manager.leave).
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))
@@ -181,13 +210,17 @@ async def open_manager(
                 try_audit(audit, "records.damaged", {"message": complaint})
             history = History(store, state_dir, audit, keeping or Keeping(), disk)
             manager = Manager(backend, store, audit, history)
+            held = {each.id: each for each in await backend.take_held()}
             try:
                 # After a loss of records somebody may want to look at what they spoke of.
-                history.recover(remove_strays=not complaints)
+                recovered = history.recover(held, remove_strays=not complaints)
             except sqlite3.Error as error:
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
+            for each in recovered:
+                del held[each.job.id]
             async with manager.open_nursery():
                 try:
+                    manager.go_on(recovered, list(held.values()))
                     yield manager
                 finally:
                     # Ends by stop_all's own bound; without it no end record would be written.

@@ -112,6 +112,9 @@ class OutputLog:
         """The log of a job that runs on: open for appending where its files end. Raises OSError."""
         log = cls.load(directory, disk=disk)
         log._set_limit(limit_bytes)
+        for start in log._starts():
+            if start >= log.length:  # one that was just begun, and has nothing
+                Segment(log.disk, directory, start).drop()
         if log._segments and log._segments[-1].end == log.length:
             log._segments[-1].acquire()
             log._current = log._segments[-1]
@@ -132,11 +135,7 @@ class OutputLog:
         self.notify()
 
     def _recover_segments(self, *, closed: bool) -> None:
-        ending = ".output"
-        names = [name for name in self.disk.names(self.directory) if name.endswith(ending)]
-        starts = sorted(
-            int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal()
-        )
+        starts = self._starts()
         for start in starts:
             segment = Segment(self.disk, self.directory, start)
             try:
@@ -147,6 +146,14 @@ class OutputLog:
                 self._segments.append(segment)
         for segment, following in zip(self._segments, self._segments[1:], strict=False):
             segment.end = min(segment.end, following.start)
+
+    def _starts(self) -> list[int]:
+        """Of the segments that have a file."""
+        ending = ".output"
+        names = [name for name in self.disk.names(self.directory) if name.endswith(ending)]
+        return sorted(
+            int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal()
+        )
 
     def close_recovered(self) -> None:
         """Ends the last segment of a log that a crash has left open, so that a cut is seen."""

@@ -14,6 +14,8 @@ from .users import User
 
 _FIRST_DELAY_S: Final = 0.1
 _LAST_DELAY_S: Final = 10.0
+# One that came up can have been killed by anybody; jobs wait to be taken over.
+_CAME_UP_DELAY_S: Final = 1.0
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
 
 
@@ -82,6 +84,10 @@ class ServerProcess:
                 signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
                 return
+
+    def came_up(self) -> None:
+        """It has connected: what ends it now is no mistake in its files."""
+        self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
 
     def _is_steady(self) -> None:
         self._delay_s = _FIRST_DELAY_S

@@ -210,6 +210,8 @@ class Daemon:
     def _hello(self, peer: Peer) -> None:
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
+        if self._server is not None:
+            self._server.came_up()
         self._welcome.send(peer)
 
     def _server_gone(self, pid: int, greeted: bool) -> None:

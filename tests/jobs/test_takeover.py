@@ -1,0 +1,186 @@
+"""A manager that goes on with the jobs of the one before: C13, over the fake backend."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from fake_backend import FakeBackend
+
+from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.bounds import OutputBound
+from penstock.jobs.cursors import Chunk
+from penstock.jobs.errors import Unavailable
+from penstock.jobs.job import Job
+from penstock.jobs.keeping import Keeping
+from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.states import State
+
+
+@asynccontextmanager
+async def manager_of(
+    tmp_path: Path, backend: FakeBackend, keeping: Keeping | None = None
+) -> AsyncIterator[Manager]:
+    """Its jobs run on when it ends, as those of a server that was killed."""
+    async with open_manager(backend, str(tmp_path / "state"), keeping=keeping) as manager:
+        yield manager
+        manager.leave()
+
+
+async def everything(job: Job) -> bytes:
+    with job.read_output() as reader:
+        return b"".join([piece.data async for piece in reader if isinstance(piece, Chunk)])
+
+
+async def test_a_job_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Handle, owner, output and its order: as if nothing had happened, three times in a row."""
+    backend = FakeBackend()
+    written = b""
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"), request_id="once")
+        handle, fake = job.handle, backend.jobs[job.id]
+    for life in range(3):
+        data = b"life %d " % life
+        fake.write(data, 1 + life % 2)  # while nobody listens
+        written += data
+        async with manager_of(tmp_path, backend) as manager:
+            job = manager.get(handle, owner="alice")
+            assert (job.state, job.pid, job.argv) == (State.RUNNING, fake.pid, ("/bin/sleep",))
+            assert manager.find_request("alice", "once") is job
+            fake.write(b"heard ", 1 + life % 2)
+            written += b"heard "
+            with job.read_output() as reader:
+                while reader.offset < len(written):
+                    await anext(reader)
+    async with manager_of(tmp_path, backend) as manager:
+        job = manager.get(handle)
+        fake.end(Verdict("exited", 7))
+        end = await job.wait_finished()
+        assert (end.reason, end.exit_code, end.output_bytes) == ("exited", 7, len(written))
+        assert await everything(job) == written
+        await trio.testing.wait_all_tasks_blocked()
+        assert fake.released
+
+
+async def test_who_waits_or_reads_when_it_ends_is_told(tmp_path: Path) -> None:
+    """Unavailable, and a stream without an end record; both can be asked for again later."""
+    backend = FakeBackend()
+    async with trio.open_nursery() as nursery:
+        async with manager_of(tmp_path, backend) as manager:
+            job = await manager.start("alice", JobSpec("sleep"))
+
+            async def wait() -> None:
+                with pytest.raises(Unavailable):
+                    await job.wait_finished()
+
+            nursery.start_soon(wait)
+            nursery.start_soon(everything, job)
+            await trio.testing.wait_all_tasks_blocked()
+    assert job.end is None
+    backend.release(job.id)
+
+
+async def test_a_job_that_ended_unheard_has_its_exit_status(tmp_path: Path) -> None:
+    """And its last words."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+    backend.jobs[job.id].write(b"last words")
+    backend.jobs[job.id].end(Verdict("exited", 3))
+    async with manager_of(tmp_path, backend) as manager:
+        again = manager.get(job.handle)
+        end = await again.wait_finished()
+        assert (end.reason, end.exit_code) == ("exited", 3)
+        assert await everything(again) == b"last words"
+
+
+async def test_a_stop_that_was_under_way_goes_on(tmp_path: Path) -> None:
+    """With who asked, why, and a grace: a deaf job is killed by the next server."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("stubborn"))
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                with contextlib.suppress(trio.Cancelled):
+                    await job.stop(by="alice", reason="enough", grace_s=0.1)
+
+            nursery.start_soon(stop)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert backend.jobs[job.id].signals == [15]
+    async with manager_of(tmp_path, backend) as manager:
+        end = await manager.get(job.handle).wait_finished()
+        assert (end.reason, end.stopped_by, end.stop_reason) == ("stopped", "alice", "enough")
+        assert end.escalated
+
+
+async def test_a_process_whose_start_was_not_recorded_is_its_owner_s(tmp_path: Path) -> None:
+    """Killed between the fork and the record: the next server gives it its handle."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"), request_id="once")
+        db = manager._store._db
+        db.execute("UPDATE jobs SET state = 'starting', handle = NULL, started = NULL")
+        db.execute("DELETE FROM handles")
+    async with manager_of(tmp_path, backend) as manager:
+        (again,) = manager.list("alice")
+        assert (again.id, again.handle) == (job.id, str(job.pid))
+        assert manager.find_request("alice", "once") is again
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        assert (await again.wait_finished()).exit_code == 0
+
+
+async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
+    """A process without a record, as after a loss of records."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+        manager._store._db.execute("DELETE FROM jobs")
+    lines = []
+    async with open_manager(
+        backend, str(tmp_path / "state"), audit=lambda event, fields: lines.append((event, fields))
+    ) as manager:
+        assert manager.list(include_finished=True) == []
+        assert backend.jobs[job.id].released
+    assert ("job.unknown", {"job": job.id, "owner": "alice"}) in lines
+
+
+async def test_an_end_that_was_recorded_and_not_released_is_released(tmp_path: Path) -> None:
+    """Killed between the record and RELEASE: the record stands."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+        backend.jobs[job.id].end(Verdict("exited", 5))
+        end = await job.wait_finished()
+    backend.hold_again(job.id)
+    async with manager_of(tmp_path, backend) as manager:
+        assert manager.get(job.handle).end == end
+        assert backend.jobs[job.id].released
+
+
+async def test_bounds_go_on(tmp_path: Path) -> None:
+    """What was stored before counts; the oldest of it goes."""
+    backend = FakeBackend()
+    keep = Keeping(lambda _: OutputBound(131_072, "drop_oldest"), client_bytes=10**6)
+    async with manager_of(tmp_path, backend, keep) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+    fake = backend.jobs[job.id]
+    for _ in range(5):
+        fake.write(b"x" * 60_000)
+        async with manager_of(tmp_path, backend, keep) as manager:
+            job = manager.get(job.handle)
+            before = job.output_length
+            with job.read_output(before) as reader:
+                while reader.offset < 60_000 + before // 60_000 * 60_000:
+                    await anext(reader)
+            assert manager.history.budget_of("alice").used_bytes == job.log.stored_bytes
+            assert job.log.stored_bytes <= 131_072 + 21
+    async with manager_of(tmp_path, backend, keep) as manager:
+        fake.end(Verdict("exited", 0))
+        end = await manager.get(job.handle).wait_finished()
+        assert end.output_bytes == 300_000
+        assert [gap.reason for gap in end.gaps] == ["retention"]
