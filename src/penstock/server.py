@@ -46,7 +46,8 @@ async def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
-    one ends at once. SIGHUP opens the audit file anew and reads certificates, key and CRL
+    one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
+    takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
     again; if any of them is bad, the old ones stay. Jobs are stopped as configured after the
     last call has ended. Raises StartupError; cancelled: as a second signal.
     """
@@ -130,7 +131,7 @@ async def _serve(
     )
     listeners = await _listen(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain_on_signal, server, config.drain_s, nursery.cancel_scope)
+        nursery.start_soon(_drain_on_signal, server, manager, config.drain_s, nursery.cancel_scope)
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, hangups)
         nursery.start_soon(gate.end_expired, server)
@@ -155,10 +156,14 @@ async def _listen(config: Config) -> list[trio.SocketListener]:
         raise StartupError(f"{where}: the name cannot be one of DNS: {error}") from error
 
 
-async def _drain_on_signal(server: Server, drain_s: float, everything: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _drain_on_signal(
+    server: Server, manager: Manager, drain_s: float, everything: trio.CancelScope
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as signals:
         async for number in signals:
             log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
+            if number == signal.SIGUSR2:
+                manager.leave()
             break
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_second_signal, signals, everything)

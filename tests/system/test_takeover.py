@@ -126,3 +126,24 @@ async def test_a_request_id_is_one_job_over_a_kill(server: RunningServer) -> Non
         assert caught.value.code is StatusCode.ALREADY_EXISTS
         assert [each.handle for each in await client.jobs()] == [job.handle]
         await client.stop(job.handle)
+
+
+async def test_a_planned_restart_drains_and_keeps_the_jobs(server: RunningServer) -> None:
+    """SIGUSR2 to penstockd: streams end as in a drain, the next server goes on with the job."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("deaf")
+        before = server.server_pid()
+        async with client.stream(job.handle) as messages:
+            async for message in messages:
+                if message.data == b"ready\n":
+                    server.process.send_signal(signal.SIGUSR2)
+                    break
+            with pytest.raises(RpcError) as caught:
+                async for _ in messages:
+                    pass
+            assert caught.value.code is StatusCode.UNAVAILABLE
+    await until_served(server, before)
+    async with connect(server.endpoint("alice")) as client:
+        assert (await client.status(job.handle)).job.state == pb.JOB_STATE_RUNNING
+        end = (await client.stop(job.handle, grace_s=0)).job.end
+        assert (end.reason, end.output_bytes) == ("stopped", 6)

@@ -74,13 +74,15 @@ class LocalBackend:
 
     async def run(self) -> None:
         """Carries messages until the supervisor goes or this is cancelled."""
+        gone = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
                 await self._receive_all()
+                gone = True
                 nursery.cancel_scope.cancel()
         finally:
-            self._lose(self._lost or "the supervisor is gone")
+            self._lose(self._lost or "the supervisor is gone", kill=gone)
 
     async def wait_closed(self) -> None:
         """Returns when the supervisor is gone. Minimum cleanup."""
@@ -185,7 +187,7 @@ class LocalBackend:
         if self._taking is not None:
             self._taking.send_nowait(held)
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, *, kill: bool) -> None:
         self._lost = why
         self._closed.set()
         if self._taking is not None:
@@ -194,11 +196,12 @@ class LocalBackend:
             if not pending.answered.is_set():
                 pending.answer = Refused("lost", why)
                 pending.answered.set()
-            # Nobody holds these jobs any more, so nobody would ever end them: each START
-            # brought a descriptor of the group's cgroup.kill, opened by root, for this.
+            # With the supervisor gone nobody holds these jobs, so nobody would ever end them:
+            # each START brought a descriptor of the group's cgroup.kill, opened by root, for this.
+            # If it is we who leave, the supervisor knows what to do with them.
             if not pending.emptied.is_set():
                 pending.lost = why
-                pending.close(kill=True)
+                pending.close(kill=kill)
             pending.exited.set()
             pending.emptied.set()
         for waiting in self._counts.values():

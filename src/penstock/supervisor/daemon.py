@@ -111,7 +111,7 @@ class Daemon:
         finally:
             # Python restores the default as it ends, and a late SIGTERM would change the status.
             # Blocked, not ignored: one that has just come would make Python complain of a race.
-            late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+            late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
             signal.pthread_sigmask(signal.SIG_BLOCK, late)
             self._reception.close()
             if self._hierarchy is not None:
@@ -146,7 +146,8 @@ class Daemon:
     def _watch_signals(self) -> None:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+        for number in numbers:
             signal.signal(number, lambda *_: None)
 
         def told() -> None:
@@ -155,6 +156,9 @@ class Daemon:
                     strangers()  # as init of a container: reap who was left to us
                 elif number == signal.SIGHUP:
                     self._reload()
+                elif number == signal.SIGUSR2:
+                    log("SIGUSR2: the server is started anew; jobs run on")
+                    self._tell_server(signal.SIGUSR2)
                 else:
                     log(f"{signal.Signals(number).name}: stopping")
                     self._stop(0, number)
@@ -162,10 +166,13 @@ class Daemon:
         self._loop.watch(read_fd, READ, told)
 
     def _reload(self) -> None:
-        # Not before its HELLO: until then a server has no hand for this signal, and dies of it.
         log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
+        self._tell_server(signal.SIGHUP)
+
+    def _tell_server(self, number: int) -> None:
+        # Not before its HELLO: until then a server has no hand for these signals, and dies of them.
         if self._server is not None and self._reception is not None and self._reception.greeted:
-            self._server.signal(signal.SIGHUP)
+            self._server.signal(number)
 
     def _stop(self, exit_code: int, number: int = signal.SIGTERM) -> None:
         """Server first, so that its end records are written; then what is left of the jobs."""
