@@ -66,7 +66,10 @@ def end_text(end: pb.EndRecord) -> str:
         case "failed_to_start":
             return f"could not be started: {end.detail}"
         case "output_failed":
-            return f"was stopped: its output could not be kept ({end.detail})."
+            why = end.detail.removeprefix("its output could not be kept: ")
+            return f"was stopped: its output could not be kept ({why})."
+        case "output_full":
+            return "was stopped: it printed more than is kept of its output."
         case "lost":
             return f"was lost: {end.detail}."
         case reason:

@@ -1,5 +1,6 @@
 """A job's output as messages. A chunk is encoded once, however many follow it."""
 
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ class Frames:
     def put(self, key: Key, frame: Frame) -> None:
         """Remembers it; the longest unused ones make room."""
         self.encoded += 1
+        earlier = self._frames.pop(key, None)
+        if earlier is not None:
+            self._bytes -= len(earlier.data) + _FRAME_OVERHEAD_BYTES
         self._frames[key] = frame
         self._bytes += len(frame.data) + _FRAME_OVERHEAD_BYTES
         while self._bytes > self._most_bytes:
@@ -85,19 +89,23 @@ async def messages(
     )
     unfinished: dict[StreamNumber, bytes] = {}
     if not wish.raw:
-        unfinished = unfinished_characters(job.log, reader.offset)
+        begun = unfinished_characters(job.log, reader.offset)
+        unfinished = {stream: rest for stream, rest in begun.items() if stream in reader.streams}
+    beat_at = trio.current_time() + wish.heartbeat_s
     while True:
-        ready = await _ready_within(reader, wish.heartbeat_s)
+        ready = await _ready_until(reader, beat_at)
         if ready is None:
             yield pb.StreamOutputResponse(
                 heartbeat=True, offset=reader.offset, next_offset=reader.offset
             )
+            beat_at = trio.current_time() + wish.heartbeat_s
             continue
         if not ready:
             break
-        offset = reader.offset
-        key = (job.id, offset, None if wish.raw else tuple(sorted(unfinished.items())))
-        frame = frames.get(key)
+        state = None if wish.raw else tuple(sorted(unfinished.items()))
+        frame = frames.get((job.id, reader.offset, state))
+        if frame is not None and job.log.segment_at(reader.offset) is None:
+            frame = None  # dropped meanwhile: a gap from now on, though somebody has had it
         if frame is not None and reader.skip(frame.end):
             if frame.stream not in reader.streams:
                 continue
@@ -106,22 +114,26 @@ async def messages(
             if piece is None:
                 continue
             if isinstance(piece, Gap):
-                for message in _broken_off(unfinished, offset):
+                for message in _broken_off(unfinished, piece.start):
                     yield message
                 unfinished = {}
                 yield pb.StreamOutputResponse(
                     gap=gap_message(piece), offset=piece.start, next_offset=piece.end
                 )
+                beat_at = trio.current_time() + wish.heartbeat_s
                 continue
             rest = None if wish.raw else unfinished.get(piece.stream, b"")
             frame = _encoded(piece, rest)
-            frames.put(key, frame)
+            # Where it begins, which is not where we stood if other streams were passed over.
+            frames.put((job.id, piece.offset, state), frame)
         if not wish.raw:
             unfinished = unfinished | {frame.stream: frame.rest}
             if not frame.rest:
                 del unfinished[frame.stream]
         if frame.data:
             yield frame
+            if wish.heartbeat_s != math.inf:
+                beat_at = trio.current_time() + wish.heartbeat_s
     if job.end is not None and reader.at_end:
         for message in _broken_off(unfinished, reader.offset):
             yield message
@@ -130,11 +142,13 @@ async def messages(
         )
 
 
-async def _ready_within(reader: OutputReader, seconds: float) -> bool | None:
-    """None: nothing has happened for so long."""
+async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
+    """None: nothing that was asked for has come until then."""
     if not reader.must_wait:
+        if deadline < math.inf and trio.current_time() >= deadline:
+            return None  # others write, and this reader passes over what they write
         return await reader.wait_ready()
-    with trio.move_on_after(seconds):
+    with trio.move_on_at(deadline):
         return await reader.wait_ready()
     return None
 

@@ -1,5 +1,6 @@
 """What is kept, for how long, and what happens to who reads what is not kept any more."""
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from penstock.jobs.gaps import Gap
 from penstock.jobs.job import Job
 from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
-from penstock.jobs.retention import Finished, Retention, expired, next_expiry
+from penstock.jobs.retention import Retention, Shelf
 from penstock.supervisor.policy import parse_policy
 
 
@@ -65,38 +66,32 @@ def directories(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "state" / "jobs").iterdir()}
 
 
-finished_jobs = st.lists(
-    st.builds(
-        Finished,
-        st.uuids().map(str),
-        st.sampled_from(["alice", "bob"]),
-        st.floats(0, 100, allow_nan=False),
-    ),
-    unique_by=lambda job: job.id,
-)
-
-
 @given(
-    jobs=finished_jobs,
+    ends=st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.floats(0, 100))),
     keep_s=st.none() | st.floats(0, 100),
     keep_jobs=st.none() | st.integers(0, 5),
 )
 def test_by_age_and_count(
-    jobs: list[Finished], keep_s: float | None, keep_jobs: int | None
+    ends: list[tuple[str, float]], keep_s: float | None, keep_jobs: int | None
 ) -> None:
     """What stays is young enough and not too many of each client; what goes is older or as old."""
-    retention = Retention(keep_s, keep_jobs)
-    gone = expired(jobs, retention, 100.0)
-    left = [job for job in jobs if job.id not in gone]
+    shelf = Shelf(Retention(keep_s, keep_jobs))
+    jobs = {str(n): each for n, each in enumerate(sorted(ends, key=lambda each: each[1]))}
+    for job_id, (owner, ended_at) in jobs.items():
+        shelf.add(owner, job_id, ended_at)
+    gone = shelf.expired(100.0)
+    for job_id in gone:
+        shelf.discard(jobs[job_id][0], job_id)
     for owner in ("alice", "bob"):
-        own = [job.ended_at for job in left if job.owner == owner]
-        lost = [job.ended_at for job in jobs if job.owner == owner and job.id in gone]
+        own = [jobs[job_id][1] for job_id in shelf.oldest(owner)]
+        lost = [jobs[job_id][1] for job_id in gone if jobs[job_id][0] == owner]
         assert keep_jobs is None or len(own) <= keep_jobs
         assert keep_s is None or all(ended_at + keep_s > 100.0 for ended_at in own)
         assert not own or not lost or max(lost) <= min(own)
         if keep_s is None and keep_jobs is None:
             assert not lost
-    assert next_expiry(left, retention) > 100.0
+    assert shelf.expired(100.0) == []
+    assert shelf.next_expiry() > 100.0
 
 
 async def test_removed_now(tmp_path: Path) -> None:
@@ -227,17 +222,70 @@ async def test_a_start_that_was_refused_leaves_no_directory(tmp_path: Path) -> N
         assert list(manager._store.load()) == []
 
 
-async def test_output_that_no_record_speaks_of_goes_at_the_start(tmp_path: Path) -> None:
-    """As a server leaves it that was killed while it removed a job."""
+async def test_files_that_were_to_go_go_at_the_next_start(tmp_path: Path) -> None:
+    """As of a server that was killed while it removed a job."""
     async with managed(tmp_path, Keeping()) as (manager, _):
         job = await printed(manager, "alice")
-    stray = tmp_path / "state" / "jobs" / ("e" * 32)
-    stray.mkdir()
-    (stray / "00000000000000000000.output").write_bytes(b"x")
+        manager._store.delete(job.id)
     disk = TellingDisk()
     async with managed(tmp_path, Keeping(), disk) as (manager, _):
-        await disk.wait_removed(stray.name)
-        assert directories(tmp_path) == {job.id}
+        await disk.wait_removed(job.id)
+        assert directories(tmp_path) == set()
+
+
+@pytest.mark.parametrize("how", ["gone", "empty"])
+async def test_output_without_records_is_left_and_said(tmp_path: Path, how: str) -> None:
+    """The database is gone: nothing is deleted, and no handle is given again."""
+    async with managed(tmp_path, Keeping()) as (manager, backend):
+        jobs = [await printed(manager, "alice") for _ in range(3)]
+    for ending in ("", "-wal", "-shm"):
+        (tmp_path / "state" / f"penstock.db{ending}").unlink(missing_ok=True)
+    if how == "empty":
+        (tmp_path / "state" / "penstock.db").touch()
+    lines: list[str] = []
+    for _ in range(2):
+        backend = FakeBackend()
+        async with open_manager(
+            backend, str(tmp_path / "state"), audit=lambda event, _: lines.append(event)
+        ) as manager:
+            again = await printed(manager, "alice")
+            assert again.handle.startswith(f"{backend.next_pid}.")
+            assert {job.id for job in jobs} < directories(tmp_path)
+    assert lines.count("records.lost") == 1  # not again at each start
+
+
+async def test_nobody_pushes_out_who_uses_less(tmp_path: Path) -> None:
+    """A running job that takes the whole server's room costs its own client, and then itself."""
+    keep = Keeping(lambda _: OutputBound(None, "drop_newest"), server_bytes=300_000)
+    async with managed(tmp_path, keep) as (manager, backend):
+        bobs = [await printed(manager, "bob", 30_000) for _ in range(3)]
+        job = await manager.start("mallory", JobSpec("sleep"))
+        fake = backend.jobs[job.id]
+        while job.output_length < 600_000:
+            fake.write(b"m" * 60_000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert manager.list("bob", include_finished=True) == bobs[::-1]
+        assert [gap.reason for gap in job.log.gaps()] == ["quota"]
+
+
+async def test_a_job_that_waits_goes_on_when_another_can_be_forgotten(tmp_path: Path) -> None:
+    """`wait`: the room is held by a running job; when that ends its output can go."""
+    keep = Keeping(lambda _: OutputBound(None, "wait"), client_bytes=150_000)
+    async with managed(tmp_path, keep) as (manager, backend):
+        first = await manager.start("alice", JobSpec("sleep"))
+        second = await manager.start("alice", JobSpec("sleep"))
+        for _ in range(2):
+            backend.jobs[first.id].write(b"x" * 60_000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        for _ in range(2):
+            with contextlib.suppress(BlockingIOError):
+                backend.jobs[second.id].write(b"y" * 60_000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert second.output_length < 60_000
+        backend.jobs[first.id].end(Verdict("exited", 0))
+        with second.read_output(second.output_length) as reader:
+            await anext(reader)
+        assert manager.list("alice", include_finished=True) == [second]
 
 
 async def test_a_bound_of_one_job_is_its_own(tmp_path: Path) -> None:
@@ -290,7 +338,8 @@ def test_a_budget_asks_for_room_before_it_says_no() -> None:
     """And the one above it; what a child uses its parent uses too."""
     asked = []
 
-    def reclaim() -> bool:
+    def reclaim(asking: Budget) -> bool:
+        assert asking is client
         asked.append(1)
         server.charge(-50)
         return len(asked) < 3

@@ -103,6 +103,10 @@ class FakeDisk:
         file[offset : offset + len(data)] = data
         return len(data)
 
+    def waiting(self, pipe_fd: int) -> int | None:
+        count = len(self.pipes[pipe_fd])
+        return None if self.ended and not count else count
+
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
         path = self._open[fd]
         if not self.pipes[pipe_fd] and not self.ended:
@@ -120,6 +124,7 @@ class FakeDisk:
     def discard(self, pipe_fd: int, count: int) -> int:
         if not self.pipes[pipe_fd] and not self.ended:
             raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
+        self._change("/dev/null")
         return len(self._from_pipe(pipe_fd, count))
 
     def _from_pipe(self, pipe_fd: int, count: int) -> bytes:
@@ -134,7 +139,9 @@ class FakeDisk:
         return data
 
     def unlink(self, path: str) -> None:
-        self.files.pop(path, None)
+        if path in self.files:
+            self._change(path)
+            del self.files[path]
 
     def remove_tree(self, path: str) -> None:
         self.directories.discard(path)

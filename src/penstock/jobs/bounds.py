@@ -30,14 +30,15 @@ class OutputBound:
 class Budget:
     """Bytes that several logs share: a client's, within the server's.
 
-    ``reclaim`` is asked to free some when there are none left; it returns whether it could.
+    ``reclaim`` is asked to free some when there are none left, for the budget that it is given;
+    it returns whether it could.
     """
 
     def __init__(
         self,
         limit_bytes: int | None = None,
         parent: "Budget | None" = None,
-        reclaim: Callable[[], bool] | None = None,
+        reclaim: "Callable[[Budget], bool] | None" = None,
     ) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
@@ -57,15 +58,32 @@ class Budget:
 
     def room_bytes(self) -> float:
         """What may still be used; below 1 only if nothing could be reclaimed. May reclaim."""
+        return self._room_for(self)
+
+    def _room_for(self, asking: "Budget") -> float:
         room = float("inf")
         if self.limit_bytes is not None:
-            while self.used_bytes >= self.limit_bytes and self._reclaim and self._reclaim():
+            while self.used_bytes >= self.limit_bytes and self._reclaim and self._reclaim(asking):
                 pass
             room = self.limit_bytes - self.used_bytes
-        return min(room, self._parent.room_bytes()) if self._parent is not None else room
+        # Who has used up its own share asks nobody else for room.
+        if room < 1 or self._parent is None:
+            return room
+        return min(room, self._parent._room_for(asking))
+
+    def least_limit(self, own_bytes: int | None) -> int | None:
+        """The smallest of the bounds that hold for a log whose own is ``own_bytes``."""
+        limits = [own_bytes, self.limit_bytes]
+        if self._parent is not None:
+            limits.append(self._parent.least_limit(None))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def wake(self) -> None:
+        """Something can be reclaimed now that could not before: who waits is to ask again."""
+        self._freed.unpark_all()
 
     async def wait_freed(self) -> None:
-        """Returns when anybody has freed something. Atomic."""
+        """Returns when anybody has freed something, or could. Atomic."""
         await self._freed.park()
 
 
@@ -132,32 +150,52 @@ class Intake:
             await self._budget.wait_freed()
 
     def _take(self, pipe_fd: int, stream: StreamNumber, when_full: WhenFull) -> int:
+        # Nothing may be given up for bytes that do not come.
+        waiting = self.log.disk.waiting(pipe_fd)
+        if waiting is None:
+            return 0
+        if waiting == 0:
+            raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
         try:
+            error: OSError | None = None
             room = self._room(when_full)
             if room >= 1:
-                moved = self._keep(pipe_fd, stream, int(min(room, SPLICE_BYTES)), when_full)
-                if moved is not None:
+                try:
+                    moved = self._keep(pipe_fd, stream, int(min(room, SPLICE_BYTES)), when_full)
+                except BlockingIOError:
+                    raise
+                except OSError as failed:
+                    error = failed
+                else:
+                    self._refusing = False
                     return moved
-            reason: GapReason = "quota" if self._disk_error is None else "disk"
             if when_full == "wait":
-                raise MustWait(on_disk=self._disk_error is not None)
+                raise MustWait(on_disk=error is not None)
             if when_full == "stop":
-                raise MustStop(self._disk_error)
-            moved = self.log.discard(pipe_fd, reason)
-            self._refusing = self._refusing or moved > 0
-            return moved
+                raise MustStop(error)
+            return self._discard(pipe_fd, "quota" if error is None else "disk")
         finally:
             self.settle()
 
-    def _keep(
-        self, pipe_fd: int, stream: StreamNumber, most: int, when_full: WhenFull
-    ) -> int | None:
-        """None: the disk does not take them now."""
+    def _discard(self, pipe_fd: int, reason: GapReason) -> int:
+        try:
+            moved = self.log.discard(pipe_fd, reason)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # nothing can be done with them now
+            raise MustWait(on_disk=True) from error
+        self._refusing = True
+        return moved
+
+    def _keep(self, pipe_fd: int, stream: StreamNumber, most: int, when_full: WhenFull) -> int:
+        """Raises OSError: the disk does not take them now."""
         if self._disk_error is not None and self._clock() < self._disk_again:
-            return None
+            raise OSError(*self._disk_error.args)
+        # A disk that hovers about its last bytes would else make a gap a second.
+        spare_bytes = 0 if self._disk_error is None else _RESUME_BYTES
         try:
             try:
-                moved = self.log.move(pipe_fd, stream, most)
+                moved = self.log.move(pipe_fd, stream, most, spare_bytes=spare_bytes)
             except OSError as error:
                 # Full: the oldest make room, a segment a try, as it may be somebody else who
                 # fills the disk. Failing in any other way: deleting does not help.
@@ -170,10 +208,8 @@ class Intake:
         except OSError as error:
             self._disk_error = error
             self._disk_again = self._clock() + DISK_AGAIN_S
-            return None
-        if moved:
-            self._refusing = False
-            self._disk_error = None
+            raise
+        self._disk_error = None
         return moved
 
     def _room(self, when_full: WhenFull) -> float:
@@ -184,7 +220,7 @@ class Intake:
                 self.settle()
                 room = self._free()
         if self._refusing and self._disk_error is None:
-            limit = self._bound.limit_bytes
+            limit = self._budget.least_limit(self._bound.limit_bytes)
             least = _RESUME_BYTES if limit is None else min(_RESUME_BYTES, limit // 8)
             if room < least:
                 return 0
@@ -193,7 +229,7 @@ class Intake:
     def _free(self) -> float:
         limit = self._bound.limit_bytes
         own = float("inf") if limit is None else limit - self.log.stored_bytes
-        return min(own, self._budget.room_bytes())
+        return own if own < 1 else min(own, self._budget.room_bytes())
 
     def settle(self) -> None:
         """Tells the budget what the log takes of the disk now. ``take`` does it by itself."""

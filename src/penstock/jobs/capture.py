@@ -128,7 +128,7 @@ def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
     while left > 0:
         try:
             moved = intake.take_last(pipe_fd, stream)
-        except BlockingIOError:
+        except (BlockingIOError, MustWait):
             return
         if moved == 0:
             return

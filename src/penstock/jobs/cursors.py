@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from .errors import Unavailable
 from .gaps import Gap
-from .output import OutputLog
+from .output import SHORTAGES, OutputLog
 from .segments import Segment, StreamNumber
 
 # With a message's fields and prefix it fits an HTTP/2 frame of 64 KiB.
@@ -45,7 +46,7 @@ class Cursor:
 
         Chunks end at multiples of CHUNK_BYTES, so that all readers come to have the same.
         None: a run of another stream was passed over. A disk that does not give back what
-        it took is a gap.
+        it took is a gap. Raises Unavailable.
         """
         segment = self._log.segment_at(self.offset)
         if segment is not self._segment:
@@ -68,8 +69,10 @@ class Cursor:
                     chunk = Chunk(run.stream, self.offset, run.time_ns, data)
                     self.offset = chunk.end
                     return chunk
-        except OSError:
-            pass  # the disk does not give it back: damaged, as what was cut or overwritten
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise Unavailable("the server has no free descriptors; try again") from error
+            # The disk does not give it back: damaged, as what was cut or overwritten.
         return self._gap(Gap(self.offset, end, "damaged"), end)
 
     def _gap(self, gap: Gap, end: int) -> Gap:

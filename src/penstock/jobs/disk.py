@@ -1,7 +1,12 @@
 """What the log asks of a file system: a seam, so that a test can let any of it fail."""
 
+import array
+import fcntl
 import os
+import select
 import shutil
+import termios
+from functools import cache
 from typing import Final, Protocol
 
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
@@ -40,6 +45,10 @@ class Disk(Protocol):
 
     def write(self, fd: int, data: bytes, offset: int) -> int: ...
 
+    def waiting(self, pipe_fd: int) -> int | None:
+        """Bytes in a pipe; None: at its end."""
+        ...
+
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
         """Pipe to file. 0 at end of file; BlockingIOError if the pipe is empty now."""
         ...
@@ -59,6 +68,9 @@ class Disk(Protocol):
 
 class RealDisk:
     """The kernel's."""
+
+    def __init__(self) -> None:
+        null_fd()
 
     def make_directory(self, path: str) -> None:
         os.makedirs(path, mode=0o700)
@@ -92,15 +104,22 @@ class RealDisk:
     def write(self, fd: int, data: bytes, offset: int) -> int:
         return os.pwrite(fd, data, offset)
 
+    def waiting(self, pipe_fd: int) -> int | None:
+        count = array.array("i", [0])
+        fcntl.ioctl(pipe_fd, termios.FIONREAD, count)
+        if count[0]:
+            return count[0]
+        poll = select.poll()
+        poll.register(pipe_fd, select.POLLIN)
+        events = poll.poll(0)
+        # Bytes that have come meanwhile are POLLIN; an end without any is POLLHUP alone.
+        return None if events and events[0][1] == select.POLLHUP else 0
+
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
         return os.splice(pipe_fd, fd, count, offset_dst=offset, flags=_SPLICE_F_NONBLOCK)
 
     def discard(self, pipe_fd: int, count: int) -> int:
-        null_fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            return os.splice(pipe_fd, null_fd, count, flags=_SPLICE_F_NONBLOCK)
-        finally:
-            os.close(null_fd)
+        return os.splice(pipe_fd, null_fd(), count, flags=_SPLICE_F_NONBLOCK)
 
     def unlink(self, path: str) -> None:
         try:
@@ -110,3 +129,9 @@ class RealDisk:
 
     def remove_tree(self, path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def null_fd() -> int:
+    """One for the life of the process: when there are no free descriptors it is needed most."""
+    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

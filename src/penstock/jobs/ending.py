@@ -19,9 +19,12 @@ class Ending:
     escalated: bool
     output_error: OSError | None
     output_full: bool
+    digest_error: OSError | None
 
 
-def end_record(verdict: Verdict, ending: Ending, log: OutputLog, sha256: str) -> EndRecord:
+def end_record(
+    verdict: Verdict, ending: Ending, log: OutputLog, sha256: str, *, sealed: bool
+) -> EndRecord:
     """The record of a job that ended now; ``sha256`` is of all that its log has."""
     counters = verdict.counters
     return EndRecord(
@@ -44,8 +47,18 @@ def end_record(verdict: Verdict, ending: Ending, log: OutputLog, sha256: str) ->
         sha256_to=log.length,
         gaps=log.gaps(),
         stored_bytes=log.stored_bytes,
-        detail=verdict.detail or (str(ending.output_error) if ending.output_error else ""),
+        sealed=sealed,
+        detail=verdict.detail or _trouble(ending),
     )
+
+
+def _trouble(ending: Ending) -> str:
+    """What the disk has done to it, without our paths: clients see this."""
+    if ending.output_error is not None:
+        return f"its output could not be kept: {ending.output_error.strerror}"
+    if ending.digest_error is not None:
+        return f"its output could not be hashed: {ending.digest_error.strerror}"
+    return ""
 
 
 def reason(verdict: Verdict, ending: Ending) -> Reason:

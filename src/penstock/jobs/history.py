@@ -1,10 +1,11 @@
 """Every job that can be named: found, listed, kept for a while, and forgotten with its output."""
 
+import contextlib
 import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,12 +19,13 @@ from .job import Job, StopAsked
 from .keeping import Keeping
 from .output import OutputLog
 from .records import EndRecord
-from .retention import Finished, expired, next_expiry
+from .retention import Shelf
 from .states import Event, State, after
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
 _NANO: Final = 1e9
+_RECORDS_AGAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,10 @@ class History:
         self._disk: Disk = RealDisk() if disk is None else disk
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
-        self._server = Budget(keeping.server_bytes, reclaim=self._reclaim_largest)
+        self._server = Budget(keeping.server_bytes, reclaim=self._reclaim_for)
         self._clients: dict[str, Budget] = {}
+        self._shelf = Shelf(keeping.retention)
+        self._records_again = -math.inf
         self._changed = trio.Event()
         self._unwanted, self._to_remove = trio.open_memory_channel[str](math.inf)
 
@@ -61,13 +65,15 @@ class History:
         """Where a job's output is."""
         return os.path.join(self._state_dir, "jobs", job_id)
 
-    def create_log(self, job_id: str, bound: OutputBound) -> OutputLog:
+    def create_log(self, job_id: str, owner: str, bound: OutputBound) -> OutputLog:
         """A new job's. Raises OSError; nothing of it is left then."""
-        directory = self.directory(job_id)
+        limit_bytes = self.budget_of(owner).least_limit(bound.limit_bytes)
         try:
-            return OutputLog.create(directory, limit_bytes=bound.limit_bytes, disk=self._disk)
+            return OutputLog.create(
+                self.directory(job_id), limit_bytes=limit_bytes, disk=self._disk
+            )
         except OSError:
-            self._unwanted.send_nowait(directory)
+            self._unwanted.send_nowait(job_id)
             raise
 
     def bound_of(self, spec: JobSpec) -> OutputBound:
@@ -78,7 +84,7 @@ class History:
         """What all logs of a client share."""
         if owner not in self._clients:
 
-            def reclaim() -> bool:
+            def reclaim(_: Budget) -> bool:
                 return self._reclaim(owner)
 
             self._clients[owner] = Budget(self._keeping.client_bytes, self._server, reclaim)
@@ -95,8 +101,10 @@ class History:
         self._by_handle[job.handle] = job
 
     def finished(self, job: Job) -> None:
-        """From now on it is kept as long as others like it."""
+        """From now on it is kept as long as others like it, and can make room for them."""
+        self._shelf.add(job.owner, job.id, job.ended_at)
         self._changed.set()
+        self._server.wake()
 
     def by_id(self, job_id: str) -> Job | None:
         """The job of an id that no client sees."""
@@ -143,43 +151,45 @@ class History:
             self._store.delete(job_id)
         except sqlite3.Error as error:  # the row stays `starting`: the next start removes it
             say(f"the record of job {job_id}: {error}")
-        self._unwanted.send_nowait(self.directory(job_id))
+        self._unwanted.send_nowait(job_id)
 
     def _forget(self, job: Job, why: str) -> bool:
         assert job.end is not None
+        if trio.current_time() < self._records_again:
+            return False
         try:
             self._store.delete(job.id)
         except sqlite3.Error as error:
+            self._records_again = trio.current_time() + _RECORDS_AGAIN_S
             say(f"the record of job {job.handle} stays: {error}")
             return False
         del self._jobs[job.id]
         del self._by_handle[job.handle]
+        self._shelf.discard(job.owner, job.id)
         if job.log_if_loaded is not None:
             job.log_if_loaded.remove()
         self.budget_of(job.owner).charge(-job.end.stored_bytes)
-        self._unwanted.send_nowait(self.directory(job.id))
+        self._unwanted.send_nowait(job.id)
         about = {"job": job.id, "handle": job.handle, "owner": job.owner, "message": why}
         try_audit(self._audit, "job.removed", about)
         return True
 
     def _reclaim(self, owner: str) -> bool:
         """Forgets the client's oldest finished job that has output."""
-        found = [job for job in self._finished_jobs() if job.owner == owner]
-        for job in sorted(found, key=_ended_at):
-            if job.end is not None and job.end.stored_bytes and self._forget(job, "room needed"):
-                return True
+        for job_id in self._shelf.oldest(owner):
+            job = self._jobs[job_id]
+            if job.end is not None and job.end.stored_bytes:
+                return self._forget(job, "room needed")
         return False
 
-    def _reclaim_largest(self) -> bool:
-        """The one who uses most makes room first, so that nobody can push others out."""
-        owners = sorted(self._clients, key=self._used_bytes, reverse=True)
-        return any(self._reclaim(owner) for owner in owners)
+    def _reclaim_for(self, asking: Budget) -> bool:
+        """Those who use most make room first, and nobody for one who uses more than they do."""
+        least = asking.used_bytes
+        owners = [owner for owner in self._clients if self._clients[owner].used_bytes >= least]
+        return any(self._reclaim(owner) for owner in sorted(owners, key=self._used, reverse=True))
 
-    def _used_bytes(self, owner: str) -> int:
+    def _used(self, owner: str) -> int:
         return self._clients[owner].used_bytes
-
-    def _finished_jobs(self) -> Iterator[Job]:
-        return (job for job in self._jobs.values() if job.end is not None and job.handle)
 
     async def run(self) -> None:
         """Forgets what is too old or too many, and removes files, until cancelled.
@@ -187,35 +197,34 @@ class History:
         Cancelled: what is not removed yet is at the next start.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._remove_directories)
-            retention = self._keeping.retention
+            nursery.start_soon(self._remove_files)
             while True:
                 self._changed = trio.Event()
-                now = trio.current_time()
-                kept = [Finished(job.id, job.owner, job.ended_at) for job in self._finished_jobs()]
-                gone = set(expired(kept, retention, now))
-                for job_id in gone:
-                    self._forget(self._jobs[job_id], "no longer kept")
+                for job_id in self._shelf.expired(trio.current_time()):
+                    if not self._forget(self._jobs[job_id], "no longer kept"):
+                        break
                 # What could not be forgotten is tried again, but not at once.
-                rest = [each for each in kept if each.id not in gone]
-                wake_at = min(next_expiry(rest, retention), now + 3600.0 if gone else math.inf)
-                with trio.move_on_at(wake_at):
+                with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
 
-    async def _remove_directories(self) -> None:
-        async for directory in self._to_remove:
+    async def _remove_files(self) -> None:
+        async for job_id in self._to_remove:
+            directory = self.directory(job_id)
             # Freeing a GiB takes a while.
             await trio.to_thread.run_sync(self._disk.remove_tree, directory, abandon_on_cancel=True)
+            with contextlib.suppress(sqlite3.Error):  # else the next start removes nothing again
+                self._store.files_gone(job_id)
 
     # Recovery.
 
-    def recover(self, held: Mapping[str, Held], *, remove_strays: bool) -> Sequence[Recovered]:
+    def recover(self, held: Mapping[str, Held]) -> Sequence[Recovered]:
         """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
-        What ran then and is not held is lost, and says so. ``remove_strays``: output that no
-        record speaks of goes.
+        What ran then and is not held is lost, and says so.
         """
-        known = set()
+        known = self._store.removed()
+        for job_id in known:
+            self._unwanted.send_nowait(job_id)
         recovered = []
         for record in self._store.load():
             known.add(record.id)
@@ -229,19 +238,30 @@ class History:
                     self._recover_one(record)
             except (*DAMAGE, OSError) as error:
                 self._say_damaged(record.id, f"{type(error).__name__}: {error}")
+        finished = [job for job in self._jobs.values() if job.end is not None]
+        for job in sorted(finished, key=_ended_at):
+            self._shelf.add(job.owner, job.id, job.ended_at)
         for owner in list(self._clients):
             self._clients[owner].room_bytes()  # a smaller bound than before makes room now
-        if remove_strays:
-            for name in self._disk.names(os.path.join(self._state_dir, "jobs")):
-                if name not in known:
-                    self._unwanted.send_nowait(self.directory(name))
+        self._look_for_strays(known)
         return recovered
+
+    def _look_for_strays(self, known: set[str]) -> None:
+        """Output that no record speaks of was somebody's: it is left for who wants to look."""
+        directory = os.path.join(self._state_dir, "jobs")
+        new = self._store.note_strays(set(self._disk.names(directory)) - known)
+        if new:
+            complaint = (
+                f"{len(new)} directories in {directory} have no record, such as {min(new)}: "
+                "records were lost. Look at them, and remove them if you want"
+            )
+            say(complaint)
+            try_audit(self._audit, "records.lost", {"message": complaint})
 
     def _take_over(self, record: JobRecord, held: Held) -> Recovered:
         bound = self.bound_of(record.spec)
-        log = OutputLog.resume(
-            self.directory(record.id), limit_bytes=bound.limit_bytes, disk=self._disk
-        )
+        limit_bytes = self.budget_of(record.owner).least_limit(bound.limit_bytes)
+        log = OutputLog.resume(self.directory(record.id), limit_bytes=limit_bytes, disk=self._disk)
         started = held.started
         if record.handle is None:  # it was killed before it could record that it runs
             handle = self._store.set_running(record.id, started, "")
@@ -260,7 +280,7 @@ class History:
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it
             self._store.delete(record.id)
-            self._unwanted.send_nowait(self.directory(record.id))
+            self._unwanted.send_nowait(record.id)
             about = {"job": record.id, "owner": record.owner, "reason": "never started"}
             try_audit(self._audit, "job.finished", about)
             return
@@ -269,8 +289,7 @@ class History:
         if end is None:
             log = OutputLog.load(self.directory(record.id), disk=self._disk)
             job = Job.from_record(record, log, bound)
-            log.close_recovered()
-            end = _lost(log)
+            end = _lost(log, sealed=log.close_recovered())
             self._store.set_finished(record.id, end)
             about = {"job": record.id, "owner": record.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)
@@ -285,7 +304,11 @@ class History:
     def _loader(self, job_id: str, end: EndRecord) -> Callable[[], OutputLog]:
         def load() -> OutputLog:
             return OutputLog.load(
-                self.directory(job_id), length=end.output_bytes, gaps=end.gaps, disk=self._disk
+                self.directory(job_id),
+                length=end.output_bytes,
+                gaps=end.gaps,
+                sealed=end.sealed,
+                disk=self._disk,
             )
 
         return load
@@ -297,7 +320,7 @@ class History:
         try_audit(self._audit, "job.damaged", fields)
 
 
-def _lost(log: OutputLog) -> EndRecord:
+def _lost(log: OutputLog, *, sealed: bool) -> EndRecord:
     return EndRecord(
         "lost",
         time.time_ns(),
@@ -306,6 +329,7 @@ def _lost(log: OutputLog) -> EndRecord:
         sha256_to=log.length,
         gaps=log.gaps(),
         stored_bytes=log.stored_bytes,
+        sealed=sealed,
         detail="the server ended while the job ran",
     )
 

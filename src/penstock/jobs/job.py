@@ -153,11 +153,16 @@ class Job:
         follow: bool = True,
         streams: Collection[StreamNumber] = BOTH,
     ) -> OutputReader:
-        """A reader of its own, the caller's to close. No checkpoint. Raises OffsetPastEnd.
+        """A reader of its own, the caller's to close. No checkpoint.
 
-        What is not there any more comes as gaps. For lines and times see seeking.py.
+        What is not there any more comes as gaps. For lines and times see seeking.py. Raises
+        OffsetPastEnd, and Unavailable if the log cannot be looked at now.
         """
-        return OutputReader(self.log, offset, follow, streams)
+        try:
+            log = self.log
+        except OSError as error:
+            raise errors.Unavailable("the server has no free descriptors; try again") from error
+        return OutputReader(log, offset, follow, streams)
 
     async def wait_begun(self) -> None:
         """Returns when the job runs. Raises what its start failed with. Minimum cleanup."""

@@ -37,6 +37,7 @@ class Life:
         self._escalated = False
         self._output_error: OSError | None = None
         self._output_full = False
+        self._digest_error: OSError | None = None
         self._nursery: trio.Nursery | None = None
         self._grace = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)
@@ -64,18 +65,16 @@ class Life:
             self._describe(started)
             await self._keep(started)
 
-    def end_now(self, *, leave: bool = False) -> None:
+    def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
 
-        Whoever reads or waits ends too, without an end record. ``leave``: the job runs on,
-        for the next server to take.
+        Whoever reads or waits ends too, without an end record. What still runs is the next
+        server's to take.
         """
         self._scope.cancel()
         job = self._job
         if job.end is None and not job.finished.is_set():
-            if leave:
-                job.log.leave()
-            elif not job.log.ended:
+            if not job.log.ended:
                 job.log.finish()
             job.finished.set()
 
@@ -125,6 +124,7 @@ class Life:
             "jobs cannot be recorded now; the server's log says why"
         )
         job.begun.set()
+        job.finished.set()
 
     # While it runs.
 
@@ -222,12 +222,13 @@ class Life:
         # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads
         # files nobody appends to any more, and is let go if end_now comes.
         sha256 = ""
+        sealed = job.log.seal()  # before the record: what is there then is all there is
         try:
             digest = job.log.digest()
             sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
         except OSError as error:  # a bad sector under one log is one job's misfortune
-            self._output_error = self._output_error or error
-        end = end_record(verdict, self._ending(), job.log, sha256)
+            self._digest_error = error
+        end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
         while True:
             try:
                 self._store.set_finished(job.id, end)
@@ -253,6 +254,7 @@ class Life:
             self._escalated,
             self._output_error,
             self._output_full,
+            self._digest_error,
         )
 
     def _about(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Manager:
         try:
             about = {"job": job_id, "owner": owner, "command": spec.command}
             self._audit("job.starting", about)
-            log = self.history.create_log(job_id, bound)
+            log = self.history.create_log(job_id, owner, bound)
         except Exception as error:  # the audit's callback is anybody's
             self.history.never_was(job_id)
             say(f"job {job_id} of {owner} is not started: {error}")
@@ -170,7 +170,7 @@ class Manager:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
         for life in self._lives.values():
-            life.end_now(leave=self._leaving)
+            life.end_now()
 
     async def _stop_one(self, job: Job, by: str) -> None:
         with contextlib.suppress(Precondition):
@@ -212,8 +212,7 @@ async def open_manager(
             manager = Manager(backend, store, audit, history)
             held = {each.id: each for each in await backend.take_held()}
             try:
-                # After a loss of records somebody may want to look at what they spoke of.
-                recovered = history.recover(held, remove_strays=not complaints)
+                recovered = history.recover(held)
             except sqlite3.Error as error:
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
             for each in recovered:

@@ -5,7 +5,6 @@ format byte for byte, and what a torn tail means.
 """
 
 import bisect
-import contextlib
 import errno
 import os
 import time
@@ -19,6 +18,7 @@ from .disk import Disk, RealDisk
 from .errors import OffsetPastEnd
 from .gaps import Gap, GapFile, GapReason
 from .segments import Segment, StreamNumber
+from .telling import say
 
 # One byte at a time would else make an index of 21 bytes for each of them.
 MERGE_NS: Final = 5_000_000
@@ -31,6 +31,8 @@ MOST_SEGMENT_BYTES: Final = 32 * 1024 * 1024
 # Output must not take the last of the disk: the end records of the jobs that it stops have
 # to be written there too.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
+# This process lacks something, and the disk is not to blame: never a gap.
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class OutputLog:
@@ -78,12 +80,14 @@ class OutputLog:
         *,
         length: int | None = None,
         gaps: Iterable[Gap] = (),
+        sealed: bool = True,
         disk: Disk | None = None,
     ) -> "OutputLog":
         """The log of a job that has ended. What cannot be read of it is a gap.
 
-        With ``length`` and ``gaps`` from its end record, all else that is missing is
-        ``damaged``. Without, the job was lost: the log ends where its files do.
+        With ``length``, ``gaps`` and ``sealed`` from its end record, all else that is missing
+        is ``damaged``. Without, the job was lost: the log ends where its files do. Raises
+        OSError if this process lacks what it needs to look.
         """
         log = cls(directory, disk)
         log._refused.gaps = list(gaps)
@@ -94,7 +98,7 @@ class OutputLog:
                 log._refused.gaps = []
         else:
             log._front = "damaged"
-        log._recover_segments(closed=length is not None)
+        log._recover_segments(closed=length is not None and sealed)
         ends = [log._segments[-1].end if log._segments else 0]
         ends += [gap.end for gap in log._refused.gaps]
         log.length = max(ends) if length is None else length
@@ -114,10 +118,11 @@ class OutputLog:
         log._set_limit(limit_bytes)
         for start in log._starts():
             if start >= log.length:  # one that was just begun, and has nothing
-                Segment(log.disk, directory, start).drop()
-        if log._segments and log._segments[-1].end == log.length:
-            log._segments[-1].acquire()
-            log._current = log._segments[-1]
+                log._unlink(Segment(log.disk, directory, start))
+        last = log._segments[-1] if log._segments else None
+        if last is not None and last.end == log.length and last.end_known:
+            last.acquire()
+            log._current = last
         log.ended = False
         return log
 
@@ -126,21 +131,15 @@ class OutputLog:
             share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
             self._segment_bytes = min(share, MOST_SEGMENT_BYTES)
 
-    def leave(self) -> None:
-        """Somebody else will go on: files are closed as they are, and readers end."""
-        segment, self._current = self._current, None
-        if segment is not None:
-            segment.release()
-        self.ended = True
-        self.notify()
-
     def _recover_segments(self, *, closed: bool) -> None:
         starts = self._starts()
         for start in starts:
             segment = Segment(self.disk, self.directory, start)
             try:
                 segment.recover(closed=closed or start != starts[-1])
-            except OSError:
+            except OSError as error:
+                if error.errno in SHORTAGES:
+                    raise
                 continue  # a hole, and so a gap
             if segment.end > segment.start:
                 self._segments.append(segment)
@@ -155,30 +154,41 @@ class OutputLog:
             int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal()
         )
 
-    def close_recovered(self) -> None:
-        """Ends the last segment of a log that a crash has left open, so that a cut is seen."""
-        if self._segments:
-            segment = self._segments[-1]
+    def close_recovered(self) -> bool:
+        """Ends the last segment of a log that a crash has left open, as seal does."""
+        if not self._segments:
+            return True
+        segment = self._segments[-1]
+        if not segment.end_known:
+            return True  # as it is, its last run is a gap, and stays one
+        try:
+            segment.acquire()
             try:
-                segment.acquire()
-                try:
-                    segment.close()
-                finally:
-                    segment.release()
-            except OSError:
-                return  # it reads as before; a later cut of it is not noticed
+                segment.close()
+            finally:
+                segment.release()
+        except OSError:
+            return False
+        return True
 
     # Appending.
 
-    def move(self, pipe_fd: int, stream: StreamNumber, most: int = SPLICE_BYTES) -> int:
+    def move(
+        self,
+        pipe_fd: int,
+        stream: StreamNumber,
+        most: int = SPLICE_BYTES,
+        *,
+        spare_bytes: int = 0,
+    ) -> int:
         """Moves what the pipe has, at most ``most`` bytes, to the log's end; 0 at end of file.
 
         The bytes never pass through this process. Raises BlockingIOError if the pipe is
         empty now, OSError if the disk does not take them or has less than RESERVE_BYTES
-        left (they stay in the pipe).
+        and ``spare_bytes`` left (they stay in the pipe).
         """
         segment = self._writable()
-        if segment.free_bytes() < RESERVE_BYTES:
+        if segment.free_bytes() < RESERVE_BYTES + spare_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.directory)
         now_ns = time.time_ns()
         entry_ns = now_ns if segment.needs_entry(stream, now_ns, MERGE_NS) else None
@@ -242,14 +252,32 @@ class OutputLog:
         self.stored_bytes -= segment.stored_bytes
         if segment is self._current:
             self._current = None
-        segment.drop()
+        self._unlink(segment)
+
+    def _unlink(self, segment: Segment) -> None:
+        try:
+            segment.drop()
+        except OSError as error:
+            # A disk that is read-only, most likely. It goes with the job's directory.
+            say(f"{segment.data_path} cannot be removed: {error.strerror}")
+
+    def seal(self) -> bool:
+        """No more bytes will come: says in the index where it ends, so that a cut is seen.
+
+        False: the disk does not take it, and the end record must say so. No checkpoint.
+        """
+        if self._current is None:
+            return True
+        try:
+            self._current.close()
+        except OSError:
+            return False
+        return True
 
     def finish(self) -> None:
-        """No more bytes will come: readers end after the last one."""
+        """Readers end after the last byte. It is sealed, or the job was never seen to end."""
         segment, self._current = self._current, None
         if segment is not None:
-            with contextlib.suppress(OSError):  # a disk that is full: a later cut is not noticed
-                segment.close()
             segment.release()
         self.ended = True
         self.notify()
@@ -288,21 +316,23 @@ class OutputLog:
     def missing_at(self, offset: int) -> Gap:
         """The gap, or the rest of it, that holds ``offset``, which is below ``length``."""
         stop = self.length
-        for segment in self._segments:
-            if segment.start > offset and segment.end > segment.start:
+        for segment in self._segments[bisect.bisect_right(self._segments, offset, key=_start) :]:
+            if segment.end > segment.start:
                 stop = min(stop, segment.start)
                 break
         reason: GapReason = self._front if offset < self.first else "damaged"
-        for gap in self._refused.gaps:
-            if gap.start <= offset < gap.end:
-                return Gap(offset, min(stop, gap.end), gap.reason)
-            if gap.start > offset:
-                stop = min(stop, gap.start)
+        refused = self._refused.gaps
+        place = bisect.bisect_right(refused, offset, key=_gap_start)
+        if place and offset < refused[place - 1].end:
+            gap = refused[place - 1]
+            return Gap(offset, min(stop, gap.end), gap.reason)
+        if place < len(refused):
+            stop = min(stop, refused[place].start)
         return Gap(offset, stop, reason)
 
     def gaps(self) -> tuple[Gap, ...]:
         """Everything that was produced and is not there, in order."""
-        found = []
+        found: list[Gap] = []
         offset = 0
         while offset < self.length:
             segment = self.segment_at(offset)
@@ -357,6 +387,10 @@ class OutputLog:
             "length": self.length,
             "stored_bytes": self.stored_bytes,
         }
+
+
+def _gap_start(gap: Gap) -> int:
+    return gap.start
 
 
 def _start(segment: Segment) -> int:

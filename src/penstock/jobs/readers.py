@@ -89,7 +89,10 @@ class OutputReader:
             await self._wakeups.receive()
 
     def take(self) -> Chunk | Gap | None:
-        """What is at the offset now. None: nothing that was asked for, look again."""
+        """What is at the offset now. None: nothing that was asked for, look again.
+
+        Raises Unavailable: this process lacks descriptors.
+        """
         end = self._log.length if self._stop is None else self._stop
         for _ in range(_PASSED_OVER):
             if self._cursor.offset >= end:

@@ -25,7 +25,7 @@ class EndRecord:
 
     ``output_bytes`` is all that was produced. ``output_sha256`` is of those bytes of
     [sha256_from, sha256_to), in order, that are in no gap. ``stored_bytes`` is what the log
-    took of the disk. ``exit_code`` or
+    took of the disk, and ``sealed`` whether its index says where it ends. ``exit_code`` or
     ``signal`` says how the main process ended where that is known; ``reason`` says why.
     """
 
@@ -48,6 +48,7 @@ class EndRecord:
     sha256_to: int = 0
     gaps: tuple[Gap, ...] = ()
     stored_bytes: int = 0
+    sealed: bool = True
     detail: str = ""
 
     def to_json(self) -> str:

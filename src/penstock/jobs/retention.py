@@ -1,7 +1,6 @@
 """Which finished jobs are forgotten, with their output: by age and count (pure)."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import OrderedDict
 from dataclasses import dataclass
 
 
@@ -13,33 +12,44 @@ class Retention:
     keep_jobs: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A finished job. ``ended_at``: monotonic seconds."""
+class Shelf:
+    """Finished jobs of each client, in the order in which they have ended.
 
-    id: str
-    owner: str
-    ended_at: float
+    What one more costs does not depend on how many there are.
+    """
 
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+        self._owners: dict[str, OrderedDict[str, float]] = {}
 
-def expired(jobs: Iterable[Finished], retention: Retention, now: float) -> list[str]:
-    """The ids of those to forget, oldest first."""
-    found = []
-    count: defaultdict[str, int] = defaultdict(int)
-    for job in sorted(jobs, key=_newest_first):
-        count[job.owner] += 1
-        too_many = retention.keep_jobs is not None and count[job.owner] > retention.keep_jobs
-        if too_many or (retention.keep_s is not None and job.ended_at + retention.keep_s <= now):
-            found.append(job.id)
-    return found[::-1]
+    def add(self, owner: str, job_id: str, ended_at: float) -> None:
+        """``ended_at``: monotonic seconds, not before that of the owner's last one."""
+        self._owners.setdefault(owner, OrderedDict())[job_id] = ended_at
 
+    def discard(self, owner: str, job_id: str) -> None:
+        """It is forgotten."""
+        self._owners.get(owner, OrderedDict()).pop(job_id, None)
 
-def next_expiry(jobs: Iterable[Finished], retention: Retention) -> float:
-    """When the next one will be too old; infinity: none will."""
-    if retention.keep_s is None:
-        return float("inf")
-    return min((job.ended_at for job in jobs), default=float("inf")) + retention.keep_s
+    def oldest(self, owner: str) -> list[str]:
+        """The owner's, oldest first."""
+        return list(self._owners.get(owner, ()))
 
+    def expired(self, now: float) -> list[str]:
+        """The ids of those to forget: too many, or ``keep_s`` old."""
+        found = []
+        keep_s, keep_jobs = self._retention.keep_s, self._retention.keep_jobs
+        for jobs in self._owners.values():
+            over = 0 if keep_jobs is None else len(jobs) - keep_jobs
+            for number, (job_id, ended_at) in enumerate(jobs.items()):
+                if number >= over and (keep_s is None or ended_at + keep_s > now):
+                    break
+                found.append(job_id)
+        return found
 
-def _newest_first(job: Finished) -> float:
-    return -job.ended_at
+    def next_expiry(self) -> float:
+        """When the next one will be too old; infinity: none will."""
+        keep_s = self._retention.keep_s
+        if keep_s is None:
+            return float("inf")
+        oldest = [next(iter(jobs.values())) for jobs in self._owners.values() if jobs]
+        return min(oldest, default=float("inf")) + keep_s

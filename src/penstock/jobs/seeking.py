@@ -10,7 +10,8 @@ from .cursors import BOTH, CHUNK_BYTES, Chunk, Cursor
 from .output import OutputLog
 from .segments import StreamNumber
 
-_LOOK_BACK_BYTES: Final = 4096
+_LOOK_BACK_BYTES: Final = (4096, 65_536)
+_PIECES_PER_CHECKPOINT: Final = 256
 _LONGEST_CHARACTER: Final = 4
 
 
@@ -26,7 +27,7 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
     last = True
     while stop > log.first:
         begin = max(log.first, (stop - 1) // CHUNK_BYTES * CHUNK_BYTES)
-        for chunk in reversed(_chunks(log, begin, stop, streams)):
+        for chunk in reversed(await _chunks(log, begin, stop, streams)):
             data = chunk.data
             position = len(data)
             if last and data:
@@ -41,11 +42,17 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
     return log.first if end else 0
 
 
-def _chunks(log: OutputLog, begin: int, end: int, streams: Collection[StreamNumber]) -> list[Chunk]:
+async def _chunks(
+    log: OutputLog, begin: int, end: int, streams: Collection[StreamNumber]
+) -> list[Chunk]:
     cursor = Cursor(log, begin, streams)
     found = []
+    pieces = 0
     try:
         while cursor.offset < end:
+            pieces += 1
+            if pieces % _PIECES_PER_CHECKPOINT == 0:  # a run can be a single byte
+                await trio.lowlevel.checkpoint()
             piece = cursor.take(end)
             if isinstance(piece, Chunk):
                 found.append(piece)
@@ -61,6 +68,8 @@ def seek_time(log: OutputLog, since_ns: int) -> int:
     was set back meanwhile, it is a place where the times around it say so.
     """
     for segment in reversed(log.segments()):
+        if segment.end == segment.start:
+            continue
         try:
             offset = segment.offset_at(since_ns)
         except OSError:
@@ -76,10 +85,20 @@ def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, byt
     """By stream, the first bytes of a UTF-8 character that goes on at ``offset`` or later.
 
     A character's state depends on three bytes of its stream alone, so every reader gets the
-    same text from the same place on.
+    same text from the same place on; but they are looked for in the last 64 KiB only.
     """
     tails: dict[StreamNumber, bytes] = {}
-    cursor = Cursor(log, max(0, offset - _LOOK_BACK_BYTES))
+    for count in _LOOK_BACK_BYTES:
+        tails = _tails(log, max(0, offset - count), offset)
+        if len(tails) == len(BOTH) or count >= offset:
+            break
+    return {stream: rest for stream, tail in tails.items() if (rest := _unfinished(tail))}
+
+
+def _tails(log: OutputLog, begin: int, offset: int) -> dict[StreamNumber, bytes]:
+    """The last three bytes of each stream before ``offset``, since the last gap."""
+    tails: dict[StreamNumber, bytes] = {}
+    cursor = Cursor(log, begin)
     try:
         while cursor.offset < offset:
             piece = cursor.take(offset)
@@ -90,7 +109,7 @@ def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, byt
                 tails.clear()
     finally:
         cursor.close()
-    return {stream: rest for stream, tail in tails.items() if (rest := _unfinished(tail))}
+    return tails
 
 
 def _unfinished(tail: bytes) -> bytes:

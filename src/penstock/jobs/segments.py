@@ -74,6 +74,11 @@ class Segment:
         return self.end - self.start + self._entries * ENTRY_BYTES
 
     @property
+    def end_known(self) -> bool:
+        """Whether its last run is certain to go as far as its bytes do."""
+        return self._end_known
+
+    @property
     def entries(self) -> int:
         """Runs that its index has."""
         return self._entries
@@ -120,7 +125,7 @@ class Segment:
         self._users = -1
 
     def drop(self) -> None:
-        """Its bytes are gone, now."""
+        """Its bytes are gone, now. Raises OSError: for readers they are, but not from the disk."""
         self.forget()
         self._disk.unlink(self.data_path)
         self._disk.unlink(self._index_path)
@@ -269,17 +274,18 @@ class Segment:
             self.end = min(self.end, last.offset)
         else:
             self._last = last
-            self._end_known = not closed
+            self._end_known = self._end_known and not closed
 
     def _trim(self) -> Entry | None:
         """Takes back entries without bytes: a crash has left them. The last entry there is."""
         last = None
         while self._entries:
             last = self._entry(self._entries - 1)
-            if last is None or last.stream == CLOSING or last.offset >= self.end:
-                self._entries -= 1
-                if last is not None and last.stream == CLOSING:
-                    return last
-                continue
-            return last
+            if last is not None and last.stream != CLOSING and last.offset < self.end:
+                return last
+            self._entries -= 1
+            if last is None:
+                self._end_known = False  # a run has begun there, of whatever stream
+            elif last.stream == CLOSING:
+                return last
         return None

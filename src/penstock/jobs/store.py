@@ -19,6 +19,8 @@ from .backend import JobSpec, Started
 from .errors import Unavailable
 from .records import EndRecord
 
+_SUFFIXES_A_LOSS: Final = 1_000_000
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY,
@@ -40,6 +42,9 @@ CREATE TABLE IF NOT EXISTS requests (
     job TEXT NOT NULL REFERENCES jobs (id),
     PRIMARY KEY (owner, request_id)
 );
+CREATE TABLE IF NOT EXISTS removed (job TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
 PRAGMA user_version = 1;
 """
 
@@ -93,12 +98,8 @@ def lock_directory(state_dir: str) -> Iterator[None]:
 class Store:
     """The open database. All methods are plain functions: no checkpoint."""
 
-    def __init__(self, path: str, *, first_suffix: int = 1) -> None:
-        """Opens or creates it. Raises sqlite3.Error, also if it is damaged.
-
-        ``first_suffix`` is what a number's first handle is made of: 1 for the number alone.
-        """
-        self._first_suffix = first_suffix
+    def __init__(self, path: str) -> None:
+        """Opens or creates it. Raises sqlite3.Error, also if it is damaged."""
         self._db = sqlite3.connect(path, isolation_level=None)
         # A flipped bit in a text is that row's damage, not an error of the whole query.
         self._db.text_factory = partial(str, encoding="utf-8", errors="replace")
@@ -110,6 +111,7 @@ class Store:
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
             self._db.executescript(_SCHEMA)
+            self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
         except BaseException:
             self._db.close()
             raise
@@ -164,7 +166,7 @@ class Store:
             row = db.execute(
                 "INSERT INTO handles VALUES (?, ? + 1)"
                 " ON CONFLICT (number) DO UPDATE SET next = next + 1 RETURNING next - 1",
-                (started.pid, self._first_suffix),
+                (started.pid, 1 + self._losses * _SUFFIXES_A_LOSS),
             ).fetchone()
             handle = str(started.pid) if row[0] == 1 else f"{started.pid}.{row[0]}"
             db.execute(
@@ -190,10 +192,48 @@ class Store:
                 raise AssertionError(f"job {job_id} has an end record already")
 
     def delete(self, job_id: str) -> None:
-        """The job and its request id are forgotten. Its handle's number is not: see handles."""
+        """The job and its request id are forgotten. Its handle's number is not: see handles.
+
+        Its files are to go, which ``removed`` remembers until ``files_gone``.
+        """
         with self._transaction() as db:
             db.execute("DELETE FROM requests WHERE job = ?", (job_id,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            db.execute("INSERT OR IGNORE INTO removed VALUES (?)", (job_id,))
+
+    def removed(self) -> set[str]:
+        """Jobs that were deleted and whose files may be there still."""
+        return {str(row[0]) for row in self._db.execute("SELECT job FROM removed")}
+
+    def files_gone(self, job_id: str) -> None:
+        """Nothing of it is left."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM removed WHERE job = ?", (job_id,))
+
+    def note_strays(self, job_ids: set[str]) -> set[str]:
+        """Output without a record, of which some are new: records were lost. Those that are new.
+
+        Handles that were given may be among what is lost. A number's handles go on far beyond
+        any that can have been given, so that none ever names two jobs.
+        """
+        known = {str(row[0]) for row in self._db.execute("SELECT job FROM strays")}
+        new = job_ids - known
+        if new:
+            with self._transaction() as db:
+                db.executemany("INSERT INTO strays VALUES (?)", [(job_id,) for job_id in new])
+                self._note_loss(db)
+        return new
+
+    def note_loss(self, at_least: int) -> None:
+        """As for new strays: records were lost, once more, and so many times in all."""
+        with self._transaction() as db:
+            self._note_loss(db)
+            while self._losses < at_least:
+                self._note_loss(db)
+
+    def _note_loss(self, db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO losses SELECT coalesce(max(number), 0) + 1 FROM losses")
+        self._losses = db.execute("SELECT count(*) FROM losses").fetchone()[0]
 
     def find_request(self, owner: str, request_id: str) -> str | None:
         """The id of the job that a request id of this owner started."""
@@ -209,10 +249,8 @@ class Store:
             for table in tables:
                 # A broken page ends a walk through the rows; the other way leads to it from behind.
                 for order in ("ASC", "DESC"):
-                    with contextlib.suppress(sqlite3.Error):
-                        query = f"SELECT * FROM {table} ORDER BY rowid {order}"
-                        for row in source.execute(query):
-                            copied[table] += self._insert_as_it_was(table, row)
+                    for row in _readable(source, f"SELECT * FROM {table} ORDER BY rowid {order}"):
+                        copied[table] += self._insert_as_it_was(table, row)
         return copied
 
     def _insert_as_it_was(self, table: str, row: tuple[Any, ...]) -> int:
@@ -221,11 +259,8 @@ class Store:
             with self._transaction() as db:
                 statement = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
                 return db.execute(statement, row).rowcount
-        except (
-            sqlite3.IntegrityError,
-            sqlite3.InterfaceError,
-        ):  # refers to what is lost, or is garbage
-            return 0
+        except (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError):
+            return 0  # it refers to what is lost, or is garbage
 
     def load(self) -> Iterator[JobRecord | DamagedRecord]:
         """Every job, oldest first. Raises sqlite3.Error."""
@@ -249,6 +284,22 @@ def described(started: Started, boot_id: str) -> dict[str, Any]:
         "limits": asdict(started.limits),
         "enforcement": [asdict(entry) for entry in started.enforcement],
     }
+
+
+def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Rows up to the first that cannot be read. Errors of whoever takes them are theirs."""
+    try:
+        cursor = source.execute(query)
+    except sqlite3.Error:
+        return
+    while True:
+        try:
+            row = cursor.fetchone()
+        except sqlite3.Error:
+            return
+        if row is None:
+            return
+        yield row
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
