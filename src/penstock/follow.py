@@ -13,6 +13,7 @@ last one. What will not go away by itself (a refusal, a certificate, broken outp
 """
 
 import math
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -250,7 +251,7 @@ class Follower:
 
     def _passes(self, error: RpcError) -> bool:
         """Whether it may go away by itself."""
-        if not self._reached or isinstance(error, HandshakeFailed):
+        if not self._reached or (isinstance(error, HandshakeFailed) and not _was_cut(error)):
             return False
         if error.code is StatusCode.UNAVAILABLE:
             return True
@@ -278,6 +279,15 @@ class _Messages:
             if self.failure is not None:
                 raise self.failure from None
             raise StopAsyncIteration from None
+
+
+def _was_cut(error: HandshakeFailed) -> bool:
+    """Whether the connection just ended during the handshake. OpenSSL is told to take an end
+    without a word for an orderly one (SSL_OP_IGNORE_UNEXPECTED_EOF), so it looks like a refusal."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return isinstance(cause, ssl.SSLZeroReturnError)
 
 
 def _retry_after_s(error: RpcError) -> float:

@@ -85,6 +85,7 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         await self.stream_may_end.wait()
         for message in self.at_stop:
             yield numbered(message, at)
+            at = message.next_offset
         if self.stream_error is not None:
             raise self.stream_error
 
