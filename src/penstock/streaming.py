@@ -95,8 +95,8 @@ async def messages(
         if not ready:
             break
         offset = reader.offset
-        key = (job.id, offset, None if wish.raw else tuple(sorted(unfinished.items())))
-        frame = frames.get(key)
+        state = None if wish.raw else tuple(sorted(unfinished.items()))
+        frame = frames.get((job.id, offset, state))
         if frame is not None and reader.skip(frame.end):
             if frame.stream not in reader.streams:
                 continue
@@ -114,7 +114,8 @@ async def messages(
                 continue
             rest = None if wish.raw else unfinished.get(piece.stream, b"")
             frame = _encoded(piece, rest)
-            frames.put(key, frame)
+            # Where it begins, which is not ``offset`` if other streams were passed over.
+            frames.put((job.id, piece.offset, state), frame)
         if not wish.raw:
             unfinished = unfinished | {frame.stream: frame.rest}
             if not frame.rest:
