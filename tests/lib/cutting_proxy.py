@@ -26,6 +26,8 @@ class CuttingProxy:
     random: Random
     cuts: int
     most_bytes: int
+    first_bytes: int = 20_000
+    """Of the connection that is cut first: enough to be one, as that is not tried again."""
     port: int = 0
     done: int = 0
     """Cuts so far."""
@@ -34,9 +36,11 @@ class CuttingProxy:
         """One connection, to its end."""
         budget = None
         if self.done < self.cuts:
-            # In the handshake, or soon after it, a quarter of the time each.
-            most = self.random.choice([1, 5_000, self.most_bytes, self.most_bytes])
+            # In the handshake, or soon after it, a sixth of the time each.
+            most = self.random.choice([1, 5_000, *[self.most_bytes] * 4])
             budget = self.random.randrange(most)
+            if self.done == 0:
+                budget = self.first_bytes
         try:
             server = await trio.open_tcp_stream("127.0.0.1", self.server_port)
         except OSError:  # as seen through a router: the server is away
