@@ -18,6 +18,9 @@ from cutting_proxy import cutting_proxy
 from fake_service import Cli
 from running import RunningServer, policy_text, running_server, script
 
+from penstock.client import connect
+from penstock.follow import Follower
+
 MB = 1_000_000
 COMMANDS = (
     script("binary", f"head -c {30 * MB} /dev/urandom")
@@ -26,10 +29,15 @@ COMMANDS = (
     + script("bytes", "i=0; while [ $i -lt 3000 ]; do printf x; i=$((i+1)); done")
     + script("half", "echo one; sleep 300")
     + script("both", "echo out; echo err >&2; echo more")
+    + "".join(
+        script(name, f"head -c {3 * MB} /dev/urandom")
+        + f'output = "256KiB"\nwhen_full = "{full}"\n'
+        for name, full in (("oldest-go", "drop_oldest"), ("newest-go", "drop_newest"))
+    )
 )
 CLIENTS = """
 [clients.alice]
-commands = ["binary", "no-newline", "long-line", "bytes", "half", "both"]
+commands = ["binary", "no-newline", "long-line", "bytes", "half", "both", "oldest-go", "newest-go"]
 """
 
 
@@ -118,6 +126,28 @@ async def test_any_shape_of_output_is_exact(
     assert done.out == output
     end = (await ask(server, "wait", handle))["end"]
     assert end["output_sha256"] == hashlib.sha256(output).hexdigest()
+
+
+@pytest.mark.parametrize("command", ["oldest-go", "newest-go"])
+async def test_output_that_was_not_all_kept_is_checked_where_it_can_be(
+    server: RunningServer, command: str
+) -> None:
+    """Bytes and gaps are all that was produced; a digest is compared, or it is said why not."""
+    async with connect(server.endpoint("alice")) as client:
+        handle = (await client.start(command)).handle
+        for _ in range(2):  # live, and after the end
+            follower = Follower(server.endpoint("alice"), handle)
+            at = missing = 0
+            async with follower.messages(client=client) as messages:
+                async for message in messages:
+                    assert message.offset == at
+                    at = message.next_offset
+                    missing += message.gap.to_offset - message.gap.from_offset
+            assert at == 3 * MB
+            assert bool(follower.verdict.why) is not follower.verdict.verified
+            if command == "newest-go":  # every reader has what was there at the end
+                assert missing >= 3 * MB - 256 * 1024
+                assert follower.verdict.verified
 
 
 async def test_a_killed_server_does_not_end_the_stream(server: RunningServer) -> None:
