@@ -10,7 +10,6 @@ import trio
 from fake_service import HANDLE, FakeService, chunk, fake_server, finished, gap
 
 from penstock.cli.times import since
-from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError, StatusCode
 
 NOW_NS = 1_800_000_000_000_000_000
@@ -281,8 +280,3 @@ def test_what_is_no_time(text: str) -> None:
     """The error shows it and says what to write."""
     with pytest.raises(ValueError, match="time"):
         since(text, NOW_NS)
-
-
-def test_pb_is_what_the_options_mean() -> None:
-    """The numbers that the requests above carry."""
-    assert (pb.STREAM_STDOUT, pb.STREAM_STDERR) == (1, 2)

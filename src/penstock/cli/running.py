@@ -105,7 +105,7 @@ async def _stop(endpoint: "Endpoint", handle: str) -> None:
 
     from ..backoff import Backoff
     from ..client import connect
-    from ..rpc.errors import ConnectionLost, HandshakeFailed
+    from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
     from .starting import RETRY_S
 
     backoff = Backoff(RETRY_S)
@@ -114,9 +114,10 @@ async def _stop(endpoint: "Endpoint", handle: str) -> None:
             async with connect(endpoint) as client:
                 await client.stop(handle, reason="interrupted")
                 return
-        except ConnectionLost as error:
-            pause_s = backoff.pause_s(trio.current_time())
-            if pause_s is None or isinstance(error, HandshakeFailed):
+        except RpcError as error:
+            away = error.code is StatusCode.UNAVAILABLE and not isinstance(error, HandshakeFailed)
+            pause_s = backoff.pause_s(trio.current_time()) if away else None
+            if pause_s is None:
                 raise
         await trio.sleep(pause_s)
 
