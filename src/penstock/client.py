@@ -98,11 +98,38 @@ class Client:
         """What the server is and what it can enforce."""
         return await self._call("ServerInfo", pb.ServerInfoRequest(), pb.ServerInfoResponse)
 
+    async def remove(self, handle: str) -> pb.Job:
+        """Forgets a finished job and its output; the job as it was."""
+        request = pb.RemoveRequest(pid=handle)
+        return (await self._call("Remove", request, pb.RemoveResponse)).job
+
     def stream(
-        self, handle: str, *, offset: int = 0, follow: bool = True, raw: bool = True
+        self,
+        handle: str,
+        *,
+        offset: int = 0,
+        tail_lines: int = 0,
+        since_ns: int = 0,
+        streams: Sequence[pb.Stream] = (),
+        follow: bool = True,
+        raw: bool = True,
+        heartbeat_s: float = 0.0,
     ) -> AbstractAsyncContextManager[ClientCall[pb.StreamOutputResponse]]:
-        """Messages of a job's output; the last one of a finished job has ``finished``."""
-        request = pb.StreamOutputRequest(pid=handle, offset=offset, no_follow=not follow, raw=raw)
+        """Messages of a job's output; the last one of a finished job has ``finished``.
+
+        One connection's worth of it, unchecked: ``penstock.follow`` goes on after a loss.
+        ``offset``, ``tail_lines`` and ``since_ns`` (UTC, since 1970) exclude each other.
+        """
+        request = pb.StreamOutputRequest(
+            pid=handle,
+            offset=offset,
+            tail_lines=tail_lines,
+            since_ns=since_ns,
+            streams=streams,
+            no_follow=not follow,
+            raw=raw,
+            heartbeat_s=heartbeat_s,
+        )
         return self._channel.server_stream(
             _SERVICE, "StreamOutput", request, pb.StreamOutputResponse
         )

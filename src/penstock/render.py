@@ -6,6 +6,12 @@ from .proto import command_pb2 as pb
 
 _LABEL_WIDTH: Final = 10
 _VALUE_WIDTH: Final = 11
+_GAP_REASONS: Final = {
+    "retention": "the oldest output made room for newer, or the job was removed",
+    "quota": "the limit of what is kept was reached",
+    "disk": "the server's disk was full or failing",
+    "damaged": "the server's disk does not give back what was written",
+}
 
 
 def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
@@ -74,6 +80,14 @@ def end_text(end: pb.EndRecord) -> str:
             return f"was lost: {end.detail}."
         case reason:
             return f"ended: {reason}."
+
+
+def gap_text(gap: pb.Gap) -> str:
+    """How much of a job's output is missing, where and why, without a line end."""
+    count = gap.to_offset - gap.from_offset
+    missing = "1 byte is missing" if count == 1 else f"{count} bytes are missing"
+    why = _GAP_REASONS.get(gap.reason, gap.reason)
+    return f"{missing} here, from {gap.from_offset} to {gap.to_offset}: {why}"
 
 
 def stop_text(handle: str, *, already_finished: bool) -> str:

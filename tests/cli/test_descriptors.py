@@ -203,6 +203,9 @@ async def test_an_end_without_an_end_record_is_no_success(
         service.stream_error = RpcError(StatusCode.INTERNAL, "it broke")
     if how == "lost":
         service.stream_may_end = trio.Event()
+    if how == "lost":
+        place = options.index(HANDLE if HANDLE in options else "ls")
+        options = [*options[:place], "--reconnect", "0", *options[place:]]
     async with fake_server(service) as server, server.cli(*options) as cli:
         if how == "lost":
             await service.stream_read.wait()

@@ -336,7 +336,7 @@ def test_a_policy_s_bounds_reach_the_log() -> None:
 
 def test_a_budget_asks_for_room_before_it_says_no() -> None:
     """And the one above it; what a child uses its parent uses too."""
-    asked = []
+    asked: list[int] = []
 
     def reclaim(asking: Budget) -> bool:
         assert asking is client

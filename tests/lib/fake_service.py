@@ -42,6 +42,13 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.at_stop: list[pb.StreamOutputResponse] = []
         """What a stop adds to the stream, before it ends."""
         self.end = pb.EndRecord(reason="exited", exit_code=0)
+        self.streams: list[pb.StreamOutputRequest] = []
+        self.stream_errors: list[RpcError] = []
+        """What the first streams fail with, one each, before anything else."""
+        self.begins = 0
+        """Where a stream begins that names no offset."""
+        self.removals: dict[str, RpcError | None] = {}
+        """What becomes of a Remove, by handle; all others are NOT_FOUND."""
 
     @property
     def job(self) -> pb.Job:
@@ -65,15 +72,29 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
     ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
-        yield pb.StreamOutputResponse(job=self.job)
+        self.streams.append(input_message)
+        if self.stream_errors:
+            raise self.stream_errors.pop(0)
+        at = input_message.offset or self.begins
+        yield pb.StreamOutputResponse(job=self.job, offset=at, next_offset=at)
         for message in self.messages:
-            yield message
+            if message.offset >= at or message.HasField("finished"):
+                yield numbered(message, at)
+                at = message.next_offset
         self.stream_read.set()
         await self.stream_may_end.wait()
         for message in self.at_stop:
-            yield message
+            yield numbered(message, at)
+            at = message.next_offset
         if self.stream_error is not None:
             raise self.stream_error
+
+    async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
+        handle = input_message.pid
+        error = self.removals.get(handle, RpcError(StatusCode.NOT_FOUND, f"Job {handle} not found"))
+        if error is not None:
+            raise error
+        return pb.RemoveResponse(job=pb.Job(handle=handle, state=pb.JOB_STATE_FINISHED))
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
         job = self.job
@@ -90,9 +111,29 @@ def finished(code: int = 0) -> pb.StreamOutputResponse:
     return pb.StreamOutputResponse(finished=pb.EndRecord(reason="exited", exit_code=code))
 
 
+def numbered(message: pb.StreamOutputResponse, at: int) -> pb.StreamOutputResponse:
+    """An end record, as after ``at`` bytes; anything else as it is."""
+    if message.HasField("finished"):
+        message.offset = message.next_offset = at
+        message.finished.output_bytes = at
+    return message
+
+
 def chunk(data: bytes, *, stream: int = 1, offset: int = 0) -> pb.StreamOutputResponse:
     """Output; ``stream`` 2 is standard error."""
-    return pb.StreamOutputResponse(data=data, stream=stream, offset=offset, time_ns=1)  # type: ignore[arg-type]
+    return pb.StreamOutputResponse(
+        data=data,
+        stream=stream,  # type: ignore[arg-type]
+        offset=offset,
+        next_offset=offset + len(data),
+        time_ns=1,
+    )
+
+
+def gap(start: int, end: int, reason: str) -> pb.StreamOutputResponse:
+    """Bytes that are not there."""
+    gap = pb.Gap(from_offset=start, to_offset=end, reason=reason)
+    return pb.StreamOutputResponse(gap=gap, offset=start, next_offset=end)
 
 
 @dataclass

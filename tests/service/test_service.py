@@ -296,3 +296,27 @@ async def test_a_page_token_outlives_its_job(
         request = pb.ListRequest(page_size=1, page_token=first.next_page_token)
         second = await w.service.List(request, asked_by("alice"))
         assert [job.handle for job in second.jobs] == [jobs[1].handle]
+
+
+async def test_a_reader_of_one_stream_changes_nothing_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It passes over the other stream's bytes; whoever begins where it began has them."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        job = await w.manager.start("alice", JobSpec("sleep"))
+        fake = w.backend.jobs[job.id]
+        with job.read_output() as reader:
+            fake.write(b"first", 2)
+            await anext(reader)
+            fake.write(b"second", 1)
+            await anext(reader)
+        fake.end(Verdict("exited", 0))
+        await job.wait_finished()
+        for raw in (True, False):
+            found = []
+            for streams in ([pb.STREAM_STDOUT], [pb.STREAM_STDERR], []):
+                request = pb.StreamOutputRequest(pid=job.handle, raw=raw, streams=streams)
+                async with aclosing(w.stream(request)) as messages:
+                    got = [(m.offset, m.data or m.output.encode()) async for m in messages]
+                found.append([each for each in got if each[1]])
+            assert found == [[(5, b"second")], [(0, b"first")], [(0, b"first"), (5, b"second")]]

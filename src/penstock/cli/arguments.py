@@ -29,6 +29,33 @@ class _Text(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
 TEXT: Final = _Text()
 
 
+class _Since(click.ParamType):  # type: ignore[misc]
+    """A time, or how long ago; UTC nanoseconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Fails, saying how to write it."""
+        import time
+
+        from .times import since
+
+        try:
+            return since(value, time.time_ns())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SINCE: Final = _Since()
+
+RECONNECT: Final[dict[str, Any]] = {
+    "type": click.FloatRange(0, 86400),
+    "default": 60.0,
+    "metavar": "SECONDS",
+    "help": "How long to try after a lost connection (60); 0: not at all.",
+}
+
+
 class PassThrough(click.Command):  # type: ignore[misc]
     """A verb that exits as its job did: every failure of ours is 125, also a usage error."""
 

@@ -1,4 +1,4 @@
-"""start, stop, status, list, version: one call, one answer."""
+"""start, stop, status, list, rm, version: one call, one answer."""
 
 import json
 from functools import partial
@@ -136,6 +136,39 @@ def _state(job: "pb.Job") -> str:
 
 
 @click.command()
+@click.argument("pids", metavar="PID...", nargs=-1, required=True, type=TEXT)
+@click.pass_obj
+async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
+    """Forgets finished jobs and their output, now instead of after the server's time.
+
+    One that cannot be removed keeps no other from it; the exit status is the first one's.
+    """
+    from ..client import connect
+    from ..rpc.errors import ConnectionLost, RpcError, StatusCode
+    from .exits import exit_code, message
+    from .terminal import harmless
+
+    code = 0
+    async with connect(settings.endpoint()) as client:
+        for pid in pids:
+            try:
+                job = await client.remove(pid)
+            except ConnectionLost:
+                raise
+            except RpcError as error:
+                not_found = error.code is StatusCode.NOT_FOUND
+                prefix = "" if not_found else f"{pid} could not be removed. "
+                complain(f"Error: {prefix}{message(error)}")
+                code = code or exit_code(error)
+                continue
+            if settings.json:
+                say_json(job)
+            else:
+                say(f"Removed job {harmless(job.handle)}.")
+    return code
+
+
+@click.command()
 @click.pass_obj
 async def version(settings: Settings) -> None:
     """Says which version this is, and what the server is and can enforce."""
@@ -165,5 +198,6 @@ COMMANDS: Final = {
     "stop": stop,
     "status": status,
     "list": list_jobs,
+    "rm": rm,
     "version": version,
 }

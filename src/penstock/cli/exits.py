@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 from ..certs import CertificateError, KeyModeError, NameRefused
 from ..identity import IdentityError
 from ..proto import command_pb2 as pb
+from ..received import OutputBroken
 from ..rpc.errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .settings import SettingsError
@@ -55,6 +56,7 @@ EXPECTED: Final = (
     KeyModeError,
     IdentityError,
     SettingsError,
+    OutputBroken,
     OutputFailed,
     OSError,
 )

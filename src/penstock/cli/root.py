@@ -14,9 +14,10 @@ VERBS = {
     "status": "control",
     "list": "control",
     "ps": "control",
+    "rm": "control",
     "version": "control",
     "stream": "streaming",
-    "run": "streaming",
+    "run": "running",
     "wait": "streaming",
     "certs": "certificates",
 }

@@ -75,7 +75,8 @@ class Apart:
 
 
 class Sink:
-    """Takes a stream's messages, in order. ``next`` is the offset to go on from.
+    """Takes a stream's messages, in order: the job once, which says where it begins (``first``).
+    ``next`` is the offset to go on from.
 
     That is never past what was written out: a byte may come twice after a resume, when a
     write was cut short, but none is missed. ``end`` is the end record, once it has come.
@@ -84,7 +85,7 @@ class Sink:
     def __init__(self, form: _Form | None, *, offset: int = 0, narrate: bool = False) -> None:
         """``form`` None: a JSON object a line. ``narrate``: say also that the job has
         started and ended."""
-        self.next = offset
+        self.next = self.first = offset
         self.end: pb.EndRecord | None = None
         self._form = form
         self._narrate = narrate
@@ -95,6 +96,8 @@ class Sink:
     async def take(self, message: "pb.StreamOutputResponse") -> None:
         """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
         it does not count as written."""
+        if message.HasField("job"):
+            self.next = self.first = message.offset
         if self._form is None:
             from .printing import json_line
 
@@ -139,9 +142,10 @@ class Sink:
             await self._form.chunk(STDOUT, job.started_ns, data)
 
     def _gap(self, gap: "pb.Gap") -> None:
+        from .. import render
         from .terminal import harmless
 
-        complain(harmless(f"[bytes {gap.from_offset} to {gap.to_offset}: {gap.reason}]"))
+        complain(f"[{harmless(render.gap_text(gap))}]")
 
     def _ended(self, end: "pb.EndRecord") -> None:
         from .. import render

@@ -1,0 +1,133 @@
+"""run: start, follow, exit as the job does."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import asyncclick as click
+
+from .arguments import OUR_FAILURE, PASS_ON, RECONNECT, TEXT, PassThrough
+from .settings import Settings
+from .standard import complain
+
+if TYPE_CHECKING:
+    import trio
+
+    from ..client import Endpoint
+    from .signals import Signals
+    from .sink import Sink
+    from .starting import Start
+
+
+@click.command(context_settings=PASS_ON, cls=PassThrough)
+@click.option("--raw", is_flag=True, help="Exact bytes on a terminal, too.")
+@click.option("--reconnect", **RECONNECT)
+@click.argument("command", type=TEXT)
+@click.argument("arguments", nargs=-1, type=TEXT)
+@click.pass_obj
+async def run(
+    settings: Settings, raw: bool, reconnect: float, command: str, arguments: tuple[str, ...]
+) -> int:
+    """Starts COMMAND, prints what it prints, and exits as it does.
+
+    The first ^C or SIGTERM asks the job to stop, a second one detaches.
+    """
+    import trio
+
+    from ..follow import DigestMismatch, Follower
+    from .exits import EXPECTED, fail, job_code, message, start_code
+    from .going_on import SaidNews
+    from .signals import beside, caught_signals
+    from .sink import Apart, Sink
+    from .starting import Start
+
+    attempt = Start(command, arguments)
+    sink = Sink(None if settings.json else Apart(raw=raw))
+    async with caught_signals() as signals:
+        with trio.CancelScope() as scope:
+            asked = trio.Event()
+            signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
+            try:
+                endpoint = settings.endpoint()
+                async with attempt.connected(endpoint) as client:
+                    assert attempt.job is not None
+                    # An interrupt before the answer has set one; it is for the answer alone.
+                    scope.deadline = float("inf")
+                    handle = attempt.job.handle
+                    follower = Follower(
+                        endpoint, handle, give_up_s=reconnect, news=SaidNews(reconnect)
+                    )
+                    async with beside(_stop_when_asked, endpoint, handle, asked):
+                        await follower.deliver(sink.take, client=client)
+                    await sink.finish()
+            except DigestMismatch as error:
+                fail(f"Error: {message(error)}", OUR_FAILURE)
+            except EXPECTED as error:
+                if attempt.job is None:
+                    fail(f"Error: {message(error)}", start_code(error))
+                detached = _detached(attempt.job.handle, sink)
+                fail(f"Error: {message(error)}\n{detached}", OUR_FAILURE)
+    if sink.end is not None:
+        return job_code(sink.end)
+    if attempt.job is None:
+        complain(attempt.interrupted_text())
+    else:
+        complain(_detached(attempt.job.handle, sink))
+    return signals.exit_code
+
+
+def _stop_or_leave(
+    attempt: "Start", signals: "Signals", scope: "trio.CancelScope", asked: "trio.Event"
+) -> None:
+    attempt.hurry(signals, scope)
+    if signals.count == 1:
+        asked.set()
+    elif attempt.job is not None:
+        scope.cancel()
+
+
+async def _stop_when_asked(endpoint: "Endpoint", handle: str, asked: "trio.Event") -> None:
+    await asked.wait()
+    from .exits import EXPECTED, message
+    from .terminal import harmless
+
+    shown = harmless(handle)
+    complain(f"\nStopping {shown}; ^C again to detach")
+    try:
+        await _stop(endpoint, handle)
+    except EXPECTED as error:
+        complain(f"Error: {shown} could not be stopped. {message(error)}")
+
+
+async def _stop(endpoint: "Endpoint", handle: str) -> None:
+    """On a connection of its own, as the other one may be lost just now; repeated for a while,
+    which cannot stop anything else. Raises what ``connect`` and ``Client.stop`` raise."""
+    import trio
+
+    from ..backoff import Backoff
+    from ..client import connect
+    from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
+    from .starting import RETRY_S
+
+    backoff = Backoff(RETRY_S)
+    while True:
+        try:
+            async with connect(endpoint) as client:
+                await client.stop(handle, reason="interrupted")
+                return
+        except RpcError as error:
+            away = error.code is StatusCode.UNAVAILABLE and not isinstance(error, HandshakeFailed)
+            pause_s = backoff.pause_s(trio.current_time()) if away else None
+            if pause_s is None:
+                raise
+        await trio.sleep(pause_s)
+
+
+def _detached(handle: str, sink: "Sink") -> str:
+    from .terminal import harmless
+
+    shown = harmless(handle)
+    go_on = f"penstock stream {shown} --offset {sink.next}"
+    return f"Detached from job {shown}; go on with: {go_on}"
+
+
+COMMANDS: Final = {"run": run}

@@ -1,0 +1,296 @@
+"""A job's output to its end, over any number of connections: every byte once, and checked.
+
+follower = Follower(Endpoint("127.0.0.1", 8443, ca, certificate, key), "48213")
+async with follower.messages() as messages:
+    async for message in messages:
+        ...  # message.data, or message.gap: in order, without a hole
+print(follower.end, follower.verdict)
+
+A connection is taken as lost when it is closed, when it does not answer (the channel's
+keepalive), when the stream says nothing for SILENT_HEARTBEATS heartbeats, and when a server that
+goes away ends its calls. Then another one is made, and the stream goes on from the byte after the
+last one. What will not go away by itself (a refusal, a certificate, broken output) ends it at once.
+"""
+
+import math
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+from google.rpc.error_details_pb2 import RetryInfo
+
+from .backoff import LONGEST_PAUSE_S, Backoff
+from .client import Client, Endpoint, connect
+from .proto import command_pb2 as pb
+from .received import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
+from .rpc.client import ClientCall
+from .rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+
+__all__ = [
+    "DigestMismatch",
+    "EndMissing",
+    "Follower",
+    "News",
+    "OutputBroken",
+    "Part",
+    "Verdict",
+]
+
+GIVE_UP_S: Final = 60.0
+HEARTBEAT_S: Final = 20.0
+SILENT_HEARTBEATS: Final = 3
+_CONNECT_S: Final = 10.0
+# However little time is left, an attempt gets so much of it.
+_LEAST_ATTEMPT_S: Final = 1.0
+
+Take = Callable[[pb.StreamOutputResponse], Awaitable[None]]
+
+
+class Connect(Protocol):
+    """As ``penstock.client.connect``."""
+
+    def __call__(
+        self, endpoint: Endpoint, *, timeout_s: float | None
+    ) -> AbstractAsyncContextManager[Client]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which part of the output. At most one of the first three: a byte offset, so many lines
+    before the end, or what was written since a time (UTC nanoseconds since 1970)."""
+
+    offset: int = 0
+    tail_lines: int = 0
+    since_ns: int = 0
+    streams: tuple[pb.Stream, ...] = ()
+    """These alone; empty for all."""
+    follow: bool = True
+    """To the job's end; False: to the end of what is there."""
+
+
+class News:
+    """Is told what becomes of the connection. Must not wait; this one does nothing."""
+
+    def lost(self, error: RpcError) -> None:
+        """The connection was lost; another one will be tried for. Once per loss."""
+
+    def resumed(self, offset: int) -> None:
+        """The stream goes on at this byte."""
+
+
+class Follower:
+    """Follows one job once: use ``deliver`` or ``messages``, and only one time.
+
+    ``give_up_s``: how long to try after a loss without anything new; 0: not at all. A server
+    that was never reached is not tried again. ``heartbeat_s``: how often a stream without output
+    is to say that it lives; 0: never, and silence is no loss then.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        handle: str,
+        part: Part = Part(),
+        *,
+        give_up_s: float = GIVE_UP_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        news: News | None = None,
+        connecting: Connect = connect,
+    ) -> None:
+        self.end: pb.EndRecord | None = None
+        """How the job ended, once its last message is given."""
+        self.verdict = Verdict(False, "the job has not ended")
+        self._endpoint = endpoint
+        self._handle = handle
+        self._part = part
+        self._heartbeat_s = heartbeat_s
+        self._give_up_s = give_up_s
+        self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
+        self._news = news or News()
+        self._connecting = connecting
+        self._backoff = Backoff(give_up_s)
+        begins = None if part.tail_lines or part.since_ns else part.offset
+        self._received = Received(begins, part.streams)
+        self._reached = False
+        self._answered_at: float | None = None
+        self._is_lost = False
+        self._giving = False
+
+    @property
+    def job(self) -> pb.Job | None:
+        """As it was when the stream began; None before."""
+        return self._received.job
+
+    async def deliver(self, take: Take, *, client: Client | None = None) -> None:
+        """Calls ``take`` with each message, one at a time: first the job, then chunks and gaps,
+        last the end record. Returns after it (or, not following, at the end of what is there).
+
+        ``client`` is a connection to begin with; it stays the caller's. Raises RpcError for
+        what the server refuses, ConnectionLost when it has given up, OutputBroken if what came
+        is not the output, what ``connect`` raises for our own files, and whatever ``take``
+        raises. Cancelled: minimum cleanup; the job runs on.
+        """
+        while True:
+            loss = await self._attempt(take, client)
+            if loss is None:
+                return
+            client = None
+            now = trio.current_time()
+            if self._answered_at is not None and now - self._answered_at >= LONGEST_PAUSE_S:
+                self._backoff.progress()  # it has stood for a while, though the job was quiet
+            self._answered_at = None
+            pause_s = self._backoff.pause_s(now, _retry_after_s(loss))
+            if pause_s is None:
+                if self._give_up_s > 0:
+                    loss.add_note(f"given up after {self._give_up_s:g} s without anything new")
+                raise loss
+            if not self._is_lost:
+                self._is_lost = True
+                self._news.lost(loss)
+            await trio.sleep(pause_s)
+
+    @asynccontextmanager
+    async def messages(
+        self, *, client: Client | None = None
+    ) -> AsyncIterator[AsyncIterator[pb.StreamOutputResponse]]:
+        """The messages of ``deliver`` to iterate over, whose errors iterating raises.
+
+        One message is fetched ahead. Waiting for the next one is atomic: cancelled, none is
+        lost. Leaving the block ends the connection, minimum cleanup.
+        """
+        send, receive = trio.open_memory_channel[pb.StreamOutputResponse](0)
+        messages = _Messages(receive)
+
+        async def pump() -> None:
+            async with send:
+                try:
+                    await self.deliver(send.send, client=client)
+                except Exception as error:
+                    messages.failure = error  # raised where it is waited for
+
+        failure: BaseException | None = None
+        async with trio.open_nursery() as nursery, receive:
+            nursery.start_soon(pump)
+            try:
+                yield messages
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                failure = error  # raised below, outside of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _attempt(self, take: Take, client: Client | None) -> RpcError | None:
+        """One connection; how it was lost, or None when all is done."""
+        left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
+        try:
+            if client is not None:
+                self._reached = True
+                await self._stream(client, take)
+                return None
+            timeout_s = min(_CONNECT_S, left_s)
+            async with self._connecting(self._endpoint, timeout_s=timeout_s) as connected:
+                self._reached = True
+                await self._stream(connected, take)
+            return None
+        except RpcError as error:
+            if self._giving or not self._passes(error):
+                raise
+            return error
+
+    async def _stream(self, client: Client, take: Take) -> None:
+        part, received = self._part, self._received
+        fresh = self.job is None
+        async with client.stream(
+            self._handle,
+            offset=part.offset if fresh else received.next_offset,
+            tail_lines=part.tail_lines if fresh else 0,
+            since_ns=part.since_ns if fresh else 0,
+            streams=part.streams,
+            follow=part.follow,
+            heartbeat_s=self._heartbeat_s,
+        ) as call:
+            left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
+            first = await self._next(call, min(self._silence_s, left_s))
+            if first is None:
+                raise EndMissing("the stream ended before it had begun")
+            received.begin(first)
+            self._answered_at = trio.current_time()
+            if self._is_lost:
+                self._is_lost = False
+                self._news.resumed(received.next_offset)
+            if fresh:
+                await self._give(take, first)
+            while (message := await self._next(call, self._silence_s)) is not None:
+                kind = received.take(message)
+                self._backoff.progress()
+                if kind == "finished":
+                    self.verdict = received.verdict(message.finished)
+                    self.end = message.finished
+                    await self._give(take, message)
+                    return
+                if kind in ("data", "gap"):
+                    await self._give(take, message)
+        if part.follow:
+            raise EndMissing("the stream ended before the job did")
+
+    async def _next(
+        self, call: ClientCall[pb.StreamOutputResponse], within_s: float
+    ) -> pb.StreamOutputResponse | None:
+        with trio.move_on_after(within_s):
+            return await anext(call, None)
+        raise ConnectionLost(f"the server has said nothing for {within_s:g} s")
+
+    async def _give(self, take: Take, message: pb.StreamOutputResponse) -> None:
+        # Its errors are the caller's own, also where they look like a lost connection.
+        self._giving = True
+        await take(message)
+        self._giving = False
+
+    def _passes(self, error: RpcError) -> bool:
+        """Whether it may go away by itself."""
+        if not self._reached or (isinstance(error, HandshakeFailed) and not _was_cut(error)):
+            return False
+        if error.code is StatusCode.UNAVAILABLE:
+            return True
+        # To one who was let in before: the server may not have noticed yet that the last
+        # connection is gone, or it has cut a reader off that did not read for minutes. What our
+        # own channel says in these words has no details, and would say it again.
+        exhausted = error.code is StatusCode.RESOURCE_EXHAUSTED and bool(error.details)
+        return exhausted and self.job is not None
+
+
+class _Messages:
+    """Not a generator, which a cancelled wait would end for good."""
+
+    def __init__(self, channel: trio.MemoryReceiveChannel[pb.StreamOutputResponse]) -> None:
+        self.failure: Exception | None = None
+        self._channel = channel
+
+    def __aiter__(self) -> "_Messages":
+        return self
+
+    async def __anext__(self) -> pb.StreamOutputResponse:
+        try:
+            return await self._channel.receive()
+        except trio.EndOfChannel:
+            if self.failure is not None:
+                raise self.failure from None
+            raise StopAsyncIteration from None
+
+
+def _was_cut(error: HandshakeFailed) -> bool:
+    """Whether the connection just ended during the handshake. OpenSSL is told to take an end
+    without a word for an orderly one (SSL_OP_IGNORE_UNEXPECTED_EOF), so it looks like a refusal."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return isinstance(cause, ssl.SSLZeroReturnError)
+
+
+def _retry_after_s(error: RpcError) -> float:
+    """How long the server asks us to wait."""
+    delays = [each.retry_delay for each in error.details if isinstance(each, RetryInfo)]
+    return max((delay.seconds + delay.nanos / 1e9 for delay in delays), default=0.0)
