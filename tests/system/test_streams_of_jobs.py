@@ -77,6 +77,9 @@ async def read_all(client: Client, handle: str, began: trio.Event | None = None)
                 digest.update(message.data)
                 if began is not None and expected > 64 * 2**20:
                     began.set()
+            if message.HasField("gap"):
+                assert message.gap.from_offset == expected
+                expected = message.gap.to_offset
             if message.HasField("finished"):
                 end = message.finished
     assert expected == end.output_bytes
