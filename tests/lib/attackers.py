@@ -9,11 +9,13 @@ import os
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
 from hpack import Encoder
 from raw import GRPC_HEADERS, PREFACE, frame
+from tls_by_hand import agreed, hello_in_pieces
 
 from penstock.rpc.tls import client_ssl_context
 
@@ -262,7 +264,7 @@ async def compressed_messages(attacker: Attacker) -> None:
         await attacker._stream.receive_some(65_536)
 
 
-async def _silent_tcp(port: int, byte_by_byte: bool) -> None:
+async def _silent_tcp(port: int, _: Path, *, byte_by_byte: bool) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
         hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
         for byte in hello if byte_by_byte else b"":
@@ -271,9 +273,38 @@ async def _silent_tcp(port: int, byte_by_byte: bool) -> None:
         await tcp.receive_some(1)
 
 
-async def _once(kind: str, port: int, context: ssl.SSLContext) -> None:
-    if kind in ("silent_tcp", "slow_handshake"):
-        await _silent_tcp(port, kind == "slow_handshake")
+async def _hello_in_pieces(port: int, _: Path) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
+        await tcp.send_all(HELLO_IN_PIECES)
+        await tcp.receive_some(1)
+
+
+async def _key_updates(port: int, directory: Path) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
+        writer = await agreed(tcp, _context(directory))
+        await tcp.send_all(writer.record(PREFACE + frame(4, 0, 0)))
+        while True:
+            await tcp.send_all(b"".join(writer.key_update() for _ in range(600)))
+
+
+HELLO_IN_PIECES = hello_in_pieces(131_000)
+ON_TCP: dict[str, Callable[[int, Path], Awaitable[None]]] = {
+    "silent_tcp": partial(_silent_tcp, byte_by_byte=False),
+    "slow_handshake": partial(_silent_tcp, byte_by_byte=True),
+    "hello_in_pieces": _hello_in_pieces,
+    "key_updates": _key_updates,
+}
+
+
+def _context(directory: Path) -> ssl.SSLContext:
+    return client_ssl_context(
+        directory / "alice.crt", directory / "alice.key", directory / "ca.crt"
+    )
+
+
+async def _once(kind: str, port: int, directory: Path, context: ssl.SSLContext) -> None:
+    if kind in ON_TCP:
+        await ON_TCP[kind](port, directory)
         return
     tcp = await trio.open_tcp_stream("127.0.0.1", port)
     stream = trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True)
@@ -285,14 +316,14 @@ async def _once(kind: str, port: int, context: ssl.SSLContext) -> None:
 
 
 async def main(directory: Path, port: int, kind: str, count: int) -> None:
-    context = client_ssl_context(
-        directory / "alice.crt", directory / "alice.key", directory / "ca.crt"
-    )
+    context = _context(directory)
 
     async def one() -> None:
         while True:
-            with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                await _once(kind, port, context)
+            with contextlib.suppress(
+                OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError
+            ):
+                await _once(kind, port, directory, context)
             # Thrown out: a hostile client comes back, but its own machine must breathe, too.
             await trio.sleep(0.25)
 
@@ -304,7 +335,7 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-KINDS = ("silent_tcp", "slow_handshake", *ATTACKS)
+KINDS = (*ON_TCP, *ATTACKS)
 
 if __name__ == "__main__":
     trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -4,6 +4,7 @@ Rows 4 and 8 to 23 of the hazards: another client is served, and everything retu
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,10 @@ def helper(script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         [sys.executable, str(LIB / script), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={"PYTHONPATH": str(LIB), "PATH": "/usr/bin:/bin"},
+        env={
+            "PYTHONPATH": os.pathsep.join((str(LIB), os.environ.get("PYTHONPATH", ""))),
+            "PATH": "/usr/bin:/bin",
+        },
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -47,6 +47,12 @@ class Limits:
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
 
+    handshake_bytes: int = 32 * KIB
+    """What a handshake may take of the peer; with long chains and post-quantum keys some 16 KiB.
+
+    OpenSSL's own bound is about 100 KiB for the certificates alone.
+    """
+
     preface_s: float = 10.0
     """From the handshake to the peer's first SETTINGS. (nginx client_header_timeout 60, Go 10)"""
 
@@ -138,6 +144,12 @@ class Limits:
 
     sends_per_checkpoint: int = 8
     """A handler that sends without ever blocking lets others run after so many messages."""
+
+    silent_records: Rate = Rate(100, 1.0)
+    """TLS records without data: KeyUpdate, tickets, empty ones.
+
+    A handful in a connection's life; AES-GCM asks for new keys after 2**24 records.
+    """
 
     resets: Rate = Rate(1000, 33.0)
     """RST_STREAM received, and those that the peer provoked on our side.

@@ -128,7 +128,7 @@ class Link(Generic[StreamT]):
             with self._reading:
                 await self._read()
         except TransportLost as error:
-            self.end(Ended("lost", str(error), during_tls=error.during_tls))
+            self.end(Ended(error.kind, str(error), during_tls=error.during_tls))
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
         finally:

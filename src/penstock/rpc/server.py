@@ -251,14 +251,15 @@ class Server:
         scope.deadline = trio.current_time() + self._limits.handshake_s
         try:
             with scope:
-                transport = TlsTransport(raw, self._ssl_context, server_side=True)
+                transport = TlsTransport(raw, self._ssl_context, self._limits, server_side=True)
                 await transport.handshake(self._handshake_turns)
                 done = True
             if not done:
                 self._refused["handshake_timeout"] += 1
                 log.info("connection from %s refused: the handshake took too long", address)
         except TransportLost as error:
-            self._refused["handshake"] += 1
+            kind = "handshake" if error.kind == "lost" else error.kind
+            self._refused[kind] += 1
             log.info("connection from %s refused: %s", address, error)
             if transport is not None and error.during_tls:
                 with trio.move_on_after(self._limits.linger_s):
