@@ -159,6 +159,49 @@ async def hpack_bomb(attacker: Attacker) -> None:
 
 
 @attack
+async def large_headers(attacker: Attacker) -> None:
+    """As long as the limit allows, in the slowest coding, for calls that end at once."""
+    await attacker.greet()
+    fields = [*GRPC_HEADERS, ("x", "~" * 7_000)]
+    fields = [(name, "/no/thing" if name == ":path" else value) for name, value in fields]
+    stateless = Encoder()
+    stateless.header_table_size = 0
+    stateless.encode([])
+    block = bytes(stateless.encode(fields, huffman=True))
+    for stream_id in range(1, 2**31, 2):
+        await attacker.send(frame(1, 0x5, stream_id, block) + frame(3, 0, stream_id, bytes(4)))
+
+
+@attack
+async def table_updates(attacker: Attacker) -> None:
+    """On a stream that the server has reset, where nothing is answered."""
+    await attacker.greet()
+    block = frame(1, 0x4, 1, b"\x20" * 16_375)
+    while True:
+        await attacker.send(block)
+
+
+@attack
+async def headers_after_a_reset(attacker: Attacker) -> None:
+    await attacker.greet()
+    fields = [(f"x-{number}", "v" * 60) for number in range(60)]
+    await attacker.send(frame(1, 0x4, 1, attacker.encoder.encode(fields)))
+    while True:
+        await attacker.send(frame(1, 0x4, 1, b"\xbe" * 75) * 200)
+
+
+@attack
+async def pinned_blocks(attacker: Attacker) -> None:
+    """A table whose small entries would hold the large blocks that they came in."""
+    await attacker.greet()
+    filler = b"\x00\x01c\x7f\xd9\x35" + b"x" * 7_000
+    for number in range(140):
+        name = b"\x40\x02a" + bytes((0x30 + number % 64,))
+        await attacker.send(frame(1, 0x4, 2 * number + 1, name + b"\x00" + filler))
+    await attacker.read_to_end()
+
+
+@attack
 async def ping_flood_unread(attacker: Attacker) -> None:
     await _flood(attacker, frame(6, 0, 0, b"12345678") * 500)
 

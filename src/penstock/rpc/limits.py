@@ -157,6 +157,12 @@ class Limits:
     nghttp2's stream reset rate limit.
     """
 
+    late_frames: Rate = Rate(20_000, 1_000.0)
+    """DATA and HEADERS on streams that we have reset.
+
+    A window of 1 MiB in messages of a hundred bytes is 10,000 frames that were under way.
+    """
+
     pings: Rate = Rate(200, 33.0)
     """PING and its acknowledgements.
 
