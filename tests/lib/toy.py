@@ -32,6 +32,8 @@ class Toy:
         self.sent_chunks = 0
         self.contexts: list[Any] = []
         self.release = trio.Event()
+        self.failure: BaseException = ValueError("none was set")
+        """What ``Raise`` raises."""
 
     async def echo(self, message: BytesValue, request: Any) -> BytesValue:
         self.contexts.append(request.context)
@@ -68,6 +70,9 @@ class Toy:
 
     async def bug(self, message: StringValue, request: Any) -> StringValue:
         raise ValueError("the secret text of a bug")
+
+    async def raise_(self, message: StringValue, request: Any) -> StringValue:
+        raise self.failure
 
     async def wait(self, message: StringValue, request: Any) -> StringValue:
         """Until ``release`` or cancelled."""
@@ -120,6 +125,7 @@ class Toy:
             ("Fail", self.fail, kinds.UNARY_UNARY, StringValue, StringValue),
             ("FailLate", self.fail_late, kinds.UNARY_STREAM, StringValue, StringValue),
             ("Bug", self.bug, kinds.UNARY_UNARY, StringValue, StringValue),
+            ("Raise", self.raise_, kinds.UNARY_UNARY, StringValue, StringValue),
             ("Wait", self.wait, kinds.UNARY_UNARY, StringValue, StringValue),
             ("WaitAfterOne", self.wait_after_one, kinds.UNARY_STREAM, StringValue, StringValue),
             ("Flood", self.flood, kinds.UNARY_STREAM, Int64Value, BytesValue),
@@ -151,6 +157,8 @@ async def serving(
     pki: Pki,
     *,
     identify: Callable[[Peer], Any] | None = None,
+    client_of: Callable[[Any], Any] | None = None,
+    on_internal_error: Callable[[str, BaseException], None] | None = None,
     reflection: bool = False,
     **limits: Any,
 ) -> AsyncIterator[Running]:
@@ -163,8 +171,10 @@ async def serving(
         pki.server_context(),
         limits=changed(**limits),
         identify=identify,
+        client_of=client_of,
         reflection=reflection,
-        on_internal_error=lambda error_id, error: running.errors.append((error_id, error)),
+        on_internal_error=on_internal_error
+        or (lambda error_id, error: running.errors.append((error_id, error))),
     )
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]

@@ -1,7 +1,7 @@
 """Limits per client, keepalive, configuration, reload and revocation, health, reflection."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,22 @@ async def test_connections_per_client() -> None:
         await none_left(running)
         async with connected(running) as again:
             await again.lives()
+
+
+async def test_refused_connections_are_counted_while_they_linger() -> None:
+    """So that one client cannot have any number of them; beyond the cap they are closed."""
+    async with (
+        serving(shared_pki(), connections_per_client=1, lingering=2, linger_s=60.0) as running,
+        connected(running) as first,
+        AsyncExitStack() as stack,
+    ):
+        wires = [await stack.enter_async_context(connected(running, greet=False)) for _ in range(5)]
+        for wire in wires:
+            await wire.expect(GoAwayFrame)
+        for wire in wires[2:]:
+            assert await wire.next() is None
+        assert running.server.statistics().lingering == 2
+        await first.lives()
 
 
 async def test_streams_per_client_count_over_its_connections() -> None:

@@ -186,7 +186,11 @@ class Call:
         if self.stream.reset:
             return
         connection, stream_id = self._link.connection, self.stream.id
-        trailers = trailers_of(error, self._link.limits)
+        try:
+            trailers = trailers_of(error, self._link.limits)
+        except Exception as bug:  # in how the handler has made its error
+            error = reported(self._link.on_internal_error, bug)
+            trailers = trailers_of(error, self._link.limits)
         if not self._responded:
             trailers = RESPONSE_HEADERS + trailers
         connection.send_headers(stream_id, trailers, end_stream=True)
@@ -204,12 +208,7 @@ class Call:
             return RpcError(status.status_code, status.status_message)
         if isinstance(failure, NotImplementedError):
             return RpcError(StatusCode.UNIMPLEMENTED, "the method is not implemented")
-        error_id = secrets.token_hex(8)
-        try:
-            self._link.on_internal_error(error_id, failure)
-        except Exception:
-            log.exception("the report of internal error %s failed", error_id)
-        return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+        return reported(self._link.on_internal_error, failure)
 
     def _request_event(self) -> Any:
         """purerpc's event, as its generated handlers expect it, with our context attached."""
@@ -225,6 +224,16 @@ class Call:
             self._link.peer, self._link.identity, self._deadline, head.metadata
         )
         return event
+
+
+def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError:
+    """A bug is told by its id alone; what it was goes to ``on_internal_error``, which may fail."""
+    error_id = secrets.token_hex(8)
+    try:
+        on_internal_error(error_id, failure)
+    except Exception:
+        log.exception("the report of internal error %s failed", error_id)
+    return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
 
 
 def _parsed(request_type: Any, data: bytes) -> Any:

@@ -93,6 +93,9 @@ class Limits:
     linger_s: float = 1.0
     """How long a closing connection may take to read our GOAWAY. (nginx lingering_timeout 5)"""
 
+    lingering: int = 64
+    """Refused connections that may do so at once, besides ``connections``; more are closed."""
+
     streams: int = 100
     """Calls whose handlers have not ended.
 

@@ -1,5 +1,6 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
+import logging
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -7,9 +8,12 @@ import trio
 
 from . import events as ev
 from .connection import Connection, ConnectionFailed
+from .faults import INTERNAL_ERROR
 from .limits import Limits
 from .streams import Stream
 from .transport import TlsTransport, TransportLost, WriteStalled
+
+log = logging.getLogger("penstock.rpc")
 
 StreamT = TypeVar("StreamT", bound=Stream)
 
@@ -35,8 +39,7 @@ class Ended:
 class Link(Generic[StreamT]):
     """Events are handled without a checkpoint, so that no decision spans one.
 
-    No exception leaves ``read`` and ``write`` but Cancelled and bugs: the first reason
-    to end is kept in ``ended``.
+    No exception leaves ``read`` but Cancelled: the first reason to end is kept in ``ended``.
     """
 
     def __init__(
@@ -131,6 +134,11 @@ class Link(Generic[StreamT]):
             self.end(Ended(error.kind, str(error), during_tls=error.during_tls))
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
+        except Exception as error:  # a bug of ours ends this connection alone
+            log.exception("a bug ends a connection")
+            last = self.connection.highest_inbound_stream_id
+            self.connection.go_away(INTERNAL_ERROR, last)
+            self.end(Ended("bug", repr(error), reachable=True))
         finally:
             self._keeping_alive.cancel()
         if self._reading.cancelled_caught and self.ended is None:

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import secrets
 import socket
 import ssl
 from collections import Counter
@@ -13,9 +12,9 @@ from typing import Any, Final
 import purerpc
 import trio
 
-from .calls import CallContext, OnInternalError, Peer
+from .calls import CallContext, OnInternalError, Peer, reported
 from .connection import Connection
-from .errors import RpcError, StatusCode
+from .errors import RpcError
 from .faults import ENHANCE_YOUR_CALM
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
@@ -36,10 +35,14 @@ _SHUTDOWN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """``refused`` counts by kind what was not served; ``ended`` connections by why."""
+    """``refused`` counts by kind what was not served; ``ended`` connections by why.
+
+    ``lingering`` connections are refused ones that may still read why.
+    """
 
     connections: int
     handshakes: int
+    lingering: int
     running_calls: int
     refused: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Server:
         self._refused: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
         self._handshakes: dict[trio.CancelScope, None] = {}
+        self._lingering = 0
         # Not those for floods: a new client must not queue behind everybody's frames.
         self._handshake_turns = trio.Lock()
         self._links: set[ServerLink] = set()
@@ -168,6 +172,7 @@ class Server:
         return Statistics(
             connections=len(self._links),
             handshakes=len(self._handshakes),
+            lingering=self._lingering,
             running_calls=sum(link.running_calls for link in self._links),
             refused=dict(self._refused),
             ended=dict(self._ended),
@@ -196,21 +201,29 @@ class Server:
                 if len(self._handshakes) >= self._limits.handshakes:
                     self._refused["handshakes"] += 1
                     log.info("too many handshakes at once: the oldest is ended")
-                    next(iter(self._handshakes)).cancel()
+                    oldest = next(iter(self._handshakes))
+                    del self._handshakes[oldest]
+                    oldest.cancel()
                 raw = socket.socket(fileno=accepted.detach())
                 scope = trio.CancelScope()
                 self._handshakes[scope] = None
                 connections.start_soon(self._connection, raw, _text(address), scope)
 
     async def _connection(self, raw: socket.socket, address: str, scope: trio.CancelScope) -> None:
-        transport = await self._handshake(raw, address, scope)
-        if transport is None:
-            return
+        """From accept to close. No exception leaves it: a bug ends this connection alone."""
+        try:
+            transport = await self._handshake(raw, address, scope)
+            if transport is not None:
+                try:
+                    await self._serve(transport, address)
+                finally:
+                    transport.close()
+        except* Exception:
+            log.exception("connection from %s ended by a bug", address)
+
+    async def _serve(self, transport: TlsTransport, address: str) -> None:
         peer = Peer(address, transport.peer_certificate())
-        identity, refusal = self._identified(peer)
-        key: Hashable = peer.certificate
-        if identity is not None and self._client_of is not None:
-            key = self._client_of(identity)
+        identity, key, refusal = self._identified(peer)
         load = self._loads.setdefault(key, ClientLoad())
         if load.connections >= self._limits.connections_per_client:
             await self._refuse_connection(transport, address)
@@ -220,6 +233,9 @@ class Server:
         load.connections += 1
         try:
             await link.run()
+        except* Exception:
+            link.ended = link.ended or Ended("bug", "a bug of ours")
+            raise
         finally:
             self._links.discard(link)
             load.connections -= 1
@@ -236,12 +252,8 @@ class Server:
         connection = Connection(self._limits, client_side=False)
         connection.start()
         connection.go_away(ENHANCE_YOUR_CALM, 0, "too many connections of this client")
-        try:
-            transport.send_nowait(connection.take())
-            with trio.move_on_after(self._limits.linger_s):
-                await transport.linger()
-        finally:
-            transport.close()
+        transport.send_nowait(connection.take())
+        await self._linger(transport)
 
     async def _handshake(
         self, raw: socket.socket, address: str, scope: trio.CancelScope
@@ -254,34 +266,48 @@ class Server:
                 transport = TlsTransport(raw, self._ssl_context, self._limits, server_side=True)
                 await transport.handshake(self._handshake_turns)
                 done = True
-            if not done:
+            if not done and trio.current_time() >= scope.deadline:
                 self._refused["handshake_timeout"] += 1
                 log.info("connection from %s refused: the handshake took too long", address)
         except TransportLost as error:
+            self._handshakes.pop(scope, None)
             kind = "handshake" if error.kind == "lost" else error.kind
             self._refused[kind] += 1
             log.info("connection from %s refused: %s", address, error)
             if transport is not None and error.during_tls:
-                with trio.move_on_after(self._limits.linger_s):
-                    await transport.linger()  # or the alert that says why may get lost
+                await self._linger(transport)  # or the alert that says why may get lost
         finally:
             self._handshakes.pop(scope, None)
             if transport is not None and not done:
                 transport.close()
         return transport if done else None
 
-    def _identified(self, peer: Peer) -> tuple[Any, RpcError | None]:
-        if self._identify is None:
-            return None, None
+    async def _linger(self, transport: TlsTransport) -> None:
+        """Until the peer has read our last words, if not too many are at that already."""
+        if self._lingering >= self._limits.lingering:
+            return
+        self._lingering += 1
         try:
-            return self._identify(peer), None
+            with trio.move_on_after(self._limits.linger_s):
+                await transport.linger()
+        finally:
+            self._lingering -= 1
+
+    def _identified(self, peer: Peer) -> tuple[Any, Hashable, RpcError | None]:
+        """Who it is, what its limits count by, and what its calls are answered if nobody."""
+        if self._identify is None:
+            return None, peer.certificate, None
+        try:
+            identity = self._identify(peer)
+            if identity is None or self._client_of is None:
+                return identity, peer.certificate, None
+            return identity, self._client_of(identity), None
         except RpcError as error:
             self._refused["identity"] += 1
-            return None, error
+            return None, peer.certificate, error
         except Exception as error:
-            error_id = secrets.token_hex(8)
-            self._shared.on_internal_error(error_id, error)
-            return None, RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+            refusal = reported(self._shared.on_internal_error, error)
+            return None, peer.certificate, refusal
 
 
 def _text(address: Any) -> str:

@@ -43,22 +43,36 @@ _HTTP_CODES: Final = {
 
 
 def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
-    """None is OK. What is too long for the peer's header limit is cut or left out."""
+    """None is OK. What is too long for the peer's header limit is cut or left out.
+
+    Any message will do; what else is wrong with an error raises TypeError, AttributeError and
+    so on.
+    """
     if error is None:
         return _OK
     headers: Headers = [(b"grpc-status", b"%d" % error.code.value)]
-    if error.message:
-        text = percent_encoded(error.message, limits.metadata_message_bytes)
+    message = _sendable(error.message)
+    if message:
+        text = percent_encoded(message, limits.metadata_message_bytes)
         headers.append((b"grpc-message", text))
     # What the transport itself refuses has a reason for programs, too.
     details = error.details or (ErrorInfo(reason=error.code.name, domain=DOMAIN),)
-    status = status_pb2.Status(code=error.code.value, message=error.message[:1024])
+    status = status_pb2.Status(code=error.code.value, message=message[:1024])
     for detail in details:
         status.details.add().Pack(detail)
     encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
     if len(encoded) <= limits.metadata_details_bytes:
         headers.append((b"grpc-status-details-bin", encoded))
     return headers
+
+
+def _sendable(message: object) -> str:
+    """Handlers make messages of what they have: file names with surrogates, None, bytes."""
+    if message is None:
+        return ""
+    if isinstance(message, bytes):
+        return message.decode("utf-8", "replace")
+    return str(message).encode("utf-8", "replace").decode("utf-8")
 
 
 def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
