@@ -55,17 +55,20 @@ class ClientLink(Link[ClientStream]):
         self._going = False
 
     async def run(self) -> None:
-        """Until the connection ends: then every call has failed."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.write)
-            nursery.start_soon(self.keep_alive)
-            await self.read()
-            self._fail_all()
-            if self.ended is not None and self.ended.reachable:
-                # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
-                self._transport.send_nowait(self.connection.take())
-            nursery.cancel_scope.cancel()
-        self._transport.close()
+        """Until the connection ends, or cancelled: then every call has failed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.write)
+                nursery.start_soon(self.keep_alive)
+                await self.read()
+                self._fail_all()
+                if self.ended is not None and self.ended.reachable:
+                    # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
+                    self._transport.send_nowait(self.connection.take())
+                nursery.cancel_scope.cancel()
+            self._transport.close()
+        finally:
+            self._fail_all()  # calls are their callers' tasks, which may outlive the channel
 
     async def wait_ready(self) -> None:
         """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
