@@ -1,6 +1,7 @@
 """A small service with all four kinds of call, and a server that runs it."""
 
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -160,11 +161,14 @@ async def serving(
     client_of: Callable[[Any], Any] | None = None,
     on_internal_error: Callable[[str, BaseException], None] | None = None,
     reflection: bool = False,
+    send_buffer_bytes: int | None = None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """Leaving it breaks all connections."""
     toy = Toy()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    if send_buffer_bytes is not None:
+        listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     running: Running
     server = Server(
         [toy.service],

@@ -271,6 +271,23 @@ async def test_health_while_draining() -> None:
         assert caught.value.code is StatusCode.UNAVAILABLE
 
 
+async def test_who_watches_an_unknown_service_does_not_hold_up_a_drain() -> None:
+    """It hears SERVICE_UNKNOWN once, and is ended with the others."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        request = health.HealthCheckRequest(service="no.Service")
+        async with (
+            channel.server_stream(
+                health.SERVICE, "Watch", request, health.HealthCheckResponse
+            ) as states,
+            trio.open_nursery() as nursery,
+        ):
+            assert (await anext(states)).status == health.SERVICE_UNKNOWN
+            nursery.start_soon(running.server.drain, 3600.0)
+            with pytest.raises(RpcError) as caught:
+                await anext(states)
+        assert caught.value.code is StatusCode.UNAVAILABLE
+
+
 async def test_health_needs_an_identity_too() -> None:
     """Who cannot be identified gets the same answer from every service."""
 

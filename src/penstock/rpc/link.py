@@ -58,6 +58,7 @@ class Link(Generic[StreamT]):
         self._wake: trio.Event | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._finishing = False
+        self._writing = False
         self._peer_speaks = False
         self._heard_at = trio.current_time()
         self._keeping_alive = trio.CancelScope()
@@ -84,6 +85,7 @@ class Link(Generic[StreamT]):
             if self.connection.pending_bytes:
                 data = self.connection.take()
                 self._room.unpark_all()
+                self._writing = True
                 try:
                     await self._transport.send(data, self.limits.write_stall_s)
                 except TransportLost as error:
@@ -92,9 +94,11 @@ class Link(Generic[StreamT]):
                 except WriteStalled as error:
                     self.end(Ended("write_stall", str(error)))
                     return
+                self._writing = False
             elif self._finishing:
                 return
             else:
+                self._all_written()
                 self._wake = trio.Event()
                 try:
                     await self._wake.wait()
@@ -240,6 +244,9 @@ class Link(Generic[StreamT]):
 
     def _settings_arrived(self) -> None:
         raise NotImplementedError
+
+    def _all_written(self) -> None:
+        """For a connection that ends once its answers are on their way."""
 
     def _ping_answered(self, event: ev.PingAnswered) -> None:
         """For the drain's round trip."""

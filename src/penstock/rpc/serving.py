@@ -18,7 +18,7 @@ from .link import Ended, Link
 from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
 from .statuses import trailers_of
 from .streams import Stream
-from .transport import TlsTransport
+from .transport import TlsTransport, TransportLost
 
 log = logging.getLogger("penstock.rpc")
 
@@ -71,6 +71,8 @@ class ServerLink(Link[Stream]):
         self._calls: dict[int, Call] = {}
         self._nursery: trio.Nursery | None = None
         self._draining = False
+        self._hurry = False
+        self._greeted = False
         self._pinged = trio.Event()
         self._refused_kinds: set[str] = set()
 
@@ -117,24 +119,29 @@ class ServerLink(Link[Stream]):
         self.wake()
         with trio.move_on_after(_DRAIN_PING_S):
             await self._pinged.wait()
-        self._draining = True
-        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id)
-        self.wake()
+        self._begin_nothing_new()
         self._end_if_drained()
 
     def shut_down(self) -> None:
-        """Ends calls with UNAVAILABLE, then the connection."""
-        self._draining = True
+        """Ends calls with UNAVAILABLE, then the connection, whatever waits to be written."""
+        self._begin_nothing_new()
+        self._hurry = True
         self.cancel_calls(Reason.SHUTDOWN)
         self._end_if_drained()
 
     def revoke(self) -> None:
-        """Ends calls with UNAUTHENTICATED, then the connection."""
-        self._draining = True
-        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id, "revoked")
+        """Ends calls with UNAUTHENTICATED, then the connection, as above."""
+        self._begin_nothing_new("revoked")
+        self._hurry = True
         self.cancel_calls(Reason.REVOKED)
-        self.wake()
         self._end_if_drained()
+
+    def _begin_nothing_new(self, text: str = "") -> None:
+        if not self._draining:
+            self._draining = True
+            last = self.connection.highest_inbound_stream_id
+            self.connection.go_away(NO_ERROR, last, text)
+            self.wake()
 
     def call_ended(self, call: Call) -> None:
         self._load.calls -= 1
@@ -147,8 +154,18 @@ class ServerLink(Link[Stream]):
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._draining and not self._calls:
+        if not self._draining or self._calls:
+            return
+        # The answer of a call that has ended may still wait for a slow reader.
+        if self._hurry or not (self._writing or self.connection.pending_bytes):
             self.end(Ended("drained", "the server is shutting down", reachable=True))
+
+    def _all_written(self) -> None:
+        self._end_if_drained()
+
+    def _write_failed(self, error: TransportLost) -> None:
+        """Nobody can hear of the calls any more, and what comes now needs no answer."""
+        self.end(Ended("lost", str(error), during_tls=error.during_tls))
 
     def _timed_out(self) -> Ended:
         if not self._peer_speaks:
@@ -158,7 +175,8 @@ class ServerLink(Link[Stream]):
         return Ended("idle", "no calls for too long", reachable=True)
 
     def _settings_arrived(self) -> None:
-        if not self._calls:
+        if not self._greeted:  # later ones are no sign of use
+            self._greeted = True
             self._read_until(trio.current_time() + self.limits.idle_s)
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
