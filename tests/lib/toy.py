@@ -50,6 +50,11 @@ class Toy:
             total += message.value
         return Int64Value(value=total)
 
+    async def total_later(self, messages: AsyncIterator[Int64Value], request: Any) -> Int64Value:
+        """Reads nothing before ``release``."""
+        await self.release.wait()
+        return await self.total(messages, request)
+
     async def both(
         self, messages: AsyncIterator[Int64Value], request: Any
     ) -> AsyncIterator[Int64Value]:
@@ -122,6 +127,7 @@ class Toy:
             ("Echo", self.echo, kinds.UNARY_UNARY, BytesValue, BytesValue),
             ("Count", self.count, kinds.UNARY_STREAM, Int64Value, Int64Value),
             ("Total", self.total, kinds.STREAM_UNARY, Int64Value, Int64Value),
+            ("TotalLater", self.total_later, kinds.STREAM_UNARY, Int64Value, Int64Value),
             ("Both", self.both, kinds.STREAM_STREAM, Int64Value, Int64Value),
             ("Fail", self.fail, kinds.UNARY_UNARY, StringValue, StringValue),
             ("FailLate", self.fail_late, kinds.UNARY_STREAM, StringValue, StringValue),

@@ -154,7 +154,11 @@ async def to_server(*, greet: bool = True, **limits: Any) -> AsyncIterator[Wire]
 
 @asynccontextmanager
 async def connected(
-    running: Running, *, greet: bool = True, receive_buffer_bytes: int | None = None
+    running: Running,
+    *,
+    who: str = "alice",
+    greet: bool = True,
+    receive_buffer_bytes: int | None = None,
 ) -> AsyncIterator[Wire]:
     """One more client of a server that runs already."""
     raw = trio.socket.socket()
@@ -164,7 +168,7 @@ async def connected(
     tcp = trio.SocketStream(raw)
     stream = trio.SSLStream(
         tcp,
-        shared_pki().client_context(),
+        shared_pki().client_context(who),
         server_hostname="localhost",
         https_compatible=True,
     )

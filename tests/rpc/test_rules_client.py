@@ -23,6 +23,7 @@ from wire import (
     FLOW,
     HELLO,
     INTERNAL,
+    NO_ERROR,
     OK,
     PROTOCOL,
     REFUSED,
@@ -295,3 +296,23 @@ async def test_pings_are_answered_while_nothing_runs() -> None:
     """6.7: at any time."""
     async with to_client() as (wire, _):
         await wire.lives()
+
+
+async def test_an_answer_ends_the_sending() -> None:
+    """A status that comes while the request waits for a window is the call's, at once."""
+    async with to_client() as (wire, channel), trio.open_nursery() as nursery:
+        caught: list[RpcError] = []
+
+        async def call() -> None:
+            with pytest.raises(RpcError) as raised:
+                await channel.unary("a", "b", BytesValue(value=bytes(300_000)), BytesValue)
+            caught.append(raised.value)
+
+        nursery.start_soon(call)
+        await wire.expect(DataFrame)
+        denied = (*RESPONSE, ("grpc-status", "7"), ("grpc-message", "denied"))
+        await wire.send(wire.headers(1, denied, ("END_HEADERS", "END_STREAM")))
+        await wire.rst(1, NO_ERROR)  # what is left of the request is for nobody
+        await trio.testing.wait_all_tasks_blocked()
+        (error,) = caught
+        assert (error.code, error.message) == (StatusCode.PERMISSION_DENIED, "denied")

@@ -183,7 +183,7 @@ class Call:
 
     def _finish(self, error: RpcError | None) -> None:
         """The status; it needs no window, so it does not wait."""
-        if self.stream.reset:
+        if self.stream.closed:
             return
         connection, stream_id = self._link.connection, self.stream.id
         try:

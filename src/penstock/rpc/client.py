@@ -144,8 +144,8 @@ class Channel:
         async with self.open_call(
             service, method, response_type, timeout_s=timeout_s, metadata=metadata
         ) as call:
-            await call.send(request)
-            call.end()
+            if await call.send(request):
+                call.end()
             yield call
 
     @asynccontextmanager

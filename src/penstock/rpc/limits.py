@@ -134,6 +134,12 @@ class Limits:
     unfinished_bytes: int = 16 * MIB
     """All calls' messages that are not complete or not yet read by their handlers."""
 
+    unfinished_bytes_per_client: int = 64 * MIB
+    """The same of all connections of one client. A connection may always hold 64 KiB."""
+
+    unfinished_bytes_in_all: int = 512 * MIB
+    """The same of all connections of a server: eight clients at their limit."""
+
     outbound_bytes: int = 256 * KIB
     """Frames waiting to be written; senders wait beyond it. As much again may be on its way into
     TLS.

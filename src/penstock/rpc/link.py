@@ -1,6 +1,7 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -10,7 +11,7 @@ from . import events as ev
 from .connection import Connection, ConnectionFailed
 from .faults import INTERNAL_ERROR
 from .limits import Limits
-from .streams import Stream
+from .streams import Held, Stream
 from .transport import TlsTransport, TransportLost, WriteStalled
 
 log = logging.getLogger("penstock.rpc")
@@ -43,14 +44,20 @@ class Link(Generic[StreamT]):
     """
 
     def __init__(
-        self, transport: TlsTransport, limits: Limits, turns: trio.Lock, *, client_side: bool
+        self,
+        transport: TlsTransport,
+        limits: Limits,
+        turns: trio.Lock,
+        *,
+        held: Sequence[Held] = (),
+        client_side: bool,
     ) -> None:
-        """``turns`` is common to connections that must not crowd others out."""
+        """``turns`` and ``held`` are common to connections that must not crowd others out."""
         self.limits = limits
         self._turns = turns
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
-        self.unfinished_bytes = 0
+        self.held = (Held(limits.unfinished_bytes, "on this connection"), *held)
         self.ended: Ended | None = None
         self._transport = transport
         self._reading = trio.CancelScope()
@@ -215,7 +222,7 @@ class Link(Generic[StreamT]):
                     stream.end()
             case ev.StreamReset():
                 if (stream := self.streams.get(event.stream_id)) is not None:
-                    stream.reset = True
+                    stream.closed = True
                     self._stream_reset(stream, event)
             case ev.WindowOpened(0):
                 for stream in self.streams.values():

@@ -22,6 +22,7 @@ from .limits import SERVER_DEFAULTS, Limits
 from .link import Ended
 from .reflection import Reflection
 from .serving import ClientLoad, ServerLink, Shared
+from .streams import Held
 from .transport import TlsTransport, TransportLost
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
@@ -106,6 +107,7 @@ class Server:
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refused,
+            held=Held(limits.unfinished_bytes_in_all, "on this server"),
             turns=trio.Lock(),
         )
 
@@ -224,7 +226,10 @@ class Server:
     async def _serve(self, transport: TlsTransport, address: str) -> None:
         peer = Peer(address, transport.peer_certificate())
         identity, key, refusal = self._identified(peer)
-        load = self._loads.setdefault(key, ClientLoad())
+        load = self._loads.get(key)
+        if load is None:
+            most = self._limits.unfinished_bytes_per_client
+            load = self._loads[key] = ClientLoad(Held(most, "of this client"))
         if load.connections >= self._limits.connections_per_client:
             await self._refuse_connection(transport, address)
             return

@@ -17,7 +17,7 @@ from .limits import Limits
 from .link import Ended, Link
 from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
 from .statuses import trailers_of
-from .streams import Stream
+from .streams import Held, Stream
 from .transport import TlsTransport, TransportLost
 
 log = logging.getLogger("penstock.rpc")
@@ -35,6 +35,7 @@ class Shared:
     on_internal_error: OnInternalError
     accepts_calls: Callable[[], bool]
     refusals: "Counter[str]"
+    held: Held
     turns: trio.Lock
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
 
@@ -43,6 +44,7 @@ class Shared:
 class ClientLoad:
     """What one client has open over all its connections."""
 
+    held: Held
     connections: int = 0
     calls: int = 0
 
@@ -60,7 +62,13 @@ class ServerLink(Link[Stream]):
         refusal: RpcError | None,
         load: ClientLoad,
     ) -> None:
-        super().__init__(transport, shared.limits, shared.turns, client_side=False)
+        super().__init__(
+            transport,
+            shared.limits,
+            shared.turns,
+            held=(load.held, shared.held),
+            client_side=False,
+        )
         self.methods = shared.methods
         self.on_internal_error = shared.on_internal_error
         self.peer = peer
@@ -105,7 +113,7 @@ class ServerLink(Link[Stream]):
     def cancel_calls(self, reason: Reason) -> None:
         for call in list(self._calls.values()):
             if reason is Reason.DISCONNECTED:
-                call.stream.reset = True
+                call.stream.closed = True
             call.cancel(reason)
 
     async def drain(self) -> None:
@@ -227,7 +235,7 @@ class ServerLink(Link[Stream]):
             check_fields(event.headers, frozenset())
         except Malformed:
             self._refuse("malformed", stream.id, PROTOCOL_ERROR)
-            stream.reset = True
+            stream.closed = True
             self._calls[stream.id].cancel(Reason.RESET)
 
     def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:

@@ -22,7 +22,8 @@ _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one rea
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
 _WRITE_BYTES: Final = 65_536
-_READS_PER_CHECKPOINT: Final = 8
+# A server has many clients that may all send as fast as they can; a client has one server.
+_READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
 
 class TransportLost(Exception):
@@ -79,6 +80,7 @@ class TlsTransport:
         self._ready = 0
         """At most so many complete records are in ``_incoming``."""
         self._reads = 0
+        self._reads_per_checkpoint = _READS_PER_CHECKPOINT[server_side]
         self._unsent = memoryview(b"")
         """Ciphertext; it must go before anything newer."""
 
@@ -126,7 +128,7 @@ class TlsTransport:
         Raises TransportLost. Cancelled: nothing is lost.
         """
         self._reads += 1
-        if self._reads >= _READS_PER_CHECKPOINT:
+        if self._reads >= self._reads_per_checkpoint:
             self._reads = 0
             await trio.lowlevel.checkpoint()
         while True:
