@@ -221,6 +221,8 @@ class Link(Generic[StreamT]):
                 if (stream := self.streams.get(event.stream_id)) is not None:
                     stream.end()
             case ev.StreamReset():
+                if not event.by_peer:
+                    self._rule_broken(event)
                 if (stream := self.streams.get(event.stream_id)) is not None:
                     stream.closed = True
                     self._stream_reset(stream, event)
@@ -251,6 +253,9 @@ class Link(Generic[StreamT]):
 
     def _settings_arrived(self) -> None:
         raise NotImplementedError
+
+    def _rule_broken(self, event: ev.StreamReset) -> None:
+        """For who counts."""
 
     def _all_written(self) -> None:
         """For a connection that ends once its answers are on their way."""

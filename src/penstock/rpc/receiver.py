@@ -139,8 +139,8 @@ class Receiver:
             raise ConnectionFault(str(fault), fault.code) from fault
         self._reader.resets.take()
         self._out += encoded(RST_STREAM, 0, stream_id, long(fault.code))
-        if self._streams.pop(stream_id, None) is not None:
-            out.append(ev.StreamReset(stream_id, fault.code, by_peer=False))
+        self._streams.pop(stream_id, None)
+        out.append(ev.StreamReset(stream_id, fault.code, by_peer=False, text=str(fault)))
         self._closed.add(stream_id, Closed.RESET_BY_US)
 
     def _is_idle(self, stream_id: int) -> bool:

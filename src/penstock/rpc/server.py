@@ -21,6 +21,7 @@ from .health import Health
 from .limits import SERVER_DEFAULTS, Limits
 from .link import Ended
 from .reflection import Reflection
+from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
 from .streams import Held
 from .transport import TlsTransport, TransportLost
@@ -91,7 +92,7 @@ class Server:
         self._limits = limits
         self._identify = identify
         self._accepts_calls = True
-        self._refused: Counter[str] = Counter()
+        self._refusals = Refusals()
         self._ended: Counter[str] = Counter()
         self._handshakes: dict[trio.CancelScope, None] = {}
         self._lingering = 0
@@ -106,7 +107,7 @@ class Server:
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
-            refusals=self._refused,
+            refusals=self._refusals,
             held=Held(limits.unfinished_bytes_in_all, "on this server"),
             turns=trio.Lock(),
         )
@@ -176,7 +177,7 @@ class Server:
             handshakes=len(self._handshakes),
             lingering=self._lingering,
             running_calls=sum(link.running_calls for link in self._links),
-            refused=dict(self._refused),
+            refused=dict(self._refusals.counts),
             ended=dict(self._ended),
         )
 
@@ -196,13 +197,13 @@ class Server:
                     await trio.sleep(_ACCEPT_BACK_OFF_S)
                     continue
                 if len(self._links) + len(self._handshakes) >= self._limits.connections:
-                    self._refused["connections"] += 1
-                    log.info("connection from %s refused: the server is full", _text(address))
+                    text = f"connection from {_text(address)} refused: the server is full"
+                    self._refusals.refused("connections", text)
                     accepted.close()
                     continue
                 if len(self._handshakes) >= self._limits.handshakes:
-                    self._refused["handshakes"] += 1
-                    log.info("too many handshakes at once: the oldest is ended")
+                    text = "too many handshakes at once: the oldest is ended"
+                    self._refusals.refused("handshakes", text)
                     oldest = next(iter(self._handshakes))
                     del self._handshakes[oldest]
                     oldest.cancel()
@@ -249,11 +250,12 @@ class Server:
             ended = link.ended or Ended("cancelled", "the server was ended")
             self._ended[ended.kind] += 1
             self._link_ended.unpark_all()
-            log.info("connection from %s ended (%s): %s", address, ended.kind, ended.text)
+            text = f"connection from {address} ended ({ended.kind}): {ended.text}"
+            self._refusals.say(f"ended: {ended.kind}", text)
 
     async def _refuse_connection(self, transport: TlsTransport, address: str) -> None:
-        self._refused["connections_per_client"] += 1
-        log.info("connection from %s refused: too many of this client", address)
+        text = f"connection from {address} refused: too many of this client"
+        self._refusals.refused("connections_per_client", text)
         connection = Connection(self._limits, client_side=False)
         connection.start()
         connection.go_away(ENHANCE_YOUR_CALM, 0, "too many connections of this client")
@@ -272,13 +274,12 @@ class Server:
                 await transport.handshake(self._handshake_turns)
                 done = True
             if not done and trio.current_time() >= scope.deadline:
-                self._refused["handshake_timeout"] += 1
-                log.info("connection from %s refused: the handshake took too long", address)
+                text = f"connection from {address} refused: the handshake took too long"
+                self._refusals.refused("handshake_timeout", text)
         except TransportLost as error:
             self._handshakes.pop(scope, None)
             kind = "handshake" if error.kind == "lost" else error.kind
-            self._refused[kind] += 1
-            log.info("connection from %s refused: %s", address, error)
+            self._refusals.refused(kind, f"connection from {address} refused: {error}")
             if transport is not None and error.during_tls:
                 await self._linger(transport)  # or the alert that says why may get lost
         finally:
@@ -308,7 +309,8 @@ class Server:
                 return identity, peer.certificate, None
             return identity, self._client_of(identity), None
         except RpcError as error:
-            self._refused["identity"] += 1
+            text = f"calls from {peer.address} will be refused: {error}"
+            self._refusals.refused("identity", text)
             return None, peer.certificate, error
         except Exception as error:
             refusal = reported(self._shared.on_internal_error, error)

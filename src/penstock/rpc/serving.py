@@ -1,7 +1,5 @@
 """One connection on a server: its reader, its writer, its calls."""
 
-import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,16 +9,15 @@ import trio
 from . import events as ev
 from .calls import Call, Methods, OnInternalError, Peer
 from .connection import HIGHEST_STREAM_ID
-from .errors import Reason, RpcError, StatusCode
+from .errors import Reason, Refused, RpcError, StatusCode
 from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
+from .refusals import Refusals
 from .statuses import trailers_of
 from .streams import Held, Stream
 from .transport import TlsTransport, TransportLost
-
-log = logging.getLogger("penstock.rpc")
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
@@ -34,7 +31,7 @@ class Shared:
     limits: Limits
     on_internal_error: OnInternalError
     accepts_calls: Callable[[], bool]
-    refusals: "Counter[str]"
+    refusals: Refusals
     held: Held
     turns: trio.Lock
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
@@ -189,23 +186,28 @@ class ServerLink(Link[Stream]):
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
         stream_id = event.stream_id
-        if self._draining or len(self._calls) >= self.limits.streams:
-            self._refuse("streams", stream_id, REFUSED_STREAM)
+        if self._draining:
+            self._refuse("draining", stream_id, REFUSED_STREAM, "the server is shutting down")
+            return
+        if len(self._calls) >= self.limits.streams:
+            self._refuse("streams", stream_id, REFUSED_STREAM, "too many on this connection")
             return
         if self._load.calls >= self.limits.streams_per_client:
-            self._refuse("streams_per_client", stream_id, REFUSED_STREAM)
+            self._refuse("streams_per_client", stream_id, REFUSED_STREAM, "too many of this client")
             return
         try:
             head = parse_request(event.headers)
             if not self._shared.accepts_calls():
-                raise RpcError(StatusCode.UNAVAILABLE, "the server takes no calls now")
-        except Malformed:
-            self._refuse("malformed", stream_id, PROTOCOL_ERROR)
-        except HttpRefused as refused:
-            self._shared.refusals["http"] += 1
-            self._answer(event, [(b":status", b"%d" % refused.status)])
-        except RpcError as error:
-            self._shared.refusals["request"] += 1
+                raise Refused(
+                    "not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now"
+                )
+        except Malformed as error:
+            self._refuse("malformed", stream_id, PROTOCOL_ERROR, str(error))
+        except HttpRefused as error:
+            self.refused(f"http_{error.status}", f"HTTP status {error.status}")
+            self._answer(event, [(b":status", b"%d" % error.status)])
+        except Refused as error:
+            self.refused(error.kind, error.message)
             self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
         else:
             assert self._nursery is not None
@@ -217,11 +219,17 @@ class ServerLink(Link[Stream]):
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
-    def _refuse(self, kind: str, stream_id: int, code: int) -> None:
-        self._shared.refusals[kind] += 1
-        if kind not in self._refused_kinds:
-            self._refused_kinds.add(kind)  # the rest is in the counters: a log can be flooded too
-            log.info("a call from %s refused: %s", self.peer.address, kind)
+    def refused(self, kind: str, text: str) -> None:
+        """A call that was not served, or not to its end, for a reason that is the client's."""
+        refusals = self._shared.refusals
+        if kind in self._refused_kinds:
+            refusals.counts[kind] += 1  # one line of a kind is enough for a connection
+        else:
+            self._refused_kinds.add(kind)
+            refusals.refused(kind, f"a call from {self.peer.address} refused ({kind}): {text}")
+
+    def _refuse(self, kind: str, stream_id: int, code: int, text: str) -> None:
+        self.refused(kind, text)
         self.connection.refuse(stream_id, code)
 
     def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:
@@ -233,10 +241,13 @@ class ServerLink(Link[Stream]):
         """gRPC has no trailers of requests, but malformed ones are still an error."""
         try:
             check_fields(event.headers, frozenset())
-        except Malformed:
-            self._refuse("malformed", stream.id, PROTOCOL_ERROR)
+        except Malformed as error:
+            self._refuse("malformed", stream.id, PROTOCOL_ERROR, str(error))
             stream.closed = True
             self._calls[stream.id].cancel(Reason.RESET)
+
+    def _rule_broken(self, event: ev.StreamReset) -> None:
+        self.refused("stream_error", event.text)
 
     def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:
         self._calls[stream.id].cancel(Reason.RESET)
