@@ -150,6 +150,23 @@ def test_long_details_are_left_out() -> None:
     assert len(headers[b"grpc-message"]) == LIMITS.metadata_message_bytes
 
 
+@pytest.mark.parametrize("raw", [b"00", b"+0", b" 0", b"17", b"-1", b"x", b""])
+def test_a_status_that_is_none_is_unknown(raw: bytes) -> None:
+    """Never OK, which no failure may be."""
+    error = error_from_trailers({b"grpc-status": raw})
+    assert error is not None
+    assert error.code is StatusCode.UNKNOWN
+
+
+def test_no_timeout_is_not_sent() -> None:
+    """Infinity is none, and what is nearly as long is the longest that can be written."""
+    for timeout_s in (None, float("inf")):
+        headers = metadata.request_headers("/a/b", "localhost", timeout_s, (), "test")
+        assert b"grpc-timeout" not in dict(headers)
+    assert metadata.format_timeout(float("inf")) == b"99999999H"
+    assert metadata.format_timeout(1e300) == b"99999999H"
+
+
 def test_budget() -> None:
     """The burst, then the rate."""
     now = 0.0

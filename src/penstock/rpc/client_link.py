@@ -145,6 +145,8 @@ class ClientLink(Link[ClientStream]):
             return
         try:
             fields = fields_of(event.headers, response=True)
+            if b":status" not in fields:
+                raise Malformed("a response needs :status")
         except Malformed as error:
             self._abandon(stream, PROTOCOL_ERROR, str(error))
             return

@@ -172,6 +172,9 @@ class Limits:
     A window of 1 MiB in messages of a hundred bytes is 10,000 frames that were under way.
     """
 
+    interim_responses: Rate = Rate(100, 10.0)
+    """Heads with a status of 1xx; no server of gRPC sends any."""
+
     pings: Rate = Rate(200, 33.0)
     """PING and its acknowledgements.
 

@@ -65,6 +65,7 @@ class Receiver:
         self._peer = PeerSettings()
         self._streams: dict[int, StreamState] = {}
         self._closed = ClosedStreams()
+        self._interim = Budget("interim responses", limits.interim_responses)
         self._late_frames = Budget("frames on streams that were reset", limits.late_frames)
         self._out = bytearray()
         self._send_window = DEFAULT_WINDOW
@@ -232,6 +233,7 @@ class Receiver:
         elif is_interim(fields):
             if ended:
                 raise StreamFault(stream_id, "an interim response that ends the stream")
+            self._interim.take()
             return
         stream.head_seen = True
         stream.content_left = content_length(fields, stream_id)

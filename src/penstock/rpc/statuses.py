@@ -29,6 +29,7 @@ _RESET_CODES: Final = {
     11: StatusCode.RESOURCE_EXHAUSTED,  # ENHANCE_YOUR_CALM
     12: StatusCode.PERMISSION_DENIED,  # INADEQUATE_SECURITY
 }
+_CODES: Final = {b"%d" % code.value: code for code in StatusCode}
 # http-grpc-status-mapping.md
 _HTTP_CODES: Final = {
     400: StatusCode.INTERNAL,
@@ -87,10 +88,7 @@ def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
         return RpcError(code, f"the server answered with HTTP status {number}")
     if raw == b"0":
         return None
-    try:
-        code = StatusCode(int(raw))
-    except ValueError:
-        code = StatusCode.UNKNOWN
+    code = _CODES.get(raw, StatusCode.UNKNOWN)  # "00" is no status, least of all OK
     message = percent_decoded(fields.get(b"grpc-message", b""))
     return RpcError(code, message, _details(fields.get(b"grpc-status-details-bin")))
 
