@@ -191,6 +191,8 @@ class TlsTransport:
         """All of ``data``. Raises TransportLost, WriteStalled. Cancelled: a part is sent."""
         with memoryview(data) as view:
             for position in range(0, len(view), _WRITE_BYTES):
+                if position:
+                    await trio.lowlevel.checkpoint()  # fifty sockets that take all take turns
                 try:
                     self._tls.write(view[position : position + _WRITE_BYTES])
                 except (OSError, ValueError) as error:
