@@ -119,8 +119,11 @@ class Limits:
     frame_bytes: int = 16 * KIB
     """Largest frame we accept. (RFC 9113's initial value)"""
 
-    outbound_frame_bytes: int = 64 * KIB
-    """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved."""
+    outbound_frame_bytes: int = 66 * KIB
+    """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved.
+
+    A message with 64 KiB of output fits into one.
+    """
 
     header_bytes: int = 8 * KIB
     """Header list by RFC 9113's count. (grpc's default soft limit)"""
@@ -209,7 +212,7 @@ class Limits:
 SERVER_DEFAULTS: Final = Limits()
 
 CLIENT_DEFAULTS: Final = Limits(
-    frame_bytes=64 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
+    frame_bytes=66 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
 )
 """A client chose its server: larger frames halve the cost of a long stream. A server that is
 gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""

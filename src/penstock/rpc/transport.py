@@ -21,7 +21,7 @@ from .tls import ALPN
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
-_WRITE_BYTES: Final = 65_536
+_WRITE_BYTES: Final = 5 * _RECORD_BYTES  # a message of 64 KiB with its frame is one write
 # A server has many clients that may all send as fast as they can; a client has one server.
 _READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
