@@ -9,11 +9,13 @@ import os
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
 from hpack import Encoder
 from raw import GRPC_HEADERS, PREFACE, frame
+from tls_by_hand import agreed, hello_in_pieces
 
 from penstock.rpc.tls import client_ssl_context
 
@@ -157,6 +159,49 @@ async def hpack_bomb(attacker: Attacker) -> None:
 
 
 @attack
+async def large_headers(attacker: Attacker) -> None:
+    """As long as the limit allows, in the slowest coding, for calls that end at once."""
+    await attacker.greet()
+    fields = [*GRPC_HEADERS, ("x", "~" * 7_000)]
+    fields = [(name, "/no/thing" if name == ":path" else value) for name, value in fields]
+    stateless = Encoder()
+    stateless.header_table_size = 0
+    stateless.encode([])
+    block = bytes(stateless.encode(fields, huffman=True))
+    for stream_id in range(1, 2**31, 2):
+        await attacker.send(frame(1, 0x5, stream_id, block) + frame(3, 0, stream_id, bytes(4)))
+
+
+@attack
+async def table_updates(attacker: Attacker) -> None:
+    """On a stream that the server has reset, where nothing is answered."""
+    await attacker.greet()
+    block = frame(1, 0x4, 1, b"\x20" * 16_375)
+    while True:
+        await attacker.send(block)
+
+
+@attack
+async def headers_after_a_reset(attacker: Attacker) -> None:
+    await attacker.greet()
+    fields = [(f"x-{number}", "v" * 60) for number in range(60)]
+    await attacker.send(frame(1, 0x4, 1, attacker.encoder.encode(fields)))
+    while True:
+        await attacker.send(frame(1, 0x4, 1, b"\xbe" * 75) * 200)
+
+
+@attack
+async def pinned_blocks(attacker: Attacker) -> None:
+    """A table whose small entries would hold the large blocks that they came in."""
+    await attacker.greet()
+    filler = b"\x00\x01c\x7f\xd9\x35" + b"x" * 7_000
+    for number in range(140):
+        name = b"\x40\x02a" + bytes((0x30 + number % 64,))
+        await attacker.send(frame(1, 0x4, 2 * number + 1, name + b"\x00" + filler))
+    await attacker.read_to_end()
+
+
+@attack
 async def ping_flood_unread(attacker: Attacker) -> None:
     await _flood(attacker, frame(6, 0, 0, b"12345678") * 500)
 
@@ -227,6 +272,17 @@ async def unfinished_messages(attacker: Attacker) -> None:
 
 
 @attack
+async def empty_messages(attacker: Attacker) -> None:
+    """3,270 of them in a frame, as fast as the windows let them through."""
+    await attacker.greet()
+    for stream_id in range(1, 2**31, 2):
+        await attacker.send(attacker.headers(stream_id, path="/toy.Toy/Total"))
+        for _ in range(64):
+            await attacker.send(frame(0, 0, stream_id, bytes(16_350)))
+        await attacker.send(frame(3, 0, stream_id, bytes(4)))
+
+
+@attack
 async def floods_never_read(attacker: Attacker) -> None:
     await attacker.greet()
     await attacker.send(frame(4, 0, 0, b"\0\x04\x7f\xff\xff\xff") + frame(8, 0, 0, b"\x7f\0\0\0"))
@@ -262,7 +318,7 @@ async def compressed_messages(attacker: Attacker) -> None:
         await attacker._stream.receive_some(65_536)
 
 
-async def _silent_tcp(port: int, byte_by_byte: bool) -> None:
+async def _silent_tcp(port: int, _: Path, *, byte_by_byte: bool) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
         hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
         for byte in hello if byte_by_byte else b"":
@@ -271,9 +327,38 @@ async def _silent_tcp(port: int, byte_by_byte: bool) -> None:
         await tcp.receive_some(1)
 
 
-async def _once(kind: str, port: int, context: ssl.SSLContext) -> None:
-    if kind in ("silent_tcp", "slow_handshake"):
-        await _silent_tcp(port, kind == "slow_handshake")
+async def _hello_in_pieces(port: int, _: Path) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
+        await tcp.send_all(HELLO_IN_PIECES)
+        await tcp.receive_some(1)
+
+
+async def _key_updates(port: int, directory: Path) -> None:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
+        writer = await agreed(tcp, _context(directory))
+        await tcp.send_all(writer.record(PREFACE + frame(4, 0, 0)))
+        while True:
+            await tcp.send_all(b"".join(writer.key_update() for _ in range(600)))
+
+
+HELLO_IN_PIECES = hello_in_pieces(131_000)
+ON_TCP: dict[str, Callable[[int, Path], Awaitable[None]]] = {
+    "silent_tcp": partial(_silent_tcp, byte_by_byte=False),
+    "slow_handshake": partial(_silent_tcp, byte_by_byte=True),
+    "hello_in_pieces": _hello_in_pieces,
+    "key_updates": _key_updates,
+}
+
+
+def _context(directory: Path) -> ssl.SSLContext:
+    return client_ssl_context(
+        directory / "alice.crt", directory / "alice.key", directory / "ca.crt"
+    )
+
+
+async def _once(kind: str, port: int, directory: Path, context: ssl.SSLContext) -> None:
+    if kind in ON_TCP:
+        await ON_TCP[kind](port, directory)
         return
     tcp = await trio.open_tcp_stream("127.0.0.1", port)
     stream = trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True)
@@ -285,14 +370,14 @@ async def _once(kind: str, port: int, context: ssl.SSLContext) -> None:
 
 
 async def main(directory: Path, port: int, kind: str, count: int) -> None:
-    context = client_ssl_context(
-        directory / "alice.crt", directory / "alice.key", directory / "ca.crt"
-    )
+    context = _context(directory)
 
     async def one() -> None:
         while True:
-            with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                await _once(kind, port, context)
+            with contextlib.suppress(
+                OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError
+            ):
+                await _once(kind, port, directory, context)
             # Thrown out: a hostile client comes back, but its own machine must breathe, too.
             await trio.sleep(0.25)
 
@@ -304,7 +389,7 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
         nursery.cancel_scope.cancel()
 
 
-KINDS = ("silent_tcp", "slow_handshake", *ATTACKS)
+KINDS = (*ON_TCP, *ATTACKS)
 
 if __name__ == "__main__":
     trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

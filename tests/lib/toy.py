@@ -1,6 +1,7 @@
 """A small service with all four kinds of call, and a server that runs it."""
 
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Toy:
         self.sent_chunks = 0
         self.contexts: list[Any] = []
         self.release = trio.Event()
+        self.failure: BaseException = ValueError("none was set")
+        """What ``Raise`` raises."""
 
     async def echo(self, message: BytesValue, request: Any) -> BytesValue:
         self.contexts.append(request.context)
@@ -46,6 +49,11 @@ class Toy:
         async for message in messages:
             total += message.value
         return Int64Value(value=total)
+
+    async def total_later(self, messages: AsyncIterator[Int64Value], request: Any) -> Int64Value:
+        """Reads nothing before ``release``."""
+        await self.release.wait()
+        return await self.total(messages, request)
 
     async def both(
         self, messages: AsyncIterator[Int64Value], request: Any
@@ -68,6 +76,9 @@ class Toy:
 
     async def bug(self, message: StringValue, request: Any) -> StringValue:
         raise ValueError("the secret text of a bug")
+
+    async def raise_(self, message: StringValue, request: Any) -> StringValue:
+        raise self.failure
 
     async def wait(self, message: StringValue, request: Any) -> StringValue:
         """Until ``release`` or cancelled."""
@@ -116,10 +127,12 @@ class Toy:
             ("Echo", self.echo, kinds.UNARY_UNARY, BytesValue, BytesValue),
             ("Count", self.count, kinds.UNARY_STREAM, Int64Value, Int64Value),
             ("Total", self.total, kinds.STREAM_UNARY, Int64Value, Int64Value),
+            ("TotalLater", self.total_later, kinds.STREAM_UNARY, Int64Value, Int64Value),
             ("Both", self.both, kinds.STREAM_STREAM, Int64Value, Int64Value),
             ("Fail", self.fail, kinds.UNARY_UNARY, StringValue, StringValue),
             ("FailLate", self.fail_late, kinds.UNARY_STREAM, StringValue, StringValue),
             ("Bug", self.bug, kinds.UNARY_UNARY, StringValue, StringValue),
+            ("Raise", self.raise_, kinds.UNARY_UNARY, StringValue, StringValue),
             ("Wait", self.wait, kinds.UNARY_UNARY, StringValue, StringValue),
             ("WaitAfterOne", self.wait_after_one, kinds.UNARY_STREAM, StringValue, StringValue),
             ("Flood", self.flood, kinds.UNARY_STREAM, Int64Value, BytesValue),
@@ -151,20 +164,27 @@ async def serving(
     pki: Pki,
     *,
     identify: Callable[[Peer], Any] | None = None,
+    client_of: Callable[[Any], Any] | None = None,
+    on_internal_error: Callable[[str, BaseException], None] | None = None,
     reflection: bool = False,
+    send_buffer_bytes: int | None = None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """Leaving it breaks all connections."""
     toy = Toy()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    if send_buffer_bytes is not None:
+        listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     running: Running
     server = Server(
         [toy.service],
         pki.server_context(),
         limits=changed(**limits),
         identify=identify,
+        client_of=client_of,
         reflection=reflection,
-        on_internal_error=lambda error_id, error: running.errors.append((error_id, error)),
+        on_internal_error=on_internal_error
+        or (lambda error_id, error: running.errors.append((error_id, error))),
     )
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]

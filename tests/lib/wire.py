@@ -153,12 +153,22 @@ async def to_server(*, greet: bool = True, **limits: Any) -> AsyncIterator[Wire]
 
 
 @asynccontextmanager
-async def connected(running: Running, *, greet: bool = True) -> AsyncIterator[Wire]:
+async def connected(
+    running: Running,
+    *,
+    who: str = "alice",
+    greet: bool = True,
+    receive_buffer_bytes: int | None = None,
+) -> AsyncIterator[Wire]:
     """One more client of a server that runs already."""
-    tcp = await trio.open_tcp_stream("127.0.0.1", running.port)
+    raw = trio.socket.socket()
+    if receive_buffer_bytes is not None:
+        raw.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer_bytes)
+    await raw.connect(("127.0.0.1", running.port))
+    tcp = trio.SocketStream(raw)
     stream = trio.SSLStream(
         tcp,
-        shared_pki().client_context(),
+        shared_pki().client_context(who),
         server_hostname="localhost",
         https_compatible=True,
     )

@@ -4,9 +4,11 @@ import pytest
 import trio
 import trio.testing
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+from hyperframe.frame import HeadersFrame
 from pki import shared_pki
 from raw import raw_client, with_headers
 from toy import CHUNK, SERVICE, Running, serving
+from wire import to_client
 
 from penstock.rpc.client import Channel, ConnectionLost
 from penstock.rpc.errors import RpcError, StatusCode
@@ -212,3 +214,31 @@ async def test_error_in_a_channel_is_not_wrapped() -> None:
         with pytest.raises(KeyError):
             async with running.channel():
                 raise KeyError("mine")
+
+
+@pytest.mark.parametrize("how", ["left", "raised"])
+async def test_leaving_a_channel_ends_its_calls(how: str) -> None:
+    """Also those of tasks that outlive it, waiting for an answer or for room to send."""
+    failed: list[RpcError] = []
+
+    async def call(channel: Channel, size: int) -> None:
+        with pytest.raises(ConnectionLost) as caught:
+            await channel.unary(SERVICE, "Echo", BytesValue(value=bytes(size)), BytesValue)
+        failed.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        try:
+            async with to_client() as (wire, channel):  # whose server opens no window
+                nursery.start_soon(call, channel, 1)
+                nursery.start_soon(call, channel, 300_000)
+                await wire.expect(HeadersFrame)
+                await wire.expect(HeadersFrame)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                if how == "raised":
+                    raise KeyError
+        except* KeyError:
+            assert how == "raised"
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(failed) == 2
+        with pytest.raises(ConnectionLost):
+            await channel.unary(*WAIT)

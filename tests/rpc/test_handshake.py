@@ -118,6 +118,38 @@ async def test_half_open_handshakes_are_capped() -> None:
             await stream.aclose()
 
 
+async def test_handshakes_that_have_failed_make_room_too() -> None:
+    """Neither what is no TLS nor an ended handshake counts once more; few may linger."""
+    async with serving(shared_pki(), handshakes=3, lingering=2, linger_s=60.0) as running:
+        streams = []
+        for _ in range(10):
+            stream = await trio.open_tcp_stream("127.0.0.1", running.port)
+            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            streams.append(stream)
+        while sum(running.server.statistics().refused.values()) < 10:  # noqa: ASYNC110 - nothing tells
+            await trio.lowlevel.checkpoint()
+        found = running.server.statistics()
+        assert (found.handshakes, found.lingering) == (0, 2)
+        await assert_serves(running)
+        for stream in streams:
+            await stream.aclose()
+        while running.server.statistics().lingering:  # noqa: ASYNC110 - nothing tells of it
+            await trio.lowlevel.checkpoint()
+
+
+async def test_one_silent_handshake_is_ended_for_one_new() -> None:
+    """The oldest, once: the cap holds however fast they come."""
+    async with serving(shared_pki(), handshakes=3) as running:
+        streams = [await trio.open_tcp_stream("127.0.0.1", running.port) for _ in range(50)]
+        for stream in streams[:47]:
+            assert await stream.receive_some() == b""
+        found = running.server.statistics()
+        assert found.handshakes == 3
+        assert found.refused == {"handshakes": 47}
+        for stream in streams:
+            await stream.aclose()
+
+
 async def test_connections_are_capped() -> None:
     async with serving(shared_pki(), connections=2) as running:
         async with running.channel(), running.channel("carol"):

@@ -1,7 +1,7 @@
 """Limits per client, keepalive, configuration, reload and revocation, health, reflection."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,18 @@ from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
 from raw import GRPC_HEADERS, message
 from toy import CHUNK, SERVICE, Running, serving
-from wire import CALM, CANCEL, REFUSED, connected, data, settings, to_client, to_server, window
+from wire import (
+    CALM,
+    CANCEL,
+    REFUSED,
+    Wire,
+    connected,
+    data,
+    settings,
+    to_client,
+    to_server,
+    window,
+)
 
 from penstock.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
@@ -55,6 +66,22 @@ async def test_connections_per_client() -> None:
             await again.lives()
 
 
+async def test_refused_connections_are_counted_while_they_linger() -> None:
+    """So that one client cannot have any number of them; beyond the cap they are closed."""
+    async with (
+        serving(shared_pki(), connections_per_client=1, lingering=2, linger_s=60.0) as running,
+        connected(running) as first,
+        AsyncExitStack() as stack,
+    ):
+        wires = [await stack.enter_async_context(connected(running, greet=False)) for _ in range(5)]
+        for wire in wires:
+            await wire.expect(GoAwayFrame)
+        for wire in wires[2:]:
+            assert await wire.next() is None
+        assert running.server.statistics().lingering == 2
+        await first.lives()
+
+
 async def test_streams_per_client_count_over_its_connections() -> None:
     """REFUSED_STREAM for one more, on whatever connection; room comes back with each end."""
     async with serving(shared_pki(), streams_per_client=2) as running:
@@ -70,6 +97,63 @@ async def test_streams_per_client_count_over_its_connections() -> None:
             await second.send(second.call(5))
             assert await second.status(5) == "0"
         assert running.server.statistics().refused["streams_per_client"] == 1
+
+
+async def hold(wire: Wire, stream_id: int, size: int) -> None:
+    """``size`` bytes of a message that does not end."""
+    fields = [(n, "/toy.Toy/TotalLater" if n == ":path" else v) for n, v in GRPC_HEADERS]
+    await wire.send(wire.headers(stream_id, fields))
+    rest = message(bytes(1_000_000))[:size]
+    while rest:
+        await wire.send(data(stream_id, rest[:16_000]))
+        rest = rest[16_000:]
+    await wire.lives()
+
+
+EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
+
+
+@pytest.mark.parametrize("limit", ["unfinished_bytes_per_client", "unfinished_bytes_in_all"])
+async def test_unfinished_messages_are_bounded_over_connections(limit: str) -> None:
+    """Of one client, and of all; a connection may hold a little whatever others do."""
+    limits: dict[str, Any] = {limit: 200_000}
+    async with (
+        serving(shared_pki(), **limits) as running,
+        connected(running) as first,
+        connected(running, who="alice" if "client" in limit else "bob") as second,
+        connected(running, who="carol") as third,
+    ):
+        await hold(first, 1, 150_000)
+        await hold(second, 1, 60_000)
+        fields = [(n, "/toy.Toy/Total" if n == ":path" else v) for n, v in GRPC_HEADERS]
+        await second.send(second.headers(3, fields), data(3, message(bytes(100_000))[:16_000]))
+        assert await second.status(3) == EXHAUSTED
+        if limit == "unfinished_bytes_in_all":
+            await hold(third, 1, 60_000)
+        else:
+            await hold(third, 1, 150_000)
+        await third.send(third.call(3))
+        assert await third.status(3) == "0"
+        await first.send(RstStreamFrame(1, CANCEL))
+        await first.lives()
+        await hold(second, 5, 100_000)  # what was held has been given back
+        assert second.seen
+        (total,) = {link.held[2].size for link in running.server._links}
+        assert total == sum(link.held[0].size for link in running.server._links)
+    await none_left(running)
+    assert running.server._shared.held.size == 0
+
+
+async def test_small_messages_within_the_windows_are_not_refused() -> None:
+    """Two streams, full to their windows with empty messages that nobody reads yet."""
+    async with to_server(stream_window_bytes=200_000, unfinished_bytes=400_000) as wire:
+        fields = [(n, "/toy.Toy/TotalLater" if n == ":path" else v) for n, v in GRPC_HEADERS]
+        for stream_id in (1, 3):
+            await wire.send(wire.headers(stream_id, fields))
+            for _ in range(200_000 // 16_000):
+                await wire.send(data(stream_id, bytes(16_000)))
+        await wire.lives()
+        assert not [each for each in wire.seen if isinstance(each, RstStreamFrame)]
 
 
 async def test_a_silent_client_is_asked_and_then_left() -> None:
@@ -252,6 +336,23 @@ async def test_health_while_draining() -> None:
             with pytest.raises(RpcError) as caught:
                 await states.__anext__()
         assert heard == [health.SERVING, health.NOT_SERVING]
+        assert caught.value.code is StatusCode.UNAVAILABLE
+
+
+async def test_who_watches_an_unknown_service_does_not_hold_up_a_drain() -> None:
+    """It hears SERVICE_UNKNOWN once, and is ended with the others."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        request = health.HealthCheckRequest(service="no.Service")
+        async with (
+            channel.server_stream(
+                health.SERVICE, "Watch", request, health.HealthCheckResponse
+            ) as states,
+            trio.open_nursery() as nursery,
+        ):
+            assert (await anext(states)).status == health.SERVICE_UNKNOWN
+            nursery.start_soon(running.server.drain, 3600.0)
+            with pytest.raises(RpcError) as caught:
+                await anext(states)
         assert caught.value.code is StatusCode.UNAVAILABLE
 
 

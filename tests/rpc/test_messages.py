@@ -32,10 +32,26 @@ def test_messages_survive_any_cutting(messages: list[bytes], cuts: list[int]) ->
     got: list[bytes] = []
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     for begin, end in itertools.pairwise(edges):
-        got += deframer.feed(data[begin:end])
+        deframer.feed(data[begin:end])
+        while deframer.ready and (end % 3 or end == len(data)):  # not always at once
+            got.append(deframer.take())
+            deframer.next_message()
     assert got == messages
-    assert not deframer.truncated
     assert deframer.pending_bytes == 0
+
+
+def test_messages_are_cut_when_they_are_taken() -> None:
+    """Thousands of empty ones in a frame are work for who takes them, not for who feeds."""
+    deframer = Deframer(100)
+    deframer.feed(prefix(0) * 3_000 + prefix(101))
+    for left in range(3_000, 0, -1):
+        assert deframer.ready
+        assert deframer.pending_bytes == 5 * (left + 1)
+        assert deframer.take() == b""
+        if left > 1:
+            deframer.next_message()
+    with pytest.raises(RpcError):
+        deframer.next_message()
 
 
 def test_length_is_judged_by_the_prefix() -> None:
@@ -132,6 +148,23 @@ def test_long_details_are_left_out() -> None:
     headers = dict(trailers_of(RpcError(StatusCode.ABORTED, "x" * 9000, (huge,)), LIMITS))
     assert b"grpc-status-details-bin" not in headers
     assert len(headers[b"grpc-message"]) == LIMITS.metadata_message_bytes
+
+
+@pytest.mark.parametrize("raw", [b"00", b"+0", b" 0", b"17", b"-1", b"x", b""])
+def test_a_status_that_is_none_is_unknown(raw: bytes) -> None:
+    """Never OK, which no failure may be."""
+    error = error_from_trailers({b"grpc-status": raw})
+    assert error is not None
+    assert error.code is StatusCode.UNKNOWN
+
+
+def test_no_timeout_is_not_sent() -> None:
+    """Infinity is none, and what is nearly as long is the longest that can be written."""
+    for timeout_s in (None, float("inf")):
+        headers = metadata.request_headers("/a/b", "localhost", timeout_s, (), "test")
+        assert b"grpc-timeout" not in dict(headers)
+    assert metadata.format_timeout(float("inf")) == b"99999999H"
+    assert metadata.format_timeout(1e300) == b"99999999H"
 
 
 def test_budget() -> None:

@@ -17,12 +17,14 @@ from hyperframe.frame import (
 )
 from raw import frame
 from wire import (
+    CALM,
     CANCEL,
     CLOSED,
     COMPRESSION,
     FLOW,
     HELLO,
     INTERNAL,
+    NO_ERROR,
     OK,
     PROTOCOL,
     REFUSED,
@@ -295,3 +297,56 @@ async def test_pings_are_answered_while_nothing_runs() -> None:
     """6.7: at any time."""
     async with to_client() as (wire, _):
         await wire.lives()
+
+
+async def test_an_answer_ends_the_sending() -> None:
+    """A status that comes while the request waits for a window is the call's, at once."""
+    async with to_client() as (wire, channel), trio.open_nursery() as nursery:
+        caught: list[RpcError] = []
+
+        async def call() -> None:
+            with pytest.raises(RpcError) as raised:
+                await channel.unary("a", "b", BytesValue(value=bytes(300_000)), BytesValue)
+            caught.append(raised.value)
+
+        nursery.start_soon(call)
+        await wire.expect(DataFrame)
+        denied = (*RESPONSE, ("grpc-status", "7"), ("grpc-message", "denied"))
+        await wire.send(wire.headers(1, denied, ("END_HEADERS", "END_STREAM")))
+        await wire.rst(1, NO_ERROR)  # what is left of the request is for nobody
+        await trio.testing.wait_all_tasks_blocked()
+        (error,) = caught
+        assert (error.code, error.message) == (StatusCode.PERMISSION_DENIED, "denied")
+
+
+async def test_a_response_without_status_is_malformed() -> None:
+    """RFC 9113 8.3.2: a stream error; it is not taken for an answer."""
+    async with to_client() as (wire, channel), trio.open_nursery() as nursery:
+        caught: list[RpcError] = []
+
+        async def call() -> None:
+            with pytest.raises(RpcError) as raised:
+                await channel.unary("a", "b", BytesValue(), BytesValue)
+            caught.append(raised.value)
+
+        nursery.start_soon(call)
+        await wire.expect(HeadersFrame)
+        denied = (("grpc-status", "7"), ("grpc-message", "denied"))
+        await wire.send(wire.headers(1, denied, ("END_HEADERS", "END_STREAM")))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        (error,) = caught
+        assert error.code is StatusCode.INTERNAL
+
+
+async def test_interim_responses_are_counted() -> None:
+    """A server that sends them without end is left."""
+    async with to_client() as (wire, channel), trio.open_nursery() as nursery:
+
+        async def call() -> None:
+            with pytest.raises(ConnectionLost, match="interim"):
+                await channel.unary("a", "b", BytesValue(), BytesValue)
+
+        nursery.start_soon(call)
+        await wire.expect(HeadersFrame)
+        await wire.send(*[wire.headers(1, ((":status", "100"),)) for _ in range(200)])
+        await wire.goaway(CALM)

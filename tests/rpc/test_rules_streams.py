@@ -490,3 +490,11 @@ def _held(wire: Wire) -> list[Frame | bytes]:
 
 def _path(path: str) -> list[tuple[str, str]]:
     return [(name, path if name == ":path" else value) for name, value in GRPC_HEADERS]
+
+
+async def test_a_request_with_an_interim_status_is_malformed() -> None:
+    """8.3.1: :status is no field of requests; it is not taken for a head with more to come."""
+    async with to_server() as wire:
+        await wire.send(wire.headers(1, ((":status", "100"), *GRPC_HEADERS)))
+        await wire.rst(1, PROTOCOL)
+        await wire.lives()

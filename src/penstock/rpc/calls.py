@@ -16,9 +16,9 @@ from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
 
-from .errors import Reason, RpcError, StatusCode
+from .errors import Reason, Refused, RpcError, StatusCode
 from .faults import NO_ERROR
-from .metadata import RESPONSE_HEADERS, Metadata, RequestHead
+from .metadata import ACCEPT_ENCODING, RESPONSE_HEADERS, Metadata, RequestHead
 from .statuses import trailers_of
 from .streams import SendStalled, Stream, StreamClosed
 
@@ -112,6 +112,7 @@ class Call:
             self._finish(error)
         except SendStalled:
             self._reason = Reason.STALLED
+            self._link.refused("stalled", "the client does not read")
             self._finish(Reason.STALLED.error)
         except Exception as failure:
             self._finish(self._translated(failure))
@@ -128,12 +129,17 @@ class Call:
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         service = self._link.methods.get(head.service)
         if service is None:
-            raise RpcError(StatusCode.UNIMPLEMENTED, f"no service {head.service[:200]}")
+            raise Refused(
+                "unknown_service", StatusCode.UNIMPLEMENTED, f"no service {head.service[:200]}"
+            )
         method = service.get(head.method)
         if method is None:
-            raise RpcError(StatusCode.UNIMPLEMENTED, f"no method {head.method[:200]}")
+            raise Refused(
+                "unknown_method", StatusCode.UNIMPLEMENTED, f"no method {head.method[:200]}"
+            )
         if head.encoding != "identity":
-            raise RpcError(
+            raise Refused(
+                "encoding",
                 StatusCode.UNIMPLEMENTED,
                 f"grpc-encoding {head.encoding[:40]} is not supported; use identity",
             )
@@ -156,11 +162,19 @@ class Call:
         with trio.move_on_after(self._link.limits.request_s):
             data = await self.stream.receive()
             if data is None:
-                raise RpcError(StatusCode.INVALID_ARGUMENT, "the request has no message")
+                raise Refused(
+                    "no_message", StatusCode.INVALID_ARGUMENT, "the request has no message"
+                )
             if await self.stream.receive() is not None:
-                raise RpcError(StatusCode.INVALID_ARGUMENT, "the request has a second message")
+                raise Refused(
+                    "second_message",
+                    StatusCode.INVALID_ARGUMENT,
+                    "the request has a second message",
+                )
             return data
-        raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time")
+        raise Refused(
+            "request_timeout", StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time"
+        )
 
     async def _send_all(self, answers: AsyncIterator[Any]) -> None:
         if not hasattr(answers, "aclose"):
@@ -183,12 +197,20 @@ class Call:
 
     def _finish(self, error: RpcError | None) -> None:
         """The status; it needs no window, so it does not wait."""
-        if self.stream.reset:
+        if self.stream.closed:
             return
         connection, stream_id = self._link.connection, self.stream.id
-        trailers = trailers_of(error, self._link.limits)
+        if isinstance(error, Refused):
+            self._link.refused(error.kind, error.message)
+        try:
+            trailers = trailers_of(error, self._link.limits)
+        except Exception as bug:  # in how the handler has made its error
+            error = reported(self._link.on_internal_error, bug)
+            trailers = trailers_of(error, self._link.limits)
         if not self._responded:
             trailers = RESPONSE_HEADERS + trailers
+            if isinstance(error, Refused) and error.kind in ("encoding", "compressed"):
+                trailers = [*trailers, ACCEPT_ENCODING]
         connection.send_headers(stream_id, trailers, end_stream=True)
         if not self.stream.ended:
             connection.reset(stream_id, NO_ERROR)  # RFC 9113 8.1: send no more
@@ -204,12 +226,7 @@ class Call:
             return RpcError(status.status_code, status.status_message)
         if isinstance(failure, NotImplementedError):
             return RpcError(StatusCode.UNIMPLEMENTED, "the method is not implemented")
-        error_id = secrets.token_hex(8)
-        try:
-            self._link.on_internal_error(error_id, failure)
-        except Exception:
-            log.exception("the report of internal error %s failed", error_id)
-        return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+        return reported(self._link.on_internal_error, failure)
 
     def _request_event(self) -> Any:
         """purerpc's event, as its generated handlers expect it, with our context attached."""
@@ -227,9 +244,21 @@ class Call:
         return event
 
 
+def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError:
+    """A bug is told by its id alone; what it was goes to ``on_internal_error``, which may fail."""
+    error_id = secrets.token_hex(8)
+    try:
+        on_internal_error(error_id, failure)
+    except Exception:
+        log.exception("the report of internal error %s failed", error_id)
+    return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+
+
 def _parsed(request_type: Any, data: bytes) -> Any:
     try:
         return request_type.FromString(data)
     except DecodeError:
         name = request_type.DESCRIPTOR.full_name
-        raise RpcError(StatusCode.INVALID_ARGUMENT, f"the message is not a {name}") from None
+        raise Refused(
+            "unparsable", StatusCode.INVALID_ARGUMENT, f"the message is not a {name}"
+        ) from None

@@ -144,8 +144,8 @@ class Channel:
         async with self.open_call(
             service, method, response_type, timeout_s=timeout_s, metadata=metadata
         ) as call:
-            await call.send(request)
-            call.end()
+            if await call.send(request):
+                call.end()
             yield call
 
     @asynccontextmanager
@@ -199,7 +199,7 @@ async def open_channel(
     started = trio.current_time()
     transport = None
     with trio.move_on_after(connect_timeout_s):
-        transport = await _connect(host, port, ssl_context, name)
+        transport = await _connect(host, port, ssl_context, name, limits)
     if transport is None:
         raise _too_slow(host, port, connect_timeout_s)
     try:
@@ -223,7 +223,7 @@ async def open_channel(
 
 
 async def _connect(
-    host: str, port: int, ssl_context: ssl.SSLContext, server_hostname: str
+    host: str, port: int, ssl_context: ssl.SSLContext, server_hostname: str, limits: Limits
 ) -> TlsTransport:
     """Connected and agreed on TLS. Cancelled: nothing is left open."""
     try:
@@ -235,7 +235,7 @@ async def _connect(
     done = False
     try:
         transport = TlsTransport(
-            raw, ssl_context, server_side=False, server_hostname=server_hostname
+            raw, ssl_context, limits, server_side=False, server_hostname=server_hostname
         )
         await transport.handshake(trio.Lock())
         done = True

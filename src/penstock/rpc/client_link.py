@@ -6,7 +6,6 @@ from . import events as ev
 from .connection import HIGHEST_STREAM_ID, ConnectionFailed
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .faults import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
-from .framing import Deframer
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import Malformed, fields_of
@@ -21,23 +20,26 @@ class ClientStream(Stream):
     answered = False
     """Response headers have arrived."""
     status_known = False
+    truncated_code = StatusCode.INTERNAL
 
     def begin(self, encoding: str) -> None:
         """Response headers: messages may follow."""
         self.answered = True
-        self._deframer = Deframer(self._link.limits.message_bytes, encoding)
+        self._deframer.encoding = encoding
 
     def end(self) -> None:
-        truncated = self._deframer.truncated
-        self.ended = True
+        """The call is over, and what is still to be sent is for nobody."""
+        self.closed = True
         if not self.status_known:
             self.fail(RpcError(StatusCode.UNKNOWN, "the server ended the call without a status"))
-        elif truncated:
-            self.fail(RpcError(StatusCode.INTERNAL, "the last message is truncated"))
-        self.notify()
+        super().end()
+
+    def fail(self, error: RpcError) -> None:
+        self.closed = True
+        super().fail(error)
 
     def conclude(self, error: RpcError | None) -> None:
-        """The server's status; None is OK."""
+        """The server's status; None is OK. ``end`` follows."""
         self.status_known = True
         if error is not None:
             self.fail(error)
@@ -55,17 +57,20 @@ class ClientLink(Link[ClientStream]):
         self._going = False
 
     async def run(self) -> None:
-        """Until the connection ends: then every call has failed."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.write)
-            nursery.start_soon(self.keep_alive)
-            await self.read()
-            self._fail_all()
-            if self.ended is not None and self.ended.reachable:
-                # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
-                self._transport.send_nowait(self.connection.take())
-            nursery.cancel_scope.cancel()
-        self._transport.close()
+        """Until the connection ends, or cancelled: then every call has failed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.write)
+                nursery.start_soon(self.keep_alive)
+                await self.read()
+                self._fail_all()
+                if self.ended is not None and self.ended.reachable:
+                    # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
+                    self._transport.send_nowait(self.connection.take())
+                nursery.cancel_scope.cancel()
+            self._transport.close()
+        finally:
+            self._fail_all()  # calls are their callers' tasks, which may outlive the channel
 
     async def wait_ready(self) -> None:
         """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
@@ -119,7 +124,7 @@ class ClientLink(Link[ClientStream]):
         kind = HandshakeFailed if ended.during_tls else ConnectionLost
         self._become_unusable(kind(ended.text))
         for stream in self.streams.values():
-            stream.reset = True
+            stream.closed = True
             stream.fail(ConnectionLost(ended.text))
         self._room.unpark_all()
 
@@ -140,6 +145,8 @@ class ClientLink(Link[ClientStream]):
             return
         try:
             fields = fields_of(event.headers, response=True)
+            if b":status" not in fields:
+                raise Malformed("a response needs :status")
         except Malformed as error:
             self._abandon(stream, PROTOCOL_ERROR, str(error))
             return
@@ -148,7 +155,7 @@ class ClientLink(Link[ClientStream]):
         elif fields.get(b":status") != b"200":
             stream.conclude(error_from_trailers({b":status": fields.get(b":status", b"")}))
             self.connection.reset(stream.id, CANCEL)
-            stream.reset = True
+            stream.closed = True
         elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
             self._abandon(stream, INTERNAL_ERROR, "the server does not speak gRPC")
         else:
@@ -164,7 +171,7 @@ class ClientLink(Link[ClientStream]):
 
     def _abandon(self, stream: ClientStream, code: int, text: str) -> None:
         self.connection.reset(stream.id, code)
-        stream.reset = True
+        stream.closed = True
         stream.fail(RpcError(StatusCode.INTERNAL, text))
 
     def _stream_reset(self, stream: ClientStream, event: ev.StreamReset) -> None:
@@ -180,7 +187,7 @@ class ClientLink(Link[ClientStream]):
         self._become_unusable(ConnectionLost(text))
         for stream in list(self.streams.values()):
             if stream.id > event.last_stream_id:
-                stream.reset = True
+                stream.closed = True
                 stream.fail(ConnectionLost(f"{text}; the call was not processed"))
         if event.last_stream_id < HIGHEST_STREAM_ID:  # else more GOAWAYs follow a round trip
             self._going = True

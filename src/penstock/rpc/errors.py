@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 from purerpc.grpclib.status import StatusCode
 
-__all__ = ["ConnectionLost", "HandshakeFailed", "Reason", "RpcError", "StatusCode"]
+__all__ = ["ConnectionLost", "HandshakeFailed", "Reason", "Refused", "RpcError", "StatusCode"]
 
 
 class RpcError(Exception):
@@ -25,6 +25,14 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.details: tuple[Message, ...] = tuple(details)
+
+
+class Refused(RpcError):
+    """The transport's own answer to what it does not take; ``kind`` is for counters."""
+
+    def __init__(self, kind: str, code: StatusCode, message: str) -> None:
+        super().__init__(code, message)
+        self.kind = kind
 
 
 class ConnectionLost(RpcError):

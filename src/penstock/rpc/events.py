@@ -39,11 +39,13 @@ class StreamEnded:
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """``by_peer`` is False where the peer broke a rule and we answered with a reset."""
+    """``by_peer`` is False where the peer broke a rule, that of ``text``, and we answered with
+    a reset; perhaps on a stream that has ended already."""
 
     stream_id: int
     code: int
     by_peer: bool
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

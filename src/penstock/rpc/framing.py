@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .errors import RpcError, StatusCode
+from .errors import Refused, StatusCode
 
 PREFIX_BYTES: Final = 5
 
@@ -13,65 +13,93 @@ def prefix(length: int) -> bytes:
 
 
 class Deframer:
-    """Cuts messages out of DATA as it arrives.
+    """Holds DATA as it arrives; a message is cut out of it when it is taken.
 
-    A message's length is judged when its five-byte prefix is complete, before anything
-    of it is kept. ``pending_bytes`` are held of the message that is not complete.
+    Not before, as 16 KiB of DATA may hold 3,000 messages: whoever wants them does the work.
+    The length of the message in front is judged when its five-byte prefix is complete,
+    before anything more of it is kept.
     """
 
     def __init__(self, max_message_bytes: int, encoding: str = "identity") -> None:
-        """``encoding`` is the peer's grpc-encoding; only ``identity`` can be read."""
         self._max = max_message_bytes
-        self._encoding = encoding
-        self._buffer = bytearray()
-        self._need: int | None = None
+        self.encoding = encoding
+        """The peer's grpc-encoding; only ``identity`` can be read."""
+        self._data: bytes | bytearray = b""
+        self._begin = 0
+        """Where the message in front has its prefix; what is before it is taken."""
+        self._size = 0
+        """Of the message in front with its prefix; 0: not known yet."""
 
     @property
     def pending_bytes(self) -> int:
-        return len(self._buffer)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes. Raises RpcError; it cannot be used after that."""
-        if not self._buffer and self._need is None and len(data) >= PREFIX_BYTES:
-            # The usual case, one message in one frame, costs a single slice.
-            length = self._length(data)
-            if len(data) == PREFIX_BYTES + length:
-                return [data[PREFIX_BYTES:]]
-        buffer = self._buffer
-        buffer += data
-        messages = []
-        position = 0
-        while True:
-            if self._need is None:
-                if len(buffer) - position < PREFIX_BYTES:
-                    break
-                self._need = self._length(buffer[position : position + PREFIX_BYTES])
-                position += PREFIX_BYTES
-            if len(buffer) - position < self._need:
-                break
-            messages.append(bytes(memoryview(buffer)[position : position + self._need]))
-            position += self._need
-            self._need = None
-        if position:
-            del buffer[:position]
-        return messages
+        """Of all messages, complete or not."""
+        return len(self._data) - self._begin
 
     @property
-    def truncated(self) -> bool:
-        """Whether the stream may not end here."""
-        return self._need is not None or bool(self._buffer)
+    def ready(self) -> bool:
+        """Whether the message in front is complete."""
+        return 0 < self._size <= len(self._data) - self._begin
 
-    def _length(self, head: bytes | bytearray) -> int:
-        if head[0] == 1 and self._encoding != "identity":
-            raise RpcError(
-                StatusCode.UNIMPLEMENTED, "compressed messages are not supported; use identity"
+    def feed(self, data: bytes) -> None:
+        """Raises Refused for the message in front; then only ``clear`` is left."""
+        if self._begin == len(self._data):
+            self._data = data  # the usual case, one message in one frame, costs no copy here
+            self._begin = 0
+        else:
+            if isinstance(self._data, bytes):
+                self._data = bytearray(memoryview(self._data)[self._begin :])
+                self._begin = 0
+            elif self._begin > len(self._data) // 2:
+                del self._data[: self._begin]
+                self._begin = 0
+            self._data += data
+        if not self._size:
+            self._look()
+
+    def take(self) -> bytes:
+        """The message in front, which must be ``ready``; then ``next_message`` is to be called."""
+        begin = self._begin + PREFIX_BYTES
+        self._begin += self._size
+        self._size = 0
+        if isinstance(self._data, bytes):
+            return self._data[begin : self._begin]
+        with memoryview(self._data) as view:
+            return bytes(view[begin : self._begin])
+
+    def next_message(self) -> None:
+        """Looks at what is in front now. Raises as ``feed``."""
+        if self._begin == len(self._data):
+            self.clear()
+        else:
+            self._look()
+
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self._data = b""
+        self._begin = self._size = 0
+
+    def _look(self) -> None:
+        if len(self._data) - self._begin >= PREFIX_BYTES:
+            self._size = PREFIX_BYTES + self._length()
+
+    def _length(self) -> int:
+        data, begin = self._data, self._begin
+        flag = data[begin]
+        if flag == 1 and self.encoding != "identity":
+            raise Refused(
+                "compressed",
+                StatusCode.UNIMPLEMENTED,
+                "compressed messages are not supported; use identity",
             )
-        if head[0] != 0:
+        if flag != 0:
             # gRPC over HTTP/2: the flag without an encoding is INTERNAL.
-            raise RpcError(StatusCode.INTERNAL, "a message's compressed flag is invalid")
-        length = int.from_bytes(head[1:PREFIX_BYTES], "big")
+            raise Refused(
+                "compressed_flag", StatusCode.INTERNAL, "a message's compressed flag is invalid"
+            )
+        length = int.from_bytes(data[begin + 1 : begin + PREFIX_BYTES], "big")
         if length > self._max:
-            raise RpcError(
+            raise Refused(
+                "message_bytes",
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"a message of {length} bytes is larger than the {self._max} allowed",
             )

@@ -69,13 +69,16 @@ class Health:
     async def watch(self, message: Any, request: Any) -> AsyncGenerator[Any, None]:
         """The state now and whenever it changes.
 
-        Ends with UNAVAILABLE after NOT_SERVING, so that watchers do not hold up a drain.
+        Ends with UNAVAILABLE once no calls are taken, so that watchers do not hold up a drain.
         """
+        told = None
         while True:
             changed = self._changed
             status = self._status(message.service)
-            yield HealthCheckResponse(status=status)
-            if status == NOT_SERVING:
+            if status != told:
+                told = status
+                yield HealthCheckResponse(status=status)
+            if not self._serving:
                 raise RpcError(StatusCode.UNAVAILABLE, "the server takes no calls now")
             await changed.wait()
 

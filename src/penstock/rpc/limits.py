@@ -47,6 +47,12 @@ class Limits:
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
 
+    handshake_bytes: int = 32 * KIB
+    """What a handshake may take of the peer; with long chains and post-quantum keys some 16 KiB.
+
+    OpenSSL's own bound is about 100 KiB for the certificates alone.
+    """
+
     preface_s: float = 10.0
     """From the handshake to the peer's first SETTINGS. (nginx client_header_timeout 60, Go 10)"""
 
@@ -87,6 +93,9 @@ class Limits:
     linger_s: float = 1.0
     """How long a closing connection may take to read our GOAWAY. (nginx lingering_timeout 5)"""
 
+    lingering: int = 64
+    """Refused connections that may do so at once, besides ``connections``; more are closed."""
+
     streams: int = 100
     """Calls whose handlers have not ended.
 
@@ -110,8 +119,11 @@ class Limits:
     frame_bytes: int = 16 * KIB
     """Largest frame we accept. (RFC 9113's initial value)"""
 
-    outbound_frame_bytes: int = 64 * KIB
-    """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved."""
+    outbound_frame_bytes: int = 66 * KIB
+    """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved.
+
+    A message with 64 KiB of output fits into one.
+    """
 
     header_bytes: int = 8 * KIB
     """Header list by RFC 9113's count. (grpc's default soft limit)"""
@@ -124,6 +136,12 @@ class Limits:
 
     unfinished_bytes: int = 16 * MIB
     """All calls' messages that are not complete or not yet read by their handlers."""
+
+    unfinished_bytes_per_client: int = 64 * MIB
+    """The same of all connections of one client. A connection may always hold 64 KiB."""
+
+    unfinished_bytes_in_all: int = 512 * MIB
+    """The same of all connections of a server: eight clients at their limit."""
 
     outbound_bytes: int = 256 * KIB
     """Frames waiting to be written; senders wait beyond it. As much again may be on its way into
@@ -139,11 +157,26 @@ class Limits:
     sends_per_checkpoint: int = 8
     """A handler that sends without ever blocking lets others run after so many messages."""
 
+    silent_records: Rate = Rate(100, 1.0)
+    """TLS records without data: KeyUpdate, tickets, empty ones.
+
+    A handful in a connection's life; AES-GCM asks for new keys after 2**24 records.
+    """
+
     resets: Rate = Rate(1000, 33.0)
     """RST_STREAM received, and those that the peer provoked on our side.
 
     nghttp2's stream reset rate limit.
     """
+
+    late_frames: Rate = Rate(20_000, 1_000.0)
+    """DATA and HEADERS on streams that we have reset.
+
+    A window of 1 MiB in messages of a hundred bytes is 10,000 frames that were under way.
+    """
+
+    interim_responses: Rate = Rate(100, 10.0)
+    """Heads with a status of 1xx; no server of gRPC sends any."""
 
     pings: Rate = Rate(200, 33.0)
     """PING and its acknowledgements.
@@ -179,7 +212,7 @@ class Limits:
 SERVER_DEFAULTS: Final = Limits()
 
 CLIENT_DEFAULTS: Final = Limits(
-    frame_bytes=64 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
+    frame_bytes=66 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
 )
 """A client chose its server: larger frames halve the cost of a long stream. A server that is
 gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""

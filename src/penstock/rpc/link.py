@@ -1,5 +1,7 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -7,9 +9,12 @@ import trio
 
 from . import events as ev
 from .connection import Connection, ConnectionFailed
+from .faults import INTERNAL_ERROR
 from .limits import Limits
-from .streams import Stream
+from .streams import Held, Stream
 from .transport import TlsTransport, TransportLost, WriteStalled
+
+log = logging.getLogger("penstock.rpc")
 
 StreamT = TypeVar("StreamT", bound=Stream)
 
@@ -35,19 +40,24 @@ class Ended:
 class Link(Generic[StreamT]):
     """Events are handled without a checkpoint, so that no decision spans one.
 
-    No exception leaves ``read`` and ``write`` but Cancelled and bugs: the first reason
-    to end is kept in ``ended``.
+    No exception leaves ``read`` but Cancelled: the first reason to end is kept in ``ended``.
     """
 
     def __init__(
-        self, transport: TlsTransport, limits: Limits, turns: trio.Lock, *, client_side: bool
+        self,
+        transport: TlsTransport,
+        limits: Limits,
+        turns: trio.Lock,
+        *,
+        held: Sequence[Held] = (),
+        client_side: bool,
     ) -> None:
-        """``turns`` is common to connections that must not crowd others out."""
+        """``turns`` and ``held`` are common to connections that must not crowd others out."""
         self.limits = limits
         self._turns = turns
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
-        self.unfinished_bytes = 0
+        self.held = (Held(limits.unfinished_bytes, "on this connection"), *held)
         self.ended: Ended | None = None
         self._transport = transport
         self._reading = trio.CancelScope()
@@ -55,6 +65,7 @@ class Link(Generic[StreamT]):
         self._wake: trio.Event | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._finishing = False
+        self._writing = False
         self._peer_speaks = False
         self._heard_at = trio.current_time()
         self._keeping_alive = trio.CancelScope()
@@ -81,6 +92,7 @@ class Link(Generic[StreamT]):
             if self.connection.pending_bytes:
                 data = self.connection.take()
                 self._room.unpark_all()
+                self._writing = True
                 try:
                     await self._transport.send(data, self.limits.write_stall_s)
                 except TransportLost as error:
@@ -89,9 +101,11 @@ class Link(Generic[StreamT]):
                 except WriteStalled as error:
                     self.end(Ended("write_stall", str(error)))
                     return
+                self._writing = False
             elif self._finishing:
                 return
             else:
+                self._all_written()
                 self._wake = trio.Event()
                 try:
                     await self._wake.wait()
@@ -128,9 +142,14 @@ class Link(Generic[StreamT]):
             with self._reading:
                 await self._read()
         except TransportLost as error:
-            self.end(Ended("lost", str(error), during_tls=error.during_tls))
+            self.end(Ended(error.kind, str(error), during_tls=error.during_tls))
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
+        except Exception as error:  # a bug of ours ends this connection alone
+            log.exception("a bug ends a connection")
+            last = self.connection.highest_inbound_stream_id
+            self.connection.go_away(INTERNAL_ERROR, last)
+            self.end(Ended("bug", repr(error), reachable=True))
         finally:
             self._keeping_alive.cancel()
         if self._reading.cancelled_caught and self.ended is None:
@@ -202,8 +221,10 @@ class Link(Generic[StreamT]):
                 if (stream := self.streams.get(event.stream_id)) is not None:
                     stream.end()
             case ev.StreamReset():
+                if not event.by_peer:
+                    self._rule_broken(event)
                 if (stream := self.streams.get(event.stream_id)) is not None:
-                    stream.reset = True
+                    stream.closed = True
                     self._stream_reset(stream, event)
             case ev.WindowOpened(0):
                 for stream in self.streams.values():
@@ -232,6 +253,12 @@ class Link(Generic[StreamT]):
 
     def _settings_arrived(self) -> None:
         raise NotImplementedError
+
+    def _rule_broken(self, event: ev.StreamReset) -> None:
+        """For who counts."""
+
+    def _all_written(self) -> None:
+        """For a connection that ends once its answers are on their way."""
 
     def _ping_answered(self, event: ev.PingAnswered) -> None:
         """For the drain's round trip."""

@@ -2,18 +2,19 @@
 
 Two kinds of wrong: fields that HTTP/2 forbids make a stream malformed (``Malformed``,
 answered by a reset), and requests that are HTTP but not gRPC get an HTTP status
-(``HttpRefused``) or a gRPC one (RpcError).
+(``HttpRefused``) or a gRPC one (Refused).
 """
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from .errors import RpcError, StatusCode
+from .errors import Refused, StatusCode
 from .events import Headers
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -81,7 +82,7 @@ def check_fields(headers: Headers, pseudo: frozenset[bytes]) -> dict[bytes, byte
 
 
 def parse_request(headers: Headers) -> RequestHead:
-    """Raises Malformed, HttpRefused, or RpcError, in the order of the layers."""
+    """Raises Malformed, HttpRefused, or Refused, in the order of the layers."""
     fields = check_fields(headers, _REQUEST_PSEUDO)
     method, scheme, path = (fields.get(n) for n in (b":method", b":scheme", b":path"))
     if not method or not scheme or not path:
@@ -95,7 +96,7 @@ def parse_request(headers: Headers) -> RequestHead:
     ):
         raise HttpRefused(415)
     if fields.get(b"te") != b"trailers":
-        raise RpcError(StatusCode.INVALID_ARGUMENT, "the field te must be trailers")
+        raise Refused("te", StatusCode.INVALID_ARGUMENT, "the field te must be trailers")
     service, method_name = _split_path(path)
     user_agent = fields.get(b"user-agent")
     authority = fields.get(b":authority")
@@ -115,7 +116,7 @@ def parse_request(headers: Headers) -> RequestHead:
 def _split_path(path: bytes) -> tuple[str, str]:
     parts = path.split(b"/")
     if len(parts) != 3 or parts[0]:
-        raise RpcError(StatusCode.UNIMPLEMENTED, "the path is not /service/method")
+        raise Refused("path", StatusCode.UNIMPLEMENTED, "the path is not /service/method")
     return _text(parts[1]), _text(parts[2])
 
 
@@ -128,7 +129,7 @@ def _timeout(value: bytes | None) -> float | None:
         return None
     match = _TIMEOUT.fullmatch(value)
     if match is None:
-        raise RpcError(StatusCode.INVALID_ARGUMENT, "grpc-timeout is malformed")
+        raise Refused("timeout", StatusCode.INVALID_ARGUMENT, "grpc-timeout is malformed")
     return int(match[1]) * _UNIT_S[match[2]]
 
 
@@ -136,6 +137,8 @@ def format_timeout(timeout_s: float) -> bytes:
     """At most eight digits, rounded up; the largest unit that keeps a thousandth of precision."""
     if timeout_s <= 0:
         return b"0n"
+    if timeout_s >= 99_999_999 * 3600:
+        return b"99999999H"
     for unit in (b"u", b"m", b"S", b"M", b"H"):
         count = -int(-timeout_s / _UNIT_S[unit] // 1)
         if count < 10**8:
@@ -146,7 +149,7 @@ def format_timeout(timeout_s: float) -> bytes:
 def parse_metadata(headers: Headers) -> Metadata:
     """The application's fields: all but HTTP's and gRPC's own. ``-bin`` ones are bytes.
 
-    Raises RpcError for base64 that is none.
+    Raises Refused for base64 that is none.
     """
     found: list[tuple[str, str | bytes]] = []
     for name, value in headers:
@@ -161,12 +164,14 @@ def parse_metadata(headers: Headers) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes:
-    """Base64 with or without its padding. Raises RpcError."""
+    """Base64 with or without its padding. Raises Refused."""
     value = value.strip(b" \t").rstrip(b"=")
     try:
         return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except binascii.Error:
-        raise RpcError(StatusCode.INVALID_ARGUMENT, "a -bin field is not base64") from None
+        raise Refused(
+            "metadata", StatusCode.INVALID_ARGUMENT, "a -bin field is not base64"
+        ) from None
 
 
 def encode_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
@@ -203,12 +208,14 @@ def request_headers(
         (b"content-type", CONTENT_TYPE),
         (b"user-agent", user_agent.encode("ascii")),
     ]
-    if timeout_s is not None:
+    if timeout_s is not None and timeout_s != math.inf:
         headers.append((b"grpc-timeout", format_timeout(timeout_s)))
     headers += encode_metadata(metadata)
     return headers
 
 
+# gRPC's compression: with UNIMPLEMENTED for an encoding goes what could be used instead.
+ACCEPT_ENCODING: Final = (b"grpc-accept-encoding", b"identity")
 RESPONSE_HEADERS: Final[Headers] = [(b":status", b"200"), (b"content-type", CONTENT_TYPE)]
 
 

@@ -14,7 +14,9 @@ from .faults import (
     FRAME_SIZE_ERROR,
     INTERNAL_ERROR,
     STREAM_CLOSED,
+    Budget,
     ConnectionFault,
+    Flood,
     StreamFault,
 )
 from .frames import (
@@ -39,6 +41,8 @@ from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
 from .streamstate import Closed, ClosedStreams, StreamState
 
 HIGHEST_STREAM_ID: Final = 2**31 - 1
+_BLOCK_BYTES_A_FRAME: Final = 512
+_LATE_BLOCKS: Final = 3
 _TEXT_BYTES: Final = 200  # of GOAWAY's debug data, either way
 
 
@@ -61,6 +65,8 @@ class Receiver:
         self._peer = PeerSettings()
         self._streams: dict[int, StreamState] = {}
         self._closed = ClosedStreams()
+        self._interim = Budget("interim responses", limits.interim_responses)
+        self._late_frames = Budget("frames on streams that were reset", limits.late_frames)
         self._out = bytearray()
         self._send_window = DEFAULT_WINDOW
         self._receive_window = max(DEFAULT_WINDOW, limits.connection_window_bytes)
@@ -70,6 +76,7 @@ class Receiver:
         self.highest_inbound_stream_id = 0
         self.more = False
         """Frames may wait that ``receive(b"")`` handles."""
+        self._waiting: Frame | None = None
         self._handlers: dict[int, Callable[[Frame, list[ev.Event]], None]] = {
             DATA: self._data,
             HEADERS: self._headers,
@@ -84,6 +91,8 @@ class Receiver:
     def receive(self, data: bytes, most: int | None = None) -> list[ev.Event]:
         """What ``data`` brings about, of ``most`` frames at most; then ``more`` says so.
 
+        A header block counts as a frame for each half KiB, as decoding that takes as long;
+        a long one waits for a call without ``data``.
         Raises ConnectionFailed for anything that ends the connection; no other exception.
         """
         out: list[ev.Event] = []
@@ -95,9 +104,14 @@ class Receiver:
             while left > 0:
                 left -= 1
                 try:
-                    frame = next(self._reader, None)
+                    frame, self._waiting = self._waiting or next(self._reader, None), None
                     if frame is None:
                         return out
+                    if frame.kind == HEADERS:
+                        left -= len(frame.body) // _BLOCK_BYTES_A_FRAME
+                        if left < 0 and data:
+                            self._waiting = frame
+                            break
                     handler = self._handlers.get(frame.kind)
                     if handler is not None:
                         handler(frame, out)
@@ -126,8 +140,8 @@ class Receiver:
             raise ConnectionFault(str(fault), fault.code) from fault
         self._reader.resets.take()
         self._out += encoded(RST_STREAM, 0, stream_id, long(fault.code))
-        if self._streams.pop(stream_id, None) is not None:
-            out.append(ev.StreamReset(stream_id, fault.code, by_peer=False))
+        self._streams.pop(stream_id, None)
+        out.append(ev.StreamReset(stream_id, fault.code, by_peer=False, text=str(fault)))
         self._closed.add(stream_id, Closed.RESET_BY_US)
 
     def _is_idle(self, stream_id: int) -> bool:
@@ -143,7 +157,11 @@ class Receiver:
         stream_id = frame.stream_id
         match self._closed.get(stream_id):
             case Closed.RESET_BY_US:
-                return  # it was under way; answering each would count against the peer
+                # It was under way, and answering each would count against the peer. But only
+                # a window of DATA can be, and what is left of head and trailers.
+                self._late_frames.take()
+                if frame.kind == HEADERS and self._closed.late_blocks(stream_id) > _LATE_BLOCKS:
+                    raise Flood("HEADERS after RST_STREAM")
             case Closed.RESET_BY_PEER:
                 raise StreamFault(stream_id, "a frame after RST_STREAM", STREAM_CLOSED)
             case Closed.ENDED:
@@ -215,6 +233,7 @@ class Receiver:
         elif is_interim(fields):
             if ended:
                 raise StreamFault(stream_id, "an interim response that ends the stream")
+            self._interim.take()
             return
         stream.head_seen = True
         stream.content_left = content_length(fields, stream_id)

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import secrets
 import socket
 import ssl
 from collections import Counter
@@ -13,16 +12,18 @@ from typing import Any, Final
 import purerpc
 import trio
 
-from .calls import CallContext, OnInternalError, Peer
+from .calls import CallContext, OnInternalError, Peer, reported
 from .connection import Connection
-from .errors import RpcError, StatusCode
+from .errors import RpcError
 from .faults import ENHANCE_YOUR_CALM
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
 from .limits import SERVER_DEFAULTS, Limits
 from .link import Ended
 from .reflection import Reflection
+from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
+from .streams import Held
 from .transport import TlsTransport, TransportLost
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
@@ -36,10 +37,14 @@ _SHUTDOWN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """``refused`` counts by kind what was not served; ``ended`` connections by why."""
+    """``refused`` counts by kind what was not served; ``ended`` connections by why.
+
+    ``lingering`` connections are refused ones that may still read why.
+    """
 
     connections: int
     handshakes: int
+    lingering: int
     running_calls: int
     refused: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
@@ -87,9 +92,10 @@ class Server:
         self._limits = limits
         self._identify = identify
         self._accepts_calls = True
-        self._refused: Counter[str] = Counter()
+        self._refusals = Refusals()
         self._ended: Counter[str] = Counter()
         self._handshakes: dict[trio.CancelScope, None] = {}
+        self._lingering = 0
         # Not those for floods: a new client must not queue behind everybody's frames.
         self._handshake_turns = trio.Lock()
         self._links: set[ServerLink] = set()
@@ -101,7 +107,8 @@ class Server:
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
-            refusals=self._refused,
+            refusals=self._refusals,
+            held=Held(limits.unfinished_bytes_in_all, "on this server"),
             turns=trio.Lock(),
         )
 
@@ -168,8 +175,9 @@ class Server:
         return Statistics(
             connections=len(self._links),
             handshakes=len(self._handshakes),
+            lingering=self._lingering,
             running_calls=sum(link.running_calls for link in self._links),
-            refused=dict(self._refused),
+            refused=dict(self._refusals.counts),
             ended=dict(self._ended),
         )
 
@@ -189,29 +197,40 @@ class Server:
                     await trio.sleep(_ACCEPT_BACK_OFF_S)
                     continue
                 if len(self._links) + len(self._handshakes) >= self._limits.connections:
-                    self._refused["connections"] += 1
-                    log.info("connection from %s refused: the server is full", _text(address))
+                    text = f"connection from {_text(address)} refused: the server is full"
+                    self._refusals.refused("connections", text)
                     accepted.close()
                     continue
                 if len(self._handshakes) >= self._limits.handshakes:
-                    self._refused["handshakes"] += 1
-                    log.info("too many handshakes at once: the oldest is ended")
-                    next(iter(self._handshakes)).cancel()
+                    text = "too many handshakes at once: the oldest is ended"
+                    self._refusals.refused("handshakes", text)
+                    oldest = next(iter(self._handshakes))
+                    del self._handshakes[oldest]
+                    oldest.cancel()
                 raw = socket.socket(fileno=accepted.detach())
                 scope = trio.CancelScope()
                 self._handshakes[scope] = None
                 connections.start_soon(self._connection, raw, _text(address), scope)
 
     async def _connection(self, raw: socket.socket, address: str, scope: trio.CancelScope) -> None:
-        transport = await self._handshake(raw, address, scope)
-        if transport is None:
-            return
+        """From accept to close. No exception leaves it: a bug ends this connection alone."""
+        try:
+            transport = await self._handshake(raw, address, scope)
+            if transport is not None:
+                try:
+                    await self._serve(transport, address)
+                finally:
+                    transport.close()
+        except* Exception:
+            log.exception("connection from %s ended by a bug", address)
+
+    async def _serve(self, transport: TlsTransport, address: str) -> None:
         peer = Peer(address, transport.peer_certificate())
-        identity, refusal = self._identified(peer)
-        key: Hashable = peer.certificate
-        if identity is not None and self._client_of is not None:
-            key = self._client_of(identity)
-        load = self._loads.setdefault(key, ClientLoad())
+        identity, key, refusal = self._identified(peer)
+        load = self._loads.get(key)
+        if load is None:
+            most = self._limits.unfinished_bytes_per_client
+            load = self._loads[key] = ClientLoad(Held(most, "of this client"))
         if load.connections >= self._limits.connections_per_client:
             await self._refuse_connection(transport, address)
             return
@@ -220,6 +239,9 @@ class Server:
         load.connections += 1
         try:
             await link.run()
+        except* Exception:
+            link.ended = link.ended or Ended("bug", "a bug of ours")
+            raise
         finally:
             self._links.discard(link)
             load.connections -= 1
@@ -228,20 +250,17 @@ class Server:
             ended = link.ended or Ended("cancelled", "the server was ended")
             self._ended[ended.kind] += 1
             self._link_ended.unpark_all()
-            log.info("connection from %s ended (%s): %s", address, ended.kind, ended.text)
+            text = f"connection from {address} ended ({ended.kind}): {ended.text}"
+            self._refusals.say(f"ended: {ended.kind}", text)
 
     async def _refuse_connection(self, transport: TlsTransport, address: str) -> None:
-        self._refused["connections_per_client"] += 1
-        log.info("connection from %s refused: too many of this client", address)
+        text = f"connection from {address} refused: too many of this client"
+        self._refusals.refused("connections_per_client", text)
         connection = Connection(self._limits, client_side=False)
         connection.start()
         connection.go_away(ENHANCE_YOUR_CALM, 0, "too many connections of this client")
-        try:
-            transport.send_nowait(connection.take())
-            with trio.move_on_after(self._limits.linger_s):
-                await transport.linger()
-        finally:
-            transport.close()
+        transport.send_nowait(connection.take())
+        await self._linger(transport)
 
     async def _handshake(
         self, raw: socket.socket, address: str, scope: trio.CancelScope
@@ -251,36 +270,51 @@ class Server:
         scope.deadline = trio.current_time() + self._limits.handshake_s
         try:
             with scope:
-                transport = TlsTransport(raw, self._ssl_context, server_side=True)
+                transport = TlsTransport(raw, self._ssl_context, self._limits, server_side=True)
                 await transport.handshake(self._handshake_turns)
                 done = True
-            if not done:
-                self._refused["handshake_timeout"] += 1
-                log.info("connection from %s refused: the handshake took too long", address)
+            if not done and trio.current_time() >= scope.deadline:
+                text = f"connection from {address} refused: the handshake took too long"
+                self._refusals.refused("handshake_timeout", text)
         except TransportLost as error:
-            self._refused["handshake"] += 1
-            log.info("connection from %s refused: %s", address, error)
+            self._handshakes.pop(scope, None)
+            kind = "handshake" if error.kind == "lost" else error.kind
+            self._refusals.refused(kind, f"connection from {address} refused: {error}")
             if transport is not None and error.during_tls:
-                with trio.move_on_after(self._limits.linger_s):
-                    await transport.linger()  # or the alert that says why may get lost
+                await self._linger(transport)  # or the alert that says why may get lost
         finally:
             self._handshakes.pop(scope, None)
             if transport is not None and not done:
                 transport.close()
         return transport if done else None
 
-    def _identified(self, peer: Peer) -> tuple[Any, RpcError | None]:
-        if self._identify is None:
-            return None, None
+    async def _linger(self, transport: TlsTransport) -> None:
+        """Until the peer has read our last words, if not too many are at that already."""
+        if self._lingering >= self._limits.lingering:
+            return
+        self._lingering += 1
         try:
-            return self._identify(peer), None
+            with trio.move_on_after(self._limits.linger_s):
+                await transport.linger()
+        finally:
+            self._lingering -= 1
+
+    def _identified(self, peer: Peer) -> tuple[Any, Hashable, RpcError | None]:
+        """Who it is, what its limits count by, and what its calls are answered if nobody."""
+        if self._identify is None:
+            return None, peer.certificate, None
+        try:
+            identity = self._identify(peer)
+            if identity is None or self._client_of is None:
+                return identity, peer.certificate, None
+            return identity, self._client_of(identity), None
         except RpcError as error:
-            self._refused["identity"] += 1
-            return None, error
+            text = f"calls from {peer.address} will be refused: {error}"
+            self._refusals.refused("identity", text)
+            return None, peer.certificate, error
         except Exception as error:
-            error_id = secrets.token_hex(8)
-            self._shared.on_internal_error(error_id, error)
-            return None, RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
+            refusal = reported(self._shared.on_internal_error, error)
+            return None, peer.certificate, refusal
 
 
 def _text(address: Any) -> str:

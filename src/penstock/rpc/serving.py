@@ -1,7 +1,5 @@
 """One connection on a server: its reader, its writer, its calls."""
 
-import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,16 +9,15 @@ import trio
 from . import events as ev
 from .calls import Call, Methods, OnInternalError, Peer
 from .connection import HIGHEST_STREAM_ID
-from .errors import Reason, RpcError, StatusCode
+from .errors import Reason, Refused, RpcError, StatusCode
 from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
+from .refusals import Refusals
 from .statuses import trailers_of
-from .streams import Stream
-from .transport import TlsTransport
-
-log = logging.getLogger("penstock.rpc")
+from .streams import Held, Stream
+from .transport import TlsTransport, TransportLost
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
@@ -34,7 +31,8 @@ class Shared:
     limits: Limits
     on_internal_error: OnInternalError
     accepts_calls: Callable[[], bool]
-    refusals: "Counter[str]"
+    refusals: Refusals
+    held: Held
     turns: trio.Lock
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
 
@@ -43,6 +41,7 @@ class Shared:
 class ClientLoad:
     """What one client has open over all its connections."""
 
+    held: Held
     connections: int = 0
     calls: int = 0
 
@@ -60,7 +59,13 @@ class ServerLink(Link[Stream]):
         refusal: RpcError | None,
         load: ClientLoad,
     ) -> None:
-        super().__init__(transport, shared.limits, shared.turns, client_side=False)
+        super().__init__(
+            transport,
+            shared.limits,
+            shared.turns,
+            held=(load.held, shared.held),
+            client_side=False,
+        )
         self.methods = shared.methods
         self.on_internal_error = shared.on_internal_error
         self.peer = peer
@@ -71,6 +76,8 @@ class ServerLink(Link[Stream]):
         self._calls: dict[int, Call] = {}
         self._nursery: trio.Nursery | None = None
         self._draining = False
+        self._hurry = False
+        self._greeted = False
         self._pinged = trio.Event()
         self._refused_kinds: set[str] = set()
 
@@ -103,7 +110,7 @@ class ServerLink(Link[Stream]):
     def cancel_calls(self, reason: Reason) -> None:
         for call in list(self._calls.values()):
             if reason is Reason.DISCONNECTED:
-                call.stream.reset = True
+                call.stream.closed = True
             call.cancel(reason)
 
     async def drain(self) -> None:
@@ -117,24 +124,29 @@ class ServerLink(Link[Stream]):
         self.wake()
         with trio.move_on_after(_DRAIN_PING_S):
             await self._pinged.wait()
-        self._draining = True
-        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id)
-        self.wake()
+        self._begin_nothing_new()
         self._end_if_drained()
 
     def shut_down(self) -> None:
-        """Ends calls with UNAVAILABLE, then the connection."""
-        self._draining = True
+        """Ends calls with UNAVAILABLE, then the connection, whatever waits to be written."""
+        self._begin_nothing_new()
+        self._hurry = True
         self.cancel_calls(Reason.SHUTDOWN)
         self._end_if_drained()
 
     def revoke(self) -> None:
-        """Ends calls with UNAUTHENTICATED, then the connection."""
-        self._draining = True
-        self.connection.go_away(NO_ERROR, self.connection.highest_inbound_stream_id, "revoked")
+        """Ends calls with UNAUTHENTICATED, then the connection, as above."""
+        self._begin_nothing_new("revoked")
+        self._hurry = True
         self.cancel_calls(Reason.REVOKED)
-        self.wake()
         self._end_if_drained()
+
+    def _begin_nothing_new(self, text: str = "") -> None:
+        if not self._draining:
+            self._draining = True
+            last = self.connection.highest_inbound_stream_id
+            self.connection.go_away(NO_ERROR, last, text)
+            self.wake()
 
     def call_ended(self, call: Call) -> None:
         self._load.calls -= 1
@@ -147,8 +159,18 @@ class ServerLink(Link[Stream]):
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._draining and not self._calls:
+        if not self._draining or self._calls:
+            return
+        # The answer of a call that has ended may still wait for a slow reader.
+        if self._hurry or not (self._writing or self.connection.pending_bytes):
             self.end(Ended("drained", "the server is shutting down", reachable=True))
+
+    def _all_written(self) -> None:
+        self._end_if_drained()
+
+    def _write_failed(self, error: TransportLost) -> None:
+        """Nobody can hear of the calls any more, and what comes now needs no answer."""
+        self.end(Ended("lost", str(error), during_tls=error.during_tls))
 
     def _timed_out(self) -> Ended:
         if not self._peer_speaks:
@@ -158,28 +180,34 @@ class ServerLink(Link[Stream]):
         return Ended("idle", "no calls for too long", reachable=True)
 
     def _settings_arrived(self) -> None:
-        if not self._calls:
+        if not self._greeted:  # later ones are no sign of use
+            self._greeted = True
             self._read_until(trio.current_time() + self.limits.idle_s)
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
         stream_id = event.stream_id
-        if self._draining or len(self._calls) >= self.limits.streams:
-            self._refuse("streams", stream_id, REFUSED_STREAM)
+        if self._draining:
+            self._refuse("draining", stream_id, REFUSED_STREAM, "the server is shutting down")
+            return
+        if len(self._calls) >= self.limits.streams:
+            self._refuse("streams", stream_id, REFUSED_STREAM, "too many on this connection")
             return
         if self._load.calls >= self.limits.streams_per_client:
-            self._refuse("streams_per_client", stream_id, REFUSED_STREAM)
+            self._refuse("streams_per_client", stream_id, REFUSED_STREAM, "too many of this client")
             return
         try:
             head = parse_request(event.headers)
             if not self._shared.accepts_calls():
-                raise RpcError(StatusCode.UNAVAILABLE, "the server takes no calls now")
-        except Malformed:
-            self._refuse("malformed", stream_id, PROTOCOL_ERROR)
-        except HttpRefused as refused:
-            self._shared.refusals["http"] += 1
-            self._answer(event, [(b":status", b"%d" % refused.status)])
-        except RpcError as error:
-            self._shared.refusals["request"] += 1
+                raise Refused(
+                    "not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now"
+                )
+        except Malformed as error:
+            self._refuse("malformed", stream_id, PROTOCOL_ERROR, str(error))
+        except HttpRefused as error:
+            self.refused(f"http_{error.status}", f"HTTP status {error.status}")
+            self._answer(event, [(b":status", b"%d" % error.status)])
+        except Refused as error:
+            self.refused(error.kind, error.message)
             self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
         else:
             assert self._nursery is not None
@@ -191,11 +219,17 @@ class ServerLink(Link[Stream]):
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
-    def _refuse(self, kind: str, stream_id: int, code: int) -> None:
-        self._shared.refusals[kind] += 1
-        if kind not in self._refused_kinds:
-            self._refused_kinds.add(kind)  # the rest is in the counters: a log can be flooded too
-            log.info("a call from %s refused: %s", self.peer.address, kind)
+    def refused(self, kind: str, text: str) -> None:
+        """A call that was not served, or not to its end, for a reason that is the client's."""
+        refusals = self._shared.refusals
+        if kind in self._refused_kinds:
+            refusals.counts[kind] += 1  # one line of a kind is enough for a connection
+        else:
+            self._refused_kinds.add(kind)
+            refusals.refused(kind, f"a call from {self.peer.address} refused ({kind}): {text}")
+
+    def _refuse(self, kind: str, stream_id: int, code: int, text: str) -> None:
+        self.refused(kind, text)
         self.connection.refuse(stream_id, code)
 
     def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:
@@ -207,10 +241,13 @@ class ServerLink(Link[Stream]):
         """gRPC has no trailers of requests, but malformed ones are still an error."""
         try:
             check_fields(event.headers, frozenset())
-        except Malformed:
-            self._refuse("malformed", stream.id, PROTOCOL_ERROR)
-            stream.reset = True
+        except Malformed as error:
+            self._refuse("malformed", stream.id, PROTOCOL_ERROR, str(error))
+            stream.closed = True
             self._calls[stream.id].cancel(Reason.RESET)
+
+    def _rule_broken(self, event: ev.StreamReset) -> None:
+        self.refused("stream_error", event.text)
 
     def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:
         self._calls[stream.id].cancel(Reason.RESET)

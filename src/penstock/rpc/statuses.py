@@ -29,6 +29,7 @@ _RESET_CODES: Final = {
     11: StatusCode.RESOURCE_EXHAUSTED,  # ENHANCE_YOUR_CALM
     12: StatusCode.PERMISSION_DENIED,  # INADEQUATE_SECURITY
 }
+_CODES: Final = {b"%d" % code.value: code for code in StatusCode}
 # http-grpc-status-mapping.md
 _HTTP_CODES: Final = {
     400: StatusCode.INTERNAL,
@@ -43,22 +44,36 @@ _HTTP_CODES: Final = {
 
 
 def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
-    """None is OK. What is too long for the peer's header limit is cut or left out."""
+    """None is OK. What is too long for the peer's header limit is cut or left out.
+
+    Any message will do; what else is wrong with an error raises TypeError, AttributeError and
+    so on.
+    """
     if error is None:
         return _OK
     headers: Headers = [(b"grpc-status", b"%d" % error.code.value)]
-    if error.message:
-        text = percent_encoded(error.message, limits.metadata_message_bytes)
+    message = _sendable(error.message)
+    if message:
+        text = percent_encoded(message, limits.metadata_message_bytes)
         headers.append((b"grpc-message", text))
     # What the transport itself refuses has a reason for programs, too.
     details = error.details or (ErrorInfo(reason=error.code.name, domain=DOMAIN),)
-    status = status_pb2.Status(code=error.code.value, message=error.message[:1024])
+    status = status_pb2.Status(code=error.code.value, message=message[:1024])
     for detail in details:
         status.details.add().Pack(detail)
     encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
     if len(encoded) <= limits.metadata_details_bytes:
         headers.append((b"grpc-status-details-bin", encoded))
     return headers
+
+
+def _sendable(message: object) -> str:
+    """Handlers make messages of what they have: file names with surrogates, None, bytes."""
+    if message is None:
+        return ""
+    if isinstance(message, bytes):
+        return message.decode("utf-8", "replace")
+    return str(message).encode("utf-8", "replace").decode("utf-8")
 
 
 def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
@@ -73,10 +88,7 @@ def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
         return RpcError(code, f"the server answered with HTTP status {number}")
     if raw == b"0":
         return None
-    try:
-        code = StatusCode(int(raw))
-    except ValueError:
-        code = StatusCode.UNKNOWN
+    code = _CODES.get(raw, StatusCode.UNKNOWN)  # "00" is no status, least of all OK
     message = percent_decoded(fields.get(b"grpc-message", b""))
     return RpcError(code, message, _details(fields.get(b"grpc-status-details-bin")))
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .errors import RpcError, StatusCode
+from .errors import Refused, RpcError, StatusCode
 from .framing import PREFIX_BYTES, Deframer, prefix
 
 if TYPE_CHECKING:
     from .link import Link
 
 
-_MESSAGE_OVERHEAD_BYTES: Final = 64  # empty messages take memory too
+# A connection may hold so much whatever others do, so that who fills the server shuts nobody out.
+_FREE_BYTES: Final = 65_536
 
 
-def _memory(messages: Collection[bytes]) -> int:
-    return sum(map(len, messages)) + _MESSAGE_OVERHEAD_BYTES * len(messages)
+@dataclass(slots=True)
+class Held:
+    """Inbound bytes of messages that are not complete or not taken; how many there may be."""
+
+    most: int
+    where: str
+    size: int = 0
 
 
 class SendStalled(Exception):
@@ -33,21 +38,22 @@ class StreamClosed(Exception):
 class Stream:
     """Messages in and out. One task may receive while another sends.
 
-    Inbound memory is bounded by the stream's window, one message and the connection's
-    ``unfinished_bytes``: window is handed back at once for what belongs to a message that
-    is not complete, and for complete ones when they are taken.
+    Inbound memory is bounded by the stream's window, one message and what the connection,
+    its client and the server may hold: window is handed back at once for what belongs to a
+    message that is not complete, and for complete ones when they are taken.
     """
+
+    truncated_code = StatusCode.INVALID_ARGUMENT
 
     def __init__(self, link: Link[Any], stream_id: int, encoding: str = "identity") -> None:
         self.id = stream_id
         self.ended = False
         """The peer will send no more."""
-        self.reset = False
-        """Either side has reset it, or the connection is gone."""
+        self.closed = False
+        """Nothing more can be sent: reset, answered, or the connection is gone."""
         self.failure: RpcError | None = None
         self._link = link
         self._deframer = Deframer(link.limits.message_bytes, encoding)
-        self._messages: deque[bytes] = deque()
         self._held = 0
         self._unacknowledged = 0
         self._arrived: trio.Event | None = None
@@ -63,37 +69,53 @@ class Stream:
             return
         self._unacknowledged += flow_bytes
         try:
-            if self._link.unfinished_bytes + len(data) > self._link.limits.unfinished_bytes:
-                raise RpcError(
-                    StatusCode.RESOURCE_EXHAUSTED,
-                    "too many bytes of unfinished messages on this connection",
-                )
-            before = self._deframer.pending_bytes
-            messages = self._deframer.feed(data)
-        except RpcError as error:
+            self._judge(len(data))
+            self._deframer.feed(data)
+        except Refused as error:
             self.fail(error)
             return
-        self._messages.extend(messages)
-        self._hold(self._held + self._deframer.pending_bytes - before + _memory(messages))
-        if not self._messages:
-            self._acknowledge(self._unacknowledged)
-        self.notify()
+        self._settle()
+        if self._arrived is not None and self._deframer.ready:
+            self._arrived.set()
+
+    def _judge(self, size: int) -> None:
+        """Raises Refused if ``size`` more bytes are more than may be held."""
+        connection, *others = self._link.held
+        if connection.size + size <= connection.most:
+            if connection.size + size <= _FREE_BYTES:
+                return
+            for held in others:
+                if held.size + size > held.most:
+                    connection = held
+                    break
+            else:
+                return
+        raise Refused(
+            "unfinished_bytes",
+            StatusCode.RESOURCE_EXHAUSTED,
+            f"too many bytes of unfinished messages {connection.where}",
+        )
 
     def end(self) -> None:
         """The peer has ended its side."""
         self.ended = True
-        if self._deframer.truncated:
-            self.fail(RpcError(StatusCode.INVALID_ARGUMENT, "the last message is truncated"))
         self.notify()
 
     def fail(self, error: RpcError) -> None:
         """``receive`` raises ``error`` once the messages before it are taken. The first counts."""
         if self.failure is None:
             self.failure = error
-            self._deframer = Deframer(self._link.limits.message_bytes)
-            self._hold(_memory(self._messages))
-            self._acknowledge(self._unacknowledged)
+            self._settle()
         self.notify()
+
+    def _settle(self) -> None:
+        """Of what is held, and hands back the window of what no handler has to take."""
+        deframer = self._deframer
+        if not deframer.ready:
+            if self.failure is not None:
+                deframer.clear()
+            self._acknowledge(self._unacknowledged)
+        self._hold(deframer.pending_bytes)
 
     def notify(self) -> None:
         """Wakes whoever waits for anything here."""
@@ -107,7 +129,7 @@ class Stream:
 
     def release(self) -> None:
         """Gives back what it holds of the connection's budget and window."""
-        self._messages.clear()
+        self._deframer.clear()
         self._hold(0)
         self._acknowledge(self._unacknowledged)
 
@@ -118,11 +140,16 @@ class Stream:
 
         Raises RpcError: a rule was broken, or (client) the connection is gone. Atomic.
         """
-        if not self._messages:
-            while not self._messages:
+        deframer = self._deframer
+        if not deframer.ready:
+            while not deframer.ready:
                 if self.failure is not None:
                     raise self.failure
                 if self.ended:
+                    if deframer.pending_bytes:
+                        text = "the last message is truncated"
+                        self.fail(Refused("truncated", self.truncated_code, text))
+                        continue
                     return None
                 self._arrived = trio.Event()
                 try:
@@ -131,10 +158,13 @@ class Stream:
                     self._arrived = None
         else:
             await self._checkpoint_sometimes()
-        message = self._messages.popleft()
-        self._hold(self._held - len(message) - _MESSAGE_OVERHEAD_BYTES)
-        share = len(message) + PREFIX_BYTES if self._messages else self._unacknowledged
-        self._acknowledge(min(share, self._unacknowledged))
+        message = deframer.take()
+        self._acknowledge(min(len(message) + PREFIX_BYTES, self._unacknowledged))
+        try:
+            deframer.next_message()
+        except Refused as error:
+            self.fail(error)
+        self._settle()
         self._link.wake()
         return message
 
@@ -168,11 +198,11 @@ class Stream:
         """How many bytes one frame may carry now, at least 1. No checkpoint if it need not wait."""
         link = self._link
         allowed = link.connection.send_window(self.id)
-        if allowed > 0 and link.has_room and not self.reset:
+        if allowed > 0 and link.has_room and not self.closed:
             return allowed
         with trio.move_on_after(link.limits.stream_stall_s):
             while True:
-                if allowed < 0 or self.reset:
+                if allowed < 0 or self.closed:
                     raise StreamClosed
                 if not link.has_room:
                     await link.wait_room()
@@ -194,8 +224,11 @@ class Stream:
             await trio.lowlevel.checkpoint()
 
     def _hold(self, held: int) -> None:
-        self._link.unfinished_bytes += held - self._held
-        self._held = held
+        more = held - self._held
+        if more:
+            self._held = held
+            for each in self._link.held:
+                each.size += more
 
     def _acknowledge(self, flow_bytes: int) -> None:
         if flow_bytes:

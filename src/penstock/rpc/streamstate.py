@@ -56,12 +56,20 @@ class ClosedStreams:
 
     def __init__(self) -> None:
         self._how: OrderedDict[int, Closed] = OrderedDict()
+        self._blocks: dict[int, int] = {}
 
     def add(self, stream_id: int, how: Closed) -> None:
         self._how[stream_id] = how
         if len(self._how) > _REMEMBERED:
-            self._how.popitem(last=False)
+            oldest, _ = self._how.popitem(last=False)
+            self._blocks.pop(oldest, None)
 
     def get(self, stream_id: int) -> Closed | None:
         """None: it was never open, or it is too long ago."""
         return self._how.get(stream_id)
+
+    def late_blocks(self, stream_id: int) -> int:
+        """One more header block has come on it since: the how manieth."""
+        count = self._blocks.get(stream_id, 0) + 1
+        self._blocks[stream_id] = count
+        return count

@@ -1,7 +1,8 @@
 """Bytes over one TLS connection, on a non-blocking socket that Trio waits for.
 
-An ssl.SSLSocket that is waited on costs about half the CPU of trio.SSLStream for each
-small exchange: OpenSSL reads and writes the descriptor itself, without memory BIOs.
+OpenSSL reads from memory here, not from the descriptor: one call of it does as much as it
+finds, and what it finds is the peer's to choose. So it is given a few KiB of a handshake, or
+a few records, at a time. docs/rpc.md has the figures.
 """
 
 import contextlib
@@ -12,19 +13,29 @@ from typing import Final
 
 import trio
 
+from .faults import Budget, Flood
+from .limits import Limits
+from .records import RecordCounter
 from .tls import ALPN
 
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
-_WRITE_BYTES: Final = 65_536
-_READS_PER_CHECKPOINT: Final = 8
+_RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
+_HANDSHAKE_STEP_BYTES: Final = 4_096
+_WRITE_BYTES: Final = 5 * _RECORD_BYTES  # a message of 64 KiB with its frame is one write
+# A server has many clients that may all send as fast as they can; a client has one server.
+_READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
 
 class TransportLost(Exception):
-    """The peer is gone, or TLS broke. ``during_tls``: it was TLS that refused."""
+    """The peer is gone, or TLS broke. ``during_tls``: it was TLS that refused.
 
-    def __init__(self, message: str, *, during_tls: bool = False) -> None:
+    ``kind`` is for counters.
+    """
+
+    def __init__(self, message: str, *, during_tls: bool = False, kind: str = "lost") -> None:
         super().__init__(message)
         self.during_tls = during_tls
+        self.kind = kind
 
 
 class WriteStalled(Exception):
@@ -38,26 +49,40 @@ class TlsTransport:
         self,
         raw: socket.socket,
         context: ssl.SSLContext,
+        limits: Limits,
         *,
         server_side: bool,
         server_hostname: str | None = None,
     ) -> None:
         """Takes ``raw`` over, closed on failure. Raises TransportLost."""
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
         try:
             raw.setblocking(False)
             _tune(raw)
-            self._sock = context.wrap_socket(
-                raw,
+            self._tls = context.wrap_bio(
+                self._incoming,
+                self._outgoing,
                 server_side=server_side,
-                do_handshake_on_connect=False,
                 server_hostname=server_hostname,
             )
         except (OSError, ValueError) as error:
             raw.close()
             raise TransportLost(str(error)) from error
+        self._sock = raw
+        self._handshake_bytes = limits.handshake_bytes
+        self._silent = Budget("TLS records without data", limits.silent_records)
+        self._counter = RecordCounter()
+        self._received = b""
+        """Of which ``_position`` bytes were given to TLS."""
+        self._position = 0
         self._drained = True
+        self._ready = 0
+        """At most so many complete records are in ``_incoming``."""
         self._reads = 0
-        self._writable: trio.Event | None = None
+        self._reads_per_checkpoint = _READS_PER_CHECKPOINT[server_side]
+        self._unsent = memoryview(b"")
+        """Ciphertext; it must go before anything newer."""
 
     async def handshake(self, turns: trio.Lock) -> None:
         """Raises TransportLost; cancelled: close it.
@@ -65,74 +90,148 @@ class TlsTransport:
         A step with signatures takes a millisecond or two that nobody else can have. Fifty
         in one turn of the scheduler would be felt; ``turns`` spreads them.
         """
-        while True:
+        received = 0
+        done = False
+        while not done:
             try:
                 async with turns:
-                    self._sock.do_handshake()
-                break
+                    self._tls.do_handshake()
+                done = True
             except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._sock)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._sock)
+                pass
             except (OSError, ValueError) as error:
+                self.flush_nowait()  # the alert
                 raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
-        if self._sock.selected_alpn_protocol() != ALPN:
+            await self._flush()
+            if not done:
+                await self._receive(_HANDSHAKE_STEP_BYTES)
+                received += len(self._received)
+                if not self._received:
+                    raise TransportLost("the peer has closed during the handshake")
+                if received > self._handshake_bytes:
+                    raise TransportLost("the handshake is too large", kind="handshake_bytes")
+                while self._position < len(self._received):
+                    self._feed()
+        if not self._incoming.pending:
+            self._ready = 0  # else the first data is here too, and the count is a little high
+        if self._tls.selected_alpn_protocol() != ALPN:
             # Without the extension TLS agrees; RFC 9113 3.2 does not.
             raise TransportLost("the peer does not speak HTTP/2 (ALPN h2)", during_tls=True)
 
     def peer_certificate(self) -> bytes:
         """DER of the leaf; empty if there is none."""
-        return self._sock.getpeercert(binary_form=True) or b""
+        return self._tls.getpeercert(binary_form=True) or b""
 
     async def receive(self) -> bytes:
         """What has arrived, at most one record; ``b""`` when the peer has closed.
 
         Raises TransportLost. Cancelled: nothing is lost.
         """
-        if self._drained:
+        self._reads += 1
+        if self._reads >= self._reads_per_checkpoint:
             self._reads = 0
-            await trio.lowlevel.wait_readable(self._sock)
-        else:
-            self._reads += 1
-            if self._reads % _READS_PER_CHECKPOINT == 0:
-                await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
         while True:
-            try:
-                data = self._sock.recv(_RECORD_BYTES)
-            except ssl.SSLWantReadError:
+            if self._ready:
+                try:
+                    data = self._tls.read(_RECORD_BYTES)
+                    self._ready -= 1
+                    return data
+                except ssl.SSLWantReadError:
+                    self._count_silent()
+                    await trio.lowlevel.checkpoint()
+                except (OSError, ValueError) as error:
+                    self.flush_nowait()  # the alert
+                    raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+            if self._position == len(self._received):
+                await self._receive(_RECEIVE_BYTES)
+                if not self._received:
+                    return b""
+            self._feed()
+
+    async def _receive(self, most: int) -> None:
+        """The next ciphertext into ``_received``, which must be used up; empty at its end."""
+        while True:
+            if self._drained:
                 self._reads = 0
                 await trio.lowlevel.wait_readable(self._sock)
-            except ssl.SSLWantWriteError:
-                await self._wait_writable()
+            try:
+                self._received = self._sock.recv(most)
+            except BlockingIOError:
+                self._drained = True
             except (OSError, ValueError) as error:
-                raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+                raise TransportLost(_text(error)) from error
             else:
-                # A short record is mostly the last one: waiting at once saves a failing read.
-                self._drained = len(data) < _RECORD_BYTES and not self._sock.pending()
-                return data
+                self._position = 0
+                # Waiting at once spares a receive that fails, mostly.
+                self._drained = len(self._received) < most
+                return
+
+    def _feed(self) -> None:
+        """One step of what was received to TLS."""
+        begin, data = self._position, self._received
+        self._position, records = self._counter.take(data, begin)
+        self._ready += records
+        if begin or self._position < len(data):
+            self._incoming.write(memoryview(data)[begin : self._position])
+        else:
+            self._incoming.write(data)
+
+    def _count_silent(self) -> None:
+        """TLS has read all that it was given, and some of it was nothing for us."""
+        try:
+            for _ in range(self._ready):
+                self._silent.take()
+        except Flood as flood:
+            raise TransportLost(str(flood), kind="tls_records") from flood
+        self._ready = 0
+        self.flush_nowait()  # a KeyUpdate may ask for another
 
     async def send(self, data: bytes | bytearray, stall_s: float) -> None:
         """All of ``data``. Raises TransportLost, WriteStalled. Cancelled: a part is sent."""
         with memoryview(data) as view:
-            position = 0
-            while position < len(view):
+            for position in range(0, len(view), _WRITE_BYTES):
+                if position:
+                    await trio.lowlevel.checkpoint()  # fifty sockets that take all take turns
                 try:
-                    # After WANT_WRITE OpenSSL needs the same bytes again, which this gives.
-                    position += self._sock.send(view[position : position + _WRITE_BYTES])
-                    continue
-                except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                    pass  # TLS 1.3 never needs to read in order to write
+                    self._tls.write(view[position : position + _WRITE_BYTES])
                 except (OSError, ValueError) as error:
                     raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
-                with trio.move_on_after(stall_s) as scope:
-                    await self._wait_writable()
-                if scope.cancelled_caught:
-                    raise WriteStalled(f"nothing could be written for {stall_s:g} s")
+                await self._flush(stall_s)
 
     def send_nowait(self, data: bytes | bytearray) -> None:
         """As much as fits, without waiting and without complaint: for last words."""
         with contextlib.suppress(OSError, ValueError):
-            self._sock.send(data)
+            if data:
+                self._tls.write(data)
+            self.flush_nowait()
+
+    def flush_nowait(self) -> None:
+        """What TLS has to say, as far as it goes without waiting."""
+        with contextlib.suppress(TransportLost):
+            self._write()
+
+    async def _flush(self, stall_s: float | None = None) -> None:
+        """Everything that TLS has to say. Raises as ``send``."""
+        while not self._write():
+            with trio.move_on_after(stall_s if stall_s is not None else float("inf")) as scope:
+                await trio.lowlevel.wait_writable(self._sock)
+            if scope.cancelled_caught:
+                raise WriteStalled(f"nothing could be written for {stall_s:g} s")
+
+    def _write(self) -> bool:
+        """As much as the socket takes; whether that was all. Raises TransportLost."""
+        try:
+            while True:
+                if not self._unsent:
+                    if not self._outgoing.pending:
+                        return True
+                    self._unsent = memoryview(self._outgoing.read())
+                self._unsent = self._unsent[self._sock.send(self._unsent) :]
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError) as error:
+            raise TransportLost(_text(error)) from error
 
     async def linger(self) -> None:
         """Ends our half, then reads until the peer has ended its own.
@@ -144,7 +243,7 @@ class TlsTransport:
             self._sock.shutdown(socket.SHUT_WR)
             while True:
                 await trio.lowlevel.wait_readable(self._sock)
-                if not self._sock.recv(65_536):  # not TLS any more: shutdown has detached it
+                if not self._sock.recv(65_536):
                     return
         except (OSError, ValueError):
             return
@@ -154,18 +253,6 @@ class TlsTransport:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-
-    async def _wait_writable(self) -> None:
-        # Trio allows one waiter a direction, and a read may need to write too (KeyUpdate).
-        if self._writable is not None:
-            await self._writable.wait()
-            return
-        self._writable = trio.Event()
-        try:
-            await trio.lowlevel.wait_writable(self._sock)
-        finally:
-            self._writable.set()
-            self._writable = None
 
 
 def _tune(raw: socket.socket) -> None:

@@ -1,0 +1,111 @@
+"""The end of a connection: what is still said, to whom, and for how long."""
+
+import pytest
+import trio
+import trio.testing
+from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
+from pki import shared_pki
+from raw import GRPC_HEADERS, message
+from toy import CHUNK, Running, serving
+from wire import Wire, connected, data, settings, window
+
+from penstock.rpc.connection import HIGHEST_STREAM_ID
+
+FOUR = message(b"\x08\x04")  # an Int64Value of 4
+
+
+async def no_calls(running: Running) -> None:
+    while running.server.statistics().running_calls:  # noqa: ASYNC110 - nothing tells of it
+        await trio.lowlevel.checkpoint()
+
+
+async def ask_for_four_chunks(running: Running, wire: Wire) -> None:
+    """A call that has ended on the server, while most of its answer is still in its memory."""
+    await wire.send(settings(INITIAL_WINDOW_SIZE=2**31 - 1), window(0, 2**30))
+    fields = [(n, "/toy.Toy/Flood" if n == ":path" else v) for n, v in GRPC_HEADERS]
+    await wire.send(wire.headers(1, fields), data(1, FOUR, end=True))
+    await running.toy.ended.wait()
+    await no_calls(running)
+    (link,) = running.server._links
+    assert link._writing or link.connection.pending_bytes
+
+
+async def test_a_drain_waits_for_a_slow_reader_of_an_answer() -> None:
+    """The handler has ended, its answer is not read yet: it is not cut off."""
+    async with serving(
+        shared_pki(), linger_s=0.05, send_buffer_bytes=16_384, outbound_bytes=2**19
+    ) as running:
+        async with connected(running, receive_buffer_bytes=4_096) as wire:
+            await ask_for_four_chunks(running, wire)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(running.server.drain, 20.0)
+                await wire.send(PingFrame(0, b"draining", flags=("ACK",)))
+                await trio.testing.wait_all_tasks_blocked(0.15)  # longer than it lingers
+                assert await wire.status(1) == "0"
+                while await wire.next() is not None:
+                    pass
+        received = sum(len(each.data) for each in wire.seen if isinstance(each, DataFrame))
+        assert received >= 4 * len(CHUNK)
+        assert running.server.statistics().ended == {"drained": 1}
+
+
+async def test_a_drain_ends_with_its_time_whoever_reads() -> None:
+    """A client that reads nothing holds it up no longer than it was given."""
+    async with serving(
+        shared_pki(), linger_s=0.05, send_buffer_bytes=16_384, outbound_bytes=2**19
+    ) as running:
+        async with connected(running, receive_buffer_bytes=4_096) as wire:
+            await ask_for_four_chunks(running, wire)
+            with trio.fail_after(2):
+                await running.server.drain(0.1)
+        assert running.server.statistics().connections == 0
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, 0.02])
+async def test_a_short_drain_says_which_calls_count(timeout_s: float) -> None:
+    """Shorter than the round trip of its PING, it sends the second GOAWAY all the same."""
+    async with serving(shared_pki(), linger_s=0.05) as running, connected(running) as wire:
+        await wire.send(wire.call(1, "/toy.Toy/Wait"))
+        await running.toy.started.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.server.drain, timeout_s)
+            while await wire.next() is not None:
+                pass
+        lasts = [each.last_stream_id for each in wire.seen if isinstance(each, GoAwayFrame)]
+        assert lasts in ([HIGHEST_STREAM_ID, 1], [1])  # without any time, the real one alone
+
+
+async def test_settings_are_no_use_of_a_connection() -> None:
+    """One that has no calls ends, however often it says SETTINGS."""
+    async with (
+        serving(shared_pki(), idle_s=0.2, linger_s=0.05) as running,
+        connected(running) as wire,
+    ):
+        with trio.fail_after(5):
+            while running.server.statistics().connections:
+                await wire.send(settings())
+                await trio.sleep(0.05)
+        assert running.server.statistics().ended == {"idle": 1}
+
+
+async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> None:
+    """At once, where its answers had stopped the reading; not after ``linger_s``."""
+    async with serving(shared_pki(), outbound_bytes=10_000, linger_s=3600.0) as running:
+        async with connected(running) as wire:
+            await wire.send(wire.call(1, "/toy.Toy/Wait"))
+            await running.toy.started.wait()
+            fields = [each for each in GRPC_HEADERS if each[0] != "te"]
+            stream_id = 3
+            with trio.move_on_after(10):
+                while True:
+                    batch = [
+                        wire.headers(stream_id + 2 * n, fields, ("END_HEADERS", "END_STREAM"))
+                        for n in range(100)
+                    ]
+                    stream_id += 200
+                    with trio.move_on_after(0.3) as sending:
+                        await wire.send(*batch)
+                    if sending.cancelled_caught:  # the server does not read us any more
+                        break
+        with trio.fail_after(1):
+            await running.toy.ended.wait()
