@@ -135,7 +135,7 @@ async def test_key_updates_are_allowed() -> None:
         for ask in (False, True, True):
             await theirs.send_all(writer.key_update(ask=ask) + writer.record(b"on"))
             assert await transport.receive() == b"on"
-        await transport.send(b"and on", 1.0)
+        await transport.send([b"and on"], 1.0)
         assert await theirs.receive_some()
 
 

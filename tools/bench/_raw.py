@@ -15,6 +15,7 @@ from penstock.proto import command_pb2 as pb
 
 _WINDOW = 2**31 - 1
 _FRAME = 64 * 1024
+_DATA, _HEADERS, _END_STREAM = 0, 1, 1
 _STAMP = re.compile(rb"t=(\d+);")
 
 
@@ -47,13 +48,30 @@ class RawReader:
         self._encoder = hpack.Encoder()
         self._next_id = 1
 
+    def start(self, command: str, *arguments: str) -> str:
+        """Starts a job; its handle. Nothing else may be open on the connection."""
+        request = pb.StartRequest(command=command, argv=arguments)
+        self._ask("Start", request.SerializeToString())
+        rest, message = b"", b""
+        while True:
+            rest += self.socket.recv(65_536)
+            while len(rest) >= 9 + int.from_bytes(rest[:3], "big"):
+                size, kind, flags = int.from_bytes(rest[:3], "big"), rest[3], rest[4]
+                if kind == _DATA:
+                    message += rest[9 : 9 + size]
+                rest = rest[9 + size :]
+                if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                    return str(pb.StartResponse.FromString(message[5:]).pid)
+
     def open(self, handle: str) -> None:
         """StreamOutput, raw, from the first byte."""
-        request = pb.StreamOutputRequest(pid=handle, raw=True).SerializeToString()
+        self._ask("StreamOutput", pb.StreamOutputRequest(pid=handle, raw=True).SerializeToString())
+
+    def _ask(self, method: str, request: bytes) -> None:
         headers = [
             (":method", "POST"),
             (":scheme", "https"),
-            (":path", "/teleport.CommandService/StreamOutput"),
+            (":path", f"/teleport.CommandService/{method}"),
             (":authority", "localhost"),
             ("content-type", "application/grpc"),
             ("te", "trailers"),

@@ -55,10 +55,13 @@ class Connection(Receiver):
     def pending_bytes(self) -> int:
         return len(self._out)
 
-    def take(self) -> bytearray:
-        """All that waits, handed over without a copy."""
-        data, self._out = self._out, bytearray()
-        return data
+    def take_parts(self) -> list[bytes | bytearray | memoryview]:
+        """All that waits, in pieces, large ones without a copy."""
+        return self._out.take()
+
+    def take(self) -> bytes:
+        """All that waits."""
+        return b"".join(self._out.take())
 
     def statistics(self) -> dict[str, int]:
         """open_streams, pending_bytes, buffered_bytes; for tests and for the curious."""
@@ -124,15 +127,12 @@ class Connection(Receiver):
         )
         return max(0, window)
 
-    def send_data(self, stream_id: int, *parts: bytes | memoryview) -> None:
-        """One DATA frame; the caller has asked ``send_window``."""
-        size = sum(map(len, parts))
-        out = self._out
-        out += size.to_bytes(3, "big")
-        out += b"\0\0"
-        out += stream_id.to_bytes(4, "big")
-        for part in parts:
-            out += part
+    def send_data(self, stream_id: int, head: bytes, data: bytes | memoryview = b"") -> None:
+        """One DATA frame; the caller has asked ``send_window``, and never changes ``data``."""
+        size = len(head) + len(data)
+        self._out += size.to_bytes(3, "big") + b"\0\0" + stream_id.to_bytes(4, "big") + head
+        if data:
+            self._out.add(data)
         self._send_window -= size
         self._streams[stream_id].send_window -= size
         self._reader.window_updates.give(self._limits.window_updates_per_data)

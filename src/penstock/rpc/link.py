@@ -90,11 +90,11 @@ class Link(Generic[StreamT]):
         """Until ``finish`` and all is written, or the peer cannot be reached any more."""
         while True:
             if self.connection.pending_bytes:
-                data = self.connection.take()
+                parts = self.connection.take_parts()
                 self._room.unpark_all()
                 self._writing = True
                 try:
-                    await self._transport.send(data, self.limits.write_stall_s)
+                    await self._transport.send(parts, self.limits.write_stall_s)
                 except TransportLost as error:
                     self._write_failed(error)
                     return

@@ -37,6 +37,7 @@ from .frames import (
 )
 from .headers import HeaderDecoder, content_length, is_interim
 from .limits import Limits
+from .outbox import Outbox
 from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
 from .streamstate import Closed, ClosedStreams, StreamState
 
@@ -67,7 +68,7 @@ class Receiver:
         self._closed = ClosedStreams()
         self._interim = Budget("interim responses", limits.interim_responses)
         self._late_frames = Budget("frames on streams that were reset", limits.late_frames)
-        self._out = bytearray()
+        self._out = Outbox()
         self._send_window = DEFAULT_WINDOW
         self._receive_window = max(DEFAULT_WINDOW, limits.connection_window_bytes)
         self._acknowledged = 0
@@ -130,7 +131,7 @@ class Receiver:
         return ConnectionFailed(fault.kind, str(fault))
 
     def _fail(self, code: int, text: str) -> None:
-        self._out = bytearray()
+        self._out = Outbox()
         self.go_away(code, self.highest_inbound_stream_id, text)
 
     def _stream_fault(self, fault: StreamFault, out: list[ev.Event]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import socket
 import ssl
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -21,7 +22,8 @@ from .tls import ALPN
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
-_WRITE_BYTES: Final = 5 * _RECORD_BYTES  # a message of 64 KiB with its frame is one write
+_WRITE_BYTES: Final = 4 * _RECORD_BYTES
+_FLUSH_BYTES: Final = 4 * 63 * 1024  # four chunks of output in one write
 # A server has many clients that may all send as fast as they can; a client has one server.
 _READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
@@ -187,17 +189,23 @@ class TlsTransport:
         self._ready = 0
         self.flush_nowait()  # a KeyUpdate may ask for another
 
-    async def send(self, data: bytes | bytearray, stall_s: float) -> None:
-        """All of ``data``. Raises TransportLost, WriteStalled. Cancelled: a part is sent."""
-        with memoryview(data) as view:
+    async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
+        """All of ``parts``. Raises TransportLost, WriteStalled. Cancelled: some of it is sent."""
+        encrypted = 0
+        for part in parts:
+            view = memoryview(part)
             for position in range(0, len(view), _WRITE_BYTES):
-                if position:
+                if encrypted >= _FLUSH_BYTES:
+                    encrypted = 0
+                    await self._flush(stall_s)
                     await trio.lowlevel.checkpoint()  # fifty sockets that take all take turns
+                piece = view[position : position + _WRITE_BYTES]
                 try:
-                    self._tls.write(view[position : position + _WRITE_BYTES])
+                    self._tls.write(piece)
                 except (OSError, ValueError) as error:
                     raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
-                await self._flush(stall_s)
+                encrypted += len(piece)
+        await self._flush(stall_s)
 
     def send_nowait(self, data: bytes | bytearray) -> None:
         """As much as fits, without waiting and without complaint: for last words."""

@@ -1,0 +1,45 @@
+"""What waits to be written: small pieces put together, large ones as they are (pure)."""
+
+from typing import Final
+
+# Below this a copy is cheaper than a piece of its own, which becomes a TLS record of its own.
+_LARGE_BYTES: Final = 4096
+
+
+class Outbox:
+    """Bytes in order. ``len`` is how many."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._last = bytearray()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._bytes
+
+    def __iadd__(self, data: bytes) -> "Outbox":
+        self._last += data
+        self._bytes += len(data)
+        return self
+
+    def add(self, data: bytes | memoryview) -> None:
+        """``data`` must not change: a large piece is kept, not copied."""
+        size = len(data)
+        if size < _LARGE_BYTES:
+            self._last += data
+        else:
+            if self._last:
+                self._parts.append(self._last)
+                self._last = bytearray()
+            self._parts.append(data)
+        self._bytes += size
+
+    def take(self) -> list[bytes | bytearray | memoryview]:
+        """All of it; it is empty then."""
+        parts = self._parts
+        if self._last:
+            parts.append(self._last)
+            self._last = bytearray()
+        self._parts = []
+        self._bytes = 0
+        return parts
