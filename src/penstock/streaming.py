@@ -82,7 +82,8 @@ async def messages(
     )
     unfinished: dict[StreamNumber, bytes] = {}
     if not wish.raw:
-        unfinished = unfinished_characters(job.log, reader.offset)
+        begun = unfinished_characters(job.log, reader.offset)
+        unfinished = {stream: rest for stream, rest in begun.items() if stream in reader.streams}
     while True:
         ready: bool | None = None
         with trio.move_on_after(wish.heartbeat_s):
@@ -96,7 +97,8 @@ async def messages(
             break
         offset = reader.offset
         key = (job.id, offset, None if wish.raw else tuple(sorted(unfinished.items())))
-        frame = frames.get(key)
+        # What was dropped meanwhile is a gap from now on, though somebody has had it.
+        frame = frames.get(key) if job.log.segment_at(offset) is not None else None
         if frame is not None and reader.skip(frame.end):
             if frame.stream not in reader.streams:
                 continue

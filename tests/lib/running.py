@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,16 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def running_server(
-    policy: str, *, crl: bool = False, **config: str | float | int
+    policy: str,
+    *,
+    crl: bool = False,
+    transport: Mapping[str, float | int] | None = None,
+    **config: str | float | int,
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first.
+    ``transport`` are limits that are not as delivered.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
@@ -191,7 +196,11 @@ def running_server(
             "client_ca": str(pki.ca),
             **({"crl": str(pki.write_crl())} if crl else {}),
         }
-        lines += ["[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
+        for name, table in (("tls", tls), ("transport", transport or {})):
+            lines += [
+                f"[{name}]",
+                *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            ]
         config_file = directory / "penstockd.toml"
         config_file.write_text("\n".join(lines) + "\n")
         process = subprocess.Popen(

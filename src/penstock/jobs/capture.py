@@ -1,6 +1,7 @@
 """Moving a job's pipes into its log, no faster than its class allows."""
 
 import fcntl
+import math
 import os
 from collections.abc import Callable
 from typing import Final
@@ -69,9 +70,16 @@ async def capture(
     """
     log = intake.log
     pace = Pace(pipe_fd)
-    told_at = -float("inf")
+    told_at, untold = -math.inf, False
     while True:
-        await trio.lowlevel.wait_readable(pipe_fd)
+        readable = False
+        with trio.move_on_at(told_at + _GAP_NEWS_S if untold else math.inf):
+            await trio.lowlevel.wait_readable(pipe_fd)
+            readable = True
+        if not readable:  # no more has come, but readers have not heard of the last ones
+            untold = False
+            log.notify()
+            continue
         try:
             moved = intake.take(pipe_fd, stream)
         except BlockingIOError:
@@ -85,7 +93,8 @@ async def capture(
         if moved == 0:
             return
         now = trio.current_time()
-        if not intake.refusing or now >= told_at + _GAP_NEWS_S:
+        untold = intake.refusing and now < told_at + _GAP_NEWS_S
+        if not untold:
             told_at = now
             log.notify()
         await bandwidth.spend(moved)
