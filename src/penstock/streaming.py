@@ -116,7 +116,8 @@ async def messages(
                 continue
             rest = None if wish.raw else unfinished.get(piece.stream, b"")
             frame = _encoded(piece, rest)
-            frames.put(key, frame)
+            # Not under where it was looked for: what this reader passed over others may want.
+            frames.put((job.id, piece.offset, key[2]), frame)
         if not wish.raw:
             unfinished = unfinished | {frame.stream: frame.rest}
             if not frame.rest:

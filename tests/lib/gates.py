@@ -37,6 +37,7 @@ class Gate:
 
     async def write(self, data: bytes, stream: int = 1) -> None:
         """Waits as long as the job does not take it. Cancelled: it may be written in part."""
+        await trio.lowlevel.checkpoint()
         fd = self._fds[stream]
         os.set_blocking(fd, False)
         rest = memoryview(data)

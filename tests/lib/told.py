@@ -1,7 +1,7 @@
 """What readers of a job's output are told, checked as it comes, and what is true of it."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,10 +58,12 @@ def kept_sha256(end: pb.EndRecord, truth: Truth) -> str:
 class Told:
     """One reader's account of a job's output, over as many streams as it takes.
 
-    Every message is the very next one. With ``truth`` the bytes are compared at once.
+    Every message is the very next one. With ``truth`` the bytes are compared at once; else they
+    are kept, unless ``keep`` is False: then there is their SHA-256 alone.
     """
 
     truth: Truth | None = None
+    keep: bool = True
     begin: int = -1
     position: int = -1
     received: int = 0
@@ -71,7 +73,7 @@ class Told:
     """Heartbeats since the last thing that came."""
     gaps: list[pb.Gap] = field(default_factory=list)
     pieces: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """Offset, stream, bytes; only without a truth."""
+    """Offset, stream, bytes; where they are kept."""
     text: dict[int, str] = field(default_factory=dict)
     end: pb.EndRecord | None = None
     filtered: bool = False
@@ -104,6 +106,11 @@ class Told:
         self.passed_over += message.offset - self.position
         self.position = message.next_offset
 
+    async def take_all(self, messages: AsyncIterable[pb.StreamOutputResponse]) -> None:
+        """What is left of a stream. Raises as it does."""
+        async for message in messages:
+            self.take(message)
+
     def _chunk(self, message: pb.StreamOutputResponse) -> None:
         self.received += message.next_offset - message.offset
         if message.output:
@@ -112,11 +119,11 @@ class Told:
             self.text[message.stream] = known + message.output
             return
         assert len(message.data) == message.next_offset - message.offset > 0
-        assert self.filtered or message.offset == self.position
+        assert self.filtered or message.offset == self.position, (self.position, message)
         self.digest.update(message.data)
-        if self.truth is None:
+        if self.truth is None and self.keep:
             self.pieces.append((message.offset, message.stream, message.data))
-        else:
+        if self.truth is not None:
             assert message.data == self.truth(message.offset, message.next_offset)
 
     @property
@@ -125,7 +132,7 @@ class Told:
         return sum(gap.to_offset - gap.from_offset for gap in self.gaps)
 
     def data(self, stream: int | None = None) -> bytes:
-        """What came, of one stream or of all; only without a truth."""
+        """What came, of one stream or of all; where it is kept."""
         return b"".join([data for _, number, data in self.pieces if stream in (None, number)])
 
     def check_complete(self) -> pb.EndRecord:

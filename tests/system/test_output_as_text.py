@@ -100,6 +100,27 @@ async def test_text_of_one_stream_has_nothing_of_the_other(server: RunningServer
             assert told.text == {pb.STREAM_STDOUT: "onetwo"[max(0, begin - 2) :]}
 
 
+async def test_a_reader_of_one_stream_takes_nothing_from_a_reader_of_both(
+    server: RunningServer,
+) -> None:
+    """Though it was there first, and passed over what the other one wants."""
+    async with connect(server.endpoint("alice")) as client:
+        job, gate = await started(server, client, "relay", "both")
+        with gate:
+            await gate.write(b"error", 2)
+            await follow(
+                client, job.handle, until=at(5), streams=[pb.STREAM_STDOUT], heartbeat_s=0.1
+            )
+            await gate.write(b"out", 1)
+        end = (await client.wait(job.handle)).end
+        for raw in (True, False):
+            one = await follow(client, job.handle, raw=raw, streams=[pb.STREAM_STDOUT])
+            both = await follow(client, job.handle, raw=raw)
+            assert (one.received, one.passed_over) == (3, 5)
+            assert (both.received, both.passed_over) == (8, 0)
+            assert both.check_complete() == end
+
+
 @pytest.mark.parametrize(
     ("command", "size"), [("binary", BINARY_BYTES), ("ones", ONES), ("line", LINE_BYTES)]
 )

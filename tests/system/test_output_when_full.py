@@ -102,7 +102,8 @@ async def test_a_job_whose_output_is_dropped_runs_at_full_speed(
         for each in live.told.gaps
     )
     print(f"{policy}: {seconds(end, job):.2f} s, unbounded {free_s:.2f} s")
-    assert seconds(end, job) < 3 * free_s + 0.5
+    # One that waited would not end at all; other work on the machine is not the bound's.
+    assert seconds(end, job) < 5 * free_s + 1
 
 
 async def test_a_job_that_waits_for_room_stands_still_and_can_be_stopped(
