@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ class RunningServer:
 
     directory: Path
     port: int
-    pki: Pki
+    pki: Pki = field(repr=False)
     process: subprocess.Popen[bytes]
     cgroup_parent: str
-    log_lines: list[str]
+    log_lines: list[str] = field(repr=False)
 
     def environment(self, client: str) -> dict[str, str]:
         """PENSTOCK_* settings of one client, on top of a plain environment."""

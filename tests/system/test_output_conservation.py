@@ -21,6 +21,7 @@ from told import Told, at, follow, spans
 from penstock.client import connect
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost
+from penstock.text import REPLACEMENT
 
 BOUNDS = {
     "all": 'output = "unlimited"\n',
@@ -35,7 +36,7 @@ max_streams = 500
 max_running = 50
 starts_per_minute = 1000
 """
-EXAMPLES = 15
+EXAMPLES = 40
 KILLED_AT = 300_000
 names = itertools.count()
 
@@ -204,7 +205,10 @@ def check_texts(last: Told, readers: list[Plan], accounts: list[Told]) -> None:
             )
             # It begins with the whole of a character that it begins in: é has two bytes.
             before -= whole[before - 1 : before] == "é".encode()[:1]
-            assert told.text.get(stream, "") == whole[before:].decode(errors="replace")
+            expected = whole[before:].decode(errors="replace")
+            # A last character that is never whole is told of again after a cut that comes
+            # between it and the end record.
+            assert told.text.get(stream, "").rstrip(REPLACEMENT) == expected.rstrip(REPLACEMENT)
 
 
 @settings(

@@ -92,7 +92,7 @@ async def test_what_the_disk_does_not_take_is_a_gap(
         job, gate = await started(server, client, policy, name)
         with gate, other_gate:
             await print_and_see(client, job.handle, gate, 0)
-            with failing(server.server_pid(), newest_log(server, file), injection):
+            with failing(server.server_pid(), [newest_log(server, file)], injection):
                 said = await print_and_see(client, job.handle, gate, BEFORE)
                 assert spans(said.gaps) == [(BEFORE, BEFORE + MORE, "disk")]
                 said = await print_and_see(client, other.handle, other_gate, 0)
@@ -115,7 +115,7 @@ async def test_a_job_that_waits_loses_nothing_by_a_disk_that_fails(
         job, gate = await started(server, client, "wait", "wait" + kind.replace(" ", ""))
         with gate:
             await print_and_see(client, job.handle, gate, 0)
-            with failing(server.server_pid(), newest_log(server, file), injection):
+            with failing(server.server_pid(), [newest_log(server, file)], injection):
                 await gate.write(numbered_bytes(BEFORE, BEFORE + MORE))
                 still = await follow(client, job.handle, until=quiet, heartbeat_s=0.2)
                 assert still.position == BEFORE
@@ -131,7 +131,7 @@ async def test_a_job_that_stops_when_it_cannot_be_kept_says_why(server: RunningS
         with gate:
             await print_and_see(client, job.handle, gate, 0)
             path = newest_log(server, "output")
-            with failing(server.server_pid(), path, "splice:error=EIO"):
+            with failing(server.server_pid(), [path], "splice:error=EIO"):
                 await gate.write(numbered_bytes(BEFORE, BEFORE + MORE))
                 end = (await client.wait(job.handle)).end
         assert (end.reason, os.strerror(5) in end.detail) == ("output_failed", True)
@@ -149,7 +149,21 @@ async def test_what_the_disk_does_not_give_back_is_a_gap(server: RunningServer, 
             # Without a look at the bytes: they must come from the disk when they are read.
             others = [pb.STREAM_STDERR]
             await follow(client, job.handle, until=at(BEFORE), streams=others, heartbeat_s=0.1)
-            with failing(server.server_pid(), newest_log(server, file), "pread64:error=EIO"):
+            with failing(server.server_pid(), [newest_log(server, file)], "pread64:error=EIO"):
                 said = await follow(client, job.handle, Told(numbered_bytes), until=at(BEFORE))
                 assert spans(said.gaps) == [(0, BEFORE, "damaged")]
         assert list((await check_exact(client, job.handle, BEFORE)).gaps) == []
+
+
+async def test_to_leave_bytes_out_needs_no_descriptor(server: RunningServer) -> None:
+    """A server that has none left counts what it does not keep, and lives."""
+    async with connect(server.endpoint("alice")) as client:
+        job, gate = await started(server, client, "drop_newest", "none")
+        with gate:
+            await print_and_see(client, job.handle, gate, 0)
+            paths = [newest_log(server, "output"), Path(os.devnull)]
+            injections = ("splice:error=EIO", "openat:error=EMFILE")
+            with failing(server.server_pid(), paths, *injections):
+                said = await print_and_see(client, job.handle, gate, BEFORE)
+        await check_exact(client, job.handle, BEFORE + MORE)
+    assert spans(said.gaps) == [(BEFORE, BEFORE + MORE, "disk")]
