@@ -15,9 +15,9 @@ from penstock.client import Client, connect
 
 READERS = 1000
 CONNECTIONS = 10
-# What 1,000 readers get goes through TLS on both ends of two cores: so 3 MB for each of them,
+# What 1,000 readers get goes through TLS on both ends of two cores: so 2 MB for each of them,
 # and 100 MB for a few.
-SHARED_BYTES = 3_000_000
+SHARED_BYTES = 2_000_000
 MOMENTS = 50
 LARGE_BYTES = 100_000_000
 LARGE_READERS = 200
