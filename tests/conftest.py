@@ -10,8 +10,6 @@ import trio
 import trio.testing
 from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
 
-from penstock.jobs.disk import null_fd
-
 _DEFAULT_TIMEOUT_S = 30.0
 # Virtual seconds cost nothing; a bound is needed all the same, or waiting for nothing would last.
 _MOCK_CLOCK_TIMEOUT_S = 7 * 86400.0
@@ -22,7 +20,6 @@ _NEEDS_ROOT = "needs root: cgroups and users of their own"
 def pytest_configure() -> None:
     """What a test's processes leave behind becomes a child of this one, and is seen."""
     become_subreaper()
-    null_fd()  # open for the life of a process, and so no leak of the first test that needs it
 
 
 @pytest.hookimpl(tryfirst=True)

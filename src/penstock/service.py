@@ -179,7 +179,9 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                 self._record(client.id, "stream", authz.Decision(True), **about)
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
-                        yield message
+                        yield message  # noqa: ASYNC119  # whoever iterates closes it: calls.py
+            except JobError as error:  # no descriptors left to read with
+                raise from_job_error(error) from error
             finally:
                 reader.close()
         finally:

@@ -544,3 +544,27 @@ async def test_a_damaged_record_costs_no_other_job(tmp_path: Path) -> None:
         handles = [job.handle for job in w.manager.list("alice", include_finished=True)]
         assert handles == [jobs[2].handle, jobs[0].handle]
         assert ("job.damaged", jobs[1].id) in [(e, f["job"]) for e, f in w.lines]
+
+
+async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed and given up, and who waits is told; other jobs and the manager live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+        job = await w.manager.start("alice", SLEEP)
+        with monkeypatch.context() as patch:
+            patch.setattr("penstock.jobs.bounds.Intake.take", None)  # calling it is a TypeError
+            async with trio.open_nursery() as nursery:
+
+                async def wait() -> None:
+                    with pytest.raises(Unavailable):
+                        await job.wait_finished()
+
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                w.backend.jobs[job.id].write(b"x")
+        assert w.backend.jobs[job.id].signals == [9]
+        assert other.state is State.RUNNING
+        assert (await w.manager.start("alice", JobSpec("print", ("x",)))).handle
+        w.backend.release(job.id)

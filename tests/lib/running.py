@@ -11,8 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ class RunningServer:
 
     directory: Path
     port: int
-    pki: Pki
+    pki: Pki = field(repr=False)
     process: subprocess.Popen[bytes]
     cgroup_parent: str
-    log_lines: list[str]
+    log_lines: list[str] = field(repr=False)
 
     def environment(self, client: str) -> dict[str, str]:
         """PENSTOCK_* settings of one client, on top of a plain environment."""
@@ -149,12 +149,18 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def running_server(
-    policy: str, *, crl: bool = False, fresh: bool = False, **config: str | float | int
+    policy: str,
+    *,
+    crl: bool = False,
+    fresh: bool = False,
+    transport: Mapping[str, float | int] | None = None,
+    **config: str | float | int,
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
-    ``fresh`` none of its directories is there, as after an installation.
+    ``fresh`` none of its directories is there, as after an installation. ``transport`` are
+    limits that are not as delivered.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
@@ -192,7 +198,11 @@ def running_server(
             "client_ca": str(pki.ca),
             **({"crl": str(pki.write_crl())} if crl else {}),
         }
-        lines += ["[tls]", *(f"{key} = {json.dumps(value)}" for key, value in tls.items())]
+        for name, table in (("tls", tls), ("transport", transport or {})):
+            lines += [
+                f"[{name}]",
+                *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            ]
         config_file = directory / "penstockd.toml"
         config_file.write_text("\n".join(lines) + "\n")
         process = subprocess.Popen(

@@ -77,7 +77,8 @@ class World:
         """What alice's stream brings her, as it arrives."""
         async with aclosing(self.service.StreamOutput(request, asked_by("alice"))) as messages:
             async for message in messages:
-                yield pb.StreamOutputResponse.FromString(message.SerializeToString())
+                whole = pb.StreamOutputResponse.FromString(message.SerializeToString())
+                yield whole  # noqa: ASYNC119  # its users close it
 
     def refusals(self) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]

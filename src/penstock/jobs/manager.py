@@ -5,7 +5,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import trio
@@ -119,26 +119,37 @@ class Manager:
 
     async def _run(self, job: Job) -> None:
         """S5: the job's own task."""
-        with self._life_of(job) as life:
+        async with self._life_of(job) as life:
             await life.run(self.history.running)
         if job.handle:
-            self.history.finished(job)
+            self._ended(job)
         else:  # nothing was started: nobody can name it, and its request id is free again
             self.history.never_was(job.id)
 
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
-        with self._life_of(recovered.job) as life:
+        async with self._life_of(recovered.job) as life:
             await life.go_on(recovered.started)
-        self.history.finished(recovered.job)
+        self._ended(recovered.job)
 
-    @contextlib.contextmanager
-    def _life_of(self, job: Job) -> Iterator[Life]:
+    def _ended(self, job: Job) -> None:
+        if job.end is not None:  # else it was given up
+            self.history.finished(job)
+
+    @contextlib.asynccontextmanager
+    async def _life_of(self, job: Job) -> AsyncIterator[Life]:
         budget = self.history.budget_of(job.owner)
         life = Life(job, self._backend, self._store, self._audit, budget)
         self._lives[job.id] = life
         try:
             yield life
+        except Exception as error:
+            # A bug of ours, or a system call that nobody has thought of: one job's misfortune. It
+            # must not run unheard; the next server finds out how it has ended.
+            say(f"job {job.id} is given up, and killed: {error!r}")
+            life.end_now()
+            job.begun.set()
+            await self._backend.kill(job.id)
         finally:
             del self._lives[job.id]
 
