@@ -14,13 +14,15 @@ from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import ConnectionLost
 from penstock.rpc.errors import RpcError, StatusCode
 
-LINES = 400
 # Numbered lines of 30 bytes, with a pause now and then; and an exit code of its own.
 COMMANDS = script(
     "lines",
-    f'i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); printf "%024d %s\\n" $i "abcd"; '
-    '[ $((i % 8)) = 0 ] && sleep 0.02; done; exit "$1"',
-) + ('arguments = [{ literal = "x" }, { int = { min = 0, max = 200 } }]\n')
+    'i=0; while [ $i -lt $1 ]; do i=$((i+1)); printf "%024d %s\\n" $i "abcd"; '
+    '[ $((i % 80)) = 0 ] && sleep 0.2; done; exit "$2"',
+) + (
+    'arguments = [{ literal = "x" }, { int = { min = 1, max = 999999 } }, '
+    "{ int = { min = 0, max = 200 } }]\n"
+)
 COMMANDS += script("sleep", "sleep 300", grace="1s")
 COMMANDS += script("deaf", "trap '' TERM; echo ready; while :; do sleep 0.05; done", grace="1s")
 CLIENTS = '[clients.alice]\ncommands = ["lines", "sleep", "deaf"]\nmax_running = 100\n'
@@ -64,26 +66,32 @@ async def read_all(client: Client, handle: str) -> tuple[bytes, pb.EndRecord]:
     raise AssertionError("no end record")
 
 
-def expected_lines() -> bytes:
-    return b"".join(b"%024d abcd\n" % number for number in range(1, LINES + 1))
+def expected_lines(count: int) -> bytes:
+    return b"".join(b"%024d abcd\n" % number for number in range(1, count + 1))
 
 
-@pytest.mark.timeout(180)
-async def test_killed_again_and_again_nothing_is_lost(server: RunningServer) -> None:
-    """Ten jobs that write, ten kills at random moments: every line once, every exit code right."""
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("jobs", "lines", "kills"),
+    [(10, 3_000, 10), pytest.param(50, 15_000, 30, marks=pytest.mark.slow)],
+)
+async def test_killed_again_and_again_nothing_is_lost(
+    server: RunningServer, jobs: int, lines: int, kills: int
+) -> None:
+    """Jobs that write, kills at random moments: every line once, every exit code right."""
     moments = random.Random(7)
     handles: dict[str, int] = {}
     async with connect(server.endpoint("alice")) as client:
-        for code in range(10):
-            job = await client.start("lines", ["x", str(code)])
+        for code in range(jobs):
+            job = await client.start("lines", ["x", str(lines), str(code)])
             handles[job.handle] = code
-    for _ in range(10):
+    for _ in range(kills):
         await trio.sleep(moments.random() * 0.1)
         await kill_server(server)
     async with connect(server.endpoint("alice")) as client:
         for handle, code in handles.items():
             data, end = await read_all(client, handle)
-            assert data == expected_lines()
+            assert data == expected_lines(lines)
             assert (end.reason, end.exit_code, end.output_bytes) == ("exited", code, len(data))
             assert not end.gaps
 
