@@ -153,6 +153,13 @@ def test_json_is_json(server: RunningServer) -> None:
     messages = [json.loads(line) for line in lines]
     assert messages[0]["job"]["handle"] == pid
     assert messages[-1]["finished"]["exit_code"] == 3
+    for verb in ("status", "stop", "wait"):  # behind the verb, too
+        answer = json.loads(server.cli("alice", verb, "-o", "json", pid).stdout)
+        assert pid in json.dumps(answer)
+    job = json.loads(server.cli("alice", "start", "-o", "json", "echo", "x").stdout)
+    assert job["argv"][-1] == "x"
+    # Behind the command it is the command's, whose policy refuses it.
+    assert server.cli("alice", "start", "echo", "-o", "json").returncode == 5
     info = json.loads(server.cli("alice", "-o", "json", "version").stdout)
     assert info["client_id"] == "alice"
 

@@ -1,5 +1,6 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
+from dataclasses import replace
 from typing import Any
 
 import asyncclick as click
@@ -23,6 +24,9 @@ VERBS = {
 }
 
 
+_OUTPUTS = click.Choice(["text", "json"])
+
+
 class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
     """Imports a verb's file when the verb is named."""
 
@@ -37,7 +41,26 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
         from importlib import import_module
 
         name = "list" if cmd_name == "ps" else cmd_name
-        return import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
+        command = import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
+        if not any("-o" in param.opts for param in command.params):
+            command.params.append(_output_option())
+        return command
+
+
+def _output_option() -> Any:
+    """-o behind the verb too, where most people write it."""
+
+    def use(ctx: Any, _: Any, output: str | None) -> None:
+        if output is not None:
+            ctx.obj = replace(ctx.obj, output=output)
+
+    return click.Option(
+        ["-o", "own_output"],
+        type=_OUTPUTS,
+        callback=use,
+        expose_value=False,
+        help="How to answer.",
+    )
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,9 +74,7 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
     metavar="FILE",
     help="The key's passphrase; PENSTOCK_KEY_PASSPHRASE_FILE, PENSTOCK_KEY_PASSPHRASE.",
 )
-@click.option(
-    "-o", "output", type=click.Choice(["text", "json"]), default="text", help="How to answer."
-)
+@click.option("-o", "output", type=_OUTPUTS, default="text", help="How to answer.")
 @click.pass_context
 async def root(ctx: Any, **flags: Any) -> None:
     """Runs granted commands on a server, as the client that your certificate names."""
