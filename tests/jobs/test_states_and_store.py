@@ -209,7 +209,6 @@ def test_a_database_that_is_only_locked_is_left_alone(tmp_path: Path) -> None:
     """Not every failure is damage: nothing is renamed."""
     path = tmp_path / "db"
     filled_store(path, 1)
-    path.chmod(0o400)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
