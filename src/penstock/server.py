@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,11 @@ async def run(config: Config) -> None:
 
     refusals = Refusals(trio.current_time, tell_suppressed)
     try:
-        # Before the supervisor knows us, as it passes SIGHUP on from then on.
-        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        # Before the supervisor knows us, as it passes these on from then on.
+        with (
+            trio.open_signal_receiver(signal.SIGHUP) as hangups,
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
+        ):
             async with (
                 connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
                 open_manager(
@@ -86,13 +90,26 @@ async def run(config: Config) -> None:
                     keeping=keeping(parse_policy(backend.policy_bytes)),
                 ) as manager,
             ):
-                record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
-                gate = Gate(config, credentials, audit, refusals)
-                await _serve(config, backend, manager, audit, refusals, gate, limits, hangups)
-                record("server.stopping", {"pid": os.getpid()})
+                try:
+                    record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
+                    gate = Gate(config, credentials, audit, refusals)
+                    signals = _Signals(hangups, endings)
+                    await _serve(config, backend, manager, audit, refusals, gate, limits, signals)
+                    record("server.stopping", {"pid": os.getpid()})
+                except BaseException:
+                    manager.leave()  # nobody has asked for their end: the next server has them
+                    raise
     finally:
         refusals.close()
         audit.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Signals:
+    """What the supervisor passes on, from the moment on at which it can."""
+
+    hangups: AsyncIterator[int]
+    endings: AsyncIterator[int]
 
 
 async def _serve(
@@ -103,7 +120,7 @@ async def _serve(
     refusals: Refusals,
     gate: Gate,
     limits: Limits,
-    hangups: AsyncIterator[int],
+    signals: _Signals,
 ) -> None:
     policy = parse_policy(backend.policy_bytes)
     host = HostInfo(
@@ -131,12 +148,20 @@ async def _serve(
     )
     listeners = await _listen(config)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain_on_signal, server, manager, config.drain_s, nursery.cancel_scope)
+        nursery.start_soon(
+            _drain_on_signal,
+            server,
+            manager,
+            config.drain_s,
+            nursery.cancel_scope,
+            signals.endings,
+        )
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
-        nursery.start_soon(gate.reload_on_signal, server, hangups)
+        nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
+        backend.serving()
         await server.serve(listeners)
         nursery.cancel_scope.cancel()
 
@@ -157,23 +182,31 @@ async def _listen(config: Config) -> list[trio.SocketListener]:
 
 
 async def _drain_on_signal(
-    server: Server, manager: Manager, drain_s: float, everything: trio.CancelScope
+    server: Server,
+    manager: Manager,
+    drain_s: float,
+    everything: trio.CancelScope,
+    signals: AsyncIterator[int],
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as signals:
-        async for number in signals:
-            log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
-            if number == signal.SIGUSR2:
-                manager.leave()
-            break
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_second_signal, signals, everything)
-            await server.drain(drain_s)
-            everything.cancel()
+    async for number in signals:
+        log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
+        if number == signal.SIGUSR2:
+            manager.leave()
+        break
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_second_signal, manager, signals, everything)
+        await server.drain(drain_s)
+        everything.cancel()
 
 
-async def _end_on_second_signal(signals: Any, everything: trio.CancelScope) -> None:
-    async for _ in signals:
+async def _end_on_second_signal(
+    manager: Manager, signals: AsyncIterator[int], everything: trio.CancelScope
+) -> None:
+    async for number in signals:
+        if number == signal.SIGUSR2:
+            continue  # it ends already, and whether with its jobs was said before
         log.info("second signal: ending at once")
+        manager.leave(leave=False)  # who ends penstockd ends its jobs in order
         everything.cancel()
         return
 

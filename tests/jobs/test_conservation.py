@@ -493,3 +493,50 @@ def test_gaps_are_told_in_time_that_grows_with_their_number() -> None:
     assert (
         time.process_time() - begin < 1.0
     )  # it took 1.8 s when each was looked for from the first
+
+
+def gone_on_with(world: World) -> OutputLog:
+    """The log as the next server has it, after a kill now."""
+    world.disk.die()
+    return OutputLog.resume(DIRECTORY, limit_bytes=world.bound.limit_bytes, disk=world.disk)
+
+
+def test_a_segment_before_a_gap_is_whole_after_two_takeovers() -> None:
+    """The first server was killed while it left bytes out: the segment is closed all the same."""
+    world = World(OutputBound(None, "drop_newest"), None)
+    world.write(1, 1500)
+    world.log.move(STDOUT_PIPE, 1, 1000)
+    world.log.discard(STDOUT_PIPE, "quota", 500)
+    log = gone_on_with(world)
+    assert log.seal()
+    gaps = log.gaps()
+    log.finish()
+    world.log = OutputLog.load(DIRECTORY, length=log.length, gaps=gaps, disk=world.disk)
+    world.check_everything_told(world.log)
+    assert (world.followers[-1].received, world.followers[-1].gaps) == (1000, 500)
+
+
+@pytest.mark.parametrize("at", range(40))
+def test_a_log_can_be_gone_on_with_after_a_kill_at_any_step(at: int) -> None:
+    """Also between the two files of a segment, as it is made or removed: no false gap, no halt."""
+    world = World(OutputBound(131_072, "drop_oldest"), None)
+    world.disk.kill_after = at
+    try:
+        for _ in range(30):
+            world.write(1, 9000)
+            world.take(1)
+    except Killed:
+        pass
+    world.disk.kill_after = None
+    produced = len(world.disk.produced)
+    world.log = gone_on_with(world)
+    assert produced - SPLICE_BYTES <= world.log.length <= produced
+    del world.disk.produced[world.log.length :], world.disk.owners[world.log.length :]
+    world.intake = Intake(world.log, OutputBound(131_072, "wait"), Budget(), lambda: 0.0)
+    world.disk.pipes[STDOUT_PIPE].clear()
+    while world.log.drop_oldest():
+        pass
+    world.write(1, 500)
+    assert world.intake.take(STDOUT_PIPE, 1) == 500
+    assert "disk" not in {gap.reason for gap in world.log.gaps()}
+    world.log.finish()

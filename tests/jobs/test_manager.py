@@ -555,16 +555,10 @@ async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
         job = await w.manager.start("alice", SLEEP)
         with monkeypatch.context() as patch:
             patch.setattr("penstock.jobs.bounds.Intake.take", None)  # calling it is a TypeError
-            async with trio.open_nursery() as nursery:
-
-                async def wait() -> None:
-                    with pytest.raises(Unavailable):
-                        await job.wait_finished()
-
-                nursery.start_soon(wait)
-                await trio.testing.wait_all_tasks_blocked()
-                w.backend.jobs[job.id].write(b"x")
+            w.backend.jobs[job.id].write(b"x")
+            assert (await job.wait_finished()).reason == "lost"
         assert w.backend.jobs[job.id].signals == [9]
+        await trio.testing.wait_all_tasks_blocked()
+        assert w.backend.jobs[job.id].released
         assert other.state is State.RUNNING
         assert (await w.manager.start("alice", JobSpec("print", ("x",)))).handle
-        w.backend.release(job.id)

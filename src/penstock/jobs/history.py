@@ -14,10 +14,10 @@ import trio
 from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
-from .errors import JobNotFound, Precondition
+from .errors import JobNotFound, Precondition, Unavailable
 from .job import Job, StopAsked
 from .keeping import Keeping
-from .output import OutputLog
+from .output import SHORTAGES, OutputLog
 from .records import EndRecord
 from .retention import Shelf
 from .states import Event, State, after
@@ -215,6 +215,14 @@ class History:
             with contextlib.suppress(sqlite3.Error):  # else the next start removes nothing again
                 self._store.files_gone(job_id)
 
+    def lost(self, job: Job) -> EndRecord:
+        """The record, now durable, of a job that this server gives up. Raises sqlite3.Error."""
+        end = _lost(job.log, sealed=job.log.seal(), why="the server gave it up; its log says why")
+        self._store.set_finished(job.id, end)
+        about = {"job": job.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
+        try_audit(self._audit, "job.finished", about)
+        return end
+
     # Recovery.
 
     def recover(self, held: Mapping[str, Held]) -> Sequence[Recovered]:
@@ -237,6 +245,8 @@ class History:
                 else:
                     self._recover_one(record)
             except (*DAMAGE, OSError) as error:
+                if isinstance(error, OSError) and error.errno in SHORTAGES:
+                    raise Unavailable(f"job {record.id}: {error}; the next server tries") from error
                 self._say_damaged(record.id, f"{type(error).__name__}: {error}")
         finished = [job for job in self._jobs.values() if job.end is not None]
         for job in sorted(finished, key=_ended_at):
@@ -289,7 +299,8 @@ class History:
         if end is None:
             log = OutputLog.load(self.directory(record.id), disk=self._disk)
             job = Job.from_record(record, log, bound)
-            end = _lost(log, sealed=log.close_recovered())
+            why = "the server ended while the job ran"
+            end = _lost(log, sealed=log.close_recovered(), why=why)
             self._store.set_finished(record.id, end)
             about = {"job": record.id, "owner": record.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)
@@ -320,7 +331,7 @@ class History:
         try_audit(self._audit, "job.damaged", fields)
 
 
-def _lost(log: OutputLog, *, sealed: bool) -> EndRecord:
+def _lost(log: OutputLog, *, sealed: bool, why: str) -> EndRecord:
     return EndRecord(
         "lost",
         time.time_ns(),
@@ -330,7 +341,7 @@ def _lost(log: OutputLog, *, sealed: bool) -> EndRecord:
         gaps=log.gaps(),
         stored_bytes=log.stored_bytes,
         sealed=sealed,
-        detail="the server ended while the job ran",
+        detail=why,
     )
 
 

@@ -38,6 +38,8 @@ class Life:
         self._output_error: OSError | None = None
         self._output_full = False
         self._digest_error: OSError | None = None
+        self.never_started = False
+        """It was refused, or could not be recorded: nothing of it is left."""
         self._nursery: trio.Nursery | None = None
         self._grace = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)
@@ -76,6 +78,9 @@ class Life:
         if job.end is None and not job.finished.is_set():
             if not job.log.ended:
                 job.log.finish()
+            if not job.begun.is_set():
+                job.start_error = errors.Unavailable("the server has ended; ask the next one")
+                job.begun.set()
             job.finished.set()
 
     def _after(self, event: Event) -> None:
@@ -85,6 +90,7 @@ class Life:
 
     def _refused(self, refused: Refused) -> None:
         job = self._job
+        self.never_started = True
         self._after(Event.REFUSED)
         job.start_error = start_error(refused)
         job.end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
@@ -115,6 +121,7 @@ class Life:
     async def _give_up(self, error: Exception) -> None:
         """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
         job = self._job
+        self.never_started = True
         await self._backend.kill(job.id)
         await self._backend.wait(job.id)
         self._backend.release(job.id)
@@ -136,6 +143,9 @@ class Life:
             close_pipes(started)
             await self._give_up(error)
             return
+        except BaseException:
+            close_pipes(started)
+            raise
         on_running(job)
         try_audit(self._audit, "job.running", self._about())
         await self._keep(started)

@@ -215,6 +215,10 @@ class LocalBackend:
         if not self._closed.is_set():
             self._outgoing.send_nowait(data)
 
+    def serving(self) -> None:
+        """Tells the supervisor that jobs have somebody again who can end them. No checkpoint."""
+        self._send(protocol.SERVING)
+
     async def take_held(self) -> list[Held]:
         """As in Backend. What came before the connection was lost."""
         found: list[Held] = []

@@ -123,7 +123,9 @@ class Manager:
             await life.run(self.history.running)
         if job.handle:
             self._ended(job)
-        else:  # nothing was started: nobody can name it, and its request id is free again
+        elif (
+            life.never_started
+        ):  # nothing was started: nobody can name it, and its request id is free again
             self.history.never_was(job.id)
 
     async def _go_on(self, recovered: Recovered) -> None:
@@ -145,13 +147,26 @@ class Manager:
             yield life
         except Exception as error:
             # A bug of ours, or a system call that nobody has thought of: one job's misfortune. It
-            # must not run unheard; the next server finds out how it has ended.
+            # must not run unheard.
             say(f"job {job.id} is given up, and killed: {error!r}")
-            life.end_now()
-            job.begun.set()
-            await self._backend.kill(job.id)
+            await self._give_up(job, life)
         finally:
             del self._lives[job.id]
+
+    async def _give_up(self, job: Job, life: Life) -> None:
+        with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
+            await self._backend.kill(job.id)
+            await self._backend.wait(job.id)
+        self._backend.release(job.id)
+        if job.handle and job.end is None:
+            try:
+                end = self.history.lost(job)
+            except sqlite3.Error as error:  # the next start finds it lost
+                say(f"the end of job {job.handle}: {error}")
+            else:
+                job.set_ended(end)
+                job.log.finish()
+        life.end_now()
 
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[Held]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""
@@ -164,9 +179,12 @@ class Manager:
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.opaque})
 
-    def leave(self) -> None:
-        """From now on no starts; leaving the manager lets the jobs run on, for the next to take."""
-        self._closing = self._leaving = True
+    def leave(self, *, leave: bool = True) -> None:
+        """From now on no starts; leaving the manager lets the jobs run on, for the next to take.
+
+        ``leave`` False: after all it does not.
+        """
+        self._closing, self._leaving = True, leave
 
     async def stop_all(self, by: str) -> None:
         """Stops what still runs, all at once, and takes no new starts.

@@ -101,6 +101,7 @@ class OutputLog:
         log._recover_segments(closed=length is not None and sealed)
         ends = [log._segments[-1].end if log._segments else 0]
         ends += [gap.end for gap in log._refused.gaps]
+        ends += log._starts()[-1:]  # one that has nothing yet still says how far it had come
         log.length = max(ends) if length is None else length
         # What has grown beyond its end record was not written by us.
         log._segments = [each for each in log._segments if each.start < log.length]
@@ -119,12 +120,22 @@ class OutputLog:
         for start in log._starts():
             if start >= log.length:  # one that was just begun, and has nothing
                 log._unlink(Segment(log.disk, directory, start))
+        log._unlink_lone_indexes()
         last = log._segments[-1] if log._segments else None
-        if last is not None and last.end == log.length and last.end_known:
+        # Also one that a gap follows: whoever writes or ends next closes it first.
+        if last is not None and last.end_known:
             last.acquire()
             log._current = last
         log.ended = False
         return log
+
+    def _unlink_lone_indexes(self) -> None:
+        """A kill while a segment was made or removed leaves one; no new one could be made there."""
+        starts = set(self._starts())
+        for name in self.disk.names(self.directory):
+            stem, dot, ending = name.partition(".")
+            if (dot, ending) == (".", "index") and stem.isdecimal() and int(stem) not in starts:
+                self.disk.unlink(os.path.join(self.directory, name))
 
     def _set_limit(self, limit_bytes: int | None) -> None:
         if limit_bytes is not None:

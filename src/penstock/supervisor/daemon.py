@@ -6,9 +6,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from . import startup, workdirs
+from . import protocol, startup, workdirs
 from .channel import Peer
 from .child import ServerProcess
 from .children import strangers
@@ -29,6 +29,8 @@ _SERVER_EXTRA_S: Final = 15.0
 _SERVER_LINGER_S: Final = 15.0
 # How long the last jobs may take to die before penstockd says so and ends without them.
 _JOBS_BOUND_S: Final = 10.0
+# What the server gives jobs at a shutdown.
+_JOBS_GRACE_S: Final = 3.0
 
 
 def server_command(config_path: str) -> list[str]:
@@ -86,7 +88,7 @@ class Daemon:
             gid=self._server_user.gid if self._root else None,
             expected_pid=self._expected_pid,
             on_hello=self._hello,
-            on_message=lambda message, peer: self._requests.answer(message, peer.send),
+            on_message=self._message,
             on_gone=self._server_gone,
         )
         self._await_server()
@@ -151,14 +153,14 @@ class Daemon:
             signal.signal(number, lambda *_: None)
 
         def told() -> None:
-            for number in set(os.read(read_fd, 4096)):
+            # Those that end all come last.
+            for number in sorted(set(os.read(read_fd, 4096)), key=_ends_all):
                 if number == signal.SIGCHLD:
                     strangers()  # as init of a container: reap who was left to us
                 elif number == signal.SIGHUP:
                     self._reload()
                 elif number == signal.SIGUSR2:
-                    log("SIGUSR2: the server is started anew; jobs run on")
-                    self._tell_server(signal.SIGUSR2)
+                    self._start_server_anew()
                 else:
                     log(f"{signal.Signals(number).name}: stopping")
                     self._stop(0, number)
@@ -168,6 +170,13 @@ class Daemon:
     def _reload(self) -> None:
         log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
         self._tell_server(signal.SIGHUP)
+
+    def _start_server_anew(self) -> None:
+        if self._stopping or self._reception is None or not self._reception.greeted:
+            log("SIGUSR2: not now, as the server starts or ends already")
+            return
+        log("SIGUSR2: the server is started anew; jobs run on")
+        self._tell_server(signal.SIGUSR2)
 
     def _tell_server(self, number: int) -> None:
         # Not before its HELLO: until then a server has no hand for these signals, and dies of them.
@@ -189,6 +198,16 @@ class Daemon:
             self._server.stop(self._config.drain_s + _SERVER_EXTRA_S, self._end_jobs)
 
     def _end_jobs(self) -> None:
+        running = [job for job in self._requests.jobs.values() if job.pids()]
+        if running and not self._options.no_server:
+            # No server was there to stop them: they are asked first, as it would have done.
+            for job in running:
+                job.signal(signal.SIGTERM)
+            self._loop.after(_JOBS_GRACE_S, self._release_jobs)
+        else:
+            self._release_jobs()
+
+    def _release_jobs(self) -> None:
         self._loop.after(_JOBS_BOUND_S, self._give_up)
         self._requests.release_all()
 
@@ -214,9 +233,20 @@ class Daemon:
 
         self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
 
-    def _hello(self, peer: Peer) -> None:
+    def _message(self, message: dict[str, Any], peer: Peer) -> None:
+        if message["type"] == protocol.SERVING:
+            self._served()
+        else:
+            self._requests.answer(message, peer.send)
+
+    def _served(self) -> None:
+        """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
+
+    def _hello(self, peer: Peer) -> None:
+        if self._options.no_server:  # the library's connection is its life
+            self._served()
         if self._server is not None:
             self._server.came_up()
         self._welcome.send(peer)
@@ -231,8 +261,12 @@ class Daemon:
             self._server.kill_after(_SERVER_LINGER_S)
         if greeted and self._options.no_server:  # the library's connection is its life
             self._stop(0)
-        elif greeted:
+        elif greeted and (self._orphan_timer is None or not self._orphan_timer.pending):
             self._await_server()
+
+
+def _ends_all(number: int) -> bool:
+    return number in (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str]) -> int:

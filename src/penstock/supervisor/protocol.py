@@ -19,6 +19,7 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 
 # From the server.
 HELLO: Final = "HELLO"  # version, pid
+SERVING: Final = "SERVING"  # it takes calls: jobs have somebody again
 TAKE: Final = "TAKE"  # the next job of the server before
 START: Final = "START"  # id, opaque, policy, command, arguments, env, timeout_s
 SIGNAL: Final = "SIGNAL"  # id, signal: to the job's main process
@@ -36,7 +37,7 @@ EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is lef
 KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
 SIGNALED: Final = "SIGNALED"  # id, count
 
-FROM_SERVER: Final = frozenset({HELLO, TAKE, START, SIGNAL, KILL, RELEASE})
+FROM_SERVER: Final = frozenset({HELLO, SERVING, TAKE, START, SIGNAL, KILL, RELEASE})
 FROM_SUPERVISOR: Final = frozenset(
     {WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED}
 )
