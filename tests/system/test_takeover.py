@@ -3,10 +3,12 @@
 import os
 import random
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
 import trio
+import trio.lowlevel
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
@@ -155,3 +157,29 @@ async def test_a_planned_restart_drains_and_keeps_the_jobs(server: RunningServer
         assert (await client.status(job.handle)).job.state == pb.JOB_STATE_RUNNING
         end = (await client.stop(job.handle, grace_s=0)).job.end
         assert (end.reason, end.output_bytes) == ("stopped", 6)
+
+
+async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(server: RunningServer) -> None:
+    """Its port is taken: it has the jobs already, and gives them back until one can listen."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("sleep")
+    before = server.server_pid()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.kill(before, signal.SIGKILL)
+        while True:
+            try:
+                taken.bind(("127.0.0.1", server.port))
+                taken.listen()
+                break
+            except OSError:
+                await trio.lowlevel.checkpoint()  # until the killed one's socket is gone
+        while True:  # the log tells nobody that it has grown
+            if any("cannot listen" in line for line in server.log_lines):
+                break
+            await trio.sleep(0.02)
+    await until_served(server, before)
+    async with connect(server.endpoint("alice")) as client:
+        again = (await client.status(job.handle)).job
+        assert (again.state, again.os_pid) == (pb.JOB_STATE_RUNNING, job.os_pid)
+        await client.stop(job.handle)
