@@ -95,7 +95,9 @@ async def run(config: Config) -> None:
                     gate = Gate(config, credentials, audit, refusals)
                     signals = _Signals(hangups, endings)
                     await _serve(config, backend, manager, audit, refusals, gate, limits, signals)
-                    record("server.stopping", {"pid": os.getpid()})
+                    # A full audit disk must not keep the jobs' end from being asked for.
+                    with contextlib.suppress(AuditError):
+                        record("server.stopping", {"pid": os.getpid()})
                 except BaseException:
                     manager.leave()  # nobody has asked for their end: the next server has them
                     raise

@@ -143,7 +143,7 @@ class Life:
             close_pipes(started)
             await self._give_up(error)
             return
-        except BaseException:
+        except Exception:
             close_pipes(started)
             raise
         on_running(job)
