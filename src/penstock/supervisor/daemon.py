@@ -133,8 +133,8 @@ class Daemon:
             if swept != Swept():
                 self._welcome.swept = swept
                 log(
-                    f"ended {len(swept.jobs)} jobs of an earlier life, "
-                    f"{swept.processes} processes: {' '.join(swept.jobs)}"
+                    f"removed the groups of {len(swept.jobs)} jobs of an earlier life, "
+                    f"{swept.processes} processes killed: {' '.join(swept.jobs)}"
                 )
             for path in swept.left:
                 log(f"{path} of an earlier life cannot be removed: its processes do not die")
