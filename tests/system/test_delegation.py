@@ -50,8 +50,10 @@ def systemd_mount() -> Path | None:
 
 
 def top_groups(mounts: Mounts) -> set[Path]:
+    """Just below the mounts, what a penstock of this test could have made by mistake."""
     roots = {*mounts.v1.values()} | ({mounts.v2} if mounts.v2 is not None else set())
-    return {path for root in roots for path in Path(root).iterdir() if path.is_dir()}
+    names = ("penstock", "jobs", "supervisor", f"penstock-test-{os.getpid()}-unit")
+    return {Path(root) / name for root in roots for name in names if (Path(root) / name).is_dir()}
 
 
 @pytest.fixture(params=["host", "v1"])
@@ -76,9 +78,9 @@ def unit(request: pytest.FixtureRequest) -> Iterator[Unit]:
     made.directory.mkdir()
     made.prefix = [*prefix, "/bin/sh", "-c", ENTER, "sh", str(made.directory)]
     yield made
-    for root in {*mounts.v1.values(), top}:
+    for root in {*map(Path, mounts.v1.values()), top}:
         for leaf in ("supervisor", ""):
-            path = Path(root) / name.strip("/") / leaf
+            path = root / name.strip("/") / leaf
             if path.is_dir():
                 path.rmdir()  # fails where anything is left inside
     assert top_groups(mounts) == before
