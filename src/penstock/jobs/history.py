@@ -17,8 +17,9 @@ from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
 from .job import Job, StopAsked
 from .keeping import Keeping
-from .output import SHORTAGES, OutputLog
+from .output import OutputLog
 from .records import EndRecord
+from .recovery import SHORTAGES
 from .retention import Shelf
 from .states import Event, State, after
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
