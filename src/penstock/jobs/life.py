@@ -36,6 +36,7 @@ class Life:
         self._own_grace_s = 0.0
         self._escalated = False
         self._output_error: OSError | None = None
+        self._stuck: OSError | None = None
         self._output_full = False
         self._digest_error: OSError | None = None
         self.never_started = False
@@ -57,12 +58,14 @@ class Life:
             else:
                 await self._live(result, on_running)
 
-    async def go_on(self, started: Started) -> None:
+    async def go_on(self, started: Started, output_error: OSError | None = None) -> None:
         """As run, for a job that an earlier server has started: it has its handle and runs.
 
-        A stop that was under way begins again, with its grace.
+        A stop that was under way begins again, with its grace. With ``output_error`` nothing
+        can be appended to its log: it is stopped, and its end says why.
         """
         with self._scope:
+            self._stuck = output_error
             self._intake.settle()
             self._describe(started)
             await self._keep(started)
@@ -153,6 +156,7 @@ class Life:
     async def _keep(self, started: Started) -> None:
         job = self._job
         pipes = pipes_of(started)
+        kept = pipes if self._stuck is None else []
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
@@ -161,7 +165,9 @@ class Life:
                 job.begun.set()
                 if job.stop_asked is not None:  # while it started
                     self._on_stop()
-                for fd, stream in pipes:
+                if self._stuck is not None:
+                    self.must_stop(MustStop(self._stuck))
+                for fd, stream in kept:
                     nursery.start_soon(capture, self._intake, fd, stream, bandwidth, self.must_stop)
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
@@ -170,7 +176,7 @@ class Life:
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.
                 self._after(Event.MAIN_EXITED)
-            for fd, stream in pipes:
+            for fd, stream in kept:
                 drain(self._intake, fd, stream)
         finally:
             self._nursery = None

@@ -54,6 +54,7 @@ class OutputLog:
         self._segment_bytes = MOST_SEGMENT_BYTES
         self._refused = GapFile(self.disk, directory)
         self._refusing = False
+        self._unclosed = False
         self._front: GapReason = "retention"
         self._wakers: set[trio.MemorySendChannel[None]] = set()
 
@@ -110,15 +111,39 @@ class OutputLog:
     def resume(
         cls, directory: str, *, limit_bytes: int | None = None, disk: Disk | None = None
     ) -> "OutputLog":
-        """The log of a job that runs on: open for appending where its files end. Raises OSError."""
+        """The log of a job that runs on: open for appending where its files end.
+
+        What the disk does not give back is a gap, and a disk that takes nothing shows at the
+        next move. Raises OSError if not even that can be known: where the log ends.
+        """
         log = cls.load(directory, disk=disk)
         log._set_limit(limit_bytes)
+        log.length = max(log.length, recovery.end_of_files(log.disk, directory))
         recovery.clear(log.disk, directory, log.length)
         last = log._segments[-1] if log._segments else None
         # Also one that a gap follows: whoever writes or ends next closes it first.
         if last is not None and last.end_known:
-            last.acquire()
-            log._current = last
+            try:
+                last.acquire()
+                log._current = last
+            except OSError as error:
+                if error.errno in recovery.SHORTAGES:
+                    raise
+                log._unclosed = True  # the next move begins another one
+        log.ended = False
+        return log
+
+    @classmethod
+    def load_stuck(cls, directory: str, *, disk: Disk | None = None) -> "OutputLog":
+        """What can be read of the log of a job that runs on, when ``resume`` has failed.
+
+        Nothing must be appended: where, is not known.
+        """
+        try:
+            log = cls.load(directory, disk=disk)
+        except OSError:
+            log = cls(directory, disk)
+        log._unclosed = True
         log.ended = False
         return log
 
@@ -227,7 +252,7 @@ class OutputLog:
         False: the disk does not take it, and the end record must say so. No checkpoint.
         """
         if self._current is None:
-            return True
+            return not self._unclosed or recovery.close_last(self._segments)
         try:
             self._current.close()
         except OSError:

@@ -37,6 +37,17 @@ def find(disk: Disk, directory: str, *, closed: bool) -> tuple[list[Segment], in
     return found, max(end, found[-1].end) if found else end
 
 
+def end_of_files(disk: Disk, directory: str) -> int:
+    """The offset after the last byte that was ever written, readable or not. Raises OSError.
+
+    Whoever goes on begins there: an offset that a reader has had must never mean another byte.
+    """
+    starts = _starts(disk, directory)
+    if not starts:
+        return 0
+    return starts[-1] + disk.size(Segment(disk, directory, starts[-1]).data_path)
+
+
 def cut(segments: list[Segment], length: int) -> list[Segment]:
     """Without what has grown beyond the log's length: that was not written by us."""
     kept = [segment for segment in segments if segment.start < length]
