@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -12,6 +14,10 @@ from ..supervisor.limits import Enforcement, Limits
 from .backend import Refused, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
+# Jobs of a class are told the same again and again; what is equal is kept once, which is a
+# good part of what an idle job costs.
+_limits = lru_cache(maxsize=256)(Limits)
+_enforcement = lru_cache(maxsize=1024)(Enforcement)
 
 
 class Pending:
@@ -61,9 +67,9 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         started_ns=message["started_ns"],
         argv=tuple(message["argv"]),
         class_name=message["class"],
-        limits=Limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
-        enforcement=tuple(Enforcement(**entry) for entry in message["enforcement"]),
-        usage_files=message["usage"],
+        limits=_limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
+        enforcement=tuple(_enforcement(**entry) for entry in message["enforcement"]),
+        usage_files={sys.intern(name): path for name, path in message["usage"].items()},
         grace_s=message["grace_s"],
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
