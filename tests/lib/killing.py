@@ -278,15 +278,20 @@ class _Chaos:
         """Follows a job over every kill; what came is compared with the end record's SHA-256."""
         job = self._jobs[number % len(self._jobs)]
         digest, count = hashlib.sha256(), 0
-        follower = Follower(self._server.endpoint("alice"), job.handle)
-        try:
-            async with follower.messages() as messages:
-                async for message in messages:
-                    digest.update(message.data)
-                    count += len(message.data)
-        except (RpcError, OutputBroken) as error:
-            self.wrong(f"reader {number} of {job.handle}: {error}")
-            return
+        while True:
+            follower = Follower(self._server.endpoint("alice"), job.handle)
+            try:
+                async with follower.messages() as messages:
+                    async for message in messages:
+                        digest.update(message.data)
+                        count += len(message.data)
+                break
+            except (RpcError, OutputBroken) as error:
+                # A server that was never reached is not tried again: that is ours to do.
+                if follower.job is not None or not isinstance(error, ConnectionLost):
+                    self.wrong(f"reader {number} of {job.handle}: {error}")
+                    return
+            await trio.sleep(0.05)  # until a server listens
         end = follower.end
         if end is None or not follower.verdict.verified:
             self.wrong(f"reader {number} of {job.handle}: {follower.verdict.why}")

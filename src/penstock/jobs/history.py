@@ -311,7 +311,7 @@ class History:
             why = "the server ended while the job ran"
             end = _lost(log, sealed=log.close_recovered(), why=why)
             self._store.set_finished(record.id, end)
-            about = {"job": record.id, "owner": record.owner, "reason": "lost"}
+            about = {"job": record.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)
             job.set_ended(end)
         else:
