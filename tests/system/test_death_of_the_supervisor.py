@@ -76,7 +76,7 @@ async def check_next(server: RunningServer, handles: list[str]) -> None:
         assert (await client.wait(new.handle)).end.exit_code == 3
 
 
-async def test_with_a_server(server: RunningServer) -> None:
+async def test_a_supervisor_killed_with_a_server(server: RunningServer) -> None:
     """It writes 1 into every kill descriptor, says lost, durably, and ends; all are dead then."""
     handles = await started(server)
     server_pid = server.server_pid()
@@ -97,7 +97,7 @@ async def test_with_a_server(server: RunningServer) -> None:
     assert len(audited(server)) == len(handles) + 1  # lost once, and the new one
 
 
-async def test_without_a_server(server: RunningServer) -> None:
+async def test_a_supervisor_killed_without_a_server(server: RunningServer) -> None:
     """Nobody is left to kill them: they run until the next supervisor, and not one moment more."""
     handles = await started(server)
     server_pid = server.server_pid()
@@ -114,7 +114,7 @@ async def test_without_a_server(server: RunningServer) -> None:
     assert sorted(audited(server)[:3]) == sorted((handle, "lost") for handle in handles)
 
 
-async def test_killed_while_the_server_comes_up(server: RunningServer) -> None:
+async def test_a_supervisor_killed_while_the_server_comes_up(server: RunningServer) -> None:
     """The next server finds nobody to take the jobs from: it ends, and they are lost."""
     handles = await started(server)
     before = server.server_pid()
