@@ -20,6 +20,8 @@ from .store import Store
 from .telling import Audit, say, try_audit
 
 RECORD_AGAIN_S: Final = 1.0
+# Hashed in 0.1 ms, which is less than the way to a thread and back.
+_HASH_HERE_BYTES: Final = 64 * 1024
 
 
 class Life:
@@ -36,6 +38,7 @@ class Life:
         self._own_grace_s = 0.0
         self._escalated = False
         self._output_error: OSError | None = None
+        self._stuck: OSError | None = None
         self._output_full = False
         self._digest_error: OSError | None = None
         self.never_started = False
@@ -57,12 +60,14 @@ class Life:
             else:
                 await self._live(result, on_running)
 
-    async def go_on(self, started: Started) -> None:
+    async def go_on(self, started: Started, output_error: OSError | None = None) -> None:
         """As run, for a job that an earlier server has started: it has its handle and runs.
 
-        A stop that was under way begins again, with its grace.
+        A stop that was under way begins again, with its grace. With ``output_error`` nothing
+        can be appended to its log: it is stopped, and its end says why.
         """
         with self._scope:
+            self._stuck = output_error
             self._intake.settle()
             self._describe(started)
             await self._keep(started)
@@ -155,6 +160,7 @@ class Life:
     async def _keep(self, started: Started) -> None:
         job = self._job
         pipes = pipes_of(started)
+        kept = pipes if self._stuck is None else []
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
@@ -163,7 +169,9 @@ class Life:
                 job.begun.set()
                 if job.stop_asked is not None:  # while it started
                     self._on_stop()
-                for fd, stream in pipes:
+                if self._stuck is not None:
+                    self.must_stop(MustStop(self._stuck))
+                for fd, stream in kept:
                     nursery.start_soon(capture, self._intake, fd, stream, bandwidth, self.must_stop)
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
@@ -172,7 +180,7 @@ class Life:
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.
                 self._after(Event.MAIN_EXITED)
-            for fd, stream in pipes:
+            for fd, stream in kept:
                 drain(self._intake, fd, stream)
         finally:
             self._nursery = None
@@ -237,7 +245,10 @@ class Life:
         sealed = job.log.seal()  # before the record: what is there then is all there is
         try:
             digest = job.log.digest()
-            sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
+            if digest.size <= _HASH_HERE_BYTES:
+                sha256 = digest.sha256()
+            else:
+                sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
         except OSError as error:  # a bad sector under one log is one job's misfortune
             self._digest_error = error
         end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
