@@ -11,7 +11,7 @@ GENERATED = SOURCE / "proto"
 # What of supervisor/ both sides share; everything else there is the supervisor's own.
 PURE = {
     *("config", "environment", "grammar", "limits", "output_policy", "patterns", "policy"),
-    *("protocol", "shells"),
+    *("protocol", "shells", "control_policy", "signal_names"),
 }
 
 
@@ -68,6 +68,15 @@ ALLOWED = {
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
     "streaming.py": {"jobs", "messages", "proto", "requests", "text"},
+    "decisions.py": {
+        *("audit", "authn", "authz", "jobs", "quota", "refusals", "requests", "rpc", "statuses"),
+        "supervisor",
+    },
+    "service_control.py": {
+        *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
+        "supervisor",
+    },
+    "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
     "client.py": {"identity", "proto", "rpc"},
     "backoff.py": set(),
     "received.py": {"proto"},

@@ -4,6 +4,7 @@ from typing import Final
 
 from .jobs.bounds import OutputBound
 from .jobs.gaps import Gap
+from .jobs.input import JobInput
 from .jobs.job import Job
 from .jobs.records import EndRecord
 from .jobs.segments import StreamNumber
@@ -91,7 +92,14 @@ def job_message(job: Job) -> pb.Job:
         output_next_offset=job.output_length,
         policy_revision=job.policy_hash,
         end=end_message(job.end) if job.end else None,
+        paused=job.paused,
+        input=input_message(job.input) if job.input else None,
     )
+
+
+def input_message(given: JobInput) -> pb.JobInput:
+    """What a job was sent so far."""
+    return pb.JobInput(accepted=given.accepted, closed=given.closed)
 
 
 def usage_message(usage: Usage) -> pb.ResourceUsage:

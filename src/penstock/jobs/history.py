@@ -15,12 +15,13 @@ from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
-from .job import Job, StopAsked
+from .job import Job
 from .keeping import Keeping
 from .output import SHORTAGES, OutputLog
 from .records import EndRecord
 from .retention import Shelf
 from .states import Event, State, after
+from .stopping import StopNotes
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
@@ -34,6 +35,7 @@ class Recovered:
 
     job: Job
     started: Started
+    stop: StopNotes | None
 
 
 class History:
@@ -278,14 +280,12 @@ class History:
             record = replace(record, handle=handle, started=described(started, ""))
         job = Job.from_record(record, log, bound)
         job.state = after(job.state, Event.STARTED)
-        if record.stop is not None:
-            asked = record.stop
-            grace_s = float(asked["grace_s"])
-            job.stop_asked = StopAsked(str(asked["by"]), str(asked["reason"]), grace_s)
+        stop = None if record.stop is None else StopNotes.of(record.stop)
+        job.stop_asked = None if stop is None else stop.asked()
         self._jobs[job.id] = self._by_handle[job.handle] = job
         about = {"job": job.id, "handle": job.handle, "owner": job.owner}
         try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, started)
+        return Recovered(job, started, stop)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it

@@ -39,6 +39,14 @@ class Group(Protocol):
         """Sends KILL to everything inside; how many processes there were. May be repeated."""
         ...
 
+    def freeze(self, frozen: bool) -> None:
+        """Asks the kernel to make all stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
+        ...
+
     def counters(self) -> dict[str, Any]:
         """memory_peak_bytes, cpu_total_s, throttled_s, read_bytes, write_bytes, read_ops,
         write_ops, oom_kills, as far as the kernel counts them."""
