@@ -81,8 +81,9 @@ ALLOWED = {
     "backoff.py": set(),
     "received.py": {"proto"},
     "follow.py": {"backoff", "client", "proto", "received", "rpc"},
+    "feed.py": {"backoff", "client", "proto", "rpc"},
     "cli": {
-        *("cli", "client", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
+        *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
         *("backoff", "received", "__version__"),
     },
 }

@@ -38,6 +38,7 @@ class InputCalls(Decisions):
         about = {"handle": job.handle, "job": job.id}
         with translated(), self._refusals_recorded(client.id, "send", **about):
             check_input(first, first.pid)
+            await job.wait_begun()  # one that is just being taken over
             given = _input_of(job)
             self._quotas.take_stream(client)
         try:

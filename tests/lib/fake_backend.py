@@ -3,7 +3,6 @@
 It is held to tests/system/test_backends.py, the same suite as the real one.
 """
 
-import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -49,20 +48,15 @@ class FakeJob:
         while self.input_fds:
             os.close(self.input_fds.pop())
 
-    def read_input(self) -> bytes:
-        """What is there now, all of it; b"" also at its end."""
+    async def read_input(self) -> bytes:
+        """All of it, to its end."""
         data = b""
-        with contextlib.suppress(BlockingIOError):
-            while part := os.read(self.stdin_fd, 1 << 20):
-                data += part
-        return data
-
-    def at_end_of_input(self) -> bool:
-        """It reads an end, and nothing before it."""
-        try:
-            return os.read(self.stdin_fd, 1) == b""
-        except BlockingIOError:
-            return False
+        while True:
+            await trio.lowlevel.wait_readable(self.stdin_fd)
+            part = os.read(self.stdin_fd, 1 << 20)
+            if not part:
+                return data
+            data += part
 
     def write(self, data: bytes, stream: int = 1) -> None:
         """Output of the job."""

@@ -208,11 +208,10 @@ class Job:
         Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
         signal is on its way.
         """
+        await self.begun.wait()  # one that is just being taken over
         count = 0
         if self.backend is not None:
             count = await self.backend.signal(self.id, number, tree=tree)
-        else:
-            await trio.lowlevel.checkpoint()
         if count == 0:
             raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
         return count
@@ -224,8 +223,8 @@ class Job:
         NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled, it happens
         without the caller.
         """
+        await self.begun.wait()
         if self.backend is None or self.state is not State.RUNNING:
-            await trio.lowlevel.checkpoint()
             stopping = self.state is State.STOPPING
             why = "is being stopped" if stopping else "has ended"
             raise errors.Precondition("NOT_RUNNING", f"job {self.handle} {why}")
