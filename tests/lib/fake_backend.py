@@ -86,6 +86,8 @@ class FakeBackend:
         self.jobs: dict[str, FakeJob] = {}
         self.gate: trio.Event | None = None
         self.next_pid = 1000
+        self.signaled = trio.Semaphore(0)
+        """Released by each signal, KILL too."""
         self.control = Control()
         """Of every job that is started from now on."""
         self.cannot_pause = ""
@@ -155,6 +157,7 @@ class FakeBackend:
         if job.verdict is not None:
             return 0
         job.signals.append(number)
+        self.signaled.release()
         job.trees.append(tree)
         if number == signal.SIGTERM and not job.ignores_term:
             job.end(Verdict("signaled", int(signal.SIGTERM)))
@@ -183,6 +186,7 @@ class FakeBackend:
         if job.verdict is not None:
             return 0
         job.signals.append(signal.SIGKILL)
+        self.signaled.release()
         if job.survives:
             return 1
         job.end(Verdict("signaled", int(signal.SIGKILL), processes_killed=1))

@@ -101,21 +101,22 @@ class JobInput:
     """The input of one job. The pipes are this object's from now on, until ``close``."""
 
     def __init__(
-        self, pipes: InputPipes, directory: str, handle: str, on_end: Callable[[], None]
+        self, pipes: InputPipes | None, directory: str, handle: str, on_end: Callable[[], None]
     ) -> None:
-        """Goes on where the note in ``directory``, the job's, says. ``on_end`` is called once no
-        copy of the descriptors is left here and the job is to read the end."""
+        """Goes on where the note in ``directory``, the job's, says. ``pipes`` None: its end was
+        passed on. ``on_end`` is called once no copy of the descriptors is left here and the job
+        is to read the end."""
         self.accepted = 0
         """Bytes, in total."""
         self.ended = False
         """The end is accepted, too."""
-        self._pipes = pipes
+        self._pipes = pipes or InputPipes(-1, -1, -1)
         self._handle = handle
         self._on_end = on_end
         self._closed: JobError | None = None
         self._sender: Sender | None = None
         self._changed = trio.Event()
-        self._open = True
+        self._open = pipes is not None
         self._note: Note | None = None
         self._held = 0
         """Bytes in our pipe."""
@@ -127,9 +128,11 @@ class JobInput:
             say(f"the input of job {handle}: {error}")
             why = f"how much input job {handle} has had is not known"
             self._closed = Precondition("STDIN_CLOSED", why)
+        if pipes is None:
+            self._close(f"job {handle} takes no more input")
 
     def _restore(self, phase: Phase, accepted: int) -> None:
-        self._held = _bytes_in(self._pipes.read_fd)
+        self._held = _bytes_in(self._pipes.read_fd) if self._open else 0
         self.accepted = accepted + (self._held if phase is Phase.WRITING else 0)
         self.ended = phase is Phase.ENDED
         if phase is Phase.WRITING:  # before any of it is moved on
@@ -270,8 +273,9 @@ class JobInput:
             trio.lowlevel.notify_closing(self._pipes.job_fd)
             for fd in (self._pipes.job_fd, self._pipes.read_fd, self._pipes.write_fd):
                 os.close(fd)
-            if self._note is not None:
-                self._note.close()
+        if self._note is not None:
+            self._note.close()
+            self._note = None
         if self._sender is not None and not self.ended:
             self._sender.end(self._closed)
         self._tell()

@@ -154,7 +154,7 @@ class Life:
     async def _keep(self, started: Started) -> None:
         job = self._job
         pipes = pipes_of(started)
-        if started.input is not None:
+        if job.spec.stdin:
             end_input = partial(self._backend.close_input, job.id)
             job.input = JobInput(started.input, job.log.directory, job.handle, end_input)
         try:
