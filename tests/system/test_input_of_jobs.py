@@ -21,6 +21,14 @@ from penstock.feed import Feeder
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError, StatusCode
 
+CLOSES = "read line; echo $line; exec 0</dev/null; echo closed; exec sleep 300"
+# Some 200 kB a second.
+SLOW = (
+    "exec python3 -ISc 'import os, time\n"
+    "while data := os.read(0, 3000):\n"
+    "    os.write(1, data)\n"
+    "    time.sleep(0.01)'"
+)
 COMMANDS = (
     script("echo", "exec cat")
     + "stdin = true\n"
@@ -28,13 +36,9 @@ COMMANDS = (
     + "stdin = true\n"
     + script("deaf", "echo ready; exec sleep 300", grace="0s")
     + "stdin = true\n"
-    + script(
-        "one", "read line; echo $line; exec 0</dev/null; echo closed; exec sleep 300", grace="0s"
-    )
+    + script("one", CLOSES, grace="0s")
     + "stdin = true\n"
-    + script(
-        "slow", "while dd bs=3000 count=1 2>/dev/null | grep -q .; do sleep 0.01; done; exec cat"
-    )
+    + script("slow", SLOW)
     + "stdin = true\n"
     + script("plain", "cat; echo end")
 )
@@ -148,6 +152,8 @@ async def test_kills_of_the_server_lose_and_double_nothing(
         assert (end.reason, end.exit_code) == ("exited", 0)
         if command == "hash":
             assert printed.decode() == f"{hashlib.sha256(data).hexdigest()}  -\n"
+        else:
+            assert printed == data
 
 
 async def test_a_job_that_does_not_read_costs_others_nothing(server: RunningServer) -> None:
