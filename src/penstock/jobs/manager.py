@@ -131,7 +131,7 @@ class Manager:
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
         async with self._life_of(recovered.job) as life:
-            await life.go_on(recovered.started, recovered.output_error)
+            await life.go_on(recovered.started, recovered.stop, recovered.output_error)
         self._ended(recovered.job)
 
     def _ended(self, job: Job) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import trio
 
+from ..supervisor.control_policy import control_of
 from ..supervisor.limits import Enforcement, Limits
-from .backend import Refused, Started
+from .backend import InputPipes, Refused, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a
@@ -33,6 +34,7 @@ class Pending:
         self.killed = 0
         self.counters: Mapping[str, Any] = {}
         self.lost = ""
+        self.paused = False
         self.kill_fd = -1
 
     def close(self, *, kill: bool = False) -> None:
@@ -58,6 +60,12 @@ def read_whole(fd: int) -> bytes:
         return file.read()
 
 
+def _input(named: dict[str, int]) -> InputPipes | None:
+    if "stdin" not in named:
+        return None
+    return InputPipes(named["stdin"], named["input_read"], named["input_write"])
+
+
 def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
     """What was started, and the descriptor of its cgroup.kill, -1 without one."""
     named = dict(zip(message["fds"], fds, strict=True))
@@ -75,6 +83,8 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         stderr_fd=named.get("stderr"),
         client_limits=_limits(message["client_limits"]),
         client_enforcement=_enforcements(message["client_enforcement"]),
+        input=_input(named),
+        control=control_of(message.get("control")),
     )
     return told, named.get("kill", -1)
 

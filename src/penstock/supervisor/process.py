@@ -5,7 +5,7 @@ import signal
 from typing import Any, Final, Protocol
 
 from .children import reap
-from .groups import Group, GroupError
+from .groups import Group, GroupError, signal_members
 from .limits import Enforcement
 from .log import log
 from .loop import PRIORITY, READ, Loop, Timer
@@ -51,8 +51,16 @@ class Processes(Protocol):
         """A descriptor that kills the tree when 1 is written to it, the caller's to close."""
         ...
 
-    def signal(self, number: int) -> int:
-        """To the main process; how many got it."""
+    def signal(self, number: int, tree: bool = False) -> int:
+        """To the main process, or to all; how many got it."""
+        ...
+
+    def freeze(self, frozen: bool) -> None:
+        """Asks for all to stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
         ...
 
     def kill(self) -> int:
@@ -108,7 +116,9 @@ class GroupProcesses:
         self._loop.watch(self._report_fd, READ, self._reported)
         self._loop.watch(self._pidfd, READ, self._exited)
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int, tree: bool = False) -> int:
+        if tree:
+            return signal_members(self._group.pids, number)
         if self._pidfd < 0:
             return 0
         try:
@@ -116,6 +126,12 @@ class GroupProcesses:
         except ProcessLookupError:
             return 0
         return 1
+
+    def freeze(self, frozen: bool) -> None:
+        self._group.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._group.frozen()
 
     def kill(self) -> int:
         try:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import protocol, workdirs
-from .grants import Grant, Grants, Refusal, Start, field, job_id, parse_start
+from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
-from .held import HeldJob, Send, nobody
+from .held import HeldJob, Send
+from .inspecting import inspect
 from .kept import KeptProcesses
 from .limits import Enforcement, LimitClass
 from .log import log
@@ -44,6 +45,9 @@ class Requests:
             protocol.TAKE: self._take,
             protocol.START: self._start,
             protocol.SIGNAL: self._signal,
+            protocol.PAUSE: self._pause,
+            protocol.INSPECT: self._inspect,
+            protocol.CLOSE_INPUT: self._close_input,
             protocol.KILL: self._kill,
             protocol.RELEASE: self._release,
         }
@@ -62,7 +66,7 @@ class Requests:
     def disconnect(self) -> None:
         """The server is gone. Its jobs run on, and tell nobody."""
         for job in self.jobs.values():
-            job.send = nobody
+            job.disconnect()
 
     def release_all(self) -> None:
         """Kills every job and forgets each when it is gone; calls on_empty at the end."""
@@ -119,7 +123,7 @@ class Requests:
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
                 child_ends.append(write_end)
-            child_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            child_ends.append(_open_input(pipes) if grant.stdin else _no_input())
             env = BASE_ENV | {"HOME": workdir, "PENSTOCK_JOB": start.id} | command.env | grant.env
             plan = Plan(
                 executable_fd=grant.executable.fd,
@@ -167,8 +171,27 @@ class Requests:
         name, number = job_id(message), field(message, "signal", int)
         if not 1 <= number <= 64:
             raise ProtocolError(f"SIGNAL: {number} is no signal")
+        tree = flag(message, "tree")
         job = self.jobs.get(name)
-        send(protocol.SIGNALED, id=name, count=job.signal(number) if job else 0)
+        send(protocol.SIGNALED, id=name, count=job.signal(number, tree) if job else 0)
+
+    def _pause(self, message: dict[str, Any], send: Send) -> None:
+        name, paused = job_id(message), flag(message, "paused")
+        job = self.jobs.get(name)
+        if job is not None:
+            job.pause(paused)
+        else:
+            send(protocol.PAUSED, id=name, paused=False, message="it has ended")
+
+    def _inspect(self, message: dict[str, Any], send: Send) -> None:
+        name = job_id(message)
+        job = self.jobs.get(name)
+        send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
+
+    def _close_input(self, message: dict[str, Any], send: Send) -> None:
+        job = self.jobs.get(job_id(message))
+        if job is not None:
+            job.close_input()
 
     def _kill(self, message: dict[str, Any], send: Send) -> None:
         name = job_id(message)
@@ -194,6 +217,22 @@ def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requi
             f"{requires.format(limit_class.name)} that this host does not hold: {listed}",
             "group",
         )
+
+
+def _no_input() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _open_input(pipes: dict[str, int]) -> int:
+    """The job's end; ours go into ``pipes``, held.INPUT_PIPES. Raises OSError."""
+    job_end, pipes["stdin"] = os.pipe2(os.O_CLOEXEC)
+    try:
+        pipes["input_read"], pipes["input_write"] = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        os.close(job_end)
+        raise
+    os.set_blocking(pipes["stdin"], False)
+    return job_end
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:

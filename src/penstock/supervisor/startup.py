@@ -17,9 +17,10 @@ from .users import User, UserError, own_user, resolve_user
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"
 
-# Of a held job: two pipes, pidfd, cgroup.events (a keeper's two pipes and pidfd); while it
+# Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
+# and pidfd); while it
 # starts, and while its STARTED waits to be sent, more, which the reserve is for.
-_DESCRIPTORS_PER_JOB: Final = 5
+_DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
 
 
