@@ -59,9 +59,11 @@ def parse_class(name: str, table: Table) -> LimitClass:
         # What a job prints is written to disk for it, so its output counts as that.
         output_bytes_per_s=output if table.has("output") else disk_write,
     )
-    needs = _needs(table.table("needs"))
+    needs_table = table.table("needs")
+    isolation = _isolation_need(needs_table)
+    needs = _needs(needs_table)
     table.finish()
-    return LimitClass(name, limits, needs)
+    return LimitClass(name, limits, needs, isolation)
 
 
 def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str) -> Number | None:
@@ -75,6 +77,16 @@ def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str)
 
     remedy = f'write for example "{example}", or "{UNLIMITED}"'
     return table.parsed(key, parse_limit, None, remedy=remedy)
+
+
+def _isolation_need(table: Table) -> Need | None:
+    words: tuple[Need, ...] = ("required", "best_effort")
+    if table.has("isolation"):
+        return cast(Need, table.choice("isolation", words, "required"))
+    for word in words:
+        if table.value("all") == word:
+            return word
+    return None  # or a mistake, which is recorded below
 
 
 def _needs(table: Table) -> dict[LimitName, Need]:

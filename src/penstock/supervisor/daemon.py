@@ -15,6 +15,7 @@ from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
 from .groups import GroupError, detect
+from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
@@ -65,9 +66,12 @@ class Daemon:
             )
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
-        host = Host(Grants(policy, executables, users), self._hierarchy, config.work_root, max_jobs)
+        offers = probe(config.work_root)
+        host = Host(
+            Grants(policy, executables, users), self._hierarchy, offers, config.work_root, max_jobs
+        )
         self._requests = Requests(self._loop, host, self._jobs_gone)
-        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, max_jobs)
+        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)
         self._warnings = shell_warnings(policy)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None

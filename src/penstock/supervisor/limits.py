@@ -17,6 +17,26 @@ LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
     "output",
 )
 
+# Not how much a job may use, but what of the host it can see and change.
+IsolationName = Literal[
+    "isolation.filesystem",
+    "isolation.ipc",
+    "isolation.uts",
+    "isolation.network",
+    "isolation.pid",
+    "isolation.seccomp",
+    "isolation.landlock",
+]
+ISOLATION_NAMES: Final[tuple[IsolationName, ...]] = (
+    "isolation.filesystem",
+    "isolation.ipc",
+    "isolation.uts",
+    "isolation.network",
+    "isolation.pid",
+    "isolation.seccomp",
+    "isolation.landlock",
+)
+
 State = Literal["enforced", "partial", "unavailable"]
 Need = Literal["required", "best_effort", "direct_io"]
 
@@ -83,9 +103,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """What became of one limit: read back from the kernel, not hoped for."""
+    """What became of one limit or isolation: read back from the kernel, not hoped for."""
 
-    limit: LimitName
+    limit: LimitName | IsolationName
     state: State
     actual: str = ""
     detail: str = ""
@@ -93,11 +113,15 @@ class Enforcement:
 
 @dataclass(frozen=True, slots=True)
 class LimitClass:
-    """A named set of limits. ``needs`` has an entry for every limit name."""
+    """A named set of limits. ``needs`` has an entry for every limit name.
+
+    ``isolation`` is the need of its jobs' isolation, None where the class says nothing.
+    """
 
     name: str
     limits: Limits
     needs: dict[LimitName, Need] = field(hash=False)
+    isolation: Need | None = None
 
     def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
         """Limits that this class requires and that the kernel does not hold.

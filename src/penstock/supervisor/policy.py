@@ -16,6 +16,7 @@ from typing import Final, Literal
 from .class_parser import check_name, parse_class
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
+from .isolation_policy import IsolationPolicy, parse_isolation
 from .limits import LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .shells import shell_warning
@@ -62,6 +63,7 @@ class Command:
     fixed: tuple[str, ...] = ()
     output_bytes: int | None = None
     when_full: WhenFull = "drop_oldest"
+    isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -217,6 +219,7 @@ def _command(
         fixed=tuple(table.texts("fixed")),
         output_bytes=parse_bound(table, "output", output.job_bytes),
         when_full=parse_when_full(table, output.when_full),
+        isolation=parse_isolation(table),
     )
     table.finish()
     return command

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import protocol, workdirs
+from . import isolation, protocol, workdirs
 from .grants import Grant, Grants, Refusal, Start, field, job_id, parse_start
 from .groups import GroupError, Hierarchy, block_device
 from .held import HeldJob, Send, nobody
 from .kept import KeptProcesses
-from .limits import LimitClass
+from .limits import Enforcement, LimitClass
 from .log import log
 from .loop import Loop
 from .process import GroupProcesses, Processes
@@ -26,6 +26,7 @@ class Host:
 
     grants: Grants
     hierarchy: Hierarchy | None
+    offers: isolation.Offers
     work_root: str
     max_jobs: int
 
@@ -103,10 +104,12 @@ class Requests:
         try:
             processes = self._confine(start.id, limit_class, workdir)
         except (GroupError, OSError) as error:
-            os.rmdir(own)
+            workdirs.discard(own)
             raise _failure(grant, "group", error) from error
+        offers = self._host.offers
         job = HeldJob(
-            self._loop, start.id, start.opaque, command, limit_class, processes, self._forgotten
+            *(self._loop, start.id, start.opaque, command, limit_class, processes),
+            *(self._forgotten, isolation.report(command, offers)),
         )
         job.send = send
         self.jobs[start.id] = job
@@ -114,6 +117,7 @@ class Requests:
         child_ends: list[int] = []
         try:
             _check_limits(job, limit_class)
+            _check_isolation(grant, limit_class, self._host)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
                 child_ends.append(write_end)
@@ -129,6 +133,9 @@ class Requests:
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
+                isolation=isolation.make_isolation(
+                    command, offers, isolation.Places(workdir, own, workdirs.temporary(own))
+                ),
             )
             job.start(plan, grant.argv, pipes, own, grant.timeout_s)
         except (Refusal, GroupError, OSError) as error:
@@ -179,15 +186,32 @@ def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
     """Raises Refusal if a limit that the class requires is not held."""
     unmet = limit_class.unmet(job.enforcement)
     if unmet:
-        listed = "; ".join(
-            f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
-            for entry in unmet
-        )
         raise Refusal(
             protocol.UNENFORCED,
-            f"class {limit_class.name!r} requires limits that this host does not hold: {listed}",
+            f"class {limit_class.name!r} requires limits that this host does not hold: "
+            f"{_listed(unmet)}",
             "group",
         )
+
+
+def _check_isolation(grant: Grant, limit_class: LimitClass, host: Host) -> None:
+    """Raises Refusal if the job must be isolated in a way that this host does not give."""
+    root = host.hierarchy is not None
+    unmet = isolation.unmet(grant.command, limit_class, host.offers, root=root)
+    if unmet:
+        raise Refusal(
+            protocol.UNENFORCED,
+            f"command {grant.command.name!r} requires isolation that this host does not give: "
+            f"{_listed(unmet)}",
+            "isolation",
+        )
+
+
+def _listed(unmet: list[Enforcement]) -> str:
+    return "; ".join(
+        f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
+        for entry in unmet
+    )
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:

@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from . import isolation
 from .children import fork
+from .isolation import Isolation
 from .users import User
 
 # linux/prctl.h, linux/capability.h
@@ -36,6 +38,7 @@ _NOFILE: Final = 1024
 STAGES: Final = (
     *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
     *("no_new_privs", "directory", "exec"),
+    *isolation.STAGES,
 )
 _REPORT: Final = struct.Struct("BI")  # index of the stage, errno
 
@@ -63,6 +66,7 @@ class Plan:
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
+    isolation: Isolation = isolation.NOTHING
 
 
 def decode_report(data: bytes) -> tuple[str, int] | None:
@@ -104,6 +108,11 @@ def spawn(plan: Plan) -> tuple[int, int]:
 def run_child(plan: Plan, report_fd: int) -> NoReturn:
     """In the child: becomes the job, or reports and ends. Never returns."""
     stage = "fork"
+
+    def at(name: str) -> None:
+        nonlocal stage
+        stage = name
+
     try:
         stage = "cgroup"
         for fd in plan.enter_fds:
@@ -118,6 +127,7 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
+        isolation.enter(plan.isolation, at)
         stage = "user"
         if plan.user is not None:
             stage = "capabilities"
@@ -130,6 +140,7 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
         no_new_privs()
         stage = "directory"
         os.chdir(plan.workdir)
+        isolation.restrict(plan.isolation, at)
         stage = "exec"
         os.execve(executable_fd, list(plan.argv), plan.env)
     except OSError as error:

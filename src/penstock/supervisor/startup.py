@@ -10,6 +10,7 @@ from typing import Final
 from . import executables as exe
 from .config import Config, check_server_user
 from .groups import mounts
+from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy, check_mode
 from .users import User, UserError, own_user, resolve_user
@@ -72,6 +73,9 @@ def check_policy(
             mistakes.append(f"{where}.path: {error}")
         if command.workdir is not None and not os.path.isdir(command.workdir):
             mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
+        mistakes += [
+            f"{where}: {path} is not there; create it" for path in _missing(command.isolation)
+        ]
     writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
     for command in policy.commands.values():
         for path in sorted(command.grammar.roots()):
@@ -80,6 +84,12 @@ def check_policy(
     if mistakes:
         raise StartupError(mistakes)
     return users, executables
+
+
+def _missing(isolation: IsolationPolicy) -> list[str]:
+    """A start would fail for want of these."""
+    writable = [path for path in isolation.writable if not os.path.isdir(path)]
+    return writable + [path for path in isolation.paths() if not os.path.exists(path)]
 
 
 def check_own_files(paths: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,21 @@
+"""What a job sees and can change of the host: namespaces, mounts, Landlock, seccomp.
+
+``plan`` says what a job gets, as plain data; ``apply`` is what its process does with it between
+fork and exec; ``offers`` tries at the start of penstockd what this kernel grants.
+"""
+
+from .apply import STAGES, enter, restrict
+from .plan import NOTHING, Isolation, Offers, Places, make_isolation, report, unmet
+
+__all__ = [
+    "NOTHING",
+    "STAGES",
+    "Isolation",
+    "Offers",
+    "Places",
+    "enter",
+    "make_isolation",
+    "report",
+    "restrict",
+    "unmet",
+]
