@@ -19,7 +19,8 @@ _KEYS: Final = ("network", "pid_namespace", "seccomp", "writable", "landlock")
 
 @dataclass(frozen=True, slots=True)
 class LandlockPaths:
-    """Absolute paths with all beneath them: what may be read and executed, what written too."""
+    """Absolute paths with all beneath them: what may be read and executed, and directories that
+    may be written too."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -28,18 +29,12 @@ class LandlockPaths:
 @dataclass(frozen=True, slots=True)
 class IsolationPolicy:
     """``wanted`` are the isolations that a job of this command gets, ``asked`` those of them that
-    its table names itself. ``writable`` are directories that stay writable."""
+    its table names itself. ``writable`` are directories that stay writable, with Landlock's."""
 
     wanted: frozenset[IsolationName] = _DEFAULT
     asked: frozenset[IsolationName] = frozenset()
     writable: tuple[str, ...] = ()
     landlock: LandlockPaths | None = None
-
-    def paths(self) -> tuple[str, ...]:
-        """Every path that must exist on this host."""
-        if self.landlock is None:
-            return self.writable
-        return (*self.writable, *self.landlock.read, *self.landlock.write)
 
 
 def parse_isolation(table: Table) -> IsolationPolicy:
@@ -63,9 +58,11 @@ def parse_isolation(table: Table) -> IsolationPolicy:
     landlock = None
     if table.has("landlock"):
         paths = table.table("landlock")
-        landlock = LandlockPaths(_paths(paths, "read"), _paths(paths, "write"))
+        landlock = LandlockPaths(_paths(paths, "read", all_of_it=True), _paths(paths, "write"))
         paths.finish()
         asked.add("isolation.landlock")
+    if landlock is not None:
+        writable += landlock.write
     return IsolationPolicy(frozenset(wanted | asked), frozenset(asked), writable, landlock)
 
 
@@ -75,7 +72,7 @@ def turned_off(policy: IsolationPolicy, name: IsolationName) -> str:
     return "turned off by the policy" if name in _DEFAULT else "not asked for by the policy"
 
 
-def _paths(table: Table, key: str) -> tuple[str, ...]:
+def _paths(table: Table, key: str, *, all_of_it: bool = False) -> tuple[str, ...]:
     found = []
     for text in table.texts(key):
         try:
@@ -83,7 +80,7 @@ def _paths(table: Table, key: str) -> tuple[str, ...]:
         except ValueError as error:
             table.wrong(key, str(error), "write a list of absolute paths")
             continue
-        if text == "/" and key == "writable":
+        if text == "/" and not all_of_it:
             table.wrong(
                 key, f"{show(text)} is everything", 'name directories, or write isolation = "none"'
             )

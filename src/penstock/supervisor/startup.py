@@ -74,7 +74,8 @@ def check_policy(
         if command.workdir is not None and not os.path.isdir(command.workdir):
             mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
         mistakes += [
-            f"{where}: {path} is not there; create it" for path in _missing(command.isolation)
+            f"{where}: {path} is not there, or no directory; create it"
+            for path in _missing(command.isolation)
         ]
     writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
     for command in policy.commands.values():
@@ -88,8 +89,10 @@ def check_policy(
 
 def _missing(isolation: IsolationPolicy) -> list[str]:
     """A start would fail for want of these."""
-    writable = [path for path in isolation.writable if not os.path.isdir(path)]
-    return writable + [path for path in isolation.paths() if not os.path.exists(path)]
+    read = isolation.landlock.read if isolation.landlock is not None else ()
+    return [path for path in isolation.writable if not os.path.isdir(path)] + [
+        path for path in read if not os.path.exists(path)
+    ]
 
 
 def check_own_files(paths: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,6 @@ what it does not know it does not hold back.
 """
 
 import contextlib
-import errno
 import os
 import stat
 import struct
@@ -40,13 +39,12 @@ DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/ur
 
 
 def abi() -> int:
-    """The kernel's version of Landlock, 0 where there is none or it is off."""
+    """The kernel's version of Landlock, 0 where there is none, it is off, or a filter above us
+    forbids it."""
     try:
         return kernel.call(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
-            return 0
-        raise
+    except OSError:
+        return 0
 
 
 def handled(version: int) -> int:

@@ -72,7 +72,7 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
     writable = outermost((places.workdir, *policy.writable))
     roots = tuple(command.grammar.roots())
     landlock = policy.landlock if "isolation.landlock" in given else None
-    listed = (*landlock.read, *landlock.write) if landlock is not None else ()
+    listed = landlock.read if landlock is not None else ()
     private = offers.private if mounts else ()
     shm = offers.shm if mounts else ""
     return Isolation(
@@ -86,7 +86,7 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
         loopback="isolation.network" in given,
         landlock=offers.landlock if landlock is not None else 0,
         landlock_read=(*landlock.read, *roots, command.path) if landlock is not None else (),
-        landlock_write=(*landlock.write, *writable) if landlock is not None else (),
+        landlock_write=writable if landlock is not None else (),
         # Without an own view these would be everybody's.
         landlock_maybe=(*private, *([shm] if shm else [])) if landlock is not None else (),
         seccomp=offers.seccomp if "isolation.seccomp" in given else b"",
