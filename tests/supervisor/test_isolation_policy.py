@@ -18,7 +18,12 @@ from penstock.supervisor.isolation.plan import (
 from penstock.supervisor.limits import ISOLATION_NAMES, Enforcement, IsolationName, State
 from penstock.supervisor.policy import Policy, PolicyError, parse_policy
 
-DEFAULT = {"isolation.filesystem", "isolation.ipc", "isolation.uts", "isolation.seccomp"}
+DEFAULT: set[IsolationName] = {
+    "isolation.filesystem",
+    "isolation.ipc",
+    "isolation.uts",
+    "isolation.seccomp",
+}
 PLACES = Places("/work/1", "/work/1", "/work/1.tmp")
 
 
@@ -59,7 +64,7 @@ def test_the_default() -> None:
         ("landlock = {}", DEFAULT | {"isolation.landlock"}, {"isolation.landlock"}),
     ],
 )
-def test_keys(keys: str, wanted: set[str], asked: set[str]) -> None:
+def test_keys(keys: str, wanted: set[IsolationName], asked: set[IsolationName]) -> None:
     """What each adds or takes away."""
     found = policy(keys).commands["x"].isolation
     assert (found.wanted, found.asked) == (wanted, asked)
@@ -108,7 +113,7 @@ def test_mistakes(keys: str, mistake: str) -> None:
     ],
 )
 def test_the_need_of_a_class(needs: str, need: str | None) -> None:
-    """"all" speaks of isolation too, unless isolation speaks for itself."""
+    """ "all" speaks of isolation too, unless isolation speaks for itself."""
     found = policy(of_class=f"needs = {needs}" if needs else "").classes["c"]
     assert found.isolation == need
 
@@ -125,8 +130,8 @@ def test_a_wrong_need_is_one_mistake() -> None:
 def test_what_a_job_gets() -> None:
     """All that is wanted, as plain data."""
     found = isolation()
-    three = ("isolation.filesystem", "isolation.ipc", "isolation.uts")
-    assert found.namespaces == sum(FLAGS[name] for name in three)  # type: ignore[index]
+    three: tuple[IsolationName, ...] = ("isolation.filesystem", "isolation.ipc", "isolation.uts")
+    assert found.namespaces == sum(FLAGS[name] for name in three)
     assert found.mounts
     assert (found.writable, found.visible) == (("/work/1",), ())
     assert (found.private, found.behind, found.shm) == (
@@ -140,9 +145,9 @@ def test_what_a_job_gets() -> None:
 def test_what_the_host_lacks_is_left_out() -> None:
     """The rest is done all the same."""
     found = isolation('network = "none"', offers(filesystem="unavailable", seccomp="unavailable"))
-    three = ("isolation.ipc", "isolation.uts", "isolation.network")
+    three: tuple[IsolationName, ...] = ("isolation.ipc", "isolation.uts", "isolation.network")
     assert found == Isolation(
-        namespaces=sum(FLAGS[name] for name in three),  # type: ignore[index]
+        namespaces=sum(FLAGS[name] for name in three),
         loopback=True,
     )
 

@@ -236,5 +236,9 @@ def most_jobs(config: Config) -> int:
     """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB
-    return max(1, min(config.max_jobs, possible))
+    return min(config.max_jobs, possible_jobs(hard))
+
+
+def possible_jobs(hard: int) -> int:
+    """Jobs at once with so many descriptors; at least one is tried."""
+    return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)
