@@ -7,18 +7,16 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from supervisor_peer import Peer, Started
+from supervisor_peer import Peer
 from supervisor_process import (
     JOB_UID,
     SERVER_UID,
-    SUPERVISOR,
     Supervisor,
     command,
     running_supervisor,
@@ -401,74 +399,3 @@ def test_enforcement_says_what_a_job_got() -> None:
         assert found["net"] == default - {"isolation.seccomp"} | {"isolation.network"}
         assert details["isolation.seccomp"] == "turned off by the policy"
         assert details["isolation.landlock"] == "not asked for by the policy"
-
-
-# A class that says nothing of isolation.
-_SILENT = '[classes.silent]\noutput = "unlimited"\n'
-
-
-def test_what_this_host_lacks_is_refused_or_reported() -> None:
-    """As root in a container without CAP_SYS_ADMIN: no namespaces, and only who says so runs."""
-    program = [
-        *("/usr/bin/setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"),
-        *(sys.executable, "-I", "-S", "-E", str(SUPERVISOR)),
-    ]
-    text = _SILENT + command("strict", "/bin/true", root=True, extra='class = "silent"\n')
-    text += command("mild", "/bin/true", root=True)
-    text += command("off", "/bin/true", root=True, extra='class = "silent"\nisolation = "none"\n')
-    with running_supervisor(text, program=program) as supervisor:
-        with supervisor.connect() as peer:
-            welcome = states(peer.hello(), "limits")
-            assert welcome["isolation.filesystem"] == welcome["isolation.uts"] == "unavailable"
-            assert welcome["isolation.seccomp"] == "enforced" or MACHINE is None
-            refused = peer.refused("strict")
-            assert (refused["fault"], refused["stage"]) == ("unenforced", "isolation")
-            assert "isolation.filesystem is unavailable (namespaces: " in refused["message"]
-            assert [path for path in supervisor.groups() if path.name == refused["id"]] == []
-            assert list((supervisor.directory / "work").iterdir()) == []
-            for name in ("mild", "off"):
-                job = peer.start(name)
-                entries = states(job.message, "enforcement")
-                assert entries["isolation.filesystem"] == "unavailable"
-                peer.end(job)
-
-
-def test_without_root() -> None:
-    """Only what needs no right is there; what a command itself asks for is refused, or waived."""
-    asked = 'network = "none"\n'
-    text = _SILENT + command("plain", "/bin/true", root=False, extra='class = "silent"\n')
-    text += command("strict", "/bin/true", root=False, extra=f'class = "silent"\n{asked}')
-    text += command("mild", "/bin/true", root=False, extra=asked)
-    with running_supervisor(text, root=False) as supervisor, supervisor.connect() as peer:
-        peer.hello()
-        for name in ("plain", "mild"):
-            job = peer.start(name)
-            entries = states(job.message, "enforcement")
-            assert entries["isolation.filesystem"] == "unavailable"
-            assert entries["isolation.seccomp"] == "enforced" or MACHINE is None
-            peer.end(job)
-        refused = peer.refused("strict")
-        assert refused["fault"] == "unenforced"
-        assert "isolation.network is unavailable" in refused["message"]
-        assert "isolation.filesystem" not in refused["message"]
-
-
-@pytest.mark.parametrize("stage", ["mounts", "landlock"])
-def test_a_step_that_fails(shared: Path, stage: str) -> None:
-    """It says which, and why; nothing is left, and the next start is none the worse."""
-    (shared / "gone").mkdir()
-    key = {"mounts": "writable = [@]", "landlock": "landlock = { read = [@] }"}[stage]
-    text = command("bad", "/bin/true", root=True, extra=key.replace("@", f'"{shared}/gone"') + "\n")
-    text += command("good", "/bin/true", root=True)
-    with running_supervisor(text) as supervisor, supervisor.connect() as peer:
-        welcome = peer.hello()
-        if states(welcome, "limits")["isolation.landlock"] == "unavailable":
-            pytest.skip("this kernel has no Landlock")
-        (shared / "gone").rmdir()
-        refused = peer.refused("bad")
-        found = refused["fault"], refused["stage"], refused["errno"]
-        assert found == ("failed", stage, errno.ENOENT)
-        assert list((supervisor.directory / "work").iterdir()) == []
-        assert [path for path in supervisor.groups() if path.name == refused["id"]] == []
-        job: Started = peer.start("good")
-        assert peer.end(job)[0]["status"] == 0
