@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from . import isolation
-from .children import fork
+from .children import disown, fork
 from .isolation import Isolation
 from .users import User
 
@@ -94,9 +94,14 @@ def spawn(plan: Plan) -> tuple[int, int]:
     """
     report_read, report_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        pid = fork()
+        ready_fd = -1
+        if plan.isolation.pids:
+            init, pid, ready_fd = isolation.fork_both(fork, lambda: _become_init(plan))
+            disown(init)  # it ends with the group, and nobody waits for that
+        else:
+            pid = fork()
         if pid == 0:
-            run_child(plan, report_write)
+            run_child(plan, report_write, ready_fd)
     except OSError:
         os.close(report_read)
         raise
@@ -105,8 +110,22 @@ def spawn(plan: Plan) -> tuple[int, int]:
     return pid, report_read
 
 
-def run_child(plan: Plan, report_fd: int) -> NoReturn:
-    """In the child: becomes the job, or reports and ends. Never returns."""
+def _become_init(plan: Plan) -> None:
+    """In the init of the job's PID namespace. Raises OSError."""
+    for fd in plan.enter_fds:
+        os.write(fd, b"0")
+    if plan.user is not None:
+        drop_bounding_set()
+        become(plan.user)
+        clear_capabilities()
+    no_new_privs()
+
+
+def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
+    """In the child: becomes the job, or reports and ends. Never returns.
+
+    ``ready_fd`` is of the init of its PID namespace, if it has one.
+    """
     stage = "fork"
 
     def at(name: str) -> None:
@@ -114,6 +133,9 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
         stage = name
 
     try:
+        if ready_fd >= 0:
+            stage = "pid_namespace"
+            isolation.await_init(ready_fd)
         stage = "cgroup"
         for fd in plan.enter_fds:
             os.write(fd, b"0")

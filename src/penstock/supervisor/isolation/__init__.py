@@ -5,6 +5,7 @@ fork and exec; ``offers`` tries at the start of penstockd what this kernel grant
 """
 
 from .apply import STAGES, enter, restrict
+from .pids import await_init, fork_both
 from .plan import NOTHING, Isolation, Offers, Places, make_isolation, report, unmet
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "Isolation",
     "Offers",
     "Places",
+    "await_init",
     "enter",
+    "fork_both",
     "make_isolation",
     "report",
     "restrict",

@@ -6,7 +6,7 @@ from typing import Final
 from . import kernel, landlock, mounts, namespaces
 from .plan import Isolation
 
-STAGES: Final = ("namespaces", "mounts", "network", "landlock", "seccomp")
+STAGES: Final = ("pid_namespace", "namespaces", "mounts", "network", "landlock", "seccomp")
 
 Stage = Callable[[str], None]
 
@@ -24,6 +24,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
             isolation.private,
             isolation.behind,
             isolation.shm,
+            own_proc=isolation.pids,
         )
     if isolation.loopback:
         stage("network")

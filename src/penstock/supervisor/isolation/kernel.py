@@ -21,6 +21,11 @@ def unshare(flags: int) -> None:
     checked(_libc.unshare(ctypes.c_int(flags)))
 
 
+def setns(fd: int, flags: int) -> None:
+    """setns(2). Raises OSError."""
+    checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)))
+
+
 def mount(kind: bytes, target: str, flags: int, options: bytes) -> None:
     """mount(2) of a new file system. Raises OSError with the target."""
     try:

@@ -31,18 +31,25 @@ _NOSUID: Final = 0x2
 _PRIVATE: Final = 1 << 18
 
 _SHM_FLAGS: Final = 0x2 | 0x4  # nosuid, nodev
+_PROC_FLAGS: Final = 0x1 | 0x2 | 0x4 | 0x8  # read-only, nosuid, nodev, noexec
 _SHM_OPTIONS: Final = b"mode=1777"
 
 
 def enter(
-    writable: Sequence[str], visible: Sequence[str], private: Sequence[str], behind: str, shm: str
+    writable: Sequence[str],
+    visible: Sequence[str],
+    private: Sequence[str],
+    behind: str,
+    shm: str,
+    *,
+    own_proc: bool,
 ) -> None:
     """In an own mount namespace: makes all read-only and nosuid but for what is named.
 
     ``writable`` keeps its own mounts' rights. Over each of ``private`` comes the directory
     ``behind``, and in it the ``visible`` and writable ones that it would hide; over ``shm`` a
-    tmpfs, which counts as the job's memory. ``visible`` and ``writable`` have parents first.
-    Raises OSError.
+    tmpfs, which counts as the job's memory; over /proc, in an own PID namespace, its own
+    processes. Raises OSError.
     """
     _set("/", _NOSUID, _PRIVATE)
     trees = [(_open(behind), target) for target in private]
@@ -50,6 +57,8 @@ def enter(
     _set("/", _RDONLY)
     # Opened now, so read-only; and before anything hides them.
     inner += [(_open(path), path) for path in visible]
+    if own_proc:
+        kernel.mount(b"proc", "/proc", _PROC_FLAGS, b"")
     if shm:
         kernel.mount(b"tmpfs", shm, _SHM_FLAGS, _SHM_OPTIONS)
     for tree, target in trees:

@@ -8,16 +8,18 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from .. import workdirs
 from ..children import fork, reap
 from ..limits import ISOLATION_NAMES, Enforcement, IsolationName
 from ..spawn import no_new_privs
 from . import apply, kernel, landlock, namespaces, seccomp
+from .pids import await_init, fork_both
 from .plan import Isolation, Offers
 
 _TEMPORARY: Final = ("/tmp", "/var/tmp")
@@ -162,7 +164,33 @@ def _try_namespace(name: IsolationName) -> Callable[[_Trial, Callable[[str], Non
 
 
 def _try_pid(_: _Trial, at: Callable[[str], None]) -> str:
-    raise _Ineffective("not built yet")
+    at("pid_namespace")
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    init, main, ready_fd = fork_both(os.fork, lambda: None)
+    if main == 0:
+        _in_pid_namespace(ready_fd, write_fd)
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as file:
+        found = file.read().decode()
+    os.kill(init, signal.SIGKILL)
+    for pid in (main, init):
+        os.waitpid(pid, 0)
+    if found != "2":
+        raise _Ineffective(found or "pid_namespace: the process in it was killed")
+    return "own namespace"
+
+
+def _in_pid_namespace(ready_fd: int, write_fd: int) -> NoReturn:
+    """Tells the pid that /proc says it has, or what is wrong."""
+    try:
+        await_init(ready_fd)
+        flags = namespaces.FLAGS["isolation.filesystem"]
+        apply.enter(Isolation(pids=True, namespaces=flags, mounts=True), lambda _: None)
+        os.write(write_fd, os.readlink("/proc/self").encode())
+    except OSError as error:
+        os.write(write_fd, f"pid_namespace: {error.strerror}".encode())
+    finally:
+        os._exit(0)
 
 
 def _try_seccomp(trial: _Trial, at: Callable[[str], None]) -> str:

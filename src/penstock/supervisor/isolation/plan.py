@@ -17,6 +17,7 @@ class Isolation:
     The mounts are as in mounts.enter, Landlock's paths as in landlock.restrict.
     """
 
+    pids: bool = False
     namespaces: int = 0
     mounts: bool = False
     writable: tuple[str, ...] = ()
@@ -76,6 +77,8 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
     private = offers.private if mounts else ()
     shm = offers.shm if mounts else ""
     return Isolation(
+        # Without an own view of /proc it would see the host's processes there.
+        pids=mounts and "isolation.pid" in given,
         namespaces=flags,
         mounts=mounts,
         writable=writable if mounts else (),
