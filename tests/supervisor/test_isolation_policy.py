@@ -161,13 +161,14 @@ writable = ["/tmp/w", "/srv/w"]
 arguments = [
     { path = { root = "/var/tmp/a/files" } },
     { path = { root = "/var/tmp/a/work/deep" } },
+    { path = { root = "/dev/shm/files" } },
     { path = { root = "/srv/other" } },
 ]
 """
     places = Places("/var/tmp/a/work", "/work/1", "/work/1.tmp")
     found = isolation(keys, places=places)
     assert found.writable == ("/srv/w", "/tmp/w", "/var/tmp/a/work")
-    assert found.visible == ("/var/tmp/a/files",)
+    assert found.visible == ("/dev/shm/files", "/var/tmp/a/files")
 
 
 def test_landlock_lists() -> None:

@@ -149,7 +149,8 @@ class Requests:
 
     def _make_workdir(self, start: Start, grant: Grant) -> str:
         try:
-            return workdirs.make(self._host.work_root, start.id, grant.user)
+            own_view = isolation.needs_temporary(grant.command, self._host.offers)
+            return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
         except OSError as error:
             raise _failure(grant, "directory", error) from error
 

@@ -1,7 +1,9 @@
 """Directories of a job's own, made with it and removed with it.
 
 Beside the one where it works there is another for its temporary files, which the job sees as
-/tmp: so both are on one disk, are bounded and go as one, and the first is empty at the start.
+/tmp. On the disk, not in memory: a program that spills there, because its data does not fit into
+memory, would be killed by its memory limit. Beside it and not within, so that what a job works in
+is empty at the start.
 """
 
 import contextlib
@@ -23,12 +25,12 @@ _TEMPORARY: Final = ".tmp"
 _MAX_DEPTH: Final = 16
 
 
-def make(root: str, job_id: str, user: User | None) -> str:
-    """``<root>/<job id>`` and its temporary one, 0700, the job's user's. Raises OSError, and
-    nothing is left then."""
+def make(root: str, job_id: str, user: User | None, with_temporary: bool) -> str:
+    """``<root>/<job id>`` and perhaps its temporary one, 0700, the job's user's. Raises OSError,
+    and nothing is left then."""
     path = os.path.join(root, job_id)
     try:
-        for each in (path, temporary(path)):
+        for each in (path, temporary(path)) if with_temporary else (path,):
             os.mkdir(each, 0o700)
             if user is not None:
                 os.chown(each, user.uid, user.gid)

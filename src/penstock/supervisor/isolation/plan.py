@@ -69,20 +69,21 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
     policy = command.isolation
     given = {name for name in policy.wanted if offers.gives(name)}
     flags = sum(FLAGS[name] for name in given if name in FLAGS)
-    mounts = "isolation.filesystem" in given
+    mounts = needs_temporary(command, offers)
     writable = outermost((places.workdir, *policy.writable))
     roots = tuple(command.grammar.roots())
     landlock = policy.landlock if "isolation.landlock" in given else None
     listed = landlock.read if landlock is not None else ()
     private = offers.private if mounts else ()
     shm = offers.shm if mounts else ""
+    over = (*private, shm) if shm else private
     return Isolation(
         # Without an own view of /proc it would see the host's processes there.
         pids=mounts and "isolation.pid" in given,
         namespaces=flags,
         mounts=mounts,
         writable=writable if mounts else (),
-        visible=hidden((*roots, *listed), private, writable) if mounts else (),
+        visible=hidden((*roots, *listed), over, writable) if mounts else (),
         private=private,
         behind=places.temporary if mounts else "",
         shm=shm,
@@ -91,9 +92,15 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
         landlock_read=(*landlock.read, *roots, command.path) if landlock is not None else (),
         landlock_write=writable if landlock is not None else (),
         # Without an own view these would be everybody's.
-        landlock_maybe=(*private, *([shm] if shm else [])) if landlock is not None else (),
+        landlock_maybe=over if landlock is not None else (),
         seccomp=offers.seccomp if "isolation.seccomp" in given else b"",
     )
+
+
+def needs_temporary(command: Command, offers: Offers) -> bool:
+    """Does a job have a view of its own, and so a directory for temporary files?"""
+    name: IsolationName = "isolation.filesystem"
+    return name in command.isolation.wanted and offers.gives(name)
 
 
 def report(command: Command, offers: Offers) -> list[Enforcement]:
