@@ -1,5 +1,6 @@
 """A job in a PID namespace of its own: what it sees, and that outside all is as without one."""
 
+import errno
 import os
 import select
 import signal
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, Peer, wait_dead
 from supervisor_process import Supervisor, command, running_supervisor, shell
+
+from penstock.supervisor import spawn as spawning
+from penstock.supervisor.isolation import Isolation, fork_both
+from penstock.supervisor.spawn import Plan, decode_report
 
 pytestmark = pytest.mark.root
 
@@ -31,7 +36,8 @@ def gone() -> Iterator[Path]:
 @pytest.fixture
 def running(gone: Path) -> Iterator[tuple[Supervisor, Peer]]:
     text = (
-        shell("look", "echo $$ $PPID; ls /proc | grep -c ^[0-9]; kill -9 -1", root=True, extra=OWN)
+        shell("look", "echo $$ $PPID; cat /proc/1/environ; ls /proc | grep -c ^[0-9]; kill -9 -1",
+              root=True, extra=OWN)
         + shell("exit", "echo ready; exit 7", root=True, extra=OWN)
         + shell("wait", f"{DAEMON}; exec sleep 1000", root=True, extra=OWN)
         + shell("trap", "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.02; done",
@@ -63,6 +69,8 @@ def test_it_sees_its_own_processes_only(running: tuple[Supervisor, Peer]) -> Non
     job = peer.start("look")
     lines = job.read().decode().splitlines()
     assert lines[0] == "2 0"
+    # A copy of the supervisor that runs as the job's user is closed to it.
+    assert b"/proc/1/environ: Permission denied\n" in job.read("stderr")
     assert int(lines[1]) <= 5  # init, itself, ls and grep
     peer.end(job)
     assert select.select([other.fds["stdout"]], [], [], 0)[0] == []  # the other one lives
@@ -140,3 +148,41 @@ def test_a_step_that_fails_inside(running: tuple[Supervisor, Peer], gone: Path) 
     assert members(supervisor, refused["id"]) == set()
     assert [path for path in supervisor.groups() if path.name == refused["id"]] == []
     assert list((supervisor.directory / "work").iterdir()) == []
+
+
+def test_an_init_that_cannot_be_made() -> None:
+    """Out of processes after the first: it is killed, and later children are as before."""
+    pids: list[int] = []
+
+    def fork() -> int:
+        if pids:
+            raise BlockingIOError(errno.EAGAIN, "no more")
+        return os.fork()
+
+    with pytest.raises(BlockingIOError):
+        fork_both(fork, lambda: None, pids.append)
+    assert os.waitpid(pids[0], 0)[1] == signal.SIGKILL
+    namespaces = [os.readlink(f"/proc/self/ns/{name}") for name in ("pid", "pid_for_children")]
+    assert namespaces[0] == namespaces[1]
+
+
+def test_an_init_that_cannot_join_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main process says so and ends, and init after it."""
+    inits: list[int] = []
+    monkeypatch.setattr(spawning, "disown", inits.append)
+    executable_fd = os.open("/bin/true", os.O_RDONLY | os.O_CLOEXEC)
+    null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    plan = Plan(
+        *(executable_fd, [b"true"], {}, "/", None, [null_fd], null_fd, null_fd, null_fd),
+        isolation=Isolation(pids=True),
+    )
+    pid, report_fd = spawning.spawn(plan)
+    for fd in (executable_fd, null_fd):
+        os.close(fd)
+    assert select.select([report_fd], [], [], PATIENCE_S)[0]
+    assert decode_report(os.read(report_fd, 64)) == ("pid_namespace", errno.EBADF)
+    os.close(report_fd)
+    # In this order: a namespace's init has ended only when all others in it were reaped.
+    for child, code in ((pid, 127), (inits[0], 1)):
+        assert wait_dead(child)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code

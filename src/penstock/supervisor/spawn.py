@@ -96,8 +96,8 @@ def spawn(plan: Plan) -> tuple[int, int]:
     try:
         ready_fd = -1
         if plan.isolation.pids:
-            init, pid, ready_fd = isolation.fork_both(fork, lambda: _become_init(plan))
-            disown(init)  # it ends with the group, and nobody waits for that
+            # Its init ends with the group, and nobody waits for that.
+            pid, ready_fd = isolation.fork_both(fork, lambda: _become_init(plan), disown)
         else:
             pid = fork()
         if pid == 0:

@@ -166,14 +166,15 @@ def _try_namespace(name: IsolationName) -> Callable[[_Trial, Callable[[str], Non
 def _try_pid(_: _Trial, at: Callable[[str], None]) -> str:
     at("pid_namespace")
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    init, main, ready_fd = fork_both(os.fork, lambda: None)
+    inits: list[int] = []
+    main, ready_fd = fork_both(os.fork, lambda: None, inits.append)
     if main == 0:
         _in_pid_namespace(ready_fd, write_fd)
     os.close(write_fd)
     with os.fdopen(read_fd, "rb") as file:
         found = file.read().decode()
-    os.kill(init, signal.SIGKILL)
-    for pid in (main, init):
+    os.kill(inits[0], signal.SIGKILL)
+    for pid in (main, *inits):
         os.waitpid(pid, 0)
     if found != "2":
         raise _Ineffective(found or "pid_namespace: the process in it was killed")

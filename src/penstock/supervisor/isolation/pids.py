@@ -19,12 +19,15 @@ from . import kernel
 CLONE_NEWPID: Final = 0x2000_0000  # linux/sched.h
 
 
-def fork_both(fork: Callable[[], int], prepare_init: Callable[[], None]) -> tuple[int, int, int]:
+def fork_both(
+    fork: Callable[[], int], prepare_init: Callable[[], None], on_init: Callable[[int], None]
+) -> tuple[int, int]:
     """Forks init and the main process in a new namespace; for a caller with one thread.
 
-    Returns their pids, the second 0 in the main process, which must then call await_init with the
-    descriptor that is third (-1 in the caller). ``prepare_init`` runs in init: it joins the job's
-    groups and drops its rights. Raises OSError, and nothing is left then.
+    Returns the main process's pid and -1; in the main process 0 and the descriptor with which it
+    must call await_init. ``prepare_init`` runs in init: it joins the job's groups and drops its
+    rights. ``on_init`` is told init's pid, which is the caller's to reap, also after an error.
+    Raises OSError; init has been killed then.
     """
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
@@ -36,39 +39,39 @@ def fork_both(fork: Callable[[], int], prepare_init: Callable[[], None]) -> tupl
         if init == 0:
             os.close(ready_read)
             _serve(prepare_init, ready_write)
+        on_init(init)
         main = fork()
         if main == 0:
             os.close(own)
             os.close(ready_write)
-            return init, 0, ready_read
+            return 0, ready_read
     except OSError:
         if init > 0:
             os.kill(init, signal.SIGKILL)
-        _leave(own)
-        os.close(ready_read)
-        os.close(ready_write)
+        _leave(own, ready_read, ready_write)
         raise
-    _leave(own)
-    os.close(ready_read)
-    os.close(ready_write)
-    return init, main, -1
+    _leave(own, ready_read, ready_write)
+    return main, -1
 
 
-def _leave(own: int) -> None:
+def _leave(own: int, *pipe: int) -> None:
     """Later children are as this process is again."""
     try:
         kernel.setns(own, CLONE_NEWPID)
     finally:
-        os.close(own)
+        for fd in (own, *pipe):
+            os.close(fd)
 
 
 def await_init(ready_fd: int) -> None:
     """In the main process, before anything else: init is there. Raises OSError if it failed."""
     told = os.read(ready_fd, 1)
-    os.close(ready_fd)
     code = told[0] if told else errno.ECHILD
     if code:
+        # Not closed: init ends when nobody reads any more, and the caller, with it, could then
+        # tell nobody of this error.
         raise OSError(code, os.strerror(code))
+    os.close(ready_fd)
 
 
 def _serve(prepare: Callable[[], None], ready_fd: int) -> NoReturn:
