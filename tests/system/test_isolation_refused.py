@@ -49,6 +49,7 @@ def test_what_this_host_lacks_is_refused_or_reported() -> None:
     text += command("mild", "/bin/true", root=True)
     text += command("off", "/bin/true", root=True, extra='class = "silent"\nisolation = "none"\n')
     with running_supervisor(text, program=program) as supervisor:
+        assert "warning: isolation.uts is unavailable on this host: " in supervisor.log
         with supervisor.connect() as peer:
             welcome = states(peer.hello(), "limits")
             assert welcome["isolation.filesystem"] == welcome["isolation.uts"] == "unavailable"

@@ -15,6 +15,7 @@ from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
 from .groups import GroupError, detect
+from .isolation import missing_by_default
 from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
@@ -72,7 +73,7 @@ class Daemon:
         )
         self._requests = Requests(self._loop, host, self._jobs_gone)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)
-        self._warnings = shell_warnings(policy)
+        self._warnings = shell_warnings(policy) + missing_by_default(offers)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None

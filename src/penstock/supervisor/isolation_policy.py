@@ -10,7 +10,7 @@ from typing import Final
 from .limits import ISOLATION_NAMES, IsolationName
 from .tables import Table, parse_path, show
 
-_DEFAULT: Final[frozenset[IsolationName]] = frozenset(
+DEFAULT: Final[frozenset[IsolationName]] = frozenset(
     {"isolation.filesystem", "isolation.ipc", "isolation.uts", "isolation.seccomp"}
 )
 # What means nothing beside isolation = "none".
@@ -31,7 +31,7 @@ class IsolationPolicy:
     """``wanted`` are the isolations that a job of this command gets, ``asked`` those of them that
     its table names itself. ``writable`` are directories that stay writable, with Landlock's."""
 
-    wanted: frozenset[IsolationName] = _DEFAULT
+    wanted: frozenset[IsolationName] = DEFAULT
     asked: frozenset[IsolationName] = frozenset()
     writable: tuple[str, ...] = ()
     landlock: LandlockPaths | None = None
@@ -40,7 +40,7 @@ class IsolationPolicy:
 def parse_isolation(table: Table) -> IsolationPolicy:
     """The keys of one command that speak of isolation. Mistakes are recorded."""
     none = table.choice("isolation", ("default", "none"), "default") == "none"
-    wanted = set() if none else set(_DEFAULT)
+    wanted = set() if none else set(DEFAULT)
     asked: set[IsolationName] = set()
     if none:
         for key in _KEYS:
@@ -69,7 +69,7 @@ def parse_isolation(table: Table) -> IsolationPolicy:
 def turned_off(policy: IsolationPolicy, name: IsolationName) -> str:
     """Why a job does not have this isolation, for its enforcement."""
     assert name in ISOLATION_NAMES
-    return "turned off by the policy" if name in _DEFAULT else "not asked for by the policy"
+    return "turned off by the policy" if name in DEFAULT else "not asked for by the policy"
 
 
 def _paths(table: Table, key: str, *, all_of_it: bool = False) -> tuple[str, ...]:

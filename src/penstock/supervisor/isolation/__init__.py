@@ -6,7 +6,17 @@ fork and exec; ``offers`` tries at the start of penstockd what this kernel grant
 
 from .apply import STAGES, enter, restrict
 from .pids import await_init, fork_both
-from .plan import NOTHING, Isolation, Offers, Places, make_isolation, needs_temporary, report, unmet
+from .plan import (
+    NOTHING,
+    Isolation,
+    Offers,
+    Places,
+    make_isolation,
+    missing_by_default,
+    needs_temporary,
+    report,
+    unmet,
+)
 
 __all__ = [
     "NOTHING",
@@ -18,6 +28,7 @@ __all__ = [
     "enter",
     "fork_both",
     "make_isolation",
+    "missing_by_default",
     "needs_temporary",
     "report",
     "restrict",

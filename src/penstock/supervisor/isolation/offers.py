@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import signal
-import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -58,7 +58,9 @@ def probe(scratch_root: str) -> Offers:
         landlock=landlock.handled(landlock.abi()) if landlock.abi() else 0,
         seccomp=seccomp.make_filter(machine) or b"",
     )
-    scratch = tempfile.mkdtemp(prefix="probe-", dir=scratch_root)
+    # Named as a job's, so that a sweep knows it if this process is killed meanwhile.
+    scratch = os.path.join(scratch_root, uuid.uuid4().hex)
+    os.mkdir(scratch, 0o700)
     try:
         trial = _Trial(known, scratch)
         entries = {name: _entry(name, _tried(_TRIES[name], trial)) for name in ISOLATION_NAMES}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..isolation_policy import turned_off
+from ..isolation_policy import DEFAULT, turned_off
 from ..limits import ISOLATION_NAMES, Enforcement, IsolationName, LimitClass
 from ..policy import Command
 from .namespaces import FLAGS
@@ -129,6 +129,15 @@ def unmet(
     names = command.isolation.wanted if all_of_it else command.isolation.asked
     entries = [offers.entries[name] for name in ISOLATION_NAMES if name in names]
     return [entry for entry in entries if entry.state != "enforced"]
+
+
+def missing_by_default(offers: Offers) -> list[str]:
+    """What every job should have and this host does not give, for the log."""
+    return [
+        f"{entry.limit} is {entry.state} on this host: {entry.detail}"
+        for name, entry in offers.entries.items()
+        if name in DEFAULT and entry.state != "enforced"
+    ]
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
