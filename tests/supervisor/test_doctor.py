@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mounted import mounted
 
 from penstock.supervisor.config import parse_config
 from penstock.supervisor.doctor import Facts, Finding, diagnose, examine
@@ -78,7 +79,7 @@ def test_limits_and_isolation(name: str) -> None:
 
 def test_this_host(tmp_path: Path) -> None:
     """A real one: nothing is left of the look, and each limit and isolation is there."""
-    mounts = Path("/proc/self/mountinfo").read_text()
+    before = mounted()
     parent = f"/penstock-test-{uuid.uuid4().hex}"
     user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
     text = f'policy = "/p"\nwork_root = "{tmp_path}"\ncgroup_parent = "{parent}"\n{user}'
@@ -91,8 +92,8 @@ def test_this_host(tmp_path: Path) -> None:
     assert "commands.x.user" in found["users"].detail
     assert (found["separation"].state == "ok") == (os.geteuid() == 0)
     assert list(tmp_path.iterdir()) == []
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    for line in mounts.splitlines():
+    assert mounted() == before
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
         if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
             assert not [path for path in Path(fields[4]).iterdir() if parent[1:] in path.name]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mounted import mounted
 from supervisor_peer import Peer
 from supervisor_process import (
     JOB_UID,
@@ -72,9 +73,9 @@ def states(message: dict[str, Any], key: str) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def same_mounts() -> Iterator[None]:
     """Nothing that a job does to its mounts is seen on the host, then or later."""
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted()
     yield
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounted() == before
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mounted import mounted
 from supervisor_process import JOB_UID, SUPERVISOR, command, running_supervisor
 
 from penstock.supervisor.children import reap
@@ -49,9 +50,9 @@ def test_what_this_host_lacks_is_refused_or_reported() -> None:
     text += command("mild", "/bin/true", root=True)
     text += command("off", "/bin/true", root=True, extra='class = "silent"\nisolation = "none"\n')
     with running_supervisor(text, program=program) as supervisor:
-        assert "warning: isolation.uts is unavailable on this host: " in supervisor.log
         with supervisor.connect() as peer:
             welcome = states(peer.hello(), "limits")
+            assert "warning: isolation.uts is unavailable on this host: " in supervisor.log
             assert welcome["isolation.filesystem"] == welcome["isolation.uts"] == "unavailable"
             assert welcome["isolation.seccomp"] == "enforced" or SECCOMP is None
             refused = peer.refused("strict")
@@ -145,10 +146,10 @@ def test_each_step_says_its_name(
     plan: Plan, isolation: Isolation, stage: str | None, code: int | None
 ) -> None:
     """With the kernel's error; the child is gone and the host's mounts are as before."""
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted()
     expected = None if stage is None else (stage, code)
     assert outcome(replace(plan, isolation=isolation)) == expected
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounted() == before
 
 
 def test_the_step_of_the_network(plan: Plan) -> None:
