@@ -24,7 +24,7 @@ DEFAULT: set[IsolationName] = {
     "isolation.uts",
     "isolation.seccomp",
 }
-PLACES = Places("/work/1", "/work/1", "/work/1.tmp")
+PLACES = Places("/work/1", "/work/1.tmp", (7, 8))
 
 
 def policy(keys: str = "", *, of_class: str = "") -> Policy:
@@ -140,6 +140,7 @@ def test_what_a_job_gets() -> None:
         "/dev/shm",
     )
     assert (found.seccomp, found.landlock, found.loopback) == (b"filter", 0, False)
+    assert found.owner == (7, 8)
     assert isolation('isolation = "none"') == Isolation()
 
 
@@ -165,7 +166,7 @@ arguments = [
     { path = { root = "/srv/other" } },
 ]
 """
-    places = Places("/var/tmp/a/work", "/work/1", "/work/1.tmp")
+    places = Places("/var/tmp/a/work", "/work/1.tmp", (7, 8))
     found = isolation(keys, places=places)
     assert found.writable == ("/srv/w", "/tmp/w", "/var/tmp/a/work")
     assert found.visible == ("/dev/shm/files", "/var/tmp/a/files")
@@ -179,7 +180,7 @@ arguments = [{ path = { root = "/srv/files" } }]
 """
     found = isolation(keys)
     assert found.landlock == 7
-    assert found.landlock_read == ("/opt", "/srv/files", "/bin/x")
+    assert found.landlock_read == ("/opt", "/bin/x", "/srv/files")
     assert found.landlock_write == found.writable == ("/srv/w", "/work/1")
     assert found.landlock_maybe == ("/tmp", "/var/tmp", "/dev/shm")
     assert isolation(keys, offers(filesystem="unavailable")).landlock_maybe == ()

@@ -140,7 +140,7 @@ def test_temporary_files_are_a_jobs_own() -> None:
         # Where they really are: on the disk of the work directory, closed to others.
         behind = supervisor.directory / "work" / f"{writer.id}.tmp"
         assert (behind / name).read_text() == "secret\n"
-        assert behind.stat().st_mode & 0o777 == 0o700
+        assert (behind.stat().st_uid, behind.stat().st_mode & 0o777) == (JOB_UID, 0o700)
         peer.send("KILL", id=writer.id)
         peer.end(writer)
     # running_supervisor has seen that nothing is left in the work directory.
@@ -377,6 +377,26 @@ answer = [[attempt(lambda: read(place + "/file")) for place in places],
         assert read == [0, 0, no]
         assert write == [refused, 0, refused]
         assert others == [no, 0 if root else no, 0, 0, refused]
+
+
+def test_a_file_below_tmp_that_landlock_lists() -> None:
+    """It alone of the host's /var/tmp is seen, and can be read."""
+    directory = Path(f"/var/tmp/penstock-test-{uuid.uuid4().hex}")
+    directory.mkdir()
+    for name in ("listed", "other"):
+        (directory / name).write_text(name)
+    script = f"""
+names = [f"{directory}/listed", f"{directory}/other"]
+answer = [attempt(lambda: open(name).close()) for name in names], open(names[0]).read()
+"""
+    try:
+        text = python("read", script, f'landlock = {{ read = ["{directory}/listed"] }}\n')
+        with running_supervisor(text) as supervisor, supervisor.connect() as peer:
+            if states(peer.hello(), "limits")["isolation.landlock"] == "unavailable":
+                pytest.skip("this kernel has no Landlock")
+            assert answer(peer, "read") == [[0, errno.ENOENT], "listed"]
+    finally:
+        shutil.rmtree(directory)
 
 
 def test_enforcement_says_what_a_job_got() -> None:

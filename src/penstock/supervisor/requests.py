@@ -134,7 +134,7 @@ class Requests:
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
                 isolation=isolation.make_isolation(
-                    command, offers, isolation.Places(workdir, own, workdirs.temporary(own))
+                    command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
                 ),
             )
             job.start(plan, grant.argv, pipes, own, grant.timeout_s)

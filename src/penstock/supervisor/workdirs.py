@@ -26,14 +26,16 @@ _MAX_DEPTH: Final = 16
 
 
 def make(root: str, job_id: str, user: User | None, with_temporary: bool) -> str:
-    """``<root>/<job id>`` and perhaps its temporary one, 0700, the job's user's. Raises OSError,
-    and nothing is left then."""
+    """``<root>/<job id>``, 0700, the job's user's, and perhaps its temporary one, which is our own
+    until the job's process gives it away (isolation.mounts). Raises OSError, and nothing is left
+    then."""
     path = os.path.join(root, job_id)
     try:
-        for each in (path, temporary(path)) if with_temporary else (path,):
-            os.mkdir(each, 0o700)
-            if user is not None:
-                os.chown(each, user.uid, user.gid)
+        os.mkdir(path, 0o700)
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
+        if with_temporary:
+            os.mkdir(temporary(path), 0o700)
     except OSError:
         discard(path)
         raise

@@ -24,6 +24,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
             isolation.private,
             isolation.behind,
             isolation.shm,
+            owner=isolation.owner,
             own_proc=isolation.pids,
         )
     if isolation.loopback:

@@ -7,6 +7,7 @@ Devices, sockets and FIFOs can still be written, as they are no files of the mou
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from typing import Final
@@ -42,6 +43,7 @@ def enter(
     behind: str,
     shm: str,
     *,
+    owner: tuple[int, int] | None,
     own_proc: bool,
 ) -> None:
     """In an own mount namespace: makes all read-only and nosuid but for what is named.
@@ -49,7 +51,8 @@ def enter(
     ``writable`` keeps its own mounts' rights. Over each of ``private`` comes the directory
     ``behind``, and in it the ``visible`` and writable ones that it would hide; over ``shm`` a
     tmpfs, which counts as the job's memory; over /proc, in an own PID namespace, its own
-    processes. Raises OSError.
+    processes. ``behind`` is given to ``owner`` (uid, gid) at the end: until then nobody can put a
+    symbolic link in the way of what is made in it here. Raises OSError.
     """
     _set("/", _NOSUID, _PRIVATE)
     trees = [(_open(behind), target) for target in private]
@@ -64,10 +67,10 @@ def enter(
     for tree, target in trees:
         _attach(tree, target)
     for tree, target in sorted(inner, key=lambda entry: entry[1]):
-        # Only what is hidden now is missing: such places are made in ``behind``.
-        with contextlib.suppress(FileExistsError):
-            os.makedirs(target)
+        _make_place(tree, target)
         _attach(tree, target)
+    if owner is not None and private:
+        os.chown(private[0], *owner)
 
 
 def _set(path: str, attributes: int, propagation: int = 0) -> None:
@@ -85,6 +88,16 @@ def _open(path: str) -> int:
     except OSError as error:
         error.filename = path
         raise
+
+
+def _make_place(tree: int, target: str) -> None:
+    """Where a tree can be attached. Only what is hidden is missing, and is made in ``behind``."""
+    with contextlib.suppress(FileExistsError):
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            os.makedirs(target)
+        else:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _attach(tree: int, target: str) -> None:

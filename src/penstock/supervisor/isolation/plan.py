@@ -24,6 +24,7 @@ class Isolation:
     visible: tuple[str, ...] = ()
     private: tuple[str, ...] = ()
     behind: str = ""
+    owner: tuple[int, int] | None = None
     shm: str = ""
     loopback: bool = False
     landlock: int = 0
@@ -57,11 +58,12 @@ class Offers:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of one job: where it starts, its own directory, and the one for its temporary files."""
+    """Of one job: where it starts, the directory for its temporary files, and who is to own that
+    (uid, gid; None: who does already)."""
 
     workdir: str
-    own: str
     temporary: str
+    owner: tuple[int, int] | None
 
 
 def make_isolation(command: Command, offers: Offers, places: Places) -> Isolation:
@@ -73,7 +75,8 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
     writable = outermost((places.workdir, *policy.writable))
     roots = tuple(command.grammar.roots())
     landlock = policy.landlock if "isolation.landlock" in given else None
-    listed = landlock.read if landlock is not None else ()
+    # The program too: it is executed by descriptor, but Landlock's rule is for its path.
+    listed = (*landlock.read, command.path) if landlock is not None else ()
     private = offers.private if mounts else ()
     shm = offers.shm if mounts else ""
     over = (*private, shm) if shm else private
@@ -86,10 +89,11 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
         visible=hidden((*roots, *listed), over, writable) if mounts else (),
         private=private,
         behind=places.temporary if mounts else "",
+        owner=places.owner if mounts else None,
         shm=shm,
         loopback="isolation.network" in given,
         landlock=offers.landlock if landlock is not None else 0,
-        landlock_read=(*landlock.read, *roots, command.path) if landlock is not None else (),
+        landlock_read=(*listed, *roots) if landlock is not None else (),
         landlock_write=writable if landlock is not None else (),
         # Without an own view these would be everybody's.
         landlock_maybe=over if landlock is not None else (),
