@@ -1,5 +1,6 @@
 """What the policy says of isolation, what a job gets of it, and what is refused."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -142,6 +143,20 @@ def test_what_a_job_gets() -> None:
     assert (found.seccomp, found.landlock, found.loopback) == (b"filter", 0, False)
     assert found.owner == (7, 8)
     assert isolation('isolation = "none"') == Isolation()
+
+
+def plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(plain(part) for part in value)
+    return value is None or isinstance(value, str | bytes | int)
+
+
+def test_a_plan_is_plain_data() -> None:
+    """So that it can travel to the process that carries it out."""
+    everything = 'network = "none"\npid_namespace = true\nlandlock = { read = ["/tmp/x"] }'
+    found = asdict(isolation(everything))
+    assert all(found.values())
+    assert all(plain(value) for value in found.values())
 
 
 def test_what_the_host_lacks_is_left_out() -> None:
