@@ -15,6 +15,7 @@ PURE = {
         "counters",
         "environment",
         "grammar",
+        "isolation_policy",
         "limits",
         "output_policy",
         "patterns",

@@ -44,9 +44,11 @@ needs = {needs}
 
 def script(name: str, text: str, *, limits: str = "free", grace: str = "5s") -> str:
     """A command of the policy that runs a fixed shell script."""
+    # Below /var/tmp, of which a job has one of its own.
+    shown = 'writable = ["@dir"]\n' if "@dir" in text else ""
     return (
         f'[commands.{name}]\npath = "/bin/sh"\nclass = "{limits}"\ngrace = "{grace}"\n@user\n'
-        f"fixed = ['-c', {json.dumps(text)}]\n"
+        f"fixed = ['-c', {json.dumps(text)}]\n{shown}"
     )
 
 

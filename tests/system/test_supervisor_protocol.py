@@ -10,6 +10,8 @@ import pytest
 from supervisor_peer import Peer, wait_dead
 from supervisor_process import JOB_UID, Supervisor, running_supervisor, shell
 
+from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
+
 JOB_ID = "0123456789abcdef" * 2
 
 
@@ -148,9 +150,8 @@ def test_welcome_carries_the_policy(running: Supervisor) -> None:
         assert welcome["mode"] == "user"
         assert welcome["kind"] == "tree"
         assert len(welcome["warnings"]) == 2
-        assert {entry["limit"] for entry in welcome["limits"]} == {
-            *("cpu", "memory", "disk_read", "disk_write", "processes", "output")
-        }
+        expected = {*LIMIT_NAMES, *ISOLATION_NAMES}
+        assert {entry["limit"] for entry in welcome["limits"]} == expected
 
 
 def test_a_second_server_is_refused(running: Supervisor) -> None:

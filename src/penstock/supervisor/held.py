@@ -3,7 +3,7 @@
 import errno as errno_names
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
@@ -52,6 +52,7 @@ class HeldJob:
         totals: LimitClass,
         processes: Processes,
         on_forgotten: Callable[[str], None],
+        isolation: Sequence[Enforcement] = (),
     ) -> None:
         self.id = job_id
         self.opaque = opaque
@@ -62,6 +63,7 @@ class HeldJob:
         self._totals = totals
         self._processes = processes
         self._on_forgotten = on_forgotten
+        self._isolation = isolation
         self._argv: list[str] = []
         self._fds: dict[str, int] = {}
         self._workdir: str | None = None
@@ -89,7 +91,7 @@ class HeldJob:
 
     @property
     def enforcement(self) -> list[Enforcement]:
-        """Of every limit; output is kept by the server's own reader task."""
+        """Of every limit and isolation; output is kept by the server's own reader task."""
         asked = self._class.limits.output_bytes_per_s
         output = Enforcement(
             "output",
@@ -97,7 +99,7 @@ class HeldJob:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        return [*self._processes.enforcement, output]
+        return [*self._processes.enforcement, output, *self._isolation]
 
     @property
     def client_enforcement(self) -> list[Enforcement]:

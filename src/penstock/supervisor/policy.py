@@ -17,6 +17,7 @@ from .class_parser import check_name, parse_class, parse_totals
 from .control_policy import Control, parse_control
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
+from .isolation_policy import IsolationPolicy, parse_isolation
 from .limits import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .shells import shell_warning
@@ -67,6 +68,7 @@ class Command:
     output_bytes: int | None = None
     when_full: WhenFull = "drop_oldest"
     control: Control = field(default_factory=Control)
+    isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -225,6 +227,7 @@ def _command(
         output_bytes=parse_bound(table, "output", output.job_bytes),
         when_full=parse_when_full(table, output.when_full),
         control=parse_control(table),
+        isolation=parse_isolation(table),
     )
     table.finish()
     return command

@@ -88,6 +88,7 @@ class GroupProcesses:
         self._report_fd = -1
         self._failure: tuple[str, int] | None = None
         self._killed = 0
+        self._inits = 0  # processes of ours in the group, which are none of the job's
         self._again_s = _AGAIN_S
         self._again: Timer | None = None
         self.enforcement = group.enforcement
@@ -102,6 +103,7 @@ class GroupProcesses:
 
     def start(self, plan: Plan, events: Events) -> None:
         self._events = events
+        self._inits = int(plan.isolation.pids)
         try:
             self._pid, self._report_fd = spawn(plan)
         finally:
@@ -135,7 +137,7 @@ class GroupProcesses:
 
     def kill(self) -> int:
         try:
-            count = self._group.kill()
+            count = max(0, self._group.kill() - self._inits)
         except GroupError as error:
             log(str(error))
             count = len(self._group.pids())
@@ -169,6 +171,8 @@ class GroupProcesses:
         self._pidfd = -1
         assert self._events is not None
         if self._failure is not None:
+            if self._inits:
+                self.kill()
             events, self._events = self._events, None
             events.failed(*self._failure)
             return

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import protocol, workdirs
+from . import isolation, protocol, workdirs
 from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
 from .held import HeldJob, Send
@@ -28,6 +28,7 @@ class Host:
 
     grants: Grants
     hierarchy: Hierarchy | None
+    offers: isolation.Offers
     work_root: str
     max_jobs: int
 
@@ -108,11 +109,13 @@ class Requests:
         try:
             processes = self._confine(start.id, limit_class, grant.client, workdir)
         except (GroupError, OSError) as error:
-            os.rmdir(own)
+            workdirs.discard(own)
             raise _failure(grant, "group", error) from error
         totals = grant.client.totals
         about = (start.id, start.opaque, command, limit_class, totals)
-        job = HeldJob(self._loop, *about, processes, self._forgotten)
+        offers = self._host.offers
+        told = isolation.report(command, offers)
+        job = HeldJob(self._loop, *about, processes, self._forgotten, told)
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
@@ -120,6 +123,7 @@ class Requests:
         try:
             _check_limits(job.enforcement, limit_class, "class {!r} requires limits")
             _check_limits(job.client_enforcement, totals, "client {!r} requires total limits")
+            _check_isolation(grant, limit_class, self._host)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
                 child_ends.append(write_end)
@@ -135,6 +139,9 @@ class Requests:
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
+                isolation=isolation.make_isolation(
+                    command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
+                ),
             )
             job.start(plan, grant.argv, pipes, own, grant.timeout_s)
         except (Refusal, GroupError, OSError) as error:
@@ -148,7 +155,8 @@ class Requests:
 
     def _make_workdir(self, start: Start, grant: Grant) -> str:
         try:
-            return workdirs.make(self._host.work_root, start.id, grant.user)
+            own_view = isolation.needs_temporary(grant.command, self._host.offers)
+            return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
         except OSError as error:
             raise _failure(grant, "directory", error) from error
 
@@ -208,13 +216,9 @@ def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requi
     """Raises Refusal if a limit that is required is not held."""
     unmet = limit_class.unmet(enforcement)
     if unmet:
-        listed = "; ".join(
-            f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
-            for entry in unmet
-        )
         raise Refusal(
             protocol.UNENFORCED,
-            f"{requires.format(limit_class.name)} that this host does not hold: {listed}",
+            f"{requires.format(limit_class.name)} that this host does not hold: {_listed(unmet)}",
             "group",
         )
 
@@ -233,6 +237,26 @@ def _open_input(pipes: dict[str, int]) -> int:
         raise
     os.set_blocking(pipes["stdin"], False)
     return job_end
+
+
+def _check_isolation(grant: Grant, limit_class: LimitClass, host: Host) -> None:
+    """Raises Refusal if the job must be isolated in a way that this host does not give."""
+    root = host.hierarchy is not None
+    unmet = isolation.unmet(grant.command, limit_class, host.offers, root=root)
+    if unmet:
+        raise Refusal(
+            protocol.UNENFORCED,
+            f"command {grant.command.name!r} requires isolation that this host does not give: "
+            f"{_listed(unmet)}",
+            "isolation",
+        )
+
+
+def _listed(unmet: list[Enforcement]) -> str:
+    return "; ".join(
+        f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
+        for entry in unmet
+    )
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
