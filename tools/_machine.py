@@ -1,0 +1,170 @@
+"""One run of a virtual machine: the host's files beneath it, a disk of its own, one command.
+
+QEMU emulates it without KVM, so it runs in containers and in machines that are virtual
+themselves, at perhaps a tenth of their speed.
+"""
+
+import os
+import select
+import shlex
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _env import ROOT
+from _kernel import Kernel, module_bytes
+from _server import end_with_parent
+
+GUEST = ROOT / "tools" / "guest"
+CPUS = 2
+MEMORY_MIB = 3072
+_DISK_BYTES = 8 * 2**30  # sparse
+_PARTITION_AT = 2**20
+_SECTOR = 512
+# A machine that does not power off after its command has ended.
+_LINGER_S = 20.0
+
+
+class MachineFailed(Exception):
+    """It ended, or was ended, without an exit status of its command.
+
+    ``status`` is for whoever asked: 124 where its time was over, else 125.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def run_machine(
+    kernel: Kernel, kind: str, command: list[str], environ: dict[str, str], timeout_s: float
+) -> int:
+    """The command's exit status; its output goes to standard output as it comes.
+
+    ``kind`` says how cgroups are mounted: v2, v1 or hybrid. Raises MachineFailed.
+    """
+    with tempfile.TemporaryDirectory(prefix="penstock-vm-") as scratch:
+        directory = Path(scratch)
+        share = directory / "share"
+        share.mkdir()
+        (share / "settings").write_text(f"kind={kind}\ncheckout={shlex.quote(str(ROOT))}\n")
+        (share / "command").write_text(_script(command, environ))
+        (directory / "initramfs").write_bytes(_initramfs(kernel))
+        _make_disk(directory / "disk")
+        timed_out = _run(_qemu(kernel, directory), timeout_s)
+        status = share / "status"
+        if status.exists():
+            return int(status.read_text())
+        console = (directory / "console").read_text(errors="replace")
+        last = "\n".join(console.splitlines()[-60:])
+        if timed_out:
+            raise MachineFailed(124, f"not done after {timeout_s:g} s; its console:\n{last}")
+        raise MachineFailed(125, f"it ended without a status; its console:\n{last}")
+
+
+def _script(command: list[str], environ: dict[str, str]) -> str:
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
+    return "\n".join([*exports, f"cd {shlex.quote(str(ROOT))}", f"exec {shlex.join(command)}\n"])
+
+
+def _qemu(kernel: Kernel, directory: Path) -> list[str]:
+    host = "local,security_model=none,multidevs=remap"
+    return [
+        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max"),
+        *("-smp", str(CPUS), "-m", str(MEMORY_MIB), "-no-reboot"),
+        *("-nodefaults", "-display", "none", "-monitor", "none", "-nic", "none"),
+        *("-kernel", str(kernel.image), "-initrd", str(directory / "initramfs")),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+        *("-serial", f"file:{directory / 'console'}"),
+        *("-virtfs", f"{host},path=/,mount_tag=host,readonly=on"),
+        *("-virtfs", f"{host},path={directory / 'share'},mount_tag=share"),
+        *("-drive", f"file={directory / 'disk'},format=raw,if=virtio,cache=unsafe"),
+        *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+        *("-chardev", "file,id=output,path=/dev/stdout"),
+        *("-device", "virtserialport,chardev=output,nr=1"),
+    ]
+
+
+def _run(command: list[str], timeout_s: float) -> bool:
+    """Was its time over? Raises MachineFailed if QEMU itself fails."""
+    deadline = time.monotonic() + timeout_s
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        # Not our own: QEMU would make it non-blocking, for all who hold it.
+        stdout=subprocess.PIPE,
+        process_group=0,  # ^C is for this program, which then ends the machine
+        preexec_fn=end_with_parent,  # noqa: PLW1509  this program has one thread
+    )
+    assert process.stdout is not None
+    try:
+        complete = _copy(process.stdout.fileno(), deadline)
+        process.wait(_LINGER_S if complete else 0)
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        process.kill()  # where it has ended, nothing happens
+        process.wait()
+        process.stdout.close()
+    if process.returncode > 0:
+        raise MachineFailed(125, f"{command[0]} ended with exit status {process.returncode}")
+    return False
+
+
+def _copy(source: int, deadline: float) -> bool:
+    """To standard output, as it comes; False if the deadline comes before the end."""
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    while (left_s := deadline - time.monotonic()) > 0:
+        if poll.poll(left_s * 1000):
+            data = os.read(source, 65536)
+            if not data:
+                return True
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    return False
+
+
+def _make_disk(path: Path) -> None:
+    """One partition with an empty ext4, since that is what most disks are."""
+    with path.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+        file.seek(446)
+        first, count = _PARTITION_AT // _SECTOR, (_DISK_BYTES - _PARTITION_AT) // _SECTOR
+        # An entry of a master boot record: Linux (0x83), no geometry, first sector, sectors.
+        file.write(struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", first, count))
+        file.seek(510)
+        file.write(b"\x55\xaa")
+    kib = (_DISK_BYTES - _PARTITION_AT) // 1024
+    subprocess.run(
+        ["mkfs.ext4", "-q", "-F", "-E", f"offset={_PARTITION_AT}", str(path), f"{kib}k"],
+        env={**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"},
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def _initramfs(kernel: Kernel) -> bytes:
+    """A cpio archive in its "newc" format (Documentation/driver-api/early-userspace of Linux)."""
+    files = {"init": (GUEST / "init").read_bytes(), "run-tests": (GUEST / "run").read_bytes()}
+    names = [path.name.split(".")[0] + ".ko" for path in kernel.modules]
+    files["modules/order"] = "".join(f"{name}\n" for name in names).encode()
+    for name, path in zip(names, kernel.modules, strict=True):
+        files[f"modules/{name}"] = module_bytes(path)
+    files["bin/busybox"] = kernel.busybox.read_bytes()
+    entries = [(name, stat.S_IFDIR | 0o755, b"") for name in ("bin", "modules", "dev")]
+    entries += [(name, stat.S_IFREG | 0o755, data) for name, data in files.items()]
+    entries.append(("TRAILER!!!", 0, b""))
+    return b"".join(_entry(number, *entry) for number, entry in enumerate(entries, 1))
+
+
+def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:
+    path = name.encode() + b"\0"
+    # inode, mode, uid, gid, links, time, size, two devices of two numbers, name's size, checksum
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
