@@ -10,7 +10,16 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "penstock"
 GENERATED = SOURCE / "proto"
 # What of supervisor/ both sides share; everything else there is the supervisor's own.
 PURE = {
-    *("config", "environment", "grammar", "limits", "output_policy", "patterns", "policy"),
+    *(
+        "config",
+        "counters",
+        "environment",
+        "grammar",
+        "limits",
+        "output_policy",
+        "patterns",
+        "policy",
+    ),
     *("protocol", "shells"),
 }
 

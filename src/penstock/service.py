@@ -19,7 +19,7 @@ from .jobs.errors import JobError, RequestConflict
 from .jobs.job import Job
 from .jobs.manager import Manager
 from .jobs.seeking import seek_lines, seek_time
-from .messages import enforcement_message, job_message, usage_message
+from .messages import enforcement_message, job_message, totals_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
 from .quota import QuotaExceeded, Quotas
@@ -239,6 +239,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
             features=FEATURES,
             warnings=self._host.warnings,
             client_id=client.id,
+            client_limits=totals_message(client.totals.limits),
         )
 
     def _client(self, request: Any, verb: str | None, **about: object) -> Client:

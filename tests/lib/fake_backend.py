@@ -20,7 +20,7 @@ class FakeJob:
     """One job; ``ignores_term`` makes KILL necessary."""
 
     id: str
-    opaque: str
+    owner: str
     pid: int
     write_fds: list[int]
     ignores_term: bool = False
@@ -59,7 +59,7 @@ class FakeBackend:
         self.gate: trio.Event | None = None
         self.next_pid = 1000
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
@@ -67,7 +67,7 @@ class FakeBackend:
             return Refused("denied", "command 'refused' is not granted")
         pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(2)]
         self.next_pid += 1
-        job = FakeJob(job_id, opaque, self.next_pid, [write_fd for _, write_fd in pipes])
+        job = FakeJob(job_id, owner, self.next_pid, [write_fd for _, write_fd in pipes])
         job.ignores_term = spec.command == "stubborn"
         self.jobs[job_id] = job
         if spec.command == "exit":
@@ -99,7 +99,7 @@ class FakeBackend:
             # Descriptors of its own for whoever takes it; the fake keeps those it made.
             fds = [os.dup(fd) for fd in job.read_fds]
             job.started = replace(job.started, stdout_fd=fds[0], stderr_fd=fds[1])
-        return [Held(job.id, job.opaque, job.started) for job in held if job.started]
+        return [Held(job.id, job.owner, job.started) for job in held if job.started]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self.jobs[job_id].exited.wait()

@@ -137,7 +137,7 @@ class RunningServer:
 
     def remove_groups(self) -> None:
         """What a killed supervisor has left; fails where a process is still inside."""
-        for group in [*self.groups(), *self.parents()]:
+        for group in [*sorted(self.groups(), reverse=True), *self.parents()]:
             group.rmdir()
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from penstock.supervisor.groups import Group, GroupError, Hierarchy, block_device, detect
+from penstock.supervisor.groups import (
+    ClientTotals,
+    Group,
+    GroupError,
+    Hierarchy,
+    Swept,
+    block_device,
+    detect,
+    group_name,
+)
 from penstock.supervisor.limits import LIMIT_NAMES, LimitClass, Limits
 
 pytestmark = pytest.mark.root
@@ -32,7 +41,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
         pytest.skip(f"this host's groups are {found.kind}, not {request.param}")
     found.sweep()
     yield found
-    assert found.sweep() == 0
+    assert found.sweep() == Swept()
     found.remove_parent()
 
 
@@ -62,6 +71,30 @@ def tree_inside(group: Group) -> int:
     got = b""
     while len(got) < 2:
         got += os.read(ready_read, 2)
+    os.close(ready_read)
+    return pid
+
+
+def nested(group: Group) -> int:
+    """A process in groups that somebody has made below the job's, two levels down."""
+    procs = [os.readlink(f"/proc/self/fd/{fd}") for fd in group.enter_fds()]
+    group.close_enter_fds()
+    below = [Path(path).parent / "made" / "by-hand" for path in procs]
+    for directory in below:
+        directory.mkdir(parents=True)
+    ready_read, ready_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for directory in below:
+                (directory / "cgroup.procs").write_text("0")
+            os.write(ready_write, b"r")
+            while True:
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(ready_write)
+    assert os.read(ready_read, 1) == b"r"
     os.close(ready_read)
     return pid
 
@@ -112,14 +145,22 @@ def test_a_tree_is_killed_and_counted(hierarchy: Hierarchy) -> None:
 
 
 def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:
-    """Members die, directories go; the number of groups comes back."""
-    group = hierarchy.create(NAME, LIMITS, device())
+    """Members die, directories go, however deep; which jobs they were and how many comes back."""
+    alice = ClientTotals(group_name("alice"), Limits())
+    group = hierarchy.create(NAME, LIMITS, device(), alice)
+    other = hierarchy.create(NAME[::-1], LIMITS, device(), alice)
+    idle = hierarchy.create("0" * 32, LIMITS, None)
     pid = tree_inside(group)
-    assert hierarchy.sweep() == 1
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    if (fd := group.notify_fd()) is not None:
-        os.close(fd)
+    deep = nested(group)
+    assert deep in group.pids()
+    swept = hierarchy.sweep()
+    assert swept == Swept(tuple(sorted(["0" * 32, NAME, NAME[::-1]])), 3)
+    for dead in (pid, deep):
+        _, status = os.waitpid(dead, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    for swept_group in (group, other, idle):
+        if (fd := swept_group.notify_fd()) is not None:
+            os.close(fd)
 
 
 def test_a_group_that_cannot_be_made_leaves_nothing(hierarchy: Hierarchy) -> None:

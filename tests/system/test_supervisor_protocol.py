@@ -25,6 +25,7 @@ def start_fields(peer: Peer) -> dict[str, object]:
         "type": "START",
         "id": JOB_ID,
         "opaque": "",
+        "client": "alice",
         "policy": peer.policy_hash,
         "command": "wait",
         "arguments": [],
@@ -70,6 +71,7 @@ def test_a_broken_message_ends_the_connection(running: Supervisor, data: bytes) 
     [
         ("id", "short"),
         ("opaque", None),
+        ("client", None),
         ("opaque", "x" * 4097),
         ("policy", 1),
         ("command", ["wait"]),

@@ -34,6 +34,8 @@ class Started:
     grace_s: float  # the command's own
     stdout_fd: int
     stderr_fd: int | None  # None: merged into stdout
+    client_limits: Limits = field(default_factory=Limits)  # of all its client's jobs together
+    client_enforcement: tuple[Enforcement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Held:
     """A job of a process before this one, which runs on, or has ended unheard."""
 
     id: str
-    opaque: str
+    owner: str
     started: Started
 
 
@@ -68,8 +70,11 @@ class Verdict:
 class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
-        """Starts a job. Cancelled: completes; the job may run, and is the caller's to stop."""
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+        """Starts a job of ``owner``, if that client is granted it.
+
+        Cancelled: completes; the job may run, and is the caller's to stop.
+        """
         ...
 
     async def take_held(self) -> list[Held]:

@@ -64,6 +64,8 @@ class Job:
         self.class_name = ""
         self.limits = Limits()
         self.enforcement: tuple[Enforcement, ...] = ()
+        self.client_limits = Limits()
+        self.client_enforcement: tuple[Enforcement, ...] = ()
         self.started_ns = 0
         self.state = State.STARTING
         self.end: EndRecord | None = None
@@ -98,6 +100,10 @@ class Job:
             job.class_name = record.started["class_name"]
             job.limits = Limits(**record.started["limits"])
             job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
+            # Not in records of earlier versions.
+            totals = record.started.get("client_enforcement", ())
+            job.client_limits = Limits(**record.started.get("client_limits", {}))
+            job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)
         if record.end is not None:
             job.set_ended(record.end)
         return job

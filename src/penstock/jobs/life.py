@@ -115,6 +115,8 @@ class Life:
         job.class_name = started.class_name
         job.limits = started.limits
         job.enforcement = started.enforcement
+        job.client_limits = started.client_limits
+        job.client_enforcement = started.client_enforcement
         job.sampler = usage.Sampler(started.usage_files, started.started_ns)
         self._own_grace_s = started.grace_s
 

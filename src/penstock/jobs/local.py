@@ -233,7 +233,7 @@ class LocalBackend:
         self._taking = None
         return found
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         """As in Backend. A command line that fits no message is refused as invalid."""
         if self._closed.is_set():
             await trio.lowlevel.checkpoint()
@@ -243,7 +243,8 @@ class LocalBackend:
             self._send(
                 protocol.START,
                 id=job_id,
-                opaque=opaque,
+                opaque=owner,
+                client=owner,
                 policy=self._welcome["policy"],
                 command=spec.command,
                 arguments=spec.arguments,

@@ -61,11 +61,17 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         started_ns=message["started_ns"],
         argv=tuple(message["argv"]),
         class_name=message["class"],
-        limits=Limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
+        limits=_limits(message["limits"]),
         enforcement=tuple(Enforcement(**entry) for entry in message["enforcement"]),
         usage_files=message["usage"],
         grace_s=message["grace_s"],
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
+        client_limits=_limits(message["client_limits"]),
+        client_enforcement=tuple(Enforcement(**entry) for entry in message["client_enforcement"]),
     )
     return told, named.get("kill", -1)
+
+
+def _limits(told: Mapping[str, Any]) -> Limits:
+    return Limits(**{key: value for key, value in told.items() if key in _LIMIT_FIELDS})

@@ -283,6 +283,8 @@ def described(started: Started, boot_id: str) -> dict[str, Any]:
         "class_name": started.class_name,
         "limits": asdict(started.limits),
         "enforcement": [asdict(entry) for entry in started.enforcement],
+        "client_limits": asdict(started.client_limits),
+        "client_enforcement": [asdict(entry) for entry in started.client_enforcement],
     }
 
 

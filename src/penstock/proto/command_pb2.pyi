@@ -223,7 +223,7 @@ class ServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfoResponse(_message.Message):
-    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id")
+    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id", "client_limits")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CGROUPS_FIELD_NUMBER: _ClassVar[int]
@@ -231,6 +231,7 @@ class ServerInfoResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
     version: str
     mode: str
     cgroups: str
@@ -238,10 +239,11 @@ class ServerInfoResponse(_message.Message):
     features: _containers.RepeatedScalarFieldContainer[str]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     client_id: str
-    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ...) -> None: ...
+    client_limits: Limits
+    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end")
+    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement")
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     OS_PID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +259,8 @@ class Job(_message.Message):
     OUTPUT_NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
     handle: str
     os_pid: int
     owner: str
@@ -272,7 +276,9 @@ class Job(_message.Message):
     output_next_offset: int
     policy_revision: str
     end: EndRecord
-    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ...) -> None: ...
+    client_limits: Limits
+    client_enforcement: _containers.RepeatedCompositeFieldContainer[Enforcement]
+    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s", "output_bytes", "output_when_full")
@@ -307,7 +313,7 @@ class Enforcement(_message.Message):
     def __init__(self, limit: _Optional[str] = ..., state: _Optional[str] = ..., actual: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ResourceUsage(_message.Message):
-    __slots__ = ("cpu_percent", "cpu_total_s", "throttled_s", "memory_bytes", "cache_bytes", "memory_peak_bytes", "read_bytes", "write_bytes", "read_bytes_per_s", "write_bytes_per_s", "operations_per_s", "processes", "oom_kills", "sample_ns")
+    __slots__ = ("cpu_percent", "cpu_total_s", "throttled_s", "memory_bytes", "cache_bytes", "memory_peak_bytes", "read_bytes", "write_bytes", "read_bytes_per_s", "write_bytes_per_s", "operations_per_s", "processes", "oom_kills", "sample_ns", "periods", "throttled_periods", "read_operations", "write_operations", "cpu_pressure", "memory_pressure", "io_pressure")
     CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
     CPU_TOTAL_S_FIELD_NUMBER: _ClassVar[int]
     THROTTLED_S_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +328,13 @@ class ResourceUsage(_message.Message):
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     OOM_KILLS_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_NS_FIELD_NUMBER: _ClassVar[int]
+    PERIODS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_PERIODS_FIELD_NUMBER: _ClassVar[int]
+    READ_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    WRITE_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CPU_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    IO_PRESSURE_FIELD_NUMBER: _ClassVar[int]
     cpu_percent: float
     cpu_total_s: float
     throttled_s: float
@@ -336,7 +349,34 @@ class ResourceUsage(_message.Message):
     processes: int
     oom_kills: int
     sample_ns: int
-    def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ...) -> None: ...
+    periods: int
+    throttled_periods: int
+    read_operations: int
+    write_operations: int
+    cpu_pressure: Pressure
+    memory_pressure: Pressure
+    io_pressure: Pressure
+    def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ..., periods: _Optional[int] = ..., throttled_periods: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ..., cpu_pressure: _Optional[_Union[Pressure, _Mapping]] = ..., memory_pressure: _Optional[_Union[Pressure, _Mapping]] = ..., io_pressure: _Optional[_Union[Pressure, _Mapping]] = ...) -> None: ...
+
+class Pressure(_message.Message):
+    __slots__ = ("some", "full")
+    SOME_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    some: Stall
+    full: Stall
+    def __init__(self, some: _Optional[_Union[Stall, _Mapping]] = ..., full: _Optional[_Union[Stall, _Mapping]] = ...) -> None: ...
+
+class Stall(_message.Message):
+    __slots__ = ("avg10", "avg60", "avg300", "total_s")
+    AVG10_FIELD_NUMBER: _ClassVar[int]
+    AVG60_FIELD_NUMBER: _ClassVar[int]
+    AVG300_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    avg10: float
+    avg60: float
+    avg300: float
+    total_s: float
+    def __init__(self, avg10: _Optional[float] = ..., avg60: _Optional[float] = ..., avg300: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class EndRecord(_message.Message):
     __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail", "gaps")

@@ -14,7 +14,7 @@ from .child import ServerProcess
 from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
-from .groups import GroupError, detect
+from .groups import GroupError, Swept, detect
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
@@ -65,7 +65,8 @@ class Daemon:
             )
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
-        host = Host(Grants(policy, executables, users), self._hierarchy, config.work_root, max_jobs)
+        grants = Grants(policy, executables, users, library=options.no_server)
+        host = Host(grants, self._hierarchy, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, max_jobs)
         self._warnings = shell_warnings(policy)
@@ -127,8 +128,16 @@ class Daemon:
         return self._server.pid or -1 if self._server is not None else -1
 
     def _sweep(self) -> None:
-        if self._hierarchy is not None and (swept := self._hierarchy.sweep()):
-            log(f"removed {swept} groups of an earlier life")
+        if self._hierarchy is not None:
+            swept = self._hierarchy.sweep()
+            if swept != Swept():
+                self._welcome.swept = swept
+                log(
+                    f"removed the groups of {len(swept.jobs)} jobs of an earlier life, "
+                    f"{swept.processes} processes killed: {' '.join(swept.jobs)}"
+                )
+            for path in swept.left:
+                log(f"{path} of an earlier life cannot be removed: its processes do not die")
         workdirs.sweep(self._config.work_root)
 
     def _say_ready(self) -> None:
@@ -241,6 +250,7 @@ class Daemon:
 
     def _served(self) -> None:
         """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
+        self._welcome.swept = Swept()  # somebody has written it down
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
 

@@ -1,7 +1,7 @@
 """Whether a START is granted: checked again here, by the policy that this process has read.
 
-The supervisor does not know clients, so it trusts the server's word on who may start a
-command, and nothing else.
+Certificates are the server's to check, so its word is trusted on who the client is, and on
+nothing else.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from .environment import OWN_KEYS, valid_key
 from .executables import Executable
 from .grammar import Mismatch
 from .paths import PathRefused, resolve
-from .policy import Command, Policy
+from .policy import Client, Command, Policy
 from .protocol import ProtocolError
 from .users import User
 
@@ -46,6 +46,7 @@ class Start:
 
     id: str
     opaque: str
+    client: str
     policy: str
     command: str
     arguments: list[str]
@@ -57,6 +58,7 @@ class Start:
 class Grant:
     """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
 
+    client: Client
     command: Command
     executable: Executable
     user: User | None
@@ -67,11 +69,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The policy with what it names on this host, opened and resolved."""
+    """The policy with what it names on this host, opened and resolved.
+
+    ``library``: who started this supervisor is who connects, so a policy that names no clients
+    grants every command to whatever owners that program has.
+    """
 
     policy: Policy
     executables: dict[str, Executable]
     users: dict[str, User]
+    library: bool = False
 
     def check(self, start: Start) -> Grant:
         """Raises Refusal."""
@@ -82,9 +89,10 @@ class Grants:
             raise Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
         if not all(_encodable(text) for text in texts):
             raise Refusal(protocol.INVALID, "a lone surrogate cannot be part of a command line")
-        command = self.policy.commands.get(start.command)
-        if command is None:
+        client = self._client(start.client)
+        if client is None or "start" not in client.verbs or start.command not in client.commands:
             raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
+        command = self.policy.commands[start.command]
         for key in start.env:
             if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
                 raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
@@ -106,6 +114,7 @@ class Grants:
             )
         bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
         return Grant(
+            client,
             command,
             executable,
             self.users.get(command.name),
@@ -113,6 +122,11 @@ class Grants:
             start.env,
             min(bounds, default=None),
         )
+
+    def _client(self, name: str) -> Client | None:
+        if self.library and not self.policy.clients:
+            return Client(name, frozenset(self.policy.commands))
+        return self.policy.clients.get(name)
 
     def _arguments(self, command: Command, arguments: list[str]) -> list[str]:
         match = command.grammar.match(arguments)
@@ -141,6 +155,7 @@ def parse_start(message: dict[str, Any]) -> Start:
     return Start(
         id=job_id(message),
         opaque=opaque,
+        client=field(message, "client", str),
         policy=field(message, "policy", str),
         command=field(message, "command", str),
         arguments=arguments,

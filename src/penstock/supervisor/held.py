@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from . import protocol, workdirs
-from .limits import Enforcement, LimitClass
+from .limits import Enforcement, LimitClass, Limits
 from .log import log
 from .loop import Loop, Timer
 from .policy import Command
@@ -46,6 +46,7 @@ class HeldJob:
         opaque: str,
         command: Command,
         limit_class: LimitClass,
+        totals: LimitClass,
         processes: Processes,
         on_forgotten: Callable[[str], None],
     ) -> None:
@@ -55,6 +56,7 @@ class HeldJob:
         self._loop = loop
         self._command = command
         self._class = limit_class
+        self._totals = totals
         self._processes = processes
         self._on_forgotten = on_forgotten
         self._argv: list[str] = []
@@ -91,6 +93,11 @@ class HeldJob:
             "no limit set" if asked is None else "kept by penstock itself",
         )
         return [*self._processes.enforcement, output]
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        """Of what all the client's jobs may use together; empty where that is not limited."""
+        return self._processes.client_enforcement if self._totals.limits != Limits() else []
 
     def start(
         self,
@@ -157,6 +164,8 @@ class HeldJob:
             "class": self._class.name,
             "limits": asdict(self._class.limits),
             "enforcement": [asdict(entry) for entry in self.enforcement],
+            "client_limits": asdict(self._totals.limits),
+            "client_enforcement": [asdict(entry) for entry in self.client_enforcement],
             "usage": self._processes.usage_files,
             "grace_s": self._command.grace_s,
         }

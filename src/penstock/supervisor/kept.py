@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import children, trees
 from .keeper import Keeper
-from .limits import LIMIT_NAMES, Enforcement
+from .limits import GROUP_LIMIT_NAMES, Enforcement
 from .loop import READ, Loop
 from .process import Events
 from .spawn import STAGES, Plan
@@ -35,9 +35,9 @@ class KeptProcesses:
         self._counters: dict[str, Any] | None = None
         self.enforcement = [
             Enforcement(name, "unavailable", detail="no cgroups in user mode")
-            for name in LIMIT_NAMES
-            if name != "output"
+            for name in GROUP_LIMIT_NAMES
         ]
+        self.client_enforcement = self.enforcement
         self.usage_files: dict[str, str] = {}
 
     def enter_fds(self) -> list[int]:

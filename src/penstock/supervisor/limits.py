@@ -17,6 +17,9 @@ LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
     "output",
 )
 
+# Those that a cgroup holds; output is kept by the server, as it reads.
+GROUP_LIMIT_NAMES: Final[tuple[LimitName, ...]] = LIMIT_NAMES[:-1]
+
 State = Literal["enforced", "partial", "unavailable"]
 Need = Literal["required", "best_effort", "direct_io"]
 
@@ -93,7 +96,10 @@ class Enforcement:
 
 @dataclass(frozen=True, slots=True)
 class LimitClass:
-    """A named set of limits. ``needs`` has an entry for every limit name."""
+    """A named set of limits: a class, for each job, or a client's, for all its jobs together.
+
+    ``needs`` has an entry for every limit name.
+    """
 
     name: str
     limits: Limits
@@ -116,3 +122,6 @@ class LimitClass:
             if entry.state not in accepted:
                 missing.append(entry)
         return missing
+
+
+NO_LIMITS: Final = LimitClass("", Limits(), dict.fromkeys(LIMIT_NAMES, "required"))

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from .class_parser import check_name, parse_class
+from .class_parser import check_name, parse_class, parse_totals
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
-from .limits import LimitClass
+from .limits import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .shells import shell_warning
 from .slot_parser import parse_grammar
@@ -79,6 +79,7 @@ class Client:
     starts_per_minute: int = 120
     verbs: frozenset[str] = frozenset(VERBS)
     on_revoke: Literal["keep", "stop"] = "keep"
+    totals: LimitClass = NO_LIMITS  # what all its jobs may use together
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,7 @@ def _client(name: str, table: Table, commands: dict[str, Command]) -> Client:
         on_revoke="stop"
         if table.choice("on_revoke", ("keep", "stop"), "keep") == "stop"
         else "keep",
+        totals=parse_totals(name, table),
     )
     table.finish()
     return client

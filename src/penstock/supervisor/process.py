@@ -36,6 +36,7 @@ class Processes(Protocol):
     """A job's process tree, however it is confined. Nothing here blocks."""
 
     enforcement: list[Enforcement]
+    client_enforcement: list[Enforcement]
     usage_files: dict[str, str]
 
     def start(self, plan: Plan, events: Events) -> None:
@@ -82,6 +83,7 @@ class GroupProcesses:
         self._again_s = _AGAIN_S
         self._again: Timer | None = None
         self.enforcement = group.enforcement
+        self.client_enforcement = group.client_enforcement
         self.usage_files = group.usage_files
 
     def enter_fds(self) -> list[int]:
@@ -181,12 +183,7 @@ class GroupProcesses:
             return
         self._stop_looking()
         events, self._events = self._events, None
-        try:
-            counters = self._group.counters()
-        except GroupError as error:
-            log(str(error))
-            counters = {}
-        events.emptied(self._killed, counters)
+        events.emptied(self._killed, self._group.counters())
 
     def _kill_again(self) -> None:
         if self._populated():

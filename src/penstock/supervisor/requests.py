@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from . import protocol, workdirs
 from .grants import Grant, Grants, Refusal, Start, field, job_id, parse_start
-from .groups import GroupError, Hierarchy, block_device
+from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
 from .held import HeldJob, Send, nobody
 from .kept import KeptProcesses
-from .limits import LimitClass
+from .limits import Enforcement, LimitClass
 from .log import log
 from .loop import Loop
+from .policy import Client
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
 from .spawn import Plan, make_pipe
@@ -101,19 +102,20 @@ class Requests:
         workdir = command.workdir or own
         limit_class = self._host.grants.policy.classes[command.class_name]
         try:
-            processes = self._confine(start.id, limit_class, workdir)
+            processes = self._confine(start.id, limit_class, grant.client, workdir)
         except (GroupError, OSError) as error:
             os.rmdir(own)
             raise _failure(grant, "group", error) from error
-        job = HeldJob(
-            self._loop, start.id, start.opaque, command, limit_class, processes, self._forgotten
-        )
+        totals = grant.client.totals
+        about = (start.id, start.opaque, command, limit_class, totals)
+        job = HeldJob(self._loop, *about, processes, self._forgotten)
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
         child_ends: list[int] = []
         try:
-            _check_limits(job, limit_class)
+            _check_limits(job.enforcement, limit_class, "class {!r} requires limits")
+            _check_limits(job.client_enforcement, totals, "client {!r} requires total limits")
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
                 child_ends.append(write_end)
@@ -146,10 +148,14 @@ class Requests:
         except OSError as error:
             raise _failure(grant, "directory", error) from error
 
-    def _confine(self, name: str, limit_class: LimitClass, workdir: str) -> Processes:
+    def _confine(
+        self, name: str, limit_class: LimitClass, client: Client, workdir: str
+    ) -> Processes:
         if self._host.hierarchy is None:
             return KeptProcesses(self._loop)
-        group = self._host.hierarchy.create(name, limit_class.limits, block_device(workdir))
+        totals = ClientTotals(group_name(client.id), client.totals.limits)
+        device = block_device(workdir)
+        group = self._host.hierarchy.create(name, limit_class.limits, device, totals)
         return GroupProcesses(self._loop, group)
 
     def _forgotten(self, name: str) -> None:
@@ -175,9 +181,9 @@ class Requests:
             job.release()
 
 
-def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
-    """Raises Refusal if a limit that the class requires is not held."""
-    unmet = limit_class.unmet(job.enforcement)
+def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:
+    """Raises Refusal if a limit that is required is not held."""
+    unmet = limit_class.unmet(enforcement)
     if unmet:
         listed = "; ".join(
             f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
@@ -185,7 +191,7 @@ def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
         )
         raise Refusal(
             protocol.UNENFORCED,
-            f"class {limit_class.name!r} requires limits that this host does not hold: {listed}",
+            f"{requires.format(limit_class.name)} that this host does not hold: {listed}",
             "group",
         )
 

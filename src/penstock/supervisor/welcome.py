@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from . import protocol
 from .channel import Peer
-from .groups import Hierarchy
+from .groups import Hierarchy, Swept
 from .limits import LIMIT_NAMES, Enforcement
 
 USER_MODE_WARNINGS: Final = (
@@ -15,6 +15,9 @@ USER_MODE_WARNINGS: Final = (
     "no separation: jobs, server and supervisor are one user, so a job could read or change "
     "logs, records and keys",
 )
+
+# Ids of swept jobs that are told one by one: a message has an end, and max_jobs need not have.
+_MOST_SWEPT: Final = 2000
 
 
 class Welcome:
@@ -25,6 +28,8 @@ class Welcome:
     ) -> None:
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
+        self.swept = Swept()
+        """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
         self._hierarchy = hierarchy
@@ -57,6 +62,11 @@ class Welcome:
             "policy": self.policy_hash,
             "limits": [asdict(entry) for entry in limits],
             "max_jobs": self.max_jobs,
+            "swept": {
+                "jobs": self.swept.jobs[:_MOST_SWEPT],
+                "processes": self.swept.processes,
+                "groups_left": len(self.swept.left),
+            },
             "warnings": list(self.warnings),
             "fds": ["policy"],
         }

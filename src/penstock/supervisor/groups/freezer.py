@@ -7,8 +7,8 @@ gets them.
 
 import os
 
-from .files import GroupError, read, read_pids, write
-from .unified import kill_each
+from .files import GroupError, read, write
+from .unified import kill_below, pids_below
 
 
 class Freezer:
@@ -19,10 +19,7 @@ class Freezer:
 
     def pids(self) -> list[int]:
         """Members, and those of groups below."""
-        found: list[int] = []
-        for directory, _, _ in os.walk(self._path):
-            found += read_pids(os.path.join(directory, "cgroup.procs"))
-        return found
+        return pids_below(self._path)
 
     def populated(self) -> bool:
         """Is anybody listed?"""
@@ -39,8 +36,7 @@ class Freezer:
             ):  # the kernel freezes asynchronously; usually the first look is enough
                 if read(state) == "FROZEN":
                     break
-            for directory, _, _ in os.walk(self._path):
-                kill_each(read_pids(os.path.join(directory, "cgroup.procs")), directory)
+            kill_below(self._path)
         finally:
             try:
                 write(state, "THAWED")

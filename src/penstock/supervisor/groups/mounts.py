@@ -15,6 +15,22 @@ class Mounts:
     v1: dict[str, str] = field(hash=False)
     v2: str | None = None
     v2_controllers: frozenset[str] = frozenset()
+    v2_counts_cpu: bool = False
+    """Each group of the v2 mount counts CPU time, without any controller (since Linux 4.20)."""
+
+    def v1_used(self) -> tuple[str, ...]:
+        """The controllers whose v1 hierarchies are used, where limits are v1's."""
+        left_out = set()
+        if self.v2 is not None:
+            left_out.add("freezer")  # which is for killing, and cgroup.kill is better at it
+            if self.v2_counts_cpu:
+                left_out.add("cpuacct")
+        return tuple(name for name in V1_CONTROLLERS if name in self.v1 and name not in left_out)
+
+    def roots(self, kind: str) -> list[str]:
+        """Where a host of this kind has groups, each mount once; v2 first, as it kills best."""
+        v1 = [self.v1[name] for name in self.v1_used()] if kind != "v2" else []
+        return list(dict.fromkeys([*([self.v2] if self.v2 is not None else []), *v1]))
 
 
 def parse(mountinfo: str) -> Mounts:
@@ -34,14 +50,18 @@ def parse(mountinfo: str) -> Mounts:
             for name in V1_CONTROLLERS:
                 if name in options:
                     v1.setdefault(name, mount_point)
-    controllers: frozenset[str] = frozenset()
-    if v2 is not None:
-        try:
-            with open(os.path.join(v2, "cgroup.controllers"), encoding="ascii") as file:
-                controllers = frozenset(file.read().split())
-        except OSError:
-            v2 = None
-    return Mounts(v1, v2, controllers)
+    return _looked_at(v1, v2)
+
+
+def _looked_at(v1: dict[str, str], v2: str | None) -> Mounts:
+    if v2 is None:
+        return Mounts(v1)
+    try:
+        with open(os.path.join(v2, "cgroup.controllers"), encoding="ascii") as file:
+            controllers = frozenset(file.read().split())
+    except OSError:
+        return Mounts(v1)
+    return Mounts(v1, v2, controllers, os.path.exists(os.path.join(v2, "cpu.stat")))
 
 
 def block_device(path: str) -> str | None:
