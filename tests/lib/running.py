@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,15 @@ def running_server(
     crl: bool = False,
     fresh: bool = False,
     transport: Mapping[str, float | int] | None = None,
-    **config: str | float | int,
+    prefix: Sequence[str] = (),
+    **config: str | float | int | None,
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
     ``fresh`` none of its directories is there, as after an installation. ``transport`` are
-    limits that are not as delivered.
+    limits that are not as delivered. ``prefix`` is a command line that executes what follows it.
+    A key of the configuration that is None is left out.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
@@ -179,7 +181,7 @@ def running_server(
                 os.chown(directory / "state", SERVER_UID, SERVER_UID)
         port = _free_port()
         parent = f"/penstock-test-{os.getpid()}-{port}"
-        settings: dict[str, str | float | int] = {
+        settings: dict[str, str | float | int | None] = {
             "listen": f"127.0.0.1:{port}",
             "state_dir": str(directory / "state"),
             "run_dir": str(directory / "run"),
@@ -191,7 +193,9 @@ def running_server(
             **({"server_user": str(SERVER_UID)} if IS_ROOT else {}),
             **config,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        lines = [
+            f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None
+        ]
         tls = {
             "certificate": str(pki.server.certificate),
             "key": str(pki.server.key),
@@ -206,7 +210,7 @@ def running_server(
         config_file = directory / "penstockd.toml"
         config_file.write_text("\n".join(lines) + "\n")
         process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.penstockd", "--config", str(config_file)],
+            [*prefix, sys.executable, "-m", "penstock.penstockd", "--config", str(config_file)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

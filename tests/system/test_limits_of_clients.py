@@ -73,12 +73,10 @@ async def start(client: Client, command: str) -> pb.Job:
 
 @asynccontextmanager
 async def started(client: Client, command: str) -> AsyncIterator[pb.Job]:
-    """The same; it is stopped at the end."""
+    """The same; it is stopped at the end, if the test fails by the server's."""
     job = await start(client, command)
-    try:
-        yield job
-    finally:
-        await client.stop(job.handle, grace_s=0)
+    yield job
+    await client.stop(job.handle, grace_s=0)
 
 
 def directories(server: RunningServer, client: str) -> list[Path]:
@@ -234,5 +232,6 @@ async def test_jobs_of_an_earlier_life_are_ended_and_audited(server: RunningServ
             await trio.sleep(0.02)
     finally:
         following.terminate()
-        await following.wait()
+        with trio.CancelScope(shield=True), trio.move_on_after(20):
+            await following.wait()
     assert [line["event"] for line in server.audit()].count("groups.swept") == 1

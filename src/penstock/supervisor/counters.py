@@ -21,6 +21,10 @@ COUNTED: Final = (
     *("read_bytes", "write_bytes", "read_ops", "write_ops", "oom_kills"),
 )
 
+_V1_MEMORY: Final = frozenset(
+    {"memory.usage_in_bytes", "memory.stat.v1", "memory.max_usage_in_bytes", "memory.oom_control"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Stall:
@@ -133,7 +137,7 @@ def _memory(
     texts: Mapping[str, str],
 ) -> tuple[dict[str, int], int | None, int | None, int | None]:
     """memory.stat by v2's keys; what is used, the peak, and how many the OOM killer has ended."""
-    if "memory.usage_in_bytes" in texts or "memory.stat.v1" in texts:
+    if not _V1_MEMORY.isdisjoint(texts):
         v1 = flat(texts.get("memory.stat.v1", ""))
         keys = {
             "file": "total_cache",

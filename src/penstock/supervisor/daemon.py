@@ -14,7 +14,7 @@ from .child import ServerProcess
 from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
-from .groups import GroupError, Swept, detect
+from .groups import GroupError, Hierarchy, Swept
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
@@ -56,13 +56,10 @@ class Daemon:
         )
         self._locks = startup.lock_files(config)
         # Delegation of groups to ordinary users is not supported yet.
-        self._hierarchy = detect(config.cgroup_parent) if self._root else None
-        if self._hierarchy is not None:
-            self._locks.append(startup.lock_groups(config.cgroup_parent))
-        elif self._root:
-            raise startup.StartupError(
-                ["no cgroup hierarchy can be written; mount cgroups read-write for penstockd"]
-            )
+        self._hierarchy: Hierarchy | None = None
+        if self._root:
+            self._hierarchy, lock = startup.find_groups(config)
+            self._locks.append(lock)
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
         grants = Grants(policy, executables, users, library=options.no_server)
@@ -151,7 +148,9 @@ class Daemon:
                 f"at most {self._welcome.max_jobs} jobs at once, not max_jobs = "
                 f"{self._config.max_jobs}, as RLIMIT_NOFILE admits no more"
             )
-        kind = self._hierarchy.kind if self._hierarchy else "none, nothing is limited"
+        kind = "none, nothing is limited"
+        if self._hierarchy is not None:
+            kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
         log(f"ready; cgroups: {kind}; policy {self._welcome.policy_hash[:12]}")
 
     def _watch_signals(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from . import executables as exe
 from .config import Config, check_server_user
-from .groups import mounts
+from .groups import Hierarchy, detect_below, find_place, mounted
 from .paths import check_root
 from .policy import Policy, check_mode
 from .users import User, UserError, own_user, resolve_user
@@ -187,21 +187,33 @@ def lock_files(config: Config) -> list[int]:
     return [_lock(key, path) for key, path in paths.items()]
 
 
-def lock_groups(parent: str) -> int:
-    """The lock of the own parent group: a sweep by two would end each other's jobs.
+def find_groups(config: Config) -> tuple[Hierarchy, int]:
+    """Where jobs are confined, and the lock of the own parent group: a sweep by two would end
+    each other's jobs.
 
-    Raises StartupError or OSError.
+    Raises StartupError, GroupError or OSError.
     """
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        found = mounts.parse(file.read())
-    top = found.v2 if found.v2 is not None else next(iter(found.v1.values()))
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        own = file.read()
+    mounts, parent = find_place(config.cgroup_parent, mounted(), own)
+    hierarchy = detect_below(mounts, parent)
+    if hierarchy is None:
+        where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
+        controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
+        raise StartupError(
+            [
+                "no cgroup hierarchy can be written; mount cgroups read-write for penstockd, with "
+                f"cpu, memory, io and pids in the v2 mount or on v1 ({where}: {controllers})"
+            ]
+        )
+    top = mounts.v2 if mounts.v2 is not None else next(iter(mounts.v1.values()))
     while True:
         os.makedirs(top + parent, exist_ok=True)
         fd = _lock("cgroup_parent", top + parent)
         # One that ends removes the group: what was locked may be no group any more.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(top + parent)):
-                return fd
+                return hierarchy, fd
         os.close(fd)
 
 

@@ -2,9 +2,10 @@
 
 from .clients import ClientTotals, group_name
 from .files import GroupError
-from .hierarchy import detect
+from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
-from .mounts import block_device
+from .mounts import Mounts, block_device, mounted
+from .own import find_place
 from .sweeping import Swept
 
 __all__ = [
@@ -12,8 +13,12 @@ __all__ = [
     "Group",
     "GroupError",
     "Hierarchy",
+    "Mounts",
     "Swept",
     "block_device",
     "detect",
+    "detect_below",
+    "find_place",
     "group_name",
+    "mounted",
 ]

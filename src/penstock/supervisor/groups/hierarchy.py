@@ -10,7 +10,7 @@ from .clients import ClientGroups, ClientTotals
 from .files import GroupError, read, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
-from .mounts import Mounts, parse
+from .mounts import Mounts, mounted, parse
 from .probing import try_limit
 from .sweeping import Swept, sweep
 from .unified import Unified
@@ -93,6 +93,7 @@ class CgroupHierarchy:
         self.kind = kind
         self._mounts = mounts
         self._parent = parent
+        self.parent = self._parents()[0]
         self._capabilities: list[Enforcement] | None = None
         self._clients = ClientGroups(kind, mounts, parent)
         if kind == "v2" and mounts.v2 is not None:
@@ -222,15 +223,16 @@ def _limited(
 
 
 def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
+    """As detect_below, of this host's mounts. ``parent`` is below each mount, "/penstock"."""
+    return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
+
+
+def detect_below(mounts: Mounts, parent: str) -> Hierarchy | None:
     """The kind of this host, or None where this process may not make groups.
 
     v2 where its mount has the controllers, else v1, with the v2 mount beside it where
-    there is one (hybrid). ``parent`` is the own group below each mount, "/penstock".
+    there is one (hybrid). Raises GroupError.
     """
-    if mountinfo is None:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            mountinfo = file.read()
-    mounts = parse(mountinfo)
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
         return CgroupHierarchy("v2", mounts, parent) if _writable(mounts.v2 + parent) else None
     if not mounts.v1.keys() >= set(V1_NEEDED):

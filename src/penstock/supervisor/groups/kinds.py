@@ -52,9 +52,11 @@ class Group(Protocol):
 
 
 class Hierarchy(Protocol):
-    """The groups of one penstock on this host. ``kind`` is v1, v2 or hybrid."""
+    """The groups of one penstock on this host. ``kind`` is v1, v2 or hybrid; ``parent`` the
+    directory that they are in, of the hierarchy that kills."""
 
     kind: str
+    parent: str
 
     def capabilities(self) -> list[Enforcement]:
         """Per limit, what this host can do: found out once, cpu, memory and processes by trying."""

@@ -17,6 +17,13 @@ class Mounts:
     v2_controllers: frozenset[str] = frozenset()
     v2_counts_cpu: bool = False
     """Each group of the v2 mount counts CPU time, without any controller (since Linux 4.20)."""
+    v2_root: str = "/"
+    """What of the v2 hierarchy is mounted."""
+
+    def below(self, path: str) -> "Mounts":
+        """The same, as if no more than this group and what is below it were mounted."""
+        v1 = {name: mount + path for name, mount in self.v1.items()}
+        return _looked_at(v1, self.v2 + path if self.v2 is not None else None)
 
     def v1_used(self) -> tuple[str, ...]:
         """The controllers whose v1 hierarchies are used, where limits are v1's."""
@@ -33,10 +40,16 @@ class Mounts:
         return list(dict.fromkeys([*([self.v2] if self.v2 is not None else []), *v1]))
 
 
+def mounted() -> Mounts:
+    """Of this process."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return parse(file.read())
+
+
 def parse(mountinfo: str) -> Mounts:
     """The cgroup mounts in the text of /proc/self/mountinfo (proc(5))."""
     v1: dict[str, str] = {}
-    v2: str | None = None
+    v2, root = None, "/"
     for line in mountinfo.splitlines():
         fields = line.split()
         if "-" not in fields:
@@ -45,15 +58,15 @@ def parse(mountinfo: str) -> Mounts:
         mount_point = fields[4].encode().decode("unicode_escape")
         kind, options = fields[separator + 1], fields[-1].split(",")
         if kind == "cgroup2" and v2 is None:
-            v2 = mount_point
+            v2, root = mount_point, fields[3].encode().decode("unicode_escape")
         elif kind == "cgroup":
             for name in V1_CONTROLLERS:
                 if name in options:
                     v1.setdefault(name, mount_point)
-    return _looked_at(v1, v2)
+    return _looked_at(v1, v2, root)
 
 
-def _looked_at(v1: dict[str, str], v2: str | None) -> Mounts:
+def _looked_at(v1: dict[str, str], v2: str | None, root: str = "/") -> Mounts:
     if v2 is None:
         return Mounts(v1)
     try:
@@ -61,7 +74,7 @@ def _looked_at(v1: dict[str, str], v2: str | None) -> Mounts:
             controllers = frozenset(file.read().split())
     except OSError:
         return Mounts(v1)
-    return Mounts(v1, v2, controllers, os.path.exists(os.path.join(v2, "cpu.stat")))
+    return Mounts(v1, v2, controllers, os.path.exists(os.path.join(v2, "cpu.stat")), root)
 
 
 def block_device(path: str) -> str | None:
