@@ -108,8 +108,7 @@ def _run(command: list[str], directory: Path) -> str:
         cwd=directory,
         env={**os.environ, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -98,7 +98,8 @@ def _qemu(kernel: Kernel, directory: Path, disks: list[Path]) -> list[str]:
     drives = [f"file={disk},format=raw,if=virtio,cache=unsafe" for disk in disks]
     host = "local,security_model=none,multidevs=remap"
     return [
-        *("qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512", "-machine", "q35", "-cpu", "max,la57=off"),
+        *("qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512"),
+        *("-machine", "q35", "-cpu", "max,la57=off"),  # page tables of four levels are faster
         *("-smp", str(CPUS), "-m", str(MEMORY_MIB), "-no-reboot"),
         *("-nodefaults", "-display", "none", "-monitor", "none", "-nic", "none"),
         *("-kernel", str(kernel.image), "-initrd", str(directory / "initramfs")),

@@ -9,9 +9,11 @@ import signal
 import time
 from pathlib import Path
 
+from patience import patient
+
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was killed is gone a moment after the call returns.
-_SETTLE_S = 2.0
+_SETTLE_S = patient(2)
 # Tests name their parent groups so; by the pid, several runs do not see each other's.
 _PARENTS = f"penstock-test-{os.getpid()}-*"
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import patient
+
 from penstock.supervisor import protocol
 
 # Of any single wait; what is waited for takes milliseconds.
-PATIENCE_S = 20.0
+PATIENCE_S = patient(20)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 import trio.lowlevel
+from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
@@ -45,7 +46,7 @@ async def kill_server(server: RunningServer) -> None:
 
 
 async def until_served(server: RunningServer, before: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         while True:
             try:
                 async with connect(server.endpoint("alice")) as client:
