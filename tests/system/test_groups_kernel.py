@@ -241,3 +241,24 @@ def test_capabilities_are_tried_and_leave_nothing(hierarchy: Hierarchy) -> None:
         "output": "enforced",
     }
     assert directories() == []
+
+
+def test_v1_throttles_no_disk_for_groups_below(hierarchy: Hierarchy, tmp_path: Path) -> None:
+    """Why a client's total bandwidth is unavailable there: a rule of the parent holds nobody."""
+    device = block_device(str(tmp_path))
+    if device is None:
+        pytest.skip("the temporary directory is on no disk")
+    group = hierarchy.create(NAME, Limits(), device)
+    job = next(path for path in directories() if path.startswith(f"{CGROUPS}blkio/"))
+    (Path(job).parent / "blkio.throttle.write_bps_device").write_text(f"{device} 100000")
+
+    def work() -> None:
+        fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, bytes(2**20))
+        os.fsync(fd)
+
+    begin = time.monotonic()
+    os.waitpid(run_inside(group, work), 0)
+    assert time.monotonic() - begin < 5  # held, it would have taken ten seconds
+    assert group.counters()["write_bytes"] >= 2**20
+    end(group)
