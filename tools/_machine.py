@@ -25,6 +25,7 @@ CPUS = 2
 MEMORY_MIB = 3072
 _DISK_BYTES = 8 * 2**30  # sparse, as the next
 _COPY_BYTES = 2 * 2**30
+_SWAP_BYTES = 2**29
 _PARTITION_AT = 2**20
 _SECTOR = 512
 # A machine that does not power off after its command has ended.
@@ -65,17 +66,19 @@ def run_machine(kernel: Kernel, task: Task, timeout_s: float) -> int:
         directory = Path(scratch)
         share = directory / "share"
         share.mkdir()
-        settings = f"kind={task.cgroups}\ncheckout={shlex.quote(str(ROOT))}\n"
-        (share / "settings").write_text(settings)
         (share / "command").write_text(_script(task))
         (directory / "initramfs").write_bytes(_initramfs(kernel))
-        disks = [_make_disk(directory / "vda")]
-        # Virtio disks are named in the order in which they are given.
-        names = [f"vd{letter}" for letter in "bcdefgh"[: len(task.copied)]]
-        for name, source in zip(names, task.copied, strict=True):
-            disks.append(_copy_to_disk(directory / name, source))
-        lines = [f"{name} {source}\n" for name, source in zip(names, task.copied, strict=True)]
+        # Virtio disks are named in the order in which they are given: vda, vdb, and so on.
+        disks = [directory / f"vd{letter}" for letter in "abcdefgh"[: 2 + len(task.copied)]]
+        _make_disk(disks[0])
+        with disks[1].open("wb") as swap:
+            swap.truncate(_SWAP_BYTES)
+        for disk, source in zip(disks[2:], task.copied, strict=True):
+            _copy_to_disk(disk, source)
+        lines = [f"{d.name} {s}\n" for d, s in zip(disks[2:], task.copied, strict=True)]
         (share / "copies").write_text("".join(lines))
+        settings = f"kind={task.cgroups}\ncheckout={shlex.quote(str(ROOT))}\n"
+        (share / "settings").write_text(settings)
         timed_out = _run(_qemu(kernel, directory, disks), timeout_s)
         status = share / "status"
         if status.exists():
@@ -154,7 +157,7 @@ def _copy(source: int, deadline: float) -> bool:
     return False
 
 
-def _make_disk(path: Path) -> Path:
+def _make_disk(path: Path) -> None:
     """One partition with an empty ext4, since that is what most disks are."""
     with path.open("wb") as file:
         file.truncate(_DISK_BYTES)
@@ -167,12 +170,10 @@ def _make_disk(path: Path) -> Path:
         file.write(b"\x55\xaa")
     kib = (_DISK_BYTES - _PARTITION_AT) // 1024
     _mkfs("-E", f"offset={_PARTITION_AT}", str(path), f"{kib}k")
-    return path
 
 
-def _copy_to_disk(path: Path, source: Path) -> Path:
+def _copy_to_disk(path: Path, source: Path) -> None:
     _mkfs("-O", "^has_journal", "-d", str(source), str(path), f"{_COPY_BYTES // 1024}k")
-    return path
 
 
 def _mkfs(*arguments: str) -> None:
