@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from patience import patient
+from pidfds import open_pidfd
 
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was killed is gone a moment after the call returns.
@@ -128,9 +129,7 @@ def _command(pid: int) -> str:
 
 def _ended(pid: int, deadline: float) -> bool:
     """Waits for the end of a child, at most until ``deadline``; it is not reaped."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    if (fd := open_pidfd(pid)) is None:
         return True
     try:
         poll = select.poll()

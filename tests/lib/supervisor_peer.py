@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patience import patient
+from pidfds import open_pidfd
 
 from penstock.supervisor import protocol
 
@@ -157,9 +158,7 @@ class Peer:
 
 def wait_dead(pid: int) -> bool:
     """Waits until a process, not our child, has ended; a zombie has."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    if (fd := open_pidfd(pid)) is None:
         return True
     try:
         return bool(select.select([fd], [], [], PATIENCE_S)[0])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+from pidfds import open_pidfd
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
@@ -26,9 +27,7 @@ def server() -> Iterator[RunningServer]:
 
 async def wait_gone(pid: int) -> None:
     """By pidfd; a process that is gone already is fine."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    if (fd := open_pidfd(pid)) is None:
         return
     await trio.lowlevel.wait_readable(fd)
     os.close(fd)

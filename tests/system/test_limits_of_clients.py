@@ -189,7 +189,9 @@ async def test_a_total_that_cannot_be_held_is_refused_or_told() -> None:
         async with connect(server.endpoint("carol")) as carol:
             if (await carol.server_info()).cgroups == "v2":
                 job = await start(carol, "say")
-                held = {entry.limit: (entry.state, entry.actual) for entry in job.client_enforcement}
+                held = {
+                    entry.limit: (entry.state, entry.actual) for entry in job.client_enforcement
+                }
                 assert held["disk_read"] == held["disk_write"] == ("enforced", "10000000")
                 return
             with pytest.raises(RpcError) as caught:
