@@ -15,12 +15,13 @@ PURE = {
         "counters",
         "environment",
         "grammar",
+        "isolation_policy",
         "limits",
         "output_policy",
         "patterns",
         "policy",
     ),
-    *("protocol", "shells"),
+    *("protocol", "shells", "control_policy", "signal_names"),
 }
 
 
@@ -77,12 +78,22 @@ ALLOWED = {
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
     "streaming.py": {"jobs", "messages", "proto", "requests", "text"},
+    "decisions.py": {
+        *("audit", "authn", "authz", "jobs", "quota", "refusals", "requests", "rpc", "statuses"),
+        "supervisor",
+    },
+    "service_control.py": {
+        *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
+        "supervisor",
+    },
+    "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
     "client.py": {"identity", "proto", "rpc"},
     "backoff.py": set(),
     "received.py": {"proto"},
     "follow.py": {"backoff", "client", "proto", "received", "rpc"},
+    "feed.py": {"backoff", "client", "proto", "rpc"},
     "cli": {
-        *("cli", "client", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
+        *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
         *("backoff", "received", "__version__"),
     },
 }

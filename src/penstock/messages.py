@@ -5,6 +5,7 @@ from typing import Final
 
 from .jobs.bounds import OutputBound
 from .jobs.gaps import Gap
+from .jobs.input import JobInput
 from .jobs.job import Job
 from .jobs.records import EndRecord
 from .jobs.segments import StreamNumber
@@ -100,7 +101,14 @@ def job_message(job: Job) -> pb.Job:
         end=end_message(job.end) if job.end else None,
         client_limits=totals_message(job.client_limits),
         client_enforcement=[enforcement_message(entry) for entry in job.client_enforcement],
+        paused=job.paused,
+        input=input_message(job.input) if job.input else None,
     )
+
+
+def input_message(given: JobInput) -> pb.JobInput:
+    """What a job was sent so far."""
+    return pb.JobInput(accepted=given.accepted, closed=given.closed)
 
 
 def usage_message(usage: Usage) -> pb.ResourceUsage:

@@ -1,9 +1,12 @@
 """The life cycle table and the records."""
 
 import itertools
+import os
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +173,72 @@ def test_a_broken_page_costs_what_stood_on_it(tmp_path: Path) -> None:
         assert store.set_running("f" * 32, started(number), "boot") not in known
     store.close()
     assert open_store(str(path))[1] == []
+
+
+def run_to_its_kill(work: Callable[[], None]) -> bool:
+    """In a process of its own, which ends without any cleanup; False: it was killed by KILL."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process, before the ``step``-th file is renamed or removed."""
+    steps = itertools.count()
+
+    def wrap(real: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            if next(steps) == step:
+                os.kill(os.getpid(), 9)
+            real(*args)
+
+        return call
+
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(os, name, wrap(getattr(os, name)))
+
+
+def test_a_salvage_killed_at_any_step_goes_on_with_the_latest_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood in the WAL alone is carried over, whichever file was renamed when it came."""
+
+    def write_and_die(path: Path) -> None:
+        store = Store(str(path))
+        store.insert_starting("e" * 32, "alice", JobSpec("ls"), "hash", 0, "latest")
+
+    for step in itertools.count():
+        path = tmp_path / str(step) / "db"
+        path.parent.mkdir()
+        filled_store(path, 300)
+        run_to_its_kill(lambda path=path: write_and_die(path))  # type: ignore[misc]
+        data = bytearray(path.read_bytes())
+        middle = len(data) // 2 // 4096 * 4096
+        data[middle : middle + 4096] = bytes(4096)
+        path.write_bytes(data)
+        assert (path.parent / "db-wal").stat().st_size
+
+        def salvage(path: Path = path, step: int = step) -> None:
+            # Another connection, so that SQLite does not empty the WAL as it closes its own.
+            sqlite3.connect(path).execute("SELECT count(*) FROM handles")
+            kill_at(step, monkeypatch)
+            open_store(str(path))
+
+        completed = run_to_its_kill(salvage)
+        store, _ = open_store(str(path))
+        assert store.find_request("alice", "latest") == "e" * 32, step
+        assert len(records(store)) > 200
+        store.close()
+        names = {each.name for each in path.parent.iterdir()}
+        assert "db.damaged-1" in names
+        assert not [name for name in names if ".new" in name or ".salvaged" in name]
+        if completed:
+            break
+    assert step >= 5
 
 
 def test_handles_lost_with_the_database_are_not_given_again(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """A manager that goes on with the jobs of the one before: C13, over the fake backend."""
 
 import contextlib
-from collections.abc import AsyncIterator
+import errno
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,11 +16,14 @@ from fake_backend import FakeBackend
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.bounds import OutputBound
 from penstock.jobs.cursors import Chunk
+from penstock.jobs.disk import RealDisk
 from penstock.jobs.errors import Unavailable
+from penstock.jobs.gaps import Gap
 from penstock.jobs.job import Job
 from penstock.jobs.keeping import Keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.states import State
+from penstock.jobs.store import JobRecord
 
 
 @asynccontextmanager
@@ -132,6 +138,10 @@ async def test_a_process_whose_start_was_not_recorded_is_its_owner_s(tmp_path: P
         assert manager.find_request("alice", "once") is again
         backend.jobs[job.id].end(Verdict("exited", 0))
         assert (await again.wait_finished()).exit_code == 0
+        (record,) = manager._store.load()
+        assert isinstance(record, JobRecord)
+        assert record.started is not None
+        assert record.started["boot_id"] == "boot"
 
 
 async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
@@ -160,6 +170,106 @@ async def test_an_end_that_was_recorded_and_not_released_is_released(tmp_path: P
     async with manager_of(tmp_path, backend) as manager:
         assert manager.get(job.handle).end == end
         assert backend.jobs[job.id].released
+
+
+class BadDisk(RealDisk):
+    """``refuses`` says of which operation and file; with an input/output error."""
+
+    def __init__(self, refuses: Callable[[str, str], bool]) -> None:
+        self._refuses = refuses
+
+    def _check(self, operation: str, path: str) -> None:
+        if self._refuses(operation, os.path.basename(path)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    def open(self, path: str, *, create: bool = False) -> int:
+        self._check("create" if create else "open", path)
+        return super().open(path, create=create)
+
+    def size(self, path: str) -> int:
+        self._check("size", path)
+        return super().size(path)
+
+
+FIRST = f"{0:020}"
+
+
+async def written_and_left(tmp_path: Path, backend: FakeBackend) -> Job:
+    """A job that runs on, with six bytes in its log."""
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"), request_id="once")
+        backend.jobs[job.id].write(b"before")
+        with job.read_output() as reader:
+            await anext(reader)
+    return job
+
+
+async def test_a_log_that_cannot_be_read_is_gone_on_with_behind_it(tmp_path: Path) -> None:
+    """What the disk refuses is a gap; the job runs on, and no offset gets other bytes."""
+    backend = FakeBackend()
+    job = await written_and_left(tmp_path, backend)
+    disk = BadDisk(lambda operation, name: (operation, name) == ("open", FIRST + ".index"))
+    async with open_manager(backend, str(tmp_path / "state"), disk=disk) as manager:
+        again = manager.get(job.handle)
+        assert again.state is State.RUNNING
+        backend.jobs[job.id].write(b"after")
+        with again.read_output() as reader:
+            gap, chunk = await anext(reader), await anext(reader)
+        assert isinstance(gap, Gap)
+        assert isinstance(chunk, Chunk)
+        assert (gap.start, gap.end) == (0, 6)
+        assert (chunk.offset, chunk.data) == (6, b"after")
+        backend.jobs[job.id].end(Verdict("exited", 4))
+        end = await again.wait_finished()
+        assert (end.reason, end.exit_code, end.output_bytes) == ("exited", 4, 11)
+        assert [(gap.start, gap.end) for gap in end.gaps] == [(0, 6)]
+
+
+async def test_a_log_whose_files_open_later_loses_nothing(tmp_path: Path) -> None:
+    """The disk fails for the moment in which the writer is to open it again."""
+    backend = FakeBackend()
+    job = await written_and_left(tmp_path, backend)
+    opened = itertools.count()
+    disk = BadDisk(
+        lambda operation, name: (
+            (operation, name) == ("open", FIRST + ".output") and next(opened) == 1
+        )  # the first is recovery's
+    )
+    async with open_manager(backend, str(tmp_path / "state"), disk=disk) as manager:
+        again = manager.get(job.handle)
+        with again.read_output() as reader:
+            first = await anext(reader)
+        assert isinstance(first, Chunk)
+        assert first.data == b"before"
+        backend.jobs[job.id].end(Verdict("exited", 4))
+        end = await again.wait_finished()
+        assert (end.reason, end.output_bytes, end.gaps, end.sealed) == ("exited", 6, (), True)
+        assert await everything(again) == b"before"
+
+
+async def test_a_log_whose_end_is_unknown_ends_its_job(tmp_path: Path) -> None:
+    """Reason output_failed, its true exit status, and what was kept is readable."""
+    backend = FakeBackend()
+    job = await written_and_left(tmp_path, backend)
+    looks = itertools.count()
+    disk = BadDisk(
+        lambda operation, name: (
+            (operation, name) == ("size", FIRST + ".output") and next(looks) == 1
+        )  # the first is load's
+    )
+    backend.jobs[job.id].write(b"unkept")
+    async with open_manager(backend, str(tmp_path / "state"), disk=disk) as manager:
+        again = manager.get(job.handle)
+        assert manager.find_request("alice", "once") is again
+        end = await again.wait_finished()
+        assert (end.reason, end.signal, end.output_bytes) == ("output_failed", 15, 6)
+        assert end.detail == "its output could not be kept: Input/output error"
+        assert await everything(again) == b"before"
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.jobs[job.id].released
+    async with open_manager(backend, str(tmp_path / "state")) as manager:
+        assert manager.get(job.handle).end == end
+        assert await everything(manager.get(job.handle)) == b"before"
 
 
 async def test_bounds_go_on(tmp_path: Path) -> None:

@@ -44,9 +44,11 @@ needs = {needs}
 
 def script(name: str, text: str, *, limits: str = "free", grace: str = "5s") -> str:
     """A command of the policy that runs a fixed shell script."""
+    # Below /var/tmp, of which a job has one of its own.
+    shown = 'writable = ["@dir"]\n' if "@dir" in text else ""
     return (
         f'[commands.{name}]\npath = "/bin/sh"\nclass = "{limits}"\ngrace = "{grace}"\n@user\n'
-        f"fixed = ['-c', {json.dumps(text)}]\n"
+        f"fixed = ['-c', {json.dumps(text)}]\n{shown}"
     )
 
 
@@ -68,7 +70,7 @@ class RunningServer:
     directory: Path
     port: int
     pki: Pki = field(repr=False)
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] = field(init=False)
     cgroup_parent: str
     log_lines: list[str] = field(repr=False)
 
@@ -161,13 +163,12 @@ def running_server(
 
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
     ``fresh`` none of its directories is there, as after an installation. ``transport`` are
-    limits that are not as delivered. ``prefix`` is a command line that executes what follows it.
+    limits that are not as delivered. ``prefix``: a program that executes the one after it.
     A key of the configuration that is None is left out.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
     directory.chmod(0o755)
-    process = None
     try:
         (directory / "certs").mkdir(mode=0o755)
         pki = make_pki(directory / "certs")
@@ -209,35 +210,53 @@ def running_server(
             ]
         config_file = directory / "penstockd.toml"
         config_file.write_text("\n".join(lines) + "\n")
-        process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "penstock.penstockd", "--config", str(config_file)],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        server = RunningServer(directory, port, pki, process, parent, [])
-        drainer = threading.Thread(target=_collect, args=(process, server.log_lines))
-        drainer.start()
-        try:
-            _wait_listening(server)
+        server = RunningServer(directory, port, pki, parent, [])
+        with _penstockd(server, prefix):
             yield server
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise AssertionError(
-                    "penstockd did not end:\n" + "".join(server.log_lines)
-                ) from None
-            finally:
-                drainer.join(10)
-                if process.stderr:
-                    process.stderr.close()
-        assert server.groups() == [], "groups were left behind"
     finally:
         shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def running_again(server: RunningServer) -> Iterator[None]:
+    """The next penstockd on the directory of one that has ended; ``server`` is it from now on."""
+    assert server.process.poll() is not None
+    with _penstockd(server, ()):
+        yield
+
+
+@contextlib.contextmanager
+def _penstockd(server: RunningServer, prefix: Sequence[str]) -> Iterator[None]:
+    config_file = server.directory / "penstockd.toml"
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "penstock.penstockd", "--config", str(config_file)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    server.process = process
+    drainer = threading.Thread(target=_collect, args=(process, server.log_lines))
+    drainer.start()
+    try:
+        _wait_listening(server)
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError("penstockd did not end:\n" + "".join(server.log_lines)) from None
+        finally:
+            drainer.join(10)
+            if process.stderr:
+                process.stderr.close()
+    if server.process is process:  # else the one that followed it has looked
+        assert server.groups() == [], "groups were left behind"
+        if process.returncode == 0 and (server.directory / "work").is_dir():
+            left = list((server.directory / "work").iterdir())
+            assert left == [], "directories of jobs were left behind"
 
 
 def _collect(process: subprocess.Popen[bytes], lines: list[str]) -> None:

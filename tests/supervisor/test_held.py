@@ -26,6 +26,8 @@ class Scripted:
         self.events: Events | None = None
         self.kills = 0
         self.busy = busy
+        self.freezes = [False]
+        self.can_freeze = True
 
     def start(self, plan: Plan, events: Events) -> None:
         self.events = events
@@ -36,8 +38,14 @@ class Scripted:
     def kill_fd(self) -> int | None:
         return None
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int, tree: bool = False) -> int:
         return 1
+
+    def freeze(self, frozen: bool) -> None:
+        self.freezes.append(frozen)
+
+    def frozen(self) -> bool:
+        return self.freezes[-1] and self.can_freeze
 
     def kill(self) -> int:
         self.kills += 1

@@ -18,6 +18,7 @@ from penstock.supervisor.groups import (
     block_device,
     detect,
     group_name,
+    signal_members,
 )
 from penstock.supervisor.limits import LIMIT_NAMES, LimitClass, Limits
 
@@ -113,6 +114,12 @@ def wait_empty(group: Group) -> None:
             epoll.poll(1 if notify_fd is not None else 0.005)
 
 
+def remove(group: Group) -> None:
+    deadline = time.monotonic() + 5
+    while not group.remove():  # v1 is busy for a moment after the last process
+        assert time.monotonic() < deadline
+
+
 def test_limits_are_read_back(hierarchy: Hierarchy) -> None:
     """Memory rounded to a page, disk partial on v1; a class that needs more is unmet."""
     group = hierarchy.create(NAME, LIMITS, device())
@@ -142,6 +149,44 @@ def test_a_tree_is_killed_and_counted(hierarchy: Hierarchy) -> None:
     deadline = time.monotonic() + 5
     while not group.remove():  # v1 is busy for a moment after the last process
         assert time.monotonic() < deadline
+
+
+def test_a_signal_reaches_members_alone(hierarchy: Hierarchy) -> None:
+    """Both processes of the group, and not one that was listed and has left it, or was never in
+    it: as if its pid had been reused."""
+    group = hierarchy.create(NAME, LIMITS, device())
+    pid = tree_inside(group)
+    stranger = os.fork()
+    if stranger == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        lists = iter([[*group.pids(), stranger], group.pids()])
+        assert signal_members(lambda: next(lists), signal.SIGTERM) == 2
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+        assert os.waitpid(stranger, os.WNOHANG) == (0, 0)
+        assert signal_members(lambda: [pid], signal.SIGTERM) == 0  # reaped
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+        os.waitpid(stranger, 0)
+        group.kill()
+        wait_empty(group)
+        remove(group)
+
+
+def test_a_group_stands_still_and_can_be_killed(hierarchy: Hierarchy) -> None:
+    """Frozen, thawed, frozen again and dead."""
+    group = hierarchy.create(NAME, LIMITS, device())
+    pid = tree_inside(group)
+    for frozen in (True, False, True):
+        group.freeze(frozen)
+        deadline = time.monotonic() + 10
+        while group.frozen() != frozen:
+            assert time.monotonic() < deadline
+    group.kill()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    wait_empty(group)
+    remove(group)
 
 
 def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+from disks import Filler, small_disk
 from running import RunningServer, policy_text, running_server, script
 
-from penstock.client import connect
+from penstock.client import Client, connect
+from penstock.jobs.store import JobRecord, Store
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
 COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms") + script("say", "echo kept")
-CLIENTS = '[clients.alice]\ncommands = ["idle", "say"]\n'
+COMMANDS += script("trapping", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")
+CLIENTS = '[clients.alice]\ncommands = ["idle", "say", "trapping"]\nstarts_per_minute = 10000\n'
 
 
 @pytest.fixture
@@ -94,6 +97,41 @@ async def test_a_killed_supervisor_takes_its_jobs_with_it(server: RunningServer)
     (line,) = [line for line in server.audit() if line["event"] == "job.finished"]
     assert line["reason"] == "lost"
     server.remove_groups()  # the next supervisor would sweep them
+
+
+async def start_until_refused(client: Client) -> None:
+    """The file's last page takes a few lines more on a disk that is full."""
+    for _ in range(1000):
+        await client.start("say")
+
+
+@pytest.mark.root
+async def test_a_full_audit_disk_does_not_keep_a_shutdown_from_stopping_the_jobs() -> None:
+    """Nothing can be written down any more: starts are refused, and SIGTERM ends all in order."""
+    policy = policy_text(COMMANDS, CLIENTS)
+    with small_disk() as disk, running_server(policy, audit_log=f"{disk}/audit") as server:
+        async with connect(server.endpoint("alice")) as client:
+            job = await client.start("trapping")
+            async with client.stream(job.handle) as messages:
+                async for message in messages:
+                    if message.data:
+                        break
+            Filler(disk, 0)
+            with pytest.raises(RpcError) as caught:
+                await start_until_refused(client)
+            assert caught.value.code is StatusCode.UNAVAILABLE
+        server.process.send_signal(signal.SIGTERM)
+        await trio.to_thread.run_sync(server.process.wait)
+        assert server.process.returncode == 0
+        await wait_gone(job.os_pid)
+        store = Store(str(server.directory / "state" / "penstock.db"))
+        try:
+            records = [each for each in store.load() if isinstance(each, JobRecord)]
+        finally:
+            store.close()
+        (end,) = [each.end for each in records if each.handle == job.handle]
+        assert end is not None
+        assert (end.reason, end.stopped_by, end.exit_code) == ("stopped", "server", 7)
 
 
 def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

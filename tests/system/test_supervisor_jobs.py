@@ -18,8 +18,7 @@ COMMANDS = {
     "suicide": "kill -TERM $$",
     "words": "echo out; echo err >&2",
     "leave": f"{DAEMON} echo $!",
-    # Printed when all of it is there: a background command is forked before the next one begins.
-    "tree": f"{DAEMON} d=$!; (sleep 1000) & (sleep 1000) & echo $d; wait",
+    "tree": f"{DAEMON} d=$!; (sleep 1000) & sleep 1000 & echo $d; wait",
     "deaf": "trap '' TERM; echo ready; sleep 1000 & wait; wait; sleep 1000",
     "sleep": "echo ready; exec sleep 1000",
     "stopped": "echo ready; kill -STOP $$",

@@ -21,6 +21,7 @@ _SMALL_BYTES: Final = 16 * 1024
 _FREE_WAKES: Final = 8
 # While bytes are left out readers are told how many, but not each time.
 _GAP_NEWS_S: Final = 0.1
+_NEVER: Final = float("inf")
 
 
 class Bandwidth:
@@ -73,8 +74,11 @@ async def capture(
     pace = Pace(pipe_fd)
     news = _News(intake)
     while True:
-        with trio.move_on_at(news.due):
+        if news.due == _NEVER:  # the usual case; a cancel scope costs an idle job half a KiB
             await trio.lowlevel.wait_readable(pipe_fd)
+        else:
+            with trio.move_on_at(news.due):
+                await trio.lowlevel.wait_readable(pipe_fd)
         news.tell_if_due()
         try:
             moved = intake.take(pipe_fd, stream)
@@ -99,7 +103,7 @@ class _News:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._told_at = -float("inf")
-        self.due = float("inf")
+        self.due = _NEVER
         """When there is something to tell even if nothing more comes."""
 
     def moved(self) -> None:
@@ -114,7 +118,7 @@ class _News:
 
     def _tell(self) -> None:
         self._told_at = trio.current_time()
-        self.due = float("inf")
+        self.due = _NEVER
         self._intake.log.notify()
 
 
@@ -147,6 +151,9 @@ def close_pipes(started: Started) -> None:
     """Of a job that nobody will follow."""
     for fd, _ in pipes_of(started):
         close_pipe(fd)
+    if started.input is not None:
+        for fd in (started.input.job_fd, started.input.read_fd, started.input.write_fd):
+            os.close(fd)
 
 
 def close_pipe(pipe_fd: int) -> None:

@@ -6,7 +6,8 @@ from typing import Final
 
 from .errors import Unavailable
 from .gaps import Gap
-from .output import SHORTAGES, OutputLog
+from .output import OutputLog
+from .recovery import SHORTAGES
 from .segments import Segment, StreamNumber
 
 # With a message's fields and prefix it fits an HTTP/2 frame of 64 KiB.

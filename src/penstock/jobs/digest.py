@@ -16,6 +16,11 @@ class Digest:
         self._disk = disk
         self._parts = parts
 
+    @property
+    def size(self) -> int:
+        """Bytes to be read."""
+        return sum(size for _, size in self._parts)
+
     def sha256(self) -> str:
         """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
         digest = hashlib.sha256()

@@ -15,12 +15,14 @@ from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
-from .job import Job, StopAsked
+from .job import Job
 from .keeping import Keeping
-from .output import SHORTAGES, OutputLog
+from .output import OutputLog
 from .records import EndRecord
+from .recovery import SHORTAGES
 from .retention import Shelf
 from .states import Event, State, after
+from .stopping import StopNotes
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
@@ -30,10 +32,12 @@ _RECORDS_AGAIN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A job that runs on."""
+    """A job that runs on. With ``output_error`` its log cannot be gone on with."""
 
     job: Job
     started: Started
+    stop: StopNotes | None
+    output_error: OSError | None = None
 
 
 class History:
@@ -225,7 +229,7 @@ class History:
 
     # Recovery.
 
-    def recover(self, held: Mapping[str, Held]) -> Sequence[Recovered]:
+    def recover(self, held: Mapping[str, Held], boot_id: str) -> Sequence[Recovered]:
         """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
         What ran then and is not held is lost, and says so.
@@ -241,7 +245,7 @@ class History:
                 continue
             try:
                 if record.end is None and record.id in held:
-                    recovered.append(self._take_over(record, held[record.id]))
+                    recovered.append(self._take_over(record, held[record.id], boot_id))
                 else:
                     self._recover_one(record)
             except (*DAMAGE, OSError) as error:
@@ -268,24 +272,29 @@ class History:
             say(complaint)
             try_audit(self._audit, "records.lost", {"message": complaint})
 
-    def _take_over(self, record: JobRecord, held: Held) -> Recovered:
+    def _take_over(self, record: JobRecord, held: Held, boot_id: str) -> Recovered:
         bound = self.bound_of(record.spec)
         limit_bytes = self.budget_of(record.owner).least_limit(bound.limit_bytes)
-        log = OutputLog.resume(self.directory(record.id), limit_bytes=limit_bytes, disk=self._disk)
+        directory, output_error = self.directory(record.id), None
+        try:
+            log = OutputLog.resume(directory, limit_bytes=limit_bytes, disk=self._disk)
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
+            say(f"the output of job {record.id} cannot be gone on with, so it is ended: {error}")
+            log, output_error = OutputLog.load_stuck(directory, disk=self._disk), error
         started = held.started
         if record.handle is None:  # it was killed before it could record that it runs
-            handle = self._store.set_running(record.id, started, "")
-            record = replace(record, handle=handle, started=described(started, ""))
+            handle = self._store.set_running(record.id, started, boot_id)
+            record = replace(record, handle=handle, started=described(started, boot_id))
         job = Job.from_record(record, log, bound)
         job.state = after(job.state, Event.STARTED)
-        if record.stop is not None:
-            asked = record.stop
-            grace_s = float(asked["grace_s"])
-            job.stop_asked = StopAsked(str(asked["by"]), str(asked["reason"]), grace_s)
+        stop = None if record.stop is None else StopNotes.of(record.stop)
+        job.stop_asked = None if stop is None else stop.asked()
         self._jobs[job.id] = self._by_handle[job.handle] = job
         about = {"job": job.id, "handle": job.handle, "owner": job.owner}
         try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, started)
+        return Recovered(job, started, stop, output_error)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it
@@ -302,7 +311,7 @@ class History:
             why = "the server ended while the job ran"
             end = _lost(log, sealed=log.close_recovered(), why=why)
             self._store.set_finished(record.id, end)
-            about = {"job": record.id, "owner": record.owner, "reason": "lost"}
+            about = {"job": record.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)
             job.set_ended(end)
         else:

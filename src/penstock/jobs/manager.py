@@ -131,7 +131,7 @@ class Manager:
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
         async with self._life_of(recovered.job) as life:
-            await life.go_on(recovered.started)
+            await life.go_on(recovered.started, recovered.stop, recovered.output_error)
         self._ended(recovered.job)
 
     def _ended(self, job: Job) -> None:
@@ -242,9 +242,10 @@ async def open_manager(
                 try_audit(audit, "groups.swept", swept)
             history = History(store, state_dir, audit, keeping or Keeping(), disk)
             manager = Manager(backend, store, audit, history)
+            boot_id = str(backend.capabilities().get("boot_id", ""))
             held = {each.id: each for each in await backend.take_held()}
             try:
-                recovered = history.recover(held)
+                recovered = history.recover(held, boot_id)
             except sqlite3.Error as error:
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
             for each in recovered:

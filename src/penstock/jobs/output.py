@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from . import recovery
 from .digest import Digest
 from .disk import Disk, RealDisk
 from .errors import OffsetPastEnd
@@ -31,8 +32,6 @@ MOST_SEGMENT_BYTES: Final = 32 * 1024 * 1024
 # Output must not take the last of the disk: the end records of the jobs that it stops have
 # to be written there too.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
-# This process lacks something, and the disk is not to blame: never a gap.
-SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class OutputLog:
@@ -55,6 +54,7 @@ class OutputLog:
         self._segment_bytes = MOST_SEGMENT_BYTES
         self._refused = GapFile(self.disk, directory)
         self._refusing = False
+        self._unclosed = False
         self._front: GapReason = "retention"
         self._wakers: set[trio.MemorySendChannel[None]] = set()
 
@@ -98,15 +98,12 @@ class OutputLog:
                 log._refused.gaps = []
         else:
             log._front = "damaged"
-        log._recover_segments(closed=length is not None and sealed)
-        ends = [log._segments[-1].end if log._segments else 0]
-        ends += [gap.end for gap in log._refused.gaps]
-        ends += log._starts()[-1:]  # one that has nothing yet still says how far it had come
+        log._segments, end = recovery.find(
+            log.disk, directory, closed=length is not None and sealed
+        )
+        ends = [end, *(gap.end for gap in log._refused.gaps)]
         log.length = max(ends) if length is None else length
-        # What has grown beyond its end record was not written by us.
-        log._segments = [each for each in log._segments if each.start < log.length]
-        for segment in log._segments:
-            segment.end = min(segment.end, log.length)
+        log._segments = recovery.cut(log._segments, log.length)
         log.stored_bytes = sum(segment.stored_bytes for segment in log._segments)
         return log
 
@@ -114,73 +111,50 @@ class OutputLog:
     def resume(
         cls, directory: str, *, limit_bytes: int | None = None, disk: Disk | None = None
     ) -> "OutputLog":
-        """The log of a job that runs on: open for appending where its files end. Raises OSError."""
+        """The log of a job that runs on: open for appending where its files end.
+
+        What the disk does not give back is a gap, and a disk that takes nothing shows at the
+        next move. Raises OSError if not even that can be known: where the log ends.
+        """
         log = cls.load(directory, disk=disk)
         log._set_limit(limit_bytes)
-        for start in log._starts():
-            if start >= log.length:  # one that was just begun, and has nothing
-                log._unlink(Segment(log.disk, directory, start))
-        log._unlink_lone_indexes()
+        log.length = max(log.length, recovery.end_of_files(log.disk, directory))
+        recovery.clear(log.disk, directory, log.length)
         last = log._segments[-1] if log._segments else None
         # Also one that a gap follows: whoever writes or ends next closes it first.
         if last is not None and last.end_known:
-            last.acquire()
-            log._current = last
+            try:
+                last.acquire()
+                log._current = last
+            except OSError as error:
+                if error.errno in recovery.SHORTAGES:
+                    raise
+                log._unclosed = True  # the next move begins another one
         log.ended = False
         return log
 
-    def _unlink_lone_indexes(self) -> None:
-        """A kill while a segment was made or removed leaves one; no new one could be made there."""
-        starts = set(self._starts())
-        for name in self.disk.names(self.directory):
-            stem, dot, ending = name.partition(".")
-            if (dot, ending) == (".", "index") and stem.isdecimal() and int(stem) not in starts:
-                self.disk.unlink(os.path.join(self.directory, name))
+    @classmethod
+    def load_stuck(cls, directory: str, *, disk: Disk | None = None) -> "OutputLog":
+        """What can be read of the log of a job that runs on, when ``resume`` has failed.
+
+        Nothing must be appended: where, is not known.
+        """
+        try:
+            log = cls.load(directory, disk=disk)
+        except OSError:
+            log = cls(directory, disk)
+        log._unclosed = True
+        log.ended = False
+        return log
 
     def _set_limit(self, limit_bytes: int | None) -> None:
         if limit_bytes is not None:
             share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
             self._segment_bytes = min(share, MOST_SEGMENT_BYTES)
 
-    def _recover_segments(self, *, closed: bool) -> None:
-        starts = self._starts()
-        for start in starts:
-            segment = Segment(self.disk, self.directory, start)
-            try:
-                segment.recover(closed=closed or start != starts[-1])
-            except OSError as error:
-                if error.errno in SHORTAGES:
-                    raise
-                continue  # a hole, and so a gap
-            if segment.end > segment.start:
-                self._segments.append(segment)
-        for segment, following in zip(self._segments, self._segments[1:], strict=False):
-            segment.end = min(segment.end, following.start)
-
-    def _starts(self) -> list[int]:
-        """Of the segments that have a file."""
-        ending = ".output"
-        names = [name for name in self.disk.names(self.directory) if name.endswith(ending)]
-        return sorted(
-            int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal()
-        )
-
     def close_recovered(self) -> bool:
         """Ends the last segment of a log that a crash has left open, as seal does."""
-        if not self._segments:
-            return True
-        segment = self._segments[-1]
-        if not segment.end_known:
-            return True  # as it is, its last run is a gap, and stays one
-        try:
-            segment.acquire()
-            try:
-                segment.close()
-            finally:
-                segment.release()
-        except OSError:
-            return False
-        return True
+        return recovery.close_last(self._segments)
 
     # Appending.
 
@@ -278,7 +252,7 @@ class OutputLog:
         False: the disk does not take it, and the end record must say so. No checkpoint.
         """
         if self._current is None:
-            return True
+            return not self._unclosed or recovery.close_last(self._segments)
         try:
             self._current.close()
         except OSError:

@@ -16,41 +16,62 @@ def open_store(path: str) -> tuple[Store, list[str]]:
     """The store, and what is to be said about it: nothing if it was whole.
 
     A damaged one is renamed to ``<path>.damaged-<n>``, once a new one is complete, made of the
-    rows that can still be read. Killed at any step, the next call does the same or goes on.
-    Raises sqlite3.Error, OSError: the disk is full or refuses.
+    rows that can still be read. Raises sqlite3.Error, OSError: the disk is full or refuses.
+
+    Killed at any step, the next call does the same or goes on. The one step that counts is the
+    rename to ``<path>.salvaged-<n>``: before it the damaged database lies there untouched,
+    with its WAL, without which it would seem whole and lack its latest rows; after it nobody
+    reads the damaged one again, and the new one only takes its place.
     """
-    new = f"{path}.new"
-    if os.path.exists(new) and not os.path.exists(path):
-        os.rename(new, path)  # it was complete, and the damaged one was put aside already
+    complaints = []
+    for number in _numbers(path, "salvaged"):
+        damaged = _put_in_place(path, number)
+        complaints.append(f"{path} was damaged; it is now {damaged}, as a start before this found")
     try:
-        return Store(path), []
+        return Store(path), complaints
     except sqlite3.OperationalError:
         raise  # locked, full, or not to be opened: another database would not help
     except sqlite3.DatabaseError as error:
         why = str(error)
+    number = max(_numbers(path, "damaged"), default=0) + 1
+    kept = _salvage(path, f"{path}.new", number)
+    os.rename(f"{path}.new", f"{path}.salvaged-{number}")
+    damaged = _put_in_place(path, number)
+    counts = ", ".join(f"{count} of {table}" for table, count in kept.items() if count)
+    complaint = f"{path} is damaged ({why}); it is now {damaged}. Rows carried over: "
+    return Store(path), [*complaints, complaint + (counts or "none")]
+
+
+def _salvage(path: str, new: str, number: int) -> dict[str, int]:
+    """Makes the new one, a single file; how many rows of each table it has."""
     for ending in _FILES:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new + ending)
-    number = _earlier(path) + 1
     salvaged = Store(new)
     try:
         kept = salvaged.copy_from(path, _TABLES)
         salvaged.note_loss(number)
     finally:
         salvaged.close()
+    if os.path.exists(f"{new}-wal"):  # SQLite leaves it where it could not empty it
+        raise sqlite3.OperationalError(f"{new} could not be completed; is the disk full?")
+    return kept
+
+
+def _put_in_place(path: str, number: int) -> str:
+    """Where the damaged one is then. May be done again if it was not done to its end."""
     damaged = f"{path}.damaged-{number}"
-    for ending in reversed(_FILES):  # the database last: until then this can be repeated
+    for ending in _FILES:
+        # The new one must not find them: SQLite would take another's WAL for its own.
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + ending, damaged + ending)
-    os.rename(new, path)
-    counts = ", ".join(f"{count} of {table}" for table, count in kept.items() if count)
-    complaint = f"{path} is damaged ({why}); it is now {damaged}. Rows carried over: "
-    return Store(path), [complaint + (counts or "none")]
+    os.rename(f"{path}.salvaged-{number}", path)
+    return damaged
 
 
-def _earlier(path: str) -> int:
-    """How many were put aside before."""
+def _numbers(path: str, what: str) -> list[int]:
+    """Of the files ``<path>.<what>-<n>``, in order."""
     directory, name = os.path.split(path)
-    prefix = f"{name}.damaged-"
+    prefix = f"{name}.{what}-"
     numbers = [entry[len(prefix) :] for entry in os.listdir(directory) if entry.startswith(prefix)]
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return sorted(int(number) for number in numbers if number.isdecimal())

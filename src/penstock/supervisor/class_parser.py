@@ -43,9 +43,11 @@ def parse_class(name: str, table: Table) -> LimitClass:
     output = _limit(table, "output", parse_rate, "10MB/s")
     # What a job prints is written to disk for it, so its output counts as that.
     bandwidth = output if table.has("output") else limits.disk_write_bytes_per_s
-    needs = _needs(table.table("needs"), LIMIT_NAMES)
+    needs_table = table.table("needs")
+    isolation = _isolation_need(needs_table)
+    needs = _needs(needs_table, LIMIT_NAMES)
     table.finish()
-    return LimitClass(name, replace(limits, output_bytes_per_s=bandwidth), needs)
+    return LimitClass(name, replace(limits, output_bytes_per_s=bandwidth), needs, isolation)
 
 
 def parse_totals(name: str, client: Table) -> LimitClass:
@@ -86,6 +88,16 @@ def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str)
 
     remedy = f'write for example "{example}", or "{UNLIMITED}"'
     return table.parsed(key, parse_limit, None, remedy=remedy)
+
+
+def _isolation_need(table: Table) -> Need | None:
+    words: tuple[Need, ...] = ("required", "best_effort")
+    if table.has("isolation"):
+        return cast(Need, table.choice("isolation", words, "required"))
+    for word in words:
+        if table.value("all") == word:
+            return word
+    return None  # or a mistake, which is recorded below
 
 
 def _needs(table: Table, limits: tuple[LimitName, ...]) -> dict[LimitName, Need]:

@@ -15,6 +15,8 @@ from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
 from .groups import GroupError, Hierarchy, Swept
+from .isolation import missing_by_default
+from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
@@ -62,11 +64,12 @@ class Daemon:
             self._locks.append(lock)
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
+        offers = probe(config.work_root)
         grants = Grants(policy, executables, users, library=options.no_server)
-        host = Host(grants, self._hierarchy, config.work_root, max_jobs)
+        host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
-        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, max_jobs)
-        self._warnings = shell_warnings(policy)
+        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)
+        self._warnings = shell_warnings(policy) + missing_by_default(offers)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None

@@ -52,6 +52,7 @@ class Start:
     arguments: list[str]
     env: dict[str, str]
     timeout_s: float | None
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Grant:
     argv: list[str]
     env: dict[str, str]
     timeout_s: float | None
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Grants:
         for key in start.env:
             if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
                 raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
+        if start.stdin and not command.control.stdin:
+            raise Refusal(protocol.DENIED, f"command {command.name!r} is granted no input")
         argv = command.argv(self._arguments(command, start.arguments))
         encoded = json.dumps([argv, start.env], ensure_ascii=False)
         size = len(encoded.encode("utf-8", "surrogatepass"))
@@ -121,6 +125,7 @@ class Grants:
             argv,
             start.env,
             min(bounds, default=None),
+            start.stdin,
         )
 
     def _client(self, name: str) -> Client | None:
@@ -161,6 +166,7 @@ def parse_start(message: dict[str, Any]) -> Start:
         arguments=arguments,
         env=env,
         timeout_s=_timeout_s(message),
+        stdin=flag(message, "stdin"),
     )
 
 
@@ -169,6 +175,14 @@ def field(message: dict[str, Any], name: str, kind: type[Any]) -> Any:
     value = message.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ProtocolError(f"{message['type']}: {name} is not a {kind.__name__}")
+    return value
+
+
+def flag(message: dict[str, Any], name: str) -> bool:
+    """true or false; a server of an earlier version leaves it out. Raises ProtocolError."""
+    value = message.get(name, False)
+    if not isinstance(value, bool):
+        raise ProtocolError(f"{message['type']}: {name} is neither true nor false")
     return value
 
 

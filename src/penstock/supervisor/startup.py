@@ -10,6 +10,7 @@ from typing import Final
 from . import executables as exe
 from .config import Config, check_server_user
 from .groups import Hierarchy, detect_below, find_place, mounted
+from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy, check_mode
 from .users import User, UserError, own_user, resolve_user
@@ -17,9 +18,10 @@ from .users import User, UserError, own_user, resolve_user
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"
 
-# Of a held job: two pipes, pidfd, cgroup.events (a keeper's two pipes and pidfd); while it
+# Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
+# and pidfd); while it
 # starts, and while its STARTED waits to be sent, more, which the reserve is for.
-_DESCRIPTORS_PER_JOB: Final = 5
+_DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
 
 
@@ -72,6 +74,10 @@ def check_policy(
             mistakes.append(f"{where}.path: {error}")
         if command.workdir is not None and not os.path.isdir(command.workdir):
             mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
+        mistakes += [
+            f"{where}: {path} is not there, or no directory; create it"
+            for path in _missing(command.isolation)
+        ]
     writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
     for command in policy.commands.values():
         for path in sorted(command.grammar.roots()):
@@ -80,6 +86,14 @@ def check_policy(
     if mistakes:
         raise StartupError(mistakes)
     return users, executables
+
+
+def _missing(isolation: IsolationPolicy) -> list[str]:
+    """A start would fail for want of these."""
+    read = isolation.landlock.read if isolation.landlock is not None else ()
+    return [path for path in isolation.writable if not os.path.isdir(path)] + [
+        path for path in read if not os.path.exists(path)
+    ]
 
 
 def check_own_files(paths: tuple[str, ...]) -> list[str]:
@@ -235,5 +249,9 @@ def most_jobs(config: Config) -> int:
     """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB
-    return max(1, min(config.max_jobs, possible))
+    return min(config.max_jobs, possible_jobs(hard))
+
+
+def possible_jobs(hard: int) -> int:
+    """Jobs at once with so many descriptors; at least one is tried."""
+    return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from . import protocol
 from .channel import Peer
 from .groups import Hierarchy, Swept
+from .isolation import Offers
 from .limits import LIMIT_NAMES, Enforcement
 
 USER_MODE_WARNINGS: Final = (
@@ -24,7 +25,12 @@ class Welcome:
     """The fields of WELCOME, and the policy's bytes in a sealed memory file."""
 
     def __init__(
-        self, policy_hash: str, policy_data: bytes, hierarchy: Hierarchy | None, max_jobs: int
+        self,
+        policy_hash: str,
+        policy_data: bytes,
+        hierarchy: Hierarchy | None,
+        offers: Offers,
+        max_jobs: int,
     ) -> None:
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
@@ -33,6 +39,7 @@ class Welcome:
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
         self._hierarchy = hierarchy
+        self._offers = offers
 
     def send(self, peer: Peer) -> None:
         """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
@@ -60,7 +67,7 @@ class Welcome:
             "kind": kind,
             "boot_id": boot_id,
             "policy": self.policy_hash,
-            "limits": [asdict(entry) for entry in limits],
+            "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
             "max_jobs": self.max_jobs,
             "swept": {
                 "jobs": self.swept.jobs[:_MOST_SWEPT],

@@ -6,6 +6,7 @@ from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
 from .mounts import Mounts, block_device, mounted
 from .own import find_place
+from .signalling import signal_members
 from .sweeping import Swept
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "find_place",
     "group_name",
     "mounted",
+    "signal_members",
 ]

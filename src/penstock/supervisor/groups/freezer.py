@@ -25,6 +25,14 @@ class Freezer:
         """Is anybody listed?"""
         return bool(self.pids())
 
+    def freeze(self, frozen: bool) -> None:
+        """Raises GroupError."""
+        write(os.path.join(self._path, "freezer.state"), "FROZEN" if frozen else "THAWED")
+
+    def frozen(self) -> bool:
+        """Not while it is FREEZING. Raises GroupError."""
+        return read(os.path.join(self._path, "freezer.state")) == "FROZEN"
+
     def kill(self) -> int:
         """One round. Bounded: an incomplete freeze only means another round."""
         state = os.path.join(self._path, "freezer.state")

@@ -73,6 +73,12 @@ class CgroupGroup:
     def kill(self) -> int:
         return self._killer.kill()
 
+    def freeze(self, frozen: bool) -> None:
+        self._killer.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._killer.frozen()
+
     def counters(self) -> dict[str, float]:
         texts = {}
         for key, path in self.usage_files.items():

@@ -42,6 +42,14 @@ class Group(Protocol):
         """Sends KILL to everything inside; how many processes there were. May be repeated."""
         ...
 
+    def freeze(self, frozen: bool) -> None:
+        """Asks the kernel to make all stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
+        ...
+
     def counters(self) -> dict[str, float]:
         """Those of counters.COUNTED that the kernel counts here; none if the group is gone."""
         ...

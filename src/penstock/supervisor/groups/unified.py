@@ -75,6 +75,14 @@ class Unified:
             kill_below(self.path)
         return count
 
+    def freeze(self, frozen: bool) -> None:
+        """By cgroup.freeze (Linux 5.2). Raises GroupError."""
+        write(os.path.join(self.path, "cgroup.freeze"), "1" if frozen else "0")
+
+    def frozen(self) -> bool:
+        """As the kernel says: all are. Raises GroupError."""
+        return flat(read(os.path.join(self.path, "cgroup.events"))).get("frozen", 0) == 1
+
     def remove(self) -> bool:
         """Closes what is open and removes the directory; False if it is still busy."""
         if not remove_tree(self.path):

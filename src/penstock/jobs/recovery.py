@@ -1,0 +1,101 @@
+"""What an earlier life has left of a log: found, judged, and cleared for who goes on with it."""
+
+import errno
+import itertools
+import os
+from typing import Final
+
+from .disk import Disk
+from .segments import Segment
+from .telling import say
+
+# This process lacks something, and the disk is not to blame: never a gap.
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def find(disk: Disk, directory: str, *, closed: bool) -> tuple[list[Segment], int]:
+    """The segments that can be read, oldest first, and the offset that they had come to.
+
+    ``closed``: the last one was ended by whoever wrote it, as the others were. Raises OSError
+    if this process lacks what it needs to look, or the disk does not even say what is there.
+    """
+    found: list[Segment] = []
+    starts = _starts(disk, directory)
+    end = starts[-1] if starts else 0  # one that has nothing yet still says how far it had come
+    for start in starts:
+        segment = Segment(disk, directory, start)
+        try:
+            segment.recover(closed=closed or start != starts[-1])
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
+            continue  # a hole, and so a gap
+        if segment.end > segment.start:
+            found.append(segment)
+    for segment, following in itertools.pairwise(found):
+        segment.end = min(segment.end, following.start)
+    return found, max(end, found[-1].end) if found else end
+
+
+def end_of_files(disk: Disk, directory: str) -> int:
+    """The offset after the last byte that was ever written, readable or not. Raises OSError.
+
+    Whoever goes on begins there: an offset that a reader has had must never mean another byte.
+    """
+    starts = _starts(disk, directory)
+    if not starts:
+        return 0
+    return starts[-1] + disk.size(Segment(disk, directory, starts[-1]).data_path)
+
+
+def cut(segments: list[Segment], length: int) -> list[Segment]:
+    """Without what has grown beyond the log's length: that was not written by us."""
+    kept = [segment for segment in segments if segment.start < length]
+    for segment in kept:
+        segment.end = min(segment.end, length)
+    return kept
+
+
+def clear(disk: Disk, directory: str, length: int) -> None:
+    """Removes what would be in the way of the next segment, which begins at ``length``.
+
+    A kill while a segment was made or removed leaves one that has nothing, or an index alone.
+    Raises OSError.
+    """
+    for start in _starts(disk, directory):
+        if start >= length:
+            segment = Segment(disk, directory, start)
+            try:
+                segment.drop()
+            except OSError as error:  # a disk that is read-only, most likely
+                say(f"{segment.data_path} cannot be removed: {error.strerror}")
+    starts = set(_starts(disk, directory))
+    for name in disk.names(directory):
+        stem, dot, ending = name.partition(".")
+        if (dot, ending) == (".", "index") and stem.isdecimal() and int(stem) not in starts:
+            disk.unlink(os.path.join(directory, name))
+
+
+def close_last(segments: list[Segment]) -> bool:
+    """Ends the last segment of a log that a crash has left open, as OutputLog.seal does."""
+    if not segments:
+        return True
+    segment = segments[-1]
+    if not segment.end_known:
+        return True  # as it is, its last run is a gap, and stays one
+    try:
+        segment.acquire()
+        try:
+            segment.close()
+        finally:
+            segment.release()
+    except OSError:
+        return False
+    return True
+
+
+def _starts(disk: Disk, directory: str) -> list[int]:
+    """Of the segments that have a file."""
+    ending = ".output"
+    names = [name for name in disk.names(directory) if name.endswith(ending)]
+    return sorted(int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal())
