@@ -10,8 +10,18 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "penstock"
 GENERATED = SOURCE / "proto"
 # What of supervisor/ both sides share; everything else there is the supervisor's own.
 PURE = {
-    *("config", "environment", "grammar", "limits", "output_policy", "patterns", "policy"),
-    *("protocol", "shells"),
+    *(
+        "config",
+        "counters",
+        "environment",
+        "grammar",
+        "isolation_policy",
+        "limits",
+        "output_policy",
+        "patterns",
+        "policy",
+    ),
+    *("protocol", "shells", "control_policy", "signal_names"),
 }
 
 
@@ -68,12 +78,22 @@ ALLOWED = {
     "statuses.py": {"jobs", "rpc"},
     "requests.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
     "streaming.py": {"jobs", "messages", "proto", "requests", "text"},
+    "decisions.py": {
+        *("audit", "authn", "authz", "jobs", "quota", "refusals", "requests", "rpc", "statuses"),
+        "supervisor",
+    },
+    "service_control.py": {
+        *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
+        "supervisor",
+    },
+    "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
     "client.py": {"identity", "proto", "rpc"},
     "backoff.py": set(),
     "received.py": {"proto"},
     "follow.py": {"backoff", "client", "proto", "received", "rpc"},
+    "feed.py": {"backoff", "client", "proto", "rpc"},
     "cli": {
-        *("cli", "client", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
+        *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
         *("backoff", "received", "__version__"),
     },
 }

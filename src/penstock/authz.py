@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from .supervisor.control_policy import Control
 from .supervisor.grammar import Mismatch
 from .supervisor.policy import Client, Policy
+from .supervisor.signal_names import signal_name
 
 _SHOWN: Final = 64  # characters of a client's text in a message
 
@@ -29,7 +31,7 @@ def client_of(policy: Policy, client_id: str) -> Client | None:
 
 
 def may_call(client: Client, verb: str) -> Decision:
-    """May this client use a verb (start, stop, status, stream, list, wait) at all?"""
+    """May this client use a verb, one of policy.VERBS, at all?"""
     if verb in client.verbs:
         return Decision(True, rule=f"clients.{client.id}.verbs")
     return Decision(False, f"the verb {verb!r} is not granted to {client.id}")
@@ -41,8 +43,10 @@ def may_start(
     command_name: str,
     arguments: Sequence[str],
     env: Sequence[str] = (),
+    *,
+    stdin: bool = False,
 ) -> Decision:
-    """May this client start this whole command line with these environment keys?
+    """May this client start this whole command line with these environment keys, and input?
 
     A command that exists for others and one that does not exist give the same answer.
     """
@@ -61,7 +65,18 @@ def may_start(
             False,
             f"environment key {refused[0][:_SHOWN]!r} is not granted for command {command_name!r}",
         )
+    if stdin and not command.control.stdin:
+        return Decision(False, f"input is not granted for command {command_name!r}")
     return Decision(True, rule=f"commands.{command_name}")
+
+
+def may_signal(control: Control, command_name: str, number: int) -> Decision:
+    """May the owner of a job that was started under these rules send it this signal?"""
+    if control.admits(number):
+        return Decision(True, rule=f"commands.{command_name}.signals")
+    granted = ", ".join(signal_name(each) for each in sorted(control.signals or ())) or "none"
+    text = f"signal {signal_name(number)} is not granted for command {command_name!r}"
+    return Decision(False, f"{text}; granted: {granted}")
 
 
 def owns(client_id: str, owner: str) -> bool:

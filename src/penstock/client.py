@@ -54,24 +54,55 @@ class Client:
         env: Mapping[str, str] | None = None,
         request_id: str = "",
         timeout_s: float = 0.0,
+        stdin: bool = False,
     ) -> pb.Job:
-        """Starts a job; ``timeout_s`` is how long it may run. Completes on the server."""
+        """Starts a job; ``timeout_s`` is how long it may run, ``stdin`` opens its input.
+        Completes on the server."""
         request = pb.StartRequest(
             command=command,
             argv=arguments,
             env=env,
             request_id=request_id,
             timeout_s=timeout_s,
+            stdin=stdin,
         )
         return (await self._call("Start", request, pb.StartResponse)).job
 
     async def stop(
-        self, handle: str, *, grace_s: float | None = None, reason: str = ""
+        self,
+        handle: str,
+        *,
+        grace_s: float | None = None,
+        reason: str = "",
+        signal: str = "",
+        no_wait: bool = False,
     ) -> pb.StopResponse:
-        """Ends a job's whole tree. Completes on the server. No time limit of its own: it
-        takes as long as the grace."""
-        request = pb.StopRequest(pid=handle, grace_s=grace_s, reason=reason)
+        """Ends a job's whole tree, by ``signal`` ("TERM") or the command's own first. Completes
+        on the server. No time limit of its own: it takes as long as the grace."""
+        request = pb.StopRequest(
+            pid=handle, grace_s=grace_s, reason=reason, signal=signal, no_wait=no_wait
+        )
         return await self._channel.unary(_SERVICE, "Stop", request, pb.StopResponse)
+
+    async def signal(self, handle: str, signal: str, *, tree: bool = False) -> int:
+        """Sends a signal ("HUP", "10") to a job's main process, or to all; to how many."""
+        request = pb.SignalRequest(pid=handle, signal=signal, tree=tree)
+        return (await self._call("Signal", request, pb.SignalResponse)).processes
+
+    async def pause(self, handle: str) -> pb.Job:
+        """Makes every process of a job stand still. Completes on the server."""
+        return (await self._call("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)).job
+
+    async def resume(self, handle: str) -> pb.Job:
+        """Lets a paused job run on. Completes on the server."""
+        return (await self._call("Resume", pb.ResumeRequest(pid=handle), pb.ResumeResponse)).job
+
+    def send_input(self) -> AbstractAsyncContextManager[ClientCall[pb.SendInputResponse]]:
+        """A call to send SendInputRequests on, each answered when it is accepted.
+
+        One connection's worth of it: ``penstock.feed`` goes on after a loss.
+        """
+        return self._channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse)
 
     async def status(self, handle: str) -> pb.StatusResponse:
         """What a job is doing now."""

@@ -1,15 +1,18 @@
 """Jobs as protobuf messages (pure): the library knows no gRPC, so the mapping stands here."""
 
+from dataclasses import asdict
 from typing import Final
 
 from .jobs.bounds import OutputBound
 from .jobs.gaps import Gap
+from .jobs.input import JobInput
 from .jobs.job import Job
 from .jobs.records import EndRecord
 from .jobs.segments import StreamNumber
 from .jobs.states import State
 from .jobs.usage import Usage
 from .proto import command_pb2 as pb
+from .supervisor.counters import Pressure, Stall
 from .supervisor.limits import Enforcement, Limits
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
@@ -59,8 +62,8 @@ def enforcement_message(entry: Enforcement) -> pb.Enforcement:
     )
 
 
-def limits_message(limits: Limits, bound: OutputBound) -> pb.Limits:
-    """The class's limits; what is not limited stays 0."""
+def limits_message(limits: Limits, bound: OutputBound | None = None) -> pb.Limits:
+    """What may be used; what is not limited stays 0. ``bound`` is of one job's log."""
     return pb.Limits(
         cpu_cores=limits.cpu_cores or 0,
         memory_bytes=limits.memory_bytes or 0,
@@ -68,9 +71,14 @@ def limits_message(limits: Limits, bound: OutputBound) -> pb.Limits:
         disk_write_bytes_per_s=limits.disk_write_bytes_per_s or 0,
         processes=limits.processes or 0,
         output_bytes_per_s=limits.output_bytes_per_s or 0,
-        output_bytes=bound.limit_bytes or 0,
-        output_when_full=bound.when_full,
+        output_bytes=bound.limit_bytes or 0 if bound else 0,
+        output_when_full=bound.when_full if bound else "",
     )
+
+
+def totals_message(limits: Limits) -> pb.Limits | None:
+    """What a client's jobs may use together; None without any limit."""
+    return None if limits == Limits() else limits_message(limits)
 
 
 def job_message(job: Job) -> pb.Job:
@@ -91,7 +99,16 @@ def job_message(job: Job) -> pb.Job:
         output_next_offset=job.output_length,
         policy_revision=job.policy_hash,
         end=end_message(job.end) if job.end else None,
+        client_limits=totals_message(job.client_limits),
+        client_enforcement=[enforcement_message(entry) for entry in job.client_enforcement],
+        paused=job.paused,
+        input=input_message(job.input) if job.input else None,
     )
+
+
+def input_message(given: JobInput) -> pb.JobInput:
+    """What a job was sent so far."""
+    return pb.JobInput(accepted=given.accepted, closed=given.closed)
 
 
 def usage_message(usage: Usage) -> pb.ResourceUsage:
@@ -111,4 +128,21 @@ def usage_message(usage: Usage) -> pb.ResourceUsage:
         processes=usage.processes,
         oom_kills=usage.oom_kills,
         sample_ns=usage.sample_ns,
+        periods=usage.periods,
+        throttled_periods=usage.throttled_periods,
+        read_operations=usage.read_operations,
+        write_operations=usage.write_operations,
+        cpu_pressure=_pressure(usage.cpu_pressure),
+        memory_pressure=_pressure(usage.memory_pressure),
+        io_pressure=_pressure(usage.io_pressure),
     )
+
+
+def _pressure(pressure: Pressure | None) -> pb.Pressure | None:
+    if pressure is None:
+        return None
+    return pb.Pressure(some=_stall(pressure.some), full=_stall(pressure.full))
+
+
+def _stall(stall: Stall | None) -> pb.Stall | None:
+    return None if stall is None else pb.Stall(**asdict(stall))

@@ -1,4 +1,4 @@
-"""How much a client may have at once: running jobs, streams, starts a minute (sync, no I/O).
+"""How much a client may have at once, or do a minute: jobs, streams, signals (sync, no I/O).
 
 Counters are kept per client; taking and giving back never awaits, so a check and what
 it allows are one step.
@@ -27,6 +27,7 @@ class Quotas:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._starts: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._signals: defaultdict[str, deque[float]] = defaultdict(deque)
         self._streams: defaultdict[str, int] = defaultdict(int)
 
     def take_start(self, client: Client, running: int) -> None:
@@ -49,6 +50,20 @@ class Quotas:
                 f"{client.id} may have {client.max_running} jobs running; stop one first", 1.0
             )
         starts.append(now)
+
+    def take_signal(self, client: Client) -> None:
+        """Counts one more signal, pause or resume, which are the supervisor's work, and that is
+        all clients'. Raises QuotaExceeded."""
+        now = self._clock()
+        signals = self._signals[client.id]
+        while signals and signals[0] <= now - _MINUTE_S:
+            signals.popleft()
+        if len(signals) >= client.signals_per_minute:
+            raise QuotaExceeded(
+                f"{client.id} may send {client.signals_per_minute} signals a minute",
+                signals[0] + _MINUTE_S - now,
+            )
+        signals.append(now)
 
     def take_stream(self, client: Client) -> None:
         """Counts one more open stream; pair with give_stream. Raises QuotaExceeded.

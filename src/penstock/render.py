@@ -52,6 +52,8 @@ def sentence(job: pb.Job) -> str:
             return f"{name} is being stopped."
         case pb.JOB_STATE_ENDING:
             return f"{name} is ending."
+        case pb.JOB_STATE_RUNNING if job.paused:
+            return f"{name} is paused."
         case _:
             return f"{name} is running."
 
@@ -90,8 +92,10 @@ def gap_text(gap: pb.Gap) -> str:
     return f"{missing} here, from {gap.from_offset} to {gap.to_offset}: {why}"
 
 
-def stop_text(handle: str, *, already_finished: bool) -> str:
+def stop_text(handle: str, *, already_finished: bool, under_way: bool = False) -> str:
     """The result of a stop."""
+    if under_way:
+        return f"Job {handle} is being stopped."
     if already_finished:
         return f"Job {handle} had already finished."
     return f"Job {handle} successfully stopped!"

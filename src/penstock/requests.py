@@ -12,6 +12,7 @@ from .messages import STREAMS
 from .proto import command_pb2 as pb
 from .statuses import bad_field, not_found
 from .supervisor.protocol import MAX_COMMAND_LINE_BYTES
+from .supervisor.signal_names import parse_signal
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
 _ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -22,6 +23,8 @@ _MAX_REASON_BYTES: Final = 1024
 _MAX_GRACE_S: Final = 86_400.0
 _MAX_TIMEOUT_S: Final = 31_536_000.0
 _LEAST_HEARTBEAT_S: Final = 0.1
+MAX_INPUT_BYTES: Final = 256 * 1024  # a few of the job's pipe: what a sender can hold up
+_MAX_INPUT_OFFSET: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def spec_of(request: pb.StartRequest) -> JobSpec:
         arguments=arguments,
         env=dict(request.env),
         timeout_s=timeout_s or None,
+        stdin=request.stdin,
     )
 
 
@@ -97,6 +101,38 @@ def grace_of(request: pb.StopRequest) -> float | None:
     if not request.HasField("grace_s"):
         return None
     return _seconds("grace_s", request.grace_s, _MAX_GRACE_S)
+
+
+def stop_signal_of(request: pb.StopRequest) -> int | None:
+    """The first signal, or None for the command's own. Raises RpcError (INVALID_ARGUMENT)."""
+    return _signal(request.signal) if request.signal else None
+
+
+def signal_of(request: pb.SignalRequest) -> int:
+    """The signal's number. Raises RpcError (INVALID_ARGUMENT)."""
+    if not request.signal:
+        raise bad_field("signal", "signal is empty; it is a name or a number, such as TERM or 15")
+    return _signal(request.signal)
+
+
+def _signal(text: str) -> int:
+    try:
+        return parse_signal(text)
+    except ValueError as error:
+        remedy = "write a name or a number from 1 to 64, such as TERM or 15"
+        raise bad_field("signal", f"{error}; {remedy}") from None
+
+
+def check_input(request: pb.SendInputRequest, first_pid: str) -> None:
+    """Of a call that names this job. Raises RpcError (INVALID_ARGUMENT)."""
+    if request.pid not in ("", first_pid):
+        raise bad_field("pid", "a call sends the input of one job: the one that it named first")
+    if len(request.data) > MAX_INPUT_BYTES:
+        raise bad_field(
+            "data", f"data is {len(request.data)} bytes; at most {MAX_INPUT_BYTES} are possible"
+        )
+    if request.offset + len(request.data) > _MAX_INPUT_OFFSET:
+        raise bad_field("offset", f"offset is {request.offset}, which no input reaches")
 
 
 def wish_of(request: pb.StreamOutputRequest) -> Wish:

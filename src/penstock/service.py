@@ -2,34 +2,33 @@
 
 A handler first checks the request's form, then the policy, then does the one thing it
 is for. Between a decision and what it allows there is no checkpoint. Cancelling a call
-never ends a job (docs/cancellation.md).
+never ends a job (docs/cancellation.md). What changes a running job is in service_control.py
+and service_input.py.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from purerpc.grpclib.status import StatusCode
-
 from . import __version__, authz, render
-from .audit import AuditError, AuditLog
-from .authn import Identity
+from .audit import AuditLog
+from .decisions import translated
 from .jobs.errors import JobError, RequestConflict
-from .jobs.job import Job
 from .jobs.manager import Manager
 from .jobs.seeking import seek_lines, seek_time
-from .messages import enforcement_message, job_message, usage_message
+from .messages import enforcement_message, job_message, totals_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
-from .quota import QuotaExceeded, Quotas
 from .refusals import Refusals, bounded
-from .requests import grace_of, handle_of, page_begin_of, spec_of, streams_of, wish_of
+from .requests import page_begin_of, spec_of, streams_of, wish_of
 from .rpc.errors import RpcError
-from .statuses import denied, from_job_error, retryable, unauthenticated
+from .service_control import ControlCalls
+from .service_input import InputCalls
+from .statuses import denied, from_job_error
 from .streaming import Frame, Frames, messages
 from .supervisor.limits import Enforcement
-from .supervisor.policy import Client, Policy
+from .supervisor.policy import Policy
 
 FEATURES: Final = (
     "argv",
@@ -41,12 +40,15 @@ FEATURES: Final = (
     "wait",
     "stream_from",  # tail_lines, since_ns, streams, heartbeat_s
     "remove",
+    "signal",
+    "stop_options",  # no_wait, signal, took_s
+    "stdin",
+    "pause",  # not without cgroups
 )
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is far below the rest
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
-_MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +61,11 @@ class HostInfo:
     warnings: tuple[str, ...]
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Job errors and full quotas become statuses; anything else is a bug and passes."""
-    try:
-        yield
-    except JobError as error:
-        raise from_job_error(error) from error
-    except QuotaExceeded as error:
-        raise retryable(
-            StatusCode.RESOURCE_EXHAUSTED, "QUOTA", str(error), error.retry_after_s
-        ) from error
-
-
-class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
+class CommandService(
+    ControlCalls,
+    InputCalls,
+    CommandServiceServicer,  # type: ignore[misc]  # purerpc is untyped
+):
     """The gRPC face of one Manager. ``identity`` on a request's context comes from authn."""
 
     def __init__(
@@ -86,13 +79,9 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
     ) -> None:
         """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
         down of them; without it only their lines are short."""
-        self._manager = manager
-        self._policy = policy
-        self._audit = audit
+        super().__init__(manager, policy, audit, clock, refusals)
         self._host = host
-        self._quotas = Quotas(clock)
         self._frames = Frames()
-        self._refusals = refusals
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves."""
@@ -105,7 +94,12 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
             self._record(client.id, "start", refusal, command=command)
             raise
         decision = authz.may_start(
-            self._policy, client, spec.command, spec.arguments, tuple(spec.env)
+            self._policy,
+            client,
+            spec.command,
+            spec.arguments,
+            tuple(spec.env),
+            stdin=spec.stdin,
         )
         about = {"command": spec.command, "argv": spec.arguments}
         if not decision.allowed:
@@ -115,7 +109,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         earlier = request_id and self._manager.find_request(client.id, request_id)
         replayed = bool(earlier)
         starts = not replayed and not input_message.validate_only
-        with _translated():
+        with translated():
             with self._refusals_recorded(client.id, "start", **about):
                 if earlier and earlier.spec != spec and not input_message.validate_only:
                     raise RequestConflict(
@@ -131,25 +125,6 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
             job = await self._manager.start(client.id, spec, request_id=request_id)
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
 
-    async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
-        """Completes: a stop that has begun goes on though the caller leaves."""
-        about = {"handle": input_message.pid[:64]}
-        client = self._client(request, "stop", **about)
-        with self._refusals_recorded(client.id, "stop", **about):
-            grace_s = grace_of(input_message)
-        client, job = self._job(request, "stop", input_message.pid)
-        with _translated():
-            end, already_finished = await job.stop(
-                by=client.id, reason=input_message.reason, grace_s=grace_s
-            )
-        return pb.StopResponse(
-            result=render.stop_text(job.handle, already_finished=already_finished),
-            job=job_message(job),
-            already_finished=already_finished,
-            escalated=end.escalated,
-            processes_killed=end.processes_killed,
-        )
-
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
         """Atomic: reads only."""
         _, job = self._job(request, "status", input_message.pid)
@@ -164,7 +139,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
         client, job = self._job(request, "stream", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}
-        with _translated(), self._refusals_recorded(client.id, "stream", **about):
+        with translated(), self._refusals_recorded(client.id, "stream", **about):
             wish, streams = wish_of(input_message), streams_of(input_message)
             self._quotas.take_stream(client)
         try:
@@ -173,7 +148,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
                 offset = await seek_lines(job.log, input_message.tail_lines, streams)
             elif input_message.since_ns:
                 offset = seek_time(job.log, input_message.since_ns)
-            with _translated(), self._refusals_recorded(client.id, "stream", **about):
+            with translated(), self._refusals_recorded(client.id, "stream", **about):
                 reader = job.read_output(offset, not input_message.no_follow, streams)
             try:
                 self._record(client.id, "stream", authz.Decision(True), **about)
@@ -212,7 +187,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
         """Minimum cleanup: the waiting alone ends."""
         _, job = self._job(request, "wait", input_message.pid)
-        with _translated():
+        with translated():
             await job.wait_finished()
         return pb.WaitResponse(job=job_message(job))
 
@@ -221,7 +196,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         client, job = self._job(request, "remove", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}
         message = job_message(job)
-        with _translated(), self._refusals_recorded(client.id, "remove", **about):
+        with translated(), self._refusals_recorded(client.id, "remove", **about):
             self._manager.remove(job)
         self._record(client.id, "remove", authz.Decision(True), **about)
         return pb.RemoveResponse(job=message)
@@ -236,77 +211,8 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
             mode=self._host.mode,
             cgroups=self._host.kind,
             limits=[enforcement_message(entry) for entry in self._host.limits],
-            features=FEATURES,
+            features=[each for each in FEATURES if each != "pause" or self._host.kind != "tree"],
             warnings=self._host.warnings,
             client_id=client.id,
+            client_limits=totals_message(client.totals.limits),
         )
-
-    def _client(self, request: Any, verb: str | None, **about: object) -> Client:
-        """The policy's entry of who asks. ``verb`` None: no grant is needed."""
-        identity: Identity = request.context.identity
-        client = authz.client_of(self._policy, identity.client_id)
-        if client is None:
-            decision = authz.Decision(False, f"{identity.client_id} is no client of this server")
-            self._record(identity.client_id, verb or "info", decision, **about)
-            raise unauthenticated(decision.message)
-        if verb is not None:
-            decision = authz.may_call(client, verb)
-            if not decision.allowed:
-                self._record(client.id, verb, decision, **about)
-                raise denied(decision.message)
-        return client
-
-    def _job(
-        self, request: Any, verb: str, pid: str, *, granted: bool = True
-    ) -> tuple[Client, Job]:
-        """The caller and its own job; foreign and unknown ones are the same NOT_FOUND.
-
-        ``granted`` False: more is to be checked, and whoever does records that it was granted.
-        """
-        client = self._client(request, verb, handle=pid[:64])
-        with self._refusals_recorded(client.id, verb, handle=pid[:64]):
-            handle = handle_of(pid)
-            with _translated():
-                job = self._manager.get(handle, owner=client.id)
-        if granted:
-            self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
-        return client, job
-
-    @contextmanager
-    def _refusals_recorded(self, client_id: str, verb: str, **about: object) -> Iterator[None]:
-        try:
-            yield
-        except (QuotaExceeded, JobError, RpcError) as error:
-            message = error.message if isinstance(error, RpcError) else str(error)
-            self._record(client_id, verb, authz.Decision(False, message), **about)
-            raise
-
-    def _record(self, client_id: str, verb: str, decision: authz.Decision, **about: object) -> None:
-        """One line per decision. A refusal stands even if it cannot be written down.
-
-        Raises RpcError in place of a refusal that is one too many of this client's.
-        """
-        if not decision.allowed:
-            wait_s = self._refusals.take(client_id) if self._refusals else None
-            if wait_s is not None:
-                raise retryable(
-                    StatusCode.RESOURCE_EXHAUSTED,
-                    "REFUSALS",
-                    "too many requests were refused within a minute; look at why before the next",
-                    wait_s,
-                )
-            about = bounded(about)
-        try:
-            self._audit.write(
-                "decision",
-                client=client_id,
-                verb=verb,
-                allowed=decision.allowed,
-                message=decision.message[:_MAX_MESSAGE],
-                **about,
-            )
-        except AuditError as error:
-            if decision.allowed and verb == "start":  # a stop must be possible always
-                raise retryable(
-                    StatusCode.UNAVAILABLE, "AUDIT", "this cannot be recorded now", 5.0
-                ) from error

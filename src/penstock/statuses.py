@@ -60,6 +60,11 @@ def from_job_error(error: errors.JobError) -> RpcError:
             return not_found(error.handle)
         case errors.OffsetPastEnd():
             return failure(StatusCode.OUT_OF_RANGE, "OFFSET_PAST_END", str(error))
+        case errors.InputGap():
+            accepted = str(error.accepted)
+            return failure(StatusCode.OUT_OF_RANGE, "INPUT_GAP", str(error), accepted=accepted)
+        case errors.InputTakenOver():
+            return failure(StatusCode.ABORTED, "INPUT_TAKEN_OVER", str(error))
         case errors.InvalidRequest():
             return bad_field(error.field, str(error))
         case errors.NotGranted():
@@ -67,7 +72,8 @@ def from_job_error(error: errors.JobError) -> RpcError:
         case errors.RequestConflict():
             return failure(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error))
         case errors.Precondition():
-            return failure(StatusCode.FAILED_PRECONDITION, error.reason, str(error))
+            code = StatusCode.FAILED_PRECONDITION
+            return failure(code, error.reason, str(error), **error.about)
         case errors.Exhausted():
             return retryable(StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED", str(error), 1.0)
         case errors.Unavailable():

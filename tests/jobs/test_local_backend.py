@@ -24,6 +24,8 @@ STARTED: dict[str, Any] = {
     "class": "small",
     "limits": {},
     "enforcement": [],
+    "client_limits": {},
+    "client_enforcement": [],
     "usage": {},
     "grace_s": 1.0,
 }

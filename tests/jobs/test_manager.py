@@ -310,7 +310,9 @@ async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> 
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
-        w.manager._lives[job.id].must_stop(MustStop(OSError(28, "No space left on device")))
+        w.manager._lives[job.id]._stopping.must_stop(
+            MustStop(OSError(28, "No space left on device"))
+        )
         end = await job.wait_finished()
         assert end.reason == "output_failed"
         assert "No space left" in end.detail
@@ -397,7 +399,7 @@ async def test_a_stop_after_the_last_process_did_not_end_the_job(
             return sha256(digest)
 
         monkeypatch.setattr(Digest, "sha256", slow)
-        monkeypatch.setattr("penstock.jobs.life._HASH_HERE_BYTES", -1)  # as if it were long
+        monkeypatch.setattr("penstock.jobs.life._HASH_HERE_BYTES", -1)
         w.backend.jobs[job.id].end(Verdict("exited", 4))
         assert await trio.to_thread.run_sync(hashing.wait, 10)
         assert job.state is State.ENDING
@@ -501,7 +503,7 @@ async def test_a_descendant_that_does_not_die_is_said(
 ) -> None:
     """The main process heeds TERM, something else sleeps uninterruptibly: UNKILLABLE in bounded
     time, and the job ends when it wakes."""
-    monkeypatch.setattr("penstock.jobs.life.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", JobSpec("stubborn"))
         fake = w.backend.jobs[job.id]

@@ -11,7 +11,8 @@ from typing import Any
 
 import trio
 
-from penstock.jobs.backend import Held, JobSpec, Refused, Started, Verdict
+from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
 
 
@@ -20,7 +21,7 @@ class FakeJob:
     """One job; ``ignores_term`` makes KILL necessary."""
 
     id: str
-    opaque: str
+    owner: str
     pid: int
     write_fds: list[int]
     ignores_term: bool = False
@@ -32,6 +33,30 @@ class FakeJob:
     started: Started | None = None
     read_fds: list[int] = field(default_factory=list)
     """Copies, as the supervisor keeps them, of those given away."""
+    stdin_fd: int = -1
+    """The job's end of its input."""
+    input_fds: list[int] = field(default_factory=list)
+    """Copies of the other ends."""
+    trees: list[bool] = field(default_factory=list)
+    """Of each signal, whether it went to all."""
+    paused: bool = False
+    left: list[Left] = field(default_factory=list)
+    survives: bool = False
+    """KILL does nothing."""
+
+    def close_input(self) -> None:
+        while self.input_fds:
+            os.close(self.input_fds.pop())
+
+    async def read_input(self) -> bytes:
+        """All of it, to its end."""
+        data = b""
+        while True:
+            await trio.lowlevel.wait_readable(self.stdin_fd)
+            part = os.read(self.stdin_fd, 1 << 20)
+            if not part:
+                return data
+            data += part
 
     def write(self, data: bytes, stream: int = 1) -> None:
         """Output of the job."""
@@ -41,6 +66,9 @@ class FakeJob:
         """Main process and all others are gone."""
         if self.verdict is None:
             self.verdict = verdict
+            if self.stdin_fd >= 0:
+                os.close(self.stdin_fd)
+                self.stdin_fd = -1
             for fd in self.write_fds:
                 os.close(fd)
             self.exited.set()
@@ -58,8 +86,14 @@ class FakeBackend:
         self.jobs: dict[str, FakeJob] = {}
         self.gate: trio.Event | None = None
         self.next_pid = 1000
+        self.signaled = trio.Semaphore(0)
+        """Released by each signal, KILL too."""
+        self.control = Control()
+        """Of every job that is started from now on."""
+        self.cannot_pause = ""
+        """Why, if jobs cannot."""
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
@@ -67,9 +101,12 @@ class FakeBackend:
             return Refused("denied", "command 'refused' is not granted")
         pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(2)]
         self.next_pid += 1
-        job = FakeJob(job_id, opaque, self.next_pid, [write_fd for _, write_fd in pipes])
+        job = FakeJob(job_id, owner, self.next_pid, [write_fd for _, write_fd in pipes])
         job.ignores_term = spec.command == "stubborn"
         self.jobs[job_id] = job
+        if spec.stdin:
+            job.stdin_fd, job_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            job.input_fds = [job_write, *os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
         if spec.command == "exit":
             job.end(Verdict("exited", int(spec.arguments[0])))
         elif spec.command == "print":
@@ -88,6 +125,8 @@ class FakeBackend:
             grace_s=5.0,
             stdout_fd=pipes[0][0],
             stderr_fd=pipes[1][0],
+            input=_copies(job.input_fds),
+            control=self.control,
         )
         return job.started
 
@@ -98,8 +137,10 @@ class FakeBackend:
             assert job.started is not None
             # Descriptors of its own for whoever takes it; the fake keeps those it made.
             fds = [os.dup(fd) for fd in job.read_fds]
-            job.started = replace(job.started, stdout_fd=fds[0], stderr_fd=fds[1])
-        return [Held(job.id, job.opaque, job.started) for job in held if job.started]
+            job.started = replace(
+                job.started, stdout_fd=fds[0], stderr_fd=fds[1], input=_copies(job.input_fds)
+            )
+        return [Held(job.id, job.owner, job.started) for job in held if job.started]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self.jobs[job_id].exited.wait()
@@ -110,15 +151,34 @@ class FakeBackend:
         assert job.verdict is not None
         return job.verdict
 
-    async def signal(self, job_id: str, number: int) -> int:
+    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
         await trio.lowlevel.checkpoint()
         job = self.jobs[job_id]
         if job.verdict is not None:
             return 0
         job.signals.append(number)
+        self.signaled.release()
+        job.trees.append(tree)
         if number == signal.SIGTERM and not job.ignores_term:
             job.end(Verdict("signaled", int(signal.SIGTERM)))
-        return 1
+        return 3 if tree else 1
+
+    async def set_paused(self, job_id: str, paused: bool) -> str:
+        await trio.lowlevel.checkpoint()
+        if self.cannot_pause:
+            return self.cannot_pause
+        self.jobs[job_id].paused = paused
+        return ""
+
+    def is_paused(self, job_id: str) -> bool:
+        return self.jobs[job_id].paused
+
+    async def inspect(self, job_id: str) -> list[Left]:
+        await trio.lowlevel.checkpoint()
+        return self.jobs[job_id].left
+
+    def close_input(self, job_id: str) -> None:
+        self.jobs[job_id].close_input()
 
     async def kill(self, job_id: str) -> int:
         await trio.lowlevel.checkpoint()
@@ -126,6 +186,9 @@ class FakeBackend:
         if job.verdict is not None:
             return 0
         job.signals.append(signal.SIGKILL)
+        self.signaled.release()
+        if job.survives:
+            return 1
         job.end(Verdict("signaled", int(signal.SIGKILL), processes_killed=1))
         return 1
 
@@ -136,6 +199,7 @@ class FakeBackend:
             job.end(Verdict("signaled", int(signal.SIGKILL)))
             for fd in job.read_fds:
                 os.close(fd)
+            job.close_input()
 
     def hold_again(self, job_id: str) -> None:
         """As if it had not been released."""
@@ -145,3 +209,7 @@ class FakeBackend:
 
     def capabilities(self) -> Mapping[str, Any]:
         return {"mode": "user", "kind": "tree", "boot_id": "boot", "policy": "hash", "limits": []}
+
+
+def _copies(fds: list[int]) -> InputPipes | None:
+    return InputPipes(*[os.dup(fd) for fd in fds]) if fds else None

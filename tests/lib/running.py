@@ -44,9 +44,11 @@ needs = {needs}
 
 def script(name: str, text: str, *, limits: str = "free", grace: str = "5s") -> str:
     """A command of the policy that runs a fixed shell script."""
+    # Below /var/tmp, of which a job has one of its own.
+    shown = 'writable = ["@dir"]\n' if "@dir" in text else ""
     return (
         f'[commands.{name}]\npath = "/bin/sh"\nclass = "{limits}"\ngrace = "{grace}"\n@user\n'
-        f"fixed = ['-c', {json.dumps(text)}]\n"
+        f"fixed = ['-c', {json.dumps(text)}]\n{shown}"
     )
 
 
@@ -137,7 +139,7 @@ class RunningServer:
 
     def remove_groups(self) -> None:
         """What a killed supervisor has left; fails where a process is still inside."""
-        for group in [*self.groups(), *self.parents()]:
+        for group in [*sorted(self.groups(), reverse=True), *self.parents()]:
             group.rmdir()
 
 
@@ -155,13 +157,14 @@ def running_server(
     fresh: bool = False,
     transport: Mapping[str, float | int] | None = None,
     prefix: Sequence[str] = (),
-    **config: str | float | int,
+    **config: str | float | int | None,
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
     ``fresh`` none of its directories is there, as after an installation. ``transport`` are
     limits that are not as delivered. ``prefix``: a program that executes the one after it.
+    A key of the configuration that is None is left out.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
@@ -179,7 +182,7 @@ def running_server(
                 os.chown(directory / "state", SERVER_UID, SERVER_UID)
         port = _free_port()
         parent = f"/penstock-test-{os.getpid()}-{port}"
-        settings: dict[str, str | float | int] = {
+        settings: dict[str, str | float | int | None] = {
             "listen": f"127.0.0.1:{port}",
             "state_dir": str(directory / "state"),
             "run_dir": str(directory / "run"),
@@ -191,7 +194,9 @@ def running_server(
             **({"server_user": str(SERVER_UID)} if IS_ROOT else {}),
             **config,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        lines = [
+            f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None
+        ]
         tls = {
             "certificate": str(pki.server.certificate),
             "key": str(pki.server.key),

@@ -118,6 +118,7 @@ class Peer:
         start: dict[str, Any] = {
             "id": uuid.uuid4().hex,
             "opaque": "",
+            "client": "alice",
             "policy": self.policy_hash,
             "command": command,
             "arguments": arguments,

@@ -49,9 +49,9 @@ class SlowBackend(FakeBackend):
         super().__init__()
         self.go = trio.Event()
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         await self.go.wait()
-        return await super().start(job_id, spec, opaque)
+        return await super().start(job_id, spec, owner)
 
 
 class World:

@@ -71,7 +71,7 @@ def test_defaults() -> None:
     config = parse_config(MINIMAL.replace("[tls]", 'state_dir = "/s"\n[tls]').encode())
     assert (config.listen_host, config.listen_port) == ("127.0.0.1", 8443)
     assert (config.audit_log, config.work_root) == ("/s/audit.jsonl", "/s-work")
-    assert (config.run_dir, config.cgroup_parent) == ("/run/penstock", "/penstock")
+    assert (config.run_dir, config.cgroup_parent) == ("/run/penstock", None)
     assert (config.orphan_timeout_s, config.drain_s, config.max_jobs) == (600.0, 5.0, 512)
     assert config.server_user is None
     assert not config.legacy_certificates

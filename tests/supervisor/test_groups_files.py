@@ -17,7 +17,7 @@ from penstock.supervisor.groups.files import read
 from penstock.supervisor.groups.mounts import parse
 from penstock.supervisor.groups.quota import judge_quota, quota_and_period_us
 from penstock.supervisor.groups.unified import Unified
-from penstock.supervisor.groups.v1 import V1Limits, has_swap
+from penstock.supervisor.groups.v1 import has_swap
 from penstock.supervisor.limits import Limits
 
 NAME = "0123456789abcdef" * 2
@@ -194,61 +194,3 @@ def test_a_kernel_without_swap_has_none(
         except GroupError:
             found = None
     assert found is answer
-
-
-def test_v2_counters_are_sums_in_plain_units(tmp_path: Path) -> None:
-    """Captured texts; bytes and operations are those of all disks."""
-    group = group_v2(tmp_path)
-    texts = {
-        "cpu.stat": "usage_usec 1500000\nuser_usec 1\nnr_throttled 3\nthrottled_usec 250000\n",
-        "memory.peak": "99999744\n",
-        "memory.events": "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 1\n",
-        "io.stat": (
-            "254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n"
-            "7:0 \n"  # as the kernel lists a disk without any traffic
-            "254:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n"
-        ),
-    }
-    for name, text in texts.items():
-        Path(group.path, name).write_text(text)
-    assert v2.V2Limits(group).counters() == {
-        "cpu_total_s": 1.5,
-        "throttled_s": 0.25,
-        "memory_peak_bytes": 99999744,
-        "oom_kills": 2,
-        "read_bytes": 4097,
-        "write_bytes": 8194,
-        "read_ops": 4,
-        "write_ops": 6,
-    }
-
-
-def test_v1_counters_count_each_byte_once(tmp_path: Path) -> None:
-    """Captured texts: Sync, Async and Total overlap with Read and Write."""
-    lines = "{0} Read 4096\n{0} Write 8192\n{0} Sync 12288\n{0} Async 0\n{0} Total 12288\n"
-    texts = {
-        "cpuacct/cpuacct.usage": "1500000000\n",
-        "cpu/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_time 250000000\n",
-        "memory/memory.max_usage_in_bytes": "99999744\n",
-        "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
-        "blkio/blkio.throttle.io_service_bytes": (
-            lines.format("254:0") + lines.format("254:16") + "Total 24576\n"
-        ),
-        "blkio/blkio.throttle.io_serviced": "254:0 Read 1\n254:0 Write 2\nTotal 3\n",
-    }
-    for file, text in texts.items():
-        controller, name = file.split("/")
-        directory = tmp_path / controller / "penstock" / NAME
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_text(text)
-    mounts = {name: str(tmp_path / name) for name in ("cpu", "cpuacct", "memory", "blkio")}
-    assert V1Limits(mounts, "/penstock", NAME).counters() == {
-        "cpu_total_s": 1.5,
-        "throttled_s": 0.25,
-        "memory_peak_bytes": 99999744,
-        "oom_kills": 2,
-        "read_bytes": 8192,
-        "write_bytes": 16384,
-        "read_ops": 1,
-        "write_ops": 2,
-    }

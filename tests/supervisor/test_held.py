@@ -7,7 +7,7 @@ import pytest
 
 from penstock.supervisor import held
 from penstock.supervisor.held import HeldJob
-from penstock.supervisor.limits import LIMIT_NAMES, Enforcement, LimitClass, Limits
+from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Enforcement, LimitClass, Limits
 from penstock.supervisor.loop import Loop
 from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
@@ -21,10 +21,13 @@ class Scripted:
 
     def __init__(self, busy: int = 0) -> None:
         self.enforcement: list[Enforcement] = []
+        self.client_enforcement: list[Enforcement] = []
         self.usage_files: dict[str, str] = {}
         self.events: Events | None = None
         self.kills = 0
         self.busy = busy
+        self.freezes = [False]
+        self.can_freeze = True
 
     def start(self, plan: Plan, events: Events) -> None:
         self.events = events
@@ -35,8 +38,14 @@ class Scripted:
     def kill_fd(self) -> int | None:
         return None
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int, tree: bool = False) -> int:
         return 1
+
+    def freeze(self, frozen: bool) -> None:
+        self.freezes.append(frozen)
+
+    def frozen(self) -> bool:
+        return self.freezes[-1] and self.can_freeze
 
     def kill(self) -> int:
         self.kills += 1
@@ -58,9 +67,8 @@ class Held:
         self.forgotten: list[str] = []
         limit_class = LimitClass("free", Limits(), dict.fromkeys(LIMIT_NAMES, "best_effort"))
         command = Command("x", "/x", "free")
-        self.job = HeldJob(
-            self.loop, "1" * 32, "", command, limit_class, self.processes, self.forgotten.append
-        )
+        about = ("1" * 32, "", command, limit_class, NO_LIMITS)
+        self.job = HeldJob(self.loop, *about, self.processes, self.forgotten.append)
         self.job.send = self.send
 
     def send(self, kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.supervisor.grammar import Mismatch
-from penstock.supervisor.limits import LIMIT_NAMES
+from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Limits
 from penstock.supervisor.policy import (
     VERBS,
     Client,
@@ -212,6 +212,46 @@ def test_names_each_mistake(old: str, new: str, mistake: str) -> None:
     matching = [text for text in found if mistake in text]
     assert matching, found
     assert "; " in matching[0].partition(": ")[2]
+
+
+TOTALS = """
+[clients.alice.limits]
+cpu = "150%"
+memory = "2GB"
+disk_read = "20MB/s"
+processes = 500
+needs = { disk = "best_effort", memory = "best_effort" }
+"""
+
+
+def test_a_client_may_have_limits_of_its_own() -> None:
+    """The words and units of a class; what is not there is not limited."""
+    alice = parse_policy((POLICY + TOTALS).encode()).clients["alice"]
+    assert alice.totals.limits == Limits(1.5, 2 * 10**9, 20_000_000, None, 500, None)
+    assert alice.totals.name == "alice"
+    assert alice.totals.needs["cpu"] == "required"
+    assert alice.totals.needs["memory"] == alice.totals.needs["disk_read"] == "best_effort"
+    assert parse_policy(POLICY.encode()).clients["alice"].totals == NO_LIMITS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ('cpu = "150%"', 'cpu = "0%"', "clients.alice.limits.cpu: '0%' is not a share"),
+        ("processes = 500", "processes = 0", "clients.alice.limits.processes: 0 is out of range"),
+        ("processes = 500", 'disk = "1MB/s"', "clients.alice.limits.disk: stands beside"),
+        # The server keeps it as it reads each job's output: it has no total.
+        ("processes = 500", 'output = "1MB/s"', "clients.alice.limits.output: unknown key"),
+        ('memory = "best_effort"', 'output = "best_effort"', "limits.needs.output: unknown key"),
+        ('memory = "best_effort"', 'memory = "direct_io"', "'direct_io' is unknown"),
+        ("[clients.alice.limits]", "[clients.alice.limit]", "clients.alice.limit: unknown key"),
+    ],
+)
+def test_mistakes_in_a_clients_limits(old: str, new: str, mistake: str) -> None:
+    """Named by their key, as in a class."""
+    assert old in TOTALS
+    found = mistakes_of(POLICY + TOTALS.replace(old, new, 1))
+    assert any(mistake in text for text in found), found
 
 
 def test_names_all_mistakes_at_once() -> None:

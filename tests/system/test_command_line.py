@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from running import RunningServer, policy_text, running_server, script
 
+from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
+
 COMMANDS = (
     script("idle", "sleep 300")
     + script("greet", "echo hello; echo problem >&2; exit 3")
@@ -162,6 +164,11 @@ def test_json_is_json(server: RunningServer) -> None:
     assert server.cli("alice", "start", "echo", "-o", "json").returncode == 5
     info = json.loads(server.cli("alice", "-o", "json", "version").stdout)
     assert info["client_id"] == "alice"
+    assert {entry["limit"] for entry in info["limits"]} == {*LIMIT_NAMES, *ISOLATION_NAMES}
+    names = {entry["limit"] for entry in json.loads(
+        server.cli("alice", "status", "-o", "json", pid).stdout
+    )["job"]["enforcement"]}  # fmt: skip
+    assert names >= set(ISOLATION_NAMES)
 
 
 def test_a_closed_stdout_is_a_clean_end(server: RunningServer) -> None:

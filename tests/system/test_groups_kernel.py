@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from penstock.supervisor.groups import Group, GroupError, Hierarchy, block_device, detect
+from penstock.supervisor.groups import (
+    ClientTotals,
+    Group,
+    GroupError,
+    Hierarchy,
+    Swept,
+    block_device,
+    detect,
+    group_name,
+)
 from penstock.supervisor.limits import Limits
 
 pytestmark = pytest.mark.root
@@ -33,7 +42,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
         pytest.skip(f"this host's groups are {found.kind}, not {request.param}")
     found.sweep()
     yield found
-    assert found.sweep() == 0
+    assert found.sweep() == Swept()
     found.remove_parent()
 
 
@@ -62,9 +71,10 @@ def end(group: Group) -> None:
 
 
 def directories() -> list[str]:
-    """Groups below the test's own parent; its control files are none."""
-    found = Path(CGROUPS).glob(f"*/penstock-test-{os.getpid()}-kernel/*")
-    return sorted(str(path) for path in found if path.is_dir())
+    """Jobs' groups below the test's own parent, wherever; clients' are kept."""
+    parents = Path(CGROUPS).glob(f"*/penstock-test-{os.getpid()}-kernel")
+    found = [path for parent in parents for path in parent.rglob("*") if path.is_dir()]
+    return sorted(str(path) for path in found if len(path.name) == len(NAME))
 
 
 def test_a_share_below_one_percent_is_held_as_asked(hierarchy: Hierarchy) -> None:
@@ -144,15 +154,22 @@ def test_a_taken_name_leaves_its_owner_alone(hierarchy: Hierarchy) -> None:
     assert group.remove()
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_whatever_call_fails_nothing_is_left(
-    hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch
+    hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    """The n-th mkdir, open, read or write fails, for every n: an error, and no group."""
+    """The n-th mkdir, open, read or write fails, for every n: an error, and no group of a job.
+
+    A client's first job needs its group too; a later one finds it there, and limited.
+    """
     device = block_device("/var/tmp")
-    reals = {(os, name): getattr(os, name) for name in ("mkdir", "open", "write")}
+    names = ("mkdir", "open", "read", "pread", "write")
+    reals = {(os, name): getattr(os, name) for name in names}
     reals[(builtins, "open")] = open
-    hierarchy.remove_parent()
+    client = ClientTotals(group_name("alice"), Limits(1.0, 100_000_000, processes=100))
     for failing in itertools.count():
+        if first:
+            hierarchy.remove_parent()
         calls = itertools.count()
 
         def wrap(real: Any, calls: Any = calls, failing: int = failing) -> Any:
@@ -168,13 +185,20 @@ def test_whatever_call_fails_nothing_is_left(
             for (module, name), real in reals.items():
                 patched.setattr(module, name, wrap(real))
             try:
-                group = hierarchy.create(NAME, LIMITS, device)
+                group = hierarchy.create(NAME, LIMITS, device, client)
             except GroupError as error:
                 assert "Too many open files" in str(error)  # noqa: PT017  which n succeeds is not known
             else:
                 break
         assert directories() == [], failing
-    assert failing > 20
+    assert failing > (45 if first else 25)
+    assert {entry.limit: entry.state for entry in group.client_enforcement} == {
+        "cpu": "enforced",
+        "memory": "enforced",
+        "disk_read": "unavailable",
+        "disk_write": "unavailable",
+        "processes": "enforced",
+    }
     assert group.remove()
 
 
@@ -215,3 +239,24 @@ def test_capabilities_are_tried_and_leave_nothing(hierarchy: Hierarchy) -> None:
         "output": "enforced",
     }
     assert directories() == []
+
+
+def test_v1_throttles_no_disk_for_groups_below(hierarchy: Hierarchy, tmp_path: Path) -> None:
+    """Why a client's total bandwidth is unavailable there: a rule of the parent holds nobody."""
+    device = block_device(str(tmp_path))
+    if device is None:
+        pytest.skip("the temporary directory is on no disk")
+    group = hierarchy.create(NAME, Limits(), device)
+    job = next(path for path in directories() if path.startswith(f"{CGROUPS}blkio/"))
+    (Path(job).parent / "blkio.throttle.write_bps_device").write_text(f"{device} 100000")
+
+    def work() -> None:
+        fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+        os.write(fd, bytes(2**20))
+        os.fsync(fd)
+
+    begin = time.monotonic()
+    os.waitpid(run_inside(group, work), 0)
+    assert time.monotonic() - begin < 5  # held, it would have taken ten seconds
+    assert group.counters()["write_bytes"] >= 2**20
+    end(group)

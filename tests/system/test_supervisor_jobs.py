@@ -18,7 +18,7 @@ COMMANDS = {
     "suicide": "kill -TERM $$",
     "words": "echo out; echo err >&2",
     "leave": f"{DAEMON} echo $!",
-    "tree": f"{DAEMON} echo $!; (sleep 1000) & sleep 1000",
+    "tree": f"{DAEMON} d=$!; (sleep 1000) & sleep 1000 & echo $d; wait",
     "deaf": "trap '' TERM; echo ready; sleep 1000 & wait; wait; sleep 1000",
     "sleep": "echo ready; exec sleep 1000",
     "stopped": "echo ready; kill -STOP $$",

@@ -134,7 +134,7 @@ def test_the_next_supervisor_sweeps(tmp_path: Path) -> None:
                 os.close(ready_read)
                 following.terminate()
             _, errors = following.communicate(timeout=PATIENCE_S)
-            assert b"removed 1 groups of an earlier life" in errors
+            assert b"removed the groups of 1 jobs of an earlier life" in errors
             assert following.returncode == 0
         supervisor.expected_exit = -signal.SIGKILL
 

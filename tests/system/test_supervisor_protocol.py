@@ -10,6 +10,8 @@ import pytest
 from supervisor_peer import Peer, wait_dead
 from supervisor_process import JOB_UID, Supervisor, running_supervisor, shell
 
+from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
+
 JOB_ID = "0123456789abcdef" * 2
 
 
@@ -25,6 +27,7 @@ def start_fields(peer: Peer) -> dict[str, object]:
         "type": "START",
         "id": JOB_ID,
         "opaque": "",
+        "client": "alice",
         "policy": peer.policy_hash,
         "command": "wait",
         "arguments": [],
@@ -51,6 +54,11 @@ BROKEN = [
     b'{"type": "RELEASE", "id": 7}',
     b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 0}',
     b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 65}',
+    b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 1, "tree": 1}',
+    b'{"type": "PAUSE", "id": "0123456789abcdef0123456789abcdef", "paused": "yes"}',
+    b'{"type": "PAUSE", "paused": true}',
+    b'{"type": "INSPECT"}',
+    b'{"type": "CLOSE_INPUT", "id": ""}',
     b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": true}',
     b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": "KILL"}',
 ]
@@ -70,6 +78,7 @@ def test_a_broken_message_ends_the_connection(running: Supervisor, data: bytes) 
     [
         ("id", "short"),
         ("opaque", None),
+        ("client", None),
         ("opaque", "x" * 4097),
         ("policy", 1),
         ("command", ["wait"]),
@@ -78,6 +87,7 @@ def test_a_broken_message_ends_the_connection(running: Supervisor, data: bytes) 
         ("env", ["A=b"]),
         ("env", {"A": 1}),
         ("timeout_s", "1"),
+        ("stdin", 1),
         ("timeout_s", 0),
         ("timeout_s", -1.5),
         ("timeout_s", True),
@@ -140,9 +150,8 @@ def test_welcome_carries_the_policy(running: Supervisor) -> None:
         assert welcome["mode"] == "user"
         assert welcome["kind"] == "tree"
         assert len(welcome["warnings"]) == 2
-        assert {entry["limit"] for entry in welcome["limits"]} == {
-            *("cpu", "memory", "disk_read", "disk_write", "processes", "output")
-        }
+        expected = {*LIMIT_NAMES, *ISOLATION_NAMES}
+        assert {entry["limit"] for entry in welcome["limits"]} == expected
 
 
 def test_a_second_server_is_refused(running: Supervisor) -> None:

@@ -1,4 +1,4 @@
-"""start, stop, status, list, rm, version: one call, one answer."""
+"""start, stop, signal, pause, resume, status, list, rm, version: one call, one answer."""
 
 import json
 from functools import partial
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=PASS_ON)
+@click.option("--stdin", is_flag=True, help="Open its standard input, for send.")
 @click.argument("command", type=TEXT)
 @click.argument("arguments", nargs=-1, type=TEXT)
 @click.pass_obj
-async def start(settings: Settings, command: str, arguments: tuple[str, ...]) -> int:
+async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[str, ...]) -> int:
     """Starts COMMAND, with everything behind it as its arguments.
 
     ^C before the server has answered waits a moment for the answer; a second one does not.
@@ -33,7 +34,7 @@ async def start(settings: Settings, command: str, arguments: tuple[str, ...]) ->
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
         say(f"Starting {command}{behind}...")
-    attempt = Start(command, arguments)
+    attempt = Start(command, arguments, stdin=stdin)
     async with caught_signals() as signals:
         with trio.CancelScope() as scope:
             signals.react = partial(attempt.hurry, signals, scope)
@@ -62,8 +63,12 @@ def _tell_started(settings: Settings, job: "pb.Job") -> None:
 @click.argument("pid", type=TEXT)
 @click.option("--grace", type=float, metavar="SECONDS", help="Between TERM and KILL.")
 @click.option("--reason", default="", type=TEXT, help="Kept in the end record.")
+@click.option("--signal", default="", type=TEXT, help="The first one; the command's own without.")
+@click.option("--no-wait", is_flag=True, help="Leave when the stop is under way.")
 @click.pass_obj
-async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -> None:
+async def stop(
+    settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
+) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
     from ..client import connect
     from .exits import EXPECTED, exit_code, fail, message
@@ -73,7 +78,9 @@ async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -
         say(f"Stopping {pid}...")
     try:
         async with connect(settings.endpoint()) as client:
-            answer = await client.stop(pid, grace_s=grace, reason=reason)
+            answer = await client.stop(
+                pid, grace_s=grace, reason=reason, signal=signal, no_wait=no_wait
+            )
     except EXPECTED as error:
         code = exit_code(error)
         if code == 4:
@@ -83,6 +90,58 @@ async def stop(settings: Settings, pid: str, grace: float | None, reason: str) -
         say_json(answer)
     else:
         say(harmless(answer.result))
+
+
+@click.command()
+@click.argument("pid", type=TEXT)
+@click.argument("signal", type=TEXT)
+@click.option("--tree", is_flag=True, help="To every process of the job.")
+@click.pass_obj
+async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
+    """Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process."""
+    from ..client import connect
+    from ..proto import command_pb2 as pb
+    from .terminal import harmless
+
+    async with connect(settings.endpoint()) as client:
+        count = await client.signal(pid, signal, tree=tree)
+    if settings.json:
+        say_json(pb.SignalResponse(processes=count))
+    else:
+        processes = "1 process" if count == 1 else f"{count} processes"
+        say(harmless(f"Sent {signal} to {processes} of job {pid}."))
+
+
+@click.command()
+@click.argument("pid", type=TEXT)
+@click.pass_obj
+async def pause(settings: Settings, pid: str) -> None:
+    """Makes every process of job PID stand still; answers when they do."""
+    from ..client import connect
+
+    async with connect(settings.endpoint()) as client:
+        _say_state(settings, await client.pause(pid))
+
+
+@click.command()
+@click.argument("pid", type=TEXT)
+@click.pass_obj
+async def resume(settings: Settings, pid: str) -> None:
+    """Lets a paused job PID run on."""
+    from ..client import connect
+
+    async with connect(settings.endpoint()) as client:
+        _say_state(settings, await client.resume(pid))
+
+
+def _say_state(settings: Settings, job: "pb.Job") -> None:
+    from .. import render
+    from .terminal import harmless
+
+    if settings.json:
+        say_json(job)
+    else:
+        say(harmless(render.sentence(job)))
 
 
 @click.command()
@@ -196,6 +255,9 @@ async def version(settings: Settings) -> None:
 COMMANDS: Final = {
     "start": start,
     "stop": stop,
+    "signal": signal,
+    "pause": pause,
+    "resume": resume,
     "status": status,
     "list": list_jobs,
     "rm": rm,

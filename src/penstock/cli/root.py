@@ -12,6 +12,10 @@ from .standard import OUT, complain
 VERBS = {
     "start": "control",
     "stop": "control",
+    "signal": "control",
+    "pause": "control",
+    "resume": "control",
+    "send": "sending",
     "status": "control",
     "list": "control",
     "ps": "control",

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=PASS_ON, cls=PassThrough)
 @click.option("--raw", is_flag=True, help="Exact bytes on a terminal, too.")
+@click.option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job.")
 @click.option("--reconnect", **RECONNECT)
 @click.argument("command", type=TEXT)
 @click.argument("arguments", nargs=-1, type=TEXT)
 @click.pass_obj
 async def run(
-    settings: Settings, raw: bool, reconnect: float, command: str, arguments: tuple[str, ...]
+    settings: Settings,
+    raw: bool,
+    stdin: bool,
+    reconnect: float,
+    command: str,
+    arguments: tuple[str, ...],
 ) -> int:
     """Starts COMMAND, prints what it prints, and exits as it does.
 
@@ -40,7 +46,7 @@ async def run(
     from .sink import Apart, Sink
     from .starting import Start
 
-    attempt = Start(command, arguments)
+    attempt = Start(command, arguments, stdin=stdin)
     sink = Sink(None if settings.json else Apart(raw=raw))
     async with caught_signals() as signals:
         with trio.CancelScope() as scope:
@@ -56,7 +62,10 @@ async def run(
                     follower = Follower(
                         endpoint, handle, give_up_s=reconnect, news=SaidNews(reconnect)
                     )
-                    async with beside(_stop_when_asked, endpoint, handle, asked):
+                    async with (
+                        beside(_stop_when_asked, endpoint, handle, asked),
+                        beside(_feed, endpoint, handle, reconnect, stdin),
+                    ):
                         await follower.deliver(sink.take, client=client)
                     await sink.finish()
             except DigestMismatch as error:
@@ -96,6 +105,25 @@ async def _stop_when_asked(endpoint: "Endpoint", handle: str, asked: "trio.Event
         await _stop(endpoint, handle)
     except EXPECTED as error:
         complain(f"Error: {shown} could not be stopped. {message(error)}")
+
+
+async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bool) -> None:
+    """Our input, to its end or until the job takes no more. A failure is said: the output goes
+    on, and the job may be waiting for more."""
+    if not stdin:
+        return
+    from ..feed import Feeder
+    from ..rpc.errors import RpcError, StatusCode
+    from .exits import EXPECTED, message
+    from .sending import read_input
+    from .terminal import harmless
+
+    try:
+        await Feeder(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
+    except EXPECTED as error:
+        # As a shell does when a command does not read what is piped into it: no word of it.
+        if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
+            complain(f"Error: input of job {harmless(handle)}: {message(error)}")
 
 
 async def _stop(endpoint: "Endpoint", handle: str) -> None:

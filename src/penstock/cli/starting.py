@@ -52,11 +52,12 @@ def _worth_repeating(error: RpcError) -> bool:
 class Start:
     """One start. ``asked``: the server may have heard of it. ``job``: it has answered."""
 
-    def __init__(self, command: str, arguments: Sequence[str]) -> None:
+    def __init__(self, command: str, arguments: Sequence[str], *, stdin: bool = False) -> None:
         self.job: pb.Job | None = None
         self.asked = False
         self._command = command
         self._arguments = arguments
+        self._stdin = stdin
         # The same id gives the job of the first time, restarts of the server included.
         self._request_id = str(uuid.uuid4())
 
@@ -76,7 +77,10 @@ class Start:
                 async with connect(endpoint) as client:
                     self.asked = True
                     self.job = await client.start(
-                        self._command, self._arguments, request_id=self._request_id
+                        self._command,
+                        self._arguments,
+                        request_id=self._request_id,
+                        stdin=self._stdin,
                     )
                     yield client
                     return

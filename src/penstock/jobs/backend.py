@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ..supervisor.control_policy import Control
 from ..supervisor.limits import Enforcement, Limits
 
 VerdictKind = Literal["exited", "signaled", "lost"]
@@ -17,6 +18,34 @@ class JobSpec:
     arguments: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    stdin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InputPipes:
+    """Descriptors of a job's input, the receiver's to close; see input.py. Nothing blocks.
+
+    ``job_fd`` is what the job reads from; ``read_fd`` and ``write_fd`` are the ends of a pipe
+    that outlives whoever uses it, for what is accepted and has no room there yet.
+    """
+
+    job_fd: int
+    read_fd: int
+    write_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A process that is left of a job: ``state`` and ``wchan`` as in proc(5)."""
+
+    pid: int
+    name: str
+    state: str
+    wchan: str
+
+    def __str__(self) -> str:
+        where = f" in {self.wchan}" if self.wchan else ""
+        return f"{self.pid} ({self.name}, state {self.state}{where})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +63,10 @@ class Started:
     grace_s: float  # the command's own
     stdout_fd: int
     stderr_fd: int | None  # None: merged into stdout
+    client_limits: Limits = field(default_factory=Limits)  # of all its client's jobs together
+    client_enforcement: tuple[Enforcement, ...] = ()
+    input: InputPipes | None = None  # None: it has none, or its end was sent
+    control: Control = field(default_factory=Control)  # the command's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +74,7 @@ class Held:
     """A job of a process before this one, which runs on, or has ended unheard."""
 
     id: str
-    opaque: str
+    owner: str
     started: Started
 
 
@@ -68,8 +101,11 @@ class Verdict:
 class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
-        """Starts a job. Cancelled: completes; the job may run, and is the caller's to stop."""
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+        """Starts a job of ``owner``, if that client is granted it.
+
+        Cancelled: completes; the job may run, and is the caller's to stop.
+        """
         ...
 
     async def take_held(self) -> list[Held]:
@@ -88,8 +124,24 @@ class Backend(Protocol):
         """Returns when no process of the job is left. May be called again."""
         ...
 
-    async def signal(self, job_id: str, number: int) -> int:
-        """Signals the main process; how many processes got it (0: it is gone)."""
+    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+        """Signals the main process, or all; how many processes got it (0: it is gone)."""
+        ...
+
+    async def set_paused(self, job_id: str, paused: bool) -> str:
+        """Returns when all processes stand still, or run on: ""; else why they do not."""
+        ...
+
+    def is_paused(self, job_id: str) -> bool:
+        """As far as was told."""
+        ...
+
+    async def inspect(self, job_id: str) -> list[Left]:
+        """Who is left of it, up to some number; empty also if that cannot be known."""
+        ...
+
+    def close_input(self, job_id: str) -> None:
+        """The caller has closed its descriptors: the last copies go, and the job reads an end."""
         ...
 
     async def kill(self, job_id: str) -> int:

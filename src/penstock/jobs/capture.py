@@ -151,6 +151,9 @@ def close_pipes(started: Started) -> None:
     """Of a job that nobody will follow."""
     for fd, _ in pipes_of(started):
         close_pipe(fd)
+    if started.input is not None:
+        for fd in (started.input.job_fd, started.input.read_fd, started.input.write_fd):
+            os.close(fd)
 
 
 def close_pipe(pipe_fd: int) -> None:

@@ -30,11 +30,13 @@ class RequestConflict(JobError):
 
 
 class Precondition(JobError):
-    """Right request, wrong state of the world. ``reason`` is a stable word for programs."""
+    """Right request, wrong state of the world. ``reason`` is a stable word for programs, and
+    ``about`` what else they may want to know."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, **about: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.about = about
 
 
 class Exhausted(JobError):
@@ -43,6 +45,18 @@ class Exhausted(JobError):
 
 class Unavailable(JobError):
     """Not now: draining, the supervisor is gone, or the policy is being replaced."""
+
+
+class InputGap(JobError):
+    """Input that does not go on where the last has ended: ``accepted`` is where that is."""
+
+    def __init__(self, message: str, accepted: int) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+
+class InputTakenOver(JobError):
+    """Somebody who came later sends the job's input now."""
 
 
 class OffsetPastEnd(JobError):

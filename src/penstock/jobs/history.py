@@ -15,13 +15,14 @@ from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
-from .job import Job, StopAsked
+from .job import Job
 from .keeping import Keeping
 from .output import OutputLog
 from .records import EndRecord
 from .recovery import SHORTAGES
 from .retention import Shelf
 from .states import Event, State, after
+from .stopping import StopNotes
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
 from .telling import Audit, say, try_audit
 
@@ -35,6 +36,7 @@ class Recovered:
 
     job: Job
     started: Started
+    stop: StopNotes | None
     output_error: OSError | None = None
 
 
@@ -287,14 +289,12 @@ class History:
             record = replace(record, handle=handle, started=described(started, boot_id))
         job = Job.from_record(record, log, bound)
         job.state = after(job.state, Event.STARTED)
-        if record.stop is not None:
-            asked = record.stop
-            grace_s = float(asked["grace_s"])
-            job.stop_asked = StopAsked(str(asked["by"]), str(asked["reason"]), grace_s)
+        stop = None if record.stop is None else StopNotes.of(record.stop)
+        job.stop_asked = None if stop is None else stop.asked()
         self._jobs[job.id] = self._by_handle[job.handle] = job
         about = {"job": job.id, "handle": job.handle, "owner": job.owner}
         try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, started, output_error)
+        return Recovered(job, started, stop, output_error)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it

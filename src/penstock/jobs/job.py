@@ -1,15 +1,18 @@
 """One job as others see it: what it is, how it goes, and how it is asked to end."""
 
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import trio
 
+from ..supervisor.control_policy import Control
 from ..supervisor.limits import Enforcement, Limits
 from . import errors, usage
-from .backend import JobSpec
+from .backend import Backend, JobSpec, Left
 from .bounds import OutputBound
 from .cursors import BOTH
+from .input import JobInput
 from .output import OutputLog
 from .readers import OutputReader
 from .records import EndRecord
@@ -24,10 +27,16 @@ UNKILLABLE_S: Final = 10.0
 class StopAsked:
     """Who asked first for the job's end, and why. Of several graces the shortest counts."""
 
-    def __init__(self, by: str, reason: str, grace_s: float | None) -> None:
-        """``grace_s`` None: the command's own."""
+    def __init__(
+        self, by: str, reason: str, grace_s: float | None, number: int | None = None
+    ) -> None:
+        """``grace_s`` and the signal's ``number`` None: the command's own."""
         self.by = by
         self.reason = reason
+        self.signal = number
+        self.began = trio.current_time()
+        self.recorded = False
+        """It outlives this server."""
         self._graces = [grace_s]
 
     def add(self, grace_s: float) -> None:
@@ -64,6 +73,8 @@ class Job:
         self.class_name = ""
         self.limits = Limits()
         self.enforcement: tuple[Enforcement, ...] = ()
+        self.client_limits = Limits()
+        self.client_enforcement: tuple[Enforcement, ...] = ()
         self.started_ns = 0
         self.state = State.STARTING
         self.end: EndRecord | None = None
@@ -79,7 +90,15 @@ class Job:
         self.finished = trio.Event()
         """``end`` is there, or the manager has given it up."""
         self.unkillable = trio.Event()
+        self.survivors: Sequence[Left] = ()
+        self.control = Control()
+        self.input: JobInput | None = None
+        """None: it was started without."""
+        self.backend: Backend | None = None
+        """While it runs."""
         # What it is told.
+        self.pause_asked = False
+        """Some of it may stand still."""
         self.stop_asked: StopAsked | None = None
         self.on_stop: Callable[[], None] | None = None
         self._log_or_loader = log
@@ -98,6 +117,10 @@ class Job:
             job.class_name = record.started["class_name"]
             job.limits = Limits(**record.started["limits"])
             job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
+            # Not in records of earlier versions.
+            totals = record.started.get("client_enforcement", ())
+            job.client_limits = Limits(**record.started.get("client_limits", {}))
+            job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)
         if record.end is not None:
             job.set_ended(record.end)
         return job
@@ -180,27 +203,94 @@ class Job:
             raise errors.Unavailable(f"the server has ended before job {self.handle} did")
         return self.end
 
-    async def stop(
-        self, *, by: str, reason: str = "", grace_s: float | None = None
-    ) -> tuple[EndRecord, bool]:
-        """Ends the whole tree: TERM to the main process, grace, KILL to all.
+    @property
+    def paused(self) -> bool:
+        """Its processes stand still."""
+        return self.backend is not None and self.backend.is_paused(self.id)
 
-        Returns the end record and whether the job had finished before. A stop that is
-        under way is joined, and its grace holds unless ``grace_s`` would end it sooner.
-        Completes: cancelled, it goes on without the caller.
+    async def signal(self, number: int, *, tree: bool = False) -> int:
+        """Signals the main process, or every process; how many it was sent to.
+
+        Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
+        signal is on its way.
+        """
+        await self.begun.wait()  # one that is just being taken over
+        count = 0
+        if self.backend is not None:
+            count = await self.backend.signal(self.id, number, tree=tree)
+        if count == 0:
+            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
+        return count
+
+    async def set_paused(self, paused: bool) -> None:
+        """Makes every process stand still, or run on; returns when that is so.
+
+        It may be so already. A stop lets them run on to heed it. Raises Precondition
+        NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled, it happens
+        without the caller.
+        """
+        await self.begun.wait()
+        if self.backend is None or self.state is not State.RUNNING:
+            stopping = self.state is State.STOPPING
+            why = "is being stopped" if stopping else "has ended"
+            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} {why}")
+        self.pause_asked = self.pause_asked or paused
+        why = await self.backend.set_paused(self.id, paused)
+        if why:
+            what = "paused" if paused else "resumed"
+            raise errors.Precondition("NOT_PAUSED", f"job {self.handle} is not {what}: {why}")
+
+    def ask_stop(
+        self,
+        *,
+        by: str,
+        reason: str = "",
+        grace_s: float | None = None,
+        number: int | None = None,
+    ) -> None:
+        """As ``stop``, without waiting for it. No checkpoint.
+
+        Raises Unavailable if it is under way but not recorded: this server's end would end it.
+        """
+        if self.end is not None:
+            return
+        if self.stop_asked is not None:
+            if grace_s is not None:
+                self.stop_asked.add(grace_s)
+        elif self.state is not State.ENDING:
+            self.stop_asked = StopAsked(by, reason, grace_s, number)
+        # A job whose main process has ended by itself was not stopped: its end is waited for.
+        if self.stop_asked is None:
+            return
+        if self.on_stop is not None:
+            self.on_stop()
+        if not self.stop_asked.recorded and self.state is State.STOPPING:
+            raise errors.Unavailable(
+                f"the stop of job {self.handle} is under way, but cannot be recorded now; the "
+                "server's log says why"
+            )
+
+    async def stop(
+        self,
+        *,
+        by: str,
+        reason: str = "",
+        grace_s: float | None = None,
+        number: int | None = None,
+    ) -> tuple[EndRecord, bool]:
+        """Ends the whole tree: a first signal, grace, KILL to all.
+
+        The first signal is ``number`` or else the command's own, to the main process or to all
+        as the command has it. Returns the end record and whether the job had finished before. A
+        stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
+        sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
-        if self.stop_asked is not None:
-            if grace_s is not None:
-                self.stop_asked.add(grace_s)
-        elif self.state is not State.ENDING:
-            self.stop_asked = StopAsked(by, reason, grace_s)
-        # A job whose main process has ended by itself was not stopped: its end is waited for.
-        if self.stop_asked is not None and self.on_stop is not None:
-            self.on_stop()
+        with contextlib.suppress(errors.Unavailable):  # it is waited for
+            self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
         async with trio.open_nursery() as nursery:
 
             async def end_of_patience() -> None:
@@ -211,9 +301,11 @@ class Job:
             await self.finished.wait()
             nursery.cancel_scope.cancel()
         if self.end is None:
+            left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
             raise errors.Precondition(
                 "UNKILLABLE",
-                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s; "
-                "they are in an uninterruptible sleep, and the job ends when they wake",
+                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, and "
+                f"the job ends when they wake: {left}",
+                processes=left,
             )
         return self.end, False

@@ -1,9 +1,9 @@
 """The task of one job: from its start to its end record (S5 and S6 of docs/cancellation.md)."""
 
-import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -13,9 +13,11 @@ from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
 from .capture import Bandwidth, capture, close_pipe, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
-from .job import UNKILLABLE_S, Job
+from .input import JobInput
+from .job import Job
 from .records import EndRecord
 from .states import Event, State, after
+from .stopping import StopNotes, Stopping
 from .store import Store
 from .telling import Audit, say, try_audit
 
@@ -35,16 +37,11 @@ class Life:
         self._store = store
         self._audit = audit
         self._intake = Intake(job.log, job.bound, budget)
-        self._own_grace_s = 0.0
-        self._escalated = False
-        self._output_error: OSError | None = None
+        self._stopping = Stopping(job, backend, store)
         self._stuck: OSError | None = None
-        self._output_full = False
         self._digest_error: OSError | None = None
         self.never_started = False
         """It was refused, or could not be recorded: nothing of it is left."""
-        self._nursery: trio.Nursery | None = None
-        self._grace = trio.CancelScope()
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self, on_running: Callable[[Job], None]) -> None:
@@ -60,14 +57,22 @@ class Life:
             else:
                 await self._live(result, on_running)
 
-    async def go_on(self, started: Started, output_error: OSError | None = None) -> None:
+    async def go_on(
+        self,
+        started: Started,
+        stop: StopNotes | None = None,
+        output_error: OSError | None = None,
+    ) -> None:
         """As run, for a job that an earlier server has started: it has its handle and runs.
 
-        A stop that was under way begins again, with its grace. With ``output_error`` nothing
-        can be appended to its log: it is stopped, and its end says why.
+        A ``stop`` that was under way begins again, with its grace unless that was over. With
+        ``output_error`` nothing can be appended to its log: it is stopped, and its end says why.
         """
         with self._scope:
+            if stop is not None:
+                self._stopping.restore(stop)
             self._stuck = output_error
+            self._job.pause_asked = self._backend.is_paused(self._job.id)
             self._intake.settle()
             self._describe(started)
             await self._keep(started)
@@ -120,8 +125,11 @@ class Life:
         job.class_name = started.class_name
         job.limits = started.limits
         job.enforcement = started.enforcement
+        job.client_limits = started.client_limits
+        job.client_enforcement = started.client_enforcement
         job.sampler = usage.Sampler(started.usage_files, started.started_ns)
-        self._own_grace_s = started.grace_s
+        job.control = started.control
+        self._stopping.describe(started.control, started.grace_s)
 
     async def _give_up(self, error: Exception) -> None:
         """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
@@ -159,21 +167,27 @@ class Life:
         job = self._job
         pipes = pipes_of(started)
         kept = pipes if self._stuck is None else []
+        if job.spec.stdin:
+            end_input = partial(self._backend.close_input, job.id)
+            job.input = JobInput(started.input, job.log.directory, job.handle, end_input)
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                job.on_stop = self._on_stop
+                job.backend = self._backend
+                job.on_stop = self._stopping.asked
                 job.begun.set()
-                if job.stop_asked is not None:  # while it started
-                    self._on_stop()
+                self._stopping.open(nursery)
                 if self._stuck is not None:
-                    self.must_stop(MustStop(self._stuck))
+                    self._stopping.must_stop(MustStop(self._stuck))
                 for fd, stream in kept:
-                    nursery.start_soon(capture, self._intake, fd, stream, bandwidth, self.must_stop)
+                    nursery.start_soon(
+                        capture, self._intake, fd, stream, bandwidth, self._stopping.must_stop
+                    )
+                if job.input is not None:
+                    nursery.start_soon(job.input.run)
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
-                self._nursery = None
+                self._stopping.close()
                 nursery.cancel_scope.cancel()
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.
@@ -181,7 +195,10 @@ class Life:
             for fd, stream in kept:
                 drain(self._intake, fd, stream)
         finally:
-            self._nursery = None
+            self._stopping.close()
+            job.backend = None
+            if job.input is not None:
+                job.input.close(f"job {job.handle} has ended")
             for fd, _ in pipes:
                 close_pipe(fd)
         await self._finish(verdict)
@@ -190,48 +207,9 @@ class Life:
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self._job.id)
         self._after(Event.MAIN_EXITED)
-        await self._lose_patience()
-
-    async def _lose_patience(self) -> None:
-        """All that is left has been killed; the job's nursery ends this when it is gone."""
-        await trio.sleep(UNKILLABLE_S)
-        self._job.unkillable.set()
-
-    def must_stop(self, reason: MustStop) -> None:
-        """Its output cannot be kept, and its policy prefers its end to a gap. No checkpoint."""
-        self._output_error, self._output_full = reason.error, reason.error is None
-        self._stop_within(self._own_grace_s)
-
-    def _on_stop(self) -> None:
-        job, asked = self._job, self._job.stop_asked
-        if asked is None:
-            return
-        grace_s = asked.grace_s(self._own_grace_s)
-        if job.state is State.RUNNING:
-            try:
-                self._store.set_stopping(job.id, asked.by, asked.reason, grace_s)
-            except sqlite3.Error as error:  # a stop must be possible always
-                say(f"the stop of job {job.handle}: {error}")
-        self._stop_within(grace_s)
-
-    def _stop_within(self, grace_s: float) -> None:
-        if self._nursery is None:
-            return
-        deadline = trio.current_time() + grace_s
-        self._grace.deadline = min(self._grace.deadline, deadline)
-        if self._job.state is State.RUNNING:
-            self._after(Event.STOP_ASKED)
-            self._nursery.start_soon(self._stop)
-
-    async def _stop(self) -> None:
-        """S6: ends by grace and KILL; the job's own nursery ends it once all are dead."""
-        await self._backend.signal(self._job.id, signal.SIGTERM)
-        with self._grace:
-            await self._backend.wait_main_exited(self._job.id)
-            return  # what is left is killed by the backend, which tells when it is gone
-        self._escalated = True
-        await self._backend.kill(self._job.id)
-        await self._lose_patience()
+        if self._job.input is not None:
+            self._job.input.close(f"job {self._job.handle} has ended")
+        await self._stopping.lose_patience()  # the job's nursery ends this when all is gone
 
     # The end.
 
@@ -272,9 +250,9 @@ class Life:
         return Ending(
             None if asked is None else asked.by,
             "" if asked is None else asked.reason,
-            self._escalated,
-            self._output_error,
-            self._output_full,
+            self._stopping.notes.escalated,
+            self._stopping.output_error,
+            self._stopping.notes.output_full,
             self._digest_error,
         )
 

@@ -13,13 +13,28 @@ import trio
 
 from ..supervisor import protocol
 from ..supervisor.limits import Enforcement
-from .backend import Held, JobSpec, Refused, Started, Verdict
+from .backend import Held, JobSpec, Left, Refused, Started, Verdict
 from .errors import Unavailable
 from .pending import Pending, close_all, read_whole, started
 
 _NO_DESCRIPTORS: Final = (
     "the server has no free file descriptors for the job's output; try again when others have ended"
 )
+
+
+_ANSWERS: Final = (protocol.KILLED, protocol.SIGNALED, protocol.PAUSED, protocol.INSPECTED)
+
+
+class _Question:
+    """A request whose answer is waited for; those of one kind and job are answered in order."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: dict[str, Any] | None = None
+
+    def tell(self, answer: dict[str, Any] | None) -> None:
+        self.answer = answer
+        self.answered.set()
 
 
 class LocalBackend:
@@ -31,8 +46,7 @@ class LocalBackend:
         self._socket = connection
         self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
         self._pending: dict[str, Pending] = {}
-        self._counts: defaultdict[tuple[str, str], deque[tuple[trio.Event, list[int]]]]
-        self._counts = defaultdict(deque)
+        self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
         self._taking: trio.MemorySendChannel[Held | None] | None = None
         self._welcome: dict[str, Any] = {}
         self._closed = trio.Event()
@@ -142,10 +156,10 @@ class LocalBackend:
     def _dispatch(self, message: dict[str, Any], fds: list[int]) -> None:
         kind, job_id = message["type"], message.get("id", "")
         pending = self._pending.get(job_id)
-        if kind in (protocol.KILLED, protocol.SIGNALED):
-            event, count = self._counts[kind, job_id].popleft()
-            count.append(message["count"])
-            event.set()
+        if kind in _ANSWERS:
+            if kind == protocol.PAUSED and pending is not None:
+                pending.paused = message["paused"]
+            self._asked[kind, job_id].popleft().tell(message)
         elif kind == protocol.HELD:
             self._took(message, fds)
         elif kind == protocol.NOTHING and self._taking is not None:
@@ -179,6 +193,7 @@ class LocalBackend:
         if len(fds) == len(message["fds"]):
             pending = self._pending[job_id] = Pending()
             pending.answer, pending.kill_fd = started(message, fds)
+            pending.paused = message.get("paused", False)
             pending.answered.set()
             held = Held(job_id, message["opaque"], pending.answer)
         else:  # as for STARTED
@@ -204,11 +219,9 @@ class LocalBackend:
                 pending.close(kill=kill)
             pending.exited.set()
             pending.emptied.set()
-        for waiting in self._counts.values():
+        for waiting in self._asked.values():
             while waiting:
-                event, count = waiting.popleft()
-                count.append(0)
-                event.set()
+                waiting.popleft().tell(None)
 
     def _send(self, kind: str, **about: Any) -> None:
         data = protocol.encode(kind, **about)
@@ -233,7 +246,7 @@ class LocalBackend:
         self._taking = None
         return found
 
-    async def start(self, job_id: str, spec: JobSpec, opaque: str) -> Started | Refused:
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         """As in Backend. A command line that fits no message is refused as invalid."""
         if self._closed.is_set():
             await trio.lowlevel.checkpoint()
@@ -243,12 +256,14 @@ class LocalBackend:
             self._send(
                 protocol.START,
                 id=job_id,
-                opaque=opaque,
+                opaque=owner,
+                client=owner,
                 policy=self._welcome["policy"],
                 command=spec.command,
                 arguments=spec.arguments,
                 env=dict(spec.env),
                 timeout_s=spec.timeout_s,
+                stdin=spec.stdin,
             )
         except protocol.ProtocolError as error:
             del self._pending[job_id]
@@ -280,31 +295,59 @@ class LocalBackend:
             pending.counters,
         )
 
-    async def signal(self, job_id: str, number: int) -> int:
+    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
         """As in Backend. Completes: the signal is on its way though the caller leaves."""
-        return await self._counted(protocol.SIGNAL, protocol.SIGNALED, job_id, signal=int(number))
+        answer = await self._ask(
+            protocol.SIGNAL, protocol.SIGNALED, job_id, signal=int(number), tree=tree
+        )
+        return 0 if answer is None else int(answer["count"])
 
     async def kill(self, job_id: str) -> int:
         """As in Backend. Completes."""
-        return await self._counted(protocol.KILL, protocol.KILLED, job_id)
+        answer = await self._ask(protocol.KILL, protocol.KILLED, job_id)
+        return 0 if answer is None else int(answer["count"])
 
-    async def _counted(self, kind: str, answer: str, job_id: str, **about: Any) -> int:
+    async def set_paused(self, job_id: str, paused: bool) -> str:
+        """As in Backend. Completes."""
+        answer = await self._ask(protocol.PAUSE, protocol.PAUSED, job_id, paused=paused)
+        if answer is None:
+            return self._lost
+        return "" if answer["paused"] == paused else str(answer["message"])
+
+    def is_paused(self, job_id: str) -> bool:
+        """As in Backend."""
+        pending = self._pending.get(job_id)
+        return pending is not None and pending.paused
+
+    async def inspect(self, job_id: str) -> list[Left]:
+        """As in Backend. Minimum cleanup."""
+        answer = await self._ask(protocol.INSPECT, protocol.INSPECTED, job_id)
+        return [] if answer is None else [Left(**each) for each in answer["processes"]]
+
+    def close_input(self, job_id: str) -> None:
+        """As in Backend."""
+        self._send(protocol.CLOSE_INPUT, id=job_id)
+
+    async def _ask(
+        self, kind: str, answer: str, job_id: str, **about: Any
+    ) -> dict[str, Any] | None:
+        """The answer to one request; None if the supervisor is gone."""
         if self._closed.is_set():
             await trio.lowlevel.checkpoint()
-            return 0
-        event, count = trio.Event(), list[int]()
-        self._counts[answer, job_id].append((event, count))
+            return None
+        question = _Question()
+        self._asked[answer, job_id].append(question)
         self._send(kind, id=job_id, **about)
-        await event.wait()
-        return count[0]
+        await question.answered.wait()
+        return question.answer
 
     def release(self, job_id: str) -> None:
         """As in Backend."""
         if pending := self._pending.pop(job_id, None):
             pending.close()
-        for kind in (protocol.KILLED, protocol.SIGNALED):
-            if not self._counts.get((kind, job_id)):
-                self._counts.pop((kind, job_id), None)
+        for kind in _ANSWERS:
+            if not self._asked.get((kind, job_id)):
+                self._asked.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
 
 

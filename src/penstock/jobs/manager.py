@@ -131,7 +131,7 @@ class Manager:
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
         async with self._life_of(recovered.job) as life:
-            await life.go_on(recovered.started, recovered.output_error)
+            await life.go_on(recovered.started, recovered.stop, recovered.output_error)
         self._ended(recovered.job)
 
     def _ended(self, job: Job) -> None:
@@ -177,7 +177,7 @@ class Manager:
             self._backend.release(left.id)
             if self.history.by_id(left.id) is None:  # else only its release was missing
                 say(f"job {left.id} is in no record and was ended")
-                try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.opaque})
+                try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
 
     def leave(self, *, leave: bool = True) -> None:
         """From now on no starts; leaving the manager lets the jobs run on, for the next to take.
@@ -237,6 +237,9 @@ async def open_manager(
             for complaint in complaints:
                 say(complaint)
                 try_audit(audit, "records.damaged", {"message": complaint})
+            swept = backend.capabilities().get("swept", {})
+            if any(swept.values()):
+                try_audit(audit, "groups.swept", swept)
             history = History(store, state_dir, audit, keeping or Keeping(), disk)
             manager = Manager(backend, store, audit, history)
             boot_id = str(backend.capabilities().get("boot_id", ""))

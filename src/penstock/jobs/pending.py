@@ -3,21 +3,22 @@
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import trio
 
+from ..supervisor.control_policy import control_of
 from ..supervisor.limits import Enforcement, Limits
-from .backend import Refused, Started
+from .backend import InputPipes, Refused, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a
 # good part of what an idle job costs.
-_limits = lru_cache(maxsize=256)(Limits)
-_enforcement = lru_cache(maxsize=1024)(Enforcement)
+_shared_limits = lru_cache(maxsize=256)(Limits)
+_shared_enforcement = lru_cache(maxsize=1024)(Enforcement)
 
 
 class Pending:
@@ -33,6 +34,7 @@ class Pending:
         self.killed = 0
         self.counters: Mapping[str, Any] = {}
         self.lost = ""
+        self.paused = False
         self.kill_fd = -1
 
     def close(self, *, kill: bool = False) -> None:
@@ -58,6 +60,12 @@ def read_whole(fd: int) -> bytes:
         return file.read()
 
 
+def _input(named: dict[str, int]) -> InputPipes | None:
+    if "stdin" not in named:
+        return None
+    return InputPipes(named["stdin"], named["input_read"], named["input_write"])
+
+
 def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
     """What was started, and the descriptor of its cgroup.kill, -1 without one."""
     named = dict(zip(message["fds"], fds, strict=True))
@@ -67,11 +75,23 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         started_ns=message["started_ns"],
         argv=tuple(message["argv"]),
         class_name=message["class"],
-        limits=_limits(**{k: v for k, v in message["limits"].items() if k in _LIMIT_FIELDS}),
-        enforcement=tuple(_enforcement(**entry) for entry in message["enforcement"]),
+        limits=_limits(message["limits"]),
+        enforcement=_enforcements(message["enforcement"]),
         usage_files={sys.intern(name): path for name, path in message["usage"].items()},
         grace_s=message["grace_s"],
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
+        client_limits=_limits(message["client_limits"]),
+        client_enforcement=_enforcements(message["client_enforcement"]),
+        input=_input(named),
+        control=control_of(message.get("control")),
     )
     return told, named.get("kill", -1)
+
+
+def _limits(told: Mapping[str, Any]) -> Limits:
+    return _shared_limits(**{key: value for key, value in told.items() if key in _LIMIT_FIELDS})
+
+
+def _enforcements(told: Sequence[Mapping[str, Any]]) -> tuple[Enforcement, ...]:
+    return tuple(_shared_enforcement(**entry) for entry in told)

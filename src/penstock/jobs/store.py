@@ -175,11 +175,10 @@ class Store:
             )
         return handle
 
-    def set_stopping(self, job_id: str, by: str, reason: str, grace_s: float) -> None:
-        """Somebody has asked for its end: a server that takes it over goes on with that."""
-        asked = json.dumps({"by": by, "reason": reason, "grace_s": grace_s})
+    def set_stopping(self, job_id: str, notes: dict[str, Any]) -> None:
+        """Its end was asked for (see stopping.py): a server that takes it over goes on with it."""
         with self._transaction() as db:
-            db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (asked, job_id))
+            db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (json.dumps(notes), job_id))
 
     def set_finished(self, job_id: str, end: EndRecord) -> None:
         """The end record is durable when this returns. It can be written once only."""
@@ -283,6 +282,8 @@ def described(started: Started, boot_id: str) -> dict[str, Any]:
         "class_name": started.class_name,
         "limits": asdict(started.limits),
         "enforcement": [asdict(entry) for entry in started.enforcement],
+        "client_limits": asdict(started.client_limits),
+        "client_enforcement": [asdict(entry) for entry in started.client_enforcement],
     }
 
 
@@ -324,6 +325,7 @@ def _spec_json(spec: JobSpec) -> str:
             "arguments": spec.arguments,
             "env": dict(sorted(spec.env.items())),
             "timeout_s": spec.timeout_s,
+            "stdin": spec.stdin,
         }
     )
 
@@ -331,5 +333,9 @@ def _spec_json(spec: JobSpec) -> str:
 def _spec(text: str) -> JobSpec:
     fields = json.loads(text)
     return JobSpec(
-        fields["command"], tuple(fields["arguments"]), fields["env"], fields["timeout_s"]
+        fields["command"],
+        tuple(fields["arguments"]),
+        fields["env"],
+        fields["timeout_s"],
+        fields.get("stdin", False),
     )

@@ -21,6 +21,18 @@ class CommandServiceServicer(purerpc.Servicer):
     async def Wait(self, input_message):
         raise NotImplementedError()
 
+    async def Signal(self, input_message):
+        raise NotImplementedError()
+
+    async def Pause(self, input_message):
+        raise NotImplementedError()
+
+    async def Resume(self, input_message):
+        raise NotImplementedError()
+
+    async def SendInput(self, input_messages):
+        raise NotImplementedError()
+
     async def Remove(self, input_message):
         raise NotImplementedError()
 
@@ -84,6 +96,42 @@ class CommandServiceServicer(purerpc.Servicer):
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.WaitRequest,
                 teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        service_obj.add_method(
+            "Signal",
+            self.Signal,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.SignalRequest,
+                teleport_dot_command__pb2.SignalResponse,
+            )
+        )
+        service_obj.add_method(
+            "Pause",
+            self.Pause,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.PauseRequest,
+                teleport_dot_command__pb2.PauseResponse,
+            )
+        )
+        service_obj.add_method(
+            "Resume",
+            self.Resume,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ResumeRequest,
+                teleport_dot_command__pb2.ResumeResponse,
+            )
+        )
+        service_obj.add_method(
+            "SendInput",
+            self.SendInput,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.STREAM_STREAM,
+                teleport_dot_command__pb2.SendInputRequest,
+                teleport_dot_command__pb2.SendInputResponse,
             )
         )
         service_obj.add_method(
@@ -159,6 +207,38 @@ class CommandServiceStub:
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.WaitRequest,
                 teleport_dot_command__pb2.WaitResponse,
+            )
+        )
+        self.Signal = self._client.get_method_stub(
+            "Signal",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.SignalRequest,
+                teleport_dot_command__pb2.SignalResponse,
+            )
+        )
+        self.Pause = self._client.get_method_stub(
+            "Pause",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.PauseRequest,
+                teleport_dot_command__pb2.PauseResponse,
+            )
+        )
+        self.Resume = self._client.get_method_stub(
+            "Resume",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.ResumeRequest,
+                teleport_dot_command__pb2.ResumeResponse,
+            )
+        )
+        self.SendInput = self._client.get_method_stub(
+            "SendInput",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.STREAM_STREAM,
+                teleport_dot_command__pb2.SendInputRequest,
+                teleport_dot_command__pb2.SendInputResponse,
             )
         )
         self.Remove = self._client.get_method_stub(

@@ -40,7 +40,7 @@ class Argument(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class StartRequest(_message.Message):
-    __slots__ = ("command", "arguments", "argv", "request_id", "env", "timeout_s", "validate_only")
+    __slots__ = ("command", "arguments", "argv", "request_id", "env", "timeout_s", "validate_only", "stdin")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class StartRequest(_message.Message):
     ENV_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
     command: str
     arguments: _containers.RepeatedCompositeFieldContainer[Argument]
     argv: _containers.RepeatedScalarFieldContainer[str]
@@ -62,7 +63,8 @@ class StartRequest(_message.Message):
     env: _containers.ScalarMap[str, str]
     timeout_s: float
     validate_only: bool
-    def __init__(self, command: _Optional[str] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping]]] = ..., argv: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[float] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    stdin: bool
+    def __init__(self, command: _Optional[str] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping]]] = ..., argv: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., env: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[float] = ..., validate_only: _Optional[bool] = ..., stdin: _Optional[bool] = ...) -> None: ...
 
 class StartResponse(_message.Message):
     __slots__ = ("pid", "error", "job", "replayed")
@@ -77,30 +79,36 @@ class StartResponse(_message.Message):
     def __init__(self, pid: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class StopRequest(_message.Message):
-    __slots__ = ("pid", "grace_s", "reason")
+    __slots__ = ("pid", "grace_s", "reason", "no_wait", "signal")
     PID_FIELD_NUMBER: _ClassVar[int]
     GRACE_S_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NO_WAIT_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     pid: str
     grace_s: float
     reason: str
-    def __init__(self, pid: _Optional[str] = ..., grace_s: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+    no_wait: bool
+    signal: str
+    def __init__(self, pid: _Optional[str] = ..., grace_s: _Optional[float] = ..., reason: _Optional[str] = ..., no_wait: _Optional[bool] = ..., signal: _Optional[str] = ...) -> None: ...
 
 class StopResponse(_message.Message):
-    __slots__ = ("result", "error", "job", "already_finished", "escalated", "processes_killed")
+    __slots__ = ("result", "error", "job", "already_finished", "escalated", "processes_killed", "took_s")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     ALREADY_FINISHED_FIELD_NUMBER: _ClassVar[int]
     ESCALATED_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_KILLED_FIELD_NUMBER: _ClassVar[int]
+    TOOK_S_FIELD_NUMBER: _ClassVar[int]
     result: str
     error: str
     job: Job
     already_finished: bool
     escalated: bool
     processes_killed: int
-    def __init__(self, result: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., already_finished: _Optional[bool] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ...) -> None: ...
+    took_s: float
+    def __init__(self, result: _Optional[str] = ..., error: _Optional[str] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., already_finished: _Optional[bool] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., took_s: _Optional[float] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("pid",)
@@ -206,6 +214,66 @@ class WaitResponse(_message.Message):
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
+class SignalRequest(_message.Message):
+    __slots__ = ("pid", "signal", "tree")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    signal: str
+    tree: bool
+    def __init__(self, pid: _Optional[str] = ..., signal: _Optional[str] = ..., tree: _Optional[bool] = ...) -> None: ...
+
+class SignalResponse(_message.Message):
+    __slots__ = ("processes",)
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    processes: int
+    def __init__(self, processes: _Optional[int] = ...) -> None: ...
+
+class PauseRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    def __init__(self, pid: _Optional[str] = ...) -> None: ...
+
+class PauseResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ("pid",)
+    PID_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    def __init__(self, pid: _Optional[str] = ...) -> None: ...
+
+class ResumeResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+
+class SendInputRequest(_message.Message):
+    __slots__ = ("pid", "offset", "data", "eof")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    EOF_FIELD_NUMBER: _ClassVar[int]
+    pid: str
+    offset: int
+    data: bytes
+    eof: bool
+    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., eof: _Optional[bool] = ...) -> None: ...
+
+class SendInputResponse(_message.Message):
+    __slots__ = ("accepted", "eof")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    EOF_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    eof: bool
+    def __init__(self, accepted: _Optional[int] = ..., eof: _Optional[bool] = ...) -> None: ...
+
 class RemoveRequest(_message.Message):
     __slots__ = ("pid",)
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -223,7 +291,7 @@ class ServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfoResponse(_message.Message):
-    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id")
+    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id", "client_limits")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CGROUPS_FIELD_NUMBER: _ClassVar[int]
@@ -231,6 +299,7 @@ class ServerInfoResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
     version: str
     mode: str
     cgroups: str
@@ -238,10 +307,11 @@ class ServerInfoResponse(_message.Message):
     features: _containers.RepeatedScalarFieldContainer[str]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     client_id: str
-    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ...) -> None: ...
+    client_limits: Limits
+    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end")
+    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input")
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     OS_PID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +327,10 @@ class Job(_message.Message):
     OUTPUT_NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
     handle: str
     os_pid: int
     owner: str
@@ -272,7 +346,19 @@ class Job(_message.Message):
     output_next_offset: int
     policy_revision: str
     end: EndRecord
-    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ...) -> None: ...
+    client_limits: Limits
+    client_enforcement: _containers.RepeatedCompositeFieldContainer[Enforcement]
+    paused: bool
+    input: JobInput
+    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., paused: _Optional[bool] = ..., input: _Optional[_Union[JobInput, _Mapping]] = ...) -> None: ...
+
+class JobInput(_message.Message):
+    __slots__ = ("accepted", "closed")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    closed: bool
+    def __init__(self, accepted: _Optional[int] = ..., closed: _Optional[bool] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s", "output_bytes", "output_when_full")
@@ -307,7 +393,7 @@ class Enforcement(_message.Message):
     def __init__(self, limit: _Optional[str] = ..., state: _Optional[str] = ..., actual: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ResourceUsage(_message.Message):
-    __slots__ = ("cpu_percent", "cpu_total_s", "throttled_s", "memory_bytes", "cache_bytes", "memory_peak_bytes", "read_bytes", "write_bytes", "read_bytes_per_s", "write_bytes_per_s", "operations_per_s", "processes", "oom_kills", "sample_ns")
+    __slots__ = ("cpu_percent", "cpu_total_s", "throttled_s", "memory_bytes", "cache_bytes", "memory_peak_bytes", "read_bytes", "write_bytes", "read_bytes_per_s", "write_bytes_per_s", "operations_per_s", "processes", "oom_kills", "sample_ns", "periods", "throttled_periods", "read_operations", "write_operations", "cpu_pressure", "memory_pressure", "io_pressure")
     CPU_PERCENT_FIELD_NUMBER: _ClassVar[int]
     CPU_TOTAL_S_FIELD_NUMBER: _ClassVar[int]
     THROTTLED_S_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +408,13 @@ class ResourceUsage(_message.Message):
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     OOM_KILLS_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_NS_FIELD_NUMBER: _ClassVar[int]
+    PERIODS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_PERIODS_FIELD_NUMBER: _ClassVar[int]
+    READ_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    WRITE_OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CPU_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PRESSURE_FIELD_NUMBER: _ClassVar[int]
+    IO_PRESSURE_FIELD_NUMBER: _ClassVar[int]
     cpu_percent: float
     cpu_total_s: float
     throttled_s: float
@@ -336,7 +429,34 @@ class ResourceUsage(_message.Message):
     processes: int
     oom_kills: int
     sample_ns: int
-    def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ...) -> None: ...
+    periods: int
+    throttled_periods: int
+    read_operations: int
+    write_operations: int
+    cpu_pressure: Pressure
+    memory_pressure: Pressure
+    io_pressure: Pressure
+    def __init__(self, cpu_percent: _Optional[float] = ..., cpu_total_s: _Optional[float] = ..., throttled_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., write_bytes_per_s: _Optional[float] = ..., operations_per_s: _Optional[float] = ..., processes: _Optional[int] = ..., oom_kills: _Optional[int] = ..., sample_ns: _Optional[int] = ..., periods: _Optional[int] = ..., throttled_periods: _Optional[int] = ..., read_operations: _Optional[int] = ..., write_operations: _Optional[int] = ..., cpu_pressure: _Optional[_Union[Pressure, _Mapping]] = ..., memory_pressure: _Optional[_Union[Pressure, _Mapping]] = ..., io_pressure: _Optional[_Union[Pressure, _Mapping]] = ...) -> None: ...
+
+class Pressure(_message.Message):
+    __slots__ = ("some", "full")
+    SOME_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    some: Stall
+    full: Stall
+    def __init__(self, some: _Optional[_Union[Stall, _Mapping]] = ..., full: _Optional[_Union[Stall, _Mapping]] = ...) -> None: ...
+
+class Stall(_message.Message):
+    __slots__ = ("avg10", "avg60", "avg300", "total_s")
+    AVG10_FIELD_NUMBER: _ClassVar[int]
+    AVG60_FIELD_NUMBER: _ClassVar[int]
+    AVG300_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    avg10: float
+    avg60: float
+    avg300: float
+    total_s: float
+    def __init__(self, avg10: _Optional[float] = ..., avg60: _Optional[float] = ..., avg300: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class EndRecord(_message.Message):
     __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail", "gaps")

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar, cast
 
 from .limits import (
+    GROUP_LIMIT_NAMES,
     LIMIT_NAMES,
+    NO_LIMITS,
     LimitClass,
     LimitName,
     Limits,
@@ -19,12 +22,6 @@ from .tables import Table, show
 UNLIMITED: Final = "unlimited"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}", re.ASCII)
 _MAX_PROCESSES: Final = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
-# What a key under ``needs`` speaks of; later ones win over earlier ones.
-_NEEDS: Final[dict[str, tuple[LimitName, ...]]] = {
-    "all": LIMIT_NAMES,
-    "disk": ("disk_read", "disk_write"),
-    **{name: (name,) for name in LIMIT_NAMES},
-}
 
 Number = TypeVar("Number", int, float)
 
@@ -42,26 +39,42 @@ def check_name(table: Table, name: str, what: str) -> None:
 def parse_class(name: str, table: Table) -> LimitClass:
     """One ``[classes.NAME]``. A limit that is not there is not set. Mistakes are recorded."""
     check_name(table, name, "a class")
+    limits = _group_limits(table)
+    output = _limit(table, "output", parse_rate, "10MB/s")
+    # What a job prints is written to disk for it, so its output counts as that.
+    bandwidth = output if table.has("output") else limits.disk_write_bytes_per_s
+    needs_table = table.table("needs")
+    isolation = _isolation_need(needs_table)
+    needs = _needs(needs_table, LIMIT_NAMES)
+    table.finish()
+    return LimitClass(name, replace(limits, output_bytes_per_s=bandwidth), needs, isolation)
+
+
+def parse_totals(name: str, client: Table) -> LimitClass:
+    """``[clients.NAME.limits]``: what all jobs of a client may use together. As a class, but for
+    output, which is kept for each job alone."""
+    if not client.has("limits"):
+        return NO_LIMITS
+    table = client.table("limits")
+    limits = _group_limits(table)
+    needs = _needs(table.table("needs"), GROUP_LIMIT_NAMES)
+    table.finish()
+    return LimitClass(name, limits, needs)
+
+
+def _group_limits(table: Table) -> Limits:
     if table.has("disk") and (table.has("disk_read") or table.has("disk_write")):
         table.wrong("disk", "stands beside disk_read or disk_write", "write either, not both")
     disk = _limit(table, "disk", parse_rate, "10MB/s")
-    disk_read = _limit(table, "disk_read", parse_rate, "10MB/s") or disk
-    disk_write = _limit(table, "disk_write", parse_rate, "10MB/s") or disk
-    output = _limit(table, "output", parse_rate, "10MB/s")
-    limits = Limits(
+    return Limits(
         cpu_cores=_limit(table, "cpu", parse_cores, "10%"),
         memory_bytes=_limit(table, "memory", parse_size, "100MB"),
-        disk_read_bytes_per_s=disk_read,
-        disk_write_bytes_per_s=disk_write,
+        disk_read_bytes_per_s=_limit(table, "disk_read", parse_rate, "10MB/s") or disk,
+        disk_write_bytes_per_s=_limit(table, "disk_write", parse_rate, "10MB/s") or disk,
         processes=table.integer("processes", 1, 1, _MAX_PROCESSES)
         if table.has("processes")
         else None,
-        # What a job prints is written to disk for it, so its output counts as that.
-        output_bytes_per_s=output if table.has("output") else disk_write,
     )
-    needs = _needs(table.table("needs"))
-    table.finish()
-    return LimitClass(name, limits, needs)
 
 
 def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str) -> Number | None:
@@ -77,9 +90,25 @@ def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str)
     return table.parsed(key, parse_limit, None, remedy=remedy)
 
 
-def _needs(table: Table) -> dict[LimitName, Need]:
+def _isolation_need(table: Table) -> Need | None:
+    words: tuple[Need, ...] = ("required", "best_effort")
+    if table.has("isolation"):
+        return cast(Need, table.choice("isolation", words, "required"))
+    for word in words:
+        if table.value("all") == word:
+            return word
+    return None  # or a mistake, which is recorded below
+
+
+def _needs(table: Table, limits: tuple[LimitName, ...]) -> dict[LimitName, Need]:
     needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "required")
-    for key, names in _NEEDS.items():
+    # What a key speaks of; later ones win over earlier ones.
+    keys: dict[str, tuple[LimitName, ...]] = {
+        "all": limits,
+        "disk": ("disk_read", "disk_write"),
+        **{name: (name,) for name in limits},
+    }
+    for key, names in keys.items():
         if not table.has(key):
             continue
         allowed = ["required", "best_effort"]

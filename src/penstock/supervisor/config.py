@@ -10,7 +10,6 @@ from .tables import Table, parse_path, read_document, show
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 DEFAULT_STATE_DIR: Final = "/var/lib/penstock"
 DEFAULT_RUN_DIR: Final = "/run/penstock"
-DEFAULT_CGROUP_PARENT: Final = "/penstock"
 
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
 _LISTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
@@ -45,7 +44,9 @@ class Config:
     work_root: str
     policy: str
     server_user: str | None
-    cgroup_parent: str
+    cgroup_parent: str | None
+    """A path below each cgroup mount; "delegated": below the own group; None: that if systemd has
+    delegated it, else /penstock."""
     orphan_timeout_s: float
     on_shutdown: Literal["stop"]
     drain_s: float
@@ -174,13 +175,15 @@ def _server_user(table: Table) -> str | None:
     return user
 
 
-def _cgroup_parent(table: Table) -> str:
-    parent = table.text("cgroup_parent", DEFAULT_CGROUP_PARENT)
-    if not _GROUP.fullmatch(parent):
+def _cgroup_parent(table: Table) -> str | None:
+    if not table.has("cgroup_parent"):
+        return None
+    parent = table.text("cgroup_parent")
+    if parent != "delegated" and not _GROUP.fullmatch(parent):
         table.wrong(
             "cgroup_parent",
             f"{show(parent)} is no group",
-            'write an absolute path within the cgroup mount, such as "/penstock"',
+            'write an absolute path within the cgroup mount, such as "/penstock", or "delegated"',
         )
     return parent
 

@@ -14,7 +14,9 @@ from .child import ServerProcess
 from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
-from .groups import GroupError, detect
+from .groups import GroupError, Hierarchy, Swept
+from .isolation import missing_by_default
+from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
@@ -56,19 +58,18 @@ class Daemon:
         )
         self._locks = startup.lock_files(config)
         # Delegation of groups to ordinary users is not supported yet.
-        self._hierarchy = detect(config.cgroup_parent) if self._root else None
-        if self._hierarchy is not None:
-            self._locks.append(startup.lock_groups(config.cgroup_parent))
-        elif self._root:
-            raise startup.StartupError(
-                ["no cgroup hierarchy can be written; mount cgroups read-write for penstockd"]
-            )
+        self._hierarchy: Hierarchy | None = None
+        if self._root:
+            self._hierarchy, lock = startup.find_groups(config)
+            self._locks.append(lock)
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
-        host = Host(Grants(policy, executables, users), self._hierarchy, config.work_root, max_jobs)
+        offers = probe(config.work_root)
+        grants = Grants(policy, executables, users, library=options.no_server)
+        host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
-        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, max_jobs)
-        self._warnings = shell_warnings(policy)
+        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)
+        self._warnings = shell_warnings(policy) + missing_by_default(offers)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None
@@ -127,8 +128,16 @@ class Daemon:
         return self._server.pid or -1 if self._server is not None else -1
 
     def _sweep(self) -> None:
-        if self._hierarchy is not None and (swept := self._hierarchy.sweep()):
-            log(f"removed {swept} groups of an earlier life")
+        if self._hierarchy is not None:
+            swept = self._hierarchy.sweep()
+            if swept != Swept():
+                self._welcome.swept = swept
+                log(
+                    f"removed the groups of {len(swept.jobs)} jobs of an earlier life, "
+                    f"{swept.processes} processes killed: {' '.join(swept.jobs)}"
+                )
+            for path in swept.left:
+                log(f"{path} of an earlier life cannot be removed: its processes do not die")
         workdirs.sweep(self._config.work_root)
 
     def _say_ready(self) -> None:
@@ -142,7 +151,9 @@ class Daemon:
                 f"at most {self._welcome.max_jobs} jobs at once, not max_jobs = "
                 f"{self._config.max_jobs}, as RLIMIT_NOFILE admits no more"
             )
-        kind = self._hierarchy.kind if self._hierarchy else "none, nothing is limited"
+        kind = "none, nothing is limited"
+        if self._hierarchy is not None:
+            kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
         log(f"ready; cgroups: {kind}; policy {self._welcome.policy_hash[:12]}")
 
     def _watch_signals(self) -> None:
@@ -241,6 +252,7 @@ class Daemon:
 
     def _served(self) -> None:
         """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
+        self._welcome.swept = Swept()  # somebody has written it down
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
 

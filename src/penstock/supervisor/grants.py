@@ -1,7 +1,7 @@
 """Whether a START is granted: checked again here, by the policy that this process has read.
 
-The supervisor does not know clients, so it trusts the server's word on who may start a
-command, and nothing else.
+Certificates are the server's to check, so its word is trusted on who the client is, and on
+nothing else.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from .environment import OWN_KEYS, valid_key
 from .executables import Executable
 from .grammar import Mismatch
 from .paths import PathRefused, resolve
-from .policy import Command, Policy
+from .policy import Client, Command, Policy
 from .protocol import ProtocolError
 from .users import User
 
@@ -46,32 +46,41 @@ class Start:
 
     id: str
     opaque: str
+    client: str
     policy: str
     command: str
     arguments: list[str]
     env: dict[str, str]
     timeout_s: float | None
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
 
+    client: Client
     command: Command
     executable: Executable
     user: User | None
     argv: list[str]
     env: dict[str, str]
     timeout_s: float | None
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The policy with what it names on this host, opened and resolved."""
+    """The policy with what it names on this host, opened and resolved.
+
+    ``library``: who started this supervisor is who connects, so a policy that names no clients
+    grants every command to whatever owners that program has.
+    """
 
     policy: Policy
     executables: dict[str, Executable]
     users: dict[str, User]
+    library: bool = False
 
     def check(self, start: Start) -> Grant:
         """Raises Refusal."""
@@ -82,12 +91,15 @@ class Grants:
             raise Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
         if not all(_encodable(text) for text in texts):
             raise Refusal(protocol.INVALID, "a lone surrogate cannot be part of a command line")
-        command = self.policy.commands.get(start.command)
-        if command is None:
+        client = self._client(start.client)
+        if client is None or "start" not in client.verbs or start.command not in client.commands:
             raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
+        command = self.policy.commands[start.command]
         for key in start.env:
             if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
                 raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
+        if start.stdin and not command.control.stdin:
+            raise Refusal(protocol.DENIED, f"command {command.name!r} is granted no input")
         argv = command.argv(self._arguments(command, start.arguments))
         encoded = json.dumps([argv, start.env], ensure_ascii=False)
         size = len(encoded.encode("utf-8", "surrogatepass"))
@@ -106,13 +118,20 @@ class Grants:
             )
         bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
         return Grant(
+            client,
             command,
             executable,
             self.users.get(command.name),
             argv,
             start.env,
             min(bounds, default=None),
+            start.stdin,
         )
+
+    def _client(self, name: str) -> Client | None:
+        if self.library and not self.policy.clients:
+            return Client(name, frozenset(self.policy.commands))
+        return self.policy.clients.get(name)
 
     def _arguments(self, command: Command, arguments: list[str]) -> list[str]:
         match = command.grammar.match(arguments)
@@ -141,11 +160,13 @@ def parse_start(message: dict[str, Any]) -> Start:
     return Start(
         id=job_id(message),
         opaque=opaque,
+        client=field(message, "client", str),
         policy=field(message, "policy", str),
         command=field(message, "command", str),
         arguments=arguments,
         env=env,
         timeout_s=_timeout_s(message),
+        stdin=flag(message, "stdin"),
     )
 
 
@@ -154,6 +175,14 @@ def field(message: dict[str, Any], name: str, kind: type[Any]) -> Any:
     value = message.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ProtocolError(f"{message['type']}: {name} is not a {kind.__name__}")
+    return value
+
+
+def flag(message: dict[str, Any], name: str) -> bool:
+    """true or false; a server of an earlier version leaves it out. Raises ProtocolError."""
+    value = message.get(name, False)
+    if not isinstance(value, bool):
+        raise ProtocolError(f"{message['type']}: {name} is neither true nor false")
     return value
 
 

@@ -2,16 +2,16 @@
 
 import errno as errno_names
 import os
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from . import protocol, workdirs
-from .limits import Enforcement, LimitClass
+from .limits import Enforcement, LimitClass, Limits
 from .log import log
 from .loop import Loop, Timer
+from .pausing import Pausing
 from .policy import Command
 from .process import Processes
 from .spawn import Plan
@@ -21,6 +21,9 @@ _REMOVE_TRIES: Final = 250
 # From fork to exec takes milliseconds. An executable on a dead network mount can take for
 # ever, and the caller is told then.
 START_TIMEOUT_S: Final = 10.0
+# Write end of the job's standard input, and both ends of a pipe before it, in which the server
+# keeps what it has accepted: so that counts what it holds whoever has died (docs/protocol.md).
+INPUT_PIPES: Final = ("stdin", "input_read", "input_write")
 
 
 class Send(Protocol):
@@ -46,8 +49,10 @@ class HeldJob:
         opaque: str,
         command: Command,
         limit_class: LimitClass,
+        totals: LimitClass,
         processes: Processes,
         on_forgotten: Callable[[str], None],
+        isolation: Sequence[Enforcement] = (),
     ) -> None:
         self.id = job_id
         self.opaque = opaque
@@ -55,8 +60,10 @@ class HeldJob:
         self._loop = loop
         self._command = command
         self._class = limit_class
+        self._totals = totals
         self._processes = processes
         self._on_forgotten = on_forgotten
+        self._isolation = isolation
         self._argv: list[str] = []
         self._fds: dict[str, int] = {}
         self._workdir: str | None = None
@@ -65,7 +72,9 @@ class HeldJob:
         self._timed_out = False
         self._refusal: dict[str, Any] | None = None
         self._ended = False
+        self._exited = False
         self._released = False
+        self._pausing = Pausing(loop, processes)
         self._handed_over = False
         self._told_started: dict[str, Any] | None = None
         self._told_later: list[tuple[str, dict[str, Any]]] = []
@@ -82,7 +91,7 @@ class HeldJob:
 
     @property
     def enforcement(self) -> list[Enforcement]:
-        """Of every limit; output is kept by the server's own reader task."""
+        """Of every limit and isolation; output is kept by the server's own reader task."""
         asked = self._class.limits.output_bytes_per_s
         output = Enforcement(
             "output",
@@ -90,7 +99,12 @@ class HeldJob:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        return [*self._processes.enforcement, output]
+        return [*self._processes.enforcement, output, *self._isolation]
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        """Of what all the client's jobs may use together; empty where that is not limited."""
+        return self._processes.client_enforcement if self._totals.limits != Limits() else []
 
     def start(
         self,
@@ -100,7 +114,7 @@ class HeldJob:
         workdir: str | None,
         timeout_s: float | None,
     ) -> None:
-        """Forks. ``pipes`` (read ends) and ``workdir`` are this job's from now on.
+        """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
 
         Raises OSError or GroupError; discard frees what there is then.
         """
@@ -111,9 +125,34 @@ class HeldJob:
         self._workdir = workdir
         self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
-    def signal(self, number: int) -> int:
-        """To the main process; how many got it."""
-        return self._processes.signal(number)
+    def signal(self, number: int, tree: bool = False) -> int:
+        """To the main process, or to all; how many got it."""
+        return 0 if self._ended else self._processes.signal(number, tree)
+
+    def pause(self, paused: bool) -> None:
+        """PAUSED is told when all stand still, or run on, or cannot."""
+
+        def answer(is_paused: bool, why: str) -> None:
+            self.send(protocol.PAUSED, id=self.id, paused=is_paused, message=why)
+
+        if self._exited:
+            answer(False, "it has ended")
+        elif paused:
+            self._pausing.pause(answer)
+        else:
+            self._pausing.resume(answer)
+
+    def disconnect(self) -> None:
+        """The server is gone: it runs on, and tells nobody."""
+        self.send = nobody
+        self._pausing.give_up()
+
+    def close_input(self) -> None:
+        """No more input comes: the job reads its end. No error if it has none."""
+        for name in INPUT_PIPES:
+            fd = self._fds.pop(name, None)
+            if fd is not None:
+                os.close(fd)
 
     def kill(self) -> int:
         """KILL to all; how many there were."""
@@ -157,8 +196,11 @@ class HeldJob:
             "class": self._class.name,
             "limits": asdict(self._class.limits),
             "enforcement": [asdict(entry) for entry in self.enforcement],
+            "client_limits": asdict(self._totals.limits),
+            "client_enforcement": [asdict(entry) for entry in self.client_enforcement],
             "usage": self._processes.usage_files,
             "grace_s": self._command.grace_s,
+            "control": self._command.control.fields(),
         }
         self._tell_started()
         if self._released:  # abandoned while it started
@@ -172,6 +214,8 @@ class HeldJob:
 
     def exited(self, status: int | None, rusage: dict[str, Any]) -> None:
         self._cancel_timer()
+        self._exited = True
+        self._pausing.ended()
         if self._refusal is None:
             about = {"status": status, "timed_out": self._timed_out, "rusage": rusage}
             self._tell_later(protocol.EXITED, about)
@@ -196,7 +240,8 @@ class HeldJob:
         assert self._told_started is not None
         kind, about = protocol.STARTED, self._told_started
         if self._handed_over:
-            kind, about = protocol.HELD, about | {"opaque": self.opaque}
+            now = {"opaque": self.opaque, "paused": self._pausing.paused}
+            kind, about = protocol.HELD, about | now
         fds = dict(self._fds)
         kill_fd = None if self._ended else self._processes.kill_fd()
         if kill_fd is not None:
@@ -233,7 +278,9 @@ class HeldJob:
 
     def _timeout(self) -> None:
         self._timed_out = True
-        self.signal(signal.SIGTERM)
+        control = self._command.control
+        self.signal(control.stop_signal, control.stop_tree)
+        self._pausing.resume()  # or it could not heed that
         self._timer = self._loop.after(self._command.grace_s, self._timeout_kill)
 
     def _timeout_kill(self) -> None:

@@ -8,8 +8,9 @@ import signal
 from typing import Any, Final
 
 from . import children, trees
+from .groups import GroupError
 from .keeper import Keeper
-from .limits import LIMIT_NAMES, Enforcement
+from .limits import GROUP_LIMIT_NAMES, Enforcement
 from .loop import READ, Loop
 from .process import Events
 from .spawn import STAGES, Plan
@@ -35,9 +36,9 @@ class KeptProcesses:
         self._counters: dict[str, Any] | None = None
         self.enforcement = [
             Enforcement(name, "unavailable", detail="no cgroups in user mode")
-            for name in LIMIT_NAMES
-            if name != "output"
+            for name in GROUP_LIMIT_NAMES
         ]
+        self.client_enforcement = self.enforcement
         self.usage_files: dict[str, str] = {}
 
     def enter_fds(self) -> list[int]:
@@ -67,10 +68,18 @@ class KeptProcesses:
         self._loop.watch(self._status_fd, READ, self._readable)
         self._loop.watch(self._pidfd, READ, self._gone)
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int, tree: bool = False) -> int:
         if not self._started or self._exited:
             return 0
+        if tree:
+            return trees.signal_below(self._keeper, number)
         return self._command(f"S {number}\n")
+
+    def freeze(self, frozen: bool) -> None:
+        raise GroupError("without cgroups no job can be paused")
+
+    def frozen(self) -> bool:
+        return False
 
     def kill(self) -> int:
         count = len(self.pids())

@@ -17,6 +17,28 @@ LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
     "output",
 )
 
+# Those that a cgroup holds; output is kept by the server, as it reads.
+GROUP_LIMIT_NAMES: Final[tuple[LimitName, ...]] = LIMIT_NAMES[:-1]
+# Not how much a job may use, but what of the host it can see and change.
+IsolationName = Literal[
+    "isolation.filesystem",
+    "isolation.ipc",
+    "isolation.uts",
+    "isolation.network",
+    "isolation.pid",
+    "isolation.seccomp",
+    "isolation.landlock",
+]
+ISOLATION_NAMES: Final[tuple[IsolationName, ...]] = (
+    "isolation.filesystem",
+    "isolation.ipc",
+    "isolation.uts",
+    "isolation.network",
+    "isolation.pid",
+    "isolation.seccomp",
+    "isolation.landlock",
+)
+
 State = Literal["enforced", "partial", "unavailable"]
 Need = Literal["required", "best_effort", "direct_io"]
 
@@ -83,9 +105,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """What became of one limit: read back from the kernel, not hoped for."""
+    """What became of one limit or isolation: read back from the kernel, not hoped for."""
 
-    limit: LimitName
+    limit: LimitName | IsolationName
     state: State
     actual: str = ""
     detail: str = ""
@@ -93,11 +115,16 @@ class Enforcement:
 
 @dataclass(frozen=True, slots=True)
 class LimitClass:
-    """A named set of limits. ``needs`` has an entry for every limit name."""
+    """A named set of limits: a class, for each job, or a client's, for all its jobs together.
+
+    ``needs`` has an entry for every limit name. ``isolation`` is the need of a class's jobs'
+    isolation, None where the class says nothing.
+    """
 
     name: str
     limits: Limits
     needs: dict[LimitName, Need] = field(hash=False)
+    isolation: Need | None = None
 
     def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
         """Limits that this class requires and that the kernel does not hold.
@@ -116,3 +143,6 @@ class LimitClass:
             if entry.state not in accepted:
                 missing.append(entry)
         return missing
+
+
+NO_LIMITS: Final = LimitClass("", Limits(), dict.fromkeys(LIMIT_NAMES, "required"))

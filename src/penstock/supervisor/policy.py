@@ -13,16 +13,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from .class_parser import check_name, parse_class
+from .class_parser import check_name, parse_class, parse_totals
+from .control_policy import Control, parse_control
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
-from .limits import LimitClass
+from .isolation_policy import IsolationPolicy, parse_isolation
+from .limits import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .shells import shell_warning
 from .slot_parser import parse_grammar
 from .tables import Table, parse_duration, parse_path, read_document, show
 
-VERBS: Final = ("start", "stop", "status", "stream", "list", "wait", "remove")
+VERBS: Final = (
+    *("start", "stop", "status", "stream", "list", "wait", "remove"),
+    *("signal", "send", "pause", "resume"),
+)
 
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 # The SPIFFE ID specification: a trust domain and path segments, no query, no dots alone.
@@ -62,6 +67,8 @@ class Command:
     fixed: tuple[str, ...] = ()
     output_bytes: int | None = None
     when_full: WhenFull = "drop_oldest"
+    control: Control = field(default_factory=Control)
+    isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -79,6 +86,8 @@ class Client:
     starts_per_minute: int = 120
     verbs: frozenset[str] = frozenset(VERBS)
     on_revoke: Literal["keep", "stop"] = "keep"
+    totals: LimitClass = NO_LIMITS  # what all its jobs may use together
+    signals_per_minute: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +226,8 @@ def _command(
         fixed=tuple(table.texts("fixed")),
         output_bytes=parse_bound(table, "output", output.job_bytes),
         when_full=parse_when_full(table, output.when_full),
+        control=parse_control(table),
+        isolation=parse_isolation(table),
     )
     table.finish()
     return command
@@ -241,10 +252,12 @@ def _client(name: str, table: Table, commands: dict[str, Command]) -> Client:
         max_running=table.integer("max_running", 8, 1, 100_000),
         max_streams=table.integer("max_streams", 32, 1, 100_000),
         starts_per_minute=table.integer("starts_per_minute", 120, 1, 1_000_000),
+        signals_per_minute=table.integer("signals_per_minute", 600, 1, 1_000_000),
         verbs=table.choices("verbs", VERBS, frozenset(VERBS)),
         on_revoke="stop"
         if table.choice("on_revoke", ("keep", "stop"), "keep") == "stop"
         else "keep",
+        totals=parse_totals(name, table),
     )
     table.finish()
     return client

@@ -5,7 +5,7 @@ import signal
 from typing import Any, Final, Protocol
 
 from .children import reap
-from .groups import Group, GroupError
+from .groups import Group, GroupError, signal_members
 from .limits import Enforcement
 from .log import log
 from .loop import PRIORITY, READ, Loop, Timer
@@ -36,6 +36,7 @@ class Processes(Protocol):
     """A job's process tree, however it is confined. Nothing here blocks."""
 
     enforcement: list[Enforcement]
+    client_enforcement: list[Enforcement]
     usage_files: dict[str, str]
 
     def start(self, plan: Plan, events: Events) -> None:
@@ -50,8 +51,16 @@ class Processes(Protocol):
         """A descriptor that kills the tree when 1 is written to it, the caller's to close."""
         ...
 
-    def signal(self, number: int) -> int:
-        """To the main process; how many got it."""
+    def signal(self, number: int, tree: bool = False) -> int:
+        """To the main process, or to all; how many got it."""
+        ...
+
+    def freeze(self, frozen: bool) -> None:
+        """Asks for all to stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
         ...
 
     def kill(self) -> int:
@@ -79,9 +88,11 @@ class GroupProcesses:
         self._report_fd = -1
         self._failure: tuple[str, int] | None = None
         self._killed = 0
+        self._inits = 0  # processes of ours in the group, which are none of the job's
         self._again_s = _AGAIN_S
         self._again: Timer | None = None
         self.enforcement = group.enforcement
+        self.client_enforcement = group.client_enforcement
         self.usage_files = group.usage_files
 
     def enter_fds(self) -> list[int]:
@@ -92,6 +103,7 @@ class GroupProcesses:
 
     def start(self, plan: Plan, events: Events) -> None:
         self._events = events
+        self._inits = int(plan.isolation.pids)
         try:
             self._pid, self._report_fd = spawn(plan)
         finally:
@@ -106,7 +118,9 @@ class GroupProcesses:
         self._loop.watch(self._report_fd, READ, self._reported)
         self._loop.watch(self._pidfd, READ, self._exited)
 
-    def signal(self, number: int) -> int:
+    def signal(self, number: int, tree: bool = False) -> int:
+        if tree:
+            return signal_members(self._group.pids, number)
         if self._pidfd < 0:
             return 0
         try:
@@ -115,9 +129,15 @@ class GroupProcesses:
             return 0
         return 1
 
+    def freeze(self, frozen: bool) -> None:
+        self._group.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._group.frozen()
+
     def kill(self) -> int:
         try:
-            count = self._group.kill()
+            count = max(0, self._group.kill() - self._inits)
         except GroupError as error:
             log(str(error))
             count = len(self._group.pids())
@@ -151,6 +171,8 @@ class GroupProcesses:
         self._pidfd = -1
         assert self._events is not None
         if self._failure is not None:
+            if self._inits:
+                self.kill()
             events, self._events = self._events, None
             events.failed(*self._failure)
             return
@@ -181,12 +203,7 @@ class GroupProcesses:
             return
         self._stop_looking()
         events, self._events = self._events, None
-        try:
-            counters = self._group.counters()
-        except GroupError as error:
-            log(str(error))
-            counters = {}
-        events.emptied(self._killed, counters)
+        events.emptied(self._killed, self._group.counters())
 
     def _kill_again(self) -> None:
         if self._populated():

@@ -21,8 +21,11 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 HELLO: Final = "HELLO"  # version, pid
 SERVING: Final = "SERVING"  # it takes calls: jobs have somebody again
 TAKE: Final = "TAKE"  # the next job of the server before
-START: Final = "START"  # id, opaque, policy, command, arguments, env, timeout_s
-SIGNAL: Final = "SIGNAL"  # id, signal: to the job's main process
+START: Final = "START"  # id, opaque, client, policy, command, arguments, env, timeout_s, stdin
+SIGNAL: Final = "SIGNAL"  # id, signal, tree: to the job's main process, or to all
+PAUSE: Final = "PAUSE"  # id, paused: all of it stands still, or runs on
+INSPECT: Final = "INSPECT"  # id: who is left of it, and what for
+CLOSE_INPUT: Final = "CLOSE_INPUT"  # id: its standard input has ended
 KILL: Final = "KILL"  # id: the whole group, until it is empty
 RELEASE: Final = "RELEASE"  # id: the end record is durable, forget the job
 
@@ -36,10 +39,17 @@ EXITED: Final = "EXITED"  # id, status, timed_out: the main process was reaped
 EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is left
 KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
 SIGNALED: Final = "SIGNALED"  # id, count
+PAUSED: Final = "PAUSED"  # id, paused, message
+INSPECTED: Final = "INSPECTED"  # id, processes
 
-FROM_SERVER: Final = frozenset({HELLO, SERVING, TAKE, START, SIGNAL, KILL, RELEASE})
+FROM_SERVER: Final = frozenset(
+    {HELLO, SERVING, TAKE, START, SIGNAL, PAUSE, INSPECT, CLOSE_INPUT, KILL, RELEASE}
+)
 FROM_SUPERVISOR: Final = frozenset(
-    {WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED, KILLED, SIGNALED}
+    {
+        *(WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED),
+        *(KILLED, SIGNALED, PAUSED, INSPECTED),
+    }
 )
 
 # Why a START was refused: whose fault it is.

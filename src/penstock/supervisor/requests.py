@@ -5,14 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import protocol, workdirs
-from .grants import Grant, Grants, Refusal, Start, field, job_id, parse_start
-from .groups import GroupError, Hierarchy, block_device
-from .held import HeldJob, Send, nobody
+from . import isolation, protocol, workdirs
+from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
+from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
+from .held import HeldJob, Send
+from .inspecting import inspect
 from .kept import KeptProcesses
-from .limits import LimitClass
+from .limits import Enforcement, LimitClass
 from .log import log
 from .loop import Loop
+from .policy import Client
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
 from .spawn import Plan, make_pipe
@@ -26,6 +28,7 @@ class Host:
 
     grants: Grants
     hierarchy: Hierarchy | None
+    offers: isolation.Offers
     work_root: str
     max_jobs: int
 
@@ -43,6 +46,9 @@ class Requests:
             protocol.TAKE: self._take,
             protocol.START: self._start,
             protocol.SIGNAL: self._signal,
+            protocol.PAUSE: self._pause,
+            protocol.INSPECT: self._inspect,
+            protocol.CLOSE_INPUT: self._close_input,
             protocol.KILL: self._kill,
             protocol.RELEASE: self._release,
         }
@@ -61,7 +67,7 @@ class Requests:
     def disconnect(self) -> None:
         """The server is gone. Its jobs run on, and tell nobody."""
         for job in self.jobs.values():
-            job.send = nobody
+            job.disconnect()
 
     def release_all(self) -> None:
         """Kills every job and forgets each when it is gone; calls on_empty at the end."""
@@ -101,23 +107,27 @@ class Requests:
         workdir = command.workdir or own
         limit_class = self._host.grants.policy.classes[command.class_name]
         try:
-            processes = self._confine(start.id, limit_class, workdir)
+            processes = self._confine(start.id, limit_class, grant.client, workdir)
         except (GroupError, OSError) as error:
-            os.rmdir(own)
+            workdirs.discard(own)
             raise _failure(grant, "group", error) from error
-        job = HeldJob(
-            self._loop, start.id, start.opaque, command, limit_class, processes, self._forgotten
-        )
+        totals = grant.client.totals
+        about = (start.id, start.opaque, command, limit_class, totals)
+        offers = self._host.offers
+        told = isolation.report(command, offers)
+        job = HeldJob(self._loop, *about, processes, self._forgotten, told)
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
         child_ends: list[int] = []
         try:
-            _check_limits(job, limit_class)
+            _check_limits(job.enforcement, limit_class, "class {!r} requires limits")
+            _check_limits(job.client_enforcement, totals, "client {!r} requires total limits")
+            _check_isolation(grant, limit_class, self._host)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
                 child_ends.append(write_end)
-            child_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            child_ends.append(_open_input(pipes) if grant.stdin else _no_input())
             env = BASE_ENV | {"HOME": workdir, "PENSTOCK_JOB": start.id} | command.env | grant.env
             plan = Plan(
                 executable_fd=grant.executable.fd,
@@ -129,6 +139,9 @@ class Requests:
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
+                isolation=isolation.make_isolation(
+                    command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
+                ),
             )
             job.start(plan, grant.argv, pipes, own, grant.timeout_s)
         except (Refusal, GroupError, OSError) as error:
@@ -142,14 +155,19 @@ class Requests:
 
     def _make_workdir(self, start: Start, grant: Grant) -> str:
         try:
-            return workdirs.make(self._host.work_root, start.id, grant.user)
+            own_view = isolation.needs_temporary(grant.command, self._host.offers)
+            return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
         except OSError as error:
             raise _failure(grant, "directory", error) from error
 
-    def _confine(self, name: str, limit_class: LimitClass, workdir: str) -> Processes:
+    def _confine(
+        self, name: str, limit_class: LimitClass, client: Client, workdir: str
+    ) -> Processes:
         if self._host.hierarchy is None:
             return KeptProcesses(self._loop)
-        group = self._host.hierarchy.create(name, limit_class.limits, block_device(workdir))
+        totals = ClientTotals(group_name(client.id), client.totals.limits)
+        device = block_device(workdir)
+        group = self._host.hierarchy.create(name, limit_class.limits, device, totals)
         return GroupProcesses(self._loop, group)
 
     def _forgotten(self, name: str) -> None:
@@ -161,8 +179,27 @@ class Requests:
         name, number = job_id(message), field(message, "signal", int)
         if not 1 <= number <= 64:
             raise ProtocolError(f"SIGNAL: {number} is no signal")
+        tree = flag(message, "tree")
         job = self.jobs.get(name)
-        send(protocol.SIGNALED, id=name, count=job.signal(number) if job else 0)
+        send(protocol.SIGNALED, id=name, count=job.signal(number, tree) if job else 0)
+
+    def _pause(self, message: dict[str, Any], send: Send) -> None:
+        name, paused = job_id(message), flag(message, "paused")
+        job = self.jobs.get(name)
+        if job is not None:
+            job.pause(paused)
+        else:
+            send(protocol.PAUSED, id=name, paused=False, message="it has ended")
+
+    def _inspect(self, message: dict[str, Any], send: Send) -> None:
+        name = job_id(message)
+        job = self.jobs.get(name)
+        send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
+
+    def _close_input(self, message: dict[str, Any], send: Send) -> None:
+        job = self.jobs.get(job_id(message))
+        if job is not None:
+            job.close_input()
 
     def _kill(self, message: dict[str, Any], send: Send) -> None:
         name = job_id(message)
@@ -175,19 +212,51 @@ class Requests:
             job.release()
 
 
-def _check_limits(job: HeldJob, limit_class: LimitClass) -> None:
-    """Raises Refusal if a limit that the class requires is not held."""
-    unmet = limit_class.unmet(job.enforcement)
+def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:
+    """Raises Refusal if a limit that is required is not held."""
+    unmet = limit_class.unmet(enforcement)
     if unmet:
-        listed = "; ".join(
-            f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
-            for entry in unmet
-        )
         raise Refusal(
             protocol.UNENFORCED,
-            f"class {limit_class.name!r} requires limits that this host does not hold: {listed}",
+            f"{requires.format(limit_class.name)} that this host does not hold: {_listed(unmet)}",
             "group",
         )
+
+
+def _no_input() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _open_input(pipes: dict[str, int]) -> int:
+    """The job's end; ours go into ``pipes``, held.INPUT_PIPES. Raises OSError."""
+    job_end, pipes["stdin"] = os.pipe2(os.O_CLOEXEC)
+    try:
+        pipes["input_read"], pipes["input_write"] = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        os.close(job_end)
+        raise
+    os.set_blocking(pipes["stdin"], False)
+    return job_end
+
+
+def _check_isolation(grant: Grant, limit_class: LimitClass, host: Host) -> None:
+    """Raises Refusal if the job must be isolated in a way that this host does not give."""
+    root = host.hierarchy is not None
+    unmet = isolation.unmet(grant.command, limit_class, host.offers, root=root)
+    if unmet:
+        raise Refusal(
+            protocol.UNENFORCED,
+            f"command {grant.command.name!r} requires isolation that this host does not give: "
+            f"{_listed(unmet)}",
+            "isolation",
+        )
+
+
+def _listed(unmet: list[Enforcement]) -> str:
+    return "; ".join(
+        f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
+        for entry in unmet
+    )
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:

@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from .children import fork
+from . import isolation
+from .children import disown, fork
+from .isolation import Isolation
 from .users import User
 
 # linux/prctl.h, linux/capability.h
@@ -36,6 +38,7 @@ _NOFILE: Final = 1024
 STAGES: Final = (
     *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
     *("no_new_privs", "directory", "exec"),
+    *isolation.STAGES,
 )
 _REPORT: Final = struct.Struct("BI")  # index of the stage, errno
 
@@ -63,6 +66,7 @@ class Plan:
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
+    isolation: Isolation = isolation.NOTHING
 
 
 def decode_report(data: bytes) -> tuple[str, int] | None:
@@ -90,9 +94,14 @@ def spawn(plan: Plan) -> tuple[int, int]:
     """
     report_read, report_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        pid = fork()
+        ready_fd = -1
+        if plan.isolation.pids:
+            # Its init ends with the group, and nobody waits for that.
+            pid, ready_fd = isolation.fork_both(fork, lambda: _become_init(plan), disown)
+        else:
+            pid = fork()
         if pid == 0:
-            run_child(plan, report_write)
+            run_child(plan, report_write, ready_fd)
     except OSError:
         os.close(report_read)
         raise
@@ -101,10 +110,32 @@ def spawn(plan: Plan) -> tuple[int, int]:
     return pid, report_read
 
 
-def run_child(plan: Plan, report_fd: int) -> NoReturn:
-    """In the child: becomes the job, or reports and ends. Never returns."""
+def _become_init(plan: Plan) -> None:
+    """In the init of the job's PID namespace. Raises OSError."""
+    for fd in plan.enter_fds:
+        os.write(fd, b"0")
+    if plan.user is not None:
+        drop_bounding_set()
+        become(plan.user)
+        clear_capabilities()
+    no_new_privs()
+
+
+def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
+    """In the child: becomes the job, or reports and ends. Never returns.
+
+    ``ready_fd`` is of the init of its PID namespace, if it has one.
+    """
     stage = "fork"
+
+    def at(name: str) -> None:
+        nonlocal stage
+        stage = name
+
     try:
+        if ready_fd >= 0:
+            stage = "pid_namespace"
+            isolation.await_init(ready_fd)
         stage = "cgroup"
         for fd in plan.enter_fds:
             os.write(fd, b"0")
@@ -118,6 +149,7 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
+        isolation.enter(plan.isolation, at)
         stage = "user"
         if plan.user is not None:
             stage = "capabilities"
@@ -130,6 +162,7 @@ def run_child(plan: Plan, report_fd: int) -> NoReturn:
         no_new_privs()
         stage = "directory"
         os.chdir(plan.workdir)
+        isolation.restrict(plan.isolation, at)
         stage = "exec"
         os.execve(executable_fd, list(plan.argv), plan.env)
     except OSError as error:

@@ -9,7 +9,8 @@ from typing import Final
 
 from . import executables as exe
 from .config import Config, check_server_user
-from .groups import mounts
+from .groups import Hierarchy, detect_below, find_place, mounted
+from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy, check_mode
 from .users import User, UserError, own_user, resolve_user
@@ -17,9 +18,10 @@ from .users import User, UserError, own_user, resolve_user
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"
 
-# Of a held job: two pipes, pidfd, cgroup.events (a keeper's two pipes and pidfd); while it
+# Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
+# and pidfd); while it
 # starts, and while its STARTED waits to be sent, more, which the reserve is for.
-_DESCRIPTORS_PER_JOB: Final = 5
+_DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
 
 
@@ -72,6 +74,10 @@ def check_policy(
             mistakes.append(f"{where}.path: {error}")
         if command.workdir is not None and not os.path.isdir(command.workdir):
             mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
+        mistakes += [
+            f"{where}: {path} is not there, or no directory; create it"
+            for path in _missing(command.isolation)
+        ]
     writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
     for command in policy.commands.values():
         for path in sorted(command.grammar.roots()):
@@ -80,6 +86,14 @@ def check_policy(
     if mistakes:
         raise StartupError(mistakes)
     return users, executables
+
+
+def _missing(isolation: IsolationPolicy) -> list[str]:
+    """A start would fail for want of these."""
+    read = isolation.landlock.read if isolation.landlock is not None else ()
+    return [path for path in isolation.writable if not os.path.isdir(path)] + [
+        path for path in read if not os.path.exists(path)
+    ]
 
 
 def check_own_files(paths: tuple[str, ...]) -> list[str]:
@@ -187,21 +201,33 @@ def lock_files(config: Config) -> list[int]:
     return [_lock(key, path) for key, path in paths.items()]
 
 
-def lock_groups(parent: str) -> int:
-    """The lock of the own parent group: a sweep by two would end each other's jobs.
+def find_groups(config: Config) -> tuple[Hierarchy, int]:
+    """Where jobs are confined, and the lock of the own parent group: a sweep by two would end
+    each other's jobs.
 
-    Raises StartupError or OSError.
+    Raises StartupError, GroupError or OSError.
     """
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        found = mounts.parse(file.read())
-    top = found.v2 if found.v2 is not None else next(iter(found.v1.values()))
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        own = file.read()
+    mounts, parent = find_place(config.cgroup_parent, mounted(), own)
+    hierarchy = detect_below(mounts, parent)
+    if hierarchy is None:
+        where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
+        controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
+        raise StartupError(
+            [
+                "no cgroup hierarchy can be written; mount cgroups read-write for penstockd, with "
+                f"cpu, memory, io and pids in the v2 mount or on v1 ({where}: {controllers})"
+            ]
+        )
+    top = mounts.v2 if mounts.v2 is not None else next(iter(mounts.v1.values()))
     while True:
         os.makedirs(top + parent, exist_ok=True)
         fd = _lock("cgroup_parent", top + parent)
         # One that ends removes the group: what was locked may be no group any more.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(top + parent)):
-                return fd
+                return hierarchy, fd
         os.close(fd)
 
 
@@ -223,5 +249,9 @@ def most_jobs(config: Config) -> int:
     """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB
-    return max(1, min(config.max_jobs, possible))
+    return min(config.max_jobs, possible_jobs(hard))
+
+
+def possible_jobs(hard: int) -> int:
+    """Jobs at once with so many descriptors; at least one is tried."""
+    return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)

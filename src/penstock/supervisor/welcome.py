@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from . import protocol
 from .channel import Peer
-from .groups import Hierarchy
+from .groups import Hierarchy, Swept
+from .isolation import Offers
 from .limits import LIMIT_NAMES, Enforcement
 
 USER_MODE_WARNINGS: Final = (
@@ -16,18 +17,29 @@ USER_MODE_WARNINGS: Final = (
     "logs, records and keys",
 )
 
+# Ids of swept jobs that are told one by one: a message has an end, and max_jobs need not have.
+_MOST_SWEPT: Final = 2000
+
 
 class Welcome:
     """The fields of WELCOME, and the policy's bytes in a sealed memory file."""
 
     def __init__(
-        self, policy_hash: str, policy_data: bytes, hierarchy: Hierarchy | None, max_jobs: int
+        self,
+        policy_hash: str,
+        policy_data: bytes,
+        hierarchy: Hierarchy | None,
+        offers: Offers,
+        max_jobs: int,
     ) -> None:
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
+        self.swept = Swept()
+        """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
         self._hierarchy = hierarchy
+        self._offers = offers
 
     def send(self, peer: Peer) -> None:
         """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
@@ -55,8 +67,13 @@ class Welcome:
             "kind": kind,
             "boot_id": boot_id,
             "policy": self.policy_hash,
-            "limits": [asdict(entry) for entry in limits],
+            "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
             "max_jobs": self.max_jobs,
+            "swept": {
+                "jobs": self.swept.jobs[:_MOST_SWEPT],
+                "processes": self.swept.processes,
+                "groups_left": len(self.swept.left),
+            },
             "warnings": list(self.warnings),
             "fds": ["policy"],
         }

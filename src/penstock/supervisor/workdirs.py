@@ -1,4 +1,10 @@
-"""A directory of its own for each job, made with it and removed with it."""
+"""Directories of a job's own, made with it and removed with it.
+
+Beside the one where it works there is another for its temporary files, which the job sees as
+/tmp. On the disk, not in memory: a program that spills there, because its data does not fit into
+memory, would be killed by its memory limit. Beside it and not within, so that what a job works in
+is empty at the start.
+"""
 
 import contextlib
 import os
@@ -14,25 +20,46 @@ from .users import User
 _FORK_AGAIN_S: Final = 1.0
 
 
-def make(root: str, job_id: str, user: User | None) -> str:
-    """``<root>/<job id>``, 0700, the job's user's. Raises OSError."""
+_TEMPORARY: Final = ".tmp"
+# Of directories that hold one more and nothing else; deeper or fuller ones take a process.
+_MAX_DEPTH: Final = 16
+
+
+def make(root: str, job_id: str, user: User | None, with_temporary: bool) -> str:
+    """``<root>/<job id>``, 0700, the job's user's, and perhaps its temporary one, which is our own
+    until the job's process gives it away (isolation.mounts). Raises OSError, and nothing is left
+    then."""
     path = os.path.join(root, job_id)
-    os.mkdir(path, 0o700)
-    if user is not None:
-        os.chown(path, user.uid, user.gid)
+    try:
+        os.mkdir(path, 0o700)
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
+        if with_temporary:
+            os.mkdir(temporary(path), 0o700)
+    except OSError:
+        discard(path)
+        raise
     return path
 
 
+def temporary(path: str) -> str:
+    """The directory for temporary files that belongs to a job's own one."""
+    return path + _TEMPORARY
+
+
+def discard(path: str) -> bool:
+    """Removes both if they are as good as empty; was that so?"""
+    return all([_remove_empty(each) for each in (path, temporary(path))])
+
+
 def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
-    """Removes the directory; a full one in a process of its own.
+    """Removes the directories; full ones in a process of its own.
 
     A job may leave a million files, and the supervisor must not wait for their end. That
     process runs with the supervisor's rights, as some files can be another user's;
     rmtree works on directory descriptors and follows no symbolic link.
     """
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
-    if not os.path.lexists(path):
+    if discard(path):
         on_removed()
         return
     try:
@@ -45,6 +72,7 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
             # Above all the server's connection: it must end when the supervisor does.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             remove_tree(path)
+            remove_tree(temporary(path))
         finally:
             os._exit(0)
     pidfd = os.pidfd_open(pid)
@@ -53,7 +81,7 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
         loop.forget(pidfd)
         os.close(pidfd)
         reap(pid)
-        if os.path.lexists(path):
+        if os.path.lexists(path) or os.path.lexists(temporary(path)):
             log(f"{path} cannot be removed; the next start of penstockd tries again")
         on_removed()
 
@@ -73,8 +101,41 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def _remove_empty(path: str) -> bool:
+    """Removes a directory that is gone, empty, or holds nothing but one such after another.
+
+    Places of mounts are like that (isolation.mounts). No symbolic link is followed, as another job
+    of the same user could put one there.
+    """
+    fds: list[int] = []
+    names = [path]
+    try:
+        for _ in range(2 * _MAX_DEPTH):
+            with contextlib.suppress(OSError):
+                os.rmdir(names[-1], dir_fd=fds[-1] if fds else None)
+                names.pop()
+                if not names:
+                    return True
+                os.close(fds.pop())
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            fds.append(os.open(names[-1], flags, dir_fd=fds[-1] if fds else None))
+            with os.scandir(fds[-1]) as entries:
+                names.append(next(entries).name)
+                if next(entries, None) is not None:
+                    return False
+        return False
+    except FileNotFoundError:
+        return len(names) == 1
+    except (OSError, StopIteration):
+        return False
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 def sweep(root: str) -> None:
-    """Removes what an earlier life left below ``root``; only names that are job ids."""
+    """Removes what an earlier life left below ``root``; only names that begin as job ids do."""
     for entry in os.scandir(root):
-        if len(entry.name) == 32 and entry.is_dir(follow_symlinks=False):
+        if len(entry.name.removesuffix(_TEMPORARY)) == 32 and entry.is_dir(follow_symlinks=False):
             remove_tree(entry.path)

@@ -1,8 +1,26 @@
 """Groups of processes with limits: cgroup v1, v2 and hybrid. ``detect`` finds the host's kind."""
 
+from .clients import ClientTotals, group_name
 from .files import GroupError
-from .hierarchy import detect
+from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
-from .mounts import block_device
+from .mounts import Mounts, block_device, mounted
+from .own import find_place
+from .signalling import signal_members
+from .sweeping import Swept
 
-__all__ = ["Group", "GroupError", "Hierarchy", "block_device", "detect"]
+__all__ = [
+    "ClientTotals",
+    "Group",
+    "GroupError",
+    "Hierarchy",
+    "Mounts",
+    "Swept",
+    "block_device",
+    "detect",
+    "detect_below",
+    "find_place",
+    "group_name",
+    "mounted",
+    "signal_members",
+]

@@ -7,8 +7,8 @@ gets them.
 
 import os
 
-from .files import GroupError, read, read_pids, write
-from .unified import kill_each
+from .files import GroupError, read, write
+from .unified import kill_below, pids_below
 
 
 class Freezer:
@@ -19,14 +19,19 @@ class Freezer:
 
     def pids(self) -> list[int]:
         """Members, and those of groups below."""
-        found: list[int] = []
-        for directory, _, _ in os.walk(self._path):
-            found += read_pids(os.path.join(directory, "cgroup.procs"))
-        return found
+        return pids_below(self._path)
 
     def populated(self) -> bool:
         """Is anybody listed?"""
         return bool(self.pids())
+
+    def freeze(self, frozen: bool) -> None:
+        """Raises GroupError."""
+        write(os.path.join(self._path, "freezer.state"), "FROZEN" if frozen else "THAWED")
+
+    def frozen(self) -> bool:
+        """Not while it is FREEZING. Raises GroupError."""
+        return read(os.path.join(self._path, "freezer.state")) == "FROZEN"
 
     def kill(self) -> int:
         """One round. Bounded: an incomplete freeze only means another round."""
@@ -39,8 +44,7 @@ class Freezer:
             ):  # the kernel freezes asynchronously; usually the first look is enough
                 if read(state) == "FROZEN":
                     break
-            for directory, _, _ in os.walk(self._path):
-                kill_each(read_pids(os.path.join(directory, "cgroup.procs")), directory)
+            kill_below(self._path)
         finally:
             try:
                 write(state, "THAWED")

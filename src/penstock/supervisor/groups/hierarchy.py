@@ -1,15 +1,18 @@
 """The three kinds of host, put together from what sets limits and what kills."""
 
+import contextlib
 import os
-import select
-from typing import Any
+from dataclasses import replace
 
+from ..counters import parse as parse_counters
 from ..limits import LIMIT_NAMES, Enforcement, Limits
-from .files import GroupError, remove_tree
+from .clients import ClientGroups, ClientTotals
+from .files import GroupError, read, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
-from .mounts import Mounts, parse
+from .mounts import Mounts, mounted, parse
 from .probing import try_limit
+from .sweeping import Swept, sweep
 from .unified import Unified
 from .v1 import CONTROLLERS as V1_NEEDED
 from .v1 import V1Limits
@@ -22,12 +25,20 @@ _HEX = frozenset("0123456789abcdef")
 class CgroupGroup:
     """One job's group: ``limits`` holds it, ``killer`` ends it."""
 
-    def __init__(self, limits: V1Limits | V2Limits, killer: Unified | Freezer) -> None:
+    def __init__(
+        self,
+        limits: V1Limits | V2Limits,
+        killer: Unified | Freezer,
+        client_enforcement: list[Enforcement],
+    ) -> None:
         self._limits = limits
         self._killer = killer
         self._enter_fds: list[int] = []
         self.enforcement: list[Enforcement] = limits.enforcement
+        self.client_enforcement = client_enforcement
         self.usage_files: dict[str, str] = limits.usage_files()
+        if isinstance(killer, Unified):
+            self.usage_files |= killer.usage_files()
 
     def _procs_files(self) -> list[str]:
         files = self._limits.procs_files() if isinstance(self._limits, V1Limits) else []
@@ -62,8 +73,18 @@ class CgroupGroup:
     def kill(self) -> int:
         return self._killer.kill()
 
-    def counters(self) -> dict[str, Any]:
-        return self._limits.counters()
+    def freeze(self, frozen: bool) -> None:
+        self._killer.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._killer.frozen()
+
+    def counters(self) -> dict[str, float]:
+        texts = {}
+        for key, path in self.usage_files.items():
+            with contextlib.suppress(GroupError):  # what this kernel has not, or has no more
+                texts[key] = read(path)
+        return parse_counters(texts).counted()
 
     def remove(self) -> bool:
         self.close_enter_fds()
@@ -78,7 +99,9 @@ class CgroupHierarchy:
         self.kind = kind
         self._mounts = mounts
         self._parent = parent
+        self.parent = self._parents()[0]
         self._capabilities: list[Enforcement] | None = None
+        self._clients = ClientGroups(kind, mounts, parent)
         if kind == "v2" and mounts.v2 is not None:
             enable_controllers(mounts.v2, parent)
 
@@ -107,16 +130,43 @@ class CgroupHierarchy:
                 found.append(try_limit(self.create, limit))
         return found
 
-    def create(self, name: str, limits: Limits, device: str | None) -> Group:
+    def create(
+        self,
+        name: str,
+        limits: Limits,
+        device: str | None,
+        client: ClientTotals | None = None,
+    ) -> Group:
         if len(name) != 32 or not set(name) <= _HEX:
             raise GroupError(f"{name!r} is not a job id")
-        mounts = self._mounts
-        unified = Unified(mounts.v2, self._parent, name) if mounts.v2 is not None else None
-        v1 = V1Limits(mounts.v1, self._parent, name) if self.kind != "v2" else None
+        try:
+            return self._create(name, limits, device, client)
+        except GroupError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        # Somebody has removed a group above, or it was never made: it is made and limited now.
+        self._clients.forget()
+        self._make_parents()
+        return self._create(name, limits, device, client)
+
+    def _create(
+        self, name: str, limits: Limits, device: str | None, client: ClientTotals | None
+    ) -> Group:
+        mounts, parent = self._mounts, self._parent
+        held: list[Enforcement] = []
+        if client is not None:
+            held = self._clients.hold(client, device)
+            parent = f"{parent}/{client.name}"
+            if self.kind != "v2":
+                limits = _within(limits, client.limits)
+        unified = Unified(mounts.v2, parent, name) if mounts.v2 is not None else None
+        v1 = None
+        if self.kind != "v2":
+            v1 = V1Limits(mounts.v1, parent, name, mounts.v1_used())
         if unified is not None:
             unified.create()
         try:
-            return _limited(v1, unified, limits, device)
+            return _limited(v1, unified, limits, device, held)
         except BaseException:
             if v1 is not None:
                 v1.remove()
@@ -125,103 +175,80 @@ class CgroupHierarchy:
             raise
 
     def _parents(self) -> list[str]:
-        roots = set(self._mounts.v1.values()) if self.kind != "v2" else set()
-        if self._mounts.v2 is not None:
-            roots.add(self._mounts.v2)
-        return [root + self._parent for root in sorted(roots)]
+        return [root + self._parent for root in self._mounts.roots(self.kind)]
 
-    def sweep(self) -> int:
-        names: set[str] = set()
-        for parent in self._parents():
-            if not os.path.isdir(parent):
-                continue
-            for entry in os.scandir(parent):
-                if entry.is_dir(follow_symlinks=False):
-                    names.add(entry.name)
-                    _empty(entry.path)
-        for parent in self._parents():
-            for name in names:
-                remove_tree(os.path.join(parent, name))
-        for parent in self._parents():
-            # Now, so that what cannot be made is said at the start and not to the first client.
-            os.makedirs(parent, exist_ok=True)
-        return len(names)
-
-    def remove_parent(self) -> None:
+    def _make_parents(self) -> None:
+        """Raises GroupError."""
         for parent in self._parents():
             try:
-                os.rmdir(parent)
-            except OSError:
-                continue  # shared with another penstock, or never made
+                os.makedirs(parent, exist_ok=True)
+            except OSError as error:
+                raise GroupError(f"making {parent}: {error.strerror}") from error
+        if self.kind == "v2" and self._mounts.v2 is not None:
+            enable_controllers(self._mounts.v2, self._parent)
+
+    def sweep(self) -> Swept:
+        self._clients.forget()
+        swept = sweep(self._parents())
+        # Now, so that what cannot be made is said at the start and not to the first client.
+        self._make_parents()
+        return swept
+
+    def remove_parent(self) -> None:
+        self._clients.forget()
+        for parent in self._parents():
+            remove_tree(parent)  # one that is not empty stays; the next sweep has it
+
+
+def _within(limits: Limits, total: Limits) -> Limits:
+    """v1 refuses a group more CPU than the one above has (tg_cfs_schedulable_down in
+    kernel/sched/core.c); it could not use it."""
+    if limits.cpu_cores is None or total.cpu_cores is None:
+        return limits
+    return replace(limits, cpu_cores=min(limits.cpu_cores, total.cpu_cores))
 
 
 def _limited(
-    v1: V1Limits | None, unified: Unified | None, limits: Limits, device: str | None
+    v1: V1Limits | None,
+    unified: Unified | None,
+    limits: Limits,
+    device: str | None,
+    held: list[Enforcement],
 ) -> Group:
     """Raises GroupError; the caller removes what was made."""
     try:
         if v1 is not None:
             v1.create(limits, device)
-            return CgroupGroup(v1, unified or Freezer(v1.paths["freezer"]))
+            return CgroupGroup(v1, unified or Freezer(v1.paths["freezer"]), held)
         assert unified is not None  # a v2 host has the v2 mount
         v2 = V2Limits(unified)
         v2.create(limits, device)
-        return CgroupGroup(v2, unified)
+        return CgroupGroup(v2, unified, held)
     except (OSError, ValueError) as error:
         raise GroupError(f"setting limits: {error}") from error
 
 
-def _empty(path: str) -> None:
-    """Kills what is in a stale group and waits until the kernel has let go of it.
-
-    Only at start, before anything is accepted, so waiting a moment costs nobody.
-    """
-    for _ in range(1000):
-        if os.path.exists(os.path.join(path, "freezer.state")):
-            group: Unified | Freezer = Freezer(path)
-        else:
-            group = Unified(os.path.dirname(path), "", os.path.basename(path))
-        pids = group.pids()
-        if not pids:
-            return
-        group.kill()
-        for pid in pids:
-            _wait_dead(pid)
-
-
-def _wait_dead(pid: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        select.select([fd], [], [], 0.2)
-    finally:
-        os.close(fd)
-
-
 def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
+    """As detect_below, of this host's mounts. ``parent`` is below each mount, "/penstock"."""
+    return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
+
+
+def detect_below(mounts: Mounts, parent: str) -> Hierarchy | None:
     """The kind of this host, or None where this process may not make groups.
 
     v2 where its mount has the controllers, else v1, with the v2 mount beside it where
-    there is one (hybrid). ``parent`` is the own group below each mount, "/penstock".
+    there is one (hybrid). Raises GroupError.
     """
-    if mountinfo is None:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            mountinfo = file.read()
-    mounts = parse(mountinfo)
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
         return CgroupHierarchy("v2", mounts, parent) if _writable(mounts.v2 + parent) else None
     if not mounts.v1.keys() >= set(V1_NEEDED):
         return None
-    roots = [mounts.v1[name] + parent for name in V1_NEEDED]
-    if mounts.v2 is not None:
-        roots.append(mounts.v2 + parent)
-    elif "freezer" not in mounts.v1:
+    if mounts.v2 is None and "freezer" not in mounts.v1:
         return None
-    if not all(_writable(root) for root in roots):
+    kind = "hybrid" if mounts.v2 is not None else "v1"
+    if not all(_writable(root + parent) for root in mounts.roots(kind)):
         return None
-    return CgroupHierarchy("hybrid" if mounts.v2 is not None else "v1", mounts, parent)
+    return CgroupHierarchy(kind, mounts, parent)
 
 
 def _writable(path: str) -> bool:

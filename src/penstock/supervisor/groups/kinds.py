@@ -1,8 +1,10 @@
 """What every kind of group can do, whatever kernel interface stands behind it."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..limits import Enforcement, Limits
+from .clients import ClientTotals
+from .sweeping import Swept
 
 
 class Group(Protocol):
@@ -10,6 +12,7 @@ class Group(Protocol):
 
     usage_files: dict[str, str]
     enforcement: list[Enforcement]
+    client_enforcement: list[Enforcement]
 
     def enter_fds(self) -> list[int]:
         """Descriptors a child writes "0" to, to be born inside; see close_enter_fds."""
@@ -39,9 +42,16 @@ class Group(Protocol):
         """Sends KILL to everything inside; how many processes there were. May be repeated."""
         ...
 
-    def counters(self) -> dict[str, Any]:
-        """memory_peak_bytes, cpu_total_s, throttled_s, read_bytes, write_bytes, read_ops,
-        write_ops, oom_kills, as far as the kernel counts them."""
+    def freeze(self, frozen: bool) -> None:
+        """Asks the kernel to make all stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
+        ...
+
+    def counters(self) -> dict[str, float]:
+        """Those of counters.COUNTED that the kernel counts here; none if the group is gone."""
         ...
 
     def remove(self) -> bool:
@@ -50,28 +60,37 @@ class Group(Protocol):
 
 
 class Hierarchy(Protocol):
-    """The groups of one penstock on this host. ``kind`` is v1, v2 or hybrid."""
+    """The groups of one penstock on this host. ``kind`` is v1, v2 or hybrid; ``parent`` the
+    directory that they are in, of the hierarchy that kills."""
 
     kind: str
+    parent: str
 
     def capabilities(self) -> list[Enforcement]:
         """Per limit, what this host can do: found out once, cpu, memory and processes by trying."""
         ...
 
-    def create(self, name: str, limits: Limits, device: str | None) -> Group:
+    def create(
+        self,
+        name: str,
+        limits: Limits,
+        device: str | None,
+        client: ClientTotals | None = None,
+    ) -> Group:
         """A group with its limits set and read back. ``device`` is "major:minor" of the disk.
 
-        Raises GroupError; nothing is left behind then.
+        It is made in its client's group, which is made, limited and read back before; without a
+        client in the own parent. Raises GroupError; nothing is left behind then but the client's.
         """
         ...
 
-    def sweep(self) -> int:
+    def sweep(self) -> Swept:
         """Kills and removes every group below the own parent, which is made if need be.
 
-        How many there were. Raises OSError if the parent cannot be made.
+        Bounded: see Swept. Raises GroupError if the parent cannot be made.
         """
         ...
 
     def remove_parent(self) -> None:
-        """Removes the own parent if it is empty."""
+        """Removes the own parent and the clients' groups, as far as they are empty."""
         ...

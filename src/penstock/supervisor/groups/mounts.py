@@ -15,12 +15,41 @@ class Mounts:
     v1: dict[str, str] = field(hash=False)
     v2: str | None = None
     v2_controllers: frozenset[str] = frozenset()
+    v2_counts_cpu: bool = False
+    """Each group of the v2 mount counts CPU time, without any controller (since Linux 4.20)."""
+    v2_root: str = "/"
+    """What of the v2 hierarchy is mounted."""
+
+    def below(self, path: str) -> "Mounts":
+        """The same, as if no more than this group and what is below it were mounted."""
+        v1 = {name: mount + path for name, mount in self.v1.items()}
+        return _looked_at(v1, self.v2 + path if self.v2 is not None else None)
+
+    def v1_used(self) -> tuple[str, ...]:
+        """The controllers whose v1 hierarchies are used, where limits are v1's."""
+        left_out = set()
+        if self.v2 is not None:
+            left_out.add("freezer")  # which is for killing, and cgroup.kill is better at it
+            if self.v2_counts_cpu:
+                left_out.add("cpuacct")
+        return tuple(name for name in V1_CONTROLLERS if name in self.v1 and name not in left_out)
+
+    def roots(self, kind: str) -> list[str]:
+        """Where a host of this kind has groups, each mount once; v2 first, as it kills best."""
+        v1 = [self.v1[name] for name in self.v1_used()] if kind != "v2" else []
+        return list(dict.fromkeys([*([self.v2] if self.v2 is not None else []), *v1]))
+
+
+def mounted() -> Mounts:
+    """Of this process."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return parse(file.read())
 
 
 def parse(mountinfo: str) -> Mounts:
     """The cgroup mounts in the text of /proc/self/mountinfo (proc(5))."""
     v1: dict[str, str] = {}
-    v2: str | None = None
+    v2, root = None, "/"
     for line in mountinfo.splitlines():
         fields = line.split()
         if "-" not in fields:
@@ -29,19 +58,23 @@ def parse(mountinfo: str) -> Mounts:
         mount_point = fields[4].encode().decode("unicode_escape")
         kind, options = fields[separator + 1], fields[-1].split(",")
         if kind == "cgroup2" and v2 is None:
-            v2 = mount_point
+            v2, root = mount_point, fields[3].encode().decode("unicode_escape")
         elif kind == "cgroup":
             for name in V1_CONTROLLERS:
                 if name in options:
                     v1.setdefault(name, mount_point)
-    controllers: frozenset[str] = frozenset()
-    if v2 is not None:
-        try:
-            with open(os.path.join(v2, "cgroup.controllers"), encoding="ascii") as file:
-                controllers = frozenset(file.read().split())
-        except OSError:
-            v2 = None
-    return Mounts(v1, v2, controllers)
+    return _looked_at(v1, v2, root)
+
+
+def _looked_at(v1: dict[str, str], v2: str | None, root: str = "/") -> Mounts:
+    if v2 is None:
+        return Mounts(v1)
+    try:
+        with open(os.path.join(v2, "cgroup.controllers"), encoding="ascii") as file:
+            controllers = frozenset(file.read().split())
+    except OSError:
+        return Mounts(v1)
+    return Mounts(v1, v2, controllers, os.path.exists(os.path.join(v2, "cpu.stat")), root)
 
 
 def block_device(path: str) -> str | None:

@@ -7,29 +7,31 @@ v1 hierarchies that hold the limits.
 import os
 import signal
 
-from .files import GroupError, flat, read, read_pids, remove_tree, write
+from ..counters import RESOURCES, flat
+from .files import GroupError, make_directory, read, read_pids, remove_tree, write
 
 
 class Unified:
     """One directory in the v2 mount. ``notify_fd`` is kept open until remove."""
 
     def __init__(self, mount: str, parent: str, name: str) -> None:
-        self.path = os.path.join(mount + parent, name)
+        self.path = f"{mount}{parent}/{name}"
         self._events_fd = -1
 
     def create(self) -> None:
         """Makes the directory. Raises GroupError; then it is not there, or was there before."""
-        try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            os.mkdir(self.path)
-        except OSError as error:
-            raise GroupError(f"making {self.path}: {error.strerror}") from error
-        events = os.path.join(self.path, "cgroup.events")
+        make_directory(self.path)
+        events = f"{self.path}/cgroup.events"
         try:
             self._events_fd = os.open(events, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             os.rmdir(self.path)
             raise GroupError(f"opening {events}: {error.strerror}") from error
+
+    def usage_files(self) -> dict[str, str]:
+        """What every group of the v2 mount counts, with controllers or without."""
+        names = ("cpu.stat", *(f"{resource}.pressure" for resource in RESOURCES))
+        return {name: f"{self.path}/{name}" for name in names}
 
     def procs_files(self) -> list[str]:
         """The one cgroup.procs file."""
@@ -55,10 +57,7 @@ class Unified:
 
     def pids(self) -> list[int]:
         """Members, and those of groups below."""
-        found: list[int] = []
-        for directory, _, _ in os.walk(self.path):
-            found += read_pids(os.path.join(directory, "cgroup.procs"))
-        return found
+        return pids_below(self.path)
 
     def kill(self) -> int:
         """KILL to all at once; on kernels without cgroup.kill one round over the members.
@@ -73,8 +72,16 @@ class Unified:
         except GroupError:
             if os.path.exists(control):
                 raise
-            kill_each(self.pids(), self.path)
+            kill_below(self.path)
         return count
+
+    def freeze(self, frozen: bool) -> None:
+        """By cgroup.freeze (Linux 5.2). Raises GroupError."""
+        write(os.path.join(self.path, "cgroup.freeze"), "1" if frozen else "0")
+
+    def frozen(self) -> bool:
+        """As the kernel says: all are. Raises GroupError."""
+        return flat(read(os.path.join(self.path, "cgroup.events"))).get("frozen", 0) == 1
 
     def remove(self) -> bool:
         """Closes what is open and removes the directory; False if it is still busy."""
@@ -86,24 +93,35 @@ class Unified:
         return True
 
 
-def kill_each(pids: list[int], path: str) -> None:
-    """KILL by pidfd to those that are members still once their pidfd is held.
+def pids_below(path: str) -> list[int]:
+    """Members of a group and of all groups below it; nobody where it is gone."""
+    return [
+        pid
+        for directory, _, _ in os.walk(path)
+        for pid in read_pids(os.path.join(directory, "cgroup.procs"))
+    ]
+
+
+def kill_below(path: str) -> None:
+    """One round of KILL to the members of a group and of all groups below it, one by one.
 
     A pid may have been reused between the listing and the open; the membership is
     looked at again through the same group after the pidfd pins the process.
     """
-    for pid in pids:
-        try:
-            fd = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
-            if pid in read_pids(os.path.join(path, "cgroup.procs")):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(fd)
+    for directory, _, _ in os.walk(path):
+        members = os.path.join(directory, "cgroup.procs")
+        for pid in read_pids(members):
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if pid in read_pids(members):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(fd)
 
 
 def enabled_controllers(path: str) -> frozenset[str]:

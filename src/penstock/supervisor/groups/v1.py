@@ -1,19 +1,34 @@
-"""cgroup v1: one directory per controller, limits in files of each.
+"""cgroup v1: one directory per hierarchy, limits in files of each.
 
 docs/cgroups.md says which file holds which limit and what the kernel does with it.
 """
 
 import os
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from ..limits import Enforcement, Limits
-from .files import GroupError, flat, read, read_pids, remove_tree, write
+from ..limits import Enforcement, LimitName, Limits
+from .files import GroupError, make_directory, put, read, remove_tree, write
 from .quota import judge_quota, quota_and_period_us
 
 CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 # blkio counts only while a throttle rule exists, so there is always one: this one never bites.
 NO_LIMIT_BYTES_PER_S: Final = 2**60
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")  # memory limits are rounded down to pages
 _DIRECT_ONLY: Final = "direct I/O only; cgroup v1 does not throttle buffered writes"
+# blk-throttle looks at parents in the v2 hierarchy only (throtl_pd_init in block/blk-throttle.c).
+_NOT_BELOW: Final = "cgroup v1 throttles each group alone, not those below it together"
+_USAGE: Final = {
+    "cpuacct.usage": ("cpuacct", "cpuacct.usage"),
+    "cpu.stat.v1": ("cpu", "cpu.stat"),
+    "memory.usage_in_bytes": ("memory", "memory.usage_in_bytes"),
+    "memory.stat.v1": ("memory", "memory.stat"),
+    "memory.max_usage_in_bytes": ("memory", "memory.max_usage_in_bytes"),
+    "memory.oom_control": ("memory", "memory.oom_control"),
+    "blkio.throttle.io_service_bytes": ("blkio", "blkio.throttle.io_service_bytes"),
+    "blkio.throttle.io_serviced": ("blkio", "blkio.throttle.io_serviced"),
+    "pids.current.v1": ("pids", "pids.current"),
+}
 
 
 def has_swap() -> bool:
@@ -29,26 +44,39 @@ def has_swap() -> bool:
 
 
 class V1Limits:
-    """One job's directories in the v1 hierarchies."""
+    """One group's directories in the v1 hierarchies: a job's, or with ``total`` a client's."""
 
-    def __init__(self, mounts: dict[str, str], parent: str, name: str) -> None:
+    def __init__(
+        self,
+        mounts: dict[str, str],
+        parent: str,
+        name: str,
+        controllers: Iterable[str] = (*CONTROLLERS, "freezer"),
+        *,
+        total: bool = False,
+    ) -> None:
         self.paths = {
-            controller: os.path.join(mounts[controller] + parent, name)
-            for controller in (*CONTROLLERS, "freezer")
+            controller: f"{mounts[controller]}{parent}/{name}"
+            for controller in controllers
             if controller in mounts
         }
         self.enforcement: list[Enforcement] = []
+        self._total = total
+        self._made: list[str] = []
+
+    def _directories(self) -> list[str]:
+        """Each once: distributions mount cpu and cpuacct together."""
+        return list(dict.fromkeys(self.paths.values()))
 
     def create(self, limits: Limits, device: str | None) -> None:
         """Makes the directories and sets the limits. Raises GroupError; the caller removes."""
-        wanted, self.paths = self.paths, {}
-        for controller, path in wanted.items():
-            try:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                os.mkdir(path)
-            except OSError as error:
-                raise GroupError(f"making {path}: {error.strerror}") from error
-            self.paths[controller] = path  # only what was made here is removed
+        for path in self._directories():
+            make_directory(path)
+            self._made.append(path)
+        self.set(limits, device)
+
+    def set(self, limits: Limits, device: str | None) -> None:
+        """Sets every limit and reads it back. Raises GroupError."""
         self.enforcement = [
             self._set_cpu(limits.cpu_cores),
             self._set_memory(limits.memory_bytes),
@@ -60,43 +88,53 @@ class V1Limits:
     def _set_cpu(self, cores: float | None) -> Enforcement:
         if "cpu" not in self.paths or cores is None:
             return Enforcement("cpu", "unavailable", detail="no limit set" if cores is None else "")
-        period = os.path.join(self.paths["cpu"], "cpu.cfs_period_us")
-        quota = os.path.join(self.paths["cpu"], "cpu.cfs_quota_us")
+        period = f"{self.paths['cpu']}/cpu.cfs_period_us"
+        quota = f"{self.paths['cpu']}/cpu.cfs_quota_us"
         asked_us, period_us = quota_and_period_us(cores)
-        write(period, str(period_us))
-        write(quota, str(asked_us))
-        return judge_quota(asked_us, period_us, read(quota), read(period))
+        period_text = read(period)
+        if period_text != str(period_us):
+            period_text = put(period, str(period_us))
+        return judge_quota(asked_us, period_us, put(quota, str(asked_us)), period_text)
 
     def _set_memory(self, asked: int | None) -> Enforcement:
-        if "memory" not in self.paths or asked is None:
-            return Enforcement(
-                "memory", "unavailable", detail="no limit set" if asked is None else ""
-            )
+        if "memory" not in self.paths:
+            return Enforcement("memory", "unavailable")
         directory = self.paths["memory"]
-        limit = os.path.join(directory, "memory.limit_in_bytes")
-        with_swap = os.path.join(directory, "memory.memsw.limit_in_bytes")
-        write(limit, str(asked))
-        actual = int(read(limit))
-        held = 0 < actual <= asked and asked - actual < os.sysconf("SC_PAGE_SIZE")
-        if os.path.exists(with_swap):
-            write(with_swap, str(asked))
-            held = held and int(read(with_swap)) <= asked
-        elif has_swap():
-            return Enforcement("memory", "partial", str(actual), "swap is not limited")
-        return Enforcement("memory", "enforced" if held else "unavailable", str(actual))
+        below = not self._total or _counts_below(directory)
+        if asked is None:
+            return Enforcement("memory", "unavailable", detail="no limit set")
+        limit = f"{directory}/memory.limit_in_bytes"
+        with_swap = f"{directory}/memory.memsw.limit_in_bytes"
+        actual = put(limit, str(asked))
+        held = actual.isdigit() and 0 <= asked - int(actual) < PAGE_BYTES
+        if not below:
+            detail = "this kernel counts a group alone, not those below it together"
+            return Enforcement("memory", "unavailable", actual, detail)
+        try:
+            swapped = put(with_swap, str(asked))
+        except GroupError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            if has_swap():
+                return Enforcement("memory", "partial", actual, "swap is not limited")
+        else:
+            held = held and swapped.isdigit() and int(swapped) <= asked
+        return Enforcement("memory", "enforced" if held else "unavailable", actual)
 
     def _set_disk(
-        self, name: Any, direction: str, asked: int | None, device: str | None
+        self, name: LimitName, direction: str, asked: int | None, device: str | None
     ) -> Enforcement:
+        if self._total:
+            detail = "no limit set" if asked is None else _NOT_BELOW
+            return Enforcement(name, "unavailable", detail=detail)
         if "blkio" not in self.paths or device is None:
             return Enforcement(name, "unavailable", detail="the working directory is on no disk")
-        path = os.path.join(self.paths["blkio"], f"blkio.throttle.{direction}_bps_device")
+        path = f"{self.paths['blkio']}/blkio.throttle.{direction}_bps_device"
         wanted = NO_LIMIT_BYTES_PER_S if asked is None else asked
-        write(path, f"{device} {wanted}")
-        rules = dict(line.split() for line in read(path).splitlines())
+        rules = put(path, f"{device} {wanted}")
         if asked is None:
             return Enforcement(name, "unavailable", detail="no limit set")
-        actual = rules.get(device, "")
+        actual = next((line.split()[1] for line in rules.splitlines() if _is_of(line, device)), "")
         held = actual == str(asked)
         return Enforcement(name, "partial" if held else "unavailable", actual, _DIRECT_ONLY)
 
@@ -105,62 +143,41 @@ class V1Limits:
             return Enforcement(
                 "processes", "unavailable", detail="no limit set" if asked is None else ""
             )
-        path = os.path.join(self.paths["pids"], "pids.max")
-        write(path, str(asked))
-        actual = read(path)
+        actual = put(f"{self.paths['pids']}/pids.max", str(asked))
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )
 
     def usage_files(self) -> dict[str, str]:
-        """What the server reads while the job runs."""
-        wanted = {
-            "cpuacct.usage": ("cpuacct", "cpuacct.usage"),
-            "cpu.stat.v1": ("cpu", "cpu.stat"),
-            "memory.usage_in_bytes": ("memory", "memory.usage_in_bytes"),
-            "memory.stat.v1": ("memory", "memory.stat"),
-            "memory.max_usage_in_bytes": ("memory", "memory.max_usage_in_bytes"),
-            "memory.oom_control": ("memory", "memory.oom_control"),
-            "blkio.throttle.io_service_bytes": ("blkio", "blkio.throttle.io_service_bytes"),
-            "blkio.throttle.io_serviced": ("blkio", "blkio.throttle.io_serviced"),
-            "pids.current.v1": ("pids", "pids.current"),
-        }
+        """What says how much the group uses; not every kernel has every file."""
         return {
-            key: os.path.join(self.paths[controller], file)
-            for key, (controller, file) in wanted.items()
+            key: f"{self.paths[controller]}/{file}"
+            for key, (controller, file) in _USAGE.items()
             if controller in self.paths
         }
 
-    def counters(self) -> dict[str, Any]:
-        """Final counters; what a missing controller would tell is left out."""
-        files = self.usage_files()
-        found: dict[str, Any] = {}
-        if path := files.get("cpuacct.usage"):
-            found["cpu_total_s"] = int(read(path)) / 1e9
-        if path := files.get("cpu.stat.v1"):
-            found["throttled_s"] = flat(read(path)).get("throttled_time", 0) / 1e9
-        if path := files.get("memory.max_usage_in_bytes"):
-            found["memory_peak_bytes"] = int(read(path))
-        if path := files.get("memory.oom_control"):
-            found["oom_kills"] = flat(read(path)).get("oom_kill", 0)
-        for prefix, key in (("bytes", "io_service_bytes"), ("ops", "io_serviced")):
-            if path := files.get(f"blkio.throttle.{key}"):
-                # Lines are "<major:minor> <Read|Write|…> <n>", and a total at the end.
-                lines = [line.split() for line in read(path).splitlines()]
-                for word, name in (("Read", "read"), ("Write", "write")):
-                    found[f"{name}_{prefix}"] = sum(
-                        int(line[2]) for line in lines if len(line) == 3 and line[1] == word
-                    )
-        return found
-
-    def pids(self) -> list[int]:
-        """Members by the first hierarchy; they are in all of them."""
-        return read_pids(os.path.join(next(iter(self.paths.values())), "cgroup.procs"))
-
     def procs_files(self) -> list[str]:
         """Every cgroup.procs file of this group."""
-        return [os.path.join(path, "cgroup.procs") for path in self.paths.values()]
+        return [f"{path}/cgroup.procs" for path in self._directories()]
 
     def remove(self) -> bool:
-        """Removes the directories; False if the kernel is not done with one."""
-        return all([remove_tree(path) for path in self.paths.values()])
+        """Removes what was made here; False if the kernel is not done with one."""
+        self._made = [path for path in self._made if not remove_tree(path)]
+        return not self._made
+
+
+def _counts_below(directory: str) -> bool:
+    """Is memory of groups below counted too? Switched on, if need be, while there are none.
+
+    Since Linux 5.11 it always is, and the file only says so.
+    """
+    path = f"{directory}/memory.use_hierarchy"
+    if not os.path.exists(path) or read(path) == "1":
+        return True
+    write(path, "1")
+    return read(path) == "1"
+
+
+def _is_of(line: str, device: str) -> bool:
+    fields = line.split()
+    return len(fields) == 2 and fields[0] == device

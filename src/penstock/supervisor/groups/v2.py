@@ -4,10 +4,10 @@ docs/cgroups.md says which file holds which limit.
 """
 
 import os
-from typing import Any, Final
+from typing import Final
 
 from ..limits import Enforcement, Limits
-from .files import flat, read, write
+from .files import read, write
 from .quota import judge_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
 from .v1 import has_swap
@@ -33,10 +33,11 @@ def enable_controllers(mount: str, parent: str) -> None:
 
 
 class V2Limits:
-    """The limit files of one v2 group."""
+    """The limit files of one v2 group: a job's, or with ``total`` a client's."""
 
-    def __init__(self, group: Unified) -> None:
+    def __init__(self, group: Unified, *, total: bool = False) -> None:
         self._path = group.path
+        self._total = total
         self.enforcement: list[Enforcement] = []
 
     def create(self, limits: Limits, device: str | None) -> None:
@@ -61,10 +62,13 @@ class V2Limits:
         return judge_quota(asked_us, period_us, quota, period)
 
     def _memory(self, asked: int | None, available: bool) -> Enforcement:
+        if available and not self._total:
+            # A job ends as a whole, also where it is its client's total that is used up; of a
+            # client's jobs only one does.
+            write(self._file("memory.oom.group"), "1")
         if asked is None or not available:
             return Enforcement("memory", "unavailable", detail="no limit set" if available else "")
         write(self._file("memory.max"), str(asked))
-        write(self._file("memory.oom.group"), "1")
         actual = read(self._file("memory.max"))
         held = (
             actual.isdigit()
@@ -117,33 +121,6 @@ class V2Limits:
         )
 
     def usage_files(self) -> dict[str, str]:
-        """What the server reads while the job runs."""
-        names = (
-            *("cpu.stat", "memory.current", "memory.stat", "memory.peak", "memory.events"),
-            *("io.stat", "pids.current"),
-        )
-        return {name: self._file(name) for name in names if os.path.exists(self._file(name))}
-
-    def counters(self) -> dict[str, Any]:
-        """Final counters; what a missing controller would tell is left out."""
-        found: dict[str, Any] = {}
-        files = self.usage_files()
-        if path := files.get("cpu.stat"):
-            cpu = flat(read(path))
-            found["cpu_total_s"] = cpu.get("usage_usec", 0) / 1e6
-            found["throttled_s"] = cpu.get("throttled_usec", 0) / 1e6
-        if path := files.get("memory.peak"):  # since Linux 5.19
-            found["memory_peak_bytes"] = int(read(path))
-        if path := files.get("memory.events"):
-            found["oom_kills"] = flat(read(path)).get("oom_kill", 0)
-        if path := files.get("io.stat"):
-            keys = {"rbytes": "read_bytes", "wbytes": "write_bytes"}
-            keys |= {"rios": "read_ops", "wios": "write_ops"}
-            totals = dict.fromkeys(keys.values(), 0)
-            for line in read(path).splitlines():
-                for pair in line.split()[1:]:
-                    key, _, value = pair.partition("=")
-                    if key in keys:
-                        totals[keys[key]] += int(value)
-            found |= totals
-        return found
+        """What the controllers count; not every kernel has every file."""
+        names = ("memory.current", "memory.stat", "memory.peak", "memory.events")
+        return {name: self._file(name) for name in (*names, "io.stat", "pids.current")}

@@ -1,0 +1,50 @@
+"""send: our standard input as a job's."""
+
+import os
+from typing import Final
+
+import asyncclick as click
+
+from .arguments import RECONNECT, TEXT
+from .settings import Settings
+from .standard import say
+
+_PIECE_BYTES: Final = 128 * 1024
+
+
+@click.command()
+@click.argument("pid", type=TEXT)
+@click.option("--keep-open", is_flag=True, help="The job's input does not end with ours.")
+@click.option("--reconnect", **RECONNECT)
+@click.pass_obj
+async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) -> None:
+    """Sends our standard input to job PID, which was started with --stdin, and its end.
+
+    It begins after what the job was sent before. Answers when all of it is accepted.
+    """
+    from ..feed import Feeder
+    from .printing import say_json
+    from .terminal import harmless
+
+    feeder = Feeder(settings.endpoint(), pid, give_up_s=reconnect)
+    await feeder.feed(read_input, end=not keep_open)
+    if settings.json:
+        from ..proto import command_pb2 as pb
+
+        say_json(pb.SendInputResponse(accepted=feeder.accepted, eof=not keep_open))
+    else:
+        end = "" if keep_open else ", and its end"
+        say(f"Job {harmless(pid)} was sent {feeder.accepted} bytes in all{end}.")
+
+
+async def read_input() -> bytes:
+    """What comes next on our standard input; b"" at its end. Raises OSError.
+
+    Cancelled: a thread may be left that waits for it, and takes what comes.
+    """
+    import trio
+
+    return await trio.to_thread.run_sync(os.read, 0, _PIECE_BYTES, abandon_on_cancel=True)
+
+
+COMMANDS: Final = {"send": send}

@@ -1,0 +1,154 @@
+"""S6: how one job is asked to end, and made to; and what of that outlives the server.
+
+The first signal, the grace, KILL for the whole group. It ends by grace and KILL; what was
+asked for is durable before the first signal, so that a server that takes the job over goes
+on with it.
+"""
+
+import os
+import sqlite3
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import trio
+
+from ..supervisor.control_policy import Control
+from .backend import Backend
+from .bounds import MustStop
+from .job import UNKILLABLE_S, Job, StopAsked
+from .states import Event, State, after
+from .store import Store
+from .telling import say
+
+
+@dataclass(frozen=True, slots=True)
+class StopNotes:
+    """What is recorded of a stop. ``by`` is None where only the output's policy wants it."""
+
+    by: str | None = None
+    reason: str = ""
+    grace_s: float = 0.0
+    signal: int | None = None
+    escalated: bool = False
+    output_full: bool = False
+    output_errno: int | None = None
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "StopNotes":
+        """What the store has; earlier versions wrote the first three. Raises what is in
+        store.DAMAGE."""
+        notes = cls(**fields)
+        return replace(notes, grace_s=float(notes.grace_s))
+
+    def asked(self) -> StopAsked | None:
+        """Who asked, as Job has it."""
+        if self.by is None:
+            return None
+        return StopAsked(str(self.by), str(self.reason), self.grace_s, self.signal)
+
+
+class Stopping:
+    """The stop of one job, before and after anybody has asked for it."""
+
+    def __init__(self, job: Job, backend: Backend, store: Store) -> None:
+        self.notes = StopNotes()
+        self.output_error: OSError | None = None
+        self._job = job
+        self._backend = backend
+        self._store = store
+        self._control = Control()
+        self._own_grace_s = 0.0
+        self._recorded = StopNotes()
+        self._nursery: trio.Nursery | None = None
+        self._grace = trio.CancelScope()
+
+    def describe(self, control: Control, grace_s: float) -> None:
+        """The command's own."""
+        self._control, self._own_grace_s = control, grace_s
+
+    def restore(self, notes: StopNotes) -> None:
+        """It was under way when an earlier server ended: it begins again once there is a
+        nursery, with its grace, unless that was over."""
+        self.notes = self._recorded = notes
+        if notes.output_errno is not None:
+            self.output_error = OSError(notes.output_errno, os.strerror(notes.output_errno))
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """From now on a stop runs in there; one that was asked for already begins."""
+        self._nursery = nursery
+        if self._job.stop_asked is not None:
+            self.asked()
+        elif self.notes != StopNotes():
+            self._begin(self.notes.grace_s)
+
+    def close(self) -> None:
+        """The job has ended: nothing is to be stopped any more."""
+        self._nursery = None
+
+    def asked(self) -> None:
+        """Somebody wants the job's end, or wants it sooner. No checkpoint."""
+        job, asked = self._job, self._job.stop_asked
+        if asked is None:
+            return
+        grace_s = asked.grace_s(self._own_grace_s)
+        if job.state in (State.RUNNING, State.STOPPING):
+            self.notes = replace(
+                self.notes,
+                by=asked.by,
+                reason=asked.reason,
+                grace_s=grace_s,
+                signal=asked.signal,
+            )
+            asked.recorded = self._record()
+        self._begin(grace_s)
+
+    def must_stop(self, reason: MustStop) -> None:
+        """Its output cannot be kept, and its policy prefers its end to a gap. No checkpoint."""
+        self.output_error = reason.error
+        errno = None if reason.error is None else reason.error.errno or 0
+        notes = replace(self.notes, output_errno=errno, output_full=reason.error is None)
+        self.notes = notes if notes.by is not None else replace(notes, grace_s=self._own_grace_s)
+        self._record()
+        self._begin(self._own_grace_s)
+
+    def _record(self) -> bool:
+        """A stop must be possible always, so an error only means that it may be forgotten."""
+        if self.notes == self._recorded:
+            return True
+        try:
+            self._store.set_stopping(self._job.id, asdict(self.notes))
+        except sqlite3.Error as error:
+            say(f"the stop of job {self._job.handle}: {error}")
+            return False
+        self._recorded = self.notes
+        return True
+
+    def _begin(self, grace_s: float) -> None:
+        if self._nursery is None:
+            return
+        self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace_s)
+        if self._job.state is State.RUNNING:
+            self._job.state = after(self._job.state, Event.STOP_ASKED)
+            self._nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        """The job's own nursery ends this once all are dead."""
+        job = self._job
+        if not self.notes.escalated:
+            number = self.notes.signal or self._control.stop_signal
+            await self._backend.signal(job.id, number, tree=self._control.stop_tree)
+            if job.pause_asked:  # after the signal: it is the first thing that they see
+                await self._backend.set_paused(job.id, False)
+            with self._grace:
+                await self._backend.wait_main_exited(job.id)
+                return  # what is left is killed by the backend, which tells when it is gone
+            self.notes = replace(self.notes, escalated=True)
+            self._record()
+        await self._backend.kill(job.id)
+        await self.lose_patience()
+
+    async def lose_patience(self) -> None:
+        """KILL was sent to all; who is still there then is in an uninterruptible sleep."""
+        await trio.sleep(UNKILLABLE_S)
+        self._job.survivors = await self._backend.inspect(self._job.id)
+        self._job.unkillable.set()

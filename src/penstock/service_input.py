@@ -1,0 +1,79 @@
+"""SendInput: bytes for a job's standard input, as fast as it reads them."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+import trio
+
+from . import authz
+from .decisions import Decisions, translated
+from .jobs.errors import Precondition
+from .jobs.input import JobInput, Sender
+from .jobs.job import Job
+from .proto import command_pb2 as pb
+from .requests import check_input
+from .statuses import bad_field
+
+_FIRST_S: Final = 30.0  # what a call may take to say which job it is for
+
+
+class InputCalls(Decisions):
+    """This call of CommandService."""
+
+    async def SendInput(
+        self, input_messages: AsyncIterator[pb.SendInputRequest], request: Any
+    ) -> AsyncGenerator[pb.SendInputResponse, None]:
+        """Minimum cleanup: what was accepted is the job's, and the next call goes on after it.
+
+        Each request is answered when all of it is accepted, so what waits here is one request,
+        and what the transport holds of the next ones.
+        """
+        client = self._client(request, "send")
+        first = None
+        with trio.move_on_after(_FIRST_S):
+            first = await anext(input_messages, None)
+        if first is None:
+            raise bad_field("pid", "no request has come; the first one of a call names the job")
+        _, job = self._job(request, "send", first.pid, granted=False)
+        about = {"handle": job.handle, "job": job.id}
+        with translated(), self._refusals_recorded(client.id, "send", **about):
+            check_input(first, first.pid)
+            await job.wait_begun()  # one that is just being taken over
+            given = _input_of(job)
+            self._quotas.take_stream(client)
+        try:
+            with translated(), self._refusals_recorded(client.id, "send", **about):
+                sender = given.claim()
+            self._record(client.id, "send", authz.Decision(True), **about)
+            try:
+                message: pb.SendInputRequest | None = first
+                while message is not None:
+                    check_input(message, first.pid)
+                    with translated():
+                        await _take(given, sender, message)
+                    yield pb.SendInputResponse(accepted=given.accepted, eof=given.ended)
+                    with translated():
+                        message = await sender.wait(anext, input_messages, None)
+            finally:
+                given.leave(sender)
+        finally:
+            self._quotas.give_stream(client)
+
+
+def _input_of(job: Job) -> JobInput:
+    """Raises Precondition: it has none."""
+    if job.input is not None:
+        return job.input
+    if not job.spec.stdin:
+        raise Precondition("NO_STDIN", f"job {job.handle} was started without input")
+    raise Precondition("STDIN_CLOSED", f"job {job.handle} takes no more input")
+
+
+async def _take(given: JobInput, sender: Sender, message: pb.SendInputRequest) -> None:
+    if not message.data and not message.eof:
+        return  # it asks how much is accepted
+
+    async def take() -> None:
+        await given.take(message.offset, message.data, end=message.eof)
+
+    await sender.wait(take)

@@ -1,0 +1,222 @@
+"""What this host can hold jobs to, for its administrator: found by looking and trying.
+
+``examine`` looks, ``diagnose`` judges what was seen. A finding that is not ``ok`` says what to do.
+"""
+
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .config import Config
+from .groups import GroupError, detect
+from .isolation.offers import probe
+from .limits import LIMIT_NAMES, Enforcement
+from .policy import Policy, check_mode
+from .rights import files_as
+from .spawn import PIPE_BYTES
+from .startup import possible_jobs
+from .users import User, UserError, resolve_user
+
+FindingState = Literal["ok", "partial", "missing"]
+
+_STATES: Final[dict[str, FindingState]] = {
+    "enforced": "ok",
+    "partial": "partial",
+    "unavailable": "missing",
+}
+# cgroup.kill came with it; everything else is found by trying.
+_OLDEST_KERNEL: Final = (5, 14)
+_REMEDIES: Final = {
+    "cpu": "mount the cpu controller (cgroup v1) or enable it in cgroup.subtree_control (v2)",
+    "memory": "enable the memory controller; some kernels need cgroup_enable=memory at boot",
+    "disk_read": "enable the io controller (v2) or blkio (v1)",
+    "disk_write": "enable the io controller (v2) or blkio (v1)",
+    "processes": "enable the pids controller",
+    "output": "report this: penstock holds it by itself",
+    "isolation.filesystem": "run penstockd as root with CAP_SYS_ADMIN, on Linux 5.12 or later",
+    "isolation.ipc": "run penstockd as root with CAP_SYS_ADMIN",
+    "isolation.uts": "run penstockd as root with CAP_SYS_ADMIN",
+    "isolation.network": "run penstockd as root with CAP_SYS_ADMIN and CAP_NET_ADMIN",
+    "isolation.pid": "run penstockd as root with CAP_SYS_ADMIN",
+    "isolation.seccomp": "use a kernel with CONFIG_SECCOMP_FILTER on x86_64 or aarch64",
+    "isolation.landlock": "use Linux 6.2 or later with landlock among the kernel's lsm=",
+}
+_BEST_EFFORT: Final = 'or let classes do without: needs = { %s = "best_effort" }'
+_PARTIAL: Final = (
+    'use cgroup v2, or let classes accept it: needs = { disk = "direct_io" } for disk limits, '
+    '"best_effort" for others'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``name`` is that of a limit or isolation, or one of ours. ``remedy`` is empty when ok."""
+
+    name: str
+    state: FindingState
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was seen. ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made; ``users`` are
+    mistakes about who runs what; ``blocked`` is the first path that stops the server's user on the
+    way to the interpreter or to penstock, "" if none does."""
+
+    root: bool
+    kernel: str
+    cgroups: str
+    entries: tuple[Enforcement, ...]
+    users: tuple[str, ...]
+    interpreter: str
+    blocked: str
+    nofile: int
+    max_jobs: int
+    possible_jobs: int
+    pipe_bytes: int
+
+
+def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
+    """Looks at this host as the one that would run penstockd with this configuration.
+
+    Makes a group and a directory of its own for a moment and changes nothing else. Blocks for
+    some tens of milliseconds. Raises OSError if not even that is possible.
+    """
+    return diagnose(gather(config, policy))
+
+
+def gather(config: Config, policy: Policy | None) -> Facts:
+    """The facts alone. As examine."""
+    root = os.geteuid() == 0
+    kind, limits = _cgroups(f"{config.cgroup_parent}-doctor-{os.getpid()}", root=root)
+    scratch = config.work_root if os.access(config.work_root, os.W_OK) else tempfile.gettempdir()
+    offers = probe(scratch)
+    server, users = _server_user(config, root=root)
+    if policy is not None and not users:
+        ids = None if server is None else (server.uid, server.gid)
+        users = check_mode(policy, root=root, server=ids, resolve_user=_resolve)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:
+        pipe_bytes = int(file.read())
+    here = os.path.dirname(os.path.abspath(__file__))
+    return Facts(
+        root=root,
+        kernel=os.uname().release,
+        cgroups=kind,
+        entries=(*limits, *offers.entries.values()),
+        users=tuple(users),
+        interpreter=sys.executable,
+        blocked=_blocked((os.path.realpath(sys.executable), here), server),
+        nofile=hard,
+        max_jobs=config.max_jobs,
+        possible_jobs=possible_jobs(hard),
+        pipe_bytes=pipe_bytes,
+    )
+
+
+def diagnose(facts: Facts) -> list[Finding]:
+    """A finding for each thing that matters, in a fixed order (pure)."""
+    return [
+        _kernel(facts.kernel),
+        _separation(facts),
+        _found("users", not facts.users, "as the policy needs them", "; ".join(facts.users),
+               "correct server_user or the commands' users"),
+        _found("interpreter", not facts.blocked, facts.interpreter,
+               f"the server's user cannot use {facts.blocked}",
+               "install Python and penstock where every user may read and execute them"),
+        _found("cgroups", bool(facts.cgroups), facts.cgroups, "no groups can be made",
+               "run penstockd as root, with cgroup mounts that it can write"),
+        *(_entry(entry) for entry in facts.entries),
+        _found("max_jobs", facts.possible_jobs >= facts.max_jobs, str(facts.max_jobs),
+               f"RLIMIT_NOFILE of {facts.nofile} admits {facts.possible_jobs} jobs at once, "
+               f"not {facts.max_jobs}", "raise LimitNOFILE= or ulimit -Hn, or lower max_jobs"),
+        _found("pipes", facts.root or facts.pipe_bytes >= PIPE_BYTES, f"{PIPE_BYTES} bytes",
+               f"pipes of jobs hold {facts.pipe_bytes} bytes, so jobs wait for their readers more "
+               "often", f"sysctl fs.pipe-max-size={PIPE_BYTES}"),
+    ]  # fmt: skip
+
+
+def _found(name: str, holds: bool, good: str, bad: str, remedy: str) -> Finding:
+    return Finding(name, "ok", good) if holds else Finding(name, "missing", bad, remedy)
+
+
+def _kernel(release: str) -> Finding:
+    numbers = release.split("-")[0].split(".")
+    version = tuple(int(number) if number.isdigit() else 0 for number in numbers[:2])
+    if version >= _OLDEST_KERNEL:
+        return Finding("kernel", "ok", release)
+    return Finding("kernel", "partial", f"{release} has no cgroup.kill", "use Linux 5.14 or later")
+
+
+def _separation(facts: Facts) -> Finding:
+    if facts.root:
+        return Finding("separation", "ok", "supervisor, server and jobs are users of their own")
+    return Finding(
+        "separation",
+        "missing",
+        "without root, jobs run as the server's user and can read and change all that is its own",
+        "run penstockd as root",
+    )
+
+
+def _entry(entry: Enforcement) -> Finding:
+    state = _STATES[entry.state]
+    detail = " ".join(filter(None, (entry.actual, entry.detail))) or entry.state
+    if state == "ok":
+        return Finding(entry.limit, state, detail)
+    if state == "partial":
+        return Finding(entry.limit, state, detail, _PARTIAL)
+    key = "isolation" if entry.limit.startswith("isolation.") else entry.limit
+    remedy = f"{_REMEDIES[entry.limit]}; {_BEST_EFFORT % key}"
+    return Finding(entry.limit, state, detail, remedy)
+
+
+def _cgroups(parent: str, *, root: bool) -> tuple[str, list[Enforcement]]:
+    """With a parent group of our own, as a running penstockd's must be left alone."""
+    try:
+        hierarchy = detect(parent) if root else None
+        why = "no cgroups that can be written" if root else "no root"
+    except GroupError as error:
+        hierarchy, why = None, str(error)
+    if hierarchy is None:
+        return "", [Enforcement(name, "unavailable", detail=why) for name in LIMIT_NAMES[:-1]]
+    try:
+        return hierarchy.kind, hierarchy.capabilities()
+    finally:
+        hierarchy.remove_parent()
+
+
+def _server_user(config: Config, *, root: bool) -> tuple[User | None, list[str]]:
+    if not root:
+        return None, []
+    if config.server_user is None:
+        return None, ["server_user: is missing"]
+    try:
+        return resolve_user(config.server_user), []
+    except UserError as error:
+        return None, [f"server_user: {error}"]
+
+
+def _resolve(name: str) -> User:
+    try:
+        return resolve_user(name)
+    except UserError:
+        raise KeyError(name) from None
+
+
+def _blocked(paths: Sequence[str], user: User | None) -> str:
+    """The first directory on the way that the user may not enter, or file not execute."""
+    with files_as(user):
+        for path in paths:
+            steps = ["/"]
+            for part in path.strip("/").split("/"):
+                steps.append(os.path.join(steps[-1], part))
+            for step in steps:
+                if not os.access(step, os.X_OK, effective_ids=True):
+                    return step
+    return ""

@@ -1,0 +1,40 @@
+"""A signal to every process of a group, and to no other, whatever becomes of their pids."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+_AT_ONCE: Final = 64  # pidfds held at a time
+
+
+def signal_members(list_pids: Callable[[], list[int]], number: int) -> int:
+    """Signals all that are listed now; how many got it. Who is born meanwhile is not counted on.
+
+    A pid that is listed may be reused before it is opened. So each is pinned by a pidfd
+    first, and is signalled only if the group lists its pid after that: a process that is
+    alive then has that pid itself, and a pidfd of a dead one reaches nobody.
+    """
+    listed = list_pids()
+    count = 0
+    for begin in range(0, len(listed), _AT_ONCE):
+        pinned = {}
+        try:
+            for pid in listed[begin : begin + _AT_ONCE]:
+                try:
+                    pinned[pid] = os.pidfd_open(pid)
+                except OSError:  # it has ended
+                    continue
+            count += sum(_send(pinned[pid], number) for pid in pinned.keys() & set(list_pids()))
+        finally:
+            for fd in pinned.values():
+                os.close(fd)
+    return count
+
+
+def _send(pidfd: int, number: int) -> int:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return 0
+    return 1

@@ -1,0 +1,36 @@
+"""What a job sees and can change of the host: namespaces, mounts, Landlock, seccomp.
+
+``plan`` says what a job gets, as plain data; ``apply`` is what its process does with it between
+fork and exec; ``offers`` tries at the start of penstockd what this kernel grants.
+"""
+
+from .apply import STAGES, enter, restrict
+from .pids import await_init, fork_both
+from .plan import (
+    NOTHING,
+    Isolation,
+    Offers,
+    Places,
+    make_isolation,
+    missing_by_default,
+    needs_temporary,
+    report,
+    unmet,
+)
+
+__all__ = [
+    "NOTHING",
+    "STAGES",
+    "Isolation",
+    "Offers",
+    "Places",
+    "await_init",
+    "enter",
+    "fork_both",
+    "make_isolation",
+    "missing_by_default",
+    "needs_temporary",
+    "report",
+    "restrict",
+    "unmet",
+]

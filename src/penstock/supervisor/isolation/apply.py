@@ -1,0 +1,50 @@
+"""Between fork and exec: what the child does with its Isolation. The caller has one thread."""
+
+from collections.abc import Callable
+from typing import Final
+
+from . import kernel, landlock, mounts, namespaces
+from .plan import Isolation
+
+STAGES: Final = ("pid_namespace", "namespaces", "mounts", "network", "landlock", "seccomp")
+
+Stage = Callable[[str], None]
+
+
+def enter(isolation: Isolation, stage: Stage) -> None:
+    """As root, before rights are dropped. ``stage`` is told each step. Raises OSError."""
+    if isolation.namespaces:
+        stage("namespaces")
+        kernel.unshare(isolation.namespaces)
+    if isolation.mounts:
+        stage("mounts")
+        mounts.enter(
+            isolation.writable,
+            isolation.visible,
+            isolation.private,
+            isolation.behind,
+            isolation.shm,
+            owner=isolation.owner,
+            own_proc=isolation.pids,
+        )
+    if isolation.loopback:
+        stage("network")
+        namespaces.raise_loopback()
+
+
+def restrict(isolation: Isolation, stage: Stage) -> None:
+    """Last before exec, with no_new_privs: the filter would stop what comes before.
+
+    Raises OSError.
+    """
+    if isolation.landlock:
+        stage("landlock")
+        landlock.restrict(
+            isolation.landlock,
+            isolation.landlock_read,
+            isolation.landlock_write,
+            isolation.landlock_maybe,
+        )
+    if isolation.seccomp:
+        stage("seccomp")
+        kernel.install_filter(isolation.seccomp)

@@ -1,0 +1,51 @@
+"""System calls that Python's library lacks, by ctypes; loaded once, before any fork."""
+
+import ctypes
+import os
+from typing import Final
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall: Final = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+def call(number: int, *arguments: int | bytes | None) -> int:
+    """syscall(2): integers as longs, bytes as a pointer to them. Raises OSError."""
+    # A variadic argument that is an int would be passed as 32 bits.
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    return checked(int(_syscall(ctypes.c_long(number), *words)))
+
+
+def unshare(flags: int) -> None:
+    """unshare(2). Raises OSError."""
+    checked(_libc.unshare(ctypes.c_int(flags)))
+
+
+def setns(fd: int, flags: int) -> None:
+    """setns(2). Raises OSError."""
+    checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)))
+
+
+def mount(kind: bytes, target: str, flags: int, options: bytes) -> None:
+    """mount(2) of a new file system. Raises OSError with the target."""
+    try:
+        checked(_libc.mount(kind, os.fsencode(target), kind, ctypes.c_ulong(flags), options))
+    except OSError as error:
+        error.filename = target
+        raise
+
+
+def install_filter(program: bytes) -> None:
+    """prctl(PR_SET_SECCOMP) with struct sock_filter entries. Raises OSError."""
+    code = ctypes.create_string_buffer(program, len(program))
+    # struct sock_fprog of linux/filter.h: unsigned short, then, aligned, a pointer.
+    fprog = (ctypes.c_void_p * 2)(len(program) // 8, ctypes.addressof(code))
+    checked(_libc.prctl(22, ctypes.c_ulong(2), fprog, 0, 0))
+
+
+def checked(result: int) -> int:
+    """The result of a C function that returns -1 and sets errno. Raises OSError."""
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

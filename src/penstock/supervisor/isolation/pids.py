@@ -1,0 +1,109 @@
+"""An own PID namespace: the job's processes see, and can signal, none but their own.
+
+A PID namespace needs an init, its first process: who loses a parent inside becomes its child,
+and everybody inside dies with it. A main process that were init itself would ignore each signal
+that it does not handle, TERM included. So there are two, both children of the caller: init, which
+only reaps, and the main process, whose pid, pidfd and status are as without a namespace.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from . import kernel
+
+CLONE_NEWPID: Final = 0x2000_0000  # linux/sched.h
+
+
+def fork_both(
+    fork: Callable[[], int], prepare_init: Callable[[], None], on_init: Callable[[int], None]
+) -> tuple[int, int]:
+    """Forks init and the main process in a new namespace; for a caller with one thread.
+
+    Returns the main process's pid and -1; in the main process 0 and the descriptor with which it
+    must call await_init. ``prepare_init`` runs in init: it joins the job's groups and drops its
+    rights. ``on_init`` is told init's pid, which is the caller's to reap, also after an error.
+    Raises OSError; init has been killed then.
+    """
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    init = 0
+    try:
+        # For children only, and taken back below: a process itself never changes its namespace.
+        kernel.unshare(CLONE_NEWPID)
+        init = fork()
+        if init == 0:
+            os.close(ready_read)
+            _serve(prepare_init, ready_write)
+        on_init(init)
+        main = fork()
+        if main == 0:
+            os.close(own)
+            os.close(ready_write)
+            return 0, ready_read
+    except OSError:
+        if init > 0:
+            os.kill(init, signal.SIGKILL)
+        _leave(own, ready_read, ready_write)
+        raise
+    _leave(own, ready_read, ready_write)
+    return main, -1
+
+
+def _leave(own: int, *pipe: int) -> None:
+    """Later children are as this process is again."""
+    try:
+        kernel.setns(own, CLONE_NEWPID)
+    finally:
+        for fd in (own, *pipe):
+            os.close(fd)
+
+
+def await_init(ready_fd: int) -> None:
+    """In the main process, before anything else: init is there. Raises OSError if it failed."""
+    told = os.read(ready_fd, 1)
+    code = told[0] if told else errno.ECHILD
+    if code:
+        # Not closed: init ends when nobody reads any more, and the caller, with it, could then
+        # tell nobody of this error.
+        raise OSError(code, os.strerror(code))
+    os.close(ready_fd)
+
+
+def _serve(prepare: Callable[[], None], ready_fd: int) -> NoReturn:
+    """Init's life. Nobody inside can end it: it blocks all signals but KILL, which the kernel lets
+    pass from outside only (pid_namespaces(7)).
+
+    It ends by the kill of the job's group, or, if it could not join that, with the main process.
+    """
+    code = 0
+    try:
+        os.setsid()
+        os.chdir("/")
+        prepare()
+    except OSError as error:
+        code = error.errno or errno.EIO
+    # The child of a fork must not unwind into the parent's frames; there is no Trio here.
+    except BaseException:  # noqa: ASYNC103
+        code = errno.EIO
+    try:
+        os.dup2(ready_fd, 0, inheritable=False)
+        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+        os.write(0, bytes([code]))
+        if code:
+            poll = select.poll()
+            poll.register(0, 0)
+            poll.poll()  # POLLERR: the main process has read it, and ended
+            os._exit(1)
+        os.close(0)
+        while True:
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-1, 0)
+            signal.sigwait({signal.SIGCHLD})
+    finally:
+        os._exit(1)

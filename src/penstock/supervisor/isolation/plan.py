@@ -1,0 +1,167 @@
+"""What a job is kept apart by: plain data, made from the policy and what the host offers (pure)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..isolation_policy import DEFAULT, turned_off
+from ..limits import ISOLATION_NAMES, Enforcement, IsolationName, LimitClass
+from ..policy import Command
+from .namespaces import FLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What the child does, in this order; only numbers, texts, bytes and tuples of them.
+
+    The mounts are as in mounts.enter, Landlock's paths as in landlock.restrict.
+    """
+
+    pids: bool = False
+    namespaces: int = 0
+    mounts: bool = False
+    writable: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
+    behind: str = ""
+    owner: tuple[int, int] | None = None
+    shm: str = ""
+    loopback: bool = False
+    landlock: int = 0
+    landlock_read: tuple[str, ...] = ()
+    landlock_write: tuple[str, ...] = ()
+    landlock_maybe: tuple[str, ...] = ()
+    seccomp: bytes = b""
+
+
+NOTHING: Final = Isolation()
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What was tried on this host, an entry for every name, and what it takes to do it.
+
+    ``private`` are the directories for temporary files that each job gets for itself, ``shm`` that
+    of shared memory, "" where there is none.
+    """
+
+    entries: dict[IsolationName, Enforcement] = field(hash=False)
+    private: tuple[str, ...] = ()
+    shm: str = ""
+    landlock: int = 0
+    seccomp: bytes = b""
+
+    def gives(self, name: IsolationName) -> bool:
+        """Is it there, if not in full?"""
+        return self.entries[name].state != "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of one job: where it starts, the directory for its temporary files, and who is to own that
+    (uid, gid; None: who does already)."""
+
+    workdir: str
+    temporary: str
+    owner: tuple[int, int] | None
+
+
+def make_isolation(command: Command, offers: Offers, places: Places) -> Isolation:
+    """Of what the command wants, all that the host gives."""
+    policy = command.isolation
+    given = {name for name in policy.wanted if offers.gives(name)}
+    flags = sum(FLAGS[name] for name in given if name in FLAGS)
+    mounts = needs_temporary(command, offers)
+    writable = outermost((places.workdir, *policy.writable))
+    roots = tuple(command.grammar.roots())
+    landlock = policy.landlock if "isolation.landlock" in given else None
+    # The program too: it is executed by descriptor, but Landlock's rule is for its path.
+    listed = (*landlock.read, command.path) if landlock is not None else ()
+    private = offers.private if mounts else ()
+    shm = offers.shm if mounts else ""
+    over = (*private, shm) if shm else private
+    return Isolation(
+        # Without an own view of /proc it would see the host's processes there.
+        pids=mounts and "isolation.pid" in given,
+        namespaces=flags,
+        mounts=mounts,
+        writable=writable if mounts else (),
+        visible=hidden((*roots, *listed), over, writable) if mounts else (),
+        private=private,
+        behind=places.temporary if mounts else "",
+        owner=places.owner if mounts else None,
+        shm=shm,
+        loopback="isolation.network" in given,
+        landlock=offers.landlock if landlock is not None else 0,
+        landlock_read=(*listed, *roots) if landlock is not None else (),
+        landlock_write=writable if landlock is not None else (),
+        # Without an own view these would be everybody's.
+        landlock_maybe=over if landlock is not None else (),
+        seccomp=offers.seccomp if "isolation.seccomp" in given else b"",
+    )
+
+
+def needs_temporary(command: Command, offers: Offers) -> bool:
+    """Does a job have a view of its own, and so a directory for temporary files?"""
+    name: IsolationName = "isolation.filesystem"
+    return name in command.isolation.wanted and offers.gives(name)
+
+
+def report(command: Command, offers: Offers) -> list[Enforcement]:
+    """An entry for every isolation of a job of this command."""
+    policy = command.isolation
+    return [
+        offers.entries[name]
+        if name in policy.wanted
+        else Enforcement(name, "unavailable", detail=turned_off(policy, name))
+        for name in ISOLATION_NAMES
+    ]
+
+
+def unmet(
+    command: Command, limit_class: LimitClass, offers: Offers, *, root: bool
+) -> list[Enforcement]:
+    """What the host does not give of what this command must have.
+
+    Everything it wants, if its class says ``required``; nothing, if ``best_effort``. Where the
+    class is silent, all as root; without root, where the default cannot be had, what the
+    command's own table asks for.
+    """
+    if limit_class.isolation == "best_effort":
+        return []
+    all_of_it = root or limit_class.isolation == "required"
+    names = command.isolation.wanted if all_of_it else command.isolation.asked
+    entries = [offers.entries[name] for name in ISOLATION_NAMES if name in names]
+    return [entry for entry in entries if entry.state != "enforced"]
+
+
+def missing_by_default(offers: Offers) -> list[str]:
+    """What every job should have and this host does not give, for the log."""
+    return [
+        f"{entry.limit} is {entry.state} on this host: {entry.detail}"
+        for name, entry in offers.entries.items()
+        if name in DEFAULT and entry.state != "enforced"
+    ]
+
+
+def outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Without those that lie beneath others, and each once; parents first."""
+    found: list[str] = []
+    for path in sorted(set(paths)):
+        if not beneath(path, found):
+            found.append(path)
+    return tuple(found)
+
+
+def hidden(
+    paths: Sequence[str], private: Sequence[str], writable: Sequence[str]
+) -> tuple[str, ...]:
+    """Of the paths those that a job's private directories hide, and no writable one shows."""
+    return outermost(
+        path for path in paths if beneath(path, private) and not beneath(path, writable)
+    )
+
+
+def beneath(path: str, tops: Iterable[str]) -> bool:
+    """Is the path one of these, or beneath one?"""
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)

@@ -1,0 +1,99 @@
+"""What the doctor says of hosts, made up and real."""
+
+import os
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mounted import mounted
+
+from penstock.supervisor.config import parse_config
+from penstock.supervisor.doctor import Facts, Finding, diagnose, examine
+from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
+from penstock.supervisor.policy import parse_policy
+
+GOOD = Facts(
+    root=True,
+    kernel="6.1.0-18-amd64",
+    cgroups="v2",
+    entries=tuple(Enforcement(name, "enforced") for name in (*LIMIT_NAMES, *ISOLATION_NAMES)),
+    users=(),
+    interpreter="/usr/bin/python3",
+    blocked="",
+    nofile=524288,
+    max_jobs=512,
+    possible_jobs=100_000,
+    pipe_bytes=1 << 20,
+)
+
+
+def bad(facts: Facts) -> dict[str, Finding]:
+    found = {finding.name: finding for finding in diagnose(facts)}
+    return {name: finding for name, finding in found.items() if finding.state != "ok"}
+
+
+def test_a_good_host() -> None:
+    """Everything is named, and nothing is to be done."""
+    found = diagnose(GOOD)
+    assert all(finding.state == "ok" and not finding.remedy for finding in found)
+    names = [finding.name for finding in found]
+    assert len(set(names)) == len(names)
+    ours = {"kernel", "separation", "users", "interpreter", "cgroups", "max_jobs", "pipes"}
+    assert set(names) == {*ours, *LIMIT_NAMES, *ISOLATION_NAMES}
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "words"),
+    [
+        (replace(GOOD, kernel="5.10.0-9-amd64"), "kernel", "no cgroup.kill"),
+        (replace(GOOD, kernel="4.19.0"), "kernel", "4.19.0"),
+        (replace(GOOD, root=False), "separation", "without root"),
+        (replace(GOOD, users=("commands.x.user: 'y' is root",)), "users", "'y' is root"),
+        (replace(GOOD, blocked="/home/a"), "interpreter", "cannot use /home/a"),
+        (replace(GOOD, cgroups=""), "cgroups", "no groups"),
+        (replace(GOOD, nofile=1024, possible_jobs=124), "max_jobs", "admits 124 jobs"),
+        (replace(GOOD, root=False, pipe_bytes=65536), "pipes", "65536 bytes"),
+    ],
+)
+def test_what_is_wrong(facts: Facts, name: str, words: str) -> None:
+    """It is said, with a remedy."""
+    finding = bad(facts)[name]
+    assert words in finding.detail
+    assert finding.remedy
+
+
+@pytest.mark.parametrize("name", [*LIMIT_NAMES, *ISOLATION_NAMES])
+def test_limits_and_isolation(name: str) -> None:
+    """One that is lacking says why, how to have it, and how to do without."""
+    for state, expected in (("unavailable", "missing"), ("partial", "partial")):
+        entries = tuple(
+            replace(entry, state=state, detail="as tried") if entry.limit == name else entry  # type: ignore[arg-type]
+            for entry in GOOD.entries
+        )
+        (finding,) = bad(replace(GOOD, entries=entries)).values()
+        assert (finding.name, finding.state) == (name, expected)
+        assert "as tried" in finding.detail
+        assert "best_effort" in finding.remedy
+
+
+def test_this_host(tmp_path: Path) -> None:
+    """A real one: nothing is left of the look, and each limit and isolation is there."""
+    before = mounted()
+    parent = f"/penstock-test-{uuid.uuid4().hex}"
+    user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
+    text = f'policy = "/p"\nwork_root = "{tmp_path}"\ncgroup_parent = "{parent}"\n{user}'
+    config = parse_config(text.encode(), library=True)
+    wrong = "root" if os.geteuid() == 0 else "no-such-user"
+    policy = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nuser = "{wrong}"\n'
+    found = {finding.name: finding for finding in examine(config, parse_policy(policy.encode()))}
+    assert {*LIMIT_NAMES[:-1], *ISOLATION_NAMES, "kernel", "cgroups"} <= set(found)
+    assert found["users"].state == "missing"
+    assert "commands.x.user" in found["users"].detail
+    assert (found["separation"].state == "ok") == (os.geteuid() == 0)
+    assert list(tmp_path.iterdir()) == []
+    assert mounted() == before
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
+            assert not [path for path in Path(fields[4]).iterdir() if parent[1:] in path.name]
