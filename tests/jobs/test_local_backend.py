@@ -3,8 +3,9 @@
 import array
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -86,6 +87,38 @@ async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
     (answer,) = answers
     assert isinstance(answer, Started)
     return answer
+
+
+async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
+    """C18: the pause is on its way, and what becomes of it is known to the next who looks."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        asked: list[tuple[Callable[[], Awaitable[object]], str]] = [
+            (partial(backend.set_paused, JOB, True), "PAUSE"),
+            (partial(backend.signal, JOB, 1), "SIGNAL"),
+        ]
+        for ask, kind in asked:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ask)
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+            assert supervisor.heard()["type"] == kind
+        assert not backend.is_paused(JOB)
+        supervisor.say(protocol.PAUSED, id=JOB, paused=True, message="")
+        supervisor.say(protocol.SIGNALED, id=JOB, count=1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.is_paused(JOB)
+        counts: list[int] = []
+
+        async def again() -> None:
+            counts.append(await backend.signal(JOB, 2))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again)
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.say(protocol.SIGNALED, id=JOB, count=7)
+        assert counts == [7], "the answer of its own question"
 
 
 async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:

@@ -120,7 +120,7 @@ class GroupProcesses:
 
     def signal(self, number: int, tree: bool = False) -> int:
         if tree:
-            return signal_members(self._group.pids, number)
+            return max(0, signal_members(self._group.pids, number) - self._inits)
         if self._pidfd < 0:
             return 0
         try:
