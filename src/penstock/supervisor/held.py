@@ -192,15 +192,6 @@ class HeldJob:
             "pid": pid,
             "start_ticks": _start_ticks(pid),
             "started_ns": time.time_ns(),
-            "argv": self._argv,
-            "class": self._class.name,
-            "limits": asdict(self._class.limits),
-            "enforcement": [asdict(entry) for entry in self.enforcement],
-            "client_limits": asdict(self._totals.limits),
-            "client_enforcement": [asdict(entry) for entry in self.client_enforcement],
-            "usage": self._processes.usage_files,
-            "grace_s": self._command.grace_s,
-            "control": self._command.control.fields(),
         }
         self._tell_started()
         if self._released:  # abandoned while it started
@@ -238,7 +229,7 @@ class HeldJob:
 
     def _tell_started(self) -> None:
         assert self._told_started is not None
-        kind, about = protocol.STARTED, self._told_started
+        kind, about = protocol.STARTED, self._told_started | self._describe()
         if self._handed_over:
             now = {"opaque": self.opaque, "paused": self._pausing.paused}
             kind, about = protocol.HELD, about | now
@@ -249,6 +240,20 @@ class HeldJob:
         self.send(kind, list(fds.values()), **about, fds=list(fds))
         if kill_fd is not None:
             os.close(kill_fd)
+
+    def _describe(self) -> dict[str, Any]:
+        """The rest of STARTED. Not kept, as it is most of what an idle job would cost here."""
+        return {
+            "argv": self._argv,
+            "class": self._class.name,
+            "limits": asdict(self._class.limits),
+            "enforcement": [asdict(entry) for entry in self.enforcement],
+            "client_limits": asdict(self._totals.limits),
+            "client_enforcement": [asdict(entry) for entry in self.client_enforcement],
+            "usage": self._processes.usage_files,
+            "grace_s": self._command.grace_s,
+            "control": self._command.control.fields(),
+        }
 
     def _tell_later(self, kind: str, about: dict[str, Any]) -> None:
         self._told_later.append((kind, about))
