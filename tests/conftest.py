@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
+from patience import patient
 
 _DEFAULT_TIMEOUT_S = 30.0
 # Virtual seconds cost nothing; a bound is needed all the same, or waiting for nothing would last.
@@ -36,7 +37,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def bounded() -> None:
-        with trio.fail_after(seconds):
+        with trio.fail_after(patient(seconds)):
             await pyfuncitem.obj(**arguments)
 
     trio.run(bounded, clock=clock)

@@ -71,7 +71,7 @@ def make_environment() -> Environment:
     os.umask(0o022)  # as root, other users run what is made here
     interpreter = _choose_interpreter()
     base = _base_directory()
-    with _locked(base / "lock") as lock:
+    with locked(base / "lock") as lock:
         _remove_unused(base)
         dependencies = base / f"dependencies-{_dependencies_key(interpreter)}"
         if not _is_complete(dependencies):
@@ -204,7 +204,7 @@ def _make_dependencies(directory: Path, interpreter: str, lock: int) -> None:
         "pip install",
         lock,
     )
-    _mark_complete(directory)
+    mark_complete(directory)
 
 
 def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
@@ -235,7 +235,7 @@ def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
             "installing the wheel",
             lock,
         )
-    _mark_complete(directory)
+    mark_complete(directory)
 
 
 def _run(command: list[str], what: str, lock: int) -> None:
@@ -258,7 +258,7 @@ def _is_complete(directory: Path) -> bool:
     return (directory / _COMPLETE).exists()
 
 
-def _mark_complete(directory: Path) -> None:
+def mark_complete(directory: Path) -> None:
     (directory / _COMPLETE).touch()
 
 
@@ -271,7 +271,7 @@ def _remove_unused(base: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[int]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -214,7 +214,7 @@ def running(
         stdin=subprocess.DEVNULL,
         stderr=log,
         process_group=0,  # ^C is for this program, which then ends the server in order
-        preexec_fn=_end_with_parent,  # noqa: PLW1509  this program has one thread
+        preexec_fn=end_with_parent,  # noqa: PLW1509  this program has one thread
     )
     try:
         _wait_listening(place, process)
@@ -233,8 +233,8 @@ def running(
         raise Unexpected(f"penstockd ended with exit status {status}")
 
 
-def _end_with_parent() -> None:
-    """Should this program be killed, the server ends too (prctl(2))."""
+def end_with_parent() -> None:
+    """Should this program be killed, what it starts ends too (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 
 import trio
+from patience import patient
 
-_HARD_TIMEOUT_S = 20.0
+_HARD_TIMEOUT_S = patient(20)
 
 
 async def run_foreign(command: Sequence[str], **environment: str) -> bytes:

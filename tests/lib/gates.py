@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import trio
+from patience import patient
 from running import RunningServer
 
 from penstock.client import Client
@@ -75,6 +76,6 @@ async def started(
     """A running job of a command with RELAY and ARGUMENTS, and its gate."""
     gate = Gate(server, name)
     job = await client.start(command, [name])
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         await gate.open()
     return job, gate

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
+from patience import patient
 from running import RunningServer, script
 
 from penstock.client import Client, connect
@@ -118,7 +119,7 @@ def expected_lines(count: int) -> bytes:
 
 async def until_served(server: RunningServer, before: int) -> None:
     """Returns when a server takes calls that is not process ``before``; TooSlowError if none."""
-    with trio.fail_after(_SERVED_S):
+    with trio.fail_after(patient(_SERVED_S)):
         while True:
             try:
                 async with connect(server.endpoint("alice")) as client:

@@ -9,9 +9,12 @@ import signal
 import time
 from pathlib import Path
 
+from patience import patient
+from pidfds import open_pidfd
+
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was killed is gone a moment after the call returns.
-_SETTLE_S = 2.0
+_SETTLE_S = patient(2)
 # Tests name their parent groups so; by the pid, several runs do not see each other's.
 _PARENTS = f"penstock-test-{os.getpid()}-*"
 
@@ -126,9 +129,7 @@ def _command(pid: int) -> str:
 
 def _ended(pid: int, deadline: float) -> bool:
     """Waits for the end of a child, at most until ``deadline``; it is not reaped."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    if (fd := open_pidfd(pid)) is None:
         return True
     try:
         poll = select.poll()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patience import patient
 from pki import Pki, make_pki
 
 from penstock.client import Endpoint
@@ -24,7 +25,8 @@ from penstock.client import Endpoint
 SERVER_UID = 61190
 JOB_UID = 61191
 IS_ROOT = os.geteuid() == 0
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = patient(20)
+END_TIMEOUT_S = patient(20)
 CLIENTS = ("alice", "bob", "carol")
 
 _CLASSES = """
@@ -96,7 +98,7 @@ class RunningServer:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=patient(timeout_s),
             check=False,
         )
 
@@ -189,7 +191,7 @@ def running_server(
             "work_root": str(directory / "work"),
             "policy": str(directory / "policy.toml"),
             "cgroup_parent": parent,
-            "orphan_timeout_s": 10.0,
+            "orphan_timeout_s": patient(10),
             "drain_s": 2.0,
             **({"server_user": str(SERVER_UID)} if IS_ROOT else {}),
             **config,
@@ -243,7 +245,7 @@ def _penstockd(server: RunningServer, prefix: Sequence[str]) -> Iterator[None]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import patient
+from pidfds import open_pidfd
+
 from penstock.supervisor import protocol
 
 # Of any single wait; what is waited for takes milliseconds.
-PATIENCE_S = 20.0
+PATIENCE_S = patient(20)
 
 
 @dataclass
@@ -155,9 +158,7 @@ class Peer:
 
 def wait_dead(pid: int) -> bool:
     """Waits until a process, not our child, has ended; a zombie has."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    if (fd := open_pidfd(pid)) is None:
         return True
     try:
         return bool(select.select([fd], [], [], PATIENCE_S)[0])

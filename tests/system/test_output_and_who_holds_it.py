@@ -9,6 +9,7 @@ import h2.settings
 import pytest
 import trio
 from gates import ARGUMENTS, RELAY, started
+from patience import patient
 from raw import RawClient, message, raw_client, with_headers
 from running import IS_ROOT, RunningServer, policy_text, running_server, script
 from told import Told, at, follow, kept_sha256, numbered, numbered_bytes, streaming
@@ -78,7 +79,7 @@ async def never_read(server: RunningServer, handle: str) -> AsyncIterator[RawCli
 
 async def wait_logged(server: RunningServer, text: str) -> None:
     """The server's log is read by another thread, which tells nobody."""
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         while True:
             if any([text in line for line in server.log_lines]):
                 return
@@ -171,7 +172,7 @@ async def test_a_job_ends_with_its_main_process(command: str) -> None:
     with serving() as server:
         async with connect(server.endpoint("alice")) as client:
             job = await client.start(command)
-            with trio.fail_after(10):
+            with trio.fail_after(patient(10)):
                 told = await follow(client, job.handle)
             end = told.check_complete()
     assert (end.reason, end.exit_code) == ("exited", 0)
@@ -193,7 +194,7 @@ async def test_a_pipe_that_somebody_else_holds_does_not_keep_a_job() -> None:
                 try:
                     await follow(client, job.handle, until=at(len(b"before\n")))
                     gate.close()
-                    with trio.fail_after(10):
+                    with trio.fail_after(patient(10)):
                         end = (await client.wait(job.handle)).end
                         told = await follow(client, job.handle)
                     with pytest.raises(BrokenPipeError):

@@ -13,6 +13,7 @@ import trio
 from gates import ARGUMENTS, RELAY, Gate, started
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import patient
 from printed import Log, Printed
 from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
@@ -182,7 +183,7 @@ def test_every_byte_is_received_or_announced(
     """Readers that join, stall, are cut and resume, with filters, text and raw, from anywhere."""
 
     async def bounded() -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             await one_job(server, command, pieces, readers)
 
     trio.run(bounded)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from patience import patient
 from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 from told import Told, follow, kept_sha256, numbered, numbered_bytes, spans, streaming
@@ -74,7 +75,7 @@ async def are(client: Client, expected: list[str]) -> bool:
 
 async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
     """What happens behind an answer is told to nobody."""
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         while True:
             if await holds():
                 return

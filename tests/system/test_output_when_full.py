@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from gates import ARGUMENTS, RELAY, started
+from patience import patient
 from running import RunningServer, policy_text, running_server, script
 from told import Told, at, follow, kept_sha256, numbered, numbered_bytes, quiet, spans, streaming
 
@@ -173,7 +174,7 @@ async def test_a_live_reader_is_told_at_once_of_all_that_was_left_out(
     async with connect(server.endpoint("alice")) as client:
         job, gate = await started(server, client, "newest", "told")
         told = Told(numbered_bytes)
-        with gate, trio.fail_after(10):
+        with gate, trio.fail_after(patient(10)):
             await gate.write(numbered_bytes(0, printed))
             async with streaming(client, job.handle) as messages:
                 for _ in range(5):

@@ -11,6 +11,7 @@ import pytest
 import trio
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from patience import patient
 from pki import HOUR
 from running import RunningServer, policy_text, running_server, script
 
@@ -40,7 +41,7 @@ async def reload(server: RunningServer, loaded: bool) -> str:
 
     before = len(lines())
     server.process.send_signal(signal.SIGHUP)
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         while len(lines()) == before:  # noqa: ASYNC110 - a file: nothing tells of a new line
             await trio.sleep(0.02)
     return lines()[-1]
@@ -167,7 +168,7 @@ async def test_a_certificate_that_expires_ends_its_streams(server: RunningServer
                     async for _ in messages:
                         pass
 
-            with trio.fail_after(10):
+            with trio.fail_after(patient(10)):
                 with pytest.raises(RpcError) as caught:
                     await stream()
                 late = datetime.datetime.now(datetime.UTC) - end

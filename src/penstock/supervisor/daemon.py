@@ -1,6 +1,7 @@
 """penstockd: reads its files, starts the server, holds the jobs, ends everything in order."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -104,6 +105,9 @@ class Daemon:
             self._server = ServerProcess(self._loop, argv, user)
             self._server.start()
         self._say_ready()
+        # What is there now stays: no collection, here or in a child, need look at it again.
+        gc.collect()
+        gc.freeze()
         try:
             self._loop.run()
         except BaseException:

@@ -1,6 +1,7 @@
 """Process trees by /proc, where no cgroup holds them together."""
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -89,10 +90,9 @@ def _pin(pid: int, listed: set[int], held: dict[int, int]) -> bool:
     held[pid] = -1
     try:
         fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        # Gone is ESRCH, and on some kernels (6.1) EINVAL while somebody holds a pidfd of it.
+        return error.errno in (errno.ESRCH, errno.EINVAL)
     state, parent = _stat(pid)
     if state != "Z" and (parent in listed or parent == os.getpid()):
         held[pid] = fd

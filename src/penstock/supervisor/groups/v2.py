@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from ..limits import Enforcement, Limits
-from .files import read, write
+from .files import make_directory, read, write
 from .quota import judge_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
 from .v1 import has_swap
@@ -25,7 +25,8 @@ def enable_controllers(mount: str, parent: str) -> None:
     available = enabled_controllers(path) & set(CONTROLLERS)
     for component in ["", *parent.strip("/").split("/")]:
         path = os.path.join(path, component) if component else path
-        os.makedirs(path, exist_ok=True)
+        if not os.path.isdir(path):
+            make_directory(path)
         control = os.path.join(path, "cgroup.subtree_control")
         missing = available - set(read(control).split())
         if missing:
