@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
@@ -67,9 +68,11 @@ def test_each_client_has_its_group(running: tuple[Supervisor, Peer]) -> None:
     """Made for its first job and kept; the name is safe whatever the id is."""
     supervisor, peer = running
     for client in ("alice", URI, "alice"):
-        peer.end(peer.start("true", client=client))
+        job = peer.start("true", client=client)
+        peer.end(job)
     if supervisor.root:
-        kept = {path.name for path in supervisor.groups() if path.name.startswith(("client", "id"))}
+        parent = Path(next(iter(job.message["usage"].values()))).parents[2]
+        kept = {path.name for path in parent.iterdir() if path.is_dir()}
         assert kept == {"client-alice", group_name(URI)}
 
 
