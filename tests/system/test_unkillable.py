@@ -25,6 +25,7 @@ needs = {{ all = "best_effort" }}
 path = "/bin/cat"
 class = "free"
 user = "{JOB_UID}"
+isolation = "none"  # or it has a /var/tmp of its own
 fixed = ["%s/x"]
 """
 
