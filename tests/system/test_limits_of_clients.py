@@ -88,6 +88,8 @@ async def test_over_its_total_a_client_loses_a_job_and_nobody_else_does(
 ) -> None:
     """Alice's two jobs want more memory than she has: one of them is killed, and says so.
 
+    On v2 sometimes both: while the memory of the first is given back, the kernel does not see
+    its processes any more, and picks again (css_task_iter_advance in kernel/cgroup/cgroup.c).
     Bob's, which is larger than either, lives: it is not among those that the kernel picks from.
     """
     async with (
@@ -110,7 +112,8 @@ async def test_over_its_total_a_client_loses_a_job_and_nobody_else_does(
         states = [
             (await alice.status(handle)).job.state for handle in (first.handle, second.handle)
         ]
-        assert states.count(pb.JOB_STATE_FINISHED) == 1
+        both = (await alice.server_info()).cgroups == "v2"
+        assert states.count(pb.JOB_STATE_FINISHED) in ((1, 2) if both else (1,))
         assert (await bob.status(bobs.handle)).job.state == pb.JOB_STATE_RUNNING
         await alice.stop(second.handle, grace_s=0)
 

@@ -1,5 +1,6 @@
 """Limits, by the kernel's own count: real jobs, real cgroups, through the whole server."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,12 +38,12 @@ def server() -> Iterator[RunningServer]:
 
 
 def members(server: RunningServer) -> set[int]:
-    """Every process in any group of this server."""
-    return {
-        int(pid)
-        for group in server.groups()
-        for pid in (group / "cgroup.procs").read_text().split()
-    }
+    """Every process in any group of this server. One that is being removed meanwhile has none."""
+    found: set[int] = set()
+    for group in server.groups():
+        with contextlib.suppress(FileNotFoundError):
+            found.update(int(pid) for pid in (group / "cgroup.procs").read_text().split())
+    return found
 
 
 def cpu_used_s(server: RunningServer) -> float:
