@@ -137,7 +137,13 @@ class RunningServer:
 
     def groups(self) -> list[Path]:
         """Every group below the own parent, in every hierarchy."""
-        return [path for parent in self.parents() for path in parent.rglob("*") if path.is_dir()]
+        # os.walk, as groups are removed meanwhile, and rglob raises then.
+        return [
+            Path(folder, name)
+            for parent in self.parents()
+            for folder, names, _ in os.walk(parent)
+            for name in names
+        ]
 
     def remove_groups(self) -> None:
         """What a killed supervisor has left; fails where a process is still inside."""

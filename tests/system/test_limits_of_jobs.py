@@ -41,7 +41,7 @@ def members(server: RunningServer) -> set[int]:
     """Every process in any group of this server. One that is being removed meanwhile has none."""
     found: set[int] = set()
     for group in server.groups():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             found.update(int(pid) for pid in (group / "cgroup.procs").read_text().split())
     return found
 
