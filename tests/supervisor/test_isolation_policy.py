@@ -25,7 +25,7 @@ DEFAULT: set[IsolationName] = {
     "isolation.uts",
     "isolation.seccomp",
 }
-PLACES = Places("/jobs/1", "/jobs/1.tmp", (7, 8))
+PLACES = Places("/var/jobs/1", "/var/jobs/1.tmp", (7, 8))
 
 
 def policy(keys: str = "", *, of_class: str = "") -> Policy:
@@ -135,9 +135,9 @@ def test_what_a_job_gets() -> None:
     three: tuple[IsolationName, ...] = ("isolation.filesystem", "isolation.ipc", "isolation.uts")
     assert found.namespaces == sum(FLAGS[name] for name in three)
     assert found.mounts
-    assert (found.writable, found.visible) == (("/jobs/1",), ())
+    assert (found.writable, found.visible) == (("/var/jobs/1",), ())
     assert (found.private, found.behind, found.shm) == (
-        *(("/tmp", "/var/tmp"), "/jobs/1.tmp"),
+        *(("/tmp", "/var/tmp"), "/var/jobs/1.tmp"),
         "/dev/shm",
     )
     assert (found.seccomp, found.landlock, found.loopback) == (b"filter", 0, False)
@@ -181,7 +181,7 @@ arguments = [
     { path = { root = "/srv/other" } },
 ]
 """
-    places = Places("/var/tmp/a/jobs", "/jobs/1.tmp", (7, 8))
+    places = Places("/var/tmp/a/jobs", "/var/jobs/1.tmp", (7, 8))
     found = isolation(keys, places=places)
     assert found.writable == ("/srv/w", "/tmp/w", "/var/tmp/a/jobs")
     assert found.visible == ("/dev/shm/files", "/var/tmp/a/files")
@@ -196,7 +196,7 @@ arguments = [{ path = { root = "/srv/files" } }]
     found = isolation(keys)
     assert found.landlock == 7
     assert found.landlock_read == ("/opt", "/bin/x", "/srv/files")
-    assert found.landlock_write == found.writable == ("/srv/w", "/jobs/1")
+    assert found.landlock_write == found.writable == ("/srv/w", "/var/jobs/1")
     assert found.landlock_maybe == ("/tmp", "/var/tmp", "/dev/shm")
     assert isolation(keys, offers(filesystem="unavailable")).landlock_maybe == ()
 

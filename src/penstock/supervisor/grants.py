@@ -129,7 +129,7 @@ class Grants:
         )
 
     def _client(self, name: str) -> Client | None:
-        if self.library and not self.policy.clients:
+        if not self.policy.clients and self.library:
             return Client(name, frozenset(self.policy.commands))
         return self.policy.clients.get(name)
 
