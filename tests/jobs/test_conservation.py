@@ -300,7 +300,9 @@ def test_a_killed_server_loses_no_byte_that_was_kept(
         assert world.bound.when_full.startswith("drop") or world.disk.ended
     log.close_recovered()
     world.check_everything_told(log)
-    assert "damaged" not in {gap.reason for gap in log.gaps()}
+    # Why bytes are missing is known, unless the disk has refused to record that as well.
+    if f"{DIRECTORY}/gaps" not in world.disk.refused:
+        assert "damaged" not in {gap.reason for gap in log.gaps()}
     assert world.disk.open_files == 0
 
 

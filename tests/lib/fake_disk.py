@@ -27,6 +27,8 @@ class FakeDisk:
         self.capacity_bytes = 1 << 40
         self.faults: deque[int] = deque()
         """Of the next operations that change something: 0 works, else an errno."""
+        self.refused: set[str] = set()
+        """Files that a fault has kept from a change."""
         self.short = False
         """The next splice takes a part of what it could."""
         self.kill_after: int | None = None
@@ -54,6 +56,7 @@ class FakeDisk:
                 raise Killed
         code = self.faults.popleft() if self.faults else 0
         if code:
+            self.refused.add(path)
             raise OSError(code, os.strerror(code), path)
 
     def _missing(self, path: str) -> FileNotFoundError:
