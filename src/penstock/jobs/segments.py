@@ -264,7 +264,9 @@ class Segment:
         there although it should, its index was cut, and how far the last run goes is unknown.
         """
         self.end = self.start + self._disk.size(self.data_path)
-        self._entries = self._disk.size(self._index_path) // ENTRY_BYTES
+        self._entries, torn = divmod(self._disk.size(self._index_path), ENTRY_BYTES)
+        if torn:
+            self._end_known = False  # as where an entry cannot be read: a run has begun there
         self.acquire()
         try:
             last = self._trim()
