@@ -77,6 +77,9 @@ def test_limits_and_isolation(name: str) -> None:
         assert "best_effort" in finding.remedy
 
 
+HELD = {*LIMIT_NAMES[:-1], "cgroups"}
+
+
 def test_this_host(tmp_path: Path) -> None:
     """A real one: nothing is left of the look, and each limit and isolation is there."""
     before = mounted()
@@ -97,3 +100,17 @@ def test_this_host(tmp_path: Path) -> None:
         fields = line.split()
         if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
             assert not [path for path in Path(fields[4]).iterdir() if parent[1:] in path.name]
+
+
+def test_wherever_jobs_are_put_the_host_is_the_same(tmp_path: Path) -> None:
+    """A parent group by name, the default one, and a unit's own, which doctor is not in."""
+    own = f'cgroup_parent = "/penstock-test-{uuid.uuid4().hex}"\n'
+    user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
+    found = []
+    for line in (own, "", 'cgroup_parent = "delegated"\n'):
+        text = f'policy = "/p"\nwork_root = "{tmp_path}"\n{line}{user}'
+        policy = parse_policy(b"")
+        findings = examine(parse_config(text.encode(), library=True), policy)
+        found.append({each.name: each.state for each in findings if each.name in HELD})
+    assert found[0] == found[1] == found[2]
+    assert (found[0]["cgroups"] == "ok") == (os.geteuid() == 0)

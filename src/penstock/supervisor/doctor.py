@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from .config import Config
 from .groups import GroupError, detect
+from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
 from .limits import LIMIT_NAMES, Enforcement
 from .policy import Policy, check_mode
@@ -93,7 +94,11 @@ def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
 def gather(config: Config, policy: Policy | None) -> Facts:
     """The facts alone. As examine."""
     root = os.geteuid() == 0
-    kind, limits = _cgroups(f"{config.cgroup_parent}-doctor-{os.getpid()}", root=root)
+    # Where a unit's delegated group is meant, doctor is not in it: it tries the default place,
+    # which the same kernel holds in the same way.
+    named = config.cgroup_parent
+    above = DEFAULT_PARENT if named in (None, DELEGATED) else named
+    kind, limits = _cgroups(f"{above}-doctor-{os.getpid()}", root=root)
     scratch = config.work_root if os.access(config.work_root, os.W_OK) else tempfile.gettempdir()
     offers = probe(scratch)
     server, users = _server_user(config, root=root)
