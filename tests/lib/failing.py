@@ -14,16 +14,29 @@ import pytest
 def failing(pid: int, paths: Sequence[Path], *injections: str) -> Iterator[None]:
     """Calls of the main thread of ``pid`` on these files, as in ``splice:error=EIO:when=1..3``.
 
-    Needs root: the server is no child of ours. ``retval=7`` instead of an error claims that
-    so much was done. A file must be there already.
+    ``retval=7`` instead of an error claims that so much was done. A file must be there already.
+    """
+    said: list[str] = []
+    named = [f"--trace-path={path.resolve()}" for path in paths]
+    with injecting(pid, *injections, options=named, said=said):
+        yield
+    assert "INJECTED" in said[0], f"nothing was injected:\n{said[0]}"
+
+
+@contextlib.contextmanager
+def injecting(
+    pid: int, *injections: str, options: Sequence[str] = (), said: list[str] | None = None
+) -> Iterator[None]:
+    """Whatever strace's --inject can do to calls of the main thread of ``pid``.
+
+    What strace has written is put into ``said``. Needs root: the server is no child of ours.
     """
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("NOT RUN: strace is not installed; .ci/run installs it")
     calls = ",".join(injection.split(":")[0] for injection in injections)
     process = subprocess.Popen(
-        [strace, "-p", str(pid), "-e", f"trace={calls}"]
-        + [f"--trace-path={path.resolve()}" for path in paths]
+        [strace, "-p", str(pid), "-e", f"trace={calls}", *options]
         + [f"--inject={injection}" for injection in injections],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -37,7 +50,8 @@ def failing(pid: int, paths: Sequence[Path], *injections: str) -> Iterator[None]
         try:
             yield
         finally:
-            process.send_signal(signal.SIGINT)  # it detaches
-            said = process.stderr.read()
+            process.send_signal(signal.SIGINT)  # it detaches, if there is anybody still
+            text = process.stderr.read()
             process.wait()
-    assert "INJECTED" in said, f"nothing was injected:\n{said}"
+            if said is not None:
+                said.append(text)

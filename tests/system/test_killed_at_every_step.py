@@ -6,9 +6,6 @@ run, stop and end of a job, which a client asks for again until it is answered.
 """
 
 import contextlib
-import shutil
-import signal
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +13,7 @@ from typing import TypeVar
 import killing
 import pytest
 import trio
+from failing import injecting
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
@@ -44,32 +42,9 @@ def server() -> Iterator[RunningServer]:
         yield server
 
 
-@contextlib.contextmanager
-def killed_at(pid: int, call: str, step: int) -> Iterator[None]:
+def killed_at(pid: int, call: str, step: int) -> contextlib.AbstractContextManager[None]:
     """Process ``pid`` gets SIGKILL as its main thread enters its ``step``-th such call."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("NOT RUN: strace is not installed; .ci/run installs it")
-    process = subprocess.Popen(
-        [
-            *(strace, "-p", str(pid), "-e", f"trace={call}"),
-            f"--inject={call}:signal=SIGKILL:when={step}",
-        ],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            if "attached" in line:
-                break
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGINT)  # it detaches, if there is anybody still
-            process.stderr.read()
-            process.wait()
+    return injecting(pid, f"{call}:signal=SIGKILL:when={step}")
 
 
 async def insist(server: RunningServer, ask: Callable[[Client], Awaitable[T]]) -> T:
