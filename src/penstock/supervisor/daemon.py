@@ -66,7 +66,7 @@ class Daemon:
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root)
-        grants = Grants(policy, executables, users, library=options.no_server)
+        grants = Grants(policy, executables, users, standalone=options.no_server)
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)

@@ -73,14 +73,14 @@ class Grant:
 class Grants:
     """The policy with what it names on this host, opened and resolved.
 
-    ``library``: who started this supervisor is who connects, so a policy that names no clients
+    ``standalone``: who started this supervisor is who connects, so a policy that names no clients
     grants every command to whatever owners that program has.
     """
 
     policy: Policy
     executables: dict[str, Executable]
     users: dict[str, User]
-    library: bool = False
+    standalone: bool = False
 
     def check(self, start: Start) -> Grant:
         """Raises Refusal."""
@@ -129,7 +129,7 @@ class Grants:
         )
 
     def _client(self, name: str) -> Client | None:
-        if not self.policy.clients and self.library:
+        if self.standalone and not self.policy.clients:
             return Client(name, frozenset(self.policy.commands))
         return self.policy.clients.get(name)
 
