@@ -308,7 +308,7 @@ def test_controllers_that_are_mounted_together_are_one_directory(
     both = {"cpu": str(tmp_path / "cpu"), "cpuacct": str(tmp_path / "cpu")}
     job = V1Limits(both, "", JOB)
     job.create(Limits(), None)
-    assert job.procs_files() == [f"{tmp_path}/cpu/{JOB}/cgroup.procs"]
+    assert job.tasks_files() == [f"{tmp_path}/cpu/{JOB}/tasks"]
 
 
 def test_counters_of_a_group_that_is_gone_are_none(kernel: Kernel) -> None:

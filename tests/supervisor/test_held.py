@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from penstock.supervisor import held
+from penstock.supervisor.cloning import NOWHERE, Entrance
 from penstock.supervisor.held import HeldJob
 from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Enforcement, LimitClass, Limits
 from penstock.supervisor.loop import Loop
@@ -13,7 +14,7 @@ from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
 from penstock.supervisor.spawn import Plan
 
-PLAN = Plan(-1, [b"x"], {}, "/", None, [], -1, -1, -1)
+PLAN = Plan(-1, [b"x"], {}, "/", None, NOWHERE, -1, -1, -1)
 
 
 class Scripted:
@@ -32,8 +33,8 @@ class Scripted:
     def start(self, plan: Plan, events: Events) -> None:
         self.events = events
 
-    def enter_fds(self) -> list[int]:
-        return []
+    def entrance(self) -> Entrance:
+        return NOWHERE
 
     def kill_fd(self) -> int | None:
         return None

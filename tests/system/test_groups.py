@@ -5,9 +5,9 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
 
 from penstock.supervisor.groups import (
@@ -46,12 +46,9 @@ def device() -> str | None:
 def tree_inside(group: Group) -> int:
     """A process born in the group, with a daemon of its own session that ignores TERM."""
     ready_read, ready_write = os.pipe()
-    fds = group.enter_fds()
-    pid = os.fork()
+    pid = fork_inside(group)
     if pid == 0:
         try:
-            for fd in fds:
-                os.write(fd, b"0")
             if os.fork() == 0:
                 os.setsid()
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -60,7 +57,6 @@ def tree_inside(group: Group) -> int:
                 signal.pause()
         finally:
             os._exit(1)
-    group.close_enter_fds()
     os.close(ready_write)
     got = b""
     while len(got) < 2:
@@ -71,9 +67,7 @@ def tree_inside(group: Group) -> int:
 
 def nested(group: Group) -> int:
     """A process in groups that somebody has made below the job's, two levels down."""
-    procs = [os.readlink(f"/proc/self/fd/{fd}") for fd in group.enter_fds()]
-    group.close_enter_fds()
-    below = [Path(path).parent / "made" / "by-hand" for path in procs]
+    below = [directory / "made" / "by-hand" for directory in directories(group)]
     for directory in below:
         directory.mkdir(parents=True)
     ready_read, ready_write = os.pipe()

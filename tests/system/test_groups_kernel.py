@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inside import fork_inside
 from kinds import host_kinds, mountinfo
 from leaks import job_groups
 
@@ -47,16 +48,12 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
 
 def run_inside(group: Group, work: Callable[[], None]) -> int:
     """The pid of a process that enters the group and then works."""
-    fds = group.enter_fds()
-    pid = os.fork()
+    pid = fork_inside(group)
     if pid == 0:
         try:
-            for fd in fds:
-                os.write(fd, b"0")
             work()
         finally:
             os._exit(0)
-    group.close_enter_fds()
     return pid
 
 

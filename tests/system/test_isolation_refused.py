@@ -14,6 +14,7 @@ from mounted import mounted
 from supervisor_process import JOB_UID, SUPERVISOR, command, running_supervisor
 
 from penstock.supervisor.children import reap
+from penstock.supervisor.cloning import NOWHERE
 from penstock.supervisor.isolation import NOTHING, Isolation, seccomp
 from penstock.supervisor.spawn import Plan, decode_report, spawn
 
@@ -123,7 +124,7 @@ def plan() -> Iterator[Plan]:
     """One that executes /bin/true, as it is."""
     executable_fd = os.open("/bin/true", os.O_RDONLY | os.O_CLOEXEC)
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    yield Plan(executable_fd, [b"true"], {}, "/", None, [], null_fd, null_fd, null_fd)
+    yield Plan(executable_fd, [b"true"], {}, "/", None, NOWHERE, null_fd, null_fd, null_fd)
     os.close(executable_fd)
     os.close(null_fd)
 

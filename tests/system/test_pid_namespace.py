@@ -13,6 +13,7 @@ from supervisor_peer import PATIENCE_S, Peer, wait_dead
 from supervisor_process import Supervisor, command, running_supervisor, shell
 
 from penstock.supervisor import spawn as spawning
+from penstock.supervisor.cloning import Entrance
 from penstock.supervisor.isolation import Isolation, fork_both
 from penstock.supervisor.spawn import Plan, decode_report
 
@@ -173,7 +174,17 @@ def test_an_init_that_cannot_join_its_group(monkeypatch: pytest.MonkeyPatch) -> 
     executable_fd = os.open("/bin/true", os.O_RDONLY | os.O_CLOEXEC)
     null_fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     plan = Plan(
-        *(executable_fd, [b"true"], {}, "/", None, [null_fd], null_fd, null_fd, null_fd),
+        *(
+            executable_fd,
+            [b"true"],
+            {},
+            "/",
+            None,
+            Entrance(None, (null_fd,)),
+            null_fd,
+            null_fd,
+            null_fd,
+        ),
         isolation=Isolation(pids=True),
     )
     pid, report_fd = spawning.spawn(plan)

@@ -8,20 +8,21 @@ import os
 import signal
 from typing import Any, Final
 
+from .cloning import clone_into
 from .trees import children
 
 _own: Final[set[int]] = set()
 
 
-def fork() -> int:
-    """fork(2), with signals blocked across it. Raises OSError.
+def fork(birth_fd: int | None = None) -> int:
+    """fork(2), with signals blocked across it; into the group with this directory. Raises OSError.
 
     The child keeps them blocked until it has its own dispositions: a signal that came
     before would be taken by the supervisor's handlers, which write into the supervisor's pipe.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pid = os.fork()
+        pid = os.fork() if birth_fd is None else clone_into(birth_fd)
         if pid == 0:
             signal.set_wakeup_fd(-1)
             _own.clear()

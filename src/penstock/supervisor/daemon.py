@@ -1,6 +1,7 @@
 """penstockd: reads its files, starts the server, holds the jobs, ends everything in order."""
 
 import argparse
+import contextlib
 import gc
 import os
 import signal
@@ -23,7 +24,7 @@ from .loop import READ, Loop, Timer
 from .policy import PolicyError, parse_policy, shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
-from .spawn import PR_SET_CHILD_SUBREAPER, prctl
+from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
 from .welcome import Welcome
 
 # The server drains for config.drain_s and stops its jobs; then it has had its time.
@@ -81,6 +82,9 @@ class Daemon:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
         self._sweep()
         self._watch_signals()
+        if self._root:
+            with contextlib.suppress(OSError):  # the child that needs it will say so
+                drop_bounding_set()
         if self._hierarchy is None:
             prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
         self._reception = Reception(

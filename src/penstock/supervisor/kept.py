@@ -8,6 +8,7 @@ import signal
 from typing import Any, Final
 
 from . import children, trees
+from .cloning import NOWHERE, Entrance
 from .groups import GroupError
 from .keeper import Keeper
 from .limits import GROUP_LIMIT_NAMES, Enforcement
@@ -41,8 +42,8 @@ class KeptProcesses:
         self.client_enforcement = self.enforcement
         self.usage_files: dict[str, str] = {}
 
-    def enter_fds(self) -> list[int]:
-        return []
+    def entrance(self) -> Entrance:
+        return NOWHERE
 
     def kill_fd(self) -> int | None:
         return None

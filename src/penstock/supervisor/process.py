@@ -5,6 +5,7 @@ import signal
 from typing import Any, Final, Protocol
 
 from .children import reap
+from .cloning import Entrance
 from .groups import Group, GroupError, signal_members
 from .limits import Enforcement
 from .log import log
@@ -43,8 +44,8 @@ class Processes(Protocol):
         """Forks. Raises OSError or GroupError; nothing is left then but what close removes."""
         ...
 
-    def enter_fds(self) -> list[int]:
-        """What the plan's child writes itself into. Raises GroupError."""
+    def entrance(self) -> Entrance:
+        """How the plan's child gets inside. Raises GroupError."""
         ...
 
     def kill_fd(self) -> int | None:
@@ -95,8 +96,8 @@ class GroupProcesses:
         self.client_enforcement = group.client_enforcement
         self.usage_files = group.usage_files
 
-    def enter_fds(self) -> list[int]:
-        return self._group.enter_fds()
+    def entrance(self) -> Entrance:
+        return self._group.entrance()
 
     def kill_fd(self) -> int | None:
         return self._group.kill_fd()
@@ -107,7 +108,7 @@ class GroupProcesses:
         try:
             self._pid, self._report_fd = spawn(plan)
         finally:
-            self._group.close_enter_fds()
+            self._group.close_entrance()
         try:
             self._pidfd = os.pidfd_open(self._pid)
         except OSError:  # out of descriptors; nobody could wait for this child

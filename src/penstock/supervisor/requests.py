@@ -135,7 +135,7 @@ class Requests:
                 env={_bytes(key): _bytes(value) for key, value in env.items()},
                 workdir=workdir,
                 user=grant.user,
-                enter_fds=processes.enter_fds(),
+                entrance=processes.entrance(),
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],

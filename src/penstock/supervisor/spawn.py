@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import gc
 import os
 import resource
@@ -21,6 +22,7 @@ from typing import Final, NoReturn
 
 from . import isolation
 from .children import disown, fork
+from .cloning import Entrance
 from .isolation import Isolation
 from .users import User
 
@@ -45,9 +47,12 @@ _REPORT: Final = struct.Struct("BI")  # index of the stage, errno
 
 # Loaded once, before any fork.
 _libc = ctypes.CDLL(None, use_errno=True)
-# One object with declared arguments costs half of what prctl does, and is called 41 times a start.
+# Declared arguments cost half of what prctl does, and there are 41 calls.
 _drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl
 _drop_from_bounding_set.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+# Made before any fork: in a child each new object is a page to copy.
+_CAP_HEADER: Final = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_CAP_NONE: Final = (ctypes.c_uint32 * 6)()
 # What this process or its keepers handle or ignore, and what they were started with ignored.
 _NOT_DEFAULT: Final = sorted(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD}
@@ -75,7 +80,7 @@ class Plan:
     env: dict[bytes, bytes]
     workdir: str
     user: User | None  # None: stay who we are
-    enter_fds: Sequence[int]
+    entrance: Entrance
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
@@ -105,14 +110,18 @@ def spawn(plan: Plan) -> tuple[int, int]:
 
     Raises OSError if the fork itself fails.
     """
+
+    def fork_inside() -> int:
+        return fork(plan.entrance.birth_fd)
+
     report_read, report_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         ready_fd = -1
         if plan.isolation.pids:
             # Its init ends with the group, and nobody waits for that.
-            pid, ready_fd = isolation.fork_both(fork, lambda: _become_init(plan), disown)
+            pid, ready_fd = isolation.fork_both(fork_inside, lambda: _become_init(plan), disown)
         else:
-            pid = fork()
+            pid = fork_inside()
         if pid == 0:
             run_child(plan, report_write, ready_fd)
     except OSError:
@@ -125,7 +134,7 @@ def spawn(plan: Plan) -> tuple[int, int]:
 
 def _become_init(plan: Plan) -> None:
     """In the init of the job's PID namespace. Raises OSError."""
-    for fd in plan.enter_fds:
+    for fd in plan.entrance.write_fds:
         os.write(fd, b"0")
     if plan.user is not None:
         drop_bounding_set()
@@ -152,7 +161,7 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
             stage = "pid_namespace"
             isolation.await_init(ready_fd)
         stage = "cgroup"
-        for fd in plan.enter_fds:
+        for fd in plan.entrance.write_fds:
             os.write(fd, b"0")
         stage = "stdio"
         executable_fd, report_fd = _keep_only(plan, report_fd)
@@ -211,10 +220,12 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
+@functools.cache  # what is forked after the first call has none either
 def drop_bounding_set() -> None:
     """No capability can ever come back, not even by executing a file that has some.
 
-    Before become, as it needs CAP_SETPCAP itself. Raises OSError where that is missing.
+    Takes nothing from this process itself. Before become, as it needs CAP_SETPCAP. Raises OSError
+    where that is missing.
     """
     for capability in range(_MAX_CAPABILITIES):
         if _drop_from_bounding_set(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
@@ -236,8 +247,7 @@ def clear_capabilities() -> None:
 
     Raises OSError.
     """
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+    if _libc.capset(_CAP_HEADER, _CAP_NONE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

@@ -1,9 +1,11 @@
 """The three kinds of host, put together from what sets limits and what kills."""
 
 import contextlib
+import functools
 import os
 from dataclasses import replace
 
+from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
 from ..limits import LIMIT_NAMES, Enforcement, Limits
 from .clients import ClientGroups, ClientTotals
@@ -20,6 +22,7 @@ from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
 
 _HEX = frozenset("0123456789abcdef")
+_can_be_born_inside = functools.cache(can_clone_into)
 
 
 class CgroupGroup:
@@ -33,30 +36,44 @@ class CgroupGroup:
     ) -> None:
         self._limits = limits
         self._killer = killer
-        self._enter_fds: list[int] = []
+        self._entrance: Entrance | None = None
         self.enforcement: list[Enforcement] = limits.enforcement
         self.client_enforcement = client_enforcement
         self.usage_files: dict[str, str] = limits.usage_files()
         if isinstance(killer, Unified):
             self.usage_files |= killer.usage_files()
 
-    def _procs_files(self) -> list[str]:
-        files = self._limits.procs_files() if isinstance(self._limits, V1Limits) else []
-        return files + (self._killer.procs_files() if isinstance(self._killer, Unified) else [])
+    def entrance(self) -> Entrance:
+        if self._entrance is None:
+            self._entrance = self._open_entrance()
+        return self._entrance
 
-    def enter_fds(self) -> list[int]:
-        if not self._enter_fds:
-            try:
-                for path in self._procs_files():
-                    self._enter_fds.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
-            except OSError as error:
-                self.close_enter_fds()
-                raise GroupError(f"opening {path}: {error.strerror}") from error
-        return list(self._enter_fds)
+    def _open_entrance(self) -> Entrance:
+        files = self._limits.tasks_files() if isinstance(self._limits, V1Limits) else []
+        birth: list[str] = []
+        if isinstance(self._killer, Unified):
+            if _can_be_born_inside():
+                birth = [self._killer.path]
+            else:
+                files.append(self._killer.procs_file())
+        opened: list[int] = []
+        try:
+            for path in birth:
+                opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            for path in files:
+                opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            for fd in opened:
+                os.close(fd)
+            raise GroupError(f"opening {path}: {error.strerror}") from error
+        return Entrance(opened[0] if birth else None, tuple(opened[len(birth) :]))
 
-    def close_enter_fds(self) -> None:
-        while self._enter_fds:
-            os.close(self._enter_fds.pop())
+    def close_entrance(self) -> None:
+        entrance, self._entrance = self._entrance, None
+        if entrance is not None:
+            for fd in (entrance.birth_fd, *entrance.write_fds):
+                if fd is not None:
+                    os.close(fd)
 
     def notify_fd(self) -> int | None:
         return self._killer.notify_fd() if isinstance(self._killer, Unified) else None
@@ -87,7 +104,7 @@ class CgroupGroup:
         return parse_counters(texts).counted()
 
     def remove(self) -> bool:
-        self.close_enter_fds()
+        self.close_entrance()
         done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
         return (self._killer.remove() if isinstance(self._killer, Unified) else True) and done
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from ..cloning import Entrance
 from ..limits import Enforcement, Limits
 from .clients import ClientTotals
 from .sweeping import Swept
@@ -14,11 +15,11 @@ class Group(Protocol):
     enforcement: list[Enforcement]
     client_enforcement: list[Enforcement]
 
-    def enter_fds(self) -> list[int]:
-        """Descriptors a child writes "0" to, to be born inside; see close_enter_fds."""
+    def entrance(self) -> Entrance:
+        """How a child gets inside; the group's own until close_entrance. Raises GroupError."""
         ...
 
-    def close_enter_fds(self) -> None:
+    def close_entrance(self) -> None:
         """The child has entered or will not."""
         ...
 

@@ -33,9 +33,9 @@ class Unified:
         names = ("cpu.stat", *(f"{resource}.pressure" for resource in RESOURCES))
         return {name: f"{self.path}/{name}" for name in names}
 
-    def procs_files(self) -> list[str]:
-        """The one cgroup.procs file."""
-        return [os.path.join(self.path, "cgroup.procs")]
+    def procs_file(self) -> str:
+        """The cgroup.procs file."""
+        return os.path.join(self.path, "cgroup.procs")
 
     def notify_fd(self) -> int | None:
         """The open cgroup.events file: EPOLLPRI when it changes."""

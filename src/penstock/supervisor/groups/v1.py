@@ -156,9 +156,14 @@ class V1Limits:
             if controller in self.paths
         }
 
-    def procs_files(self) -> list[str]:
-        """Every cgroup.procs file of this group."""
-        return [f"{path}/cgroup.procs" for path in self._directories()]
+    def tasks_files(self) -> list[str]:
+        """What a process with one thread writes "0" to.
+
+        Not cgroup.procs: for a whole process the kernel first waits until nobody forks or exits,
+        10 ms on an idle host; for a thread that moves itself it need not, since Linux 5.5
+        (cgroup_procs_write_start in kernel/cgroup/cgroup.c).
+        """
+        return [f"{path}/tasks" for path in self._directories()]
 
     def remove(self) -> bool:
         """Removes what was made here; False if the kernel is not done with one."""
