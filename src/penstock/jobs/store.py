@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -280,10 +280,10 @@ def described(started: Started, boot_id: str) -> dict[str, Any]:
         "started_ns": started.started_ns,
         "argv": started.argv,
         "class_name": started.class_name,
-        "limits": asdict(started.limits),
-        "enforcement": [asdict(entry) for entry in started.enforcement],
-        "client_limits": asdict(started.client_limits),
-        "client_enforcement": [asdict(entry) for entry in started.client_enforcement],
+        "limits": started.limits.fields(),
+        "enforcement": [entry.fields() for entry in started.enforcement],
+        "client_limits": started.client_limits.fields(),
+        "client_enforcement": [entry.fields() for entry in started.client_enforcement],
     }
 
 

@@ -1,6 +1,6 @@
 """What a command's policy says of its running jobs: how they are stopped, signals, input (pure)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .signal_names import parse_signal
@@ -22,8 +22,12 @@ class Control:
 
     def fields(self) -> dict[str, Any]:
         """As a JSON object, for control_of."""
-        signals = None if self.signals is None else sorted(self.signals)
-        return asdict(self) | {"signals": signals}
+        return {
+            "stop_signal": self.stop_signal,
+            "stop_tree": self.stop_tree,
+            "signals": None if self.signals is None else sorted(self.signals),
+            "stdin": self.stdin,
+        }
 
     def admits(self, number: int) -> bool:
         """May a client send this one?"""

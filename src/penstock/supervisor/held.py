@@ -4,7 +4,6 @@ import errno as errno_names
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 from . import protocol, workdirs
@@ -246,10 +245,10 @@ class HeldJob:
         return {
             "argv": self._argv,
             "class": self._class.name,
-            "limits": asdict(self._class.limits),
-            "enforcement": [asdict(entry) for entry in self.enforcement],
-            "client_limits": asdict(self._totals.limits),
-            "client_enforcement": [asdict(entry) for entry in self.client_enforcement],
+            "limits": self._class.limits.fields(),
+            "enforcement": [entry.fields() for entry in self.enforcement],
+            "client_limits": self._totals.limits.fields(),
+            "client_enforcement": [entry.fields() for entry in self.client_enforcement],
             "usage": self._processes.usage_files,
             "grace_s": self._command.grace_s,
             "control": self._command.control.fields(),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from . import isolation
-from .children import disown, fork
+from .children import HANDLED, disown, fork
 from .cloning import Entrance
 from .isolation import Isolation
 from .users import User
@@ -55,7 +55,7 @@ _CAP_HEADER: Final = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
 _CAP_NONE: Final = (ctypes.c_uint32 * 6)()
 # What this process or its keepers handle or ignore, and what they were started with ignored.
 _NOT_DEFAULT: Final = sorted(
-    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD}
+    HANDLED
     | {
         number
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}

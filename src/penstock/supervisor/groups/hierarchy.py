@@ -99,6 +99,8 @@ class CgroupGroup:
     def counters(self) -> dict[str, float]:
         texts = {}
         for key, path in self.usage_files.items():
+            if key.endswith(".pressure"):  # nothing that adds up
+                continue
             with contextlib.suppress(GroupError):  # what this kernel has not, or has no more
                 texts[key] = read(path)
         return parse_counters(texts).counted()

@@ -82,6 +82,7 @@ def _serve(prepare: Callable[[], None], ready_fd: int) -> NoReturn:
     """
     code = 0
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.setsid()
         os.chdir("/")
         prepare()
