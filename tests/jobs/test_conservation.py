@@ -80,7 +80,7 @@ class World:
 
     def end(self) -> None:
         """The job has ended: pipes are drained, the log is closed, the record is made."""
-        self.disk.ended = True
+        self.disk.end()
         for stream, pipe in PIPES.items():
             while True:
                 try:
@@ -467,7 +467,7 @@ def test_an_end_of_file_costs_nothing() -> None:
     world.disk.capacity_bytes = 0
     world.budget.charge(150_000)
     entries = world.log.statistics()["entries"]
-    world.disk.ended = True
+    world.disk.end()
     for stream, pipe in PIPES.items():
         assert world.intake.take(pipe, stream) == 0
     assert (world.log.gaps(), world.log.length) == ((), 17_000)

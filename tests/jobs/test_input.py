@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from penstock.jobs import input as input_module
+from penstock.jobs import disk as disk_module
 from penstock.jobs.backend import InputPipes
 from penstock.jobs.errors import InputGap, InputTakenOver, JobError, Precondition
 from penstock.jobs.input import NOTE_NAME, JobInput
@@ -155,7 +155,7 @@ async def test_killed_at_every_step_each_byte_arrives_once(
             nursery.start_soon(holder.read_all)
             for life, deadly in enumerate((number, again, 10**9)):
                 killing = Killing(deadly, after=after)
-                monkeypatch.setattr(input_module, "os", killing)
+                monkeypatch.setattr(disk_module, "os", killing)
                 try:
                     await one_life(holder, directory, back=life * 100)
                     break
@@ -163,7 +163,7 @@ async def test_killed_at_every_step_each_byte_arrives_once(
                     if isinstance(error, BaseExceptionGroup) and error.split(Killed)[1]:
                         raise
                     kills += 1
-            monkeypatch.setattr(input_module, "os", os)
+            monkeypatch.setattr(disk_module, "os", os)
             # The end was accepted, and whoever was killed then has not told the holder.
             if holder._kept:
                 async with running(made(holder, directory)) as last:
@@ -286,7 +286,7 @@ async def test_a_disk_that_fails_closes_the_input_alone(
 
         names = {name: getattr(os, name) for name in dir(os) if not name.startswith("__")}
         shim = SimpleNamespace(**(names | {"pwrite": full}))
-        monkeypatch.setattr(input_module, "os", shim)
+        monkeypatch.setattr(disk_module, "os", shim)
         with pytest.raises(Precondition):
             await given.take(0, b"abc")
         assert given.accepted == 0

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.jobs.bounds import Budget, Intake, MustStop, MustWait, OutputBound
-from penstock.jobs.capture import COALESCE_S, Bandwidth, Pace, capture, close_pipe, drain
+from penstock.jobs.capture import COALESCE_S, Bandwidth, Pace, capture, drain
 from penstock.jobs.cursors import BOTH, CHUNK_BYTES, Chunk
 from penstock.jobs.disk import RealDisk
 from penstock.jobs.errors import OffsetPastEnd
@@ -224,7 +224,7 @@ async def test_capture_moves_until_the_pipe_ends(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(capture, intake_of(log), pipe.read_fd, 1, Bandwidth(None), nothing)
         nursery.start_soon(trio.to_thread.run_sync, write)
-    close_pipe(pipe.read_fd)
+    RealDisk().close_pipe(pipe.read_fd)
     chunks = await everything(OutputReader(log, 0, follow=False))
     assert data_of(chunks) == data
     assert max(len(data_of([chunk])) for chunk in chunks) <= CHUNK_BYTES
@@ -271,7 +271,7 @@ async def test_a_job_that_must_wait_goes_on_when_somebody_frees_room(tmp_path: P
         budget.charge(-100_000)
     assert (log.length, log.gaps()) == (1000, ())
     log.finish()
-    close_pipe(pipe.read_fd)
+    RealDisk().close_pipe(pipe.read_fd)
 
 
 @pytest.mark.mock_clock
@@ -323,7 +323,7 @@ async def test_a_job_that_must_be_stopped_is_told_once(tmp_path: Path) -> None:
 async def test_small_writes_in_quick_succession_are_taken_together() -> None:
     """A lone one waits for nothing; of many, one wake-up in 5 ms; a half full pipe never waits."""
     pipe = Pipe()
-    pace = Pace(pipe.read_fd)
+    pace = Pace(RealDisk().capacity(pipe.read_fd))
     begin = trio.current_time()
     for _ in range(8):
         await pace.wait(10)

@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from penstock.jobs.bounds import Budget, Intake, OutputBound
-from penstock.jobs.capture import Bandwidth, capture, close_pipe
+from penstock.jobs.capture import Bandwidth, capture
 from penstock.jobs.cursors import Chunk
+from penstock.jobs.disk import RealDisk
 from penstock.jobs.output import OutputLog
 from penstock.jobs.readers import OutputReader
 
@@ -71,6 +72,6 @@ async def test_a_thousand_readers_that_join_at_random_moments_read_the_same(
                 readers.start_soon(read)
         log.seal()
         log.finish()
-    close_pipe(read_fd)
+    RealDisk().close_pipe(read_fd)
     assert received == READERS
     assert log.statistics()["readers"] == 0

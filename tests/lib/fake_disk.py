@@ -7,6 +7,8 @@ import errno
 import os
 from collections import deque
 
+from fake_pipes import FakePipe, FakePipes
+
 STDOUT_PIPE, STDERR_PIPE = 1001, 1002
 
 
@@ -14,14 +16,14 @@ class Killed(BaseException):
     """The process is gone, in the middle of whatever it did. What is on the disk stays."""
 
 
-class FakeDisk:
+class FakeDisk(FakePipes):
     """``produced`` has every byte that left a pipe, in order, and ``owners`` its stream."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
         self.directories: set[str] = set()
-        self.pipes: dict[int, bytearray] = {STDOUT_PIPE: bytearray(), STDERR_PIPE: bytearray()}
-        self.ended = False
+        super().__init__()
+        self.pipes |= {STDOUT_PIPE: FakePipe(), STDERR_PIPE: FakePipe()}
         self.produced = bytearray()
         self.owners = bytearray()
         self.capacity_bytes = 1 << 40
@@ -35,6 +37,16 @@ class FakeDisk:
         """So many changing operations from now the process is killed, before that one."""
         self._open: dict[int, str] = {}
         self._next_fd = 5000
+
+    def end(self) -> None:
+        """Nobody writes into the pipes any more."""
+        for pipe in self.pipes.values():
+            while pipe.writers:
+                pipe.close(write=True)
+
+    @property
+    def ended(self) -> bool:
+        return all(pipe.ended for pipe in self.pipes.values())
 
     @property
     def open_files(self) -> int:
@@ -106,13 +118,9 @@ class FakeDisk:
         file[offset : offset + len(data)] = data
         return len(data)
 
-    def waiting(self, pipe_fd: int) -> int | None:
-        count = len(self.pipes[pipe_fd])
-        return None if self.ended and not count else count
-
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
         path = self._open[fd]
-        if not self.pipes[pipe_fd] and not self.ended:
+        if not self.pipes[pipe_fd].can_be_read:
             raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
         self._change(path)
         room = self.capacity_bytes - self.used_bytes
@@ -125,7 +133,7 @@ class FakeDisk:
         return len(data)
 
     def discard(self, pipe_fd: int, count: int) -> int:
-        if not self.pipes[pipe_fd] and not self.ended:
+        if not self.pipes[pipe_fd].can_be_read:
             raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
         self._change("/dev/null")
         return len(self._from_pipe(pipe_fd, count))
@@ -135,11 +143,14 @@ class FakeDisk:
         if self.short and len(pipe) > 1:
             self.short = False
             count = min(count, len(pipe) // 2)
-        data = bytes(pipe[:count])
-        del pipe[:count]
-        self.produced += data
-        self.owners += bytes([pipe_fd - 1000]) * len(data)
+        data = pipe.take(count)
+        self.left_pipe(pipe_fd, data)
         return data
+
+    def left_pipe(self, pipe_fd: int, data: bytes) -> None:
+        """These bytes are the log's to keep or to announce, from now on."""
+        self.produced += data
+        self.owners += bytes([2 if pipe_fd == STDERR_PIPE else 1]) * len(data)
 
     def unlink(self, path: str) -> None:
         if path in self.files:

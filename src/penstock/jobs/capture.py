@@ -1,7 +1,5 @@
 """Moving a job's pipes into its log, no faster than its class allows."""
 
-import fcntl
-import os
 from collections.abc import Callable
 from typing import Final
 
@@ -9,9 +7,9 @@ import trio
 
 from .backend import Started
 from .bounds import Intake, MustStop, MustWait
+from .disk import Disk
 from .segments import StreamNumber
 
-_F_GETPIPE_SZ: Final = 1032
 _BURST_S: Final = 0.1
 # Small writes in quick succession are taken together: a wake-up of every reader, a splice and
 # a message for each of them would cost more than all their bytes. The first few of a burst are
@@ -44,9 +42,10 @@ class Bandwidth:
 class Pace:
     """Holds a stream of small writes to one wake-up in COALESCE_S, after a burst of a few."""
 
-    def __init__(self, pipe_fd: int) -> None:
+    def __init__(self, capacity: int) -> None:
+        """``capacity``: the pipe's, in bytes."""
         # A pipe that is half full is emptied at once, or the job would wait for us.
-        self._small = min(_SMALL_BYTES, fcntl.fcntl(pipe_fd, _F_GETPIPE_SZ) // 2)
+        self._small = min(_SMALL_BYTES, capacity // 2)
         self._due = -float("inf")
 
     async def wait(self, moved: int) -> None:
@@ -71,14 +70,15 @@ async def capture(
     While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
     never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.
     """
-    pace = Pace(pipe_fd)
+    disk = intake.log.disk
+    pace = Pace(disk.capacity(pipe_fd))
     news = _News(intake)
     while True:
         if news.due == _NEVER:  # the usual case; a cancel scope costs an idle job half a KiB
-            await trio.lowlevel.wait_readable(pipe_fd)
+            await disk.wait_readable(pipe_fd)
         else:
             with trio.move_on_at(news.due):
-                await trio.lowlevel.wait_readable(pipe_fd)
+                await disk.wait_readable(pipe_fd)
         news.tell_if_due()
         try:
             moved = intake.take(pipe_fd, stream)
@@ -128,7 +128,7 @@ def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
     A descriptor that escaped the job keeps the pipe open; no more than one pipe's content
     is taken then. What cannot be kept is a gap.
     """
-    left = fcntl.fcntl(pipe_fd, _F_GETPIPE_SZ)
+    left = intake.log.disk.capacity(pipe_fd)
     while left > 0:
         try:
             moved = intake.take_last(pipe_fd, stream)
@@ -147,16 +147,10 @@ def pipes_of(started: Started) -> list[tuple[int, StreamNumber]]:
     return pipes
 
 
-def close_pipes(started: Started) -> None:
+def close_pipes(disk: Disk, started: Started) -> None:
     """Of a job that nobody will follow."""
     for fd, _ in pipes_of(started):
-        close_pipe(fd)
+        disk.close_pipe(fd)
     if started.input is not None:
         for fd in (started.input.job_fd, started.input.read_fd, started.input.write_fd):
-            os.close(fd)
-
-
-def close_pipe(pipe_fd: int) -> None:
-    """Closes a pipe that a task may be waiting on."""
-    trio.lowlevel.notify_closing(pipe_fd)
-    os.close(pipe_fd)
+            disk.close_pipe(fd)

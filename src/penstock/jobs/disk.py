@@ -1,4 +1,5 @@
-"""What the log asks of a file system: a seam, so that a test can let any of it fail."""
+"""What a job's output and input ask of the kernel, files and pipes: a seam, so that a test can
+let any of it fail, or wait in virtual time."""
 
 import array
 import errno
@@ -7,16 +8,22 @@ import os
 import select
 import shutil
 import termios
-from typing import Final, Protocol
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
+
+import trio
 
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
 _SPLICE_F_NONBLOCK: Final = 2
+_F_GETPIPE_SZ: Final = 1032
 
 
 class Disk(Protocol):
-    """Plain functions that wait for nothing but the disk, and raise OSError.
+    """Plain functions that wait for nothing but the disk, and raise OSError; and two that wait
+    for a pipe.
 
-    ``write``, ``splice`` and ``discard`` may take less than they were asked to.
+    ``write``, ``splice``, ``discard``, ``fill`` and ``forward`` may take less than they were
+    asked to. The pipes block nobody.
     """
 
     def make_directory(self, path: str) -> None:
@@ -55,6 +62,33 @@ class Disk(Protocol):
 
     def discard(self, pipe_fd: int, count: int) -> int:
         """Pipe to nowhere; otherwise as splice."""
+        ...
+
+    def capacity(self, pipe_fd: int) -> int:
+        """How many bytes a pipe has room for when it is empty."""
+        ...
+
+    def fill(self, pipe_fd: int, data: bytes) -> int:
+        """Into a pipe. BlockingIOError if it is full, BrokenPipeError if nobody can read it."""
+        ...
+
+    def forward(self, pipe_fd: int, to_fd: int, count: int) -> int:
+        """From pipe to pipe; errors as of splice and of fill."""
+        ...
+
+    async def wait_readable(self, pipe_fd: int) -> None:
+        """Returns when a pipe may have bytes or an end. Atomic.
+
+        Raises trio.ClosedResourceError if close_pipe closes it meanwhile.
+        """
+        ...
+
+    async def wait_writable(self, pipe_fd: int) -> None:
+        """Returns when a pipe may have room, or nobody to read it. Otherwise as above."""
+        ...
+
+    def close_pipe(self, pipe_fd: int) -> None:
+        """One end of a pipe, which a task may be waiting on."""
         ...
 
     def unlink(self, path: str) -> None:
@@ -122,6 +156,27 @@ class RealDisk:
         if not poll.poll(0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return len(os.read(pipe_fd, count))
+
+    def capacity(self, pipe_fd: int) -> int:
+        return fcntl.fcntl(pipe_fd, _F_GETPIPE_SZ)
+
+    def fill(self, pipe_fd: int, data: bytes) -> int:
+        return os.write(pipe_fd, data)
+
+    def forward(self, pipe_fd: int, to_fd: int, count: int) -> int:
+        return os.splice(pipe_fd, to_fd, count, flags=_SPLICE_F_NONBLOCK)
+
+    # Trio's own coroutines, not another around them: each idle job waits in some.
+
+    def wait_readable(self, pipe_fd: int) -> Coroutine[Any, Any, None]:
+        return trio.lowlevel.wait_readable(pipe_fd)  # noqa: ASYNC105  # the caller awaits it
+
+    def wait_writable(self, pipe_fd: int) -> Coroutine[Any, Any, None]:
+        return trio.lowlevel.wait_writable(pipe_fd)  # noqa: ASYNC105
+
+    def close_pipe(self, pipe_fd: int) -> None:
+        trio.lowlevel.notify_closing(pipe_fd)
+        os.close(pipe_fd)
 
     def unlink(self, path: str) -> None:
         try:

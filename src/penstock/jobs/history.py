@@ -55,7 +55,7 @@ class History:
         self._state_dir = state_dir
         self._audit = audit
         self._keeping = keeping
-        self._disk: Disk = RealDisk() if disk is None else disk
+        self.disk: Disk = RealDisk() if disk is None else disk
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
         self._server = Budget(keeping.server_bytes, reclaim=self._reclaim_for)
@@ -73,9 +73,7 @@ class History:
         """A new job's. Raises OSError; nothing of it is left then."""
         limit_bytes = self.budget_of(owner).least_limit(bound.limit_bytes)
         try:
-            return OutputLog.create(
-                self.directory(job_id), limit_bytes=limit_bytes, disk=self._disk
-            )
+            return OutputLog.create(self.directory(job_id), limit_bytes=limit_bytes, disk=self.disk)
         except OSError:
             self._unwanted.send_nowait(job_id)
             raise
@@ -215,7 +213,7 @@ class History:
         async for job_id in self._to_remove:
             directory = self.directory(job_id)
             # Freeing a GiB takes a while.
-            await trio.to_thread.run_sync(self._disk.remove_tree, directory, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self.disk.remove_tree, directory, abandon_on_cancel=True)
             with contextlib.suppress(sqlite3.Error):  # else the next start removes nothing again
                 self._store.files_gone(job_id)
 
@@ -263,7 +261,7 @@ class History:
     def _look_for_strays(self, known: set[str]) -> None:
         """Output that no record speaks of was somebody's: it is left for who wants to look."""
         directory = os.path.join(self._state_dir, "jobs")
-        new = self._store.note_strays(set(self._disk.names(directory)) - known)
+        new = self._store.note_strays(set(self.disk.names(directory)) - known)
         if new:
             complaint = (
                 f"{len(new)} directories in {directory} have no record, such as {min(new)}: "
@@ -277,12 +275,12 @@ class History:
         limit_bytes = self.budget_of(record.owner).least_limit(bound.limit_bytes)
         directory, output_error = self.directory(record.id), None
         try:
-            log = OutputLog.resume(directory, limit_bytes=limit_bytes, disk=self._disk)
+            log = OutputLog.resume(directory, limit_bytes=limit_bytes, disk=self.disk)
         except OSError as error:
             if error.errno in SHORTAGES:
                 raise
             say(f"the output of job {record.id} cannot be gone on with, so it is ended: {error}")
-            log, output_error = OutputLog.load_stuck(directory, disk=self._disk), error
+            log, output_error = OutputLog.load_stuck(directory, disk=self.disk), error
         started = held.started
         if record.handle is None:  # it was killed before it could record that it runs
             handle = self._store.set_running(record.id, started, boot_id)
@@ -306,7 +304,7 @@ class History:
         bound = self.bound_of(record.spec)
         end = record.end
         if end is None:
-            log = OutputLog.load(self.directory(record.id), disk=self._disk)
+            log = OutputLog.load(self.directory(record.id), disk=self.disk)
             job = Job.from_record(record, log, bound)
             why = "the server ended while the job ran"
             end = _lost(log, sealed=log.close_recovered(), why=why)
@@ -328,7 +326,7 @@ class History:
                 length=end.output_bytes,
                 gaps=end.gaps,
                 sealed=end.sealed,
-                disk=self._disk,
+                disk=self.disk,
             )
 
         return load

@@ -12,10 +12,8 @@ A note survives SIGKILL of all our processes. A crash of the machine ends the jo
 """
 
 import contextlib
-import fcntl
 import os
 import struct
-import termios
 import zlib
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
@@ -24,6 +22,7 @@ from typing import Final, TypeVar
 import trio
 
 from .backend import InputPipes
+from .disk import Disk, RealDisk
 from .errors import InputGap, InputTakenOver, JobError, Precondition
 from .telling import say
 
@@ -46,13 +45,17 @@ class Phase(IntEnum):
 class Note:
     """The file. Raises OSError; ValueError if it holds something else."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, disk: Disk) -> None:
         path = os.path.join(directory, NOTE_NAME)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._disk = disk
+        try:
+            self._fd = disk.open(path)
+        except FileNotFoundError:
+            self._fd = disk.open(path, create=True)
 
     def read(self) -> tuple[Phase, int]:
         """As it was written last; an empty one is a job's that was never sent anything."""
-        data = os.pread(self._fd, _NOTE.size, 0)
+        data = self._disk.read(self._fd, _NOTE.size, 0)
         if not data:
             self.write(Phase.ACCEPTED, 0)  # its place on the disk is taken from now on
             return Phase.ACCEPTED, 0
@@ -64,11 +67,11 @@ class Note:
     def write(self, phase: Phase, accepted: int) -> None:
         """Within one page, so a kill leaves the old one or the new one."""
         body = _BODY.pack(phase, accepted)
-        os.pwrite(self._fd, body + struct.pack("<I", zlib.crc32(body)), 0)
+        self._disk.write(self._fd, body + struct.pack("<I", zlib.crc32(body)), 0)
 
     def close(self) -> None:
         """Frees the descriptor."""
-        os.close(self._fd)
+        self._disk.close(self._fd)
 
 
 class Sender:
@@ -101,7 +104,12 @@ class JobInput:
     """The input of one job. The pipes are this object's from now on, until ``close``."""
 
     def __init__(
-        self, pipes: InputPipes | None, directory: str, handle: str, on_end: Callable[[], None]
+        self,
+        pipes: InputPipes | None,
+        directory: str,
+        handle: str,
+        on_end: Callable[[], None],
+        disk: Disk | None = None,
     ) -> None:
         """Goes on where the note in ``directory``, the job's, says. ``pipes`` None: its end was
         passed on. ``on_end`` is called once no copy of the descriptors is left here and the job
@@ -110,6 +118,7 @@ class JobInput:
         """Bytes, in total."""
         self.ended = False
         """The end is accepted, too."""
+        self._disk: Disk = RealDisk() if disk is None else disk
         self._pipes = pipes or InputPipes(-1, -1, -1)
         self._handle = handle
         self._on_end = on_end
@@ -121,7 +130,7 @@ class JobInput:
         self._held = 0
         """Bytes in our pipe."""
         try:
-            self._note = Note(directory)
+            self._note = Note(directory, self._disk)
             self._restore(*self._note.read())
         except (OSError, ValueError) as error:
             # The job must not read an end that nobody has sent, so it is left waiting.
@@ -132,7 +141,7 @@ class JobInput:
             self._close(f"job {handle} takes no more input")
 
     def _restore(self, phase: Phase, accepted: int) -> None:
-        self._held = _bytes_in(self._pipes.read_fd) if self._open else 0
+        self._held = (self._disk.waiting(self._pipes.read_fd) or 0) if self._open else 0
         self.accepted = accepted + (self._held if phase is Phase.WRITING else 0)
         self.ended = phase is Phase.ENDED
         if phase is Phase.WRITING:  # before any of it is moved on
@@ -202,7 +211,7 @@ class JobInput:
         while self._closed is None:
             if self._held:
                 with contextlib.suppress(trio.ClosedResourceError):  # by ``close``
-                    await trio.lowlevel.wait_writable(self._pipes.job_fd)
+                    await self._disk.wait_writable(self._pipes.job_fd)
                 self._move()
             else:
                 await self._wait_changed()
@@ -222,7 +231,7 @@ class JobInput:
         note = self._written()
         try:
             note.write(Phase.WRITING, self.accepted)
-            self._held = os.write(self._pipes.write_fd, data)
+            self._held = self._disk.fill(self._pipes.write_fd, data)
             self.accepted += self._held
             note.write(Phase.ACCEPTED, self.accepted)
         except OSError as error:  # a failing disk; what is accepted is as the note has it
@@ -248,12 +257,7 @@ class JobInput:
             return
         while self._held:
             try:
-                moved = os.splice(
-                    self._pipes.read_fd,
-                    self._pipes.job_fd,
-                    _MOVE_BYTES,
-                    flags=os.SPLICE_F_NONBLOCK,
-                )
+                moved = self._disk.forward(self._pipes.read_fd, self._pipes.job_fd, _MOVE_BYTES)
             except BlockingIOError:
                 return
             except OSError:  # EPIPE: nobody can read it any more
@@ -270,17 +274,11 @@ class JobInput:
             self._closed = Precondition("STDIN_CLOSED", why)
         if self._open:
             self._open = False
-            trio.lowlevel.notify_closing(self._pipes.job_fd)
             for fd in (self._pipes.job_fd, self._pipes.read_fd, self._pipes.write_fd):
-                os.close(fd)
+                self._disk.close_pipe(fd)
         if self._note is not None:
             self._note.close()
             self._note = None
         if self._sender is not None and not self.ended:
             self._sender.end(self._closed)
         self._tell()
-
-
-def _bytes_in(pipe_fd: int) -> int:
-    """FIONREAD of pipe(7)."""
-    return int(struct.unpack("i", fcntl.ioctl(pipe_fd, termios.FIONREAD, b"\0" * 4))[0])

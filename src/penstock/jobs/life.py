@@ -11,7 +11,7 @@ import trio
 from . import errors, usage
 from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
-from .capture import Bandwidth, capture, close_pipe, close_pipes, drain, pipes_of
+from .capture import Bandwidth, capture, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
 from .input import JobInput
 from .job import Job
@@ -153,11 +153,11 @@ class Life:
         try:
             self._begin(started)
         except sqlite3.Error as error:
-            close_pipes(started)
+            close_pipes(job.log.disk, started)
             await self._give_up(error)
             return
         except Exception:
-            close_pipes(started)
+            close_pipes(job.log.disk, started)
             raise
         on_running(job)
         try_audit(self._audit, "job.running", self._about())
@@ -169,7 +169,8 @@ class Life:
         kept = pipes if self._stuck is None else []
         if job.spec.stdin:
             end_input = partial(self._backend.close_input, job.id)
-            job.input = JobInput(started.input, job.log.directory, job.handle, end_input)
+            log = job.log
+            job.input = JobInput(started.input, log.directory, job.handle, end_input, log.disk)
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
             async with trio.open_nursery() as nursery:
@@ -200,7 +201,7 @@ class Life:
             if job.input is not None:
                 job.input.close(f"job {job.handle} has ended")
             for fd, _ in pipes:
-                close_pipe(fd)
+                job.log.disk.close_pipe(fd)
         await self._finish(verdict)
         self._backend.release(job.id)
 

@@ -173,7 +173,7 @@ class Manager:
         for each in recovered:
             self._nursery.start_soon(self._go_on, each)
         for left in unknown:
-            close_pipes(left.started)
+            close_pipes(self.history.disk, left.started)
             self._backend.release(left.id)
             if self.history.by_id(left.id) is None:  # else only its release was missing
                 say(f"job {left.id} is in no record and was ended")
