@@ -8,7 +8,7 @@ import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -19,9 +19,17 @@ from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .limits import CLIENT_DEFAULTS, Limits
 from .metadata import request_headers
 from .streams import SendStalled, StreamClosed
-from .transport import TlsTransport, TransportLost
+from .transport import TlsTransport, Transport, TransportLost
 
-__all__ = ["Channel", "ClientCall", "ConnectionLost", "HandshakeFailed", "RpcError", "open_channel"]
+__all__ = [
+    "Channel",
+    "ClientCall",
+    "ConnectionLost",
+    "HandshakeFailed",
+    "RpcError",
+    "open_channel",
+    "open_channel_on",
+]
 
 USER_AGENT: Final = "penstock"
 
@@ -195,23 +203,52 @@ async def open_channel(
     ends all its calls; minimum cleanup.
     """
     name = server_hostname or host
-    failure: BaseException | None = None
     started = trio.current_time()
     transport = None
     with trio.move_on_after(connect_timeout_s):
         transport = await _connect(host, port, ssl_context, name, limits)
     if transport is None:
         raise _too_slow(host, port, connect_timeout_s)
+    authority = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    too_slow = _too_slow(host, port, connect_timeout_s)
+    async with _channel(
+        transport, authority, started + connect_timeout_s, too_slow, limits
+    ) as channel:
+        yield channel
+
+
+def open_channel_on(
+    transport: Transport,
+    authority: str,
+    *,
+    connect_timeout_s: float = 10.0,
+    limits: Limits = CLIENT_DEFAULTS,
+) -> AbstractAsyncContextManager[Channel]:
+    """As ``open_channel``, on a connection whose handshake is done; it is closed in the end."""
+    too_slow = ConnectionLost(f"{authority}: no connection within {connect_timeout_s:g} s")
+    deadline = trio.current_time() + connect_timeout_s
+    return _channel(transport, authority, deadline, too_slow, limits)
+
+
+@asynccontextmanager
+async def _channel(
+    transport: Transport,
+    authority: str,
+    deadline: float,
+    too_slow: ConnectionLost,
+    limits: Limits,
+) -> AsyncIterator[Channel]:
+    failure: BaseException | None = None
     try:
         link = ClientLink(transport, limits)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
             try:
-                with trio.move_on_at(started + connect_timeout_s) as waiting:
+                with trio.move_on_at(deadline) as waiting:
                     await link.wait_ready()
                 if waiting.cancelled_caught:
-                    raise _too_slow(host, port, connect_timeout_s)
-                yield Channel(link, f"[{name}]:{port}" if ":" in name else f"{name}:{port}")
+                    raise too_slow
+                yield Channel(link, authority)
             except (Exception, KeyboardInterrupt, SystemExit) as error:
                 failure = error  # raised below, outside of the nursery, which would wrap it
             nursery.cancel_scope.cancel()

@@ -11,7 +11,7 @@ from .link import Ended, Link
 from .metadata import Malformed, fields_of
 from .statuses import error_from_reset, error_from_trailers
 from .streams import Stream
-from .transport import TlsTransport
+from .transport import Transport
 
 
 class ClientStream(Stream):
@@ -48,7 +48,7 @@ class ClientStream(Stream):
 class ClientLink(Link[ClientStream]):
     """``unusable`` says why no new call can begin; None: they can."""
 
-    def __init__(self, transport: TlsTransport, limits: Limits) -> None:
+    def __init__(self, transport: Transport, limits: Limits) -> None:
         super().__init__(transport, limits, trio.Lock(), client_side=True)
         self.unusable: ConnectionLost | None = None
         self.became_unusable = trio.Event()

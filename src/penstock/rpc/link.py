@@ -12,7 +12,7 @@ from .connection import Connection, ConnectionFailed
 from .faults import INTERNAL_ERROR
 from .limits import Limits
 from .streams import Held, Stream
-from .transport import TlsTransport, TransportLost, WriteStalled
+from .transport import Transport, TransportLost, WriteStalled
 
 log = logging.getLogger("penstock.rpc")
 
@@ -45,7 +45,7 @@ class Link(Generic[StreamT]):
 
     def __init__(
         self,
-        transport: TlsTransport,
+        transport: Transport,
         limits: Limits,
         turns: trio.Lock,
         *,

@@ -24,7 +24,7 @@ from .reflection import Reflection
 from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
 from .streams import Held
-from .transport import TlsTransport, TransportLost
+from .transport import TlsTransport, Transport, TransportLost
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
 
@@ -98,7 +98,7 @@ class Server:
         self._lingering = 0
         # Not those for floods: a new client must not queue behind everybody's frames.
         self._handshake_turns = trio.Lock()
-        self._links: set[ServerLink] = set()
+        self._links: dict[ServerLink, None] = {}  # in order, so that one run is as another
         self._listening = trio.CancelScope()
         self._serving: trio.CancelScope | None = None
         self._link_ended = trio.lowlevel.ParkingLot()
@@ -217,14 +217,21 @@ class Server:
         try:
             transport = await self._handshake(raw, address, scope)
             if transport is not None:
-                try:
-                    await self._serve(transport, address)
-                finally:
-                    transport.close()
+                await self.serve_transport(transport, address)
         except* Exception:
             log.exception("connection from %s ended by a bug", address)
 
-    async def _serve(self, transport: TlsTransport, address: str) -> None:
+    async def serve_transport(self, transport: Transport, address: str) -> None:
+        """A connection whose handshake is done, to its end; then it is closed.
+
+        Cancelled: minimum cleanup, the peer sees it break. What it raises is a bug.
+        """
+        try:
+            await self._serve(transport, address)
+        finally:
+            transport.close()
+
+    async def _serve(self, transport: Transport, address: str) -> None:
         peer = Peer(address, transport.peer_certificate())
         identity, key, refusal = self._identified(peer)
         load = self._loads.get(key)
@@ -235,7 +242,7 @@ class Server:
             await self._refuse_connection(transport, address)
             return
         link = ServerLink(transport, self._shared, peer, identity, refusal, load)
-        self._links.add(link)
+        self._links[link] = None
         load.connections += 1
         try:
             await link.run()
@@ -243,7 +250,7 @@ class Server:
             link.ended = link.ended or Ended("bug", "a bug of ours")
             raise
         finally:
-            self._links.discard(link)
+            self._links.pop(link, None)
             load.connections -= 1
             if not load.connections:
                 self._loads.pop(key, None)
@@ -253,7 +260,7 @@ class Server:
             text = f"connection from {address} ended ({ended.kind}): {ended.text}"
             self._refusals.say(f"ended: {ended.kind}", text)
 
-    async def _refuse_connection(self, transport: TlsTransport, address: str) -> None:
+    async def _refuse_connection(self, transport: Transport, address: str) -> None:
         text = f"connection from {address} refused: too many of this client"
         self._refusals.refused("connections_per_client", text)
         connection = Connection(self._limits, client_side=False)
@@ -288,7 +295,7 @@ class Server:
                 transport.close()
         return transport if done else None
 
-    async def _linger(self, transport: TlsTransport) -> None:
+    async def _linger(self, transport: Transport) -> None:
         """Until the peer has read our last words, if not too many are at that already."""
         if self._lingering >= self._limits.lingering:
             return

@@ -17,7 +17,7 @@ from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, pa
 from .refusals import Refusals
 from .statuses import trailers_of
 from .streams import Held, Stream
-from .transport import TlsTransport, TransportLost
+from .transport import Transport, TransportLost
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
@@ -52,7 +52,7 @@ class ServerLink(Link[Stream]):
 
     def __init__(
         self,
-        transport: TlsTransport,
+        transport: Transport,
         shared: Shared,
         peer: Peer,
         identity: Any,

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -42,6 +42,27 @@ class TransportLost(Exception):
 
 class WriteStalled(Exception):
     """The peer has read nothing for the time allowed."""
+
+
+class Transport(Protocol):
+    """What a connection asks of the bytes below it; see TlsTransport for what each does.
+
+    A seam: a simulation has other bytes below the same connection.
+    """
+
+    def peer_certificate(self) -> bytes: ...
+
+    async def receive(self) -> bytes: ...
+
+    async def send(
+        self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float
+    ) -> None: ...
+
+    def send_nowait(self, data: bytes | bytearray) -> None: ...
+
+    async def linger(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class TlsTransport:
