@@ -1,0 +1,273 @@
+"""Clients: actors that do a program's operations by the real client, and check every answer."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+from google.protobuf.message import Message
+
+from penstock.client import Client, Endpoint
+from penstock.follow import Follower, Part
+from penstock.proto import command_pb2 as pb
+from penstock.rpc.client import Channel, open_channel_on
+from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+
+from .invariants import Invariants
+from .programs import Actor, Op
+from .world import World
+
+# Nobody waits longer than this for anything, whatever jobs do.
+PATIENCE_S: Final = 60.0
+_AGAIN_S: Final = 0.5
+_SERVICE: Final = "teleport.CommandService"
+_EXPECTED: Final = frozenset(
+    (
+        StatusCode.FAILED_PRECONDITION, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED, StatusCode.OUT_OF_RANGE, StatusCode.ABORTED,
+        StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED,
+    )
+)  # fmt: skip
+_ROWS: Final = {"stop": "C6", "start": "C4", "stream": "C1", "signal": "C18", "pause": "C18",
+                "resume": "C18", "input": "C19"}  # fmt: skip
+_SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
+
+
+class Enough(Exception):
+    """A reader has seen what it wanted."""
+
+
+class Player:
+    """One actor. Never raises: what must not be is told to the world."""
+
+    def __init__(self, world: World, invariants: Invariants, actor: Actor, name: str) -> None:
+        self._world = world
+        self._check = invariants
+        self._owner = actor.owner
+        self._ops = actor.ops
+        self._name = name
+
+    async def run(self) -> None:
+        """All its operations, each bounded."""
+        async with contextlib.AsyncExitStack() as stack:
+            channel: Channel | None = None
+            for op in self._ops:
+                await trio.sleep(op.after)
+                if channel is None or not channel.usable:
+                    await stack.aclose()
+                    channel = await self._connected(stack)
+                if channel is not None:
+                    await self._do(op, channel)
+
+    async def _connected(self, stack: contextlib.AsyncExitStack) -> Channel | None:
+        for _ in range(int(PATIENCE_S / _AGAIN_S)):
+            try:
+                transport = await self._world.network.connect(self._owner)
+                opened = open_channel_on(transport, "sim", connect_timeout_s=5.0)
+                return await stack.enter_async_context(opened)
+            except ConnectionLost:
+                await trio.sleep(_AGAIN_S)
+        self._world.fail(f"{self._name} gets no connection")
+        return None
+
+    async def _do(self, op: Op, channel: Channel) -> None:
+        world, name = self._world, self._name
+        handle = self._handle(op)
+        if handle is None and op.what not in ("start", "list", "sleep", "peek"):
+            return
+        world.say(name, f"{op.what} {handle or ''} {_short(op)}")
+        patience = PATIENCE_S
+        if op.within is not None and op.how != "deadline":
+            patience = op.within
+        deadline = op.within if op.how == "deadline" else None
+        try:
+            with trio.move_on_after(patience) as scope:
+                if op.how == "cut" and op.within is not None:
+                    scope.deadline = float("inf")
+                    await self._cut_within(op, channel, handle or "")
+                else:
+                    await self._call(op, channel, handle or "", deadline)
+            if scope.cancelled_caught:
+                if op.within is not None:
+                    world.covered.add(_ROWS.get(op.what, "C3"))
+                world.say(name, f"{op.what}: has left")
+            else:
+                world.say(name, f"{op.what}: done")
+        except RpcError as error:
+            if error.code is StatusCode.DEADLINE_EXCEEDED:
+                world.covered.add("C3")
+            world.say(name, f"{op.what}: {error}")
+            missing = error.code is StatusCode.NOT_FOUND
+            excused = op.what == "peek" or handle in self._check.removed
+            if not (error.code in _EXPECTED or (missing and excused)):
+                world.fail(f"{name}: {op.what} {handle}: {error}")
+        except Enough:
+            world.say(name, f"{op.what}: has seen enough")
+
+    async def _cut_within(self, op: Op, channel: Channel, handle: str) -> None:
+        assert op.within is not None
+        failure: RpcError | Enough | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def cut(after_s: float) -> None:
+                await trio.sleep(after_s)
+                self._world.covered.add("C2")
+                self._world.say(self._name, "its connection is cut")
+                self._world.network.cut(self._owner, silent=op.number % 2 == 1)
+
+            nursery.start_soon(cut, op.within)
+            with trio.move_on_after(PATIENCE_S):
+                try:
+                    await self._call(op, channel, handle, None)
+                except (RpcError, Enough) as error:
+                    failure = error  # raised below, as the nursery would wrap it
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    def _handle(self, op: Op) -> str | None:
+        owners = [self._owner]
+        if op.what == "peek":
+            owners = [owner for owner in self._check.handles if owner != self._owner]
+        known = [each for owner in owners for each in self._check.handles.get(owner, [])]
+        return known[op.job % len(known)] if known else None
+
+    async def _call(
+        self, op: Op, channel: Channel, handle: str, deadline: float | None
+    ) -> None:
+        async def unary(method: str, request: Message, kind: type[Any]) -> Any:
+            return await channel.unary(_SERVICE, method, request, kind, timeout_s=deadline)
+
+        check, owner = self._check, self._owner
+        match op.what:
+            case "start" | "again":
+                await self._start(op, unary)
+            case "status":
+                answer = await unary("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)
+                check.job_told(owner, answer.job)
+            case "stop":
+                await self._stop(op, unary, handle)
+            case "list":
+                page = await unary("List", pb.ListRequest(all=op.flag), pb.ListResponse)
+                for job in page.jobs:
+                    if job.handle:
+                        check.job_told(owner, job)
+            case "wait":
+                answer = await unary("Wait", pb.WaitRequest(pid=handle), pb.WaitResponse)
+                check.job_told(owner, answer.job)
+                check.stopped(handle)
+                self._world.covered.add("C8")
+            case "peek":
+                await unary("Status", pb.StatusRequest(pid=handle or "1"), pb.StatusResponse)
+                self._world.fail(f"{owner} was told of job {handle}, which is not its own")
+            case "signal":
+                request = pb.SignalRequest(
+                    pid=handle, signal=_SIGNALS[op.number % len(_SIGNALS)], tree=op.flag
+                )
+                await unary("Signal", request, pb.SignalResponse)
+            case "pause":
+                answer = await unary("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)
+                check.job_told(owner, answer.job)
+            case "resume":
+                answer = await unary("Resume", pb.ResumeRequest(pid=handle), pb.ResumeResponse)
+                check.job_told(owner, answer.job)
+            case "remove":
+                check.removed.add(handle)
+                answer = await unary("Remove", pb.RemoveRequest(pid=handle), pb.RemoveResponse)
+                check.job_told(owner, answer.job)
+            case "stream":
+                await self._stream(op, handle)
+            case "input":
+                await self._input(op, channel, handle)
+
+    async def _start(self, op: Op, unary: Any) -> None:
+        world = self._world
+        number = op.job % len(world.program.jobs)
+        behaviour = world.program.jobs[number]
+        request = pb.StartRequest(
+            command=behaviour.command,
+            argv=[str(number)],
+            request_id=op.request_id,
+            stdin=behaviour.stdin,
+        )
+        answer = await unary("Start", request, pb.StartResponse)
+        self._check.started(self._owner, op.request_id, answer.job)
+
+    async def _stop(self, op: Op, unary: Any, handle: str) -> None:
+        request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
+        if self._check.job_of[handle] not in self._world.ends:
+            self._world.covered.add("C5")
+        answer = await unary("Stop", request, pb.StopResponse)
+        self._check.job_told(self._owner, answer.job)
+        if not op.flag:
+            self._check.stopped(handle)
+            if not answer.job.HasField("end"):
+                self._world.fail(f"a stop of job {handle} has answered without its end record")
+
+    async def _stream(self, op: Op, handle: str) -> None:
+        """By the bits of ``number``: whether it follows, which streams, how slow it is."""
+        streams = ((), (), (pb.STREAM_STDOUT,), (pb.STREAM_STDERR,))[op.number % 4]
+        slow_s = (0.0, 0.0, 0.005, 1.0)[op.number // 2 % 4]
+        enough = op.number if op.flag else None
+        follower = Follower(
+            Endpoint("sim", 1, Path(), Path(), Path()),
+            handle,
+            Part(streams=streams, follow=op.number != 5),
+            connecting=self._connecting,
+        )
+        seen = 0
+
+        async def take(message: pb.StreamOutputResponse) -> None:
+            nonlocal seen
+            seen += 1
+            if message.HasField("job"):
+                self._check.job_told(self._owner, message.job)
+            elif message.HasField("finished"):
+                self._check.end_told(handle, message.finished)
+            elif message.data:
+                self._check.chunk(handle, message)
+            if slow_s:
+                self._world.covered.add("C10")
+                await trio.sleep(slow_s)
+            if enough is not None and seen > enough:
+                self._world.covered.add("C1")
+                raise Enough
+
+        try:
+            await follower.deliver(take)
+        except (RpcError, Enough):
+            raise
+        except Exception as error:  # OutputBroken
+            self._world.fail(f"{self._name}: the stream of job {handle}: {error!r}")
+
+    def _connecting(
+        self, endpoint: Endpoint, *, timeout_s: float | None
+    ) -> contextlib.AbstractAsyncContextManager[Client]:
+        return self._new_connection(timeout_s)
+
+    @contextlib.asynccontextmanager
+    async def _new_connection(self, timeout_s: float | None) -> AsyncIterator[Client]:
+        transport = await self._world.network.connect(self._owner)
+        async with open_channel_on(transport, "sim", connect_timeout_s=timeout_s or 10.0) as made:
+            yield Client(made, timeout_s)
+
+    async def _input(self, op: Op, channel: Channel, handle: str) -> None:
+        data = bytes(at % 251 for at in range(op.number * 700))
+        async with channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse) as call:
+            await call.send(pb.SendInputRequest(pid=handle))
+            accepted = (await anext(call)).accepted
+            while accepted < len(data):
+                piece = data[accepted : accepted + 3000]
+                last = accepted + len(piece) == len(data)
+                await call.send(pb.SendInputRequest(offset=accepted, data=piece, eof=last))
+                accepted = (await anext(call)).accepted
+            call.end()
+
+
+def _short(op: Op) -> str:
+    parts = [f"job={op.job}"] if op.what == "start" else []
+    parts += [f"{op.how} within {op.within} s"] if op.within is not None else []
+    parts += [f"grace {op.seconds} s"] if op.seconds is not None else []
+    parts += [op.request_id] if op.request_id else []
+    return " ".join(parts)

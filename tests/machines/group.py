@@ -1,0 +1,284 @@
+"""One job in the simulated kernel: its processes, their signals, its pipes, its end."""
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+from fake_pipes import FakePipe
+
+from penstock.jobs.backend import JobSpec, Started, Verdict
+
+from .process import JobPipe
+from .programs import GRACE_S, Act, Behaviour
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+_PATTERN: Final = bytes(at * 7 % 251 for at in range(251)) * 600
+_ENDING: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, 9))
+# An uninterruptible sleep is three times as long as others: longer than anybody's patience.
+_ASLEEP: Final = 3
+
+
+class Member:
+    """A process of a job."""
+
+    def __init__(self, pid: int, *, deaf: bool = False) -> None:
+        self.pid = pid
+        self.deaf = deaf
+        self.scope = trio.CancelScope()
+        self.signaled: int | None = None
+
+    def die(self, number: int) -> None:
+        if self.signaled is None:
+            self.signaled = number
+            self.scope.cancel()
+
+
+class Group:
+    """The cgroup of a job. ``moved`` is what has left its pipes, in that order."""
+
+    def __init__(
+        self, kernel: "Kernel", job_id: str, owner: str, spec: JobSpec, behaviour: Behaviour
+    ) -> None:
+        self.id = job_id
+        self.owner = owner
+        self.spec = spec
+        self.behaviour = behaviour
+        self.started: Started | None = None
+        self.members: list[Member] = []
+        self.exit_told = False
+        self.verdict: Verdict | None = None
+        self.released = False
+        self.paused = False
+        self.signals: list[int] = []
+        self.changed = trio.lowlevel.ParkingLot()
+        self.moved = bytearray()
+        self.owners = bytearray()
+        self.discarded_last = 0
+        """Of the end of ``moved``, bytes that were not kept and perhaps not counted."""
+        self.written = {1: 0, 2: 0}
+        self.outputs = [self._output(number) for number in (1, 2)]
+        self.stdin: FakePipe | None = None
+        self.input_pipes: tuple[FakePipe, FakePipe] | None = None
+        self.read = bytearray()
+        if spec.stdin:
+            self.stdin = FakePipe(4096)
+            self.input_pipes = self.stdin, FakePipe(4096)
+        self._kernel = kernel
+        self._killed = 0
+        self._timed_out = False
+        self._waiting_signals: list[tuple[int, bool]] = []
+        self._main: Member | None = None
+        self._code: int | None = None
+
+    def _output(self, number: int) -> JobPipe:
+        pipe = JobPipe()
+
+        def note(data: bytes, discarded: bool) -> None:
+            self.moved += data
+            self.owners += bytes([number]) * len(data)
+            self.discarded_last = self.discarded_last + len(data) if discarded else 0
+
+        pipe.note = note
+        return pipe
+
+    # Its life.
+
+    def begin(self) -> None:
+        self._main = self._member(self._live, deaf=False)
+        if self.behaviour.timeout_s:
+            self._kernel.nursery.start_soon(self._deadline)
+
+    def _member(self, live: Callable[[Member], object], *, deaf: bool) -> Member:
+        member = Member(self._kernel.new_pid(), deaf=deaf)
+        self.members.append(member)
+        self._kernel.nursery.start_soon(self._run, member, live, name=f"job process {member.pid}")
+        return member
+
+    async def _run(self, member: Member, live: Callable[..., object]) -> None:
+        with member.scope:
+            await live(member)  # type: ignore[misc]  # it is async
+        self.members.remove(member)
+        if member is self._main:
+            await self._main_ended(member)
+        elif self._main is None:
+            self._emptied()
+
+    async def _live(self, member: Member) -> None:
+        for act in self.behaviour.acts:
+            await self._gate()
+            await self._act(member, act)
+        await self._gate()
+
+    async def _gate(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while self.paused:
+            await self.changed.park()
+
+    async def _act(self, member: Member, act: Act) -> None:
+        match act.what:
+            case "write":
+                await self._write(member, act.size, act.stream)
+            case "sleep":
+                await trio.sleep(act.seconds)
+            case "asleep":
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(act.seconds * _ASLEEP)
+            case "deaf":
+                member.deaf = True
+            case "daemon":
+
+                async def idle(_: Member) -> None:
+                    await trio.sleep(act.seconds)
+                    await self._gate()
+
+                self._member(idle, deaf=act.deaf)
+            case "read":
+                await self._read()
+            case "shut":
+                self._shut()
+
+    async def _write(self, member: Member, size: int, stream: int) -> None:
+        pipe = self.outputs[stream - 1]
+        begin = (self.written[stream] * 3 + stream) % 251
+        rest = _PATTERN[begin : begin + size]
+        while rest:
+            while not pipe.can_be_written:
+                await pipe.changed.park()
+            await self._gate()
+            try:
+                count = pipe.feed(rest)
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                member.die(signal.SIGPIPE)
+                return
+            self.written[stream] += count
+            rest = rest[count:]
+
+    async def _read(self) -> None:
+        pipe = self.stdin
+        while pipe is not None:
+            while not pipe.can_be_read:
+                await pipe.changed.park()
+            await self._gate()
+            data = pipe.take(1000)
+            if not data:
+                return
+            self.read += data
+
+    def _shut(self) -> None:
+        if self.stdin is not None:
+            self.stdin.close(write=False)
+            self.stdin = None
+
+    async def _deadline(self) -> None:
+        await trio.sleep(self.behaviour.timeout_s)
+        if self._main is not None:
+            self._timed_out = True
+            self.set_paused(False)
+            self.signal(signal.SIGTERM)
+            await trio.sleep(GRACE_S)
+            self.kill()
+
+    # What is done to it.
+
+    def signal(self, number: int, *, tree: bool = False) -> int:
+        if self._main is None and not (tree and self.members):
+            return 0
+        self.signals.append(number)
+        if self.paused:
+            self._waiting_signals.append((number, tree))
+        else:
+            self._deliver(number, tree)
+        return len(self.members) if tree else 1
+
+    def _deliver(self, number: int, tree: bool) -> None:
+        for member in list(self.members) if tree else [self._main]:
+            if member is not None and number in _ENDING:
+                if not (member.deaf and number == signal.SIGTERM):
+                    member.die(number)
+
+    def kill(self) -> int:
+        count = len(self.members)
+        self._killed += count
+        for member in list(self.members):
+            member.die(9)
+        return count
+
+    def set_paused(self, paused: bool) -> str:
+        if not self.members:
+            return "it has ended"
+        self.paused = paused
+        if not paused:
+            for number, tree in self._waiting_signals:
+                self._deliver(number, tree)
+            self._waiting_signals.clear()
+        self.changed.unpark_all()
+        return ""
+
+    def close_input(self) -> None:
+        """The supervisor's own copies."""
+        if self.input_pipes is not None:
+            self.input_pipes[0].close(write=True)
+            self.input_pipes = None
+
+    def release(self) -> None:
+        self.released = True
+        self.kill()
+        self.close_input()
+        for pipe in self.outputs:
+            pipe.close(write=False)
+
+    def lose(self) -> None:
+        """The supervisor is gone: nobody knows how it ended, but it has."""
+        if self.verdict is None:
+            self.verdict = Verdict("lost", detail="the supervisor is gone")
+            self.exit_told = True
+        self.kill()
+        if not self.released:
+            self.released = True
+            self.close_input()
+            for pipe in self.outputs:
+                pipe.close(write=False)
+        self.changed.unpark_all()
+
+    # Its end.
+
+    async def _main_ended(self, member: Member) -> None:
+        self._main = None
+        self._code = member.signaled
+        self._shut()
+        self._kernel.say("kernel", f"main process of {self.id[-4:]} has ended")
+        if not self.members:
+            for pipe in self.outputs:
+                pipe.close(write=True)
+        if self._kernel.delay_s:
+            await trio.sleep(self._kernel.delay_s)
+        self.exit_told = True
+        self.changed.unpark_all()
+        if self._kernel.delay_s:
+            await trio.sleep(self._kernel.delay_s)
+        self.kill()
+        self._emptied()
+
+    def _emptied(self) -> None:
+        if self.members or not self.exit_told:
+            return
+        for pipe in self.outputs:
+            if pipe.writers:
+                pipe.close(write=True)
+        if self.verdict is None:
+            kind, code = ("exited", self.behaviour.code)
+            if self._code is not None:
+                kind, code = "signaled", self._code
+            self.verdict = Verdict(
+                "exited" if kind == "exited" else "signaled",
+                code,
+                timed_out=self._timed_out,
+                processes_killed=self._killed,
+            )
+        self._kernel.say("kernel", f"job {self.id[-4:]} is empty")
+        self.changed.unpark_all()

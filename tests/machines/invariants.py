@@ -1,0 +1,139 @@
+"""What must hold always, at each answer, and at the end; each breach is a line of ``World.wrong``."""
+
+import hashlib
+
+from penstock.jobs.records import EndRecord
+from penstock.proto import command_pb2 as pb
+
+from .group import Group
+from .world import World
+
+
+class Invariants:
+    """Remembers what was told to anybody, over all lives of the server."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.job_of: dict[str, str] = {}
+        """Handle to job id, as the records have it."""
+        self.handles: dict[str, list[str]] = {}
+        """By owner, what clients have been told."""
+        self.removed: set[str] = set()
+        """Whose removal was asked for."""
+        self._told_ends: dict[str, bytes] = {}
+        self._jobs: dict[str, tuple[str, int]] = {}
+        self._requests: dict[tuple[str, str], str] = {}
+
+    # The records'.
+
+    def handle_given(self, job_id: str, handle: str) -> None:
+        if self.job_of.setdefault(handle, job_id) != job_id:
+            self.world.fail(f"handle {handle} is given a second time")
+
+    def end_written(self, job_id: str, text: str) -> None:
+        if job_id in self.world.ends:
+            self.world.fail(f"job {job_id[-4:]} has a second end record")
+        self.world.ends[job_id] = text
+
+    # The answers'.
+
+    def job_told(self, owner: str, job: pb.Job, *, removed: bool = False) -> None:
+        """Any message with a job in it."""
+        if job.owner != owner:
+            self.world.fail(f"{owner} was told of job {job.handle} of {job.owner}")
+        about = (job.owner, job.started_ns)
+        if self._jobs.setdefault(job.handle, about) != about:
+            self.world.fail(f"job {job.handle} was {self._jobs[job.handle]}, and is {about}")
+        if job.HasField("end"):
+            self.end_told(job.handle, job.end)
+        elif job.handle in self._told_ends and not removed:
+            self.world.fail(f"job {job.handle} had ended, and has no end record now")
+
+    def end_told(self, handle: str, end: pb.EndRecord) -> None:
+        """The same for everybody, at any time."""
+        told = end.SerializeToString(deterministic=True)
+        if self._told_ends.setdefault(handle, told) != told:
+            self.world.fail(f"job {handle} has another end record than before")
+        record = EndRecord.from_json(self.world.ends.get(self.job_of.get(handle, ""), "{}") or "{}")
+        if (record.reason, record.output_bytes) != (end.reason, end.output_bytes):
+            self.world.fail(f"job {handle} was told of an end that is in no record")
+
+    def started(self, owner: str, request_id: str, job: pb.Job) -> None:
+        """C4, and one job a request id."""
+        self.job_told(owner, job)
+        known = self.handles.setdefault(owner, [])
+        if job.handle not in known:
+            known.append(job.handle)
+        if request_id:
+            first = self._requests.setdefault((owner, request_id), job.handle)
+            if first != job.handle:
+                if first not in self.removed:
+                    self.world.fail(f"request {request_id} has made {first} and {job.handle}")
+                self._requests[owner, request_id] = job.handle
+
+    def stopped(self, handle: str) -> None:
+        """C5: a stop has answered."""
+        alive = self.world.kernel.alive(self.job_of[handle])
+        if alive:
+            self.world.fail(f"job {handle} is stopped, and {alive} processes of it live")
+
+    def chunk(self, handle: str, message: pb.StreamOutputResponse) -> None:
+        """True bytes of the right stream."""
+        group = self.world.kernel.groups[self.job_of[handle]]
+        begin, end = message.offset, message.next_offset
+        if bytes(group.moved[begin:end]) != message.data:
+            self.world.fail(f"job {handle}: bytes {begin} to {end} are not what it wrote")
+        if set(group.owners[begin:end]) - {message.stream}:
+            self.world.fail(f"job {handle}: bytes {begin} to {end} are of another stream")
+
+    # At the end.
+
+    def check_records(self) -> None:
+        """Every job has ended, once, with all that it wrote kept or announced."""
+        world = self.world
+        for job_id, group in world.kernel.groups.items():
+            if group.members:
+                world.fail(f"job {job_id[-4:]} has processes at the end")
+            text = world.ends.get(job_id)
+            if text is None:
+                if job_id in self.job_of.values():
+                    world.fail(f"job {job_id[-4:]} has no end record")
+                continue
+            end = EndRecord.from_json(text)
+            if end.reason != "lost":
+                self._check_conserved(group, end)
+            elif "supervisor" not in str(world.program.faults):
+                world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
+        world.wrong.extend(world.kernel.broken)
+
+    def _check_conserved(self, group: Group, end: EndRecord) -> None:
+        fail, name = self.world.fail, f"job {group.id[-4:]}"
+        if end.output_bytes != len(group.moved):
+            fail(f"{name}: {len(group.moved)} bytes left its pipes, and {end.output_bytes} count")
+        left = sum(len(pipe) for pipe in group.outputs)
+        stuck = end.reason == "output_failed"
+        if left and not stuck:
+            fail(f"{name}: {left} bytes are in its pipes at its end")
+        gone = bytearray()
+        at = 0
+        for gap in end.gaps:
+            gone += group.moved[at : gap.start]
+            at = gap.end
+        gone += group.moved[at : end.output_bytes]
+        if end.output_sha256 and hashlib.sha256(gone).hexdigest() != end.output_sha256:
+            fail(f"{name}: its SHA-256 is not that of what it wrote")
+
+    def check_left(self) -> None:
+        """While a server still runs that nobody uses: no call, reader or cursor is left."""
+        world = self.world
+        assert world.server is not None
+        assert world.manager is not None
+        running = world.server.statistics().running_calls
+        if running:
+            world.fail(f"{running} calls run though nobody waits for them")
+        for job in world.manager.list(include_finished=True):
+            log = job.log_if_loaded
+            if log is not None and log.statistics()["readers"]:
+                world.fail(f"job {job.handle} has readers that nobody has")
+        if world.disk.open_files > 1 + 3 * len(world.manager.list()):
+            world.fail(f"{world.disk.open_files} files are open for no job that runs")

@@ -1,0 +1,271 @@
+"""A supervisor and its kernel in memory: processes, groups, signals, pipes; outlives servers.
+
+Requests are heard in the order they were sent, each after a delay, also those of a server that
+has died meanwhile, as over a real socket.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import trio
+
+from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.supervisor.control_policy import Control
+from penstock.supervisor.limits import Limits
+
+from .group import Group
+from .process import Process, SimDisk
+from .programs import GRACE_S, Behaviour
+
+
+class Request:
+    """What a server has asked; ``done`` once it is answered."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.act = act
+        self.done = False
+        self.result: Any = None
+        self.answered = trio.lowlevel.ParkingLot()
+
+
+class Kernel:
+    """``groups`` by job id, also those that have ended; pids are used again soon."""
+
+    PIDS = 40
+
+    def __init__(
+        self,
+        disk: SimDisk,
+        behaviours: tuple[Behaviour, ...],
+        delay_s: float,
+        say: Callable[[str, str], None],
+    ) -> None:
+        self.disk = disk
+        self.groups: dict[str, Group] = {}
+        self.broken: list[str] = []
+        """Rules that were broken, for the invariants."""
+        self.gone = False
+        """The supervisor has died."""
+        self.say = say
+        self.delay_s = delay_s
+        self.nursery: trio.Nursery
+        self._behaviours = behaviours
+        self._next_pid = 100
+        self._send, self._requests = trio.open_memory_channel[Request](1000)
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Answers, one after another, until cancelled."""
+        self.nursery = nursery
+        async for request in self._requests:
+            if self.delay_s:
+                await trio.sleep(self.delay_s)
+            request.result = request.act()
+            request.done = True
+            request.answered.unpark_all()
+
+    def ask(self, act: Callable[[], Any]) -> Request:
+        request = Request(act)
+        self._send.send_nowait(request)
+        return request
+
+    def wake(self) -> None:
+        """Whoever waits for anything looks again: a process has died."""
+        for group in self.groups.values():
+            group.changed.unpark_all()
+
+    def alive(self, job_id: str) -> int:
+        """How many processes the job has."""
+        group = self.groups.get(job_id)
+        return 0 if group is None else len(group.members)
+
+    def new_pid(self) -> int:
+        used = {each.pid for group in self.groups.values() for each in group.members}
+        while True:
+            self._next_pid = 100 + (self._next_pid + 1 - 100) % self.PIDS
+            if self._next_pid not in used:
+                return self._next_pid
+
+    # What is asked.
+
+    def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+        if self.gone:
+            return Refused("lost", "the supervisor is gone")
+        if job_id in self.groups:
+            self.broken.append(f"job {job_id} was started twice")
+        behaviour = self._behaviours[int(spec.arguments[0])]
+        group = Group(self, job_id, owner, spec, behaviour)
+        self.groups[job_id] = group
+        group.begin()
+        group.started = Started(
+            pid=group.members[0].pid,
+            start_ticks=1,
+            started_ns=int(trio.current_time() * 1e9),
+            argv=(f"/bin/{spec.command}", *spec.arguments),
+            class_name="free",
+            limits=Limits(),
+            enforcement=(),
+            usage_files={},
+            grace_s=GRACE_S,
+            stdout_fd=-1,
+            stderr_fd=-1,
+            control=Control(stop_tree=spec.command == "tree", stdin=True),
+        )
+        return self._with_fds(group)
+
+    def _with_fds(self, group: Group) -> Started:
+        assert group.started is not None
+        share = self.disk.share
+        pipes = group.input_pipes
+        return replace(
+            group.started,
+            stdout_fd=share(group.outputs[0]),
+            stderr_fd=share(group.outputs[1]),
+            input=None
+            if pipes is None
+            else InputPipes(share(pipes[0], write=True), share(pipes[1]), share(pipes[1], write=True)),
+        )
+
+    def take_held(self) -> list[Held]:
+        held = [group for group in self.groups.values() if not group.released]
+        return [Held(each.id, each.owner, self._with_fds(each)) for each in held]
+
+    def signal(self, job_id: str, number: int, tree: bool) -> int:
+        group = self._group(job_id, f"signal {number}")
+        return 0 if group is None else group.signal(number, tree=tree)
+
+    def kill(self, job_id: str) -> int:
+        group = self._group(job_id, "KILL")
+        return 0 if group is None else group.kill()
+
+    def set_paused(self, job_id: str, paused: bool) -> str:
+        group = self._group(job_id, "pause")
+        if group is None:
+            return "the supervisor is gone" if self.gone else ""
+        return group.set_paused(paused)
+
+    def inspect(self, job_id: str) -> list[Left]:
+        group = self._group(job_id, "inspect")
+        members = [] if group is None else group.members
+        return [Left(each.pid, "sim", "D", "sim_wait") for each in members]
+
+    def close_input(self, job_id: str) -> None:
+        group = self._group(job_id, "the end of its input")
+        if group is not None:
+            group.close_input()
+
+    def release(self, job_id: str) -> None:
+        group = self.groups.get(job_id)
+        if group is not None and not group.released:
+            if group.members:
+                self.say("kernel", f"job {job_id[-4:]} is released alive, and killed")
+            group.release()
+
+    def _group(self, job_id: str, what: str) -> Group | None:
+        group = self.groups.get(job_id)
+        if group is None or self.gone:
+            return None
+        if group.released:
+            self.broken.append(f"{what} for job {job_id[-4:]}, which was released")
+            return None
+        return group
+
+    def supervisor_dies(self) -> None:
+        """Its jobs die with it, at once; what it held is gone. ``revive`` starts another."""
+        self.gone = True
+        for group in self.groups.values():
+            group.lose()
+
+    def revive(self) -> None:
+        self.gone = False
+
+
+class SimBackend:
+    """One server's connection to the supervisor; the protocol Backend."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self._kernel = kernel
+        self._process = process
+        self._asked: dict[Request, None] = {}
+        process.on_death.append(self._wake)
+
+    def _wake(self) -> None:
+        for request in self._asked:
+            request.answered.unpark_all()
+        self._kernel.wake()
+
+    async def _ask(self, act: Callable[[], Any]) -> Any:
+        self._process.effect()
+        request = self._kernel.ask(act)
+        self._asked[request] = None
+        try:
+            while not request.done:
+                await request.answered.park()
+                self._process.check()
+        finally:
+            del self._asked[request]
+        return request.result
+
+    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+        result: Started | Refused = await self._ask(
+            lambda: self._kernel.start(job_id, spec, owner)
+        )
+        return result
+
+    async def take_held(self) -> list[Held]:
+        held: list[Held] = await self._ask(self._kernel.take_held)
+        return held
+
+    async def wait_main_exited(self, job_id: str) -> None:
+        await self._until(self._kernel.groups[job_id], "exit_told")
+
+    async def wait(self, job_id: str) -> Verdict:
+        group = self._kernel.groups.get(job_id)
+        if group is None:
+            return Verdict("lost", detail="it never began")
+        await self._until(group, "verdict")
+        assert group.verdict is not None
+        return group.verdict
+
+    async def _until(self, group: Group, what: str) -> None:
+        self._process.check()
+        if getattr(group, what):
+            await trio.lowlevel.checkpoint()
+        while not getattr(group, what):
+            await group.changed.park()
+            self._process.check()
+
+    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+        count: int = await self._ask(lambda: self._kernel.signal(job_id, number, tree))
+        return count
+
+    async def set_paused(self, job_id: str, paused: bool) -> str:
+        why: str = await self._ask(lambda: self._kernel.set_paused(job_id, paused))
+        return why
+
+    def is_paused(self, job_id: str) -> bool:
+        self._process.check()
+        group = self._kernel.groups.get(job_id)
+        return group is not None and group.paused
+
+    async def inspect(self, job_id: str) -> list[Left]:
+        left: list[Left] = await self._ask(lambda: self._kernel.inspect(job_id))
+        return left
+
+    def close_input(self, job_id: str) -> None:
+        self._process.effect()
+        self._kernel.ask(lambda: self._kernel.close_input(job_id))
+
+    async def kill(self, job_id: str) -> int:
+        count: int = await self._ask(lambda: self._kernel.kill(job_id))
+        return count
+
+    def release(self, job_id: str) -> None:
+        self._process.effect()
+        self._kernel.ask(lambda: self._kernel.release(job_id))
+
+    def capabilities(self) -> Mapping[str, Any]:
+        self._process.check()
+        return {"mode": "user", "kind": "sim", "boot_id": "boot", "policy": "hash", "limits": []}
+
+

@@ -1,0 +1,193 @@
+"""The server's process: what it has dies with it, in the middle of whatever it does.
+
+Everything that a server does to the world is an *effect*, and a crash comes before one of them, or
+between two steps of Trio. A dead process has no effect any more: its tasks unwind, and whatever
+they try raises Killed.
+"""
+
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import trio
+from fake_disk import FakeDisk, Killed
+from fake_pipes import FakePipe
+
+from penstock.jobs.backend import Started
+from penstock.jobs.records import EndRecord
+from penstock.jobs.store import Store
+
+current: ContextVar["Process"] = ContextVar("process")
+
+
+class Process:
+    """One life of the server. ``faults`` is the world's: what fails next."""
+
+    on_handle: Callable[[str, str], None]
+    """Of all lives: a job's id and the handle that it was given."""
+    on_end: Callable[[str, str], None]
+    """A job's id and the text of its end record."""
+
+    def __init__(self, number: int, faults: "Faults") -> None:
+        self.number = number
+        self.faults = faults
+        self.alive = True
+        self.effects = 0
+        self.crash_at: int | None = None
+        """Before this effect."""
+        self.scope = trio.CancelScope()
+        self.dead = trio.Event()
+        self.on_death: list[Callable[[], None]] = []
+
+    def check(self) -> None:
+        """Raises Killed in a process that is dead."""
+        if not self.alive:
+            raise Killed
+
+    def effect(self) -> None:
+        """Something is about to change in the world. Raises Killed."""
+        self.check()
+        self.effects += 1
+        if self.crash_at is not None and self.effects > self.crash_at:
+            self.die()
+            raise Killed
+
+    def die(self) -> None:
+        """SIGKILL, or the end of an orderly life: the kernel closes what was open."""
+        if self.alive:
+            self.alive = False
+            for happens in self.on_death:
+                happens()
+            self.scope.cancel()
+            self.dead.set()
+
+
+class Faults:
+    """What fails next: counts of operations."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.audits = 0
+
+    def clear(self) -> None:
+        self.records = self.audits = 0
+
+
+class JobPipe(FakePipe):
+    """A job's stdout or stderr: ``note`` is told what has left it."""
+
+    note: Callable[[bytes, bool], None]
+
+
+class SimDisk(FakeDisk):
+    """The machine's: files outlive processes. What leaves a pipe is noted by its job."""
+
+    discarding = False
+
+    def left_pipe(self, pipe_fd: int, data: bytes) -> None:
+        pipe = self.pipes[pipe_fd]
+        if data and isinstance(pipe, JobPipe):
+            pipe.note(data, self.discarding)
+
+    def discard(self, pipe_fd: int, count: int) -> int:
+        self.discarding = True
+        try:
+            return super().discard(pipe_fd, count)
+        finally:
+            self.discarding = False
+
+    def share(self, pipe: FakePipe, *, write: bool = False) -> int:
+        """Another descriptor of an end."""
+        if write:
+            pipe.writers += 1
+        else:
+            pipe.readers += 1
+        return self.add_end(pipe, write=write)
+
+    def die(self) -> None:
+        super().die()
+        for fd in [fd for fd, pipe in self.pipes.items() if fd > 2000]:
+            self.close_pipe(fd)
+
+    def works_again(self) -> None:
+        """Whatever was wrong with it."""
+        self.capacity_bytes = 1 << 40
+        self.faults = deque()
+        self.short = False
+
+
+_CHANGES = (
+    "make_directory", "open", "close", "write", "splice", "discard", "unlink", "remove_tree",
+    "fill", "forward", "close_pipe",
+)  # fmt: skip
+_LOOKS = ("names", "size", "free_bytes", "read", "waiting", "capacity")
+
+
+class ProcessDisk:
+    """The disk as one process sees it; the protocol Disk."""
+
+    def __init__(self, disk: SimDisk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        for names, before in ((_CHANGES, process.effect), (_LOOKS, process.check)):
+            for name in names:
+                setattr(self, name, _guarded(before, getattr(disk, name)))
+
+    async def wait_readable(self, pipe_fd: int) -> None:
+        await self._wait(self._disk.wait_readable, pipe_fd)
+
+    async def wait_writable(self, pipe_fd: int) -> None:
+        await self._wait(self._disk.wait_writable, pipe_fd)
+
+    async def _wait(self, wait: Callable[[int], Any], pipe_fd: int) -> None:
+        self._process.check()
+        try:
+            await wait(pipe_fd)
+        except trio.ClosedResourceError:
+            self._process.check()
+            raise
+        self._process.check()
+
+
+def _guarded(before: Callable[[], None], what: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **more: Any) -> Any:
+        before()
+        return what(*args, **more)
+
+    return call
+
+
+class SimStore(Store):
+    """The real store, of a process that may die before a transaction or before its commit, on a
+    disk that may be full."""
+
+    def __init__(self, path: str) -> None:
+        self._process = current.get()
+        super().__init__(path)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        process = self._process
+        process.effect()
+        if process.faults.records:
+            process.faults.records -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        with super()._transaction() as db:
+            yield db
+            process.effect()
+
+    def find_request(self, owner: str, request_id: str) -> str | None:
+        self._process.check()
+        return super().find_request(owner, request_id)
+
+    def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
+        handle = super().set_running(job_id, started, boot_id)
+        Process.on_handle(job_id, handle)
+        return handle
+
+    def set_finished(self, job_id: str, end: EndRecord) -> None:
+        super().set_finished(job_id, end)
+        Process.on_end(job_id, end.to_json())

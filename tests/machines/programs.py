@@ -1,0 +1,260 @@
+"""Programs: what clients, jobs and faults do. Values, written as they are read.
+
+``make_program`` draws one from anything that can choose: Hypothesis (``programs``), or a seed
+(``Seeded``) for long runs without its database.
+"""
+
+import ast
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from hypothesis import strategies as st
+
+from .schedule import Schedule
+
+T = TypeVar("T")
+
+GRACE_S = 2.0
+# Ties are where races are, so these are the system's own times: grace, what holds small writes
+# together (5 ms), news of a gap, again after a full disk or record (1 s), UNKILLABLE (10 s).
+TIMES_S = (0.0, 0.001, 0.005, 0.1, GRACE_S / 2, GRACE_S, 2 * GRACE_S, 5.0)
+DELAYS_S = (0.0, 0.0, 0.001, 0.005, 0.1, GRACE_S / 2)
+SIZES = (1, 7, 100, 4096, 16_384, 20_000, 70_000)
+OWNERS = ("alice", "bob")
+COMMANDS = ("keep", "newest", "waits", "stops", "tree")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a process does next: ``write`` n bytes on a stream, ``sleep``, ``daemon`` (a process
+    that sleeps for ``seconds``, and may be ``deaf``), ``deaf`` (ignores TERM from now on),
+    ``asleep`` (uninterruptibly), ``read`` (its input, to its end), ``shut`` (closes its input)."""
+
+    what: str
+    size: int = 0
+    stream: int = 1
+    seconds: float = 0.0
+    deaf: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Of a job's main process. ``code`` is its exit status."""
+
+    acts: tuple[Act, ...] = ()
+    code: int = 0
+    command: str = "keep"
+    stdin: bool = False
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What a client does next; ``after`` seconds. ``job``: which of the jobs it knows of.
+
+    ``within`` seconds it loses its patience; by ``how``: it cancels the call, sets the call's
+    deadline, or its connection is cut.
+    """
+
+    what: str
+    job: int = 0
+    after: float = 0.0
+    within: float | None = None
+    how: str = "cancel"
+    seconds: float | None = None
+    number: int = 0
+    request_id: str = ""
+    flag: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to the system ``at`` seconds, or (``step``) before the server's n-th effect."""
+
+    what: str
+    at: float = 0.0
+    seconds: float = 0.0
+    number: int = 0
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One client with one connection, which does one thing after another."""
+
+    owner: str
+    ops: tuple[Op, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """``jobs`` are what starts choose from; ``latency`` and ``kernel`` are seconds for each byte
+    on the network and each of the kernel's answers."""
+
+    actors: tuple[Actor, ...] = ()
+    jobs: tuple[Behaviour, ...] = (Behaviour(),)
+    faults: tuple[Fault, ...] = ()
+    latency: float = 0.0
+    kernel: float = 0.0
+    short: bool = False
+    output: int = field(default=0)
+    """Bound of each job's output: 0 none, else bytes."""
+
+
+class Chooser(Protocol):
+    """Where a program's choices come from; the first of several is the simplest."""
+
+    def pick(self, options: Sequence[T]) -> T: ...
+
+    def integer(self, least: int, most: int) -> int: ...
+
+
+class Seeded:
+    """Choices by a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[self._random.randrange(len(options))]
+
+    def integer(self, least: int, most: int) -> int:
+        return self._random.randint(least, most)
+
+
+class _Drawn:
+    def __init__(self, draw: Any) -> None:
+        self._draw = draw
+
+    def pick(self, options: Sequence[T]) -> T:
+        value: T = self._draw(st.sampled_from(options))
+        return value
+
+    def integer(self, least: int, most: int) -> int:
+        value: int = self._draw(st.integers(least, most))
+        return value
+
+
+_OPS = (
+    "start", "status", "stop", "stream", "start", "stream", "list", "wait", "stop", "peek",
+    "signal", "pause", "resume", "input", "remove", "again", "start", "sleep",
+)  # fmt: skip
+_ACTS = ("write", "write", "write", "sleep", "daemon", "deaf", "read", "asleep", "shut")
+_FAULTS = (
+    "crash", "cut", "stall", "full", "eio", "short", "records", "audit", "crash", "shutdown",
+    "supervisor", "leave",
+)  # fmt: skip
+
+
+def _act(choose: Chooser) -> Act:
+    what = choose.pick(_ACTS)
+    return Act(
+        what,
+        size=choose.pick(SIZES) if what == "write" else 0,
+        stream=choose.pick((1, 2)) if what == "write" else 1,
+        seconds=choose.pick(TIMES_S) if what in ("sleep", "daemon", "asleep") else 0.0,
+        deaf=what == "daemon" and choose.pick((False, True)),
+    )
+
+
+def _behaviour(choose: Chooser) -> Behaviour:
+    acts = tuple(_act(choose) for _ in range(choose.integer(0, 5)))
+    reads = any(act.what in ("read", "shut") for act in acts)
+    return Behaviour(
+        acts,
+        code=choose.pick((0, 3)),
+        command=choose.pick(COMMANDS),
+        stdin=reads,
+        timeout_s=choose.pick((0.0, 0.0, 0.0, GRACE_S)),
+    )
+
+
+def _op(choose: Chooser) -> Op:
+    what = choose.pick(_OPS)
+    impatient = choose.pick((False, False, True))
+    return Op(
+        what,
+        job=choose.integer(0, 3),
+        after=choose.pick(TIMES_S),
+        within=choose.pick(TIMES_S) if impatient else None,
+        how=choose.pick(("cancel", "deadline", "cut")) if impatient else "cancel",
+        seconds=choose.pick((None, 0.0, GRACE_S / 2, 2 * GRACE_S)) if what == "stop" else None,
+        number=choose.integer(0, 12) if what in ("stream", "input", "signal") else 0,
+        request_id=choose.pick(("", "r1", "r2")) if what == "start" else "",
+        flag=choose.pick((False, True)) if what in ("stop", "stream", "list", "signal") else False,
+    )
+
+
+def _fault(choose: Chooser) -> Fault:
+    what = choose.pick(_FAULTS)
+    stepwise = what == "crash" and choose.pick((False, True))
+    return Fault(
+        what,
+        at=choose.pick(TIMES_S),
+        seconds=choose.pick(TIMES_S),
+        number=choose.integer(0, 3),
+        step=choose.integer(0, 120) if stepwise else None,
+    )
+
+
+def make_program(choose: Chooser, *, faults: bool = True) -> Program:
+    """A few clients, a few jobs, a few faults."""
+    jobs = tuple(_behaviour(choose) for _ in range(choose.integer(1, 3)))
+    actors = tuple(
+        Actor(choose.pick(OWNERS), tuple(_op(choose) for _ in range(choose.integer(1, 5))))
+        for _ in range(choose.integer(1, 3))
+    )
+    return Program(
+        actors,
+        jobs,
+        tuple(_fault(choose) for _ in range(choose.integer(0, 3))) if faults else (),
+        latency=choose.pick(DELAYS_S),
+        kernel=choose.pick(DELAYS_S),
+        short=choose.pick((False, True)),
+        output=choose.pick((0, 131_072)),
+    )
+
+
+def make_schedule(choose: Chooser) -> Schedule:
+    """Any of the three kinds."""
+    kind = choose.pick(("fifo", "shuffle", "hold"))
+    if kind == "fifo":
+        return Schedule()
+    seed = choose.integer(0, 1_000_000)
+    if kind == "shuffle":
+        return Schedule("shuffle", seed)
+    return Schedule("hold", seed, choose.integer(2, 5), choose.pick((2, 4, 16, 64)))
+
+
+@st.composite
+def programs(draw: Any, *, faults: bool = True) -> Program:
+    """For Hypothesis; it shrinks to few actors, operations and faults."""
+    return make_program(_Drawn(draw), faults=faults)
+
+
+@st.composite
+def schedules(draw: Any) -> Schedule:
+    """For Hypothesis; it shrinks to ``fifo``: what fails there as well is no race."""
+    return make_schedule(_Drawn(draw))
+
+
+_NAMES = {each.__name__: each for each in (Act, Behaviour, Op, Fault, Actor, Program, Schedule)}
+
+
+def parse(text: str) -> Any:
+    """The value that a repr of it stands for. Raises ValueError for any other text."""
+    return _value(ast.parse(text.strip(), mode="eval").body)
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Tuple():
+            return tuple(_value(each) for each in node.elts)
+        case ast.Call(func=ast.Name(id=name)) if name in _NAMES:
+            named = {each.arg: _value(each.value) for each in node.keywords if each.arg}
+            return _NAMES[name](*(_value(each) for each in node.args), **named)
+    raise ValueError(f"not a program: {ast.unparse(node)}")

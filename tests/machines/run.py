@@ -1,0 +1,188 @@
+"""One program in one schedule: ``run`` it, or raise Broken; and many of them, by a seed."""
+
+import gc
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+import trio.testing
+
+from .clients import PATIENCE_S, Player
+from .invariants import Invariants
+from .process import Process
+from .programs import Actor, Op, Program, Seeded, make_program, make_schedule
+from .schedule import Schedule, scheduled, tasks_alive
+from .timeline import Broken, Timeline
+from .world import World, simulated
+
+# What an actor may take for one operation: its patience, a connection, a few lives of servers.
+_OP_S = 4 * PATIENCE_S
+# Until the last job has ended: processes asleep, grace, patience after KILL, records again.
+_END_S = 120.0
+_COLLECT_EVERY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a program took. ``trace`` is the same whenever it is run again."""
+
+    ticks: int
+    steps: int
+    lives: int
+    virtual_s: float
+    covered: frozenset[str]
+    trace: int
+    timeline: Timeline
+
+
+def run(program: Program, schedule: Schedule = Schedule(), *, seed: str = "") -> Result:
+    """Raises Broken, with all there is to see."""
+    timeline = Timeline()
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    random_before = random.getstate()
+    random.seed(0)  # what backing off leaves to chance
+    world = World(program, timeline)
+    invariants = Invariants(world)
+    began = clock.current_time()
+    try:
+        with simulated(world), scheduled(schedule) as order:
+            try:
+                trio.run(_main, world, invariants, clock=clock)
+            except Exception as error:
+                world.fail(f"{error!r}")
+    finally:
+        random.setstate(random_before)
+    if world.wrong:
+        raise Broken(world.wrong, program, schedule, timeline, seed)
+    return Result(
+        order.ticks,
+        order.steps,
+        world.lives,
+        clock.current_time() - began,
+        frozenset(world.covered),
+        order.trace,
+        timeline,
+    )
+
+
+async def _main(world: World, invariants: Invariants) -> None:
+    Process.on_handle = staticmethod(invariants.handle_given)
+    Process.on_end = staticmethod(invariants.end_written)
+    program = world.program
+    async with trio.open_nursery() as kernel, trio.open_nursery() as machine:
+        kernel.start_soon(world.kernel.run, kernel)
+        machine.start_soon(world.serve)
+        async with trio.open_nursery() as faults:
+            for fault in program.faults:
+
+                async def cause(fault: object = fault) -> None:
+                    await trio.sleep(fault.at)  # type: ignore[attr-defined]
+                    world.cause(fault)  # type: ignore[arg-type]
+
+                faults.start_soon(cause)
+            longest = max((len(actor.ops) for actor in program.actors), default=0)
+            with trio.move_on_after((longest + 1) * _OP_S) as scope:
+                async with trio.open_nursery() as actors:
+                    for number, actor in enumerate(program.actors):
+                        player = Player(world, invariants, actor, f"{actor.owner}.{number}")
+                        actors.start_soon(player.run)
+            if scope.cancelled_caught:
+                world.fail("an actor does not come to its end")
+            faults.cancel_scope.cancel()
+        world.stop_faults()
+        await _come_to_an_end(world, invariants)
+        machine.cancel_scope.cancel()
+        kernel.cancel_scope.cancel()
+
+
+async def _come_to_an_end(world: World, invariants: Invariants) -> None:
+    """Faults have ended: every job does, everybody is told the same, nothing is left."""
+    with trio.move_on_after(_END_S) as scope:
+        await world.wait_up()
+        while world.manager is not None and (running := world.manager.list()):
+            for job in running:
+                try:
+                    job.ask_stop(by="world")
+                except Exception as error:
+                    world.say("world", f"stop of {job.handle}: {error!r}")
+            await trio.sleep(1.0)
+        for owner in invariants.handles:
+            ops = tuple(Op("status", job=at) for at in range(len(invariants.handles[owner])))
+            last = Actor(owner, (Op("list", flag=True), *ops))
+            await Player(world, invariants, last, f"{owner}.end").run()
+        await trio.sleep(2.0)  # resets and goodbyes are on their way
+        if world.server is not None:
+            invariants.check_left()
+    if scope.cancelled_caught:
+        left = [] if world.manager is None else [job.handle for job in world.manager.list()]
+        world.fail(f"after {_END_S:g} s without faults these jobs have not ended: {left}")
+    world.over = True
+    process = world.process
+    if not world.end_server("shutdown"):
+        process.die()
+    with trio.move_on_after(60.0) as scope:
+        await process.dead.wait()
+    if scope.cancelled_caught:
+        world.fail(f"the server does not end: {tasks_alive()}")
+        process.die()
+    invariants.check_records()
+
+
+@dataclass
+class Tally:
+    """What ``run_many`` has done so far. ``broken`` ends it."""
+
+    programs: int = 0
+    ticks: int = 0
+    steps: int = 0
+    lives: int = 0
+    virtual_s: float = 0.0
+    seconds: float = 0.0
+    schedules: dict[str, int] = field(default_factory=dict)
+    covered: dict[str, int] = field(default_factory=dict)
+    """Rows of the table of cancellation: how many programs did something about each."""
+    broken: Broken | None = None
+
+
+def seeded(seed: str) -> tuple[Program, Schedule]:
+    """The program and schedule of a seed, as Broken prints it."""
+    choose = Seeded(seed)
+    return make_program(choose), make_schedule(choose)
+
+
+def run_many(
+    seed: int | str,
+    programs: int | None = None,
+    seconds: float | None = None,
+    on_progress: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """Programs ``<seed>:0``, ``<seed>:1`` … until so many are done, or so many seconds are over,
+    or one has failed, which is in the tally. ``on_progress`` is called after each."""
+    tally = Tally()
+    began = time.monotonic()
+    while programs is None or tally.programs < programs:
+        each = f"{seed}:{tally.programs}"
+        program, schedule = seeded(each)
+        try:
+            result = run(program, schedule, seed=each)
+        except Broken as broken:
+            tally.broken = broken
+            tally.seconds = time.monotonic() - began
+            return tally
+        tally.programs += 1
+        tally.ticks += result.ticks
+        tally.steps += result.steps
+        tally.lives += result.lives
+        tally.virtual_s += result.virtual_s
+        tally.schedules[schedule.kind] = tally.schedules.get(schedule.kind, 0) + 1
+        for row in result.covered:
+            tally.covered[row] = tally.covered.get(row, 0) + 1
+        tally.seconds = time.monotonic() - began
+        if tally.programs % _COLLECT_EVERY == 0:
+            gc.collect()
+        on_progress(tally)
+        if seconds is not None and tally.seconds >= seconds:
+            break
+    return tally

@@ -1,0 +1,378 @@
+"""The whole system in one run of Trio and virtual time: clients, network, server, kernel, disk.
+
+Everything of penstock is real. What is simulated is below its seams (Disk, Backend, Transport),
+and what a process has from its host: threads run inline, ids and the time come from the run.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import secrets
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import trio
+
+import penstock.jobs.manager as manager_module
+import penstock.jobs.salvage as salvage_module
+import penstock.jobs.telling as telling_module
+from penstock.audit import AuditError
+from penstock.authn import Identity
+from penstock.jobs.errors import Unavailable
+from penstock.jobs.bounds import OutputBound
+from penstock.jobs.keeping import Keeping, keeping
+from penstock.jobs.manager import Manager, open_manager
+from penstock.refusals import Refusals
+from penstock.rpc.server import Peer, Server
+from penstock.service import CommandService, HostInfo
+from penstock.supervisor.policy import Policy, parse_policy
+
+from .kernel import Kernel, SimBackend
+from .network import Endpoint, Network
+from .process import Faults, Process, ProcessDisk, SimDisk, SimStore, current
+from .programs import COMMANDS, OWNERS, Fault, Program
+from .timeline import Timeline
+
+STATE: Final = tempfile.mkdtemp(prefix="penstock-sim-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+DRAIN_S: Final = 5.0
+_RESTART_S: Final = 0.5
+# At the start; then the supervisor starts another.
+_MAY_FAIL: Final = (Unavailable, OSError, AuditError)
+_EPOCH_NS: Final = 1_700_000_000 * 10**9
+_WHEN_FULL: Final = {"newest": "drop_newest", "waits": "wait", "stops": "stop"}
+
+
+@lru_cache
+def policy() -> Policy:
+    """Everybody may everything; what commands differ in is what becomes of too much output."""
+    text = '[classes.free]\nneeds = { all = "best_effort" }\n'
+    for name in COMMANDS:
+        text += (
+            f'[commands.{name}]\npath = "/bin/{name}"\nclass = "free"\nstdin = true\n'
+            'arguments = [{ pattern = "[0-9]{1,3}" }]\n'
+        )
+        if name in _WHEN_FULL:
+            text += f'when_full = "{_WHEN_FULL[name]}"\n'
+    for owner in OWNERS:
+        names = ", ".join(f'"{name}"' for name in COMMANDS)
+        text += f"[clients.{owner}]\ncommands = [{names}]\nmax_running = 30\n"
+    return parse_policy(text.encode())
+
+
+class World:
+    """One program's. ``wrong`` collects what must not be; ``closing``: faults have ended."""
+
+    def __init__(self, program: Program, timeline: Timeline) -> None:
+        self.program = program
+        self.timeline = timeline
+        self.wrong: list[str] = []
+        self.covered: set[str] = set()
+        """Rows of docs/cancellation.md that something was done about."""
+        self.disk = SimDisk()
+        self.kernel = Kernel(self.disk, program.jobs, program.kernel, timeline.say)
+        shorts = itertools.cycle((1, 9, 100, 16_384, 10, 3000))
+        self.network = Network(
+            program.latency, (lambda: next(shorts)) if program.short else None
+        )
+        self.faults = Faults()
+        self.process = Process(0, self.faults)
+        self.manager: Manager | None = None
+        self.server: Server | None = None
+        self.lives = 0
+        self.over = False
+        self.ends: dict[str, str] = {}
+        self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
+        self._up = trio.Event()
+        self._number = itertools.count(1)
+
+    def say(self, who: str, what: str) -> None:
+        self.timeline.say(who, what)
+
+    def fail(self, what: str) -> None:
+        """An invariant does not hold; the program goes on, to show what else."""
+        self.say("BROKEN", what)
+        self.wrong.append(what)
+
+    async def wait_up(self) -> None:
+        """Returns when a server serves."""
+        while self.manager is None:
+            await self._up.wait()
+
+    # The server's lives.
+
+    async def serve(self) -> None:
+        """One life after another, until ``over``."""
+        async with trio.open_nursery() as lives:
+            while not self.over:
+                process = Process(self.lives, self.faults)
+                self.process = process
+                self.lives += 1
+                process.on_death.append(self._server_died)
+                for fault in self.program.faults:
+                    if fault.what == "crash" and fault.step is not None:
+                        if fault.number % 3 == process.number:
+                            process.crash_at = fault.step
+                lives.start_soon(self._life, process, name=f"server {process.number}")
+                await process.dead.wait()
+                await trio.sleep(_RESTART_S)
+                self.kernel.revive()
+
+    def _server_died(self) -> None:
+        self.say("server", "is gone")
+        self.manager = self.server = None
+        self._up = trio.Event()
+        self.disk.die()
+
+    async def _life(self, process: Process) -> None:
+        current.set(process)
+        self.say("server", f"life {process.number} begins")
+        try:
+            with process.scope:
+                await self._run_server(process)
+        except BaseException as error:
+            kinds = leaves(error)
+            if any(isinstance(each, trio.Cancelled | KeyboardInterrupt) for each in kinds):
+                raise
+            if process.alive:
+                if not all(isinstance(each, _MAY_FAIL) for each in kinds):
+                    self.fail(f"the server has ended: {kinds}")
+                self.say("server", f"has failed: {kinds}")
+        if process.alive:
+            left = self.disk.open_files + sum(fd > 2000 for fd in self.disk.pipes)
+            if left:
+                self.fail(f"{left} descriptors are left at an orderly end")
+        process.die()
+
+    async def _run_server(self, process: Process) -> None:
+        backend = SimBackend(self.kernel, process)
+
+        def audit(event: str, fields: Mapping[str, Any]) -> None:
+            self._audit(process, event)
+
+        disk: Any = ProcessDisk(self.disk, process)
+        async with open_manager(
+            backend, STATE, audit=audit, keeping=self._keeping(), disk=disk
+        ) as manager:
+            self._taken_over(manager)
+            host = HostInfo("user", "sim", (), ())
+            refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
+            audit_log: Any = _AuditLog(lambda event: self._audit(process, event))
+            service = CommandService(
+                manager, policy(), audit_log, host, trio.current_time, refusals
+            )
+            no_tls: Any = None
+            server = Server(
+                [service.service],
+                no_tls,
+                identify=_identify,
+                client_of=lambda identity: identity.client_id,
+                on_internal_error=self._internal_error,
+            )
+            async with trio.open_nursery() as connections:
+                self.network.listen(process, connections, server.serve_transport)
+                self.manager, self.server = manager, server
+                ending, how = self._ending = trio.Event(), list[str]()
+                self._up.set()
+                await ending.wait()
+                self.network.stop_listening()
+                if how[0] == "leave":
+                    manager.leave()
+                if how[0] != "supervisor":
+                    await server.drain(DRAIN_S)
+                connections.cancel_scope.cancel()
+
+    def end_server(self, how: str) -> bool:
+        """``shutdown``, ``leave`` (SIGUSR2) or ``supervisor`` (it is gone); if one serves."""
+        ending, said = self._ending
+        if self.manager is None or ending.is_set():
+            return False
+        said.append(how)
+        ending.set()
+        return True
+
+    def _taken_over(self, manager: Manager) -> None:
+        """What was discarded in the moment of a crash nobody can count: the only bytes that may
+        be missing without a word."""
+        for job in manager.list():
+            group = self.kernel.groups.get(job.id)
+            if group is None:
+                continue
+            unknown = len(group.moved) - job.log.length
+            if unknown and not 0 < unknown <= group.discarded_last:
+                self.fail(f"job {job.handle}: {len(group.moved)} bytes, log of {job.log.length}")
+            if unknown > 0:
+                del group.moved[job.log.length :], group.owners[job.log.length :]
+                group.discarded_last = 0
+
+    def _keeping(self) -> Keeping:
+        made = keeping(policy())
+        if not self.program.output:
+            return made
+        limit = self.program.output
+        bounds = {
+            name: OutputBound(limit, policy().commands[name].when_full) for name in COMMANDS
+        }
+        return Keeping(lambda spec: bounds[spec.command], None, None, made.retention)
+
+    def _audit(self, process: Process, event: str) -> None:
+        process.effect()
+        if self.faults.audits:
+            self.faults.audits -= 1
+            raise AuditError("the audit log is full")
+        if event != "decision":
+            self.say("audit", event)
+
+    def _internal_error(self, error_id: str, error: BaseException) -> None:
+        if self.process.alive:
+            self.fail(f"a handler has a bug: {error!r}")
+
+    def said(self, text: str) -> None:
+        """What the server says on its standard error."""
+        self.say("stderr", text)
+        if "is given up" in text and self.process.alive:
+            self.fail(text)
+
+    # What happens to it.
+
+    def cause(self, fault: Fault) -> None:
+        """A fault, now."""
+        self.say("fault", repr(fault))
+        match fault.what:
+            case "crash" if fault.step is None:
+                self.covered.add("C13")
+                self.process.die()
+            case "cut":
+                self.covered.add("C2")
+                owner = (*OWNERS, None)[fault.number % 3]
+                self.network.cut(owner, silent=fault.number == 3)
+            case "stall":
+                self.network.stall(fault.seconds)
+            case "full":
+                self.covered.add("C9")
+                self.disk.capacity_bytes = self.disk.used_bytes + 4 * 1024 * 1024 + fault.number
+            case "eio":
+                self.covered.add("C9")
+                self.disk.faults.extend([0] * fault.number + [5])
+            case "short":
+                self.disk.short = True
+            case "records":
+                self.faults.records += fault.number
+            case "audit":
+                self.faults.audits += fault.number
+            case "shutdown" | "leave":
+                if self.end_server(fault.what):
+                    self.covered.add("C11")
+            case "supervisor":
+                self.covered.add("C14")
+                self.kernel.supervisor_dies()
+                self.end_server("supervisor")
+
+    def stop_faults(self) -> None:
+        """From now on everything works."""
+        self.say("world", "faults end")
+        self.disk.works_again()
+        self.faults.clear()
+        self.process.crash_at = None
+        self.network.silent_until = -float("inf")
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors that nurseries have wrapped."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in leaves(each)]
+
+
+class _AuditLog:
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def write(self, event: str, **fields: Any) -> None:
+        self._write(event)
+
+
+def _identify(peer: Peer) -> Identity:
+    return Identity(peer.certificate.decode(), "issuer", "1", datetime.max.replace(tzinfo=UTC))
+
+
+class _Os:
+    """Stands for the module in telling.py, which writes to standard error."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, fd: int, data: bytes) -> int:
+        self._world.said(data.decode().strip())
+        return len(data)
+
+
+class _Bugs(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._world.process.alive:
+            self._world.fail(f"logged: {record.getMessage()} {record.exc_info and record.exc_info[1]!r}")
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+@contextlib.contextmanager
+def simulated(world: World) -> Iterator[None]:
+    """What a process has from its host, of this world; the database is removed in the end."""
+    ids = itertools.count(1)
+
+    def token_hex(count: int | None = None) -> str:
+        return f"{next(ids):0{2 * (count or 16)}x}"
+
+    def time_ns() -> int:
+        return _EPOCH_NS + int(trio.current_time() * 1e9)
+
+    async def inline(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    logger = logging.getLogger("penstock")
+    handler = _Bugs(world)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    with (
+        _replaced(secrets, "token_hex", token_hex),
+        _replaced(time, "time_ns", time_ns),
+        _replaced(trio.to_thread, "run_sync", inline),
+        _replaced(manager_module, "lock_directory", contextlib.nullcontext),
+        _replaced(salvage_module, "Store", SimStore),
+        _replaced(telling_module, "os", _Os(world)),
+    ):
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(STATE, f"penstock.db{ending}"))
+
+
+def end_records() -> dict[str, str]:
+    """Of the database as it is, by job id."""
+    db = sqlite3.connect(os.path.join(STATE, "penstock.db"))
+    try:
+        return dict(db.execute("SELECT id, end FROM jobs WHERE end IS NOT NULL"))
+    finally:
+        db.close()
