@@ -74,7 +74,7 @@ class Player:
     async def _do(self, op: Op, channel: Channel) -> None:
         world, name = self._world, self._name
         handle = self._handle(op)
-        if handle is None and op.what not in ("start", "list", "sleep", "peek"):
+        if handle is None and op.what not in ("start", "list", "peek"):
             return
         world.say(name, f"{op.what} {handle or ''} {_short(op)}")
         patience = PATIENCE_S
@@ -141,7 +141,7 @@ class Player:
 
         check, owner = self._check, self._owner
         match op.what:
-            case "start" | "again":
+            case "start":
                 await self._start(op, unary)
             case "status":
                 answer = await unary("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)

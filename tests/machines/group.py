@@ -51,6 +51,8 @@ class Group:
         self.exit_told = False
         self.verdict: Verdict | None = None
         self.released = False
+        self.lost = False
+        """The supervisor has died: who is asleep dies later, and nobody waits for it."""
         self.paused = False
         self.signals: list[int] = []
         self.changed = trio.lowlevel.ParkingLot()
@@ -234,6 +236,7 @@ class Group:
 
     def lose(self) -> None:
         """The supervisor is gone: nobody knows how it ended, but it has."""
+        self.lost = True
         if self.verdict is None:
             self.verdict = Verdict("lost", detail="the supervisor is gone")
             self.exit_told = True

@@ -92,7 +92,7 @@ class Invariants:
         """Every job has ended, once, with all that it wrote kept or announced."""
         world = self.world
         for job_id, group in world.kernel.groups.items():
-            if group.members:
+            if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
             text = world.ends.get(job_id)
             if text is None:

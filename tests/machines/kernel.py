@@ -75,9 +75,9 @@ class Kernel:
             group.changed.unpark_all()
 
     def alive(self, job_id: str) -> int:
-        """How many processes the job has."""
+        """How many processes the job has, as far as anybody can know."""
         group = self.groups.get(job_id)
-        return 0 if group is None else len(group.members)
+        return 0 if group is None or group.lost else len(group.members)
 
     def new_pid(self) -> int:
         used = {each.pid for group in self.groups.values() for each in group.members}
@@ -88,7 +88,7 @@ class Kernel:
 
     # What is asked.
 
-    def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    def start(self, job_id: str, spec: JobSpec, owner: str) -> Group | Refused:
         if self.gone:
             return Refused("lost", "the supervisor is gone")
         if job_id in self.groups:
@@ -111,9 +111,10 @@ class Kernel:
             stderr_fd=-1,
             control=Control(stop_tree=spec.command == "tree", stdin=True),
         )
-        return self._with_fds(group)
+        return group
 
-    def _with_fds(self, group: Group) -> Started:
+    def with_descriptors(self, group: Group) -> Started:
+        """For whoever is alive to get them."""
         assert group.started is not None
         share = self.disk.share
         pipes = group.input_pipes
@@ -126,9 +127,8 @@ class Kernel:
             else InputPipes(share(pipes[0], write=True), share(pipes[1]), share(pipes[1], write=True)),
         )
 
-    def take_held(self) -> list[Held]:
-        held = [group for group in self.groups.values() if not group.released]
-        return [Held(each.id, each.owner, self._with_fds(each)) for each in held]
+    def held(self) -> list[Group]:
+        return [group for group in self.groups.values() if not group.released]
 
     def signal(self, job_id: str, number: int, tree: bool) -> int:
         group = self._group(job_id, f"signal {number}")
@@ -207,14 +207,13 @@ class SimBackend:
         return request.result
 
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
-        result: Started | Refused = await self._ask(
-            lambda: self._kernel.start(job_id, spec, owner)
-        )
-        return result
+        result = await self._ask(lambda: self._kernel.start(job_id, spec, owner))
+        return result if isinstance(result, Refused) else self._kernel.with_descriptors(result)
 
     async def take_held(self) -> list[Held]:
-        held: list[Held] = await self._ask(self._kernel.take_held)
-        return held
+        held: list[Group] = await self._ask(self._kernel.held)
+        share = self._kernel.with_descriptors
+        return [Held(each.id, each.owner, share(each)) for each in held]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self._until(self._kernel.groups[job_id], "exit_told")

@@ -7,7 +7,7 @@
 import ast
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
@@ -26,8 +26,22 @@ OWNERS = ("alice", "bob")
 COMMANDS = ("keep", "newest", "waits", "stops", "tree")
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class _Value:
+    """Written without what is as usual."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        parts = []
+        for each in fields(self):  # type: ignore[arg-type]  # all of them are dataclasses
+            value = getattr(self, each.name)
+            if value != each.default:
+                parts.append(f"{each.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Act(_Value):
     """What a process does next: ``write`` n bytes on a stream, ``sleep``, ``daemon`` (a process
     that sleeps for ``seconds``, and may be ``deaf``), ``deaf`` (ignores TERM from now on),
     ``asleep`` (uninterruptibly), ``read`` (its input, to its end), ``shut`` (closes its input)."""
@@ -39,8 +53,8 @@ class Act:
     deaf: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
+@dataclass(frozen=True, slots=True, repr=False)
+class Behaviour(_Value):
     """Of a job's main process. ``code`` is its exit status."""
 
     acts: tuple[Act, ...] = ()
@@ -50,8 +64,8 @@ class Behaviour:
     timeout_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+@dataclass(frozen=True, slots=True, repr=False)
+class Op(_Value):
     """What a client does next; ``after`` seconds. ``job``: which of the jobs it knows of.
 
     ``within`` seconds it loses its patience; by ``how``: it cancels the call, sets the call's
@@ -69,8 +83,8 @@ class Op:
     flag: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+@dataclass(frozen=True, slots=True, repr=False)
+class Fault(_Value):
     """What happens to the system ``at`` seconds, or (``step``) before the server's n-th effect."""
 
     what: str
@@ -80,16 +94,16 @@ class Fault:
     step: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+@dataclass(frozen=True, slots=True, repr=False)
+class Actor(_Value):
     """One client with one connection, which does one thing after another."""
 
     owner: str
     ops: tuple[Op, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+@dataclass(frozen=True, slots=True, repr=False)
+class Program(_Value):
     """``jobs`` are what starts choose from; ``latency`` and ``kernel`` are seconds for each byte
     on the network and each of the kernel's answers."""
 
@@ -99,7 +113,7 @@ class Program:
     latency: float = 0.0
     kernel: float = 0.0
     short: bool = False
-    output: int = field(default=0)
+    output: int = 0
     """Bound of each job's output: 0 none, else bytes."""
 
 
@@ -138,8 +152,8 @@ class _Drawn:
 
 
 _OPS = (
-    "start", "status", "stop", "stream", "start", "stream", "list", "wait", "stop", "peek",
-    "signal", "pause", "resume", "input", "remove", "again", "start", "sleep",
+    "status", "start", "stop", "stream", "stream", "list", "wait", "stop", "peek", "signal",
+    "pause", "resume", "input", "remove",
 )  # fmt: skip
 _ACTS = ("write", "write", "write", "sleep", "daemon", "deaf", "read", "asleep", "shut")
 _FAULTS = (
@@ -167,12 +181,12 @@ def _behaviour(choose: Chooser) -> Behaviour:
         code=choose.pick((0, 3)),
         command=choose.pick(COMMANDS),
         stdin=reads,
-        timeout_s=choose.pick((0.0, 0.0, 0.0, GRACE_S)),
+        timeout_s=choose.pick((0.0, 0.0, 0.0, 0.0, GRACE_S)),
     )
 
 
-def _op(choose: Chooser) -> Op:
-    what = choose.pick(_OPS)
+def _op(choose: Chooser, *, first: bool) -> Op:
+    what = "start" if first else choose.pick(_OPS)  # else there is nothing to do it to
     impatient = choose.pick((False, False, True))
     return Op(
         what,
@@ -203,7 +217,10 @@ def make_program(choose: Chooser, *, faults: bool = True) -> Program:
     """A few clients, a few jobs, a few faults."""
     jobs = tuple(_behaviour(choose) for _ in range(choose.integer(1, 3)))
     actors = tuple(
-        Actor(choose.pick(OWNERS), tuple(_op(choose) for _ in range(choose.integer(1, 5))))
+        Actor(
+            choose.pick(OWNERS),
+            tuple(_op(choose, first=at == 0) for at in range(choose.integer(1, 6))),
+        )
         for _ in range(choose.integer(1, 3))
     )
     return Program(
