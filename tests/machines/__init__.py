@@ -1,0 +1,32 @@
+"""The deterministic harness: programs and schedules, in memory, in virtual time.
+
+A *program* (``programs.Program``) is a value: a few clients with a few operations each, what
+their jobs do, and what goes wrong. A *schedule* (``schedule.Schedule``) is a value, too.
+``run.run`` plays one in the other, against the real manager, jobs, output log, records, service
+and both ends of rpc; the same two give the same run, step by step, in any process.
+``timeline.Broken`` is what it raises: what does not hold, the value, the command that plays it
+again, and a time line.
+
+    from machines.run import run, run_many, seeded
+    run(Program(actors=(Actor("alice", (Op("start"), Op("stop"))),)), Schedule("hold", 7))
+    tally = run_many(1, programs=20_000, seconds=240)     # programs 1:0, 1:1, ...; tally.broken
+    program, schedule = seeded("1:17")                     # one of those
+
+    python tests/machines/replay.py "(Program(...), Schedule(...))"    # or --seed 1:17, --file F
+
+| module | concept |
+|---|---|
+| schedule | FIFO, shuffle, hold-back; the only one with Trio's private names |
+| programs | programs and schedules as values, drawn by Hypothesis or by a seed; ``parse`` |
+| kernel, group | the supervisor, its jobs' processes, pipes, signals; outlive the server |
+| process | one life of the server, and its death before any effect; its disk and records |
+| network | connections that are late, short, silent, cut; TLS is left out |
+| host | what a process has from its host: ids, the time, threads |
+| world | all of it together, lives of the server, faults |
+| clients | actors, by the real client; each answer is checked |
+| invariants | what must hold at every answer, and at the end |
+| run, replay, timeline | one, many, again; what people read |
+
+To plant a bug, or to look for one, call ``run`` or ``run_many`` with the product changed; both are
+plain functions, and nothing of a run outlives it. Within a test use ``broken`` of the tally.
+"""

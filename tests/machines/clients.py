@@ -133,29 +133,28 @@ class Player:
         known = [each for owner in owners for each in self._check.handles.get(owner, [])]
         return known[op.job % len(known)] if known else None
 
-    async def _call(
-        self, op: Op, channel: Channel, handle: str, deadline: float | None
-    ) -> None:
+    async def _call(self, op: Op, channel: Channel, handle: str, deadline: float | None) -> None:
         async def unary(method: str, request: Message, kind: type[Any]) -> Any:
             return await channel.unary(_SERVICE, method, request, kind, timeout_s=deadline)
 
         check, owner = self._check, self._owner
+        ended = check.ended()
         match op.what:
             case "start":
                 await self._start(op, unary)
             case "status":
                 answer = await unary("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)
-                check.job_told(owner, answer.job)
+                check.job_told(owner, answer.job, ended)
             case "stop":
                 await self._stop(op, unary, handle)
             case "list":
                 page = await unary("List", pb.ListRequest(all=op.flag), pb.ListResponse)
                 for job in page.jobs:
                     if job.handle:
-                        check.job_told(owner, job)
+                        check.job_told(owner, job, ended)
             case "wait":
                 answer = await unary("Wait", pb.WaitRequest(pid=handle), pb.WaitResponse)
-                check.job_told(owner, answer.job)
+                check.job_told(owner, answer.job, ended)
                 check.stopped(handle)
                 self._world.covered.add("C8")
             case "peek":
@@ -168,14 +167,14 @@ class Player:
                 await unary("Signal", request, pb.SignalResponse)
             case "pause":
                 answer = await unary("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)
-                check.job_told(owner, answer.job)
+                check.job_told(owner, answer.job, ended)
             case "resume":
                 answer = await unary("Resume", pb.ResumeRequest(pid=handle), pb.ResumeResponse)
-                check.job_told(owner, answer.job)
+                check.job_told(owner, answer.job, ended)
             case "remove":
                 check.removed.add(handle)
                 answer = await unary("Remove", pb.RemoveRequest(pid=handle), pb.RemoveResponse)
-                check.job_told(owner, answer.job)
+                check.job_told(owner, answer.job, ended)
             case "stream":
                 await self._stream(op, handle)
             case "input":

@@ -199,9 +199,9 @@ class Group:
 
     def _deliver(self, number: int, tree: bool) -> None:
         for member in list(self.members) if tree else [self._main]:
-            if member is not None and number in _ENDING:
-                if not (member.deaf and number == signal.SIGTERM):
-                    member.die(number)
+            ignores = member is None or (member.deaf and number == signal.SIGTERM)
+            if member is not None and number in _ENDING and not ignores:
+                member.die(number)
 
     def kill(self) -> int:
         count = len(self.members)

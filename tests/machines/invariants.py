@@ -1,4 +1,4 @@
-"""What must hold always, at each answer, and at the end; each breach is a line of ``World.wrong``."""
+"""What must hold at each answer and at the end; each breach is a line of ``World.wrong``."""
 
 import hashlib
 
@@ -37,8 +37,12 @@ class Invariants:
 
     # The answers'.
 
-    def job_told(self, owner: str, job: pb.Job, *, removed: bool = False) -> None:
-        """Any message with a job in it."""
+    def ended(self) -> frozenset[str]:
+        """Handles of jobs whose end somebody was told: whoever asks now is told, too."""
+        return frozenset(self._told_ends)
+
+    def job_told(self, owner: str, job: pb.Job, ended: frozenset[str] = frozenset()) -> None:
+        """Any message with a job in it. ``ended`` as it was when it was asked for."""
         if job.owner != owner:
             self.world.fail(f"{owner} was told of job {job.handle} of {job.owner}")
         about = (job.owner, job.started_ns)
@@ -46,7 +50,7 @@ class Invariants:
             self.world.fail(f"job {job.handle} was {self._jobs[job.handle]}, and is {about}")
         if job.HasField("end"):
             self.end_told(job.handle, job.end)
-        elif job.handle in self._told_ends and not removed:
+        elif job.handle in ended:
             self.world.fail(f"job {job.handle} had ended, and has no end record now")
 
     def end_told(self, handle: str, end: pb.EndRecord) -> None:

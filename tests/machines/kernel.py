@@ -22,8 +22,9 @@ from .programs import GRACE_S, Behaviour
 class Request:
     """What a server has asked; ``done`` once it is answered."""
 
-    def __init__(self, act: Callable[[], Any]) -> None:
+    def __init__(self, act: Callable[[], Any], supervisor: int) -> None:
         self.act = act
+        self.supervisor = supervisor
         self.done = False
         self.result: Any = None
         self.answered = trio.lowlevel.ParkingLot()
@@ -52,6 +53,7 @@ class Kernel:
         self.nursery: trio.Nursery
         self._behaviours = behaviours
         self._next_pid = 100
+        self._supervisor = 0
         self._send, self._requests = trio.open_memory_channel[Request](1000)
 
     async def run(self, nursery: trio.Nursery) -> None:
@@ -60,12 +62,15 @@ class Kernel:
         async for request in self._requests:
             if self.delay_s:
                 await trio.sleep(self.delay_s)
+            gone = self.gone
+            self.gone = gone or request.supervisor != self._supervisor
             request.result = request.act()
+            self.gone = gone
             request.done = True
             request.answered.unpark_all()
 
     def ask(self, act: Callable[[], Any]) -> Request:
-        request = Request(act)
+        request = Request(act, self._supervisor)
         self._send.send_nowait(request)
         return request
 
@@ -117,17 +122,20 @@ class Kernel:
         """For whoever is alive to get them."""
         assert group.started is not None
         share = self.disk.share
-        pipes = group.input_pipes
+        given = None
+        if group.input_pipes is not None:
+            job, own = group.input_pipes
+            given = InputPipes(share(job, write=True), share(own), share(own, write=True))
         return replace(
             group.started,
             stdout_fd=share(group.outputs[0]),
             stderr_fd=share(group.outputs[1]),
-            input=None
-            if pipes is None
-            else InputPipes(share(pipes[0], write=True), share(pipes[1]), share(pipes[1], write=True)),
+            input=given,
         )
 
     def held(self) -> list[Group]:
+        if self.gone:
+            return []
         return [group for group in self.groups.values() if not group.released]
 
     def signal(self, job_id: str, number: int, tree: bool) -> int:
@@ -177,7 +185,9 @@ class Kernel:
             group.lose()
 
     def revive(self) -> None:
-        self.gone = False
+        if self.gone:
+            self.gone = False
+            self._supervisor += 1
 
 
 class SimBackend:
@@ -266,5 +276,3 @@ class SimBackend:
     def capabilities(self) -> Mapping[str, Any]:
         self._process.check()
         return {"mode": "user", "kind": "sim", "boot_id": "boot", "policy": "hash", "limits": []}
-
-

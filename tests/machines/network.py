@@ -4,7 +4,6 @@ and above it is real, and ``owner`` stands for the certificate."""
 import errno
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 import trio
 
@@ -34,6 +33,11 @@ class Way:
         self.silent = False
         """What is sent is lost, and nobody is told."""
         self.changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def full(self) -> bool:
+        """Whoever writes waits for whoever reads."""
+        return self.bytes >= _ROOM and not (self.cut or self.unread or self.silent)
 
     def break_off(self) -> None:
         self.cut = True
@@ -84,8 +88,11 @@ class Endpoint:
             elif way.ended and not way.silent:
                 return b""
             self._reads = 0
-            with trio.move_on_at(due):
+            if due == float("inf"):
                 await way.changed.park()
+            else:
+                with trio.move_on_at(due):
+                    await way.changed.park()
             self._check()
 
     def _take(self) -> bytes:
@@ -100,12 +107,13 @@ class Endpoint:
 
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
         for part in parts:
-            with trio.move_on_after(stall_s) as scope:
-                while self._out.bytes >= _ROOM and not (self._out.cut or self._out.unread or self._out.silent):
-                    await self._out.changed.park()
-                    self._check()
-            if scope.cancelled_caught:
-                raise WriteStalled(f"nothing could be written for {stall_s:g} s")
+            if self._out.full:
+                with trio.move_on_after(stall_s) as scope:
+                    while self._out.full:
+                        await self._out.changed.park()
+                        self._check()
+                if scope.cancelled_caught:
+                    raise WriteStalled(f"nothing could be written for {stall_s:g} s")
             self._put(bytes(part))
 
     def _put(self, data: bytes) -> None:
@@ -210,5 +218,3 @@ class Network:
         for _, up, down, _ in self._connections:
             up.changed.unpark_all()
             down.changed.unpark_all()
-
-

@@ -11,9 +11,9 @@ if __name__ == "__main__":
 
 def replay(text: str) -> int:
     """Of the value's text. Exit status: 1 if it fails (again)."""
-    from machines.programs import parse  # noqa: PLC0415
-    from machines.run import run  # noqa: PLC0415
-    from machines.timeline import Broken  # noqa: PLC0415
+    from machines.programs import parse
+    from machines.run import run
+    from machines.timeline import Broken
 
     program, schedule = parse(text)
     try:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file", type=Path, help="a file with the value")
     given = parser.parse_args(arguments)
     if given.seed:
-        from machines.run import seeded  # noqa: PLC0415
+        from machines.run import seeded
 
         return replay(repr(seeded(given.seed)))
     if given.file:

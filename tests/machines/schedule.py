@@ -92,7 +92,8 @@ def tasks_alive() -> list[str]:
     """Names of the tasks below the main one, by age; from inside of a run."""
     runner = _run.GLOBAL_RUN_CONTEXT.runner
     assert runner.main_task is not None
-    found, todo = [], [runner.main_task]
+    found: list[Any] = []
+    todo = [runner.main_task]
     while todo:
         for nursery in todo.pop().child_nurseries:
             found += nursery.child_tasks

@@ -4,28 +4,18 @@ Everything of penstock is real. What is simulated is below its seams (Disk, Back
 and what a process has from its host: threads run inline, ids and the time come from the run.
 """
 
-import contextlib
 import itertools
-import logging
-import os
-import secrets
-import sqlite3
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
 import trio
 
-import penstock.jobs.manager as manager_module
-import penstock.jobs.salvage as salvage_module
-import penstock.jobs.telling as telling_module
 from penstock.audit import AuditError
 from penstock.authn import Identity
-from penstock.jobs.errors import Unavailable
 from penstock.jobs.bounds import OutputBound
+from penstock.jobs.errors import Unavailable
 from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.refusals import Refusals
@@ -34,17 +24,15 @@ from penstock.service import CommandService, HostInfo
 from penstock.supervisor.policy import Policy, parse_policy
 
 from .kernel import Kernel, SimBackend
-from .network import Endpoint, Network
-from .process import Faults, Process, ProcessDisk, SimDisk, SimStore, current
+from .network import Network
+from .process import Faults, Process, ProcessDisk, SimDisk, current
 from .programs import COMMANDS, OWNERS, Fault, Program
 from .timeline import Timeline
 
-STATE: Final = tempfile.mkdtemp(prefix="penstock-sim-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 DRAIN_S: Final = 5.0
 _RESTART_S: Final = 0.5
 # At the start; then the supervisor starts another.
 _MAY_FAIL: Final = (Unavailable, OSError, AuditError)
-_EPOCH_NS: Final = 1_700_000_000 * 10**9
 _WHEN_FULL: Final = {"newest": "drop_newest", "waits": "wait", "stops": "stop"}
 
 
@@ -68,18 +56,18 @@ def policy() -> Policy:
 class World:
     """One program's. ``wrong`` collects what must not be; ``closing``: faults have ended."""
 
-    def __init__(self, program: Program, timeline: Timeline) -> None:
+    def __init__(self, program: Program, timeline: Timeline, state_dir: str) -> None:
+        """``state_dir``: a directory of this world alone, for the database."""
         self.program = program
         self.timeline = timeline
+        self._state_dir = state_dir
         self.wrong: list[str] = []
         self.covered: set[str] = set()
         """Rows of docs/cancellation.md that something was done about."""
         self.disk = SimDisk()
         self.kernel = Kernel(self.disk, program.jobs, program.kernel, timeline.say)
         shorts = itertools.cycle((1, 9, 100, 16_384, 10, 3000))
-        self.network = Network(
-            program.latency, (lambda: next(shorts)) if program.short else None
-        )
+        self.network = Network(program.latency, (lambda: next(shorts)) if program.short else None)
         self.faults = Faults()
         self.process = Process(0, self.faults)
         self.manager: Manager | None = None
@@ -115,9 +103,8 @@ class World:
                 self.lives += 1
                 process.on_death.append(self._server_died)
                 for fault in self.program.faults:
-                    if fault.what == "crash" and fault.step is not None:
-                        if fault.number % 3 == process.number:
-                            process.crash_at = fault.step
+                    if fault.step is not None and fault.number % 3 == process.number:
+                        process.crash_at = fault.step
                 lives.start_soon(self._life, process, name=f"server {process.number}")
                 await process.dead.wait()
                 await trio.sleep(_RESTART_S)
@@ -135,7 +122,7 @@ class World:
         try:
             with process.scope:
                 await self._run_server(process)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103  # see the checkpoint below
             # What a dead process's tasks raise is nobody's business, beside Cancelled it is
             # to be let go; that comes again at the checkpoint below.
             kinds = [each for each in leaves(error) if not isinstance(each, trio.Cancelled)]
@@ -160,7 +147,7 @@ class World:
 
         disk: Any = ProcessDisk(self.disk, process)
         async with open_manager(
-            backend, STATE, audit=audit, keeping=self._keeping(), disk=disk
+            backend, self._state_dir, audit=audit, keeping=self._keeping(), disk=disk
         ) as manager:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
@@ -218,9 +205,7 @@ class World:
         if not self.program.output:
             return made
         limit = self.program.output
-        bounds = {
-            name: OutputBound(limit, policy().commands[name].when_full) for name in COMMANDS
-        }
+        bounds = {name: OutputBound(limit, policy().commands[name].when_full) for name in COMMANDS}
         return Keeping(lambda spec: bounds[spec.command], None, None, made.retention)
 
     def _audit(self, process: Process, event: str) -> None:
@@ -302,80 +287,3 @@ class _AuditLog:
 
 def _identify(peer: Peer) -> Identity:
     return Identity(peer.certificate.decode(), "issuer", "1", datetime.max.replace(tzinfo=UTC))
-
-
-class _Os:
-    """Stands for the module in telling.py, which writes to standard error."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def write(self, fd: int, data: bytes) -> int:
-        self._world.said(data.decode().strip())
-        return len(data)
-
-
-class _Bugs(logging.Handler):
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.ERROR)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._world.process.alive:
-            self._world.fail(f"logged: {record.getMessage()} {record.exc_info and record.exc_info[1]!r}")
-
-
-@contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
-
-
-@contextlib.contextmanager
-def simulated(world: World) -> Iterator[None]:
-    """What a process has from its host, of this world; the database is removed in the end."""
-    ids = itertools.count(1)
-
-    def token_hex(count: int | None = None) -> str:
-        return f"{next(ids):0{2 * (count or 16)}x}"
-
-    def time_ns() -> int:
-        return _EPOCH_NS + int(trio.current_time() * 1e9)
-
-    async def inline(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return function(*args)
-
-    logger = logging.getLogger("penstock")
-    handler = _Bugs(world)
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    with (
-        _replaced(secrets, "token_hex", token_hex),
-        _replaced(time, "time_ns", time_ns),
-        _replaced(trio.to_thread, "run_sync", inline),
-        _replaced(manager_module, "lock_directory", contextlib.nullcontext),
-        _replaced(salvage_module, "Store", SimStore),
-        _replaced(telling_module, "os", _Os(world)),
-    ):
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.propagate = propagate
-            for ending in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(STATE, f"penstock.db{ending}"))
-
-
-def end_records() -> dict[str, str]:
-    """Of the database as it is, by job id."""
-    db = sqlite3.connect(os.path.join(STATE, "penstock.db"))
-    try:
-        return dict(db.execute("SELECT id, end FROM jobs WHERE end IS NOT NULL"))
-    finally:
-        db.close()

@@ -1,0 +1,95 @@
+"""What a process has from its host, of one simulation: ids, the time, threads, where it logs."""
+
+import contextlib
+import itertools
+import logging
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import trio
+
+import penstock.jobs.manager as manager_module
+import penstock.jobs.salvage as salvage_module
+import penstock.jobs.telling as telling_module
+
+from .process import SimStore
+from .world import World
+
+_EPOCH_NS: Final = 1_700_000_000 * 10**9
+_MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+class _Os:
+    """Stands for the module in telling.py, which writes to standard error."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, fd: int, data: bytes) -> int:
+        self._world.said(data.decode().strip())
+        return len(data)
+
+
+class _Bugs(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._world.process.alive:
+            self._world.fail(
+                f"logged: {record.getMessage()} {record.exc_info and record.exc_info[1]!r}"
+            )
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+@contextlib.contextmanager
+def simulated(world: World) -> Iterator[None]:
+    """What a process has from its host, of this world."""
+    ids = itertools.count(1)
+
+    def token_hex(count: int | None = None) -> str:
+        return f"{next(ids):0{2 * (count or 16)}x}"
+
+    def time_ns() -> int:
+        return _EPOCH_NS + int(trio.current_time() * 1e9)
+
+    async def inline(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    logger = logging.getLogger("penstock")
+    handler = _Bugs(world)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    with (
+        _replaced(secrets, "token_hex", token_hex),
+        _replaced(time, "time_ns", time_ns),
+        _replaced(trio.to_thread, "run_sync", inline),
+        _replaced(manager_module, "lock_directory", contextlib.nullcontext),
+        _replaced(salvage_module, "Store", SimStore),
+        _replaced(telling_module, "os", _Os(world)),
+    ):
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+def new_state_dir() -> tempfile.TemporaryDirectory[str]:
+    """In memory if there is such a place: SQLite is real, its disk is not what is looked at."""
+    return tempfile.TemporaryDirectory(prefix="penstock-sim-", dir=_MEMORY)
