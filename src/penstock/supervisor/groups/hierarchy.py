@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
 from ..limits import LIMIT_NAMES, Enforcement, Limits
-from .clients import ClientGroups, ClientTotals
+from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, read, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
@@ -21,7 +21,6 @@ from .v1 import V1Limits
 from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
 
-_HEX = frozenset("0123456789abcdef")
 _can_be_born_inside = functools.cache(can_clone_into)
 
 
@@ -156,7 +155,7 @@ class CgroupHierarchy:
         device: str | None,
         client: ClientTotals | None = None,
     ) -> Group:
-        if len(name) != 32 or not set(name) <= _HEX:
+        if not is_job_id(name):
             raise GroupError(f"{name!r} is not a job id")
         try:
             return self._create(name, limits, device, client)
@@ -208,7 +207,7 @@ class CgroupHierarchy:
 
     def sweep(self) -> Swept:
         self._clients.forget()
-        swept = sweep(self._parents())
+        swept = sweep(self._parents(), is_ours)
         # Now, so that what cannot be made is said at the start and not to the first client.
         self._make_parents()
         return swept

@@ -88,7 +88,8 @@ class Hierarchy(Protocol):
     def sweep(self) -> Swept:
         """Kills and removes every group below the own parent, which is made if need be.
 
-        Bounded: see Swept. Raises GroupError if the parent cannot be made.
+        Bounded: see Swept. Raises GroupError if the parent cannot be made, or holds groups that
+        are not penstock's.
         """
         ...
 
