@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .children import fork, reap
+from .isolation import leave_keyring
 from .log import log
 from .loop import READ, Loop, Timer
 from .spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
@@ -120,6 +121,7 @@ class ServerProcess:
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             reset_signals()
             if self._user is not None:
+                leave_keyring()
                 drop_bounding_set()
                 become(self._user)
                 clear_capabilities()

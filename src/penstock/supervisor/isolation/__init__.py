@@ -5,6 +5,7 @@ fork and exec; ``offers`` tries at the start of penstockd what this kernel grant
 """
 
 from .apply import STAGES, enter, restrict
+from .inherited import leave_keyring
 from .pids import await_init, fork_both
 from .plan import (
     NOTHING,
@@ -27,6 +28,7 @@ __all__ = [
     "await_init",
     "enter",
     "fork_both",
+    "leave_keyring",
     "make_isolation",
     "missing_by_default",
     "needs_temporary",
