@@ -43,6 +43,26 @@ def test_a_signal_ends_all_in_order(root: bool, number: int) -> None:
             assert wait_dead(daemon)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+    ],
+)
+def test_whatever_its_parent_does_about_signals(root: bool, setting: str) -> None:
+    """It learns of its children's ends, and hears SIGTERM."""
+    start = f"import os, signal, sys; {setting}; os.execv(sys.argv[1], sys.argv[1:])"
+    program = [sys.executable, "-c", start, sys.executable, "-I", "-S", "-E", str(SUPERVISOR)]
+    text = shell("seven", "exit 7", root=root)
+    with running_supervisor(text, root=root, program=program) as supervisor:
+        with supervisor.connect() as peer:
+            peer.hello()
+            exited, _ = peer.end(peer.start("seven"))
+            assert os.waitstatus_to_exitcode(exited["status"]) == 7
+            assert supervisor.stop() == 0
+
+
 def test_starts_are_refused_while_it_stops(root: bool) -> None:
     """A START that comes too late never runs."""
     with running_supervisor(shell("tree", TREE, root=root), root=root) as supervisor:
