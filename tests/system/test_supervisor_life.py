@@ -124,6 +124,23 @@ def test_a_killed_supervisor_leaves_no_tree_in_user_mode() -> None:
 
 
 @pytest.mark.root
+def test_what_a_welcome_brings_ends_all_jobs() -> None:
+    """Also one that the server was not told of, as when the supervisor dies while it starts."""
+    with running_supervisor(shell("tree", TREE, root=True)) as supervisor:
+        with supervisor.connect() as peer:
+            message = peer.hello()
+            fds = dict(zip(message["fds"], message["_fds"], strict=True))
+            if "kill" not in fds:
+                pytest.skip("pure cgroup v1 has no cgroup.kill")
+            jobs = [peer.start("tree") for _ in range(2)]
+            daemons = [int(job.read(until=b"\n")) for job in jobs]
+            os.write(fds["kill"], b"1")
+            assert all(wait_dead(pid) for pid in daemons)
+            for job in jobs:
+                assert peer.end(job)[0]["status"] == signal.SIGKILL
+
+
+@pytest.mark.root
 def test_the_next_supervisor_sweeps(tmp_path: Path) -> None:
     """Jobs, groups and directories of one that was killed are gone before the next accepts."""
     with running_supervisor(shell("tree", TREE, root=True)) as supervisor:

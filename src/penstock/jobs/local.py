@@ -52,6 +52,7 @@ class LocalBackend:
         self._closed = trio.Event()
         self._lost = ""
         self.policy_bytes = b""
+        self._kill_fd = -1
 
     @property
     def mode(self) -> str:
@@ -81,10 +82,13 @@ class LocalBackend:
         """HELLO and WELCOME. Raises Unavailable."""
         await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
         message, fds = await self._receive()
-        if message is None or message["type"] != protocol.WELCOME or len(fds) != 1:
+        if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
+            close_all(fds)
             raise Unavailable("the supervisor did not welcome this process")
         self._welcome = message
-        self.policy_bytes = read_whole(fds[0])
+        named = dict(zip(message["fds"], fds, strict=True))
+        self._kill_fd = named.get("kill", -1)
+        self.policy_bytes = read_whole(named["policy"])
 
     async def run(self) -> None:
         """Carries messages until the supervisor goes or this is cancelled."""
@@ -207,6 +211,13 @@ class LocalBackend:
         self._closed.set()
         if self._taking is not None:
             self._taking.close()
+        # Before it was told of any job it was given this one, for those that are starting still.
+        if self._kill_fd >= 0:
+            if kill:
+                with contextlib.suppress(OSError):  # there are none
+                    os.write(self._kill_fd, b"1")
+            os.close(self._kill_fd)
+            self._kill_fd = -1
         for pending in self._pending.values():
             if not pending.answered.is_set():
                 pending.answer = Refused("lost", why)

@@ -22,7 +22,7 @@ _MOST_SWEPT: Final = 2000
 
 
 class Welcome:
-    """The fields of WELCOME, and the policy's bytes in a sealed memory file."""
+    """The fields of WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
 
     def __init__(
         self,
@@ -50,7 +50,13 @@ class Welcome:
             file.seek(0)
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            peer.send(protocol.WELCOME, [fd], **self._fields())
+            fds = {"policy": fd}
+            kill_fd = self._hierarchy.kill_fd() if self._hierarchy is not None else None
+            if kill_fd is not None:
+                fds["kill"] = kill_fd
+            peer.send(protocol.WELCOME, list(fds.values()), **self._fields(), fds=list(fds))
+            if kill_fd is not None:
+                os.close(kill_fd)
 
     def _fields(self) -> dict[str, Any]:
         if self._hierarchy is not None:
@@ -75,5 +81,4 @@ class Welcome:
                 "groups_left": len(self.swept.left),
             },
             "warnings": list(self.warnings),
-            "fds": ["policy"],
         }

@@ -205,6 +205,15 @@ class CgroupHierarchy:
         if self.kind == "v2" and self._mounts.v2 is not None:
             enable_controllers(self._mounts.v2, self._parent)
 
+    def kill_fd(self) -> int | None:
+        if self._mounts.v2 is None:
+            return None
+        try:
+            path = f"{self._mounts.v2}{self._parent}/cgroup.kill"
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # before Linux 5.14
+            return None
+
     def sweep(self) -> Swept:
         self._clients.forget()
         swept = sweep(self._parents(), is_ours)

@@ -85,6 +85,11 @@ class Hierarchy(Protocol):
         """
         ...
 
+    def kill_fd(self) -> int | None:
+        """A new write descriptor of the own parent's cgroup.kill, the caller's to close: 1 ends
+        every job. None without one."""
+        ...
+
     def sweep(self) -> Swept:
         """Kills and removes every group below the own parent, which is made if need be.
 
