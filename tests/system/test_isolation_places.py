@@ -9,6 +9,7 @@ import pytest
 from supervisor_process import JOB_UID
 
 from penstock.supervisor.children import reap
+from penstock.supervisor.cloning import NOWHERE
 from penstock.supervisor.isolation import Isolation
 from penstock.supervisor.spawn import Plan, decode_report, spawn
 
@@ -32,7 +33,9 @@ def test_a_private_place_that_is_writable_stays_the_hosts(tmp_path: Path) -> Non
     )
     executable_fd = os.open("/bin/true", os.O_RDONLY | os.O_CLOEXEC)
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    plan = Plan(executable_fd, [b"true"], {}, "/", None, [], null_fd, null_fd, null_fd, isolation)
+    plan = Plan(
+        executable_fd, [b"true"], {}, "/", None, NOWHERE, null_fd, null_fd, null_fd, isolation
+    )
     pid, report_fd = spawn(plan)
     try:
         assert select.select([report_fd], [], [], 20)[0]
