@@ -40,6 +40,8 @@ class Feeder:
         Raises RpcError for what the server refuses (FAILED_PRECONDITION: the job takes no more;
         ABORTED: somebody else sends), ConnectionLost when it has given up, and what ``connect``
         and ``source`` raise. Cancelled: what was accepted is the job's.
+
+        Cancellation: minimum cleanup; C19.
         """
         while True:
             try:

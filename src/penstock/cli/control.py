@@ -36,6 +36,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
         say(f"Starting {command}{behind}...")
     attempt = Start(command, arguments, stdin=stdin)
     async with caught_signals() as signals:
+        # Scope K0.start.
         with trio.CancelScope() as scope:
             signals.react = partial(attempt.hurry, signals, scope)
             async with attempt.connected(settings.endpoint()):

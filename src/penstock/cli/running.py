@@ -49,6 +49,7 @@ async def run(
     attempt = Start(command, arguments, stdin=stdin)
     sink = Sink(None if settings.json else Apart(raw=raw))
     async with caught_signals() as signals:
+        # Scope K0.run.
         with trio.CancelScope() as scope:
             asked = trio.Event()
             signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
@@ -91,6 +92,7 @@ def _stop_or_leave(
     if signals.count == 1:
         asked.set()
     elif attempt.job is not None:
+        # Cancels K0.run.
         scope.cancel()
 
 

@@ -41,6 +41,8 @@ async def read_input() -> bytes:
     """What comes next on our standard input; b"" at its end. Raises OSError.
 
     Cancelled: a thread may be left that waits for it, and takes what comes.
+
+    Cancellation: minimum cleanup; C19.
     """
     import trio
 

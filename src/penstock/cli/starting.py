@@ -69,6 +69,8 @@ class Start:
         made and the start repeated under its id; a first one that could not be made is not.
         An error that leaves it open whether a job runs has a note that says so. Raises what
         ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
+
+        Cancellation: minimum cleanup; C4, C22.
         """
         give_up: float | None = None
         pause_s = _FIRST_PAUSE_S
@@ -102,6 +104,7 @@ class Start:
         if self.job is not None:
             return
         if signals.count > 1 or not self.asked:
+            # Cancels K0.start.
             scope.cancel()
             return
         scope.deadline = trio.current_time() + ANSWER_S

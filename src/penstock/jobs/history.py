@@ -199,7 +199,10 @@ class History:
         """Forgets what is too old or too many, and removes files, until cancelled.
 
         Cancelled: what is not removed yet is at the next start.
+
+        Cancellation: minimum cleanup.
         """
+        # Scope S4.removing.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._remove_files)
             while True:
@@ -208,6 +211,7 @@ class History:
                     if not self._forget(self._jobs[job_id], "no longer kept"):
                         break
                 # What could not be forgotten is tried again, but not at once.
+                # Scope S4.expiry.
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
 

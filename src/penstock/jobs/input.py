@@ -82,8 +82,11 @@ class Sender:
         """What ``what`` returns. Raises ``error`` as soon as there is one, also while it waits.
 
         Cancellation is what it is for ``what``.
+
+        Cancellation: minimum cleanup; C19, C20.
         """
         if self.error is None:
+            # Scope S3.sender.
             with trio.CancelScope() as self._scope:
                 return await what(*args)
         self._scope = None
@@ -94,6 +97,7 @@ class Sender:
         """No checkpoint. The first error counts."""
         self.error = self.error or error
         if self._scope is not None:
+            # Cancels S3.sender.
             self._scope.cancel()
 
 
@@ -173,6 +177,8 @@ class JobInput:
         Waits while the job does not read. Bytes that are accepted already are skipped. Raises
         InputGap, and Precondition STDIN_CLOSED if more comes after the end, or the job has
         closed it or ended. Cancelled: some are accepted; ``accepted`` says how many.
+
+        Cancellation: minimum cleanup; C19.
         """
         await trio.lowlevel.checkpoint()
         until = offset + len(data)
@@ -197,7 +203,10 @@ class JobInput:
 
     async def run(self) -> None:
         """Moves on what is accepted, until there is nothing more to come. Minimum cleanup:
-        what our pipe holds stays there, for whoever comes next."""
+        what our pipe holds stays there, for whoever comes next.
+
+        Cancellation: minimum cleanup; C20.
+        """
         self._move()
         while self._closed is None:
             if self._held:

@@ -224,7 +224,10 @@ class Job:
         return OutputReader(log, offset, follow, streams)
 
     async def wait_begun(self) -> None:
-        """Returns when the job runs. Raises what its start failed with. Minimum cleanup."""
+        """Returns when the job runs. Raises what its start failed with.
+
+        Cancellation: minimum cleanup; C4.
+        """
         await self.begun.wait()
         if self.start_error is not None:
             raise self.start_error
@@ -233,6 +236,8 @@ class Job:
         """The end record, once it is durable. Minimum cleanup: the waiting alone ends.
 
         Raises Unavailable if the manager was closed before the job has ended.
+
+        Cancellation: minimum cleanup; C8.
         """
         await self.finished.wait()
         if self.end is None:
@@ -249,6 +254,8 @@ class Job:
 
         Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
         signal is on its way.
+
+        Cancellation: completes; C18.
         """
         await self.begun.wait()  # one that is just being taken over
         count = 0
@@ -264,6 +271,8 @@ class Job:
         It may be so already. A stop lets them run on to heed it. Raises Precondition
         NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled, it happens
         without the caller.
+
+        Cancellation: completes; C18.
         """
         await self.begun.wait()
         if self.backend is None or self.state is not State.RUNNING:
@@ -321,20 +330,25 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
+
+        Cancellation: completes; C5, C6, C7.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
+        # Scope S3.stop.
         async with trio.open_nursery() as nursery:
 
             async def end_of_patience() -> None:
                 await self.unkillable.wait()
+                # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end_of_patience)
             await self.finished.wait()
+            # Cancels S3.stop.
             nursery.cancel_scope.cancel()
         if self.end is None:
             left = ", ".join(str(each) for each in self.survivors) or "unknown ones"

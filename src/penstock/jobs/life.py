@@ -42,6 +42,7 @@ class Life:
         self._digest_error: OSError | None = None
         self.never_started = False
         """It was refused, or could not be recorded: nothing of it is left."""
+        # Scope S5.
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self, on_running: Callable[[Job], None]) -> None:
@@ -49,6 +50,8 @@ class Life:
 
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
+
+        Cancellation: completes; C4, C5, C8, C17.
         """
         with self._scope:
             result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
@@ -67,6 +70,8 @@ class Life:
 
         A ``stop`` that was under way begins again, with its grace unless that was over. With
         ``output_error`` nothing can be appended to its log: it is stopped, and its end says why.
+
+        Cancellation: completes; C13.
         """
         with self._scope:
             if stop is not None:
@@ -83,6 +88,7 @@ class Life:
         Whoever reads or waits ends too, without an end record. What still runs is the next
         server's to take.
         """
+        # Cancels S5.
         self._scope.cancel()
         job = self._job
         if job.end is None and not job.finished.is_set():
@@ -172,6 +178,7 @@ class Life:
             job.input = JobInput(started.input, job.log.directory, job.handle, end_input)
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
+            # Scope S5.parts.
             async with trio.open_nursery() as nursery:
                 job.backend = self._backend
                 job.on_stop = self._stopping.asked
@@ -188,6 +195,7 @@ class Life:
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
                 self._stopping.close()
+                # Cancels S5.parts.
                 nursery.cancel_scope.cancel()
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.

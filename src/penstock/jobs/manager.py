@@ -45,11 +45,17 @@ class Manager:
 
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
-        """S4: owns every job's task and the history's; ends when the last job has."""
+        """S4: owns every job's task and the history's; ends when the last job has.
+
+        Cancellation: completes; C11, C12.
+        """
+        # Scope S4.history.
         async with trio.open_nursery() as keeping:
             keeping.start_soon(self.history.run)
+            # Scope S4.
             async with trio.open_nursery() as self._nursery:
                 yield
+            # Cancels S4.history.
             keeping.cancel_scope.cancel()
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
@@ -60,6 +66,8 @@ class Manager:
         owner gives the job of the first time. Raises RequestConflict if that had another
         body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
         Exhausted, Unavailable.
+
+        Cancellation: completes; C4.
         """
         job = self.find_request(owner, request_id) if request_id is not None else None
         if job is not None:
@@ -154,6 +162,7 @@ class Manager:
             del self._lives[job.id]
 
     async def _give_up(self, job: Job, life: Life) -> None:
+        # Scope S4.given_up.
         with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
             await self._backend.kill(job.id)
             await self._backend.wait(job.id)
@@ -190,11 +199,15 @@ class Manager:
         """Stops what still runs, all at once, and takes no new starts.
 
         Bounded: grace, KILL and the patience after it; what has not ended then is given
-        up. After ``leave`` nothing is stopped. Minimum cleanup.
+        up. After ``leave`` nothing is stopped.
+
+        Cancellation: minimum cleanup; C11, C12.
         """
         self._closing = True
         if not self._leaving:
+            # Scope S4.stop_all.
             with trio.move_on_after(SHUTDOWN_GRACE_S + UNKILLABLE_S):
+                # Scope S4.stops.
                 async with trio.open_nursery() as nursery:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
@@ -230,6 +243,8 @@ async def open_manager(
     start whose ``job.starting`` raises does not happen. Jobs of an earlier manager that the backend
     holds go on in this one. Leaving the block stops all jobs, shielded but bounded (see
     Manager.stop_all), or leaves them to the next one (see Manager.leave).
+
+    Cancellation: completes; C11, C12, C13.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))
@@ -256,6 +271,7 @@ async def open_manager(
                     yield manager
                 finally:
                     # Ends by stop_all's own bound; without it no end record would be written.
+                    # Scope S4.closing.
                     with trio.CancelScope(shield=True):
                         await manager.stop_all("server")
         finally:
