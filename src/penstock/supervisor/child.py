@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from .children import fork, reap
+from .children import fork, reap_ended
 from .isolation import leave_keyring
 from .log import log
 from .loop import READ, Loop, Timer
@@ -94,8 +94,10 @@ class ServerProcess:
         self._delay_s = _FIRST_DELAY_S
 
     def _exited(self) -> None:
-        status, _ = reap(self._pid)
         self._loop.forget(self._pidfd)
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, status: int | None, _: dict[str, Any]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         if self._steady is not None:
@@ -103,8 +105,10 @@ class ServerProcess:
         if self._on_stopped is not None:
             self._on_stopped()
             return
-        code = os.waitstatus_to_exitcode(status)
-        how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
+        how = "has ended, traced by somebody"
+        if status is not None:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
         self._start_again(how)
 
     def _start_again(self, why: str) -> None:

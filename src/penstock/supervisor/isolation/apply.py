@@ -14,12 +14,17 @@ STAGES: Final = (
 Stage = Callable[[str], None]
 
 
-def enter(isolation: Isolation, stage: Stage) -> None:
-    """Before rights are dropped. ``stage`` is told each step. Raises OSError."""
+def leave_inherited(stage: Stage) -> None:
+    """What root's child must not keep; before its groups, as a v1 kernel with real-time groups
+    lets no real-time process into one. Raises OSError."""
     if os.geteuid() == 0:
         stage("inherited")
         inherited.leave_keyring()
         inherited.leave_priority()
+
+
+def enter(isolation: Isolation, stage: Stage) -> None:
+    """Before rights are dropped. ``stage`` is told each step. Raises OSError."""
     if isolation.namespaces:
         stage("namespaces")
         kernel.unshare(isolation.namespaces)
