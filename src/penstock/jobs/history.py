@@ -264,6 +264,12 @@ class History:
         self._look_for_strays(known)
         return recovered
 
+    def let_go(self) -> None:
+        """Closes what recover has opened, as nobody will go on with it. The next server can."""
+        for job in self._jobs.values():
+            if not job.log.ended:
+                job.log.finish()
+
     def _look_for_strays(self, known: set[str]) -> None:
         """Output that no record speaks of was somebody's: it is left for who wants to look."""
         directory = os.path.join(self._state_dir, "jobs")

@@ -41,6 +41,7 @@ class Manager:
         self._nursery: trio.Nursery
         self._closing = False
         self._leaving = False
+        self._over = False
         self._lives: dict[str, Life] = {}
 
     @contextlib.asynccontextmanager
@@ -151,6 +152,8 @@ class Manager:
         budget = self.history.budget_of(job.owner)
         life = Life(job, self._backend, self._store, self._audit, budget)
         self._lives[job.id] = life
+        if self._over:  # its task has come to run only now, and nobody else would end it
+            life.end_now()
         try:
             yield life
         except Exception as error:
@@ -211,6 +214,7 @@ class Manager:
                 async with trio.open_nursery() as nursery:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
+        self._over = True
         for life in self._lives.values():
             life.end_now()
 
@@ -261,7 +265,12 @@ async def open_manager(
             held = {each.id: each for each in await backend.take_held()}
             try:
                 recovered = history.recover(held, boot_id)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, Unavailable) as error:
+                history.let_go()
+                for left in held.values():
+                    close_pipes(left.started)
+                if isinstance(error, Unavailable):
+                    raise
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
             for each in recovered:
                 del held[each.job.id]
