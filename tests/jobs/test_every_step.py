@@ -1,14 +1,14 @@
 """Cancelled at every step, and failed at every call: what docs/cancellation.md promises holds.
 
-Over the fake backend, with the real manager, store and log. Each walk begins anew for each step, and
-ends when the operation had no such step any more.
+Over the fake backend, with the real manager, store and log. Each walk begins anew for each step,
+and ends when the operation had no such step any more.
 """
 
 import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -291,7 +291,7 @@ def failing_store(failing: Failing, patch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def failures(kind: str, at: int) -> Any:
+def failures(kind: str, at: int) -> Iterator[tuple[Failing, dict[str, Any]]]:
     """The n-th call of a kind fails within; what to open the manager with, and the counter."""
     failing, told = Failing(at), Told()
     with pytest.MonkeyPatch.context() as patch:

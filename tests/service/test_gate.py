@@ -3,7 +3,7 @@
 import datetime
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -157,7 +157,7 @@ async def test_a_reload_cancelled_at_every_step(
         server.context = before.context
         told = len(world.lines())
 
-        async def hangups() -> AsyncIterator[int]:
+        async def hangups() -> AsyncGenerator[int, None]:
             for _ in range(3):
                 await trio.lowlevel.checkpoint()
                 yield 1
