@@ -1,0 +1,105 @@
+"""stop, signal, pause, resume: what is asked of the server, what is said, and the exit status."""
+
+import json
+
+import pytest
+from fake_service import HANDLE, FakeService, fake_server
+
+from penstock.proto import command_pb2 as pb
+from penstock.rpc.errors import RpcError, StatusCode
+
+
+@pytest.mark.parametrize(
+    ("words", "request_", "text"),
+    [
+        (
+            ["signal", HANDLE, "HUP"],
+            pb.SignalRequest(pid=HANDLE, signal="HUP"),
+            f"Sent HUP to 1 process of job {HANDLE}.\n",
+        ),
+        (
+            ["signal", "--tree", HANDLE, "10"],
+            pb.SignalRequest(pid=HANDLE, signal="10", tree=True),
+            f"Sent 10 to 3 processes of job {HANDLE}.\n",
+        ),
+        (["pause", HANDLE], pb.PauseRequest(pid=HANDLE), f"Job {HANDLE} is paused.\n"),
+        (["resume", HANDLE], pb.ResumeRequest(pid=HANDLE), f"Job {HANDLE} is running.\n"),
+    ],
+)
+async def test_what_is_asked_and_said(
+    words: list[str],
+    request_: pb.SignalRequest | pb.PauseRequest | pb.ResumeRequest,
+    text: str,
+) -> None:
+    """One call, one line."""
+    async with fake_server() as server:
+        done = await server.run_cli(*words)
+        assert (done.code, done.out.decode(), done.err) == (0, text, b"")
+        assert server.service.controls == [request_]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["signal", HANDLE, "HUP"], {"processes": 1}),
+        (["pause", HANDLE], {"handle": HANDLE, "paused": True}),
+        (["resume", HANDLE], {"handle": HANDLE}),
+    ],
+)
+async def test_as_json(words: list[str], answer: dict[str, object]) -> None:
+    """The answer alone, on one line."""
+    async with fake_server() as server:
+        done = await server.run_cli("-o", "json", *words)
+    (line,) = done.out.splitlines()
+    told = json.loads(line)
+    assert {key: told.get(key) for key in answer} == answer
+
+
+@pytest.mark.parametrize(
+    "words", [["signal", HANDLE, "HUP"], ["pause", HANDLE], ["resume", HANDLE]]
+)
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (StatusCode.INVALID_ARGUMENT, 2),
+        (StatusCode.UNAVAILABLE, 3),
+        (StatusCode.NOT_FOUND, 4),
+        (StatusCode.PERMISSION_DENIED, 5),
+        (StatusCode.FAILED_PRECONDITION, 6),
+        (StatusCode.RESOURCE_EXHAUSTED, 7),
+    ],
+)
+async def test_refusals(words: list[str], code: StatusCode, status: int) -> None:
+    """Said once on stderr, harmless to a terminal; nothing is said to have been done."""
+    service = FakeService()
+    service.control_error = RpcError(code, "no \x1b[31mway")
+    async with fake_server(service) as server:
+        done = await server.run_cli(*words)
+    assert (done.code, done.out, done.err) == (status, b"", b"Error: no \\x1b[31mway\n")
+    assert len(service.controls) == 1  # it may have happened, so it is not asked for again
+
+
+async def test_the_options_of_stop() -> None:
+    """Each is asked for as it was given, and what was not given is left to the command."""
+    async with fake_server() as server:
+        plain = await server.run_cli("stop", HANDLE)
+        options = ["--grace", "1.5", "--reason", "too loud", "--signal", "INT", "--no-wait"]
+        quick = await server.run_cli("stop", HANDLE, *options)
+        assert (plain.code, quick.code) == (0, 0)
+        assert f"Job {HANDLE} successfully stopped!".encode() in plain.out
+        assert f"Job {HANDLE} is being stopped.".encode() in quick.out
+        assert server.service.stops == [
+            pb.StopRequest(pid=HANDLE),
+            pb.StopRequest(pid=HANDLE, grace_s=1.5, reason="too loud", signal="INT", no_wait=True),
+        ]
+
+
+@pytest.mark.parametrize(
+    "words", [["signal", HANDLE], ["signal"], ["pause"], ["resume", HANDLE, "2"], ["stop"]]
+)
+async def test_usage(words: list[str]) -> None:
+    """Said before anybody is asked."""
+    async with fake_server() as server:
+        done = await server.run_cli(*words)
+        assert (done.code, server.service.controls, server.service.stops) == (2, [], [])
+    assert done.err.startswith(b"Usage: ")
