@@ -15,6 +15,7 @@ from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
+from .input_note import Phase, read_note
 from .job import Job
 from .keeping import Keeping
 from .output import OutputLog
@@ -319,6 +320,10 @@ class History:
             job = Job.from_record(record, log, bound)
             why = "the server ended while the job ran"
             end = _lost(log, sealed=log.close_recovered(), why=why)
+            if record.spec.stdin:
+                given = read_note(self.directory(record.id))
+                accepted, ended = given.accepted, given.phase is Phase.ENDED
+                end = replace(end, input_bytes=accepted, input_ended=ended)
             self._store.set_finished(record.id, end)
             about = {"job": record.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)

@@ -66,11 +66,15 @@ class JobInput:
     """The input of one job. The pipes are this object's from now on, until ``close``."""
 
     def __init__(
-        self, pipes: InputPipes | None, directory: str, handle: str, on_end: Callable[[], None]
+        self,
+        pipes: InputPipes | None,
+        directory: str | None,
+        handle: str,
+        on_end: Callable[[], None],
     ) -> None:
         """Goes on where the note in ``directory``, the job's, says. ``pipes`` None: its end was
         passed on. ``on_end`` is called once no copy of the descriptors is left here and the job
-        is to read the end."""
+        is to read the end. For ``directory`` None see ``of_ended``."""
         self.accepted = 0
         """Bytes, in total."""
         self.ended = False
@@ -88,15 +92,25 @@ class JobInput:
         self._last = NOBODY
         """Number of the sender whose bytes were the last."""
         try:
-            self._note = Note(directory)
-            self._restore(self._note.read())
+            if directory is not None:
+                self._note = Note(directory)
+                self._restore(self._note.read())
         except (OSError, ValueError) as error:
             # The job must not read an end that nobody has sent, so it is left waiting.
             say(f"the input of job {handle}: {error}")
             why = f"how much input job {handle} has had is not known"
             self._closed = Precondition("STDIN_CLOSED", why)
         if pipes is None:
-            self._close(f"job {handle} takes no more input")
+            has_ended = "has ended" if directory is None else "takes no more input"
+            self._close(f"job {handle} {has_ended}")
+
+    @classmethod
+    def of_ended(cls, handle: str, accepted: int, *, ended: bool) -> "JobInput":
+        """Of a job that has ended: it says what was accepted, and takes nothing."""
+        given = cls(None, None, handle, lambda: None)
+        phase = Phase.ENDED if ended else Phase.ACCEPTED
+        given._restore(Written(phase, accepted))
+        return given
 
     def _restore(self, written: Written) -> None:
         writing = written.phase is Phase.WRITING

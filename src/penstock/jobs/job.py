@@ -173,6 +173,8 @@ class Job:
             "oom_kills": end.oom_kills,
         }
         self.final_usage = usage.final(counters, end.ended_ns)
+        if self.spec.stdin:
+            self.input = JobInput.of_ended(self.handle, end.input_bytes, ended=end.input_ended)
         self.begun.set()
         self.finished.set()
 
