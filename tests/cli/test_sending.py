@@ -168,6 +168,17 @@ async def test_an_answer_that_cannot_be_is_no_success(accepted: int) -> None:
             await Feeder(endpoint(server), HANDLE).feed(Given(b"abc", b""))
 
 
+async def test_an_input_that_cannot_be_read_starts_nothing() -> None:
+    """A job would wait for what never comes; and none is sent an end that is none."""
+    async with fake_server() as server:
+        done = await server.run_cli("run", "-i", "cat", without=(0,))
+        text = b"Error: standard input: Bad file descriptor\n"
+        assert (done.code, done.out, done.err) == (125, b"", text)
+        done = await server.run_cli("send", HANDLE, without=(0,))
+        assert (done.code, done.out, done.err) == (2, b"", text)
+        assert (server.service.starts, server.service.sends) == ([], [])
+
+
 async def test_run_passes_on_and_ends_with_its_job() -> None:
     """Its own input has no end yet; a job that wants no more of it is no failure."""
     service = FakeService()

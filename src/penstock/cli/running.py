@@ -55,6 +55,10 @@ async def run(
             signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
             try:
                 endpoint = settings.endpoint()
+                if stdin:
+                    from .sending import check_input
+
+                    check_input()  # the job would wait for ever for what nobody can read
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
                     # An interrupt before the answer has set one; it is for the answer alone.
