@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import trio
 from fake_service import HANDLE, FakeService, fake_server
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError, StatusCode
+from penstock.statuses import retryable
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,36 @@ async def test_the_options_of_stop() -> None:
             pb.StopRequest(pid=HANDLE),
             pb.StopRequest(pid=HANDLE, grace_s=1.5, reason="too loud", signal="INT", no_wait=True),
         ]
+
+
+async def test_a_stop_goes_on_over_a_restart_of_the_server() -> None:
+    """It is the same stop, so it is asked for again; a server that never was there is not."""
+    service = FakeService()
+    service.stop_may_answer = trio.Event()
+    async with fake_server(service) as server:
+        async with server.cli("stop", "--grace", "9", HANDLE) as cli:
+            await service.stop_arrived.wait()
+            server.break_connections()
+            service.stop_may_answer.set()
+            await server.serve()
+            done = await cli.done()
+        assert done.code == 0, done.err
+        assert f"Job {HANDLE} successfully stopped!".encode() in done.out
+        assert service.stops == [pb.StopRequest(pid=HANDLE, grace_s=9)] * 2
+        server.break_connections()
+        with trio.fail_after(8):
+            done = await server.run_cli("stop", HANDLE)
+    assert done.code == 3
+
+
+async def test_a_stop_that_the_server_refuses_for_now_is_not_asked_for_again() -> None:
+    """Such as one that cannot be recorded: it says so, and when to come back."""
+    service = FakeService()
+    service.stop_error = retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", "not recorded", 1.0)
+    async with fake_server(service) as server:
+        done = await server.run_cli("stop", "--no-wait", HANDLE)
+    assert (done.code, len(service.stops)) == (3, 1)
+    assert done.err == f"Error: {HANDLE} could not be stopped. not recorded\n".encode()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.start_errors: list[RpcError] = []
         """What the first starts fail with, one each."""
         self.stop_arrived = trio.Event()
+        self.stop_may_answer = trio.Event()
+        self.stop_may_answer.set()
+        self.stop_error: RpcError | None = None
         self.stream_read = trio.Event()
         """All of ``messages`` are sent."""
         self.messages: list[pb.StreamOutputResponse] = []
@@ -81,6 +84,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         self.stops.append(input_message)
         self.stop_arrived.set()
+        await self.stop_may_answer.wait()
+        if self.stop_error is not None:
+            raise self.stop_error
         if input_message.no_wait:
             return pb.StopResponse(result=f"Job {input_message.pid} is being stopped.")
         if self.at_stop:
