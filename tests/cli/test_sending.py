@@ -1,6 +1,7 @@
 """send and run -i: whose bytes they are, and what ends them, whatever becomes of the server."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -115,6 +116,22 @@ async def test_a_send_that_waits_for_its_input_goes_on_over_a_restart() -> None:
     assert first.sender == second.sender
     assert len(first.sender) >= 32
     assert (first.goes_on, second.goes_on) == (False, True)
+
+
+async def test_an_interrupted_send_ends_at_once() -> None:
+    """130, without a word, though a thread of it waits for input; what was accepted stays."""
+    service = FakeService()
+    with pipe() as (read_fd, write_fd):
+        async with (
+            fake_server(service) as server,
+            server.cli("send", HANDLE, stdin=read_fd) as cli,
+        ):
+            os.write(write_fd, b"abc")
+            await service.wait_input(3)
+            cli.process.send_signal(signal.SIGINT)
+            done = await cli.done()
+    assert (done.code, done.err) == (130, b"")
+    assert not service.input_ended
 
 
 async def test_others_bytes_do_not_pass_for_ours() -> None:
