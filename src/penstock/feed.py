@@ -52,12 +52,14 @@ class Feeder:
         give, pieces = trio.open_memory_channel[bytes](0)
         failure: Exception | None = None
         with pieces:
+            # Scope K3.feed.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read, source, give)
                 try:
                     await self._feed(pieces, end)
                 except Exception as error:
                     failure = error  # raised below, outside of the nursery, which would wrap it
+                # Cancels K3.feed.
                 nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -125,8 +127,10 @@ class Feeder:
                 failure = RpcError(StatusCode.INTERNAL, "the server answers what was not asked")
             except RpcError as error:
                 failure = error
+            # Cancels K3.piece.
             nursery.cancel_scope.cancel()
 
+        # Scope K3.piece.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
             try:
@@ -135,6 +139,7 @@ class Feeder:
                 failure = None
             except trio.EndOfChannel:
                 failure = self._read_error
+            # Cancels K3.piece.
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

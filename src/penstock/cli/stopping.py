@@ -21,8 +21,10 @@ async def stop_job(
     the server, each of which is tried to get over for RETRY_S.
 
     ``reached``: the server is known to be there; else a first connection that cannot be made is
-    not tried again. Raises what ``connect`` and ``Client.stop`` raise. Cancelled: the stop goes
-    on if the server has heard of it.
+    not tried again. Raises what ``connect`` and ``Client.stop`` raise. The
+    stop goes on though the caller leaves, if the server has heard of it.
+
+    Cancellation: minimum cleanup; C6.
     """
     backoff = Backoff(RETRY_S)
     while True:
