@@ -109,11 +109,11 @@ class CommandService(
             self._record(client.id, "start", decision, **about)
             raise denied(decision.message)
         request_id = input_message.request_id or None
-        earlier = request_id and self._manager.find_request(client.id, request_id)
-        replayed = bool(earlier)
-        starts = not replayed and not input_message.validate_only
         with translated():
             with self._refusals_recorded(client.id, "start", **about):
+                earlier = request_id and self._manager.find_request(client.id, request_id)
+                replayed = bool(earlier)
+                starts = not replayed and not input_message.validate_only
                 if earlier and earlier.spec != spec and not input_message.validate_only:
                     raise RequestConflict(
                         f"request id {request_id!r} was used before, for another start"

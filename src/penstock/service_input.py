@@ -46,7 +46,7 @@ class InputCalls(Decisions):
             self._quotas.take_stream(client)
         try:
             with translated(), self._refusals_recorded(client.id, "send", **about):
-                sender = given.claim()
+                sender = given.claim(first.sender, goes_on=first.goes_on)
             self._record(client.id, "send", authz.Decision(True), **about)
             try:
                 message: pb.SendInputRequest | None = first

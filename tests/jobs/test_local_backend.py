@@ -127,6 +127,24 @@ async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
         assert counts == [7], "the answer of its own question"
 
 
+async def test_nothing_is_kept_of_a_job_that_was_released() -> None:
+    """Also if it was asked about something until its end, and the answer came after that."""
+    async with connected() as (backend, supervisor):
+        before = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
+        os.close((await started(backend, supervisor)).stdout_fd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.signal, JOB, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            backend.release(JOB)
+            supervisor.say(protocol.SIGNALED, id=JOB, count=0)
+        after = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
+        assert after == before
+
+
+def _sized(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:
     """C14: no exception leaves the backend; the verdict is `lost`."""
     async with connected() as (backend, supervisor):

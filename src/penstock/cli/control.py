@@ -71,17 +71,15 @@ async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
-    from ..client import connect
     from .exits import EXPECTED, exit_code, fail, message
+    from .stopping import stop_job
     from .terminal import harmless
 
     if not settings.json:
         say(f"Stopping {pid}...")
     try:
-        async with connect(settings.endpoint()) as client:
-            answer = await client.stop(
-                pid, grace_s=grace, reason=reason, signal=signal, no_wait=no_wait
-            )
+        options = {"grace_s": grace, "reason": reason, "signal": signal, "no_wait": no_wait}
+        answer = await stop_job(settings.endpoint(), pid, options)
     except EXPECTED as error:
         code = exit_code(error)
         if code == 4:

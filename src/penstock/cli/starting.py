@@ -40,7 +40,7 @@ def _leaves_open(error: RpcError) -> bool:
     return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
 
 
-def _worth_repeating(error: RpcError) -> bool:
+def worth_repeating(error: RpcError) -> bool:
     """The connection went, or the server with the call under way."""
     return (
         error.code is StatusCode.UNAVAILABLE
@@ -91,7 +91,7 @@ class Start:
                     raise  # of who uses the connection; or nothing has been asked for
                 if give_up is None:
                     give_up = trio.current_time() + RETRY_S
-                if not _worth_repeating(error) or trio.current_time() + pause_s > give_up:
+                if not worth_repeating(error) or trio.current_time() + pause_s > give_up:
                     if _leaves_open(error):
                         error.add_note(_UNKNOWN)
                     raise

@@ -20,6 +20,8 @@ class Ending:
     output_error: OSError | None
     output_full: bool
     digest_error: OSError | None
+    input_bytes: int
+    input_ended: bool
 
 
 def end_record(
@@ -49,6 +51,8 @@ def end_record(
         stored_bytes=log.stored_bytes,
         sealed=sealed,
         detail=verdict.detail or _trouble(ending),
+        input_bytes=ending.input_bytes,
+        input_ended=ending.input_ended,
     )
 
 

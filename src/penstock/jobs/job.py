@@ -37,15 +37,16 @@ class StopAsked:
         self.began = trio.current_time()
         self.recorded = False
         """It outlives this server."""
-        self._graces = [grace_s]
+        self._first_s = grace_s
+        self._others_s = float("inf")
 
     def add(self, grace_s: float) -> None:
         """Somebody else has asked, for this grace."""
-        self._graces.append(grace_s)
+        self._others_s = min(self._others_s, grace_s)
 
     def grace_s(self, own_s: float) -> float:
         """Seconds between TERM and KILL, for a command with this grace of its own."""
-        return min(own_s if grace_s is None else grace_s for grace_s in self._graces)
+        return min(own_s if self._first_s is None else self._first_s, self._others_s)
 
 
 class Job:
@@ -173,6 +174,8 @@ class Job:
             "oom_kills": end.oom_kills,
         }
         self.final_usage = usage.final(counters, end.ended_ns)
+        if self.spec.stdin:
+            self.input = JobInput.of_ended(self.handle, end.input_bytes, ended=end.input_ended)
         self.begun.set()
         self.finished.set()
 

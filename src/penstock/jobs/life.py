@@ -254,7 +254,7 @@ class Life:
         try_audit(self._audit, "job.finished", about)
 
     def _ending(self) -> Ending:
-        asked = self._job.stop_asked
+        asked, given = self._job.stop_asked, self._job.input
         return Ending(
             None if asked is None else asked.by,
             "" if asked is None else asked.reason,
@@ -262,6 +262,8 @@ class Life:
             self._stopping.output_error,
             self._stopping.notes.output_full,
             self._digest_error,
+            0 if given is None else given.accepted,
+            given is not None and given.ended,
         )
 
     def _about(self) -> dict[str, Any]:

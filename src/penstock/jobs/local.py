@@ -174,7 +174,10 @@ class LocalBackend:
         if kind in _ANSWERS:
             if kind == protocol.PAUSED and pending is not None:
                 pending.paused = message["paused"]
-            self._asked[kind, job_id].popleft().tell(message)
+            waiting = self._asked[kind, job_id]
+            waiting.popleft().tell(message)
+            if not waiting:  # it may have come after the job was released
+                del self._asked[kind, job_id]
         elif kind == protocol.HELD:
             self._took(message, fds)
         elif kind == protocol.NOTHING and self._taking is not None:
@@ -391,9 +394,6 @@ class LocalBackend:
         """As in Backend."""
         if pending := self._pending.pop(job_id, None):
             pending.close()
-        for kind in _ANSWERS:
-            if not self._asked.get((kind, job_id)):
-                self._asked.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
 
 

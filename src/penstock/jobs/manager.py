@@ -82,8 +82,17 @@ class Manager:
         return job
 
     def find_request(self, owner: str, request_id: str) -> Job | None:
-        """The job that this request id of this owner has started, or is starting."""
+        """The job that this request id of this owner has started, or is starting.
+
+        Raises Precondition REQUEST_DAMAGED: it has started one, and the record cannot be read.
+        """
         job_id = self._store.find_request(owner, request_id)
+        if job_id is not None and self.history.is_damaged(job_id):
+            raise Precondition(
+                "REQUEST_DAMAGED",
+                f"request id {request_id!r} has started a job whose record is damaged; nothing is "
+                "started a second time under it",
+            )
         return None if job_id is None else self.history.by_id(job_id)
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:

@@ -255,16 +255,20 @@ class ResumeResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class SendInputRequest(_message.Message):
-    __slots__ = ("pid", "offset", "data", "eof")
+    __slots__ = ("pid", "offset", "data", "eof", "sender", "goes_on")
     PID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     EOF_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
     pid: str
     offset: int
     data: bytes
     eof: bool
-    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., eof: _Optional[bool] = ...) -> None: ...
+    sender: str
+    goes_on: bool
+    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., eof: _Optional[bool] = ..., sender: _Optional[str] = ..., goes_on: _Optional[bool] = ...) -> None: ...
 
 class SendInputResponse(_message.Message):
     __slots__ = ("accepted", "eof")
