@@ -1,5 +1,6 @@
 """The linear subset of regular expressions, against Python's own."""
 
+import inspect
 import re
 import time
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.supervisor.patterns import MAX_LENGTH, Element, PatternError, parse_pattern
+from penstock.supervisor.patterns import MAX_LENGTH, Element, Pattern, PatternError, parse_pattern
 
 # Few characters, so that generated texts match often; "-" and "]" have a meaning in
 # classes, "é" lies outside of ASCII.
@@ -92,6 +93,7 @@ ESCAPES = "after a backslash stands a punctuation character, 'd' ([0-9]) or 'w' 
         ("\\1", 2, ESCAPES),
         ("\\bword", 2, ESCAPES),
         ("\\é", 2, ESCAPES),
+        ("\\\u0080", 2, ESCAPES),
         ("a\\", 3, ESCAPES),
         ("a\\\0", 3, "no argument can hold a NUL; leave it out"),
         ("[a", 3, "'[' without ']'; close the class, or write '\\['"),
@@ -176,6 +178,33 @@ def test_a_class_does_not_grant_a_leading_dash(text: str) -> None:
     assert parse_pattern("[a-z-]{1,20}").matches("x" + text)
 
 
+@pytest.mark.parametrize("written", ["[a-z-]", "[^/]", "[!-~]", "[\\-a-z]"])
+def test_a_class_among_others_does_not_grant_a_leading_dash(written: str) -> None:
+    """Also where it is optional what the text begins with; behind the beginning a '-' is one
+    character among others."""
+    for pattern in (f"{written}{{1,9}}[a-z]", f"x{{0,1}}{written}[a-z]{{0,9}}"):
+        parsed = parse_pattern(pattern)
+        assert not parsed.matches("-rf")
+        assert not parsed.matches("--rf")
+        assert parsed.matches("x-f")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("-", "-"),
+        ("\\-", "-"),
+        ("-{1,3}", "--"),
+        ("-[a-z]{1,3}-", "-ab-"),
+        ("-{0,1}x{0,1}-{0,1}[a-z]", "--f"),
+        ("[a-z]{0,1}-f", "-f"),
+    ],
+)
+def test_a_written_dash_is_granted_wherever_it_stands(pattern: str, text: str) -> None:
+    """Alone, escaped, counted, more than one, and behind what may be left out."""
+    assert parse_pattern(pattern).matches(text)
+
+
 def test_a_written_dash_is_granted() -> None:
     """A literal '-' at the start admits just the option that was written."""
     pattern = parse_pattern("-{0,1}[a-z]{1,3}")
@@ -217,3 +246,21 @@ def test_characters_beyond_ascii_cost_no_more_than_others(monkeypatch: pytest.Mo
     assert not pattern.matches(chr(pairs[9][0]) + chr(pairs[3][0]))
     for between in (0x3FF, pairs[0][1] + 1, pairs[-1][1] + 1, 0x10FFFF):
         assert not pattern.matches(chr(between))
+
+
+def test_an_element_without_a_count_is_there_once() -> None:
+    """As in what is written: nothing said means one, neither none nor many."""
+    a = Element(((ord("a"), ord("a")),), negated=False, literal=True)
+    for pattern in (Pattern("a", (a,)), parse_pattern("a"), parse_pattern("[a-a]")):
+        assert [text for text in ("", "a", "aa") if pattern.matches(text)] == ["a"]
+    two = parse_pattern("ab")
+    assert [text for text in ("a", "ab", "aab", "abb") if two.matches(text)] == ["ab"]
+
+
+def test_a_pattern_shows_what_was_written_and_not_its_tables() -> None:
+    """Else the log line that names a command is a page; and nobody can give it other tables."""
+    assert list(inspect.signature(Pattern).parameters) == ["source", "elements"]
+    pattern = parse_pattern("ab{2}")
+    assert repr(pattern) == (
+        f"Pattern(source='ab{{2}}', elements={pattern.elements!r}, least_length=3, most_length=3)"
+    )
