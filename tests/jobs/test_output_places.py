@@ -190,6 +190,19 @@ def test_gaps_that_touch_keep_their_reasons() -> None:
     assert OutputLog.load(DIRECTORY, disk=disk).gaps() == expected
 
 
+def test_a_gap_of_an_earlier_life_does_not_grow() -> None:
+    """Bytes came behind it: what is left out for the same reason now is another gap."""
+    disk = FakeDisk()
+    log = made(disk)
+    leave_out(log, disk, 10)
+    write(log, disk, 5)
+    disk.die()
+    again = OutputLog.resume(DIRECTORY, disk=disk)
+    leave_out(again, disk, 3)
+    assert again.gaps() == (Gap(0, 10, "quota"), Gap(15, 18, "quota"))
+    again.finish()
+
+
 def test_nothing_left_out_is_no_gap() -> None:
     """An empty pipe, and one that has ended, may come when bytes were to be left out."""
     disk = FakeDisk()
@@ -379,7 +392,9 @@ def test_a_seal_that_the_disk_refuses_is_said() -> None:
     assert log.seal()
     log.finish()
     assert disk.open_files == 0
-    assert log.seal(), "there is nothing left to close"
+    disk.faults.append(errno.EIO)
+    assert log.seal(), "there is nothing left to close, so the disk is not asked"
+    disk.faults.clear()
     assert OutputLog.load(DIRECTORY, disk=disk).close_recovered()
 
 
