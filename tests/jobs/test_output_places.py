@@ -51,8 +51,7 @@ def three_segments(disk: FakeDisk) -> OutputLog:
     ("limit_bytes", "segment_bytes"),
     [
         (None, 32 * MIB),
-        (8 * 32 * MIB, 32 * MIB),
-        (8 * 32 * MIB + 800, 32 * MIB),
+        (16 * 32 * MIB, 32 * MIB),
         (8 * 20_000, 20_000),
         (8 * 20_000 + 7, 20_000),
         (8 * 16_384, 16_384),
@@ -82,10 +81,10 @@ def test_a_move_takes_no_more_than_it_is_told_and_than_fits() -> None:
     """``most``, a splice, and what the segment has left, whichever is least."""
     disk = FakeDisk()
     log = made(disk)
-    disk.pipes[STDOUT_PIPE] += bytes(2 * SPLICE_BYTES)
+    disk.pipes[STDOUT_PIPE] += bytes(4 * SPLICE_BYTES)
     assert log.move(STDOUT_PIPE, 1, 10) == 10
     assert log.move(STDOUT_PIPE, 1) == SPLICE_BYTES == 258_048
-    assert log.move(STDOUT_PIPE, 1, 2 * SPLICE_BYTES) == SPLICE_BYTES - 10
+    assert log.move(STDOUT_PIPE, 1, 2 * SPLICE_BYTES) == SPLICE_BYTES
     log.finish()
     disk = FakeDisk()
     log = made(disk, 1)
@@ -201,6 +200,20 @@ def test_a_gap_of_an_earlier_life_does_not_grow() -> None:
     leave_out(again, disk, 3)
     assert again.gaps() == (Gap(0, 10, "quota"), Gap(15, 18, "quota"))
     again.finish()
+
+
+def test_a_gap_goes_on_over_a_segment_that_got_nothing() -> None:
+    """It was begun for bytes that did not come: one gap is told, not two."""
+    disk = FakeDisk()
+    log = made(disk)
+    write(log, disk, 3)
+    leave_out(log, disk, 2)
+    with pytest.raises(BlockingIOError):
+        log.move(STDOUT_PIPE, 1)
+    assert [each.start for each in log.segments()] == [0, 5]
+    leave_out(log, disk, 5)
+    assert log.gaps() == (Gap(3, 10, "quota"),)
+    log.finish()
 
 
 def test_nothing_left_out_is_no_gap() -> None:
@@ -395,11 +408,26 @@ def test_a_seal_that_the_disk_refuses_is_said() -> None:
     disk.faults.append(errno.EIO)
     assert log.seal(), "there is nothing left to close, so the disk is not asked"
     disk.faults.clear()
-    assert OutputLog.load(DIRECTORY, disk=disk).close_recovered()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_log_that_a_crash_has_left_open_is_closed(works: bool) -> None:
+    """As seal would have; a disk that refuses it is said."""
+    disk = FakeDisk()
+    log = made(disk)
+    write(log, disk, 100)
+    disk.die()
+    lost = OutputLog.load(DIRECTORY, disk=disk)
+    if not works:
+        disk.faults.append(errno.EIO)
+    assert lost.close_recovered() == works
+    index = disk.files[f"{DIRECTORY}/{0:020}.index"]
+    assert len(index) == (2 if works else 1) * ENTRY_BYTES
+    assert disk.open_files == 0
 
 
 def test_nothing_to_drop_is_said() -> None:
-    """A segment without bytes is none; the one that is written to goes as well, once it has some."""
+    """A segment without bytes is none; the one that is written to goes once it has some."""
     disk = FakeDisk()
     log = made(disk)
     assert not log.drop_oldest()
@@ -458,16 +486,16 @@ def test_a_digest_is_of_the_bytes_that_are_there() -> None:
 
 
 async def test_every_reader_is_woken_also_behind_one_that_was() -> None:
-    """A wake-up that waits is enough, and keeps no other reader from its own."""
+    """A wake-up that waits is enough, and keeps no other reader from its own, whoever is first."""
     log = made(FakeDisk())
-    pairs = [log.subscribe() for _ in range(5)]
-    for send, _ in pairs[::2]:
-        send.send_nowait(None)
-    log.notify()
-    for _, receive in pairs:
-        receive.receive_nowait()
-        with pytest.raises(trio.WouldBlock):
+    pairs = [log.subscribe() for _ in range(3)]
+    for woken, _ in pairs:
+        woken.send_nowait(None)
+        log.notify()
+        for _, receive in pairs:
             receive.receive_nowait()
+            with pytest.raises(trio.WouldBlock):
+                receive.receive_nowait()
     log.remove()
     for send, receive in pairs:
         receive.receive_nowait()  # the end wakes, too
