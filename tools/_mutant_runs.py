@@ -70,10 +70,12 @@ class Runs:
     def check_baseline(self) -> float:
         """Seconds that the tests take without a mutant. Raises BaselineFailed.
 
-        The bound of every other run comes from it, and compiled files are left for them.
+        They must pass in every copy, and in the order in which they meet the mutants: a test that
+        failed for its place in the row would kill them all. The bound of every other run comes
+        from these, and compiled files are left for them.
         """
         took = 0.0
-        for tree in self._trees:
+        for tree in (self._trees[0], *self._trees):
             run = self._start(tree, None)
             began = time.monotonic()
             outcome = self._outcome(run, _wait_any([run], run.deadline))
@@ -83,7 +85,7 @@ class Runs:
             path = tree / self._file
             for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
                 compiled.unlink()
-            self._durations |= json.loads(_durations(tree).read_text())
+            self._durations = json.loads(_durations(tree).read_text())
         self._timeout_s = 3 * took + 15
         return took
 
@@ -116,7 +118,7 @@ class Runs:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            _test(tree, self._tests, None if mutant is None else self._durations)
+            _test(tree, self._tests, self._durations, baseline=mutant is None)
         with contextlib.suppress(OSError):  # whoever comes first; it may have ended
             os.setpgid(pid, pid)
         return _Run(tree, mutant, pid, time.monotonic() + self._timeout_s)
@@ -135,7 +137,7 @@ class _FastFirst:
     """A plugin of pytest's: a mutant that any test kills is best killed by a fast one."""
 
     def __init__(self, durations: dict[str, float]) -> None:
-        """Seconds by test, from a run before; empty: this is that run."""
+        """Seconds by test, from a run before; empty: none are known yet."""
         self._known = durations
         self.durations: dict[str, float] = {}
 
@@ -165,11 +167,10 @@ def _durations(tree: Path) -> Path:
     return tree.with_suffix(".json")
 
 
-def _test(tree: Path, tests: list[str], durations: dict[str, float] | None) -> NoReturn:
-    """The child: runs the tests and exits as pytest does; 1 at the first that fails.
-
-    ``durations`` None: this is the run that finds them out.
-    """
+def _test(
+    tree: Path, tests: list[str], durations: dict[str, float], *, baseline: bool
+) -> NoReturn:
+    """The child: runs the tests and exits as pytest does; 1 at the first that fails."""
     status = 70
     try:
         os.setpgid(0, 0)
@@ -184,12 +185,12 @@ def _test(tree: Path, tests: list[str], durations: dict[str, float] | None) -> N
         sys.path.insert(0, str(tree / "src"))
         os.environ["PYTHONPATH"] = str(tree / "src")
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(tree / ".hypothesis")
-        sys.dont_write_bytecode = durations is not None
+        sys.dont_write_bytecode = not baseline
         _set_profile()
         temporary = f"--basetemp={tree / 'temporary'}"
-        order = _FastFirst(durations or {})
+        order = _FastFirst(durations)
         status = int(pytest.main([*_OPTIONS, f"--rootdir={tree}", temporary, *tests], [order]))
-        if durations is None:
+        if baseline:
             _durations(tree).write_text(json.dumps(order.durations))
     except Exception:
         traceback.print_exc()
