@@ -31,9 +31,11 @@ class Welcome:
         hierarchy: Hierarchy | None,
         offers: Offers,
         max_jobs: int,
+        device: str | None,
     ) -> None:
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
+        self._device = device
         self.swept = Swept()
         """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
@@ -60,7 +62,7 @@ class Welcome:
 
     def _fields(self) -> dict[str, Any]:
         if self._hierarchy is not None:
-            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities()
+            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities(self._device)
         else:
             kind = "tree"
             limits = [Enforcement(name, "unavailable", detail="no root") for name in LIMIT_NAMES]

@@ -17,7 +17,7 @@ from .probing import try_limit
 from .sweeping import Swept, sweep
 from .unified import Unified
 from .v1 import CONTROLLERS as V1_NEEDED
-from .v1 import V1Limits
+from .v1 import NO_DISK, V1Limits
 from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
 
@@ -123,12 +123,12 @@ class CgroupHierarchy:
         if kind == "v2" and mounts.v2 is not None:
             enable_controllers(mounts.v2, parent)
 
-    def capabilities(self) -> list[Enforcement]:
+    def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # the host does not change while this process lives
-            self._capabilities = self._find_capabilities()
+            self._capabilities = self._find_capabilities(device)
         return list(self._capabilities)
 
-    def _find_capabilities(self) -> list[Enforcement]:
+    def _find_capabilities(self, device: str | None) -> list[Enforcement]:
         names = self._mounts.v2_controllers if self.kind == "v2" else frozenset(self._mounts.v1)
         disk = "io" if self.kind == "v2" else "blkio"
         needs = dict(zip(LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids", None), strict=True))
@@ -140,6 +140,8 @@ class CgroupHierarchy:
                 found.append(
                     Enforcement(limit, "unavailable", detail=f"no {controller} controller")
                 )
+            elif controller == disk and device is None:
+                found.append(Enforcement(limit, "unavailable", detail=NO_DISK))
             elif controller == "blkio":
                 found.append(Enforcement(limit, "partial", detail="direct I/O only (cgroup v1)"))
             elif controller == "io":

@@ -67,8 +67,9 @@ class Hierarchy(Protocol):
     kind: str
     parent: str
 
-    def capabilities(self) -> list[Enforcement]:
-        """Per limit, what this host can do: found out once, cpu, memory and processes by trying."""
+    def capabilities(self, device: str | None) -> list[Enforcement]:
+        """Per limit, what this host can do for jobs that work on this disk, "major:minor" or None:
+        found out once, cpu, memory and processes by trying."""
         ...
 
     def create(
