@@ -67,6 +67,7 @@ class Started:
     client_enforcement: tuple[Enforcement, ...] = ()
     input: InputPipes | None = None  # None: it has none, or its end was sent
     control: Control = field(default_factory=Control)  # the command's own
+    timeout_s: float | None = None  # how long it may run
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Verdict:
     processes_killed: int = 0  # leftovers and members killed by KILL
     counters: Mapping[str, Any] = field(default_factory=dict)  # final, see usage.py
     detail: str = ""
+    escalated: bool = False  # KILL was needed when its time was over
 
 
 class Backend(Protocol):

@@ -36,7 +36,7 @@ def end_record(
         signal=verdict.code if verdict.kind == "signaled" else None,
         stopped_by=ending.stopped_by or "",
         stop_reason=ending.stop_reason,
-        escalated=ending.escalated,
+        escalated=ending.escalated or verdict.escalated,
         processes_killed=verdict.processes_killed,
         oom_kills=counters.get("oom_kills", 0),
         memory_peak_bytes=counters.get("memory_peak_bytes", 0),

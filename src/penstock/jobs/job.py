@@ -85,6 +85,7 @@ class Job:
         "state",
         "stop_asked",
         "survivors",
+        "timeout_s",
         "unkillable",
     )
 
@@ -112,6 +113,8 @@ class Job:
         self.enforcement: tuple[Enforcement, ...] = ()
         self.client_limits = Limits()
         self.client_enforcement: tuple[Enforcement, ...] = ()
+        self.timeout_s: float | None = None
+        """How long it may run; None is no limit."""
         self.started_ns = 0
         self.state = State.STARTING
         self.end: EndRecord | None = None
@@ -155,6 +158,7 @@ class Job:
             job.limits = Limits(**record.started["limits"])
             job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
             # Not in records of earlier versions.
+            job.timeout_s = record.started.get("timeout_s")
             totals = record.started.get("client_enforcement", ())
             job.client_limits = Limits(**record.started.get("client_limits", {}))
             job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)

@@ -131,6 +131,7 @@ class Life:
         job.class_name = started.class_name
         job.limits = started.limits
         job.enforcement = started.enforcement
+        job.timeout_s = started.timeout_s
         job.client_limits = started.client_limits
         job.client_enforcement = started.client_enforcement
         job.sampler = usage.Sampler(started.usage_files, started.started_ns)

@@ -199,8 +199,11 @@ class LocalBackend:
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
             pending.answered.set()
+        elif kind == protocol.RESUMED:
+            pending.paused = False
         elif kind == protocol.EXITED:
             pending.status, pending.timed_out = message["status"], message["timed_out"]
+            pending.escalated = message.get("escalated", False)
             pending.exited.set()
         elif kind == protocol.EMPTIED:
             pending.killed, pending.counters = message["killed"], message["counters"]
@@ -330,6 +333,7 @@ class LocalBackend:
             pending.timed_out,
             pending.killed,
             pending.counters,
+            escalated=pending.escalated,
         )
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:

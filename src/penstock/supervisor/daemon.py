@@ -222,7 +222,7 @@ class Daemon:
         if running and not self._options.no_server:
             # No server was there to stop them: they are asked first, as it would have done.
             for job in running:
-                job.signal(signal.SIGTERM)
+                job.ask_end()
             self._loop.after(_JOBS_GRACE_S, self._release_jobs)
         else:
             self._release_jobs()
