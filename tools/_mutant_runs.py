@@ -167,9 +167,7 @@ def _durations(tree: Path) -> Path:
     return tree.with_suffix(".json")
 
 
-def _test(
-    tree: Path, tests: list[str], durations: dict[str, float], *, baseline: bool
-) -> NoReturn:
+def _test(tree: Path, tests: list[str], durations: dict[str, float], *, baseline: bool) -> NoReturn:
     """The child: runs the tests and exits as pytest does; 1 at the first that fails."""
     status = 70
     try:

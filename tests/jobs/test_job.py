@@ -4,7 +4,7 @@ The fake backend is asked directly; who drives a job over its life is tests/jobs
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -157,6 +157,23 @@ def test_a_job_that_never_started_has_its_end_alone() -> None:
     log.finish()
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_ended_job_says_what_was_accepted_of_its_input(ended: bool) -> None:
+    """Who was cut off asks how far it got; one that was started without input has none."""
+    log = log_of()
+    end = replace(END, input_bytes=30, input_ended=ended)
+    without = Job.from_record(record(end=end), log, BOUND)
+    assert without.input is None
+    job = Job.from_record(record(spec=JobSpec("cat", stdin=True), end=end), log, BOUND)
+    assert job.input is not None
+    assert (job.input.accepted, job.input.ended) == (30, ended)
+    if not ended:  # else there is nothing left to refuse
+        with pytest.raises(Precondition) as caught:
+            job.input.claim()
+        assert told(caught) == ("STDIN_CLOSED", "job 9 has ended")
+    log.finish()
+
+
 def test_a_log_is_loaded_once_and_not_before_it_is_wanted() -> None:
     """A thousand finished jobs in a list open no file; lengths come from their records."""
     loads = 0
@@ -168,11 +185,13 @@ def test_a_log_is_loaded_once_and_not_before_it_is_wanted() -> None:
 
     job = job_with(load)
     job.set_ended(END)
-    assert job.log_if_loaded is None
     assert (job.output_length, job.output_first) == (40, 15)
-    assert loads == 0
+    loaded = [job.log_if_loaded]
+    assert (loaded, loads) == ([None], 0)
     log = job.log
-    assert (job.log, job.log_if_loaded, loads) == (log, log, 1)
+    assert (job.log, loads) == (log, 1)
+    loaded = [job.log_if_loaded]
+    assert loaded == [log]
     assert (job.output_length, job.output_first) == (40, 0)
     log.finish()
 
@@ -255,6 +274,7 @@ def test_a_log_that_cannot_be_looked_at_now_is_no_loss() -> None:
         ([3.0], 5.0, 3.0),
         ([8.0], 5.0, 8.0),
         ([8.0, 2.0], 5.0, 2.0),
+        ([8.0, 2.0, 4.0], 5.0, 2.0),
         ([None, 2.0], 5.0, 2.0),
         ([None, 8.0], 5.0, 5.0),
         ([0.0, 8.0], 5.0, 0.0),

@@ -249,7 +249,7 @@ def test_a_match_has_no_paths_unless_it_is_given_some() -> None:
 
 def test_grammars_are_equal_by_their_slots() -> None:
     """What a reload compares: the same slots are the same grammar, others and other things not."""
-    slots = [LiteralSlot("-l"), PathSlot("/srv")]
+    slots: list[Slot] = [LiteralSlot("-l"), PathSlot("/srv")]
     assert Grammar(slots) == Grammar(tuple(slots))
     assert hash(Grammar(slots)) == hash(Grammar(tuple(slots)))
     assert Grammar(slots) != Grammar(slots[:1])
