@@ -57,7 +57,10 @@ class Client:
         stdin: bool = False,
     ) -> pb.Job:
         """Starts a job; ``timeout_s`` is how long it may run, ``stdin`` opens its input.
-        Completes on the server."""
+        Completes on the server.
+
+        Cancellation: completes; C4.
+        """
         request = pb.StartRequest(
             command=command,
             argv=arguments,
@@ -78,23 +81,35 @@ class Client:
         no_wait: bool = False,
     ) -> pb.StopResponse:
         """Ends a job's whole tree, by ``signal`` ("TERM") or the command's own first. Completes
-        on the server. No time limit of its own: it takes as long as the grace."""
+        on the server. No time limit of its own: it takes as long as the grace.
+
+        Cancellation: completes; C6.
+        """
         request = pb.StopRequest(
             pid=handle, grace_s=grace_s, reason=reason, signal=signal, no_wait=no_wait
         )
         return await self._channel.unary(_SERVICE, "Stop", request, pb.StopResponse)
 
     async def signal(self, handle: str, signal: str, *, tree: bool = False) -> int:
-        """Sends a signal ("HUP", "10") to a job's main process, or to all; to how many."""
+        """Sends a signal ("HUP", "10") to a job's main process, or to all; to how many.
+
+        Cancellation: completes; C18.
+        """
         request = pb.SignalRequest(pid=handle, signal=signal, tree=tree)
         return (await self._call("Signal", request, pb.SignalResponse)).processes
 
     async def pause(self, handle: str) -> pb.Job:
-        """Makes every process of a job stand still. Completes on the server."""
+        """Makes every process of a job stand still. Completes on the server.
+
+        Cancellation: completes; C18.
+        """
         return (await self._call("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)).job
 
     async def resume(self, handle: str) -> pb.Job:
-        """Lets a paused job run on. Completes on the server."""
+        """Lets a paused job run on. Completes on the server.
+
+        Cancellation: completes; C18.
+        """
         return (await self._call("Resume", pb.ResumeRequest(pid=handle), pb.ResumeResponse)).job
 
     def send_input(self) -> AbstractAsyncContextManager[ClientCall[pb.SendInputResponse]]:
@@ -105,16 +120,25 @@ class Client:
         return self._channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse)
 
     async def status(self, handle: str) -> pb.StatusResponse:
-        """What a job is doing now."""
+        """What a job is doing now.
+
+        Cancellation: atomic.
+        """
         return await self._call("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)
 
     async def wait(self, handle: str) -> pb.Job:
-        """Returns when the job has ended."""
+        """Returns when the job has ended.
+
+        Cancellation: minimum cleanup; C8.
+        """
         request = pb.WaitRequest(pid=handle)
         return (await self._channel.unary(_SERVICE, "Wait", request, pb.WaitResponse)).job
 
     async def jobs(self, *, include_finished: bool = False) -> list[pb.Job]:
-        """All own jobs, newest first."""
+        """All own jobs, newest first.
+
+        Cancellation: atomic.
+        """
         jobs: list[pb.Job] = []
         token = ""
         while True:
@@ -126,11 +150,17 @@ class Client:
                 return jobs
 
     async def server_info(self) -> pb.ServerInfoResponse:
-        """What the server is and what it can enforce."""
+        """What the server is and what it can enforce.
+
+        Cancellation: atomic.
+        """
         return await self._call("ServerInfo", pb.ServerInfoRequest(), pb.ServerInfoResponse)
 
     async def remove(self, handle: str) -> pb.Job:
-        """Forgets a finished job and its output; the job as it was."""
+        """Forgets a finished job and its output; the job as it was.
+
+        Cancellation: completes.
+        """
         request = pb.RemoveRequest(pid=handle)
         return (await self._call("Remove", request, pb.RemoveResponse)).job
 
@@ -177,6 +207,8 @@ async def connect(endpoint: Endpoint, *, timeout_s: float | None = 30.0) -> Asyn
 
     Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
     HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost.
+
+    Cancellation: minimum cleanup; C2.
     """
     context = load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
     try:

@@ -1,5 +1,6 @@
 """Sends a job its input, each byte once, over as many connections as it takes."""
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -14,7 +15,8 @@ from .rpc.errors import HandshakeFailed, RpcError, StatusCode
 GIVE_UP_S: Final = 60.0
 
 Source = Callable[[], Awaitable[bytes]]
-"""The next bytes, at most 256 KiB; b"" at the end, and not asked again after it."""
+"""The next bytes, at most 256 KiB; b"" at the end, and not asked again after it. Asked for one
+piece ahead of what is sent."""
 
 
 class Feeder:
@@ -29,21 +31,54 @@ class Feeder:
         self._handle = handle
         self._backoff = Backoff(give_up_s)
         self._reached = False
+        self._name = str(uuid.uuid4())
         self._piece = b""
         self._offset = 0
         self._read_all = False
+        self._read_error: Exception | None = None
 
     async def feed(self, source: Source, *, end: bool = True) -> None:
         """Returns when all that ``source`` gives is accepted, after what was accepted before;
         and with ``end`` the input's end.
 
         Raises RpcError for what the server refuses (FAILED_PRECONDITION: the job takes no more;
-        ABORTED: somebody else sends), ConnectionLost when it has given up, and what ``connect``
-        and ``source`` raise. Cancelled: what was accepted is the job's.
+        ABORTED: somebody else sends, or has sent meanwhile), also while ``source`` has nothing;
+        ConnectionLost when it has given up, and what ``connect`` and ``source`` raise. Cancelled:
+        what was accepted is the job's.
+
+        Cancellation: minimum cleanup; C19.
         """
+        # Asked in a task of its own: no connection that is lost meanwhile costs what it gives.
+        give, pieces = trio.open_memory_channel[bytes](0)
+        failure: Exception | None = None
+        with pieces:
+            # Scope K3.feed.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, source, give)
+                try:
+                    await self._feed(pieces, end)
+                except Exception as error:
+                    failure = error  # raised below, outside of the nursery, which would wrap it
+                # Cancels K3.feed.
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _read(self, source: Source, give: trio.MemorySendChannel[bytes]) -> None:
+        with give:
+            piece = b"-"
+            while piece:
+                try:
+                    piece = await source()
+                except Exception as error:
+                    self._read_error = error
+                    return
+                await give.send(piece)
+
+    async def _feed(self, pieces: trio.MemoryReceiveChannel[bytes], end: bool) -> None:
         while True:
             try:
-                await self._attempt(source, end)
+                await self._attempt(pieces, end)
                 return
             except RpcError as error:
                 away = error.code is StatusCode.UNAVAILABLE and self._reached
@@ -54,29 +89,67 @@ class Feeder:
                     raise
             await trio.sleep(pause_s)
 
-    async def _attempt(self, source: Source, end: bool) -> None:
+    async def _attempt(self, pieces: trio.MemoryReceiveChannel[bytes], end: bool) -> None:
         async with connect(self._endpoint) as client, client.send_input() as call:
             # Where to go on: some of what was under way may have been accepted.
-            answer = await _asked(call, pb.SendInputRequest(pid=self._handle))
+            answer = await _asked(
+                call,
+                pb.SendInputRequest(pid=self._handle, sender=self._name, goes_on=self._reached),
+            )
             if not self._reached:
                 self._offset = answer.accepted
             self._reached = True
             while True:
                 self._accepted(answer)
+                if not self._piece and not self._read_all:
+                    self._backoff.progress()  # there is nothing that could be any newer
+                    await self._next_piece(call, pieces)
                 if self._read_all and not self._piece and (answer.eof or not end):
                     break
-                if not self._piece and not self._read_all:
-                    self._piece = await source()
-                    self._read_all = not self._piece
-                    if self._read_all and not end:
-                        break
                 request = pb.SendInputRequest(
                     offset=self._offset, data=self._piece, eof=self._read_all and end
                 )
                 answer = await _asked(call, request)
             call.end()
 
+    async def _next_piece(
+        self,
+        call: ClientCall[pb.SendInputResponse],
+        pieces: trio.MemoryReceiveChannel[bytes],
+    ) -> None:
+        """Raises how the call ends, if it does before there is one. Cancelled: it is the next."""
+        failure: Exception | None = None
+
+        async def watch() -> None:
+            nonlocal failure
+            try:
+                await _answer(call)  # to nothing: it can only end
+                failure = RpcError(StatusCode.INTERNAL, "the server answers what was not asked")
+            except RpcError as error:
+                failure = error
+            # Cancels K3.piece.
+            nursery.cancel_scope.cancel()
+
+        # Scope K3.piece.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            try:
+                self._piece = await pieces.receive()
+                self._read_all = not self._piece
+                failure = None
+            except trio.EndOfChannel:
+                failure = self._read_error
+            # Cancels K3.piece.
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
     def _accepted(self, answer: pb.SendInputResponse) -> None:
+        if not self._offset <= answer.accepted <= self._offset + len(self._piece):
+            raise RpcError(
+                StatusCode.INTERNAL,
+                f"the server says that {answer.accepted} bytes are accepted, which cannot be",
+            )
         if answer.accepted > self._offset:
             self._backoff.progress()
         self._piece = self._piece[answer.accepted - self._offset :]
@@ -86,7 +159,11 @@ class Feeder:
 async def _asked(
     call: ClientCall[pb.SendInputResponse], request: pb.SendInputRequest
 ) -> pb.SendInputResponse:
-    await call.send(request)  # if the call has ended, the next line says how
+    await call.send(request)  # if the call has ended, its answer says how
+    return await _answer(call)
+
+
+async def _answer(call: ClientCall[pb.SendInputResponse]) -> pb.SendInputResponse:
     async for answer in call:
         return answer
     raise RpcError(StatusCode.INTERNAL, "the server has ended the call without a reason")

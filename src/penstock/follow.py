@@ -132,6 +132,8 @@ class Follower:
         what the server refuses, ConnectionLost when it has given up, OutputBroken if what came
         is not the output, what ``connect`` raises for our own files, and whatever ``take``
         raises. Cancelled: minimum cleanup; the job runs on.
+
+        Cancellation: minimum cleanup; C21.
         """
         while True:
             loss = await self._attempt(take, client)
@@ -160,6 +162,8 @@ class Follower:
 
         One message is fetched ahead. Waiting for the next one is atomic: cancelled, none is
         lost. Leaving the block ends the connection, minimum cleanup.
+
+        Cancellation: minimum cleanup; C21.
         """
         send, receive = trio.open_memory_channel[pb.StreamOutputResponse](0)
         messages = _Messages(receive)
@@ -172,12 +176,14 @@ class Follower:
                     messages.failure = error  # raised where it is waited for
 
         failure: BaseException | None = None
+        # Scope K3.
         async with trio.open_nursery() as nursery, receive:
             nursery.start_soon(pump)
             try:
                 yield messages
             except (Exception, KeyboardInterrupt, SystemExit) as error:
                 failure = error  # raised below, outside of the nursery, which would wrap it
+            # Cancels K3.
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -239,6 +245,7 @@ class Follower:
     async def _next(
         self, call: ClientCall[pb.StreamOutputResponse], within_s: float
     ) -> pb.StreamOutputResponse | None:
+        # Scope K3.heard.
         with trio.move_on_after(within_s):
             return await anext(call, None)
         raise ConnectionLost(f"the server has said nothing for {within_s:g} s")

@@ -74,6 +74,8 @@ class Gate:
         """On each signal the audit file is opened anew, then all of ``[tls]`` is read or nothing.
 
         Until cancelled. Nothing that is wrong with a file ends it: the old one stays.
+
+        Cancellation: minimum cleanup; C16.
         """
         async for _ in hangups:
             try:
@@ -105,7 +107,10 @@ class Gate:
         self._record("tls.reload", loaded=True, connections_ended=ended)
 
     async def end_expired(self, server: Server) -> None:
-        """Ends connections within a second of their certificate's end. Until cancelled."""
+        """Ends connections within a second of their certificate's end. Until cancelled.
+
+        Cancellation: minimum cleanup; C16b.
+        """
         while True:
             while not self._ends:
                 self._first_end = trio.Event()

@@ -103,6 +103,7 @@ def job_message(job: Job) -> pb.Job:
         client_enforcement=[enforcement_message(entry) for entry in job.client_enforcement],
         paused=job.paused,
         input=input_message(job.input) if job.input else None,
+        timeout_s=job.timeout_s or 0.0,
     )
 
 

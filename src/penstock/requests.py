@@ -25,6 +25,7 @@ _MAX_TIMEOUT_S: Final = 31_536_000.0
 _LEAST_HEARTBEAT_S: Final = 0.1
 MAX_INPUT_BYTES: Final = 256 * 1024  # a few of the job's pipe: what a sender can hold up
 _MAX_INPUT_OFFSET: Final = 2**63 - 1
+_MAX_SENDER_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,10 @@ def check_input(request: pb.SendInputRequest, first_pid: str) -> None:
         raise bad_field(
             "data", f"data is {len(request.data)} bytes; at most {MAX_INPUT_BYTES} are possible"
         )
+    if len(request.sender.encode()) > _MAX_SENDER_BYTES:
+        raise bad_field("sender", f"sender is over {_MAX_SENDER_BYTES} bytes")
+    if request.goes_on and not request.sender:
+        raise bad_field("goes_on", "goes_on needs a sender: the name that the earlier call gave")
     if request.offset + len(request.data) > _MAX_INPUT_OFFSET:
         raise bad_field("offset", f"offset is {request.offset}, which no input reaches")
 

@@ -51,6 +51,8 @@ async def run(config: Config) -> None:
     takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
     again; if any of them is bad, the old ones stay. Jobs are stopped as configured after the
     last call has ended. Raises StartupError; cancelled: as a second signal.
+
+    Cancellation: minimum cleanup; C11, C12, C14.
     """
     try:
         credentials = load_credentials(config)
@@ -149,6 +151,7 @@ async def _serve(
         reflection=config.reflection,
     )
     listeners = await _listen(config)
+    # Scope S0.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             _drain_on_signal,
@@ -165,6 +168,7 @@ async def _serve(
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         backend.serving()
         await server.serve(listeners)
+        # Cancels S0.
         nursery.cancel_scope.cancel()
 
 
@@ -195,9 +199,11 @@ async def _drain_on_signal(
         if number == signal.SIGUSR2:
             manager.leave()
         break
+    # Scope S0.drain.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_on_second_signal, manager, signals, everything)
         await server.drain(drain_s)
+        # Cancels S0.
         everything.cancel()
 
 
@@ -209,6 +215,7 @@ async def _end_on_second_signal(
             continue  # it ends already, and whether with its jobs was said before
         log.info("second signal: ending at once")
         manager.leave(leave=False)  # who ends penstockd ends its jobs in order
+        # Cancels S0.
         everything.cancel()
         return
 
@@ -216,6 +223,7 @@ async def _end_on_second_signal(
 async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelScope) -> None:
     await backend.wait_closed()
     log.error("the supervisor is gone; its jobs are recorded as lost")
+    # Cancels S0.
     everything.cancel()
 
 

@@ -84,7 +84,10 @@ class CommandService(
         self._frames = Frames()
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
-        """Completes: once the policy has granted it, the job starts though the caller leaves."""
+        """Completes: once the policy has granted it, the job starts though the caller leaves.
+
+        Cancellation: completes; C4.
+        """
         command = input_message.command[:_LOGGED]
         client = self._client(request, "start", command=command)
         try:
@@ -106,11 +109,11 @@ class CommandService(
             self._record(client.id, "start", decision, **about)
             raise denied(decision.message)
         request_id = input_message.request_id or None
-        earlier = request_id and self._manager.find_request(client.id, request_id)
-        replayed = bool(earlier)
-        starts = not replayed and not input_message.validate_only
         with translated():
             with self._refusals_recorded(client.id, "start", **about):
+                earlier = request_id and self._manager.find_request(client.id, request_id)
+                replayed = bool(earlier)
+                starts = not replayed and not input_message.validate_only
                 if earlier and earlier.spec != spec and not input_message.validate_only:
                     raise RequestConflict(
                         f"request id {request_id!r} was used before, for another start"
@@ -126,7 +129,7 @@ class CommandService(
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
-        """Atomic: reads only."""
+        """Cancellation: atomic."""
         _, job = self._job(request, "status", input_message.pid)
         message, usage = job_message(job), usage_message(job.usage())
         return pb.StatusResponse(
@@ -136,7 +139,10 @@ class CommandService(
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
     ) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
-        """Minimum cleanup: the cursor is freed, the job and other readers notice nothing."""
+        """Minimum cleanup: the cursor is freed, the job and other readers notice nothing.
+
+        Cancellation: minimum cleanup; C1, C10.
+        """
         client, job = self._job(request, "stream", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}
         with translated(), self._refusals_recorded(client.id, "stream", **about):
@@ -163,7 +169,7 @@ class CommandService(
             self._quotas.give_stream(client)
 
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
-        """Atomic: reads only."""
+        """Cancellation: atomic."""
         client = self._client(request, "list")
         with self._refusals_recorded(client.id, "list"):
             before = page_begin_of(input_message)
@@ -185,14 +191,20 @@ class CommandService(
         return page
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
-        """Minimum cleanup: the waiting alone ends."""
+        """Minimum cleanup: the waiting alone ends.
+
+        Cancellation: minimum cleanup; C8.
+        """
         _, job = self._job(request, "wait", input_message.pid)
         with translated():
             await job.wait_finished()
         return pb.WaitResponse(job=job_message(job))
 
     async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
-        """No checkpoint: it is done, or refused, when the call is dispatched."""
+        """No checkpoint: it is done, or refused, when the call is dispatched.
+
+        Cancellation: no checkpoint.
+        """
         client, job = self._job(request, "remove", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}
         message = job_message(job)
@@ -204,7 +216,10 @@ class CommandService(
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any
     ) -> pb.ServerInfoResponse:
-        """Atomic: reads only. Every client of the policy may ask."""
+        """Atomic: reads only. Every client of the policy may ask.
+
+        Cancellation: atomic.
+        """
         client = self._client(request, None)
         return pb.ServerInfoResponse(
             version=__version__,

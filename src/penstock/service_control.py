@@ -19,7 +19,10 @@ class ControlCalls(Decisions):
     """These calls of CommandService."""
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
-        """Completes: a stop that has begun goes on though the caller leaves."""
+        """Completes: a stop that has begun goes on though the caller leaves.
+
+        Cancellation: completes; C5, C6, C7.
+        """
         about = {"handle": input_message.pid[:64]}
         client = self._client(request, "stop", **about)
         with self._refusals_recorded(client.id, "stop", **about):
@@ -60,7 +63,10 @@ class ControlCalls(Decisions):
         )
 
     async def Signal(self, input_message: pb.SignalRequest, request: Any) -> pb.SignalResponse:
-        """Completes: the signal is on its way though the caller leaves."""
+        """Completes: the signal is on its way though the caller leaves.
+
+        Cancellation: completes; C18.
+        """
         asked = {"handle": input_message.pid[:64]}
         client = self._client(request, "signal", **asked)
         with self._refusals_recorded(client.id, "signal", **asked):
@@ -75,12 +81,18 @@ class ControlCalls(Decisions):
         return pb.SignalResponse(processes=count)
 
     async def Pause(self, input_message: pb.PauseRequest, request: Any) -> pb.PauseResponse:
-        """Completes: the job is paused though the caller leaves."""
+        """Completes: the job is paused though the caller leaves.
+
+        Cancellation: completes; C18.
+        """
         job = await self._set_paused(request, "pause", input_message.pid)
         return pb.PauseResponse(job=job_message(job))
 
     async def Resume(self, input_message: pb.ResumeRequest, request: Any) -> pb.ResumeResponse:
-        """Completes: the job runs on though the caller leaves."""
+        """Completes: the job runs on though the caller leaves.
+
+        Cancellation: completes; C18.
+        """
         job = await self._set_paused(request, "resume", input_message.pid)
         return pb.ResumeResponse(job=job_message(job))
 

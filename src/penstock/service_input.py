@@ -27,9 +27,12 @@ class InputCalls(Decisions):
 
         Each request is answered when all of it is accepted, so what waits here is one request,
         and what the transport holds of the next ones.
+
+        Cancellation: minimum cleanup; C19, C20.
         """
         client = self._client(request, "send")
         first = None
+        # Scope S3.first.
         with trio.move_on_after(_FIRST_S):
             first = await anext(input_messages, None)
         if first is None:
@@ -43,7 +46,7 @@ class InputCalls(Decisions):
             self._quotas.take_stream(client)
         try:
             with translated(), self._refusals_recorded(client.id, "send", **about):
-                sender = given.claim()
+                sender = given.claim(first.sender, goes_on=first.goes_on)
             self._record(client.id, "send", authz.Decision(True), **about)
             try:
                 message: pb.SendInputRequest | None = first

@@ -82,7 +82,9 @@ async def messages(
     """The stream of one reader, which stays the caller's to close.
 
     First the job; then every byte in a chunk or in a gap; the end record once it is durable
-    and all before it was told. Minimum cleanup.
+    and all before it was told.
+
+    Cancellation: minimum cleanup; C1, C10.
     """
     yield pb.StreamOutputResponse(
         job=job_message(job), offset=reader.offset, next_offset=reader.offset
@@ -148,6 +150,7 @@ async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
         if deadline < math.inf and trio.current_time() >= deadline:
             return None  # others write, and this reader passes over what they write
         return await reader.wait_ready()
+    # Scope S3.heartbeat.
     with trio.move_on_at(deadline):
         return await reader.wait_ready()
     return None

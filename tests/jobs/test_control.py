@@ -84,6 +84,23 @@ async def test_a_signal_and_the_end_at_once(tmp_path: Path, moment: str) -> None
         assert fake.signals == []
 
 
+async def test_a_stop_that_is_asked_for_again_and_again_is_one(tmp_path: Path) -> None:
+    """The shortest grace holds, and the others cost no memory; neither does a repeated one make
+    it longer."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", STUBBORN)
+        for grace_s in (90.0, 60.0, *[70.0] * 1000):
+            job.ask_stop(by="alice", grace_s=grace_s)
+        assert job.stop_asked is not None
+        assert job.stop_asked.grace_s(5.0) == 60.0
+        assert len(repr(vars(job.stop_asked))) < 500
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.jobs[job.id].signals == [15]
+        end, _ = await job.stop(by="bob", grace_s=0)
+        assert (end.stopped_by, end.escalated) == ("alice", True)
+
+
 async def test_a_stop_is_as_its_command_has_it(tmp_path: Path) -> None:
     """Its signal, to all; a request's signal comes before that."""
     backend = FakeBackend()

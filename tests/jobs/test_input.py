@@ -3,6 +3,8 @@
 import fcntl
 import itertools
 import os
+import struct
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,8 @@ import trio.testing
 from penstock.jobs import disk as disk_module
 from penstock.jobs.backend import InputPipes
 from penstock.jobs.errors import InputGap, InputTakenOver, JobError, Precondition
-from penstock.jobs.input import NOTE_NAME, JobInput
+from penstock.jobs.input import JobInput
+from penstock.jobs.input_note import NOTE_NAME
 
 F_SETPIPE_SZ = 1031
 FULL = bytes(itertools.islice(itertools.cycle(range(251)), 30_000))
@@ -256,6 +259,62 @@ async def test_the_newest_sender_has_the_input(tmp_path: Path, holder: Holder) -
         given.leave(first)  # too late to matter
         await second.wait(given.take, 0, b"x")
         assert given.accepted == 1
+
+
+async def test_who_was_replaced_gets_no_byte_more_in(tmp_path: Path, holder: Holder) -> None:
+    """Also if the job has just made room for it: the next sender was told where its own begin."""
+    async with running(made(holder, tmp_path)) as given:
+        first = given.claim()
+
+        async def wait() -> None:
+            with pytest.raises(InputTakenOver):
+                await first.wait(given.take, 0, b"a" * len(FULL))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert os.read(holder.job_fd, 4096) == b"a" * 4096
+            given._move()  # as its task does; from here to claim there is no checkpoint
+            given.claim()
+            accepted = given.accepted
+        assert given.accepted == accepted
+
+
+async def test_who_goes_on_is_told_of_others(tmp_path: Path, holder: Holder) -> None:
+    """By its name, also by the next server: what others sent would pass for its own. Who only
+    came, and sent nothing, has changed nothing."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(holder.read_all)
+        async with running(made(holder, tmp_path)) as given:
+            given.claim("ann", goes_on=True)  # her first call was lost before anything was accepted
+            await given.take(0, b"abc")
+            given.claim("ben")
+            given.claim("ann", goes_on=True)
+            await given.take(3, b"d")
+        async with running(made(holder, tmp_path)) as again:
+            again.claim("ann", goes_on=True)
+            again.claim()
+            await again.take(4, b"e")
+            with pytest.raises(InputTakenOver):
+                again.claim("ann", goes_on=True)
+        async with running(made(holder, tmp_path)) as third:
+            with pytest.raises(InputTakenOver):
+                third.claim("ann", goes_on=True)
+            third.claim("ann")
+            await third.take(5, b"", end=True)
+            third.claim("ann", goes_on=True)
+    assert bytes(holder.read) == b"abcde"
+
+
+async def test_a_note_of_the_version_before_counts(tmp_path: Path, holder: Holder) -> None:
+    """A server that is replaced by the next version leaves some; nobody is known of them."""
+    body = struct.pack("<BQ", 2, 7)
+    (tmp_path / NOTE_NAME).write_bytes(body + struct.pack("<I", zlib.crc32(body)))
+    async with running(made(holder, tmp_path)) as given:
+        assert given.accepted == 7
+        given.claim("ann", goes_on=True)
+        await given.take(7, b"x")
+        assert given.accepted == 8
 
 
 async def test_a_note_that_is_damaged_closes_the_input_and_ends_nothing(

@@ -53,15 +53,21 @@ class Supervisor:
         self._sock.close()
 
 
+def welcome(supervisor: Supervisor, *kill_fd: int) -> None:
+    policy = os.memfd_create("policy")
+    about: dict[str, Any] = {"mode": "user", "kind": "tree", "limits": [], "policy": "h"}
+    names = ["policy", "kill"][: 1 + len(kill_fd)]
+    supervisor.say(protocol.WELCOME, [policy, *kill_fd], **about, fds=names)
+
+
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
+async def connected(*kill_fd: int) -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)
     supervisor = Supervisor(theirs)
     with trio.socket.from_stdlib_socket(ours) as sock:
         backend = LocalBackend(sock)
-        policy = os.memfd_create("policy")
-        supervisor.say(protocol.WELCOME, [policy], mode="user", kind="tree", limits=[], policy="h")
+        welcome(supervisor, *kill_fd)
         await backend.greet()
         supervisor.heard()
         async with trio.open_nursery() as nursery:
@@ -121,6 +127,24 @@ async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
         assert counts == [7], "the answer of its own question"
 
 
+async def test_nothing_is_kept_of_a_job_that_was_released() -> None:
+    """Also if it was asked about something until its end, and the answer came after that."""
+    async with connected() as (backend, supervisor):
+        before = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
+        os.close((await started(backend, supervisor)).stdout_fd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.signal, JOB, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            backend.release(JOB)
+            supervisor.say(protocol.SIGNALED, id=JOB, count=0)
+        after = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
+        assert after == before
+
+
+def _sized(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:
     """C14: no exception leaves the backend; the verdict is `lost`."""
     async with connected() as (backend, supervisor):
@@ -133,6 +157,34 @@ async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() ->
         assert verdict.kind == "lost"
         assert "broke" in verdict.detail
         assert await backend.signal(JOB, 15) == 0
+
+
+async def test_a_supervisor_that_dies_while_a_job_starts_leaves_it_to_nobody() -> None:
+    """No STARTED has brought what would end it; WELCOME has."""
+    read_fd, write_fd = os.pipe()
+    async with connected(write_fd) as (backend, supervisor), trio.open_nursery() as nursery:
+        nursery.start_soon(backend.start, JOB, JobSpec("sleep"), "alice")
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.heard()["type"] == protocol.START
+        supervisor.die()
+    assert os.read(read_fd, 2) == b"1"
+    os.close(read_fd)
+
+
+async def test_a_server_that_leaves_ends_no_job() -> None:
+    """They are the next one's."""
+    read_fd, write_fd = os.pipe()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    with trio.socket.from_stdlib_socket(ours) as sock, theirs:
+        backend = LocalBackend(sock)
+        welcome(Supervisor(theirs), write_fd)
+        await backend.greet()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await backend.run()
+    assert os.read(read_fd, 2) == b""
+    os.close(read_fd)
 
 
 async def test_the_last_words_of_a_dead_supervisor_are_heard() -> None:

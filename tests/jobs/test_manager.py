@@ -549,6 +549,21 @@ async def test_a_damaged_record_costs_no_other_job(tmp_path: Path) -> None:
         assert ("job.damaged", jobs[1].id) in [(e, f["job"]) for e, f in w.lines]
 
 
+async def test_a_damaged_record_s_request_id_starts_nothing_again(tmp_path: Path) -> None:
+    """Which job it has started cannot be said any more; that it has is known."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("exit", ("0",)), request_id="once")
+        await job.wait_finished()
+        statement = "UPDATE jobs SET spec = ? WHERE id = ?"
+        w.manager._store._db.execute(statement, ("{", job.id))
+    async with world(tmp_path) as w:
+        with pytest.raises(Precondition) as caught:
+            await w.manager.start("alice", JobSpec("exit", ("0",)), request_id="once")
+        assert caught.value.reason == "REQUEST_DAMAGED"
+        assert w.manager.list("alice", include_finished=True) == []
+        assert (await w.manager.start("bob", SLEEP, request_id="once")).state is State.RUNNING
+
+
 async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

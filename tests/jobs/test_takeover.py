@@ -17,7 +17,7 @@ from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.bounds import OutputBound
 from penstock.jobs.cursors import Chunk
 from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import Unavailable
+from penstock.jobs.errors import Precondition, Unavailable
 from penstock.jobs.gaps import Gap
 from penstock.jobs.job import Job
 from penstock.jobs.keeping import Keeping
@@ -69,6 +69,44 @@ async def test_a_job_goes_on_where_it_was(tmp_path: Path) -> None:
         assert await everything(job) == written
         await trio.testing.wait_all_tasks_blocked()
         assert fake.released
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_was_accepted_of_its_input_outlives_the_job(
+    tmp_path: Path, *, lost: bool
+) -> None:
+    """Whoever has lost the answer is told by the next server; more of it is refused."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        ended, half, none = [
+            await manager.start("alice", JobSpec("sleep", stdin=stdin))
+            for stdin in (True, True, False)
+        ]
+        assert ended.input is not None
+        assert half.input is not None
+        await ended.input.take(0, b"all of it", end=True)
+        await half.input.take(0, b"half")
+        if not lost:
+            for job in (ended, half, none):
+                backend.jobs[job.id].end(Verdict("exited", 0))
+                await job.wait_finished()
+    if lost:  # as if the machine had been started anew
+        for fake in backend.jobs.values():
+            backend.release(fake.id)
+    async with manager_of(tmp_path, backend) as manager:
+        ended, half, none = [manager.get(job.handle) for job in (ended, half, none)]
+        assert ended.end is not None
+        assert (ended.end.reason == "lost") is lost
+        assert ended.input is not None
+        assert half.input is not None
+        assert none.input is None
+        assert (ended.input.accepted, ended.input.ended, ended.input.closed) == (9, True, True)
+        ended.input.claim("ann", goes_on=True)
+        await ended.input.take(9, b"", end=True)
+        assert (half.input.accepted, half.input.ended, half.input.closed) == (4, False, True)
+        with pytest.raises(Precondition, match="has ended") as caught:
+            half.input.claim()
+        assert caught.value.reason == "STDIN_CLOSED"
 
 
 async def test_who_waits_or_reads_when_it_ends_is_told(tmp_path: Path) -> None:

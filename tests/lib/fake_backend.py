@@ -152,23 +152,23 @@ class FakeBackend:
         return job.verdict
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
-        await trio.lowlevel.checkpoint()
+        # As with the real one, the signal is on its way before anybody can cancel.
         job = self.jobs[job_id]
-        if job.verdict is not None:
-            return 0
-        job.signals.append(number)
-        self.signaled.release()
-        job.trees.append(tree)
-        if number == signal.SIGTERM and not job.ignores_term:
-            job.end(Verdict("signaled", int(signal.SIGTERM)))
-        return 3 if tree else 1
+        alive = job.verdict is None
+        if alive:
+            job.signals.append(number)
+            self.signaled.release()
+            job.trees.append(tree)
+            if number == signal.SIGTERM and not job.ignores_term:
+                job.end(Verdict("signaled", int(signal.SIGTERM)))
+        await trio.lowlevel.checkpoint()
+        return (3 if tree else 1) if alive else 0
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
+        if not self.cannot_pause:
+            self.jobs[job_id].paused = paused
         await trio.lowlevel.checkpoint()
-        if self.cannot_pause:
-            return self.cannot_pause
-        self.jobs[job_id].paused = paused
-        return ""
+        return self.cannot_pause
 
     def is_paused(self, job_id: str) -> bool:
         return self.jobs[job_id].paused
@@ -181,16 +181,15 @@ class FakeBackend:
         self.jobs[job_id].close_input()
 
     async def kill(self, job_id: str) -> int:
-        await trio.lowlevel.checkpoint()
         job = self.jobs[job_id]
-        if job.verdict is not None:
-            return 0
-        job.signals.append(signal.SIGKILL)
-        self.signaled.release()
-        if job.survives:
-            return 1
-        job.end(Verdict("signaled", int(signal.SIGKILL), processes_killed=1))
-        return 1
+        alive = job.verdict is None
+        if alive:
+            job.signals.append(signal.SIGKILL)
+            self.signaled.release()
+            if not job.survives:
+                job.end(Verdict("signaled", int(signal.SIGKILL), processes_killed=1))
+        await trio.lowlevel.checkpoint()
+        return int(alive)
 
     def release(self, job_id: str) -> None:
         job = self.jobs[job_id]

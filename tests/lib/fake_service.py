@@ -12,10 +12,13 @@ from typing import Any
 import trio
 from pki import Pki, shared_pki
 
+from penstock.jobs.errors import JobError
+from penstock.jobs.input import Sender
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.rpc.server import Server
+from penstock.statuses import from_job_error
 
 HANDLE = "48213"
 _COMMAND = (sys.executable, "-m", "penstock.cli")
@@ -33,6 +36,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.start_errors: list[RpcError] = []
         """What the first starts fail with, one each."""
         self.stop_arrived = trio.Event()
+        self.stop_may_answer = trio.Event()
+        self.stop_may_answer.set()
+        self.stop_error: RpcError | None = None
         self.stream_read = trio.Event()
         """All of ``messages`` are sent."""
         self.messages: list[pb.StreamOutputResponse] = []
@@ -49,6 +55,19 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         """Where a stream begins that names no offset."""
         self.removals: dict[str, RpcError | None] = {}
         """What becomes of a Remove, by handle; all others are NOT_FOUND."""
+        self.controls: list[pb.SignalRequest | pb.PauseRequest | pb.ResumeRequest] = []
+        self.control_error: RpcError | None = None
+        """What all of them fail with."""
+        self.sends: list[pb.SendInputRequest] = []
+        """The first request of each SendInput."""
+        self.send_errors: list[RpcError] = []
+        """What the first of these calls fail with, one each."""
+        self.input = bytearray()
+        self.input_ended = False
+        self.accepted_told: list[int] = []
+        """What the first answers say instead of how much has come."""
+        self._sender = Sender(1)
+        self._input_grown = trio.Event()
 
     @property
     def job(self) -> pb.Job:
@@ -65,6 +84,11 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         self.stops.append(input_message)
         self.stop_arrived.set()
+        await self.stop_may_answer.wait()
+        if self.stop_error is not None:
+            raise self.stop_error
+        if input_message.no_wait:
+            return pb.StopResponse(result=f"Job {input_message.pid} is being stopped.")
         if self.at_stop:
             self.stream_may_end.set()
         return pb.StopResponse(result=f"Job {input_message.pid} successfully stopped!")
@@ -95,6 +119,56 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         if error is not None:
             raise error
         return pb.RemoveResponse(job=pb.Job(handle=handle, state=pb.JOB_STATE_FINISHED))
+
+    async def Signal(self, input_message: pb.SignalRequest, request: Any) -> pb.SignalResponse:
+        self._control(input_message)
+        return pb.SignalResponse(processes=3 if input_message.tree else 1)
+
+    async def Pause(self, input_message: pb.PauseRequest, request: Any) -> pb.PauseResponse:
+        self._control(input_message)
+        job = self.job
+        job.paused = True
+        return pb.PauseResponse(job=job)
+
+    async def Resume(self, input_message: pb.ResumeRequest, request: Any) -> pb.ResumeResponse:
+        self._control(input_message)
+        return pb.ResumeResponse(job=self.job)
+
+    def _control(self, message: pb.SignalRequest | pb.PauseRequest | pb.ResumeRequest) -> None:
+        self.controls.append(message)
+        if self.control_error is not None:
+            raise self.control_error
+
+    async def SendInput(
+        self, input_messages: AsyncIterator[pb.SendInputRequest], request: Any
+    ) -> AsyncGenerator[pb.SendInputResponse, None]:
+        message: pb.SendInputRequest | None = await anext(input_messages)
+        assert message is not None
+        self.sends.append(message)
+        if self.send_errors:
+            raise self.send_errors.pop(0)
+        self._sender = Sender(1)
+        while message is not None:
+            if message.data:
+                self.input[message.offset :] = message.data
+            self.input_ended = self.input_ended or message.eof
+            self._input_grown.set()
+            self._input_grown = trio.Event()
+            accepted = self.accepted_told.pop(0) if self.accepted_told else len(self.input)
+            yield pb.SendInputResponse(accepted=accepted, eof=self.input_ended)
+            try:
+                message = await self._sender.wait(anext, input_messages, None)
+            except JobError as error:
+                raise from_job_error(error) from error
+
+    async def wait_input(self, size: int, *, calls: int = 1) -> None:
+        """Until so much of it has come, and so many calls."""
+        while len(self.input) < size or len(self.sends) < calls:
+            await self._input_grown.wait()
+
+    def end_input(self, error: JobError) -> None:
+        """The call that sends now is told this."""
+        self._sender.end(error)
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
         job = self.job
@@ -218,8 +292,10 @@ class FakeServer:
         err: int | None = None,
         environment: dict[str, str] | None = None,
         without: tuple[int, ...] = (),
+        stdin: int | None = None,
     ) -> AsyncIterator[Cli]:
-        """The CLI; ``out`` and ``err`` are descriptors, closed here, instead of pipes.
+        """The CLI; ``stdin``, ``out`` and ``err`` are descriptors, closed here, instead of
+        /dev/null and pipes.
 
         ``without`` are the standard descriptors that are closed when it starts.
         """
@@ -227,11 +303,11 @@ class FakeServer:
         process = await trio.lowlevel.open_process(
             ["sh", "-c", f'exec "$@" {closing}', "sh", *_COMMAND, *arguments],
             env=self.environment() | (environment or {}),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE if out is None else out,
             stderr=subprocess.PIPE if err is None else err,
         )
-        for descriptor in {out, err} - {None}:
+        for descriptor in {stdin, out, err} - {None}:
             assert descriptor is not None
             os.close(descriptor)
         cli = Cli(process)

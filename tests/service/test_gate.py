@@ -3,14 +3,16 @@
 import datetime
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 from pki import shared_pki
+from steps import at_every, cancelled_at
 
 from penstock import gate as module
 from penstock.audit import AuditLog
@@ -34,6 +36,7 @@ class FakeServer:
         self.peers = peers
         self.revoked: list[Peer] = []
         self.told = trio.Event()
+        self.context: ssl.SSLContext | None = None
 
     def revoke(self, revoked: Callable[[Peer], bool]) -> int:
         found = [peer for peer in self.peers if revoked(peer)]
@@ -42,7 +45,7 @@ class FakeServer:
         return len(found)
 
     def use_ssl_context(self, context: ssl.SSLContext) -> None:
-        pass
+        self.context = context
 
 
 class World:
@@ -132,3 +135,43 @@ async def test_a_clock_that_is_set_ends_who_has_expired(world: World) -> None:
             await server.told.wait()
         nursery.cancel_scope.cancel()
     assert server.revoked == [alice]
+
+
+async def test_a_reload_cancelled_at_every_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C16: old or new, whole: the server's context and the list of the revoked are of one set."""
+    outcomes = set()
+    loaded: list[Credentials] = []
+
+    def load(config: object) -> Credentials:
+        loaded.append(Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE))
+        return loaded[-1]
+
+    monkeypatch.setattr(module, "load_credentials", load)
+
+    async def attempt(step: int) -> bool:
+        loaded.clear()
+        before = world.gate.credentials
+        server = FakeServer(peer_of("alice"))
+        server.context = before.context
+        told = len(world.lines())
+
+        async def hangups() -> AsyncGenerator[int, None]:
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+                yield 1
+
+        async def operation() -> None:
+            async with aclosing(hangups()) as signals:
+                await world.gate.reload_on_signal(cast(Any, server), signals)
+
+        reached = await cancelled_at(step, operation)
+        assert world.gate.credentials is (loaded[-1] if loaded else before)
+        assert server.context is world.gate.credentials.context
+        assert len(world.lines()) - told == len(loaded)
+        outcomes.add(len(loaded))
+        return reached
+
+    assert await at_every(attempt) >= 3
+    assert outcomes == {0, 1, 2, 3}

@@ -2,44 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import aclosing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import RetryInfo
+from service_world import asked_by, world
 
-from penstock.audit import AuditLog
-from penstock.authn import Identity
 from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
-from penstock.jobs.manager import Manager, open_manager
 from penstock.proto import command_pb2 as pb
-from penstock.refusals import Refusals
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.service import CommandService, HostInfo
-from penstock.supervisor.policy import Client, Policy, parse_policy
-
-POLICY_TEXT = b"""
-[classes.free]
-needs = { all = "best_effort" }
-[commands.sleep]
-path = "/bin/sleep"
-class = "free"
-[commands.print]
-path = "/bin/echo"
-class = "free"
-arguments = [{ repeat = { slot = { pattern = "[a-z]{0,255}" }, max = 200 } }]
-[clients.alice]
-commands = ["sleep", "print"]
-max_running = 2
-max_streams = 1
-"""
 
 
 class SlowBackend(FakeBackend):
@@ -52,55 +27,6 @@ class SlowBackend(FakeBackend):
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         await self.go.wait()
         return await super().start(job_id, spec, owner)
-
-
-class World:
-    def __init__(self, directory: Path, backend: FakeBackend, manager: Manager) -> None:
-        self.backend = backend
-        self.manager = manager
-        self.audit_path = directory / "audit"
-        self.audit = AuditLog(str(self.audit_path))
-        policy: Policy = parse_policy(POLICY_TEXT)
-        assert isinstance(policy.clients["alice"], Client)
-        host = HostInfo("user", "none", (), ())
-        self.suppressed: list[tuple[str, int]] = []
-        self.limit = Refusals(
-            trio.current_time, lambda who, count: self.suppressed.append((who, count)), per_minute=5
-        )
-        self.service = CommandService(
-            manager, policy, self.audit, host, trio.current_time, self.limit
-        )
-
-    async def stream(
-        self, request: pb.StreamOutputRequest
-    ) -> AsyncGenerator[pb.StreamOutputResponse, None]:
-        """What alice's stream brings her, as it arrives."""
-        async with aclosing(self.service.StreamOutput(request, asked_by("alice"))) as messages:
-            async for message in messages:
-                whole = pb.StreamOutputResponse.FromString(message.SerializeToString())
-                yield whole  # noqa: ASYNC119  # its users close it
-
-    def refusals(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
-        return [line for line in lines if not line["allowed"]]
-
-
-def asked_by(client: str) -> Any:
-    identity = Identity(client, "issuer", "1", datetime.now(UTC))
-    return SimpleNamespace(context=SimpleNamespace(identity=identity))
-
-
-@asynccontextmanager
-async def world(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: FakeBackend
-) -> AsyncIterator[World]:
-    monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)
-    async with open_manager(backend, str(tmp_path / "state")) as manager:
-        made = World(tmp_path, backend, manager)
-        try:
-            yield made
-        finally:
-            made.audit.close()
 
 
 async def test_starts_that_were_left_count_as_running(

@@ -220,6 +220,74 @@ def test_the_most_ambiguous_grammar_is_matched_in_time() -> None:
     assert time.process_time() - began < 3
 
 
+def test_a_path_has_the_root_of_the_slot_that_takes_it_in_a_whole_match() -> None:
+    """Where several slots would take an argument, one that leads to no end gives no root: the
+    file below another root would be opened."""
+    pair = OptionalSlot((PathSlot("/one"), LiteralSlot("--")))
+    grammar = Grammar([pair, PathSlot("/two")])
+    alone = grammar.match(["a"])
+    assert isinstance(alone, Match)
+    assert alone.paths == ((0, "/two", "a"),)
+    both = grammar.match(["a", "--", "b"])
+    assert isinstance(both, Match)
+    assert both.paths == ((0, "/one", "a"), (2, "/two", "b"))
+
+
+def test_of_several_ways_the_last_arguments_take_the_earliest_slots() -> None:
+    """Which of them it is decides what counts as a path, so it is always the same one."""
+    grammar = Grammar([OptionalSlot((PathSlot("/one"),)), OptionalSlot((PathSlot("/two"),))])
+    result = grammar.match(["a"])
+    assert isinstance(result, Match)
+    assert result.paths == ((0, "/one", "a"),)
+
+
+def test_a_match_has_no_paths_unless_it_is_given_some() -> None:
+    """Callers go through them without asking whether there are any."""
+    assert Match().paths == ()
+    assert Grammar().match([]) == Match()
+
+
+def test_grammars_are_equal_by_their_slots() -> None:
+    """What a reload compares: the same slots are the same grammar, others and other things not."""
+    slots: list[Slot] = [LiteralSlot("-l"), PathSlot("/srv")]
+    assert Grammar(slots) == Grammar(tuple(slots))
+    assert hash(Grammar(slots)) == hash(Grammar(tuple(slots)))
+    assert Grammar(slots) != Grammar(slots[:1])
+    assert Grammar(slots) != slots
+    assert Grammar() != ()
+
+
+def test_a_repeated_slot_is_asked_once_for_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of its places are open: a pattern may take long to say no."""
+    asked: list[str] = []
+    takes = PatternSlot.takes
+
+    def counted(self: PatternSlot, argument: str) -> bool:
+        asked.append(argument)
+        return takes(self, argument)
+
+    monkeypatch.setattr(PatternSlot, "takes", counted)
+    word = PatternSlot(parse_pattern("[a-z]{1,9}"))
+    grammar = Grammar([RepeatSlot((OptionalSlot((word,)), OptionalSlot((word,))), 0, 20)])
+    assert isinstance(grammar.match(["a", "b"]), Match)
+    assert asked == ["a", "b"]
+
+
+def test_a_mismatch_says_to_the_letter_what_is_wanted() -> None:
+    """Every slot that could follow, and at most 60 characters of what was sent."""
+    grammar = Grammar([OptionalSlot((LiteralSlot("-n"),)), IntSlot(1, 9)])
+    wanted = "it must be -n or an integer from 1 to 9"
+    for arguments, message in [
+        ([], f"argument 1 is missing: {wanted}"),
+        (["x" * 60], f"argument 1, '{'x' * 60}', is not granted: {wanted}"),
+        (["x" * 61], f"argument 1, '{'x' * 57}...', is not granted: {wanted}"),
+        (["-n", "1", "2"], "argument 3, '2', is not granted: there are at most 2"),
+    ]:
+        result = grammar.match(arguments)
+        assert isinstance(result, Mismatch)
+        assert result.message == message
+
+
 def test_a_grammar_without_bound_is_refused() -> None:
     """Repeats of repeats multiply."""
     many = RepeatSlot((RepeatSlot((LiteralSlot("x"),), 1, 512),), 1, 512)

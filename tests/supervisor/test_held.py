@@ -7,6 +7,7 @@ import pytest
 
 from penstock.supervisor import held
 from penstock.supervisor.cloning import NOWHERE, Entrance
+from penstock.supervisor.control_policy import Control
 from penstock.supervisor.held import HeldJob
 from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Enforcement, LimitClass, Limits
 from penstock.supervisor.loop import Loop
@@ -26,6 +27,7 @@ class Scripted:
         self.usage_files: dict[str, str] = {}
         self.events: Events | None = None
         self.kills = 0
+        self.signals: list[tuple[int, bool]] = []
         self.busy = busy
         self.freezes = [False]
         self.can_freeze = True
@@ -40,6 +42,7 @@ class Scripted:
         return None
 
     def signal(self, number: int, tree: bool = False) -> int:
+        self.signals.append((number, tree))
         return 1
 
     def freeze(self, frozen: bool) -> None:
@@ -61,13 +64,13 @@ class Scripted:
 
 
 class Held:
-    def __init__(self, busy: int = 0) -> None:
+    def __init__(self, busy: int = 0, control: Control | None = None) -> None:
         self.loop = Loop()
         self.processes = Scripted(busy)
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.forgotten: list[str] = []
         limit_class = LimitClass("free", Limits(), dict.fromkeys(LIMIT_NAMES, "best_effort"))
-        command = Command("x", "/x", "free")
+        command = Command("x", "/x", "free", control=control or Control())
         about = ("1" * 32, "", command, limit_class, NO_LIMITS)
         self.job = HeldJob(self.loop, *about, self.processes, self.forgotten.append)
         self.job.send = self.send
@@ -146,3 +149,17 @@ def test_an_exec_that_hangs_is_refused_and_killed(monkeypatch: pytest.MonkeyPatc
     events.emptied(1, {})
     assert it.kinds == ["REFUSED"]
     assert it.forgotten == [it.job.id]
+
+
+def test_it_is_asked_to_end_as_its_command_says() -> None:
+    """Its own signal, to the tree; paused, it could not heed it, so it runs on, and says so."""
+    it = Held(control=Control(stop_signal=2, stop_tree=True))
+    it.start().started(os.getpid())
+    it.job.pause(True)
+    assert it.processes.freezes[-1]
+    it.job.ask_end()
+    assert it.processes.signals == [(2, True)]
+    assert not it.processes.freezes[-1]
+    assert it.kinds == ["STARTED", "PAUSED", "RESUMED"]
+    it.job.ask_end()
+    assert it.kinds[3:] == []

@@ -240,3 +240,15 @@ def test_outermost_and_hidden() -> None:
     assert outermost(["/a/b", "/ab", "/a", "/a"]) == ("/a", "/ab")
     assert hidden(["/tmp/a", "/tmpfile", "/tmp"], ["/tmp"], []) == ("/tmp",)
     assert hidden(["/tmp/a/b", "/tmp/ab"], ["/tmp"], ["/tmp/a"]) == ("/tmp/ab",)
+
+
+def test_no_namespace_of_pids_is_reported_that_the_job_does_not_get() -> None:
+    """Without a view of its own it would have the host's /proc, so it gets none."""
+    keys = "pid_namespace = true"
+    given = offers(filesystem="unavailable")
+    assert not isolation(keys, given).pids
+    states = {entry.limit: entry.state for entry in report(policy(keys).commands["x"], given)}
+    assert states["isolation.pid"] == "unavailable"
+    assert isolation(keys).pids
+    states = {entry.limit: entry.state for entry in report(policy(keys).commands["x"], offers())}
+    assert states["isolation.pid"] == "enforced"

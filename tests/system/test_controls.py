@@ -28,12 +28,13 @@ COMMANDS = (
     + 'stop_signal = "INT"\nstop_to = "tree"\n'
     + script("count", COUNT, grace="30s")
     + script("deaf", "trap '' TERM; echo ready; while :; do sleep 0.05; done", grace="200ms")
+    + script("slow", "trap 'echo asked' TERM; while :; do sleep 0.05; done", grace="60s")
     + script("guarded", "echo ready; exec sleep 300")
     + 'signals = ["HUP", "USR1"]\n'
     + script("brief", "trap '' TERM; while :; do sleep 0.05; done", grace="100ms")
     + 'timeout = "600ms"\n'
 )
-NAMES = '["family", "orderly", "count", "deaf", "guarded", "brief"]'
+NAMES = '["family", "orderly", "count", "deaf", "slow", "guarded", "brief"]'
 CLIENTS = f"""
 [clients.alice]
 commands = {NAMES}
@@ -214,8 +215,21 @@ async def test_a_deadline_is_shown_and_kept(server: RunningServer) -> None:
         for job in jobs:
             end = (await client.wait(job.handle)).end
             assert (end.reason, end.signal) == ("timed_out", signal.SIGKILL)
+            assert end.escalated
+        assert [job.timeout_s for job in jobs] == [0.6, 0.3]
         status = await client.status(jobs[0].handle)
         assert "its time was up" in status.status
+
+
+@pytest.mark.root
+async def test_a_paused_job_whose_time_is_up_is_not_shown_as_paused(server: RunningServer) -> None:
+    """It runs on, to heed its signal, and here does not heed it for its whole grace."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("slow", timeout_s=0.5)
+        assert (await client.pause(job.handle)).paused
+        await seen(client, job.handle, "asked")
+        assert not (await client.status(job.handle)).job.paused
+        await client.stop(job.handle, grace_s=0)
 
 
 @pytest.mark.root

@@ -3,8 +3,10 @@
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from inside import directories, fork_inside
@@ -21,6 +23,7 @@ from penstock.supervisor.groups import (
     group_name,
     signal_members,
 )
+from penstock.supervisor.groups.files import remove_tree
 from penstock.supervisor.limits import LIMIT_NAMES, LimitClass, Limits
 
 pytestmark = pytest.mark.root
@@ -195,6 +198,31 @@ def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:
     for swept_group in (group, other, idle):
         if (fd := swept_group.notify_fd()) is not None:
             os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "name", ["sshd.service", "client-", "client-Alice", f"x{NAME}", f"id-{NAME}0", NAME.upper()]
+)
+def test_a_sweep_of_a_group_with_others_services_ends_nobody(
+    hierarchy: Hierarchy, name: str
+) -> None:
+    """As with a cgroup_parent of /system.slice: refused before anything of it is touched."""
+    ours = hierarchy.create(NAME, LIMITS, None)
+    other = Path(hierarchy.parent) / name
+    other.mkdir()
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    try:
+        (other / "cgroup.procs").write_text(str(sleeper.pid))
+        with pytest.raises(GroupError, match="name a group that is penstock's alone"):
+            hierarchy.sweep()
+        assert sleeper.poll() is None
+        assert ours.remove()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        deadline = time.monotonic() + 5
+        while not remove_tree(str(other)):  # v1 is busy for a moment after the last process
+            assert time.monotonic() < deadline
 
 
 def test_a_group_that_cannot_be_made_leaves_nothing(hierarchy: Hierarchy) -> None:

@@ -225,10 +225,19 @@ def test_a_kill_without_descriptors_says_so(hierarchy: Hierarchy) -> None:
     os.waitpid(pid, 0)
 
 
+def test_no_disk_no_limit_of_it(hierarchy: Hierarchy) -> None:
+    """A work_root on tmpfs or overlay: said before a job is refused for it."""
+    found = {entry.limit: entry.state for entry in hierarchy.capabilities(None)}
+    assert {name for name, state in found.items() if state == "unavailable"} == {
+        "disk_read",
+        "disk_write",
+    }
+
+
 def test_capabilities_are_tried_and_leave_nothing(hierarchy: Hierarchy) -> None:
     """cpu, memory and processes hold on every kernel; v1 holds disks for direct I/O only."""
     disk = "enforced" if hierarchy.kind == "v2" else "partial"
-    found = {entry.limit: entry.state for entry in hierarchy.capabilities()}
+    found = {entry.limit: entry.state for entry in hierarchy.capabilities("8:0")}
     assert found == {
         "cpu": "enforced",
         "memory": "enforced",

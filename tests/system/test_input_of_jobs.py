@@ -239,6 +239,11 @@ async def test_requests_that_make_no_sense_end_their_call_alone(server: RunningS
                 StatusCode.INVALID_ARGUMENT,
             ),
             ([pb.SendInputRequest(data=b"x")], StatusCode.INVALID_ARGUMENT),
+            (
+                [pb.SendInputRequest(pid=job.handle, sender="x" * 65)],
+                StatusCode.INVALID_ARGUMENT,
+            ),
+            ([pb.SendInputRequest(pid=job.handle, goes_on=True)], StatusCode.INVALID_ARGUMENT),
             ([], StatusCode.INVALID_ARGUMENT),
         ):
             async with client.send_input() as call:
@@ -263,6 +268,29 @@ async def test_the_newest_sender_has_it(server: RunningServer) -> None:
         with pytest.raises(RpcError) as caught:
             await anext(first)
         assert caught.value.code is StatusCode.ABORTED
+        assert await output(client, job.handle) == b"one two"
+
+
+async def test_who_was_cut_off_is_told_that_others_have_sent(server: RunningServer) -> None:
+    """Also by the next server: their bytes would pass for its own, and its own would be lost."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("echo", stdin=True)
+    mine = pb.SendInputRequest(pid=job.handle, sender="mine", goes_on=True)
+    async with connect(server.endpoint("alice")) as client, client.send_input() as call:
+        await call.send(pb.SendInputRequest(pid=job.handle, sender="mine", data=b"one "))
+        assert (await anext(call)).accepted == 4
+    async with connect(server.endpoint("alice")) as client, client.send_input() as call:
+        await call.send(mine)
+        assert (await anext(call)).accepted == 4
+    await Feeder(server.endpoint("alice"), job.handle).feed(source(b"two"), end=False)
+    await kill_server(server)
+    async with connected_again(server, "alice") as client:
+        async with client.send_input() as call:
+            await call.send(mine)
+            with pytest.raises(RpcError, match="has sent input") as caught:
+                await anext(call)
+        assert caught.value.code is StatusCode.ABORTED
+        await Feeder(server.endpoint("alice"), job.handle).feed(source(b""))
         assert await output(client, job.handle) == b"one two"
 
 

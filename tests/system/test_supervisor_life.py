@@ -43,6 +43,26 @@ def test_a_signal_ends_all_in_order(root: bool, number: int) -> None:
             assert wait_dead(daemon)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
+    ],
+)
+def test_whatever_its_parent_does_about_signals(root: bool, setting: str) -> None:
+    """It learns of its children's ends, and hears SIGTERM."""
+    start = f"import os, signal, sys; {setting}; os.execv(sys.argv[1], sys.argv[1:])"
+    program = [sys.executable, "-c", start, sys.executable, "-I", "-S", "-E", str(SUPERVISOR)]
+    text = shell("seven", "exit 7", root=root)
+    with running_supervisor(text, root=root, program=program) as supervisor:
+        with supervisor.connect() as peer:
+            peer.hello()
+            exited, _ = peer.end(peer.start("seven"))
+            assert os.waitstatus_to_exitcode(exited["status"]) == 7
+            assert supervisor.stop() == 0
+
+
 def test_starts_are_refused_while_it_stops(root: bool) -> None:
     """A START that comes too late never runs."""
     with running_supervisor(shell("tree", TREE, root=root), root=root) as supervisor:
@@ -101,6 +121,23 @@ def test_a_killed_supervisor_leaves_no_tree_in_user_mode() -> None:
             assert wait_dead(job.pid)
             assert wait_dead(daemon)
             assert peer.is_ended()
+
+
+@pytest.mark.root
+def test_what_a_welcome_brings_ends_all_jobs() -> None:
+    """Also one that the server was not told of, as when the supervisor dies while it starts."""
+    with running_supervisor(shell("tree", TREE, root=True)) as supervisor:
+        with supervisor.connect() as peer:
+            message = peer.hello()
+            fds = dict(zip(message["fds"], message["_fds"], strict=True))
+            if "kill" not in fds:
+                pytest.skip("pure cgroup v1 has no cgroup.kill")
+            jobs = [peer.start("tree") for _ in range(2)]
+            daemons = [int(job.read(until=b"\n")) for job in jobs]
+            os.write(fds["kill"], b"1")
+            assert all(wait_dead(pid) for pid in daemons)
+            for job in jobs:
+                assert peer.end(job)[0]["status"] == signal.SIGKILL
 
 
 @pytest.mark.root

@@ -64,7 +64,10 @@ class PassThrough(click.Command):  # type: ignore[misc]
         return True
 
     async def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """As click's; notes first what a failure, also one in here, will exit with."""
+        """As click's; notes first what a failure, also one in here, will exit with.
+
+        Cancellation: atomic.
+        """
         ctx.meta[PASSES_THROUGH] = self.passes_through(args)
         return await super().parse_args(ctx, args)
 

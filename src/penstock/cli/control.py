@@ -36,6 +36,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
         say(f"Starting {command}{behind}...")
     attempt = Start(command, arguments, stdin=stdin)
     async with caught_signals() as signals:
+        # Scope K0.start.
         with trio.CancelScope() as scope:
             signals.react = partial(attempt.hurry, signals, scope)
             async with attempt.connected(settings.endpoint()):
@@ -70,17 +71,15 @@ async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
-    from ..client import connect
     from .exits import EXPECTED, exit_code, fail, message
+    from .stopping import stop_job
     from .terminal import harmless
 
     if not settings.json:
         say(f"Stopping {pid}...")
     try:
-        async with connect(settings.endpoint()) as client:
-            answer = await client.stop(
-                pid, grace_s=grace, reason=reason, signal=signal, no_wait=no_wait
-            )
+        options = {"grace_s": grace, "reason": reason, "signal": signal, "no_wait": no_wait}
+        answer = await stop_job(settings.endpoint(), pid, options)
     except EXPECTED as error:
         code = exit_code(error)
         if code == 4:

@@ -49,11 +49,16 @@ async def run(
     attempt = Start(command, arguments, stdin=stdin)
     sink = Sink(None if settings.json else Apart(raw=raw))
     async with caught_signals() as signals:
+        # Scope K0.run.
         with trio.CancelScope() as scope:
             asked = trio.Event()
             signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
             try:
                 endpoint = settings.endpoint()
+                if stdin:
+                    from .sending import check_input
+
+                    check_input()  # the job would wait for ever for what nobody can read
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
                     # An interrupt before the answer has set one; it is for the answer alone.
@@ -91,18 +96,21 @@ def _stop_or_leave(
     if signals.count == 1:
         asked.set()
     elif attempt.job is not None:
+        # Cancels K0.run.
         scope.cancel()
 
 
 async def _stop_when_asked(endpoint: "Endpoint", handle: str, asked: "trio.Event") -> None:
     await asked.wait()
     from .exits import EXPECTED, message
+    from .stopping import stop_job
     from .terminal import harmless
 
     shown = harmless(handle)
     complain(f"\nStopping {shown}; ^C again to detach")
     try:
-        await _stop(endpoint, handle)
+        # On a connection of its own, as the other one may be lost just now.
+        await stop_job(endpoint, handle, {"reason": "interrupted"}, reached=True)
     except EXPECTED as error:
         complain(f"Error: {shown} could not be stopped. {message(error)}")
 
@@ -124,30 +132,6 @@ async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bo
         # As a shell does when a command does not read what is piped into it: no word of it.
         if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
             complain(f"Error: input of job {harmless(handle)}: {message(error)}")
-
-
-async def _stop(endpoint: "Endpoint", handle: str) -> None:
-    """On a connection of its own, as the other one may be lost just now; repeated for a while,
-    which cannot stop anything else. Raises what ``connect`` and ``Client.stop`` raise."""
-    import trio
-
-    from ..backoff import Backoff
-    from ..client import connect
-    from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
-    from .starting import RETRY_S
-
-    backoff = Backoff(RETRY_S)
-    while True:
-        try:
-            async with connect(endpoint) as client:
-                await client.stop(handle, reason="interrupted")
-                return
-        except RpcError as error:
-            away = error.code is StatusCode.UNAVAILABLE and not isinstance(error, HandshakeFailed)
-            pause_s = backoff.pause_s(trio.current_time()) if away else None
-            if pause_s is None:
-                raise
-        await trio.sleep(pause_s)
 
 
 def _detached(handle: str, sink: "Sink") -> str:

@@ -26,6 +26,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     from .printing import say_json
     from .terminal import harmless
 
+    check_input()
     feeder = Feeder(settings.endpoint(), pid, give_up_s=reconnect)
     await feeder.feed(read_input, end=not keep_open)
     if settings.json:
@@ -41,10 +42,24 @@ async def read_input() -> bytes:
     """What comes next on our standard input; b"" at its end. Raises OSError.
 
     Cancelled: a thread may be left that waits for it, and takes what comes.
+
+    Cancellation: minimum cleanup; C19.
     """
     import trio
 
-    return await trio.to_thread.run_sync(os.read, 0, _PIECE_BYTES, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True)
+
+
+def check_input() -> None:
+    """Before anything is asked for. Raises OSError: it is closed, or nothing that can be read."""
+    _read(0)
+
+
+def _read(count: int) -> bytes:
+    try:
+        return os.read(0, count)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard input") from error
 
 
 COMMANDS: Final = {"send": send}

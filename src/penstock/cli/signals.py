@@ -28,6 +28,8 @@ class Signals:
 async def caught_signals() -> AsyncIterator[Signals]:
     """Inside, SIGINT and SIGTERM end nothing by themselves. One that was ignored when this
     process began (``nohup``, a shell's background job) still is.
+
+    Cancellation: minimum cleanup; C22.
     """
     signals = Signals()
     wanted = [
@@ -45,14 +47,19 @@ async def caught_signals() -> AsyncIterator[Signals]:
 
 @asynccontextmanager
 async def beside(task: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
-    """Runs a task as long as the body; the body's error is raised plain, not in a group."""
+    """Runs a task as long as the body; the body's error is raised plain, not in a group.
+
+    Cancellation: minimum cleanup.
+    """
     failure: BaseException | None = None
+    # Scope K0.beside.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(task, *args)
         try:
             yield
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             failure = error  # raised below, outside of the nursery, which would wrap it
+        # Cancels K0.beside.
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

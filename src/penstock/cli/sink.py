@@ -33,12 +33,18 @@ class Lines:
         self._printer = LinePrinter(timestamps=timestamps, escape=OUT.terminal)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
-        """As LinePrinter has it."""
+        """As LinePrinter has it.
+
+        Cancellation: minimum cleanup.
+        """
         await OUT.write(encoded(self._printer.feed(stream, time_ns, data)))
         return self._printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
-        """Characters that never became whole."""
+        """Characters that never became whole.
+
+        Cancellation: minimum cleanup.
+        """
         await OUT.write(encoded(self._printer.flush(time_ns)))
 
 
@@ -59,7 +65,10 @@ class Apart:
             self._targets[stream] = (descriptor, printer)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
-        """On the descriptor of its stream; a stream that we do not know goes to standard output."""
+        """On the descriptor of its stream; a stream that we do not know goes to standard output.
+
+        Cancellation: minimum cleanup.
+        """
         descriptor, printer = self._targets.get(stream, self._targets[STDOUT])
         if printer is None:
             await descriptor.write(data)
@@ -68,7 +77,10 @@ class Apart:
         return printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
-        """Characters that never became whole."""
+        """Characters that never became whole.
+
+        Cancellation: minimum cleanup.
+        """
         for descriptor, printer in self._targets.values():
             if printer is not None:
                 await descriptor.write(encoded(printer.flush(time_ns)))
@@ -95,7 +107,10 @@ class Sink:
 
     async def take(self, message: "pb.StreamOutputResponse") -> None:
         """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
-        it does not count as written."""
+        it does not count as written.
+
+        Cancellation: minimum cleanup.
+        """
         if message.HasField("job"):
             self.next = self.first = message.offset
         if self._form is None:
@@ -118,7 +133,10 @@ class Sink:
                 self._ended(message.finished)
 
     async def finish(self) -> None:
-        """Writes what was held back of cut characters. May be called again. As ``take``."""
+        """Writes what was held back of cut characters. May be called again. As ``take``.
+
+        Cancellation: minimum cleanup.
+        """
         if self._form is not None:
             await self._form.finish(self._time_ns)
             self._held.clear()

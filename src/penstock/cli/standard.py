@@ -58,6 +58,8 @@ class Descriptor:
         """As ``send``, without holding up other tasks: a pager may not read for minutes.
 
         Cancelled: an unknown part is written.
+
+        Cancellation: minimum cleanup.
         """
         import trio
 

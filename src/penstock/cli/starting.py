@@ -40,7 +40,7 @@ def _leaves_open(error: RpcError) -> bool:
     return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
 
 
-def _worth_repeating(error: RpcError) -> bool:
+def worth_repeating(error: RpcError) -> bool:
     """The connection went, or the server with the call under way."""
     return (
         error.code is StatusCode.UNAVAILABLE
@@ -69,6 +69,8 @@ class Start:
         made and the start repeated under its id; a first one that could not be made is not.
         An error that leaves it open whether a job runs has a note that says so. Raises what
         ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
+
+        Cancellation: minimum cleanup; C4, C22.
         """
         give_up: float | None = None
         pause_s = _FIRST_PAUSE_S
@@ -89,7 +91,7 @@ class Start:
                     raise  # of who uses the connection; or nothing has been asked for
                 if give_up is None:
                     give_up = trio.current_time() + RETRY_S
-                if not _worth_repeating(error) or trio.current_time() + pause_s > give_up:
+                if not worth_repeating(error) or trio.current_time() + pause_s > give_up:
                     if _leaves_open(error):
                         error.add_note(_UNKNOWN)
                     raise
@@ -102,6 +104,7 @@ class Start:
         if self.job is not None:
             return
         if signals.count > 1 or not self.asked:
+            # Cancels K0.start.
             scope.cancel()
             return
         scope.deadline = trio.current_time() + ANSWER_S

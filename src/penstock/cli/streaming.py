@@ -72,7 +72,9 @@ async def stream(
     go_on = partial(_go_on, pid, sink, part)
 
     async with caught_signals() as signals:
+        # Scope K0.stream.
         with trio.CancelScope() as scope:
+            # Cancels K0.stream.
             signals.react = scope.cancel
             try:
                 follower = Follower(

@@ -67,6 +67,7 @@ class Started:
     client_enforcement: tuple[Enforcement, ...] = ()
     input: InputPipes | None = None  # None: it has none, or its end was sent
     control: Control = field(default_factory=Control)  # the command's own
+    timeout_s: float | None = None  # how long it may run
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Verdict:
     processes_killed: int = 0  # leftovers and members killed by KILL
     counters: Mapping[str, Any] = field(default_factory=dict)  # final, see usage.py
     detail: str = ""
+    escalated: bool = False  # KILL was needed when its time was over
 
 
 class Backend(Protocol):
@@ -105,6 +107,8 @@ class Backend(Protocol):
         """Starts a job of ``owner``, if that client is granted it.
 
         Cancelled: completes; the job may run, and is the caller's to stop.
+
+        Cancellation: completes; C4.
         """
         ...
 
@@ -113,23 +117,37 @@ class Backend(Protocol):
 
         From then on they are as if this one had started them. Cancelled: whoever comes next
         can take them.
+
+        Cancellation: minimum cleanup; C13.
         """
         ...
 
     async def wait_main_exited(self, job_id: str) -> None:
-        """Returns once the main process was reaped (at once if that is past)."""
+        """Returns once the main process was reaped (at once if that is past).
+
+        Cancellation: minimum cleanup; C8.
+        """
         ...
 
     async def wait(self, job_id: str) -> Verdict:
-        """Returns when no process of the job is left. May be called again."""
+        """Returns when no process of the job is left. May be called again.
+
+        Cancellation: minimum cleanup; C8.
+        """
         ...
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
-        """Signals the main process, or all; how many processes got it (0: it is gone)."""
+        """Signals the main process, or all; how many processes got it (0: it is gone).
+
+        Cancellation: completes; C18.
+        """
         ...
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
-        """Returns when all processes stand still, or run on: ""; else why they do not."""
+        """Returns when all processes stand still, or run on: ""; else why they do not.
+
+        Cancellation: completes; C18.
+        """
         ...
 
     def is_paused(self, job_id: str) -> bool:
@@ -137,7 +155,10 @@ class Backend(Protocol):
         ...
 
     async def inspect(self, job_id: str) -> list[Left]:
-        """Who is left of it, up to some number; empty also if that cannot be known."""
+        """Who is left of it, up to some number; empty also if that cannot be known.
+
+        Cancellation: minimum cleanup.
+        """
         ...
 
     def close_input(self, job_id: str) -> None:
@@ -145,7 +166,10 @@ class Backend(Protocol):
         ...
 
     async def kill(self, job_id: str) -> int:
-        """Sends KILL to the whole group; how many processes it had. ``wait`` tells the end."""
+        """Sends KILL to the whole group; how many processes it had. ``wait`` tells the end.
+
+        Cancellation: completes; C5.
+        """
         ...
 
     def release(self, job_id: str) -> None:

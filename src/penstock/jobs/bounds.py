@@ -83,7 +83,10 @@ class Budget:
         self._freed.unpark_all()
 
     async def wait_freed(self) -> None:
-        """Returns when anybody has freed something, or could. Atomic."""
+        """Returns when anybody has freed something, or could.
+
+        Cancellation: atomic; C9.
+        """
         await self._freed.park()
 
 
@@ -143,7 +146,10 @@ class Intake:
         return self._refusing
 
     async def wait_room(self, reason: MustWait) -> None:
-        """Returns when trying again can help. Atomic."""
+        """Returns when trying again can help.
+
+        Cancellation: atomic; C9.
+        """
         if reason.on_disk:
             await trio.sleep(DISK_AGAIN_S)
         else:

@@ -30,7 +30,10 @@ class Bandwidth:
         self._free_at = -float("inf")
 
     async def spend(self, count: int) -> None:
-        """Waits until so many bytes, which have gone already, were due. A checkpoint."""
+        """Waits until so many bytes, which have gone already, were due. A checkpoint.
+
+        Cancellation: minimum cleanup; C9.
+        """
         if self._bytes_per_s is None:
             await trio.lowlevel.checkpoint()
             return
@@ -49,7 +52,10 @@ class Pace:
         self._due = -float("inf")
 
     async def wait(self, moved: int) -> None:
-        """After ``moved`` bytes: waits if small moves have been too many."""
+        """After ``moved`` bytes: waits if small moves have been too many.
+
+        Cancellation: minimum cleanup; C9.
+        """
         if moved >= self._small:
             return
         now = trio.current_time()
@@ -69,6 +75,8 @@ async def capture(
 
     While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
     never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.
+
+    Cancellation: minimum cleanup; C9, C10.
     """
     disk = intake.log.disk
     pace = Pace(disk.capacity(pipe_fd))
@@ -77,6 +85,7 @@ async def capture(
         if news.due == _NEVER:  # the usual case; a cancel scope costs an idle job half a KiB
             await disk.wait_readable(pipe_fd)
         else:
+            # Scope S5.news.
             with trio.move_on_at(news.due):
                 await disk.wait_readable(pipe_fd)
         news.tell_if_due()

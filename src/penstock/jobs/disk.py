@@ -77,14 +77,19 @@ class Disk(Protocol):
         ...
 
     async def wait_readable(self, pipe_fd: int) -> None:
-        """Returns when a pipe may have bytes or an end. Atomic.
+        """Returns when a pipe may have bytes or an end.
 
         Raises trio.ClosedResourceError if close_pipe closes it meanwhile.
+
+        Cancellation: atomic; C9.
         """
         ...
 
     async def wait_writable(self, pipe_fd: int) -> None:
-        """Returns when a pipe may have room, or nobody to read it. Otherwise as above."""
+        """Returns when a pipe may have room, or nobody to read it. Otherwise as above.
+
+        Cancellation: atomic; C19.
+        """
         ...
 
     def close_pipe(self, pipe_fd: int) -> None:

@@ -20,6 +20,8 @@ class Ending:
     output_error: OSError | None
     output_full: bool
     digest_error: OSError | None
+    input_bytes: int
+    input_ended: bool
 
 
 def end_record(
@@ -34,7 +36,7 @@ def end_record(
         signal=verdict.code if verdict.kind == "signaled" else None,
         stopped_by=ending.stopped_by or "",
         stop_reason=ending.stop_reason,
-        escalated=ending.escalated,
+        escalated=ending.escalated or verdict.escalated,
         processes_killed=verdict.processes_killed,
         oom_kills=counters.get("oom_kills", 0),
         memory_peak_bytes=counters.get("memory_peak_bytes", 0),
@@ -49,6 +51,8 @@ def end_record(
         stored_bytes=log.stored_bytes,
         sealed=sealed,
         detail=verdict.detail or _trouble(ending),
+        input_bytes=ending.input_bytes,
+        input_ended=ending.input_ended,
     )
 
 

@@ -15,6 +15,7 @@ from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
 from .errors import JobNotFound, Precondition, Unavailable
+from .input_note import Phase, read_note
 from .job import Job
 from .keeping import Keeping
 from .output import OutputLog
@@ -58,6 +59,7 @@ class History:
         self.disk: Disk = RealDisk() if disk is None else disk
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
+        self._damaged: set[str] = set()
         self._server = Budget(keeping.server_bytes, reclaim=self._reclaim_for)
         self._clients: dict[str, Budget] = {}
         self._shelf = Shelf(keeping.retention)
@@ -111,6 +113,10 @@ class History:
     def by_id(self, job_id: str) -> Job | None:
         """The job of an id that no client sees."""
         return self._jobs.get(job_id)
+
+    def is_damaged(self, job_id: str) -> bool:
+        """There was such a job, and its record cannot be read."""
+        return job_id in self._damaged
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:
         """The job of a handle. Raises JobNotFound, the same for unknown and for foreign."""
@@ -197,7 +203,10 @@ class History:
         """Forgets what is too old or too many, and removes files, until cancelled.
 
         Cancelled: what is not removed yet is at the next start.
+
+        Cancellation: minimum cleanup.
         """
+        # Scope S4.removing.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._remove_files)
             while True:
@@ -206,6 +215,7 @@ class History:
                     if not self._forget(self._jobs[job_id], "no longer kept"):
                         break
                 # What could not be forgotten is tried again, but not at once.
+                # Scope S4.expiry.
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
 
@@ -258,6 +268,12 @@ class History:
         self._look_for_strays(known)
         return recovered
 
+    def let_go(self) -> None:
+        """Closes what recover has opened, as nobody will go on with it. The next server can."""
+        for job in self._jobs.values():
+            if not job.log.ended:
+                job.log.finish()
+
     def _look_for_strays(self, known: set[str]) -> None:
         """Output that no record speaks of was somebody's: it is left for who wants to look."""
         directory = os.path.join(self._state_dir, "jobs")
@@ -308,6 +324,10 @@ class History:
             job = Job.from_record(record, log, bound)
             why = "the server ended while the job ran"
             end = _lost(log, sealed=log.close_recovered(), why=why)
+            if record.spec.stdin:
+                given = read_note(self.directory(record.id), self.disk)
+                accepted, ended = given.accepted, given.phase is Phase.ENDED
+                end = replace(end, input_bytes=accepted, input_ended=ended)
             self._store.set_finished(record.id, end)
             about = {"job": record.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
             try_audit(self._audit, "job.finished", about)
@@ -333,6 +353,7 @@ class History:
 
     def _say_damaged(self, job_id: str, why: str) -> None:
         """One job's record is one job's misfortune: it is said, and all others are served."""
+        self._damaged.add(job_id)
         say(f"the record of job {job_id} is damaged and left out: {why}")
         fields: Mapping[str, Any] = {"job": job_id, "message": why}
         try_audit(self._audit, "job.damaged", fields)

@@ -7,16 +7,11 @@ says how much was accepted. Two system calls cannot happen as one, so before byt
 into our pipe, which is empty then, it says so; and that they are there before any is moved on.
 A server that takes the job over finds either "writing from a": then all that is in the pipe
 came after byte a; or "accepted up to b". Either is exact.
-
-A note survives SIGKILL of all our processes. A crash of the machine ends the job, too.
 """
 
 import contextlib
-import os
-import struct
-import zlib
+import secrets
 from collections.abc import Awaitable, Callable
-from enum import IntEnum
 from typing import Final, TypeVar
 
 import trio
@@ -24,60 +19,20 @@ import trio
 from .backend import InputPipes
 from .disk import Disk, RealDisk
 from .errors import InputGap, InputTakenOver, JobError, Precondition
+from .input_note import NOBODY, Note, Phase, Written, sender_number
 from .telling import say
 
-NOTE_NAME: Final = "input"
-_BODY: Final = struct.Struct("<BQ")  # phase, accepted
-_NOTE: Final = struct.Struct("<BQI")  # and their CRC-32
 _MOVE_BYTES: Final = 1 << 20
 
 T = TypeVar("T")
 
 
-class Phase(IntEnum):
-    """What the note's number says."""
-
-    WRITING = 1  # so much was accepted, and moved on; what our pipe holds came after it
-    ACCEPTED = 2  # so much is accepted
-    ENDED = 3  # as before, and then the end
-
-
-class Note:
-    """The file. Raises OSError; ValueError if it holds something else."""
-
-    def __init__(self, directory: str, disk: Disk) -> None:
-        path = os.path.join(directory, NOTE_NAME)
-        self._disk = disk
-        try:
-            self._fd = disk.open(path)
-        except FileNotFoundError:
-            self._fd = disk.open(path, create=True)
-
-    def read(self) -> tuple[Phase, int]:
-        """As it was written last; an empty one is a job's that was never sent anything."""
-        data = self._disk.read(self._fd, _NOTE.size, 0)
-        if not data:
-            self.write(Phase.ACCEPTED, 0)  # its place on the disk is taken from now on
-            return Phase.ACCEPTED, 0
-        if len(data) < _NOTE.size or zlib.crc32(data[: _BODY.size]) != _NOTE.unpack(data)[2]:
-            raise ValueError("it is damaged")
-        phase, accepted, _ = _NOTE.unpack(data)
-        return Phase(phase), accepted
-
-    def write(self, phase: Phase, accepted: int) -> None:
-        """Within one page, so a kill leaves the old one or the new one."""
-        body = _BODY.pack(phase, accepted)
-        self._disk.write(self._fd, body + struct.pack("<I", zlib.crc32(body)), 0)
-
-    def close(self) -> None:
-        """Frees the descriptor."""
-        self._disk.close(self._fd)
-
-
 class Sender:
     """Who sends a job's input now. ``error`` is why it may not any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """What the note has of it."""
         self.error: JobError | None = None
         self._scope: trio.CancelScope | None = None
 
@@ -85,8 +40,11 @@ class Sender:
         """What ``what`` returns. Raises ``error`` as soon as there is one, also while it waits.
 
         Cancellation is what it is for ``what``.
+
+        Cancellation: minimum cleanup; C19, C20.
         """
         if self.error is None:
+            # Scope S3.sender.
             with trio.CancelScope() as self._scope:
                 return await what(*args)
         self._scope = None
@@ -97,6 +55,7 @@ class Sender:
         """No checkpoint. The first error counts."""
         self.error = self.error or error
         if self._scope is not None:
+            # Cancels S3.sender.
             self._scope.cancel()
 
 
@@ -106,14 +65,14 @@ class JobInput:
     def __init__(
         self,
         pipes: InputPipes | None,
-        directory: str,
+        directory: str | None,
         handle: str,
         on_end: Callable[[], None],
         disk: Disk | None = None,
     ) -> None:
         """Goes on where the note in ``directory``, the job's, says. ``pipes`` None: its end was
         passed on. ``on_end`` is called once no copy of the descriptors is left here and the job
-        is to read the end."""
+        is to read the end. For ``directory`` None see ``of_ended``."""
         self.accepted = 0
         """Bytes, in total."""
         self.ended = False
@@ -129,46 +88,69 @@ class JobInput:
         self._note: Note | None = None
         self._held = 0
         """Bytes in our pipe."""
+        self._last = NOBODY
+        """Number of the sender whose bytes were the last."""
         try:
-            self._note = Note(directory, self._disk)
-            self._restore(*self._note.read())
+            if directory is not None:
+                self._note = Note(directory, self._disk)
+                self._restore(self._note.read())
         except (OSError, ValueError) as error:
             # The job must not read an end that nobody has sent, so it is left waiting.
             say(f"the input of job {handle}: {error}")
             why = f"how much input job {handle} has had is not known"
             self._closed = Precondition("STDIN_CLOSED", why)
         if pipes is None:
-            self._close(f"job {handle} takes no more input")
+            has_ended = "has ended" if directory is None else "takes no more input"
+            self._close(f"job {handle} {has_ended}")
 
-    def _restore(self, phase: Phase, accepted: int) -> None:
+    @classmethod
+    def of_ended(cls, handle: str, accepted: int, *, ended: bool) -> "JobInput":
+        """Of a job that has ended: it says what was accepted, and takes nothing."""
+        given = cls(None, None, handle, lambda: None)
+        phase = Phase.ENDED if ended else Phase.ACCEPTED
+        given._restore(Written(phase, accepted))
+        return given
+
+    def _restore(self, written: Written) -> None:
+        writing = written.phase is Phase.WRITING
         self._held = (self._disk.waiting(self._pipes.read_fd) or 0) if self._open else 0
-        self.accepted = accepted + (self._held if phase is Phase.WRITING else 0)
-        self.ended = phase is Phase.ENDED
-        if phase is Phase.WRITING:  # before any of it is moved on
-            self._written().write(Phase.ACCEPTED, self.accepted)
+        self.accepted = written.accepted + (self._held if writing else 0)
+        self.ended = written.phase is Phase.ENDED
+        self._last = written.sender
+        if writing:  # before any of it is moved on
+            self._write_down(Phase.ACCEPTED)
 
-    def _written(self) -> Note:
+    def _write_down(self, phase: Phase) -> None:
+        """Raises OSError."""
         assert self._note is not None  # else it is closed
-        return self._note
+        self._note.write(Written(phase, self.accepted, self._last))
 
     @property
     def closed(self) -> bool:
         """Is nothing more accepted?"""
         return self.ended or self._closed is not None
 
-    def claim(self) -> Sender:
+    def claim(self, name: str = "", *, goes_on: bool = False) -> Sender:
         """The caller is the sender from now on, and who was it before is not. No checkpoint.
 
-        One that was cut off may hold its place for long, and offsets keep two apart, so the
-        newest has it. Raises Precondition STDIN_CLOSED, unless the end is accepted.
+        One that was cut off may hold its place for long, so the newest has it. Who ``goes_on``
+        was the sender of this ``name`` before: raises InputTakenOver if somebody else's bytes
+        were accepted since, as by their offsets alone they would pass for its own. Raises
+        Precondition STDIN_CLOSED, unless the end is accepted.
         """
+        number = sender_number(name or secrets.token_hex(16))
+        if goes_on and self._last not in (NOBODY, number):
+            text = f"somebody else has sent input to job {self._handle} meanwhile"
+            raise InputTakenOver(text)
         if self._closed is not None and not self.ended:
             raise self._closed
         if self._sender is not None:
-            text = f"somebody else sends the input of job {self._handle} now"
-            self._sender.end(InputTakenOver(text))
-        self._sender = Sender()
+            self._sender.end(self._taken_over())
+        self._sender = Sender(number)
         return self._sender
+
+    def _taken_over(self) -> InputTakenOver:
+        return InputTakenOver(f"somebody else sends the input of job {self._handle} now")
 
     def leave(self, sender: Sender) -> None:
         """It sends no more."""
@@ -180,10 +162,14 @@ class JobInput:
         and its end. Only the sender's task calls it.
 
         Waits while the job does not read. Bytes that are accepted already are skipped. Raises
-        InputGap, and Precondition STDIN_CLOSED if more comes after the end, or the job has
-        closed it or ended. Cancelled: some are accepted; ``accepted`` says how many.
+        InputGap, InputTakenOver, and Precondition STDIN_CLOSED if more comes after the end, or the
+        job has closed it or ended. Cancelled: some are accepted; ``accepted`` says how many.
+
+        Cancellation: minimum cleanup; C19.
         """
+        sender = self._sender
         await trio.lowlevel.checkpoint()
+        self._check(sender)
         until = offset + len(data)
         if offset > self.accepted:
             text = f"input is accepted up to byte {self.accepted}, and this begins at {offset}"
@@ -203,10 +189,20 @@ class JobInput:
                 self._accept(data[self.accepted - offset :])
             else:
                 await self._wait_changed()
+                self._check(sender)
+
+    def _check(self, sender: Sender | None) -> None:
+        """After each checkpoint: who is woken by room may have been replaced in the same moment,
+        and its cancellation comes with its next checkpoint, which is after more bytes."""
+        if self._sender is not sender:
+            raise self._taken_over()
 
     async def run(self) -> None:
         """Moves on what is accepted, until there is nothing more to come. Minimum cleanup:
-        what our pipe holds stays there, for whoever comes next."""
+        what our pipe holds stays there, for whoever comes next.
+
+        Cancellation: minimum cleanup; C20.
+        """
         self._move()
         while self._closed is None:
             if self._held:
@@ -228,12 +224,12 @@ class JobInput:
         self._changed = trio.Event()
 
     def _accept(self, data: bytes) -> None:
-        note = self._written()
+        self._last = NOBODY if self._sender is None else self._sender.number
         try:
-            note.write(Phase.WRITING, self.accepted)
+            self._write_down(Phase.WRITING)
             self._held = self._disk.fill(self._pipes.write_fd, data)
             self.accepted += self._held
-            note.write(Phase.ACCEPTED, self.accepted)
+            self._write_down(Phase.ACCEPTED)
         except OSError as error:  # a failing disk; what is accepted is as the note has it
             say(f"the input of job {self._handle}: {error}")
             self._close(f"the input of job {self._handle} cannot be recorded any more")
@@ -242,8 +238,9 @@ class JobInput:
         self._tell()
 
     def _accept_end(self) -> None:
+        self._last = NOBODY if self._sender is None else self._sender.number
         try:
-            self._written().write(Phase.ENDED, self.accepted)
+            self._write_down(Phase.ENDED)
         except OSError as error:
             say(f"the input of job {self._handle}: {error}")
             self._close(f"the input of job {self._handle} cannot be recorded any more")

@@ -37,15 +37,16 @@ class StopAsked:
         self.began = trio.current_time()
         self.recorded = False
         """It outlives this server."""
-        self._graces = [grace_s]
+        self._first_s = grace_s
+        self._others_s = float("inf")
 
     def add(self, grace_s: float) -> None:
         """Somebody else has asked, for this grace."""
-        self._graces.append(grace_s)
+        self._others_s = min(self._others_s, grace_s)
 
     def grace_s(self, own_s: float) -> float:
         """Seconds between TERM and KILL, for a command with this grace of its own."""
-        return min(own_s if grace_s is None else grace_s for grace_s in self._graces)
+        return min(own_s if self._first_s is None else self._first_s, self._others_s)
 
 
 class Job:
@@ -84,6 +85,7 @@ class Job:
         "state",
         "stop_asked",
         "survivors",
+        "timeout_s",
         "unkillable",
     )
 
@@ -111,6 +113,8 @@ class Job:
         self.enforcement: tuple[Enforcement, ...] = ()
         self.client_limits = Limits()
         self.client_enforcement: tuple[Enforcement, ...] = ()
+        self.timeout_s: float | None = None
+        """How long it may run; None is no limit."""
         self.started_ns = 0
         self.state = State.STARTING
         self.end: EndRecord | None = None
@@ -154,6 +158,7 @@ class Job:
             job.limits = Limits(**record.started["limits"])
             job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
             # Not in records of earlier versions.
+            job.timeout_s = record.started.get("timeout_s")
             totals = record.started.get("client_enforcement", ())
             job.client_limits = Limits(**record.started.get("client_limits", {}))
             job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)
@@ -173,6 +178,8 @@ class Job:
             "oom_kills": end.oom_kills,
         }
         self.final_usage = usage.final(counters, end.ended_ns)
+        if self.spec.stdin:
+            self.input = JobInput.of_ended(self.handle, end.input_bytes, ended=end.input_ended)
         self.begun.set()
         self.finished.set()
 
@@ -224,7 +231,10 @@ class Job:
         return OutputReader(log, offset, follow, streams)
 
     async def wait_begun(self) -> None:
-        """Returns when the job runs. Raises what its start failed with. Minimum cleanup."""
+        """Returns when the job runs. Raises what its start failed with.
+
+        Cancellation: minimum cleanup; C4.
+        """
         await self.begun.wait()
         if self.start_error is not None:
             raise self.start_error
@@ -233,6 +243,8 @@ class Job:
         """The end record, once it is durable. Minimum cleanup: the waiting alone ends.
 
         Raises Unavailable if the manager was closed before the job has ended.
+
+        Cancellation: minimum cleanup; C8.
         """
         await self.finished.wait()
         if self.end is None:
@@ -249,6 +261,8 @@ class Job:
 
         Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
         signal is on its way.
+
+        Cancellation: completes; C18.
         """
         await self.begun.wait()  # one that is just being taken over
         count = 0
@@ -264,6 +278,8 @@ class Job:
         It may be so already. A stop lets them run on to heed it. Raises Precondition
         NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled, it happens
         without the caller.
+
+        Cancellation: completes; C18.
         """
         await self.begun.wait()
         if self.backend is None or self.state is not State.RUNNING:
@@ -321,20 +337,25 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
+
+        Cancellation: completes; C5, C6, C7.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
+        # Scope S3.stop.
         async with trio.open_nursery() as nursery:
 
             async def end_of_patience() -> None:
                 await self.unkillable.wait()
+                # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end_of_patience)
             await self.finished.wait()
+            # Cancels S3.stop.
             nursery.cancel_scope.cancel()
         if self.end is None:
             left = ", ".join(str(each) for each in self.survivors) or "unknown ones"

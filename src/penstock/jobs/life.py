@@ -42,6 +42,7 @@ class Life:
         self._digest_error: OSError | None = None
         self.never_started = False
         """It was refused, or could not be recorded: nothing of it is left."""
+        # Scope S5.
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self, on_running: Callable[[Job], None]) -> None:
@@ -49,6 +50,8 @@ class Life:
 
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
+
+        Cancellation: completes; C4, C5, C8, C17.
         """
         with self._scope:
             result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
@@ -67,6 +70,8 @@ class Life:
 
         A ``stop`` that was under way begins again, with its grace unless that was over. With
         ``output_error`` nothing can be appended to its log: it is stopped, and its end says why.
+
+        Cancellation: completes; C13.
         """
         with self._scope:
             if stop is not None:
@@ -83,6 +88,7 @@ class Life:
         Whoever reads or waits ends too, without an end record. What still runs is the next
         server's to take.
         """
+        # Cancels S5.
         self._scope.cancel()
         job = self._job
         if job.end is None and not job.finished.is_set():
@@ -125,6 +131,7 @@ class Life:
         job.class_name = started.class_name
         job.limits = started.limits
         job.enforcement = started.enforcement
+        job.timeout_s = started.timeout_s
         job.client_limits = started.client_limits
         job.client_enforcement = started.client_enforcement
         job.sampler = usage.Sampler(started.usage_files, started.started_ns)
@@ -173,6 +180,7 @@ class Life:
             job.input = JobInput(started.input, log.directory, job.handle, end_input, log.disk)
         try:
             bandwidth = Bandwidth(started.limits.output_bytes_per_s)
+            # Scope S5.parts.
             async with trio.open_nursery() as nursery:
                 job.backend = self._backend
                 job.on_stop = self._stopping.asked
@@ -189,6 +197,7 @@ class Life:
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
                 self._stopping.close()
+                # Cancels S5.parts.
                 nursery.cancel_scope.cancel()
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.
@@ -247,7 +256,7 @@ class Life:
         try_audit(self._audit, "job.finished", about)
 
     def _ending(self) -> Ending:
-        asked = self._job.stop_asked
+        asked, given = self._job.stop_asked, self._job.input
         return Ending(
             None if asked is None else asked.by,
             "" if asked is None else asked.reason,
@@ -255,6 +264,8 @@ class Life:
             self._stopping.output_error,
             self._stopping.notes.output_full,
             self._digest_error,
+            0 if given is None else given.accepted,
+            given is not None and given.ended,
         )
 
     def _about(self) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class LocalBackend:
         self._closed = trio.Event()
         self._lost = ""
         self.policy_bytes = b""
+        self._kill_fd = -1
 
     @property
     def mode(self) -> str:
@@ -78,28 +79,42 @@ class LocalBackend:
         return {**self._welcome, "limits": self.limits}
 
     async def greet(self) -> None:
-        """HELLO and WELCOME. Raises Unavailable."""
+        """HELLO and WELCOME. Raises Unavailable.
+
+        Cancellation: minimum cleanup.
+        """
         await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
         message, fds = await self._receive()
-        if message is None or message["type"] != protocol.WELCOME or len(fds) != 1:
+        if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
+            close_all(fds)
             raise Unavailable("the supervisor did not welcome this process")
         self._welcome = message
-        self.policy_bytes = read_whole(fds[0])
+        named = dict(zip(message["fds"], fds, strict=True))
+        self._kill_fd = named.get("kill", -1)
+        self.policy_bytes = read_whole(named["policy"])
 
     async def run(self) -> None:
-        """Carries messages until the supervisor goes or this is cancelled."""
+        """Carries messages until the supervisor goes or this is cancelled.
+
+        Cancellation: minimum cleanup; C14.
+        """
         gone = False
         try:
+            # Scope S4.messages.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
                 await self._receive_all()
                 gone = True
+                # Cancels S4.messages.
                 nursery.cancel_scope.cancel()
         finally:
             self._lose(self._lost or "the supervisor is gone", kill=gone)
 
     async def wait_closed(self) -> None:
-        """Returns when the supervisor is gone. Minimum cleanup."""
+        """Returns when the supervisor is gone.
+
+        Cancellation: minimum cleanup; C14.
+        """
         await self._closed.wait()
 
     async def _send_all(self) -> None:
@@ -159,7 +174,10 @@ class LocalBackend:
         if kind in _ANSWERS:
             if kind == protocol.PAUSED and pending is not None:
                 pending.paused = message["paused"]
-            self._asked[kind, job_id].popleft().tell(message)
+            waiting = self._asked[kind, job_id]
+            waiting.popleft().tell(message)
+            if not waiting:  # it may have come after the job was released
+                del self._asked[kind, job_id]
         elif kind == protocol.HELD:
             self._took(message, fds)
         elif kind == protocol.NOTHING and self._taking is not None:
@@ -181,8 +199,11 @@ class LocalBackend:
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
             pending.answered.set()
+        elif kind == protocol.RESUMED:
+            pending.paused = False
         elif kind == protocol.EXITED:
             pending.status, pending.timed_out = message["status"], message["timed_out"]
+            pending.escalated = message.get("escalated", False)
             pending.exited.set()
         elif kind == protocol.EMPTIED:
             pending.killed, pending.counters = message["killed"], message["counters"]
@@ -207,6 +228,13 @@ class LocalBackend:
         self._closed.set()
         if self._taking is not None:
             self._taking.close()
+        # Before it was told of any job it was given this one, for those that are starting still.
+        if self._kill_fd >= 0:
+            if kill:
+                with contextlib.suppress(OSError):  # there are none
+                    os.write(self._kill_fd, b"1")
+            os.close(self._kill_fd)
+            self._kill_fd = -1
         for pending in self._pending.values():
             if not pending.answered.is_set():
                 pending.answer = Refused("lost", why)
@@ -233,7 +261,10 @@ class LocalBackend:
         self._send(protocol.SERVING)
 
     async def take_held(self) -> list[Held]:
-        """As in Backend. What came before the connection was lost."""
+        """As in Backend. What came before the connection was lost.
+
+        Cancellation: minimum cleanup; C13.
+        """
         found: list[Held] = []
         self._taking, taken = trio.open_memory_channel[Held | None](1)
         with taken:
@@ -247,7 +278,10 @@ class LocalBackend:
         return found
 
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
-        """As in Backend. A command line that fits no message is refused as invalid."""
+        """As in Backend. A command line that fits no message is refused as invalid.
+
+        Cancellation: completes; C4.
+        """
         if self._closed.is_set():
             await trio.lowlevel.checkpoint()
             return Refused("lost", self._lost)
@@ -276,11 +310,17 @@ class LocalBackend:
         return pending.answer
 
     async def wait_main_exited(self, job_id: str) -> None:
-        """As in Backend. Minimum cleanup."""
+        """As in Backend.
+
+        Cancellation: minimum cleanup; C8.
+        """
         await self._pending[job_id].exited.wait()
 
     async def wait(self, job_id: str) -> Verdict:
-        """As in Backend. Minimum cleanup."""
+        """As in Backend.
+
+        Cancellation: minimum cleanup; C8.
+        """
         pending = self._pending[job_id]
         await pending.emptied.wait()
         if pending.lost or pending.status is None:
@@ -293,22 +333,32 @@ class LocalBackend:
             pending.timed_out,
             pending.killed,
             pending.counters,
+            escalated=pending.escalated,
         )
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
-        """As in Backend. Completes: the signal is on its way though the caller leaves."""
+        """As in Backend. Completes: the signal is on its way though the caller leaves.
+
+        Cancellation: completes; C18.
+        """
         answer = await self._ask(
             protocol.SIGNAL, protocol.SIGNALED, job_id, signal=int(number), tree=tree
         )
         return 0 if answer is None else int(answer["count"])
 
     async def kill(self, job_id: str) -> int:
-        """As in Backend. Completes."""
+        """As in Backend.
+
+        Cancellation: completes; C5.
+        """
         answer = await self._ask(protocol.KILL, protocol.KILLED, job_id)
         return 0 if answer is None else int(answer["count"])
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
-        """As in Backend. Completes."""
+        """As in Backend.
+
+        Cancellation: completes; C18.
+        """
         answer = await self._ask(protocol.PAUSE, protocol.PAUSED, job_id, paused=paused)
         if answer is None:
             return self._lost
@@ -320,7 +370,10 @@ class LocalBackend:
         return pending is not None and pending.paused
 
     async def inspect(self, job_id: str) -> list[Left]:
-        """As in Backend. Minimum cleanup."""
+        """As in Backend.
+
+        Cancellation: minimum cleanup.
+        """
         answer = await self._ask(protocol.INSPECT, protocol.INSPECTED, job_id)
         return [] if answer is None else [Left(**each) for each in answer["processes"]]
 
@@ -345,9 +398,6 @@ class LocalBackend:
         """As in Backend."""
         if pending := self._pending.pop(job_id, None):
             pending.close()
-        for kind in _ANSWERS:
-            if not self._asked.get((kind, job_id)):
-                self._asked.pop((kind, job_id), None)
         self._send(protocol.RELEASE, id=job_id)
 
 
@@ -356,6 +406,8 @@ async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
     """A backend over the supervisor that listens on ``path``. Raises Unavailable.
 
     Leaving the block closes the connection, upon which the supervisor ends what still runs.
+
+    Cancellation: minimum cleanup; C14.
     """
     connection = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with connection:
@@ -367,15 +419,18 @@ async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
         await backend.greet()
         # Shielded, as jobs are stopped through it while all around is cancelled; it ends
         # with the block.
+        # Scope S4.carrying.
         carrying = trio.CancelScope(shield=True)
 
         async def carry() -> None:
             with carrying:
                 await backend.run()
 
+        # Scope S4.supervisor.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(carry)
             try:
                 yield backend
             finally:
+                # Cancels S4.carrying.
                 carrying.cancel()

@@ -41,15 +41,22 @@ class Manager:
         self._nursery: trio.Nursery
         self._closing = False
         self._leaving = False
+        self._over = False
         self._lives: dict[str, Life] = {}
 
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
-        """S4: owns every job's task and the history's; ends when the last job has."""
+        """S4: owns every job's task and the history's; ends when the last job has.
+
+        Cancellation: completes; C11, C12.
+        """
+        # Scope S4.history.
         async with trio.open_nursery() as keeping:
             keeping.start_soon(self.history.run)
+            # Scope S4.
             async with trio.open_nursery() as self._nursery:
                 yield
+            # Cancels S4.history.
             keeping.cancel_scope.cancel()
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
@@ -60,6 +67,8 @@ class Manager:
         owner gives the job of the first time. Raises RequestConflict if that had another
         body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
         Exhausted, Unavailable.
+
+        Cancellation: completes; C4.
         """
         job = self.find_request(owner, request_id) if request_id is not None else None
         if job is not None:
@@ -73,8 +82,17 @@ class Manager:
         return job
 
     def find_request(self, owner: str, request_id: str) -> Job | None:
-        """The job that this request id of this owner has started, or is starting."""
+        """The job that this request id of this owner has started, or is starting.
+
+        Raises Precondition REQUEST_DAMAGED: it has started one, and the record cannot be read.
+        """
         job_id = self._store.find_request(owner, request_id)
+        if job_id is not None and self.history.is_damaged(job_id):
+            raise Precondition(
+                "REQUEST_DAMAGED",
+                f"request id {request_id!r} has started a job whose record is damaged; nothing is "
+                "started a second time under it",
+            )
         return None if job_id is None else self.history.by_id(job_id)
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:
@@ -143,6 +161,8 @@ class Manager:
         budget = self.history.budget_of(job.owner)
         life = Life(job, self._backend, self._store, self._audit, budget)
         self._lives[job.id] = life
+        if self._over:  # its task has come to run only now, and nobody else would end it
+            life.end_now()
         try:
             yield life
         except Exception as error:
@@ -154,6 +174,7 @@ class Manager:
             del self._lives[job.id]
 
     async def _give_up(self, job: Job, life: Life) -> None:
+        # Scope S4.given_up.
         with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
             await self._backend.kill(job.id)
             await self._backend.wait(job.id)
@@ -190,14 +211,19 @@ class Manager:
         """Stops what still runs, all at once, and takes no new starts.
 
         Bounded: grace, KILL and the patience after it; what has not ended then is given
-        up. After ``leave`` nothing is stopped. Minimum cleanup.
+        up. After ``leave`` nothing is stopped.
+
+        Cancellation: minimum cleanup; C11, C12.
         """
         self._closing = True
         if not self._leaving:
+            # Scope S4.stop_all.
             with trio.move_on_after(SHUTDOWN_GRACE_S + UNKILLABLE_S):
+                # Scope S4.stops.
                 async with trio.open_nursery() as nursery:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
+        self._over = True
         for life in self._lives.values():
             life.end_now()
 
@@ -230,6 +256,8 @@ async def open_manager(
     start whose ``job.starting`` raises does not happen. Jobs of an earlier manager that the backend
     holds go on in this one. Leaving the block stops all jobs, shielded but bounded (see
     Manager.stop_all), or leaves them to the next one (see Manager.leave).
+
+    Cancellation: completes; C11, C12, C13.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))
@@ -246,7 +274,12 @@ async def open_manager(
             held = {each.id: each for each in await backend.take_held()}
             try:
                 recovered = history.recover(held, boot_id)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, Unavailable) as error:
+                history.let_go()
+                for left in held.values():
+                    close_pipes(history.disk, left.started)
+                if isinstance(error, Unavailable):
+                    raise
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error
             for each in recovered:
                 del held[each.job.id]
@@ -256,6 +289,7 @@ async def open_manager(
                     yield manager
                 finally:
                     # Ends by stop_all's own bound; without it no end record would be written.
+                    # Scope S4.closing.
                     with trio.CancelScope(shield=True):
                         await manager.stop_all("server")
         finally:

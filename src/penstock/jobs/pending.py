@@ -30,6 +30,7 @@ class Pending:
         self.exited = trio.Event()
         self.status: int | None = None
         self.timed_out = False
+        self.escalated = False
         self.emptied = trio.Event()
         self.killed = 0
         self.counters: Mapping[str, Any] = {}
@@ -79,6 +80,7 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         enforcement=_enforcements(message["enforcement"]),
         usage_files={sys.intern(name): path for name, path in message["usage"].items()},
         grace_s=message["grace_s"],
+        timeout_s=message.get("timeout_s"),
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
         client_limits=_limits(message["client_limits"]),

@@ -73,6 +73,8 @@ class OutputReader:
         """Returns when ``take`` has something to look at; False: this is the end. Atomic.
 
         Always a chance to be cancelled; others run at least every few calls.
+
+        Cancellation: atomic; C1.
         """
         self._calls += 1
         if self._calls % _CALLS_PER_CHECKPOINT == 0:
@@ -106,7 +108,10 @@ class OutputReader:
         return self
 
     async def __anext__(self) -> Chunk | Gap:
-        """The next piece, waiting for it if need be. Checkpoints as wait_ready. Atomic."""
+        """The next piece, waiting for it if need be. Checkpoints as wait_ready.
+
+        Cancellation: atomic; C1.
+        """
         while await self.wait_ready():
             piece = self.take()
             if piece is not None:

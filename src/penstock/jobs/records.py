@@ -27,6 +27,7 @@ class EndRecord:
     [sha256_from, sha256_to), in order, that are in no gap. ``stored_bytes`` is what the log
     took of the disk, and ``sealed`` whether its index says where it ends. ``exit_code`` or
     ``signal`` says how the main process ended where that is known; ``reason`` says why.
+    ``input_bytes`` and ``input_ended`` are what was accepted of its input.
     """
 
     reason: Reason
@@ -50,6 +51,8 @@ class EndRecord:
     stored_bytes: int = 0
     sealed: bool = True
     detail: str = ""
+    input_bytes: int = 0
+    input_ended: bool = False
 
     def to_json(self) -> str:
         """For the store."""
@@ -62,6 +65,7 @@ class EndRecord:
         fields["gaps"] = tuple(Gap(**gap) for gap in fields.get("gaps", ()))
         end = cls(**fields)
         numbers = [end.ended_ns, end.output_bytes, end.sha256_from, end.sha256_to, end.stored_bytes]
+        numbers.append(end.input_bytes)
         numbers += [number for gap in end.gaps for number in (gap.start, gap.end)]
         if not all(isinstance(number, int) and number >= 0 for number in numbers):
             raise TypeError(f"{numbers} are not all whole numbers")

@@ -20,7 +20,8 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
 
     A last line without its end counts. Where fewer are kept it is the first offset that is.
     Reads backwards, with a checkpoint every 64 KiB; the end is where it was at the call.
-    Atomic.
+
+    Cancellation: atomic.
     """
     end = stop = log.length
     lines = 0

@@ -40,6 +40,8 @@ async def open_local(
     Raises Unavailable if the supervisor does not start (its log says why) or the directory
     is in use. Leaving the block, also by cancellation, stops all jobs and the supervisor:
     shielded, bounded. If this process is killed, the supervisor ends every job and itself.
+
+    Cancellation: completes; C12.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-") as run_dir:
         config = _write_config(run_dir, policy, state_dir, cgroup_parent or _own_parent())
@@ -58,6 +60,7 @@ async def open_local(
         finally:
             os.close(parent_fd)
             # Ends by itself now that we are gone, or by KILL; either way within _END_S.
+            # Scope S4.standalone.
             with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
                 await process.wait()
             if process.returncode is None:

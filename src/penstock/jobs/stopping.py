@@ -60,6 +60,7 @@ class Stopping:
         self._own_grace_s = 0.0
         self._recorded = StopNotes()
         self._nursery: trio.Nursery | None = None
+        # Scope S6.
         self._grace = trio.CancelScope()
 
     def describe(self, control: Control, grace_s: float) -> None:
@@ -148,7 +149,10 @@ class Stopping:
         await self.lose_patience()
 
     async def lose_patience(self) -> None:
-        """KILL was sent to all; who is still there then is in an uninterruptible sleep."""
+        """KILL was sent to all; who is still there then is in an uninterruptible sleep.
+
+        Cancellation: minimum cleanup; C5.
+        """
         await trio.sleep(UNKILLABLE_S)
         self._job.survivors = await self._backend.inspect(self._job.id)
         self._job.unkillable.set()

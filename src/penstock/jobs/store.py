@@ -280,6 +280,7 @@ def described(started: Started, boot_id: str) -> dict[str, Any]:
         "started_ns": started.started_ns,
         "argv": started.argv,
         "class_name": started.class_name,
+        "timeout_s": started.timeout_s,
         "limits": started.limits.fields(),
         "enforcement": [entry.fields() for entry in started.enforcement],
         "client_limits": started.client_limits.fields(),

@@ -255,16 +255,20 @@ class ResumeResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class SendInputRequest(_message.Message):
-    __slots__ = ("pid", "offset", "data", "eof")
+    __slots__ = ("pid", "offset", "data", "eof", "sender", "goes_on")
     PID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     EOF_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
     pid: str
     offset: int
     data: bytes
     eof: bool
-    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., eof: _Optional[bool] = ...) -> None: ...
+    sender: str
+    goes_on: bool
+    def __init__(self, pid: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., eof: _Optional[bool] = ..., sender: _Optional[str] = ..., goes_on: _Optional[bool] = ...) -> None: ...
 
 class SendInputResponse(_message.Message):
     __slots__ = ("accepted", "eof")
@@ -311,7 +315,7 @@ class ServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input")
+    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input", "timeout_s")
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     OS_PID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +335,7 @@ class Job(_message.Message):
     CLIENT_ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     handle: str
     os_pid: int
     owner: str
@@ -350,7 +355,8 @@ class Job(_message.Message):
     client_enforcement: _containers.RepeatedCompositeFieldContainer[Enforcement]
     paused: bool
     input: JobInput
-    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., paused: _Optional[bool] = ..., input: _Optional[_Union[JobInput, _Mapping]] = ...) -> None: ...
+    timeout_s: float
+    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., paused: _Optional[bool] = ..., input: _Optional[_Union[JobInput, _Mapping]] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class JobInput(_message.Message):
     __slots__ = ("accepted", "closed")

@@ -66,7 +66,10 @@ class Requests:
         return self
 
     async def __anext__(self) -> Any:
-        """Raises RpcError for a message that breaks a rule; a handler should let it pass."""
+        """Raises RpcError for a message that breaks a rule; a handler should let it pass.
+
+        Cancellation: atomic.
+        """
         data = await self._stream.receive()
         if data is None:
             raise StopAsyncIteration
@@ -86,6 +89,7 @@ class Call:
         started = trio.current_time()
         timeout_s = head.timeout_s
         self._deadline = None if timeout_s is None else started + timeout_s
+        # Scope S3.
         self._scope = trio.CancelScope()
         if self._deadline is not None:
             self._scope.deadline = self._deadline
@@ -94,10 +98,14 @@ class Call:
         """Ends the handler at its next checkpoint. The first reason counts."""
         if self._reason is None:
             self._reason = reason
+            # Cancels S3.
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Never raises but Cancelled. Cancelled from outside: nobody is told a status."""
+        """Never raises but Cancelled. Cancelled from outside: nobody is told a status.
+
+        Cancellation: minimum cleanup; C1, C2, C3, C15.
+        """
         error: RpcError | None
         try:
             with self._scope:
@@ -159,6 +167,7 @@ class Call:
         await self._send_all(answer)
 
     async def _only_request(self) -> bytes:
+        # Scope S3.request.
         with trio.move_on_after(self._link.limits.request_s):
             data = await self.stream.receive()
             if data is None:

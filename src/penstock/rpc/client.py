@@ -56,8 +56,12 @@ class ClientCall(Generic[MessageT]):
 
     async def send(self, message: Message) -> bool:
         """Waits for the server's windows. False: the server has ended the call already, and
-        iterating tells how. Raises RpcError; cancelled: the call can only be left."""
+        iterating tells how. Raises RpcError; cancelled: the call can only be left.
+
+        Cancellation: minimum cleanup; C3.
+        """
         try:
+            # Scope K2.send.
             with trio.move_on_at(self._deadline):
                 await self._stream.send(message.SerializeToString())
                 return True
@@ -78,7 +82,11 @@ class ClientCall(Generic[MessageT]):
         return self
 
     async def __anext__(self) -> MessageT:
-        """Raises RpcError: the server's status, the deadline, or the connection's end. Atomic."""
+        """Raises RpcError: the server's status, the deadline, or the connection's end.
+
+        Cancellation: atomic; C3.
+        """
+        # Scope K2.receive.
         with trio.move_on_at(self._deadline):
             data = await self._stream.receive()
             if data is None:
@@ -87,7 +95,10 @@ class ClientCall(Generic[MessageT]):
         raise _deadline_exceeded()
 
     async def only_response(self) -> MessageT:
-        """The one response of a unary or client-streaming call. Raises RpcError."""
+        """The one response of a unary or client-streaming call. Raises RpcError.
+
+        Cancellation: minimum cleanup.
+        """
         first: MessageT | None = None
         async for message in self:
             if first is not None:
@@ -118,7 +129,10 @@ class Channel:
         return self._link.unusable is None
 
     async def wait_unusable(self) -> None:
-        """Returns when the connection is lost or the server is going away. Atomic."""
+        """Returns when the connection is lost or the server is going away.
+
+        Cancellation: atomic; C2.
+        """
         await self._link.became_unusable.wait()
 
     async def unary(
@@ -131,7 +145,10 @@ class Channel:
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] = (),
     ) -> MessageT:
-        """Cancelled: the call is reset; whether it has had its effect is unknown."""
+        """Cancelled: the call is reset; whether it has had its effect is unknown.
+
+        Cancellation: minimum cleanup; C3.
+        """
         async with self.server_stream(
             service, method, request, response_type, timeout_s=timeout_s, metadata=metadata
         ) as call:
@@ -148,7 +165,10 @@ class Channel:
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] = (),
     ) -> AsyncIterator[ClientCall[MessageT]]:
-        """``async with`` it, then iterate. What is not read holds the server back."""
+        """``async with`` it, then iterate. What is not read holds the server back.
+
+        Cancellation: minimum cleanup; C1.
+        """
         async with self.open_call(
             service, method, response_type, timeout_s=timeout_s, metadata=metadata
         ) as call:
@@ -169,12 +189,15 @@ class Channel:
         """For calls that stream requests: ``send`` them, ``end``, iterate, in any order.
 
         Waits while the server's limit of concurrent calls is reached.
+
+        Cancellation: minimum cleanup; C1, C3.
         """
         deadline = math.inf if timeout_s is None else trio.current_time() + timeout_s
         headers = request_headers(
             f"/{service}/{method}", self._authority, timeout_s, metadata, USER_AGENT
         )
         stream = None
+        # Scope K2.open.
         with trio.move_on_at(deadline):
             stream = await self._link.open(headers)
         if stream is None:
@@ -201,10 +224,13 @@ async def open_channel(
     have. Raises HandshakeFailed when TLS is refused by either side, ConnectionLost for
     everything else that keeps us from the server within ``connect_timeout_s``. Leaving it
     ends all its calls; minimum cleanup.
+
+    Cancellation: minimum cleanup; C2.
     """
     name = server_hostname or host
     started = trio.current_time()
     transport = None
+    # Scope K1.connect.
     with trio.move_on_after(connect_timeout_s):
         transport = await _connect(host, port, ssl_context, name, limits)
     if transport is None:
@@ -241,9 +267,11 @@ async def _channel(
     failure: BaseException | None = None
     try:
         link = ClientLink(transport, limits)
+        # Scope K1.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
             try:
+                # Scope K1.ready.
                 with trio.move_on_at(deadline) as waiting:
                     await link.wait_ready()
                 if waiting.cancelled_caught:
@@ -251,6 +279,7 @@ async def _channel(
                 yield Channel(link, authority)
             except (Exception, KeyboardInterrupt, SystemExit) as error:
                 failure = error  # raised below, outside of the nursery, which would wrap it
+            # Cancels K1.
             nursery.cancel_scope.cancel()
         link.say_goodbye()
     finally:

@@ -57,8 +57,12 @@ class ClientLink(Link[ClientStream]):
         self._going = False
 
     async def run(self) -> None:
-        """Until the connection ends, or cancelled: then every call has failed."""
+        """Until the connection ends, or cancelled: then every call has failed.
+
+        Cancellation: minimum cleanup; C2.
+        """
         try:
+            # Scope K1.link.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.write)
                 nursery.start_soon(self.keep_alive)
@@ -67,6 +71,7 @@ class ClientLink(Link[ClientStream]):
                 if self.ended is not None and self.ended.reachable:
                     # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
                     self._transport.send_nowait(self.connection.take())
+                # Cancels K1.link.
                 nursery.cancel_scope.cancel()
             self._transport.close()
         finally:
@@ -75,14 +80,19 @@ class ClientLink(Link[ClientStream]):
     async def wait_ready(self) -> None:
         """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
 
-        Raises HandshakeFailed, ConnectionLost. Atomic.
+        Raises HandshakeFailed, ConnectionLost.
+
+        Cancellation: atomic.
         """
         await self._ready.wait()
         if self.unusable is not None:
             raise self.unusable
 
     async def open(self, headers: ev.Headers) -> ClientStream:
-        """Begins a call; waits for a free stream. Raises ConnectionLost. Atomic."""
+        """Begins a call; waits for a free stream. Raises ConnectionLost.
+
+        Cancellation: atomic.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         while self.unusable is None and len(self.streams) >= self.connection.max_outbound_streams:
             await self._slots.park()

@@ -60,7 +60,10 @@ class Health:
         return SERVING if self._serving else NOT_SERVING
 
     async def check(self, message: Any, request: Any) -> Any:
-        """NOT_FOUND for a service that is not here. Atomic."""
+        """NOT_FOUND for a service that is not here.
+
+        Cancellation: atomic.
+        """
         status = self._status(message.service)
         if status == SERVICE_UNKNOWN:
             raise RpcError(StatusCode.NOT_FOUND, f"no service {message.service[:200]}")
@@ -70,6 +73,8 @@ class Health:
         """The state now and whenever it changes.
 
         Ends with UNAVAILABLE once no calls are taken, so that watchers do not hold up a drain.
+
+        Cancellation: minimum cleanup; C11.
         """
         told = None
         while True:

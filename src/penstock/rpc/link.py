@@ -60,6 +60,7 @@ class Link(Generic[StreamT]):
         self.held = (Held(limits.unfinished_bytes, "on this connection"), *held)
         self.ended: Ended | None = None
         self._transport = transport
+        # Scope S2.reading.
         self._reading = trio.CancelScope()
         self._broken: Ended | None = None
         self._wake: trio.Event | None = None
@@ -68,6 +69,7 @@ class Link(Generic[StreamT]):
         self._writing = False
         self._peer_speaks = False
         self._heard_at = trio.current_time()
+        # Scope S2.keepalive.
         self._keeping_alive = trio.CancelScope()
         self.connection.start()
 
@@ -78,7 +80,10 @@ class Link(Generic[StreamT]):
         return self.connection.pending_bytes < self.limits.outbound_bytes
 
     async def wait_room(self) -> None:
-        """Returns when the writer has taken what waits; ask ``has_room`` again."""
+        """Returns when the writer has taken what waits; ask ``has_room`` again.
+
+        Cancellation: atomic.
+        """
         await self._room.park()
 
     def wake(self) -> None:
@@ -87,7 +92,10 @@ class Link(Generic[StreamT]):
             self._wake.set()
 
     async def write(self) -> None:
-        """Until ``finish`` and all is written, or the peer cannot be reached any more."""
+        """Until ``finish`` and all is written, or the peer cannot be reached any more.
+
+        Cancellation: minimum cleanup; C2.
+        """
         while True:
             if self.connection.pending_bytes:
                 parts = self.connection.take_parts()
@@ -134,10 +142,14 @@ class Link(Generic[StreamT]):
         """Stops reading. The first reason counts."""
         if self.ended is None:
             self.ended = ended
+        # Cancels S2.reading.
         self._reading.cancel()
 
     async def read(self) -> None:
-        """Until the connection ends; then ``ended`` is set."""
+        """Until the connection ends; then ``ended`` is set.
+
+        Cancellation: minimum cleanup; C2.
+        """
         try:
             with self._reading:
                 await self._read()
@@ -151,6 +163,7 @@ class Link(Generic[StreamT]):
             self.connection.go_away(INTERNAL_ERROR, last)
             self.end(Ended("bug", repr(error), reachable=True))
         finally:
+            # Cancels S2.keepalive.
             self._keeping_alive.cancel()
         if self._reading.cancelled_caught and self.ended is None:
             self.ended = self._broken or self._timed_out()
@@ -159,6 +172,8 @@ class Link(Generic[StreamT]):
         """Asks a peer that says nothing while calls run; ends with ``read``.
 
         Without calls ``idle_s`` ends the connection sooner or later.
+
+        Cancellation: minimum cleanup; C2.
         """
         limits = self.limits
         with self._keeping_alive:

@@ -150,7 +150,10 @@ class Reflection:
                     waiting.append(needed)
 
     async def info(self, messages: AsyncIterator[Any], request: Any) -> AsyncGenerator[Any, None]:
-        """An answer to each question, in order."""
+        """An answer to each question, in order.
+
+        Cancellation: minimum cleanup.
+        """
         async for message in messages:
             yield self.answer(message)
 

@@ -99,6 +99,7 @@ class Server:
         # Not those for floods: a new client must not queue behind everybody's frames.
         self._handshake_turns = trio.Lock()
         self._links: dict[ServerLink, None] = {}  # in order, so that one run is as another
+        # Scope S1.listening.
         self._listening = trio.CancelScope()
         self._serving: trio.CancelScope | None = None
         self._link_ended = trio.lowlevel.ParkingLot()
@@ -121,10 +122,14 @@ class Server:
         """Until ``drain`` has ended, or cancelled: then connections break. Closes ``listeners``.
 
         May be called once.
+
+        Cancellation: minimum cleanup; C12.
         """
+        # Scope S1.
         async with trio.open_nursery() as connections:
             self._serving = connections.cancel_scope
             with self._listening:
+                # Scope S1.acceptors.
                 async with trio.open_nursery() as acceptors:
                     for listener in listeners:
                         acceptors.start_soon(self._accept, listener, connections)
@@ -135,21 +140,29 @@ class Server:
 
         Returns when everything has ended, at most two seconds after that. Cancelled: what
         runs goes on; call it again or cancel ``serve``.
+
+        Cancellation: minimum cleanup; C11.
         """
+        # Cancels S1.listening.
         self._listening.cancel()
         self._health.set_serving(False)
         for scope in list(self._handshakes):
+            # Cancels S2.handshake.
             scope.cancel()
+        # Scope S1.drain.
         with trio.move_on_after(timeout_s):
+            # Scope S1.links.
             async with trio.open_nursery() as nursery:
                 for link in self._links:
                     nursery.start_soon(link.drain)
             await self._wait_no_links()
         for link in list(self._links):
             link.shut_down()
+        # Scope S1.last.
         with trio.move_on_after(self._limits.linger_s + _SHUTDOWN_S):
             await self._wait_no_links()
         if self._serving is not None:
+            # Cancels S1.
             self._serving.cancel()
 
     def accept_calls(self, accept: bool) -> None:
@@ -206,8 +219,10 @@ class Server:
                     self._refusals.refused("handshakes", text)
                     oldest = next(iter(self._handshakes))
                     del self._handshakes[oldest]
+                    # Cancels S2.handshake.
                     oldest.cancel()
                 raw = socket.socket(fileno=accepted.detach())
+                # Scope S2.handshake.
                 scope = trio.CancelScope()
                 self._handshakes[scope] = None
                 connections.start_soon(self._connection, raw, _text(address), scope)
@@ -301,6 +316,7 @@ class Server:
             return
         self._lingering += 1
         try:
+            # Scope S2.refused.
             with trio.move_on_after(self._limits.linger_s):
                 await transport.linger()
         finally:

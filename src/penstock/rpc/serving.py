@@ -87,11 +87,16 @@ class ServerLink(Link[Stream]):
         return len(self._calls)
 
     async def run(self) -> None:
-        """Until the connection ends. Cancelled: minimum cleanup, the peer sees it break."""
+        """Until the connection ends. Cancelled: minimum cleanup, the peer sees it break.
+
+        Cancellation: minimum cleanup; C2.
+        """
         self._read_until(trio.current_time() + self.limits.preface_s)
         try:
+            # Scope S2.
             async with trio.open_nursery() as writer:
                 writer.start_soon(self.write)
+                # Scope S2.calls.
                 async with trio.open_nursery() as calls:
                     self._nursery = calls
                     calls.start_soon(self.keep_alive)
@@ -102,6 +107,7 @@ class ServerLink(Link[Stream]):
                 writer.cancel_scope.deadline = trio.current_time() + linger_s
                 self.finish()
             if reachable:
+                # Scope S2.linger.
                 with trio.move_on_after(self.limits.linger_s):
                     await self._transport.linger()
         finally:
@@ -118,10 +124,13 @@ class ServerLink(Link[Stream]):
 
         RFC 9113 6.8: a first GOAWAY that refuses nothing, a round trip, then the real one,
         so that no call that was under way is refused.
+
+        Cancellation: minimum cleanup; C11.
         """
         self.connection.go_away(NO_ERROR, HIGHEST_STREAM_ID)
         self.connection.ping(_DRAIN_PING)
         self.wake()
+        # Scope S2.ping.
         with trio.move_on_after(_DRAIN_PING_S):
             await self._pinged.wait()
         self._begin_nothing_new()

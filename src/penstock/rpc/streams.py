@@ -138,7 +138,9 @@ class Stream:
     async def receive(self) -> bytes | None:
         """The next message; None when the peer has ended its side.
 
-        Raises RpcError: a rule was broken, or (client) the connection is gone. Atomic.
+        Raises RpcError: a rule was broken, or (client) the connection is gone.
+
+        Cancellation: atomic.
         """
         deframer = self._deframer
         if not deframer.ready:
@@ -173,6 +175,8 @@ class Stream:
 
         Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent, and only a
         reset or a status other than OK may follow.
+
+        Cancellation: minimum cleanup; C1.
         """
         connection = self._link.connection
         head = prefix(len(message))
@@ -200,6 +204,7 @@ class Stream:
         allowed = link.connection.send_window(self.id)
         if allowed > 0 and link.has_room and not self.closed:
             return allowed
+        # Scope S3.send.
         with trio.move_on_after(link.limits.stream_stall_s):
             while True:
                 if allowed < 0 or self.closed:

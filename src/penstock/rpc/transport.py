@@ -52,15 +52,19 @@ class Transport(Protocol):
 
     def peer_certificate(self) -> bytes: ...
 
-    async def receive(self) -> bytes: ...
+    async def receive(self) -> bytes:
+        """Cancellation: atomic; C2."""
+        ...
 
-    async def send(
-        self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float
-    ) -> None: ...
+    async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
+        """Cancellation: minimum cleanup; C2."""
+        ...
 
     def send_nowait(self, data: bytes | bytearray) -> None: ...
 
-    async def linger(self) -> None: ...
+    async def linger(self) -> None:
+        """Cancellation: minimum cleanup."""
+        ...
 
     def close(self) -> None: ...
 
@@ -112,6 +116,8 @@ class TlsTransport:
 
         A step with signatures takes a millisecond or two that nobody else can have. Fifty
         in one turn of the scheduler would be felt; ``turns`` spreads them.
+
+        Cancellation: minimum cleanup; C2.
         """
         received = 0
         done = False
@@ -149,6 +155,8 @@ class TlsTransport:
         """What has arrived, at most one record; ``b""`` when the peer has closed.
 
         Raises TransportLost. Cancelled: nothing is lost.
+
+        Cancellation: atomic; C2.
         """
         self._reads += 1
         if self._reads >= self._reads_per_checkpoint:
@@ -211,7 +219,10 @@ class TlsTransport:
         self.flush_nowait()  # a KeyUpdate may ask for another
 
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
-        """All of ``parts``. Raises TransportLost, WriteStalled. Cancelled: some of it is sent."""
+        """All of ``parts``. Raises TransportLost, WriteStalled. Cancelled: some of it is sent.
+
+        Cancellation: minimum cleanup; C2.
+        """
         encrypted = 0
         for part in parts:
             view = memoryview(part)
@@ -243,6 +254,7 @@ class TlsTransport:
     async def _flush(self, stall_s: float | None = None) -> None:
         """Everything that TLS has to say. Raises as ``send``."""
         while not self._write():
+            # Scope S2.flush.
             with trio.move_on_after(stall_s if stall_s is not None else float("inf")) as scope:
                 await trio.lowlevel.wait_writable(self._sock)
             if scope.cancelled_caught:
@@ -267,6 +279,8 @@ class TlsTransport:
 
         Closing a socket with unread bytes makes the kernel send a reset, which takes our
         last frames with it. The caller sets the time.
+
+        Cancellation: minimum cleanup.
         """
         try:
             self._sock.shutdown(socket.SHUT_WR)

@@ -7,6 +7,7 @@ reach of root. So the directory is loaded as a package named ``supervisor``.
 
 import importlib.util
 import os
+import signal
 import sys
 
 
@@ -22,7 +23,17 @@ def _load_own_package() -> None:
     spec.loader.exec_module(module)
 
 
+def _hear_signals() -> None:
+    """Whoever has started us may block signals or ignore SIGCHLD, and both are inherited.
+
+    The kernel reaps the children of a process that ignores it, and their statuses are lost.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 if __name__ == "__main__":
+    _hear_signals()
     _load_own_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
     main = importlib.import_module("supervisor.daemon").main

@@ -7,15 +7,19 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from . import protocol
+from .children import disown, fork
+from .log import log
 from .loop import READ, WRITE, Loop
 
 # While so many answers wait to be read, no more is asked for: each request has one answer,
 # and each job two messages of its own, so the queue is bounded by the number of jobs.
 _MAX_QUEUED: Final = 64
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+# asm-generic/socket.h, since Linux 6.16: whether a peer can send descriptors at all.
+_SO_PASSRIGHTS: Final = 83
 
 
 def peer_ids(connection: socket.socket) -> tuple[int, int]:
@@ -35,11 +39,51 @@ def listen(path: str, gid: int | None) -> socket.socket:
         if gid is not None:
             os.chown(path, 0, gid)
         os.chmod(path, 0o660)
+        with contextlib.suppress(OSError):  # an older kernel; connections inherit it
+            listener.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         listener.listen(8)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def discard(connection: socket.socket) -> None:
+    """Closes a connection, whatever was sent on it.
+
+    What nobody has read may carry descriptors, and whoever closes the last one of a socket with
+    SO_LINGER waits as long as its sender has said. So where the kernel lets them be sent, the
+    last to close is a process that is ending, and these wait for nothing.
+    """
+    ends: tuple[int, ...] = ()
+    try:
+        if _may_carry_descriptors(connection):
+            ends = os.pipe2(os.O_CLOEXEC)
+            if (pid := fork()) == 0:
+                _hold(*ends)
+            disown(pid)
+    except OSError as error:
+        log(f"no process for closing a connection: {error.strerror}")
+    finally:
+        connection.close()
+        for fd in ends:
+            os.close(fd)
+
+
+def _hold(here: int, there: int) -> NoReturn:
+    """In the child: ends when its parent has closed what it has."""
+    try:
+        os.close(there)
+        os.read(here, 1)
+    finally:
+        os._exit(0)
+
+
+def _may_carry_descriptors(connection: socket.socket) -> bool:
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS) != 0
+    except OSError:
+        return True
 
 
 class Peer:
@@ -58,6 +102,7 @@ class Peer:
         self._on_closed = on_closed
         self._queue: deque[tuple[bytes, list[int]]] = deque()
         self._open = True
+        self._looks_first = _may_carry_descriptors(connection)
         connection.setblocking(False)
         loop.watch(connection.fileno(), READ, self._readable)
 
@@ -78,7 +123,7 @@ class Peer:
             return
         self._open = False
         self._loop.forget(self._socket.fileno())
-        self._socket.close()
+        discard(self._socket)
         while self._queue:
             for fd in self._queue.popleft()[1]:
                 os.close(fd)
@@ -109,16 +154,17 @@ class Peer:
 
     def _readable(self) -> None:
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(
-                protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
-            )
+            # Descriptors are left where they are, for discard: without a place for them the
+            # kernel says that there were some, and has closed them.
+            flags = self._receive(1, socket.MSG_PEEK)[1] if self._looks_first else 0
+            if not flags & socket.MSG_CTRUNC:
+                data, flags = self._receive(protocol.MAX_MESSAGE_BYTES + 1)
         except BlockingIOError:
             return
         except OSError as error:
             self.close(error.strerror or "receive failed")
             return
-        if ancillary:
-            _close_received(ancillary)
+        if flags & socket.MSG_CTRUNC:
             self.close("it sent descriptors, which no request has")
         elif not data:
             self.close("end of connection")
@@ -130,11 +176,7 @@ class Peer:
             except protocol.ProtocolError as error:
                 self.close(str(error))
 
-
-def _close_received(ancillary: list[tuple[int, int, bytes]]) -> None:
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds = array.array("i")
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-            for fd in fds:
-                os.close(fd)
+    def _receive(self, size: int, flags: int = 0) -> tuple[bytes, int]:
+        """A datagram and its flags. Raises OSError."""
+        data, _, found, _ = self._socket.recvmsg(size, 0, flags)
+        return data, found

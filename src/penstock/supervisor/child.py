@@ -4,9 +4,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from .children import fork, reap
+from .children import fork, reap_ended
+from .isolation import leave_keyring
 from .log import log
 from .loop import READ, Loop, Timer
 from .spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
@@ -93,8 +94,10 @@ class ServerProcess:
         self._delay_s = _FIRST_DELAY_S
 
     def _exited(self) -> None:
-        status, _ = reap(self._pid)
         self._loop.forget(self._pidfd)
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, status: int | None, _: dict[str, Any]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         if self._steady is not None:
@@ -102,8 +105,10 @@ class ServerProcess:
         if self._on_stopped is not None:
             self._on_stopped()
             return
-        code = os.waitstatus_to_exitcode(status)
-        how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
+        how = "has ended, traced by somebody"
+        if status is not None:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
         self._start_again(how)
 
     def _start_again(self, why: str) -> None:
@@ -120,6 +125,7 @@ class ServerProcess:
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             reset_signals()
             if self._user is not None:
+                leave_keyring()
                 drop_bounding_set()
                 become(self._user)
                 clear_capabilities()

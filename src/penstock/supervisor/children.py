@@ -6,12 +6,17 @@ of a container, or as subreaper of jobs without a cgroup.
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from .cloning import clone_into
+from .loop import Loop
 from .trees import children
 
 _own: Final[set[int]] = set()
+_TRACED_S: Final = 2.0
+_TRACED_AGAIN_S: Final = 0.005
 # What this process or a keeper has handlers for. Not all signals: Python makes objects of what was
 # blocked before, 0.1 ms for all, in the child again.
 HANDLED: Final = frozenset(
@@ -41,10 +46,34 @@ def fork(birth_fd: int | None = None) -> int:
 
 
 def reap(pid: int) -> tuple[int, dict[str, Any]]:
-    """Status and resources of an own child whose pidfd says that it has ended."""
+    """Status and resources of an own child that is about to end; waits for that."""
     _, status, used = os.wait4(pid, 0)
     _own.discard(pid)
     return status, rusage(used)
+
+
+def reap_ended(
+    loop: Loop, pid: int, on_reaped: Callable[[int | None, dict[str, Any]], None]
+) -> None:
+    """The same of one whose pidfd says that it has ended, told by a call: nothing waits here.
+
+    At once, unless somebody traces it (ptrace(2)): the kernel keeps a zombie for its tracer until
+    that has waited for it or ended. After _TRACED_S the status is None, and the zombie a stranger.
+    """
+    deadline = time.monotonic() + _TRACED_S
+
+    def try_it() -> None:
+        found, status, used = os.wait4(pid, os.WNOHANG)
+        if found:
+            _own.discard(pid)
+            on_reaped(status, rusage(used))
+        elif time.monotonic() < deadline:
+            loop.after(_TRACED_AGAIN_S, try_it)
+        else:
+            disown(pid)
+            on_reaped(None, {})
+
+    try_it()
 
 
 def disown(pid: int) -> None:
@@ -62,7 +91,9 @@ def strangers() -> set[int]:
     found = children(os.getpid()) - _own
     for pid in list(found):
         try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            # One that has asked to be traced by its parent is told of when it stops, too.
+            if ended and not os.WIFSTOPPED(status):
                 found.discard(pid)
         except ChildProcessError:
             found.discard(pid)

@@ -16,7 +16,7 @@ from .child import ServerProcess
 from .children import strangers
 from .config import Config, ConfigError, parse_config
 from .grants import Grants
-from .groups import GroupError, Hierarchy, Swept
+from .groups import GroupError, Hierarchy, Swept, block_device
 from .isolation import missing_by_default
 from .isolation.offers import probe
 from .log import log
@@ -70,7 +70,8 @@ class Daemon:
         grants = Grants(policy, executables, users, standalone=options.no_server)
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
-        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs)
+        disk = block_device(config.work_root)
+        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
         self._warnings = shell_warnings(policy) + missing_by_default(offers)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
@@ -221,7 +222,7 @@ class Daemon:
         if running and not self._options.no_server:
             # No server was there to stop them: they are asked first, as it would have done.
             for job in running:
-                job.signal(signal.SIGTERM)
+                job.ask_end()
             self._loop.after(_JOBS_GRACE_S, self._release_jobs)
         else:
             self._release_jobs()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .config import Config
-from .groups import GroupError, detect
+from .groups import GroupError, block_device, detect
 from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
 from .limits import LIMIT_NAMES, Enforcement
@@ -98,7 +98,8 @@ def gather(config: Config, policy: Policy | None) -> Facts:
     # which the same kernel holds in the same way.
     named = config.cgroup_parent
     above = DEFAULT_PARENT if named in (None, DELEGATED) else named
-    kind, limits = _cgroups(f"{above}-doctor-{os.getpid()}", root=root)
+    disk = block_device(_first_there(config.work_root))
+    kind, limits = _cgroups(f"{above}-doctor-{os.getpid()}", disk, root=root)
     scratch = config.work_root if os.access(config.work_root, os.W_OK) else tempfile.gettempdir()
     offers = probe(scratch)
     server, users = _server_user(config, root=root)
@@ -181,7 +182,14 @@ def _entry(entry: Enforcement) -> Finding:
     return Finding(entry.limit, state, detail, remedy)
 
 
-def _cgroups(parent: str, *, root: bool) -> tuple[str, list[Enforcement]]:
+def _first_there(path: str) -> str:
+    """A directory that is to be made is on the disk of the one that it will be in."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def _cgroups(parent: str, disk: str | None, *, root: bool) -> tuple[str, list[Enforcement]]:
     """With a parent group of our own, as a running penstockd's must be left alone."""
     try:
         hierarchy = detect(parent) if root else None
@@ -191,7 +199,7 @@ def _cgroups(parent: str, *, root: bool) -> tuple[str, list[Enforcement]]:
     if hierarchy is None:
         return "", [Enforcement(name, "unavailable", detail=why) for name in LIMIT_NAMES[:-1]]
     try:
-        return hierarchy.kind, hierarchy.capabilities()
+        return hierarchy.kind, hierarchy.capabilities(disk)
     finally:
         hierarchy.remove_parent()
 

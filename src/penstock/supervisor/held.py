@@ -69,6 +69,7 @@ class HeldJob:
         self._timeout_s: float | None = None
         self._timer: Timer | None = None
         self._timed_out = False
+        self._escalated = False
         self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._exited = False
@@ -207,8 +208,8 @@ class HeldJob:
         self._exited = True
         self._pausing.ended()
         if self._refusal is None:
-            about = {"status": status, "timed_out": self._timed_out, "rusage": rusage}
-            self._tell_later(protocol.EXITED, about)
+            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
+            self._tell_later(protocol.EXITED, about | {"rusage": rusage})
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
@@ -251,6 +252,7 @@ class HeldJob:
             "client_enforcement": [entry.fields() for entry in self.client_enforcement],
             "usage": self._processes.usage_files,
             "grace_s": self._command.grace_s,
+            "timeout_s": self._timeout_s,
             "control": self._command.control.fields(),
         }
 
@@ -280,14 +282,21 @@ class HeldJob:
             self.send(protocol.REFUSED, **self._refusal)
             self.send = nobody
 
-    def _timeout(self) -> None:
-        self._timed_out = True
+    def ask_end(self) -> None:
+        """The command's own first signal; one that is paused runs on, or it could not heed that."""
         control = self._command.control
         self.signal(control.stop_signal, control.stop_tree)
-        self._pausing.resume()  # or it could not heed that
+        if self._pausing.paused:
+            self._pausing.resume()
+            self.send(protocol.RESUMED, id=self.id)
+
+    def _timeout(self) -> None:
+        self._timed_out = True
+        self.ask_end()
         self._timer = self._loop.after(self._command.grace_s, self._timeout_kill)
 
     def _timeout_kill(self) -> None:
+        self._escalated = True
         self.kill()
 
     def _cancel_timer(self) -> None:

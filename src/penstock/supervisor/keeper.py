@@ -140,6 +140,8 @@ class Keeper:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):
+                continue  # it has asked to be traced by its parent, and runs on when signalled
             if pid == self._main:
                 self._read_report()
                 self._main = 0

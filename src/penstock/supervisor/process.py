@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any, Final, Protocol
 
-from .children import reap
+from .children import reap, reap_ended
 from .cloning import Entrance
 from .groups import Group, GroupError, signal_members
 from .limits import Enforcement
@@ -167,18 +167,19 @@ class GroupProcesses:
     def _exited(self) -> None:
         self._reported()  # the child's end of that pipe is closed now at the latest
         self._loop.forget(self._pidfd)
-        status, rusage = reap(self._pid)
+        if self._populated():
+            self.kill()  # the job is its main process; what it left behind goes with it
+        # After that, as one of them may trace it, and the kernel keeps its status for a tracer.
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, status: int | None, rusage: dict[str, Any]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         assert self._events is not None
         if self._failure is not None:
-            if self._inits:
-                self.kill()
             events, self._events = self._events, None
             events.failed(*self._failure)
             return
-        if self._populated():
-            self.kill()  # the job is its main process; what it left behind goes with it
         self._events.exited(status, rusage)
         notify_fd = self._group.notify_fd()
         if notify_fd is not None:

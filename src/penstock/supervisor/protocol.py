@@ -35,11 +35,12 @@ HELD: Final = "HELD"  # as STARTED, and opaque: a job of the server before
 NOTHING: Final = "NOTHING"  # no more of them
 STARTED: Final = "STARTED"  # id, pid, start_ticks, started_ns, enforcement, usage, argv; fds
 REFUSED: Final = "REFUSED"  # id, fault, stage, errno, message
-EXITED: Final = "EXITED"  # id, status, timed_out: the main process was reaped
+EXITED: Final = "EXITED"  # id, status, timed_out, escalated: the main process was reaped
 EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is left
 KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
 SIGNALED: Final = "SIGNALED"  # id, count
 PAUSED: Final = "PAUSED"  # id, paused, message
+RESUMED: Final = "RESUMED"  # id: it was paused, and runs on so that it can end
 INSPECTED: Final = "INSPECTED"  # id, processes
 
 FROM_SERVER: Final = frozenset(
@@ -48,7 +49,7 @@ FROM_SERVER: Final = frozenset(
 FROM_SUPERVISOR: Final = frozenset(
     {
         *(WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED),
-        *(KILLED, SIGNALED, PAUSED, INSPECTED),
+        *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED),
     }
 )
 

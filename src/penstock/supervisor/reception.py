@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from . import protocol
-from .channel import Peer, listen, peer_ids
+from .channel import Peer, discard, listen, peer_ids
 from .log import log
 from .loop import READ, Loop, Timer
 
@@ -83,7 +83,7 @@ class Reception:
         why = self._refusal(pid, uid)
         if why is not None:
             log(f"refused the connection of process {pid}: {why}")
-            connection.close()
+            discard(connection)
             return
         if self._pidfd >= 0:
             os.close(self._pidfd)
@@ -92,7 +92,7 @@ class Reception:
             self._pidfd = os.pidfd_open(pid)
         except OSError as error:
             log(f"refused the connection of process {pid}: {error.strerror}")
-            connection.close()
+            discard(connection)
             return
         self._peer_pid = pid
         self._greeted = False

@@ -14,6 +14,7 @@ import functools
 import gc
 import os
 import resource
+import select
 import signal
 import struct
 from collections.abc import Sequence
@@ -160,9 +161,12 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         if ready_fd >= 0:
             stage = "pid_namespace"
             isolation.await_init(ready_fd)
+        isolation.leave_inherited(at)
         stage = "cgroup"
         for fd in plan.entrance.write_fds:
             os.write(fd, b"0")
+        if plan.entrance.birth_fd is None and not _read_by_anybody(report_fd):
+            os._exit(127)  # too late for whoever has killed the group as the supervisor died
         stage = "stdio"
         executable_fd, report_fd = _keep_only(plan, report_fd)
         stage = "session"
@@ -195,6 +199,12 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
     except BaseException:  # noqa: ASYNC103
         os.write(report_fd, _REPORT.pack(STAGES.index(stage), 0))
     os._exit(127)
+
+
+def _read_by_anybody(write_fd: int) -> bool:
+    poll = select.poll()
+    poll.register(write_fd, 0)
+    return not poll.poll(0)
 
 
 def _keep_only(plan: Plan, report_fd: int) -> tuple[int, int]:

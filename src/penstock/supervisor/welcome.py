@@ -22,7 +22,7 @@ _MOST_SWEPT: Final = 2000
 
 
 class Welcome:
-    """The fields of WELCOME, and the policy's bytes in a sealed memory file."""
+    """The fields of WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
 
     def __init__(
         self,
@@ -31,9 +31,11 @@ class Welcome:
         hierarchy: Hierarchy | None,
         offers: Offers,
         max_jobs: int,
+        device: str | None,
     ) -> None:
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
+        self._device = device
         self.swept = Swept()
         """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
@@ -50,11 +52,17 @@ class Welcome:
             file.seek(0)
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            peer.send(protocol.WELCOME, [fd], **self._fields())
+            fds = {"policy": fd}
+            kill_fd = self._hierarchy.kill_fd() if self._hierarchy is not None else None
+            if kill_fd is not None:
+                fds["kill"] = kill_fd
+            peer.send(protocol.WELCOME, list(fds.values()), **self._fields(), fds=list(fds))
+            if kill_fd is not None:
+                os.close(kill_fd)
 
     def _fields(self) -> dict[str, Any]:
         if self._hierarchy is not None:
-            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities()
+            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities(self._device)
         else:
             kind = "tree"
             limits = [Enforcement(name, "unavailable", detail="no root") for name in LIMIT_NAMES]
@@ -75,5 +83,4 @@ class Welcome:
                 "groups_left": len(self.swept.left),
             },
             "warnings": list(self.warnings),
-            "fds": ["policy"],
         }

@@ -8,7 +8,8 @@ is empty at the start.
 
 import contextlib
 import os
-import shutil
+import re
+import uuid
 from collections.abc import Callable
 from typing import Final
 
@@ -18,9 +19,10 @@ from .loop import READ, Loop
 from .users import User
 
 _FORK_AGAIN_S: Final = 1.0
-
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _TEMPORARY: Final = ".tmp"
+_OF_A_JOB: Final = re.compile(rf"[0-9a-f]{{32}}({re.escape(_TEMPORARY)})?", re.ASCII)
 # Of directories that hold one more and nothing else; deeper or fuller ones take a process.
 _MAX_DEPTH: Final = 16
 
@@ -56,8 +58,7 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
     """Removes the directories; full ones in a process of its own.
 
     A job may leave a million files, and the supervisor must not wait for their end. That
-    process runs with the supervisor's rights, as some files can be another user's;
-    rmtree works on directory descriptors and follows no symbolic link.
+    process runs with the supervisor's rights, as some files can be another user's.
     """
     if discard(path):
         on_removed()
@@ -89,16 +90,68 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Removes all that can be removed. Without root, what a job closed is opened first."""
+    """Removes all that can be removed, and follows no symbolic link. Without root, what a job
+    closed is opened first.
+
+    A directory within a directory is moved to the top before it is looked into: a job can make
+    them deeper than a path, a stack or a process's descriptors reach.
+    """
     if os.geteuid() != 0:
         with contextlib.suppress(OSError):
             os.chmod(path, 0o700)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    if not os.path.islink(inner := os.path.join(folder, name)):
-                        os.chmod(inner, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        top = os.open(path, _DIRECTORY)
+        try:
+            todo = os.listdir(top)
+            while todo:
+                todo += _take_apart(todo.pop(), top)
+        finally:
+            os.close(top)
+        os.rmdir(path)
+
+
+def _take_apart(name: str, top: int) -> list[str]:
+    """Removes what is called so in ``top``; the names of directories moved there from within."""
+    moved: list[str] = []
+    if _removed(name, top):
+        return moved
+    try:
+        _open_up(name, top)
+        fd = os.open(name, _DIRECTORY, dir_fd=top)
+    except OSError:
+        return moved
+    try:
+        for inner in os.listdir(fd):
+            if _removed(inner, fd):
+                continue
+            with contextlib.suppress(OSError):
+                _open_up(inner, fd)
+                above = uuid.uuid4().hex
+                os.rename(inner, above, src_dir_fd=fd, dst_dir_fd=top)
+                moved.append(above)
+    except OSError:
+        return moved
+    finally:
+        os.close(fd)
+    _removed(name, top)
+    return moved
+
+
+def _removed(name: str, directory: int) -> bool:
+    """Is this file or empty directory gone now?"""
+    for remove_one in (os.unlink, os.rmdir):
+        try:
+            remove_one(name, dir_fd=directory)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _open_up(name: str, directory: int) -> None:
+    """A directory; of another user only root could have it, who needs no rights. Raises OSError."""
+    if os.geteuid() != 0:
+        os.chmod(name, 0o700, dir_fd=directory)
 
 
 def _remove_empty(path: str) -> bool:
@@ -118,8 +171,7 @@ def _remove_empty(path: str) -> bool:
                     return True
                 os.close(fds.pop())
                 continue
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fds.append(os.open(names[-1], flags, dir_fd=fds[-1] if fds else None))
+            fds.append(os.open(names[-1], _DIRECTORY, dir_fd=fds[-1] if fds else None))
             with os.scandir(fds[-1]) as entries:
                 names.append(next(entries).name)
                 if next(entries, None) is not None:
@@ -135,7 +187,7 @@ def _remove_empty(path: str) -> bool:
 
 
 def sweep(root: str) -> None:
-    """Removes what an earlier life left below ``root``; only names that begin as job ids do."""
+    """Removes what an earlier life left below ``root``: directories that have a job's name."""
     for entry in os.scandir(root):
-        if len(entry.name.removesuffix(_TEMPORARY)) == 32 and entry.is_dir(follow_symlinks=False):
+        if _OF_A_JOB.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
             remove_tree(entry.path)

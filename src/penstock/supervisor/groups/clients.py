@@ -14,6 +14,10 @@ from .v1 import V1Limits
 from .v2 import V2Limits, enable_controllers
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_JOB_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OURS: Final = re.compile(
+    rf"client-{_NAME.pattern}|id-{_JOB_ID.pattern}|{_JOB_ID.pattern}", re.ASCII
+)
 
 
 def group_name(client_id: str) -> str:
@@ -26,6 +30,16 @@ def group_name(client_id: str) -> str:
         return f"client-{client_id}"
     digest = hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"id-{digest[:32]}"
+
+
+def is_job_id(name: str) -> bool:
+    """Is this the directory of a job?"""
+    return _JOB_ID.fullmatch(name) is not None
+
+
+def is_ours(name: str) -> bool:
+    """Does penstock give such names: to a client's group, or a job's without a client?"""
+    return _OURS.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
 from ..limits import LIMIT_NAMES, Enforcement, Limits
-from .clients import ClientGroups, ClientTotals
+from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, read, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
@@ -17,11 +17,10 @@ from .probing import try_limit
 from .sweeping import Swept, sweep
 from .unified import Unified
 from .v1 import CONTROLLERS as V1_NEEDED
-from .v1 import V1Limits
+from .v1 import NO_DISK, V1Limits
 from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
 
-_HEX = frozenset("0123456789abcdef")
 _can_be_born_inside = functools.cache(can_clone_into)
 
 
@@ -124,12 +123,12 @@ class CgroupHierarchy:
         if kind == "v2" and mounts.v2 is not None:
             enable_controllers(mounts.v2, parent)
 
-    def capabilities(self) -> list[Enforcement]:
+    def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # the host does not change while this process lives
-            self._capabilities = self._find_capabilities()
+            self._capabilities = self._find_capabilities(device)
         return list(self._capabilities)
 
-    def _find_capabilities(self) -> list[Enforcement]:
+    def _find_capabilities(self, device: str | None) -> list[Enforcement]:
         names = self._mounts.v2_controllers if self.kind == "v2" else frozenset(self._mounts.v1)
         disk = "io" if self.kind == "v2" else "blkio"
         needs = dict(zip(LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids", None), strict=True))
@@ -141,6 +140,8 @@ class CgroupHierarchy:
                 found.append(
                     Enforcement(limit, "unavailable", detail=f"no {controller} controller")
                 )
+            elif controller == disk and device is None:
+                found.append(Enforcement(limit, "unavailable", detail=NO_DISK))
             elif controller == "blkio":
                 found.append(Enforcement(limit, "partial", detail="direct I/O only (cgroup v1)"))
             elif controller == "io":
@@ -156,7 +157,7 @@ class CgroupHierarchy:
         device: str | None,
         client: ClientTotals | None = None,
     ) -> Group:
-        if len(name) != 32 or not set(name) <= _HEX:
+        if not is_job_id(name):
             raise GroupError(f"{name!r} is not a job id")
         try:
             return self._create(name, limits, device, client)
@@ -206,9 +207,18 @@ class CgroupHierarchy:
         if self.kind == "v2" and self._mounts.v2 is not None:
             enable_controllers(self._mounts.v2, self._parent)
 
+    def kill_fd(self) -> int | None:
+        if self._mounts.v2 is None:
+            return None
+        try:
+            path = f"{self._mounts.v2}{self._parent}/cgroup.kill"
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # before Linux 5.14
+            return None
+
     def sweep(self) -> Swept:
         self._clients.forget()
-        swept = sweep(self._parents())
+        swept = sweep(self._parents(), is_ours)
         # Now, so that what cannot be made is said at the start and not to the first client.
         self._make_parents()
         return swept

@@ -67,8 +67,9 @@ class Hierarchy(Protocol):
     kind: str
     parent: str
 
-    def capabilities(self) -> list[Enforcement]:
-        """Per limit, what this host can do: found out once, cpu, memory and processes by trying."""
+    def capabilities(self, device: str | None) -> list[Enforcement]:
+        """Per limit, what this host can do for jobs that work on this disk, "major:minor" or None:
+        found out once, cpu, memory and processes by trying."""
         ...
 
     def create(
@@ -85,10 +86,16 @@ class Hierarchy(Protocol):
         """
         ...
 
+    def kill_fd(self) -> int | None:
+        """A new write descriptor of the own parent's cgroup.kill, the caller's to close: 1 ends
+        every job. None without one."""
+        ...
+
     def sweep(self) -> Swept:
         """Kills and removes every group below the own parent, which is made if need be.
 
-        Bounded: see Swept. Raises GroupError if the parent cannot be made.
+        Bounded: see Swept. Raises GroupError if the parent cannot be made, or holds groups that
+        are not penstock's.
         """
         ...
 

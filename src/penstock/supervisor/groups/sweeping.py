@@ -7,10 +7,11 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from .clients import is_job_id
 from .files import GroupError, remove_tree
 from .freezer import Freezer
 from .unified import Unified, pids_below
@@ -20,7 +21,6 @@ _BOUND_S: Final = 10.0
 _ROUND_S: Final = 0.2
 # v1 is busy for a moment after the last process.
 _BUSY_S: Final = 0.005
-_JOB_ID_DIGITS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,25 @@ class Swept:
     left: tuple[str, ...] = ()
 
 
-def sweep(parents: Sequence[str]) -> Swept:
-    """Ends everybody below each of ``parents``, in this order, and removes the groups."""
+def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
+    """Ends everybody below each of ``parents``, in this order, and removes the groups.
+
+    ``ours`` says whether a group in one of them has a name that penstock gives. Raises GroupError
+    where one has another name, and nobody is ended then: whose services would those be?
+    """
+    for parent in parents:
+        for path in _children(parent):
+            if not ours(os.path.basename(path)):
+                raise GroupError(
+                    f"cgroup_parent: {path} is no group of penstock's, and whatever is in "
+                    f"{parent} would be killed; name a group that is penstock's alone"
+                )
     deadline = time.monotonic() + _BOUND_S
     jobs: set[str] = set()
     killed: set[int] = set()
     for parent in parents:
         for path in _children(parent):
-            jobs |= {name for name in _below(path) if len(name) == _JOB_ID_DIGITS}
+            jobs |= {name for name in _below(path) if is_job_id(name)}
             killed |= _end(path, deadline)
     left = [path for parent in parents for path in _children(parent)]
     while left := [path for path in left if not remove_tree(path)]:

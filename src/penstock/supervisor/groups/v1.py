@@ -15,6 +15,7 @@ CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 # blkio counts only while a throttle rule exists, so there is always one: this one never bites.
 NO_LIMIT_BYTES_PER_S: Final = 2**60
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")  # memory limits are rounded down to pages
+NO_DISK: Final = "the working directory is on no disk"
 _DIRECT_ONLY: Final = "direct I/O only; cgroup v1 does not throttle buffered writes"
 # blk-throttle looks at parents in the v2 hierarchy only (throtl_pd_init in block/blk-throttle.c).
 _NOT_BELOW: Final = "cgroup v1 throttles each group alone, not those below it together"
@@ -128,7 +129,7 @@ class V1Limits:
             detail = "no limit set" if asked is None else _NOT_BELOW
             return Enforcement(name, "unavailable", detail=detail)
         if "blkio" not in self.paths or device is None:
-            return Enforcement(name, "unavailable", detail="the working directory is on no disk")
+            return Enforcement(name, "unavailable", detail=NO_DISK)
         path = f"{self.paths['blkio']}/blkio.throttle.{direction}_bps_device"
         wanted = NO_LIMIT_BYTES_PER_S if asked is None else asked
         rules = put(path, f"{device} {wanted}")

@@ -10,7 +10,7 @@ from ..limits import Enforcement, Limits
 from .files import make_directory, read, write
 from .quota import judge_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
-from .v1 import has_swap
+from .v1 import NO_DISK, has_swap
 
 CONTROLLERS: Final = ("cpu", "memory", "io", "pids")
 
@@ -89,7 +89,7 @@ class V2Limits:
         actual: dict[str, str] = {}
         why = "" if available else "the io controller is not available"
         if available and device is None:
-            why = "the working directory is on no disk"
+            why = NO_DISK
         elif available and wanted:
             pairs = " ".join(f"{key}={value}" for key, value in wanted.items())
             write(self._file("io.max"), f"{device} {pairs}")

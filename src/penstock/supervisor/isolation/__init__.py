@@ -4,7 +4,8 @@
 fork and exec; ``offers`` tries at the start of penstockd what this kernel grants.
 """
 
-from .apply import STAGES, enter, restrict
+from .apply import STAGES, enter, leave_inherited, restrict
+from .inherited import leave_keyring
 from .pids import await_init, fork_both
 from .plan import (
     NOTHING,
@@ -27,6 +28,8 @@ __all__ = [
     "await_init",
     "enter",
     "fork_both",
+    "leave_inherited",
+    "leave_keyring",
     "make_isolation",
     "missing_by_default",
     "needs_temporary",

@@ -1,18 +1,30 @@
 """Between fork and exec: what the child does with its Isolation. The caller has one thread."""
 
+import os
 from collections.abc import Callable
 from typing import Final
 
-from . import kernel, landlock, mounts, namespaces
+from . import inherited, kernel, landlock, mounts, namespaces
 from .plan import Isolation
 
-STAGES: Final = ("pid_namespace", "namespaces", "mounts", "network", "landlock", "seccomp")
+STAGES: Final = (
+    *("inherited", "pid_namespace", "namespaces", "mounts", "network", "landlock", "seccomp"),
+)
 
 Stage = Callable[[str], None]
 
 
+def leave_inherited(stage: Stage) -> None:
+    """What root's child must not keep; before its groups, as a v1 kernel with real-time groups
+    lets no real-time process into one. Raises OSError."""
+    if os.geteuid() == 0:
+        stage("inherited")
+        inherited.leave_keyring()
+        inherited.leave_priority()
+
+
 def enter(isolation: Isolation, stage: Stage) -> None:
-    """As root, before rights are dropped. ``stage`` is told each step. Raises OSError."""
+    """Before rights are dropped. ``stage`` is told each step. Raises OSError."""
     if isolation.namespaces:
         stage("namespaces")
         kernel.unshare(isolation.namespaces)

@@ -35,6 +35,11 @@ def mount(kind: bytes, target: str, flags: int, options: bytes) -> None:
         raise
 
 
+def chown(fd: int, uid: int, gid: int) -> None:
+    """fchownat(2) of what a descriptor means, one of a path alone too. Raises OSError."""
+    checked(_libc.fchownat(ctypes.c_int(fd), b"", ctypes.c_uint(uid), ctypes.c_uint(gid), 0x1000))
+
+
 def install_filter(program: bytes) -> None:
     """prctl(PR_SET_SECCOMP) with struct sock_filter entries. Raises OSError."""
     code = ctypes.create_string_buffer(program, len(program))

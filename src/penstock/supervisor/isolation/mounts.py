@@ -56,6 +56,8 @@ def enter(
     """
     _set("/", _NOSUID, _PRIVATE)
     trees = [(_open(behind), target) for target in private]
+    # Of the tree itself: a private place can be a writable one, and then its name is the host's.
+    given = os.dup(trees[0][0]) if trees and owner is not None else -1
     inner = [(_open(path), path) for path in writable]
     _set("/", _RDONLY)
     # Opened now, so read-only; and before anything hides them.
@@ -69,8 +71,9 @@ def enter(
     for tree, target in sorted(inner, key=lambda entry: entry[1]):
         _make_place(tree, target)
         _attach(tree, target)
-    if owner is not None and private:
-        os.chown(private[0], *owner)
+    if owner is not None and given >= 0:
+        kernel.chown(given, *owner)
+        os.close(given)
 
 
 def _set(path: str, attributes: int, propagation: int = 0) -> None:

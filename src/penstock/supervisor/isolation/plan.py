@@ -111,11 +111,17 @@ def report(command: Command, offers: Offers) -> list[Enforcement]:
     """An entry for every isolation of a job of this command."""
     policy = command.isolation
     return [
-        offers.entries[name]
+        _became(name, command, offers)
         if name in policy.wanted
         else Enforcement(name, "unavailable", detail=turned_off(policy, name))
         for name in ISOLATION_NAMES
     ]
+
+
+def _became(name: IsolationName, command: Command, offers: Offers) -> Enforcement:
+    if name == "isolation.pid" and offers.gives(name) and not needs_temporary(command, offers):
+        return Enforcement(name, "unavailable", detail="it takes isolation.filesystem, for /proc")
+    return offers.entries[name]
 
 
 def unmet(

@@ -1,0 +1,388 @@
+"""Cancelled at every step, and failed at every call: what docs/cancellation.md promises holds.
+
+Over the fake backend, with the real manager, store and log. Each walk begins anew for each step,
+and ends when the operation had no such step any more.
+"""
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from fake_backend import FakeBackend
+from steps import Failing, at_every, cancelled_at
+
+from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.cursors import Chunk
+from penstock.jobs.disk import RealDisk
+from penstock.jobs.errors import JobError
+from penstock.jobs.gaps import Gap
+from penstock.jobs.job import Job
+from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.manager import no_audit as no_audit
+from penstock.jobs.states import State
+from penstock.jobs.store import Store
+
+SLEEP, STUBBORN = JobSpec("sleep"), JobSpec("stubborn")
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.02)
+    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+
+
+class Told:
+    """An audit log, and what it may be asked afterwards."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __call__(self, event: str, fields: Any) -> None:
+        self.lines.append((event, fields.get("job", "")))
+
+    def ends(self, job_id: str) -> int:
+        return self.lines.count(("job.finished", job_id))
+
+
+@asynccontextmanager
+async def managed(
+    directory: Path, backend: FakeBackend, told: Told | None = None, **more: Any
+) -> AsyncIterator[Manager]:
+    async with open_manager(backend, str(directory), audit=told or no_audit, **more) as manager:
+        yield manager
+
+
+async def read(job: Job, offset: int = 0) -> list[Chunk | Gap]:
+    with job.read_output(offset) as reader:
+        return [piece async for piece in reader]
+
+
+def joined(pieces: list[Chunk | Gap]) -> bytes:
+    return b"".join(piece.data for piece in pieces if isinstance(piece, Chunk))
+
+
+def none_left(backend: FakeBackend) -> None:
+    """No process, and the backend was told that each is done with."""
+    for job in backend.jobs.values():
+        assert job.verdict is not None
+        assert job.released
+
+
+async def test_start(tmp_path: Path) -> None:
+    """C4: one job that its owner can list, or nothing; its request id says which."""
+    outcomes = set()
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        async with managed(tmp_path / str(step), backend) as manager:
+
+            async def operation() -> None:
+                await manager.start("alice", SLEEP, request_id="once")
+
+            reached = await cancelled_at(step, operation)
+            await trio.testing.wait_all_tasks_blocked()
+            found = manager.list(owner="alice", include_finished=True)
+            assert len(found) == len(backend.jobs) <= 1
+            outcomes.add((reached, len(found)))
+            again = await manager.start("alice", SLEEP, request_id="once")
+            assert again is (found[0] if found else again)
+            assert len(backend.jobs) == 1
+        none_left(backend)
+        return reached
+
+    assert await at_every(attempt) >= 2
+    assert outcomes == {(True, 1), (False, 1)}  # what is asked for is begun before any checkpoint
+
+
+async def test_stop(tmp_path: Path) -> None:
+    """C5 to C7: it goes on though its caller has left, to one end for all who ask."""
+
+    async def attempt(step: int) -> bool:
+        backend, told = FakeBackend(), Told()
+        async with managed(tmp_path / str(step), backend, told) as manager:
+            job = await manager.start("alice", STUBBORN)
+
+            async def operation() -> None:
+                await job.stop(by="alice", grace_s=0.01)
+
+            reached = await cancelled_at(step, operation)
+            if job.stop_asked is None:  # cancelled before it began
+                assert step == 0
+                return True
+            end = await job.wait_finished()
+            assert (end.reason, end.stopped_by) == ("stopped", "alice")
+            assert backend.jobs[job.id].signals == [15, 9]
+            assert (await job.stop(by="bob"))[0] is end
+            assert told.ends(job.id) == 1
+        none_left(backend)
+        return reached
+
+    assert await at_every(attempt) >= 2
+
+
+@pytest.mark.parametrize("what", ["signal", "pause"])
+async def test_signals_and_pauses(tmp_path: Path, what: str) -> None:
+    """C18: what was begun is done; cancelled before, it has not begun."""
+    outcomes = set()
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        async with managed(tmp_path / str(step), backend) as manager:
+            job = await manager.start("alice", SLEEP)
+            fake = backend.jobs[job.id]
+
+            async def operation() -> None:
+                if what == "signal":
+                    await job.signal(10)
+                else:
+                    await job.set_paused(True)
+
+            reached = await cancelled_at(step, operation)
+            await trio.testing.wait_all_tasks_blocked()
+            done = fake.paused or fake.signals == [10]
+            assert done or fake.signals == []
+            assert done or reached
+            outcomes.add((reached, done))
+        none_left(backend)
+        return reached
+
+    assert await at_every(attempt) >= 2
+    assert outcomes == {(True, False), (True, True), (False, True)}
+
+
+async def test_stream(tmp_path: Path) -> None:
+    """C1: what it was told is the beginning of the output; the next one has all of it."""
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        async with managed(tmp_path / str(step), backend) as manager:
+            job = await manager.start("alice", SLEEP)
+            fake, got = backend.jobs[job.id], bytearray()
+
+            async def operation() -> None:
+                with job.read_output() as reader:
+                    async for piece in reader:
+                        assert isinstance(piece, Chunk)
+                        assert piece.offset == len(got)
+                        got.extend(piece.data)
+
+            async with trio.open_nursery() as nursery:
+
+                async def write() -> None:
+                    for part in (b"one ", b"two ", b"three"):
+                        fake.write(part)
+                        await trio.testing.wait_all_tasks_blocked()
+                    fake.end(Verdict("exited", 0))
+
+                nursery.start_soon(write)
+                reached = await cancelled_at(step, operation)
+            end = await job.wait_finished()
+            assert end.output_bytes == 13
+            assert job.log.statistics()["readers"] == 0
+            assert b"one two three".startswith(got)
+            assert joined(await read(job, len(got))) == b"one two three"[len(got) :]
+            assert reached or got == b"one two three"
+        return reached
+
+    assert await at_every(attempt) >= 4
+
+
+async def test_takeover(tmp_path: Path) -> None:
+    """C13: whoever is cancelled as it takes jobs over, the next has them, with every byte."""
+
+    async def attempt(step: int) -> bool:
+        backend, told = FakeBackend(), Told()
+        directory = tmp_path / str(step)
+        async with managed(directory, backend, told) as manager:
+            jobs = [await manager.start("alice", SLEEP) for _ in range(2)]
+            manager.leave()
+        handles = [job.handle for job in jobs]
+        for number, job in enumerate(jobs):
+            backend.jobs[job.id].write(b"unheard %d" % number)
+
+        async def operation() -> None:
+            async with managed(directory, backend, told) as manager:
+                manager.leave()
+                await trio.lowlevel.checkpoint()
+                assert [manager.get(handle).state for handle in handles] == [State.RUNNING] * 2
+
+        reached = await cancelled_at(step, operation)
+        async with managed(directory, backend, told) as manager:
+            for number, handle in enumerate(handles):
+                job = manager.get(handle, owner="alice")
+                assert job.state is State.RUNNING
+                backend.jobs[job.id].end(Verdict("exited", number))
+                end = await job.wait_finished()
+                assert (end.reason, end.exit_code) == ("exited", number)
+                assert joined(await read(job)) == b"unheard %d" % number
+                assert told.ends(job.id) == 1
+        none_left(backend)
+        return reached
+
+    assert await at_every(attempt) >= 3
+
+
+async def test_shutdown(tmp_path: Path) -> None:
+    """C11, C12: however soon it is cancelled, jobs are dead and each has one end record."""
+
+    async def attempt(step: int) -> bool:
+        backend, told = FakeBackend(), Told()
+        directory = tmp_path / str(step)
+        started: list[Job] = []
+
+        async def operation() -> None:
+            # The walk is through the end: the starts are shielded from it.
+            async with managed(directory, backend, told) as manager:
+                with trio.CancelScope(shield=True):
+                    for spec in (SLEEP, STUBBORN, JobSpec("print", ("text",))):
+                        started.append(await manager.start("alice", spec))
+
+        reached = await cancelled_at(step, operation)
+        none_left(backend)
+        for job in started:
+            assert job.end is not None
+            assert told.ends(job.id) == 1
+        async with managed(directory, backend) as manager:
+            for job in started:
+                assert manager.get(job.handle).end == job.end
+                expected = b"text" if job.spec.command == "print" else b""
+                assert joined(await read(manager.get(job.handle))) == expected
+        return reached
+
+    assert await at_every(attempt) >= 6
+
+
+# Failing.
+
+
+def _full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _locked() -> sqlite3.Error:
+    return sqlite3.OperationalError("database or disk is full")
+
+
+class FailingDisk(RealDisk):
+    """Whose changing calls count."""
+
+    def __init__(self, failing: Failing) -> None:
+        for name in ("make_directory", "open", "write", "splice", "discard", "unlink"):
+            setattr(self, name, failing.around(getattr(super(), name), _full))
+
+
+STORE_CALLS = (
+    *("insert_starting", "set_running", "set_stopping", "set_finished"),
+    *("delete", "note_strays", "note_loss"),
+)
+
+
+def failing_store(failing: Failing, patch: pytest.MonkeyPatch) -> None:
+    for name in STORE_CALLS:
+        patch.setattr(Store, name, failing.around(getattr(Store, name), _locked))
+
+
+@contextlib.contextmanager
+def failures(kind: str, at: int) -> Iterator[tuple[Failing, dict[str, Any]]]:
+    """The n-th call of a kind fails within; what to open the manager with, and the counter."""
+    failing, told = Failing(at), Told()
+    with pytest.MonkeyPatch.context() as patch:
+        more: dict[str, Any] = {}
+        if kind == "disk":
+            more["disk"] = FailingDisk(failing)
+        elif kind == "records":
+            failing_store(failing, patch)
+        audit: Callable[..., None] = failing.around(told, _full) if kind == "audit" else told
+        yield failing, {"audit": audit, **more}
+
+
+@pytest.mark.parametrize("kind", ["disk", "records", "audit"])
+async def test_one_call_fails_in_a_life(tmp_path: Path, kind: str) -> None:
+    """One job may be refused or lose output, and says so; the others and the server do not."""
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        directory = tmp_path / f"{kind}{step}"
+        with failures(kind, step) as (failing, opened):
+            failing.left = 10**9
+            async with open_manager(backend, str(directory), **opened) as manager:
+                other = await manager.start("bob", SLEEP)
+                backend.jobs[other.id].write(b"before")
+                with other.read_output() as reader:  # what fails is none of its calls
+                    assert await anext(reader)
+                failing.left = step
+                await _one_life(manager, backend)
+                failing.left = 10**9
+                backend.jobs[other.id].write(b" after")
+                assert (await other.stop(by="bob"))[0].reason == "stopped"
+                assert joined(await read(other)) == b"before after"
+        none_left(backend)
+        async with managed(directory, backend) as manager:
+            assert manager.get(other.handle).end == other.end
+            for job in manager.list(owner="alice", include_finished=True):
+                assert job.end is not None
+        return failing.failed
+
+    assert await at_every(attempt) >= 3
+
+
+async def _one_life(manager: Manager, backend: FakeBackend) -> None:
+    """Start, output, stop; every byte is told or announced, or the start was refused."""
+    known = set(backend.jobs)
+    try:
+        job = await manager.start("alice", SLEEP)
+    except JobError:
+        await trio.testing.wait_all_tasks_blocked()
+        assert manager.list(owner="alice", include_finished=True) == []
+        for job_id in set(backend.jobs) - known:
+            assert backend.jobs[job_id].released
+        return
+    if job.end is None:
+        with contextlib.suppress(BrokenPipeError, IndexError):  # it was ended by the failure
+            backend.jobs[job.id].write(b"some output")
+    end, _ = await job.stop(by="alice", grace_s=0.01)
+    pieces = await read(job)
+    gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+    assert len(joined(pieces)) + gaps == end.output_bytes
+    assert b"some output".startswith(joined(pieces)) or gaps
+
+
+@pytest.mark.parametrize("kind", ["disk", "records", "audit"])
+async def test_one_call_fails_in_a_takeover(tmp_path: Path, kind: str) -> None:
+    """The server comes up or says why not; the job is there still, or has an end that says why."""
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        directory = tmp_path / f"{kind}{step}"
+        async with managed(directory, backend) as manager:
+            job = await manager.start("alice", STUBBORN)
+            backend.jobs[job.id].write(b"first ")
+            with job.read_output() as reader:
+                await anext(reader)
+            manager.leave()
+        backend.jobs[job.id].write(b"second")
+        with failures(kind, step) as (failing, opened), contextlib.suppress(JobError):
+            async with open_manager(backend, str(directory), **opened) as manager:
+                manager.leave()
+                await trio.testing.wait_all_tasks_blocked()
+        async with managed(directory, backend) as manager:
+            found = manager.get(job.handle, owner="alice")
+            if found.end is None:
+                backend.jobs[job.id].end(Verdict("exited", 0))
+            end = await found.wait_finished()
+            pieces = await read(found)
+            gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+            assert len(joined(pieces)) + gaps == end.output_bytes
+            assert gaps or end.reason != "exited" or joined(pieces) == b"first second"
+        none_left(backend)
+        return failing.failed
+
+    assert await at_every(attempt) >= 1

@@ -1,0 +1,103 @@
+"""What a peer sends beside its messages, where the kernel lets it: it must not block us."""
+
+import array
+import contextlib
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from penstock.supervisor.channel import Peer, discard
+from penstock.supervisor.children import strangers
+from penstock.supervisor.loop import Loop
+from penstock.supervisor.trees import children
+
+# How long closing it would take. Anything that does not wait takes a small part of it.
+LINGER_S = 30
+RELEASE = json.dumps({"type": "RELEASE", "id": "0" * 32}).encode()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a connection that passes descriptors: no listener has forbidden it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.closing(theirs):
+        yield ours, theirs
+    ours.close()
+
+
+@contextlib.contextmanager
+def lingering() -> Iterator[socket.socket]:
+    """A connection to nobody who reads, with more to send than is under way."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as waste:
+        sender = waste.enter_context(socket.create_connection(listener.getsockname()))
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, LINGER_S))
+        sender.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.send(bytes(65536))
+        # Or else the close would return at once, and the kernel linger by itself.
+        sender.setblocking(True)
+        yield sender
+
+
+def send_with(theirs: socket.socket, sender: socket.socket, data: bytes) -> None:
+    """And is no holder of it any more."""
+    rights = array.array("i", [sender.fileno()])
+    theirs.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    sender.close()
+
+
+def closed_by(ours: socket.socket, loop: Loop) -> list[str]:
+    """Why a peer's connection has ended; the messages that came before are passed on."""
+    why: list[str] = []
+
+    def closed(text: str) -> None:
+        why.append(text)
+        loop.stop()
+
+    Peer(loop, ours, lambda message: why.append(message["type"]), closed)
+    loop.run()
+    return why
+
+
+def test_descriptors_are_not_even_closed_here(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """The message that has them ends the connection, and is not obeyed."""
+    ours, theirs = pair
+    with lingering() as sender:
+        theirs.send(RELEASE)
+        send_with(theirs, sender, RELEASE)
+        begin = time.monotonic()
+        assert closed_by(ours, Loop()) == ["RELEASE", "it sent descriptors, which no request has"]
+        assert time.monotonic() - begin < LINGER_S / 2
+
+
+def test_what_nobody_has_read(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A connection that ends for another reason, with such a message behind."""
+    ours, theirs = pair
+    with lingering() as sender:
+        theirs.send(b"no message")
+        send_with(theirs, sender, RELEASE)
+        begin = time.monotonic()
+        (why,) = closed_by(ours, Loop())
+        assert why.startswith("not a message")
+        assert time.monotonic() - begin < LINGER_S / 2
+
+
+def test_nobody_is_left(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Whoever closes a connection for us ends then, and is reaped as others' children are."""
+    ours, theirs = pair
+    fds, own = len(os.listdir("/proc/self/fd")), children(os.getpid())
+    discard(ours)
+    assert theirs.recv(1) == b""
+    deadline = time.monotonic() + 20
+    while children(os.getpid()) - own:
+        strangers()
+        assert time.monotonic() < deadline
+    assert len(os.listdir("/proc/self/fd")) == fds - 1
