@@ -240,6 +240,8 @@ class Server:
         """A connection whose handshake is done, to its end; then it is closed.
 
         Cancelled: minimum cleanup, the peer sees it break. What it raises is a bug.
+
+        Cancellation: minimum cleanup; C2.
         """
         try:
             await self._serve(transport, address)
