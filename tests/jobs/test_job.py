@@ -84,6 +84,7 @@ async def test_a_job_that_has_not_begun_has_nothing_yet() -> None:
     assert nobody == (None,) * 6
     assert (job.stop_asked, job.on_stop, job.control) == (None, None, Control())
     assert job.pause_asked is False
+    assert job.timeout_s is None, "no limit, until the command's is known"
     assert not any(event.is_set() for event in (job.begun, job.finished, job.unkillable))
     assert job.usage() == usage.Usage()
     assert job.paused is False
@@ -95,6 +96,7 @@ STARTED: dict[str, Any] = {
     "started_ns": 55,
     "argv": ["/bin/sleep", "60"],
     "class_name": "small",
+    "timeout_s": 2.5,
     "limits": asdict(Limits(processes=3)),
     "enforcement": [asdict(Enforcement("processes", "enforced", "3"))],
     "client_limits": asdict(Limits(processes=9)),
@@ -126,6 +128,7 @@ def test_a_recorded_job_is_as_it_was() -> None:
     assert (job.policy_hash, job.bound, job.log) == ("policy", BOUND, log)
     assert (job.handle, job.pid, job.started_ns) == ("9", 1001, 55)
     assert (job.argv, job.class_name) == (("/bin/sleep", "60"), "small")
+    assert job.timeout_s == 2.5
     assert (job.limits, job.client_limits) == (Limits(processes=3), Limits(processes=9))
     assert job.enforcement == (Enforcement("processes", "enforced", "3"),)
     assert job.client_enforcement == (Enforcement("memory", "unavailable", "", "none"),)
@@ -135,10 +138,11 @@ def test_a_recorded_job_is_as_it_was() -> None:
 
 def test_a_record_of_an_earlier_version_has_no_clients_limits() -> None:
     """They were not written then; nor was a handle, if the server died before it gave one."""
-    started = {key: value for key, value in STARTED.items() if not key.startswith("client_")}
+    later = ("client_limits", "client_enforcement", "timeout_s")
+    started = {key: value for key, value in STARTED.items() if key not in later}
     log = log_of()
     job = Job.from_record(record(started=started, handle=None), log, BOUND)
-    assert (job.client_limits, job.client_enforcement) == (Limits(), ())
+    assert (job.client_limits, job.client_enforcement, job.timeout_s) == (Limits(), (), None)
     assert (job.handle, job.pid) == ("", 1001)
     log.finish()
 
