@@ -332,3 +332,29 @@ async def test_bounds_go_on(tmp_path: Path) -> None:
         end = await manager.get(job.handle).wait_finished()
         assert end.output_bytes == 300_000
         assert [gap.reason for gap in end.gaps] == ["retention"]
+
+
+@pytest.mark.parametrize("name", [".index", ".output"])
+async def test_a_server_without_descriptors_leaves_the_jobs_to_the_next(
+    tmp_path: Path, name: str
+) -> None:
+    """What it cannot look at is not damaged for that: no job is ended, no byte declared lost."""
+    backend = FakeBackend()
+    job = await written_and_left(tmp_path, backend)
+
+    class NoDescriptors(RealDisk):
+        def open(self, path: str, *, create: bool = False) -> int:
+            if path.endswith(FIRST + name):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+            return super().open(path, create=create)
+
+    with pytest.raises(Unavailable, match="the next server tries"):
+        async with open_manager(backend, str(tmp_path / "state"), disk=NoDescriptors()):
+            pass
+    assert not backend.jobs[job.id].released
+    async with manager_of(tmp_path, backend) as manager:
+        again = manager.get(job.handle)
+        assert again.state is State.RUNNING
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        assert (await again.wait_finished()).gaps == ()
+        assert await everything(again) == b"before"

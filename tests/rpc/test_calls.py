@@ -234,3 +234,37 @@ async def test_fast_sender_lets_others_run() -> None:
             await echo(channel)
             assert trio.current_time() - begin < 1.0
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "no response"), (2, "a second response")])
+async def test_one_response_is_neither_none_nor_two(count: int, text: str) -> None:
+    """INTERNAL: a server that breaks the contract of the method; the connection goes on."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        request = Int64Value(value=count)
+        async with channel.server_stream(SERVICE, "Count", request, Int64Value) as call:
+            with pytest.raises(RpcError, match=text) as caught:
+                await call.only_response()
+        assert caught.value.code is StatusCode.INTERNAL
+        assert await echo(channel) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("count", "code", "text"),
+    [
+        (0, StatusCode.INVALID_ARGUMENT, "no message"),
+        (2, StatusCode.INVALID_ARGUMENT, "second message"),
+    ],
+)
+async def test_one_request_is_neither_none_nor_two(
+    count: int, code: StatusCode, text: str
+) -> None:
+    """The handler is not called with half of what was sent."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        async with channel.open_call(SERVICE, "Echo", BytesValue) as call:
+            for _ in range(count):
+                await call.send(BytesValue(value=b"x"))
+            call.end()
+            with pytest.raises(RpcError, match=text) as caught:
+                await call.only_response()
+        assert caught.value.code is code
+        assert running.toy.contexts == []
