@@ -31,7 +31,11 @@ OOM = {"oom_kills": 1}
         (Verdict("signaled", 15), replace(PLAIN, stopped_by="alice"), "stopped"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, stopped_by="alice"), "timed_out"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, output_full=True), "output_full"),
-        (Verdict("exited", 0), replace(PLAIN, output_full=True, output_error=DISK), "output_failed"),
+        (
+            Verdict("exited", 0),
+            replace(PLAIN, output_full=True, output_error=DISK),
+            "output_failed",
+        ),
         (Verdict("lost"), replace(PLAIN, output_error=DISK, stopped_by="alice"), "lost"),
         (Verdict("signaled", 9, counters=OOM), PLAIN, "out_of_memory"),
         (Verdict("exited", 137, counters=OOM), PLAIN, "out_of_memory"),

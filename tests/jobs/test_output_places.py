@@ -15,7 +15,7 @@ from penstock.jobs.cursors import Cursor
 from penstock.jobs.errors import OffsetPastEnd
 from penstock.jobs.gaps import Gap
 from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
-from penstock.jobs.seeking import seek_lines, seek_time
+from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
 from penstock.jobs.segments import ENTRY_BYTES
 
 DIRECTORY = "/state/jobs/one"
@@ -544,7 +544,9 @@ def pieces(log: OutputLog, begin: int = 0) -> list[tuple[int, int, str]]:
     while cursor.offset < log.length:
         piece = cursor.take(log.length)
         assert piece is not None
-        start, end = (piece.start, piece.end) if isinstance(piece, Gap) else (piece.offset, piece.end)
+        start, end = (
+            (piece.start, piece.end) if isinstance(piece, Gap) else (piece.offset, piece.end)
+        )
         reason = piece.reason if isinstance(piece, Gap) else ""
         if found and found[-1][1:] == (start, reason):
             start = found.pop()[0]
@@ -595,3 +597,33 @@ async def test_what_a_segment_that_cannot_be_opened_had_is_told_as_a_gap() -> No
     assert await seek_lines(loaded, 9) == 16_384 + 2
     assert await seek_lines(loaded, 1000) == 0
     assert pieces(loaded) == [(0, 16_384, "damaged"), (16_384, 16_404, "")]
+
+
+def test_a_character_is_finished_only_with_bytes_that_touch() -> None:
+    """Behind a gap none goes on; of streams that take turns each has its own."""
+    disk = FakeDisk()
+    log = made(disk)
+    for data, stream in ((b"\xe2\x82", 1), (b"\xc3", 2)):
+        disk.pipes[STDOUT_PIPE if stream == 1 else STDERR_PIPE] += data
+        assert log.move(STDOUT_PIPE if stream == 1 else STDERR_PIPE, 1 if stream == 1 else 2)
+    assert unfinished_characters(log, 3) == {1: b"\xe2\x82", 2: b"\xc3"}
+    assert unfinished_characters(log, 2) == {1: b"\xe2\x82"}
+    leave_out(log, disk, 5)
+    disk.pipes[STDERR_PIPE] += b"\xc3"
+    assert log.move(STDERR_PIPE, 2)
+    assert unfinished_characters(log, 9) == {2: b"\xc3"}
+    log.finish()
+
+
+def test_a_digest_of_a_log_that_was_cut_is_an_error() -> None:
+    """Not a digest of less: its job's record would claim more than there is."""
+    disk = FakeDisk()
+    log = made(disk)
+    write(log, disk, 100)
+    log.finish()
+    digest = log.digest()
+    assert digest.size == 100
+    del disk.files[f"{DIRECTORY}/{'0' * 20}.output"][50:]
+    with pytest.raises(OSError, match="shorter than it was"):
+        digest.sha256()
+    assert disk.open_files == 0

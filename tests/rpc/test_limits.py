@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
-from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from google.rpc import error_details_pb2
+from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
 from raw import GRPC_HEADERS, message
 from toy import CHUNK, SERVICE, Running, serving

@@ -51,9 +51,7 @@ def sent(**fields: object) -> Callable[[], object]:
         (sent(offset=2**63 - 1, data=b"x"), "offset", "no input reaches"),
     ],
 )
-def test_what_is_out_of_bounds_is_named(
-    ask: Callable[[], object], field: str, text: str
-) -> None:
+def test_what_is_out_of_bounds_is_named(ask: Callable[[], object], field: str, text: str) -> None:
     """INVALID_ARGUMENT with the field as a violation, so that a program can point at it."""
     with pytest.raises(RpcError) as caught:
         ask()

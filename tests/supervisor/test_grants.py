@@ -115,9 +115,7 @@ def test_what_is_granted_is_run_with_its_paths_resolved(place: Path) -> None:
         ({"arguments": ["file", *["x" * 255] * 511]}, protocol.INVALID, "at most"),
     ],
 )
-def test_what_is_not_granted(
-    place: Path, changed: dict[str, Any], fault: str, text: str
-) -> None:
+def test_what_is_not_granted(place: Path, changed: dict[str, Any], fault: str, text: str) -> None:
     """Each with its fault, and nothing of it is ever a Grant."""
     error = refused(grants(place), **changed)
     assert error.fault == fault

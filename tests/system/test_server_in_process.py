@@ -3,6 +3,7 @@
 What it does as penstockd's child is in the other files; here coverage sees it.
 """
 
+import datetime
 import gc
 import json
 import logging
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki import shared_pki
 from running import policy_text, script
 
@@ -272,3 +274,20 @@ def test_a_server_that_cannot_start_exits_with_1(
     path.write_text(config_text(place, free_port()))
     assert server.main(["--config", str(path)]) == 1
     assert f"no supervisor on {place}/run/supervisor.sock: No such file" in caplog.text
+
+
+async def test_an_expired_certificate_is_said_and_keeps_nothing_from_running(place: Path) -> None:
+    """No client can connect, which is worth a loud line; the jobs of a restart would run on."""
+    pki = shared_pki()
+    old = pki.authority.issue(
+        "old-server",
+        "localhost",
+        usage=ExtendedKeyUsageOID.SERVER_AUTH,
+        not_before=datetime.timedelta(hours=-2),
+        not_after=datetime.timedelta(hours=-1),
+    )
+    files = {"certificate": old.certificate, "key": old.key}
+    async with running(place, tls=files) as made:
+        assert any("NO CLIENT CAN CONNECT" in line for line in made.told.lines)
+        signal.raise_signal(signal.SIGTERM)
+    assert len(made.events("server.stopping")) == 1
