@@ -562,7 +562,7 @@ def pieces(log: OutputLog, begin: int = 0) -> list[tuple[int, int, str]]:
 def test_an_entry_that_is_damaged_costs_the_bytes_around_it_alone(
     monkeypatch: pytest.MonkeyPatch, first: int, last: int, begin: int, end: int
 ) -> None:
-    """Whose the bytes before and behind it are cannot be known; all others are read, from anywhere."""
+    """Whose the bytes before and behind it are cannot be known; all others are read."""
     disk = FakeDisk()
     log = many_runs(disk, monkeypatch, 20)
     damage(disk, first, last)

@@ -1,6 +1,7 @@
 """Every field of a request that is out of its bounds is named, before anything is decided."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
@@ -19,11 +20,11 @@ from penstock.rpc.errors import RpcError, StatusCode
 from penstock.supervisor.protocol import MAX_COMMAND_LINE_BYTES
 
 
-def start(**fields: object) -> Callable[[], object]:
+def start(**fields: Any) -> Callable[[], object]:
     return lambda: spec_of(pb.StartRequest(**({"command": "x"} | fields)))
 
 
-def sent(**fields: object) -> Callable[[], object]:
+def sent(**fields: Any) -> Callable[[], object]:
     return lambda: check_input(pb.SendInputRequest(**fields), "7")
 
 

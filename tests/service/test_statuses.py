@@ -4,7 +4,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from penstock.jobs import errors
-from penstock.rpc.errors import StatusCode
+from penstock.rpc.errors import RpcError, StatusCode
 from penstock.statuses import from_job_error
 
 CASES: list[tuple[errors.JobError, StatusCode, str]] = [
@@ -21,6 +21,11 @@ CASES: list[tuple[errors.JobError, StatusCode, str]] = [
 ]
 
 
+def info_of(error: RpcError) -> ErrorInfo:
+    (info,) = [each for each in error.details if isinstance(each, ErrorInfo)]
+    return info
+
+
 @pytest.mark.parametrize(("error", "code", "reason"), CASES, ids=lambda value: str(value)[:20])
 def test_each_failure_has_its_status_and_its_word(
     error: errors.JobError, code: StatusCode, reason: str
@@ -28,18 +33,17 @@ def test_each_failure_has_its_status_and_its_word(
     """The text is the library's; whoever may try again at once is told after how long."""
     told = from_job_error(error)
     assert (told.code, told.message) == (code, str(error))
-    (info,) = [each for each in told.details if isinstance(each, ErrorInfo)]
-    assert info.reason == reason
+    assert info_of(told).reason == reason
     passes = code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE)
     assert any(isinstance(each, RetryInfo) for each in told.details) == passes
 
 
 def test_what_a_program_needs_to_go_on_is_in_the_details() -> None:
     """Where the input goes on; whatever else a precondition is about."""
-    (info,) = from_job_error(errors.InputGap("gap", 5)).details
-    assert dict(info.metadata) == {"accepted": "5"}
-    (info,) = from_job_error(errors.Precondition("WHY", "later", handle="7")).details
-    assert dict(info.metadata) == {"handle": "7"}
+    gap = info_of(from_job_error(errors.InputGap("gap", 5)))
+    assert dict(gap.metadata) == {"accepted": "5"}
+    why = info_of(from_job_error(errors.Precondition("WHY", "later", handle="7")))
+    assert dict(why.metadata) == {"handle": "7"}
 
 
 def test_no_failure_is_without_a_status() -> None:

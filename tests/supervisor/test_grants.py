@@ -4,7 +4,6 @@ The supervisor decides this again for itself: the server that asks may have been
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ START: dict[str, Any] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place(tmp_path: Path) -> Path:
     """A root with a file, and a program."""
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "file").touch()

@@ -133,11 +133,12 @@ async def running(
         async with trio.open_nursery() as nursery:
             made = Running(place, parse_config(text.encode()), process, told)
 
-            async def serve() -> None:
+            async def serve(task_status: trio.TaskStatus[None]) -> None:
+                task_status.started()
                 await server.run(made.config)
                 made.ended.set()
 
-            nursery.start_soon(serve)
+            await nursery.start(serve)
             await told.wait("listening on 127.0.0.1")
             yield made
             await made.ended.wait()
@@ -213,7 +214,7 @@ async def test_with_the_supervisor_gone_the_server_ends(place: Path) -> None:
     (ended,) = made.events("job.finished")
     assert ended["handle"] == idle.handle
     assert ended["reason"] in ("signaled", "lost")
-    assert not Path(f"/proc/{idle.os_pid}").exists()
+    assert not await trio.Path(f"/proc/{idle.os_pid}").exists()
 
 
 async def test_certificates_are_read_again_on_sighup(place: Path) -> None:
