@@ -183,10 +183,10 @@ async def test_a_process_whose_start_was_not_recorded_is_its_owner_s(tmp_path: P
 
 
 async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
-    """A process without a record, as after a loss of records."""
+    """A process without a record, as after a loss of records; its pipes and its input's close."""
     backend = FakeBackend()
     async with manager_of(tmp_path, backend) as manager:
-        job = await manager.start("alice", JobSpec("sleep"))
+        job = await manager.start("alice", JobSpec("sleep", stdin=True))
         manager._store._db.execute("DELETE FROM jobs")
     lines = []
     async with open_manager(
