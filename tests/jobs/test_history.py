@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -347,3 +348,29 @@ def test_a_budget_asks_for_room_before_it_says_no() -> None:
     client = Budget(None, server)
     client.charge(220)
     assert (server.used_bytes, client.room_bytes(), len(asked)) == (220, 30, 3)
+
+
+async def test_a_record_that_cannot_be_removed_keeps_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused with a word for programs, not asked for again at once, and done later."""
+    asked = []
+
+    def full(job_id: str) -> None:
+        asked.append(job_id)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with managed(tmp_path, Keeping()) as (manager, _):
+        job = await printed(manager, "alice")
+        with monkeypatch.context() as patch:
+            patch.setattr(manager._store, "delete", full)
+            for _ in range(2):
+                with pytest.raises(Precondition) as caught:
+                    manager.remove(job)
+                assert caught.value.reason == "RECORDS"
+        assert asked == [job.id]
+        assert manager.get(job.handle, owner="alice") is job
+        monkeypatch.setattr(manager.history, "_records_again", trio.current_time())
+        manager.remove(job)
+        with pytest.raises(JobNotFound):
+            manager.get(job.handle, owner="alice")

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
-from penstock.jobs.backend import JobSpec, Refused, Started
+from penstock.jobs.backend import Held, JobSpec, Left, Refused, Started
+from penstock.jobs.errors import Unavailable
 from penstock.jobs.local import LocalBackend
 from penstock.supervisor import protocol
 
@@ -233,3 +235,142 @@ async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
         supervisor.say(protocol.EXITED, id=JOB, status=9, timed_out=False)
         supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
         await trio.testing.wait_all_tasks_blocked()
+
+
+def held(job_id: str, fds: list[str], **changed: Any) -> dict[str, Any]:
+    return STARTED | {"id": job_id, "opaque": "alice", "fds": fds} | changed
+
+
+def pipe_end() -> int:
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.close(write_fd)
+    return read_fd
+
+
+async def test_jobs_of_the_server_before_are_asked_for_one_by_one() -> None:
+    """C13: each is held from then on; what cannot be held must not run unread; one that was still
+    starting may have failed meanwhile. What is its own to kill with is kept of each."""
+    kill_read, kill_write = os.pipe()
+    first, second = "1" * 32, "2" * 32
+    async with connected() as (backend, supervisor):
+        taken: list[Held] = []
+
+        async def take() -> None:
+            taken.extend(await backend.take_held())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.TAKE
+            fds = [pipe_end(), kill_write]
+            supervisor.say(protocol.HELD, fds, **held(first, ["stdout", "kill"], paused=True))
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.TAKE
+            # One of both has not arrived: this process has no free descriptors.
+            supervisor.say(protocol.HELD, [pipe_end()], **held(second, ["stdout", "stderr"]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard() == {"type": protocol.RELEASE, "id": second}
+            assert supervisor.heard()["type"] == protocol.TAKE
+            refusal = {"id": "3" * 32, "fault": "failed", "stage": "", "errno": 0, "message": ""}
+            supervisor.say(protocol.REFUSED, **refusal)
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.TAKE
+            supervisor.say(protocol.NOTHING)
+        (found,) = taken
+        assert (found.id, found.owner, found.started.pid) == (first, "alice", 7)
+        os.close(found.started.stdout_fd)
+        assert backend.is_paused(first)
+        assert not backend.is_paused(second)
+        supervisor.die()
+        assert (await backend.wait(first)).kind == "lost"
+    assert os.read(kill_read, 2) == b"1", "with nobody to hold it, it is ended by its group"
+    os.close(kill_read)
+
+
+async def test_what_was_held_is_what_came_before_the_end() -> None:
+    """C14: a supervisor that dies meanwhile holds nobody up; afterwards there is nothing."""
+    async with connected() as (backend, supervisor):
+        taken: list[Held] = []
+
+        async def take() -> None:
+            taken.extend(await backend.take_held())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.say(protocol.HELD, [pipe_end()], **held(JOB, ["stdout"]))
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.die()
+        assert [each.id for each in taken] == [JOB]
+        os.close(taken[0].started.stdout_fd)
+        await backend.wait_closed()
+        assert await backend.take_held() == []
+
+
+async def test_without_a_supervisor_every_request_has_its_answer() -> None:
+    """C14: nothing waits for ever, nothing is claimed to be done, and why is said."""
+    async with connected() as (backend, supervisor):
+        supervisor.die()
+        await backend.wait_closed()
+        answer = await backend.start(JOB, JobSpec("sleep"), "alice")
+        assert answer == Refused("lost", "the supervisor is gone")
+        assert await backend.set_paused(JOB, True) == "the supervisor is gone"
+        assert await backend.kill(JOB) == 0
+        assert await backend.inspect(JOB) == []
+        assert not backend.is_paused(JOB)
+
+
+async def test_a_pause_is_done_or_says_why_not() -> None:
+    """The text is the supervisor's; what a job has left is told with names and states."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await backend.set_paused(JOB, True))
+            answers.append(await backend.set_paused(JOB, False))
+            answers.append(await backend.kill(JOB))
+            answers.append(await backend.inspect(JOB))
+
+        process = {"pid": 9, "name": "cat", "state": "D", "wchan": "io_schedule"}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            for kind, said in (
+                (protocol.PAUSED, {"paused": True, "message": ""}),
+                (protocol.PAUSED, {"paused": True, "message": "it cannot be"}),
+                (protocol.KILLED, {"count": 2}),
+                (protocol.INSPECTED, {"processes": [process]}),
+            ):
+                await trio.testing.wait_all_tasks_blocked()
+                supervisor.say(kind, id=JOB, **said)
+        assert answers == ["", "it cannot be", 2, [Left(9, "cat", "D", "io_schedule")]]
+        backend.close_input(JOB)
+        await trio.testing.wait_all_tasks_blocked()
+        kinds = [supervisor.heard()["type"] for _ in range(5)]
+        asked = [protocol.PAUSE, protocol.PAUSE, protocol.KILL, protocol.INSPECT]
+        assert kinds == [*asked, protocol.CLOSE_INPUT]
+
+
+async def test_a_command_line_that_fits_no_message_is_the_callers_fault() -> None:
+    """The supervisor never hears of it, and the job is nobody's."""
+    async with connected() as (backend, supervisor):
+        spec = JobSpec("sleep", ("x" * protocol.MAX_MESSAGE_BYTES,))
+        answer = await backend.start(JOB, spec, "alice")
+        assert isinstance(answer, Refused)
+        assert answer.fault == protocol.INVALID
+        with pytest.raises(BlockingIOError):
+            supervisor.heard()
+
+
+async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
+    """What it has sent along is closed; the leak check sees that."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with trio.socket.from_stdlib_socket(ours) as sock, theirs:
+        Supervisor(theirs).say(protocol.HELD, [pipe_end()], **held(JOB, ["stdout"]))
+        with pytest.raises(Unavailable, match="did not welcome"):
+            await LocalBackend(sock).greet()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with trio.socket.from_stdlib_socket(ours) as sock, theirs:
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(Unavailable, match="did not welcome"):
+            await LocalBackend(sock).greet()

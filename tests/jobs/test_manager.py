@@ -580,3 +580,46 @@ async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
         assert w.backend.jobs[job.id].released
         assert other.state is State.RUNNING
         assert (await w.manager.start("alice", JobSpec("print", ("x",)))).handle
+
+
+async def test_a_shutdown_takes_no_more_starts(tmp_path: Path) -> None:
+    """C11: the caller is told to try again; nothing was begun for it."""
+    async with world(tmp_path) as w:
+        await w.manager.stop_all("test")
+        with pytest.raises(Unavailable, match="shutting down"):
+            await w.manager.start("alice", SLEEP)
+        assert w.backend.jobs == {}
+
+
+async def test_records_that_nobody_can_open_are_said(tmp_path: Path) -> None:
+    """By their path, before anything is asked of the supervisor; the directory is free again."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "penstock.db").mkdir()
+    with pytest.raises(Unavailable, match=r"penstock\.db cannot be opened"):
+        async with world(tmp_path):
+            pass
+    (tmp_path / "state" / "penstock.db").rmdir()
+    async with world(tmp_path):
+        pass
+
+
+async def test_what_a_supervisor_has_swept_and_what_was_salvaged_is_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, before anything else, so that whoever reads the log knows what is missing."""
+    swept = {"jobs": ["a" * 32], "processes": 3, "groups_left": 0}
+    async with world(tmp_path) as w:
+        await (await w.manager.start("alice", JobSpec("exit", ("0",)))).wait_finished()
+    path = tmp_path / "state" / "penstock.db"
+    path.write_bytes(b"no database" + path.read_bytes()[11:])
+    lines: list[tuple[str, Mapping[str, Any]]] = []
+    backend = FakeBackend()
+    told = {**backend.capabilities(), "swept": swept}
+    monkeypatch.setattr(backend, "capabilities", lambda: told)
+    async with open_manager(
+        backend, str(tmp_path / "state"), audit=lambda *line: lines.append(line)
+    ):
+        pass
+    assert [event for event, _ in lines[:2]] == ["records.damaged", "groups.swept"]
+    assert "penstock.db is damaged" in lines[0][1]["message"]
+    assert lines[1][1] == swept

@@ -11,9 +11,11 @@ import pytest
 import trio
 from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk
 
+from penstock.jobs.cursors import Cursor
 from penstock.jobs.errors import OffsetPastEnd
 from penstock.jobs.gaps import Gap
 from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
 from penstock.jobs.segments import ENTRY_BYTES
 
 DIRECTORY = "/state/jobs/one"
@@ -514,3 +516,114 @@ def test_a_log_is_on_the_real_disk_unless_told(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         OutputLog.create(place)
     assert OutputLog.load(place).length == 0
+
+
+def many_runs(disk: FakeDisk, monkeypatch: pytest.MonkeyPatch, count: int) -> OutputLog:
+    """Ten bytes at each second from 1 on, in turns on both streams; ended and loaded again."""
+    now = [0]
+    monkeypatch.setattr("penstock.jobs.output.time.time_ns", lambda: now[0])
+    log = made(disk)
+    for number in range(count):
+        now[0] = 1_000_000_000 * (number + 1)
+        write(log, disk, 10, 1 + number % 2)
+    log.finish()
+    return OutputLog.load(DIRECTORY, disk=disk)
+
+
+def damage(disk: FakeDisk, first: int, last: int) -> None:
+    """Entries of the first segment's index are no longer what was written, both included."""
+    index = disk.files[f"{DIRECTORY}/{'0' * 20}.index"]
+    for position in range(first, last + 1):
+        index[position * ENTRY_BYTES] ^= 0xFF
+
+
+def pieces(log: OutputLog, begin: int = 0) -> list[tuple[int, int, str]]:
+    """Where each begins and ends, and its reason if it is a gap; those that touch as one."""
+    found: list[tuple[int, int, str]] = []
+    cursor = Cursor(log, begin)
+    while cursor.offset < log.length:
+        piece = cursor.take(log.length)
+        assert piece is not None
+        start, end = (
+            (piece.start, piece.end) if isinstance(piece, Gap) else (piece.offset, piece.end)
+        )
+        reason = piece.reason if isinstance(piece, Gap) else ""
+        if found and found[-1][1:] == (start, reason):
+            start = found.pop()[0]
+        found.append((start, end, reason))
+    cursor.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "begin", "end"),
+    [(5, 5, 40, 60), (0, 0, 0, 10), (3, 9, 20, 100), (0, 18, 0, 190), (19, 19, 180, 200)],
+)
+def test_an_entry_that_is_damaged_costs_the_bytes_around_it_alone(
+    monkeypatch: pytest.MonkeyPatch, first: int, last: int, begin: int, end: int
+) -> None:
+    """Whose the bytes before and behind it are cannot be known; all others are read."""
+    disk = FakeDisk()
+    log = many_runs(disk, monkeypatch, 20)
+    damage(disk, first, last)
+    around = [(0, begin, ""), (begin, end, "damaged"), (end, 200, "")]
+    assert pieces(log) == [each for each in around if each[0] < each[1]]
+    for offset in range(200):
+        rest = [(max(offset, start), stop, why) for start, stop, why in around if stop > offset]
+        assert pieces(log, offset) == [each for each in rest if each[0] < each[1]]
+
+
+def test_a_time_is_found_behind_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next place whose time is known is given; where none is, the end."""
+    disk = FakeDisk()
+    log = many_runs(disk, monkeypatch, 20)
+    damage(disk, 5, 7)
+    times = {4: 30, 5: 40, 6: 80, 7: 80, 8: 80, 9: 80, 10: 90}
+    found = {second: seek_time(log, second * 1_000_000_000) for second in times}
+    assert found == times
+
+
+async def test_what_a_segment_that_cannot_be_opened_had_is_told_as_a_gap() -> None:
+    """Whether its bytes were early enough, or lines, is unknown: who asks begins before it."""
+    disk = FakeDisk()
+    log = made(disk, 8 * 16_384)
+    disk.pipes[STDOUT_PIPE] += b"x" * 16_383 + b"\n" + b"y\n" * 10
+    while disk.pipes[STDOUT_PIPE]:
+        assert log.move(STDOUT_PIPE, 1)
+    log.finish()
+    loaded = OutputLog.load(DIRECTORY, disk=disk)
+    del disk.files[f"{DIRECTORY}/{'0' * 20}.output"]
+    assert seek_time(loaded, 1) == 0
+    assert await seek_lines(loaded, 9) == 16_384 + 2
+    assert await seek_lines(loaded, 1000) == 0
+    assert pieces(loaded) == [(0, 16_384, "damaged"), (16_384, 16_404, "")]
+
+
+def test_a_character_is_finished_only_with_bytes_that_touch() -> None:
+    """Behind a gap none goes on; of streams that take turns each has its own."""
+    disk = FakeDisk()
+    log = made(disk)
+    for data, stream in ((b"\xe2\x82", 1), (b"\xc3", 2)):
+        disk.pipes[STDOUT_PIPE if stream == 1 else STDERR_PIPE] += data
+        assert log.move(STDOUT_PIPE if stream == 1 else STDERR_PIPE, 1 if stream == 1 else 2)
+    assert unfinished_characters(log, 3) == {1: b"\xe2\x82", 2: b"\xc3"}
+    assert unfinished_characters(log, 2) == {1: b"\xe2\x82"}
+    leave_out(log, disk, 5)
+    disk.pipes[STDERR_PIPE] += b"\xc3"
+    assert log.move(STDERR_PIPE, 2)
+    assert unfinished_characters(log, 9) == {2: b"\xc3"}
+    log.finish()
+
+
+def test_a_digest_of_a_log_that_was_cut_is_an_error() -> None:
+    """Not a digest of less: its job's record would claim more than there is."""
+    disk = FakeDisk()
+    log = made(disk)
+    write(log, disk, 100)
+    log.finish()
+    digest = log.digest()
+    assert digest.size == 100
+    del disk.files[f"{DIRECTORY}/{'0' * 20}.output"][50:]
+    with pytest.raises(OSError, match="shorter than it was"):
+        digest.sha256()
+    assert disk.open_files == 0

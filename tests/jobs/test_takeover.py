@@ -183,10 +183,10 @@ async def test_a_process_whose_start_was_not_recorded_is_its_owner_s(tmp_path: P
 
 
 async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
-    """A process without a record, as after a loss of records."""
+    """A process without a record, as after a loss of records; its pipes and its input's close."""
     backend = FakeBackend()
     async with manager_of(tmp_path, backend) as manager:
-        job = await manager.start("alice", JobSpec("sleep"))
+        job = await manager.start("alice", JobSpec("sleep", stdin=True))
         manager._store._db.execute("DELETE FROM jobs")
     lines = []
     async with open_manager(
@@ -332,3 +332,29 @@ async def test_bounds_go_on(tmp_path: Path) -> None:
         end = await manager.get(job.handle).wait_finished()
         assert end.output_bytes == 300_000
         assert [gap.reason for gap in end.gaps] == ["retention"]
+
+
+@pytest.mark.parametrize("name", [".index", ".output"])
+async def test_a_server_without_descriptors_leaves_the_jobs_to_the_next(
+    tmp_path: Path, name: str
+) -> None:
+    """What it cannot look at is not damaged for that: no job is ended, no byte declared lost."""
+    backend = FakeBackend()
+    job = await written_and_left(tmp_path, backend)
+
+    class NoDescriptors(RealDisk):
+        def open(self, path: str, *, create: bool = False) -> int:
+            if path.endswith(FIRST + name):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+            return super().open(path, create=create)
+
+    with pytest.raises(Unavailable, match="the next server tries"):
+        async with open_manager(backend, str(tmp_path / "state"), disk=NoDescriptors()):
+            pass
+    assert not backend.jobs[job.id].released
+    async with manager_of(tmp_path, backend) as manager:
+        again = manager.get(job.handle)
+        assert again.state is State.RUNNING
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        assert (await again.wait_finished()).gaps == ()
+        assert await everything(again) == b"before"

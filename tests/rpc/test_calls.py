@@ -5,6 +5,7 @@ import trio
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from google.rpc.error_details_pb2 import ErrorInfo
 from pki import shared_pki
+from purerpc.grpclib.exceptions import AbortedError
 from toy import SERVICE, serving
 
 from penstock.rpc.client import Channel
@@ -234,3 +235,69 @@ async def test_fast_sender_lets_others_run() -> None:
             await echo(channel)
             assert trio.current_time() - begin < 1.0
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "no response"), (2, "a second response")])
+async def test_one_response_is_neither_none_nor_two(count: int, text: str) -> None:
+    """INTERNAL: a server that breaks the contract of the method; the connection goes on."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        request = Int64Value(value=count)
+        async with channel.server_stream(SERVICE, "Count", request, Int64Value) as call:
+            with pytest.raises(RpcError, match=text) as caught:
+                await call.only_response()
+        assert caught.value.code is StatusCode.INTERNAL
+        assert await echo(channel) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("count", "code", "text"),
+    [
+        (0, StatusCode.INVALID_ARGUMENT, "no message"),
+        (2, StatusCode.INVALID_ARGUMENT, "second message"),
+    ],
+)
+async def test_one_request_is_neither_none_nor_two(count: int, code: StatusCode, text: str) -> None:
+    """The handler is not called with half of what was sent."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        async with channel.open_call(SERVICE, "Echo", BytesValue) as call:
+            for _ in range(count):
+                await call.send(BytesValue(value=b"x"))
+            call.end()
+            with pytest.raises(RpcError, match=text) as caught:
+                await call.only_response()
+        assert caught.value.code is code
+        assert running.toy.contexts == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (NotImplementedError("later"), StatusCode.UNIMPLEMENTED, "the method is not implemented"),
+        (
+            ExceptionGroup(
+                "nursery", [ExceptionGroup("inner", [RpcError(StatusCode.ABORTED, "a")])]
+            ),
+            StatusCode.ABORTED,
+            "a",
+        ),
+        (AbortedError("of purerpc's"), StatusCode.ABORTED, "of purerpc's"),
+    ],
+)
+async def test_what_handlers_raise_on_purpose_is_a_status(
+    raised: Exception, code: StatusCode, message: str
+) -> None:
+    """Wrapped by a handler's own nurseries or not; none of it is reported as a bug."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        running.toy.failure = raised
+        error = await failure(channel, "Raise")
+        assert (error.code, error.message) == (code, message)
+        assert running.errors == []
+
+
+async def test_two_failures_of_a_handler_are_a_bug() -> None:
+    """Which of both the client should be told, nobody knows."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        both = [RpcError(StatusCode.ABORTED, "a"), RpcError(StatusCode.NOT_FOUND, "b")]
+        running.toy.failure = ExceptionGroup("nursery", both)
+        assert (await failure(channel, "Raise")).code is StatusCode.INTERNAL
+        assert len(running.errors) == 1

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
+from google.rpc import error_details_pb2
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
 from pki import Pki, make_pki, shared_pki
 from raw import GRPC_HEADERS, message
@@ -415,6 +416,25 @@ async def test_reflection() -> None:
         for question in questions:
             answer = await ask(**question)
             assert answer.error_response.error_code == StatusCode.NOT_FOUND.value
+        answer = await ask(all_extension_numbers_of_type="grpc.health.v1.HealthCheckRequest")
+        numbers = answer.all_extension_numbers_response
+        assert numbers.base_type_name == "grpc.health.v1.HealthCheckRequest"
+        assert list(numbers.extension_number) == []
+
+
+def test_reflection_brings_a_file_with_all_that_it_imports() -> None:
+    """A client that knows nothing else can build its types; each file comes once."""
+    known = reflection.Reflection(["elsewhere.Unknown"], [error_details_pb2.DESCRIPTOR])
+    answer = known.answer(reflection.Request(file_containing_symbol="google.rpc.RetryInfo"))
+    data = answer.file_descriptor_response.file_descriptor_proto
+    names = [FileDescriptorProto.FromString(each).name for each in data]
+    assert names == ["google/rpc/error_details.proto", "google/protobuf/duration.proto"]
+    (imported,) = known.answer(
+        reflection.Request(file_by_filename=names[1])
+    ).file_descriptor_response.file_descriptor_proto
+    assert FileDescriptorProto.FromString(imported).name == names[1]
+    services = known.answer(reflection.Request(list_services="")).list_services_response.service
+    assert [each.name for each in services] == ["elsewhere.Unknown", reflection.SERVICE]
 
 
 def waiting_bytes(running: Running) -> int:

@@ -350,3 +350,23 @@ async def test_interim_responses_are_counted() -> None:
         await wire.expect(HeadersFrame)
         await wire.send(*[wire.headers(1, ((":status", "100"),)) for _ in range(200)])
         await wire.goaway(CALM)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        (((":status", "404"), ("content-type", "text/html")), StatusCode.UNIMPLEMENTED),
+        (((":status", "503"), ("content-type", "text/html")), StatusCode.UNAVAILABLE),
+        (((":status", "200"), ("content-type", "text/html")), StatusCode.INTERNAL),
+        (((":status", "200"),), StatusCode.INTERNAL),
+    ],
+)
+async def test_a_server_that_does_not_speak_grpc(
+    fields: Sequence[tuple[str, str]], code: StatusCode
+) -> None:
+    """gRPC's table of HTTP statuses; the call is given up, the connection lives."""
+    async with calling(lambda w: (w.headers(1, fields),)) as (wire, ended):
+        await wire.expect(RstStreamFrame)
+        await wire.lives()
+    assert ended[0] is not None
+    assert ended[0].code is code

@@ -337,3 +337,25 @@ async def test_a_first_request_that_does_not_come_is_not_waited_for(
             with pytest.raises(RpcError) as caught:
                 await anext(answers)
         assert caught.value.code is StatusCode.INVALID_ARGUMENT
+
+
+async def test_input_of_a_job_without_any_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started without, or ended without that any of it was accepted: a program can tell them apart,
+    and neither takes the client's stream for good."""
+    async with world(tmp_path, monkeypatch, FakeBackend(), POLICY) as w:
+        without = await w.manager.start("alice", JobSpec("sleep"))
+        error = await refused(StatusCode.FAILED_PRECONDITION, w, "alice", "send", without.handle)
+        assert info(error).reason == "NO_STDIN"
+        ended = await job_of(w)
+        w.backend.jobs[ended.id].end(Verdict("exited", 0))
+        await ended.wait_finished()
+        w.backend.release(ended.id)
+    async with world(tmp_path, monkeypatch, FakeBackend(), POLICY) as w:
+        error = await refused(StatusCode.FAILED_PRECONDITION, w, "alice", "send", ended.handle)
+        assert info(error).reason == "STDIN_CLOSED"
+        going_on = await job_of(w)
+        asked = pb.SendInputRequest(pid=going_on.handle)
+        async with aclosing(send(w, "alice", asked)) as answers:
+            assert (await anext(answers)).accepted == 0

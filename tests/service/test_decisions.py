@@ -322,3 +322,41 @@ def test_a_command_line_is_counted_once() -> None:
     spec_of(pb.StartRequest(command="x", argv=["a" * most]))
     with pytest.raises(RpcError, match=f"are {MAX_COMMAND_LINE_BYTES + 1} bytes"):
         spec_of(pb.StartRequest(command="x", argv=["a" * (most + 1)]))
+
+
+def test_an_audit_log_is_a_plain_file(tmp_path: Path) -> None:
+    """A pipe would block, and what nobody can open cannot be written; nothing stays open."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AuditError, match="is no regular file"):
+        AuditLog(str(tmp_path / "pipe"))
+    with pytest.raises(AuditError, match="No such file"):
+        AuditLog(str(tmp_path / "missing" / "log"))
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AuditError):
+        AuditLog(str(tmp_path / "link"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_signals_are_free_again_a_minute_later() -> None:
+    """Each counts for a minute by itself; when the next is free is said."""
+    now = [0.0]
+    quotas = Quotas(lambda: now[0])
+    client = Client("alice", frozenset(), signals_per_minute=2)
+    quotas.take_signal(client)
+    now[0] = 30.0
+    quotas.take_signal(client)
+    with pytest.raises(QuotaExceeded) as caught:
+        quotas.take_signal(client)
+    assert caught.value.retry_after_s == pytest.approx(30)
+    now[0] = 60.0
+    quotas.take_signal(client)
+    with pytest.raises(QuotaExceeded):
+        quotas.take_signal(client)
+
+
+def test_input_is_granted_by_the_command() -> None:
+    """Not by default; the refusal names the command."""
+    alice = POLICY.clients["alice"]
+    decision = authz.may_start(POLICY, alice, "ls", [], stdin=True)
+    assert (decision.allowed, decision.message) == (False, "input is not granted for command 'ls'")
+    assert authz.may_start(POLICY, alice, "ls", []).allowed

@@ -17,7 +17,7 @@ from steps import at_every, cancelled_at
 from penstock import gate as module
 from penstock.audit import AuditLog
 from penstock.credentials import Credentials
-from penstock.crl import NONE
+from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
 from penstock.refusals import Refusals
 from penstock.rpc.errors import RpcError
@@ -175,3 +175,56 @@ async def test_a_reload_cancelled_at_every_step(
 
     assert await at_every(attempt) >= 3
     assert outcomes == {0, 1, 2, 3}
+
+
+async def test_a_certificate_that_was_revoked_during_its_handshake(world: World) -> None:
+    """The handshake knew the old list; the connection is refused by the new one, and recorded."""
+    revoked = peer_of("alice")
+    pki = shared_pki()
+    list_ = load_crl(str(pki.write_crl("alice")), str(pki.ca))
+    world.gate.credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list_)
+    with pytest.raises(RpcError, match="was revoked"):
+        world.gate.identity_of(revoked)
+    assert world.gate.identity_of(peer_of("bob")).client_id == "bob"
+    (line,) = world.lines()
+    assert (line["event"], line["message"]) == ("unauthenticated", "the certificate was revoked")
+
+
+async def test_an_audit_log_that_cannot_be_opened_anew_keeps_the_old_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificates are read all the same, and what is recorded of it is not lost."""
+    fresh = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE)
+    monkeypatch.setattr(module, "load_credentials", lambda config: fresh)
+    old = world.path.with_suffix(".old")
+    world.path.rename(old)
+    world.path.mkdir()
+
+    async def once() -> AsyncIterator[int]:
+        yield 1
+
+    server = FakeServer()
+    await world.gate.reload_on_signal(cast(Any, server), once())
+    assert world.gate.credentials is fresh
+    assert server.context is fresh.context
+    (line,) = [json.loads(each) for each in old.read_text().splitlines()]
+    assert (line["event"], line["loaded"]) == ("tls.reload", True)
+
+
+async def test_a_certificate_whose_time_is_not_now_is_no_better_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one stays: every client would refuse the new one."""
+    before = world.gate.credentials
+    late = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE, "it has expired")
+    monkeypatch.setattr(module, "load_credentials", lambda config: late)
+
+    async def once() -> AsyncIterator[int]:
+        yield 1
+
+    server = FakeServer()
+    await world.gate.reload_on_signal(cast(Any, server), once())
+    assert world.gate.credentials is before
+    assert server.context is None
+    (line,) = world.lines()
+    assert (line["loaded"], line["message"]) == (False, "[tls] certificate: it has expired")

@@ -247,3 +247,53 @@ async def test_a_reader_of_one_stream_changes_nothing_for_others(
                     got = [(m.offset, m.data or m.output.encode()) async for m in messages]
                 found.append([each for each in got if each[1]])
             assert found == [[(5, b"second")], [(0, b"first")], [(0, b"first"), (5, b"second")]]
+
+
+async def test_a_removed_job_is_gone_and_a_running_one_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is the job as it was; the refusal has its word, and both are recorded."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        done = await w.manager.start("alice", JobSpec("exit", ("3",)))
+        await done.wait_finished()
+        runs = await w.manager.start("alice", JobSpec("sleep"))
+        with pytest.raises(RpcError) as caught:
+            await w.service.Remove(pb.RemoveRequest(pid=runs.handle), asked_by("alice"))
+        assert caught.value.code is StatusCode.FAILED_PRECONDITION
+        request = pb.RemoveRequest(pid=done.handle)
+        assert (await w.service.Remove(request, asked_by("alice"))).job.end.exit_code == 3
+        with pytest.raises(RpcError) as caught:
+            await w.service.Remove(request, asked_by("alice"))
+        assert caught.value.code is StatusCode.NOT_FOUND
+        told = [(line["handle"], line["allowed"]) for line in w.decisions()]
+        assert told == [(runs.handle, False), (done.handle, True), (done.handle, False)]
+
+
+async def test_a_stream_begins_so_many_lines_before_the_end_or_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finished job: the last line alone, and nothing at all from now on."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        job = await w.manager.start("alice", JobSpec("print", ("one\ntwo\nthree\n",)))
+        await job.wait_finished()
+        last = pb.StreamOutputRequest(pid=job.handle, raw=True, tail_lines=1)
+        later = pb.StreamOutputRequest(pid=job.handle, raw=True, since_ns=2**62)
+        for request, expected in ((last, b"three\n"), (later, b"")):
+            async with aclosing(w.stream(request)) as messages:
+                assert b"".join([each.data async for each in messages]) == expected
+
+
+async def test_what_cannot_be_recorded_is_not_started_and_is_stopped_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start would be a thing nobody could look into; a stop must be possible always."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        job = await w.manager.start("alice", JobSpec("sleep"))
+        w.audit.close()
+        with pytest.raises(RpcError) as caught:
+            await w.service.Start(pb.StartRequest(command="sleep"), asked_by("alice"))
+        assert caught.value.code is StatusCode.UNAVAILABLE
+        assert len(w.backend.jobs) == 1
+        await w.service.Stop(pb.StopRequest(pid=job.handle), asked_by("alice"))
+        assert job.end is not None
+        assert job.end.reason == "stopped"

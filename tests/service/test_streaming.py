@@ -228,3 +228,53 @@ def test_wishes_that_make_no_sense(request_: pb.StreamOutputRequest, field: str)
     with pytest.raises(RpcError, match=field.removesuffix("s")) as caught:
         check()
     assert caught.value.code is StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_frame_whose_bytes_were_dropped_is_not_sent(tmp_path: Path) -> None:
+    """Somebody has had it before; who comes now has a gap, as the record of the job says."""
+    frames = Frames()
+    keep = Keeping(lambda _: OutputBound(131_072))
+    async with running(tmp_path, keep) as (_, job, backend):
+        await write(backend, job, b"a" * 10_000)
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        await job.wait_finished()
+        assert b"".join([each.data for each in await stream(job, frames, raw=True)])
+        kept = frames.statistics()
+        job.log.remove()
+        found = await stream(job, frames, raw=True)
+        assert [each.data for each in found if each.data] == []
+        (gap,) = [each for each in found if each.HasField("gap")]
+        assert (gap.offset, gap.next_offset) == (0, 10_000)
+        assert frames.statistics() == kept
+
+
+def test_frames_that_were_used_longest_ago_make_room() -> None:
+    """By their bytes and what each costs besides; one that is put again counts once."""
+    frames = Frames(most_bytes=2_500)
+    keys: list[tuple[str, int, None]] = [("job", offset, None) for offset in range(4)]
+    for key in keys[:2]:
+        frames.put(key, Frame(1, 1, b"x" * 600))
+    assert frames.get(keys[0]) is not None
+    before = frames.statistics()
+    frames.put(keys[0], Frame(1, 1, b"x" * 600))
+    assert frames.statistics() == before
+    for key in keys[2:]:
+        frames.put(key, Frame(1, 1, b"x" * 600))
+    assert frames.statistics()["bytes"] <= 2_500
+    assert frames.get(keys[1]) is None
+    assert frames.get(keys[3]) is not None
+
+
+async def test_bytes_from_a_frame_end_where_the_stream_was_to_end(tmp_path: Path) -> None:
+    """Who does not follow gets what was there when it began, not the longer frame of another."""
+    frames = Frames()
+    async with running(tmp_path) as (_, job, backend):
+        await write(backend, job, b"first ")
+        with job.read_output(0, follow=False) as reader:
+            await write(backend, job, b"second")
+            await stream(job, frames, raw=True, follow=False)
+            found = [
+                pb.StreamOutputResponse.FromString(message.SerializeToString())
+                async for message in messages(job, reader, Wish(raw=True), frames)
+            ]
+        assert b"".join(each.data for each in found) == b"first "

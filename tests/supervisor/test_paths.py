@@ -152,3 +152,26 @@ def _rewrite(path: Path) -> None:
 
 def _give_away(path: Path) -> None:
     os.chown(path, USER.uid if os.geteuid() == 0 else -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("relative", "text"),
+    [
+        ("../file", "leaves"),
+        ("inner/../../file", "leaves"),
+        ("a\0b", "leaves"),
+        ("link", "is a symbolic link, which is not followed"),
+        ("link/file", "is a symbolic link, which is not followed"),
+        ("missing", "missing: No such file or directory"),
+        ("file/more", "more: Not a directory"),
+    ],
+)
+def test_paths_that_are_not_beneath_their_root(tmp_path: Path, relative: str, text: str) -> None:
+    """By their text, by a link, or as there is nothing; which of it is said."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "inner")
+    with pytest.raises(PathRefused, match=text):
+        resolve(str(tmp_path), relative)
+    assert resolve(str(tmp_path), "./inner//") == f"{tmp_path}/inner"
+    assert resolve(str(tmp_path), "") == str(tmp_path)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from penstock.supervisor.grammar import Mismatch
 from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Limits
+from penstock.supervisor.output_policy import OutputPolicy
 from penstock.supervisor.policy import (
     VERBS,
     Client,
@@ -352,3 +353,37 @@ def test_any_bytes_are_a_policy_or_refused(data: bytes) -> None:
         assert all(error.mistakes), error.mistakes  # noqa: PT017  only some bytes are refused
     else:
         assert isinstance(policy, Policy)
+
+
+def test_bounds_of_output() -> None:
+    """Sizes, or none at all; how long finished jobs are kept, from not at all to ten years."""
+
+    def output(text: str) -> OutputPolicy:
+        return parse_policy(f"[output]\n{text}".encode()).output
+
+    unlimited = output('job = "unlimited"\nclient = "unlimited"\nkeep = "unlimited"\n')
+    assert (unlimited.job_bytes, unlimited.client_bytes, unlimited.keep_s) == (None, None, None)
+    assert output('job = "128KiB"\nkeep = "0s"\n').job_bytes == 131_072
+    for text, mistake in (
+        ('job = "127KiB"', r"output\.job: .* is less than 128KiB"),
+        ('server = "1KiB"', r"output\.server: .* is less than 128KiB"),
+        ('keep = "3661d"', r"output\.keep: .* is out of range"),
+        ('when_full = "explode"', r"output\.when_full"),
+    ):
+        with pytest.raises(PolicyError, match=mistake):
+            output(text)
+
+
+@pytest.mark.parametrize(
+    ("slot", "mistake"),
+    [
+        ("{ optional = [] }", "optional: is empty"),
+        ("{ repeat = { max = 2 } }", "slot: is missing"),
+        ('{ repeat = { slot = { literal = "a" }, min = 3, max = 2 } }', "3 is more than max 2"),
+    ],
+)
+def test_slots_that_stand_for_nothing(slot: str, mistake: str) -> None:
+    """Each is said with what to do, instead of granting something else."""
+    text = f'[classes.a]\n[commands.b]\npath = "/bin/b"\nclass = "a"\narguments = [{slot}]\n'
+    with pytest.raises(PolicyError, match=mistake):
+        parse_policy(text.encode())
