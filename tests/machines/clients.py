@@ -9,7 +9,7 @@ import trio
 from google.protobuf.message import Message
 
 from penstock.client import Client, Endpoint
-from penstock.follow import Follower, Part
+from penstock.follow import HEARTBEAT_S, Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import Channel, open_channel_on
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
@@ -19,7 +19,7 @@ from .programs import Actor, Op
 from .world import World
 
 # Nobody waits longer than this for anything, whatever jobs do.
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 _AGAIN_S: Final = 0.5
 _SERVICE: Final = "teleport.CommandService"
 _EXPECTED: Final = frozenset(
@@ -78,26 +78,31 @@ class Player:
             return
         world.say(name, f"{op.what} {handle or ''} {_short(op)}")
         patience = PATIENCE_S
-        if op.within is not None and op.how != "deadline":
+        if op.within is not None and op.how == "cancel":
             patience = op.within
         deadline = op.within if op.how == "deadline" else None
+        left = False
         try:
             with trio.move_on_after(patience) as scope:
                 if op.how == "cut" and op.within is not None:
-                    scope.deadline = float("inf")
-                    await self._cut_within(op, channel, handle or "")
+                    scope.deadline = float("inf")  # it has one of its own
+                    left = await self._cut_within(op, channel, handle or "")
                 else:
                     await self._call(op, channel, handle or "", deadline)
-            if scope.cancelled_caught:
-                if op.within is not None:
-                    world.covered.add(_ROWS.get(op.what, "C3"))
+            if scope.cancelled_caught or left:
                 world.say(name, f"{op.what}: has left")
+                if patience < PATIENCE_S:
+                    world.covered.add(_ROWS.get(op.what, "C3"))
+                else:
+                    self._check.hangs(name, op.what, handle or "")
             else:
                 world.say(name, f"{op.what}: done")
         except RpcError as error:
             if error.code is StatusCode.DEADLINE_EXCEEDED:
                 world.covered.add("C3")
             world.say(name, f"{op.what}: {error}")
+            if "input" in error.message and error.code is StatusCode.FAILED_PRECONDITION:
+                world.covered.add("C20")
             missing = error.code is StatusCode.NOT_FOUND
             excused = op.what == "peek" or handle in self._check.removed
             if not (error.code in _EXPECTED or (missing and excused)):
@@ -105,7 +110,7 @@ class Player:
         except Enough:
             world.say(name, f"{op.what}: has seen enough")
 
-    async def _cut_within(self, op: Op, channel: Channel, handle: str) -> None:
+    async def _cut_within(self, op: Op, channel: Channel, handle: str) -> bool:
         assert op.within is not None
         failure: RpcError | Enough | None = None
         async with trio.open_nursery() as nursery:
@@ -117,7 +122,7 @@ class Player:
                 self._world.network.cut(self._owner, silent=op.number % 2 == 1)
 
             nursery.start_soon(cut, op.within)
-            with trio.move_on_after(PATIENCE_S):
+            with trio.move_on_after(PATIENCE_S) as patience:
                 try:
                     await self._call(op, channel, handle, None)
                 except (RpcError, Enough) as error:
@@ -125,6 +130,7 @@ class Player:
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        return patience.cancelled_caught
 
     def _handle(self, op: Op) -> str | None:
         owners = [self._owner]
@@ -197,7 +203,14 @@ class Player:
         request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
         if self._check.job_of[handle] not in self._world.ends:
             self._world.covered.add("C5")
-        answer = await unary("Stop", request, pb.StopResponse)
+        stops = self._check.stops
+        if stops[handle]:
+            self._world.covered.add("C7")
+        stops[handle] += 1
+        try:
+            answer = await unary("Stop", request, pb.StopResponse)
+        finally:
+            stops[handle] -= 1
         self._check.job_told(self._owner, answer.job)
         if not op.flag:
             self._check.stopped(handle)
@@ -213,6 +226,8 @@ class Player:
             Endpoint("sim", 1, Path(), Path(), Path()),
             handle,
             Part(streams=streams, follow=op.number != 5),
+            # With heartbeats a reader looks again by itself, and would hide that it was not woken.
+            heartbeat_s=HEARTBEAT_S if op.number % 3 == 2 else 0.0,
             connecting=self._connecting,
         )
         seen = 0

@@ -71,6 +71,7 @@ class Group:
         self._kernel = kernel
         self._killed = 0
         self._timed_out = False
+        self._escalated = False
         self._waiting_signals: list[tuple[int, bool]] = []
         self._main: Member | None = None
         self._code: int | None = None
@@ -183,7 +184,7 @@ class Group:
             self.set_paused(False)
             self.signal(signal.SIGTERM)
             await trio.sleep(GRACE_S)
-            self.kill()
+            self._escalated = bool(self.kill()) and self.verdict is None
 
     # What is done to it.
 
@@ -281,6 +282,7 @@ class Group:
                 "exited" if kind == "exited" else "signaled",
                 code,
                 timed_out=self._timed_out,
+                escalated=self._escalated,
                 processes_killed=self._killed,
             )
         self._kernel.say("kernel", f"job {self.id[-4:]} is empty")

@@ -1,12 +1,19 @@
 """What must hold at each answer and at the end; each breach is a line of ``World.wrong``."""
 
 import hashlib
+from collections import Counter
+from typing import Final
+
+import trio
 
 from penstock.jobs.records import EndRecord
 from penstock.proto import command_pb2 as pb
 
 from .group import Group
 from .world import World
+
+# For a connection that fell silent to be given up (40 s), and another one to tell of the end.
+LONG_S: Final = 60.0
 
 
 class Invariants:
@@ -20,8 +27,11 @@ class Invariants:
         """By owner, what clients have been told."""
         self.removed: set[str] = set()
         """Whose removal was asked for."""
+        self.stops: Counter[str] = Counter()
+        """Under way, by handle."""
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
+        self._ended_at: dict[str, float] = {}
         self._requests: dict[tuple[str, str], str] = {}
 
     # The records'.
@@ -34,6 +44,9 @@ class Invariants:
         if job_id in self.world.ends:
             self.world.fail(f"job {job_id[-4:]} has a second end record")
         self.world.ends[job_id] = text
+        self._ended_at[job_id] = trio.current_time()
+        if EndRecord.from_json(text).reason == "timed_out":
+            self.world.covered.add("C17")
 
     # The answers'.
 
@@ -74,6 +87,14 @@ class Invariants:
                 if first not in self.removed:
                     self.world.fail(f"request {request_id} has made {first} and {job.handle}")
                 self._requests[owner, request_id] = job.handle
+
+    def hangs(self, name: str, what: str, handle: str) -> None:
+        """Nothing has answered for as long as anybody waits: only a job may be the reason."""
+        if what in ("wait", "stream", "input"):
+            ended_at = self._ended_at.get(self.job_of.get(handle, ""), trio.current_time())
+            if trio.current_time() - ended_at < LONG_S:
+                return
+        self.world.fail(f"{name}: {what} {handle} hangs")
 
     def stopped(self, handle: str) -> None:
         """C5: a stop has answered."""

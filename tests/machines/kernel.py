@@ -112,6 +112,7 @@ class Kernel:
             enforcement=(),
             usage_files={},
             grace_s=GRACE_S,
+            timeout_s=behaviour.timeout_s or None,
             stdout_fd=-1,
             stderr_fd=-1,
             control=Control(stop_tree=spec.command == "tree", stdin=True),

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from .schedule import Schedule
+from .schedule import Kind, Schedule
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ GRACE_S = 2.0
 TIMES_S = (0.0, 0.001, 0.005, 0.1, GRACE_S / 2, GRACE_S, 2 * GRACE_S, 5.0)
 DELAYS_S = (0.0, 0.0, 0.001, 0.005, 0.1, GRACE_S / 2)
 SIZES = (1, 7, 100, 4096, 16_384, 20_000, 70_000)
+# Mostly at once: what has ended already is no race.
+AFTER_S = (0.0, 0.0, 0.0, 0.001, 0.005, 0.1, GRACE_S / 2, GRACE_S, 5.0)
 OWNERS = ("alice", "bob")
 COMMANDS = ("keep", "newest", "waits", "stops", "tree")
 
@@ -152,8 +154,8 @@ class _Drawn:
 
 
 _OPS = (
-    "status", "start", "stop", "stream", "stream", "list", "wait", "stop", "peek", "signal",
-    "pause", "resume", "input", "remove",
+    "status", "start", "stop", "stream", "stream", "stream", "list", "wait", "stop", "peek",
+    "signal", "pause", "resume", "input", "remove",
 )  # fmt: skip
 _ACTS = ("write", "write", "write", "sleep", "daemon", "deaf", "read", "asleep", "shut")
 _FAULTS = (
@@ -191,7 +193,7 @@ def _op(choose: Chooser, *, first: bool) -> Op:
     return Op(
         what,
         job=choose.integer(0, 3),
-        after=choose.pick(TIMES_S),
+        after=choose.pick(AFTER_S),
         within=choose.pick(TIMES_S) if impatient else None,
         how=choose.pick(("cancel", "deadline", "cut")) if impatient else "cancel",
         seconds=choose.pick((None, 0.0, GRACE_S / 2, 2 * GRACE_S)) if what == "stop" else None,
@@ -218,7 +220,7 @@ def make_program(choose: Chooser, *, faults: bool = True) -> Program:
     jobs = tuple(_behaviour(choose) for _ in range(choose.integer(1, 3)))
     actors = tuple(
         Actor(
-            choose.pick(OWNERS),
+            choose.pick(("alice", "alice", "bob")),  # mostly at the same jobs
             tuple(_op(choose, first=at == 0) for at in range(choose.integer(1, 6))),
         )
         for _ in range(choose.integer(1, 3))
@@ -236,13 +238,14 @@ def make_program(choose: Chooser, *, faults: bool = True) -> Program:
 
 def make_schedule(choose: Chooser) -> Schedule:
     """Any of the three kinds."""
-    kind = choose.pick(("fifo", "shuffle", "hold"))
+    kinds: tuple[Kind, ...] = ("fifo", "shuffle", "hold", "lag")
+    kind = choose.pick(kinds)
     if kind == "fifo":
         return Schedule()
     seed = choose.integer(0, 1_000_000)
     if kind == "shuffle":
         return Schedule("shuffle", seed)
-    return Schedule("hold", seed, choose.integer(2, 5), choose.pick((2, 4, 16, 64)))
+    return Schedule(kind, seed, choose.integer(2, 5), choose.pick((2, 4, 16, 64)))
 
 
 @st.composite

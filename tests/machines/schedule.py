@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import trio._core._run as _run
 
-Kind = Literal["fifo", "shuffle", "hold"]
+Kind = Literal["fifo", "shuffle", "hold", "lag"]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """``fifo`` runs whoever is ready by age, ``shuffle`` in any order. ``hold`` draws a priority
     for each task and lets the low ones wait, up to ``ticks`` ticks in a row, while others run;
-    a task in ``one_in`` is low."""
+    a task in ``one_in`` is low. ``lag`` lets any task wait so now and then, at any of its steps."""
 
     kind: Kind = "fifo"
     seed: int = 0
@@ -39,7 +39,8 @@ class Order(random.Random):
         self.trace = 0
         self._schedule = schedule
         self._low: dict[Any, bool] = {}
-        self._held: dict[Any, int] = {}
+        self._lagging: dict[Any, int] = {}
+        """Ticks for which a task that is ready may still be held."""
 
     def shuffle(self, batch: Any) -> None:
         """Of a list that Trio pops from the end."""
@@ -48,7 +49,7 @@ class Order(random.Random):
             batch.reverse()
         else:
             super().shuffle(batch)
-            if kind == "hold" and len(batch) > 1:
+            if kind != "shuffle" and len(batch) > 1:
                 self._hold_back(batch)
         self.ticks += 1
         self.steps += len(batch)
@@ -56,23 +57,34 @@ class Order(random.Random):
             self.trace = zlib.crc32(task.name.encode(), self.trace)
 
     def _hold_back(self, batch: list[Any]) -> None:
-        schedule = self._schedule
-        held = []
-        for task in batch:
-            if task not in self._low:
-                self._low[task] = self.randrange(schedule.one_in) == 0
-            if self._low[task] and self._held.get(task, 0) < schedule.ticks:
-                held.append(task)
-        if len(held) == len(batch):
+        lagging = self._lagging
+        held = [task for task in batch if self._holds(task)]
+        if len(held) == len(batch):  # nobody else is there to be behind
             return
-        for task in batch:
-            self._held.pop(task, None) if task not in held else None
         for task in held:
             batch.remove(task)
-            self._held[task] = self._held.get(task, 0) + 1
+            lagging[task] -= 1
             _run.GLOBAL_RUN_CONTEXT.runner.runq.append(task)
-        if self.randrange(16) == 0:  # somebody else is slow from now on
-            self._low.clear()
+        for task in batch:
+            lagging.pop(task, None)
+
+    def _holds(self, task: Any) -> bool:
+        schedule = self._schedule
+        if task not in self._lagging:
+            if schedule.kind == "lag":
+                if self.randrange(4 * schedule.one_in):
+                    return False
+                self._lagging[task] = self.randint(1, schedule.ticks)
+            else:
+                if task not in self._low:
+                    self._low[task] = self.randrange(schedule.one_in) == 0
+                    if self.randrange(16) == 0:  # somebody else is slow from now on
+                        self._low.clear()
+                        return False
+                if not self._low[task]:
+                    return False
+                self._lagging[task] = schedule.ticks
+        return self._lagging[task] > 0
 
 
 @contextlib.contextmanager

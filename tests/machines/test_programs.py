@@ -7,7 +7,7 @@ from machines.run import run, run_many
 from machines.schedule import Schedule
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs(), schedule=schedules())
 def test_any_program_in_any_schedule(program: Program, schedule: Schedule) -> None:
     """Hypothesis shrinks what fails; FIFO in the result means that it is no race."""
@@ -19,10 +19,9 @@ def test_the_programs_of_a_seed() -> None:
     tally = run_many(1, programs=150)
     assert tally.broken is None, tally.broken.text()
     assert tally.programs == 150
-    assert {"C1", "C2", "C3", "C4", "C5", "C6", "C8", "C9", "C10", "C11", "C13", "C14"} <= set(
-        tally.covered
-    )
-    assert set(tally.schedules) == {"fifo", "shuffle", "hold"}
+    rows = {f"C{number}" for number in (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 13, 14, 17, 20)}
+    assert rows <= set(tally.covered), rows - set(tally.covered)
+    assert set(tally.schedules) == {"fifo", "shuffle", "hold", "lag"}
 
 
 def test_a_day_of_a_job() -> None:

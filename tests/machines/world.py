@@ -131,7 +131,9 @@ class World:
             if process.alive and kinds:
                 if not all(isinstance(each, _MAY_FAIL) for each in kinds):
                     self.fail(f"the server has ended: {kinds}")
+                # It ends without closing what it was given, as the kernel does that.
                 self.say("server", f"has failed: {kinds}")
+                process.die()
         if process.alive:
             left = self.disk.open_files + sum(fd > 2000 for fd in self.disk.pipes)
             if left:
