@@ -25,6 +25,8 @@ again, and a time line.
 | world | all of it together, lives of the server, faults |
 | clients | actors, by the real client; each answer is checked |
 | invariants | what must hold at every answer, and at the end |
+| reading | what one reader must see: each byte once, in order, soon |
+| canaries | planted bugs, which the search has to find |
 | run, replay, timeline | one, many, again; what people read |
 
 To plant a bug, or to look for one, call ``run`` or ``run_many`` with the product changed; both are

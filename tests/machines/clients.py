@@ -1,6 +1,7 @@
 """Clients: actors that do a program's operations by the real client, and check every answer."""
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
 from .invariants import Invariants
 from .programs import Actor, Op
+from .reading import Reading
 from .world import World
 
 # Nobody waits longer than this for anything, whatever jobs do.
@@ -118,7 +120,7 @@ class Player:
             async def cut(after_s: float) -> None:
                 await trio.sleep(after_s)
                 self._world.covered.add("C2")
-                self._world.say(self._name, "its connection is cut")
+                self._world.say("network", f"the connection of {self._name} is cut")
                 self._world.network.cut(self._owner, silent=op.number % 2 == 1)
 
             nursery.start_soon(cut, op.within)
@@ -167,9 +169,9 @@ class Player:
                 await unary("Status", pb.StatusRequest(pid=handle or "1"), pb.StatusResponse)
                 self._world.fail(f"{owner} was told of job {handle}, which is not its own")
             case "signal":
-                request = pb.SignalRequest(
-                    pid=handle, signal=_SIGNALS[op.number % len(_SIGNALS)], tree=op.flag
-                )
+                name = _SIGNALS[op.number % len(_SIGNALS)]
+                check.signal_sent(handle, signal.Signals[f"SIG{name}"])
+                request = pb.SignalRequest(pid=handle, signal=name, tree=op.flag)
                 await unary("Signal", request, pb.SignalResponse)
             case "pause":
                 answer = await unary("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)
@@ -220,21 +222,30 @@ class Player:
     async def _stream(self, op: Op, handle: str) -> None:
         """By the bits of ``number``: whether it follows, which streams, how slow it is."""
         streams = ((), (), (pb.STREAM_STDOUT,), (pb.STREAM_STDERR,))[op.number % 4]
-        slow_s = (0.0, 0.0, 0.005, 1.0)[op.number // 2 % 4]
+        slow_s = _slow_s(op)
         enough = op.number if op.flag else None
+
+        def connecting(
+            endpoint: Endpoint, *, timeout_s: float | None
+        ) -> contextlib.AbstractAsyncContextManager[Client]:
+            return self._new_connection(timeout_s, reading)
+
         follower = Follower(
             Endpoint("sim", 1, Path(), Path(), Path()),
             handle,
             Part(streams=streams, follow=op.number != 5),
             # With heartbeats a reader looks again by itself, and would hide that it was not woken.
             heartbeat_s=HEARTBEAT_S if op.number % 3 == 2 else 0.0,
-            connecting=self._connecting,
+            connecting=connecting,
         )
+        job_id = self._check.job_of[handle]
+        reading = Reading(self._world, job_id, handle, some=bool(streams), slow_s=slow_s)
         seen = 0
 
         async def take(message: pb.StreamOutputResponse) -> None:
             nonlocal seen
             seen += 1
+            reading.take(message)
             if message.HasField("job"):
                 self._check.job_told(self._owner, message.job)
             elif message.HasField("finished"):
@@ -255,15 +266,13 @@ class Player:
         except Exception as error:  # OutputBroken
             self._world.fail(f"{self._name}: the stream of job {handle}: {error!r}")
 
-    def _connecting(
-        self, endpoint: Endpoint, *, timeout_s: float | None
-    ) -> contextlib.AbstractAsyncContextManager[Client]:
-        return self._new_connection(timeout_s)
-
     @contextlib.asynccontextmanager
-    async def _new_connection(self, timeout_s: float | None) -> AsyncIterator[Client]:
+    async def _new_connection(
+        self, timeout_s: float | None, reading: Reading
+    ) -> AsyncIterator[Client]:
         transport = await self._world.network.connect(self._owner)
         async with open_channel_on(transport, "sim", connect_timeout_s=timeout_s or 10.0) as made:
+            reading.connected_at = trio.current_time()
             yield Client(made, timeout_s)
 
     async def _input(self, op: Op, channel: Channel, handle: str) -> None:
@@ -277,6 +286,11 @@ class Player:
                 await call.send(pb.SendInputRequest(offset=accepted, data=piece, eof=last))
                 accepted = (await anext(call)).accepted
             call.end()
+
+
+def _slow_s(op: Op) -> float:
+    """How long it takes for each message of a stream."""
+    return (0.0, 0.0, 0.005, 1.0)[op.number // 2 % 4]
 
 
 def _short(op: Op) -> str:

@@ -1,6 +1,7 @@
 """One job in the simulated kernel: its processes, their signals, its pipes, its end."""
 
 import signal
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _PATTERN: Final = bytes(at * 7 % 251 for at in range(251)) * 600
 _ENDING: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, 9))
+# What a stop does not send.
+QUIET_SIGNALS: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGCONT))
 # An uninterruptible sleep is three times as long as others: longer than anybody's patience.
 _ASLEEP: Final = 3
 
@@ -58,6 +61,7 @@ class Group:
         self.changed = trio.lowlevel.ParkingLot()
         self.moved = bytearray()
         self.owners = bytearray()
+        self._moves: list[tuple[int, float]] = []
         self.discarded_last = 0
         """Of the end of ``moved``, bytes that were not kept and perhaps not counted."""
         self.written = {1: 0, 2: 0}
@@ -80,12 +84,18 @@ class Group:
         pipe = JobPipe()
 
         def note(data: bytes, discarded: bool) -> None:
+            self._moves.append((len(self.moved), trio.current_time()))
             self.moved += data
             self.owners += bytes([number]) * len(data)
             self.discarded_last = self.discarded_last + len(data) if discarded else 0
 
         pipe.note = note
         return pipe
+
+    def moved_at(self, offset: int) -> float:
+        """When that byte left its pipe."""
+        place = bisect_right(self._moves, (offset, float("inf"))) - 1
+        return self._moves[place][1] if place >= 0 else -float("inf")
 
     # Its life.
 
@@ -197,6 +207,12 @@ class Group:
         else:
             self._deliver(number, tree)
         return len(self.members) if tree else 1
+
+    def signal_member(self, member: Member, number: int) -> None:
+        """As kill(2) does it."""
+        self.signals.append(number)
+        if number in _ENDING and not (member.deaf and number == signal.SIGTERM):
+            member.die(number)
 
     def _deliver(self, number: int, tree: bool) -> None:
         for member in list(self.members) if tree else [self._main]:

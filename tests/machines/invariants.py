@@ -9,7 +9,7 @@ import trio
 from penstock.jobs.records import EndRecord
 from penstock.proto import command_pb2 as pb
 
-from .group import Group
+from .group import QUIET_SIGNALS, Group
 from .world import World
 
 # For a connection that fell silent to be given up (40 s), and another one to tell of the end.
@@ -33,6 +33,7 @@ class Invariants:
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
         self._requests: dict[tuple[str, str], str] = {}
+        self._sent: Counter[tuple[str, int]] = Counter()
 
     # The records'.
 
@@ -43,6 +44,9 @@ class Invariants:
     def end_written(self, job_id: str, text: str) -> None:
         if job_id in self.world.ends:
             self.world.fail(f"job {job_id[-4:]} has a second end record")
+        alive = self.world.kernel.alive(job_id)
+        if alive:
+            self.world.fail(f"job {job_id[-4:]} has an end record, and {alive} processes live")
         self.world.ends[job_id] = text
         self._ended_at[job_id] = trio.current_time()
         if EndRecord.from_json(text).reason == "timed_out":
@@ -102,6 +106,10 @@ class Invariants:
         if alive:
             self.world.fail(f"job {handle} is stopped, and {alive} processes of it live")
 
+    def signal_sent(self, handle: str, number: int) -> None:
+        """A client is about to ask for it."""
+        self._sent[self.job_of[handle], number] += 1
+
     def chunk(self, handle: str, message: pb.StreamOutputResponse) -> None:
         """True bytes of the right stream."""
         group = self.world.kernel.groups[self.job_of[handle]]
@@ -117,6 +125,7 @@ class Invariants:
         """Every job has ended, once, with all that it wrote kept or announced."""
         world = self.world
         for job_id, group in world.kernel.groups.items():
+            self._check_signals(group)
             if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
             text = world.ends.get(job_id)
@@ -130,6 +139,12 @@ class Invariants:
             elif "supervisor" not in str(world.program.faults):
                 world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
         world.wrong.extend(world.kernel.broken)
+
+    def _check_signals(self, group: Group) -> None:
+        """Those that only clients send: as often as they have, at most."""
+        for number, count in Counter(group.signals).items():
+            if number in QUIET_SIGNALS and count > self._sent[group.id, number]:
+                self.world.fail(f"job {group.id[-4:]} got a {number} that nobody has sent it")
 
     def _check_conserved(self, group: Group, end: EndRecord) -> None:
         fail, name = self.world.fail, f"job {group.id[-4:]}"

@@ -33,7 +33,7 @@ class Request:
 class Kernel:
     """``groups`` by job id, also those that have ended; pids are used again soon."""
 
-    PIDS = 40
+    PIDS = 4
 
     def __init__(
         self,
@@ -86,8 +86,9 @@ class Kernel:
 
     def new_pid(self) -> int:
         used = {each.pid for group in self.groups.values() for each in group.members}
+        count = max(self.PIDS, len(used) + 1)
         while True:
-            self._next_pid = 100 + (self._next_pid + 1 - 100) % self.PIDS
+            self._next_pid = 100 + (self._next_pid + 1 - 100) % count
             if self._next_pid not in used:
                 return self._next_pid
 
@@ -142,6 +143,15 @@ class Kernel:
     def signal(self, job_id: str, number: int, tree: bool) -> int:
         group = self._group(job_id, f"signal {number}")
         return 0 if group is None else group.signal(number, tree=tree)
+
+    def kill_pid(self, pid: int, number: int) -> int:
+        """As kill(2): whoever has that pid now; how many that was."""
+        for group in self.groups.values():
+            for member in group.members:
+                if member.pid == pid:
+                    group.signal_member(member, number)
+                    return 1
+        return 0
 
     def kill(self, job_id: str) -> int:
         group = self._group(job_id, "KILL")

@@ -31,6 +31,9 @@ class Process:
     on_end: Callable[[str, str], None]
     """A job's id and the text of its end record."""
 
+    kill_pid: Callable[[int, int], int]
+    """kill(2), which the product leaves to its supervisor. Of all lives."""
+
     def __init__(self, number: int, faults: "Faults") -> None:
         self.number = number
         self.faults = faults

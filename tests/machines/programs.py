@@ -158,14 +158,38 @@ _OPS = (
     "signal", "pause", "resume", "input", "remove",
 )  # fmt: skip
 _ACTS = ("write", "write", "write", "sleep", "daemon", "deaf", "read", "asleep", "shut")
+# What most of a program is about: else races of three things at once are rare in it.
+# Operations and the times between them, acts, and the most clients and acts. Who reads has to
+# come while the job still writes.
+_ANY = (_OPS, AFTER_S, _ACTS, 3, 5)
+_FOCUS = (
+    _ANY,
+    _ANY,
+    (("stream", "stream", "stream", "status"), TIMES_S[:4], ("write", "write", "sleep"), 6, 8),
+    (
+        ("start", "signal", "signal", "stop", "peek", "wait"),
+        TIMES_S,
+        ("sleep", "write", "daemon"),
+        3,
+        5,
+    ),
+)
 _FAULTS = (
     "crash", "cut", "stall", "full", "eio", "short", "records", "audit", "crash", "shutdown",
     "supervisor", "leave",
 )  # fmt: skip
 
 
-def _act(choose: Chooser) -> Act:
-    what = choose.pick(_ACTS)
+class _Style:
+    """Of one program: how often what is done, and how much of it."""
+
+    def __init__(self, choose: Chooser) -> None:
+        focus = choose.pick(_FOCUS)
+        self.ops, self.times, self.acts, self.most_actors, self.most_acts = focus
+
+
+def _act(choose: Chooser, style: _Style) -> Act:
+    what = choose.pick(style.acts)
     return Act(
         what,
         size=choose.pick(SIZES) if what == "write" else 0,
@@ -175,8 +199,8 @@ def _act(choose: Chooser) -> Act:
     )
 
 
-def _behaviour(choose: Chooser) -> Behaviour:
-    acts = tuple(_act(choose) for _ in range(choose.integer(0, 5)))
+def _behaviour(choose: Chooser, style: _Style) -> Behaviour:
+    acts = tuple(_act(choose, style) for _ in range(choose.integer(0, style.most_acts)))
     reads = any(act.what in ("read", "shut") for act in acts)
     return Behaviour(
         acts,
@@ -187,13 +211,13 @@ def _behaviour(choose: Chooser) -> Behaviour:
     )
 
 
-def _op(choose: Chooser, *, first: bool) -> Op:
-    what = "start" if first else choose.pick(_OPS)  # else there is nothing to do it to
+def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
+    what = "start" if first else choose.pick(style.ops)  # else there is nothing to do it to
     impatient = choose.pick((False, False, True))
     return Op(
         what,
         job=choose.integer(0, 3),
-        after=choose.pick(AFTER_S),
+        after=choose.pick(style.times),
         within=choose.pick(TIMES_S) if impatient else None,
         how=choose.pick(("cancel", "deadline", "cut")) if impatient else "cancel",
         seconds=choose.pick((None, 0.0, GRACE_S / 2, 2 * GRACE_S)) if what == "stop" else None,
@@ -217,13 +241,14 @@ def _fault(choose: Chooser) -> Fault:
 
 def make_program(choose: Chooser, *, faults: bool = True) -> Program:
     """A few clients, a few jobs, a few faults."""
-    jobs = tuple(_behaviour(choose) for _ in range(choose.integer(1, 3)))
+    style = _Style(choose)
+    jobs = tuple(_behaviour(choose, style) for _ in range(choose.integer(1, 3)))
     actors = tuple(
         Actor(
             choose.pick(("alice", "alice", "bob")),  # mostly at the same jobs
-            tuple(_op(choose, first=at == 0) for at in range(choose.integer(1, 6))),
+            tuple(_op(choose, style, first=at == 0) for at in range(choose.integer(1, 6))),
         )
-        for _ in range(choose.integer(1, 3))
+        for _ in range(choose.integer(1, style.most_actors))
     )
     return Program(
         actors,

@@ -76,6 +76,7 @@ def run(program: Program, schedule: Schedule = FIFO, *, seed: str = "") -> Resul
 async def _main(world: World, invariants: Invariants) -> None:
     Process.on_handle = staticmethod(invariants.handle_given)
     Process.on_end = staticmethod(invariants.end_written)
+    Process.kill_pid = staticmethod(world.kernel.kill_pid)
     program = world.program
     async with trio.open_nursery() as kernel, trio.open_nursery() as machine:
         kernel.start_soon(world.kernel.run, kernel)

@@ -22,6 +22,10 @@ class Timeline:
             now = self.lines[-1][0] if self.lines else 0.0
         self.lines.append((now, who, what))
 
+    def last(self, *who: str) -> float:
+        """When one of them did something for the last time."""
+        return max((at for at, each, _ in self.lines if each in who), default=-float("inf"))
+
     def text(self) -> str:
         """One line an event: seconds, who, what."""
         return "\n".join(f"{at:10.3f}  {who:<10} {what}" for at, who, what in self.lines)
