@@ -51,7 +51,7 @@ class Kernel:
         self.say = say
         self.delay_s = delay_s
         self.nursery: trio.Nursery
-        self.make_group: Callable[["Kernel", str, str, JobSpec, Behaviour], Group] = Group
+        self.make_group: Callable[[Kernel, str, str, JobSpec, Behaviour], Group] = Group
         """What a job is here."""
         self._behaviours = behaviours
         self._next_pid = 100
