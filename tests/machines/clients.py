@@ -24,7 +24,7 @@ from .world import World
 PATIENCE_S: Final = 120.0
 _AGAIN_S: Final = 0.5
 _SERVICE: Final = "teleport.CommandService"
-_EXPECTED: Final = frozenset(
+EXPECTED: Final = frozenset(
     (
         StatusCode.FAILED_PRECONDITION, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE,
         StatusCode.DEADLINE_EXCEEDED, StatusCode.OUT_OF_RANGE, StatusCode.ABORTED,
@@ -107,7 +107,7 @@ class Player:
                 world.covered.add("C20")
             missing = error.code is StatusCode.NOT_FOUND
             excused = op.what == "peek" or handle in self._check.removed
-            if not (error.code in _EXPECTED or (missing and excused)):
+            if not (error.code in EXPECTED or (missing and excused)):
                 world.fail(f"{name}: {op.what} {handle}: {error}")
         except Enough:
             world.say(name, f"{op.what}: has seen enough")

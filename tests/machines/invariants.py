@@ -135,7 +135,7 @@ class Invariants:
                 continue
             end = EndRecord.from_json(text)
             if end.reason != "lost":
-                self._check_conserved(group, end)
+                self.check_conserved(group, end)
             elif "supervisor" not in str(world.program.faults):
                 world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
         world.wrong.extend(world.kernel.broken)
@@ -146,7 +146,7 @@ class Invariants:
             if number in QUIET_SIGNALS and count > self._sent[group.id, number]:
                 self.world.fail(f"job {group.id[-4:]} got a {number} that nobody has sent it")
 
-    def _check_conserved(self, group: Group, end: EndRecord) -> None:
+    def check_conserved(self, group: Group, end: EndRecord) -> None:
         fail, name = self.world.fail, f"job {group.id[-4:]}"
         if end.output_bytes != len(group.moved):
             fail(f"{name}: {len(group.moved)} bytes left its pipes, and {end.output_bytes} count")

@@ -51,6 +51,8 @@ class Kernel:
         self.say = say
         self.delay_s = delay_s
         self.nursery: trio.Nursery
+        self.make_group: Callable[[Kernel, str, str, JobSpec, Behaviour], Group] = Group
+        """What a job is here."""
         self._behaviours = behaviours
         self._next_pid = 100
         self._supervisor = 0
@@ -100,7 +102,7 @@ class Kernel:
         if job_id in self.groups:
             self.broken.append(f"job {job_id} was started twice")
         behaviour = self._behaviours[int(spec.arguments[0])]
-        group = Group(self, job_id, owner, spec, behaviour)
+        group = self.make_group(self, job_id, owner, spec, behaviour)
         self.groups[job_id] = group
         group.begin()
         group.started = Started(

@@ -99,12 +99,12 @@ async def _main(world: World, invariants: Invariants) -> None:
                 world.fail("an actor does not come to its end")
             faults.cancel_scope.cancel()
         world.stop_faults()
-        await _come_to_an_end(world, invariants)
+        await come_to_an_end(world, invariants)
         machine.cancel_scope.cancel()
         kernel.cancel_scope.cancel()
 
 
-async def _come_to_an_end(world: World, invariants: Invariants) -> None:
+async def come_to_an_end(world: World, invariants: Invariants) -> None:
     """Faults have ended: every job does, everybody is told the same, nothing is left."""
     with trio.move_on_after(_END_S) as scope:
         await world.wait_up()

@@ -1,0 +1,84 @@
+"""The simulated system by rules: whatever is done next, the invariants hold after it."""
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from machines.by_hand import Job as Asked
+from machines.by_hand import Machine
+from machines.programs import Act, Op
+from machines.rules import Rules
+from machines.schedule import Schedule
+from penstock.jobs.job import Job
+from penstock.jobs.records import EndRecord
+
+_COMMON: Final[dict[str, Any]] = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "print_blob": False,
+    # Not explain: what it traces takes ten times as long, and the steps explain enough.
+    "phases": [Phase.generate, Phase.shrink],
+}
+_SHORT: Final = settings(derandomize=True, max_examples=100, stateful_step_count=30, **_COMMON)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        _SHORT,
+        pytest.param(
+            settings(max_examples=1_500, stateful_step_count=60, **_COMMON),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["short", "long"],
+)
+def test_whatever_is_done_next_the_invariants_hold(budget: settings) -> None:
+    run_state_machine_as_test(Rules, settings=budget)
+
+
+async def _early_stop(self: Job, **asked: Any) -> tuple[EndRecord, bool]:
+    """Answers when the main process has ended, not when the tree is dead."""
+    self.ask_stop(**asked)
+    if self.end is None and self.backend is not None:
+        await self.backend.wait_main_exited(self.id)
+    return self.end or EndRecord("stopped", 0), False
+
+
+def test_a_stop_that_answers_early_is_found_and_its_steps_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Job, "stop", _early_stop)
+    with pytest.raises(AssertionError, match=r"is stopped, and|without its end record") as caught:
+        run_state_machine_as_test(Rules, settings=settings(_SHORT, phases=[Phase.generate]))
+    steps = "\n".join(caught.value.__notes__)
+    assert "jobs_0 = state.boot(" in steps
+    assert "state.stop(" in steps
+    assert "timeline (virtual seconds)" in str(caught.value)
+
+
+def test_steps_written_by_hand_are_played_the_same_each_time() -> None:
+    """Two machines, one after another, in an order that is drawn: the same time line."""
+    first, second = (_played(Schedule("hold", 7)) for _ in range(2))
+    assert first == second
+    assert "alice      stop: done" in first
+
+
+def _played(schedule: Schedule) -> str:
+    machine = Machine(schedule, latency=0.005, kernel=0.1)
+    try:
+        jobs = [Asked("alice"), Asked("bob")]
+        for job in jobs:
+            machine.asks(job.owner, job, Op("start"))
+        machine.passes(1.0)
+        for job in jobs:
+            machine.order(job, Act("write", size=100))
+            machine.order(job, Act("daemon", seconds=5.0, deaf=True))
+            machine.asks(job.owner, job, Op("stop"))
+        machine.passes(5.0)
+    finally:
+        machine.end()
+    return machine.timeline.text()
