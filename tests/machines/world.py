@@ -73,6 +73,7 @@ class World:
         self.manager: Manager | None = None
         self.server: Server | None = None
         self.lives = 0
+        self.closing = False
         self.over = False
         self.ends: dict[str, str] = {}
         self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
@@ -103,7 +104,8 @@ class World:
                 self.lives += 1
                 process.on_death.append(self._server_died)
                 for fault in self.program.faults:
-                    if fault.step is not None and fault.number % 3 == process.number:
+                    due = fault.step is not None and fault.number % 3 == process.number
+                    if due and not self.closing:
                         process.crash_at = fault.step
                 lives.start_soon(self._life, process, name=f"server {process.number}")
                 await process.dead.wait()
@@ -113,7 +115,8 @@ class World:
     def _server_died(self) -> None:
         self.say("server", "is gone")
         self.manager = self.server = None
-        self._up = trio.Event()
+        if self._up.is_set():  # else somebody waits for it already
+            self._up = trio.Event()
         self.disk.die()
 
     async def _life(self, process: Process) -> None:
@@ -266,6 +269,7 @@ class World:
     def stop_faults(self) -> None:
         """From now on everything works."""
         self.say("world", "faults end")
+        self.closing = True
         self.disk.works_again()
         self.faults.clear()
         self.process.crash_at = None
