@@ -14,7 +14,7 @@ from typing import Any, Final
 import trio
 from google.protobuf.message import Message
 
-from penstock.client import Endpoint
+from penstock.client import Client, Endpoint
 from penstock.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import Channel, open_channel_on
@@ -118,8 +118,14 @@ class Reader(Hand):
 
     async def _stream(self, op: Op, handle: str) -> None:
         part = Part(streams=self._streams)
+
+        def connecting(
+            endpoint: Endpoint, *, timeout_s: float | None
+        ) -> contextlib.AbstractAsyncContextManager[Client]:
+            return self._new_connection(timeout_s)
+
         try:
-            await Follower(_SIM, handle, part, connecting=self._connecting).deliver(self._take)
+            await Follower(_SIM, handle, part, connecting=connecting).deliver(self._take)
         except RpcError:
             raise
         except Exception as error:  # OutputBroken

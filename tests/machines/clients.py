@@ -268,11 +268,12 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def _new_connection(
-        self, timeout_s: float | None, reading: Reading
+        self, timeout_s: float | None, reading: Reading | None = None
     ) -> AsyncIterator[Client]:
         transport = await self._world.network.connect(self._owner)
         async with open_channel_on(transport, "sim", connect_timeout_s=timeout_s or 10.0) as made:
-            reading.connected_at = trio.current_time()
+            if reading is not None:
+                reading.connected_at = trio.current_time()
             yield Client(made, timeout_s)
 
     async def _input(self, op: Op, channel: Channel, handle: str) -> None:
