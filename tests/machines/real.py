@@ -39,7 +39,7 @@ s*) sleep $n;;
 d*) sleep $n & ;;
 D*) (trap '' TERM; exec sleep $n) & ;;
 t*) trap '' TERM;;
-r*) cat >/dev/null;;
+r*) cat >/dev/null 2>&1;;
 c*) exec <&-;;
 x*) exit $n;;
 esac; done"""
