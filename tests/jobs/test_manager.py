@@ -33,6 +33,7 @@ from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.records import EndRecord
 from penstock.jobs.states import State
+from penstock.jobs.store import Store
 
 SLEEP = JobSpec("sleep")
 
@@ -623,3 +624,47 @@ async def test_what_a_supervisor_has_swept_and_what_was_salvaged_is_audited(
     assert [event for event, _ in lines[:2]] == ["records.damaged", "groups.swept"]
     assert "penstock.db is damaged" in lines[0][1]["message"]
     assert lines[1][1] == swept
+
+
+async def test_last_words_do_not_wait_for_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that cannot be written hold up the end of a stream, not the bytes before it."""
+    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+    # After its first move the log's task rests, so that what comes then is drained at the end.
+    monkeypatch.setattr("penstock.jobs.capture.COALESCE_S", 60.0)
+    monkeypatch.setattr("penstock.jobs.capture._FREE_WAKES", 0)
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        told, got = trio.Event(), bytearray()
+        writable = False
+        write = Store.set_finished
+
+        def set_finished(store: Store, job_id: str, end: EndRecord) -> None:
+            if not writable:
+                raise sqlite3.OperationalError("database or disk is full")
+            write(store, job_id, end)
+
+        monkeypatch.setattr(Store, "set_finished", set_finished)
+
+        async def follow() -> None:
+            with job.read_output() as reader:
+                async for piece in reader:
+                    assert isinstance(piece, Chunk)
+                    got.extend(piece.data)
+                    if got.endswith(b"words"):
+                        told.set()
+                assert job.end is not None
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.testing.wait_all_tasks_blocked()
+            fake = w.backend.jobs[job.id]
+            fake.write(b"first, ")
+            while not got:
+                await trio.testing.wait_all_tasks_blocked()
+            fake.write(b"last words")
+            fake.end(Verdict("exited", 0))
+            await told.wait()
+            assert job.end is None
+            writable = True

@@ -53,7 +53,9 @@ def test_a_stop_that_answers_early_is_found_and_its_steps_can_be_read(
 ) -> None:
     monkeypatch.setattr(Job, "stop", _early_stop)
     with pytest.raises(AssertionError, match=r"is stopped, and|without its end record") as caught:
-        run_state_machine_as_test(Rules, settings=settings(_SHORT, max_examples=500, phases=[Phase.generate]))
+        run_state_machine_as_test(
+            Rules, settings=settings(_SHORT, max_examples=500, phases=[Phase.generate])
+        )
     steps = "\n".join(caught.value.__notes__)
     assert "jobs_0 = state.boot(" in steps
     assert "state.stop(" in steps

@@ -204,6 +204,7 @@ class Life:
                 self._after(Event.MAIN_EXITED)
             for fd, stream in kept:
                 drain(self._intake, fd, stream)
+            job.log.notify()  # its last words do not wait for the record of its end
         finally:
             self._stopping.close()
             job.backend = None
