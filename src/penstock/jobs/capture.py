@@ -131,21 +131,24 @@ class _News:
         self._intake.log.notify()
 
 
-def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> None:
+def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> bool:
     """Moves what is left when all processes are dead: to end of file, or until it is empty.
 
     A descriptor that escaped the job keeps the pipe open; no more than one pipe's content
-    is taken then. What cannot be kept is a gap.
+    is taken then. What cannot be kept is a gap. False: not even that can be recorded now.
     """
     left = intake.log.disk.capacity(pipe_fd)
     while left > 0:
         try:
             moved = intake.take_last(pipe_fd, stream)
-        except (BlockingIOError, MustWait):
-            return
+        except BlockingIOError:
+            return True
+        except MustWait:
+            return False
         if moved == 0:
-            return
+            return True
         left -= moved
+    return True
 
 
 def pipes_of(started: Started) -> list[tuple[int, StreamNumber]]:

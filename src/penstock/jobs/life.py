@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,12 +16,14 @@ from .ending import Ending, end_record, start_error
 from .input import JobInput
 from .job import Job
 from .records import EndRecord
+from .segments import StreamNumber
 from .states import Event, State, after
 from .stopping import StopNotes, Stopping
 from .store import Store
 from .telling import Audit, say, try_audit
 
 RECORD_AGAIN_S: Final = 1.0
+_DRAIN_TRIES: Final = 10
 # Hashed in 0.1 ms, which is less than the way to a thread and back.
 _HASH_HERE_BYTES: Final = 64 * 1024
 
@@ -202,8 +204,7 @@ class Life:
             if job.state in (State.RUNNING, State.STOPPING):
                 # Before the next checkpoint: a stop that comes now has not ended this job.
                 self._after(Event.MAIN_EXITED)
-            for fd, stream in kept:
-                drain(self._intake, fd, stream)
+            await self._drain(kept)
             job.log.notify()  # its last words do not wait for the record of its end
         finally:
             self._stopping.close()
@@ -214,6 +215,14 @@ class Life:
                 job.log.disk.close_pipe(fd)
         await self._finish(verdict)
         self._backend.release(job.id)
+
+    async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
+        """No checkpoint, unless the disk does not even take a gap: it may soon."""
+        for _ in range(_DRAIN_TRIES):
+            if all([drain(self._intake, fd, stream) for fd, stream in kept]):
+                return
+            await trio.sleep(RECORD_AGAIN_S)
+        say(f"job {self._job.handle}: its last output is neither kept nor told as a gap")
 
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self._job.id)

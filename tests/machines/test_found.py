@@ -1,0 +1,20 @@
+"""Programs that once broke a promise, each a line of found.txt: they hold now.
+
+A full disk that for a moment took not even a gap lost what a job had written last; and records that
+could not be written held up a job's last words.
+"""
+
+from pathlib import Path
+
+import pytest
+from machines.programs import parse
+from machines.run import run
+
+FOUND = Path(__file__).with_name("found.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("text", FOUND, ids=[str(at) for at in range(len(FOUND))])
+def test_it_holds_now(text: str) -> None:
+    """As tools/stress --replay would play it."""
+    result = run(*parse(text))
+    assert result.steps > 100
