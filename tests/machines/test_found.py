@@ -7,6 +7,7 @@ could not be written held up a job's last words.
 from pathlib import Path
 
 import pytest
+
 from machines.programs import parse
 from machines.run import run
 
