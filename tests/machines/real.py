@@ -31,15 +31,16 @@ _SCALE: Final = 0.1
 _PATIENCE_S: Final = 2.0
 _END_S: Final = 60.0
 _SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
+# Redirected around each, as the shell itself says "Terminated" of a child that a signal has ended.
 _DO: Final = """export PENSTOCK_TEST_MARK=$0; IFS=,
 for act in $1; do n=${act#?}; case $act in
-o*) seq $n 2>/dev/null | head -c $n || exit 9;;
-e*) seq $n 2>/dev/null | head -c $n >&2 || exit 9;;
-s*) sleep $n;;
+o*) { seq $n | head -c $n; } 2>/dev/null || exit 9;;
+e*) { seq $n | head -c $n >&3; } 3>&2 2>/dev/null || exit 9;;
+s*) { sleep $n; } 2>/dev/null;;
 d*) sleep $n & ;;
 D*) (trap '' TERM; exec sleep $n) & ;;
 t*) trap '' TERM;;
-r*) cat >/dev/null 2>&1;;
+r*) { cat >/dev/null; } 2>/dev/null;;
 c*) exec <&-;;
 x*) exit $n;;
 esac; done"""
