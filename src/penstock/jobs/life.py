@@ -23,6 +23,7 @@ from .store import Store
 from .telling import Audit, say, try_audit
 
 RECORD_AGAIN_S: Final = 1.0
+# Then the job ends all the same: a disk that takes nothing for ten seconds may never.
 _DRAIN_TRIES: Final = 10
 # Hashed in 0.1 ms, which is less than the way to a thread and back.
 _HASH_HERE_BYTES: Final = 64 * 1024
