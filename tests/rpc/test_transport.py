@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from pki import shared_pki
@@ -47,7 +48,7 @@ def test_records_are_counted_however_they_are_cut(sizes: list[int], seed: int) -
 
 @asynccontextmanager
 async def against(
-    *, server_side: bool, **limits: Any
+    *, server_side: bool, writing: trio.Lock | None = None, **limits: Any
 ) -> AsyncIterator[tuple[TlsTransport, trio.SocketStream, Writer]]:
     """Our transport on ``server_side``, its peer's TCP stream and what writes its records."""
     pki = shared_pki()
@@ -61,6 +62,7 @@ async def against(
         changed(**limits),
         server_side=server_side,
         server_hostname=None if server_side else "localhost",
+        writing=writing,
     )
     context = pki.client_context() if server_side else pki.server_context()
     found: list[Writer] = []
@@ -104,7 +106,7 @@ async def test_a_flood_of_key_updates_is_ended(server_side: bool) -> None:
             await trio.lowlevel.checkpoint()
             turns += 1
 
-    limits = {"silent_records": Rate(100, 0.0)}
+    limits: dict[str, Any] = {"silent_records": Rate(100, 0.0)}
     async with against(server_side=server_side, **limits) as (transport, theirs, writer):
         await theirs.send_all(b"".join(writer.key_update() for _ in range(1_000)))
         async with trio.open_nursery() as nursery:
@@ -118,7 +120,7 @@ async def test_a_flood_of_key_updates_is_ended(server_side: bool) -> None:
 
 async def test_data_between_key_updates_is_no_excuse() -> None:
     """What is counted is the records without data, not those in a row."""
-    limits = {"silent_records": Rate(100, 0.0)}
+    limits: dict[str, Any] = {"silent_records": Rate(100, 0.0)}
     async with against(server_side=True, **limits) as (transport, theirs, writer):
         flood = [writer.record(b"x") if n % 5 == 0 else writer.key_update() for n in range(500)]
         await theirs.send_all(b"".join(flood))
@@ -172,3 +174,24 @@ async def test_a_step_of_a_handshake_is_small(monkeypatch: pytest.MonkeyPatch) -
         await send_hello_in_pieces(running)
     assert max(given_bytes) <= 4_096
     assert sum(given_bytes) <= SERVER_DEFAULTS.handshake_bytes + 4_096
+
+
+async def test_who_writes_much_waits_for_its_turn() -> None:
+    """All connections of a server have one turn at a time; who writes little needs none."""
+    writing = trio.Lock()
+    async with (
+        against(server_side=True, writing=writing) as (much, reader, _),
+        against(server_side=True, writing=writing) as (little, _, _),
+    ):
+        with trio.fail_after(10):
+            async with writing, trio.open_nursery() as nursery:
+                nursery.start_soon(much.send, [bytes(300_000)], 5.0)
+                await trio.testing.wait_all_tasks_blocked()
+                assert writing.statistics().tasks_waiting == 1
+                before = len(await reader.receive_some(300_000))
+                await little.send([bytes(1_000)], 5.0)
+                assert writing.statistics().tasks_waiting == 1
+                writing.release()
+                while before < 300_000:
+                    before += len(await reader.receive_some(300_000))
+                await writing.acquire()

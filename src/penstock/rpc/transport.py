@@ -80,8 +80,12 @@ class TlsTransport:
         *,
         server_side: bool,
         server_hostname: str | None = None,
+        writing: trio.Lock | None = None,
     ) -> None:
-        """Takes ``raw`` over, closed on failure. Raises TransportLost."""
+        """Takes ``raw`` over, closed on failure. Raises TransportLost.
+
+        ``writing``: whose turn it is to write much, over all connections of a server.
+        """
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
@@ -97,6 +101,9 @@ class TlsTransport:
             raw.close()
             raise TransportLost(str(error)) from error
         self._sock = raw
+        self._writing = writing or trio.Lock()
+        self._since_turn = _FLUSH_BYTES - _WRITE_BYTES
+        """Bytes encrypted; at the beginning as if some were."""
         self._handshake_bytes = limits.handshake_bytes
         self._silent = Budget("TLS records without data", limits.silent_records)
         self._counter = RecordCounter()
@@ -223,20 +230,20 @@ class TlsTransport:
 
         Cancellation: minimum cleanup; C2.
         """
-        encrypted = 0
         for part in parts:
             view = memoryview(part)
             for position in range(0, len(view), _WRITE_BYTES):
-                if encrypted >= _FLUSH_BYTES:
-                    encrypted = 0
+                if self._since_turn >= _FLUSH_BYTES:
                     await self._flush(stall_s)
-                    await trio.lowlevel.checkpoint()  # fifty sockets that take all take turns
+                    # Never held while it waits for the peer.
+                    async with self._writing:
+                        self._since_turn = 0
                 piece = view[position : position + _WRITE_BYTES]
                 try:
                     self._tls.write(piece)
                 except (OSError, ValueError) as error:
                     raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
-                encrypted += len(piece)
+                self._since_turn += len(piece)
         await self._flush(stall_s)
 
     def send_nowait(self, data: bytes | bytearray) -> None:
