@@ -107,9 +107,11 @@ async def _main(world: World, invariants: Invariants) -> None:
 async def come_to_an_end(world: World, invariants: Invariants) -> None:
     """Faults have ended: every job does, everybody is told the same, nothing is left."""
     with trio.move_on_after(_END_S) as scope:
+        await trio.sleep(2.0)  # what callers have given up meanwhile is on its way
         await world.wait_up()
-        while world.manager is not None and (running := world.manager.list()):
-            for job in running:
+        # A job that is still starting is in no list.
+        while (manager := world.manager) is not None and manager._lives:
+            for job in manager.list():
                 try:
                     job.ask_stop(by="world")
                 except Exception as error:
@@ -123,7 +125,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
         if world.server is not None:
             invariants.check_left()
     if scope.cancelled_caught:
-        left = [] if world.manager is None else [job.handle for job in world.manager.list()]
+        left = [] if world.manager is None else [each[-4:] for each in world.manager._lives]
         world.fail(f"after {_END_S:g} s without faults these jobs have not ended: {left}")
     world.over = True
     process = world.process
