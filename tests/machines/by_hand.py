@@ -21,6 +21,7 @@ from penstock.rpc.client import Channel, open_channel_on
 from penstock.rpc.errors import ConnectionLost, RpcError
 
 from .clients import PATIENCE_S, Player
+from .faults import cause
 from .group import Group, Member
 from .host import new_state_dir, simulated
 from .invariants import Invariants
@@ -201,7 +202,7 @@ class Machine:
         """A fault, now."""
         if fault.what == "supervisor":  # what was lost by it is excused in the end
             self.world.program = dataclasses.replace(self.world.program, faults=(fault,))
-        self.happens(lambda: self.world.cause(fault))
+        self.happens(lambda: cause(self.world, fault))
 
     def passes(self, seconds: float) -> None:
         """Time. Whatever is due meanwhile happens at its time."""
@@ -254,7 +255,8 @@ class Machine:
         Process.on_handle = staticmethod(self.invariants.handle_given)
         Process.on_end = staticmethod(self.invariants.end_written)
         async with trio.open_nursery() as kernel, trio.open_nursery() as server:
-            kernel.start_soon(world.kernel.run, kernel)
+            world.kernel.nursery = kernel
+            kernel.start_soon(world.kernel.run)
             server.start_soon(world.serve)
             await self._do_steps(stepping)
             await come_to_an_end(world, self.invariants)

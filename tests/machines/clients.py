@@ -31,8 +31,8 @@ EXPECTED: Final = frozenset(
         StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED,
     )
 )  # fmt: skip
-_ROWS: Final = {"stop": "C6", "start": "C4", "stream": "C1", "signal": "C18", "pause": "C18",
-                "resume": "C18", "input": "C19"}  # fmt: skip
+_ROWS: Final = {"stop": ("C6",), "start": ("C4",), "stream": ("C1", "C21"), "signal": ("C18",),
+                "pause": ("C18",), "resume": ("C18",), "input": ("C19",)}  # fmt: skip
 _SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
 
 
@@ -59,8 +59,9 @@ class Player:
                 if channel is None or not channel.usable:
                     await stack.aclose()
                     channel = await self._connected(stack)
-                if channel is not None:
-                    await self._do(op, channel)
+                if channel is not None and not await self._do(op, channel):
+                    await stack.aclose()  # it is not let in; perhaps later
+                    channel = None
 
     async def _connected(self, stack: contextlib.AsyncExitStack) -> Channel | None:
         for _ in range(int(PATIENCE_S / _AGAIN_S)):
@@ -73,11 +74,12 @@ class Player:
         self._world.fail(f"{self._name} gets no connection")
         return None
 
-    async def _do(self, op: Op, channel: Channel) -> None:
+    async def _do(self, op: Op, channel: Channel) -> bool:
+        """False: this connection is good for nothing."""
         world, name = self._world, self._name
         handle = self._handle(op)
         if handle is None and op.what not in ("start", "list", "peek"):
-            return
+            return True
         world.say(name, f"{op.what} {handle or ''} {_short(op)}")
         patience = PATIENCE_S
         if op.within is not None and op.how == "cancel":
@@ -94,7 +96,7 @@ class Player:
             if scope.cancelled_caught or left:
                 world.say(name, f"{op.what}: has left")
                 if patience < PATIENCE_S:
-                    world.covered.add(_ROWS.get(op.what, "C3"))
+                    world.covered.update(_ROWS.get(op.what, ("C3",)))
                 else:
                     self._check.hangs(name, op.what, handle or "")
             else:
@@ -105,12 +107,18 @@ class Player:
             world.say(name, f"{op.what}: {error}")
             if "input" in error.message and error.code is StatusCode.FAILED_PRECONDITION:
                 world.covered.add("C20")
+            if error.code is StatusCode.UNAUTHENTICATED and "C16" in world.covered:
+                return False
+            if error.code is StatusCode.INTERNAL and world.bugs_told:
+                world.bugs_told -= 1
+                return True
             missing = error.code is StatusCode.NOT_FOUND
             excused = op.what == "peek" or handle in self._check.removed
             if not (error.code in EXPECTED or (missing and excused)):
                 world.fail(f"{name}: {op.what} {handle}: {error}")
         except Enough:
             world.say(name, f"{op.what}: has seen enough")
+        return True
 
     async def _cut_within(self, op: Op, channel: Channel, handle: str) -> bool:
         assert op.within is not None
@@ -206,7 +214,7 @@ class Player:
         if self._check.job_of[handle] not in self._world.ends:
             self._world.covered.add("C5")
         stops = self._check.stops
-        if stops[handle]:
+        if stops[handle] or handle in self._check.stopped_before:
             self._world.covered.add("C7")
         stops[handle] += 1
         try:
@@ -215,6 +223,7 @@ class Player:
             stops[handle] -= 1
         self._check.job_told(self._owner, answer.job)
         if not op.flag:
+            self._check.stopped_before.add(handle)
             self._check.stopped(handle)
             if not answer.job.HasField("end"):
                 self._world.fail(f"a stop of job {handle} has answered without its end record")

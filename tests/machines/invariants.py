@@ -29,6 +29,8 @@ class Invariants:
         """Whose removal was asked for."""
         self.stops: Counter[str] = Counter()
         """Under way, by handle."""
+        self.stopped_before: set[str] = set()
+        """Handles of which a stop has answered."""
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}

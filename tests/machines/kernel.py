@@ -51,6 +51,7 @@ class Kernel:
         self.say = say
         self.delay_s = delay_s
         self.nursery: trio.Nursery
+        """Of its processes, and of what it does later; whoever runs it sets it."""
         self.make_group: Callable[[Kernel, str, str, JobSpec, Behaviour], Group] = Group
         """What a job is here."""
         self._behaviours = behaviours
@@ -58,9 +59,8 @@ class Kernel:
         self._supervisor = 0
         self._send, self._requests = trio.open_memory_channel[Request](1000)
 
-    async def run(self, nursery: trio.Nursery) -> None:
+    async def run(self) -> None:
         """Answers, one after another, until cancelled."""
-        self.nursery = nursery
         async for request in self._requests:
             if self.delay_s:
                 await trio.sleep(self.delay_s)

@@ -74,9 +74,10 @@ class Faults:
     def __init__(self) -> None:
         self.records = 0
         self.audits = 0
+        self.bugs = 0
 
     def clear(self) -> None:
-        self.records = self.audits = 0
+        self.records = self.audits = self.bugs = 0
 
 
 class JobPipe(FakePipe):

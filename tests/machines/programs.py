@@ -179,6 +179,11 @@ _FAULTS = (
     "supervisor", "leave",
 )  # fmt: skip
 
+# By a fault's number: a part of the others is one of these.
+_RARER = {
+    ("short", 0): "revoke", ("short", 1): "revoke", ("audit", 1): "bug", ("shutdown", 3): "twice",
+}  # fmt: skip
+
 
 class _Style:
     """Of one program: how often what is done, and how much of it."""
@@ -230,13 +235,10 @@ def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
 def _fault(choose: Chooser) -> Fault:
     what = choose.pick(_FAULTS)
     stepwise = what == "crash" and choose.pick((False, True))
-    return Fault(
-        what,
-        at=choose.pick(TIMES_S),
-        seconds=choose.pick(TIMES_S),
-        number=choose.integer(0, 3),
-        step=choose.integer(0, 120) if stepwise else None,
-    )
+    at, seconds = choose.pick(TIMES_S), choose.pick(TIMES_S)
+    number = choose.integer(0, 3)
+    step = choose.integer(0, 120) if stepwise else None
+    return Fault(_RARER.get((what, number), what), at, seconds, number, step)
 
 
 def make_program(choose: Chooser, *, faults: bool = True) -> Program:

@@ -11,10 +11,11 @@ import trio
 import trio.testing
 
 from .clients import PATIENCE_S, Player
+from .faults import cause
 from .host import new_state_dir, simulated
 from .invariants import Invariants
 from .process import Process
-from .programs import Actor, Op, Program, Seeded, make_program, make_schedule
+from .programs import Actor, Fault, Op, Program, Seeded, make_program, make_schedule
 from .schedule import Schedule, scheduled, tasks_alive
 from .timeline import Broken, Timeline
 from .world import World
@@ -79,16 +80,12 @@ async def _main(world: World, invariants: Invariants) -> None:
     Process.kill_pid = staticmethod(world.kernel.kill_pid)
     program = world.program
     async with trio.open_nursery() as kernel, trio.open_nursery() as machine:
-        kernel.start_soon(world.kernel.run, kernel)
+        world.kernel.nursery = kernel
+        kernel.start_soon(world.kernel.run)
         machine.start_soon(world.serve)
         async with trio.open_nursery() as faults:
             for fault in program.faults:
-
-                async def cause(fault: object = fault) -> None:
-                    await trio.sleep(fault.at)  # type: ignore[attr-defined]
-                    world.cause(fault)  # type: ignore[arg-type]
-
-                faults.start_soon(cause)
+                faults.start_soon(_cause_later, world, fault)
             longest = max((len(actor.ops) for actor in program.actors), default=0)
             with trio.move_on_after((longest + 1) * _OP_S) as scope:
                 async with trio.open_nursery() as actors:
@@ -102,6 +99,11 @@ async def _main(world: World, invariants: Invariants) -> None:
         await come_to_an_end(world, invariants)
         machine.cancel_scope.cancel()
         kernel.cancel_scope.cancel()
+
+
+async def _cause_later(world: World, fault: Fault) -> None:
+    await trio.sleep(fault.at)
+    cause(world, fault)
 
 
 async def come_to_an_end(world: World, invariants: Invariants) -> None:

@@ -21,12 +21,13 @@ from penstock.jobs.manager import Manager, open_manager
 from penstock.refusals import Refusals
 from penstock.rpc.server import Peer, Server
 from penstock.service import CommandService, HostInfo
+from penstock.statuses import unauthenticated
 from penstock.supervisor.policy import Policy, parse_policy
 
 from .kernel import Kernel, SimBackend
 from .network import Network
 from .process import Faults, Process, ProcessDisk, SimDisk, current
-from .programs import COMMANDS, OWNERS, Fault, Program
+from .programs import COMMANDS, OWNERS, Program
 from .timeline import Timeline
 
 DRAIN_S: Final = 5.0
@@ -53,6 +54,10 @@ def policy() -> Policy:
     return parse_policy(text.encode())
 
 
+class PlantedBug(Exception):
+    """A handler has a bug, as a fault."""
+
+
 class World:
     """One program's. ``wrong`` collects what must not be; ``closing``: faults have ended."""
 
@@ -76,6 +81,12 @@ class World:
         self.closing = False
         self.over = False
         self.ends: dict[str, str] = {}
+        self.revoked: set[str] = set()
+        """Whose certificates are."""
+        self.bugs_told = 0
+        """Handlers have had so many that were planted."""
+        self.everything = trio.CancelScope()
+        """What the server of this life does: S0."""
         self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
         self._up = trio.Event()
         self._number = itertools.count(1)
@@ -157,7 +168,7 @@ class World:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
             refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
-            audit_log: Any = _AuditLog(lambda event: self._audit(process, event))
+            audit_log: Any = _AuditLog(lambda event: self._audit_call(process, event))
             service = CommandService(
                 manager, policy(), audit_log, host, trio.current_time, refusals
             )
@@ -165,14 +176,15 @@ class World:
             server = Server(
                 [service.service],
                 no_tls,
-                identify=_identify,
+                identify=self._identify,
                 client_of=lambda identity: identity.client_id,
                 on_internal_error=self._internal_error,
             )
-            async with trio.open_nursery() as connections:
-                self.network.listen(process, connections, server.serve_transport)
+            async with trio.open_nursery() as everything:
+                self.network.listen(process, everything, server.serve_transport)
                 self.manager, self.server = manager, server
                 ending, how = self._ending = trio.Event(), list[str]()
+                self.everything = everything.cancel_scope
                 self._up.set()
                 await ending.wait()
                 self.network.stop_listening()
@@ -180,7 +192,7 @@ class World:
                     manager.leave()
                 if how[0] != "supervisor":
                     await server.drain(DRAIN_S)
-                connections.cancel_scope.cancel()
+                everything.cancel_scope.cancel()
 
     def end_server(self, how: str) -> bool:
         """``shutdown``, ``leave`` (SIGUSR2) or ``supervisor`` (it is gone); if one serves."""
@@ -221,9 +233,24 @@ class World:
         if event != "decision":
             self.say("audit", event)
 
+    def _audit_call(self, process: Process, event: str) -> None:
+        if self.faults.bugs:
+            self.faults.bugs -= 1
+            raise PlantedBug
+        self._audit(process, event)
+
     def _internal_error(self, error_id: str, error: BaseException) -> None:
-        if self.process.alive:
+        if isinstance(error, PlantedBug):
+            self.covered.add("C15")
+            self.bugs_told += 1
+        elif self.process.alive:
             self.fail(f"a handler has a bug: {error!r}")
+
+    def _identify(self, peer: Peer) -> Identity:
+        owner = peer.certificate.decode()
+        if owner in self.revoked:
+            raise unauthenticated("the certificate was revoked")
+        return Identity(owner, "issuer", "1", datetime.max.replace(tzinfo=UTC))
 
     def said(self, text: str) -> None:
         """What the server says on its standard error."""
@@ -231,45 +258,13 @@ class World:
         if "is given up" in text and self.process.alive:
             self.fail(text)
 
-    # What happens to it.
-
-    def cause(self, fault: Fault) -> None:
-        """A fault, now."""
-        self.say("fault", repr(fault))
-        match fault.what:
-            case "crash" if fault.step is None:
-                self.covered.add("C13")
-                self.process.die()
-            case "cut":
-                self.covered.add("C2")
-                owner = (*OWNERS, None)[fault.number % 3]
-                self.network.cut(owner, silent=fault.number == 3)
-            case "stall":
-                self.network.stall(fault.seconds)
-            case "full":
-                self.covered.add("C9")
-                self.disk.capacity_bytes = self.disk.used_bytes + 4 * 1024 * 1024 + fault.number
-            case "eio":
-                self.covered.add("C9")
-                self.disk.faults.extend([0] * fault.number + [5])
-            case "short":
-                self.disk.short = True
-            case "records":
-                self.faults.records += fault.number
-            case "audit":
-                self.faults.audits += fault.number
-            case "shutdown" | "leave":
-                if self.end_server(fault.what):
-                    self.covered.add("C11")
-            case "supervisor":
-                self.covered.add("C14")
-                self.kernel.supervisor_dies()
-                self.end_server("supervisor")
+    # What happens to it; see faults.py.
 
     def stop_faults(self) -> None:
         """From now on everything works."""
         self.say("world", "faults end")
         self.closing = True
+        self.revoked.clear()
         self.disk.works_again()
         self.faults.clear()
         self.process.crash_at = None
@@ -289,7 +284,3 @@ class _AuditLog:
 
     def write(self, event: str, **fields: Any) -> None:
         self._write(event)
-
-
-def _identify(peer: Peer) -> Identity:
-    return Identity(peer.certificate.decode(), "issuer", "1", datetime.max.replace(tzinfo=UTC))

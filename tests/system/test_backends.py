@@ -110,7 +110,8 @@ async def simulated() -> AsyncIterator[Place]:
     disk = SimDisk()
     kernel = Kernel(disk, behaviours, 0.0, lambda who, what: None)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(kernel.run, nursery)
+        kernel.nursery = nursery
+        nursery.start_soon(kernel.run)
         backend = SimBackend(kernel, Process(0, Faults()))
         yield Place(backend, disk, specs, lambda fd: disk.pipes[fd].take(65_536))
         nursery.cancel_scope.cancel()

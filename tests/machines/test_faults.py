@@ -1,0 +1,63 @@
+"""Faults that are themselves cancellations: that the simulation notices where one does nothing."""
+
+import pytest
+
+from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
+from machines.run import run
+from machines.timeline import Broken
+from penstock.jobs import manager
+from penstock.rpc.server import Server
+
+_DEAF = Behaviour((Act("deaf"), Act("sleep", seconds=5.0), Act("sleep", seconds=5.0)))
+
+
+def _waits(*faults: Fault) -> Program:
+    return Program((Actor("alice", (Op("start"), Op("wait"))),), (_DEAF,), faults)
+
+
+def test_a_revoked_client_is_ended_and_its_job_runs_on() -> None:
+    """C16: also no way back in while it is revoked."""
+    program = _waits(Fault("revoke", at=1.0, seconds=2.0))
+    result = run(program)
+    told = [(who, what) for _, who, what in result.timeline.lines]
+    assert ("alice.0", "wait: UNAUTHENTICATED: the certificate was revoked") in told
+    assert "C16" in result.covered
+    at = told.index(("world", "faults end"))
+    assert ("audit", "job.finished") in told[at:]  # nothing else has ended it
+
+
+def test_a_revocation_that_ends_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C16, planted."""
+    monkeypatch.setattr(Server, "revoke", lambda self, revoked: 0)
+    with pytest.raises(Broken, match="run on, whose certificate is revoked"):
+        run(_waits(Fault("revoke", at=1.0, seconds=2.0)))
+
+
+def test_a_second_signal_ends_the_drain() -> None:
+    """C12: the drain would wait for the call."""
+    result = run(_waits(Fault("twice", at=1.0, seconds=0.1)))
+    lines = {what: at for at, _, what in reversed(result.timeline.lines)}
+    assert lines["a second signal"] == 1.1
+    assert lines["is gone"] == pytest.approx(1.1 + manager.SHUTDOWN_GRACE_S)
+
+
+def test_a_second_signal_that_waits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C12, planted."""
+    monkeypatch.setattr(manager, "SHUTDOWN_GRACE_S", 30.0)
+    long = Behaviour((Act("deaf"), *[Act("sleep", seconds=5.0)] * 8))
+    program = Program(
+        (Actor("alice", (Op("start"), Op("wait"))),), (long,), (Fault("twice", at=1.0),)
+    )
+    with pytest.raises(Broken, match="after a second signal"):
+        run(program)
+
+
+def test_a_bug_in_a_handler_costs_its_call_alone() -> None:
+    """C15."""
+    ops = (Op("start"), Op("list", after=2.0), Op("list"))
+    result = run(Program((Actor("alice", ops),), (_DEAF,), (Fault("bug", at=1.0, number=1),)))
+    told = [what for _, who, what in result.timeline.lines if who == "alice.0"]
+    assert [what[:14] for what in told if what.startswith("list: ")] == [
+        "list: INTERNAL",
+        "list: done",
+    ]
