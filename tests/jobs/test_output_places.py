@@ -3,13 +3,14 @@
 Over the disk in memory, so that every file, size and fault is known.
 """
 
+import contextlib
 import errno
 import os
 from pathlib import Path
 
 import pytest
 import trio
-from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk
+from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk, Killed
 
 from penstock.jobs.cursors import Cursor
 from penstock.jobs.errors import OffsetPastEnd
@@ -438,7 +439,7 @@ def test_nothing_to_drop_is_said() -> None:
     assert log.drop_oldest()
     assert not log.drop_oldest()
     assert (log.first, log.length, log.stored_bytes) == (10, 10, 0)
-    assert disk.open_files == 0
+    assert disk.open_files == 2  # of the next one
     write(log, disk, 5)
     assert [(each.start, each.end) for each in log.segments()] == [(10, 15)]
     log.finish()
@@ -451,7 +452,7 @@ def test_a_file_that_cannot_be_removed_is_told_to_the_operator(
     disk = FakeDisk()
     log = made(disk)
     write(log, disk, 10)
-    disk.faults.append(errno.EROFS)
+    disk.faults.extend([0, 0, errno.EROFS])
     assert log.drop_oldest()
     path = f"{DIRECTORY}/{0:020}.output"
     assert capfd.readouterr().err == (
@@ -627,3 +628,26 @@ def test_a_digest_of_a_log_that_was_cut_is_an_error() -> None:
     with pytest.raises(OSError, match="shorter than it was"):
         digest.sha256()
     assert disk.open_files == 0
+
+
+@pytest.mark.parametrize("fault", [0, errno.ENOSPC])
+@pytest.mark.parametrize("steps", range(5))
+def test_a_kill_while_the_last_segment_goes_leaves_its_length(steps: int, fault: int) -> None:
+    """What is dropped is a gap for the next server, too, unless the disk refused even a name."""
+    disk = FakeDisk()
+    log = made(disk)
+    write(log, disk, 10)
+    disk.faults.append(fault)
+    disk.kill_after = steps
+    with contextlib.suppress(Killed):
+        log.drop_oldest()
+    disk.kill_after = None
+    disk.faults.clear()
+    disk.die()
+    following = OutputLog.resume(DIRECTORY, disk=disk)
+    if fault and steps > 1:
+        assert following.length == 0
+        return
+    assert following.length == 10
+    assert following.gaps() in ((), (Gap(0, 10, "retention"),))
+    following.finish()

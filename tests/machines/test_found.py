@@ -1,8 +1,9 @@
 """Programs that once broke a promise, each a line of found.txt: they hold now.
 
 A full disk that for a moment took not even a gap lost what a job had written last; and records that
-could not be written held up a job's last words. Once it was the judge that was wrong: a start that
-its caller had given up was still under way when the end was looked at.
+could not be written held up a job's last words. A server that was killed just as a full disk had
+made it drop all it had kept forgot how much that was. Once it was the judge that was wrong: a start
+that its caller had given up was still under way when the end was looked at.
 """
 
 from pathlib import Path

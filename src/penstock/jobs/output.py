@@ -5,6 +5,7 @@ format byte for byte, and what a torn tail means.
 """
 
 import bisect
+import contextlib
 import errno
 import os
 import time
@@ -229,7 +230,14 @@ class OutputLog:
         """Gives up the oldest segment, the one that is written to last. Whether there was one."""
         if not self._segments or self._segments[0].end == self._segments[0].start:
             return False
-        self._drop(self._segments[0])
+        oldest = self._segments[0]
+        if len(self._segments) == 1:
+            # How far the log has come stands in the next one's name, should this server be killed
+            # now. A disk that refuses even that can have the room: what was dropped then is known
+            # to this server alone.
+            with contextlib.suppress(OSError):
+                self._begin_segment()
+        self._drop(oldest)
         return True
 
     def _drop(self, segment: Segment) -> None:
