@@ -1,5 +1,8 @@
 """Connections in memory that are late, short, silent or cut. TLS is left out: what is below it
-and above it is real, and ``owner`` stands for the certificate."""
+and above it is real, and ``owner`` stands for the certificate.
+
+Held to tests/rpc/test_transports.py, the same suite as the real one.
+"""
 
 import errno
 from collections import deque
@@ -107,14 +110,16 @@ class Endpoint:
 
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
         for part in parts:
-            if self._out.full:
-                with trio.move_on_after(stall_s) as scope:
-                    while self._out.full:
-                        await self._out.changed.park()
-                        self._check()
-                if scope.cancelled_caught:
-                    raise WriteStalled(f"nothing could be written for {stall_s:g} s")
-            self._put(bytes(part))
+            view = memoryview(part)
+            for at in range(0, len(view), _ROOM):
+                if self._out.full:
+                    with trio.move_on_after(stall_s) as scope:
+                        while self._out.full:
+                            await self._out.changed.park()
+                            self._check()
+                    if scope.cancelled_caught:
+                        raise WriteStalled(f"nothing could be written for {stall_s:g} s")
+                self._put(bytes(view[at : at + _ROOM]))
 
     def _put(self, data: bytes) -> None:
         if self._process is not None:
