@@ -123,14 +123,16 @@ async def running(
     """A server that listens; it has to have ended by itself when the block does."""
     text = config_text(place, free_port(), more, **(tls or {}))
     (place / "config.toml").write_text(text)
-    process, parent_fd = await standalone._start(str(place / "config.toml"))
     told = Told()
     log = logging.getLogger("penstock.server")
     log.addHandler(told)
     level = log.level
     log.setLevel(logging.INFO)
     try:
-        async with trio.open_nursery() as nursery:
+        async with (
+            standalone._supervisor(str(place / "config.toml")) as process,
+            trio.open_nursery() as nursery,
+        ):
             made = Running(place, parse_config(text.encode()), process, told)
 
             async def serve(task_status: trio.TaskStatus[None]) -> None:
@@ -145,9 +147,6 @@ async def running(
     finally:
         log.removeHandler(told)
         log.setLevel(level)
-        os.close(parent_fd)
-        with trio.CancelScope(shield=True):  # ends as its parent's descriptor is closed
-            await process.wait()
 
 
 async def test_a_drain_ends_calls_then_the_jobs_then_the_server(place: Path) -> None:

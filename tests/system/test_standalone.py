@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from leaks import Children, Descriptors
 from running import policy_text, script
+from steps import at_every, cancelled_at
 
 from penstock.jobs.backend import JobSpec
 from penstock.jobs.cursors import Chunk
@@ -63,6 +65,23 @@ async def test_cancelled_it_still_ends_in_order(place: Path) -> None:
             await trio.sleep_forever()
     assert jobs[0].end is not None
     assert jobs[0].end.reason == "stopped"
+
+
+async def test_cancelled_at_every_step_of_its_beginning_it_leaves_nothing(place: Path) -> None:
+    """C12: no supervisor that nobody waits for, and no descriptor of one."""
+    fds, children = Descriptors(), Children()
+
+    async def begin() -> None:
+        async with open_local(place / "policy.toml", place / "state", cgroup_parent=parent()):
+            pass
+
+    async def attempt(step: int) -> bool:
+        reached = await cancelled_at(step, begin)
+        assert children.unreaped() == set()
+        assert fds.opened_since() == {}
+        return reached
+
+    assert await at_every(attempt) >= 5
 
 
 async def test_a_bad_policy_is_unavailable(place: Path) -> None:

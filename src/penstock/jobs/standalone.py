@@ -45,26 +45,17 @@ async def open_local(
     """
     with tempfile.TemporaryDirectory(prefix="penstock-") as run_dir:
         config = _write_config(run_dir, policy, state_dir, cgroup_parent or _own_parent())
-        process, parent_fd = await _start(config)
-        try:
-            async with (
-                connect_local(os.path.join(run_dir, "run", "supervisor.sock")) as backend,
-                open_manager(
-                    backend,
-                    os.fspath(state_dir),
-                    audit=audit,
-                    keeping=keeping(parse_policy(backend.policy_bytes)),
-                ) as manager,
-            ):
-                yield manager
-        finally:
-            os.close(parent_fd)
-            # Ends by itself now that we are gone, or by KILL; either way within _END_S.
-            # Scope S4.standalone.
-            with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
-                await process.wait()
-            if process.returncode is None:
-                process.kill()
+        async with (
+            _supervisor(config),
+            connect_local(os.path.join(run_dir, "run", "supervisor.sock")) as backend,
+            open_manager(
+                backend,
+                os.fspath(state_dir),
+                audit=audit,
+                keeping=keeping(parse_policy(backend.policy_bytes)),
+            ) as manager,
+        ):
+            yield manager
 
 
 def _own_parent() -> str:
@@ -96,31 +87,40 @@ def _write_config(
     return path
 
 
-async def _start(config: str) -> tuple[trio.Process, int]:
-    """A supervisor that listens, and the descriptor whose closing ends it."""
+@contextlib.asynccontextmanager
+async def _supervisor(config: str) -> AsyncIterator[trio.Process]:
+    """One that listens; it has ended when the block has, or was cancelled on the way to it."""
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     parent_read, parent_write = os.pipe2(os.O_CLOEXEC)
+    process = None
     try:
-        process = await trio.lowlevel.open_process(
-            [
-                *(sys.executable, "-I", "-S", "-E", _SUPERVISOR, "--config", config),
-                *("--no-server", "--ready-fd", str(ready_write)),
-                *("--parent-fd", str(parent_read)),
-            ],
-            pass_fds=(ready_write, parent_read),
-            stdin=subprocess.DEVNULL,
-        )
-        os.close(ready_write)
-        ready_write = -1
-        await trio.lowlevel.wait_readable(ready_read)
-        if os.read(ready_read, 1) != b"R":
-            await process.wait()
+        try:
+            process = await trio.lowlevel.open_process(
+                [
+                    *(sys.executable, "-I", "-S", "-E", _SUPERVISOR, "--config", config),
+                    *("--no-server", "--ready-fd", str(ready_write)),
+                    *("--parent-fd", str(parent_read)),
+                ],
+                pass_fds=(ready_write, parent_read),
+                stdin=subprocess.DEVNULL,
+            )
+            os.close(ready_write)
+            ready_write = -1
+            await trio.lowlevel.wait_readable(ready_read)
+            ready = os.read(ready_read, 1) == b"R"
+        finally:
+            for fd in (ready_read, ready_write, parent_read):
+                if fd >= 0:
+                    os.close(fd)
+        if not ready:
             raise Unavailable("the supervisor did not start; its log on standard error says why")
-    except BaseException:
-        os.close(parent_write)
-        raise
+        yield process
     finally:
-        for fd in (ready_read, ready_write, parent_read):
-            if fd >= 0:
-                os.close(fd)
-    return process, parent_write
+        os.close(parent_write)  # which tells it that we are gone
+        if process is not None:
+            # Ends by itself, or by KILL; either way within _END_S.
+            # Scope S4.standalone.
+            with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
