@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from leaks import Descriptors
 
 from penstock.jobs.backend import Held, JobSpec, Left, Refused, Started
 from penstock.jobs.errors import Unavailable
@@ -305,6 +306,45 @@ async def test_what_was_held_is_what_came_before_the_end() -> None:
         os.close(taken[0].started.stdout_fd)
         await backend.wait_closed()
         assert await backend.take_held() == []
+
+
+async def test_who_is_cancelled_taking_jobs_over_keeps_nothing_of_them() -> None:
+    """C13: what has come is closed, and so is what comes still; the connection goes on."""
+    fds = Descriptors()
+    async with connected() as (backend, supervisor):
+        before = fds.opened_since()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(backend.take_held)
+                await trio.testing.wait_all_tasks_blocked()
+                supervisor.say(protocol.HELD, [pipe_end()], **held("1" * 32, ["stdout"]))
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        supervisor.say(protocol.HELD, [pipe_end()], **held("2" * 32, ["stdout"]))
+        await trio.testing.wait_all_tasks_blocked()
+        assert fds.opened_since() == before
+        assert [supervisor.heard()["type"] for _ in range(2)] == [protocol.TAKE] * 2
+
+
+async def test_who_is_cancelled_starting_a_job_keeps_nothing_of_it_but_the_way_to_end_it() -> None:
+    """C4: it runs, and can be killed; its pipes are nobody's here."""
+    fds = Descriptors()
+    async with connected() as (backend, supervisor):
+        before = fds.opened_since()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(backend.start, JOB, JobSpec("sleep"), "alice")
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert supervisor.heard()["type"] == protocol.START
+        supervisor.say(protocol.STARTED, [pipe_end()], **STARTED, fds=["stdout"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert fds.opened_since() == before
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.kill, JOB)
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.KILL
+            supervisor.say(protocol.KILLED, id=JOB, count=1)
 
 
 async def test_without_a_supervisor_every_request_has_its_answer() -> None:

@@ -14,6 +14,8 @@ import trio
 from ..supervisor import protocol
 from ..supervisor.limits import Enforcement
 from .backend import Held, JobSpec, Left, Refused, Started, Verdict
+from .capture import close_pipes
+from .disk import RealDisk
 from .errors import Unavailable
 from .pending import Pending, close_all, read_whole, started
 
@@ -47,7 +49,8 @@ class LocalBackend:
         self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
         self._pending: dict[str, Pending] = {}
         self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
-        self._taking: trio.MemorySendChannel[Held | None] | None = None
+        self._taking: trio.MemorySendChannel[None] | None = None
+        self._taken: list[Held] = []
         self._welcome: dict[str, Any] = {}
         self._closed = trio.Event()
         self._lost = ""
@@ -195,6 +198,8 @@ class LocalBackend:
             pending.answered.set()
         elif kind == protocol.STARTED:
             pending.answer, pending.kill_fd = started(message, fds)
+            if pending.left_alone:
+                close_pipes(RealDisk(), pending.answer)
             pending.answered.set()
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
@@ -210,18 +215,20 @@ class LocalBackend:
             pending.emptied.set()
 
     def _took(self, message: dict[str, Any], fds: list[int]) -> None:
-        job_id, held = message["id"], None
+        job_id = message["id"]
+        if self._taking is None:  # whoever has asked was cancelled: it is the next one's
+            close_all(fds)
+            return
         if len(fds) == len(message["fds"]):
             pending = self._pending[job_id] = Pending()
             pending.answer, pending.kill_fd = started(message, fds)
             pending.paused = message.get("paused", False)
             pending.answered.set()
-            held = Held(job_id, message["opaque"], pending.answer)
+            self._taken.append(Held(job_id, message["opaque"], pending.answer))
         else:  # as for STARTED
             close_all(fds)
             self._send(protocol.RELEASE, id=job_id)
-        if self._taking is not None:
-            self._taking.send_nowait(held)
+        self._taking.send_nowait(None)
 
     def _lose(self, why: str, *, kill: bool) -> None:
         self._lost = why
@@ -265,17 +272,21 @@ class LocalBackend:
 
         Cancellation: minimum cleanup; C13.
         """
-        found: list[Held] = []
-        self._taking, taken = trio.open_memory_channel[Held | None](1)
-        with taken:
-            if not self._closed.is_set():
-                self._send(protocol.TAKE)
-                async for held in taken:
-                    if held is not None:
-                        found.append(held)
+        self._taken = []
+        self._taking, told = trio.open_memory_channel[None](1)
+        try:
+            with told:
+                if not self._closed.is_set():
                     self._send(protocol.TAKE)
-        self._taking = None
-        return found
+                    async for _ in told:
+                        self._send(protocol.TAKE)
+        except BaseException:
+            for each in self._taken:
+                close_pipes(RealDisk(), each.started)
+            raise
+        finally:
+            self._taking = None
+        return self._taken
 
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         """As in Backend. A command line that fits no message is refused as invalid.
@@ -303,7 +314,11 @@ class LocalBackend:
             del self._pending[job_id]
             await trio.lowlevel.checkpoint()
             return Refused(protocol.INVALID, str(error))
-        await pending.answered.wait()
+        try:
+            await pending.answered.wait()
+        except BaseException:
+            pending.left_alone = True
+            raise
         assert pending.answer is not None
         if isinstance(pending.answer, Refused):
             del self._pending[job_id]

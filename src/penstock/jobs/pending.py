@@ -27,6 +27,8 @@ class Pending:
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.answer: Started | Refused | None = None
+        self.left_alone = False
+        """Who asked for it was cancelled: nobody will have its pipes from here."""
         self.exited = trio.Event()
         self.status: int | None = None
         self.timed_out = False
