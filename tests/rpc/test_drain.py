@@ -5,11 +5,12 @@ import trio
 import trio.testing
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
 from pki import shared_pki
-from raw import GRPC_HEADERS, message
+from raw import GRPC_HEADERS, PREFACE, message
 from toy import CHUNK, Running, serving
 from wire import Wire, connected, data, settings, window
 
 from penstock.rpc.connection import HIGHEST_STREAM_ID
+from penstock.rpc.transport import TlsTransport
 
 FOUR = message(b"\x08\x04")  # an Int64Value of 4
 
@@ -109,3 +110,30 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
                         break
         with trio.fail_after(1):
             await running.toy.ended.wait()
+
+
+async def test_a_handshake_that_is_done_as_the_drain_begins_brings_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C11: its cancellation comes too late to be heard in it, and the drain does not know it."""
+    handshake = TlsTransport.handshake
+    async with serving(shared_pki(), linger_s=0.05) as running, trio.open_nursery() as nursery:
+
+        async def last_step(self: TlsTransport, turns: trio.Lock) -> None:
+            await handshake(self, turns)
+            nursery.start_soon(running.server.drain, 3600.0)
+            # As the lock's, while the step before was another one's.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+        async with connected(running) as busy:
+            await busy.send(busy.call(1, "/toy.Toy/Wait"))
+            await running.toy.started.wait()
+            monkeypatch.setattr(TlsTransport, "handshake", last_step)
+            async with connected(running, greet=False) as wire:
+                await wire.send(PREFACE, settings(), wire.call(1, "/toy.Toy/Echo"))
+                while await wire.next() is not None:
+                    pass
+            assert running.toy.contexts == []
+            running.toy.release.set()
+            assert await busy.status(1) == "0"

@@ -293,6 +293,7 @@ class Server:
     ) -> TlsTransport | None:
         transport = None
         done = False
+        # Deadline S2.handshake.
         scope.deadline = trio.current_time() + self._limits.handshake_s
         try:
             with scope:
@@ -304,7 +305,9 @@ class Server:
                     writing=self._writing_turns,
                 )
                 await transport.handshake(self._handshake_turns)
-                done = True
+                # Its last step may be past all checkpoints when it is cancelled: a drain that has
+                # told every connection to begin nothing new would not know this one.
+                done = not scope.cancel_called
             if not done and trio.current_time() >= scope.deadline:
                 text = f"connection from {address} refused: the handshake took too long"
                 self._refusals.refused("handshake_timeout", text)
