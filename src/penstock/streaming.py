@@ -91,7 +91,7 @@ async def messages(
     )
     unfinished: dict[StreamNumber, bytes] = {}
     if not wish.raw:
-        begun = unfinished_characters(job.log, reader.offset)
+        begun = await unfinished_characters(job.log, reader.offset)
         unfinished = {stream: rest for stream, rest in begun.items() if stream in reader.streams}
     beat_at = trio.current_time() + wish.heartbeat_s
     while True:

@@ -446,7 +446,7 @@ def test_text_goes_on_where_it_was_cut(text: str, offset: int, cuts: list[int]) 
         if end > begin:
             log.move(STDOUT_PIPE, 1)
     offset = min(offset, len(data))
-    rest = unfinished_characters(log, offset).get(1, b"")
+    rest = trio.run(unfinished_characters, log, offset).get(1, b"")
     head = data[: offset - len(rest)].decode()
     assert head + (rest + data[offset:]).decode() == text
     log.finish()

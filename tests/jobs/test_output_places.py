@@ -17,7 +17,7 @@ from penstock.jobs.errors import OffsetPastEnd
 from penstock.jobs.gaps import Gap
 from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
 from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
-from penstock.jobs.segments import ENTRY_BYTES
+from penstock.jobs.segments import ENTRY_BYTES, StreamNumber
 
 DIRECTORY = "/state/jobs/one"
 MIB = 1024 * 1024
@@ -600,19 +600,47 @@ async def test_what_a_segment_that_cannot_be_opened_had_is_told_as_a_gap() -> No
     assert pieces(loaded) == [(0, 16_384, "damaged"), (16_384, 16_404, "")]
 
 
-def test_a_character_is_finished_only_with_bytes_that_touch() -> None:
+async def test_a_character_is_finished_only_with_bytes_that_touch() -> None:
     """Behind a gap none goes on; of streams that take turns each has its own."""
     disk = FakeDisk()
     log = made(disk)
     for data, stream in ((b"\xe2\x82", 1), (b"\xc3", 2)):
         disk.pipes[STDOUT_PIPE if stream == 1 else STDERR_PIPE] += data
         assert log.move(STDOUT_PIPE if stream == 1 else STDERR_PIPE, 1 if stream == 1 else 2)
-    assert unfinished_characters(log, 3) == {1: b"\xe2\x82", 2: b"\xc3"}
-    assert unfinished_characters(log, 2) == {1: b"\xe2\x82"}
+    assert await unfinished_characters(log, 3) == {1: b"\xe2\x82", 2: b"\xc3"}
+    assert await unfinished_characters(log, 2) == {1: b"\xe2\x82"}
     leave_out(log, disk, 5)
     disk.pipes[STDERR_PIPE] += b"\xc3"
     assert log.move(STDERR_PIPE, 2)
-    assert unfinished_characters(log, 9) == {2: b"\xc3"}
+    assert await unfinished_characters(log, 9) == {2: b"\xc3"}
+    log.finish()
+
+
+async def test_looking_for_places_lets_others_go_on() -> None:
+    """Where a job writes byte by byte, 64 KiB are 65,536 runs: a second, for who does not stop."""
+    disk = FakeDisk()
+    log = made(disk)
+    for number in range(2000):
+        stream: StreamNumber = 1 if number % 2 else 2
+        pipe = STDOUT_PIPE if stream == 1 else STDERR_PIPE
+        disk.pipes[pipe] += b"x"
+        assert log.move(pipe, stream)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        assert await unfinished_characters(log, 2000) == {}
+        assert turns >= 2000 // 128
+        turns = 0
+        assert await seek_lines(log, 1) == 0
+        assert turns >= 2000 // 128
+        nursery.cancel_scope.cancel()
     log.finish()
 
 

@@ -11,7 +11,8 @@ from .output import OutputLog
 from .segments import StreamNumber
 
 _LOOK_BACK_BYTES: Final = (4096, 65_536)
-_PIECES_PER_CHECKPOINT: Final = 256
+# A run can be a single byte, and finding and reading one takes some 15 us: a millisecond.
+_PIECES_PER_CHECKPOINT: Final = 64
 _LONGEST_CHARACTER: Final = 4
 
 
@@ -52,7 +53,7 @@ async def _chunks(
     try:
         while cursor.offset < end:
             pieces += 1
-            if pieces % _PIECES_PER_CHECKPOINT == 0:  # a run can be a single byte
+            if pieces % _PIECES_PER_CHECKPOINT == 0:
                 await trio.lowlevel.checkpoint()
             piece = cursor.take(end)
             if isinstance(piece, Chunk):
@@ -82,26 +83,33 @@ def seek_time(log: OutputLog, since_ns: int) -> int:
     return log.first
 
 
-def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, bytes]:
+async def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, bytes]:
     """By stream, the first bytes of a UTF-8 character that goes on at ``offset`` or later.
 
     A character's state depends on three bytes of its stream alone, so every reader gets the
-    same text from the same place on; but they are looked for in the last 64 KiB only.
+    same text from the same place on; but they are looked for in the last 64 KiB only. A
+    checkpoint every few runs: a job that writes byte by byte has 65,536 of them there.
+
+    Cancellation: atomic; C1.
     """
     tails: dict[StreamNumber, bytes] = {}
     for count in _LOOK_BACK_BYTES:
-        tails = _tails(log, max(0, offset - count), offset)
+        tails = await _tails(log, max(0, offset - count), offset)
         if len(tails) == len(BOTH) or count >= offset:
             break
     return {stream: rest for stream, tail in tails.items() if (rest := _unfinished(tail))}
 
 
-def _tails(log: OutputLog, begin: int, offset: int) -> dict[StreamNumber, bytes]:
+async def _tails(log: OutputLog, begin: int, offset: int) -> dict[StreamNumber, bytes]:
     """The last three bytes of each stream before ``offset``, since the last gap."""
     tails: dict[StreamNumber, bytes] = {}
     cursor = Cursor(log, begin)
+    pieces = 0
     try:
         while cursor.offset < offset:
+            pieces += 1
+            if pieces % _PIECES_PER_CHECKPOINT == 0:
+                await trio.lowlevel.checkpoint()
             piece = cursor.take(offset)
             if isinstance(piece, Chunk):
                 tail = tails.get(piece.stream, b"") + piece.data[-_LONGEST_CHARACTER:]
