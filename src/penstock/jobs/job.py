@@ -256,6 +256,12 @@ class Job:
         """Its processes stand still."""
         return self.backend is not None and self.backend.is_paused(self.id)
 
+    async def _wait_taken_over(self) -> None:
+        """No checkpoint in the usual case: what its caller was allowed, and has on record, is
+        done though the caller leaves in the same moment."""
+        if not self.begun.is_set():
+            await self.begun.wait()
+
     async def signal(self, number: int, *, tree: bool = False) -> int:
         """Signals the main process, or every process; how many it was sent to.
 
@@ -264,7 +270,7 @@ class Job:
 
         Cancellation: completes; C18.
         """
-        await self.begun.wait()  # one that is just being taken over
+        await self._wait_taken_over()
         count = 0
         if self.backend is not None:
             count = await self.backend.signal(self.id, number, tree=tree)
@@ -281,7 +287,7 @@ class Job:
 
         Cancellation: completes; C18.
         """
-        await self.begun.wait()
+        await self._wait_taken_over()
         if self.backend is None or self.state is not State.RUNNING:
             stopping = self.state is State.STOPPING
             why = "is being stopped" if stopping else "has ended"
