@@ -50,7 +50,8 @@ async def run(config: Config) -> None:
     one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
     takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
     again; if any of them is bad, the old ones stay. Jobs are stopped as configured after the
-    last call has ended. Raises StartupError; cancelled: as a second signal.
+    last call has ended. Raises StartupError. Cancelled: it ends at once, and leaves the jobs to
+    the next server, as nobody has asked for their end.
 
     Cancellation: minimum cleanup; C11, C12, C14.
     """

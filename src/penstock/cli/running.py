@@ -62,6 +62,7 @@ async def run(
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
                     # An interrupt before the answer has set one; it is for the answer alone.
+                    # Deadline K0.run.
                     scope.deadline = float("inf")
                     handle = attempt.job.handle
                     follower = Follower(

@@ -104,9 +104,10 @@ class Start:
         if self.job is not None:
             return
         if signals.count > 1 or not self.asked:
-            # Cancels K0.start.
+            # Cancels K0.start, K0.run.
             scope.cancel()
             return
+        # Deadline K0.start, K0.run.
         scope.deadline = trio.current_time() + ANSWER_S
         complain(f"\nWaiting {ANSWER_S:g} s for the server's answer; ^C again to leave at once")
 

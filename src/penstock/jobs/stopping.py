@@ -127,6 +127,7 @@ class Stopping:
     def _begin(self, grace_s: float) -> None:
         if self._nursery is None:
             return
+        # Deadline S6.
         self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace_s)
         if self._job.state is State.RUNNING:
             self._job.state = after(self._job.state, Event.STOP_ASKED)

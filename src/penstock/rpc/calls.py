@@ -92,6 +92,7 @@ class Call:
         # Scope S3.
         self._scope = trio.CancelScope()
         if self._deadline is not None:
+            # Deadline S3.
             self._scope.deadline = self._deadline
 
     def cancel(self, reason: Reason) -> None:

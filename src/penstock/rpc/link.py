@@ -128,6 +128,7 @@ class Link(Generic[StreamT]):
     def _read_until(self, deadline: float) -> None:
         """When reading ends by itself; once writing has failed, that stands."""
         if self._broken is None:
+            # Deadline S2.reading.
             self._reading.deadline = deadline
 
     def finish(self) -> None:

@@ -104,6 +104,7 @@ class ServerLink(Link[Stream]):
                     self.cancel_calls(Reason.DISCONNECTED)
                 reachable = self.ended is not None and self.ended.reachable
                 linger_s = self.limits.linger_s if reachable else 0.0
+                # Deadline S2.
                 writer.cancel_scope.deadline = trio.current_time() + linger_s
                 self.finish()
             if reachable:
