@@ -104,6 +104,7 @@ async def test_start(tmp_path: Path) -> None:
 
 async def test_stop(tmp_path: Path) -> None:
     """C5 to C7: it goes on though its caller has left, to one end for all who ask."""
+    left_after = set()
 
     async def attempt(step: int) -> bool:
         backend, told = FakeBackend(), Told()
@@ -114,6 +115,7 @@ async def test_stop(tmp_path: Path) -> None:
                 await job.stop(by="alice", grace_s=0.01)
 
             reached = await cancelled_at(step, operation)
+            left_after.add(tuple(backend.jobs[job.id].signals))
             end = await job.wait_finished()
             assert (end.reason, end.stopped_by) == ("stopped", "alice")
             assert backend.jobs[job.id].signals == [15, 9]
@@ -122,7 +124,8 @@ async def test_stop(tmp_path: Path) -> None:
         none_left(backend)
         return reached
 
-    assert await at_every(attempt) >= 2
+    assert await at_every(attempt) >= 8
+    assert left_after == {(15,), (15, 9)}
 
 
 @pytest.mark.parametrize("what", ["signal", "pause", "resume"])
@@ -186,7 +189,44 @@ async def test_stream(tmp_path: Path) -> None:
             assert reached or got == b"one two three"
         return reached
 
-    assert await at_every(attempt) >= 4
+    assert await at_every(attempt) >= 8
+
+
+async def test_send(tmp_path: Path) -> None:
+    """C19: what is accepted is the job's, to the byte; the next one goes on after it."""
+    data = bytes(range(256)) * 600  # more than two pipes hold
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        async with managed(tmp_path / str(step), backend) as manager:
+            job = await manager.start("alice", JobSpec("sleep", stdin=True))
+            given, got = job.input, bytearray()
+            assert given is not None
+
+            async def operation() -> None:
+                sender = given.claim()
+                try:
+                    for offset in range(0, len(data), 40_000):
+                        piece = data[offset : offset + 40_000]
+                        await sender.wait(given.take, offset, piece)
+                finally:
+                    given.leave(sender)
+
+            async def job_reads() -> None:
+                got.extend(await backend.jobs[job.id].read_input())
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(job_reads)
+                reached = await cancelled_at(step, operation)
+                accepted = given.accepted
+                assert reached or accepted == len(data)
+                given.claim()
+                await given.take(accepted, data[accepted:], end=True)
+            assert bytes(got) == data
+        none_left(backend)
+        return reached
+
+    assert await at_every(attempt) >= 8
 
 
 async def test_takeover(tmp_path: Path) -> None:
@@ -221,7 +261,7 @@ async def test_takeover(tmp_path: Path) -> None:
         none_left(backend)
         return reached
 
-    assert await at_every(attempt) >= 3
+    assert await at_every(attempt) >= 12
 
 
 async def test_shutdown(tmp_path: Path) -> None:
@@ -251,7 +291,7 @@ async def test_shutdown(tmp_path: Path) -> None:
                 assert joined(await read(manager.get(job.handle))) == expected
         return reached
 
-    assert await at_every(attempt) >= 6
+    assert await at_every(attempt) >= 30
 
 
 # Failing.
@@ -380,3 +420,33 @@ async def test_one_call_fails_in_a_takeover(tmp_path: Path, kind: str) -> None:
         return failing.failed
 
     assert await at_every(attempt) >= 1
+
+
+@pytest.mark.parametrize("kind", ["disk", "records", "audit"])
+async def test_one_call_fails_in_a_shutdown(tmp_path: Path, kind: str) -> None:
+    """C11: it ends all the same, in its time; each job has one end, now or at the next start."""
+
+    async def attempt(step: int) -> bool:
+        backend = FakeBackend()
+        directory = tmp_path / f"{kind}{step}"
+        with failures(kind, step) as (failing, opened):
+            failing.left = 10**9
+            async with open_manager(backend, str(directory), **opened) as manager:
+                jobs = [await manager.start("alice", spec) for spec in (SLEEP, STUBBORN)]
+                for job in jobs:  # in its pipe, until the end
+                    backend.jobs[job.id].write(b"last words")
+                failing.left = step
+        none_left(backend)
+        async with managed(directory, backend) as manager:
+            for job in jobs:
+                end = manager.get(job.handle, owner="alice").end
+                assert end is not None
+                assert job.end in (None, end)
+                assert end.reason == "stopped"
+                pieces = await read(manager.get(job.handle))
+                gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+                assert len(joined(pieces)) + gaps == end.output_bytes == len(b"last words")
+                assert gaps or joined(pieces) == b"last words"
+        return failing.failed
+
+    assert await at_every(attempt) >= 2

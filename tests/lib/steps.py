@@ -10,23 +10,22 @@ _MOST_STEPS = 500  # of an operation that a test walks through
 
 
 class _At(trio.abc.Instrument):
-    """Calls back before the n-th step that a task makes from now on; 0 is the next one."""
+    """Calls back before the n-th step that any task makes from now on; 0 is the next one."""
 
-    def __init__(self, task: trio.lowlevel.Task, step: int, then: Callable[[], None]) -> None:
-        self._task = task
+    def __init__(self, step: int, then: Callable[[], None]) -> None:
         self._left = step
         self._then = then
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
-            if self._left == 0:
-                self._then()
-            self._left -= 1
+        if self._left == 0:
+            self._then()
+        self._left -= 1
 
 
 async def cancelled_at(step: int, operation: Callable[[], Awaitable[object]]) -> bool:
-    """Runs it, cancelled as its task goes on for the ``step``-th time; 0: before it begins.
+    """Runs it, cancelled as some task goes on for the ``step``-th time; 0: before it begins.
 
+    Not its own steps alone: while it waits, what it waits for is at one stage after the other.
     Did it come to that? Errors pass.
     """
     reached = step == 0
@@ -39,7 +38,7 @@ async def cancelled_at(step: int, operation: Callable[[], Awaitable[object]]) ->
 
         if step == 0:
             scope.cancel()
-        watch = _At(trio.lowlevel.current_task(), step - 1, cancel)
+        watch = _At(step - 1, cancel)
         trio.lowlevel.add_instrument(watch)
         try:
             await operation()

@@ -7,6 +7,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from hyperframe.frame import HeadersFrame
 from pki import shared_pki
 from raw import raw_client, with_headers
+from steps import at_every, cancelled_at
 from toy import CHUNK, SERVICE, Running, serving
 from wire import to_client
 
@@ -120,6 +121,28 @@ async def test_not_reading_is_bounded() -> None:
                 await anext(call)
             assert running.toy.sent_chunks > sent
         await wait_handler_ended(running)
+
+
+async def test_waiting_for_a_message_is_atomic() -> None:
+    """C3: whenever it is cancelled, no message is lost or there twice."""
+    async with serving(shared_pki()) as running, running.channel() as channel:
+
+        async def attempt(step: int) -> bool:
+            got: list[int] = []
+            async with channel.server_stream(
+                SERVICE, "Count", Int64Value(value=5), Int64Value
+            ) as call:
+
+                async def operation() -> None:
+                    for _ in range(3):
+                        got.append((await anext(call)).value)
+
+                reached = await cancelled_at(step, operation)
+                got += [message.value async for message in call]
+            assert got == list(range(5))
+            return reached
+
+        assert await at_every(attempt) >= 3
 
 
 async def test_never_reading_is_ended() -> None:

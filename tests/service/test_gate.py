@@ -12,11 +12,11 @@ import pytest
 import trio
 import trio.testing
 from pki import shared_pki
-from steps import at_every, cancelled_at
+from steps import Failing, at_every, cancelled_at
 
 from penstock import gate as module
-from penstock.audit import AuditLog
-from penstock.credentials import Credentials
+from penstock.audit import AuditError, AuditLog
+from penstock.credentials import Credentials, CredentialsError
 from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
 from penstock.refusals import Refusals
@@ -140,12 +140,15 @@ async def test_a_clock_that_is_set_ends_who_has_expired(world: World) -> None:
 async def test_a_reload_cancelled_at_every_step(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C16: old or new, whole: the server's context and the list of the revoked are of one set."""
+    """C16: old or new, whole: the server's context and the list of the revoked are of one set, and
+    whoever is on it is gone."""
     outcomes = set()
+    alice = peer_of("alice")
+    revoked = load_crl(str(shared_pki().write_crl("alice")), str(shared_pki().ca))
     loaded: list[Credentials] = []
 
     def load(config: object) -> Credentials:
-        loaded.append(Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE))
+        loaded.append(Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), revoked))
         return loaded[-1]
 
     monkeypatch.setattr(module, "load_credentials", load)
@@ -153,7 +156,7 @@ async def test_a_reload_cancelled_at_every_step(
     async def attempt(step: int) -> bool:
         loaded.clear()
         before = world.gate.credentials
-        server = FakeServer(peer_of("alice"))
+        server = FakeServer(alice)
         server.context = before.context
         told = len(world.lines())
 
@@ -170,11 +173,52 @@ async def test_a_reload_cancelled_at_every_step(
         assert world.gate.credentials is (loaded[-1] if loaded else before)
         assert server.context is world.gate.credentials.context
         assert len(world.lines()) - told == len(loaded)
+        assert server.revoked == [alice] * len(loaded)
         outcomes.add(len(loaded))
         return reached
 
     assert await at_every(attempt) >= 3
     assert outcomes == {0, 1, 2, 3}
+
+
+async def test_a_reload_failed_at_every_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C16: the old certificates or the new ones, whole; and the next signal is heard."""
+    outcomes: list[tuple[int, bool]] = []
+
+    async def attempt(step: int) -> bool:
+        failing = Failing(step)
+        fresh: list[Credentials] = []
+
+        def load(config: object) -> Credentials:
+            fresh.append(Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE))
+            return fresh[-1]
+
+        def bad_file() -> Exception:
+            return CredentialsError("[tls] key: it cannot be read")
+
+        def full() -> Exception:
+            return AuditError("the disk is full")
+
+        async def twice() -> AsyncIterator[int]:
+            for _ in range(2):
+                yield 1
+                assert server.context is world.gate.credentials.context
+                outcomes.append((step, world.gate.credentials in fresh))
+
+        server = FakeServer()
+        server.context = world.gate.credentials.context
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "load_credentials", failing.around(load, bad_file))
+            patch.setattr(world.audit, "reopen", failing.around(world.audit.reopen, full))
+            patch.setattr(world.audit, "write", failing.around(world.audit.write, full))
+            await world.gate.reload_on_signal(cast(Any, server), twice())
+        assert world.gate.credentials is fresh[-1]
+        return failing.failed
+
+    assert await at_every(attempt) == 6
+    # Each signal reopens the audit log, reads the files and writes a line.
+    assert [new for step, new in outcomes if step == 1] == [False, True]
+    assert [new for step, new in outcomes if step == 4] == [True, True]
 
 
 async def test_a_certificate_that_was_revoked_during_its_handshake(world: World) -> None:

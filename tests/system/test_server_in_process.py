@@ -100,6 +100,8 @@ class Running:
     supervisor: trio.Process
     told: Told
     ended: trio.Event = field(default_factory=trio.Event)
+    stop: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """Cancels the server from outside."""
 
     @asynccontextmanager
     async def alice(self) -> AsyncIterator[Client]:
@@ -137,7 +139,8 @@ async def running(
 
             async def serve(task_status: trio.TaskStatus[None]) -> None:
                 task_status.started()
-                await server.run(made.config)
+                with made.stop:
+                    await server.run(made.config)
                 made.ended.set()
 
             await nursery.start(serve)
@@ -201,6 +204,20 @@ async def test_after_sigusr2_no_job_is_stopped(place: Path) -> None:
         await made.ended.wait()
     assert made.events("job.finished") == []
     assert [line["handle"] for line in made.events("job.running")] == [idle.handle]
+
+
+async def test_cancelled_it_leaves_its_jobs_to_the_next(place: Path) -> None:
+    """Nobody has asked for their end; clients see the connection break."""
+    async with running(place, "drain_s = 3600\n") as made, made.alice() as client:
+        idle = await client.start("idle")
+        async with client.stream(idle.handle) as call:
+            messages = aiter(call)
+            await anext(messages)
+            made.stop.cancel()
+            with pytest.raises(ConnectionLost):
+                await anext(messages)
+        await made.ended.wait()
+    assert made.events("job.finished") == made.events("server.stopping") == []
 
 
 async def test_with_the_supervisor_gone_the_server_ends(place: Path) -> None:
