@@ -17,7 +17,7 @@ import pytest
 import trio
 import trio.testing
 from fake_backend import FakeBackend
-from steps import Failing, at_every, cancelled_at
+from steps import Failing, at_every, before_step_of, cancelled_at
 
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.cursors import Chunk
@@ -262,6 +262,42 @@ async def test_takeover(tmp_path: Path) -> None:
         return reached
 
     assert await at_every(attempt) >= 12
+
+
+@pytest.mark.parametrize("task", ["jobs.capture.capture", "Manager._run"])
+async def test_leaving_as_output_comes(tmp_path: Path, task: str) -> None:
+    """C13: the server lets the job go in the moment in which its reader, or the task that drains
+    it, has been woken: what the pipe has is the next server's, and what the log has stays."""
+    backend, told, left = FakeBackend(), Told(), False
+    async with managed(tmp_path, backend, told) as manager:
+        job = await manager.start("alice", SLEEP)
+        fake = backend.jobs[job.id]
+        fake.write(b"one ")
+        with job.read_output() as reader:
+            await anext(reader)
+
+        def leave() -> None:
+            nonlocal left
+            manager.leave()
+            with pytest.raises(StopIteration):  # nothing is stopped, so nothing is waited for
+                manager.stop_all("server").send(None)
+            left = True
+
+        await trio.testing.wait_all_tasks_blocked()
+        before_step_of(task, leave)
+        fake.write(b"two")
+        if task == "Manager._run":
+            fake.end(Verdict("exited", 3))
+        await trio.testing.wait_all_tasks_blocked()
+        assert left
+        assert job.end is None
+    async with managed(tmp_path, backend, told) as manager:
+        job = manager.get(job.handle)
+        fake.end(Verdict("exited", 3))
+        end = await job.wait_finished()
+        assert (end.reason, end.exit_code, end.output_bytes) == ("exited", 3, 7)
+        assert joined(await read(job)) == b"one two"
+        assert told.ends(job.id) == 1
 
 
 async def test_shutdown(tmp_path: Path) -> None:

@@ -22,6 +22,24 @@ class _At(trio.abc.Instrument):
         self._left -= 1
 
 
+class _Before(trio.abc.Instrument):
+    """Calls back before the next step of a task whose name ends so, once."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name.endswith(self._name):
+            trio.lowlevel.remove_instrument(self)
+            self._then()
+
+
+def before_step_of(name: str, then: Callable[[], None]) -> None:
+    """``then`` happens when such a task is about to go on, which nothing can keep it from."""
+    trio.lowlevel.add_instrument(_Before(name, then))
+
+
 async def cancelled_at(step: int, operation: Callable[[], Awaitable[object]]) -> bool:
     """Runs it, cancelled as some task goes on for the ``step``-th time; 0: before it begins.
 

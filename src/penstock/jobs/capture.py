@@ -88,6 +88,9 @@ async def capture(
             # Scope S5.news.
             with trio.move_on_at(news.due):
                 await disk.wait_readable(pipe_fd)
+        # Whoever has ended the job's task meanwhile may have ended its log too; what the pipe has
+        # is drain's, or the next server's.
+        await trio.lowlevel.checkpoint_if_cancelled()
         news.tell_if_due()
         try:
             moved = intake.take(pipe_fd, stream)

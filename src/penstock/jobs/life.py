@@ -218,8 +218,12 @@ class Life:
         self._backend.release(job.id)
 
     async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
-        """No checkpoint, unless the disk does not even take a gap: it may soon."""
+        """Tries again if the disk does not even take a gap: it may soon.
+
+        After end_now, which has ended the log, it takes nothing: the pipes are the next server's.
+        """
         for _ in range(_DRAIN_TRIES):
+            await trio.lowlevel.checkpoint_if_cancelled()
             if all([drain(self._intake, fd, stream) for fd, stream in kept]):
                 return
             await trio.sleep(RECORD_AGAIN_S)
