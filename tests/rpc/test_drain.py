@@ -1,5 +1,8 @@
 """The end of a connection: what is still said, to whom, and for how long."""
 
+import contextlib
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -112,28 +115,48 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
             await running.toy.ended.wait()
 
 
+@pytest.mark.parametrize("late", ["handshake", "accept"])
 async def test_a_handshake_that_is_done_as_the_drain_begins_brings_no_connection(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    """C11: its cancellation comes too late to be heard in it, and the drain does not know it."""
-    handshake = TlsTransport.handshake
+    """C11: its cancellation comes too late to be heard in it, and the drain does not know it; nor
+    does it know of a connection that was accepted in that moment."""
+    with trio.socket.socket() as any_socket:
+        sockets: Any = type(any_socket)
+    handshake, accept = TlsTransport.handshake, sockets.accept
+    draining = False
+
+    async def drain_begins() -> None:
+        nonlocal draining
+        draining = True
+        nursery.start_soon(running.server.drain, 3600.0)
+        # As if the step that is over had been woken before: no checkpoint hears of it.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def last_step(self: TlsTransport, turns: trio.Lock) -> None:
+        await handshake(self, turns)
+        if running.toy.started.is_set() and late == "handshake":
+            await drain_begins()
+
+    async def accepted(self: Any) -> Any:
+        found = await accept(self)
+        if running.toy.started.is_set() and late == "accept":
+            await drain_begins()
+        return found
+
+    monkeypatch.setattr(TlsTransport, "handshake", last_step)
+    monkeypatch.setattr(sockets, "accept", accepted)
     async with serving(shared_pki(), linger_s=0.05) as running, trio.open_nursery() as nursery:
-
-        async def last_step(self: TlsTransport, turns: trio.Lock) -> None:
-            await handshake(self, turns)
-            nursery.start_soon(running.server.drain, 3600.0)
-            # As the lock's, while the step before was another one's.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-
         async with connected(running) as busy:
             await busy.send(busy.call(1, "/toy.Toy/Wait"))
             await running.toy.started.wait()
-            monkeypatch.setattr(TlsTransport, "handshake", last_step)
-            async with connected(running, greet=False) as wire:
-                await wire.send(PREFACE, settings(), wire.call(1, "/toy.Toy/Echo"))
-                while await wire.next() is not None:
-                    pass
+            with contextlib.suppress(trio.BrokenResourceError):
+                async with connected(running, greet=False) as wire:
+                    await wire.send(PREFACE, settings(), wire.call(1, "/toy.Toy/Echo"))
+                    while await wire.next() is not None:
+                        pass
+            assert draining
             assert running.toy.contexts == []
             running.toy.release.set()
             assert await busy.status(1) == "0"

@@ -211,6 +211,9 @@ class Server:
                     log.log(level, "accept: %s", error.strerror)
                     await trio.sleep(_ACCEPT_BACK_OFF_S)
                     continue
+                if self._listening.cancel_called:  # a drain has begun as it came: it was not told
+                    accepted.close()
+                    continue
                 if len(self._links) + len(self._handshakes) >= self._limits.connections:
                     text = f"connection from {_text(address)} refused: the server is full"
                     self._refusals.refused("connections", text)
