@@ -16,7 +16,6 @@ from walked import SLEEP, STUBBORN, Told, joined, managed, none_left, read, shor
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.cursors import Chunk
 from penstock.jobs.job import Job
-from penstock.jobs.manager import no_audit
 from penstock.jobs.states import State
 
 
