@@ -200,11 +200,11 @@ class Life:
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
                 self._stopping.close()
+                # Before the next checkpoint, which is the nursery's end: a stop that comes now
+                # has not ended this job.
+                self._main_exited()
                 # Cancels S5.parts.
                 nursery.cancel_scope.cancel()
-            if job.state in (State.RUNNING, State.STOPPING):
-                # Before the next checkpoint: a stop that comes now has not ended this job.
-                self._after(Event.MAIN_EXITED)
             await self._drain(kept)
             job.log.notify()  # its last words do not wait for the record of its end
         finally:
@@ -229,9 +229,14 @@ class Life:
             await trio.sleep(RECORD_AGAIN_S)
         say(f"job {self._job.handle}: its last output is neither kept nor told as a gap")
 
+    def _main_exited(self) -> None:
+        """Two wait for it, as all may be told to have ended before its main process is."""
+        if self._job.state is not State.ENDING:
+            self._after(Event.MAIN_EXITED)
+
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self._job.id)
-        self._after(Event.MAIN_EXITED)
+        self._main_exited()
         if self._job.input is not None:
             self._job.input.close(f"job {self._job.handle} has ended")
         await self._stopping.lose_patience()  # the job's nursery ends this when all is gone
