@@ -262,12 +262,14 @@ class RealPlayer:
 
 
 async def play(
-    server: RunningServer, programs: Mapping[str, Program], kills: Sequence[Fault]
-) -> History:
+    server: RunningServer,
+    programs: Mapping[str, Program],
+    kills: Sequence[Fault],
+    history: History,
+) -> None:
     """All of them at once, by name (letters and digits), while the server is killed, each time
     so long after it serves again (``crash`` SIGKILL, ``leave`` SIGUSR2). Then every job is stopped,
-    read and asked for once more. Raises TooSlowError."""
-    history = History()
+    read and asked for once more. ``history`` grows as they are told. Raises TooSlowError."""
     longest = max(len(actor.ops) for each in programs.values() for actor in each.actors)
     with trio.fail_after(patient((longest + 1) * _PATIENCE_S + _END_S)):
         async with trio.open_nursery() as nursery:
@@ -293,4 +295,3 @@ async def play(
                     for what in ("stop", "wait", "status"):
                         await player.call(Op(what), "", client, handle)
                     await player.follow(handle, None, "read")
-    return history
