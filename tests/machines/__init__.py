@@ -25,9 +25,14 @@ again, and a time line.
 | world | all of it together, lives of the server, faults |
 | clients | actors, by the real client; each answer is checked |
 | invariants | what must hold at every answer, and at the end |
-| reading | what one reader must see: each byte once, in order, soon |
-| canaries | planted bugs, which the search has to find |
+| reading | what one reader must see: each byte once, in order, soon; no gap without a reason |
+| feeding | what a job must read: what it was sent, once, in order, and its end |
+| endings | what an end record must say, by what the kernel knows and clients have asked for |
+| peeking | each call, about another client's job |
+| canaries, more_canaries, planting | planted bugs, which the search has to find |
 | run, replay, timeline | one, many, again; what people read |
+| real, judging | the same programs on a real server; what clients were told is judged |
+| batches, real_search | many of those at once, under kills; batch after batch, for people |
 
 To plant a bug, or to look for one, call ``run`` or ``run_many`` with the product changed; both are
 plain functions, and nothing of a run outlives it. Within a test use ``broken`` of the tally.

@@ -200,9 +200,17 @@ class Machine:
 
     def cause(self, fault: Fault) -> None:
         """A fault, now."""
-        if fault.what == "supervisor":  # what was lost by it is excused in the end
-            self.world.program = dataclasses.replace(self.world.program, faults=(fault,))
+        self._note(fault)
         self.happens(lambda: cause(self.world, fault))
+
+    def crash_at(self, effect: int) -> None:
+        """The server that lives now dies before its effect of that number."""
+        self._note(Fault("crash"))
+        self.happens(lambda: setattr(self.world.process, "crash_at", effect))
+
+    def _note(self, fault: Fault) -> None:
+        program = self.world.program  # what is excused in the end goes by its faults
+        self.world.program = dataclasses.replace(program, faults=(*program.faults, fault))
 
     def passes(self, seconds: float) -> None:
         """Time. Whatever is due meanwhile happens at its time."""
@@ -253,6 +261,7 @@ class Machine:
     async def _main(self, stepping: Stepping) -> None:
         world = self.world
         Process.on_handle = staticmethod(self.invariants.handle_given)
+        Process.on_stop = staticmethod(self.invariants.asked.recorded)
         Process.on_end = staticmethod(self.invariants.end_written)
         async with trio.open_nursery() as kernel, trio.open_nursery() as server:
             world.kernel.nursery = kernel

@@ -13,33 +13,37 @@ from typing import Any, Final
 
 import trio
 
+from penstock.decisions import Decisions
 from penstock.jobs import errors
 from penstock.jobs.backend import Verdict
 from penstock.jobs.gaps import GapReason
 from penstock.jobs.history import History
+from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job
 from penstock.jobs.life import Life
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
 from penstock.jobs.readers import OutputReader
 from penstock.jobs.records import EndRecord
+from penstock.jobs.stopping import StopNotes
 from penstock.jobs.store import JobRecord, Store
 
+from .more_canaries import (
+    early_end_of_input,
+    foreign_call,
+    forgotten_stop,
+    needless_gap,
+    overlooked_chunk,
+    skipped_input,
+    unlisted,
+    unwritten_start,
+)
+from .planting import instead
 from .process import Process
 from .run import run_many
 from .timeline import Broken
 
 Plant = Callable[[], AbstractContextManager[None]]
-
-
-@contextlib.contextmanager
-def _instead(owner: Any, name: str, faulty: Any) -> Iterator[None]:
-    before = owner.__dict__[name]
-    setattr(owner, name, faulty)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -61,7 +65,7 @@ def lost_wakeup() -> Iterator[None]:
                 self._wakeups.receive_nowait()
             await self._wakeups.receive()
 
-    with _instead(OutputReader, "wait_ready", wait_ready):
+    with instead(OutputReader, "wait_ready", wait_ready):
         yield
 
 
@@ -79,7 +83,7 @@ def late_subscription() -> Iterator[None]:
             self.skip(self._log.length)
         return await true(self)
 
-    with _instead(OutputReader, "wait_ready", wait_ready):
+    with instead(OutputReader, "wait_ready", wait_ready):
         yield
 
 
@@ -97,7 +101,7 @@ def early_stop() -> Iterator[None]:
         await backend.wait_main_exited(self.id)
         return EndRecord("stopped", 1), False
 
-    with _instead(Job, "stop", stop):
+    with instead(Job, "stop", stop):
         yield
 
 
@@ -120,7 +124,7 @@ def early_end() -> Iterator[None]:
     def init(self: Life, job: Job, backend: Any, *more: Any) -> None:
         true(self, job, Hasty(backend), *more)
 
-    with _instead(Life, "__init__", init):
+    with instead(Life, "__init__", init):
         yield
 
 
@@ -150,9 +154,9 @@ def second_end() -> Iterator[None]:
             )
 
     with (
-        _instead(History, "recover", recover),
-        _instead(Store, "load", load),
-        _instead(Store, "set_finished", set_finished),
+        instead(History, "recover", recover),
+        instead(Store, "load", load),
+        instead(Store, "set_finished", set_finished),
     ):
         yield
 
@@ -167,7 +171,7 @@ def leaked_reader() -> Iterator[None]:
         if trio.current_effective_deadline() != -float("inf"):
             true(self)
 
-    with _instead(OutputReader, "close", close):
+    with instead(OutputReader, "close", close):
         yield
 
 
@@ -177,9 +181,11 @@ def signal_after_reap() -> Iterator[None]:
 
     async def signal(self: Job, number: int, *, tree: bool = False) -> int:
         await self.begun.wait()
-        return Process.kill_pid(self.pid, number)
+        if not Process.kill_pid(self.pid, number):
+            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
+        return 1
 
-    with _instead(Job, "signal", signal):
+    with instead(Job, "signal", signal):
         yield
 
 
@@ -201,7 +207,7 @@ def doubled_chunk() -> Iterator[None]:
                 log.stored_bytes += len(data)
         return log
 
-    with _instead(OutputLog, "resume", classmethod(resume)):
+    with instead(OutputLog, "resume", classmethod(resume)):
         yield
 
 
@@ -215,7 +221,7 @@ def unsaid_gap() -> Iterator[None]:
             return self.disk.discard(pipe_fd, most)
         return true(self, pipe_fd, reason, most)
 
-    with _instead(OutputLog, "discard", discard):
+    with instead(OutputLog, "discard", discard):
         yield
 
 
@@ -228,7 +234,7 @@ def request_race() -> Iterator[None]:
         job = true(self, owner, request_id)
         return job if job is not None and job.begun.is_set() else None
 
-    with _instead(Manager, "find_request", find_request):
+    with instead(Manager, "find_request", find_request):
         yield
 
 
@@ -240,7 +246,7 @@ def foreign_job() -> Iterator[None]:
     def get(self: History, handle: str, *, owner: str | None = None) -> Job:
         return true(self, handle)
 
-    with _instead(History, "get", get):
+    with instead(History, "get", get):
         yield
 
 
@@ -259,13 +265,24 @@ class Canary:
         return self.plant.__name__
 
 
-PLACES: Final = (History, Job, Life, Manager, OutputLog, OutputReader, Store)
+PLACES: Final = (
+    Decisions,
+    History,
+    Job,
+    JobInput,
+    Life,
+    Manager,
+    OutputLog,
+    OutputReader,
+    StopNotes,
+    Store,
+)
 """What plants change."""
 
 # Seeds are such that it is soon. With others it takes some 20 to 100 programs, and so 300 bound
 # it; but 150 to 300 for a wake-up in one tick or a crash between two effects, and so 1000 or more.
 CANARIES: Final = (
-    Canary(lost_wakeup, "s late", seed=22, programs=1000),
+    Canary(lost_wakeup, "s late", seed=3, programs=1000),
     Canary(late_subscription, "OutputBroken", seed=21, programs=1500),
     Canary(early_stop, "without its end record", seed=11),
     Canary(early_end, "an end record, and"),
@@ -276,6 +293,14 @@ CANARIES: Final = (
     Canary(unsaid_gap, "left its pipes, and"),
     Canary(request_race, "has made"),
     Canary(foreign_job, "not its own", seed=7),
+    Canary(forgotten_stop, "its stop by"),
+    Canary(overlooked_chunk, "sees nothing of"),
+    Canary(needless_gap, "reason='disk') is not kept"),
+    Canary(early_end_of_input, "the end of its input at"),
+    Canary(skipped_input, "of input that nobody has sent there"),
+    Canary(unwritten_start, "without a line in the audit log"),
+    Canary(unlisted, "list leaves out"),
+    Canary(foreign_call, "peek"),
 )
 
 

@@ -16,6 +16,7 @@ from penstock.rpc.client import Channel, open_channel_on
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
 from .invariants import Invariants
+from .peeking import peek
 from .programs import Actor, Op
 from .reading import Reading
 from .world import World
@@ -29,6 +30,14 @@ EXPECTED: Final = frozenset(
         StatusCode.FAILED_PRECONDITION, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE,
         StatusCode.DEADLINE_EXCEEDED, StatusCode.OUT_OF_RANGE, StatusCode.ABORTED,
         StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED,
+    )
+)  # fmt: skip
+# What a call about another client's job may be answered by, beside NOT_FOUND: nothing that tells
+# anything of it.
+HIDDEN: Final = frozenset(
+    (
+        StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.CANCELLED,
     )
 )  # fmt: skip
 _ROWS: Final = {"stop": ("C6",), "start": ("C4",), "stream": ("C1", "C21"), "signal": ("C18",),
@@ -114,7 +123,8 @@ class Player:
                 return True
             missing = error.code is StatusCode.NOT_FOUND
             excused = op.what == "peek" or handle in self._check.removed
-            if not (error.code in EXPECTED or (missing and excused)):
+            expected = error.code in (HIDDEN if op.what == "peek" else EXPECTED)
+            if not (expected or (missing and excused)):
                 world.fail(f"{name}: {op.what} {handle}: {error}")
         except Enough:
             world.say(name, f"{op.what}: has seen enough")
@@ -164,28 +174,34 @@ class Player:
             case "stop":
                 await self._stop(op, unary, handle)
             case "list":
+                known = list(check.handles.get(owner, ()))
                 page = await unary("List", pb.ListRequest(all=op.flag), pb.ListResponse)
                 for job in page.jobs:
                     if job.handle:
                         check.job_told(owner, job, ended)
+                check.listed(owner, known, page, everything=op.flag)
             case "wait":
                 answer = await unary("Wait", pb.WaitRequest(pid=handle), pb.WaitResponse)
                 check.job_told(owner, answer.job, ended)
                 check.stopped(handle)
                 self._world.covered.add("C8")
             case "peek":
-                await unary("Status", pb.StatusRequest(pid=handle or "1"), pb.StatusResponse)
-                self._world.fail(f"{owner} was told of job {handle}, which is not its own")
+                what = await peek(next(check.peeks), channel, unary, handle or "1")
+                self._world.fail(f"{owner} was told by {what} of job {handle}, not its own")
             case "signal":
                 name = _SIGNALS[op.number % len(_SIGNALS)]
-                check.signal_sent(handle, signal.Signals[f"SIG{name}"])
+                number = int(signal.Signals[f"SIG{name}"])
+                check.asked.signal_sent(check.job_of[handle], number)
                 request = pb.SignalRequest(pid=handle, signal=name, tree=op.flag)
                 await unary("Signal", request, pb.SignalResponse)
+                check.asked.done(check.job_of[handle], number)
             case "pause":
                 answer = await unary("Pause", pb.PauseRequest(pid=handle), pb.PauseResponse)
+                check.asked.done(check.job_of[handle], "pause")
                 check.job_told(owner, answer.job, ended)
             case "resume":
                 answer = await unary("Resume", pb.ResumeRequest(pid=handle), pb.ResumeResponse)
+                check.asked.done(check.job_of[handle], "resume")
                 check.job_told(owner, answer.job, ended)
             case "remove":
                 check.removed.add(handle)
@@ -211,7 +227,9 @@ class Player:
 
     async def _stop(self, op: Op, unary: Any, handle: str) -> None:
         request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
-        if self._check.job_of[handle] not in self._world.ends:
+        job_id = self._check.job_of[handle]
+        self._check.asked.stop_sent(job_id)
+        if job_id not in self._world.ends:
             self._world.covered.add("C5")
         stops = self._check.stops
         if stops[handle] or handle in self._check.stopped_before:
@@ -222,6 +240,8 @@ class Player:
         finally:
             stops[handle] -= 1
         self._check.job_told(self._owner, answer.job)
+        if op.flag:
+            self._check.asked.stop_told(job_id, answer.job.state)
         if not op.flag:
             self._check.stopped_before.add(handle)
             self._check.stopped(handle)
@@ -248,7 +268,7 @@ class Player:
             connecting=connecting,
         )
         job_id = self._check.job_of[handle]
-        reading = Reading(self._world, job_id, handle, some=bool(streams), slow_s=slow_s)
+        reading = Reading(self._check, job_id, handle, streams=streams, slow_s=slow_s)
         seen = 0
 
         async def take(message: pb.StreamOutputResponse) -> None:
@@ -286,15 +306,20 @@ class Player:
             yield Client(made, timeout_s)
 
     async def _input(self, op: Op, channel: Channel, handle: str) -> None:
-        data = bytes(at % 251 for at in range(op.number * 700))
+        feeding, job_id = self._check.feeding, self._check.job_of[handle]
+        data = feeding.new_call(op.number * 700)
         async with channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse) as call:
+            least = feeding.told(job_id)
             await call.send(pb.SendInputRequest(pid=handle))
             accepted = (await anext(call)).accepted
+            feeding.asked(job_id, least, accepted)
             while accepted < len(data):
-                piece = data[accepted : accepted + 3000]
-                last = accepted + len(piece) == len(data)
-                await call.send(pb.SendInputRequest(offset=accepted, data=piece, eof=last))
-                accepted = (await anext(call)).accepted
+                last = accepted + 3000 >= len(data)
+                piece = feeding.sending(job_id, accepted, data[accepted:][:3000], last=last)
+                await call.send(pb.SendInputRequest(offset=accepted, data=piece.data, eof=last))
+                answer = await anext(call)
+                feeding.accepted(job_id, piece, answer.accepted, ended=answer.eof)
+                accepted = answer.accepted
             call.end()
 
 

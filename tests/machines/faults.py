@@ -36,6 +36,8 @@ def cause(world: World, fault: Fault) -> None:
             world.faults.records += fault.number
         case "audit":
             world.faults.audits += fault.number
+            # A log that fails with a decision is asked for nothing more: this one fails after it.
+            world.faults.lines_of_jobs += fault.number == 0
         case "bug":
             world.faults.bugs += fault.number
         case "shutdown" | "leave":

@@ -2,6 +2,7 @@
 
 import signal
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -57,7 +58,8 @@ class Group:
         self.lost = False
         """The supervisor has died: who is asleep dies later, and nobody waits for it."""
         self.paused = False
-        self.signals: list[int] = []
+        self.asked: Counter[str | int] = Counter()
+        """What the kernel was asked for: signals by number, ``pause``, ``resume``."""
         self.changed = trio.lowlevel.ParkingLot()
         self.moved = bytearray()
         self.owners = bytearray()
@@ -69,6 +71,10 @@ class Group:
         self.stdin: FakePipe | None = None
         self.input_pipes: tuple[FakePipe, FakePipe] | None = None
         self.read = bytearray()
+        self.read_end = False
+        self.hungry_since: float | None = None
+        """Since when its main process waits for input, or did when it died."""
+        self.main_ended_at = float("inf")
         if spec.stdin:
             self.stdin = FakePipe(4096)
             self.input_pipes = self.stdin, FakePipe(4096)
@@ -175,10 +181,13 @@ class Group:
         pipe = self.stdin
         while pipe is not None:
             while not pipe.can_be_read:
+                self.hungry_since = self.hungry_since or trio.current_time()
                 await pipe.changed.park()
+            self.hungry_since = None
             await self._gate()
             data = pipe.take(1000)
             if not data:
+                self.read_end = True
                 return
             self.read += data
 
@@ -201,7 +210,7 @@ class Group:
     def signal(self, number: int, *, tree: bool = False) -> int:
         if self._main is None and not (tree and self.members):
             return 0
-        self.signals.append(number)
+        self.asked[number] += 1
         if self.paused:
             self._waiting_signals.append((number, tree))
         else:
@@ -210,7 +219,7 @@ class Group:
 
     def signal_member(self, member: Member, number: int) -> None:
         """As kill(2) does it."""
-        self.signals.append(number)
+        self.asked[number] += 1
         if number in _ENDING and not (member.deaf and number == signal.SIGTERM):
             member.die(number)
 
@@ -230,6 +239,7 @@ class Group:
     def set_paused(self, paused: bool) -> str:
         if not self.members:
             return "it has ended"
+        self.asked["pause" if paused else "resume"] += 1
         self.paused = paused
         if not paused:
             for number, tree in self._waiting_signals:
@@ -269,6 +279,7 @@ class Group:
 
     async def _main_ended(self, member: Member) -> None:
         self._main = None
+        self.main_ended_at = trio.current_time()
         self._code = member.signaled
         self._shut()
         self._kernel.say("kernel", f"main process of {self.id[-4:]} has ended")

@@ -1,6 +1,7 @@
 """What must hold at each answer and at the end; each breach is a line of ``World.wrong``."""
 
 import hashlib
+import itertools
 from collections import Counter
 from typing import Final
 
@@ -9,11 +10,22 @@ import trio
 from penstock.jobs.records import EndRecord
 from penstock.proto import command_pb2 as pb
 
-from .group import QUIET_SIGNALS, Group
+from .endings import Asked
+from .feeding import Feeding
+from .group import Group
+from .schedule import tasks_alive
 from .world import World
 
 # For a connection that fell silent to be given up (40 s), and another one to tell of the end.
 LONG_S: Final = 60.0
+
+
+# Tasks of a server that serves nobody, and of what is around it.
+_ALWAYS: Final = frozenset(
+    ("penstock.jobs.history.History.run", "penstock.jobs.history.History._remove_files")
+)
+# A connection that fell silent is given up later than anybody waits here.
+_OURS: Final = ("machines.", "server ", "job process ", "penstock.rpc.")
 
 
 class Invariants:
@@ -31,11 +43,14 @@ class Invariants:
         """Under way, by handle."""
         self.stopped_before: set[str] = set()
         """Handles of which a stop has answered."""
+        self.feeding = Feeding(world)
+        self.asked = Asked(world)
+        self.peeks = itertools.count()
+        """Of calls about other clients' jobs: which is the next."""
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
         self._requests: dict[tuple[str, str], str] = {}
-        self._sent: Counter[tuple[str, int]] = Counter()
 
     # The records'.
 
@@ -72,6 +87,18 @@ class Invariants:
         elif job.handle in ended:
             self.world.fail(f"job {job.handle} had ended, and has no end record now")
 
+    def listed(
+        self, owner: str, known: list[str], page: pb.ListResponse, *, everything: bool
+    ) -> None:
+        """A list of all, or of those that run, has all who were ``known`` by then."""
+        there = {job.handle for job in page.jobs}
+        for handle in known:
+            runs = self.job_of[handle] not in self.world.ends
+            if handle in there or handle in self.removed or not (everything or runs):
+                continue
+            if not page.next_page_token:
+                self.world.fail(f"{owner}'s list leaves out job {handle}")
+
     def end_told(self, handle: str, end: pb.EndRecord) -> None:
         """The same for everybody, at any time."""
         told = end.SerializeToString(deterministic=True)
@@ -96,21 +123,23 @@ class Invariants:
 
     def hangs(self, name: str, what: str, handle: str) -> None:
         """Nothing has answered for as long as anybody waits: only a job may be the reason."""
-        if what in ("wait", "stream", "input"):
-            ended_at = self._ended_at.get(self.job_of.get(handle, ""), trio.current_time())
-            if trio.current_time() - ended_at < LONG_S:
-                return
-        self.world.fail(f"{name}: {what} {handle} hangs")
+        job_id, now = self.job_of.get(handle, ""), trio.current_time()
+        job_may = what in ("wait", "stream") or (what == "input" and not self._is_hungry(job_id))
+        if not job_may or now - self._ended_at.get(job_id, now) >= LONG_S:
+            self.world.fail(f"{name}: {what} {handle} hangs")
+
+    def _is_hungry(self, job_id: str) -> bool:
+        """It has waited for input all the time that a sender may wait for it."""
+        group = self.world.kernel.groups.get(job_id)
+        if group is None or group.hungry_since is None:
+            return False
+        return min(trio.current_time(), group.main_ended_at) - group.hungry_since >= LONG_S
 
     def stopped(self, handle: str) -> None:
         """C5: a stop has answered."""
         alive = self.world.kernel.alive(self.job_of[handle])
         if alive:
             self.world.fail(f"job {handle} is stopped, and {alive} processes of it live")
-
-    def signal_sent(self, handle: str, number: int) -> None:
-        """A client is about to ask for it."""
-        self._sent[self.job_of[handle], number] += 1
 
     def chunk(self, handle: str, message: pb.StreamOutputResponse) -> None:
         """True bytes of the right stream."""
@@ -127,10 +156,12 @@ class Invariants:
         """Every job has ended, once, with all that it wrote kept or announced."""
         world = self.world
         for job_id, group in world.kernel.groups.items():
-            self._check_signals(group)
+            text = world.ends.get(job_id)
+            known = None if text is None else EndRecord.from_json(text)
+            self.feeding.check(group, known)
+            self.asked.check(group, group.owner, known)
             if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
-            text = world.ends.get(job_id)
             if text is None:
                 if job_id in self.job_of.values():
                     world.fail(f"job {job_id[-4:]} has no end record")
@@ -141,12 +172,6 @@ class Invariants:
             elif "supervisor" not in str(world.program.faults):
                 world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
         world.wrong.extend(world.kernel.broken)
-
-    def _check_signals(self, group: Group) -> None:
-        """Those that only clients send: as often as they have, at most."""
-        for number, count in Counter(group.signals).items():
-            if number in QUIET_SIGNALS and count > self._sent[group.id, number]:
-                self.world.fail(f"job {group.id[-4:]} got a {number} that nobody has sent it")
 
     def check_conserved(self, group: Group, end: EndRecord) -> None:
         fail, name = self.world.fail, f"job {group.id[-4:]}"
@@ -159,6 +184,8 @@ class Invariants:
         gone = bytearray()
         at = 0
         for gap in end.gaps:
+            if not at <= gap.start < gap.end <= end.output_bytes:
+                fail(f"{name}: {gap} is no gap behind byte {at} of {end.output_bytes}")
             gone += group.moved[at : gap.start]
             at = gap.end
         gone += group.moved[at : end.output_bytes]
@@ -177,5 +204,13 @@ class Invariants:
             log = job.log_if_loaded
             if log is not None and log.statistics()["readers"]:
                 world.fail(f"job {job.handle} has readers that nobody has")
+        names = tasks_alive()
+        left = [each for each in names if each not in _ALWAYS and not each.startswith(_OURS)]
+        # The tasks of a life that was killed may still be on their way out.
+        if left and sum(each.startswith("server ") for each in names) == 1:
+            world.fail(f"these tasks are left though no job runs: {left}")
+        pipes = sum(fd > 2000 for fd in world.disk.pipes)
+        if pipes and not world.manager.list():
+            world.fail(f"{pipes} ends of pipes are open though no job runs")
         if world.disk.open_files > 1 + 3 * len(world.manager.list()):
             world.fail(f"{world.disk.open_files} files are open for no job that runs")

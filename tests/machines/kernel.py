@@ -4,6 +4,7 @@ Requests are heard in the order they were sent, each after a delay, also those o
 has died meanwhile, as over a real socket.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,8 @@ class Kernel:
         self.groups: dict[str, Group] = {}
         self.broken: list[str] = []
         """Rules that were broken, for the invariants."""
+        self.lines: Counter[tuple[str, str]] = Counter()
+        """What the audit log says of jobs: their ids and the events."""
         self.gone = False
         """The supervisor has died."""
         self.say = say
@@ -101,6 +104,8 @@ class Kernel:
             return Refused("lost", "the supervisor is gone")
         if job_id in self.groups:
             self.broken.append(f"job {job_id} was started twice")
+        if not self.lines[job_id, "job.starting"]:
+            self.broken.append(f"job {job_id} is started without a line in the audit log")
         behaviour = self._behaviours[int(spec.arguments[0])]
         group = self.make_group(self, job_id, owner, spec, behaviour)
         self.groups[job_id] = group

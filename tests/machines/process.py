@@ -28,6 +28,8 @@ class Process:
 
     on_handle: Callable[[str, str], None]
     """Of all lives: a job's id and the handle that it was given."""
+    on_stop: Callable[[str, dict[str, Any]], None]
+    """A job's id and what is durable of its stop."""
     on_end: Callable[[str, str], None]
     """A job's id and the text of its end record."""
 
@@ -74,10 +76,12 @@ class Faults:
     def __init__(self) -> None:
         self.records = 0
         self.audits = 0
+        self.lines_of_jobs = 0
+        """Of the audit log, decisions left out."""
         self.bugs = 0
 
     def clear(self) -> None:
-        self.records = self.audits = self.bugs = 0
+        self.records = self.audits = self.bugs = self.lines_of_jobs = 0
 
 
 class JobPipe(FakePipe):
@@ -191,6 +195,10 @@ class SimStore(Store):
         handle = super().set_running(job_id, started, boot_id)
         Process.on_handle(job_id, handle)
         return handle
+
+    def set_stopping(self, job_id: str, notes: dict[str, Any]) -> None:
+        super().set_stopping(job_id, notes)
+        Process.on_stop(job_id, notes)
 
     def set_finished(self, job_id: str, end: EndRecord) -> None:
         super().set_finished(job_id, end)

@@ -216,12 +216,10 @@ class Rules(RuleBasedStateMachine):
     @rule(effects=st.one_of(st.none(), st.integers(0, 30)))
     def server_crashes(self, effects: int | None) -> None:
         """Now, or before it does so many more things to the world; the next one takes over."""
-        process = self.running.world.process
         if effects is None:
             self.running.cause(Fault("crash"))
         else:
-            at = process.effects + effects
-            self.running.happens(lambda: setattr(process, "crash_at", at))
+            self.running.crash_at(self.running.world.process.effects + effects)
 
     @rule(how=st.sampled_from(("leave", "shutdown", "supervisor")))
     def server_ends(self, how: str) -> None:

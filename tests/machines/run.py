@@ -15,7 +15,16 @@ from .faults import cause
 from .host import new_state_dir, simulated
 from .invariants import Invariants
 from .process import Process
-from .programs import Actor, Fault, Op, Program, Seeded, make_program, make_schedule
+from .programs import (
+    INPUT_FOCUS,
+    Actor,
+    Fault,
+    Op,
+    Program,
+    Seeded,
+    make_program,
+    make_schedule,
+)
 from .schedule import Schedule, scheduled, tasks_alive
 from .timeline import Broken, Timeline
 from .world import World
@@ -25,6 +34,8 @@ _OP_S = 4 * PATIENCE_S
 # Until the last job has ended: processes asleep, grace, patience after KILL, records again.
 _END_S = 120.0
 _COLLECT_EVERY = 50
+# Of a seed's programs one in so many is about input.
+_INPUT_EACH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,7 @@ def run(program: Program, schedule: Schedule = FIFO, *, seed: str = "") -> Resul
 
 async def _main(world: World, invariants: Invariants) -> None:
     Process.on_handle = staticmethod(invariants.handle_given)
+    Process.on_stop = staticmethod(invariants.asked.recorded)
     Process.on_end = staticmethod(invariants.end_written)
     Process.kill_pid = staticmethod(world.kernel.kill_pid)
     program = world.program
@@ -160,7 +172,10 @@ class Tally:
 def seeded(seed: str) -> tuple[Program, Schedule]:
     """The program and schedule of a seed, as Broken prints it."""
     choose = Seeded(seed)
-    return make_program(choose), make_schedule(choose)
+    number = seed.rpartition(":")[2]
+    fed = number.isdecimal() and int(number) % _INPUT_EACH == _INPUT_EACH - 1
+    program = make_program(choose, focus=INPUT_FOCUS if fed else None)
+    return program, make_schedule(choose)
 
 
 def run_many(

@@ -160,6 +160,7 @@ class World:
 
         def audit(event: str, fields: Mapping[str, Any]) -> None:
             self._audit(process, event)
+            self.kernel.lines[fields.get("job", ""), event] += 1
 
         disk: Any = ProcessDisk(self.disk, process)
         async with open_manager(
@@ -229,6 +230,9 @@ class World:
         process.effect()
         if self.faults.audits:
             self.faults.audits -= 1
+            raise AuditError("the audit log is full")
+        if event != "decision" and self.faults.lines_of_jobs:
+            self.faults.lines_of_jobs -= 1
             raise AuditError("the audit log is full")
         if event != "decision":
             self.say("audit", event)

@@ -1,0 +1,167 @@
+"""Planted bugs that nobody loses a byte by: what clients are told, and what outlives a server."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.decisions import Decisions
+from penstock.jobs.gaps import Gap
+from penstock.jobs.history import History
+from penstock.jobs.input import JobInput, Sender
+from penstock.jobs.job import Job
+from penstock.jobs.manager import Manager
+from penstock.jobs.output import SPLICE_BYTES, OutputLog
+from penstock.jobs.readers import OutputReader
+from penstock.jobs.segments import StreamNumber
+from penstock.jobs.stopping import StopNotes
+
+from .planting import instead
+
+
+@contextlib.contextmanager
+def forgotten_stop() -> Iterator[None]:
+    """Whoever takes a job over does not look whether it was being stopped."""
+
+    def of(cls: Any, fields: dict[str, Any]) -> StopNotes:
+        return StopNotes()
+
+    with instead(StopNotes, "of", classmethod(of)):
+        yield
+
+
+@contextlib.contextmanager
+def overlooked_chunk() -> Iterator[None]:
+    """Who reads one stream alone passes over a run of it now and then, as over the other's."""
+    true = OutputReader.take
+    count = 0
+
+    def take(self: OutputReader) -> Any:
+        nonlocal count
+        piece = true(self)
+        if isinstance(piece, Gap) or piece is None or len(self.streams) == 2:
+            return piece
+        count += 1
+        return piece if count % 5 else None
+
+    with instead(OutputReader, "take", take):
+        yield
+
+
+@contextlib.contextmanager
+def needless_gap() -> Iterator[None]:
+    """A long output is not kept, which is said, though nothing bounds it and the disk is well."""
+    true = OutputLog.move
+
+    def move(
+        self: OutputLog,
+        pipe_fd: int,
+        stream: StreamNumber,
+        most: int = SPLICE_BYTES,
+        *,
+        spare_bytes: int = 0,
+    ) -> int:
+        if self.length > 50_000:
+            return self.discard(pipe_fd, "disk", most)
+        return true(self, pipe_fd, stream, most, spare_bytes=spare_bytes)
+
+    with instead(OutputLog, "move", move):
+        yield
+
+
+@contextlib.contextmanager
+def early_end_of_input() -> Iterator[None]:
+    """A sender that leaves, or is cut off, ends the job's input."""
+    true = JobInput.leave
+
+    def leave(self: JobInput, sender: Sender) -> None:
+        last = self._sender is sender
+        true(self, sender)
+        if last and not self._held and self._closed is None:
+            self.close("its sender has left")
+            self._on_end()
+
+    with instead(JobInput, "leave", leave):
+        yield
+
+
+@contextlib.contextmanager
+def skipped_input() -> Iterator[None]:
+    """A byte is counted and not written, where a request goes on after the third thousand."""
+    true = JobInput._accept
+
+    def accept(self: JobInput, data: bytes) -> None:
+        if self.accepted >= 3000 and len(data) > 1:
+            self.accepted += 1
+            data = data[1:]
+        true(self, data)
+
+    with instead(JobInput, "_accept", accept):
+        yield
+
+
+@contextlib.contextmanager
+def unwritten_start() -> Iterator[None]:
+    """A job is started though the audit log does not take the line about it."""
+    true = Manager._begin
+
+    def begin(self: Manager, *what: Any) -> Job:
+        audit = self._audit
+
+        def lenient(event: str, fields: Any) -> None:
+            with contextlib.suppress(Exception):
+                audit(event, fields)
+
+        self._audit = lenient
+        try:
+            return true(self, *what)
+        finally:
+            self._audit = audit
+
+    with instead(Manager, "_begin", begin):
+        yield
+
+
+@contextlib.contextmanager
+def unlisted() -> Iterator[None]:
+    """What an earlier server has seen to its end is in nobody's list."""
+    true = History.list
+
+    def listed(
+        self: History, owner: str | None = None, *, include_finished: bool = False
+    ) -> list[Job]:
+        jobs = true(self, owner, include_finished=include_finished)
+        return [job for job in jobs if job.end is None or job.log_if_loaded is not None]
+
+    with instead(History, "list", listed):
+        yield
+
+
+@contextlib.contextmanager
+def foreign_call() -> Iterator[None]:
+    """Whose a job is, is asked by Status alone."""
+    true = Decisions._job
+
+    def job(self: Decisions, request: Any, verb: str, pid: str, **more: Any) -> Any:
+        if verb == "status":
+            return true(self, request, verb, pid, **more)
+        manager: Any = self._manager
+        lenient: Any = _Lenient(manager)
+        self._manager = lenient
+        try:
+            return true(self, request, verb, pid, **more)
+        finally:
+            self._manager = manager
+
+    with instead(Decisions, "_job", job):
+        yield
+
+
+class _Lenient:
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    def get(self, handle: str, *, owner: str | None = None) -> Job:
+        return self._manager.get(handle)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
