@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from penstock.jobs.records import EndRecord
+from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
 
 from .endings import Asked
@@ -50,11 +51,23 @@ class Invariants:
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
+        self._request_of: dict[str, tuple[str, str]] = {}
+        self._begun: dict[tuple[str, str], dict[str, str]] = {}
         self._requests: dict[tuple[str, str], str] = {}
 
     # The records'.
 
+    def requested(self, job_id: str, owner: str, request_id: str) -> None:
+        """A job's record was made, for this start."""
+        self._request_of[job_id] = (owner, request_id)
+
     def handle_given(self, job_id: str, handle: str) -> None:
+        request = self._request_of.get(job_id)
+        if request is not None:  # whether or not anybody hears the answer
+            others = self._begun.setdefault(request, {})
+            others[job_id] = handle
+            if len([each for each in others.values() if each not in self.removed]) > 1:
+                self.world.fail(f"the jobs {list(others.values())} have begun by one {request}")
         if self.job_of.setdefault(handle, job_id) != job_id:
             self.world.fail(f"handle {handle} is given a second time")
 
@@ -104,8 +117,8 @@ class Invariants:
         told = end.SerializeToString(deterministic=True)
         if self._told_ends.setdefault(handle, told) != told:
             self.world.fail(f"job {handle} has another end record than before")
-        record = EndRecord.from_json(self.world.ends.get(self.job_of.get(handle, ""), "{}") or "{}")
-        if (record.reason, record.output_bytes) != (end.reason, end.output_bytes):
+        text = self.world.ends.get(self.job_of.get(handle, ""))
+        if text is None or end_message(EndRecord.from_json(text)) != end:
             self.world.fail(f"job {handle} was told of an end that is in no record")
 
     def started(self, owner: str, request_id: str, job: pb.Job) -> None:

@@ -16,7 +16,7 @@ import trio
 from fake_disk import FakeDisk, Killed
 from fake_pipes import FakePipe
 
-from penstock.jobs.backend import Started
+from penstock.jobs.backend import JobSpec, Started
 from penstock.jobs.records import EndRecord
 from penstock.jobs.store import Store
 
@@ -26,6 +26,8 @@ current: ContextVar["Process"] = ContextVar("process")
 class Process:
     """One life of the server. ``faults`` is the world's: what fails next."""
 
+    on_request: Callable[[str, str, str], None]
+    """A job's id, its owner, and the request id that it is started under."""
     on_handle: Callable[[str, str], None]
     """Of all lives: a job's id and the handle that it was given."""
     on_stop: Callable[[str, dict[str, Any]], None]
@@ -190,6 +192,20 @@ class SimStore(Store):
     def find_request(self, owner: str, request_id: str) -> str | None:
         self._process.check()
         return super().find_request(owner, request_id)
+
+    def insert_starting(
+        self,
+        job_id: str,
+        owner: str,
+        spec: JobSpec,
+        policy: str,
+        created_ns: int,
+        request_id: str | None,
+    ) -> int:
+        place = super().insert_starting(job_id, owner, spec, policy, created_ns, request_id)
+        if request_id is not None:
+            Process.on_request(job_id, owner, request_id)
+        return place
 
     def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
         handle = super().set_running(job_id, started, boot_id)

@@ -10,6 +10,7 @@ from machines.judging import judge
 from machines.programs import Act, Behaviour
 from machines.real import History, Told
 from penstock.jobs.records import EndRecord
+from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
 
 _OUTPUT = b"1\n2\n3\n4\n5\n"
@@ -26,7 +27,7 @@ _RECORDS = [("a1", "101", _END.to_json()), ("b1", "102", _END.to_json())]
 
 def _history() -> History:
     """Alice's job 101 writes ten bytes, exits with 3, and is asked for."""
-    end = pb.EndRecord(reason="exited", output_bytes=10)
+    end = end_message(_END)
     job = pb.Job(handle="101", owner="alice")
     ended = pb.Job(handle="101", owner="alice", end=end)
     chunk = pb.StreamOutputResponse(data=_OUTPUT, next_offset=10, stream=pb.STREAM_STDOUT)
