@@ -291,7 +291,7 @@ CANARIES: Final = (
     Canary(signal_after_reap, "that nobody has sent it", programs=1000),
     Canary(doubled_chunk, "bytes, log of"),
     Canary(unsaid_gap, "left its pipes, and"),
-    Canary(request_race, "has made"),
+    Canary(request_race, "have begun by one"),
     Canary(foreign_job, "not its own", seed=7),
     Canary(forgotten_stop, "its stop by"),
     Canary(overlooked_chunk, "sees nothing of"),
