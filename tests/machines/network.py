@@ -220,6 +220,14 @@ class Network:
     def stall(self, seconds: float) -> None:
         """Nothing arrives for so long, but nothing is lost."""
         self.silent_until = max(self.silent_until, trio.current_time() + seconds)
+        self._look_again()
+
+    def works_again(self) -> None:
+        """What a stall has held up arrives."""
+        self.silent_until = -float("inf")
+        self._look_again()
+
+    def _look_again(self) -> None:
         for _, up, down, _ in self._connections:
             up.changed.unpark_all()
             down.changed.unpark_all()

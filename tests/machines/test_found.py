@@ -2,10 +2,10 @@
 
 A full disk that for a moment took not even a gap lost what a job had written last; and records that
 could not be written held up a job's last words. A server that was killed just as a full disk had
-made it drop all it had kept forgot how much that was. Once it was the judge that was wrong: a start
-that its caller had given up was still under way when the end was looked at. A job's last bytes,
-moved in the moment in which a server left its jobs, opened a segment that nobody closed. And a stop
-in the moment in which a job's end was heard of was taken for what had ended it.
+made it drop all it had kept forgot how much that was. Twice it was the judge that was wrong: what
+callers had given up was still on its way, or starting, when the end was looked at. A job's last
+bytes, moved in the moment in which a server left its jobs, opened a segment that nobody closed. And
+a stop in the moment in which a job's end was heard of was taken for what had ended it.
 """
 
 from pathlib import Path

@@ -272,7 +272,7 @@ class World:
         self.disk.works_again()
         self.faults.clear()
         self.process.crash_at = None
-        self.network.silent_until = -float("inf")
+        self.network.works_again()
 
 
 def leaves(error: BaseException) -> list[BaseException]:
