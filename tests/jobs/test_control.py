@@ -268,6 +268,43 @@ async def test_who_survives_kill_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         assert (await stop())[1], "it is finished"
 
 
+async def test_who_has_died_at_last_is_not_said_to_survive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop that comes while the end record waits for the disk waits for it, too."""
+    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", STUBBORN)
+        fake = backend.jobs[job.id]
+        fake.survives = True
+        fake.left = [Left(7, "dd", "D", "")]
+        with pytest.raises(Precondition):
+            await job.stop(by="alice", grace_s=0)
+        finish = manager._store.set_finished
+        tried = trio.Event()
+
+        def full(*_: object) -> None:
+            tried.set()
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(manager._store, "set_finished", full)
+        fake.end(Verdict("signaled", 9))
+        async with trio.open_nursery() as nursery:
+            ends: list[object] = []
+
+            async def stop() -> None:
+                ends.append(await job.stop(by="alice", grace_s=0))
+
+            nursery.start_soon(stop)
+            await tried.wait()
+            nursery.start_soon(stop)
+            await trio.testing.wait_all_tasks_blocked()
+            monkeypatch.setattr(manager._store, "set_finished", finish)
+        assert ends == [(job.end, False)] * 2
+
+
 async def test_input_goes_on_with_the_next_server(tmp_path: Path) -> None:
     """What is accepted, and that it has ended; the job reads all of it once."""
     backend = FakeBackend()

@@ -256,6 +256,11 @@ class Job:
         """Its processes stand still."""
         return self.backend is not None and self.backend.is_paused(self.id)
 
+    def all_dead(self) -> None:
+        """Nobody is left who could survive anything; what remains is the end record."""
+        self.survivors = ()
+        self.unkillable = trio.Event()
+
     async def _wait_taken_over(self) -> None:
         """No checkpoint in the usual case: what its caller was allowed, and has on record, is
         done though the caller leaves in the same moment."""
@@ -351,24 +356,25 @@ class Job:
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
-        # Scope S3.stop.
-        async with trio.open_nursery() as nursery:
+        while self.end is None:
+            # Scope S3.stop.
+            async with trio.open_nursery() as nursery:
 
-            async def end_of_patience() -> None:
-                await self.unkillable.wait()
+                async def end_of_patience(scope: trio.CancelScope) -> None:
+                    await self.unkillable.wait()
+                    # Cancels S3.stop.
+                    scope.cancel()
+
+                nursery.start_soon(end_of_patience, nursery.cancel_scope)
+                await self.finished.wait()
                 # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
-
-            nursery.start_soon(end_of_patience)
-            await self.finished.wait()
-            # Cancels S3.stop.
-            nursery.cancel_scope.cancel()
-        if self.end is None:
-            left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
-            raise errors.Precondition(
-                "UNKILLABLE",
-                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, and "
-                f"the job ends when they wake: {left}",
-                processes=left,
-            )
+            if self.end is None and self.unkillable.is_set():  # else they have died meanwhile
+                left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
+                raise errors.Precondition(
+                    "UNKILLABLE",
+                    f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, "
+                    f"and the job ends when they wake: {left}",
+                    processes=left,
+                )
         return self.end, False

@@ -200,6 +200,7 @@ class Life:
                 nursery.start_soon(self._watch_main)
                 verdict = await self._backend.wait(job.id)
                 self._stopping.close()
+                job.all_dead()
                 # Before the next checkpoint, which is the nursery's end: a stop that comes now
                 # has not ended this job.
                 self._main_exited()

@@ -155,5 +155,7 @@ class Stopping:
         Cancellation: minimum cleanup; C5.
         """
         await trio.sleep(UNKILLABLE_S)
-        self._job.survivors = await self._backend.inspect(self._job.id)
-        self._job.unkillable.set()
+        survivors = await self._backend.inspect(self._job.id)
+        if self._nursery is not None:  # else they have died meanwhile
+            self._job.survivors = survivors
+            self._job.unkillable.set()
