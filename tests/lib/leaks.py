@@ -48,10 +48,6 @@ class Children:
     def __init__(self) -> None:
         self._before = _children()
 
-    def unreaped(self) -> set[int]:
-        """Pids of new children, those that have ended and nobody waits for included."""
-        return _children() - self._before
-
     def left_behind(self) -> list[str]:
         """New children that do not end by themselves at once; they are ended here.
 
