@@ -518,6 +518,15 @@ async def test_who_survives_kill_is_said_to_the_letter(known: bool) -> None:
     job.log.finish()
 
 
+async def test_a_job_that_was_given_up_answers_its_stop() -> None:
+    """Its task was ended first: there is no end record, and none to wait for."""
+    job = running(FakeBackend())
+    job.finished.set()
+    with pytest.raises(Precondition):
+        await job.stop(by="alice")
+    job.log.finish()
+
+
 def test_a_removed_log_shows_in_the_first_byte() -> None:
     """What a record says is old where the log knows better."""
     log = log_of(b"x" * 40)

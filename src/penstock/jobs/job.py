@@ -356,7 +356,8 @@ class Job:
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
-        while self.end is None:
+        # Finished without an end record: its task was ended first, and it was given up.
+        while not self.finished.is_set():
             # Scope S3.stop.
             async with trio.open_nursery() as nursery:
 
@@ -369,12 +370,14 @@ class Job:
                 await self.finished.wait()
                 # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
-            if self.end is None and self.unkillable.is_set():  # else they have died meanwhile
-                left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
-                raise errors.Precondition(
-                    "UNKILLABLE",
-                    f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, "
-                    f"and the job ends when they wake: {left}",
-                    processes=left,
-                )
+            if self.unkillable.is_set():  # else they have died meanwhile
+                break
+        if self.end is None:
+            left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
+            raise errors.Precondition(
+                "UNKILLABLE",
+                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, and "
+                f"the job ends when they wake: {left}",
+                processes=left,
+            )
         return self.end, False
