@@ -16,7 +16,7 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 from steps import Failing, at_every
-from walked import SLEEP, STUBBORN, Told, joined, managed, none_left, read, shorten
+from walked import announced, SLEEP, STUBBORN, Told, joined, managed, none_left, read, shorten
 
 from penstock.jobs.backend import Verdict
 from penstock.jobs.disk import RealDisk
@@ -119,7 +119,7 @@ async def _one_life(manager: Manager, backend: FakeBackend) -> None:
             backend.jobs[job.id].write(b"some output")
     end, _ = await job.stop(by="alice", grace_s=0.01)
     pieces = await read(job)
-    gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+    gaps = announced(pieces)
     assert len(joined(pieces)) + gaps == end.output_bytes
     assert b"some output".startswith(joined(pieces)) or gaps
 
@@ -148,7 +148,7 @@ async def test_one_call_fails_in_a_takeover(tmp_path: Path, kind: str) -> None:
                 backend.jobs[job.id].end(Verdict("exited", 0))
             end = await found.wait_finished()
             pieces = await read(found)
-            gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+            gaps = announced(pieces)
             assert len(joined(pieces)) + gaps == end.output_bytes
             assert gaps or end.reason != "exited" or joined(pieces) == b"first second"
         none_left(backend)
@@ -179,7 +179,7 @@ async def test_one_call_fails_in_a_shutdown(tmp_path: Path, kind: str) -> None:
                 assert job.end in (None, end)
                 assert end.reason == "stopped"
                 pieces = await read(manager.get(job.handle))
-                gaps = sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+                gaps = announced(pieces)
                 assert len(joined(pieces)) + gaps == end.output_bytes == len(b"last words")
                 assert gaps or joined(pieces) == b"last words"
         return failing.failed

@@ -522,7 +522,7 @@ async def test_a_job_that_was_given_up_answers_its_stop() -> None:
     """Its task was ended first: there is no end record, and none to wait for."""
     job = running(FakeBackend())
     job.finished.set()
-    with pytest.raises(Precondition):
+    with pytest.raises(Unavailable, match="the server has ended before"):
         await job.stop(by="alice")
     job.log.finish()
 

@@ -53,6 +53,11 @@ def joined(pieces: list[Chunk | Gap]) -> bytes:
     return b"".join(piece.data for piece in pieces if isinstance(piece, Chunk))
 
 
+def announced(pieces: list[Chunk | Gap]) -> int:
+    """Bytes that are in gaps."""
+    return sum(piece.end - piece.start for piece in pieces if isinstance(piece, Gap))
+
+
 def none_left(backend: FakeBackend) -> None:
     """No process, and the backend was told that each is done with."""
     for job in backend.jobs.values():

@@ -247,6 +247,9 @@ class Job:
         Cancellation: minimum cleanup; C8.
         """
         await self.finished.wait()
+        return self._known_end()
+
+    def _known_end(self) -> EndRecord:
         if self.end is None:
             raise errors.Unavailable(f"the server has ended before job {self.handle} did")
         return self.end
@@ -348,6 +351,7 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
+        Raises Unavailable as wait_finished.
 
         Cancellation: completes; C5, C6, C7.
         """
@@ -356,7 +360,6 @@ class Job:
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
-        # Finished without an end record: its task was ended first, and it was given up.
         while not self.finished.is_set():
             # Scope S3.stop.
             async with trio.open_nursery() as nursery:
@@ -370,14 +373,12 @@ class Job:
                 await self.finished.wait()
                 # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
-            if self.unkillable.is_set():  # else they have died meanwhile
-                break
-        if self.end is None:
-            left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
-            raise errors.Precondition(
-                "UNKILLABLE",
-                f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, and "
-                f"the job ends when they wake: {left}",
-                processes=left,
-            )
-        return self.end, False
+            if self.unkillable.is_set() and self.end is None:  # else they have died meanwhile
+                left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
+                raise errors.Precondition(
+                    "UNKILLABLE",
+                    f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, "
+                    f"and the job ends when they wake: {left}",
+                    processes=left,
+                )
+        return self._known_end(), False

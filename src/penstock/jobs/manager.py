@@ -228,7 +228,7 @@ class Manager:
             life.end_now()
 
     async def _stop_one(self, job: Job, by: str) -> None:
-        with contextlib.suppress(Precondition):
+        with contextlib.suppress(Precondition, Unavailable):
             await job.stop(by=by, reason="shutdown", grace_s=SHUTDOWN_GRACE_S)
 
 
