@@ -25,6 +25,12 @@ from penstock.rpc.client import Channel, open_channel
 LIB = Path(__file__).parents[1] / "lib"
 HOSTILE = 50
 CALLS = 40
+# One of each sort of hostility: memory, turns of the loop, handshakes, headers, resets, windows.
+# All kinds together take over a minute and a half; they are in tools/test --all.
+ALWAYS = (
+    "unfinished_messages", "empty_messages", "hello_in_pieces", "endless_continuation",
+    "rapid_reset", "floods_never_read",
+)  # fmt: skip
 # Deadlines short enough to be seen; everything else is as delivered.
 LIMITS = {"handshake_s": 1.0, "preface_s": 1.0, "idle_s": 2.0, "connections_per_client": HOSTILE}
 
@@ -109,7 +115,13 @@ async def returned(channel: Channel, before: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind in ALWAYS else (pytest.mark.slow,), id=kind)
+        for kind in KINDS
+    ],
+)
 async def test_others_are_served_and_everything_returns(kind: str) -> None:
     """A unary call of another client under 100 ms; memory, descriptors, tasks, handlers return.
 
