@@ -7,11 +7,13 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import inside as members
 import pytest
 from inside import fork_inside
 from kinds import host_kinds, mountinfo
@@ -98,18 +100,28 @@ def test_out_of_memory_is_counted(hierarchy: Hierarchy) -> None:
     end(group)
 
 
+FORK_BOMB = """
+import errno, os, signal, sys
+while True:
+    try:
+        os.fork()
+    except OSError as error:
+        os.write(int(sys.argv[1]), b"f" if error.errno == errno.EAGAIN else b"?")
+        signal.pause()
+"""
+
+
 def test_a_fork_bomb_is_contained_and_dies(hierarchy: Hierarchy) -> None:
     """Never more processes than the limit; all of them gone after the kill."""
     group = hierarchy.create(NAME, LIMITS, None)
     read_end, write_end = os.pipe()
 
     def bomb() -> None:
-        while True:
-            try:
-                os.fork()
-            except OSError as error:
-                os.write(write_end, b"f" if error.errno == errno.EAGAIN else b"?")
-                signal.pause()
+        # A program of its own: page tables of this one, sixteen times, are more than the limit of
+        # memory, and the kernel would spend the share of CPU on finding room for them.
+        os.set_inheritable(write_end, True)
+        argv = [sys.executable, "-I", "-S", "-c", FORK_BOMB, str(write_end)]
+        os.execv(sys.executable, argv)
 
     pid = run_inside(group, bomb)
     os.close(write_end)
@@ -121,6 +133,52 @@ def test_a_fork_bomb_is_contained_and_dies(hierarchy: Hierarchy) -> None:
     while os.read(read_end, 64):  # to its end: nobody holds the other one
         pass
     os.close(read_end)
+
+
+@pytest.mark.parametrize("way", ["kill", "sweep"])
+def test_who_is_killed_dies_without_a_quota(hierarchy: Hierarchy, way: str) -> None:
+    """Each gives back 256 MB, several ms of CPU, where all four have 1 ms of it in every second."""
+    group = hierarchy.create(NAME, Limits(cpu_cores=2.0), None)
+    read_end, write_end = os.pipe()
+
+    def work() -> None:
+        for _ in range(2):
+            os.fork()
+        memory = bytearray(1 << 28)
+        memory[:: os.sysconf("SC_PAGE_SIZE")] = b"x" * (len(memory) // os.sysconf("SC_PAGE_SIZE"))
+        os.write(write_end, b"r")
+        while True:
+            pass
+
+    pid = run_inside(group, work)
+    os.close(write_end)
+    for _ in range(4):
+        assert os.read(read_end, 1) == b"r"
+    os.close(read_end)
+    hold_to_a_thousandth(group)
+    before = group.counters()["throttled_periods"]
+    while group.counters()["throttled_periods"] == before:  # nobody runs until the next period
+        select.select([], [], [], 0.01)
+    begun = time.monotonic()
+    if way == "kill":
+        assert group.kill() == 4
+        end(group)
+    else:
+        assert hierarchy.sweep() == Swept((NAME,), 4)
+        if (fd := group.notify_fd()) is not None:
+            os.close(fd)
+    assert time.monotonic() - begun < 3
+    os.waitpid(pid, 0)
+
+
+def hold_to_a_thousandth(group: Group) -> None:
+    """Of one core, from now on."""
+    for directory in members.directories(group):
+        if (quota := directory / "cpu.max").exists():
+            quota.write_text("1000 1000000")
+        if (quota := directory / "cpu.cfs_quota_us").exists():
+            (directory / "cpu.cfs_period_us").write_text("1000000")
+            quota.write_text("1000")
 
 
 def test_direct_writes_are_counted_without_a_limit(hierarchy: Hierarchy, tmp_path: Path) -> None:

@@ -87,7 +87,12 @@ class CgroupGroup:
         return self._killer.pids()
 
     def kill(self) -> int:
-        return self._killer.kill()
+        count = self._killer.kill()
+        if count:
+            # Nobody runs on, and under a quota dying takes its time: docs/cgroups.md has figures.
+            with contextlib.suppress(GroupError):
+                self._limits.lift_quota()
+        return count
 
     def freeze(self, frozen: bool) -> None:
         self._killer.freeze(frozen)

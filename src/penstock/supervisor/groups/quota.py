@@ -1,13 +1,14 @@
-"""CPU limits as the kernel takes them: microseconds in every period (pure).
+"""CPU limits as the kernel takes them: microseconds in every period.
 
 Source: Documentation/scheduler/sched-bwc.rst of the kernel.
 """
 
 import math
+import os
 from typing import Final
 
 from ..limits import Enforcement
-from .files import GroupError
+from .files import GroupError, write
 
 _LEAST_US: Final = 1000  # of quota; also the unit to which it counts as held
 # The kernel's default, and its longest: a share below 1% needs a quota of 1 ms in more than 100.
@@ -37,3 +38,14 @@ def judge_quota(asked_us: int, period_us: int, quota_text: str, period_text: str
     )
     actual = f"{quota_text}us/{period_text}us"
     return Enforcement("cpu", "enforced" if held else "unavailable", actual)
+
+
+def lift_quota(directory: str) -> None:
+    """Takes the quota off a group of either version that has one to take off; its period stays.
+
+    Raises GroupError.
+    """
+    for name, no_quota in (("cpu.max", "max"), ("cpu.cfs_quota_us", "-1")):
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            write(path, no_quota)

@@ -14,6 +14,7 @@ from typing import Final
 from .clients import is_job_id
 from .files import GroupError, remove_tree
 from .freezer import Freezer
+from .quota import lift_quota
 from .unified import Unified, pids_below
 
 # A process in uninterruptible sleep outlives its KILL; penstockd starts all the same.
@@ -50,6 +51,9 @@ def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
     killed: set[int] = set()
     for parent in parents:
         for path in _children(parent):
+            _lift_quotas(path)
+    for parent in parents:
+        for path in _children(parent):
             jobs |= {name for name in _below(path) if is_job_id(name)}
             killed |= _end(path, deadline)
     left = [path for parent in parents for path in _children(parent)]
@@ -71,6 +75,13 @@ def _children(path: str) -> list[str]:
 def _below(path: str) -> set[str]:
     """The names of a client's jobs, or that of a job without a client."""
     return {os.path.basename(path), *(os.path.basename(inner) for inner in _children(path))}
+
+
+def _lift_quotas(path: str) -> None:
+    """Of a group and those below it, before they are ended: dying is held to a quota as well."""
+    for directory, _, _ in os.walk(path):
+        with contextlib.suppress(GroupError):  # removed meanwhile
+            lift_quota(directory)
 
 
 def _end(path: str, deadline: float) -> set[int]:

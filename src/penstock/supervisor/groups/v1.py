@@ -9,7 +9,7 @@ from typing import Final
 
 from ..limits import Enforcement, LimitName, Limits
 from .files import GroupError, make_directory, put, read, remove_tree, write
-from .quota import judge_quota, quota_and_period_us
+from .quota import judge_quota, lift_quota, quota_and_period_us
 
 CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
 # blkio counts only while a throttle rule exists, so there is always one: this one never bites.
@@ -148,6 +148,11 @@ class V1Limits:
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )
+
+    def lift_quota(self) -> None:
+        """The group may use all the CPU that the one above it has. Raises GroupError."""
+        if "cpu" in self.paths:
+            lift_quota(self.paths["cpu"])
 
     def usage_files(self) -> dict[str, str]:
         """What says how much the group uses; not every kernel has every file."""

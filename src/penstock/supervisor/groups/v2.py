@@ -8,7 +8,7 @@ from typing import Final
 
 from ..limits import Enforcement, Limits
 from .files import make_directory, read, write
-from .quota import judge_quota, quota_and_period_us
+from .quota import judge_quota, lift_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
 from .v1 import NO_DISK, has_swap
 
@@ -120,6 +120,10 @@ class V2Limits:
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )
+
+    def lift_quota(self) -> None:
+        """As V1Limits.lift_quota."""
+        lift_quota(self._path)
 
     def usage_files(self) -> dict[str, str]:
         """What the controllers count; not every kernel has every file."""
