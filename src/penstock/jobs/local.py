@@ -1,8 +1,6 @@
 """This machine as a Backend: the supervisor, at the other end of its socket."""
 
-import array
 import contextlib
-import math
 import os
 import socket
 from collections import defaultdict, deque
@@ -18,6 +16,7 @@ from .capture import close_pipes
 from .disk import RealDisk
 from .errors import Unavailable
 from .pending import Pending, close_all, read_whole, started
+from .supervisor_connection import SupervisorConnection
 
 _NO_DESCRIPTORS: Final = (
     "the server has no free file descriptors for the job's output; try again when others have ended"
@@ -45,15 +44,12 @@ class LocalBackend:
     """
 
     def __init__(self, connection: trio.socket.SocketType) -> None:
-        self._socket = connection
-        self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
+        self._connection = SupervisorConnection(connection)
         self._pending: dict[str, Pending] = {}
         self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
         self._taking: trio.MemorySendChannel[None] | None = None
         self._taken: list[Held] = []
         self._welcome: dict[str, Any] = {}
-        self._closed = trio.Event()
-        self._lost = ""
         self.policy_bytes = b""
         self._kill_fd = -1
 
@@ -86,13 +82,7 @@ class LocalBackend:
 
         Cancellation: minimum cleanup.
         """
-        await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
-        message, fds = await self._receive()
-        if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
-            close_all(fds)
-            raise Unavailable("the supervisor did not welcome this process")
-        self._welcome = message
-        named = dict(zip(message["fds"], fds, strict=True))
+        self._welcome, named = await self._connection.greet()
         self._kill_fd = named.get("kill", -1)
         self.policy_bytes = read_whole(named["policy"])
 
@@ -101,75 +91,17 @@ class LocalBackend:
 
         Cancellation: minimum cleanup; C14.
         """
-        gone = False
         try:
-            # Scope S4.messages.
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_all)
-                await self._receive_all()
-                gone = True
-                # Cancels S4.messages.
-                nursery.cancel_scope.cancel()
+            await self._connection.run(self._dispatch)
         finally:
-            self._lose(self._lost or "the supervisor is gone", kill=gone)
+            self._lose()
 
     async def wait_closed(self) -> None:
         """Returns when the supervisor is gone.
 
         Cancellation: minimum cleanup; C14.
         """
-        await self._closed.wait()
-
-    async def _send_all(self) -> None:
-        async for data in self._to_send:
-            try:
-                await self._socket.send(data)
-            except OSError as error:
-                self._broke(error)
-                # What it has said before can still be read; after that comes the end.
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-                return
-
-    async def _receive_all(self) -> None:
-        while True:
-            try:
-                message, fds = await self._receive()
-            except ConnectionResetError as error:
-                # unix(7): it went with messages of ours unread. Told once, before its own last
-                # messages, which are still to come.
-                self._broke(error)
-                continue
-            except (OSError, protocol.ProtocolError) as error:
-                self._broke(error)
-                return
-            if message is None:
-                return
-            self._dispatch(message, fds)
-
-    def _broke(self, error: Exception) -> None:
-        self._lost = self._lost or f"the supervisor's connection broke: {error}"
-
-    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
-        """The next message and its descriptors; None at the end of the connection."""
-        data, ancillary, _, _ = await self._socket.recvmsg(
-            protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
-        )
-        received = array.array("i")
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                received.frombytes(content[: len(content) - len(content) % received.itemsize])
-        fds = list(received)
-        for fd in fds:
-            os.set_inheritable(fd, False)
-        try:
-            if data:
-                return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
-        except protocol.ProtocolError:
-            close_all(fds)
-            raise
-        close_all(fds)
-        return None, []
+        await self._connection.closed.wait()
 
     def _dispatch(self, message: dict[str, Any], fds: list[int]) -> None:
         kind, job_id = message["type"], message.get("id", "")
@@ -193,7 +125,7 @@ class LocalBackend:
             # unix(7): what this process has no free descriptors for is cut off, without a word.
             # Its output could not be kept, so it must not run: RELEASE kills it.
             close_all(fds)
-            self._send(protocol.RELEASE, id=job_id)
+            self._connection.send(protocol.RELEASE, id=job_id)
             pending.answer = Refused(protocol.EXHAUSTED, _NO_DESCRIPTORS)
             pending.answered.set()
         elif kind == protocol.STARTED:
@@ -227,12 +159,12 @@ class LocalBackend:
             self._taken.append(Held(job_id, message["opaque"], pending.answer))
         else:  # as for STARTED
             close_all(fds)
-            self._send(protocol.RELEASE, id=job_id)
+            self._connection.send(protocol.RELEASE, id=job_id)
         self._taking.send_nowait(None)
 
-    def _lose(self, why: str, *, kill: bool) -> None:
-        self._lost = why
-        self._closed.set()
+    def _lose(self) -> None:
+        self._connection.end()
+        why, kill = self._connection.lost, self._connection.gone
         if self._taking is not None:
             self._taking.close()
         # Before it was told of any job it was given this one, for those that are starting still.
@@ -258,14 +190,9 @@ class LocalBackend:
             while waiting:
                 waiting.popleft().tell(None)
 
-    def _send(self, kind: str, **about: Any) -> None:
-        data = protocol.encode(kind, **about)
-        if not self._closed.is_set():
-            self._outgoing.send_nowait(data)
-
     def serving(self) -> None:
         """Tells the supervisor that jobs have somebody again who can end them. No checkpoint."""
-        self._send(protocol.SERVING)
+        self._connection.send(protocol.SERVING)
 
     async def take_held(self) -> list[Held]:
         """As in Backend. What came before the connection was lost.
@@ -276,10 +203,10 @@ class LocalBackend:
         self._taking, told = trio.open_memory_channel[None](1)
         try:
             with told:
-                if not self._closed.is_set():
-                    self._send(protocol.TAKE)
+                if not self._connection.closed.is_set():
+                    self._connection.send(protocol.TAKE)
                     async for _ in told:
-                        self._send(protocol.TAKE)
+                        self._connection.send(protocol.TAKE)
         except BaseException:
             for each in self._taken:
                 close_pipes(RealDisk(), each.started)
@@ -293,12 +220,12 @@ class LocalBackend:
 
         Cancellation: completes; C4.
         """
-        if self._closed.is_set():
+        if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
-            return Refused("lost", self._lost)
+            return Refused("lost", self._connection.lost)
         pending = self._pending[job_id] = Pending()
         try:
-            self._send(
+            self._connection.send(
                 protocol.START,
                 id=job_id,
                 opaque=owner,
@@ -376,7 +303,7 @@ class LocalBackend:
         """
         answer = await self._ask(protocol.PAUSE, protocol.PAUSED, job_id, paused=paused)
         if answer is None:
-            return self._lost
+            return self._connection.lost
         return "" if answer["paused"] == paused else str(answer["message"])
 
     def is_paused(self, job_id: str) -> bool:
@@ -394,18 +321,18 @@ class LocalBackend:
 
     def close_input(self, job_id: str) -> None:
         """As in Backend."""
-        self._send(protocol.CLOSE_INPUT, id=job_id)
+        self._connection.send(protocol.CLOSE_INPUT, id=job_id)
 
     async def _ask(
         self, kind: str, answer: str, job_id: str, **about: Any
     ) -> dict[str, Any] | None:
         """The answer to one request; None if the supervisor is gone."""
-        if self._closed.is_set():
+        if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
             return None
         question = _Question()
         self._asked[answer, job_id].append(question)
-        self._send(kind, id=job_id, **about)
+        self._connection.send(kind, id=job_id, **about)
         await question.answered.wait()
         return question.answer
 
@@ -413,7 +340,7 @@ class LocalBackend:
         """As in Backend."""
         if pending := self._pending.pop(job_id, None):
             pending.close()
-        self._send(protocol.RELEASE, id=job_id)
+        self._connection.send(protocol.RELEASE, id=job_id)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,116 @@
+"""The connection to the supervisor: whole messages and their descriptors, both ways."""
+
+import array
+import contextlib
+import math
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from ..supervisor import protocol
+from .errors import Unavailable
+from .pending import close_all
+
+
+class SupervisorConnection:
+    """One end of its socket. What is sent is queued in order; ``closed`` is set by ``end``."""
+
+    def __init__(self, connection: trio.socket.SocketType) -> None:
+        self._socket = connection
+        self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
+        self.closed = trio.Event()
+        self.lost = ""
+        """Why, as far as is known."""
+        self.gone = False
+        """It was the supervisor that left."""
+
+    async def greet(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """HELLO; WELCOME and its descriptors by name, the caller's to close. Raises Unavailable.
+
+        Cancellation: minimum cleanup.
+        """
+        await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
+        message, fds = await self._receive()
+        if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
+            close_all(fds)
+            raise Unavailable("the supervisor did not welcome this process")
+        return message, dict(zip(message["fds"], fds, strict=True))
+
+    async def run(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
+        """Carries messages until the supervisor goes. ``deliver`` gets each that comes, with
+        descriptors that are its own from then on.
+
+        Cancellation: minimum cleanup; C14.
+        """
+        # Scope S4.messages.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_all)
+            await self._receive_all(deliver)
+            self.gone = True
+            # Cancels S4.messages.
+            nursery.cancel_scope.cancel()
+
+    def send(self, kind: str, **about: Any) -> None:
+        """Nothing after ``end``. No checkpoint. Raises ProtocolError for what fits no message."""
+        data = protocol.encode(kind, **about)
+        if not self.closed.is_set():
+            self._outgoing.send_nowait(data)
+
+    def end(self) -> None:
+        """From now on there is no supervisor at the other end, whoever has left."""
+        self.lost = self.lost or "the supervisor is gone"
+        self.closed.set()
+
+    async def _send_all(self) -> None:
+        async for data in self._to_send:
+            try:
+                await self._socket.send(data)
+            except OSError as error:
+                self._broke(error)
+                # What it has said before can still be read; after that comes the end.
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                return
+
+    async def _receive_all(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
+        while True:
+            try:
+                message, fds = await self._receive()
+            except ConnectionResetError as error:
+                # unix(7): it went with messages of ours unread. Told once, before its own last
+                # messages, which are still to come.
+                self._broke(error)
+                continue
+            except (OSError, protocol.ProtocolError) as error:
+                self._broke(error)
+                return
+            if message is None:
+                return
+            deliver(message, fds)
+
+    def _broke(self, error: Exception) -> None:
+        self.lost = self.lost or f"the supervisor's connection broke: {error}"
+
+    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        """The next message and its descriptors; None at the end of the connection."""
+        data, ancillary, _, _ = await self._socket.recvmsg(
+            protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
+        )
+        received = array.array("i")
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received.frombytes(content[: len(content) - len(content) % received.itemsize])
+        fds = list(received)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        try:
+            if data:
+                return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
+        except protocol.ProtocolError:
+            close_all(fds)
+            raise
+        close_all(fds)
+        return None, []
