@@ -542,6 +542,19 @@ def test_a_segment_before_a_gap_is_whole_after_two_takeovers() -> None:
     assert (world.followers[-1].received, world.followers[-1].gaps) == (1000, 500)
 
 
+def test_a_log_that_has_dropped_its_only_segment_is_sealed() -> None:
+    """The disk took no other one; there is nothing left that could be cut."""
+    world = World(OutputBound(None, "drop_oldest"), None)
+    world.write(1, 1500)
+    world.take(1)
+    world.disk.faults.append(errno.ENOSPC)
+    assert world.log.drop_oldest()
+    assert (world.log.first, world.log.stored_bytes) == (1500, 0)
+    assert world.log.seal()
+    world.log.finish()
+    assert world.disk.open_files == 0
+
+
 @pytest.mark.parametrize("at", range(40))
 def test_a_log_can_be_gone_on_with_after_a_kill_at_any_step(at: int) -> None:
     """Also between the two files of a segment, as it is made or removed: no false gap, no halt."""

@@ -527,6 +527,21 @@ async def test_a_job_that_was_given_up_answers_its_stop() -> None:
     job.log.finish()
 
 
+async def test_a_stop_under_way_is_answered_as_its_job_is_given_up() -> None:
+    """Not with UNKILLABLE: what became of the processes is not known."""
+    job = running(FakeBackend())
+
+    async def stop() -> None:
+        with pytest.raises(Unavailable, match="the server has ended before"):
+            await job.stop(by="alice")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        await trio.testing.wait_all_tasks_blocked()
+        job.finished.set()
+    job.log.finish()
+
+
 def test_a_removed_log_shows_in_the_first_byte() -> None:
     """What a record says is old where the log knows better."""
     log = log_of(b"x" * 40)

@@ -261,7 +261,6 @@ class Job:
 
     def all_dead(self) -> None:
         """Nobody is left who could survive anything; what remains is the end record."""
-        self.survivors = ()
         self.unkillable = trio.Event()
 
     async def _wait_taken_over(self) -> None:
