@@ -24,8 +24,15 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": tuple(
         f"supervisor/{name}.py"
         for name in (
-            *("policy", "grammar", "patterns", "tables", "limits", "class_parser", "slot_parser"),
-            *("slots", "paths", "control_policy", "output_policy", "isolation_policy"),
+            *("policy", "policy_checks", "grammar", "patterns", "tables", "limits", "class_parser"),
+            *(
+                "slot_parser",
+                "slots",
+                "paths",
+                "control_policy",
+                "output_policy",
+                "isolation_policy",
+            ),
             *("environment", "grants", "executables", "shells", "signal_names", "rights"),
         )
     ),

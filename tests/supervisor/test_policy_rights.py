@@ -9,11 +9,10 @@ from penstock.supervisor.grammar import Match
 from penstock.supervisor.policy import (
     Policy,
     PolicyError,
-    check_mode,
     parse_policy,
-    shell_warnings,
     valid_client_id,
 )
+from penstock.supervisor.policy_checks import check_mode, shell_warnings
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ def test_the_server_does_not_either(keys: None, directory: Path) -> None:
     server = f"{SEARCH}\nopen({str(told)!r}, 'w').write(str(found))"
     start = f"""{WITH_A_KEY}
 sys.path.insert(0, {str(SUPERVISOR.parent.parent)!r})
-from penstock.supervisor import daemon
+from penstock.supervisor import command_line, daemon
 daemon.server_command = lambda _: [sys.executable, "-I", "-c", {server!r}]
-sys.exit(daemon.main(sys.argv[1:]))
+sys.exit(command_line.main(sys.argv[1:]))
 """
     text = command("true", "/bin/true", root=True)
     reader = os.open(told, os.O_RDONLY | os.O_NONBLOCK)

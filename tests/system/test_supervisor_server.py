@@ -43,9 +43,9 @@ peer.recv(100000)
 PROGRAM = """
 import sys
 sys.path.insert(0, {source!r})
-from penstock.supervisor import daemon
+from penstock.supervisor import command_line, daemon
 daemon.server_command = lambda _: [sys.executable, "-I", "-c", {server!r}, *{arguments!r}]
-sys.exit(daemon.main(sys.argv[1:]))
+sys.exit(command_line.main(sys.argv[1:]))
 """
 
 

@@ -36,5 +36,5 @@ if __name__ == "__main__":
     _hear_signals()
     _load_own_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
-    main = importlib.import_module("supervisor.daemon").main
+    main = importlib.import_module("supervisor.command_line").main
     sys.exit(main(sys.argv[1:]))

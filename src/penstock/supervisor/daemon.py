@@ -1,4 +1,4 @@
-"""penstockd: reads its files, starts the server, holds the jobs, ends everything in order."""
+"""penstockd's life: starts the server, holds the jobs, ends everything in order."""
 
 import argparse
 import contextlib
@@ -6,22 +6,21 @@ import gc
 import os
 import signal
 import sys
-import traceback
-from collections.abc import Callable
 from typing import Any, Final
 
 from . import protocol, startup, workdirs
 from .channel import Peer
 from .child import ServerProcess
 from .children import strangers
-from .config import Config, ConfigError, parse_config
+from .config import Config
 from .grants import Grants
-from .groups import GroupError, Hierarchy, Swept, block_device
+from .groups import Hierarchy, Swept, block_device
 from .isolation import missing_by_default
 from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
-from .policy import PolicyError, parse_policy, shell_warnings
+from .policy import parse_policy
+from .policy_checks import shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
@@ -288,60 +287,3 @@ class Daemon:
 
 def _ends_all(number: int) -> bool:
     return number in (signal.SIGTERM, signal.SIGINT)
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status 0 after a stop, 1 if it was orphaned or a job did not die, 2 if it could not
-    start."""
-    parser = argparse.ArgumentParser(prog="penstockd", description="Runs granted commands.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="the configuration, TOML")
-    # For the library, which starts a supervisor without a server.
-    parser.add_argument("--no-server", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--parent-fd", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    options.config = os.path.abspath(options.config)
-    os.umask(0o022)
-    _own_descriptors()
-    return _reported(lambda: _read(options).run())
-
-
-def _read(options: argparse.Namespace) -> Daemon:
-    with open(options.config, "rb") as file:
-        config = parse_config(file.read(), library=options.no_server)
-    with open(config.policy, "rb") as file:
-        policy_data = file.read()
-    if mistakes := startup.check_own_files((options.config, config.policy)):
-        raise startup.StartupError(mistakes)
-    return Daemon(options, config, policy_data)
-
-
-def _reported(run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except (ConfigError, PolicyError, startup.StartupError) as error:
-        for mistake in error.mistakes:
-            log(mistake)
-        return 2
-    except GroupError as error:
-        log(str(error))
-        return 2
-    except OSError as error:
-        # As penstockd starts, a file that is not there; later, a bug.
-        log(f"{error.filename or 'system call'}: {error.strerror}")
-        for line in traceback.format_exc().splitlines() if error.filename is None else []:
-            log(line)
-        return 2
-
-
-def _own_descriptors() -> None:
-    """0 to 2 are open, and no child inherits any other by exec."""
-    while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            try:
-                os.set_inheritable(int(name), False)
-            except OSError:
-                continue  # that of the listing itself

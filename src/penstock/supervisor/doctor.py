@@ -16,7 +16,8 @@ from .groups import GroupError, block_device, detect
 from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
 from .limits import LIMIT_NAMES, Enforcement
-from .policy import Policy, check_mode
+from .policy import Policy
+from .policy_checks import check_mode
 from .rights import files_as
 from .spawn import PIPE_BYTES
 from .startup import possible_jobs

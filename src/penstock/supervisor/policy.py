@@ -7,9 +7,8 @@ docs/policy.md explains the file to those who write it.
 """
 
 import hashlib
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -20,7 +19,6 @@ from .grammar import Grammar
 from .isolation_policy import IsolationPolicy, parse_isolation
 from .limits import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
-from .shells import shell_warning
 from .slot_parser import parse_grammar
 from .tables import Table, parse_duration, parse_path, read_document, show
 
@@ -122,73 +120,6 @@ def valid_client_id(text: str) -> bool:
     if _CLIENT_NAME.fullmatch(text):
         return True
     return len(text) <= _SPIFFE_MAX and _SPIFFE_ID.fullmatch(text) is not None
-
-
-def check_mode(
-    policy: Policy,
-    *,
-    root: bool,
-    server: tuple[int, int] | None,
-    resolve_user: Callable[[str], tuple[int, int]],
-) -> list[str]:
-    """Mistakes of a good policy on this host: which users its commands run as.
-
-    As root every command needs a user that is neither root nor the server's, and in neither's
-    group. Otherwise nothing can change its user: a command has none, or the one that runs
-    all of this (``server``, or the caller's own). ``server`` and what ``resolve_user`` gives of
-    a name or number are uid and gid; it raises KeyError.
-    """
-    own_uid = os.geteuid() if server is None else server[0]
-    mistakes = []
-    for command in policy.commands.values():
-        where = f"commands.{command.name}.user"
-        if command.user is None:
-            if root:
-                mistakes.append(f"{where}: is missing; name the user that the command runs as")
-            continue
-        try:
-            uid, gid = resolve_user(command.user)
-        except KeyError:
-            mistakes.append(f"{where}: {command.user!r} does not exist here; create or correct it")
-            continue
-        if root:
-            mistakes += [f"{where}: {command.user!r} {text}" for text in _rights(uid, gid, server)]
-        elif uid != own_uid:
-            mistakes.append(
-                f"{where}: {command.user!r} is not the user that penstockd runs as, and only "
-                "root can change it; remove the key, or run penstockd as root"
-            )
-    return mistakes
-
-
-def _rights(uid: int, gid: int, server: tuple[int, int] | None) -> list[str]:
-    """What a command's user must not be, as root."""
-    server_uid, server_gid = server if server is not None else (None, None)
-    if uid == 0:
-        return ["is root; name a user without privilege"]
-    if uid == server_uid:
-        return ["is the server's own user, whose files the command could change; name another one"]
-    if gid == 0:
-        return ["has root's group; give it a group of its own, or name another one"]
-    if gid == server_gid:
-        return [
-            "has the server's group, which may enter run_dir; give it a group of its own, or name "
-            "another one"
-        ]
-    return []
-
-
-def shell_warnings(policy: Policy) -> list[str]:
-    """What in a good policy gives clients a shell by accident, one line a command."""
-    warnings = []
-    for command in policy.commands.values():
-        why = shell_warning(command.path, command.fixed, command.grammar)
-        if why is not None:
-            warnings.append(
-                f"commands.{command.name}: {why}; use literals and enums, or fix the script in "
-                "'fixed'"
-            )
-    return warnings
 
 
 def _command(

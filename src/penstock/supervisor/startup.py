@@ -12,7 +12,8 @@ from .config import Config, check_server_user
 from .groups import Hierarchy, detect_below, find_place, mounted
 from .isolation_policy import IsolationPolicy
 from .paths import check_root
-from .policy import Policy, check_mode
+from .policy import Policy
+from .policy_checks import check_mode
 from .users import User, UserError, own_user, resolve_user
 
 SOCKET_NAME: Final = "supervisor.sock"
