@@ -14,6 +14,7 @@ from penstock.supervisor.loop import Loop
 from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
 from penstock.supervisor.spawn import Plan
+from penstock.supervisor.terms import Terms
 
 PLAN = Plan(-1, [b"x"], {}, "/", None, NOWHERE, -1, -1, -1)
 
@@ -71,15 +72,16 @@ class Held:
         self.forgotten: list[str] = []
         limit_class = LimitClass("free", Limits(), dict.fromkeys(LIMIT_NAMES, "best_effort"))
         command = Command("x", "/x", "free", control=control or Control())
-        about = ("1" * 32, "", command, limit_class, NO_LIMITS)
-        self.job = HeldJob(self.loop, *about, self.processes, self.forgotten.append)
+        terms = Terms(command, ["/x"], None, limit_class, NO_LIMITS)
+        told = self.forgotten.append
+        self.job = HeldJob(self.loop, "1" * 32, "", terms, self.processes, told)
         self.job.send = self.send
 
     def send(self, kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
         self.sent.append((kind, fields))
 
     def start(self) -> Events:
-        self.job.start(PLAN, ["/x"], {}, None, None)
+        self.job.start(PLAN, {}, None)
         assert self.processes.events is not None
         return self.processes.events
 

@@ -3,17 +3,16 @@
 import errno as errno_names
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from . import protocol, workdirs
-from .limits import Enforcement, LimitClass, Limits
 from .log import log
 from .loop import Loop, Timer
 from .pausing import Pausing
-from .policy import Command
 from .process import Processes
 from .spawn import Plan
+from .terms import Terms
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
 _REMOVE_TRIES: Final = 250
@@ -46,27 +45,19 @@ class HeldJob:
         loop: Loop,
         job_id: str,
         opaque: str,
-        command: Command,
-        limit_class: LimitClass,
-        totals: LimitClass,
+        terms: Terms,
         processes: Processes,
         on_forgotten: Callable[[str], None],
-        isolation: Sequence[Enforcement] = (),
     ) -> None:
         self.id = job_id
         self.opaque = opaque
         self.send: Send = nobody
         self._loop = loop
-        self._command = command
-        self._class = limit_class
-        self._totals = totals
+        self._terms = terms
         self._processes = processes
         self._on_forgotten = on_forgotten
-        self._isolation = isolation
-        self._argv: list[str] = []
         self._fds: dict[str, int] = {}
         self._workdir: str | None = None
-        self._timeout_s: float | None = None
         self._timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
@@ -89,37 +80,11 @@ class HeldJob:
         """It cannot be told of yet."""
         return self._told_started is None
 
-    @property
-    def enforcement(self) -> list[Enforcement]:
-        """Of every limit and isolation; output is kept by the server's own reader task."""
-        asked = self._class.limits.output_bytes_per_s
-        output = Enforcement(
-            "output",
-            "unavailable" if asked is None else "enforced",
-            "" if asked is None else str(asked),
-            "no limit set" if asked is None else "kept by penstock itself",
-        )
-        return [*self._processes.enforcement, output, *self._isolation]
-
-    @property
-    def client_enforcement(self) -> list[Enforcement]:
-        """Of what all the client's jobs may use together; empty where that is not limited."""
-        return self._processes.client_enforcement if self._totals.limits != Limits() else []
-
-    def start(
-        self,
-        plan: Plan,
-        argv: list[str],
-        pipes: dict[str, int],
-        workdir: str | None,
-        timeout_s: float | None,
-    ) -> None:
+    def start(self, plan: Plan, pipes: dict[str, int], workdir: str | None) -> None:
         """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
 
         Raises OSError or GroupError; discard frees what there is then.
         """
-        self._argv = argv
-        self._timeout_s = timeout_s
         self._processes.start(plan, self)
         self._fds = pipes
         self._workdir = workdir
@@ -185,8 +150,8 @@ class HeldJob:
         self._cancel_timer()
         if self._refusal is not None:
             return  # too late: the caller has been told that it did not start
-        if self._timeout_s is not None:
-            self._timer = self._loop.after(self._timeout_s, self._timeout)
+        if self._terms.timeout_s is not None:
+            self._timer = self._loop.after(self._terms.timeout_s, self._timeout)
         self._told_started = {
             "id": self.id,
             "pid": pid,
@@ -229,7 +194,7 @@ class HeldJob:
 
     def _tell_started(self) -> None:
         assert self._told_started is not None
-        kind, about = protocol.STARTED, self._told_started | self._describe()
+        kind, about = protocol.STARTED, self._told_started | self._terms.fields(self._processes)
         if self._handed_over:
             now = {"opaque": self.opaque, "paused": self._pausing.paused}
             kind, about = protocol.HELD, about | now
@@ -240,21 +205,6 @@ class HeldJob:
         self.send(kind, list(fds.values()), **about, fds=list(fds))
         if kill_fd is not None:
             os.close(kill_fd)
-
-    def _describe(self) -> dict[str, Any]:
-        """The rest of STARTED. Not kept, as it is most of what an idle job would cost here."""
-        return {
-            "argv": self._argv,
-            "class": self._class.name,
-            "limits": self._class.limits.fields(),
-            "enforcement": [entry.fields() for entry in self.enforcement],
-            "client_limits": self._totals.limits.fields(),
-            "client_enforcement": [entry.fields() for entry in self.client_enforcement],
-            "usage": self._processes.usage_files,
-            "grace_s": self._command.grace_s,
-            "timeout_s": self._timeout_s,
-            "control": self._command.control.fields(),
-        }
 
     def _tell_later(self, kind: str, about: dict[str, Any]) -> None:
         self._told_later.append((kind, about))
@@ -269,7 +219,7 @@ class HeldJob:
             "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
             "stage": stage,
             "errno": errno,
-            "message": f"{self._command.name} could not be started: {stage}: {reason}",
+            "message": f"{self._terms.command.name} could not be started: {stage}: {reason}",
         }
 
     def _start_hangs(self) -> None:
@@ -284,7 +234,7 @@ class HeldJob:
 
     def ask_end(self) -> None:
         """The command's own first signal; one that is paused runs on, or it could not heed that."""
-        control = self._command.control
+        control = self._terms.command.control
         self.signal(control.stop_signal, control.stop_tree)
         if self._pausing.paused:
             self._pausing.resume()
@@ -293,7 +243,7 @@ class HeldJob:
     def _timeout(self) -> None:
         self._timed_out = True
         self.ask_end()
-        self._timer = self._loop.after(self._command.grace_s, self._timeout_kill)
+        self._timer = self._loop.after(self._terms.command.grace_s, self._timeout_kill)
 
     def _timeout_kill(self) -> None:
         self._escalated = True

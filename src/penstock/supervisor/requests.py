@@ -18,6 +18,7 @@ from .policy import Client
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
 from .spawn import Plan, make_pipe
+from .terms import Terms
 
 BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
@@ -112,17 +113,18 @@ class Requests:
             workdirs.discard(own)
             raise _failure(grant, "group", error) from error
         totals = grant.client.totals
-        about = (start.id, start.opaque, command, limit_class, totals)
         offers = self._host.offers
-        told = isolation.report(command, offers)
-        job = HeldJob(self._loop, *about, processes, self._forgotten, told)
+        isolated = isolation.report(command, offers)
+        terms = Terms(command, grant.argv, grant.timeout_s, limit_class, totals, isolated)
+        job = HeldJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
         child_ends: list[int] = []
         try:
-            _check_limits(job.enforcement, limit_class, "class {!r} requires limits")
-            _check_limits(job.client_enforcement, totals, "client {!r} requires total limits")
+            held, held_together = terms.enforcement(processes), terms.client_enforcement(processes)
+            _check_limits(held, limit_class, "class {!r} requires limits")
+            _check_limits(held_together, totals, "client {!r} requires total limits")
             _check_isolation(grant, limit_class, self._host)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = make_pipe()
@@ -143,7 +145,7 @@ class Requests:
                     command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
                 ),
             )
-            job.start(plan, grant.argv, pipes, own, grant.timeout_s)
+            job.start(plan, pipes, own)
         except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)

@@ -1,0 +1,51 @@
+"""On what terms a job runs, as the server is told (pure)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .limits import Enforcement, LimitClass, Limits
+from .policy import Command
+from .process import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """``totals`` are of all the client's jobs together, ``isolation`` what of it is held."""
+
+    command: Command
+    argv: Sequence[str]
+    timeout_s: float | None
+    limit_class: LimitClass
+    totals: LimitClass
+    isolation: Sequence[Enforcement] = ()
+
+    def enforcement(self, processes: Processes) -> list[Enforcement]:
+        """Of every limit and isolation; output is kept by the server's own reader task."""
+        asked = self.limit_class.limits.output_bytes_per_s
+        output = Enforcement(
+            "output",
+            "unavailable" if asked is None else "enforced",
+            "" if asked is None else str(asked),
+            "no limit set" if asked is None else "kept by penstock itself",
+        )
+        return [*processes.enforcement, output, *self.isolation]
+
+    def client_enforcement(self, processes: Processes) -> list[Enforcement]:
+        """Of ``totals``; empty where they limit nothing."""
+        return processes.client_enforcement if self.totals.limits != Limits() else []
+
+    def fields(self, processes: Processes) -> dict[str, Any]:
+        """Of STARTED. Not kept by anybody, as they are most of what an idle job would cost."""
+        return {
+            "argv": self.argv,
+            "class": self.limit_class.name,
+            "limits": self.limit_class.limits.fields(),
+            "enforcement": [entry.fields() for entry in self.enforcement(processes)],
+            "client_limits": self.totals.limits.fields(),
+            "client_enforcement": [entry.fields() for entry in self.client_enforcement(processes)],
+            "usage": processes.usage_files,
+            "grace_s": self.command.grace_s,
+            "timeout_s": self.timeout_s,
+            "control": self.command.control.fields(),
+        }
