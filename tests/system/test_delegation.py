@@ -87,9 +87,12 @@ def unit(request: pytest.FixtureRequest) -> Iterator[Unit]:
 
 
 def groups_of(pid: int) -> dict[str, str]:
-    """By what /proc calls the hierarchy; that of v2 has no name."""
-    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    return {line.split(":")[1]: line.split(":", 2)[2] for line in lines}
+    """By controller, of which several may share a hierarchy; that of v2 has no name."""
+    found = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        found |= dict.fromkeys(controllers.split(","), path)
+    return found
 
 
 async def check_places(server: RunningServer, unit: Unit) -> None:
