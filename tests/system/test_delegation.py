@@ -88,7 +88,7 @@ def unit(request: pytest.FixtureRequest) -> Iterator[Unit]:
 
 def groups_of(pid: int) -> dict[str, str]:
     """By controller, of which several may share a hierarchy; that of v2 has no name."""
-    found = {}
+    found: dict[str, str] = {}
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         found |= dict.fromkeys(controllers.split(","), path)
