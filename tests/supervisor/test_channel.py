@@ -4,6 +4,7 @@ import array
 import contextlib
 import json
 import os
+import resource
 import socket
 import struct
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from penstock.supervisor import protocol
 from penstock.supervisor.channel import Peer, discard
 from penstock.supervisor.children import strangers
 from penstock.supervisor.loop import Loop
@@ -101,3 +103,27 @@ def test_nobody_is_left(pair: tuple[socket.socket, socket.socket]) -> None:
         strangers()
         assert time.monotonic() < deadline
     assert len(os.listdir("/proc/self/fd")) == fds - 1
+
+
+def test_without_descriptors_for_copies_only_the_connection_ends(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A server that takes none of what it was sent: nothing of a message stays open."""
+    ours, theirs = pair
+    reasons: list[str] = []
+    peer = Peer(Loop(), ours, lambda _: None, reasons.append)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+    try:
+        peer.send(protocol.NOTHING, [0, 1])  # there is room for one copy
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert reasons == ["1 messages wait for it: Too many open files"]
+    assert theirs.recv(100) == b""
+    peer.send(protocol.NOTHING, [0, 1])
+    assert len(reasons) == 1
+    free_again = os.dup(0)
+    os.close(free_again)
+    assert free_again <= lowest_free

@@ -1,6 +1,7 @@
 """What a job leaves in its directories: all of it goes, whatever it is, and nothing else."""
 
 import os
+import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from penstock.supervisor import workdirs
+from penstock.supervisor.children import strangers
+from penstock.supervisor.loop import Loop
 
 JOB = "0123456789abcdef" * 2
 # More than a path may have, than Python's calls may be nested, and than descriptors are left.
@@ -82,3 +85,23 @@ def test_a_sweep_removes_what_jobs_have_left_alone(directory: Path) -> None:
     (directory / JOB[::-1]).touch()
     workdirs.sweep(str(directory))
     assert {path.name for path in directory.iterdir()} == {*others, JOB[::-1]}
+
+
+def test_without_descriptors_it_is_tried_again(directory: Path) -> None:
+    """A process that removes cannot be waited for without one."""
+    job = directory / JOB
+    job.mkdir()
+    (job / "one").touch()
+    (job / "two").touch()
+    loop = Loop()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        workdirs.remove(loop, str(job), loop.stop)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    loop.run()
+    assert not job.exists()
+    strangers()  # reaps the first, as the supervisor does when it is told of a child's end

@@ -107,11 +107,22 @@ class Peer:
         loop.watch(connection.fileno(), READ, self._readable)
 
     def send(self, kind: str, descriptors: Sequence[int] | None = None, /, **fields: Any) -> None:
-        """Sends or queues one message with copies of ``descriptors``. Never blocks."""
+        """Sends or queues one message with copies of ``descriptors``. Never blocks.
+
+        Where there are no descriptors left for copies, as the peer does not take those that it
+        was sent, the connection ends.
+        """
         if not self._open:
             return
         data = protocol.encode(kind, **fields)
-        self._queue.append((data, [os.dup(fd) for fd in descriptors or ()]))
+        copies: list[int] = []
+        self._queue.append((data, copies))
+        try:
+            for fd in descriptors or ():
+                copies.append(os.dup(fd))
+        except OSError as error:
+            self.close(f"{len(self._queue)} messages wait for it: {error.strerror}")
+            return
         if len(self._queue) == 1:
             self._flush()
         elif len(self._queue) == _MAX_QUEUED:
@@ -123,10 +134,10 @@ class Peer:
             return
         self._open = False
         self._loop.forget(self._socket.fileno())
-        discard(self._socket)
-        while self._queue:
+        while self._queue:  # first, as discard may need descriptors
             for fd in self._queue.popleft()[1]:
                 os.close(fd)
+        discard(self._socket)
         self._on_closed(why)
 
     def _flush(self) -> None:

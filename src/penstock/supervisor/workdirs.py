@@ -9,11 +9,12 @@ is empty at the start.
 import contextlib
 import os
 import re
+import signal
 import uuid
 from collections.abc import Callable
 from typing import Final
 
-from .children import fork, reap
+from .children import disown, fork, reap
 from .log import log
 from .loop import READ, Loop
 from .users import User
@@ -76,7 +77,13 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
             remove_tree(temporary(path))
         finally:
             os._exit(0)
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # out of descriptors; nobody could wait for this one
+        os.kill(pid, signal.SIGKILL)
+        disown(pid)
+        loop.after(_FORK_AGAIN_S, lambda: remove(loop, path, on_removed))
+        return
 
     def done() -> None:
         loop.forget(pidfd)
