@@ -19,7 +19,7 @@ from penstock.jobs.backend import Verdict
 from penstock.jobs.gaps import GapReason
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
-from penstock.jobs.job import Job
+from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.life import Life
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
@@ -29,10 +29,12 @@ from penstock.jobs.stopping import StopNotes
 from penstock.jobs.store import JobRecord, Store
 
 from .more_canaries import (
+    cut_grace,
     early_end_of_input,
     foreign_call,
     forgotten_stop,
     needless_gap,
+    needless_grace,
     overlooked_chunk,
     skipped_input,
     unlisted,
@@ -274,6 +276,7 @@ PLACES: Final = (
     Manager,
     OutputLog,
     OutputReader,
+    StopAsked,
     StopNotes,
     Store,
 )
@@ -301,6 +304,8 @@ CANARIES: Final = (
     Canary(unwritten_start, "without a line in the audit log"),
     Canary(unlisted, "list leaves out"),
     Canary(foreign_call, "peek"),
+    Canary(needless_grace, "was not killed by"),
+    Canary(cut_grace, "and its grace was until"),
 )
 
 

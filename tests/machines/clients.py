@@ -229,6 +229,7 @@ class Player:
         request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
         job_id = self._check.job_of[handle]
         self._check.asked.stop_sent(job_id)
+        wish = self._check.graces.asking(job_id, op.seconds)
         if job_id not in self._world.ends:
             self._world.covered.add("C5")
         stops = self._check.stops
@@ -239,6 +240,7 @@ class Player:
             answer = await unary("Stop", request, pb.StopResponse)
         finally:
             stops[handle] -= 1
+        wish.answered_at = trio.current_time()
         self._check.job_told(self._owner, answer.job)
         if op.flag:
             self._check.asked.stop_told(job_id, answer.job.state)

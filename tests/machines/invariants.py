@@ -13,6 +13,7 @@ from penstock.proto import command_pb2 as pb
 
 from .endings import Asked
 from .feeding import Feeding
+from .graces import Graces
 from .group import Group
 from .schedule import tasks_alive
 from .world import World
@@ -46,6 +47,7 @@ class Invariants:
         """Handles of which a stop has answered."""
         self.feeding = Feeding(world)
         self.asked = Asked(world)
+        self.graces = Graces(world)
         self.peeks = itertools.count()
         """Of calls about other clients' jobs: which is the next."""
         self._told_ends: dict[str, bytes] = {}
@@ -173,6 +175,7 @@ class Invariants:
             known = None if text is None else EndRecord.from_json(text)
             self.feeding.check(group, known)
             self.asked.check(group, group.owner, known)
+            self.graces.check(group)
             if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
             if text is None:

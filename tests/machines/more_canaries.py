@@ -8,7 +8,7 @@ from penstock.decisions import Decisions
 from penstock.jobs.gaps import Gap
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
-from penstock.jobs.job import Job
+from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
 from penstock.jobs.readers import OutputReader
@@ -26,6 +26,29 @@ def forgotten_stop() -> Iterator[None]:
         return StopNotes()
 
     with instead(StopNotes, "of", classmethod(of)):
+        yield
+
+
+@contextlib.contextmanager
+def needless_grace() -> Iterator[None]:
+    """A grace of nothing is taken for none that was asked for: the command's own counts."""
+
+    def grace_s(self: StopAsked, own_s: float) -> float:
+        return min(self._first_s or own_s, self._others_s or own_s)
+
+    with instead(StopAsked, "grace_s", grace_s):
+        yield
+
+
+@contextlib.contextmanager
+def cut_grace() -> Iterator[None]:
+    """Nobody gets a longer grace than the command's own."""
+    true = StopAsked.grace_s
+
+    def grace_s(self: StopAsked, own_s: float) -> float:
+        return min(own_s, true(self, own_s))
+
+    with instead(StopAsked, "grace_s", grace_s):
         yield
 
 

@@ -88,6 +88,7 @@ def run(program: Program, schedule: Schedule = FIFO, *, seed: str = "") -> Resul
 async def _main(world: World, invariants: Invariants) -> None:
     Process.on_handle = staticmethod(invariants.handle_given)
     Process.on_stop = staticmethod(invariants.asked.recorded)
+    Process.on_heard = staticmethod(invariants.graces.heard)
     Process.on_request = staticmethod(invariants.requested)
     Process.on_end = staticmethod(invariants.end_written)
     Process.kill_pid = staticmethod(world.kernel.kill_pid)

@@ -7,7 +7,7 @@ and what a process has from its host: threads run inline, ids and the time come 
 import itertools
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import trio
@@ -79,6 +79,8 @@ class World:
         self.server: Server | None = None
         self.lives = 0
         self.closing = False
+        self.closed_at = float("inf")
+        """When faults have ended."""
         self.over = False
         self.ends: dict[str, str] = {}
         self.revoked: set[str] = set()
@@ -169,7 +171,7 @@ class World:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
             refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
-            audit_log: Any = _AuditLog(lambda event: self._audit_call(process, event))
+            audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
                 manager, policy(), audit_log, host, trio.current_time, refusals
             )
@@ -237,7 +239,10 @@ class World:
         if event != "decision":
             self.say("audit", event)
 
-    def _audit_call(self, process: Process, event: str) -> None:
+    def _audit_call(self, process: Process, event: str, fields: Mapping[str, Any]) -> None:
+        process.check()
+        if fields.get("verb") == "stop" and fields.get("allowed"):
+            Process.on_heard(fields["job"])
         if self.faults.bugs:
             self.faults.bugs -= 1
             raise PlantedBug
@@ -268,6 +273,7 @@ class World:
         """From now on everything works."""
         self.say("world", "faults end")
         self.closing = True
+        self.closed_at = trio.current_time()
         self.revoked.clear()
         self.disk.works_again()
         self.faults.clear()
@@ -283,8 +289,8 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 class _AuditLog:
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._write = write
 
     def write(self, event: str, **fields: Any) -> None:
-        self._write(event)
+        self._write(event, fields)
