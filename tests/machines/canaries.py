@@ -36,6 +36,7 @@ from .more_canaries import (
     needless_gap,
     needless_grace,
     overlooked_chunk,
+    ownerless_task,
     skipped_input,
     unlisted,
     unwritten_start,
@@ -305,6 +306,7 @@ CANARIES: Final = (
     Canary(unlisted, "list leaves out"),
     Canary(foreign_call, "peek"),
     Canary(needless_grace, "was not killed by"),
+    Canary(ownerless_task, "these system tasks are left"),
     Canary(cut_grace, "and its grace was until"),
 )
 

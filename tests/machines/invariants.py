@@ -15,7 +15,7 @@ from .endings import Asked
 from .feeding import Feeding
 from .graces import Graces
 from .group import Group
-from .schedule import tasks_alive
+from .schedule import system_tasks_alive, tasks_alive
 from .world import World
 
 # For a connection that fell silent to be given up (40 s), and another one to tell of the end.
@@ -225,8 +225,14 @@ class Invariants:
         # The tasks of a life that was killed may still be on their way out.
         if left and sum(each.startswith("server ") for each in names) == 1:
             world.fail(f"these tasks are left though no job runs: {left}")
+        self.check_no_system_task()
         pipes = sum(fd > 2000 for fd in world.disk.pipes)
         if pipes and not world.manager.list():
             world.fail(f"{pipes} ends of pipes are open though no job runs")
         if world.disk.open_files > 1 + 3 * len(world.manager.list()):
             world.fail(f"{world.disk.open_files} files are open for no job that runs")
+
+    def check_no_system_task(self) -> None:
+        """What is spawned beside all nurseries, nobody owns; it would outlive its server."""
+        if system := system_tasks_alive():
+            self.world.fail(f"these system tasks are left: {system}")

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import trio
+
 from penstock.decisions import Decisions
 from penstock.jobs.gaps import Gap
 from penstock.jobs.history import History
@@ -12,6 +14,7 @@ from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
 from penstock.jobs.readers import OutputReader
+from penstock.jobs.records import EndRecord
 from penstock.jobs.segments import StreamNumber
 from penstock.jobs.stopping import StopNotes
 
@@ -49,6 +52,20 @@ def cut_grace() -> Iterator[None]:
         return min(own_s, true(self, own_s))
 
     with instead(StopAsked, "grace_s", grace_s):
+        yield
+
+
+@contextlib.contextmanager
+def ownerless_task() -> Iterator[None]:
+    """Who stops a job has its patience watched by a task of no nursery's, which nobody ends."""
+    true = Job.stop
+
+    async def stop(self: Job, **how: Any) -> tuple[EndRecord, bool]:
+        if self.end is None:
+            trio.lowlevel.spawn_system_task(self.unkillable.wait)
+        return await true(self, **how)
+
+    with instead(Job, "stop", stop):
         yield
 
 

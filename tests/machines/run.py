@@ -152,6 +152,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
     if scope.cancelled_caught:
         world.fail(f"the server does not end: {tasks_alive()}")
         process.die()
+    invariants.check_no_system_task()
     invariants.check_records()
 
 
