@@ -186,7 +186,7 @@ class Player:
                 check.stopped(handle)
                 self._world.covered.add("C8")
             case "peek":
-                what = await peek(next(check.peeks), channel, unary, handle or "1")
+                what = await peek(next(self._world.peeks), channel, unary, handle or "1")
                 self._world.fail(f"{owner} was told by {what} of job {handle}, not its own")
             case "signal":
                 name = _SIGNALS[op.number % len(_SIGNALS)]

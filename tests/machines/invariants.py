@@ -1,7 +1,6 @@
 """What must hold at each answer and at the end; each breach is a line of ``World.wrong``."""
 
 import hashlib
-import itertools
 from collections import Counter
 from typing import Final
 
@@ -48,8 +47,6 @@ class Invariants:
         self.feeding = Feeding(world)
         self.asked = Asked(world)
         self.graces = Graces(world)
-        self.peeks = itertools.count()
-        """Of calls about other clients' jobs: which is the next."""
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}

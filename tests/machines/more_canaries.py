@@ -1,7 +1,7 @@
 """Planted bugs that nobody loses a byte by: what clients are told, and what outlives a server."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import trio
@@ -179,10 +179,23 @@ def unlisted() -> Iterator[None]:
 @contextlib.contextmanager
 def foreign_call() -> Iterator[None]:
     """Whose a job is, is asked by Status alone."""
+    with _asked_by(lambda verb: verb == "status"):
+        yield
+
+
+@contextlib.contextmanager
+def foreign_stream() -> Iterator[None]:
+    """Whose a job is, is asked by all but StreamOutput."""
+    with _asked_by(lambda verb: verb != "stream"):
+        yield
+
+
+@contextlib.contextmanager
+def _asked_by(asks: Callable[[str], bool]) -> Iterator[None]:
     true = Decisions._job
 
     def job(self: Decisions, request: Any, verb: str, pid: str, **more: Any) -> Any:
-        if verb == "status":
+        if asks(verb):
             return true(self, request, verb, pid, **more)
         manager: Any = self._manager
         lenient: Any = _Lenient(manager)

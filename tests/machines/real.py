@@ -6,11 +6,13 @@ script, which does what its argument says.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +26,8 @@ from penstock.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
-from .clients import EXPECTED, Enough
+from .clients import EXPECTED, HIDDEN, Enough
+from .peeking import KINDS, SERVICE, peek
 from .programs import OWNERS, Act, Actor, Behaviour, Fault, Op, Program
 
 _SCALE: Final = 0.1
@@ -115,6 +118,8 @@ class History:
     marks: dict[str, str] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     signaled: set[str] = field(default_factory=set)
+    peeks: Iterator[int] = field(default_factory=itertools.count)
+    """Of calls about other clients' jobs: which is the next."""
 
 
 class RealPlayer:
@@ -140,7 +145,7 @@ class RealPlayer:
                 patience = _PATIENCE_S if op.within is None else op.within
                 lost = op.within is not None and op.how == "cut"
                 with trio.move_on_after(patience) as scope:
-                    lost |= not await self._do(op, f"{self._name}x{number}", client)
+                    lost |= not await self.do(op, f"{self._name}x{number}", client)
                 if scope.cancelled_caught:
                     self._history.done[f"left {op.what}"] += 1
                 if lost:
@@ -155,7 +160,7 @@ class RealPlayer:
             except ConnectionLost:
                 await trio.sleep(0.02)  # there is nothing to wait for before a server listens
 
-    async def _do(self, op: Op, mark: str, client: Client) -> bool:
+    async def do(self, op: Op, mark: str, client: Client) -> bool:
         """Whether the connection is to be kept."""
         owner, history = self._actor.owner, self._history
         owners = [owner] if op.what != "peek" else [each for each in OWNERS if each != owner]
@@ -172,8 +177,8 @@ class RealPlayer:
             return False
         except RpcError as error:
             history.done[error.code.name] += 1
-            hidden = op.what == "peek" and error.code is StatusCode.NOT_FOUND
-            if not (hidden or error.code in EXPECTED):
+            expected = HIDDEN | {StatusCode.NOT_FOUND} if op.what == "peek" else EXPECTED
+            if error.code not in expected:
                 history.wrong.append(f"{owner}: {op.what} {handle}: {error}")
         else:
             history.done[op.what] += 1
@@ -197,8 +202,12 @@ class RealPlayer:
             case "wait":
                 self._note("stopped", handle, await client.wait(handle))
             case "peek":
-                await client.status(handle)
-                self._history.wrong.append(f"{self._actor.owner} was told of job {handle}")
+                channel = client._channel
+                unary = partial(channel.unary, SERVICE)
+                what = await peek(next(self._history.peeks), channel, unary, handle)
+                self._history.wrong.append(
+                    f"{self._actor.owner} was told by {what} of job {handle}, not its own"
+                )
             case "signal":
                 self._history.signaled.add(handle)
                 name = _SIGNALS[op.number % len(_SIGNALS)]
@@ -291,6 +300,8 @@ async def play(
                             await client.stop(job.handle)
                         else:
                             await trio.sleep(0.02)  # one that is started has no name to wait by
+                for number in range(KINDS):  # each of them, at whatever jobs others have
+                    await player.do(Op("peek", job=number), "", client)
                 for handle in history.handles.get(owner, []):
                     for what in ("stop", "wait", "status"):
                         await player.call(Op(what), "", client, handle)

@@ -5,6 +5,7 @@ and what a process has from its host: threads run inline, ids and the time come 
 """
 
 import itertools
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -89,6 +90,9 @@ class World:
         """Handlers have had so many that were planted."""
         self.everything = trio.CancelScope()
         """What the server of this life does: S0."""
+        # Few programs have more than three of them: each begins with another.
+        self.peeks = itertools.count(zlib.crc32(repr(program).encode()))
+        """Of calls about other clients' jobs: which is the next."""
         self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
         self._up = trio.Event()
         self._number = itertools.count(1)

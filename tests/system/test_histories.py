@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from machines.batches import play_batch, seeded_batch
-from machines.real import CLIENTS, COMMANDS
+from machines.peeking import KINDS
+from machines.programs import Act, Actor, Behaviour, Op, Program
+from machines.real import CLIENTS, COMMANDS, History, RealPlayer
 from running import RunningServer, policy_text, running_server
 
 
@@ -33,3 +35,24 @@ async def test_what_clients_of_a_killed_server_were_told_is_consistent(
     print(f"{batches * programs} programs, {outcome.jobs} jobs: {done}")
     # By the last questions alone, if any start was answered.
     assert {"started", "stopped", "job", "read"} <= {told.what for told in outcome.history.told}
+
+
+async def test_a_client_that_is_taken_for_another_is_noticed_by_each_call(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: bob comes with alice's certificate, so that whatever he asks about her jobs, a job
+    a call, is not hidden from him."""
+    endpoint = server.endpoint
+    monkeypatch.setattr(server, "endpoint", lambda client: endpoint("alice"))
+    long = Behaviour((Act("write", size=1), Act("sleep", seconds=100.0)))
+    jobs = tuple(Behaviour(long.acts, stdin=at == 8) for at in range(KINDS))
+    program = Program(jobs=(*jobs[:3], Behaviour(), *jobs[4:]))  # the fourth is waited for
+    history = History()
+    starts = tuple(Op("start", job=at) for at in range(KINDS))
+    peeks = tuple(Op("peek", job=at) for at in range(KINDS))
+    for actor in (Actor("alice", starts), Actor("bob", peeks)):
+        await RealPlayer(server, program, actor, actor.owner, history).run()
+    told = {wrong.split()[4] for wrong in history.wrong if "was told by" in wrong}
+    unary = {"Status", "Stop", "Signal", "Wait", "Pause", "Resume"}
+    assert told == unary | {"StreamOutput", "SendInput"}
+    assert len(history.wrong) == KINDS, history.wrong  # and that a job runs, by Remove
