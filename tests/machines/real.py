@@ -27,8 +27,10 @@ from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
 from .clients import EXPECTED, HIDDEN, Enough
+from .feeding import Feeding
 from .peeking import KINDS, SERVICE, peek
 from .programs import OWNERS, Act, Actor, Behaviour, Fault, Op, Program
+from .real_input import READ, feed
 
 _SCALE: Final = 0.1
 _PATIENCE_S: Final = 2.0
@@ -43,10 +45,10 @@ s*) { sleep $n; } 2>/dev/null;;
 d*) sleep $n & ;;
 D*) (trap '' TERM; exec sleep $n) & ;;
 t*) trap '' TERM;;
-r*) { cat >/dev/null; } 2>/dev/null;;
+r*) @read;;
 c*) exec <&-;;
 x*) exit $n;;
-esac; done"""
+esac; done""".replace("@read", READ)
 COMMANDS: Final = (
     script("act", _DO, grace="200ms")
     + 'stdin = true\narguments = [{ pattern = "[a-z0-9]{1,40}" }, '
@@ -120,6 +122,16 @@ class History:
     signaled: set[str] = field(default_factory=set)
     peeks: Iterator[int] = field(default_factory=itertools.count)
     """Of calls about other clients' jobs: which is the next."""
+    feeding: Feeding = field(init=False)
+    """By handle, what jobs were sent."""
+
+    def __post_init__(self) -> None:
+        world: Any = self
+        self.feeding = Feeding(world)
+
+    def fail(self, what: str) -> None:
+        """An invariant does not hold."""
+        self.wrong.append(what)
 
 
 class RealPlayer:
@@ -219,7 +231,7 @@ class RealPlayer:
             case "stream":
                 await self.follow(handle, op.number if op.flag else None)
             case "input":
-                await self._input(op, client, handle)
+                await feed(client, self._history.feeding, handle, op.number * 700)
 
     def _note(self, what: str, handle: str, message: Any, request_id: str = "") -> None:
         left = tuple(alive(self._history.marks[handle])) if what == "stopped" else ()
@@ -256,18 +268,6 @@ class RealPlayer:
                 raise Enough
 
         await Follower(self._server.endpoint(self._actor.owner), handle, Part()).deliver(take)
-
-    async def _input(self, op: Op, client: Client, handle: str) -> None:
-        data = bytes(op.number * 700)
-        async with client.send_input() as call:
-            await call.send(pb.SendInputRequest(pid=handle))
-            accepted = (await anext(call)).accepted
-            while accepted < len(data):
-                piece = data[accepted : accepted + 3000]
-                last = accepted + len(piece) == len(data)
-                await call.send(pb.SendInputRequest(offset=accepted, data=piece, eof=last))
-                accepted = (await anext(call)).accepted
-            call.end()
 
 
 async def play(
