@@ -116,7 +116,7 @@ class Player:
             world.say(name, f"{op.what}: {error}")
             if "input" in error.message and error.code is StatusCode.FAILED_PRECONDITION:
                 world.covered.add("C20")
-            if error.code is StatusCode.UNAUTHENTICATED and "C16" in world.covered:
+            if error.code is StatusCode.UNAUTHENTICATED and world.is_shut_out(self._owner):
                 return False
             if error.code is StatusCode.INTERNAL and world.bugs_told:
                 world.bugs_told -= 1

@@ -23,7 +23,11 @@ LONG_S: Final = 60.0
 
 # Tasks of a server that serves nobody, and of what is around it.
 _ALWAYS: Final = frozenset(
-    ("penstock.jobs.history.History.run", "penstock.jobs.history.History._remove_files")
+    (
+        "penstock.jobs.history.History.run",
+        "penstock.jobs.history.History._remove_files",
+        "penstock.gate.Gate.end_expired",
+    )
 )
 # A connection that fell silent is given up later than anybody waits here.
 _OURS: Final = ("machines.", "server ", "job process ", "penstock.rpc.")

@@ -15,6 +15,7 @@ import trio
 
 from penstock.audit import AuditError
 from penstock.authn import Identity
+from penstock.gate import Gate
 from penstock.jobs.bounds import OutputBound
 from penstock.jobs.errors import Unavailable
 from penstock.jobs.keeping import Keeping, keeping
@@ -33,6 +34,8 @@ from .timeline import Timeline
 
 DRAIN_S: Final = 5.0
 _RESTART_S: Final = 0.5
+# To which a datetime is rounded.
+_MICROSECOND_S: Final = 1e-6
 # At the start; then the supervisor starts another.
 _MAY_FAIL: Final = (Unavailable, OSError, AuditError)
 _WHEN_FULL: Final = {"newest": "drop_newest", "waits": "wait", "stops": "stop"}
@@ -85,9 +88,16 @@ class World:
         self.over = False
         self.ends: dict[str, str] = {}
         self.revoked: set[str] = set()
-        """Whose certificates are."""
+        """Whose certificates are, or have ended and are not renewed yet."""
+        self.expires = {
+            OWNERS[fault.number % len(OWNERS)]: fault.at
+            for fault in program.faults
+            if fault.what == "expire"
+        }
+        """Whose certificates end, and when; then they have others, which do not."""
         self.bugs_told = 0
         """Handlers have had so many that were planted."""
+        self._gate: Gate
         self.everything = trio.CancelScope()
         """What the server of this life does: S0."""
         # Few programs have more than three of them: each begins with another.
@@ -187,7 +197,10 @@ class World:
                 client_of=lambda identity: identity.client_id,
                 on_internal_error=self._internal_error,
             )
+            self._gate = self._gate_of(process, refusals)
             async with trio.open_nursery() as everything:
+                if self.expires:
+                    everything.start_soon(self._gate.end_expired, server)
                 self.network.listen(process, everything, server.serve_transport)
                 self.manager, self.server = manager, server
                 ending, how = self._ending = trio.Event(), list[str]()
@@ -263,7 +276,30 @@ class World:
         owner = peer.certificate.decode()
         if owner in self.revoked:
             raise unauthenticated("the certificate was revoked")
-        return Identity(owner, "issuer", "1", datetime.max.replace(tzinfo=UTC))
+        not_after = datetime.max.replace(tzinfo=UTC)
+        if trio.current_time() <= (expires := self.expires.get(owner, 0.0)):
+            not_after = datetime.fromtimestamp(expires, UTC)
+        # As Gate.identity_of, which would read a certificate.
+        self._gate._ends[peer.certificate] = not_after
+        self._gate._first_end.set()
+        return Identity(owner, "issuer", "1", not_after)
+
+    def is_shut_out(self, owner: str) -> bool:
+        """Whether its certificate may be good for nothing by now."""
+        ends = self.expires.get(owner, float("inf"))
+        return "C16" in self.covered or trio.current_time() >= ends - _MICROSECOND_S
+
+    def _gate_of(self, process: Process, refusals: Refusals) -> Gate:
+        """Of one life: it ends those whose certificate does."""
+        audit_log: Any = _AuditLog(lambda event, fields: self._audit(process, event))
+        no_tls: Any = None
+        return Gate(
+            no_tls,
+            no_tls,
+            audit_log,
+            refusals,
+            lambda: datetime.fromtimestamp(trio.current_time(), UTC),
+        )
 
     def said(self, text: str) -> None:
         """What the server says on its standard error."""
