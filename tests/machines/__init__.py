@@ -28,10 +28,11 @@ again, and a time line.
 | reading | what one reader must see: each byte once, in order, soon; no gap without a reason |
 | feeding | what a job must read: what it was sent, once, in order, and its end |
 | endings | what an end record must say, by what the kernel knows and clients have asked for |
+| graces | when a job that is stopped must be killed, by what callers asked for |
 | peeking | each call, about another client's job |
 | canaries, more_canaries, planting | planted bugs, which the search has to find |
 | run, replay, timeline | one, many, again; what people read |
-| real, judging | the same programs on a real server; what clients were told is judged |
+| real, real_input, judging | the same programs on a real server; what clients were told is judged |
 | batches, real_search | many of those at once, under kills; batch after batch, for people |
 
 To plant a bug, or to look for one, call ``run`` or ``run_many`` with the product changed; both are

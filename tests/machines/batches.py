@@ -12,16 +12,18 @@ import trio
 from running import RunningServer
 
 from .judging import judge, records
-from .programs import Fault, Program, Seeded, make_program
+from .programs import INPUT_FOCUS, Fault, Focus, Program, Seeded, make_program
 from .real import History, play
 
 # Removed jobs have no record to be judged by.
 _LEFT_OUT = ("remove",)
+# One in so many is about input, as in the simulation.
+_INPUT_EACH = 5
 
 
-def _program(choose: Seeded) -> Program:
+def _program(choose: Seeded, focus: Focus | None = None) -> Program:
     """One of the simulation's; of its faults, kills are left."""
-    program = make_program(choose, faults=False)
+    program = make_program(choose, faults=False, focus=focus)
     actors = []
     for actor in program.actors:
         # The first is a start; without its answer there is nothing to do the rest to.
@@ -44,6 +46,9 @@ def seeded_batch(seed: str, name: str, programs: int, kills: int) -> Batch:
     """``name``: no two batches on one server have the same, as request ids are made of it."""
     choose = Seeded(f"real:{seed}")
     made = {f"{name}p{number}": _program(choose) for number in range(programs)}
+    for number in range(_INPUT_EACH - 1, programs, _INPUT_EACH):
+        fed = Seeded(f"real:{seed}:{number}")
+        made[f"{name}p{number}"] = _program(fed, INPUT_FOCUS)
     faults = tuple(
         Fault("crash" if number == 0 else choose.pick(("crash", "leave")), at=5.0)
         for number in range(kills)

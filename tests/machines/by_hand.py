@@ -262,6 +262,7 @@ class Machine:
         world = self.world
         Process.on_handle = staticmethod(self.invariants.handle_given)
         Process.on_stop = staticmethod(self.invariants.asked.recorded)
+        Process.on_heard = staticmethod(self.invariants.graces.heard)
         Process.on_request = staticmethod(self.invariants.requested)
         Process.on_end = staticmethod(self.invariants.end_written)
         async with trio.open_nursery() as kernel, trio.open_nursery() as server:

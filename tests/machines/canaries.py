@@ -19,7 +19,7 @@ from penstock.jobs.backend import Verdict
 from penstock.jobs.gaps import GapReason
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
-from penstock.jobs.job import Job
+from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.life import Life
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
@@ -29,11 +29,15 @@ from penstock.jobs.stopping import StopNotes
 from penstock.jobs.store import JobRecord, Store
 
 from .more_canaries import (
+    cut_grace,
     early_end_of_input,
     foreign_call,
+    foreign_stream,
     forgotten_stop,
     needless_gap,
+    needless_grace,
     overlooked_chunk,
+    ownerless_task,
     skipped_input,
     unlisted,
     unwritten_start,
@@ -274,6 +278,7 @@ PLACES: Final = (
     Manager,
     OutputLog,
     OutputReader,
+    StopAsked,
     StopNotes,
     Store,
 )
@@ -292,7 +297,7 @@ CANARIES: Final = (
     Canary(doubled_chunk, "bytes, log of"),
     Canary(unsaid_gap, "left its pipes, and"),
     Canary(request_race, "have begun by one"),
-    Canary(foreign_job, "not its own", seed=7),
+    Canary(foreign_job, "not its own", seed=2),
     Canary(forgotten_stop, "its stop by"),
     Canary(overlooked_chunk, "sees nothing of"),
     Canary(needless_gap, "reason='disk') is not kept"),
@@ -301,6 +306,10 @@ CANARIES: Final = (
     Canary(unwritten_start, "without a line in the audit log"),
     Canary(unlisted, "list leaves out"),
     Canary(foreign_call, "peek"),
+    Canary(foreign_stream, "told by StreamOutput", programs=1000),
+    Canary(needless_grace, "was not killed by"),
+    Canary(ownerless_task, "these system tasks are left"),
+    Canary(cut_grace, "and its grace was until"),
 )
 
 

@@ -116,7 +116,7 @@ class Player:
             world.say(name, f"{op.what}: {error}")
             if "input" in error.message and error.code is StatusCode.FAILED_PRECONDITION:
                 world.covered.add("C20")
-            if error.code is StatusCode.UNAUTHENTICATED and "C16" in world.covered:
+            if error.code is StatusCode.UNAUTHENTICATED and world.is_shut_out(self._owner):
                 return False
             if error.code is StatusCode.INTERNAL and world.bugs_told:
                 world.bugs_told -= 1
@@ -186,7 +186,7 @@ class Player:
                 check.stopped(handle)
                 self._world.covered.add("C8")
             case "peek":
-                what = await peek(next(check.peeks), channel, unary, handle or "1")
+                what = await peek(next(self._world.peeks), channel, unary, handle or "1")
                 self._world.fail(f"{owner} was told by {what} of job {handle}, not its own")
             case "signal":
                 name = _SIGNALS[op.number % len(_SIGNALS)]
@@ -229,6 +229,7 @@ class Player:
         request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
         job_id = self._check.job_of[handle]
         self._check.asked.stop_sent(job_id)
+        wish = self._check.graces.asking(job_id, op.seconds)
         if job_id not in self._world.ends:
             self._world.covered.add("C5")
         stops = self._check.stops
@@ -239,6 +240,7 @@ class Player:
             answer = await unary("Stop", request, pb.StopResponse)
         finally:
             stops[handle] -= 1
+        wish.answered_at = trio.current_time()
         self._check.job_told(self._owner, answer.job)
         if op.flag:
             self._check.asked.stop_told(job_id, answer.job.state)

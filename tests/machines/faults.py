@@ -47,7 +47,13 @@ def cause(world: World, fault: Fault) -> None:
             if world.end_server("shutdown"):
                 world.kernel.nursery.start_soon(_second_signal, world, world.process, fault.seconds)
         case "revoke":
-            _revoke(world, fault)
+            world.covered.add("C16")
+            owner = _shut_out(world, fault)
+            if world.server is not None:
+                world.server.revoke(lambda peer: peer.certificate.decode() == owner)
+        case "expire":  # the server knows when, and looks at its clock
+            world.covered.add("C16b")
+            _shut_out(world, fault)
         case "supervisor":
             world.covered.add("C14")
             world.kernel.supervisor_dies()
@@ -69,14 +75,13 @@ async def _second_signal(world: World, process: Process, after_s: float) -> None
         world.fail(f"the server lives {_AT_ONCE_S:g} s after a second signal")
 
 
-def _revoke(world: World, fault: Fault) -> None:
-    """C16, of one client for so many seconds, or for good if the faults end before."""
+def _shut_out(world: World, fault: Fault) -> str:
+    """C16 and C16b: a client's certificate is good for nothing, for so many seconds or until the
+    faults end; whose."""
     owner = OWNERS[fault.number % len(OWNERS)]
     world.revoked.add(owner)
     world.kernel.nursery.start_soon(_after_revocation, world, world.process, owner, fault.seconds)
-    world.covered.add("C16")
-    if world.server is not None:
-        world.server.revoke(lambda peer: peer.certificate.decode() == owner)
+    return owner
 
 
 async def _after_revocation(world: World, process: Process, owner: str, seconds: float) -> None:
@@ -90,6 +95,8 @@ async def _after_revocation(world: World, process: Process, owner: str, seconds:
                 if link.refusal is None and link.peer.certificate.decode() == owner
             ]
             if sum(running):
-                world.fail(f"{sum(running)} calls of {owner} run on, whose certificate is revoked")
+                world.fail(
+                    f"{sum(running)} calls of {owner} run on, whose certificate is good no more"
+                )
         await trio.sleep_forever()
     world.revoked.discard(owner)

@@ -53,6 +53,7 @@ class Group:
         self.started: Started | None = None
         self.members: list[Member] = []
         self.exit_told = False
+        self.exit_told_at = float("inf")
         self.verdict: Verdict | None = None
         self.released = False
         self.lost = False
@@ -75,6 +76,10 @@ class Group:
         self.hungry_since: float | None = None
         """Since when its main process waits for input, or did when it died."""
         self.main_ended_at = float("inf")
+        self.kill_asked_at = float("inf")
+        """When a server wanted its KILL for the first time."""
+        self.told_at = -float("inf")
+        """When a server was last answered that it was told to end, before it was killed."""
         if spec.stdin:
             self.stdin = FakePipe(4096)
             self.input_pipes = self.stdin, FakePipe(4096)
@@ -217,6 +222,11 @@ class Group:
             self._deliver(number, tree)
         return len(self.members) if tree else 1
 
+    def heard(self) -> None:
+        """A server's first signal of a stop is answered, or what lets a job go to heed it."""
+        if self.kill_asked_at == float("inf"):
+            self.told_at = trio.current_time()
+
     def signal_member(self, member: Member, number: int) -> None:
         """As kill(2) does it."""
         self.asked[number] += 1
@@ -289,6 +299,7 @@ class Group:
         if self._kernel.delay_s:
             await trio.sleep(self._kernel.delay_s)
         self.exit_told = True
+        self.exit_told_at = trio.current_time()
         self.changed.unpark_all()
         if self._kernel.delay_s:
             await trio.sleep(self._kernel.delay_s)

@@ -1,7 +1,6 @@
 """What must hold at each answer and at the end; each breach is a line of ``World.wrong``."""
 
 import hashlib
-import itertools
 from collections import Counter
 from typing import Final
 
@@ -13,8 +12,9 @@ from penstock.proto import command_pb2 as pb
 
 from .endings import Asked
 from .feeding import Feeding
+from .graces import Graces
 from .group import Group
-from .schedule import tasks_alive
+from .schedule import system_tasks_alive, tasks_alive
 from .world import World
 
 # For a connection that fell silent to be given up (40 s), and another one to tell of the end.
@@ -23,7 +23,11 @@ LONG_S: Final = 60.0
 
 # Tasks of a server that serves nobody, and of what is around it.
 _ALWAYS: Final = frozenset(
-    ("penstock.jobs.history.History.run", "penstock.jobs.history.History._remove_files")
+    (
+        "penstock.jobs.history.History.run",
+        "penstock.jobs.history.History._remove_files",
+        "penstock.gate.Gate.end_expired",
+    )
 )
 # A connection that fell silent is given up later than anybody waits here.
 _OURS: Final = ("machines.", "server ", "job process ", "penstock.rpc.")
@@ -46,8 +50,7 @@ class Invariants:
         """Handles of which a stop has answered."""
         self.feeding = Feeding(world)
         self.asked = Asked(world)
-        self.peeks = itertools.count()
-        """Of calls about other clients' jobs: which is the next."""
+        self.graces = Graces(world)
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
@@ -173,6 +176,7 @@ class Invariants:
             known = None if text is None else EndRecord.from_json(text)
             self.feeding.check(group, known)
             self.asked.check(group, group.owner, known)
+            self.graces.check(group)
             if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
             if text is None:
@@ -222,8 +226,14 @@ class Invariants:
         # The tasks of a life that was killed may still be on their way out.
         if left and sum(each.startswith("server ") for each in names) == 1:
             world.fail(f"these tasks are left though no job runs: {left}")
+        self.check_no_system_task()
         pipes = sum(fd > 2000 for fd in world.disk.pipes)
         if pipes and not world.manager.list():
             world.fail(f"{pipes} ends of pipes are open though no job runs")
         if world.disk.open_files > 1 + 3 * len(world.manager.list()):
             world.fail(f"{world.disk.open_files} files are open for no job that runs")
+
+    def check_no_system_task(self) -> None:
+        """What is spawned beside all nurseries, nobody owns; it would outlive its server."""
+        if system := system_tasks_alive():
+            self.world.fail(f"these system tasks are left: {system}")

@@ -11,6 +11,7 @@ from penstock.proto import command_pb2 as pb
 
 from .invariants import Invariants
 from .real import History, Told, written
+from .real_input import told_apart
 
 
 @dataclass
@@ -54,6 +55,7 @@ def judge(history: History, jobs: Sequence[tuple[str, str, str | None]]) -> list
     facts = _Facts({job_id: text for job_id, _, text in jobs if text}, wrong)
     world: Any = facts
     invariants = Invariants(world)
+    feeding = history.feeding.told_to(world)
     for job_id, handle, text in jobs:
         invariants.handle_given(job_id, handle)
         facts.groups[job_id] = _Read(job_id)
@@ -82,6 +84,9 @@ def judge(history: History, jobs: Sequence[tuple[str, str, str | None]]) -> list
         for stream in (1, 2):
             pairs = zip(read.moved, read.owners, strict=True)
             got = bytes(byte for byte, owner in pairs if owner == stream)
+            if stream == 1:
+                got, fed = told_apart(handle, got)
+                feeding.check(fed, end)  # type: ignore[arg-type]  # as above
             all_of_it = written(behaviour, stream)
             if not all_of_it.startswith(got) or (whole and got != all_of_it):
                 wrong.append(f"job {handle}: {len(got)} bytes of stream {stream} are not its own")

@@ -4,6 +4,7 @@ Requests are heard in the order they were sent, each after a delay, also those o
 has died meanwhile, as over a real socket.
 """
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -149,7 +150,11 @@ class Kernel:
 
     def signal(self, job_id: str, number: int, tree: bool) -> int:
         group = self._group(job_id, f"signal {number}")
-        return 0 if group is None else group.signal(number, tree=tree)
+        if group is None:
+            return 0
+        if number == signal.SIGTERM:
+            group.heard()
+        return group.signal(number, tree=tree)
 
     def kill_pid(self, pid: int, number: int) -> int:
         """As kill(2): whoever has that pid now; how many that was."""
@@ -160,6 +165,12 @@ class Kernel:
                     return 1
         return 0
 
+    def kill_wanted(self, job_id: str) -> None:
+        """A server asks for it now; it is heard later."""
+        group = self.groups.get(job_id)
+        if group is not None:
+            group.kill_asked_at = min(group.kill_asked_at, trio.current_time())
+
     def kill(self, job_id: str) -> int:
         group = self._group(job_id, "KILL")
         return 0 if group is None else group.kill()
@@ -168,6 +179,8 @@ class Kernel:
         group = self._group(job_id, "pause")
         if group is None:
             return "the supervisor is gone" if self.gone else ""
+        if not paused:
+            group.heard()
         return group.set_paused(paused)
 
     def inspect(self, job_id: str) -> list[Left]:
@@ -284,6 +297,8 @@ class SimBackend:
         self._kernel.ask(lambda: self._kernel.close_input(job_id))
 
     async def kill(self, job_id: str) -> int:
+        self._process.check()
+        self._kernel.kill_wanted(job_id)
         count: int = await self._ask(lambda: self._kernel.kill(job_id))
         return count
 

@@ -1,17 +1,20 @@
 """Planted bugs that nobody loses a byte by: what clients are told, and what outlives a server."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import trio
 
 from penstock.decisions import Decisions
 from penstock.jobs.gaps import Gap
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
-from penstock.jobs.job import Job
+from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.manager import Manager
 from penstock.jobs.output import SPLICE_BYTES, OutputLog
 from penstock.jobs.readers import OutputReader
+from penstock.jobs.records import EndRecord
 from penstock.jobs.segments import StreamNumber
 from penstock.jobs.stopping import StopNotes
 
@@ -26,6 +29,43 @@ def forgotten_stop() -> Iterator[None]:
         return StopNotes()
 
     with instead(StopNotes, "of", classmethod(of)):
+        yield
+
+
+@contextlib.contextmanager
+def needless_grace() -> Iterator[None]:
+    """A grace of nothing is taken for none that was asked for: the command's own counts."""
+
+    def grace_s(self: StopAsked, own_s: float) -> float:
+        return min(self._first_s or own_s, self._others_s or own_s)
+
+    with instead(StopAsked, "grace_s", grace_s):
+        yield
+
+
+@contextlib.contextmanager
+def cut_grace() -> Iterator[None]:
+    """Nobody gets a longer grace than the command's own."""
+    true = StopAsked.grace_s
+
+    def grace_s(self: StopAsked, own_s: float) -> float:
+        return min(own_s, true(self, own_s))
+
+    with instead(StopAsked, "grace_s", grace_s):
+        yield
+
+
+@contextlib.contextmanager
+def ownerless_task() -> Iterator[None]:
+    """Who stops a job has its patience watched by a task of no nursery's, which nobody ends."""
+    true = Job.stop
+
+    async def stop(self: Job, **how: Any) -> tuple[EndRecord, bool]:
+        if self.end is None:
+            trio.lowlevel.spawn_system_task(self.unkillable.wait)
+        return await true(self, **how)
+
+    with instead(Job, "stop", stop):
         yield
 
 
@@ -139,10 +179,23 @@ def unlisted() -> Iterator[None]:
 @contextlib.contextmanager
 def foreign_call() -> Iterator[None]:
     """Whose a job is, is asked by Status alone."""
+    with _asked_by(lambda verb: verb == "status"):
+        yield
+
+
+@contextlib.contextmanager
+def foreign_stream() -> Iterator[None]:
+    """Whose a job is, is asked by all but StreamOutput."""
+    with _asked_by(lambda verb: verb != "stream"):
+        yield
+
+
+@contextlib.contextmanager
+def _asked_by(asks: Callable[[str], bool]) -> Iterator[None]:
     true = Decisions._job
 
     def job(self: Decisions, request: Any, verb: str, pid: str, **more: Any) -> Any:
-        if verb == "status":
+        if asks(verb):
             return true(self, request, verb, pid, **more)
         manager: Any = self._manager
         lenient: Any = _Lenient(manager)

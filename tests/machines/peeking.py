@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import Channel
 
-_SERVICE: Final = "teleport.CommandService"
+SERVICE: Final = "teleport.CommandService"
 _UNARY: Final[tuple[tuple[str, Callable[..., Message], type[Message]], ...]] = (
     ("Status", pb.StatusRequest, pb.StatusResponse),
     ("Stop", pb.StopRequest, pb.StopResponse),
@@ -18,10 +18,7 @@ _UNARY: Final[tuple[tuple[str, Callable[..., Message], type[Message]], ...]] = (
     ("Resume", pb.ResumeRequest, pb.ResumeResponse),
     ("Remove", pb.RemoveRequest, pb.RemoveResponse),
 )
-_STREAMS: Final[tuple[tuple[str, Callable[..., Message], type[Message]], ...]] = (
-    ("StreamOutput", pb.StreamOutputRequest, pb.StreamOutputResponse),
-    ("SendInput", pb.SendInputRequest, pb.SendInputResponse),
-)
+KINDS: Final = len(_UNARY) + 2  # and both with streams
 
 
 async def peek(
@@ -29,13 +26,18 @@ async def peek(
 ) -> str:
     """The ``number``-th kind of them. Raises what the call does; the call's name if it is
     answered, or ends without an error."""
-    number %= len(_UNARY) + len(_STREAMS)
+    number %= KINDS
     if number < len(_UNARY):
-        name, request, response = _UNARY[number]
-        await unary(name, request(pid=handle), response)
+        name, made, response = _UNARY[number]
+        await unary(name, made(pid=handle), response)
         return name
-    name, request, response = _STREAMS[number - len(_UNARY)]
-    async with channel.open_call(_SERVICE, name, response) as call:
-        await call.send(request(pid=handle))
+    if number == len(_UNARY):
+        request = pb.StreamOutputRequest(pid=handle)
+        streamed = channel.server_stream(SERVICE, "StreamOutput", request, pb.StreamOutputResponse)
+        async with streamed as messages:
+            await anext(messages, None)
+        return "StreamOutput"
+    async with channel.open_call(SERVICE, "SendInput", pb.SendInputResponse) as call:
+        await call.send(pb.SendInputRequest(pid=handle))
         await anext(call, None)
-    return name
+    return "SendInput"

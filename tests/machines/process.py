@@ -32,6 +32,8 @@ class Process:
     """Of all lives: a job's id and the handle that it was given."""
     on_stop: Callable[[str, dict[str, Any]], None]
     """A job's id and what is durable of its stop."""
+    on_heard: Callable[[str], None]
+    """Id of a job that somebody may stop now, as it was decided."""
     on_end: Callable[[str, str], None]
     """A job's id and the text of its end record."""
 

@@ -6,11 +6,13 @@ script, which does what its argument says.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +26,11 @@ from penstock.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 
-from .clients import EXPECTED, Enough
+from .clients import EXPECTED, HIDDEN, Enough
+from .feeding import Feeding
+from .peeking import KINDS, SERVICE, peek
 from .programs import OWNERS, Act, Actor, Behaviour, Fault, Op, Program
+from .real_input import READ, feed
 
 _SCALE: Final = 0.1
 _PATIENCE_S: Final = 2.0
@@ -40,10 +45,10 @@ s*) { sleep $n; } 2>/dev/null;;
 d*) sleep $n & ;;
 D*) (trap '' TERM; exec sleep $n) & ;;
 t*) trap '' TERM;;
-r*) { cat >/dev/null; } 2>/dev/null;;
+r*) @read;;
 c*) exec <&-;;
 x*) exit $n;;
-esac; done"""
+esac; done""".replace("@read", READ)
 COMMANDS: Final = (
     script("act", _DO, grace="200ms")
     + 'stdin = true\narguments = [{ pattern = "[a-z0-9]{1,40}" }, '
@@ -115,6 +120,18 @@ class History:
     marks: dict[str, str] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     signaled: set[str] = field(default_factory=set)
+    peeks: Iterator[int] = field(default_factory=itertools.count)
+    """Of calls about other clients' jobs: which is the next."""
+    feeding: Feeding = field(init=False)
+    """By handle, what jobs were sent."""
+
+    def __post_init__(self) -> None:
+        world: Any = self
+        self.feeding = Feeding(world)
+
+    def fail(self, what: str) -> None:
+        """An invariant does not hold."""
+        self.wrong.append(what)
 
 
 class RealPlayer:
@@ -140,7 +157,7 @@ class RealPlayer:
                 patience = _PATIENCE_S if op.within is None else op.within
                 lost = op.within is not None and op.how == "cut"
                 with trio.move_on_after(patience) as scope:
-                    lost |= not await self._do(op, f"{self._name}x{number}", client)
+                    lost |= not await self.do(op, f"{self._name}x{number}", client)
                 if scope.cancelled_caught:
                     self._history.done[f"left {op.what}"] += 1
                 if lost:
@@ -155,7 +172,7 @@ class RealPlayer:
             except ConnectionLost:
                 await trio.sleep(0.02)  # there is nothing to wait for before a server listens
 
-    async def _do(self, op: Op, mark: str, client: Client) -> bool:
+    async def do(self, op: Op, mark: str, client: Client) -> bool:
         """Whether the connection is to be kept."""
         owner, history = self._actor.owner, self._history
         owners = [owner] if op.what != "peek" else [each for each in OWNERS if each != owner]
@@ -172,8 +189,8 @@ class RealPlayer:
             return False
         except RpcError as error:
             history.done[error.code.name] += 1
-            hidden = op.what == "peek" and error.code is StatusCode.NOT_FOUND
-            if not (hidden or error.code in EXPECTED):
+            expected = HIDDEN | {StatusCode.NOT_FOUND} if op.what == "peek" else EXPECTED
+            if error.code not in expected:
                 history.wrong.append(f"{owner}: {op.what} {handle}: {error}")
         else:
             history.done[op.what] += 1
@@ -197,8 +214,12 @@ class RealPlayer:
             case "wait":
                 self._note("stopped", handle, await client.wait(handle))
             case "peek":
-                await client.status(handle)
-                self._history.wrong.append(f"{self._actor.owner} was told of job {handle}")
+                channel = client._channel
+                unary = partial(channel.unary, SERVICE)
+                what = await peek(next(self._history.peeks), channel, unary, handle)
+                self._history.wrong.append(
+                    f"{self._actor.owner} was told by {what} of job {handle}, not its own"
+                )
             case "signal":
                 self._history.signaled.add(handle)
                 name = _SIGNALS[op.number % len(_SIGNALS)]
@@ -210,7 +231,7 @@ class RealPlayer:
             case "stream":
                 await self.follow(handle, op.number if op.flag else None)
             case "input":
-                await self._input(op, client, handle)
+                await feed(client, self._history.feeding, handle, op.number * 700)
 
     def _note(self, what: str, handle: str, message: Any, request_id: str = "") -> None:
         left = tuple(alive(self._history.marks[handle])) if what == "stopped" else ()
@@ -248,18 +269,6 @@ class RealPlayer:
 
         await Follower(self._server.endpoint(self._actor.owner), handle, Part()).deliver(take)
 
-    async def _input(self, op: Op, client: Client, handle: str) -> None:
-        data = bytes(op.number * 700)
-        async with client.send_input() as call:
-            await call.send(pb.SendInputRequest(pid=handle))
-            accepted = (await anext(call)).accepted
-            while accepted < len(data):
-                piece = data[accepted : accepted + 3000]
-                last = accepted + len(piece) == len(data)
-                await call.send(pb.SendInputRequest(offset=accepted, data=piece, eof=last))
-                accepted = (await anext(call)).accepted
-            call.end()
-
 
 async def play(
     server: RunningServer,
@@ -291,6 +300,8 @@ async def play(
                             await client.stop(job.handle)
                         else:
                             await trio.sleep(0.02)  # one that is started has no name to wait by
+                for number in range(KINDS):  # each of them, at whatever jobs others have
+                    await player.do(Op("peek", job=number), "", client)
                 for handle in history.handles.get(owner, []):
                     for what in ("stop", "wait", "status"):
                         await player.call(Op(what), "", client, handle)

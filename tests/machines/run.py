@@ -88,6 +88,7 @@ def run(program: Program, schedule: Schedule = FIFO, *, seed: str = "") -> Resul
 async def _main(world: World, invariants: Invariants) -> None:
     Process.on_handle = staticmethod(invariants.handle_given)
     Process.on_stop = staticmethod(invariants.asked.recorded)
+    Process.on_heard = staticmethod(invariants.graces.heard)
     Process.on_request = staticmethod(invariants.requested)
     Process.on_end = staticmethod(invariants.end_written)
     Process.kill_pid = staticmethod(world.kernel.kill_pid)
@@ -151,6 +152,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
     if scope.cancelled_caught:
         world.fail(f"the server does not end: {tasks_alive()}")
         process.die()
+    invariants.check_no_system_task()
     invariants.check_records()
 
 

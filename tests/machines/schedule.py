@@ -104,8 +104,20 @@ def tasks_alive() -> list[str]:
     """Names of the tasks below the main one, by age; from inside of a run."""
     runner = _run.GLOBAL_RUN_CONTEXT.runner
     assert runner.main_task is not None
+    return _names([runner.main_task])
+
+
+def system_tasks_alive() -> list[str]:
+    """The same of tasks that nobody but Trio itself waits for, and of those below them."""
+    runner = _run.GLOBAL_RUN_CONTEXT.runner
+    assert runner.system_nursery is not None
+    tasks = sorted(runner.system_nursery.child_tasks, key=_age)
+    return [task.name for task in tasks] + _names(tasks)
+
+
+def _names(todo: list[Any]) -> list[str]:
+    """Of all below these, by age."""
     found: list[Any] = []
-    todo = [runner.main_task]
     while todo:
         for nursery in todo.pop().child_nurseries:
             found += nursery.child_tasks

@@ -1,10 +1,12 @@
 """Faults that are themselves cancellations: that the simulation notices where one does nothing."""
 
 import pytest
+import trio
 
 from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
+from penstock.gate import Gate
 from penstock.jobs import manager
 from penstock.rpc.server import Server
 
@@ -29,8 +31,35 @@ def test_a_revoked_client_is_ended_and_its_job_runs_on() -> None:
 def test_a_revocation_that_ends_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """C16, planted."""
     monkeypatch.setattr(Server, "revoke", lambda self, revoked: 0)
-    with pytest.raises(Broken, match="run on, whose certificate is revoked"):
+    with pytest.raises(Broken, match="run on, whose certificate is good no more"):
         run(_waits(Fault("revoke", at=1.0, seconds=2.0)))
+
+
+def test_a_client_that_expires_is_ended_and_its_job_runs_on() -> None:
+    """C16b: as C16, in the moment in which its certificate ends; with a new one it may come."""
+    ops = (Op("start"), Op("wait"), Op("status", after=3.0))
+    program = Program((Actor("alice", ops),), (_DEAF,), (Fault("expire", at=1.0, seconds=2.0),))
+    result = run(program)
+    told = [(who, what) for _, who, what in result.timeline.lines]
+    at = {what: at for at, who, what in result.timeline.lines if who == "alice.0"}
+    assert at["wait: UNAUTHENTICATED: the certificate was revoked"] == pytest.approx(1.0)
+    assert "status: done" in at
+    assert "C16b" in result.covered
+    assert ("audit", "tls.expired") in told
+    assert ("audit", "job.finished") in told[told.index(("world", "faults end")) :]
+
+
+def test_an_end_of_a_certificate_that_ends_nothing_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C16b, planted."""
+
+    async def end_expired(self: Gate, server: Server) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Gate, "end_expired", end_expired)
+    with pytest.raises(Broken, match="run on, whose certificate is good no more"):
+        run(_waits(Fault("expire", at=1.0, seconds=2.0)))
 
 
 def test_a_second_signal_ends_the_drain() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,43 @@ def test_output_that_was_lost_is_found() -> None:
     del history.told[3]
     wrong = "\n".join(judge(history, _RECORDS))
     assert "0 bytes left its pipes, and 10 count" in wrong
+
+
+def _fed(read: bytes, *, input_bytes: int = 5, input_ended: bool = True) -> list[str]:
+    """Alice sends ``hello`` and the end of it, is told that it is accepted, and the job reads."""
+    output = b"\xfd" + read + _OUTPUT
+    end = dataclasses.replace(
+        _END,
+        output_bytes=len(output),
+        output_sha256=hashlib.sha256(output).hexdigest(),
+        sha256_to=len(output),
+        input_bytes=input_bytes,
+        input_ended=input_ended,
+    )
+    history = History(marks={"101": "m"})
+    history.behaviours["101"] = Behaviour((Act("read"), Act("write", size=10)), code=3)
+    piece = history.feeding.sending("101", 0, b"hello", last=True)
+    piece.told_at = 1.0
+    chunk = pb.StreamOutputResponse(data=output, next_offset=len(output), stream=pb.STREAM_STDOUT)
+    history.told = [Told("alice", "read", "101", chunk)]
+    return judge(history, [("a1", "101", end.to_json())])
+
+
+@pytest.mark.parametrize(
+    ("read", "record", "blame"),
+    [
+        (b"hello\xfe", {}, ""),
+        (b"hel\xff", {}, ""),  # it has closed its input
+        (b"hallo\xfe", {}, "something else than the input 0 to 5"),
+        (b"hello!\xfe", {}, "a byte 5 of input that nobody has sent there"),
+        (b"hel\xfe", {}, "the end of its input at 3"),
+        (b"hello\xfe", {"input_bytes": 4}, "5 bytes of input were accepted, and 4 count"),
+        (b"hello\xfe", {"input_ended": False}, "is not in its record"),
+    ],
+)
+def test_what_a_job_has_read_is_compared_with_what_it_was_sent(
+    read: bytes, record: dict[str, Any], blame: str
+) -> None:
+    wrong = "\n".join(_fed(read, **record))
+    assert blame in wrong
+    assert bool(wrong) == bool(blame)

@@ -5,15 +5,17 @@ and what a process has from its host: threads run inline, ids and the time come 
 """
 
 import itertools
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import trio
 
 from penstock.audit import AuditError
 from penstock.authn import Identity
+from penstock.gate import Gate
 from penstock.jobs.bounds import OutputBound
 from penstock.jobs.errors import Unavailable
 from penstock.jobs.keeping import Keeping, keeping
@@ -32,6 +34,8 @@ from .timeline import Timeline
 
 DRAIN_S: Final = 5.0
 _RESTART_S: Final = 0.5
+# To which a datetime is rounded.
+_MICROSECOND_S: Final = 1e-6
 # At the start; then the supervisor starts another.
 _MAY_FAIL: Final = (Unavailable, OSError, AuditError)
 _WHEN_FULL: Final = {"newest": "drop_newest", "waits": "wait", "stops": "stop"}
@@ -79,14 +83,26 @@ class World:
         self.server: Server | None = None
         self.lives = 0
         self.closing = False
+        self.closed_at = float("inf")
+        """When faults have ended."""
         self.over = False
         self.ends: dict[str, str] = {}
         self.revoked: set[str] = set()
-        """Whose certificates are."""
+        """Whose certificates are, or have ended and are not renewed yet."""
+        self.expires = {
+            OWNERS[fault.number % len(OWNERS)]: fault.at
+            for fault in program.faults
+            if fault.what == "expire"
+        }
+        """Whose certificates end, and when; then they have others, which do not."""
         self.bugs_told = 0
         """Handlers have had so many that were planted."""
+        self._gate: Gate
         self.everything = trio.CancelScope()
         """What the server of this life does: S0."""
+        # Few programs have more than three of them: each begins with another.
+        self.peeks = itertools.count(zlib.crc32(repr(program).encode()))
+        """Of calls about other clients' jobs: which is the next."""
         self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
         self._up = trio.Event()
         self._number = itertools.count(1)
@@ -169,7 +185,7 @@ class World:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
             refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
-            audit_log: Any = _AuditLog(lambda event: self._audit_call(process, event))
+            audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
                 manager, policy(), audit_log, host, trio.current_time, refusals
             )
@@ -181,7 +197,10 @@ class World:
                 client_of=lambda identity: identity.client_id,
                 on_internal_error=self._internal_error,
             )
+            self._gate = self._gate_of(process, refusals)
             async with trio.open_nursery() as everything:
+                if self.expires:
+                    everything.start_soon(self._gate.end_expired, server)
                 self.network.listen(process, everything, server.serve_transport)
                 self.manager, self.server = manager, server
                 ending, how = self._ending = trio.Event(), list[str]()
@@ -237,7 +256,10 @@ class World:
         if event != "decision":
             self.say("audit", event)
 
-    def _audit_call(self, process: Process, event: str) -> None:
+    def _audit_call(self, process: Process, event: str, fields: Mapping[str, Any]) -> None:
+        process.check()
+        if fields.get("verb") == "stop" and fields.get("allowed"):
+            Process.on_heard(fields["job"])
         if self.faults.bugs:
             self.faults.bugs -= 1
             raise PlantedBug
@@ -254,7 +276,30 @@ class World:
         owner = peer.certificate.decode()
         if owner in self.revoked:
             raise unauthenticated("the certificate was revoked")
-        return Identity(owner, "issuer", "1", datetime.max.replace(tzinfo=UTC))
+        not_after = datetime.max.replace(tzinfo=UTC)
+        if trio.current_time() <= (expires := self.expires.get(owner, 0.0)):
+            not_after = datetime.fromtimestamp(expires, UTC)
+        # As Gate.identity_of, which would read a certificate.
+        self._gate._ends[peer.certificate] = not_after
+        self._gate._first_end.set()
+        return Identity(owner, "issuer", "1", not_after)
+
+    def is_shut_out(self, owner: str) -> bool:
+        """Whether its certificate may be good for nothing by now."""
+        ends = self.expires.get(owner, float("inf"))
+        return "C16" in self.covered or trio.current_time() >= ends - _MICROSECOND_S
+
+    def _gate_of(self, process: Process, refusals: Refusals) -> Gate:
+        """Of one life: it ends those whose certificate does."""
+        audit_log: Any = _AuditLog(lambda event, fields: self._audit(process, event))
+        no_tls: Any = None
+        return Gate(
+            no_tls,
+            no_tls,
+            audit_log,
+            refusals,
+            lambda: datetime.fromtimestamp(trio.current_time(), UTC),
+        )
 
     def said(self, text: str) -> None:
         """What the server says on its standard error."""
@@ -268,6 +313,7 @@ class World:
         """From now on everything works."""
         self.say("world", "faults end")
         self.closing = True
+        self.closed_at = trio.current_time()
         self.revoked.clear()
         self.disk.works_again()
         self.faults.clear()
@@ -283,8 +329,8 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 class _AuditLog:
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._write = write
 
     def write(self, event: str, **fields: Any) -> None:
-        self._write(event)
+        self._write(event, fields)
