@@ -49,6 +49,17 @@ def test_a_client_that_expires_is_ended_and_its_job_runs_on() -> None:
     assert ("audit", "job.finished") in told[told.index(("world", "faults end")) :]
 
 
+def test_the_next_certificate_may_end_too() -> None:
+    """C16b: the first is not forgotten for it."""
+    ops = (Op("start"), Op("wait"), Op("status"))
+    again = (Fault("expire", at=1.0, seconds=1.0), Fault("expire", at=3.0, seconds=1.0))
+    # The second actor comes while the first certificate has ended, the third while the next holds.
+    late = (Actor("alice", (Op("status", after=1.5),)), Actor("alice", (Op("wait", after=2.5),)))
+    program = Program((Actor("alice", ops), *late), (_DEAF,), again)
+    lines = run(program).timeline.lines
+    assert [at for at, _, what in lines if what == "tls.expired"] == pytest.approx([1.0, 3.0])
+
+
 def test_an_end_of_a_certificate_that_ends_nothing_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -89,12 +89,12 @@ class World:
         self.ends: dict[str, str] = {}
         self.revoked: set[str] = set()
         """Whose certificates are, or have ended and are not renewed yet."""
-        self.expires = {
-            OWNERS[fault.number % len(OWNERS)]: fault.at
-            for fault in program.faults
-            if fault.what == "expire"
-        }
-        """Whose certificates end, and when; then they have others, which do not."""
+        self.expires: dict[str, list[float]] = {}
+        """Whose certificates end, and when; each has the next one then, the last is for ever."""
+        for fault in program.faults:
+            if fault.what == "expire":
+                owner = OWNERS[fault.number % len(OWNERS)]
+                self.expires.setdefault(owner, []).append(fault.at)
         self.bugs_told = 0
         """Handlers have had so many that were planted."""
         self._gate: Gate
@@ -277,8 +277,9 @@ class World:
         if owner in self.revoked:
             raise unauthenticated("the certificate was revoked")
         not_after = datetime.max.replace(tzinfo=UTC)
-        if trio.current_time() <= (expires := self.expires.get(owner, 0.0)):
-            not_after = datetime.fromtimestamp(expires, UTC)
+        to_come = [at for at in self.expires.get(owner, ()) if trio.current_time() <= at]
+        if to_come:
+            not_after = datetime.fromtimestamp(min(to_come), UTC)
         # As Gate.identity_of, which would read a certificate.
         self._gate._ends[peer.certificate] = not_after
         self._gate._first_end.set()
@@ -286,8 +287,8 @@ class World:
 
     def is_shut_out(self, owner: str) -> bool:
         """Whether its certificate may be good for nothing by now."""
-        ends = self.expires.get(owner, float("inf"))
-        return "C16" in self.covered or trio.current_time() >= ends - _MICROSECOND_S
+        first = min(self.expires.get(owner, ()), default=float("inf"))
+        return "C16" in self.covered or trio.current_time() >= first - _MICROSECOND_S
 
     def _gate_of(self, process: Process, refusals: Refusals) -> Gate:
         """Of one life: it ends those whose certificate does."""
