@@ -62,7 +62,11 @@ def closed_by(ours: socket.socket, loop: Loop) -> list[str]:
         why.append(text)
         loop.stop()
 
-    Peer(loop, ours, lambda message: why.append(message["type"]), closed)
+    def breaking() -> None:
+        assert ours.fileno() >= 0
+        why.append("breaking")
+
+    Peer(loop, ours, lambda message: why.append(message["type"]), closed, breaking)
     loop.run()
     return why
 
@@ -76,8 +80,18 @@ def test_descriptors_are_not_even_closed_here(
         theirs.send(RELEASE)
         send_with(theirs, sender, RELEASE)
         begin = time.monotonic()
-        assert closed_by(ours, Loop()) == ["RELEASE", "it sent descriptors, which no request has"]
+        why = "it sent descriptors, which no request has"
+        assert closed_by(ours, Loop()) == ["RELEASE", "breaking", why]
         assert time.monotonic() - begin < LINGER_S / 2
+
+
+def test_a_peer_that_leaves_by_itself_breaks_nothing(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Its end is its own."""
+    ours, theirs = pair
+    theirs.close()
+    assert closed_by(ours, Loop()) == ["end of connection"]
 
 
 def test_what_nobody_has_read(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -87,8 +101,8 @@ def test_what_nobody_has_read(pair: tuple[socket.socket, socket.socket]) -> None
         theirs.send(b"no message")
         send_with(theirs, sender, RELEASE)
         begin = time.monotonic()
-        (why,) = closed_by(ours, Loop())
-        assert why.startswith("not a message")
+        broke, why = closed_by(ours, Loop())
+        assert (broke, why[:13]) == ("breaking", "not a message")
         assert time.monotonic() - begin < LINGER_S / 2
 
 
@@ -111,7 +125,7 @@ def test_without_descriptors_for_copies_only_the_connection_ends(
     """A server that takes none of what it was sent: nothing of a message stays open."""
     ours, theirs = pair
     reasons: list[str] = []
-    peer = Peer(Loop(), ours, lambda _: None, reasons.append)
+    peer = Peer(Loop(), ours, lambda _: None, reasons.append, lambda: reasons.append("breaking"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
@@ -120,10 +134,10 @@ def test_without_descriptors_for_copies_only_the_connection_ends(
         peer.send(protocol.NOTHING, [0, 1])  # there is room for one copy
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert reasons == ["1 messages wait for it: Too many open files"]
+    assert reasons == ["breaking", "1 messages wait for it: Too many open files"]
     assert theirs.recv(100) == b""
     peer.send(protocol.NOTHING, [0, 1])
-    assert len(reasons) == 1
+    assert len(reasons) == 2
     free_again = os.dup(0)
     os.close(free_again)
     assert free_again <= lowest_free

@@ -1,5 +1,6 @@
 """The server is killed and jobs run on: C13, with the real supervisor, processes and kernel."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import ConnectionLost
 from penstock.rpc.errors import RpcError, StatusCode
 
+PIDFD_GETFD = 438  # linux/asm-generic/unistd.h
 COMMANDS = killing.COMMANDS + script("sleep", "sleep 300", grace="1s")
 COMMANDS += script("mute", "trap '' TERM; echo ready; while :; do sleep 0.05; done", grace="1s")
 CLIENTS = killing.CLIENTS.replace('"deaf"', '"deaf", "sleep", "mute"')
@@ -87,6 +89,43 @@ async def test_a_request_id_is_one_job_over_a_kill(server: RunningServer) -> Non
         assert caught.value.code is StatusCode.ALREADY_EXISTS
         assert [each.handle for each in await client.jobs()] == [job.handle]
         await client.stop(job.handle)
+
+
+def supervisors_end(server: RunningServer) -> socket.socket:
+    """A copy of the server's own socket to the supervisor: what is sent there is the server's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pid = server.server_pid()
+    pidfd = os.pidfd_open(pid)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                copy = libc.syscall(PIDFD_GETFD, pidfd, int(name), 0)
+                assert copy >= 0, os.strerror(ctypes.get_errno())
+                found = socket.socket(fileno=copy)
+                if found.type == socket.SOCK_SEQPACKET:
+                    return found
+                found.close()
+    finally:
+        os.close(pidfd)
+    raise AssertionError("the server has no such socket")
+
+
+@pytest.mark.root
+async def test_a_server_that_talks_nonsense_loses_no_job(server: RunningServer) -> None:
+    """It is killed before it can take the end of its connection for the supervisor's, and end all
+    jobs; the next one goes on with them."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("mute")
+    before = server.server_pid()
+    with supervisors_end(server) as connection:
+        connection.send(b"nonsense")
+    await until_served(server, before)
+    assert any(f"connection of process {before} ended" in line for line in server.log_lines)
+    async with connect(server.endpoint("alice")) as client:
+        again = (await client.status(job.handle)).job
+        assert (again.state, again.os_pid) == (pb.JOB_STATE_RUNNING, job.os_pid)
+        end = (await client.stop(job.handle, grace_s=0)).job.end
+        assert end.reason == "stopped"
 
 
 async def test_a_planned_restart_drains_and_keeps_the_jobs(server: RunningServer) -> None:

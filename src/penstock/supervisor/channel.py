@@ -87,7 +87,9 @@ def _may_carry_descriptors(connection: socket.socket) -> bool:
 
 
 class Peer:
-    """The connected server. ``on_closed`` is called once, however the connection ends."""
+    """The connected server. ``on_closed`` is called once, however the connection ends;
+    ``on_breaking`` before, while it is open still, if that is for what the peer has done.
+    """
 
     def __init__(
         self,
@@ -95,11 +97,13 @@ class Peer:
         connection: socket.socket,
         on_message: Callable[[dict[str, Any]], None],
         on_closed: Callable[[str], None],
+        on_breaking: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._socket = connection
         self._on_message = on_message
         self._on_closed = on_closed
+        self._on_breaking = on_breaking
         self._queue: deque[tuple[bytes, list[int]]] = deque()
         self._open = True
         self._looks_first = _may_carry_descriptors(connection)
@@ -121,7 +125,7 @@ class Peer:
             for fd in descriptors or ():
                 copies.append(os.dup(fd))
         except OSError as error:
-            self.close(f"{len(self._queue)} messages wait for it: {error.strerror}")
+            self.break_off(f"{len(self._queue)} messages wait for it: {error.strerror}")
             return
         if len(self._queue) == 1:
             self._flush()
@@ -139,6 +143,12 @@ class Peer:
                 os.close(fd)
         discard(self._socket)
         self._on_closed(why)
+
+    def break_off(self, why: str) -> None:
+        """As close, for what the peer has done or left undone."""
+        if self._open:
+            self._on_breaking()
+            self.close(why)
 
     def _flush(self) -> None:
         while self._queue:
@@ -176,16 +186,16 @@ class Peer:
             self.close(error.strerror or "receive failed")
             return
         if flags & socket.MSG_CTRUNC:
-            self.close("it sent descriptors, which no request has")
+            self.break_off("it sent descriptors, which no request has")
         elif not data:
             self.close("end of connection")
         elif flags & socket.MSG_TRUNC or len(data) > protocol.MAX_MESSAGE_BYTES:
-            self.close(f"a message of over {protocol.MAX_MESSAGE_BYTES} bytes")
+            self.break_off(f"a message of over {protocol.MAX_MESSAGE_BYTES} bytes")
         else:
             try:
                 self._on_message(protocol.decode(data, protocol.FROM_SERVER))
             except protocol.ProtocolError as error:
-                self.close(str(error))
+                self.break_off(str(error))
 
     def _receive(self, size: int, flags: int = 0) -> tuple[bytes, int]:
         """A datagram and its flags. Raises OSError."""

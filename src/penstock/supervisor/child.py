@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .children import fork, reap_ended
+from .children import disown, fork, reap_ended
 from .isolation import leave_keyring
 from .log import log
 from .loop import READ, Loop, Timer
@@ -53,7 +53,13 @@ class ServerProcess:
             return
         if self._pid == 0:
             self._run()
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError as error:  # out of descriptors; nobody would hear of its end
+            os.kill(self._pid, signal.SIGKILL)
+            disown(self._pid)
+            self._start_again(f"cannot be watched: {error.strerror}")
+            return
         self._loop.watch(self._pidfd, READ, self._exited)
         self._steady = self._loop.after(_STEADY_S, self._is_steady)
 

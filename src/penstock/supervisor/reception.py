@@ -1,7 +1,9 @@
 """Who may be the server: one process at a time, of one user, and alone."""
 
+import contextlib
 import os
 import select
+import signal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -96,7 +98,7 @@ class Reception:
             return
         self._peer_pid = pid
         self._greeted = False
-        self._peer = Peer(self._loop, connection, self._told, self._closed)
+        self._peer = Peer(self._loop, connection, self._told, self._closed, self._breaking)
         self._hello_timer = self._loop.after(HELLO_TIMEOUT_S, self._silent)
 
     def _refusal(self, pid: int, uid: int) -> str | None:
@@ -131,7 +133,14 @@ class Reception:
 
     def _silent(self) -> None:
         if self._peer is not None and not self._greeted:
-            self._peer.close("it has not said HELLO")
+            self._peer.break_off("it has not said HELLO")
+
+    def _breaking(self) -> None:
+        """Our own server is killed first: it would take the end of its connection for ours, and
+        end every job before the next server can have them. Somebody else's process is not."""
+        if self._expected_pid() == self._peer_pid:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _closed(self, why: str) -> None:
         log(f"the connection of process {self._peer_pid} ended: {why}")
