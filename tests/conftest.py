@@ -1,15 +1,19 @@
 """Async tests under Trio, loud skips without root, and a leak check after every test."""
 
+import contextlib
 import inspect
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
 from patience import patient
+from process_state import take_ordinary_state
+from this_run import this_run
 
 _DEFAULT_TIMEOUT_S = 30.0
 # Virtual seconds cost nothing; a bound is needed all the same, or waiting for nothing would last.
@@ -19,8 +23,24 @@ _NEEDS_ROOT = "needs root: cgroups and users of their own"
 
 
 def pytest_configure() -> None:
-    """What a test's processes leave behind becomes a child of this one, and is seen."""
+    """What a test's processes inherit, and that what they leave behind becomes a child of ours."""
+    this_run()  # before pytest-xdist starts its workers, which are of the same run
+    take_ordinary_state()
     become_subreaper()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Says in a file which test runs now: tools/test shows it where a run is ended or hangs."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    path = Path(this_run().directory, "under-way", worker)
+    with contextlib.suppress(FileNotFoundError):  # pytest that was called by itself has none
+        path.write_text(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            path.write_text(f"nothing, after {item.nodeid}")
 
 
 @pytest.hookimpl(tryfirst=True)

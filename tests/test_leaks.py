@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import uuid
 from pathlib import Path
 
 import pytest
 from leaks import Children, Descriptors, groups_left, job_groups, parent_groups
+from this_run import new_group
 
 
 def test_an_open_descriptor_is_seen() -> None:
@@ -18,8 +18,9 @@ def test_an_open_descriptor_is_seen() -> None:
     assert descriptors.opened_since() == {}
 
 
-def test_an_orphan_is_seen_and_ended() -> None:
+def test_an_orphan_is_seen_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose parent has ended comes to this one, and is ended."""
+    monkeypatch.setattr("leaks._SETTLE_S", 0.1)  # it does not end by itself
     children = Children()
     subprocess.run(["/bin/sh", "-c", "sleep 98765 </dev/null >/dev/null 2>&1 &"], check=True)
     (left,) = children.left_behind()
@@ -35,8 +36,9 @@ def test_an_orphan_that_ends_at_once_is_no_leak() -> None:
 
 
 @pytest.mark.root
-def test_a_group_is_seen_in_any_hierarchy() -> None:
+def test_a_group_is_seen_in_any_hierarchy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's own parent group, and what is below it."""
+    monkeypatch.setattr("leaks._SETTLE_S", 0.1)  # nobody removes it meanwhile
     mounts = [
         Path(line.split()[4])
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
@@ -44,7 +46,7 @@ def test_a_group_is_seen_in_any_hierarchy() -> None:
     ]
     assert mounts
     before, parents = job_groups(), parent_groups()
-    parent = mounts[-1] / f"penstock-test-{os.getpid()}-{uuid.uuid4().hex}"
+    parent = mounts[-1] / new_group("seen").strip("/")
     (parent / "below").mkdir(parents=True)
     try:
         assert parent_groups() - parents == {str(parent)}

@@ -23,7 +23,9 @@ def pins(name: str) -> dict[str, str]:
 def test_every_requirement_is_pinned_and_hashed(name: str) -> None:
     """So that what is installed is what was tested, wherever it comes from."""
     for entry in pins(name).values():
-        assert re.fullmatch(r"[a-z0-9-]+==\S+( --hash=sha256:[0-9a-f]{64})+", entry), entry
+        assert re.fullmatch(
+            r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==\S+( --hash=sha256:[0-9a-f]{64})+", entry
+        ), entry
 
 
 @pytest.mark.parametrize("name", LOCKED)

@@ -1,6 +1,7 @@
 """The tools' own virtual environment: python3 and its venv module are all that is needed.
 
-Two layers, both outside the checkout, so that a checkout stays clean and may be read-only:
+Two layers, both outside the checkout, so that a checkout stays clean and may be read-only (and one
+more over the first for tools/test --quick, which sees the checkout's source instead of a wheel):
 
 - *dependencies*, by the hash of the pinned requirements and the interpreter;
 - *project*, by the hash of what the wheel is built from: a small environment that holds the
@@ -84,6 +85,31 @@ def make_environment() -> Environment:
     cache = base / "cache"
     cache.mkdir(exist_ok=True)
     return Environment(project / "bin" / "python", dependencies / "bin" / "python", cache)
+
+
+def make_source_environment() -> Environment:
+    """As ``make_environment``, but ``python`` sees this checkout's source as it is at any moment.
+
+    Nothing is built, so that an edit counts at once. Raises EnvironmentFailed.
+    """
+    os.umask(0o022)
+    interpreter = _choose_interpreter()
+    base = _base_directory()
+    with locked(base / "lock") as lock:
+        _remove_unused(base)
+        dependencies = base / f"dependencies-{_dependencies_key(interpreter)}"
+        if not _is_complete(dependencies):
+            _make_dependencies(dependencies, interpreter, lock)
+        key = hashlib.sha256(f"{dependencies.name}\0{ROOT}".encode()).hexdigest()[:16]
+        source = base / f"project-source-{key}"
+        if not _is_complete(source):
+            _make_venv(source, dependencies, lock, [ROOT / "src"])
+            mark_complete(source)
+        for directory in (dependencies, source):
+            os.utime(directory / _COMPLETE)
+    cache = base / "cache"
+    cache.mkdir(exist_ok=True)
+    return Environment(source / "bin" / "python", dependencies / "bin" / "python", cache)
 
 
 def _base_directory() -> Path:
@@ -207,8 +233,17 @@ def _make_dependencies(directory: Path, interpreter: str, lock: int) -> None:
     mark_complete(directory)
 
 
-def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
+def _make_venv(directory: Path, dependencies: Path, lock: int, places: list[Path]) -> None:
+    """A small one that sees the dependencies, and modules in ``places`` before those."""
     shutil.rmtree(directory, ignore_errors=True)
+    python = str(dependencies / "bin" / "python")
+    _run([python, "-m", "venv", "--without-pip", str(directory)], "python3 -m venv", lock)
+    (site,) = directory.glob("lib/python3*/site-packages")
+    (below,) = dependencies.glob("lib/python3*/site-packages")
+    (site / "dependencies.pth").write_text("".join(f"{place}\n" for place in (*places, below)))
+
+
+def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
     python = str(dependencies / "bin" / "python")
     with tempfile.TemporaryDirectory(prefix="penstock-build-") as scratch:
         source = Path(scratch) / "source"
@@ -225,10 +260,7 @@ def _make_project(directory: Path, dependencies: Path, lock: int) -> None:
             lock,
         )
         (wheel,) = Path(scratch).glob("*.whl")
-        _run([python, "-m", "venv", "--without-pip", str(directory)], "python3 -m venv", lock)
-        (site,) = directory.glob("lib/python3*/site-packages")
-        (below,) = dependencies.glob("lib/python3*/site-packages")
-        (site / "dependencies.pth").write_text(f"{below}\n")
+        _make_venv(directory, dependencies, lock, [])
         own = str(directory / "bin" / "python")
         _run(
             [*pip, "--python", own, "install", "--no-deps", "--no-index", str(wheel)],

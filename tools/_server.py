@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from _env import SERVER_UID, Environment, clean_environ, is_root, run_as_server_user
+from _test_run import current_run
 
 CLIENTS = ("alice", "bob", "carol")
 _START_TIMEOUT_S = 30.0
@@ -161,7 +162,7 @@ def _config_text(place: Place) -> str:
         "state_dir": str(directory / "state"),
         "run_dir": str(directory / "run"),
         "work_root": str(directory / "work"),
-        "cgroup_parent": f"/penstock-demo-{os.getpid()}",
+        "cgroup_parent": f"/{group_name()}",
         "orphan_timeout_s": 10,
         "drain_s": 2,
         **({"server_user": str(SERVER_UID)} if is_root() else {}),
@@ -264,12 +265,18 @@ def _check_answers(place: Place, environment: Environment) -> None:
         raise Unexpected(f"penstockd does not answer {CLIENTS[0]}: {done.stderr.strip()}")
 
 
+def group_name() -> str:
+    """The parent group of this program's server, with the name of the run of tests it is in."""
+    run = current_run()
+    return f"{run.prefix if run else 'penstock-'}demo-{os.getpid()}"
+
+
 def left_groups() -> list[str]:
     """Groups of this program's server that are still there, in any hierarchy."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, kind = line.partition(" - ")
         if kind.startswith("cgroup"):
-            group = Path(fields.split()[4]) / f"penstock-demo-{os.getpid()}"
+            group = Path(fields.split()[4]) / group_name()
             found += [str(group)] if group.exists() else []
     return found

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 
 from penstock.authn import AuthenticationError, identify
 from penstock.certnames import general_name
@@ -26,7 +27,7 @@ def penstock(directory: Path, *arguments: str | bytes) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
 

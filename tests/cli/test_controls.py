@@ -5,6 +5,7 @@ import json
 import pytest
 import trio
 from fake_service import HANDLE, FakeService, fake_server
+from patience import slowness
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError, StatusCode
@@ -111,7 +112,7 @@ async def test_a_stop_goes_on_over_a_restart_of_the_server() -> None:
         assert f"Job {HANDLE} successfully stopped!".encode() in done.out
         assert service.stops == [pb.StopRequest(pid=HANDLE, grace_s=9)] * 2
         server.break_connections()
-        with trio.fail_after(8):
+        with trio.fail_after(8 * slowness()):
             done = await server.run_cli("stop", HANDLE)
     assert done.code == 3
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import patient
 from pki import shared_pki
 
 # In an environment of its own: it wants older versions of what we use.
@@ -57,7 +58,7 @@ def test_mozillas_modern_profile(sslyze: Path, tmp_path: Path) -> None:
             ],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=patient(100),
             check=False,
         )
     finally:

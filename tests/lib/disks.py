@@ -3,11 +3,11 @@
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from running import SERVER_UID
+from this_run import new_directory
 
 MIB = 2**20
 
@@ -15,7 +15,7 @@ MIB = 2**20
 @contextlib.contextmanager
 def small_disk(size_bytes: int = 12 * MIB) -> Iterator[Path]:
     """A tmpfs that belongs to the server. Needs root."""
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
+    directory = new_directory("disk")
     options = f"size={size_bytes},mode=700,uid={SERVER_UID},gid={SERVER_UID}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", directory], check=True)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 from pki import Pki, shared_pki
+from ports import reserved_port
 
 from penstock.jobs.errors import JobError
 from penstock.jobs.input import Sender
@@ -334,11 +335,12 @@ class FakeServer:
 @asynccontextmanager
 async def fake_server(service: FakeService | None = None) -> AsyncIterator[FakeServer]:
     """Until the block ends."""
-    async with trio.open_nursery() as nursery:
-        server = FakeServer(service or FakeService(), 0, shared_pki(), nursery)
-        await server.serve()
-        yield server
-        nursery.cancel_scope.cancel()
+    with reserved_port() as port:
+        async with trio.open_nursery() as nursery:
+            server = FakeServer(service or FakeService(), port, shared_pki(), nursery)
+            await server.serve()
+            yield server
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from patience import patient
 from pidfds import open_pidfd
+from this_run import group_prefix
 
 _PR_SET_CHILD_SUBREAPER = 36
 # A process that was killed is gone a moment after the call returns.
 _SETTLE_S = patient(2)
-# Tests name their parent groups so; by the pid, several runs do not see each other's.
-_PARENTS = f"penstock-test-{os.getpid()}-*"
 
 
 def become_subreaper() -> None:
@@ -76,7 +75,7 @@ def parent_groups() -> set[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, kind = line.partition(" - ")
         if kind.startswith("cgroup"):
-            found.update(map(str, Path(fields.split()[4]).glob(_PARENTS)))
+            found.update(map(str, Path(fields.split()[4]).glob(f"{group_prefix()}*")))
     return found
 
 

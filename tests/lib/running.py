@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import Any
 
 from patience import patient
 from pki import Pki, make_pki
+from ports import reserved_port
+from this_run import new_directory, new_group
 
 from penstock.client import Endpoint
 
@@ -151,12 +152,6 @@ class RunningServer:
             group.rmdir()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running_server(
     policy: str,
@@ -175,9 +170,9 @@ def running_server(
     A key of the configuration that is None is left out.
     """
     # Not pytest's tmp_path: its parents are 0700, and the server runs as another user.
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
-    directory.chmod(0o755)
-    try:
+    directory = new_directory("server")
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory)
         (directory / "certs").mkdir(mode=0o755)
         pki = make_pki(directory / "certs")
         (directory / "policy.toml").write_text(policy.replace("@dir", str(directory)))
@@ -188,8 +183,8 @@ def running_server(
             (directory / "state").mkdir(mode=0o700)
             if IS_ROOT:
                 os.chown(directory / "state", SERVER_UID, SERVER_UID)
-        port = _free_port()
-        parent = f"/penstock-test-{os.getpid()}-{port}"
+        port = stack.enter_context(reserved_port())
+        parent = new_group("server")
         settings: dict[str, str | float | int | None] = {
             "listen": f"127.0.0.1:{port}",
             "state_dir": str(directory / "state"),
@@ -221,8 +216,6 @@ def running_server(
         server = RunningServer(directory, port, pki, parent, [])
         with _penstockd(server, prefix):
             yield server
-    finally:
-        shutil.rmtree(directory)
 
 
 @contextlib.contextmanager

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from patience import patient
+
 _INIT = 26
 _IN = struct.Struct("<IIQQIIII")  # len, opcode, unique, nodeid, uid, gid, pid, padding
 _OUT = struct.Struct("<IiQ")  # len, error, unique
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
-PATIENCE_S = 20
+PATIENCE_S = patient(20)
 
 
 @dataclass

@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor_peer import PATIENCE_S, Peer
+from this_run import new_directory, new_group
 
 import penstock.supervisor
 
@@ -120,12 +119,11 @@ def running_supervisor(
     ``commands`` is the policy but for its classes. ``program`` replaces what is run.
     """
     # Not pytest's tmp_path, whose parents are 0700: other users are to get there.
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
+    directory = new_directory("supervisor")
     uid = os.geteuid() if not IS_ROOT else SERVER_UID
     process = None
     try:
-        directory.chmod(0o755)
-        parent = f"/penstock-test-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        parent = new_group("supervisor")
         settings: dict[str, str | float] = {
             "state_dir": str(directory / "state"),
             "run_dir": str(directory / "run"),

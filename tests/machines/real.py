@@ -20,6 +20,7 @@ import trio
 from killing import kill_server
 from patience import patient
 from running import RunningServer, script
+from this_run import process_mark
 
 from penstock.client import Client, connect
 from penstock.follow import Follower, Part
@@ -51,7 +52,7 @@ x*) exit $n;;
 esac; done""".replace("@read", READ)
 COMMANDS: Final = (
     script("act", _DO, grace="200ms")
-    + 'stdin = true\narguments = [{ pattern = "[a-z0-9]{1,40}" }, '
+    + 'stdin = true\narguments = [{ pattern = "[a-z0-9]{1,80}" }, '
     '{ pattern = "[a-zA-Z0-9.,]{1,200}" }]\n'
 )
 CLIENTS: Final = "".join(
@@ -246,6 +247,7 @@ class RealPlayer:
             program = self._name.partition("y")[0]
             mark = f"{program}{op.request_id}{self._actor.owner}n{number}"
             request_id = f"{program}{op.request_id}"
+        mark = f"{process_mark()}{mark}"  # other runs on this machine play the same programs
         acts = ",".join([*map(_letter, behaviour.acts), f"x{behaviour.code}"])
         job = await client.start("act", [mark, acts], request_id=request_id, stdin=behaviour.stdin)
         history = self._history

@@ -5,6 +5,7 @@ import trio
 import trio.testing
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from hyperframe.frame import HeadersFrame
+from patience import slowness
 from pki import shared_pki
 from raw import raw_client, with_headers
 from steps import at_every, cancelled_at
@@ -22,7 +23,7 @@ FLOOD = (SERVICE, "Flood", Int64Value(), BytesValue)
 
 async def wait_handler_ended(running: Running) -> None:
     """Within the 100 ms that are promised."""
-    with trio.fail_after(0.1):
+    with trio.fail_after(0.1 * slowness()):
         await running.toy.ended.wait()
     assert running.toy.running == 0
 
@@ -149,7 +150,7 @@ async def test_never_reading_is_ended() -> None:
     """At the stated limit the call ends, and others on the connection do not notice."""
     async with serving(shared_pki(), stream_stall_s=0.05) as running:
         async with running.channel() as channel, channel.server_stream(*FLOOD) as call:
-            with trio.fail_after(2):
+            with trio.fail_after(2 * slowness()):
                 await running.toy.ended.wait()
             assert await still_works(channel)
             with pytest.raises(RpcError) as caught:
@@ -217,7 +218,7 @@ async def test_server_ends_after_drain() -> None:
     """``serve`` returns; a connection without calls does not hold it up."""
     async with serving(shared_pki()) as running, running.channel() as channel:
         assert await still_works(channel)
-        with trio.fail_after(2):
+        with trio.fail_after(2 * slowness()):
             await running.server.drain(5.0)
         assert running.server.statistics().ended == {"drained": 1}
 
@@ -226,7 +227,7 @@ async def test_idle_connection_is_closed() -> None:
     """Only without calls."""
     async with serving(shared_pki(), idle_s=0.05) as running, running.channel() as channel:
         assert await still_works(channel)
-        with trio.fail_after(2):
+        with trio.fail_after(2 * slowness()):
             await channel.wait_unusable()
         assert running.server.statistics().ended.get("idle", 0) <= 1
 

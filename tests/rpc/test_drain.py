@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame
+from patience import patient, slowness
 from pki import shared_pki
 from raw import GRPC_HEADERS, PREFACE, message
 from toy import CHUNK, Running, serving
@@ -60,7 +61,7 @@ async def test_a_drain_ends_with_its_time_whoever_reads() -> None:
     ) as running:
         async with connected(running, receive_buffer_bytes=4_096) as wire:
             await ask_for_four_chunks(running, wire)
-            with trio.fail_after(2):
+            with trio.fail_after(2 * slowness()):
                 await running.server.drain(0.1)
         assert running.server.statistics().connections == 0
 
@@ -85,7 +86,7 @@ async def test_settings_are_no_use_of_a_connection() -> None:
         serving(shared_pki(), idle_s=0.2, linger_s=0.05) as running,
         connected(running) as wire,
     ):
-        with trio.fail_after(5):
+        with trio.fail_after(5 * slowness()):
             while running.server.statistics().connections:
                 await wire.send(settings())
                 await trio.sleep(0.05)
@@ -100,18 +101,18 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
             await running.toy.started.wait()
             fields = [each for each in GRPC_HEADERS if each[0] != "te"]
             stream_id = 3
-            with trio.move_on_after(10):
+            with trio.move_on_after(patient(10)):
                 while True:
                     batch = [
                         wire.headers(stream_id + 2 * n, fields, ("END_HEADERS", "END_STREAM"))
                         for n in range(100)
                     ]
                     stream_id += 200
-                    with trio.move_on_after(0.3) as sending:
+                    with trio.move_on_after(0.3 * slowness()) as sending:
                         await wire.send(*batch)
                     if sending.cancelled_caught:  # the server does not read us any more
                         break
-        with trio.fail_after(1):
+        with trio.fail_after(1 * slowness()):
             await running.toy.ended.wait()
 
 

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from google.rpc import error_details_pb2
 from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
+from patience import patient, slowness
 from pki import Pki, make_pki, shared_pki
 from raw import GRPC_HEADERS, message
 from toy import CHUNK, SERVICE, Running, serving
@@ -463,14 +464,14 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
     async with serving(shared_pki(), outbound_bytes=20_000) as running, connected(running) as wire:
         fields = [each for each in GRPC_HEADERS if each[0] != "te"]
         most = 0
-        with trio.move_on_after(10):
+        with trio.move_on_after(patient(10)):
             stream_id = 1
             while True:
                 batch = []
                 for _ in range(100):
                     batch.append(wire.headers(stream_id, fields, ("END_HEADERS", "END_STREAM")))
                     stream_id += 2
-                with trio.move_on_after(0.5) as sending:
+                with trio.move_on_after(0.5 * slowness()) as sending:
                     await wire.send(*batch)
                 most = max(most, waiting_bytes(running))
                 if sending.cancelled_caught:  # the server does not read us any more

@@ -15,6 +15,7 @@ from hyperframe.frame import (
     RstStreamFrame,
     SettingsFrame,
 )
+from patience import patient
 from raw import frame
 from wire import (
     CALM,
@@ -193,7 +194,7 @@ async def test_malformed_responses(fields: Sequence[tuple[str, str]]) -> None:
 async def test_connection_errors(act: Act, code: int) -> None:
     """By the clause in the test's name: GOAWAY, and every call fails at once."""
     async with calling(act) as (wire, ended):
-        with trio.move_on_after(5):
+        with trio.move_on_after(patient(5)):
             await wire.goaway(code)
     assert isinstance(ended[0], ConnectionLost)
 

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 from pki import shared_pki
 from tls_by_hand import Writer, agreed, hello_in_pieces
 from toy import Running, changed, serving
@@ -183,7 +184,7 @@ async def test_who_writes_much_waits_for_its_turn() -> None:
         against(server_side=True, writing=writing) as (much, reader, _),
         against(server_side=True, writing=writing) as (little, _, _),
     ):
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             async with writing, trio.open_nursery() as nursery:
                 nursery.start_soon(much.send, [bytes(300_000)], 5.0)
                 await trio.testing.wait_all_tasks_blocked()

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 from machines.network import Network
 from machines.process import Faults, Process
+from patience import patient
 from pki import shared_pki
 
 from penstock.rpc.limits import SERVER_DEFAULTS
@@ -24,7 +25,7 @@ from penstock.rpc.transport import TlsTransport, Transport, TransportLost, Write
 # More than socket buffers and a simulated way hold.
 MUCH = bytes(range(256)) * 4096 * 64
 STALL_S = 0.2
-LONG_S = 30.0
+LONG_S = patient(30)
 
 
 @dataclass(frozen=True)

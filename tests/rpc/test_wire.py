@@ -6,6 +6,7 @@ import h2.events
 import pytest
 import trio
 from google.protobuf.wrappers_pb2 import BytesValue
+from patience import patient, slowness
 from pki import shared_pki
 from raw import PREFACE, RawClient, frame, message, raw_client, with_headers
 from toy import SERVICE, Running, serving
@@ -271,7 +272,7 @@ async def test_half_a_preface() -> None:
         context = shared_pki().client_context()
         async with raw_client(running.port, context, start=False) as client:
             await client.send(PREFACE[:10])
-            with trio.fail_after(2):
+            with trio.fail_after(2 * slowness()):
                 await client.wait_closed()
 
 
@@ -314,7 +315,7 @@ async def test_replies_that_are_not_read_stop_the_reader() -> None:
         shared_pki(), pings=Rate(10**9, 0.0), outbound_bytes=20_000, write_stall_s=0.2
     ) as running:
         async with raw_client(running.port, shared_pki().client_context()) as client:
-            with contextlib.suppress(trio.BrokenResourceError), trio.fail_after(25):
+            with contextlib.suppress(trio.BrokenResourceError), trio.fail_after(patient(25)):
                 while True:
                     await client.send(frame(6, 0, 0, b"12345678") * 1000)
             await assert_serves(running)

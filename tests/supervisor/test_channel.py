@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from patience import patient
 
 from penstock.supervisor import protocol
 from penstock.supervisor.channel import Peer, discard
@@ -19,7 +20,7 @@ from penstock.supervisor.loop import Loop
 from penstock.supervisor.trees import children
 
 # How long closing it would take. Anything that does not wait takes a small part of it.
-LINGER_S = 30
+LINGER_S = int(patient(30))
 RELEASE = json.dumps({"type": "RELEASE", "id": "0" * 32}).encode()
 
 

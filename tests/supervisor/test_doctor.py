@@ -1,12 +1,12 @@
 """What the doctor says of hosts, made up and real."""
 
 import os
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mounted import mounted
+from this_run import new_group
 
 from penstock.supervisor.config import parse_config
 from penstock.supervisor.doctor import Facts, Finding, diagnose, examine
@@ -83,7 +83,7 @@ HELD = {*LIMIT_NAMES[:-1], "cgroups"}
 def test_this_host(tmp_path: Path) -> None:
     """A real one: nothing is left of the look, and each limit and isolation is there."""
     before = mounted()
-    parent = f"/penstock-test-{uuid.uuid4().hex}"
+    parent = new_group("doctor")
     user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
     text = f'policy = "/p"\nwork_root = "{tmp_path}"\ncgroup_parent = "{parent}"\n{user}'
     config = parse_config(text.encode(), library=True)
@@ -104,7 +104,7 @@ def test_this_host(tmp_path: Path) -> None:
 
 def test_wherever_jobs_are_put_the_host_is_the_same(tmp_path: Path) -> None:
     """A parent group by name, the default one, and a unit's own, which doctor is not in."""
-    own = f'cgroup_parent = "/penstock-test-{uuid.uuid4().hex}"\n'
+    own = f'cgroup_parent = "{new_group("doctor")}"\n'
     user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
     found = []
     for line in (own, "", 'cgroup_parent = "delegated"\n'):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import slowness
 
 from penstock.supervisor.grammar import MAX_ARGUMENTS, Grammar, GrammarError, Match, Mismatch
 from penstock.supervisor.patterns import parse_pattern
@@ -217,7 +218,7 @@ def test_the_most_ambiguous_grammar_is_matched_in_time() -> None:
     began = time.process_time()
     assert isinstance(grammar.match(["a" * 200] * MAX_ARGUMENTS), Match)
     assert isinstance(grammar.match([*["a" * 200] * (MAX_ARGUMENTS - 1), "-"]), Mismatch)
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 3 * slowness()
 
 
 def test_a_path_has_the_root_of_the_slot_that_takes_it_in_a_whole_match() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from this_run import new_directory
 
 from penstock.supervisor.executables import open_executable
 from penstock.supervisor.paths import PathRefused, check_root, resolve
@@ -62,8 +63,7 @@ def test_a_root_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
 @pytest.fixture
 def open_path(tmp_path: Path) -> Iterator[Path]:
     """A directory that other users can come to."""
-    path = Path("/var/tmp") / f"penstock-paths-{os.getpid()}"
-    path.mkdir(mode=0o755)
+    path = new_directory("paths")
     yield path
     shutil.rmtree(path)
 

@@ -3,11 +3,11 @@
 import os
 import resource
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from this_run import new_directory
 
 from penstock.supervisor import workdirs
 from penstock.supervisor.children import strangers
@@ -21,7 +21,7 @@ DEPTH = 5000
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """Not pytest's tmp_path: it could not remove what a test that fails leaves there."""
-    path = Path(tempfile.mkdtemp())
+    path = new_directory("workdirs")
     yield path
     subprocess.run(["chmod", "-R", "u+rwx", path], check=True)
     subprocess.run(["rm", "-rf", path], check=True)

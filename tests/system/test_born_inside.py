@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
+from this_run import group as group_of
 
 from penstock.supervisor import cloning
 from penstock.supervisor.groups import Hierarchy, detect
@@ -22,7 +23,7 @@ NAME = "0011223344556677" * 2
 
 @pytest.fixture(params=host_kinds())
 def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
-    found = detect(f"/penstock-test-{os.getpid()}-born", mountinfo(request.param))
+    found = detect(group_of("born"), mountinfo(request.param))
     assert found is not None
     found.sweep()
     yield found

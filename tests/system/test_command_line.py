@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
@@ -123,7 +124,7 @@ def test_an_unreachable_server_is_exit_3(server: RunningServer) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
     assert done.returncode == 3
@@ -141,7 +142,7 @@ def test_the_wrong_server_is_told_nothing(server: RunningServer) -> None:
             env=server.environment("alice") | change,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patient(30),
             check=False,
         )
         assert done.returncode == 3, done.stderr
@@ -201,7 +202,7 @@ def test_a_closed_stdout_keeps_no_job_from_being_started_or_stopped(server: Runn
                 stdout=theirs,
                 stderr=subprocess.PIPE,
                 text=True,
-                timeout=30,
+                timeout=patient(30),
                 check=False,
             )
         finally:
@@ -228,7 +229,7 @@ def test_an_interrupted_run_stops_its_job(server: RunningServer, number: signal.
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=patient(30))
     match = re.search(r"Stopping (\S+);", errors)
     assert match, errors
     assert process.returncode == 128 + signal.SIGTERM

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from running import RunningServer, policy_text, running_server, script
+from this_run import group
 
 from penstock.client import connect
 from penstock.supervisor.groups import GroupError, Mounts, find_place, mounted
@@ -52,13 +53,13 @@ def systemd_mount() -> Path | None:
 def top_groups(mounts: Mounts) -> set[Path]:
     """Just below the mounts, what a penstock of this test could have made by mistake."""
     roots = {*mounts.v1.values()} | ({mounts.v2} if mounts.v2 is not None else set())
-    names = ("penstock", "jobs", "supervisor", f"penstock-test-{os.getpid()}-unit")
+    names = ("penstock", "jobs", "supervisor", group("unit").strip("/"))
     return {Path(root) / name for root in roots for name in names if (Path(root) / name).is_dir()}
 
 
 @pytest.fixture(params=["host", "v1"])
 def unit(request: pytest.FixtureRequest) -> Iterator[Unit]:
-    mounts, name = mounted(), f"/penstock-test-{os.getpid()}-unit"
+    mounts, name = mounted(), group("unit")
     prefix: list[str] = []
     if request.param == "host" and mounts.v2 is not None:
         has_controllers = mounts.v2_controllers.issuperset(CONTROLLERS)

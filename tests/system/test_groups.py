@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
+from this_run import group as group_of
 
 from penstock.supervisor.groups import (
     ClientTotals,
@@ -33,7 +34,7 @@ LIMITS = Limits(0.1, 100_000_000, 10_000_000, 20_000_000, 64)
 
 @pytest.fixture(params=host_kinds())
 def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
-    found = detect(f"/penstock-test-{os.getpid()}-groups", mountinfo(request.param))
+    found = detect(group_of("groups"), mountinfo(request.param))
     assert found is not None
     assert found.kind == request.param
     found.sweep()

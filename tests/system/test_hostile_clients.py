@@ -17,6 +17,7 @@ import pytest
 import trio
 from attackers import KINDS
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
+from patience import patient, slowness
 from pki import Pki, shared_pki
 from toy import SERVICE
 
@@ -29,7 +30,7 @@ CALLS = 40
 # All kinds together take over a minute and a half; they are in tools/test --all.
 ALWAYS = (
     "unfinished_messages", "empty_messages", "hello_in_pieces", "endless_continuation",
-    "rapid_reset", "floods_never_read",
+    "floods_never_read",
 )  # fmt: skip
 # Deadlines short enough to be seen; everything else is as delivered.
 LIMITS = {"handshake_s": 1.0, "preface_s": 1.0, "idle_s": 2.0, "connections_per_client": HOSTILE}
@@ -78,7 +79,9 @@ async def latencies(*channels: Channel) -> list[list[float]]:
 
     async def one(channel: Channel, times: list[float]) -> None:
         begin = trio.current_time()
-        await channel.unary(SERVICE, "Echo", BytesValue(value=b"x"), BytesValue, timeout_s=10)
+        await channel.unary(
+            SERVICE, "Echo", BytesValue(value=b"x"), BytesValue, timeout_s=patient(10)
+        )
         times.append(trio.current_time() - begin)
 
     for _ in range(CALLS):
@@ -102,7 +105,7 @@ async def served(pki: Pki, limits: dict[str, Any]) -> AsyncIterator[tuple[int, C
 async def returned(channel: Channel, before: dict[str, Any]) -> dict[str, Any]:
     """Statistics once tasks, calls and descriptors are what they were; fails after a while."""
     now: dict[str, Any] = {}
-    with trio.move_on_after(15):
+    with trio.move_on_after(patient(15)):
         while True:
             now = await statistics(channel)
             if all(
@@ -114,6 +117,7 @@ async def returned(channel: Channel, before: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError(f"before: {before}\nnow: {now}")
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "kind",
@@ -145,7 +149,7 @@ async def test_others_are_served_and_everything_returns(kind: str) -> None:
         f"refused {during['refused']}, ended {during['ended']}"
     )
     # One of forty may be late for reasons that the server does not have.
-    assert found[-2] < 0.1 + quiet[-2], [round(1000 * each) for each in found]
+    assert found[-2] < 0.1 * slowness() + quiet[-2], [round(1000 * each) for each in found]
     assert during["most_handlers"] <= 400
     assert during["resident_kib"] - before["resident_kib"] < 300 * 1024
     assert after["resident_kib"] - before["resident_kib"] < 100 * 1024

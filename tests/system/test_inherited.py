@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S
 from supervisor_process import SUPERVISOR, command, running_supervisor
+from this_run import this_run
 
 from penstock.supervisor.isolation.seccomp import MACHINES, denied_numbers
 
@@ -75,7 +76,7 @@ def test_no_job_reads_the_supervisors_keys(keys: None) -> None:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """One where the server's user can write."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+    with tempfile.TemporaryDirectory(prefix="penstock-", dir=this_run().directory) as path:
         os.chmod(path, 0o777)
         yield Path(path)
 

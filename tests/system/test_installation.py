@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from running import IS_ROOT, SERVER_UID, policy_text, running_server, script
+from this_run import this_run
 
 from penstock.client import connect
 from penstock.supervisor.config import Config, parse_config
@@ -32,7 +33,7 @@ async def test_a_fresh_server_makes_what_it_needs() -> None:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Not pytest's own directory, whose name is too long for that of a socket."""
-    with tempfile.TemporaryDirectory(prefix="penstock-", dir="/var/tmp") as path:
+    with tempfile.TemporaryDirectory(prefix="penstock-", dir=this_run().directory) as path:
         yield Path(path)
 
 

@@ -23,6 +23,7 @@ from supervisor_process import (
     running_supervisor,
     shell,
 )
+from this_run import new_directory, visible_directory
 
 from penstock.supervisor.isolation import seccomp
 from penstock.supervisor.limits import ISOLATION_NAMES
@@ -81,8 +82,7 @@ def same_mounts() -> Iterator[None]:
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A directory that every user may write, neither /tmp nor below it."""
-    directory = Path(f"/srv/penstock-test-{uuid.uuid4().hex}")
-    directory.mkdir()
+    directory = visible_directory("shared")
     directory.chmod(0o777)
     yield directory
     shutil.rmtree(directory)
@@ -148,7 +148,7 @@ def test_temporary_files_are_a_jobs_own() -> None:
 
 def test_directories_that_the_policy_names_are_not_hidden() -> None:
     """Below /var/tmp: the working directory can be written, a slot's root only be read."""
-    directory = Path(f"/var/tmp/penstock-test-{uuid.uuid4().hex}")
+    directory = new_directory("files")
     for part in ("work", "files"):
         (directory / part).mkdir(parents=True)
         (directory / part).chmod(0o777)
@@ -160,7 +160,7 @@ def test_directories_that_the_policy_names_are_not_hidden() -> None:
     script = f"""
 answer = [os.getcwd(), open(sys.argv[1]).read(), attempt(lambda: touch(".")),
           attempt(lambda: touch("{directory}/files/open")), sorted(os.listdir("/var/tmp")),
-          attempt(lambda: touch("/tmp"))]
+          sorted(os.listdir("{directory.parent}")), attempt(lambda: touch("/tmp"))]
 """
     extra = f"""workdir = "{directory}/work"
 arguments = [{{ path = {{ root = "{directory}/files" }} }}]
@@ -169,7 +169,8 @@ arguments = [{{ path = {{ root = "{directory}/files" }} }}]
         text = python("look", script, extra)
         with running_supervisor(text) as supervisor, supervisor.connect() as peer:
             peer.hello()
-            expected = [f"{directory}/work", "content", 0, errno.EROFS, [directory.name], 0]
+            seen = [directory.parent.name], [directory.name]
+            expected = [f"{directory}/work", "content", 0, errno.EROFS, *map(list, seen), 0]
             assert answer(peer, "look", "file") == expected
         assert [path.name for path in (directory / "work").iterdir()] == ["touched-by-a-test"]
     finally:
@@ -381,8 +382,7 @@ answer = [[attempt(lambda: read(place + "/file")) for place in places],
 
 def test_a_file_below_tmp_that_landlock_lists() -> None:
     """It alone of the host's /var/tmp is seen, and can be read."""
-    directory = Path(f"/var/tmp/penstock-test-{uuid.uuid4().hex}")
-    directory.mkdir()
+    directory = new_directory("files")
     for name in ("listed", "other"):
         (directory / name).write_text(name)
     script = f"""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mounted import mounted
 from supervisor_process import JOB_UID, SUPERVISOR, command, running_supervisor
+from this_run import visible_directory
 
 from penstock.supervisor.children import reap
 from penstock.supervisor.cloning import NOWHERE
@@ -30,8 +31,7 @@ def states(message: dict[str, Any], key: str) -> dict[str, str]:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """One that a policy may name."""
-    path = Path(f"/srv/penstock-test-{os.getpid()}")
-    path.mkdir()
+    path = visible_directory("seen")
     yield path
     if path.exists():
         path.rmdir()

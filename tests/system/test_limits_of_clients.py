@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from patience import patient
 from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
@@ -118,6 +119,7 @@ async def test_over_its_total_a_client_loses_a_job_and_nobody_else_does(
         await alice.stop(second.handle, grace_s=0)
 
 
+@pytest.mark.alone
 async def test_jobs_share_the_total_of_cpu(server: RunningServer) -> None:
     """Two that spin, one of a class with a whole core, get 20% between them."""
     async with (
@@ -239,6 +241,6 @@ async def test_jobs_of_an_earlier_life_are_ended_and_audited(server: RunningServ
             await trio.sleep(0.02)
     finally:
         following.terminate()
-        with trio.CancelScope(shield=True), trio.move_on_after(20):
+        with trio.CancelScope(shield=True), trio.move_on_after(patient(20)):
             await following.wait()
     assert [line["event"] for line in server.audit()].count("groups.swept") == 1

@@ -74,6 +74,7 @@ def is_alive(pid: int) -> bool:
     return text.rsplit(")", 1)[1].split()[0] not in "ZX"
 
 
+@pytest.mark.alone
 async def test_a_ten_percent_job_gets_ten_percent(server: RunningServer) -> None:
     """Between 5 and 13% of a core, by the kernel, over three seconds, and held back for it."""
     async with connect(server.endpoint("alice")) as client:
@@ -103,6 +104,7 @@ async def test_a_job_over_its_memory_is_killed_and_says_so(server: RunningServer
     assert answer.status.startswith(f"Job {job.handle} was killed: out of memory.")
 
 
+@pytest.mark.alone
 async def test_direct_writes_are_held_to_the_disk_limit(server: RunningServer) -> None:
     """30 MiB with O_DIRECT at 10 MB/s: not 30% more than that."""
     async with connect(server.endpoint("alice")) as client:

@@ -13,9 +13,8 @@ from told import Told, follow, kept_sha256, numbered, numbered_bytes
 
 from penstock.client import Client, connect
 
-READERS = 1000
 CONNECTIONS = 10
-# What 1,000 readers get goes through TLS on both ends of two cores: so 2 MB for each of them,
+# What a thousand readers get goes through TLS on both ends of two cores: so 2 MB for each of them,
 # and 100 MB for a few.
 SHARED_BYTES = 2_000_000
 MOMENTS = 50
@@ -76,14 +75,14 @@ async def crowd(server: RunningServer) -> AsyncIterator[Crowd]:
             yield Crowd(clients, nursery)
 
 
-async def print_in_moments(crowd: Crowd, gate: Gate, seed: int) -> None:
+async def print_in_moments(crowd: Crowd, gate: Gate, readers: int, seed: int) -> None:
     """All the output, in pieces of random size, while readers join.
 
     Those of a moment have begun before its piece, or are just beginning.
     """
     choice = random.Random(seed)
     edges = [0, *sorted(choice.sample(range(1, SHARED_BYTES), MOMENTS - 1)), SHARED_BYTES]
-    joining = choice.choices(range(MOMENTS), k=READERS)
+    joining = choice.choices(range(MOMENTS), k=readers)
     async with trio.open_nursery() as late:
         for moment in range(MOMENTS):
             async with trio.open_nursery() as early:
@@ -94,25 +93,27 @@ async def print_in_moments(crowd: Crowd, gate: Gate, seed: int) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_a_thousand_readers_get_identical_bytes(server: RunningServer) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_all_readers_get_identical_bytes(server: RunningServer, count: int) -> None:
     """Whenever they join, each has the end record's SHA-256, which is the true one."""
     began = time.monotonic()
     async with connect(server.endpoint("alice")) as client, crowd(server) as readers:
         job, gate = await started(server, client, "relay", "shared")
         readers.handle = job.handle
         with gate:
-            await print_in_moments(readers, gate, seed=1)
+            await print_in_moments(readers, gate, count, seed=1)
         end = (await client.wait(job.handle)).end
     assert end.output_bytes == SHARED_BYTES
     assert end.output_sha256 == kept_sha256(end, numbered_bytes)
-    assert len(readers.accounts) == READERS
+    assert len(readers.accounts) == count
     for told in readers.accounts:
         assert told.check_complete() == end
         assert (told.begin, told.gaps) == (0, [])
         assert told.digest.hexdigest() == end.output_sha256
-    print(f"{READERS} readers of {SHARED_BYTES} bytes: {time.monotonic() - began:.1f} s")
+    print(f"{count} readers of {SHARED_BYTES} bytes: {time.monotonic() - began:.1f} s")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_readers_join_anywhere_in_100_megabytes(server: RunningServer) -> None:
     """At random moments, at random offsets, for random ranges: true to the byte; a few read all."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, Peer, wait_dead
 from supervisor_process import Supervisor, command, running_supervisor, shell
+from this_run import visible_directory
 
 from penstock.supervisor import spawn as spawning
 from penstock.supervisor.cloning import Entrance
@@ -27,8 +28,7 @@ DAEMON = "(setsid sh -c 'trap \"\" TERM; echo daemon; exec sleep 1000' &)"
 @pytest.fixture
 def gone() -> Iterator[Path]:
     """A directory that a test removes."""
-    path = Path(f"/srv/penstock-test-{os.getpid()}")
-    path.mkdir()
+    path = visible_directory("gone")
     yield path
     if path.exists():
         path.rmdir()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from patience import patient
 from pki import Pair
 from running import RunningServer, policy_text, running_server, script
 
@@ -174,7 +175,7 @@ def test_openssl_gets_no_further_than_the_handshake(
         ],
         input=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         capture_output=True,
-        timeout=20,
+        timeout=patient(20),
         check=False,
     )
     assert b"alert" in done.stderr

@@ -7,11 +7,8 @@ import datetime
 import gc
 import json
 import logging
-import os
 import shutil
 import signal
-import socket
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +20,9 @@ import trio
 import trio.testing
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki import shared_pki
+from ports import reserved_port
 from running import policy_text, script
+from this_run import group, new_directory
 
 from penstock import server
 from penstock.client import Client, Endpoint, connect
@@ -44,8 +43,7 @@ commands = ["greet", "idle"]
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that jobs of other users can come through."""
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
-    directory.chmod(0o755)
+    directory = new_directory("in-process")
     (directory / "state").mkdir(mode=0o700)
     (directory / "policy.toml").write_text(policy_text(COMMANDS, CLIENTS))
     yield directory
@@ -61,18 +59,12 @@ def config_text(place: Path, port: int, more: str = "", **tls: Path) -> str:
         "state_dir": str(place / "state"),
         "work_root": str(place / "work"),
         "run_dir": str(place / "run"),
-        "cgroup_parent": f"/penstock-test-{os.getpid()}-in-process",
+        "cgroup_parent": group("in-process"),
     }
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
     lines += [more, "[tls]\n"]
     lines += [f"{key} = {json.dumps(str(path))}\n" for key, path in (files | tls).items()]
     return "".join(lines)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Told(logging.Handler):
@@ -123,30 +115,31 @@ async def running(
     place: Path, more: str = "", tls: Mapping[str, Path] | None = None
 ) -> AsyncIterator[Running]:
     """A server that listens; it has to have ended by itself when the block does."""
-    text = config_text(place, free_port(), more, **(tls or {}))
-    (place / "config.toml").write_text(text)
     told = Told()
     log = logging.getLogger("penstock.server")
     log.addHandler(told)
     level = log.level
     log.setLevel(logging.INFO)
     try:
-        async with (
-            standalone._supervisor(str(place / "config.toml")) as process,
-            trio.open_nursery() as nursery,
-        ):
-            made = Running(place, parse_config(text.encode()), process, told)
+        with reserved_port() as port:
+            text = config_text(place, port, more, **(tls or {}))
+            (place / "config.toml").write_text(text)
+            async with (
+                standalone._supervisor(str(place / "config.toml")) as process,
+                trio.open_nursery() as nursery,
+            ):
+                made = Running(place, parse_config(text.encode()), process, told)
 
-            async def serve(task_status: trio.TaskStatus[None]) -> None:
-                task_status.started()
-                with made.stop:
-                    await server.run(made.config)
-                made.ended.set()
+                async def serve(task_status: trio.TaskStatus[None]) -> None:
+                    task_status.started()
+                    with made.stop:
+                        await server.run(made.config)
+                    made.ended.set()
 
-            await nursery.start(serve)
-            await told.wait("listening on 127.0.0.1")
-            yield made
-            await made.ended.wait()
+                await nursery.start(serve)
+                await told.wait("listening on 127.0.0.1")
+                yield made
+                await made.ended.wait()
     finally:
         log.removeHandler(told)
         log.setLevel(level)
@@ -288,7 +281,7 @@ def test_a_server_that_cannot_start_exits_with_1(
     assert server.main(["--config", str(path)]) == 1
     assert "nonsense" in caplog.text
     caplog.clear()
-    path.write_text(config_text(place, free_port()))
+    path.write_text(config_text(place, 1))
     assert server.main(["--config", str(path)]) == 1
     assert f"no supervisor on {place}/run/supervisor.sock: No such file" in caplog.text
 

@@ -1,8 +1,6 @@
 """The library without gRPC: the README's example, on a supervisor of its own."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import trio
 from leaks import Children, Descriptors
 from running import policy_text, script
 from steps import at_every, cancelled_at
+from this_run import group, new_directory
 
 from penstock.jobs.backend import JobSpec
 from penstock.jobs.cursors import Chunk
@@ -25,15 +24,14 @@ COMMANDS = script("greet", "echo hello") + script("idle", "sleep 300")
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that jobs of other users can come through."""
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
-    directory.chmod(0o755)
+    directory = new_directory("standalone")
     (directory / "policy.toml").write_text(policy_text(COMMANDS, ""))
     yield directory
     shutil.rmtree(directory)
 
 
 def parent() -> str:
-    return f"/penstock-test-{os.getpid()}-standalone"
+    return group("standalone")
 
 
 async def test_jobs_without_a_server(place: Path) -> None:

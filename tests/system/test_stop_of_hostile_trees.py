@@ -11,6 +11,7 @@ from pathlib import Path
 import killing
 import pytest
 import trio
+from patience import patient
 from running import RunningServer, policy_text, running_server
 
 from penstock.client import Client, connect
@@ -176,7 +177,7 @@ async def test_what_a_main_process_leaves_behind(server: RunningServer) -> None:
     """It has ended by itself: its daemons, one of them stopped, go with it before the record."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("leaves")
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             end = (await client.wait(job.handle)).end
         assert killing.processes_of(server) == []
     assert (end.reason, end.exit_code, end.processes_killed) == ("exited", 5, 2)

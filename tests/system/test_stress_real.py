@@ -12,6 +12,7 @@ from machines.real_search import search
 _TOOL = Path(__file__).parents[2] / "tools" / "stress"
 
 
+@pytest.mark.slow  # test_histories.py has a short form of it
 @pytest.mark.timeout(180)
 def test_programs_on_a_real_server_and_a_summary() -> None:
     """Bounded by programs; it ends with 0, and says that it was real."""
@@ -26,6 +27,7 @@ def test_programs_on_a_real_server_and_a_summary() -> None:
     assert "start " in done.stdout.rpartition("answers: ")[2]
 
 
+@pytest.mark.slow  # test_histories.py has a short form of it
 @pytest.mark.timeout(180)
 def test_what_is_wrong_is_saved_and_can_be_played_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

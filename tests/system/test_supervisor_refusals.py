@@ -1,7 +1,6 @@
 """STARTs that come to nothing: who is at fault, at which stage, and that nothing is left."""
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import Peer
 from supervisor_process import Supervisor, command, running_supervisor, shell
+from this_run import new_directory
 
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 ECHO = '{ optional = { enum = ["-n"] } }, { pattern = "[a-z]{1,8}" }'
@@ -22,8 +22,7 @@ def root(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def programs() -> Iterator[Path]:
     """A directory where a test may put programs and files that a policy names."""
-    directory = Path("/var/tmp") / f"penstock-programs-{os.getpid()}"
-    directory.mkdir(mode=0o755)
+    directory = new_directory("programs")
     shutil.copy("/bin/true", directory / "program")
     (directory / "program").chmod(0o755)
     yield directory
@@ -155,8 +154,7 @@ def test_an_executable_that_is_gone_or_replaced(
 @pytest.mark.root
 def test_an_executable_that_its_user_may_not_execute() -> None:
     """The error of exec comes back with stage and errno, and nothing is left."""
-    directory = Path("/var/tmp") / f"penstock-private-{os.getpid()}"
-    directory.mkdir(mode=0o755)
+    directory = new_directory("private")
     try:
         shutil.copy("/bin/true", directory / "program")
         (directory / "program").chmod(0o700)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, wait_dead
 from supervisor_process import IS_ROOT, SUPERVISOR, Supervisor, command, running_supervisor
+from this_run import new_directory
 
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 
@@ -74,8 +75,7 @@ class Reports:
 
 @pytest.fixture
 def reports() -> Iterator[Reports]:
-    directory = Path("/var/tmp") / f"penstock-reports-{os.getpid()}"
-    directory.mkdir(mode=0o755)
+    directory = new_directory("reports")
     reports = Reports(directory)
     yield reports
     reports.close()
@@ -91,7 +91,10 @@ def program(reports: Reports, run_dir: Path) -> list[str]:
 
 def test_the_server_is_unprivileged_and_restarted(root: bool, reports: Reports) -> None:
     """It runs as its user with 0 to 2 alone; when it dies, the next one is welcomed."""
-    run_dir = Path("/var/tmp") / f"penstock-run-{os.getpid()}"
+    # In the sticky directory that a service user would have it in, too.
+    place = new_directory("run")
+    place.chmod(0o1777)
+    run_dir = place / "run"
     text = command("true", "/bin/true", root=root)
     try:
         with running_supervisor(
@@ -120,6 +123,7 @@ def test_the_server_is_unprivileged_and_restarted(root: bool, reports: Reports) 
         if run_dir.exists():
             (run_dir / "supervisor.lock").unlink(missing_ok=True)
             run_dir.rmdir()
+        place.rmdir()
 
 
 def connect(supervisor: Supervisor, run_dir: Path) -> socket.socket:

@@ -34,10 +34,14 @@ def server() -> Iterator[RunningServer]:
 @pytest.mark.parametrize(
     "plan",
     [
-        killing.Plan(jobs=16, lines=3_000, kills=8, readers=4, restarts=True),
+        killing.Plan(jobs=8, lines=1_500, kills=4, readers=2, restarts=True),
+        pytest.param(
+            killing.Plan(jobs=16, lines=3_000, kills=8, readers=4, restarts=True),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(killing.Plan(readers=10), marks=pytest.mark.slow),
     ],
-    ids=["short", "fifty-jobs-thirty-kills"],
+    ids=["short", "sixteen-jobs-eight-kills", "fifty-jobs-thirty-kills"],
 )
 async def test_killed_again_and_again_nothing_is_lost(
     server: RunningServer, plan: killing.Plan

@@ -1,8 +1,6 @@
 """A process in an uninterruptible sleep, made by a file system that does not answer: row 31."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import trio
 from running import JOB_UID
 from stuck_mount import StuckMount, stuck_mount
+from this_run import group, new_directory
 
 from penstock.jobs.backend import JobSpec
 from penstock.jobs.errors import Precondition
@@ -33,8 +32,7 @@ fixed = ["%s/x"]
 @pytest.fixture
 def public_dir() -> Iterator[Path]:
     """A directory that jobs of other users can come through."""
-    directory = Path(tempfile.mkdtemp(prefix="penstock-test-", dir="/var/tmp"))
-    directory.chmod(0o755)
+    directory = new_directory("unkillable")
     yield directory
     shutil.rmtree(directory)
 
@@ -50,7 +48,7 @@ def mount(public_dir: Path) -> Iterator[StuckMount]:
 
 
 def parent() -> str:
-    return f"/penstock-test-{os.getpid()}-unkillable"
+    return group("unkillable")
 
 
 async def test_who_survives_kill_is_named_with_what_it_waits_for(

@@ -1,0 +1,79 @@
+"""The run of tests that this process belongs to: names and places that no other run, and no other
+process of this one, has.
+
+tools/test makes the run. Where pytest was called by itself, or a tool uses these libraries, this
+process makes one of its own at first use and removes it when it exits.
+"""
+
+import atexit
+import functools
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+from _test_run import Run, create_run, current_run, remove_dead_runs, remove_run
+
+_numbers = itertools.count(1)
+
+
+@functools.cache
+def this_run() -> Run:
+    """From now on it is in the environment of this process, and of whatever it starts."""
+    if (run := current_run()) is not None:
+        return run
+    for _ in remove_dead_runs():
+        pass
+    run = create_run()
+    os.environ.update(run.environ())
+    tempfile.tempdir = None  # it may have been looked up before
+    creator = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == creator:  # not in a child that a test has forked
+            remove_run(run)
+            os.close(run.lock)
+
+    atexit.register(remove)
+    return run
+
+
+def new_directory(kind: str) -> Path:
+    """An empty one on a real disk that other users can pass through; the caller removes it."""
+    path = Path(tempfile.mkdtemp(prefix=f"penstock-{kind}-", dir=this_run().directory))
+    path.chmod(0o755)
+    return path
+
+
+def group_prefix() -> str:
+    """What the names of this process's control groups begin with."""
+    return f"{this_run().prefix}{os.getpid()}-"
+
+
+def group(kind: str) -> str:
+    """A parent for control groups, as ``cgroup_parent`` of the configuration has it.
+
+    The same in this process each time.
+    """
+    return f"/{group_prefix()}{kind}"
+
+
+def new_group(kind: str) -> str:
+    """As ``group``, another one each time."""
+    return f"{group(kind)}-{next(_numbers)}"
+
+
+def visible_directory(kind: str) -> Path:
+    """A new one that jobs see as well: below /tmp and /var/tmp each has its own. Needs root.
+
+    The caller removes it.
+    """
+    path = Path("/srv") / f"{group_prefix()}{kind}-{next(_numbers)}"
+    path.mkdir(parents=True)
+    path.chmod(0o755)
+    return path
+
+
+def process_mark() -> str:
+    """Letters and digits that no other process of any run has: for what is looked for in /proc."""
+    return f"{this_run().name}{os.getpid()}"

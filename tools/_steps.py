@@ -1,0 +1,142 @@
+"""The steps of tools/test: one command after the other, each timed, and what is under way."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from _env import ROOT
+from _test_run import Leftovers, end_descendants
+
+# No test of the suite is silent for so long on a slow machine: the longest is bounded by 20
+# minutes. Whatever is silent for longer hangs.
+HANG_S = 1800.0
+UNDER_WAY = "under-way"
+_LOOK_EACH_S = 1.0
+# One word of a command line.
+Word = str | Path
+
+
+class StepFailed(Exception):
+    """A step ended with this exit status, hangs, or ran out of time."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass
+class Steps:
+    """Runs commands in ``environ``; ``directory`` is the run's.
+
+    ``budget_s``: how long all of it may take, for who wants a bound; None: until it hangs.
+    """
+
+    environ: dict[str, str]
+    directory: Path
+    budget_s: float | None = None
+    failed: list[str] = field(default_factory=list)
+    seconds: list[tuple[str, float]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def check(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> None:
+        """Runs a step whose failure is kept for the end, so that all of them are seen.
+
+        ``passes`` are the exit statuses that are none. Raises StepFailed where the budget is over.
+        """
+        try:
+            self.run(name, *command, passes=passes)
+        except StepFailed as error:
+            if self._left_s() == 0:
+                raise
+            self.failed.append(str(error))
+
+    def run(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> None:
+        """Runs a command to its end. Raises StepFailed."""
+        print(f"==> {name}", flush=True)
+        began = time.monotonic()
+        # What a test's children inherit is what tests/lib/process_state.py says; a linter's and
+        # a build's are the ordinary dispositions, also where this program was started with others.
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_take_signals,  # noqa: PLW1509  this program has one thread
+        )
+        try:
+            status = self._wait(name, process)
+        finally:
+            self.seconds.append((name, time.monotonic() - began))
+        if status not in passes:
+            raise StepFailed(status, f"{name}: exit status {status}")
+        if not name.startswith("pytest"):  # its closing line stays the last one of its step
+            print(f"    {time.monotonic() - began:.1f} s", flush=True)
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes]) -> int:
+        began = time.monotonic()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(_LOOK_EACH_S, self._left_s()))
+            if self._left_s() == 0:
+                why, status = f"not done {self.budget_s:g} s after the start, as --budget asks", 124
+            elif time.monotonic() - max(began, self._last_progress()) > HANG_S:
+                why, status = f"hangs: nothing has been done for {HANG_S:g} s", 125
+            else:
+                continue
+            under_way = self.under_way()
+            process.kill()
+            process.wait()
+            end_descendants(Leftovers())  # this program's only ones are the step's
+            raise StepFailed(status, f"{name}: {why}{under_way}")
+
+    def _left_s(self) -> float:
+        if self.budget_s is None:
+            return float("inf")
+        return max(0.0, self.began + self.budget_s - time.monotonic())
+
+    def _last_progress(self) -> float:
+        """When a test last began, by the monotonic clock."""
+        times = [0.0]
+        for path in self.directory.glob(f"{UNDER_WAY}/*"):
+            with contextlib.suppress(OSError):
+                times.append(time.monotonic() - max(0.0, time.time() - path.stat().st_mtime))
+        return max(times)
+
+    def under_way(self) -> str:
+        """The tests that run now, and for how long; empty where none does."""
+        lines = []
+        for path in sorted(self.directory.glob(f"{UNDER_WAY}/*")):
+            with contextlib.suppress(OSError):
+                seconds = max(0.0, time.time() - path.stat().st_mtime)
+                lines.append(f"\n  under way for {seconds:.0f} s: {path.read_text()}")
+        advice = (
+            "\n  Leave out --budget to have no bound; for one file: tools/test --quick PATH"
+            if self.budget_s is not None
+            else ""
+        )
+        return "".join(lines) + advice
+
+    def table(self) -> str:
+        """How long each step took."""
+        width = max((len(name) for name, _ in self.seconds), default=0)
+        lines = [f"  {name:<{width}}  {seconds:7.1f} s" for name, seconds in self.seconds]
+        total = time.monotonic() - self.began
+        return "\n".join(["Steps:", *lines, f"  {'all':<{width}}  {total:7.1f} s"])
+
+
+def _take_signals() -> None:
+    """In a child: no signal is ignored or blocked that this program ignores or blocks."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def open_standard_descriptors() -> None:
+    """Where one of 0 to 2 is closed, /dev/null: else the next file that is opened becomes it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -1,0 +1,137 @@
+"""Runs a function in a child process and leaves nothing behind, whatever ends either of the two.
+
+Theory of operation. Two processes watch each other. The outer one is what the user started and can
+end; it does nothing but wait, and forwards signals. The inner one does the work, in a session of
+its own, so that a terminal signals the outer one alone. Both are subreapers: an orphan of the work
+becomes the inner's child, or the outer's if the inner is gone, and none is lost to init. When the
+inner ends in any way, the outer ends all its descendants and removes the run. When the outer is
+killed, the kernel sends the inner SIGTERM, and the inner does the same. If both are killed, the
+next run removes what is left (see _test_run.remove_dead_runs).
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from _test_run import Leftovers, Run, end_descendants, remove_run
+
+# What ends a program at a terminal, and what a supervisor of services sends.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Interrupted(BaseException):
+    """The run is to end: a signal came, whose number this is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def run_guarded(run: Run, act: Callable[[], int]) -> int:
+    """The exit status of ``act``, which runs in a child process; 128 + n for a signal n.
+
+    Afterwards nothing of the run is there. What a run that ended by itself has left is said, and
+    makes it fail: tests clean up after themselves.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _become_subreaper()
+    outer = os.getpid()
+    # None of these ends a process between the fork and its own handlers.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    inner = os.fork()
+    if inner == 0:
+        _work(run, act, outer, before)
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(inner, signal.SIGTERM)
+
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and `&` ask for it
+            signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    status = _wait(inner)
+    left = _remove(run)
+    if received:
+        return 128 + received[0]
+    if status < 0:
+        _say(f"ended by {signal.Signals(-status).name}; removed what it had left: {left}")
+        return 128 - status
+    if left:
+        _say(f"FAILED tests have left something behind, which is removed now: {left}")
+        return status or 1
+    return status
+
+
+def _work(
+    run: Run, act: Callable[[], int], outer: int, mask: set[int | signal.Signals]
+) -> NoReturn:
+    """The inner process; never returns."""
+    status = 1
+    try:
+        os.setsid()
+        _become_subreaper()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != outer:  # it died before that call
+            os._exit(1)
+        for number in ENDING:
+            if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGTERM:
+                signal.signal(number, _interrupt)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        status = act()
+        sys.stdout.flush()
+    except Interrupted as interrupted:
+        status = 128 + interrupted.number
+    except BaseException:  # noqa: ASYNC103, ASYNC104  os._exit below ends the process
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+    finally:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        if os.getppid() != outer:
+            _remove(run)
+        os._exit(status)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # one is enough, and its cleanup is bounded
+    raise Interrupted(number)
+
+
+def _wait(inner: int) -> int:
+    """Its exit status, negative for a signal; reaps orphans meanwhile."""
+    while True:
+        pid, status = os.wait()
+        if pid == inner:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _remove(run: Run) -> Leftovers:
+    """Everything of the run, what its processes started under other names included."""
+    left = Leftovers()
+    end_descendants(left)
+    return remove_run(run, left)
+
+
+def _become_subreaper() -> None:
+    """Orphans below this process become its children (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def _say(text: str) -> None:
+    # The terminal can be gone by now.
+    with contextlib.suppress(OSError):
+        print(f"tools/test: {text}", file=sys.stderr, flush=True)
