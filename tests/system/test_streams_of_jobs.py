@@ -19,7 +19,8 @@ from penstock.rpc.errors import RpcError, StatusCode
 GIB = 2**30
 COMMANDS = (
     script("big", 'head -c "$1" /dev/urandom')
-    + f'output = "2GiB"\narguments = [{{ literal = "x" }}, {{ int = {{ min = 1, max = {GIB} }} }}]\n'
+    + 'output = "2GiB"\n'
+    + f'arguments = [{{ literal = "x" }}, {{ int = {{ min = 1, max = {GIB} }} }}]\n'
     + script("both", "printf 'a\\377b\\0c'; printf 'error' >&2")
     + script("gate", "cat @dir/gate")
 )
