@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trio
 import trio.testing
 from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
 from patience import patient
 from process_state import take_ordinary_state
-from this_run import this_run
+from this_run import end_this_run, this_run
 
 _DEFAULT_TIMEOUT_S = 30.0
 # Virtual seconds cost nothing; a bound is needed all the same, or waiting for nothing would last.
@@ -27,6 +28,17 @@ def pytest_configure() -> None:
     this_run()  # before pytest-xdist starts its workers, which are of the same run
     take_ordinary_state()
     become_subreaper()
+    if hypothesis.settings.get_current_profile_name() == "default":
+        # How long an example takes is the machine's doing, and what else it does at the moment.
+        hypothesis.settings.register_profile(
+            "penstock", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        )
+        hypothesis.settings.load_profile("penstock")
+
+
+def pytest_unconfigure() -> None:
+    """Here, as tools/mutants leaves its processes without their atexit."""
+    end_this_run(os.getpid())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

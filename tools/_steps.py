@@ -42,19 +42,21 @@ class Steps:
     seconds: list[tuple[str, float]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def check(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> None:
+    def check(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> int:
         """Runs a step whose failure is kept for the end, so that all of them are seen.
 
-        ``passes`` are the exit statuses that are none. Raises StepFailed where the budget is over.
+        The exit status; ``passes`` are those that are no failure. Raises StepFailed where the
+        budget is over.
         """
         try:
-            self.run(name, *command, passes=passes)
+            return self.run(name, *command, passes=passes)
         except StepFailed as error:
             if self._left_s() == 0:
                 raise
             self.failed.append(str(error))
+            return error.status
 
-    def run(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> None:
+    def run(self, name: str, *command: Word, passes: tuple[int, ...] = (0,)) -> int:
         """Runs a command to its end. Raises StepFailed."""
         print(f"==> {name}", flush=True)
         began = time.monotonic()
@@ -75,6 +77,7 @@ class Steps:
             raise StepFailed(status, f"{name}: exit status {status}")
         if not name.startswith("pytest"):  # its closing line stays the last one of its step
             print(f"    {time.monotonic() - began:.1f} s", flush=True)
+        return status
 
     def _wait(self, name: str, process: subprocess.Popen[bytes]) -> int:
         began = time.monotonic()

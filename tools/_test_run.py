@@ -116,7 +116,7 @@ def remove_dead_runs() -> Iterator[tuple[Run, Leftovers]]:
 
 
 def remove_run(run: Run, left: Leftovers | None = None) -> Leftovers:
-    """Ends every process of the run but this one, and removes all that it made.
+    """Ends every process of the run but this one, and removes all that it made. Reaps none.
 
     Blocks for at most some 20 s, where a process cannot be ended.
     """
@@ -193,7 +193,6 @@ def _end_processes(run: Run, groups: list[Path], spared: set[int], left: Leftove
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         seen |= found
-        reap_children()
         if time.monotonic() > deadline:
             left.stubborn += [f"process {pid} {command_of(pid)}" for pid in sorted(found)]
             return

@@ -27,15 +27,19 @@ def this_run() -> Run:
     run = create_run()
     os.environ.update(run.environ())
     tempfile.tempdir = None  # it may have been looked up before
-    creator = os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == creator:  # not in a child that a test has forked
-            remove_run(run)
-            os.close(run.lock)
-
-    atexit.register(remove)
+    atexit.register(end_this_run, os.getpid())
     return run
+
+
+def end_this_run(creator: int) -> None:
+    """Removes the run that process ``creator`` has made; in any other process nothing happens.
+
+    In one that a test has forked, as in one of a run of tools/test's.
+    """
+    run = this_run()
+    if os.getpid() == creator and run.lock >= 0 and run.directory.exists():
+        remove_run(run)
+        os.close(run.lock)
 
 
 def new_directory(kind: str) -> Path:
