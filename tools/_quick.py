@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from _env import ROOT, Environment, make_source_environment
-from _steps import Steps, Word
+from _steps import NOT_BY_DEFAULT, Steps, Word
 
 SOURCE, TESTS = ROOT / "src", ROOT / "tests"
 
@@ -14,8 +14,8 @@ SOURCE, TESTS = ROOT / "src", ROOT / "tests"
 def run_quick(steps: Steps, arguments: list[str]) -> int:
     """ruff, mypy (its cache knows what has changed) and pytest; the exit status.
 
-    A test file or a folder of them is run; of a source file, the tests outside of tests/system
-    that import it. What does not name a file is pytest's.
+    Test files that are named are run. Where none is, those outside of tests/system are that import
+    a source file which is named. What does not name a file is pytest's.
     """
     named = [word for word in arguments if not word.startswith("-") and (ROOT / word).exists()]
     if not named:
@@ -27,8 +27,8 @@ def run_quick(steps: Steps, arguments: list[str]) -> int:
         return 2
     options = [word for word in arguments if word not in named]
     tests = [word for word in named if TESTS in (ROOT / word).resolve().parents]
-    for word in named:
-        if word not in tests:
+    if not tests:
+        for word in named:
             found = tests_of(ROOT / word)
             print(f"Of {word}: {' '.join(found) or 'no test outside of tests/system imports it'}")
             tests += [name for name in found if name not in tests]
@@ -63,6 +63,8 @@ def _run_tests(steps: Steps, environment: Environment, arguments: list[str]) -> 
         "pytest",
         *options,
     ]
+    if "-m" not in arguments:
+        command += ["-m", NOT_BY_DEFAULT]
     steps.check("pytest on the source", *command, *arguments)
 
 

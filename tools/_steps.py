@@ -15,6 +15,8 @@ from _test_run import Leftovers, end_descendants
 # minutes. Whatever is silent for longer hangs.
 HANG_S = 1800.0
 UNDER_WAY = "under-way"
+# The tests that every run has; the others are for tools/test --all and --release.
+NOT_BY_DEFAULT = "not slow and not interop and not release"
 _LOOK_EACH_S = 1.0
 # One word of a command line.
 Word = str | Path

@@ -24,6 +24,8 @@ from _test_run import Leftovers, Run, end_descendants, remove_run
 # What ends a program at a terminal, and what a supervisor of services sends.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
+# Signals after which the inner process is not asked any more.
+_PATIENCE = 3
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -54,8 +56,9 @@ def run_guarded(run: Run, act: Callable[[], int]) -> int:
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
+        enough = len(received) >= _PATIENCE  # a disk that stands still may hold the inner one
         with contextlib.suppress(ProcessLookupError):
-            os.kill(inner, signal.SIGTERM)
+            os.kill(inner, signal.SIGKILL if enough else signal.SIGTERM)
 
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and `&` ask for it
