@@ -101,6 +101,7 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
             await running.toy.started.wait()
             fields = [each for each in GRPC_HEADERS if each[0] != "te"]
             stream_id = 3
+            stall_s = 0.3 * slowness()
             with trio.move_on_after(patient(10)):
                 while True:
                     batch = [
@@ -108,7 +109,7 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
                         for n in range(100)
                     ]
                     stream_id += 200
-                    with trio.move_on_after(0.3 * slowness()) as sending:
+                    with trio.move_on_after(stall_s) as sending:
                         await wire.send(*batch)
                     if sending.cancelled_caught:  # the server does not read us any more
                         break

@@ -464,6 +464,7 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
     async with serving(shared_pki(), outbound_bytes=20_000) as running, connected(running) as wire:
         fields = [each for each in GRPC_HEADERS if each[0] != "te"]
         most = 0
+        stall_s = 0.5 * slowness()
         with trio.move_on_after(patient(10)):
             stream_id = 1
             while True:
@@ -471,7 +472,7 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
                 for _ in range(100):
                     batch.append(wire.headers(stream_id, fields, ("END_HEADERS", "END_STREAM")))
                     stream_id += 2
-                with trio.move_on_after(0.5 * slowness()) as sending:
+                with trio.move_on_after(stall_s) as sending:
                     await wire.send(*batch)
                 most = max(most, waiting_bytes(running))
                 if sending.cancelled_caught:  # the server does not read us any more
