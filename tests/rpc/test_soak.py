@@ -42,9 +42,7 @@ async def one_call(channel: Channel, choice: random.Random) -> None:
             await channel.unary(SERVICE, "Bug", StringValue(), StringValue)
 
 
-async def come_and_go(
-    running: Running, choice: random.Random, enough: Callable[[], bool]
-) -> None:
+async def come_and_go(running: Running, choice: random.Random, enough: Callable[[], bool]) -> None:
     """Connections of a few calls, some of which are left in the middle."""
     while not enough():
         who = choice.choice(("alice", "bob", "carol"))
