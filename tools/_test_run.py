@@ -19,10 +19,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from _env import JOB_UID, SERVER_UID
+
 VARIABLE = "PENSTOCK_TEST_RUN"
 _PREFIX = "penstock-test-"
-# Not /tmp, which is often in memory: there is no disk behind it to limit.
-_PLACE = Path("/var/tmp")
+# Not the same as that of groups: earlier versions had directories under that name without a lock.
+_DIRECTORY_PREFIX = "penstock-run-"
+_NAME = re.compile(r"[0-9a-f]{8}")
+# Not /tmp, which is often in memory: there is no disk behind it to limit. Resolved, as the kernel
+# names mounts so.
+_PLACE = Path("/var/tmp").resolve()
+# Whose processes may be known by where they work, as servers and jobs have no variable of ours.
+_OURS = {os.geteuid()} if os.geteuid() else {SERVER_UID, JOB_UID}
+_SHOWN_CHARACTERS = 100
 # Where jobs of tests see the host's files: below /tmp and /var/tmp each job has its own.
 _OTHER_PLACES = (Path("/srv"),)
 # A process that was killed can still be in a system call that no signal ends.
@@ -45,11 +54,11 @@ class Leftovers:
 
     def __str__(self) -> str:
         counts = [
-            f"{len(found)} {what}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
+            f"{what} ({len(found)}): {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
             for what, found in vars(self).items()
             if found
         ]
-        return "; ".join(counts) or "nothing"
+        return "; ".join(counts).replace("stubborn", "could not be removed") or "nothing"
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """Every file of the run is below it; other users can pass through."""
-        return _PLACE / f"{_PREFIX}{self.name}"
+        return _PLACE / f"{_DIRECTORY_PREFIX}{self.name}"
 
     @property
     def prefix(self) -> str:
@@ -95,20 +104,24 @@ def current_run() -> Run | None:
     return Run(name) if name else None
 
 
-def remove_dead_runs() -> Iterator[tuple[Run, Leftovers]]:
-    """Removes each run of this user whose processes were killed, with what it has left."""
-    for path in sorted(_PLACE.glob(f"{_PREFIX}*")):
-        name = path.name.removeprefix(_PREFIX)
+def remove_dead_runs(only: str = "*") -> Iterator[tuple[Run, Leftovers]]:
+    """Removes each run of this user whose processes were killed, with what it has left.
+
+    ``only``: a pattern of names, for tests of this.
+    """
+    for path in sorted(_PLACE.glob(f"{_DIRECTORY_PREFIX}{only}")):
+        name = path.name.removeprefix(_DIRECTORY_PREFIX)
         try:
-            if path.lstat().st_uid != os.geteuid() or "-" in name:
+            if path.lstat().st_uid != os.geteuid() or not _NAME.fullmatch(name):
                 continue  # another user's is that user's to remove
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue  # its own run has removed it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            run = Run(name, lock)
-            yield run, remove_run(run)
+            if path.exists():  # else it has ended in this very moment, by itself
+                run = Run(name, lock)
+                yield run, remove_run(run)
         except BlockingIOError:
             pass  # it is alive
         finally:
@@ -177,7 +190,8 @@ def command_of(pid: int) -> str:
     """A process's command line; empty where it has ended."""
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return b" ".join(words).decode(errors="replace").strip()[:100]
+        text = b" ".join(words).decode(errors="replace").strip()
+        return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
     return ""
 
 
@@ -185,6 +199,9 @@ def _end_processes(run: Run, groups: list[Path], spared: set[int], left: Leftove
     seen: set[int] = set()
     deadline = time.monotonic() + _KILL_S
     while found := _processes(run) - spared:
+        # With what they have started, which may have no mark: once they are dead, nothing tells.
+        for pid in tuple(found):
+            found |= descendants(pid) - spared
         for group in groups:
             _let_die(group)
         for pid in found:
@@ -210,18 +227,15 @@ def _processes(run: Run) -> set[int]:
             state, terminal = status[0], int(status[4])
             if state in "ZX":
                 continue
-            if (
-                f"/{run.prefix}" in process.joinpath("cgroup").read_text()
-                or (mark in process.joinpath("environ").read_bytes().split(b"\0"))
-                or (
-                    terminal == 0
-                    and (  # else somebody's shell, who looks at the directory
-                        os.readlink(process / "cwd").startswith(place)
-                        or place.encode() in process.joinpath("cmdline").read_bytes()
-                    )
-                )
+            if f"/{run.prefix}" in process.joinpath("cgroup").read_text() or (
+                mark in process.joinpath("environ").read_bytes().split(b"\0")
             ):
                 found.add(int(name))
+            elif terminal == 0 and process.stat().st_uid in _OURS:
+                # With a terminal it would be somebody's shell, who looks at the directory.
+                directory = os.readlink(process / "cwd")
+                if directory == place or directory.startswith(f"{place}/"):
+                    found.add(int(name))
     return found
 
 
@@ -300,4 +314,6 @@ def _remove_directories(run: Run, left: Leftovers) -> None:
 
 def _remove_tree(path: Path) -> None:
     # shutil.rmtree is recursive, and tests make trees that are thousands of directories deep.
-    subprocess.run(["rm", "-rf", str(path)], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["rm", "-rf", "--one-file-system", "--", str(path)], check=False, stderr=subprocess.DEVNULL
+    )

@@ -15,14 +15,16 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn
 
-from _test_run import Leftovers, Run, end_descendants, remove_run
+from _test_run import Leftovers, Run, descendants, end_descendants, remove_run
 
 # What ends a program at a terminal, and what a supervisor of services sends.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# Exit status of a run that was ended before its time, by its budget or because it hangs.
+CUT = 124
 _PR_SET_PDEATHSIG = 1
 # Signals after which the inner process is not asked any more.
 _PATIENCE = 3
@@ -48,38 +50,72 @@ def run_guarded(run: Run, act: Callable[[], int]) -> int:
     _become_subreaper()
     outer = os.getpid()
     # None of these ends a process between the fork and its own handlers.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     inner = os.fork()
     if inner == 0:
-        _work(run, act, outer, before)
-    received: list[int] = []
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        enough = len(received) >= _PATIENCE  # a disk that stands still may hold the inner one
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(inner, signal.SIGKILL if enough else signal.SIGTERM)
-
+        _work(run, act, outer)
+    watch = _Watch(inner)
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and `&` ask for it
-            signal.signal(number, forward)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    status = _wait(inner)
+            signal.signal(number, watch.forward)
+    if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, watch.stand_still)
+    # Also where the starter had blocked them: nothing else ends a run before its time.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    status = watch.wait()
     left = _remove(run)
-    if received:
-        return 128 + received[0]
+    if watch.received:
+        return 128 + watch.received[0]
     if status < 0:
         _say(f"ended by {signal.Signals(-status).name}; removed what it had left: {left}")
         return 128 - status
-    if left:
-        _say(f"FAILED tests have left something behind, which is removed now: {left}")
-        return status or 1
-    return status
+    if left and status == CUT:
+        _say(f"removed what was left of it when it was cut: {left}")
+    elif left:
+        _say(f"FAILED tests have left something behind, which has been removed: {left}")
+    return status or int(bool(left))
 
 
-def _work(
-    run: Run, act: Callable[[], int], outer: int, mask: set[int | signal.Signals]
-) -> NoReturn:
+class _Watch:
+    """What the outer process does with signals while the inner one works."""
+
+    def __init__(self, inner: int) -> None:
+        self.received: list[int] = []
+        self._inner = inner
+        self._ended = False
+
+    def wait(self) -> int:
+        """The inner's exit status, negative for a signal; reaps orphans meanwhile."""
+        while True:
+            pid, status = os.wait()
+            if pid == self._inner:
+                self._ended = True
+                return os.waitstatus_to_exitcode(status)
+
+    def forward(self, number: int, frame: FrameType | None) -> None:
+        """The third time as KILL: a disk that stands still may hold the inner process."""
+        if self._ended:  # its pid may be another process's by now
+            return
+        self.received.append(number)
+        enough = len(self.received) >= _PATIENCE
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._inner, signal.SIGKILL if enough else signal.SIGTERM)
+
+    def stand_still(self, number: int, frame: FrameType | None) -> None:
+        """^Z: all of it, until the shell continues this process."""
+        tree = () if self._ended else (self._inner, *descendants(self._inner))
+        _signal_all(tree, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        _signal_all(tree, signal.SIGCONT)
+
+
+def _signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _work(run: Run, act: Callable[[], int], outer: int) -> NoReturn:
     """The inner process; never returns."""
     status = 1
     try:
@@ -91,7 +127,7 @@ def _work(
         for number in ENDING:
             if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, _interrupt)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         status = act()
         sys.stdout.flush()
     except Interrupted as interrupted:
@@ -110,14 +146,6 @@ def _work(
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # one is enough, and its cleanup is bounded
     raise Interrupted(number)
-
-
-def _wait(inner: int) -> int:
-    """Its exit status, negative for a signal; reaps orphans meanwhile."""
-    while True:
-        pid, status = os.wait()
-        if pid == inner:
-            return os.waitstatus_to_exitcode(status)
 
 
 def _remove(run: Run) -> Leftovers:

@@ -9,6 +9,7 @@ import atexit
 import functools
 import itertools
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def this_run() -> Run:
     """From now on it is in the environment of this process, and of whatever it starts."""
     if (run := current_run()) is not None:
         return run
-    for _ in remove_dead_runs():
-        pass
+    for dead, left in remove_dead_runs():
+        print(f"Removed what run {dead.name}, which was killed, had left: {left}", file=sys.stderr)
     run = create_run()
     os.environ.update(run.environ())
     tempfile.tempdir = None  # it may have been looked up before

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import _test_run
 import pytest
 from _test_run import Run, create_run, remove_dead_runs, remove_run
 from patience import patient
+from running import IS_ROOT, JOB_UID
 from supervisor_peer import wait_dead
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -71,7 +73,7 @@ def test_who_ends_by_itself_and_leaves_something_fails() -> None:
     status, errors = Guarded("0").ended()
     assert status == 1
     assert "FAILED tests have left something behind" in errors
-    assert "2 processes: " in errors
+    assert "processes (2): " in errors
     assert "penstock-file" in errors
     assert Guarded("3").ended()[0] == 3
 
@@ -109,12 +111,13 @@ def test_what_a_run_left_whose_processes_were_all_killed_is_removed_by_the_next(
         os.kill(pid, signal.SIGKILL)
     dead.process.wait(patient(10))
     assert wait_dead(dead.inner)
-    removed = {run.name: left for run, left in remove_dead_runs()}
-    assert f"{dead.marked} sleep 1000" in removed[dead.run.name].processes
+    assert not list(remove_dead_runs(alive.run.name))
+    assert alive.run.directory.exists()
+    ((run, left),) = remove_dead_runs(dead.run.name)
+    assert run.name == dead.run.name
+    assert f"{dead.marked} sleep 1000" in left.processes
     assert wait_dead(dead.marked)
     assert not dead.run.directory.exists()
-    assert alive.run.name not in removed
-    assert alive.run.directory.exists()
     os.kill(dead.daemon, signal.SIGKILL)  # without any mark it is only found by who adopts it
     dead.process.communicate()
     alive.process.terminate()
@@ -129,12 +132,49 @@ def run() -> Iterator[Run]:
     os.close(run.lock)
 
 
+def sleeper(run: Run, user: int | None, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+    """In the run's directory, without a variable of ours; ``user`` counts as root alone."""
+    if IS_ROOT and user is not None:
+        options |= {"user": user, "group": user, "extra_groups": []}
+    words = [*command, "sleep", "1000"]
+    process = subprocess.Popen(words, cwd=run.directory, env={"PATH": os.defpath}, **options)
+    deadline = time.monotonic() + patient(10)
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"sleep"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # nothing says that a process has executed another program
+    return process
+
+
 def test_a_process_in_the_runs_directory_is_found(run: Run) -> None:
     """An ordinary user's job has no variable and no group of the run's, but works there."""
-    process = subprocess.Popen(["sleep", "1000"], cwd=run.directory, env={}, start_new_session=True)
+    process = sleeper(run, JOB_UID, start_new_session=True)
     left = remove_run(run)
     assert process.wait(patient(10)) == -signal.SIGKILL
     assert left.processes == [f"{process.pid} sleep 1000"]
+
+
+@pytest.mark.root
+def test_other_users_who_look_at_the_directory_are_left_alone(run: Run) -> None:
+    """Also without a terminal: an editor, a backup, a shell over ssh."""
+    process = sleeper(run, 23456, start_new_session=True)
+    try:
+        assert not remove_run(run).processes
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["", "0123456", "0123456789", "0123-567", "0123456g"])
+def test_only_names_of_runs_are_taken_for_runs(name: str) -> None:
+    """A directory of any other name is somebody's own."""
+    path = _test_run._PLACE / f"penstock-run-{name}"
+    path.mkdir()
+    try:
+        assert not list(remove_dead_runs(name))
+        assert path.is_dir()
+    finally:
+        path.rmdir()
 
 
 def test_directories_of_any_depth_are_removed(run: Run) -> None:
@@ -194,17 +234,8 @@ def test_mounts_are_removed_the_newest_first(run: Run) -> None:
 def test_a_shell_that_looks_at_the_directory_is_left_alone(run: Run) -> None:
     """Who has a terminal and is there is a person."""
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
-        ["setsid", "--ctty", "sleep", "1000"],
-        stdin=theirs,
-        cwd=run.directory,
-        env={},
-    )
+    process = sleeper(run, JOB_UID, "setsid", "--ctty", stdin=theirs)
     try:
-        deadline = time.monotonic() + patient(10)
-        while b"setsid" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)  # nothing says that a process has executed another program
         assert not remove_run(run).processes
         assert process.poll() is None
     finally:

@@ -10,6 +10,7 @@ import _quick
 import _steps
 import pytest
 from _steps import UNDER_WAY, StepFailed, Steps
+from patience import slowness
 from process_state import ordinary_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,14 @@ def test_a_failure_is_kept_and_the_next_step_runs(
     assert "bad" in steps.table()
 
 
+@pytest.fixture
+def _own_descendants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process has others than those of its steps."""
+    monkeypatch.setattr(_steps, "end_descendants", lambda left: None)
+    monkeypatch.setattr(_steps, "show_stacks", lambda: None)
+
+
+@pytest.mark.usefixtures("_own_descendants")
 def test_a_budget_names_the_step_and_the_test_under_way(steps: Steps) -> None:
     """And nothing runs after it."""
     steps.budget_s = 0.2
@@ -41,22 +50,23 @@ def test_a_budget_names_the_step_and_the_test_under_way(steps: Steps) -> None:
         steps.check("long", "sleep", "1000")
     text = str(caught.value)
     assert caught.value.status == 124
+    assert steps.cut
     assert text.startswith("long: not done 0.2 s after the start, as --budget asks")
     assert "s: tests/a.py::test_b" in text
     assert "tools/test --quick PATH" in text
 
 
+@pytest.mark.usefixtures("_own_descendants")
 def test_only_silence_is_a_hang(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that began a moment ago is progress."""
-    monkeypatch.setattr(_steps, "HANG_S", 0.5)
+    hang_s = slowness()
     monkeypatch.setattr(_steps, "_LOOK_EACH_S", 0.05)
-    monkeypatch.setattr(_steps, "end_descendants", lambda left: None)  # this test's are not its own
     script = (
         f"for i in 1 2 3 4 5 6; do echo t$i >{steps.directory}/{UNDER_WAY}/main; sleep 0.2; done"
     )
-    steps.run("slow", "/bin/sh", "-c", script)
-    with pytest.raises(StepFailed, match="hangs: nothing has been done") as caught:
-        steps.run("hung", "sleep", "1000")
+    steps.run("slow", "/bin/sh", "-c", script, hang_s=hang_s)
+    with pytest.raises(StepFailed, match="hangs: no test has begun or ended") as caught:
+        steps.run("hung", "sleep", "1000", hang_s=hang_s)
     assert caught.value.status == 125
 
 
@@ -112,11 +122,25 @@ def test_variables_that_change_programs_are_gone() -> None:
     assert environ == kept | {"LANG": "C.UTF-8", "TERM": "xterm"}
 
 
-def test_quick_finds_the_tests_that_import_a_module() -> None:
-    """Not those of whole servers, which import nearly nothing and take long."""
-    found = _quick.tests_of(ROOT / "src/penstock/supervisor/grammar.py")
-    assert "tests/supervisor/test_grammar.py" in found
-    assert not [name for name in found if name.startswith("tests/system/")]
+def test_quick_takes_the_mirror_of_a_file_or_the_tests_that_import_it() -> None:
+    """Not those of whole servers and simulations, which take minutes."""
+    mirror = ["tests/supervisor/test_grammar.py"]
+    assert _quick.tests_of(ROOT / "src/penstock/supervisor/grammar.py") == mirror
+    found = _quick.tests_of(ROOT / "src/penstock/jobs/records.py")
+    assert "tests/jobs/test_job.py" in found
+    assert not [name for name in found if name.split("/")[1] in ("system", "machines")]
+    assert "tests/test_leaks.py" in _quick.tests_of(ROOT / "tests/lib/leaks.py")
+    assert "tests/jobs/test_job.py" in _quick.tests_of(ROOT / "src/penstock/jobs")
+
+
+@pytest.mark.parametrize("word", ["tests/jobs/test_job.py::test_x", "tests", "src/penstock/jobs"])
+def test_quick_takes_what_pytest_prints(word: str) -> None:
+    """A test in a file, a folder; not what only begins like a file."""
+    path = _quick._named(word)
+    assert path is not None
+    assert _quick._below_root(word, path) == word
+    assert _quick._named("-k") is None
+    assert _quick._named("no/such") is None
 
 
 def test_quick_without_a_file_says_how(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
