@@ -281,7 +281,8 @@ class _Chaos:
         job = self._jobs[number % len(self._jobs)]
         digest, count = hashlib.sha256(), 0
         while True:
-            follower = Follower(self._server.endpoint("alice"), job.handle)
+            endpoint = self._server.endpoint("alice")
+            follower = Follower(endpoint, job.handle, give_up_s=patient(60))
             try:
                 async with follower.messages() as messages:
                     async for message in messages:

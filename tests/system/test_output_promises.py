@@ -98,7 +98,7 @@ async def test_all_readers_get_identical_bytes(server: RunningServer, count: int
     """Whenever they join, each has the end record's SHA-256, which is the true one."""
     began = time.monotonic()
     async with connect(server.endpoint("alice")) as client, crowd(server) as readers:
-        job, gate = await started(server, client, "relay", "shared")
+        job, gate = await started(server, client, "relay", f"shared{count}")
         readers.handle = job.handle
         with gate:
             await print_in_moments(readers, gate, count, seed=1)
