@@ -57,7 +57,7 @@ class HeldJob:
         self._processes = processes
         self._on_forgotten = on_forgotten
         self._fds: dict[str, int] = {}
-        self._workdir: str | None = None
+        self._workdir = workdirs.Workdir(loop)
         self._timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
@@ -87,7 +87,7 @@ class HeldJob:
         """
         self._processes.start(plan, self)
         self._fds = pipes
-        self._workdir = workdir
+        self._workdir = workdirs.Workdir(self._loop, workdir)
         self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
     def signal(self, number: int, tree: bool = False) -> int:
@@ -139,7 +139,7 @@ class HeldJob:
 
     def discard(self, workdir: str | None, refusal: dict[str, Any]) -> None:
         """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
-        self._workdir = workdir
+        self._workdir = workdirs.Workdir(self._loop, workdir)
         self._refusal = {"id": self.id, **refusal}
         self._ended = self._released = True
         self._forget()
@@ -180,6 +180,9 @@ class HeldJob:
         self._ended = True
         if self._refusal is None:
             self._tell_later(protocol.EMPTIED, {"killed": killed, "counters": counters})
+        # Not first when it is released: without a server nobody does that, and the disk may be
+        # full of it.
+        self._workdir.remove()
         if self._released:
             self._forget()
 
@@ -265,10 +268,7 @@ class HeldJob:
                 self._loop.after(_REMOVE_AGAIN_S, lambda: self._remove_group(tries - 1))
                 return
             log(f"the group of job {self.id} stays busy; the next start of penstockd removes it")
-        if self._workdir is None:
-            self._forgotten()
-        else:
-            workdirs.remove(self._loop, self._workdir, self._forgotten)
+        self._workdir.when_removed(self._forgotten)
 
     def _forgotten(self) -> None:
         self._on_forgotten(self.id)
