@@ -62,6 +62,9 @@ class Scripted:
     def pids(self) -> list[int]:
         return []
 
+    def place(self) -> tuple[str, int]:
+        return "", 0
+
     def close(self) -> bool:
         self.busy -= 1
         return self.busy < 0

@@ -1,4 +1,4 @@
-"""penstockd starts although its disk is full: of what its own jobs have left, or of other things."""
+"""penstockd starts although its disk is full, of what its jobs have left or of other things."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import parse_policy
-from .policy_checks import shell_warnings
+from .policy_checks import disk_warnings, shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
@@ -75,6 +75,8 @@ class Daemon:
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
         self._welcome.swept = swept
         self._warnings = shell_warnings(policy) + missing_by_default(offers)
+        if not options.no_server:
+            self._warnings += disk_warnings(config)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None

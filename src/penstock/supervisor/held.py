@@ -2,11 +2,12 @@
 
 import errno as errno_names
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from . import protocol, workdirs
+from . import protocol, storage, trees, workdirs
 from .log import log
 from .loop import Loop, Timer
 from .pausing import Pausing
@@ -61,6 +62,8 @@ class HeldJob:
         self._timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
+        self._storage_full = False
+        self._xfsz_sent = False
         self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._exited = False
@@ -92,6 +95,7 @@ class HeldJob:
 
     def signal(self, number: int, tree: bool = False) -> int:
         """To the main process, or to all; how many got it."""
+        self._xfsz_sent |= number == signal.SIGXFSZ
         return 0 if self._ended else self._processes.signal(number, tree)
 
     def pause(self, paused: bool) -> None:
@@ -122,6 +126,13 @@ class HeldJob:
     def kill(self) -> int:
         """KILL to all; how many there were."""
         return 0 if self._ended else self._processes.kill()
+
+    def storage_full(self) -> None:
+        """It has more on the disk than its class allows. KILL, without a grace: in each second of
+        that it could take what others need."""
+        if not self._exited and not self._timed_out:
+            self._storage_full = True
+            self.kill()
 
     def pids(self) -> list[int]:
         """Who is left of it."""
@@ -155,7 +166,7 @@ class HeldJob:
         self._told_started = {
             "id": self.id,
             "pid": pid,
-            "start_ticks": _start_ticks(pid),
+            "start_ticks": trees.start_ticks(pid),
             "started_ns": time.time_ns(),
         }
         self._tell_started()
@@ -173,8 +184,17 @@ class HeldJob:
         self._exited = True
         self._pausing.ended()
         if self._refusal is None:
-            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
-            self._tell_later(protocol.EXITED, about | {"rusage": rusage})
+            # Unless it was sent that signal by a client.
+            too_long = not self._xfsz_sent and storage.died_of_length(status)
+            bounded = self._terms.limit_class.limits.storage_bytes is not None
+            about = {
+                "status": status,
+                "timed_out": self._timed_out,
+                "escalated": self._escalated,
+                "storage_full": self._storage_full or (bounded and too_long),
+                "rusage": rusage,
+            }
+            self._tell_later(protocol.EXITED, about)
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
@@ -277,12 +297,3 @@ class HeldJob:
 
 def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
     """No server is connected."""
-
-
-def _start_ticks(pid: int) -> int:
-    """Field 22 of /proc/<pid>/stat, which with the boot id names a process for ever."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rsplit(b")", 1)[1].split()[19])
-    except OSError:
-        return 0
