@@ -54,7 +54,7 @@ class Life:
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
 
-        Cancellation: completes; C4, C5, C8, C17.
+        Cancellation: completes; C4, C5, C8, C17, C17b.
         """
         with self._scope:
             result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
