@@ -248,6 +248,42 @@ def test_records_go_on_when_the_disk_is_full(disk: Path, how: str, what: str) ->
     store.close()
 
 
+def free_pages(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def test_free_pages_are_made_again_as_they_are_used_up(tmp_path: Path) -> None:
+    """While it runs, a row at a time; and what that has made is free, not data."""
+    path = tmp_path / "db"
+    store, _ = open_store(str(path))
+    full = free_pages(path)
+    assert full * 4096 >= AHEAD_BYTES
+    spec = JobSpec("ls", ("x" * 50_000,))
+    number = 0
+    while free_pages(path) * 4096 >= AHEAD_BYTES // 4:
+        store.insert_starting(f"{number:032x}", "alice", spec, "hash", 0, None)
+        number += 1
+    for number in range(10_000, 10_000 + 32 * 20):
+        store.insert_starting(f"{number:032x}", "alice", JobSpec("ls"), "hash", 0, None)
+    assert free_pages(path) * 4096 >= AHEAD_BYTES // 2
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM ahead").fetchone() == (0,)
+
+
+def test_rows_that_a_kill_has_left_are_free_pages_at_the_next_start(tmp_path: Path) -> None:
+    """They are nobody's data."""
+    path = tmp_path / "db"
+    open_store(str(path))[0].close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("INSERT INTO ahead VALUES (zeroblob(1000000))")
+    store, _ = open_store(str(path))
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM ahead").fetchone() == (0,)
+
+
 @pytest.mark.root
 def test_a_damaged_database_is_told_from_one_that_has_no_room(disk: Path) -> None:
     """A full disk is no reason to put the records aside."""

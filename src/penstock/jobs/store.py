@@ -48,8 +48,8 @@ CREATE TABLE IF NOT EXISTS removed (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
-PRAGMA user_version = 1;
 """
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +300,8 @@ def _opened(path: str, *, alone: bool = False) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         db.executescript(_SCHEMA)
+        if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
+            db.execute(f"PRAGMA user_version = {_VERSION}")
     except BaseException:
         db.close()
         raise
