@@ -145,7 +145,7 @@ class FakeDisk(FakePipes):
         if not self.pipes[pipe_fd].can_be_read:
             raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
         self._change(path)
-        room = self.capacity_bytes - self.used_bytes
+        room = max(0, self.capacity_bytes - self.used_bytes)
         room += max(0, self.ahead.get(path, 0) - len(self.files[path]))
         if self.pipes[pipe_fd] and room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
