@@ -180,9 +180,13 @@ def _nameless(watched: Watched, used: Used, owners: set[tuple[int, int]]) -> Ite
     are root's. What is in a message that nobody has received yet is nobody's, and is not found."""
     for pid in watched.members():
         yield
-        for kind in ("fd", "map_files"):
-            with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-                yield from _held_by(f"/proc/{pid}/{kind}", used, owners)
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            yield from _held_by(f"/proc/{pid}/fd", used, owners)
+            # A program has a hundred mappings: one text of them all is read sooner than as links.
+            with open(f"/proc/{pid}/maps", "rb") as file:
+                has_deleted = _DELETED.encode() in file.read()
+            if has_deleted:
+                yield from _held_by(f"/proc/{pid}/map_files", used, owners)
 
 
 def _held_by(directory: str, used: Used, owners: set[tuple[int, int]]) -> Iterator[None]:
