@@ -1,15 +1,20 @@
 """The audit log: one JSON line per decision and per change of a job's state.
 
 Lines are written with one write(2) on a descriptor opened for appending, before what
-they tell of is answered, so a crash of the server loses none. docs/operations.md lists
-the events and their fields.
+they tell of is answered, so a crash of the server loses none. The file has blocks ahead of
+its end (jobs.reserve), so that lines can be written for a while on a full disk.
+docs/operations.md lists the events and their fields.
 """
 
+import contextlib
 import json
 import os
 import stat
 from datetime import UTC, datetime
 from typing import Any
+
+from .jobs.disk import RealDisk
+from .jobs.reserve import Reserve
 
 
 class AuditError(Exception):
@@ -26,6 +31,8 @@ class AuditLog:
         # Whether the file's last line has no end: a write was cut, and what comes next must not
         # be glued to it. The cut line is not valid JSON, and is seen as damage.
         self._torn = False
+        self._disk = RealDisk()
+        self._reserve = Reserve(self._disk)
         self.reopen()
 
     def reopen(self) -> None:
@@ -46,8 +53,14 @@ class AuditLog:
             if fd >= 0:
                 os.close(fd)
             raise AuditError(f"audit log {self._path}: {error.strerror}") from error
+        if self._fd >= 0 and not os.path.samestat(os.fstat(self._fd), status):
+            # Its last line is written: what it has ahead is the disk's again.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size)
         self.close()
         self._fd, self._torn = fd, torn
+        self._reserve = Reserve(self._disk)
+        self._reserve.refill(fd, status.st_size)
 
     def write(self, event: str, **fields: Any) -> None:
         """Appends one line. Never blocks on anything but the disk. Raises AuditError.
@@ -59,14 +72,17 @@ class AuditLog:
         # Plain ASCII: no byte of a client's text can end a line or look like another one.
         line = json.dumps({"time": time, "event": event, **fields}, separators=(",", ":")) + "\n"
         try:
-            if os.fstat(self._fd).st_nlink == 0:
+            status = os.fstat(self._fd)
+            if status.st_nlink == 0:
                 self.reopen()
+                status = os.fstat(self._fd)
             data = (b"\n" if self._torn else b"") + line.encode("ascii")
             written = os.write(self._fd, data)
             if written > 0:
                 self._torn = data[written - 1 : written] != b"\n"
             if written != len(data):
                 raise OSError(28, "No space left on device")
+            self._reserve.refill(self._fd, status.st_size + written)
         except OSError as error:
             raise AuditError(f"audit log {self._path}: {error.strerror}") from error
 

@@ -71,6 +71,8 @@ def limits_message(limits: Limits, bound: OutputBound | None = None) -> pb.Limit
         disk_write_bytes_per_s=limits.disk_write_bytes_per_s or 0,
         processes=limits.processes or 0,
         output_bytes_per_s=limits.output_bytes_per_s or 0,
+        storage_bytes=limits.storage_bytes or 0,
+        files=limits.files or 0,
         output_bytes=bound.limit_bytes or 0 if bound else 0,
         output_when_full=bound.when_full if bound else "",
     )

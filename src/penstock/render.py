@@ -78,6 +78,8 @@ def end_text(end: pb.EndRecord) -> str:
             return f"was stopped: its output could not be kept ({why})."
         case "output_full":
             return "was stopped: it printed more than is kept of its output."
+        case "storage_full":
+            return "was stopped: it had more on the disk than its class allows."
         case "lost":
             return f"was lost: {end.detail}."
         case reason:

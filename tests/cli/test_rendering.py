@@ -44,6 +44,10 @@ def test_a_wider_value_widens_all_of_the_table() -> None:
         (pb.EndRecord(reason="out_of_memory", signal=9), "Job 7 was killed: out of memory."),
         (pb.EndRecord(reason="signaled", signal=11), "Job 7 was killed by signal 11."),
         (pb.EndRecord(reason="timed_out"), "Job 7 was stopped: its time was up."),
+        (
+            pb.EndRecord(reason="storage_full"),
+            "Job 7 was stopped: it had more on the disk than its class allows.",
+        ),
         (pb.EndRecord(reason="lost", detail="gone"), "Job 7 was lost: gone."),
     ],
 )

@@ -252,6 +252,8 @@ fault_steps = st.one_of(
         lambda free: setting("capacity_bytes", RESERVE_BYTES + free), st.sampled_from([0, 100_000])
     ),
     st.just(setting("capacity_bytes", 1 << 40)),
+    st.builds(lambda allocates: setting("allocates", allocates), st.booleans()),
+    st.builds(lambda no_names: setting("no_names", no_names), st.booleans()),
     st.builds(pass_time, st.sampled_from([0.5, 2.0])),
 )
 programs = st.lists(st.one_of(job_steps, job_steps, reader_steps, fault_steps), max_size=40)

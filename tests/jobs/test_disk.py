@@ -195,3 +195,21 @@ async def test_a_pipe_that_is_closed_while_it_is_waited_for(place: Place) -> Non
         nursery.start_soon(waiting)
         await trio.testing.wait_all_tasks_blocked(0.01)
         place.stop_reading()
+
+
+def test_blocks_ahead_change_nothing_of_a_file(place: Place) -> None:
+    """Neither its size nor what is in it; what is given back neither."""
+    disk = place.disk
+    if isinstance(disk, FakeDisk):
+        disk.allocates = True
+    disk.make_directory(place.directory)
+    path = f"{place.directory}/file"
+    fd = disk.open(path, create=True)
+    disk.write(fd, b"kept", 0)
+    disk.allocate(fd, 4, 1 << 16)
+    assert (disk.size(path), disk.read(fd, 100, 0)) == (4, b"kept")
+    place.feed(b"more")
+    assert disk.splice(place.pipe_fd, fd, 100, 4) == 4
+    disk.trim(fd, 8)
+    assert (disk.size(path), disk.read(fd, 100, 0)) == (8, b"keptmore")
+    disk.close(fd)

@@ -31,6 +31,13 @@ OOM = {"oom_kills": 1}
         (Verdict("signaled", 15), replace(PLAIN, stopped_by="alice"), "stopped"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, stopped_by="alice"), "timed_out"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, output_full=True), "output_full"),
+        (Verdict("signaled", 9, storage_full=True), PLAIN, "storage_full"),
+        (Verdict("signaled", 9, storage_full=True, counters=OOM), PLAIN, "storage_full"),
+        (
+            Verdict("signaled", 9, storage_full=True),
+            replace(PLAIN, stopped_by="alice"),
+            "storage_full",
+        ),
         (
             Verdict("exited", 0),
             replace(PLAIN, output_full=True, output_error=DISK),

@@ -43,7 +43,10 @@ class FailingDisk(RealDisk):
     """Whose changing calls count."""
 
     def __init__(self, failing: Failing) -> None:
-        for name in ("make_directory", "open", "write", "splice", "discard", "unlink"):
+        for name in (
+            *("make_directory", "open", "write", "splice", "discard", "unlink"),
+            *("allocate", "trim"),
+        ):
             setattr(self, name, failing.around(getattr(super(), name), _full))
 
 

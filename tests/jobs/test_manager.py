@@ -32,6 +32,7 @@ from penstock.jobs.errors import (
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.records import EndRecord
+from penstock.jobs.reserve import AHEAD_BYTES
 from penstock.jobs.states import State
 from penstock.jobs.store import Store
 
@@ -668,3 +669,18 @@ async def test_last_words_do_not_wait_for_the_record(
             await told.wait()
             assert job.end is None
             writable = True
+
+
+async def test_a_job_that_has_ended_keeps_no_blocks_ahead(tmp_path: Path) -> None:
+    """While it runs its log has a reserve; afterwards its files take what they have."""
+
+    def blocks_bytes() -> int:
+        (jobs,) = (tmp_path / "state" / "jobs").iterdir()
+        return sum(path.stat().st_blocks * 512 for path in jobs.iterdir())
+
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        assert blocks_bytes() >= AHEAD_BYTES
+        w.backend.jobs[job.id].end(Verdict("exited", 0))
+        await job.wait_finished()
+    assert blocks_bytes() < AHEAD_BYTES // 8

@@ -279,10 +279,10 @@ async def test_a_full_disk_is_tried_again_each_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`wait` and a disk that tells nobody when it has room: in virtual time, as nothing is read."""
+    free = [0, 0, 0, 1 << 40]  # first as it is made: it has no reserve
+    monkeypatch.setattr(RealDisk, "free_bytes", lambda *_: free.pop(0))
     log = OutputLog.create(str(tmp_path / "job"))
     intake = Intake(log, OutputBound(None, "wait"), Budget())
-    free = [0, 0, 1 << 40]
-    monkeypatch.setattr(RealDisk, "free_bytes", lambda *_: free.pop(0))
     pipe = Pipe()
     pipe.write(b"late")
     begin = trio.current_time()
@@ -424,7 +424,8 @@ def test_a_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         pipe.write(b"%08d" % number)
         log.move(pipe.read_fd, 1)
         if number % 6 == 5:
-            log._end_segment(log._segments[-1])
+            log._segments[-1].close()
+            log._let_go(log._segments[-1])
     assert seek_time(log, 1) == 0
     assert seek_time(log, 7_000_000_000) == 48
     assert seek_time(log, 7_000_000_001) == 56

@@ -35,6 +35,12 @@ class FakeDisk(FakePipes):
         """The next splice takes a part of what it could."""
         self.kill_after: int | None = None
         """So many changing operations from now the process is killed, before that one."""
+        self.allocates = False
+        """Blocks can be kept ahead; else it is as a file system that has nothing of the kind."""
+        self.ahead: dict[str, int] = {}
+        """What files have had allocated: up to which offset."""
+        self.no_names = False
+        """No file can be made: it has no inodes left."""
         self._open: dict[int, str] = {}
         self._next_fd = 5000
 
@@ -54,7 +60,7 @@ class FakeDisk(FakePipes):
 
     @property
     def used_bytes(self) -> int:
-        return sum(map(len, self.files.values()))
+        return sum(max(len(data), self.ahead.get(path, 0)) for path, data in self.files.items())
 
     def die(self) -> None:
         """All descriptors of the process are closed."""
@@ -86,6 +92,8 @@ class FakeDisk(FakePipes):
     def open(self, path: str, *, create: bool = False) -> int:
         if create:
             self._change(path)
+            if self.no_names:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             if path in self.files:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             self.files[path] = bytearray()
@@ -105,6 +113,20 @@ class FakeDisk(FakePipes):
         assert fd in self._open
         return self.capacity_bytes - self.used_bytes
 
+    def allocate(self, fd: int, start: int, count: int) -> None:
+        path = self._open[fd]
+        if not self.allocates:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        has = max(len(self.files[path]), self.ahead.get(path, 0))
+        if start + count - has > self.capacity_bytes - self.used_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        self.ahead[path] = max(has, start + count)
+
+    def trim(self, fd: int, size: int) -> None:
+        path = self._open[fd]
+        assert size == len(self.files[path]), "trimmed to another size than it has"
+        self.ahead.pop(path, None)
+
     def read(self, fd: int, count: int, offset: int) -> bytes:
         path = self._open[fd]
         return bytes(self.files.get(path, bytearray())[offset : offset + count])
@@ -123,7 +145,8 @@ class FakeDisk(FakePipes):
         if not self.pipes[pipe_fd].can_be_read:
             raise BlockingIOError(errno.EAGAIN, "the pipe is empty")
         self._change(path)
-        room = self.capacity_bytes - self.used_bytes
+        room = max(0, self.capacity_bytes - self.used_bytes)
+        room += max(0, self.ahead.get(path, 0) - len(self.files[path]))
         if self.pipes[pipe_fd] and room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         data = self._from_pipe(pipe_fd, min(count, room))
@@ -156,8 +179,10 @@ class FakeDisk(FakePipes):
         if path in self.files:
             self._change(path)
             del self.files[path]
+            self.ahead.pop(path, None)
 
     def remove_tree(self, path: str) -> None:
         self.directories.discard(path)
         for name in [name for name in self.files if name.startswith(path + "/")]:
             del self.files[name]
+            self.ahead.pop(name, None)

@@ -180,7 +180,7 @@ def running_supervisor(
         if status >= 0:
             assert supervisor.groups() == []
             assert not supervisor.socket_path.exists()
-            assert list((directory / "work").iterdir()) == []
+            assert list(Path(str(settings["work_root"])).iterdir()) == []
     finally:
         shutil.rmtree(directory)
         directory.with_suffix(".log").unlink(missing_ok=True)

@@ -135,7 +135,7 @@ _CHANGES = (
     "make_directory", "open", "close", "write", "splice", "discard", "unlink", "remove_tree",
     "fill", "forward", "close_pipe",
 )  # fmt: skip
-_LOOKS = ("names", "size", "free_bytes", "read", "waiting", "capacity")
+_LOOKS = ("names", "size", "free_bytes", "allocate", "trim", "read", "waiting", "capacity")
 
 
 class ProcessDisk:
@@ -176,9 +176,9 @@ class SimStore(Store):
     """The real store, of a process that may die before a transaction or before its commit, on a
     disk that may be full."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, keep_reserve: bool = False) -> None:
         self._process = current.get()
-        super().__init__(path)
+        super().__init__(path)  # without a reserve: whether its disk is full is the program's word
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -54,6 +54,7 @@ def test_a_good_host() -> None:
         (replace(GOOD, cgroups=""), "cgroups", "no groups"),
         (replace(GOOD, nofile=1024, possible_jobs=124), "max_jobs", "admits 124 jobs"),
         (replace(GOOD, root=False, pipe_bytes=65536), "pipes", "65536 bytes"),
+        (replace(GOOD, disks=("work_root: /w is; put it elsewhere",)), "work_root", "/w is"),
     ],
 )
 def test_what_is_wrong(facts: Facts, name: str, words: str) -> None:
@@ -77,7 +78,7 @@ def test_limits_and_isolation(name: str) -> None:
         assert "best_effort" in finding.remedy
 
 
-HELD = {*LIMIT_NAMES[:-1], "cgroups"}
+HELD = {*LIMIT_NAMES, "cgroups"}
 
 
 def test_this_host(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_this_host(tmp_path: Path) -> None:
     wrong = "root" if os.geteuid() == 0 else "no-such-user"
     policy = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nuser = "{wrong}"\n'
     found = {finding.name: finding for finding in examine(config, parse_policy(policy.encode()))}
-    assert {*LIMIT_NAMES[:-1], *ISOLATION_NAMES, "kernel", "cgroups"} <= set(found)
+    assert {*LIMIT_NAMES, *ISOLATION_NAMES, "kernel", "cgroups"} <= set(found)
     assert found["users"].state == "missing"
     assert "commands.x.user" in found["users"].detail
     assert (found["separation"].state == "ok") == (os.geteuid() == 0)

@@ -22,6 +22,8 @@ ALL = Limits(
     disk_write_bytes_per_s=3,
     processes=4,
     output_bytes_per_s=5,
+    storage_bytes=6,
+    files=7,
 )
 
 
@@ -36,10 +38,11 @@ def told(state: State) -> list[Enforcement]:
 @pytest.mark.parametrize("state", get_args(State))
 @pytest.mark.parametrize("need", get_args(Need))
 def test_what_is_not_held_is_unmet_as_the_class_needs_it(need: Need, state: State) -> None:
-    """Required: enforced alone will do; direct_io: partial, too; best_effort: anything."""
+    """Required: enforced alone will do; direct_io, watched: partial, too; best_effort: anything."""
     accepted = {
         "required": {"enforced"},
         "direct_io": {"enforced", "partial"},
+        "watched": {"enforced", "partial"},
         "best_effort": set(get_args(State)),
     }[need]
     unmet = of(need).unmet(told(state))
@@ -68,4 +71,6 @@ def test_every_limit_is_asked_for_by_its_name_in_the_policy() -> None:
         "disk_write": 3,
         "processes": 4,
         "output": 5,
+        "storage": 6,
+        "files": 7,
     }

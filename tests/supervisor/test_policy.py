@@ -134,7 +134,48 @@ def test_limits_apart() -> None:
         "disk_write": "direct_io",
         "processes": "best_effort",
         "output": "best_effort",
+        "storage": "best_effort",
+        "files": "best_effort",
     }
+
+
+STORAGE = '[classes.small]\nstorage = "64MB"\nfiles = 9\nneeds = '
+
+
+@pytest.mark.parametrize(
+    ("text", "limits", "needs"),
+    [
+        # Nobody has written it: held as well as the host can, so that old policies go on.
+        ("[classes.small]", (10**9, 100_000), ("watched", "watched")),
+        # Written, and so believed in.
+        (STORAGE + "{}", (64 * 10**6, 9), ("required", "required")),
+        (STORAGE + '{ storage = "watched" }', (64 * 10**6, 9), ("watched", "watched")),
+        (
+            STORAGE + '{ storage = "watched", files = "required" }',
+            (64 * 10**6, 9),
+            ("watched", "required"),
+        ),
+        (STORAGE + '{ all = "best_effort" }', (64 * 10**6, 9), ("best_effort", "best_effort")),
+        (
+            '[classes.small]\nneeds = { all = "required" }',
+            (10**9, 100_000),
+            ("required", "required"),
+        ),
+        (
+            '[classes.small]\nstorage = "unlimited"\nfiles = "unlimited"',
+            (None, None),
+            ("required", "required"),
+        ),
+        ("[classes.small]\nfiles = 7", (10**9, 7), ("watched", "required")),
+    ],
+)
+def test_storage_is_bounded_and_what_is_written_is_required(
+    text: str, limits: tuple[int | None, int | None], needs: tuple[str, str]
+) -> None:
+    """1 GB and 100,000 files by default."""
+    small = parse_policy(text.encode()).classes["small"]
+    assert (small.limits.storage_bytes, small.limits.files) == limits
+    assert (small.needs["storage"], small.needs["files"]) == needs
 
 
 @pytest.mark.parametrize(
@@ -147,6 +188,12 @@ def test_limits_apart() -> None:
         ('"100MB"', '"0MB"', "classes.small.memory: '0MB' would let nothing run"),
         ('disk = "10MB/s"', 'disk = "10MB"', "classes.small.disk: '10MB' is not a rate"),
         ("processes = 64", "processes = 0", "classes.small.processes: 0 is out of range"),
+        ("processes = 64", "files = 0", "classes.small.files: 0 is out of range"),
+        ("processes = 64", 'files = "many"', "classes.small.files: 'many' is not an integer"),
+        ("processes = 64", 'storage = "0B"', "classes.small.storage: '0B' would let nothing run"),
+        ("processes = 64", "storage = 5", "classes.small.storage: 5 is not a string"),
+        ('{ disk = "direct_io" }', '{ disk = "watched" }', "classes.small.needs.disk: 'watched'"),
+        ('{ disk = "direct_io" }', '{ storage = "direct_io" }', "needs.storage: 'direct_io'"),
         ("processes = 64", "processes = true", "classes.small.processes: True is not an integer"),
         ("processes", "proceses", "classes.small.proceses: unknown key; did you mean 'processes'?"),
         ('disk_read = "1MiB/s"', 'disk = "1MB/s"', "classes.loose.disk: stands beside disk_read"),

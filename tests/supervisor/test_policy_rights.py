@@ -1,10 +1,13 @@
 """Who a policy speaks of, what users it needs, what it must not hand out, and the samples."""
 
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
+from penstock.supervisor.config import parse_config
 from penstock.supervisor.environment import reserved_key
+from penstock.supervisor.filesystems import kind_by
 from penstock.supervisor.grammar import Match
 from penstock.supervisor.policy import (
     Policy,
@@ -12,7 +15,7 @@ from penstock.supervisor.policy import (
     parse_policy,
     valid_client_id,
 )
-from penstock.supervisor.policy_checks import check_mode, shell_warnings
+from penstock.supervisor.policy_checks import check_mode, disk_warnings, shell_warnings
 
 
 @pytest.mark.parametrize(
@@ -262,3 +265,41 @@ def test_sample_grants_what_documents_show() -> None:
         (0.25, 10**9, 50 * 10**6, 256),
         (0.50, 8 * 10**9, 100 * 10**6, 1024),
     ]
+
+
+def test_records_that_share_a_disk_with_jobs_are_warned_of(tmp_path: Path) -> None:
+    """Not where they have one each; and where no blocks can be kept, that is said too."""
+    text = f'policy = "/p"\nstate_dir = "{tmp_path}/state"\nwork_root = "%s"\n'
+    shared = parse_config((text % f"{tmp_path}/work").encode(), library=True)
+    assert "share a file system without quotas" in disk_warnings(shared)[0]
+    apart = parse_config((text % "/proc/work").encode(), library=True)
+    assert not [text for text in disk_warnings(apart) if "share" in text]
+
+
+MOUNTS = r"""
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:40 / /srv rw - btrfs /dev/vdb rw
+31 30 0:41 / /srv/with\040blank rw - fuse.sshfs host: rw
+32 22 0:42 / /srvs rw - xfs /dev/vdc rw
+33 22 0:43 / /twice rw - ext4 /dev/vdd rw
+34 33 0:44 / /twice rw - zfs pool rw
+damaged
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/var/lib/penstock", "ext4"),
+        ("/srv", "btrfs"),
+        ("/srv/penstock", "btrfs"),
+        ("/srv/with blank/x", "fuse"),
+        ("/srvs/x", "xfs"),
+        ("/twice", "zfs"),
+    ],
+)
+def test_which_file_system_a_path_is_on(path: str, kind: str) -> None:
+    """By the nearest mount above it, and the last one there."""
+    assert kind_by(MOUNTS, path) == kind
+    assert kind_by("", path) == ""

@@ -98,6 +98,7 @@ class Verdict:
     counters: Mapping[str, Any] = field(default_factory=dict)  # final, see usage.py
     detail: str = ""
     escalated: bool = False  # KILL was needed when its time was over
+    storage_full: bool = False  # it was ended: it had more on the disk than its class allows
 
 
 class Backend(Protocol):

@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from .reserve import allocate
+
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
 _SPLICE_F_NONBLOCK: Final = 2
 _F_GETPIPE_SZ: Final = 1032
@@ -46,6 +48,14 @@ class Disk(Protocol):
 
     def free_bytes(self, fd: int) -> int:
         """What the file's disk has left for users without privilege."""
+        ...
+
+    def allocate(self, fd: int, start: int, count: int) -> None:
+        """Blocks for these bytes of a file, which keeps its size: see reserve.py."""
+        ...
+
+    def trim(self, fd: int, size: int) -> None:
+        """Gives back what a file of this size has beyond its end."""
         ...
 
     def read(self, fd: int, count: int, offset: int) -> bytes: ...
@@ -133,6 +143,12 @@ class RealDisk:
     def free_bytes(self, fd: int) -> int:
         disk = os.fstatvfs(fd)
         return disk.f_bavail * disk.f_frsize
+
+    def allocate(self, fd: int, start: int, count: int) -> None:
+        allocate(fd, start, count)
+
+    def trim(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
 
     def read(self, fd: int, count: int, offset: int) -> bytes:
         return os.pread(fd, count, offset)

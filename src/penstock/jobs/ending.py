@@ -73,6 +73,8 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
         return "output_failed"
     if ending.output_full:
         return "output_full"
+    if verdict.storage_full:
+        return "storage_full"
     if verdict.timed_out:
         return "timed_out"
     if ending.stopped_by is not None:

@@ -27,6 +27,8 @@ RECORD_AGAIN_S: Final = 1.0
 _DRAIN_TRIES: Final = 10
 # Hashed in 0.1 ms, which is less than the way to a thread and back.
 _HASH_HERE_BYTES: Final = 64 * 1024
+# To give blocks back: milliseconds, unless the disk stands still.
+_GIVE_BACK_S: Final = 1.0
 
 
 class Life:
@@ -54,7 +56,7 @@ class Life:
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
 
-        Cancellation: completes; C4, C5, C8, C17.
+        Cancellation: completes; C4, C5, C8, C17, C17b.
         """
         with self._scope:
             result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
@@ -217,6 +219,11 @@ class Life:
                 job.log.disk.close_pipe(fd)
         await self._finish(verdict)
         self._backend.release(job.id)
+        if job.log.has_reserve:
+            # Nobody waits for it any more; shielded, as the manager ends us now if it is closing.
+            # Scope S5.reserve.
+            with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
+                await trio.to_thread.run_sync(job.log.give_back, abandon_on_cancel=True)
 
     async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
         """Tries again if the disk does not even take a gap: it may soon.

@@ -141,6 +141,7 @@ class LocalBackend:
         elif kind == protocol.EXITED:
             pending.status, pending.timed_out = message["status"], message["timed_out"]
             pending.escalated = message.get("escalated", False)
+            pending.storage_full = message.get("storage_full", False)
             pending.exited.set()
         elif kind == protocol.EMPTIED:
             pending.killed, pending.counters = message["killed"], message["counters"]
@@ -276,6 +277,7 @@ class LocalBackend:
             pending.killed,
             pending.counters,
             escalated=pending.escalated,
+            storage_full=pending.storage_full,
         )
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:

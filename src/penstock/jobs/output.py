@@ -19,6 +19,7 @@ from .digest import Digest
 from .disk import Disk, RealDisk
 from .errors import OffsetPastEnd
 from .gaps import Gap, GapFile, GapReason
+from .reserve import AHEAD_BYTES
 from .segments import Segment, StreamNumber
 from .telling import say
 
@@ -53,6 +54,7 @@ class OutputLog:
         self._segments: list[Segment] = []
         self._current: Segment | None = None
         self._segment_bytes = MOST_SEGMENT_BYTES
+        self._ahead_bytes = AHEAD_BYTES
         self._refused = GapFile(self.disk, directory)
         self._refusing = False
         self._unclosed = False
@@ -127,6 +129,7 @@ class OutputLog:
             try:
                 last.acquire()
                 log._current = last
+                last.find_reserve()
             except OSError as error:
                 if error.errno in recovery.SHORTAGES:
                     raise
@@ -152,10 +155,13 @@ class OutputLog:
         if limit_bytes is not None:
             share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
             self._segment_bytes = min(share, MOST_SEGMENT_BYTES)
+            self._ahead_bytes = min(limit_bytes, AHEAD_BYTES)
 
     def close_recovered(self) -> bool:
         """Ends the last segment of a log that a crash has left open, as seal does."""
-        return recovery.close_last(self._segments)
+        closed = recovery.close_last(self._segments)
+        self.give_back()
+        return closed
 
     # Appending.
 
@@ -171,14 +177,19 @@ class OutputLog:
 
         The bytes never pass through this process. Raises BlockingIOError if the pipe is
         empty now, OSError if the disk does not take them or has less than RESERVE_BYTES
-        and ``spare_bytes`` left (they stay in the pipe).
+        and ``spare_bytes`` left (they stay in the pipe), and the log has used up its own reserve.
         """
         segment = self._writable()
-        if segment.free_bytes() < RESERVE_BYTES + spare_bytes:
+        room = max(1, self._segment_bytes - segment.stored_bytes)
+        free_bytes = segment.free_bytes()
+        if free_bytes >= RESERVE_BYTES + spare_bytes:
+            segment.refill_reserve(free_bytes)
+        elif segment.reserved_bytes:
+            room = segment.reserved_bytes  # it takes nothing of the disk that is not its own
+        else:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.directory)
         now_ns = time.time_ns()
         entry_ns = now_ns if segment.needs_entry(stream, now_ns, MERGE_NS) else None
-        room = max(1, self._segment_bytes - segment.stored_bytes)
         before = segment.stored_bytes
         moved = segment.append(pipe_fd, stream, min(most, SPLICE_BYTES, room), entry_ns)
         if moved:
@@ -190,25 +201,40 @@ class OutputLog:
     def _writable(self) -> Segment:
         segment = self._current
         if segment is not None:
-            if segment.end == self.length and segment.stored_bytes < self._segment_bytes:
+            goes_on = segment.end == self.length
+            if goes_on and segment.stored_bytes < self._segment_bytes:
                 return segment
-            self._end_segment(segment)
+            if segment.end == segment.start:
+                self._drop(segment)
+                return self._begin_segment()
+            # Before the next one is there: else a crash in between would have cut it.
+            segment.close()
+            try:
+                following = self._begin_segment()
+            except OSError:
+                if not (goes_on and segment.reserved_bytes):
+                    self._let_go(segment)
+                    raise
+                segment.reopen()  # its reserve goes beyond its size as planned
+                return segment
+            self._let_go(segment)
+            return following
         return self._begin_segment()
 
     def _begin_segment(self) -> Segment:
-        segment = Segment(self.disk, self.directory, self.length)
+        segment = Segment(self.disk, self.directory, self.length, self._ahead_bytes)
         segment.create()
         self._segments.append(segment)
         self._current = segment
+        segment.refill_reserve(segment.free_bytes())
         return segment
 
-    def _end_segment(self, segment: Segment) -> None:
-        if segment.end == segment.start:
-            self._drop(segment)
-            return
-        segment.close()
+    def _let_go(self, segment: Segment) -> None:
+        """It is closed, and not written to any more."""
+        segment.trim()
         segment.release()
-        self._current = None
+        if segment is self._current:
+            self._current = None
 
     def discard(self, pipe_fd: int, reason: GapReason, most: int = SPLICE_BYTES) -> int:
         """Takes bytes from the pipe and counts them as a gap; 0 at end of file.
@@ -266,6 +292,16 @@ class OutputLog:
         except OSError:
             return False
         return True
+
+    @property
+    def has_reserve(self) -> bool:
+        """It takes more of the disk than it stores: see give_back."""
+        return any(segment.has_reserve for segment in self._segments)
+
+    def give_back(self) -> None:
+        """Its reserve is the disk's again. In a thread, once it has ended."""
+        for segment in self.segments():
+            segment.give_back()
 
     def finish(self) -> None:
         """Readers end after the last byte. It is sealed, or the job was never seen to end."""

@@ -33,6 +33,7 @@ class Pending:
         self.status: int | None = None
         self.timed_out = False
         self.escalated = False
+        self.storage_full = False
         self.emptied = trio.Event()
         self.killed = 0
         self.counters: Mapping[str, Any] = {}

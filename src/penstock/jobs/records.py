@@ -15,6 +15,7 @@ Reason = Literal[
     "failed_to_start",
     "output_failed",
     "output_full",
+    "storage_full",
     "lost",
 ]
 

@@ -28,7 +28,7 @@ def open_store(path: str) -> tuple[Store, list[str]]:
         damaged = _put_in_place(path, number)
         complaints.append(f"{path} was damaged; it is now {damaged}, as a start before this found")
     try:
-        return Store(path), complaints
+        return Store(path, keep_reserve=True), complaints
     except sqlite3.OperationalError:
         raise  # locked, full, or not to be opened: another database would not help
     except sqlite3.DatabaseError as error:
@@ -39,7 +39,7 @@ def open_store(path: str) -> tuple[Store, list[str]]:
     damaged = _put_in_place(path, number)
     counts = ", ".join(f"{count} of {table}" for table, count in kept.items() if count)
     complaint = f"{path} is damaged ({why}); it is now {damaged}. Rows carried over: "
-    return Store(path), [*complaints, complaint + (counts or "none")]
+    return Store(path, keep_reserve=True), [*complaints, complaint + (counts or "none")]
 
 
 def _salvage(path: str, new: str, number: int) -> dict[str, int]:

@@ -3,6 +3,7 @@
 docs/output.md has the format byte for byte.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .disk import Disk
+from .reserve import AHEAD_BYTES, Reserve
 
 StreamNumber = Literal[1, 2]  # stdout, stderr
 
@@ -18,6 +20,8 @@ ENTRY_BYTES: Final = _HEAD.size + 4  # and the CRC-32 of what is before it
 CLOSING: Final = 0  # in place of the stream: no run begins here, the segment ends
 # Behind a damaged entry, how far to look for one that is whole.
 _LOOK_AHEAD: Final = 4096
+# Some twelve thousand runs.
+_INDEX_AHEAD_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,11 @@ class Run:
 class Segment:
     """Bytes [start, end) of a log. Its files are open while somebody uses it."""
 
-    def __init__(self, disk: Disk, directory: str, start: int) -> None:
-        """The place of a segment; see ``create`` and ``recover``."""
+    def __init__(
+        self, disk: Disk, directory: str, start: int, ahead_bytes: int = AHEAD_BYTES
+    ) -> None:
+        """The place of a segment; see ``create`` and ``recover``. ``ahead_bytes``: of blocks that
+        it is given before there are bytes for them."""
         self.start = start
         self.end = start
         self._disk = disk
@@ -67,6 +74,8 @@ class Segment:
         self._entries = 0
         self._last: Entry | None = None
         self._end_known = True
+        self._data_reserve = Reserve(disk, ahead_bytes)
+        self._index_reserve = Reserve(disk, min(_INDEX_AHEAD_BYTES, ahead_bytes))
 
     @property
     def stored_bytes(self) -> int:
@@ -135,6 +144,62 @@ class Segment:
         return self._disk.free_bytes(self._data_fd)
 
     # Writing; the writer is a user.
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What can be appended though the disk has no block left: one run's bytes, as a rule."""
+        # A run's entry, and the one that closes the segment.
+        if self._index_reserve.left(self._entries * ENTRY_BYTES) < 2 * ENTRY_BYTES:
+            return 0
+        return self._data_reserve.left(self.end - self.start)
+
+    def refill_reserve(self, free_bytes: int) -> None:
+        """Keeps blocks ahead while the disk has ``free_bytes``, if that is enough."""
+        self._data_reserve.refill(self._data_fd, self.end - self.start, free_bytes)
+        self._index_reserve.refill(self._index_fd, self._entries * ENTRY_BYTES, free_bytes)
+
+    def find_reserve(self) -> None:
+        """What an earlier life has kept ahead."""
+        self._data_reserve.find(self._data_fd, self.end - self.start)
+        self._index_reserve.find(self._index_fd, self._entries * ENTRY_BYTES)
+
+    def reopen(self) -> None:
+        """After close: there is no other one to go on in. The next bytes begin a run, whose entry
+        takes the place of the closing one."""
+        self._last = None
+
+    def trim(self) -> None:
+        """It is closed, and others follow: its bytes' blocks ahead are the disk's again.
+
+        A user's. No error: then they go with it.
+        """
+        if self._data_reserve.left(self.end - self.start):
+            with contextlib.suppress(OSError):
+                self._disk.trim(self._data_fd, self._disk.size(self.data_path))
+            self._data_reserve.forget()
+
+    @property
+    def has_reserve(self) -> bool:
+        """Blocks ahead, of either file, that nobody has given back."""
+        sizes = self.end - self.start, self._entries * ENTRY_BYTES
+        reserves = self._data_reserve, self._index_reserve
+        return any(reserve.left(size) for reserve, size in zip(reserves, sizes, strict=True))
+
+    def give_back(self) -> None:
+        """No more bytes come: as trim, of both files, for which it needs to be nobody's. In a
+        thread: a disk that is told of each block that is free takes milliseconds.
+
+        To what the files are, not to what they should be: one that was cut must not grow.
+        """
+        for path in (self.data_path, self._index_path):
+            with contextlib.suppress(OSError):
+                fd = self._disk.open(path)
+                try:
+                    self._disk.trim(fd, self._disk.size(path))
+                finally:
+                    self._disk.close(fd)
+        self._data_reserve.forget()
+        self._index_reserve.forget()
 
     def needs_entry(self, stream: StreamNumber, now_ns: int, merge_ns: int) -> bool:
         """Whether bytes that come now begin a new run."""

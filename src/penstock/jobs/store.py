@@ -16,10 +16,12 @@ from functools import partial
 from typing import Any, Final
 
 from .backend import JobSpec, Started
+from .database_reserve import DatabaseReserve
 from .errors import Unavailable
 from .records import EndRecord
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
+_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -44,9 +46,10 @@ CREATE TABLE IF NOT EXISTS requests (
 );
 CREATE TABLE IF NOT EXISTS removed (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
-PRAGMA user_version = 1;
 """
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +101,35 @@ def lock_directory(state_dir: str) -> Iterator[None]:
 class Store:
     """The open database. All methods are plain functions: no checkpoint."""
 
-    def __init__(self, path: str) -> None:
-        """Opens or creates it. Raises sqlite3.Error, also if it is damaged."""
-        self._db = sqlite3.connect(path, isolation_level=None)
-        # A flipped bit in a text is that row's damage, not an error of the whole query.
-        self._db.text_factory = partial(str, encoding="utf-8", errors="replace")
+    def __init__(self, path: str, *, keep_reserve: bool = False) -> None:
+        """Opens or creates it. Raises sqlite3.Error, also if it is damaged.
+
+        ``keep_reserve``: it has blocks ahead, and is left with them when it is closed.
+        """
+        self._reserve = DatabaseReserve(path) if keep_reserve else None
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db = _opened(path)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _NO_ROOM:
+                    raise
+                # For the file of shared memory, most likely, which nobody but us would read.
+                self._db = _opened(path, alone=True)
             self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
         except BaseException:
-            self._db.close()
+            self._close_reserve()
             raise
+        if self._reserve is not None:
+            self._reserve.opened(self._db)
 
     def close(self) -> None:
         """Closes the database."""
         self._db.close()
+        self._close_reserve()
+
+    def _close_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.closed()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -129,6 +140,8 @@ class Store:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+        if self._reserve is not None:
+            self._reserve.committed()
 
     def insert_starting(
         self,
@@ -269,6 +282,30 @@ class Store:
                 yield _record(row)
             except DAMAGE as error:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
+
+
+def _opened(path: str, *, alone: bool = False) -> sqlite3.Connection:
+    """``alone``: nobody else can even read it, and the index of its WAL is in our memory. Raises
+    sqlite3.Error."""
+    db = sqlite3.connect(path, isolation_level=None)
+    # A flipped bit in a text is that row's damage, not an error of the whole query.
+    db.text_factory = partial(str, encoding="utf-8", errors="replace")
+    try:
+        if alone:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        db.executescript(_SCHEMA)
+        if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def described(started: Started, boot_id: str) -> dict[str, Any]:

@@ -367,7 +367,7 @@ class JobInput(_message.Message):
     def __init__(self, accepted: _Optional[int] = ..., closed: _Optional[bool] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s", "output_bytes", "output_when_full")
+    __slots__ = ("cpu_cores", "memory_bytes", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "processes", "output_bytes_per_s", "output_bytes", "output_when_full", "storage_bytes", "files")
     CPU_CORES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_READ_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +376,8 @@ class Limits(_message.Message):
     OUTPUT_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_WHEN_FULL_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     cpu_cores: float
     memory_bytes: int
     disk_read_bytes_per_s: int
@@ -384,7 +386,9 @@ class Limits(_message.Message):
     output_bytes_per_s: int
     output_bytes: int
     output_when_full: str
-    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_read_bytes_per_s: _Optional[int] = ..., disk_write_bytes_per_s: _Optional[int] = ..., processes: _Optional[int] = ..., output_bytes_per_s: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_when_full: _Optional[str] = ...) -> None: ...
+    storage_bytes: int
+    files: int
+    def __init__(self, cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., disk_read_bytes_per_s: _Optional[int] = ..., disk_write_bytes_per_s: _Optional[int] = ..., processes: _Optional[int] = ..., output_bytes_per_s: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_when_full: _Optional[str] = ..., storage_bytes: _Optional[int] = ..., files: _Optional[int] = ...) -> None: ...
 
 class Enforcement(_message.Message):
     __slots__ = ("limit", "state", "actual", "detail")

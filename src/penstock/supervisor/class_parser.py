@@ -9,6 +9,7 @@ from .limits import (
     GROUP_LIMIT_NAMES,
     LIMIT_NAMES,
     NO_LIMITS,
+    STORAGE_LIMIT_NAMES,
     LimitClass,
     LimitName,
     Limits,
@@ -22,6 +23,10 @@ from .tables import Table, show
 UNLIMITED: Final = "unlimited"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}", re.ASCII)
 _MAX_PROCESSES: Final = 1 << 22  # PID_MAX_LIMIT of linux/threads.h
+_MAX_FILES: Final = 10**9
+DEFAULT_STORAGE_BYTES: Final = 10**9
+DEFAULT_FILES: Final = 100_000
+WATCHED: Final[Need] = "watched"
 
 Number = TypeVar("Number", int, float)
 
@@ -43,11 +48,21 @@ def parse_class(name: str, table: Table) -> LimitClass:
     output = _limit(table, "output", parse_rate, "10MB/s")
     # What a job prints is written to disk for it, so its output counts as that.
     bandwidth = output if table.has("output") else limits.disk_write_bytes_per_s
+    limits = replace(
+        limits,
+        output_bytes_per_s=bandwidth,
+        storage_bytes=_limit(table, "storage", parse_size, "1GB", DEFAULT_STORAGE_BYTES),
+        files=_files(table),
+    )
     needs_table = table.table("needs")
     isolation = _isolation_need(needs_table)
-    needs = _needs(needs_table, LIMIT_NAMES)
+    # A default that nobody has written is held as well as the host can hold it, or policies of
+    # before would start nothing any more.
+    written = {name for name in STORAGE_LIMIT_NAMES if table.has(name)}
+    silent = dict.fromkeys((name for name in STORAGE_LIMIT_NAMES if name not in written), WATCHED)
+    needs = _needs(needs_table, LIMIT_NAMES, silent)
     table.finish()
-    return LimitClass(name, replace(limits, output_bytes_per_s=bandwidth), needs, isolation)
+    return LimitClass(name, limits, needs, isolation)
 
 
 def parse_totals(name: str, client: Table) -> LimitClass:
@@ -77,7 +92,19 @@ def _group_limits(table: Table) -> Limits:
     )
 
 
-def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str) -> Number | None:
+def _files(table: Table) -> int | None:
+    if table.value("files") == UNLIMITED:
+        return None
+    return table.integer("files", DEFAULT_FILES, 1, _MAX_FILES)
+
+
+def _limit(
+    table: Table,
+    key: str,
+    parse: Callable[[str], Number],
+    example: str,
+    default: Number | None = None,
+) -> Number | None:
     def parse_limit(text: str) -> Number | None:
         if text == UNLIMITED:
             return None
@@ -87,7 +114,7 @@ def _limit(table: Table, key: str, parse: Callable[[str], Number], example: str)
         return number
 
     remedy = f'write for example "{example}", or "{UNLIMITED}"'
-    return table.parsed(key, parse_limit, None, remedy=remedy)
+    return table.parsed(key, parse_limit, default, remedy=remedy)
 
 
 def _isolation_need(table: Table) -> Need | None:
@@ -100,21 +127,28 @@ def _isolation_need(table: Table) -> Need | None:
     return None  # or a mistake, which is recorded below
 
 
-def _needs(table: Table, limits: tuple[LimitName, ...]) -> dict[LimitName, Need]:
+def _needs(
+    table: Table, limits: tuple[LimitName, ...], silent: dict[LimitName, Need] | None = None
+) -> dict[LimitName, Need]:
+    """``silent``: of limits of which nothing is said, where that is not ``required``."""
     needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "required")
+    needs.update(silent or {})
     # What a key speaks of; later ones win over earlier ones.
     keys: dict[str, tuple[LimitName, ...]] = {
         "all": limits,
         "disk": ("disk_read", "disk_write"),
-        **{name: (name,) for name in limits},
+        **({"storage": STORAGE_LIMIT_NAMES} if "storage" in limits else {}),
+        **{name: (name,) for name in limits if name != "storage"},
     }
     for key, names in keys.items():
         if not table.has(key):
             continue
         allowed = ["required", "best_effort"]
         if key.startswith("disk"):
-            # cgroup v1 holds a disk bandwidth for direct I/O only; nothing else is partial.
+            # cgroup v1 holds a disk bandwidth for direct I/O only.
             allowed.append("direct_io")
+        if key in STORAGE_LIMIT_NAMES:
+            allowed.append(WATCHED)
         need = cast(Need, table.choice(key, allowed, "required"))
         needs.update(dict.fromkeys(names, need))
     table.finish()

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any, Final
 
-from . import protocol, startup, workdirs
+from . import leftovers, protocol, startup
 from .channel import Peer
 from .child import ServerProcess
 from .children import strangers
@@ -20,7 +20,7 @@ from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
 from .policy import parse_policy
-from .policy_checks import shell_warnings
+from .policy_checks import disk_warnings, shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
@@ -63,15 +63,20 @@ class Daemon:
         if self._root:
             self._hierarchy, lock = startup.find_groups(config)
             self._locks.append(lock)
+        # Before anything else needs room: it may be what fills the disk.
+        swept = leftovers.remove(self._hierarchy, config.work_root)
         self._loop = Loop()
         max_jobs = startup.most_jobs(config)
-        offers = probe(config.work_root)
+        offers = probe(config.work_root, config.run_dir)
         grants = Grants(policy, executables, users, standalone=options.no_server)
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
         disk = block_device(config.work_root)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
+        self._welcome.swept = swept
         self._warnings = shell_warnings(policy) + missing_by_default(offers)
+        if not options.no_server:
+            self._warnings += disk_warnings(config)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None
@@ -80,7 +85,6 @@ class Daemon:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
-        self._sweep()
         self._watch_signals()
         if self._root:
             with contextlib.suppress(OSError):  # the child that needs it will say so
@@ -134,19 +138,6 @@ class Daemon:
         if self._options.no_server:
             return None
         return self._server.pid or -1 if self._server is not None else -1
-
-    def _sweep(self) -> None:
-        if self._hierarchy is not None:
-            swept = self._hierarchy.sweep()
-            if swept != Swept():
-                self._welcome.swept = swept
-                log(
-                    f"removed the groups of {len(swept.jobs)} jobs of an earlier life, "
-                    f"{swept.processes} processes killed: {' '.join(swept.jobs)}"
-                )
-            for path in swept.left:
-                log(f"{path} of an earlier life cannot be removed: its processes do not die")
-        workdirs.sweep(self._config.work_root)
 
     def _say_ready(self) -> None:
         paths = (self._options.config, self._config.policy)

@@ -15,9 +15,9 @@ from .config import Config
 from .groups import GroupError, block_device, detect
 from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
-from .limits import LIMIT_NAMES, Enforcement
+from .limits import GROUP_LIMIT_NAMES, STORAGE_LIMIT_NAMES, Enforcement, held_without_groups
 from .policy import Policy
-from .policy_checks import check_mode
+from .policy_checks import check_mode, disk_warnings
 from .rights import files_as
 from .spawn import PIPE_BYTES
 from .startup import possible_jobs
@@ -48,6 +48,10 @@ _REMEDIES: Final = {
     "isolation.landlock": "use Linux 6.2 or later with landlock among the kernel's lsm=",
 }
 _BEST_EFFORT: Final = 'or let classes do without: needs = { %s = "best_effort" }'
+_WATCHED: Final = (
+    'let classes accept it: needs = { storage = "watched" }; a file system of its own for '
+    'work_root bounds what is taken between two looks; "best_effort" starts jobs without any'
+)
 _PARTIAL: Final = (
     'use cgroup v2, or let classes accept it: needs = { disk = "direct_io" } for disk limits, '
     '"best_effort" for others'
@@ -68,7 +72,8 @@ class Finding:
 class Facts:
     """What was seen. ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made; ``users`` are
     mistakes about who runs what; ``blocked`` is the first path that stops the server's user on the
-    way to the interpreter or to penstock, "" if none does."""
+    way to the interpreter or to penstock, "" if none does; ``disks`` are policy_checks'
+    disk_warnings."""
 
     root: bool
     kernel: str
@@ -81,6 +86,7 @@ class Facts:
     max_jobs: int
     possible_jobs: int
     pipe_bytes: int
+    disks: tuple[str, ...] = ()
 
 
 def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
@@ -123,6 +129,7 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         max_jobs=config.max_jobs,
         possible_jobs=possible_jobs(hard),
         pipe_bytes=pipe_bytes,
+        disks=tuple(disk_warnings(config)),
     )
 
 
@@ -145,6 +152,7 @@ def diagnose(facts: Facts) -> list[Finding]:
         _found("pipes", facts.root or facts.pipe_bytes >= PIPE_BYTES, f"{PIPE_BYTES} bytes",
                f"pipes of jobs hold {facts.pipe_bytes} bytes, so jobs wait for their readers more "
                "often", f"sysctl fs.pipe-max-size={PIPE_BYTES}"),
+        *(_disk(text) for text in facts.disks),
     ]  # fmt: skip
 
 
@@ -171,11 +179,19 @@ def _separation(facts: Facts) -> Finding:
     )
 
 
+def _disk(text: str) -> Finding:
+    key, _, rest = text.partition(": ")
+    what, _, remedy = rest.rpartition("; ")
+    return Finding(key, "partial", what, remedy)
+
+
 def _entry(entry: Enforcement) -> Finding:
     state = _STATES[entry.state]
     detail = " ".join(filter(None, (entry.actual, entry.detail))) or entry.state
     if state == "ok":
         return Finding(entry.limit, state, detail)
+    if entry.limit in STORAGE_LIMIT_NAMES:
+        return Finding(entry.limit, state, detail, _WATCHED)
     if state == "partial":
         return Finding(entry.limit, state, detail, _PARTIAL)
     key = "isolation" if entry.limit.startswith("isolation.") else entry.limit
@@ -198,7 +214,8 @@ def _cgroups(parent: str, disk: str | None, *, root: bool) -> tuple[str, list[En
     except GroupError as error:
         hierarchy, why = None, str(error)
     if hierarchy is None:
-        return "", [Enforcement(name, "unavailable", detail=why) for name in LIMIT_NAMES[:-1]]
+        held = [Enforcement(name, "unavailable", detail=why) for name in GROUP_LIMIT_NAMES]
+        return "", held + held_without_groups()
     try:
         return hierarchy.kind, hierarchy.capabilities(disk)
     finally:

@@ -2,11 +2,12 @@
 
 import errno as errno_names
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from . import protocol, workdirs
+from . import protocol, storage, trees, workdirs
 from .log import log
 from .loop import Loop, Timer
 from .pausing import Pausing
@@ -57,10 +58,12 @@ class HeldJob:
         self._processes = processes
         self._on_forgotten = on_forgotten
         self._fds: dict[str, int] = {}
-        self._workdir: str | None = None
+        self._workdir = workdirs.Workdir(loop)
         self._timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
+        self._storage_full = False
+        self._xfsz_sent = False
         self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._exited = False
@@ -87,11 +90,12 @@ class HeldJob:
         """
         self._processes.start(plan, self)
         self._fds = pipes
-        self._workdir = workdir
+        self._workdir = workdirs.Workdir(self._loop, workdir)
         self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
     def signal(self, number: int, tree: bool = False) -> int:
         """To the main process, or to all; how many got it."""
+        self._xfsz_sent |= number == signal.SIGXFSZ
         return 0 if self._ended else self._processes.signal(number, tree)
 
     def pause(self, paused: bool) -> None:
@@ -123,6 +127,13 @@ class HeldJob:
         """KILL to all; how many there were."""
         return 0 if self._ended else self._processes.kill()
 
+    def storage_full(self) -> None:
+        """It has more on the disk than its class allows. KILL, without a grace: in each second of
+        that it could take what others need."""
+        if not self._exited and not self._timed_out:
+            self._storage_full = True
+            self.kill()
+
     def pids(self) -> list[int]:
         """Who is left of it."""
         return [] if self._ended else self._processes.pids()
@@ -139,7 +150,7 @@ class HeldJob:
 
     def discard(self, workdir: str | None, refusal: dict[str, Any]) -> None:
         """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
-        self._workdir = workdir
+        self._workdir = workdirs.Workdir(self._loop, workdir)
         self._refusal = {"id": self.id, **refusal}
         self._ended = self._released = True
         self._forget()
@@ -155,7 +166,7 @@ class HeldJob:
         self._told_started = {
             "id": self.id,
             "pid": pid,
-            "start_ticks": _start_ticks(pid),
+            "start_ticks": trees.start_ticks(pid),
             "started_ns": time.time_ns(),
         }
         self._tell_started()
@@ -173,13 +184,25 @@ class HeldJob:
         self._exited = True
         self._pausing.ended()
         if self._refusal is None:
-            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
-            self._tell_later(protocol.EXITED, about | {"rusage": rusage})
+            # Unless it was sent that signal by a client.
+            too_long = not self._xfsz_sent and storage.died_of_length(status)
+            bounded = self._terms.limit_class.limits.storage_bytes is not None
+            about = {
+                "status": status,
+                "timed_out": self._timed_out,
+                "escalated": self._escalated,
+                "storage_full": self._storage_full or (bounded and too_long),
+                "rusage": rusage,
+            }
+            self._tell_later(protocol.EXITED, about)
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
         if self._refusal is None:
             self._tell_later(protocol.EMPTIED, {"killed": killed, "counters": counters})
+        # Not first when it is released: without a server nobody does that, and the disk may be
+        # full of it.
+        self._workdir.remove()
         if self._released:
             self._forget()
 
@@ -265,10 +288,7 @@ class HeldJob:
                 self._loop.after(_REMOVE_AGAIN_S, lambda: self._remove_group(tries - 1))
                 return
             log(f"the group of job {self.id} stays busy; the next start of penstockd removes it")
-        if self._workdir is None:
-            self._forgotten()
-        else:
-            workdirs.remove(self._loop, self._workdir, self._forgotten)
+        self._workdir.when_removed(self._forgotten)
 
     def _forgotten(self) -> None:
         self._on_forgotten(self.id)
@@ -277,12 +297,3 @@ class HeldJob:
 
 def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
     """No server is connected."""
-
-
-def _start_ticks(pid: int) -> int:
-    """Field 22 of /proc/<pid>/stat, which with the boot id names a process for ever."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rsplit(b")", 1)[1].split()[19])
-    except OSError:
-        return 0

@@ -94,6 +94,9 @@ class KeptProcesses:
         below = trees.descendants(self._keeper) if self._keeper else set()
         return sorted(trees.alive(below))
 
+    def place(self) -> tuple[str, int]:
+        return "", self._keeper
+
     def close(self) -> bool:
         for fd in (self._status_fd, self._control_fd, self._pidfd):
             if fd >= 0:

@@ -7,18 +7,21 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-LimitName = Literal["cpu", "memory", "disk_read", "disk_write", "processes", "output"]
-LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
+LimitName = Literal[
+    "cpu", "memory", "disk_read", "disk_write", "processes", "output", "storage", "files"
+]
+# Those that a cgroup holds, which a client's jobs can have together too.
+GROUP_LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
     "cpu",
     "memory",
     "disk_read",
     "disk_write",
     "processes",
-    "output",
 )
-
-# Those that a cgroup holds; output is kept by the server, as it reads.
-GROUP_LIMIT_NAMES: Final[tuple[LimitName, ...]] = LIMIT_NAMES[:-1]
+# How much a job may have on the disk at a time, in its own directories.
+STORAGE_LIMIT_NAMES: Final[tuple[LimitName, ...]] = ("storage", "files")
+# Output is kept by the server, as it reads.
+LIMIT_NAMES: Final[tuple[LimitName, ...]] = (*GROUP_LIMIT_NAMES, "output", *STORAGE_LIMIT_NAMES)
 # Not how much a job may use, but what of the host it can see and change.
 IsolationName = Literal[
     "isolation.filesystem",
@@ -40,7 +43,7 @@ ISOLATION_NAMES: Final[tuple[IsolationName, ...]] = (
 )
 
 State = Literal["enforced", "partial", "unavailable"]
-Need = Literal["required", "best_effort", "direct_io"]
+Need = Literal["required", "best_effort", "direct_io", "watched"]
 
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -90,6 +93,8 @@ class Limits:
     disk_write_bytes_per_s: int | None = None
     processes: int | None = None
     output_bytes_per_s: int | None = None
+    storage_bytes: int | None = None
+    files: int | None = None
 
     def fields(self) -> dict[str, Any]:
         """By name. Every start tells them; dataclasses.asdict, which copies, takes five times as
@@ -105,6 +110,8 @@ class Limits:
             "disk_write": self.disk_write_bytes_per_s,
             "processes": self.processes,
             "output": self.output_bytes_per_s,
+            "storage": self.storage_bytes,
+            "files": self.files,
         }[name]
 
 
@@ -120,6 +127,21 @@ class Enforcement:
     def fields(self) -> dict[str, Any]:
         """By name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+# By penstock itself (storage_watch): a kernel's quotas are not used.
+HOW_STORAGE_IS_HELD: Final[dict[LimitName, str]] = {
+    "storage": "looked at each second; the length of each file by the kernel",
+    "files": "looked at each second",
+}
+
+
+def held_without_groups() -> list[Enforcement]:
+    """What every host gives, whatever its kernel and rights, of the limits that no cgroup holds."""
+    storage = [
+        Enforcement(name, "partial", detail=how) for name, how in HOW_STORAGE_IS_HELD.items()
+    ]
+    return [Enforcement("output", "enforced", detail="kept by penstock itself"), *storage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +160,9 @@ class LimitClass:
     def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
         """Limits that this class requires and that the kernel does not hold.
 
-        A limit that the class does not set is never unmet. ``direct_io`` accepts
-        ``partial``: cgroup v1 holds a disk bandwidth for direct I/O only.
+        A limit that the class does not set is never unmet. ``direct_io`` and ``watched`` accept
+        ``partial``: cgroup v1 holds a disk bandwidth for direct I/O only, and where a file system
+        has no quotas what a job takes of it is looked at now and then.
         """
         states = {entry.limit: entry for entry in enforcement}
         missing: list[Enforcement] = []
@@ -148,7 +171,7 @@ class LimitClass:
             if self.limits.asked(name) is None or need == "best_effort":
                 continue
             entry = states.get(name, Enforcement(name, "unavailable"))
-            accepted = ("enforced", "partial") if need == "direct_io" else ("enforced",)
+            accepted = ("enforced",) if need == "required" else ("enforced", "partial")
             if entry.state not in accepted:
                 missing.append(entry)
         return missing

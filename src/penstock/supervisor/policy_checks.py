@@ -1,8 +1,11 @@
-"""What is wrong, or doubtful, in a good policy: which users its commands run as, and shells."""
+"""What is wrong, or doubtful, in a good policy and configuration: which users commands run as,
+shells, disks."""
 
 import os
 from collections.abc import Callable
 
+from . import filesystems
+from .config import Config
 from .policy import Policy
 from .shells import shell_warning
 
@@ -70,5 +73,24 @@ def shell_warnings(policy: Policy) -> list[str]:
             warnings.append(
                 f"commands.{command.name}: {why}; use literals and enums, or fix the script in "
                 "'fixed'"
+            )
+    return warnings
+
+
+def disk_warnings(config: Config) -> list[str]:
+    """What in a good configuration lets jobs take room that records and output need."""
+    warnings = []
+    if filesystems.shared(config.work_root, config.state_dir):
+        warnings.append(
+            f"work_root: {config.work_root} and state_dir share a file system without quotas: what "
+            "jobs take there between two looks is missing for records and output, but for their "
+            "reserve; put work_root on a file system of its own"
+        )
+    for key, path in {"state_dir": config.state_dir, "audit_log": config.audit_log}.items():
+        kind = filesystems.kind(path)
+        if kind in filesystems.NO_RESERVE:
+            warnings.append(
+                f"{key}: {path} is on {kind}, where no blocks can be kept in reserve for it; "
+                "put it on ext4 or xfs"
             )
     return warnings

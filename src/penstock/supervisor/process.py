@@ -72,6 +72,10 @@ class Processes(Protocol):
         """Who is left, for a report."""
         ...
 
+    def place(self) -> tuple[str, int]:
+        """The directory of its group; or "", and the process that all of it is below."""
+        ...
+
     def close(self) -> bool:
         """Frees what an ended or never started tree holds. False: try again later."""
         ...
@@ -148,6 +152,9 @@ class GroupProcesses:
 
     def pids(self) -> list[int]:
         return self._group.pids()
+
+    def place(self) -> tuple[str, int]:
+        return self._group.path, 0
 
     def close(self) -> bool:
         self._stop_looking()

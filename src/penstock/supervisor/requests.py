@@ -11,13 +11,15 @@ from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_nam
 from .held import HeldJob, Send
 from .inspecting import inspect
 from .kept import KeptProcesses
-from .limits import Enforcement, LimitClass
+from .limits import Enforcement, LimitClass, Limits
 from .log import log
 from .loop import Loop
 from .policy import Client
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
 from .spawn import Plan, make_pipe
+from .storage import Watched
+from .storage_watch import StorageWatch
 from .terms import Terms
 
 BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -43,6 +45,7 @@ class Requests:
         self._host = host
         self._on_empty = on_empty
         self._ending = False
+        self._storage = StorageWatch(loop, self._over)
         self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
             protocol.TAKE: self._take,
             protocol.START: self._start,
@@ -144,8 +147,10 @@ class Requests:
                 isolation=isolation.make_isolation(
                     command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
                 ),
+                file_bytes=limit_class.limits.storage_bytes,
             )
             job.start(plan, pipes, own)
+            self._watch(start.id, limit_class.limits, own, processes)
         except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)
@@ -154,6 +159,20 @@ class Requests:
         finally:
             for fd in child_ends:
                 os.close(fd)
+
+    def _watch(self, name: str, limits: Limits, own: str, processes: Processes) -> None:
+        if limits.storage_bytes is None and limits.files is None:
+            return
+        group, keeper = processes.place()
+        directories = (own, workdirs.temporary(own))
+        self._storage.add(
+            Watched(name, directories, limits.storage_bytes, limits.files, group, keeper)
+        )
+
+    def _over(self, name: str) -> None:
+        job = self.jobs.get(name)
+        if job is not None:
+            job.storage_full()
 
     def _make_workdir(self, start: Start, grant: Grant) -> str:
         try:
@@ -173,6 +192,7 @@ class Requests:
         return GroupProcesses(self._loop, group)
 
     def _forgotten(self, name: str) -> None:
+        self._storage.remove(name)
         del self.jobs[name]
         if not self.jobs:
             self._on_empty()

@@ -86,6 +86,7 @@ class Plan:
     stdout_fd: int
     stderr_fd: int
     isolation: Isolation = isolation.NOTHING
+    file_bytes: int | None = None  # the longest that a file may become by the job's hand
 
 
 def decode_report(data: bytes) -> tuple[str, int] | None:
@@ -177,6 +178,7 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
+        _bound_files(plan.file_bytes)
         isolation.enter(plan.isolation, at)
         stage = "user"
         if plan.user is not None:
@@ -199,6 +201,20 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
     except BaseException:  # noqa: ASYNC103
         os.write(report_fd, _REPORT.pack(STAGES.index(stage), 0))
     os._exit(127)
+
+
+def _bound_files(most_bytes: int | None) -> None:
+    """RLIMIT_FSIZE: the kernel's part of a class's ``storage``, between two looks (storage_watch).
+
+    Whoever writes beyond gets SIGXFSZ, which ends a program that has made no other plans. Only
+    root could raise it again. Raises OSError.
+    """
+    if most_bytes is None:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    if os.geteuid() != 0 and hard != resource.RLIM_INFINITY:
+        most_bytes = min(most_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
 def _read_by_anybody(write_fd: int) -> bool:

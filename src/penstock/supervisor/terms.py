@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .limits import Enforcement, LimitClass, Limits
+from .limits import (
+    HOW_STORAGE_IS_HELD,
+    STORAGE_LIMIT_NAMES,
+    Enforcement,
+    LimitClass,
+    LimitName,
+    Limits,
+)
 from .policy import Command
 from .process import Processes
 
@@ -29,7 +36,14 @@ class Terms:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        return [*processes.enforcement, output, *self.isolation]
+        storage = [self._storage(name) for name in STORAGE_LIMIT_NAMES]
+        return [*processes.enforcement, output, *storage, *self.isolation]
+
+    def _storage(self, name: LimitName) -> Enforcement:
+        asked = self.limit_class.limits.asked(name)
+        if asked is None:
+            return Enforcement(name, "unavailable", detail="no limit set")
+        return Enforcement(name, "partial", str(asked), HOW_STORAGE_IS_HELD[name])
 
     def client_enforcement(self, processes: Processes) -> list[Enforcement]:
         """Of ``totals``; empty where they limit nothing."""

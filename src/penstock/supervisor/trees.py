@@ -33,6 +33,15 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def start_ticks(pid: int) -> int:
+    """Field 22 of /proc/<pid>/stat, which with the boot id names a process for ever; 0 if gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rsplit(b")", 1)[1].split()[19])
+    except OSError:
+        return 0
+
+
 def alive(pids: set[int]) -> set[int]:
     """Those that are not zombies."""
     return {pid for pid in pids if _stat(pid)[0] != "Z"}

@@ -9,7 +9,7 @@ from . import protocol
 from .channel import Peer
 from .groups import Hierarchy, Swept
 from .isolation import Offers
-from .limits import LIMIT_NAMES, Enforcement
+from .limits import GROUP_LIMIT_NAMES, Enforcement, held_without_groups
 
 USER_MODE_WARNINGS: Final = (
     "no limits: penstockd does not run as root, so no job is held to its class",
@@ -65,8 +65,10 @@ class Welcome:
             kind, limits = self._hierarchy.kind, self._hierarchy.capabilities(self._device)
         else:
             kind = "tree"
-            limits = [Enforcement(name, "unavailable", detail="no root") for name in LIMIT_NAMES]
-            limits[-1] = Enforcement("output", "enforced", detail="kept by penstock itself")
+            limits = [
+                Enforcement(name, "unavailable", detail="no root") for name in GROUP_LIMIT_NAMES
+            ]
+            limits += held_without_groups()
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot_id = file.read().strip()
         return {

@@ -55,6 +55,39 @@ def discard(path: str) -> bool:
     return all([_remove_empty(each) for each in (path, temporary(path))])
 
 
+class Workdir:
+    """One job's directories, from when it has some to their end; without ``path`` it has none."""
+
+    def __init__(self, loop: Loop, path: str | None = None) -> None:
+        self._loop = loop
+        self._path = path
+        self._begun = False
+        self._gone = path is None
+        self._on_removed: Callable[[], None] | None = None
+
+    def remove(self) -> None:
+        """Begins, once: nobody of the job is left."""
+        if not self._begun and self._path is not None:
+            self._begun = True
+            remove(self._loop, self._path, self._removed)
+
+    def when_removed(self, on_removed: Callable[[], None]) -> None:
+        """Removes them, or waits for the removal under way; calls back when they are gone."""
+        self._on_removed = on_removed
+        self.remove()
+        if self._gone:
+            self._tell()
+
+    def _removed(self) -> None:
+        self._gone = True
+        self._tell()
+
+    def _tell(self) -> None:
+        on_removed, self._on_removed = self._on_removed, None
+        if on_removed is not None:
+            on_removed()
+
+
 def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
     """Removes the directories; full ones in a process of its own.
 

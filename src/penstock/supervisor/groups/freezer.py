@@ -15,11 +15,11 @@ class Freezer:
     """The freezer directory of one group; made and removed with the other v1 directories."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     def pids(self) -> list[int]:
         """Members, and those of groups below."""
-        return pids_below(self._path)
+        return pids_below(self.path)
 
     def populated(self) -> bool:
         """Is anybody listed?"""
@@ -27,15 +27,15 @@ class Freezer:
 
     def freeze(self, frozen: bool) -> None:
         """Raises GroupError."""
-        write(os.path.join(self._path, "freezer.state"), "FROZEN" if frozen else "THAWED")
+        write(os.path.join(self.path, "freezer.state"), "FROZEN" if frozen else "THAWED")
 
     def frozen(self) -> bool:
         """Not while it is FREEZING. Raises GroupError."""
-        return read(os.path.join(self._path, "freezer.state")) == "FROZEN"
+        return read(os.path.join(self.path, "freezer.state")) == "FROZEN"
 
     def kill(self) -> int:
         """One round. Bounded: an incomplete freeze only means another round."""
-        state = os.path.join(self._path, "freezer.state")
+        state = os.path.join(self.path, "freezer.state")
         count = len(self.pids())
         try:
             write(state, "FROZEN")
@@ -44,7 +44,7 @@ class Freezer:
             ):  # the kernel freezes asynchronously; usually the first look is enough
                 if read(state) == "FROZEN":
                     break
-            kill_below(self._path)
+            kill_below(self.path)
         finally:
             try:
                 write(state, "THAWED")

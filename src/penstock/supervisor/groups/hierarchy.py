@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
-from ..limits import LIMIT_NAMES, Enforcement, Limits
+from ..limits import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
 from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, read, remove_tree
 from .freezer import Freezer
@@ -36,6 +36,7 @@ class CgroupGroup:
         self._limits = limits
         self._killer = killer
         self._entrance: Entrance | None = None
+        self.path = killer.path
         self.enforcement: list[Enforcement] = limits.enforcement
         self.client_enforcement = client_enforcement
         self.usage_files: dict[str, str] = limits.usage_files()
@@ -136,12 +137,10 @@ class CgroupHierarchy:
     def _find_capabilities(self, device: str | None) -> list[Enforcement]:
         names = self._mounts.v2_controllers if self.kind == "v2" else frozenset(self._mounts.v1)
         disk = "io" if self.kind == "v2" else "blkio"
-        needs = dict(zip(LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids", None), strict=True))
+        needs = dict(zip(GROUP_LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids"), strict=True))
         found = []
         for limit, controller in needs.items():
-            if controller is None:
-                found.append(Enforcement(limit, "enforced", detail="kept by penstock itself"))
-            elif controller not in names:
+            if controller not in names:
                 found.append(
                     Enforcement(limit, "unavailable", detail=f"no {controller} controller")
                 )
@@ -153,7 +152,7 @@ class CgroupHierarchy:
                 found.append(Enforcement(limit, "enforced"))
             else:
                 found.append(try_limit(self.create, limit))
-        return found
+        return found + held_without_groups()
 
     def create(
         self,

@@ -11,6 +11,8 @@ from .sweeping import Swept
 class Group(Protocol):
     """One job's group. Everything here is synchronous and bounded."""
 
+    path: str
+    """Its directory in the hierarchy that knows who is in it."""
     usage_files: dict[str, str]
     enforcement: list[Enforcement]
     client_enforcement: list[Enforcement]

@@ -25,6 +25,10 @@ from .plan import Isolation, Offers
 _TEMPORARY: Final = ("/tmp", "/var/tmp")
 _SHM: Final = "/dev/shm"
 _CLONE3: Final = 435
+# In memory nearly everywhere, and ours to write: for where all disks are full.
+_LAST_ROOT: Final = "/run"
+# More entries than a try makes: where these fit, no try fails for want of room.
+_ENTRIES: Final = 16
 
 _NS_FILES: Final[dict[IsolationName, str]] = {
     "isolation.ipc": "ipc",
@@ -45,10 +49,13 @@ class _Trial:
     scratch: str
 
 
-def probe(scratch_root: str) -> Offers:
-    """Tries everything, with a directory in ``scratch_root`` that is gone afterwards.
+def probe(*scratch_roots: str) -> Offers:
+    """Tries everything, with a directory in the first of ``scratch_roots`` that has room for one;
+    it is gone afterwards.
 
-    Raises OSError if that cannot be made, or no process.
+    Where all are full nothing can be tried, and so nothing is offered, but a penstockd that
+    starts can be asked to end jobs and to give out what they have printed. Raises OSError if the
+    first cannot be written for another reason, or there is no process for a try.
     """
     machine = os.uname().machine
     known = Offers(
@@ -58,15 +65,47 @@ def probe(scratch_root: str) -> Offers:
         landlock=landlock.handled(landlock.abi()) if landlock.abi() else 0,
         seccomp=seccomp.make_filter(machine) or b"",
     )
-    # Named as a job's, so that a sweep knows it if this process is killed meanwhile.
-    scratch = os.path.join(scratch_root, uuid.uuid4().hex)
-    os.mkdir(scratch, 0o700)
+    try:
+        scratch = _make_scratch((*scratch_roots, _LAST_ROOT))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        detail = f"it could not be tried: {error.strerror}"
+        entries = {
+            name: Enforcement(name, "unavailable", detail=detail) for name in ISOLATION_NAMES
+        }
+        return replace(known, entries=entries)
     try:
         trial = _Trial(known, scratch)
         entries = {name: _entry(name, _tried(_TRIES[name], trial)) for name in ISOLATION_NAMES}
     finally:
         workdirs.remove_tree(scratch)
     return replace(known, entries=entries)
+
+
+def _make_scratch(roots: tuple[str, ...]) -> str:
+    """Raises OSError: none of ``roots`` has room, or the first cannot be written for another
+    reason."""
+    # Named as a job's, so that a sweep knows it if this process is killed meanwhile.
+    name = uuid.uuid4().hex
+    full: OSError | None = None
+    for root in roots:
+        scratch = os.path.join(root, name)
+        inside = [os.path.join(scratch, str(number)) for number in range(_ENTRIES)]
+        try:
+            for path in (scratch, *inside):
+                os.mkdir(path, 0o700)
+            for path in inside:
+                os.rmdir(path)
+        except OSError as error:
+            workdirs.remove_tree(scratch)
+            if full is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            full = full or error
+        else:
+            return scratch
+    assert full is not None
+    raise full
 
 
 def _entry(name: IsolationName, result: dict[str, Any]) -> Enforcement:
