@@ -17,6 +17,7 @@ from .limits import (
     parse_rate,
     parse_size,
 )
+from .rlimit_policy import parse_rlimits
 from .tables import Table, show
 
 UNLIMITED: Final = "unlimited"
@@ -46,8 +47,10 @@ def parse_class(name: str, table: Table) -> LimitClass:
     needs_table = table.table("needs")
     isolation = _isolation_need(needs_table)
     needs = _needs(needs_table, LIMIT_NAMES)
+    rlimits = parse_rlimits(table.table("rlimits"))
     table.finish()
-    return LimitClass(name, replace(limits, output_bytes_per_s=bandwidth), needs, isolation)
+    limits = replace(limits, output_bytes_per_s=bandwidth)
+    return LimitClass(name, limits, needs, isolation, rlimits)
 
 
 def parse_totals(name: str, client: Table) -> LimitClass:

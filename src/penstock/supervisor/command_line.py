@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import traceback
 from collections.abc import Callable
 
@@ -62,6 +63,8 @@ def _own_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
+    if sys.stderr is None:  # it was closed, and Python has made none
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:

@@ -8,14 +8,14 @@ import signal
 import sys
 from typing import Any, Final
 
-from . import protocol, startup, workdirs
+from . import protocol, rlimits, startup, workdirs
 from .channel import Peer
 from .child import ServerProcess
 from .children import strangers
 from .config import Config
 from .grants import Grants
 from .groups import Hierarchy, Swept, block_device
-from .isolation import missing_by_default
+from .isolation import kept, missing_by_default
 from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
@@ -64,6 +64,8 @@ class Daemon:
             self._hierarchy, lock = startup.find_groups(config)
             self._locks.append(lock)
         self._loop = Loop()
+        classes = [limit_class.rlimits for limit_class in policy.classes.values()]
+        lower = rlimits.raise_own(classes, startup.needed_descriptors(config))
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root)
         grants = Grants(policy, executables, users, standalone=options.no_server)
@@ -71,7 +73,7 @@ class Daemon:
         self._requests = Requests(self._loop, host, self._jobs_gone)
         disk = block_device(config.work_root)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
-        self._warnings = shell_warnings(policy) + missing_by_default(offers)
+        self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower + kept()
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._orphan_timer: Timer | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import isolation, protocol, workdirs
+from . import isolation, protocol, rlimits, workdirs
 from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
 from .held import HeldJob, Send
@@ -144,6 +144,7 @@ class Requests:
                 isolation=isolation.make_isolation(
                     command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
                 ),
+                rlimits=rlimits.for_jobs(limit_class.rlimits),
             )
             job.start(plan, pipes, own)
         except (Refusal, GroupError, OSError) as error:

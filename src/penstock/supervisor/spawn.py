@@ -13,7 +13,6 @@ import fcntl
 import functools
 import gc
 import os
-import resource
 import select
 import signal
 import struct
@@ -21,10 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from . import isolation
+from . import isolation, rlimits
 from .children import HANDLED, disown, fork
 from .cloning import Entrance
 from .isolation import Isolation
+from .rlimits import Applied
 from .users import User
 
 # linux/prctl.h, linux/capability.h
@@ -36,8 +36,6 @@ _MAX_CAPABILITIES: Final = 64  # kernels know about 41; the rest answers EINVAL
 
 F_SETPIPE_SZ: Final = 1031
 PIPE_BYTES: Final = 1 << 20  # fs.pipe-max-size; more than that only with CAP_SYS_RESOURCE
-# Enough for compilers and databases' tools; the hard limit is the supervisor's own.
-_NOFILE: Final = 1024
 
 STAGES: Final = (
     *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
@@ -86,6 +84,7 @@ class Plan:
     stdout_fd: int
     stderr_fd: int
     isolation: Isolation = isolation.NOTHING
+    rlimits: Applied = ()  # of rlimits.for_jobs
 
 
 def decode_report(data: bytes) -> tuple[str, int] | None:
@@ -173,10 +172,6 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         os.setsid()
         reset_signals()
         os.umask(0o022)
-        stage = "limits"
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
         isolation.enter(plan.isolation, at)
         stage = "user"
         if plan.user is not None:
@@ -191,6 +186,8 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         stage = "directory"
         os.chdir(plan.workdir)
         isolation.restrict(plan.isolation, at)
+        stage = "limits"
+        rlimits.apply(plan.rlimits)
         stage = "exec"
         os.execve(executable_fd, list(plan.argv), plan.env)
     except OSError as error:

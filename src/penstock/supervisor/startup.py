@@ -246,6 +246,11 @@ def _lock(key: str, path: str) -> int:
     return fd
 
 
+def needed_descriptors(config: Config) -> int:
+    """For all of max_jobs at once."""
+    return _RESERVED_DESCRIPTORS + _DESCRIPTORS_PER_JOB * config.max_jobs
+
+
 def most_jobs(config: Config) -> int:
     """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
