@@ -15,7 +15,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -35,6 +34,8 @@ from .rpc.server import Server
 from .service import CommandService, HostInfo
 from .supervisor.config import Config, ConfigError, parse_config
 from .supervisor.policy import parse_policy
+from .supervisor.reading import read_file
+from .supervisor.tables import MAX_FILE_BYTES
 
 log = logging.getLogger("penstock.server")
 
@@ -241,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     # hold up every call for some 25 ms.
     gc.freeze()
     try:
-        config = parse_config(Path(path).read_bytes())
+        config = parse_config(read_file(path, MAX_FILE_BYTES))
         trio.run(run, config)
     except* (ConfigError, StartupError, AuditError, JobError, OSError) as group:
         failed = True

@@ -54,10 +54,10 @@ class Daemon:
             config, root=self._root, no_server=options.no_server
         )
         users, executables = startup.check_policy(policy, self._server_user, root=self._root)
-        startup.make_directories(
+        self._run_directory = startup.make_directories(
             config, self._server_user, root=self._root, server=not options.no_server
         )
-        self._locks = startup.lock_files(config)
+        self._locks = startup.lock_files(config, self._run_directory)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
         if self._root:
@@ -91,7 +91,7 @@ class Daemon:
             prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
         self._reception = Reception(
             self._loop,
-            os.path.join(self._config.run_dir, startup.SOCKET_NAME),
+            self._run_directory,
             uid=self._server_user.uid,
             gid=self._server_user.gid if self._root else None,
             expected_pid=self._expected_pid,
@@ -108,7 +108,7 @@ class Daemon:
         if not self._options.no_server:
             argv = server_command(self._options.config)
             user = self._server_user if self._root else None
-            self._server = ServerProcess(self._loop, argv, user)
+            self._server = ServerProcess(self._loop, argv, user, self._reception.listen_again)
             self._server.start()
         self._say_ready()
         # What is there now stays: no collection, here or in a child, need look at it again.
