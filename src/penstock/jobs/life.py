@@ -30,15 +30,23 @@ _HASH_HERE_BYTES: Final = 64 * 1024
 
 
 class Life:
-    """What happens to one Job. ``budget`` is what its output shares with others."""
+    """What happens to one Job. ``budget`` is what its output shares with others, ``digests`` the
+    threads that hash it."""
 
     def __init__(
-        self, job: Job, backend: Backend, store: Store, audit: Audit, budget: Budget
+        self,
+        job: Job,
+        backend: Backend,
+        store: Store,
+        audit: Audit,
+        budget: Budget,
+        digests: trio.CapacityLimiter,
     ) -> None:
         self._job = job
         self._backend = backend
         self._store = store
         self._audit = audit
+        self._digests = digests
         self._intake = Intake(job.log, job.bound, budget)
         self._stopping = Stopping(job, backend, store)
         self._stuck: OSError | None = None
@@ -255,7 +263,9 @@ class Life:
             if digest.size <= _HASH_HERE_BYTES:
                 sha256 = digest.sha256()
             else:
-                sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
+                sha256 = await trio.to_thread.run_sync(
+                    digest.sha256, abandon_on_cancel=True, limiter=self._digests
+                )
         except OSError as error:  # a bad sector under one log is one job's misfortune
             self._digest_error = error
         end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)

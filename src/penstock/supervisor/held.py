@@ -19,6 +19,8 @@ _REMOVE_TRIES: Final = 250
 # From fork to exec takes milliseconds. An executable on a dead network mount can take for
 # ever, and the caller is told then.
 START_TIMEOUT_S: Final = 10.0
+# The server sends KILL itself when a stop's grace is over, unless it stands still.
+_SERVER_IS_LATE_S: Final = 1.0
 # Write end of the job's standard input, and both ends of a pipe before it, in which the server
 # keeps what it has accepted: so that counts what it holds whoever has died (docs/protocol.md).
 INPUT_PIPES: Final = ("stdin", "input_read", "input_write")
@@ -59,6 +61,7 @@ class HeldJob:
         self._fds: dict[str, int] = {}
         self._workdir: str | None = None
         self._timer: Timer | None = None
+        self._stop_timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
         self._refusal: dict[str, Any] | None = None
@@ -93,6 +96,14 @@ class HeldJob:
     def signal(self, number: int, tree: bool = False) -> int:
         """To the main process, or to all; how many got it."""
         return 0 if self._ended else self._processes.signal(number, tree)
+
+    def kill_after(self, grace_s: float) -> None:
+        """It is being stopped. The last one to say so counts."""
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+        if not self._exited:
+            seconds = grace_s + _SERVER_IS_LATE_S
+            self._stop_timer = self._loop.after(seconds, self._timeout_kill)
 
     def pause(self, paused: bool) -> None:
         """PAUSED is told when all stand still, or run on, or cannot."""
@@ -250,8 +261,9 @@ class HeldJob:
         self.kill()
 
     def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._stop_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _forget(self) -> None:
         for fd in self._fds.values():

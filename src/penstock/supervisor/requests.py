@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import isolation, protocol, rlimits, workdirs
-from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
+from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start, seconds
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
 from .held import HeldJob, Send
 from .inspecting import inspect
@@ -182,8 +182,10 @@ class Requests:
         name, number = job_id(message), field(message, "signal", int)
         if not 1 <= number <= 64:
             raise ProtocolError(f"SIGNAL: {number} is no signal")
-        tree = flag(message, "tree")
+        tree, kill_after_s = flag(message, "tree"), seconds(message, "kill_after_s")
         job = self.jobs.get(name)
+        if job is not None and kill_after_s is not None:
+            job.kill_after(kill_after_s)
         send(protocol.SIGNALED, id=name, count=job.signal(number, tree) if job else 0)
 
     def _pause(self, message: dict[str, Any], send: Send) -> None:
