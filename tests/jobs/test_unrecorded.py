@@ -104,7 +104,7 @@ async def test_who_waits_for_a_while_only_is_not_told(tmp_path: Path, disk: Full
 
 
 async def test_a_shutdown_does_not_wait_for_room(tmp_path: Path, disk: FullDisk) -> None:
-    """The next start records what became of it."""
+    """C23: the next start records what became of it."""
     backend = FakeBackend()
     with trio.fail_after(30):
         async with managed(tmp_path, backend) as manager:

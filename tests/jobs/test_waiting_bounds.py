@@ -44,7 +44,7 @@ async def flood(backend: LocalBackend) -> list[str]:
 
 
 async def test_a_supervisor_that_stands_still_is_asked_so_much() -> None:
-    """Then clients are told, whose callers have left or not; what jobs need for their ends is
+    """C25: then clients are told, whose callers have left or not; what jobs need for their ends is
     never refused; and when it goes on, everybody is answered."""
     async with connected() as (backend, supervisor):
         refused = await flood(backend)
@@ -100,7 +100,7 @@ async def answer_all(supervisor: Supervisor, count: int) -> None:
 
 
 async def test_long_command_lines_are_bounded_by_their_bytes() -> None:
-    """Those that the supervisor has not taken; far fewer than requests may wait."""
+    """C25: those that the supervisor has not taken; far fewer than requests may wait."""
     spec = JobSpec("sleep", ("x" * 100_000,))
     async with connected() as (backend, _), trio.open_nursery() as nursery:
         answers: list[object] = []

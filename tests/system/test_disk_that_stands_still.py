@@ -65,8 +65,12 @@ async def read_until(client: Client, handle: str, words: bytes) -> None:
 
 async def is_dead(job: pb.Job) -> None:
     with trio.fail_after(patient(LONG_S)):
-        while Path(f"/proc/{job.handle}").exists():  # noqa: ASYNC110 - another's child
+        while is_there(job):  # noqa: ASYNC110 - another's child
             await trio.sleep(0.05)
+
+
+def is_there(job: pb.Job) -> bool:
+    return Path(f"/proc/{job.handle}").exists()
 
 
 def stands_still(pid: int) -> bool:
@@ -78,7 +82,7 @@ def stands_still(pid: int) -> bool:
 async def test_nothing_is_lost_and_bounds_hold(
     server: RunningServer, disk: FrozenDisk, long_s: float
 ) -> None:
-    """A stop under way and a deadline end by KILL while the server stands still with its disk;
+    """C24: a stop under way and a deadline end by KILL while the server stands still with its disk;
     calls wait, and are answered afterwards; every byte of output is there."""
     pid = server.server_pid()
     async with connect(server.endpoint("alice")) as alice:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.rpc.errors import RpcError
+from penstock.rpc.errors import RpcError, StatusCode
 
 COMMANDS = script("idle", "echo ready; read x; echo $x", grace="200ms").replace(
     'class = "free"', 'class = "free"\nstdin = true'
@@ -96,11 +95,8 @@ async def test_what_is_somebody_elses_is_left_alone(server: RunningServer) -> No
     elsewhere.mkdir(mode=0o755)
     run.symlink_to(elsewhere)
     os.kill(server.server_pid(), signal.SIGKILL)
-    said = f"run_dir: {run} is no directory; remove it. Until then no server can connect"
-    deadline = time.monotonic() + patient(20)
-    while not any(said in line for line in server.log_lines):
-        assert time.monotonic() < deadline
-        await trio.sleep(0.05)  # a log: nothing tells of a new line
+    words = f"run_dir: {run} is no directory; remove it. Until then no server can connect"
+    await said(server, words)
     assert list(elsewhere.iterdir()) == []
     assert elsewhere.stat().st_mode & 0o7777 == 0o755
     run.unlink()
@@ -112,3 +108,38 @@ async def test_what_is_somebody_elses_is_left_alone(server: RunningServer) -> No
                     break
             except (OSError, RpcError):
                 await trio.sleep(0.1)  # nobody listens before the next one does
+
+
+async def said(server: RunningServer, words: str) -> None:
+    with trio.fail_after(patient(20)):
+        while not any(words in line for line in server.log_lines):  # noqa: ASYNC110 - a log
+            await trio.sleep(0.05)
+
+
+async def test_records_that_are_removed_are_said_and_written_anew(server: RunningServer) -> None:
+    """The next server knows every job, though nothing was written in between."""
+    state = server.directory / "state"
+    async with connect(server.endpoint("alice")) as alice:
+        job = await alice.start("idle", stdin=True)
+    for path in state.glob("penstock.db*"):
+        path.unlink()
+    await said(server, "was removed under the running server; it is written anew")
+    await killed_and_back(server)
+    async with connect(server.endpoint("alice")) as alice:
+        response = await alice.stop(job.handle)
+        assert response.job.end.reason == "stopped"
+
+
+async def test_a_state_directory_that_is_removed_is_said(server: RunningServer) -> None:
+    """Starts are refused, running jobs can be stopped, and all is well when it is there again."""
+    state = server.directory / "state"
+    async with connect(server.endpoint("alice")) as alice:
+        job = await alice.start("idle", stdin=True)
+        moved = server.directory / "moved"
+        state.rename(moved)
+        await said(server, f"missing: {state}")
+        with pytest.raises(RpcError) as caught:
+            await alice.start("idle", stdin=True)
+        assert caught.value.code is StatusCode.UNAVAILABLE
+        moved.rename(state)
+        assert (await alice.stop(job.handle)).job.end.reason == "stopped"

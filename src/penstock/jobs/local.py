@@ -297,7 +297,7 @@ class LocalBackend:
     ) -> int:
         """As in Backend. Completes: the signal is on its way though the caller leaves.
 
-        Cancellation: completes; C18.
+        Cancellation: completes; C18, C24, C25.
         """
         answer = await self._ask(
             protocol.SIGNAL,

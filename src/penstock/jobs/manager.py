@@ -204,6 +204,17 @@ class Manager:
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
 
+    def keep_records_in_place(self) -> str:
+        """Writes the records anew if somebody has removed their files; why that cannot be, or "".
+
+        No checkpoint. Each change of them does the same; this is for when there is none.
+        """
+        try:
+            self._store.keep_in_place()
+        except sqlite3.Error as error:
+            return str(error)
+        return ""
+
     def leave(self, *, leave: bool = True) -> None:
         """From now on no starts; leaving the manager lets the jobs run on, for the next to take.
 

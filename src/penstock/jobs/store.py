@@ -18,6 +18,7 @@ from typing import Any, Final
 from .backend import JobSpec, Started
 from .errors import Unavailable
 from .records import EndRecord
+from .telling import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
 
@@ -100,18 +101,12 @@ class Store:
 
     def __init__(self, path: str) -> None:
         """Opens or creates it. Raises sqlite3.Error, also if it is damaged."""
-        self._db = sqlite3.connect(path, isolation_level=None)
-        # A flipped bit in a text is that row's damage, not an error of the whole query.
-        self._db.text_factory = partial(str, encoding="utf-8", errors="replace")
+        self._path = path
+        self._db = _open(path)
+        self._to_be_opened = False  # it could not be, once it was closed
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            self._db.executescript(_SCHEMA)
             self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
+            self._files = self._found()
         except BaseException:
             self._db.close()
             raise
@@ -120,8 +115,50 @@ class Store:
         """Closes the database."""
         self._db.close()
 
+    def keep_in_place(self) -> None:
+        """Writes the database anew if somebody has removed its file or its WAL, and says so: SQLite
+        would go on with what has no name any more, and the next start would find none of it.
+
+        Raises sqlite3.Error if that is not possible, or if another file stands in its place.
+        """
+        if self._to_be_opened:
+            self._open_again()
+        found = self._found()
+        if found == self._files:
+            return
+        if found[""] not in (None, self._files[""]):
+            raise sqlite3.OperationalError(
+                f"{self._path} was replaced under the running server, and what stands there is not "
+                "written to; move it away, and the records are written anew"
+            )
+        if found[""] is None:
+            again = f"{self._path}.again"
+            with contextlib.suppress(OSError):  # else the next line says why not
+                os.unlink(again)
+            self._db.execute("VACUUM INTO ?", (again,))
+            try:
+                os.rename(again, self._path)
+            except OSError as error:
+                raise sqlite3.OperationalError(f"{self._path}: {error.strerror}") from error
+        else:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._db.close()
+        self._to_be_opened = True
+        say(f"{self._path} or its WAL was removed under the running server; it is written anew")
+        self._open_again()
+
+    def _open_again(self) -> None:
+        self._db = _open(self._path)
+        self._to_be_opened = False
+        self._files = self._found()
+
+    def _found(self) -> dict[str, tuple[int, int] | None]:
+        """Which files its names lead to; of the WAL, which SQLite empties by itself, as well."""
+        return {ending: _identity(self._path + ending) for ending in ("", "-wal")}
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self.keep_in_place()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
@@ -269,6 +306,32 @@ class Store:
                 yield _record(row)
             except DAMAGE as error:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
+
+
+def _open(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    # A flipped bit in a text is that row's damage, not an error of the whole query.
+    db.text_factory = partial(str, encoding="utf-8", errors="replace")
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def described(started: Started, boot_id: str) -> dict[str, Any]:

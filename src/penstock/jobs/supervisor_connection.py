@@ -14,7 +14,6 @@ from ..supervisor import protocol
 from .errors import Unavailable
 from .pending import close_all
 
-
 # Twenty of the longest command lines. Beyond that no client's request is taken: see `is_full`.
 _MOST_WAITING_BYTES: Final = 4 << 20
 
