@@ -1,5 +1,6 @@
 """Row 68: directories and files of penstock's are removed or replaced while it runs."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -143,3 +144,26 @@ async def test_a_state_directory_that_is_removed_is_said(server: RunningServer) 
         assert caught.value.code is StatusCode.UNAVAILABLE
         moved.rename(state)
         assert (await alice.stop(job.handle)).job.end.reason == "stopped"
+
+
+async def test_output_that_is_removed_costs_its_job_alone(server: RunningServer) -> None:
+    """While the job runs: who reads is told, the job is stopped as any other, the server lives."""
+    pid = server.server_pid()
+    async with connect(server.endpoint("alice")) as alice:
+        job = await alice.start("idle", stdin=True)
+        (found,) = (server.directory / "state" / "jobs").iterdir()
+        other = await alice.start("idle", stdin=True)
+        shutil.rmtree(found)
+        with contextlib.suppress(RpcError):
+            async with alice.stream(job.handle, follow=False) as messages:
+                async for _ in messages:
+                    pass
+        end = (await alice.stop(job.handle)).job.end
+        assert end.reason == "stopped"
+        assert "could not be hashed" in end.detail
+        with contextlib.suppress(RpcError):
+            async with alice.stream(job.handle) as messages:
+                async for _ in messages:
+                    pass
+        assert (await alice.stop(other.handle)).job.end.detail == ""
+    assert server.server_pid() == pid
