@@ -1,17 +1,28 @@
 """The server's certificate, key, CA and CRL: read together, all or nothing."""
 
+import contextlib
+import os
 import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .certs import UNREADABLE, KeyModeError, check_private_key_mode
-from .crl import NONE, CrlError, Revocations, load_crl
-from .rpc.tls import server_ssl_context
+from .crl import NONE, CrlError, Revocations, read_crl
+from .rpc.tls import KeyPasswordNeeded, server_ssl_context
 from .supervisor.config import Config
+from .supervisor.reading import read_file
+
+# A chain of ten certificates has some 20 kB, and the CAs of the whole Web have 250 kB. A revoked
+# certificate takes about 50 bytes in a list.
+_PAIR_BYTES: Final = 1 << 20
+_AUTHORITIES_BYTES: Final = 4 << 20
+_LISTS_BYTES: Final = 16 << 20
 
 
 class CredentialsError(Exception):
@@ -33,58 +44,114 @@ class Credentials:
 
 
 def load_credentials(config: Config) -> Credentials:
-    """Reads the files of ``[tls]``. Raises CredentialsError."""
+    """Reads the files of ``[tls]``, each once. Raises CredentialsError."""
     mistakes: list[str] = []
+    files = {
+        key: data
+        for key, path, most_bytes in (
+            ("certificate", config.tls_certificate, _PAIR_BYTES),
+            ("key", config.tls_key, _PAIR_BYTES),
+            ("key_passphrase_file", config.tls_key_passphrase_file, _PAIR_BYTES),
+            ("client_ca", config.tls_client_ca, _AUTHORITIES_BYTES),
+            ("crl", config.tls_crl, _LISTS_BYTES),
+        )
+        if path and (data := _read(key, path, most_bytes, mistakes)) is not None
+    }
     passphrase = None
-    try:
-        check_private_key_mode(Path(config.tls_key))
-    except (KeyModeError, OSError) as error:
-        mistakes.append(f"[tls] key: {error}")
-    if config.tls_key_passphrase_file:
+    if "key_passphrase_file" in files:
         try:
-            passphrase = _passphrase(Path(config.tls_key_passphrase_file))
-        except (KeyModeError, OSError, ValueError) as error:
+            passphrase = _passphrase(config.tls_key_passphrase_file, files["key_passphrase_file"])
+        except ValueError as error:
             mistakes.append(f"[tls] key_passphrase_file: {error}")
     untimely = None
-    try:
-        untimely = _check_certificate(config.tls_certificate, config.legacy_certificates)
-    except (OSError, *UNREADABLE) as error:
-        mistakes.append(f"[tls] certificate: {error}")
-    revocations = NONE
-    if config.tls_crl:
+    if "certificate" in files:
         try:
-            revocations = load_crl(config.tls_crl, config.tls_client_ca)
+            untimely = _check_certificate(
+                config.tls_certificate, files["certificate"], config.legacy_certificates
+            )
+        except UNREADABLE as error:
+            mistakes.append(f"[tls] certificate: {error}")
+    revocations = NONE
+    if "crl" in files and "client_ca" in files:
+        try:
+            revocations = read_crl(
+                config.tls_crl, files["crl"], config.tls_client_ca, files["client_ca"]
+            )
         except CrlError as error:
             mistakes += [f"[tls] crl: {text}" for text in error.mistakes]
-    try:
-        context = server_ssl_context(
-            config.tls_certificate,
-            config.tls_key,
-            config.tls_client_ca,
-            passphrase,
-            crl=config.tls_crl or None,
-        )
-    # ssl.SSLError is an OSError. ValueError and TypeError are for what never reached OpenSSL, such
-    # as a passphrase over 1024 bytes.
-    except (OSError, ValueError, TypeError) as error:
-        mistakes.append(f"[tls] of the configuration: {error}")
-    if mistakes:
+    context = None
+    if files.keys() >= {"certificate", "key", "client_ca"}:
+        context = _context(files, passphrase, config.tls_key, mistakes)
+    if mistakes or context is None:
         raise CredentialsError("\n".join(mistakes))
     return Credentials(context, revocations, untimely)
 
 
-def _passphrase(path: Path) -> bytes:
-    """The first line. Raises KeyModeError, OSError, or ValueError if it is empty."""
-    check_private_key_mode(path)
-    line = path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | None:
+    """None if it cannot be had, which is a mistake then; so is a secret that others can read."""
+    try:
+        if key.startswith("key"):
+            check_private_key_mode(Path(path))
+    except KeyModeError as error:
+        mistakes.append(f"[tls] {key}: {error}")
+    except OSError:
+        pass  # said below
+    try:
+        return read_file(path, most_bytes)
+    except OSError as error:
+        mistakes.append(f"[tls] {key}: {path}: {error.strerror}")
+        return None
+
+
+def _context(
+    files: Mapping[str, bytes], passphrase: bytes | None, key_path: str, mistakes: list[str]
+) -> ssl.SSLContext | None:
+    """By copies in memory, as OpenSSL wants paths: what these lead to is not looked at twice, and
+    nothing is waited for."""
+    with contextlib.ExitStack() as stack:
+        paths = {
+            key: stack.enter_context(_in_memory(files[key]))
+            for key in ("certificate", "key", "client_ca", "crl")
+            if key in files
+        }
+        try:
+            return server_ssl_context(
+                paths["certificate"],
+                paths["key"],
+                paths["client_ca"],
+                passphrase,
+                crl=paths.get("crl"),
+            )
+        except KeyPasswordNeeded:
+            mistakes.append(f"[tls] key: {key_path}: the key is encrypted; a password is needed")
+        # ssl.SSLError is an OSError. ValueError and TypeError are for what never reached OpenSSL,
+        # such as a passphrase over 1024 bytes.
+        except (OSError, ValueError, TypeError) as error:
+            mistakes.append(f"[tls] of the configuration: {error}")
+        return None
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    """A path that this process alone can open, for as long as the block."""
+    fd = os.memfd_create("penstock-tls", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"/proc/self/fd/{fd}"
+
+
+def _passphrase(path: str, data: bytes) -> bytes:
+    """The first line. Raises ValueError if it is empty."""
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line:
         raise ValueError(f"{path}: its first line is empty; write the passphrase there")
     return line
 
 
-def _check_certificate(path: str, legacy_certificates: bool) -> str | None:
-    """Why no client will take it now, or None. Raises OSError, or UNREADABLE with what is wrong."""
-    certificate = x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
+def _check_certificate(path: str, data: bytes, legacy_certificates: bool) -> str | None:
+    """Why no client will take it now, or None. Raises UNREADABLE with what is wrong."""
+    certificate = x509.load_pem_x509_certificates(data)[0]
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         for_servers = ExtendedKeyUsageOID.SERVER_AUTH in usages

@@ -53,10 +53,16 @@ def load_crl(path: str, ca_path: str) -> Revocations:
     list, or one whose time is not now: so all of that is a mistake here, before it is used.
     """
     try:
-        text = Path(path).read_bytes()
-        authorities = x509.load_pem_x509_certificates(Path(ca_path).read_bytes())
+        text, ca_text = Path(path).read_bytes(), Path(ca_path).read_bytes()
     except OSError as error:
         raise CrlError([f"{error.filename}: {error.strerror}"]) from error
+    return read_crl(path, text, ca_path, ca_text)
+
+
+def read_crl(path: str, text: bytes, ca_path: str, ca_text: bytes) -> Revocations:
+    """As load_crl, of files that were read; the paths are for mistakes."""
+    try:
+        authorities = x509.load_pem_x509_certificates(ca_text)
     except UNREADABLE as error:
         raise CrlError([f"{ca_path}: is no CA certificate in PEM: {error}"]) from error
     lists, mistakes = _lists_in(path, text)

@@ -15,8 +15,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -35,8 +34,13 @@ from .rpc.server import Server
 from .service import CommandService, HostInfo
 from .supervisor.config import Config, ConfigError, parse_config
 from .supervisor.policy import parse_policy
+from .supervisor.reading import read_file
+from .supervisor.tables import MAX_FILE_BYTES
 
 log = logging.getLogger("penstock.server")
+
+# What is removed meanwhile is made again sooner where it is written to.
+_LOOK_AT_FILES_S: Final = 5.0
 
 
 class StartupError(Exception):
@@ -165,12 +169,34 @@ async def _serve(
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
+        nursery.start_soon(_keep_files_in_place, config, manager)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         backend.serving()
         await server.serve(listeners)
         # Cancels S0.
         nursery.cancel_scope.cancel()
+
+
+async def _keep_files_in_place(config: Config, manager: Manager) -> None:
+    """Says what somebody has removed of the state directory, and makes again what can be."""
+    said = ""
+    while True:
+        await trio.sleep(_LOOK_AT_FILES_S)
+        missing = _missing(config)
+        wrong = manager.keep_records_in_place()
+        if missing:
+            wrong = f"{wrong or 'something'}; missing: {', '.join(missing)}"
+        if wrong and wrong != said:
+            log.error("the state directory was changed under the running server: %s", wrong)
+        said = wrong
+
+
+def _missing(config: Config) -> list[str]:
+    """Of what every state directory has while a server runs."""
+    names = ("lock", "penstock.db")
+    paths = [config.state_dir, *(os.path.join(config.state_dir, name) for name in names)]
+    return [path for path in paths if not os.path.lexists(path)]
 
 
 async def _listen(config: Config) -> list[trio.SocketListener]:
@@ -241,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     # hold up every call for some 25 ms.
     gc.freeze()
     try:
-        config = parse_config(Path(path).read_bytes())
+        config = parse_config(read_file(path, MAX_FILE_BYTES))
         trio.run(run, config)
     except* (ConfigError, StartupError, AuditError, JobError, OSError) as group:
         failed = True

@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -285,3 +286,73 @@ def test_a_database_that_is_only_locked_is_left_alone(tmp_path: Path) -> None:
         open_store(str(path))
     holder.close()
     assert not list(tmp_path.glob("*.damaged-*"))
+
+
+STARTING = ("alice", JobSpec("sleep"), "policy", 1, None)
+
+
+def loaded(path: Path) -> list[str]:
+    """What the next start finds."""
+    store = Store(str(path))
+    try:
+        return [record.id for record in store.load()]
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("endings", [("", "-wal", "-shm"), ("",), ("-wal",), ("-wal", "-shm")])
+@pytest.mark.parametrize("looked", [True, False])
+def test_files_that_are_removed_are_written_anew(
+    tmp_path: Path, endings: tuple[str, ...], looked: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Under the open store: the next start finds what came before and after, and it is said."""
+    path = tmp_path / "db"
+    store = Store(str(path))
+    store.insert_starting("a", *STARTING)
+    for ending in endings:
+        Path(f"{path}{ending}").unlink()
+    if looked:
+        store.keep_in_place()
+    else:
+        store.insert_starting("b", *STARTING)
+    killed = tmp_path / "killed"  # as it lies there when this process is killed
+    killed.mkdir()
+    for ending in ("", "-wal"):
+        shutil.copy(f"{path}{ending}", killed / f"db{ending}")
+    assert loaded(killed / "db") == (["a"] if looked else ["a", "b"])
+    store.insert_starting("c", *STARTING)
+    store.close()
+    assert loaded(path) == (["a", "c"] if looked else ["a", "b", "c"])
+    assert capfd.readouterr().err.count("was removed under the running server") == 1
+
+
+def test_another_file_in_its_place_is_left_alone(tmp_path: Path) -> None:
+    """Somebody has put it there, so nothing is written to it; once it is gone, all is well."""
+    path = tmp_path / "db"
+    store = Store(str(path))
+    store.insert_starting("a", *STARTING)
+    path.rename(tmp_path / "moved")
+    path.write_bytes(b"of somebody")
+    with pytest.raises(sqlite3.OperationalError, match="was replaced under the running server"):
+        store.insert_starting("b", *STARTING)
+    assert path.read_bytes() == b"of somebody"
+    path.unlink()
+    store.insert_starting("b", *STARTING)
+    store.close()
+    assert loaded(path) == ["a", "b"]
+
+
+def test_a_directory_that_is_removed_is_an_error_until_it_is_back(tmp_path: Path) -> None:
+    """Of the kind that callers know, each time; nothing of what was recorded is lost by it."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    store = Store(str(directory / "db"))
+    store.insert_starting("a", *STARTING)
+    shutil.rmtree(directory)
+    for _ in range(2):
+        with pytest.raises(sqlite3.Error):
+            store.insert_starting("b", *STARTING)
+    directory.mkdir()
+    store.insert_starting("b", *STARTING)
+    store.close()
+    assert loaded(directory / "db") == ["a", "b"]

@@ -1,10 +1,12 @@
 """Disks that are full, and that are freed again."""
 
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +89,70 @@ class Filler:
 
     def free(self) -> None:
         self._path.unlink()
+
+
+class FrozenDisk:
+    """A disk that can be made to stand still: whoever writes to it is in an uninterruptible sleep
+    until it goes on. Reading works."""
+
+    # linux/fs.h
+    _FIFREEZE = 0xC0045877
+    _FITHAW = 0xC0045878
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @contextlib.contextmanager
+    def standing_still(self, at_most_s: float) -> Iterator[None]:
+        """For as long as the block. ``at_most_s``: should this process be killed, it goes on then,
+        as nobody could remove it otherwise."""
+        script = (
+            "import fcntl, sys, time; time.sleep(float(sys.argv[1]));"
+            f"fcntl.ioctl(int(sys.argv[2]), {self._FITHAW}, 0)"
+        )
+        watchdog = subprocess.Popen(
+            [sys.executable, "-c", script, str(at_most_s), str(self._fd)],
+            pass_fds=[self._fd],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # whoever ends this process by ^C does not end that one
+        )
+        try:
+            fcntl.ioctl(self._fd, self._FIFREEZE, 0)
+            try:
+                yield
+            finally:
+                fcntl.ioctl(self._fd, self._FITHAW, 0)
+        finally:
+            watchdog.kill()
+            watchdog.wait()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@contextlib.contextmanager
+def freezable_disk(size_bytes: int = 64 * MIB) -> Iterator[FrozenDisk]:
+    """An ext4 in a file, which belongs to the server. Needs root and loop devices; raises
+    CalledProcessError or FileNotFoundError where they cannot be had."""
+    directory = new_directory("frozen")
+    image, path = directory.with_suffix(".image"), directory
+    try:
+        with image.open("wb") as file:
+            file.truncate(size_bytes)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, path], check=True, capture_output=True)
+        try:
+            (path / "lost+found").rmdir()
+            os.chown(path, SERVER_UID, SERVER_UID)
+            path.chmod(0o700)
+            disk = FrozenDisk(path)
+            try:
+                yield disk
+            finally:
+                disk.close()
+        finally:
+            subprocess.run(["umount", path], check=True)
+    finally:
+        image.unlink(missing_ok=True)
+        directory.rmdir()

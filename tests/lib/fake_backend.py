@@ -151,7 +151,9 @@ class FakeBackend:
         assert job.verdict is not None
         return job.verdict
 
-    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+    async def signal(
+        self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
+    ) -> int:
         # As with the real one, the signal is on its way before anybody can cancel.
         job = self.jobs[job_id]
         alive = job.verdict is None

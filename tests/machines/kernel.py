@@ -275,7 +275,9 @@ class SimBackend:
             await group.changed.park()
             self._process.check()
 
-    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+    async def signal(
+        self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
+    ) -> int:
         count: int = await self._ask(lambda: self._kernel.signal(job_id, number, tree))
         return count
 

@@ -1,6 +1,7 @@
 """The files of ``[tls]``: read all or nothing, every mistake named."""
 
 import dataclasses
+import os
 import ssl
 import subprocess
 from pathlib import Path
@@ -116,6 +117,27 @@ def test_the_servers_certificate_must_be_one(pki: Pki) -> None:
         found = load_credentials(config(pki, certificate=str(pair.certificate), key=str(pair.key)))
         assert (why or "") in str(found.untimely)
         assert (found.untimely is None) is (why is None)
+
+
+@pytest.mark.parametrize("key", ["certificate", "key", "client_ca", "crl", "key_passphrase_file"])
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device", "without end"])
+def test_what_is_no_file_is_a_mistake(pki: Pki, tmp_path: Path, key: str, kind: str) -> None:
+    """Named by its key, and nothing is waited for: the server's one loop reads these."""
+    path = tmp_path / "odd"
+    if kind == "fifo":
+        os.mkfifo(path, 0o600)
+    elif kind == "directory":
+        path.mkdir(0o700)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch(0o600)
+        os.truncate(path, 1 << 40)
+    wanted = config(pki, **{key: str(path)})
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(wanted)
+    words = {"fifo": "is a FIFO", "directory": "is a directory", "device": "is a device"}
+    assert f"[tls] {key}: {path}: {words.get(kind, 'is longer than')}" in str(caught.value)
 
 
 def odd_authority(directory: Path) -> bytes:

@@ -18,6 +18,7 @@ CASES: list[tuple[errors.JobError, StatusCode, str]] = [
     (errors.Precondition("WHY", "later"), StatusCode.FAILED_PRECONDITION, "WHY"),
     (errors.Exhausted("full"), StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
     (errors.Unavailable("gone"), StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    (errors.NotRecorded("full"), StatusCode.UNAVAILABLE, "NOT_RECORDED"),
 ]
 
 
@@ -48,6 +49,7 @@ def test_what_a_program_needs_to_go_on_is_in_the_details() -> None:
 
 def test_no_failure_is_without_a_status() -> None:
     """A class that is added to the library is added here, or it would be an INTERNAL."""
-    assert {type(error) for error, _, _ in CASES} == set(errors.JobError.__subclasses__())
+    classes = {*errors.JobError.__subclasses__(), *errors.Unavailable.__subclasses__()}
+    assert {type(error) for error, _, _ in CASES} == classes
     with pytest.raises(errors.JobError):
         from_job_error(errors.JobError("of no class"))

@@ -220,3 +220,37 @@ def test_it_is_asked_to_end_as_its_command_says() -> None:
     assert it.kinds == ["STARTED", "PAUSED", "RESUMED"]
     it.job.ask_end()
     assert it.kinds[3:] == []
+
+
+def test_a_stop_is_ended_though_nobody_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C24: its server may stand still, or be dead: KILL soon after the grace, and it is told."""
+    monkeypatch.setattr(held, "_SERVER_IS_LATE_S", 0.01)
+    it = Held()
+    events = it.start()
+    events.started(os.getpid())
+    it.job.kill_after(1000.0)
+    it.job.kill_after(0.01)  # the last one counts
+    it.loop.after(0.1, it.loop.stop)
+    it.loop.run()
+    assert it.processes.kills == 1
+    events.exited(9, {})
+    assert it.sent[-1][1]["escalated"]
+    events.emptied(1, {})
+    it.job.release()
+
+
+def test_a_stop_that_is_heeded_ends_in_no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that comes when all is over."""
+    monkeypatch.setattr(held, "_SERVER_IS_LATE_S", 0.01)
+    it = Held()
+    events = it.start()
+    events.started(os.getpid())
+    it.job.kill_after(0.01)
+    events.exited(0, {})
+    it.job.kill_after(0.01)
+    it.loop.after(0.1, it.loop.stop)
+    it.loop.run()
+    assert it.processes.kills == 0
+    assert not it.sent[-1][1]["escalated"]
+    events.emptied(0, {})
+    it.job.release()

@@ -138,6 +138,24 @@ async def test_a_file_that_no_reader_understands_changes_nothing(server: Running
     assert server.server_pid() == pid
 
 
+async def test_a_fifo_in_the_place_of_a_file_stops_nothing(server: RunningServer) -> None:
+    """Of any kind: nobody writes to it, and whoever opened it would wait for ever."""
+    pki, pid = server.pki, server.server_pid()
+    crl = pki.write_crl()
+    async with connect(server.endpoint("alice")) as alice:
+        for path in (pki.ca, pki.server.certificate, pki.server.key, crl):
+            kept = path.with_suffix(".kept")
+            path.rename(kept)
+            os.mkfifo(path)
+            os.chown(path, *_owner(kept))
+            path.chmod(0o600 if path == pki.server.key else 0o644)
+            assert f"{path}: is a FIFO" in await reload(server, False)
+            await alice.server_info()
+            kept.rename(path)
+        await reload(server, True)
+    assert server.server_pid() == pid
+
+
 async def test_a_certificate_that_openssl_alone_can_read(server: RunningServer) -> None:
     """UNAUTHENTICATED with a line of audit; a reload ends such a connection and nothing else."""
     server.pki.authority.disguise(server.pki.clients["carol"])

@@ -47,7 +47,9 @@ async def read_input() -> bytes:
     """
     import trio
 
-    return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True)
+    # Of its own: a terminal at which nobody types must not take a thread from looking up names.
+    own = trio.CapacityLimiter(1)
+    return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True, limiter=own)
 
 
 def check_input() -> None:

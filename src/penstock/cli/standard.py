@@ -67,7 +67,9 @@ class Descriptor:
             await trio.lowlevel.checkpoint()
             self.send(data)
         else:
-            await trio.to_thread.run_sync(self.send, data, abandon_on_cancel=True)
+            # Of its own: a pager that does not read must not take one from looking up names.
+            own = trio.CapacityLimiter(1)
+            await trio.to_thread.run_sync(self.send, data, abandon_on_cancel=True, limiter=own)
 
     def _takes_at_once(self, size: int) -> bool:
         """A thread for every short line would cost more than the line (25,000 a second are

@@ -137,8 +137,14 @@ class Backend(Protocol):
         """
         ...
 
-    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+    async def signal(
+        self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
+    ) -> int:
         """Signals the main process, or all; how many processes got it (0: it is gone).
+
+        ``kill_after_s``, of a stop: the backend itself ends the tree a moment after that, though
+        this process may stand still by then, or be dead. Given again, the last one counts.
+        Raises Unavailable, not for a stop: too many requests wait already.
 
         Cancellation: completes; C18.
         """
@@ -146,6 +152,8 @@ class Backend(Protocol):
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
         """Returns when all processes stand still, or run on: ""; else why they do not.
+
+        Raises Unavailable as ``signal`` if they are to stand still.
 
         Cancellation: completes; C18.
         """

@@ -50,6 +50,11 @@ class DatabaseReserve:
             if not self._filling and not self._rows:
                 return
 
+    def opened_again(self, db: sqlite3.Connection) -> None:
+        """While everybody is served: what it lacks comes later, row by row."""
+        self._db = db
+        self._keep_wal()
+
     def committed(self) -> None:
         """One transaction more."""
         self._transactions += 1

@@ -47,6 +47,11 @@ class Unavailable(JobError):
     """Not now: draining, the supervisor is gone, or the policy is being replaced."""
 
 
+class NotRecorded(Unavailable):
+    """The job has ended, and the disk takes no record of that now. Tried again by itself; asking
+    again is safe."""
+
+
 class InputGap(JobError):
     """Input that does not go on where the last has ended: ``accepted`` is where that is."""
 

@@ -29,6 +29,8 @@ from .telling import Audit, say, try_audit
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0
+# Directories that wait for their removal in memory.
+_MOST_UNWANTED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class History:
         self._shelf = Shelf(keeping.retention)
         self._records_again = -math.inf
         self._changed = trio.Event()
-        self._unwanted, self._to_remove = trio.open_memory_channel[str](math.inf)
+        self._unwanted, self._to_remove = trio.open_memory_channel[str](_MOST_UNWANTED)
+        self._more_unwanted = False
+        # Of its own: a disk that stands still takes no thread from anybody else.
+        self._removals = trio.CapacityLimiter(1)
 
     def directory(self, job_id: str) -> str:
         """Where a job's output is."""
@@ -77,7 +82,7 @@ class History:
         try:
             return OutputLog.create(self.directory(job_id), limit_bytes=limit_bytes, disk=self.disk)
         except OSError:
-            self._unwanted.send_nowait(job_id)
+            self._remove_soon(job_id)
             raise
 
     def bound_of(self, spec: JobSpec) -> OutputBound:
@@ -159,7 +164,7 @@ class History:
             self._store.delete(job_id)
         except sqlite3.Error as error:  # the row stays `starting`: the next start removes it
             say(f"the record of job {job_id}: {error}")
-        self._unwanted.send_nowait(job_id)
+        self._remove_soon(job_id)
 
     def _forget(self, job: Job, why: str) -> bool:
         assert job.end is not None
@@ -177,7 +182,7 @@ class History:
         if job.log_if_loaded is not None:
             job.log_if_loaded.remove()
         self.budget_of(job.owner).charge(-job.end.stored_bytes)
-        self._unwanted.send_nowait(job.id)
+        self._remove_soon(job.id)
         about = {"job": job.id, "handle": job.handle, "owner": job.owner, "message": why}
         try_audit(self._audit, "job.removed", about)
         return True
@@ -219,13 +224,42 @@ class History:
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
 
+    def _remove_soon(self, job_id: str) -> None:
+        """Its record is gone, or was never there: so go its files. No checkpoint."""
+        try:
+            self._unwanted.send_nowait(job_id)
+        except trio.WouldBlock:  # the records know them, and are asked when the others are gone
+            self._more_unwanted = True
+
     async def _remove_files(self) -> None:
         async for job_id in self._to_remove:
-            directory = self.directory(job_id)
-            # Freeing a GiB takes a while.
-            await trio.to_thread.run_sync(self.disk.remove_tree, directory, abandon_on_cancel=True)
-            with contextlib.suppress(sqlite3.Error):  # else the next start removes nothing again
-                self._store.files_gone(job_id)
+            forgotten = await self._remove_directory(job_id)
+            if forgotten and not self._to_remove.statistics().current_buffer_used:
+                self._remove_more()
+
+    def _remove_more(self) -> None:
+        """What had no room to wait."""
+        if self._more_unwanted:
+            with contextlib.suppress(sqlite3.Error):  # else the next start does
+                left = sorted(self._store.removed())
+                self._more_unwanted = len(left) > _MOST_UNWANTED
+                for job_id in left[:_MOST_UNWANTED]:
+                    self._unwanted.send_nowait(job_id)
+
+    async def _remove_directory(self, job_id: str) -> bool:
+        """Whether that is recorded, too."""
+        # Freeing a GiB takes a while.
+        await trio.to_thread.run_sync(
+            self.disk.remove_tree,
+            self.directory(job_id),
+            abandon_on_cancel=True,
+            limiter=self._removals,
+        )
+        try:
+            self._store.files_gone(job_id)
+        except sqlite3.Error:  # the next start removes nothing again
+            return False
+        return True
 
     def lost(self, job: Job) -> EndRecord:
         """The record, now durable, of a job that this server gives up. Raises sqlite3.Error."""
@@ -244,7 +278,7 @@ class History:
         """
         known = self._store.removed()
         for job_id in known:
-            self._unwanted.send_nowait(job_id)
+            self._remove_soon(job_id)
         recovered = []
         for record in self._store.load():
             known.add(record.id)
@@ -313,7 +347,7 @@ class History:
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it
             self._store.delete(record.id)
-            self._unwanted.send_nowait(record.id)
+            self._remove_soon(record.id)
             about = {"job": record.id, "owner": record.owner, "reason": "never started"}
             try_audit(self._audit, "job.finished", about)
             return

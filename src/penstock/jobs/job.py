@@ -22,6 +22,8 @@ from .store import JobRecord
 
 # After KILL a process can only survive in an uninterruptible sleep; then it is said.
 UNKILLABLE_S: Final = 10.0
+# For so long the record of an end is waited for without a word.
+RECORD_PATIENCE_S: Final = 10.0
 
 
 class StopAsked:
@@ -87,6 +89,7 @@ class Job:
         "survivors",
         "timeout_s",
         "unkillable",
+        "unrecorded",
     )
 
     def __init__(
@@ -130,6 +133,8 @@ class Job:
         self.finished = trio.Event()
         """``end`` is there, or the manager has given it up."""
         self.unkillable = trio.Event()
+        self.unrecorded = trio.Event()
+        """All are dead, and their end could not be recorded for RECORD_PATIENCE_S."""
         self.survivors: Sequence[Left] = ()
         self.control = Control()
         self.input: JobInput | None = None
@@ -242,14 +247,33 @@ class Job:
     async def wait_finished(self) -> EndRecord:
         """The end record, once it is durable. Minimum cleanup: the waiting alone ends.
 
-        Raises Unavailable if the manager was closed before the job has ended.
+        Raises Unavailable if the manager was closed before the job has ended, and NotRecorded if
+        it has, and its end could not be recorded for RECORD_PATIENCE_S: a full disk. It is tried
+        on, so that whoever waits again gets it.
 
-        Cancellation: minimum cleanup; C8.
+        Cancellation: minimum cleanup; C8, C23.
         """
-        await self.finished.wait()
+        await self._wait_any(self.finished, self.unrecorded)
         return self._known_end()
 
+    async def _wait_any(self, *events: trio.Event) -> None:
+        # Scope S3.news.
+        async with trio.open_nursery() as nursery:
+
+            async def told(event: trio.Event) -> None:
+                await event.wait()
+                # Cancels S3.news.
+                nursery.cancel_scope.cancel()
+
+            for event in events:
+                nursery.start_soon(told, event)
+
     def _known_end(self) -> EndRecord:
+        if self.end is None and not self.finished.is_set():
+            raise errors.NotRecorded(
+                f"job {self.handle} has ended, and nothing of it runs, but that cannot be recorded "
+                "now; it is tried again and again, and the server's log says why. Ask again"
+            )
         if self.end is None:
             raise errors.Unavailable(f"the server has ended before job {self.handle} did")
         return self.end
@@ -350,28 +374,17 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
-        Raises Unavailable as wait_finished.
+        Raises Unavailable and NotRecorded as wait_finished.
 
-        Cancellation: completes; C5, C6, C7.
+        Cancellation: completes; C5, C6, C7, C23.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
-        while not self.finished.is_set():
-            # Scope S3.stop.
-            async with trio.open_nursery() as nursery:
-
-                async def end_of_patience(scope: trio.CancelScope) -> None:
-                    await self.unkillable.wait()
-                    # Cancels S3.stop.
-                    scope.cancel()
-
-                nursery.start_soon(end_of_patience, nursery.cancel_scope)
-                await self.finished.wait()
-                # Cancels S3.stop.
-                nursery.cancel_scope.cancel()
+        while not (self.finished.is_set() or self.unrecorded.is_set()):
+            await self._wait_any(self.finished, self.unrecorded, self.unkillable)
             if self.unkillable.is_set() and self.end is None:  # else they have died meanwhile
                 left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
                 raise errors.Precondition(

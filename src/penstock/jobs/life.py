@@ -14,7 +14,7 @@ from .bounds import Budget, Intake, MustStop
 from .capture import Bandwidth, capture, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
 from .input import JobInput
-from .job import Job
+from .job import RECORD_PATIENCE_S, Job
 from .records import EndRecord
 from .segments import StreamNumber
 from .states import Event, State, after
@@ -32,15 +32,23 @@ _GIVE_BACK_S: Final = 1.0
 
 
 class Life:
-    """What happens to one Job. ``budget`` is what its output shares with others."""
+    """What happens to one Job. ``budget`` is what its output shares with others, ``digests`` the
+    threads that hash it."""
 
     def __init__(
-        self, job: Job, backend: Backend, store: Store, audit: Audit, budget: Budget
+        self,
+        job: Job,
+        backend: Backend,
+        store: Store,
+        audit: Audit,
+        budget: Budget,
+        digests: trio.CapacityLimiter,
     ) -> None:
         self._job = job
         self._backend = backend
         self._store = store
         self._audit = audit
+        self._digests = digests
         self._intake = Intake(job.log, job.bound, budget)
         self._stopping = Stopping(job, backend, store)
         self._stuck: OSError | None = None
@@ -262,17 +270,23 @@ class Life:
             if digest.size <= _HASH_HERE_BYTES:
                 sha256 = digest.sha256()
             else:
-                sha256 = await trio.to_thread.run_sync(digest.sha256, abandon_on_cancel=True)
+                sha256 = await trio.to_thread.run_sync(
+                    digest.sha256, abandon_on_cancel=True, limiter=self._digests
+                )
         except OSError as error:  # a bad sector under one log is one job's misfortune
             self._digest_error = error
         end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
+        tried_since = trio.current_time()
         while True:
             try:
                 self._store.set_finished(job.id, end)
                 break
             except sqlite3.Error as error:
-                # A full disk, most likely. The job stays `ending` until its end is durable.
+                # A full disk, most likely. The job stays `ending` until its end is durable, and
+                # whoever waits for that is told so after a while.
                 say(f"the end of job {job.handle}: {error}")
+                if trio.current_time() - tried_since >= RECORD_PATIENCE_S:
+                    job.unrecorded.set()
                 await trio.sleep(RECORD_AGAIN_S)
         self._after(Event.RECORDED)
         job.end = end

@@ -23,6 +23,11 @@ _NO_DESCRIPTORS: Final = (
 )
 
 
+# Requests of clients that wait for their answers, those too whose callers have left. A supervisor
+# answers each within a millisecond, so there are so many only when it stands still.
+_MOST_UNANSWERED: Final = 1024
+_STANDS_STILL: Final = "the supervisor does not take requests now; nothing was done, so try again"
+
 _ANSWERS: Final = (protocol.KILLED, protocol.SIGNALED, protocol.PAUSED, protocol.INSPECTED)
 
 
@@ -47,6 +52,7 @@ class LocalBackend:
         self._connection = SupervisorConnection(connection)
         self._pending: dict[str, Pending] = {}
         self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
+        self._unanswered = 0
         self._taking: trio.MemorySendChannel[None] | None = None
         self._taken: list[Held] = []
         self._welcome: dict[str, Any] = {}
@@ -110,6 +116,7 @@ class LocalBackend:
             if kind == protocol.PAUSED and pending is not None:
                 pending.paused = message["paused"]
             waiting = self._asked[kind, job_id]
+            self._unanswered -= 1
             waiting.popleft().tell(message)
             if not waiting:  # it may have come after the job was released
                 del self._asked[kind, job_id]
@@ -189,6 +196,7 @@ class LocalBackend:
             pending.emptied.set()
         for waiting in self._asked.values():
             while waiting:
+                self._unanswered -= 1
                 waiting.popleft().tell(None)
 
     def serving(self) -> None:
@@ -224,6 +232,9 @@ class LocalBackend:
         if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
             return Refused("lost", self._connection.lost)
+        if self._is_full():
+            await trio.lowlevel.checkpoint()
+            return Refused("lost", _STANDS_STILL)
         pending = self._pending[job_id] = Pending()
         try:
             self._connection.send(
@@ -242,11 +253,14 @@ class LocalBackend:
             del self._pending[job_id]
             await trio.lowlevel.checkpoint()
             return Refused(protocol.INVALID, str(error))
+        self._unanswered += 1
         try:
             await pending.answered.wait()
         except BaseException:
             pending.left_alone = True
             raise
+        finally:
+            self._unanswered -= 1
         assert pending.answer is not None
         if isinstance(pending.answer, Refused):
             del self._pending[job_id]
@@ -280,13 +294,21 @@ class LocalBackend:
             storage_full=pending.storage_full,
         )
 
-    async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
+    async def signal(
+        self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
+    ) -> int:
         """As in Backend. Completes: the signal is on its way though the caller leaves.
 
-        Cancellation: completes; C18.
+        Cancellation: completes; C18, C24, C25.
         """
         answer = await self._ask(
-            protocol.SIGNAL, protocol.SIGNALED, job_id, signal=int(number), tree=tree
+            protocol.SIGNAL,
+            protocol.SIGNALED,
+            job_id,
+            may_be_refused=kill_after_s is None,
+            signal=int(number),
+            tree=tree,
+            kill_after_s=kill_after_s,
         )
         return 0 if answer is None else int(answer["count"])
 
@@ -303,7 +325,10 @@ class LocalBackend:
 
         Cancellation: completes; C18.
         """
-        answer = await self._ask(protocol.PAUSE, protocol.PAUSED, job_id, paused=paused)
+        # What lets it run on is never refused: a stop needs it.
+        answer = await self._ask(
+            protocol.PAUSE, protocol.PAUSED, job_id, may_be_refused=paused, paused=paused
+        )
         if answer is None:
             return self._connection.lost
         return "" if answer["paused"] == paused else str(answer["message"])
@@ -325,13 +350,19 @@ class LocalBackend:
         """As in Backend."""
         self._connection.send(protocol.CLOSE_INPUT, id=job_id)
 
+    def _is_full(self) -> bool:
+        return self._connection.is_full or self._unanswered >= _MOST_UNANSWERED
+
     async def _ask(
-        self, kind: str, answer: str, job_id: str, **about: Any
+        self, kind: str, answer: str, job_id: str, *, may_be_refused: bool = False, **about: Any
     ) -> dict[str, Any] | None:
-        """The answer to one request; None if the supervisor is gone."""
+        """The answer to one request; None if the supervisor is gone. Raises Unavailable."""
         if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
             return None
+        if may_be_refused and self._is_full():
+            raise Unavailable(_STANDS_STILL)
+        self._unanswered += 1
         question = _Question()
         self._asked[answer, job_id].append(question)
         self._connection.send(kind, id=job_id, **about)

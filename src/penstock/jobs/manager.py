@@ -24,6 +24,8 @@ from .telling import Audit, say, try_audit
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0
+# Outputs that are hashed at once. More would not be faster: they share a disk and some processors.
+_DIGEST_THREADS: Final = 4
 
 
 def no_audit(event: str, fields: object) -> None:
@@ -43,6 +45,8 @@ class Manager:
         self._leaving = False
         self._over = False
         self._lives: dict[str, Life] = {}
+        # Of their own: a disk that stands still takes no thread from anybody else.
+        self._digests = trio.CapacityLimiter(_DIGEST_THREADS)
 
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
@@ -159,7 +163,7 @@ class Manager:
     @contextlib.asynccontextmanager
     async def _life_of(self, job: Job) -> AsyncIterator[Life]:
         budget = self.history.budget_of(job.owner)
-        life = Life(job, self._backend, self._store, self._audit, budget)
+        life = Life(job, self._backend, self._store, self._audit, budget, self._digests)
         self._lives[job.id] = life
         if self._over:  # its task has come to run only now, and nobody else would end it
             life.end_now()
@@ -199,6 +203,17 @@ class Manager:
             if self.history.by_id(left.id) is None:  # else only its release was missing
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
+
+    def keep_records_in_place(self) -> str:
+        """Writes the records anew if somebody has removed their files; why that cannot be, or "".
+
+        No checkpoint. Each change of them does the same; this is for when there is none.
+        """
+        try:
+            self._store.keep_in_place()
+        except sqlite3.Error as error:
+            return str(error)
+        return ""
 
     def leave(self, *, leave: bool = True) -> None:
         """From now on no starts; leaving the manager lets the jobs run on, for the next to take.

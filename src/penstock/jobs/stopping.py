@@ -138,7 +138,12 @@ class Stopping:
         job = self._job
         if not self.notes.escalated:
             number = self.notes.signal or self._control.stop_signal
-            await self._backend.signal(job.id, number, tree=self._control.stop_tree)
+            # What is left of the grace: the supervisor keeps to it, too, should this process stand
+            # still when it is over, for a disk that does not answer.
+            left_s = max(0.0, self._grace.deadline - trio.current_time())
+            await self._backend.signal(
+                job.id, number, tree=self._control.stop_tree, kill_after_s=left_s
+            )
             if job.pause_asked:  # after the signal: it is the first thing that they see
                 await self._backend.set_paused(job.id, False)
             with self._grace:

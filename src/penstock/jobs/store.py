@@ -19,6 +19,7 @@ from .backend import JobSpec, Started
 from .database_reserve import DatabaseReserve
 from .errors import Unavailable
 from .records import EndRecord
+from .telling import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
 _NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
@@ -106,16 +107,17 @@ class Store:
 
         ``keep_reserve``: it has blocks ahead, and is left with them when it is closed.
         """
+        self._path = path
         self._reserve = DatabaseReserve(path) if keep_reserve else None
+        self._to_be_opened = False  # it could not be, once it was closed
         try:
+            self._db = _open(path)
             try:
-                self._db = _opened(path)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _NO_ROOM:
-                    raise
-                # For the file of shared memory, most likely, which nobody but us would read.
-                self._db = _opened(path, alone=True)
-            self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
+                self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
+                self._files = self._found()
+            except BaseException:
+                self._db.close()
+                raise
         except BaseException:
             self._close_reserve()
             raise
@@ -131,8 +133,52 @@ class Store:
         if self._reserve is not None:
             self._reserve.closed()
 
+    def keep_in_place(self) -> None:
+        """Writes the database anew if somebody has removed its file or its WAL, and says so: SQLite
+        would go on with what has no name any more, and the next start would find none of it.
+
+        Raises sqlite3.Error if that is not possible, or if another file stands in its place.
+        """
+        if self._to_be_opened:
+            self._open_again()
+        found = self._found()
+        if found == self._files:
+            return
+        if found[""] not in (None, self._files[""]):
+            raise sqlite3.OperationalError(
+                f"{self._path} was replaced under the running server, and what stands there is not "
+                "written to; move it away, and the records are written anew"
+            )
+        if found[""] is None:
+            again = f"{self._path}.again"
+            with contextlib.suppress(OSError):  # else the next line says why not
+                os.unlink(again)
+            self._db.execute("VACUUM INTO ?", (again,))
+            try:
+                os.rename(again, self._path)
+            except OSError as error:
+                raise sqlite3.OperationalError(f"{self._path}: {error.strerror}") from error
+        else:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.close()
+        self._to_be_opened = True
+        say(f"{self._path} or its WAL was removed under the running server; it is written anew")
+        self._open_again()
+
+    def _open_again(self) -> None:
+        self._db = _open(self._path)
+        self._to_be_opened = False
+        self._files = self._found()
+        if self._reserve is not None:
+            self._reserve.opened_again(self._db)
+
+    def _found(self) -> dict[str, tuple[int, int] | None]:
+        """Which files its names lead to; of the WAL, which SQLite empties by itself, as well."""
+        return {ending: _identity(self._path + ending) for ending in ("", "-wal")}
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self.keep_in_place()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
@@ -284,9 +330,19 @@ class Store:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
 
 
-def _opened(path: str, *, alone: bool = False) -> sqlite3.Connection:
-    """``alone``: nobody else can even read it, and the index of its WAL is in our memory. Raises
-    sqlite3.Error."""
+def _open(path: str) -> sqlite3.Connection:
+    """Raises sqlite3.Error."""
+    try:
+        return _connect(path, alone=False)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _NO_ROOM:
+            raise
+        # For the file of shared memory, most likely, which nobody but us would read.
+        return _connect(path, alone=True)
+
+
+def _connect(path: str, *, alone: bool) -> sqlite3.Connection:
+    """``alone``: nobody else can even read it, and the index of its WAL is in our memory."""
     db = sqlite3.connect(path, isolation_level=None)
     # A flipped bit in a text is that row's damage, not an error of the whole query.
     db.text_factory = partial(str, encoding="utf-8", errors="replace")
@@ -306,6 +362,14 @@ def _opened(path: str, *, alone: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def described(started: Started, boot_id: str) -> dict[str, Any]:

@@ -6,13 +6,16 @@ import math
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from ..supervisor import protocol
 from .errors import Unavailable
 from .pending import close_all
+
+# Twenty of the longest command lines. Beyond that no client's request is taken: see `is_full`.
+_MOST_WAITING_BYTES: Final = 4 << 20
 
 
 class SupervisorConnection:
@@ -21,6 +24,7 @@ class SupervisorConnection:
     def __init__(self, connection: trio.socket.SocketType) -> None:
         self._socket = connection
         self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
+        self._waiting_bytes = 0
         self.closed = trio.Event()
         self.lost = ""
         """Why, as far as is known."""
@@ -57,7 +61,14 @@ class SupervisorConnection:
         """Nothing after ``end``. No checkpoint. Raises ProtocolError for what fits no message."""
         data = protocol.encode(kind, **about)
         if not self.closed.is_set():
+            self._waiting_bytes += len(data)
             self._outgoing.send_nowait(data)
+
+    @property
+    def is_full(self) -> bool:
+        """So much waits to be taken that whoever can be refused is to be. The queue itself takes
+        all: what a job needs for its end are some short messages, once each."""
+        return self._waiting_bytes >= _MOST_WAITING_BYTES
 
     def end(self) -> None:
         """From now on there is no supervisor at the other end, whoever has left."""
@@ -68,6 +79,7 @@ class SupervisorConnection:
         async for data in self._to_send:
             try:
                 await self._socket.send(data)
+                self._waiting_bytes -= len(data)
             except OSError as error:
                 self._broke(error)
                 # What it has said before can still be read; after that comes the end.

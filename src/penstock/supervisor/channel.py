@@ -7,7 +7,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from . import protocol
 from .children import disown, fork
@@ -201,3 +201,15 @@ class Peer:
         """A datagram and its flags. Raises OSError."""
         data, _, found, _ = self._socket.recvmsg(size, 0, flags)
         return data, found
+
+
+class Send(Protocol):
+    """Peer.send, or nothing while no server is connected."""
+
+    def __call__(
+        self, kind: str, descriptors: list[int] | None = None, /, **fields: Any
+    ) -> None: ...
+
+
+def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
+    """No server is connected."""

@@ -21,12 +21,22 @@ _STEADY_S: Final = 10.0  # a server that lived so long begins with the first del
 
 
 class ServerProcess:
-    """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then."""
+    """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then.
 
-    def __init__(self, loop: Loop, argv: Sequence[str], user: User | None) -> None:
+    ``prepare`` is called before each start, for what a server needs to be there.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        argv: Sequence[str],
+        user: User | None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         self._loop = loop
         self._argv = list(argv)
         self._user = user
+        self._prepare = prepare
         self._pid = 0
         self._pidfd = -1
         self._delay_s = _FIRST_DELAY_S
@@ -46,6 +56,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Forks and executes the server."""
+        self._prepare()
         try:
             self._pid = fork()
         except OSError as error:

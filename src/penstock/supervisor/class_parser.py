@@ -18,6 +18,7 @@ from .limits import (
     parse_rate,
     parse_size,
 )
+from .rlimit_policy import parse_rlimits
 from .tables import Table, show
 
 UNLIMITED: Final = "unlimited"
@@ -61,8 +62,9 @@ def parse_class(name: str, table: Table) -> LimitClass:
     written = {name for name in STORAGE_LIMIT_NAMES if table.has(name)}
     silent = dict.fromkeys((name for name in STORAGE_LIMIT_NAMES if name not in written), WATCHED)
     needs = _needs(needs_table, LIMIT_NAMES, silent)
+    rlimits = parse_rlimits(table.table("rlimits"))
     table.finish()
-    return LimitClass(name, limits, needs, isolation)
+    return LimitClass(name, limits, needs, isolation, rlimits)
 
 
 def parse_totals(name: str, client: Table) -> LimitClass:

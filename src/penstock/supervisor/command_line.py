@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import traceback
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from .daemon import Daemon
 from .groups import GroupError
 from .log import log
 from .policy import PolicyError
+from .reading import read_file
+from .tables import MAX_FILE_BYTES
 
 
 def main(arguments: list[str]) -> int:
@@ -30,10 +33,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _read(options: argparse.Namespace) -> Daemon:
-    with open(options.config, "rb") as file:
-        config = parse_config(file.read(), library=options.no_server)
-    with open(config.policy, "rb") as file:
-        policy_data = file.read()
+    config = parse_config(read_file(options.config, MAX_FILE_BYTES), library=options.no_server)
+    policy_data = read_file(config.policy, MAX_FILE_BYTES)
     if mistakes := startup.check_own_files((options.config, config.policy)):
         raise startup.StartupError(mistakes)
     return Daemon(options, config, policy_data)
@@ -62,6 +63,8 @@ def _own_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
+    if sys.stderr is None:  # it was closed, and Python has made none
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:

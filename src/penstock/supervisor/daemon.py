@@ -8,14 +8,14 @@ import signal
 import sys
 from typing import Any, Final
 
-from . import leftovers, protocol, startup
+from . import leftovers, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess
 from .children import strangers
 from .config import Config
 from .grants import Grants
 from .groups import Hierarchy, Swept, block_device
-from .isolation import missing_by_default
+from .isolation import kept, missing_by_default
 from .isolation.offers import probe
 from .log import log
 from .loop import READ, Loop, Timer
@@ -54,10 +54,10 @@ class Daemon:
             config, root=self._root, no_server=options.no_server
         )
         users, executables = startup.check_policy(policy, self._server_user, root=self._root)
-        startup.make_directories(
+        self._run_directory = startup.make_directories(
             config, self._server_user, root=self._root, server=not options.no_server
         )
-        self._locks = startup.lock_files(config)
+        self._locks = startup.lock_files(config, self._run_directory)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
         if self._root:
@@ -66,6 +66,7 @@ class Daemon:
         # Before anything else needs room: it may be what fills the disk.
         swept = leftovers.remove(self._hierarchy, config.work_root)
         self._loop = Loop()
+        lower = rlimits.raise_own(policy.classes.values(), startup.needed_descriptors(config))
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root, config.run_dir)
         grants = Grants(policy, executables, users, standalone=options.no_server)
@@ -74,7 +75,7 @@ class Daemon:
         disk = block_device(config.work_root)
         self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
         self._welcome.swept = swept
-        self._warnings = shell_warnings(policy) + missing_by_default(offers)
+        self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower + kept()
         if not options.no_server:
             self._warnings += disk_warnings(config)
         self._server: ServerProcess | None = None
@@ -93,7 +94,7 @@ class Daemon:
             prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
         self._reception = Reception(
             self._loop,
-            os.path.join(self._config.run_dir, startup.SOCKET_NAME),
+            self._run_directory,
             uid=self._server_user.uid,
             gid=self._server_user.gid if self._root else None,
             expected_pid=self._expected_pid,
@@ -110,7 +111,7 @@ class Daemon:
         if not self._options.no_server:
             argv = server_command(self._options.config)
             user = self._server_user if self._root else None
-            self._server = ServerProcess(self._loop, argv, user)
+            self._server = ServerProcess(self._loop, argv, user, self._reception.listen_again)
             self._server.start()
         self._say_ready()
         # What is there now stays: no collection, here or in a child, need look at it again.

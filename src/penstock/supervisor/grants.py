@@ -165,7 +165,7 @@ def parse_start(message: dict[str, Any]) -> Start:
         command=field(message, "command", str),
         arguments=arguments,
         env=env,
-        timeout_s=_timeout_s(message),
+        timeout_s=seconds(message, "timeout_s", none_at_all=False),
         stdin=flag(message, "stdin"),
     )
 
@@ -194,17 +194,22 @@ def job_id(message: dict[str, Any]) -> str:
     return str(text)
 
 
-def _timeout_s(message: dict[str, Any]) -> float | None:
-    value = message.get("timeout_s")
+def seconds(message: dict[str, Any], name: str, *, none_at_all: bool = True) -> float | None:
+    """A number of seconds, above 0 unless ``none_at_all`` is one; None if it is left out.
+
+    Raises ProtocolError.
+    """
+    value = message.get(name)
     if value is None:
         return None
-    seconds = math.nan
+    found = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
-            seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ProtocolError("START: timeout_s is not a number of seconds above 0")
-    return seconds
+            found = float(value)
+    if not (math.isfinite(found) and (found > 0 or (none_at_all and found == 0))):
+        above = "" if none_at_all else " above 0"
+        raise ProtocolError(f"{message['type']}: {name} is not a number of seconds{above}")
+    return found
 
 
 def _encodable(text: str) -> bool:

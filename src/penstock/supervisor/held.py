@@ -5,13 +5,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from . import protocol, storage, trees, workdirs
+from .channel import Send, nobody
 from .log import log
 from .loop import Loop, Timer
 from .pausing import Pausing
 from .process import Processes
+from .rlimit_policy import storage_bounds_files
 from .spawn import Plan
 from .terms import Terms
 
@@ -20,17 +22,11 @@ _REMOVE_TRIES: Final = 250
 # From fork to exec takes milliseconds. An executable on a dead network mount can take for
 # ever, and the caller is told then.
 START_TIMEOUT_S: Final = 10.0
+# The server sends KILL itself when a stop's grace is over, unless it stands still.
+_SERVER_IS_LATE_S: Final = 1.0
 # Write end of the job's standard input, and both ends of a pipe before it, in which the server
 # keeps what it has accepted: so that counts what it holds whoever has died (docs/protocol.md).
 INPUT_PIPES: Final = ("stdin", "input_read", "input_write")
-
-
-class Send(Protocol):
-    """Peer.send, or nothing while no server is connected."""
-
-    def __call__(
-        self, kind: str, descriptors: list[int] | None = None, /, **fields: Any
-    ) -> None: ...
 
 
 class HeldJob:
@@ -60,6 +56,7 @@ class HeldJob:
         self._fds: dict[str, int] = {}
         self._workdir = workdirs.Workdir(loop)
         self._timer: Timer | None = None
+        self._stop_timer: Timer | None = None
         self._timed_out = False
         self._escalated = False
         self._storage_full = False
@@ -97,6 +94,14 @@ class HeldJob:
         """To the main process, or to all; how many got it."""
         self._xfsz_sent |= number == signal.SIGXFSZ
         return 0 if self._ended else self._processes.signal(number, tree)
+
+    def kill_after(self, grace_s: float) -> None:
+        """It is being stopped. The last one to say so counts."""
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+        if not self._exited:
+            seconds = grace_s + _SERVER_IS_LATE_S
+            self._stop_timer = self._loop.after(seconds, self._timeout_kill)
 
     def pause(self, paused: bool) -> None:
         """PAUSED is told when all stand still, or run on, or cannot."""
@@ -186,15 +191,10 @@ class HeldJob:
         if self._refusal is None:
             # Unless it was sent that signal by a client.
             too_long = not self._xfsz_sent and storage.died_of_length(status)
-            bounded = self._terms.limit_class.limits.storage_bytes is not None
-            about = {
-                "status": status,
-                "timed_out": self._timed_out,
-                "escalated": self._escalated,
-                "storage_full": self._storage_full or (bounded and too_long),
-                "rusage": rusage,
-            }
-            self._tell_later(protocol.EXITED, about)
+            bounded = storage_bounds_files(self._terms.limit_class)
+            full = self._storage_full or (bounded and too_long)
+            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
+            self._tell_later(protocol.EXITED, about | {"storage_full": full, "rusage": rusage})
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
@@ -273,8 +273,9 @@ class HeldJob:
         self.kill()
 
     def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._stop_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _forget(self) -> None:
         for fd in self._fds.values():
@@ -293,7 +294,3 @@ class HeldJob:
     def _forgotten(self) -> None:
         self._on_forgotten(self.id)
         self._tell_refusal()
-
-
-def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
-    """No server is connected."""

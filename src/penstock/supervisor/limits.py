@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -145,17 +146,28 @@ def held_without_groups() -> list[Enforcement]:
 
 
 @dataclass(frozen=True, slots=True)
+class Rlimit:
+    """One of setrlimit(2), of a single process: what it may use, and how far it may raise that
+    itself. None is no limit."""
+
+    soft: int | None
+    hard: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class LimitClass:
     """A named set of limits: a class, for each job, or a client's, for all its jobs together.
 
     ``needs`` has an entry for every limit name. ``isolation`` is the need of a class's jobs'
-    isolation, None where the class says nothing.
+    isolation, None where the class says nothing. ``rlimits`` are those that it sets by the names
+    of rlimit_policy.DEFAULTS.
     """
 
     name: str
     limits: Limits
     needs: dict[LimitName, Need] = field(hash=False)
     isolation: Need | None = None
+    rlimits: Mapping[str, Rlimit] = field(default_factory=dict, hash=False)
 
     def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
         """Limits that this class requires and that the kernel does not hold.

@@ -11,6 +11,7 @@ from . import protocol
 from .channel import Peer, discard, listen, peer_ids
 from .log import log
 from .loop import READ, Loop, Timer
+from .run_directory import RunDirectory
 
 # A peer that says nothing would keep the place from the server.
 HELLO_TIMEOUT_S: Final = 10.0
@@ -29,7 +30,7 @@ class Reception:
     def __init__(
         self,
         loop: Loop,
-        path: str,
+        directory: RunDirectory,
         *,
         uid: int,
         gid: int | None,
@@ -40,8 +41,9 @@ class Reception:
     ) -> None:
         """Listens. Raises OSError."""
         self._loop = loop
-        self._path = path
+        self._directory = directory
         self._uid = uid
+        self._gid = gid
         self._expected_pid = expected_pid
         self._on_hello = on_hello
         self._on_message = on_message
@@ -51,8 +53,39 @@ class Reception:
         self._greeted = False
         self._hello_timer: Timer | None = None
         self._pidfd = -1  # of the latest peer, until the next one
-        self._listener = listen(path, gid)
-        loop.watch(self._listener.fileno(), READ, self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = listen(self._directory.socket_path, self._gid)
+        # Of the file that bind has made: the socket's own descriptor has another number.
+        self._bound = os.lstat(self._directory.socket_path)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def listen_again(self) -> None:
+        """Before a server is started: makes what somebody has removed or replaced, or says why
+        that cannot be. Never raises; who is connected stays."""
+        if self._directory.is_ours() and self._is_bound():
+            return
+        log(f"{self._directory.socket_path} was removed or replaced; it is made again")
+        if not self._directory.make_again():
+            return
+        before = self._listener
+        try:
+            self._listen()
+        except OSError as error:
+            log(f"{self._directory.socket_path}: {error.strerror}; jobs run on")
+            return
+        self._loop.forget(before.fileno())
+        before.close()
+
+    def _is_bound(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._directory.socket_path), self._bound)
+        except OSError:
+            return False
 
     @property
     def greeted(self) -> bool:
@@ -65,10 +98,8 @@ class Reception:
             self._peer.close("penstockd ends")
         self._loop.forget(self._listener.fileno())
         self._listener.close()
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            return
+        if self._is_bound():  # else it is somebody else's
+            os.unlink(self._directory.socket_path)
 
     def _accept(self) -> None:
         try:
@@ -76,10 +107,7 @@ class Reception:
         except OSError as error:
             log(f"accepting a connection: {error.strerror}")
             self._loop.forget(self._listener.fileno())
-            self._loop.after(
-                _ACCEPT_AGAIN_S,
-                lambda: self._loop.watch(self._listener.fileno(), READ, self._accept),
-            )
+            self._loop.after(_ACCEPT_AGAIN_S, self._watch)
             return
         pid, uid = peer_ids(connection)
         why = self._refusal(pid, uid)

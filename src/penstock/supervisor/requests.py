@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import isolation, protocol, workdirs
-from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start
+from . import isolation, protocol, rlimits, workdirs
+from .channel import Send
+from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start, seconds
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
-from .held import HeldJob, Send
+from .held import HeldJob
 from .inspecting import inspect
 from .kept import KeptProcesses
 from .limits import Enforcement, LimitClass, Limits
@@ -147,7 +148,7 @@ class Requests:
                 isolation=isolation.make_isolation(
                     command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
                 ),
-                file_bytes=limit_class.limits.storage_bytes,
+                rlimits=rlimits.for_jobs(limit_class),
             )
             job.start(plan, pipes, own)
             self._watch(start.id, limit_class.limits, own, processes)
@@ -201,8 +202,10 @@ class Requests:
         name, number = job_id(message), field(message, "signal", int)
         if not 1 <= number <= 64:
             raise ProtocolError(f"SIGNAL: {number} is no signal")
-        tree = flag(message, "tree")
+        tree, kill_after_s = flag(message, "tree"), seconds(message, "kill_after_s")
         job = self.jobs.get(name)
+        if job is not None and kill_after_s is not None:
+            job.kill_after(kill_after_s)
         send(protocol.SIGNALED, id=name, count=job.signal(number, tree) if job else 0)
 
     def _pause(self, message: dict[str, Any], send: Send) -> None:

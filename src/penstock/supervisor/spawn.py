@@ -13,7 +13,6 @@ import fcntl
 import functools
 import gc
 import os
-import resource
 import select
 import signal
 import struct
@@ -21,10 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from . import isolation
+from . import isolation, rlimits
 from .children import HANDLED, disown, fork
 from .cloning import Entrance
 from .isolation import Isolation
+from .rlimits import Applied
 from .users import User
 
 # linux/prctl.h, linux/capability.h
@@ -36,8 +36,6 @@ _MAX_CAPABILITIES: Final = 64  # kernels know about 41; the rest answers EINVAL
 
 F_SETPIPE_SZ: Final = 1031
 PIPE_BYTES: Final = 1 << 20  # fs.pipe-max-size; more than that only with CAP_SYS_RESOURCE
-# Enough for compilers and databases' tools; the hard limit is the supervisor's own.
-_NOFILE: Final = 1024
 
 STAGES: Final = (
     *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
@@ -86,7 +84,7 @@ class Plan:
     stdout_fd: int
     stderr_fd: int
     isolation: Isolation = isolation.NOTHING
-    file_bytes: int | None = None  # the longest that a file may become by the job's hand
+    rlimits: Applied = ()  # of rlimits.for_jobs
 
 
 def decode_report(data: bytes) -> tuple[str, int] | None:
@@ -174,11 +172,6 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         os.setsid()
         reset_signals()
         os.umask(0o022)
-        stage = "limits"
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_NOFILE, hard), hard))
-        _bound_files(plan.file_bytes)
         isolation.enter(plan.isolation, at)
         stage = "user"
         if plan.user is not None:
@@ -193,6 +186,8 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         stage = "directory"
         os.chdir(plan.workdir)
         isolation.restrict(plan.isolation, at)
+        stage = "limits"
+        rlimits.apply(plan.rlimits)
         stage = "exec"
         os.execve(executable_fd, list(plan.argv), plan.env)
     except OSError as error:
@@ -201,20 +196,6 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
     except BaseException:  # noqa: ASYNC103
         os.write(report_fd, _REPORT.pack(STAGES.index(stage), 0))
     os._exit(127)
-
-
-def _bound_files(most_bytes: int | None) -> None:
-    """RLIMIT_FSIZE: the kernel's part of a class's ``storage``, between two looks (storage_watch).
-
-    Whoever writes beyond gets SIGXFSZ, which ends a program that has made no other plans. Only
-    root could raise it again. Raises OSError.
-    """
-    if most_bytes is None:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    if os.geteuid() != 0 and hard != resource.RLIM_INFINITY:
-        most_bytes = min(most_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
 def _read_by_anybody(write_fd: int) -> bool:

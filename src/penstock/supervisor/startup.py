@@ -14,10 +14,8 @@ from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy
 from .policy_checks import check_mode
+from .run_directory import RunDirectory
 from .users import User, UserError, own_user, resolve_user
-
-SOCKET_NAME: Final = "supervisor.sock"
-LOCK_NAME: Final = "supervisor.lock"
 
 # Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
 # and pidfd); while it
@@ -134,34 +132,28 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
     return [f"penstockd's own files: {text}" for text in sorted(found)]
 
 
-def make_directories(config: Config, server_user: User, *, root: bool, server: bool) -> None:
+def make_directories(
+    config: Config, server_user: User, *, root: bool, server: bool
+) -> RunDirectory:
     """run_dir, work_root and, for a server, what it writes: made or checked.
 
     Raises StartupError or OSError.
     """
     mistakes = _make_state(config, server_user) if server else []
-    for key, path, mode in (
-        ("run_dir", config.run_dir, 0o750),
-        ("work_root", config.work_root, 0o711),
-    ):
-        os.makedirs(path, mode=mode, exist_ok=True)
-        status = os.stat(path)
-        if status.st_uid != os.geteuid():
-            mistakes.append(f"{key}: {path} belongs to user {status.st_uid}; name another one")
-        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-            mistakes.append(f"{key}: {path} can be written by others; chmod go-w")
-    # Its mode and group are about to be changed, which a directory like /run would not survive.
-    strangers = set(os.listdir(config.run_dir)) - {SOCKET_NAME, LOCK_NAME}
-    if strangers:
+    run_directory = RunDirectory(config, server_user, root=root)
+    mistakes += run_directory.make()
+    os.makedirs(config.work_root, mode=0o711, exist_ok=True)
+    status = os.stat(config.work_root)
+    if status.st_uid != os.geteuid():
         mistakes.append(
-            f"run_dir: {config.run_dir} holds {min(strangers)!r}; "
-            "name a directory for penstockd alone"
+            f"work_root: {config.work_root} belongs to user {status.st_uid}; name another one"
         )
+    elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        mistakes.append(f"work_root: {config.work_root} can be written by others; chmod go-w")
     if mistakes:
         raise StartupError(mistakes)
-    if root:
-        os.chown(config.run_dir, 0, server_user.gid)
-    os.chmod(config.run_dir, 0o750)
+    run_directory.give()
+    return run_directory
 
 
 def _make_state(config: Config, server_user: User) -> list[str]:
@@ -193,13 +185,14 @@ def _give(fd: int, user: User) -> None:
         os.close(fd)
 
 
-def lock_files(config: Config) -> list[int]:
-    """Locks of run_dir and work_root, held as long as the descriptors. Raises StartupError."""
-    paths = {
-        "run_dir": os.path.join(config.run_dir, LOCK_NAME),
-        "work_root": config.work_root,
-    }
-    return [_lock(key, path) for key, path in paths.items()]
+def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
+    """Locks of run_dir, which has its own, and work_root, held as long as the descriptors.
+
+    Raises StartupError.
+    """
+    if not run_directory.lock():
+        raise StartupError([_used("run_dir", config.run_dir)])
+    return [_lock("work_root", config.work_root)]
 
 
 def find_groups(config: Config) -> tuple[Hierarchy, int]:
@@ -233,17 +226,22 @@ def find_groups(config: Config) -> tuple[Hierarchy, int]:
 
 
 def _lock(key: str, path: str) -> int:
-    directory = os.path.isdir(path)
-    flags = os.O_RDONLY | os.O_DIRECTORY if directory else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise StartupError(
-            [f"{key}: another penstockd uses {path}; stop it, or name another one"]
-        ) from None
+        raise StartupError([_used(key, path)]) from None
     return fd
+
+
+def _used(key: str, path: str) -> str:
+    return f"{key}: another penstockd uses {path}; stop it, or name another one"
+
+
+def needed_descriptors(config: Config) -> int:
+    """For all of max_jobs at once."""
+    return _RESERVED_DESCRIPTORS + _DESCRIPTORS_PER_JOB * config.max_jobs
 
 
 def most_jobs(config: Config) -> int:

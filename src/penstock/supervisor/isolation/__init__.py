@@ -5,7 +5,7 @@ fork and exec; ``offers`` tries at the start of penstockd what this kernel grant
 """
 
 from .apply import STAGES, enter, leave_inherited, restrict
-from .inherited import leave_keyring
+from .inherited import kept, leave_keyring
 from .pids import await_init, fork_both
 from .plan import (
     NOTHING,
@@ -28,6 +28,7 @@ __all__ = [
     "await_init",
     "enter",
     "fork_both",
+    "kept",
     "leave_inherited",
     "leave_keyring",
     "make_isolation",

@@ -15,12 +15,13 @@ Stage = Callable[[str], None]
 
 
 def leave_inherited(stage: Stage) -> None:
-    """What root's child must not keep; before its groups, as a v1 kernel with real-time groups
+    """What a child must not keep; before its groups, as a v1 kernel with real-time groups
     lets no real-time process into one. Raises OSError."""
+    stage("inherited")
     if os.geteuid() == 0:
-        stage("inherited")
         inherited.leave_keyring()
-        inherited.leave_priority()
+    inherited.leave_priority()
+    inherited.leave_settings()
 
 
 def enter(isolation: Isolation, stage: Stage) -> None:

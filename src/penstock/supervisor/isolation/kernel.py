@@ -7,6 +7,7 @@ from typing import Final
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall: Final = _libc.syscall
 _syscall.restype = ctypes.c_long
+_NO_MORE: Final = (ctypes.c_ulong(0),) * 3  # PR_SET_THP_DISABLE looks at what it does not use
 
 
 def call(number: int, *arguments: int | bytes | None) -> int:
@@ -33,6 +34,16 @@ def mount(kind: bytes, target: str, flags: int, options: bytes) -> None:
     except OSError as error:
         error.filename = target
         raise
+
+
+def prctl(option: int, argument: int) -> None:
+    """prctl(2) of those with one argument. Raises OSError."""
+    checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), *_NO_MORE))
+
+
+def set_personality(value: int) -> None:
+    """personality(2). Raises OSError."""
+    checked(_libc.personality(ctypes.c_ulong(value)))
 
 
 def chown(fd: int, uid: int, gid: int) -> None:

@@ -1,0 +1,94 @@
+"""The supervisor's end of LocalBackend's socket, in a test's hands."""
+
+import array
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+import trio.testing
+
+from penstock.jobs.backend import JobSpec, Refused, Started
+from penstock.jobs.local import LocalBackend
+from penstock.supervisor import protocol
+
+JOB = "a" * 32
+STARTED: dict[str, Any] = {
+    "id": JOB,
+    "pid": 7,
+    "start_ticks": 1,
+    "started_ns": 1,
+    "argv": ["/bin/sleep"],
+    "class": "small",
+    "limits": {},
+    "enforcement": [],
+    "client_limits": {},
+    "client_enforcement": [],
+    "usage": {},
+    "grace_s": 1.0,
+}
+
+
+class Supervisor:
+    """The other end; ``say`` and ``heard`` never block."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def say(self, kind: str, fds: list[int] | None = None, /, **fields: Any) -> None:
+        ancillary = []
+        if fds:
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        self._sock.sendmsg([protocol.encode(kind, **fields)], ancillary)
+        for fd in fds or ():
+            os.close(fd)
+
+    def heard(self) -> dict[str, Any]:
+        return protocol.decode(self._sock.recv(protocol.MAX_MESSAGE_BYTES), protocol.FROM_SERVER)
+
+    def die(self) -> None:
+        self._sock.close()
+
+
+def welcome(supervisor: Supervisor, *kill_fd: int) -> None:
+    policy = os.memfd_create("policy")
+    about: dict[str, Any] = {"mode": "user", "kind": "tree", "limits": [], "policy": "h"}
+    names = ["policy", "kill"][: 1 + len(kill_fd)]
+    supervisor.say(protocol.WELCOME, [policy, *kill_fd], **about, fds=names)
+
+
+@asynccontextmanager
+async def connected(*kill_fd: int) -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(False)
+    supervisor = Supervisor(theirs)
+    with trio.socket.from_stdlib_socket(ours) as sock:
+        backend = LocalBackend(sock)
+        welcome(supervisor, *kill_fd)
+        await backend.greet()
+        supervisor.heard()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.run)
+            yield backend, supervisor
+            supervisor.die()
+        await backend.wait_closed()
+
+
+async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
+    answers: list[Started | Refused] = []
+
+    async def start() -> None:
+        answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked()
+        supervisor.heard()
+        pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.close(pipe_write)
+        supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout"])
+    (answer,) = answers
+    assert isinstance(answer, Started)
+    return answer
