@@ -168,7 +168,7 @@ def test_it_is_asked_to_end_as_its_command_says() -> None:
 
 
 def test_a_stop_is_ended_though_nobody_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C24: its server may stand still, or be dead: KILL a moment after the grace, and it is told."""
+    """C24: its server may stand still, or be dead: KILL a moment after the grace."""
     monkeypatch.setattr(held, "_SERVER_IS_LATE_S", 0.01)
     it = Held()
     events = it.start()
