@@ -71,6 +71,14 @@ def server() -> Iterator[RunningServer]:
 
 @asynccontextmanager
 async def both(server: RunningServer) -> AsyncIterator[tuple[Client, Client]]:
+    """Clients of alice and bob, for a bounded time: a full disk may keep them waiting."""
+    with trio.fail_after(patient(15)):
+        async with _both(server) as clients:
+            yield clients
+
+
+@asynccontextmanager
+async def _both(server: RunningServer) -> AsyncIterator[tuple[Client, Client]]:
     async with connect(server.endpoint("alice")) as alice, connect(server.endpoint("bob")) as bob:
         yield alice, bob
 
