@@ -1,9 +1,12 @@
 """A held job's messages, over processes that only say what they are told to say."""
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patient
 
 from penstock.supervisor import held
 from penstock.supervisor.cloning import NOWHERE, Entrance
@@ -59,6 +62,9 @@ class Scripted:
     def pids(self) -> list[int]:
         return []
 
+    def place(self) -> tuple[str, int]:
+        return "", 0
+
     def close(self) -> bool:
         self.busy -= 1
         return self.busy < 0
@@ -102,6 +108,55 @@ def test_it_is_held_until_release() -> None:
     it.job.release()
     it.job.release()
     assert it.forgotten == [it.job.id]
+
+
+def test_its_directories_go_when_it_is_empty_not_when_it_is_released(tmp_path: Path) -> None:
+    """Without a server nobody releases it, and the disk may be full of what it has written."""
+    directory = tmp_path / "job"
+    (directory / "below").mkdir(parents=True)
+    (directory / "below" / "file").touch()
+    it = Held()
+    it.job.start(PLAN, {}, str(directory))
+    events = it.processes.events
+    assert events is not None
+    events.started(os.getpid())
+    events.exited(0, {})
+    assert directory.exists()
+    events.emptied(0, {})
+    run_until_gone(it.loop, directory)
+    assert (directory.exists(), it.forgotten) == (False, [])
+    it.job.release()
+    assert it.forgotten == [it.job.id]
+
+
+def test_released_while_its_directories_go_it_is_forgotten_after_that(tmp_path: Path) -> None:
+    """Who is told that nothing is left finds nothing."""
+    directory = tmp_path / "job"
+    (directory / "below").mkdir(parents=True)
+    (directory / "file").touch()
+    it = Held()
+    it.job.start(PLAN, {}, str(directory))
+    events = it.processes.events
+    assert events is not None
+    events.started(os.getpid())
+    events.exited(0, {})
+    events.emptied(0, {})
+    it.job.release()
+    assert it.forgotten == []
+    run_until_gone(it.loop, directory)
+    assert it.forgotten == [it.job.id]
+
+
+def run_until_gone(loop: Loop, directory: Path) -> None:
+    """A turn longer: who removes it is reaped then."""
+    deadline = time.monotonic() + patient(5)
+
+    def look() -> None:
+        again = directory.exists() and time.monotonic() < deadline
+        loop.after(0.02, look if again else loop.stop)
+
+    look()
+    loop.run()
 
 
 def test_released_early_it_is_killed_and_forgotten_when_empty() -> None:
