@@ -28,12 +28,14 @@ from .jobs.errors import JobError
 from .jobs.keeping import keeping
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
+from .jobs.telling import LINES
 from .refusals import Refusals
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
 from .service import CommandService, HostInfo
 from .supervisor.config import Config, ConfigError, parse_config
+from .supervisor.lines import LineStream
 from .supervisor.policy import parse_policy
 
 log = logging.getLogger("penstock.server")
@@ -233,6 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the file that penstockd was given")
     path = parser.parse_args(arguments).config
+    # Whatever Python itself says, too: no line of a log may hold up the event loop.
+    sys.stderr = LineStream(LINES.write)
     logging.basicConfig(
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
