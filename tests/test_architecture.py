@@ -21,7 +21,7 @@ PURE = {
         "patterns",
         "policy",
     ),
-    *("protocol", "shells", "control_policy", "signal_names"),
+    *("protocol", "shells", "control_policy", "signal_names", "silence"),
 }
 # Not pure, and of both sides all the same: how a line of a log is written.
 SHARED = {"lines"}

@@ -87,7 +87,10 @@ async def run(config: Config) -> None:
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
         ):
             async with (
-                connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
+                connect_local(
+                    os.path.join(config.run_dir, "supervisor.sock"),
+                    silence_s=config.supervisor_silence_s,
+                ) as backend,
                 open_manager(
                     backend,
                     config.state_dir,
@@ -225,7 +228,7 @@ async def _end_on_second_signal(
 
 async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelScope) -> None:
     await backend.wait_closed()
-    log.error("the supervisor is gone; its jobs are recorded as lost")
+    log.error("%s; its jobs are recorded as lost", backend.lost)
     # Cancels S0.
     everything.cancel()
 

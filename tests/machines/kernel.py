@@ -6,7 +6,7 @@ has died meanwhile, as over a real socket.
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import trio
 from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
+from penstock.supervisor.silence import ANSWER_S
 
 from .group import Group
 from .process import Process, SimDisk
@@ -59,6 +60,11 @@ class Kernel:
         self.make_group: Callable[[Kernel, str, str, JobSpec, Behaviour], Group] = Group
         """What a job is here."""
         self._behaviours = behaviours
+        self.is_silent = False
+        """Requests are not answered for so long that nobody waits for them."""
+        self.unanswered: set[trio.CancelScope] = set()
+        """Of those who wait for its answers."""
+        self._still_until = -1.0
         self._next_pid = 100
         self._supervisor = 0
         self._send, self._requests = trio.open_memory_channel[Request](1000)
@@ -68,6 +74,7 @@ class Kernel:
         async for request in self._requests:
             if self.delay_s:
                 await trio.sleep(self.delay_s)
+            await trio.sleep_until(self._still_until)
             gone = self.gone
             self.gone = gone or request.supervisor != self._supervisor
             request.result = request.act()
@@ -215,6 +222,21 @@ class Kernel:
         for group in self.groups.values():
             group.lose()
 
+    def stand_still(self, seconds: float) -> None:
+        """The supervisor does nothing for so long (SIGSTOP), and then goes on where it was."""
+        if trio.current_time() >= self._still_until:
+            self._still_until = trio.current_time() + seconds
+            self.nursery.start_soon(self._stand_still)
+
+    async def _stand_still(self) -> None:
+        with trio.move_on_at(self._still_until):
+            await trio.sleep(ANSWER_S)
+            self.is_silent = True
+            for scope in self.unanswered:
+                scope.cancel()
+            await trio.sleep_forever()
+        self.is_silent = False
+
     def revive(self) -> None:
         if self.gone:
             self.gone = False
@@ -292,6 +314,23 @@ class SimBackend:
         left: list[Left] = await self._ask(lambda: self._kernel.inspect(job_id))
         return left
 
+    async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        if not self.is_silent():
+            with trio.CancelScope() as scope:
+                self._kernel.unanswered.add(scope)
+                try:
+                    await wait()
+                    return True
+                finally:
+                    self._kernel.unanswered.discard(scope)
+            self._process.check()
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def is_silent(self) -> bool:
+        self._process.check()
+        return self._kernel.is_silent
+
     def close_input(self, job_id: str) -> None:
         self._process.effect()
         self._kernel.ask(lambda: self._kernel.close_input(job_id))
@@ -299,7 +338,13 @@ class SimBackend:
     async def kill(self, job_id: str) -> int:
         self._process.check()
         self._kernel.kill_wanted(job_id)
-        count: int = await self._ask(lambda: self._kernel.kill(job_id))
+        count: int = 0
+        # As local.py: by the descriptor of the group's cgroup.kill if nobody answers.
+        with trio.move_on_after(1.0) as bound:
+            count = await self._ask(lambda: self._kernel.kill(job_id))
+        if bound.cancelled_caught:
+            self._process.effect()
+            self._kernel.kill(job_id)
         return count
 
     def release(self, job_id: str) -> None:

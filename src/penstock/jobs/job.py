@@ -350,15 +350,18 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
-        Raises Unavailable as wait_finished.
+        Raises SupervisorSilent if nobody can say what becomes of it; the stop goes on, KILL
+        after its grace included. Raises Unavailable as wait_finished.
 
-        Cancellation: completes; C5, C6, C7.
+        Cancellation: completes; C5, C6, C7, C23.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
+        backend = self.backend
+        silent = False
         while not self.finished.is_set():
             # Scope S3.stop.
             async with trio.open_nursery() as nursery:
@@ -369,9 +372,17 @@ class Job:
                     scope.cancel()
 
                 nursery.start_soon(end_of_patience, nursery.cancel_scope)
-                await self.finished.wait()
+                if backend is None:
+                    await self.finished.wait()
+                else:
+                    silent = not await backend.answered(self.finished.wait)
                 # Cancels S3.stop.
                 nursery.cancel_scope.cancel()
+            if silent and self.end is None:
+                raise errors.SupervisorSilent(
+                    f"the supervisor does not answer; the stop of job {self.handle} goes on, with "
+                    "KILL after its grace: ask again"
+                )
             if self.unkillable.is_set() and self.end is None:  # else they have died meanwhile
                 left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
                 raise errors.Precondition(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,11 @@ _LAST_DELAY_S: Final = 10.0
 # One that came up can have been killed by anybody; jobs wait to be taken over.
 _CAME_UP_DELAY_S: Final = 1.0
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
+
+
+def server_command(config_path: str) -> list[str]:
+    """How the server is started. -I: no environment and no working directory of anybody's."""
+    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
 
 
 class ServerProcess:

@@ -5,12 +5,11 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 from typing import Any, Final
 
 from . import protocol, startup, workdirs
 from .channel import Peer
-from .child import ServerProcess
+from .child import ServerProcess, server_command
 from .children import strangers
 from .config import Config
 from .grants import Grants
@@ -24,6 +23,7 @@ from .policy_checks import shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
+from .watching import ServerWatch
 from .welcome import Welcome
 
 # The server drains for config.drain_s and stops its jobs; then it has had its time.
@@ -34,11 +34,6 @@ _SERVER_LINGER_S: Final = 15.0
 _JOBS_BOUND_S: Final = 10.0
 # What the server gives jobs at a shutdown.
 _JOBS_GRACE_S: Final = 3.0
-
-
-def server_command(config_path: str) -> list[str]:
-    """How the server is started. -I: no environment and no working directory of anybody's."""
-    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
 
 
 class Daemon:
@@ -74,6 +69,7 @@ class Daemon:
         self._warnings = shell_warnings(policy) + missing_by_default(offers)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
+        self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
         self._stopping = False
         self._exit_code = 0
@@ -108,6 +104,8 @@ class Daemon:
             user = self._server_user if self._root else None
             self._server = ServerProcess(self._loop, argv, user)
             self._server.start()
+        silence_s = self._config.server_silence_s
+        self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
         self._say_ready()
         # What is there now stays: no collection, here or in a child, need look at it again.
         gc.collect()
@@ -253,20 +251,31 @@ class Daemon:
         self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
 
     def _message(self, message: dict[str, Any], peer: Peer) -> None:
+        if self._watch is not None:
+            self._watch.heard()
+        if message["type"] == protocol.BEAT:
+            return
         if message["type"] == protocol.SERVING:
             self._served()
+        elif message["type"] == protocol.START and peer.hung_up:
+            # We have stood still, and it has given us up: its client has asked somebody else.
+            log(f"a START of a server that is gone is not heeded: job {message.get('id')!s:.32}")
         else:
             self._requests.answer(message, peer.send)
 
     def _served(self) -> None:
         """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
         self._welcome.swept = Swept()  # somebody has written it down
+        if self._watch is not None:
+            self._watch.serving()
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
 
     def _hello(self, peer: Peer) -> None:
         if self._options.no_server:  # the library's connection is its life
             self._served()
+        if self._watch is not None and self._reception is not None:
+            self._watch.greeted(self._reception.beats)
         if self._server is not None:
             self._server.came_up()
         self._welcome.send(peer)
