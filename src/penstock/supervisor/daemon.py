@@ -22,6 +22,8 @@ from .policy import parse_policy
 from .policy_checks import shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
+from .sentinel import Sentinel
+from .signals import watch_signals
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
 from .watching import ServerWatch
 from .welcome import Welcome
@@ -59,6 +61,9 @@ class Daemon:
             self._hierarchy, lock = startup.find_groups(config)
             self._locks.append(lock)
         self._loop = Loop()
+        self._sentinel: Sentinel | None = None
+        if self._hierarchy is not None:
+            self._sentinel = Sentinel(self._loop, self._hierarchy, self._locks[-1])
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root)
         grants = Grants(policy, executables, users, standalone=options.no_server)
@@ -77,7 +82,7 @@ class Daemon:
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
         self._sweep()
-        self._watch_signals()
+        watch_signals(self._loop, self._signaled)
         if self._root:
             with contextlib.suppress(OSError):  # the child that needs it will say so
                 drop_bounding_set()
@@ -93,6 +98,8 @@ class Daemon:
             on_message=self._message,
             on_gone=self._server_gone,
         )
+        if self._sentinel is not None:
+            self._sentinel.start()
         self._await_server()
         if self._options.parent_fd is not None:
             self._loop.watch(self._options.parent_fd, READ, self._parent_gone)
@@ -112,6 +119,8 @@ class Daemon:
         gc.freeze()
         try:
             self._loop.run()
+            if self._sentinel is not None:
+                self._sentinel.end()
         except BaseException:
             # A bug of ours: nothing may be left without somebody who holds it.
             for job in self._requests.jobs.values():
@@ -162,27 +171,16 @@ class Daemon:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
         log(f"ready; cgroups: {kind}; policy {self._welcome.policy_hash[:12]}")
 
-    def _watch_signals(self) -> None:
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
-        for number in numbers:
-            signal.signal(number, lambda *_: None)
-
-        def told() -> None:
-            # Those that end all come last.
-            for number in sorted(set(os.read(read_fd, 4096)), key=_ends_all):
-                if number == signal.SIGCHLD:
-                    strangers()  # as init of a container: reap who was left to us
-                elif number == signal.SIGHUP:
-                    self._reload()
-                elif number == signal.SIGUSR2:
-                    self._start_server_anew()
-                else:
-                    log(f"{signal.Signals(number).name}: stopping")
-                    self._stop(0, number)
-
-        self._loop.watch(read_fd, READ, told)
+    def _signaled(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            strangers()  # as init of a container: reap who was left to us
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR2:
+            self._start_server_anew()
+        else:
+            log(f"{signal.Signals(number).name}: stopping")
+            self._stop(0, number)
 
     def _reload(self) -> None:
         log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
@@ -292,7 +290,3 @@ class Daemon:
             self._stop(0)
         elif greeted and (self._orphan_timer is None or not self._orphan_timer.pending):
             self._await_server()
-
-
-def _ends_all(number: int) -> bool:
-    return number in (signal.SIGTERM, signal.SIGINT)
