@@ -12,6 +12,7 @@ from typing import TypeVar
 import killing
 import pytest
 import trio
+from disturbing import disturbed_server
 from google.rpc.error_details_pb2 import ErrorInfo
 from patience import patient, slowness
 from running import policy_text, running_server, script
@@ -195,6 +196,18 @@ async def test_a_machine_that_stood_still_kills_nobody() -> None:
             assert server.server_pid() == before
             (job,) = await client.jobs()
             assert (job.handle, job.state) == (handle, pb.JOB_STATE_RUNNING)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.slow
+async def test_disturbed_again_and_again_nothing_is_lost() -> None:
+    """C13, C24: servers end while supervisor, server or the log's reader stand still."""
+    plan = killing.Plan(jobs=8, lines=1_500, kills=6, readers=2, restarts=True, disturbed=True)
+    with disturbed_server(policy_text(killing.COMMANDS, killing.CLIENTS)) as (server, reader):
+        report = await killing.run(server, plan, print, reader)
+    assert report.wrong == []
+    assert (report.jobs, report.readers) == (plan.jobs, plan.readers)
+    assert (report.hung_supervisors, report.hung_servers) == (2, 2)
 
 
 def test_a_start_of_a_server_that_is_gone_is_not_heeded() -> None:
