@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.jobs.errors import SupervisorSilent
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
 from penstock.supervisor.silence import ANSWER_S
@@ -64,6 +65,8 @@ class Kernel:
         """Requests are not answered for so long that nobody waits for them."""
         self.unanswered: set[trio.CancelScope] = set()
         """Of those who wait for its answers."""
+        self.still: list[tuple[float, float]] = []
+        """From when to when the supervisor stands still."""
         self._still_until = -1.0
         self._next_pid = 100
         self._supervisor = 0
@@ -226,6 +229,7 @@ class Kernel:
         """The supervisor does nothing for so long (SIGSTOP), and then goes on where it was."""
         if trio.current_time() >= self._still_until:
             self._still_until = trio.current_time() + seconds
+            self.still.append((trio.current_time(), self._still_until))
             self.nursery.start_soon(self._stand_still)
 
     async def _stand_still(self) -> None:
@@ -269,6 +273,20 @@ class SimBackend:
             del self._asked[request]
         return request.result
 
+    async def _answer(self, act: Callable[[], Any]) -> Any:
+        """As local.py: what is asked is on its way, whether or not it is waited for."""
+        answers: list[Any] = []
+
+        async def wait() -> None:
+            answers.append(await self._ask(act))
+
+        if self.is_silent():
+            self._process.effect()
+            self._kernel.ask(act)
+        if not await self.answered(wait):
+            raise SupervisorSilent("the supervisor does not answer")
+        return answers[0]
+
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner))
         return result if isinstance(result, Refused) else self._kernel.with_descriptors(result)
@@ -298,11 +316,11 @@ class SimBackend:
             self._process.check()
 
     async def signal(self, job_id: str, number: int, *, tree: bool = False) -> int:
-        count: int = await self._ask(lambda: self._kernel.signal(job_id, number, tree))
+        count: int = await self._answer(lambda: self._kernel.signal(job_id, number, tree))
         return count
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
-        why: str = await self._ask(lambda: self._kernel.set_paused(job_id, paused))
+        why: str = await self._answer(lambda: self._kernel.set_paused(job_id, paused))
         return why
 
     def is_paused(self, job_id: str) -> bool:
@@ -311,7 +329,7 @@ class SimBackend:
         return group is not None and group.paused
 
     async def inspect(self, job_id: str) -> list[Left]:
-        left: list[Left] = await self._ask(lambda: self._kernel.inspect(job_id))
+        left: list[Left] = await self._answer(lambda: self._kernel.inspect(job_id))
         return left
 
     async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
