@@ -27,12 +27,14 @@ from .jobs.errors import JobError
 from .jobs.keeping import keeping
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
+from .jobs.telling import LINES
 from .refusals import Refusals
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
 from .service import CommandService, HostInfo
 from .supervisor.config import Config, ConfigError, parse_config
+from .supervisor.lines import LineStream
 from .supervisor.policy import parse_policy
 from .supervisor.reading import read_file
 from .supervisor.tables import MAX_FILE_BYTES
@@ -89,7 +91,10 @@ async def run(config: Config) -> None:
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
         ):
             async with (
-                connect_local(os.path.join(config.run_dir, "supervisor.sock")) as backend,
+                connect_local(
+                    os.path.join(config.run_dir, "supervisor.sock"),
+                    silence_s=config.supervisor_silence_s,
+                ) as backend,
                 open_manager(
                     backend,
                     config.state_dir,
@@ -249,7 +254,7 @@ async def _end_on_second_signal(
 
 async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelScope) -> None:
     await backend.wait_closed()
-    log.error("the supervisor is gone; its jobs are recorded as lost")
+    log.error("%s; its jobs are recorded as lost", backend.lost)
     # Cancels S0.
     everything.cancel()
 
@@ -259,6 +264,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the file that penstockd was given")
     path = parser.parse_args(arguments).config
+    # Whatever Python itself says, too: no line of a log may hold up the event loop.
+    sys.stderr = LineStream(LINES.write)
     logging.basicConfig(
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )

@@ -78,6 +78,8 @@ def from_job_error(error: errors.JobError) -> RpcError:
             return retryable(StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED", str(error), 1.0)
         case errors.NotRecorded():
             return retryable(StatusCode.UNAVAILABLE, "NOT_RECORDED", str(error), 1.0)
+        case errors.SupervisorSilent():
+            return retryable(StatusCode.UNAVAILABLE, "SUPERVISOR_SILENT", str(error), 2.0)
         case errors.Unavailable():
             return retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", str(error), 1.0)
         case _:

@@ -1,5 +1,6 @@
 """LocalBackend over a socket whose other end is a test: what a broken supervisor costs."""
 
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from leaks import Descriptors
 from supervisor_end import JOB, STARTED, Supervisor, connected, started, welcome
 
 from penstock.jobs.backend import Held, JobSpec, Left, Refused, Started
-from penstock.jobs.errors import Unavailable
+from penstock.jobs.errors import SupervisorSilent, Unavailable
 from penstock.jobs.local import LocalBackend
 from penstock.supervisor import protocol
 
@@ -334,3 +335,128 @@ async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(Unavailable, match="did not welcome"):
             await LocalBackend(sock).greet()
+
+
+async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_fd: int) -> Started:
+    """As ``started``, with a descriptor of the group's cgroup.kill."""
+    answers: list[Started | Refused] = []
+
+    async def start() -> None:
+        answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked()
+        pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.close(pipe_write)
+        fds = [pipe_read, os.dup(kill_fd)]
+        supervisor.say(protocol.STARTED, fds, **STARTED, fds=["stdout", "kill"])
+    (answer,) = answers
+    assert isinstance(answer, Started)
+    return answer
+
+
+@pytest.mark.mock_clock
+async def test_a_silent_supervisor_is_said_within_ten_seconds() -> None:
+    """C26: each caller hears of it; what was asked is on its way, and its answer is nobody's."""
+    async with connected(beats=True) as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        supervisor.say(protocol.BEAT)
+        began = trio.current_time()
+        asks: list[Callable[[], Awaitable[object]]] = [
+            partial(backend.signal, JOB, 1),
+            partial(backend.set_paused, JOB, True),
+            partial(backend.inspect, JOB),
+        ]
+
+        async def refused(ask: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(SupervisorSilent):
+                await ask()
+            assert trio.current_time() - began <= 10.0
+
+        async with trio.open_nursery() as nursery:
+            for ask in asks:
+                nursery.start_soon(refused, ask)
+        await trio.sleep(4.0)
+        assert backend.is_silent()
+        supervisor.say(protocol.BEAT)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not backend.is_silent()
+        counts: list[int] = []
+
+        async def signal_again() -> None:
+            counts.append(await backend.signal(JOB, 1))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(signal_again)
+            await trio.testing.wait_all_tasks_blocked()
+            supervisor.say(protocol.SIGNALED, id=JOB, count=5)  # of the first one
+            supervisor.say(protocol.SIGNALED, id=JOB, count=7)
+        assert counts == [7]
+
+
+@pytest.mark.mock_clock
+async def test_who_answers_slowly_but_beats_is_waited_for() -> None:
+    """C26: a START may take 10 s, and says then what hangs."""
+    async with connected(beats=True) as (backend, supervisor):
+        answered = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def beat() -> None:
+                for _ in range(10):
+                    supervisor.say(protocol.BEAT)
+                    await trio.sleep(2.0)
+                answered.set()
+
+            nursery.start_soon(beat)
+            assert await backend.answered(answered.wait)
+
+
+@pytest.mark.mock_clock
+async def test_kill_does_not_wait_for_a_silent_supervisor() -> None:
+    """C26: after a second it is done by the descriptor that came with STARTED."""
+    kill_read, kill_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    async with connected(beats=True) as (backend, supervisor):
+        job = await started_with_kill(backend, supervisor, kill_write)
+        os.close(job.stdout_fd)
+        began = trio.current_time()
+        assert await backend.kill(JOB) == 0
+        assert trio.current_time() - began == 1.0
+        assert os.read(kill_read, 10) == b"1"
+    os.close(kill_read)
+    os.close(kill_write)
+
+
+@pytest.mark.mock_clock
+async def test_a_supervisor_that_stays_silent_is_given_up() -> None:
+    """C14b: after a minute its jobs are killed from here, and lost."""
+    kill_read, kill_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    async with connected(beats=True) as (backend, supervisor):
+        job = await started_with_kill(backend, supervisor, kill_write)
+        os.close(job.stdout_fd)
+        supervisor.say(protocol.BEAT)
+        began = trio.current_time()
+        verdict = await backend.wait(JOB)
+        assert (verdict.kind, verdict.detail) == ("lost", "the supervisor does not answer")
+        assert 60.0 <= trio.current_time() - began <= 64.0
+        assert os.read(kill_read, 10) == b"1"
+        await backend.wait_closed()
+        assert backend.lost == "the supervisor does not answer"
+    os.close(kill_read)
+    os.close(kill_write)
+
+
+@pytest.mark.mock_clock
+async def test_a_server_that_stood_still_gives_nobody_up() -> None:
+    """C14b: a machine that was suspended, a debugger: what was not heard then does not count."""
+    async with connected(beats=True) as (backend, supervisor):
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, trio.testing.MockClock)
+        clock.autojump_threshold = math.inf
+        for _ in range(5):
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(100.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.lost == ""
+        assert not backend.is_silent()
+        supervisor.say(protocol.BEAT)

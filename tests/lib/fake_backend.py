@@ -5,7 +5,7 @@ It is held to tests/system/test_backends.py, the same suite as the real one.
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,8 @@ class FakeBackend:
         """Released by each signal, KILL too."""
         self.control = Control()
         """Of every job that is started from now on."""
+        self.silent = False
+        """Nobody seems to be there."""
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
@@ -178,6 +180,16 @@ class FakeBackend:
     async def inspect(self, job_id: str) -> list[Left]:
         await trio.lowlevel.checkpoint()
         return self.jobs[job_id].left
+
+    async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        if not self.silent:
+            await wait()
+            return True
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def is_silent(self) -> bool:
+        return self.silent
 
     def close_input(self, job_id: str) -> None:
         self.jobs[job_id].close_input()

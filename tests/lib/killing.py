@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
+from disturbing import LogReader, go_on, stand_still
 from patience import patient
 from running import RunningServer, script
 
@@ -54,6 +55,10 @@ CLIENTS: Final = (
 )
 ENDLESS: Final = 999_999
 HELD_LINES: Final = 7
+# How a server ends, besides planned restarts, where all is disturbed: two stand still.
+_ENDS: Final = ("hung supervisor", "hung server", "kill")
+# The last is longer than callers wait for an answer, and shorter than it takes to be given up.
+_STILL_S: Final = (0.3, 2.5, 11.0)
 _SERVED_S: Final = 30.0
 _END_S: Final = 120.0
 
@@ -72,6 +77,9 @@ class Plan:
     restarts: bool = False
     """Every fourth time SIGUSR2, a planned restart, in place of SIGKILL."""
     seed: int = 7
+    disturbed: bool = False
+    """Others stand still: the supervisor while its server is killed, the server, which the
+    supervisor kills then, and who reads the log. The server is disturbing.disturbed_server's."""
 
 
 @dataclass
@@ -95,6 +103,9 @@ class Report:
     output_bytes: int = 0
     kills: int = 0
     restarts: int = 0
+    hung_servers: int = 0
+    hung_supervisors: int = 0
+    moods: int = 0
     stopped: int = 0
     unheard: int = 0
     readers: int = 0
@@ -104,6 +115,8 @@ class Report:
         """For people."""
         away = self.unserved_s or [0.0]
         return [
+            f"the supervisor stood still {self.hung_supervisors} times, the server "
+            f"{self.hung_servers} times, the reader of the log went or came {self.moods} times",
             f"{self.jobs} jobs, {self.output_bytes / 1e6:.1f} MB of output, each byte compared",
             f"{self.kills} kills and {self.restarts} planned restarts of the server; nobody served "
             f"for {statistics.median(away):.2f} s (median), {max(away):.2f} s (most)",
@@ -154,9 +167,14 @@ async def read_all(client: Client, handle: str) -> tuple[bytes, pb.EndRecord]:
     raise AssertionError(f"{handle}: no end record")
 
 
-async def run(server: RunningServer, plan: Plan, say: Callable[[str], None]) -> Report:
+async def run(
+    server: RunningServer,
+    plan: Plan,
+    say: Callable[[str], None],
+    reader: LogReader | None = None,
+) -> Report:
     """All of it. Bounded by the plan's kills, _SERVED_S after each, and _END_S."""
-    chaos = _Chaos(server, plan, say)
+    chaos = _Chaos(server, plan, say, reader)
     await chaos.start_jobs()
     async with trio.open_nursery() as nursery:
         for number in range(plan.readers):
@@ -171,8 +189,16 @@ async def run(server: RunningServer, plan: Plan, say: Callable[[str], None]) -> 
 
 
 class _Chaos:
-    def __init__(self, server: RunningServer, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: RunningServer,
+        plan: Plan,
+        say: Callable[[str], None],
+        reader: LogReader | None,
+    ) -> None:
         self.report = Report()
+        self._reader = reader
+        self._turn = 0
         self._server = server
         self._plan = plan
         self._say = say
@@ -248,7 +274,10 @@ class _Chaos:
                 await trio.sleep(self._random.random() * 0.03)  # so far they come
                 if not planned and self._to_let_go:
                     nursery.start_soon(self._let_go, self._take(self._to_let_go))
-                await kill_server(self._server, signal.SIGUSR2 if planned else signal.SIGKILL)
+                if planned:
+                    await kill_server(self._server, signal.SIGUSR2)
+                else:
+                    await self._end_server()
                 self.report.unserved_s.append(time.monotonic() - begin)
             self.report.kills += not planned
             self.report.restarts += planned
@@ -259,6 +288,33 @@ class _Chaos:
         async with trio.open_nursery() as nursery:
             for job in self._to_stop:
                 nursery.start_soon(self._stop, job)
+
+    async def _end_server(self) -> None:
+        """Not in order; returns when the next one takes calls."""
+        if not self._plan.disturbed:
+            await kill_server(self._server)
+            return
+        how = _ENDS[self._turn % len(_ENDS)]
+        self._turn += 1
+        before, supervisor = self._server.server_pid(), self._server.process.pid
+        if self._reader is not None:
+            self._reader.next_mood()
+            self.report.moods += 1
+        match how:
+            case "hung server":
+                self.report.hung_servers += 1
+                stand_still(before)
+            case "hung supervisor":
+                self.report.hung_supervisors += 1
+                stand_still(supervisor)
+                try:
+                    await trio.sleep(self._random.choice(_STILL_S))
+                    os.kill(before, signal.SIGKILL)
+                finally:
+                    go_on(supervisor)
+            case _:
+                os.kill(before, signal.SIGKILL)
+        await until_served(self._server, before)
 
     async def _let_go(self, job: Expected) -> None:
         """Now, when the server is dead or dies, and long before the next one is there."""
@@ -373,18 +429,23 @@ def processes_of(server: RunningServer) -> list[int]:
 
 
 async def kill_supervisor(
-    server: RunningServer, say: Callable[[str], None]
+    server: RunningServer, say: Callable[[str], None], *, both: bool = False
 ) -> tuple[list[str], list[str]]:
     """SIGKILL to penstockd under jobs that are deaf to TERM: their handles, and what was wrong.
 
-    Afterwards nothing of it runs; ``check_lost`` is for the next penstockd on its directory.
+    ``both``: and to its server in the same moment. Afterwards nothing of it runs; ``check_lost`` is
+    for the next penstockd on its directory.
     """
     handles = []
     async with connect(server.endpoint("alice")) as client:
         for code in range(8):
             job = await client.start("deaf", ["x", str(ENDLESS), str(code)])
             handles.append(job.handle)
-    server_fd = os.pidfd_open(server.server_pid())
+    server_pid = server.server_pid()
+    server_fd = os.pidfd_open(server_pid)
+    if both:
+        stand_still(server.process.pid)  # or it would start the next one
+        os.kill(server_pid, signal.SIGKILL)
     server.process.kill()
     await trio.to_thread.run_sync(server.process.wait)
     wrong = []
@@ -394,7 +455,8 @@ async def kill_supervisor(
     os.close(server_fd)
     if bound.cancelled_caught:
         wrong.append(f"the supervisor is dead, and not its server or {processes_of(server)}")
-    say(f"the supervisor was killed; its server and {len(handles)} jobs are dead")
+    who = "supervisor and server were" if both else "the supervisor was"
+    say(f"{who} killed; its server and {len(handles)} jobs are dead")
     return handles, wrong
 
 

@@ -52,21 +52,24 @@ class Supervisor:
         self._sock.close()
 
 
-def welcome(supervisor: Supervisor, *kill_fd: int) -> None:
+def welcome(supervisor: Supervisor, *kill_fd: int, beats: bool = False) -> None:
     policy = os.memfd_create("policy")
     about: dict[str, Any] = {"mode": "user", "kind": "tree", "limits": [], "policy": "h"}
+    about["beats"] = beats
     names = ["policy", "kill"][: 1 + len(kill_fd)]
     supervisor.say(protocol.WELCOME, [policy, *kill_fd], **about, fds=names)
 
 
 @asynccontextmanager
-async def connected(*kill_fd: int) -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
+async def connected(
+    *kill_fd: int, beats: bool = False
+) -> AsyncIterator[tuple[LocalBackend, Supervisor]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setblocking(False)
     supervisor = Supervisor(theirs)
     with trio.socket.from_stdlib_socket(ours) as sock:
         backend = LocalBackend(sock)
-        welcome(supervisor, *kill_fd)
+        welcome(supervisor, *kill_fd, beats=beats)
         await backend.greet()
         supervisor.heard()
         async with trio.open_nursery() as nursery:

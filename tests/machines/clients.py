@@ -25,6 +25,9 @@ from .world import World
 PATIENCE_S: Final = 120.0
 _AGAIN_S: Final = 0.5
 _SERVICE: Final = "teleport.CommandService"
+# What needs an answer of the supervisor, and how soon callers have one, whatever it does.
+_ASKING: Final = frozenset(("start", "stop", "signal", "pause", "resume"))
+_ANSWERED_S: Final = 10.0
 EXPECTED: Final = frozenset(
     (
         StatusCode.FAILED_PRECONDITION, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE,
@@ -95,6 +98,7 @@ class Player:
             patience = op.within
         deadline = op.within if op.how == "deadline" else None
         left = False
+        began = trio.current_time()
         try:
             with trio.move_on_after(patience) as scope:
                 if op.how == "cut" and op.within is not None:
@@ -128,7 +132,22 @@ class Player:
                 world.fail(f"{name}: {op.what} {handle}: {error}")
         except Enough:
             world.say(name, f"{op.what}: has seen enough")
+        self._check_answered(op, began)
         return True
+
+    def _check_answered(self, op: Op, began: float) -> None:
+        """C26: who needs the supervisor is answered though it stands still. Only where nothing on
+        the way takes its time."""
+        program = self._world.program
+        slow = program.latency or any(fault.what == "stall" for fault in program.faults)
+        now = trio.current_time()
+        still = self._world.kernel.still
+        took_s = max((min(now, end) - max(began, begin) for begin, end in still), default=0.0)
+        if op.what in _ASKING and op.how != "cut" and not slow and took_s > _ANSWERED_S:
+            self._world.fail(
+                f"{self._name}: {op.what} was not answered for {took_s:g} s, while the supervisor "
+                "stood still"
+            )
 
     async def _cut_within(self, op: Op, channel: Channel, handle: str) -> bool:
         assert op.within is not None

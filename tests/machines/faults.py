@@ -9,6 +9,8 @@ from .world import World
 # Grace of a shutdown and the patience after KILL, and what ending takes besides.
 _AT_ONCE_S = 3.0 + 10.0 + 1.0
 _REVOKED_S = 1.0
+# Longer than anybody waits for an answer, and than a call may take that asks for one.
+_STILL_S = 15.0
 
 
 def cause(world: World, fault: Fault) -> None:
@@ -24,6 +26,9 @@ def cause(world: World, fault: Fault) -> None:
             world.network.cut(owner, silent=fault.number == 3)
         case "stall":
             world.network.stall(fault.seconds)
+        case "still":
+            world.covered.add("C26")
+            world.kernel.stand_still(_STILL_S + fault.seconds)
         case "full":
             world.covered.add("C9")
             world.disk.capacity_bytes = world.disk.used_bytes + 4 * 1024 * 1024 + fault.number

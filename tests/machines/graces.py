@@ -55,14 +55,14 @@ class Graces:
         self._check_early(group, wishes)
 
     def _check_late(self, group: Group, wish: Wish, *, alone: bool) -> None:
-        """A job's first signal waits for the supervisor, which does one thing after another; KILL
-        is asked for once that has answered and the grace is over, unless the end is known."""
+        """KILL is asked for once the grace is over, unless the end is known; whether the
+        supervisor has answered to the first signal does not count (C26)."""
         if wish.answered_at is None or (wish.grace_s is None and not alone):
             return
         # Of several at once it is not known whose was heard when.
         times = [at for at in self._heard.get(group.id, ()) if wish.at <= at <= wish.answered_at]
         heard = max(times, default=wish.answered_at)
-        due = max(heard + _grace_s(wish), group.told_at) + _ROUNDED_S
+        due = heard + _grace_s(wish) + _ROUNDED_S
         lived = min(group.kill_asked_at, group.exit_told_at)
         if lived > due and not self._disturbed(heard - _TAKES_OVER_S, due):
             self._world.fail(

@@ -23,15 +23,17 @@ _EPOCH_NS: Final = 1_700_000_000 * 10**9
 _MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
-class _Os:
-    """Stands for the module in telling.py, which writes to standard error."""
+class _Lines:
+    """Stands for telling.py's writer of lines on standard error."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def write(self, fd: int, data: bytes) -> int:
-        self._world.said(data.decode().strip())
-        return len(data)
+    def write(self, text: str) -> None:
+        self._world.said(text)
+
+    def tell_lost(self) -> bool:
+        return True
 
 
 class _Bugs(logging.Handler):
@@ -81,7 +83,7 @@ def simulated(world: World) -> Iterator[None]:
         _replaced(trio.to_thread, "run_sync", inline),
         _replaced(manager_module, "lock_directory", contextlib.nullcontext),
         _replaced(salvage_module, "Store", SimStore),
-        _replaced(telling_module, "os", _Os(world)),
+        _replaced(telling_module, "LINES", _Lines(world)),
     ):
         try:
             yield

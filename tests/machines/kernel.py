@@ -6,15 +6,17 @@ has died meanwhile, as over a real socket.
 
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import trio
 
 from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.jobs.errors import SupervisorSilent
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
+from penstock.supervisor.silence import ANSWER_S
 
 from .group import Group
 from .process import Process, SimDisk
@@ -59,6 +61,13 @@ class Kernel:
         self.make_group: Callable[[Kernel, str, str, JobSpec, Behaviour], Group] = Group
         """What a job is here."""
         self._behaviours = behaviours
+        self.is_silent = False
+        """Requests are not answered for so long that nobody waits for them."""
+        self.unanswered: set[trio.CancelScope] = set()
+        """Of those who wait for its answers."""
+        self.still: list[tuple[float, float]] = []
+        """From when to when the supervisor stands still."""
+        self._still_until = -1.0
         self._next_pid = 100
         self._supervisor = 0
         self._send, self._requests = trio.open_memory_channel[Request](1000)
@@ -68,6 +77,7 @@ class Kernel:
         async for request in self._requests:
             if self.delay_s:
                 await trio.sleep(self.delay_s)
+            await trio.sleep_until(self._still_until)
             gone = self.gone
             self.gone = gone or request.supervisor != self._supervisor
             request.result = request.act()
@@ -215,6 +225,22 @@ class Kernel:
         for group in self.groups.values():
             group.lose()
 
+    def stand_still(self, seconds: float) -> None:
+        """The supervisor does nothing for so long (SIGSTOP), and then goes on where it was."""
+        if trio.current_time() >= self._still_until:
+            self._still_until = trio.current_time() + seconds
+            self.still.append((trio.current_time(), self._still_until))
+            self.nursery.start_soon(self._stand_still)
+
+    async def _stand_still(self) -> None:
+        with trio.move_on_at(self._still_until):
+            await trio.sleep(ANSWER_S)
+            self.is_silent = True
+            for scope in self.unanswered:
+                scope.cancel()
+            await trio.sleep_forever()
+        self.is_silent = False
+
     def revive(self) -> None:
         if self.gone:
             self.gone = False
@@ -247,6 +273,20 @@ class SimBackend:
             del self._asked[request]
         return request.result
 
+    async def _answer(self, act: Callable[[], Any]) -> Any:
+        """As local.py: what is asked is on its way, whether or not it is waited for."""
+        answers: list[Any] = []
+
+        async def wait() -> None:
+            answers.append(await self._ask(act))
+
+        if self.is_silent():
+            self._process.effect()
+            self._kernel.ask(act)
+        if not await self.answered(wait):
+            raise SupervisorSilent("the supervisor does not answer")
+        return answers[0]
+
     async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner))
         return result if isinstance(result, Refused) else self._kernel.with_descriptors(result)
@@ -278,11 +318,11 @@ class SimBackend:
     async def signal(
         self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
     ) -> int:
-        count: int = await self._ask(lambda: self._kernel.signal(job_id, number, tree))
+        count: int = await self._answer(lambda: self._kernel.signal(job_id, number, tree))
         return count
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
-        why: str = await self._ask(lambda: self._kernel.set_paused(job_id, paused))
+        why: str = await self._answer(lambda: self._kernel.set_paused(job_id, paused))
         return why
 
     def is_paused(self, job_id: str) -> bool:
@@ -291,8 +331,25 @@ class SimBackend:
         return group is not None and group.paused
 
     async def inspect(self, job_id: str) -> list[Left]:
-        left: list[Left] = await self._ask(lambda: self._kernel.inspect(job_id))
+        left: list[Left] = await self._answer(lambda: self._kernel.inspect(job_id))
         return left
+
+    async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        if not self.is_silent():
+            with trio.CancelScope() as scope:
+                self._kernel.unanswered.add(scope)
+                try:
+                    await wait()
+                    return True
+                finally:
+                    self._kernel.unanswered.discard(scope)
+            self._process.check()
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def is_silent(self) -> bool:
+        self._process.check()
+        return self._kernel.is_silent
 
     def close_input(self, job_id: str) -> None:
         self._process.effect()
@@ -301,7 +358,13 @@ class SimBackend:
     async def kill(self, job_id: str) -> int:
         self._process.check()
         self._kernel.kill_wanted(job_id)
-        count: int = await self._ask(lambda: self._kernel.kill(job_id))
+        count: int = 0
+        # As local.py: by the descriptor of the group's cgroup.kill if nobody answers.
+        with trio.move_on_after(1.0) as bound:
+            count = await self._ask(lambda: self._kernel.kill(job_id))
+        if bound.cancelled_caught:
+            self._process.effect()
+            self._kernel.kill(job_id)
         return count
 
     def release(self, job_id: str) -> None:

@@ -194,7 +194,7 @@ _FAULTS = (
 # By a fault's number: a part of the others is one of these.
 _RARER = {
     ("short", 0): "revoke", ("short", 1): "revoke", ("audit", 1): "bug", ("shutdown", 3): "twice",
-    ("shutdown", 2): "expire",
+    ("shutdown", 2): "expire", ("stall", 3): "still",
 }  # fmt: skip
 
 

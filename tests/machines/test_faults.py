@@ -1,8 +1,11 @@
 """Faults that are themselves cancellations: that the simulation notices where one does nothing."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 import trio
 
+from machines.kernel import SimBackend
 from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
@@ -101,3 +104,33 @@ def test_a_bug_in_a_handler_costs_its_call_alone() -> None:
         "list: INTERNAL",
         "list: done",
     ]
+
+
+def test_a_supervisor_that_stands_still_holds_up_nobody() -> None:
+    """C26: start, signal and stop are answered within 10 s, and KILL comes after the grace."""
+    ops = (
+        *(Op("start"), Op("signal", after=1.5, number=2), Op("stop", seconds=2.0)),
+        *(Op("start", request_id="r1"), Op("start", after=25.0, request_id="r1")),
+    )
+    still = Fault("still", at=1.0, seconds=10.0)
+    result = run(Program((Actor("alice", ops),), (_DEAF,), (still,)))
+    told = [(at, what) for at, who, what in result.timeline.lines if who == "alice.0"]
+    silent = [at for at, what in told if "UNAVAILABLE" in what]
+    assert len(silent) == 3
+    assert silent[0] == pytest.approx(10.0)  # it stood still half a second before it was asked
+    assert told[-1][1] == "start: done"
+    assert "C26" in result.covered
+
+
+def test_a_supervisor_that_is_waited_for_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C26, planted: a caller that waits until it goes on."""
+
+    async def waits(self: SimBackend, wait: Callable[[], Awaitable[object]]) -> bool:
+        await wait()
+        return True
+
+    monkeypatch.setattr(SimBackend, "answered", waits)
+    ops = (Op("start"), Op("signal", after=1.5, number=2))
+    still = Fault("still", at=1.0, seconds=30.0)
+    with pytest.raises(Broken, match="was not answered for"):
+        run(Program((Actor("alice", ops),), (_DEAF,), (still,)))

@@ -11,7 +11,7 @@ from penstock.supervisor.loop import Loop
 
 
 def test_a_server_that_cannot_be_watched_is_started_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """penstockd is out of descriptors in that moment: nobody would hear of this one's end."""
     loop = Loop()
@@ -32,7 +32,7 @@ def test_a_server_that_cannot_be_watched_is_started_again(
         assert not server.running
         loop.run()
     assert server.pid not in (None, *unwatched)
-    assert "cannot be watched: Too many open files; starting it again" in capsys.readouterr().err
+    assert "cannot be watched: Too many open files; starting it again" in capfd.readouterr().err
     server.stop(0.0, loop.stop)
     loop.run()
     while unwatched[0] in strangers():

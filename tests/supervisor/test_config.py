@@ -17,6 +17,8 @@ cgroup_parent = "/system.slice/penstock.service"
 orphan_timeout_s = 10
 on_shutdown = "stop"
 drain_s = 2.5
+server_silence_s = 30
+supervisor_silence_s = 90
 max_jobs = 64
 audit_log = "/var/log/penstock.jsonl"
 reflection = true
@@ -53,6 +55,8 @@ def test_reads_every_key() -> None:
         orphan_timeout_s=10.0,
         on_shutdown="stop",
         drain_s=2.5,
+        server_silence_s=30.0,
+        supervisor_silence_s=90.0,
         max_jobs=64,
         tls_certificate="/etc/penstock/server.crt",
         tls_key="/etc/penstock/server.key",
@@ -73,6 +77,7 @@ def test_defaults() -> None:
     assert (config.audit_log, config.work_root) == ("/s/audit.jsonl", "/s-work")
     assert (config.run_dir, config.cgroup_parent) == ("/run/penstock", None)
     assert (config.orphan_timeout_s, config.drain_s, config.max_jobs) == (600.0, 5.0, 512)
+    assert (config.server_silence_s, config.supervisor_silence_s) == (20.0, 60.0)
     assert config.server_user is None
     assert not config.legacy_certificates
 

@@ -3,16 +3,23 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import killing
 import pytest
 import trio
+from patience import patient
 from running import RunningServer, policy_text, running_again, running_server, script
+from this_run import new_group
 
 from penstock.client import connect
 from penstock.jobs.records import EndRecord
 from penstock.jobs.store import JobRecord, Store
+from penstock.supervisor import sentinel_main
+from penstock.supervisor.groups import mounted
 
 pytestmark = pytest.mark.root
 
@@ -97,21 +104,134 @@ async def test_a_supervisor_killed_with_a_server(server: RunningServer) -> None:
     assert len(audited(server)) == len(handles) + 1  # lost once, and the new one
 
 
-async def test_a_supervisor_killed_without_a_server(server: RunningServer) -> None:
-    """Nobody is left to kill them: they run until the next supervisor, and not one moment more."""
+@pytest.mark.parametrize("whole_group", [False, True], ids=["both", "whole-process-group"])
+async def test_a_supervisor_killed_without_a_server(
+    server: RunningServer, whole_group: bool
+) -> None:
+    """C14: both at once, and whoever is in their process groups: its sentinel kills every tree
+    within a moment, and no next supervisor is needed for it."""
     handles = await started(server)
     server_pid = server.server_pid()
-    server.process.send_signal(signal.SIGSTOP)  # so that it cannot start the next server
-    os.kill(server_pid, signal.SIGKILL)
-    server.process.kill()
-    await trio.to_thread.run_sync(server.process.wait)
     tree = killing.processes_of(server)
     assert len(tree) >= 9
+    supervisor = server.process.pid
+    server.process.send_signal(signal.SIGSTOP)  # so that it cannot start the next server
+    (kill_group if whole_group else os.kill)(server_pid, signal.SIGKILL)
+    if whole_group and os.getpgid(supervisor) != os.getpgid(0):
+        os.killpg(os.getpgid(supervisor), signal.SIGKILL)
+    server.process.kill()
+    await trio.to_thread.run_sync(server.process.wait)
+    with trio.fail_after(patient(5)):
+        await until_dead(server)
     assert set(records(server).values()) == {None}
     with running_again(server):
         assert not set(killing.processes_of(server)) & set(tree)
         await check_next(server, handles)
     assert sorted(audited(server)[:3]) == sorted((handle, "lost") for handle in handles)
+
+
+def kill_group(pid: int, number: int) -> None:
+    os.killpg(os.getpgid(pid), number)
+
+
+async def until_dead(server: RunningServer) -> None:
+    # They are nobody's children here, so nobody tells.
+    while killing.processes_of(server):  # noqa: ASYNC110
+        await trio.sleep(0.01)
+
+
+async def test_a_sentinel_that_is_killed_is_replaced(server: RunningServer) -> None:
+    """C14: and the next one does the same; SIGTERM, which a manager sends to all, ends none."""
+    await started(server)
+    before = sentinel(server)
+    os.kill(before, signal.SIGTERM)
+    os.kill(before, signal.SIGKILL)
+    with trio.fail_after(patient(10)):
+        # Nobody tells of a fork.
+        while (after := sentinel(server)) in (0, before):  # noqa: ASYNC110
+            await trio.sleep(0.02)
+    os.kill(after, signal.SIGTERM)
+    server_pid = server.server_pid()
+    server.process.send_signal(signal.SIGSTOP)
+    os.kill(server_pid, signal.SIGKILL)
+    server.process.kill()
+    await trio.to_thread.run_sync(server.process.wait)
+    with trio.fail_after(patient(5)):
+        await until_dead(server)
+        while sentinel_lives(after):  # noqa: ASYNC110 - it is nobody's child here
+            await trio.sleep(0.01)
+    assert any("the process that ends jobs if this one is killed" in x for x in server.log_lines)
+    server.remove_groups()
+
+
+def sentinel(server: RunningServer) -> int:
+    """Its pid; 0: it has none just now."""
+    pid = server.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"sentinel_main.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return 0
+
+
+def sentinel_lives(pid: int) -> bool:
+    try:
+        return b"sentinel_main.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_sentinel_holds_three_descriptors_and_is_a_program_of_its_own(
+    server: RunningServer,
+) -> None:
+    """A pidfd, cgroup.kill and the lock of the parent group; no environment, another session."""
+    pid = sentinel(server)
+    fds = Path(f"/proc/{pid}/fd")
+    held = sorted(os.readlink(fds / name) for name in os.listdir(fds) if int(name) > 2)
+    parent = server.cgroup_parent
+    assert [text.partition(parent)[2] if parent in text else text for text in held] == [
+        "",
+        "/cgroup.kill",
+        "anon_inode:[pidfd]",
+    ]
+    assert os.getsid(pid) == pid
+    assert Path(f"/proc/{pid}/environ").read_bytes() == b"LANG=C.UTF-8\0"
+
+
+@pytest.mark.parametrize("kind", ["freezer", "none"])
+def test_a_sentinel_without_cgroup_kill_goes_through_the_members(kind: str) -> None:
+    """Pure v1 has a freezer; a v2 mount before Linux 5.14 not even that: it is done in rounds."""
+    mounts = mounted()
+    controller = "freezer" if kind == "freezer" else "pids"
+    if controller not in mounts.v1:
+        pytest.skip("no v1 hierarchies here")
+    parent = Path(mounts.v1[controller] + new_group("sentinel"))
+    group = parent / "client-alice" / "job"
+    group.mkdir(parents=True)
+    fork_again = "while :; do (sleep 300 &) ; sleep 0.01; done"
+    script = f"echo $$ > {group}/cgroup.procs; trap '' TERM; echo in; {fork_again}"
+    victim = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE)
+    dying = subprocess.Popen(["/bin/sleep", "300"])
+    pidfd = os.pidfd_open(dying.pid)
+    words = [sys.executable, "-I", "-S", "-E", sentinel_main.__file__]
+    process = subprocess.Popen([*words, str(pidfd), "-1", "-1", str(parent)], pass_fds=[pidfd])
+    try:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == b"in\n"
+        dying.kill()
+        dying.wait()
+        assert process.wait(patient(10)) == 0
+        assert victim.wait(patient(10)) == -signal.SIGKILL
+        assert sentinel_main.members(str(parent)) == set()
+    finally:
+        for each in (victim, dying, process):
+            each.kill()
+            each.wait()
+        if victim.stdout is not None:
+            victim.stdout.close()
+        os.close(pidfd)
+        for folder in (group, group.parent, parent):
+            folder.rmdir()
 
 
 async def test_a_supervisor_killed_while_the_server_comes_up(server: RunningServer) -> None:

@@ -1,6 +1,6 @@
 """The seam between jobs and where they run, so that a cluster can take this machine's place."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -170,12 +170,26 @@ class Backend(Protocol):
         """
         ...
 
+    async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        """Waits for what this backend is to bring about; False once it seems that it cannot, as
+        nothing was heard of who holds the jobs for some seconds. signal, set_paused and inspect
+        raise SupervisorSilent then.
+
+        Cancellation: minimum cleanup; C26.
+        """
+        ...
+
+    def is_silent(self) -> bool:
+        """It has been so for some seconds already: nothing should be begun now."""
+        ...
+
     def close_input(self, job_id: str) -> None:
         """The caller has closed its descriptors: the last copies go, and the job reads an end."""
         ...
 
     async def kill(self, job_id: str) -> int:
-        """Sends KILL to the whole group; how many processes it had. ``wait`` tells the end.
+        """Sends KILL to the whole group; how many processes it had, 0 if nobody could count them.
+        ``wait`` tells the end.
 
         Cancellation: completes; C5.
         """

@@ -52,6 +52,11 @@ class NotRecorded(Unavailable):
     again is safe."""
 
 
+class SupervisorSilent(Unavailable):
+    """The supervisor does not answer. What was asked may happen once it does; to ask again under
+    the same request id, or for the same state, is safe."""
+
+
 class InputGap(JobError):
     """Input that does not go on where the last has ended: ``accepted`` is where that is."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -374,17 +375,28 @@ class Job:
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
         sooner. Completes: cancelled, it goes on without the caller.
         Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
-        Raises Unavailable and NotRecorded as wait_finished.
+        Raises SupervisorSilent if nobody can say what becomes of it; the stop goes on, KILL
+        after its grace included. Raises Unavailable and NotRecorded as wait_finished.
 
-        Cancellation: completes; C5, C6, C7, C23.
+        Cancellation: completes; C5, C6, C7, C23, C26.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
+        told = partial(self._wait_any, self.finished, self.unrecorded, self.unkillable)
+        backend, silent = self.backend, False
         while not (self.finished.is_set() or self.unrecorded.is_set()):
-            await self._wait_any(self.finished, self.unrecorded, self.unkillable)
+            if backend is None:
+                await told()
+            else:
+                silent = not await backend.answered(told)
+            if silent and self.end is None and not self.unrecorded.is_set():
+                raise errors.SupervisorSilent(
+                    f"the supervisor does not answer; the stop of job {self.handle} goes on, with "
+                    "KILL after its grace: ask again"
+                )
             if self.unkillable.is_set() and self.end is None:  # else they have died meanwhile
                 left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
                 raise errors.Precondition(

@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -14,14 +14,16 @@ from ..supervisor.limits import Enforcement
 from .backend import Held, JobSpec, Left, Refused, Started, Verdict
 from .capture import close_pipes
 from .disk import RealDisk
-from .errors import Unavailable
+from .errors import SupervisorSilent, Unavailable
 from .pending import Pending, close_all, read_whole, started
 from .supervisor_connection import SupervisorConnection
 
 _NO_DESCRIPTORS: Final = (
     "the server has no free file descriptors for the job's output; try again when others have ended"
 )
-
+# A supervisor that runs answers a KILL in milliseconds. Then it is done from here.
+_KILL_ANSWER_S: Final = 1.0
+_SILENCE_S: Final = 60.0
 
 # Requests of clients that wait for their answers, those too whose callers have left. A supervisor
 # answers each within a millisecond, so there are so many only when it stands still.
@@ -48,8 +50,8 @@ class LocalBackend:
     and each one's verdict is ``lost``.
     """
 
-    def __init__(self, connection: trio.socket.SocketType) -> None:
-        self._connection = SupervisorConnection(connection)
+    def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
+        self._connection = SupervisorConnection(connection, silence_s)
         self._pending: dict[str, Pending] = {}
         self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
         self._unanswered = 0
@@ -101,6 +103,11 @@ class LocalBackend:
             await self._connection.run(self._dispatch)
         finally:
             self._lose()
+
+    @property
+    def lost(self) -> str:
+        """Why it is closed, once it is."""
+        return self._connection.lost
 
     async def wait_closed(self) -> None:
         """Returns when the supervisor is gone.
@@ -313,12 +320,22 @@ class LocalBackend:
         return 0 if answer is None else int(answer["count"])
 
     async def kill(self, job_id: str) -> int:
-        """As in Backend.
+        """As in Backend. A supervisor that does not answer is not waited for: this process has
+        a descriptor of the group's cgroup.kill, except on pure v1 and without cgroups.
 
         Cancellation: completes; C5.
         """
-        answer = await self._ask(protocol.KILL, protocol.KILLED, job_id)
-        return 0 if answer is None else int(answer["count"])
+        question = self._question(protocol.KILL, protocol.KILLED, job_id)
+        pending = self._pending.get(job_id)
+        if pending is not None and pending.kill_fd >= 0:
+            # Scope S5.kill.
+            with trio.move_on_after(_KILL_ANSWER_S):
+                await question.answered.wait()
+            if not question.answered.is_set():
+                pending.kill()
+                return 0
+        await question.answered.wait()
+        return 0 if question.answer is None else int(question.answer["count"])
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
         """As in Backend.
@@ -353,21 +370,41 @@ class LocalBackend:
     def _is_full(self) -> bool:
         return self._connection.is_full or self._unanswered >= _MOST_UNANSWERED
 
+    async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        """As in Backend.
+
+        Cancellation: minimum cleanup; C26.
+        """
+        return await self._connection.heartbeat.answered(wait)
+
+    def is_silent(self) -> bool:
+        """As in Backend."""
+        return self._connection.heartbeat.is_silent
+
     async def _ask(
         self, kind: str, answer: str, job_id: str, *, may_be_refused: bool = False, **about: Any
     ) -> dict[str, Any] | None:
-        """The answer to one request; None if the supervisor is gone. Raises Unavailable."""
-        if self._connection.closed.is_set():
-            await trio.lowlevel.checkpoint()
-            return None
-        if may_be_refused and self._is_full():
+        """The answer to one request; None if the supervisor is gone. Raises SupervisorSilent, and
+        Unavailable if it was not asked."""
+        if may_be_refused and self._is_full() and not self._connection.closed.is_set():
             raise Unavailable(_STANDS_STILL)
-        self._unanswered += 1
-        question = _Question()
-        self._asked[answer, job_id].append(question)
-        self._connection.send(kind, id=job_id, **about)
-        await question.answered.wait()
+        question = self._question(kind, answer, job_id, **about)
+        if not await self.answered(question.answered.wait):
+            raise SupervisorSilent(
+                f"the supervisor does not answer; {kind} is on its way to it: ask again"
+            )
         return question.answer
+
+    def _question(self, kind: str, answer: str, job_id: str, **about: Any) -> _Question:
+        """Asks; with nobody there to ask, it is answered already."""
+        question = _Question()
+        if self._connection.closed.is_set():
+            question.tell(None)
+        else:
+            self._unanswered += 1
+            self._asked[answer, job_id].append(question)
+            self._connection.send(kind, id=job_id, **about)
+        return question
 
     def release(self, job_id: str) -> None:
         """As in Backend."""
@@ -377,10 +414,11 @@ class LocalBackend:
 
 
 @contextlib.asynccontextmanager
-async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
+async def connect_local(path: str, *, silence_s: float = _SILENCE_S) -> AsyncIterator[LocalBackend]:
     """A backend over the supervisor that listens on ``path``. Raises Unavailable.
 
-    Leaving the block closes the connection, upon which the supervisor ends what still runs.
+    Leaving the block closes the connection, upon which the supervisor ends what still runs. One
+    that is silent for ``silence_s`` is given up, as if it had died.
 
     Cancellation: minimum cleanup; C14.
     """
@@ -390,7 +428,7 @@ async def connect_local(path: str) -> AsyncIterator[LocalBackend]:
             await connection.connect(path)
         except OSError as error:
             raise Unavailable(f"no supervisor on {path}: {error.strerror}") from error
-        backend = LocalBackend(connection)
+        backend = LocalBackend(connection, silence_s)
         await backend.greet()
         # Shielded, as jobs are stopped through it while all around is cancelled; it ends
         # with the block.

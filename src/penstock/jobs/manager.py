@@ -13,7 +13,7 @@ import trio
 from .backend import Backend, Held, JobSpec
 from .capture import close_pipes
 from .disk import Disk
-from .errors import Precondition, RequestConflict, Unavailable
+from .errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
 from .keeping import Keeping
@@ -70,9 +70,9 @@ class Manager:
         comes of it, or the job is in its owner's list. The same request id of the same
         owner gives the job of the first time. Raises RequestConflict if that had another
         body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
-        Exhausted, Unavailable.
+        Exhausted, Unavailable. Raises SupervisorSilent if nobody answers; the start goes on.
 
-        Cancellation: completes; C4.
+        Cancellation: completes; C4, C26.
         """
         job = self.find_request(owner, request_id) if request_id is not None else None
         if job is not None:
@@ -82,6 +82,11 @@ class Manager:
                 )
         else:
             job = self._begin(owner, spec, request_id)
+        if not (job.begun.is_set() or await self._backend.answered(job.begun.wait)):
+            raise SupervisorSilent(
+                "the supervisor does not answer; the start goes on when it does: ask again under "
+                "the same request id, which gives the same job"
+            )
         await job.wait_begun()
         return job
 
@@ -114,6 +119,8 @@ class Manager:
     def _begin(self, owner: str, spec: JobSpec, request_id: str | None) -> Job:
         if self._closing:
             raise Unavailable("the server is shutting down")
+        if self._backend.is_silent():
+            raise SupervisorSilent("the supervisor does not answer; nothing was begun: ask again")
         job_id = secrets.token_hex(16)
         policy_hash = str(self._backend.capabilities().get("policy", ""))
         try:
@@ -244,7 +251,10 @@ class Manager:
 
     async def _stop_one(self, job: Job, by: str) -> None:
         with contextlib.suppress(Precondition, Unavailable):
-            await job.stop(by=by, reason="shutdown", grace_s=SHUTDOWN_GRACE_S)
+            try:
+                await job.stop(by=by, reason="shutdown", grace_s=SHUTDOWN_GRACE_S)
+            except SupervisorSilent:  # KILL does not need it: so long as there is time
+                await job.finished.wait()
 
 
 def _open_store(path: str) -> tuple[Store, list[str]]:

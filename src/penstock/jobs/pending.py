@@ -41,12 +41,17 @@ class Pending:
         self.paused = False
         self.kill_fd = -1
 
+    def kill(self) -> None:
+        """KILL to the whole group, without the supervisor, where there is a descriptor for it."""
+        if self.kill_fd >= 0:
+            with contextlib.suppress(OSError):  # the group is gone already
+                os.write(self.kill_fd, b"1")
+
     def close(self, *, kill: bool = False) -> None:
         """Frees the descriptor of cgroup.kill, after using it if ``kill``."""
         if self.kill_fd >= 0:
             if kill:
-                with contextlib.suppress(OSError):  # the group is gone already
-                    os.write(self.kill_fd, b"1")
+                self.kill()
             os.close(self.kill_fd)
             self.kill_fd = -1
 

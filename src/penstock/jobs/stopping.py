@@ -5,6 +5,7 @@ asked for is durable before the first signal, so that a server that takes the jo
 on with it.
 """
 
+import contextlib
 import os
 import sqlite3
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ import trio
 from ..supervisor.control_policy import Control
 from .backend import Backend
 from .bounds import MustStop
+from .errors import SupervisorSilent
 from .job import UNKILLABLE_S, Job, StopAsked
 from .states import Event, State, after
 from .store import Store
@@ -137,16 +139,8 @@ class Stopping:
         """The job's own nursery ends this once all are dead."""
         job = self._job
         if not self.notes.escalated:
-            number = self.notes.signal or self._control.stop_signal
-            # What is left of the grace: the supervisor keeps to it, too, should this process stand
-            # still when it is over, for a disk that does not answer.
-            left_s = max(0.0, self._grace.deadline - trio.current_time())
-            await self._backend.signal(
-                job.id, number, tree=self._control.stop_tree, kill_after_s=left_s
-            )
-            if job.pause_asked:  # after the signal: it is the first thing that they see
-                await self._backend.set_paused(job.id, False)
-            with self._grace:
+            with self._grace:  # around the first signal too: KILL does not wait for its answer
+                await self._ask_to_end()
                 await self._backend.wait_main_exited(job.id)
                 return  # what is left is killed by the backend, which tells when it is gone
             self.notes = replace(self.notes, escalated=True)
@@ -154,13 +148,35 @@ class Stopping:
         await self._backend.kill(job.id)
         await self.lose_patience()
 
+    async def _ask_to_end(self) -> None:
+        job, number = self._job, self.notes.signal or self._control.stop_signal
+        # What is left of the grace: the supervisor keeps to it, too, should this process stand
+        # still when it is over, for a disk that does not answer.
+        left_s = max(0.0, self._grace.deadline - trio.current_time())
+        try:
+            await self._backend.signal(
+                job.id, number, tree=self._control.stop_tree, kill_after_s=left_s
+            )
+        except SupervisorSilent as error:
+            say(f"the stop of job {job.handle}: {error}")
+        if job.pause_asked:  # after the signal: it is the first thing that they see
+            with contextlib.suppress(SupervisorSilent):
+                await self._backend.set_paused(job.id, False)
+
     async def lose_patience(self) -> None:
         """KILL was sent to all; who is still there then is in an uninterruptible sleep.
 
+        While the supervisor does not answer nobody knows who is there, and it is asked again.
+
         Cancellation: minimum cleanup; C5.
         """
-        await trio.sleep(UNKILLABLE_S)
-        survivors = await self._backend.inspect(self._job.id)
+        while True:
+            await trio.sleep(UNKILLABLE_S)
+            try:
+                survivors = await self._backend.inspect(self._job.id)
+            except SupervisorSilent:
+                continue
+            break
         if self._nursery is not None:  # else they have died meanwhile
             self._job.survivors = survivors
             self._job.unkillable.set()

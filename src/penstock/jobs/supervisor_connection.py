@@ -12,6 +12,7 @@ import trio
 
 from ..supervisor import protocol
 from .errors import Unavailable
+from .heartbeat import Heartbeat
 from .pending import close_all
 
 # Twenty of the longest command lines. Beyond that no client's request is taken: see `is_full`.
@@ -21,8 +22,10 @@ _MOST_WAITING_BYTES: Final = 4 << 20
 class SupervisorConnection:
     """One end of its socket. What is sent is queued in order; ``closed`` is set by ``end``."""
 
-    def __init__(self, connection: trio.socket.SocketType) -> None:
+    def __init__(self, connection: trio.socket.SocketType, silence_s: float) -> None:
+        """``silence_s``: a supervisor that is silent for so long is given up."""
         self._socket = connection
+        self.heartbeat = Heartbeat(silence_s)
         self._outgoing, self._to_send = trio.open_memory_channel[bytes](math.inf)
         self._waiting_bytes = 0
         self.closed = trio.Event()
@@ -36,11 +39,14 @@ class SupervisorConnection:
 
         Cancellation: minimum cleanup.
         """
-        await self._socket.send(protocol.encode(protocol.HELLO, version=1, pid=os.getpid()))
+        await self._socket.send(
+            protocol.encode(protocol.HELLO, version=1, pid=os.getpid(), beats=True)
+        )
         message, fds = await self._receive()
         if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
             close_all(fds)
             raise Unavailable("the supervisor did not welcome this process")
+        self.heartbeat.on = message.get("beats") is True
         return message, dict(zip(message["fds"], fds, strict=True))
 
     async def run(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
@@ -52,6 +58,7 @@ class SupervisorConnection:
         # Scope S4.messages.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_all)
+            nursery.start_soon(self._watch)
             await self._receive_all(deliver)
             self.gone = True
             # Cancels S4.messages.
@@ -74,6 +81,17 @@ class SupervisorConnection:
         """From now on there is no supervisor at the other end, whoever has left."""
         self.lost = self.lost or "the supervisor is gone"
         self.closed.set()
+
+    async def _watch(self) -> None:
+        await self.heartbeat.wait_given_up(self._beat)
+        self.lost = self.lost or "the supervisor does not answer"
+        # When it goes on it must see that we have given it up before it reads what is under way.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _beat(self) -> None:
+        if not self._outgoing.statistics().current_buffer_used:
+            self.send(protocol.BEAT)
 
     async def _send_all(self) -> None:
         async for data in self._to_send:
@@ -101,7 +119,9 @@ class SupervisorConnection:
                 return
             if message is None:
                 return
-            deliver(message, fds)
+            self.heartbeat.heard()
+            if message["type"] != protocol.BEAT:
+                deliver(message, fds)
 
     def _broke(self, error: Exception) -> None:
         self.lost = self.lost or f"the supervisor's connection broke: {error}"

@@ -1,9 +1,12 @@
 """Telling others what happens to jobs: the audit's callback, and a line for the operator."""
 
-import contextlib
-import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+
+from ..supervisor.lines import LineWriter
+
+LINES: Final = LineWriter(2, "penstock")
+"""Standard error, whoever has it: a line on it never blocks and raises nothing."""
 
 Audit = Callable[[str, Mapping[str, Any]], None]
 
@@ -18,5 +21,4 @@ def try_audit(audit: Audit, event: str, fields: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """A line on standard error, if there is anybody who takes it."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"penstock: {text}\n".encode())
+    LINES.write(f"penstock: {text}")

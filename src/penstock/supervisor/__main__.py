@@ -26,8 +26,11 @@ def _load_own_package() -> None:
 def _hear_signals() -> None:
     """Whoever has started us may block signals or ignore SIGCHLD, and both are inherited.
 
-    The kernel reaps the children of a process that ignores it, and their statuses are lost.
+    The kernel reaps the children of a process that ignores it, and their statuses are lost. And a
+    terminal may stop whoever writes on it from the background (stty tostop): with SIGTTOU ignored
+    it does not.
     """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -36,5 +39,6 @@ if __name__ == "__main__":
     _hear_signals()
     _load_own_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
+    importlib.import_module("supervisor.log").take_over_stderr()
     main = importlib.import_module("supervisor.command_line").main
     sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 import array
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections import deque
@@ -131,6 +132,18 @@ class Peer:
             self._flush()
         elif len(self._queue) == _MAX_QUEUED:
             self._loop.watch(self._socket.fileno(), WRITE, self._ready)
+
+    @property
+    def waits(self) -> bool:
+        """It has not taken all that it was sent."""
+        return bool(self._queue)
+
+    @property
+    def hung_up(self) -> bool:
+        """It has closed its end, though what it has said before may not be read yet."""
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def close(self, why: str) -> None:
         """Ends the connection; ``why`` is for the log."""

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from .children import disown, fork, reap_ended
 from .isolation import leave_keyring
-from .log import log
+from .log import log, log_of_server
 from .loop import READ, Loop, Timer
+from .relay import Relay
 from .spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
 from .users import User
 
@@ -18,6 +19,11 @@ _LAST_DELAY_S: Final = 10.0
 # One that came up can have been killed by anybody; jobs wait to be taken over.
 _CAME_UP_DELAY_S: Final = 1.0
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
+
+
+def server_command(config_path: str) -> list[str]:
+    """How the server is started. -I: no environment and no working directory of anybody's."""
+    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
 
 
 class ServerProcess:
@@ -43,6 +49,7 @@ class ServerProcess:
         self._steady: Timer | None = None
         self._restart: Timer | None = None
         self._on_stopped: Callable[[], None] | None = None
+        self._relay = Relay(loop, log_of_server)
 
     @property
     def pid(self) -> int | None:
@@ -58,12 +65,19 @@ class ServerProcess:
         """Forks and executes the server."""
         self._prepare()
         try:
+            log_fd = self._relay.open()
+        except OSError as error:
+            self._start_again(f"cannot have a log: {error.strerror}")
+            return
+        try:
             self._pid = fork()
+            if self._pid == 0:
+                self._run(log_fd)
         except OSError as error:
             self._start_again(f"cannot be forked: {error.strerror}")
             return
-        if self._pid == 0:
-            self._run()
+        finally:
+            os.close(log_fd)
         try:
             self._pidfd = os.pidfd_open(self._pid)
         except OSError as error:  # out of descriptors; nobody would hear of its end
@@ -117,6 +131,7 @@ class ServerProcess:
     def _reaped(self, status: int | None, _: dict[str, Any]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
+        self._relay.close()
         if self._steady is not None:
             self._steady.cancel()
         if self._on_stopped is not None:
@@ -133,9 +148,11 @@ class ServerProcess:
         self._restart = self._loop.after(self._delay_s, self.start)
         self._delay_s = min(_LAST_DELAY_S, self._delay_s * 2)
 
-    def _run(self) -> None:
+    def _run(self, log_fd: int) -> None:
         """In the child. Never returns."""
         try:
+            os.dup2(log_fd, 1)
+            os.dup2(log_fd, 2)
             os.setsid()  # a terminal's ^C is for the supervisor, which then ends it in order
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
@@ -150,7 +167,6 @@ class ServerProcess:
             os.chdir("/")
             os.execve(self._argv[0], self._argv, {"PATH": os.defpath, "LANG": "C.UTF-8"})
         except OSError as error:
-            sys.stderr.write(f"penstockd: cannot start the server: {error}\n")
-            sys.stderr.flush()
+            os.write(2, f"cannot be executed: {error}\n".encode())
         finally:
             os._exit(127)

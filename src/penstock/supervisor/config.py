@@ -50,6 +50,8 @@ class Config:
     orphan_timeout_s: float
     on_shutdown: Literal["stop"]
     drain_s: float
+    server_silence_s: float
+    supervisor_silence_s: float
     max_jobs: int
     tls_certificate: str
     tls_key: str
@@ -88,6 +90,8 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         orphan_timeout_s=_seconds(table, "orphan_timeout_s", 600.0, 1.0, 86400.0),
         on_shutdown=_on_shutdown(table),
         drain_s=_seconds(table, "drain_s", 5.0, 0.0, 3600.0),
+        server_silence_s=_seconds(table, "server_silence_s", 20.0, 2.0, 3600.0),
+        supervisor_silence_s=_seconds(table, "supervisor_silence_s", 60.0, 2.0, 3600.0),
         max_jobs=table.integer("max_jobs", 512, 1, 100_000),
         tls_certificate=_path(tls, "certificate", "", required=needs_tls),
         tls_key=_path(tls, "key", "", required=needs_tls),

@@ -5,12 +5,11 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 from typing import Any, Final
 
 from . import leftovers, protocol, rlimits, startup
 from .channel import Peer
-from .child import ServerProcess
+from .child import ServerProcess, server_command
 from .children import strangers
 from .config import Config
 from .grants import Grants
@@ -23,7 +22,10 @@ from .policy import parse_policy
 from .policy_checks import disk_warnings, shell_warnings
 from .reception import Reception
 from .requests import Host, Requests
+from .sentinel import Sentinel
+from .signals import watch_signals
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
+from .watching import ServerWatch
 from .welcome import Welcome
 
 # The server drains for config.drain_s and stops its jobs; then it has had its time.
@@ -34,11 +36,6 @@ _SERVER_LINGER_S: Final = 15.0
 _JOBS_BOUND_S: Final = 10.0
 # What the server gives jobs at a shutdown.
 _JOBS_GRACE_S: Final = 3.0
-
-
-def server_command(config_path: str) -> list[str]:
-    """How the server is started. -I: no environment and no working directory of anybody's."""
-    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
 
 
 class Daemon:
@@ -67,6 +64,9 @@ class Daemon:
         swept = leftovers.remove(self._hierarchy, config.work_root)
         self._loop = Loop()
         lower = rlimits.raise_own(policy.classes.values(), startup.needed_descriptors(config))
+        self._sentinel: Sentinel | None = None
+        if self._hierarchy is not None:
+            self._sentinel = Sentinel(self._loop, self._hierarchy, self._locks[-1])
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root, config.run_dir)
         grants = Grants(policy, executables, users, standalone=options.no_server)
@@ -80,13 +80,14 @@ class Daemon:
             self._warnings += disk_warnings(config)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
+        self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
         self._stopping = False
         self._exit_code = 0
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
-        self._watch_signals()
+        watch_signals(self._loop, self._signaled)
         if self._root:
             with contextlib.suppress(OSError):  # the child that needs it will say so
                 drop_bounding_set()
@@ -102,6 +103,8 @@ class Daemon:
             on_message=self._message,
             on_gone=self._server_gone,
         )
+        if self._sentinel is not None:
+            self._sentinel.start()
         self._await_server()
         if self._options.parent_fd is not None:
             self._loop.watch(self._options.parent_fd, READ, self._parent_gone)
@@ -113,12 +116,16 @@ class Daemon:
             user = self._server_user if self._root else None
             self._server = ServerProcess(self._loop, argv, user, self._reception.listen_again)
             self._server.start()
+        silence_s = self._config.server_silence_s
+        self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
         self._say_ready()
         # What is there now stays: no collection, here or in a child, need look at it again.
         gc.collect()
         gc.freeze()
         try:
             self._loop.run()
+            if self._sentinel is not None:
+                self._sentinel.end()
         except BaseException:
             # A bug of ours: nothing may be left without somebody who holds it.
             for job in self._requests.jobs.values():
@@ -156,27 +163,16 @@ class Daemon:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
         log(f"ready; cgroups: {kind}; policy {self._welcome.policy_hash[:12]}")
 
-    def _watch_signals(self) -> None:
-        read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
-        for number in numbers:
-            signal.signal(number, lambda *_: None)
-
-        def told() -> None:
-            # Those that end all come last.
-            for number in sorted(set(os.read(read_fd, 4096)), key=_ends_all):
-                if number == signal.SIGCHLD:
-                    strangers()  # as init of a container: reap who was left to us
-                elif number == signal.SIGHUP:
-                    self._reload()
-                elif number == signal.SIGUSR2:
-                    self._start_server_anew()
-                else:
-                    log(f"{signal.Signals(number).name}: stopping")
-                    self._stop(0, number)
-
-        self._loop.watch(read_fd, READ, told)
+    def _signaled(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            strangers()  # as init of a container: reap who was left to us
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR2:
+            self._start_server_anew()
+        else:
+            log(f"{signal.Signals(number).name}: stopping")
+            self._stop(0, number)
 
     def _reload(self) -> None:
         log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
@@ -245,20 +241,31 @@ class Daemon:
         self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
 
     def _message(self, message: dict[str, Any], peer: Peer) -> None:
+        if self._watch is not None:
+            self._watch.heard()
+        if message["type"] == protocol.BEAT:
+            return
         if message["type"] == protocol.SERVING:
             self._served()
+        elif message["type"] == protocol.START and peer.hung_up:
+            # We have stood still, and it has given us up: its client has asked somebody else.
+            log(f"a START of a server that is gone is not heeded: job {message.get('id')!s:.32}")
         else:
             self._requests.answer(message, peer.send)
 
     def _served(self) -> None:
         """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
         self._welcome.swept = Swept()  # somebody has written it down
+        if self._watch is not None:
+            self._watch.serving()
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
 
     def _hello(self, peer: Peer) -> None:
         if self._options.no_server:  # the library's connection is its life
             self._served()
+        if self._watch is not None and self._reception is not None:
+            self._watch.greeted(self._reception.beats)
         if self._server is not None:
             self._server.came_up()
         self._welcome.send(peer)
@@ -275,7 +282,3 @@ class Daemon:
             self._stop(0)
         elif greeted and (self._orphan_timer is None or not self._orphan_timer.pending):
             self._await_server()
-
-
-def _ends_all(number: int) -> bool:
-    return number in (signal.SIGTERM, signal.SIGINT)

@@ -18,7 +18,7 @@ MAX_DESCRIPTORS: Final = 253
 MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 
 # From the server.
-HELLO: Final = "HELLO"  # version, pid
+HELLO: Final = "HELLO"  # version, pid, beats: it says BEAT
 SERVING: Final = "SERVING"  # it takes calls: jobs have somebody again
 TAKE: Final = "TAKE"  # the next job of the server before
 START: Final = "START"  # id, opaque, client, policy, command, arguments, env, timeout_s, stdin
@@ -28,6 +28,8 @@ INSPECT: Final = "INSPECT"  # id: who is left of it, and what for
 CLOSE_INPUT: Final = "CLOSE_INPUT"  # id: its standard input has ended
 KILL: Final = "KILL"  # id: the whole group, until it is empty
 RELEASE: Final = "RELEASE"  # id: the end record is durable, forget the job
+# From both.
+BEAT: Final = "BEAT"  # every silence.BEAT_S: whoever says it stands not still
 
 # From the supervisor.
 WELCOME: Final = "WELCOME"  # version, mode, kind, policy, boot_id, ...; fds policy
@@ -44,12 +46,12 @@ RESUMED: Final = "RESUMED"  # id: it was paused, and runs on so that it can end
 INSPECTED: Final = "INSPECTED"  # id, processes
 
 FROM_SERVER: Final = frozenset(
-    {HELLO, SERVING, TAKE, START, SIGNAL, PAUSE, INSPECT, CLOSE_INPUT, KILL, RELEASE}
+    {HELLO, SERVING, TAKE, START, SIGNAL, PAUSE, INSPECT, CLOSE_INPUT, KILL, RELEASE, BEAT}
 )
 FROM_SUPERVISOR: Final = frozenset(
     {
         *(WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED),
-        *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED),
+        *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED, BEAT),
     }
 )
 

@@ -51,6 +51,8 @@ class Reception:
         self._peer: Peer | None = None
         self._peer_pid = 0
         self._greeted = False
+        self.beats = False
+        """The latest peer has said that it beats, and so knows a BEAT."""
         self._hello_timer: Timer | None = None
         self._pidfd = -1  # of the latest peer, until the next one
         self._listen()
@@ -91,6 +93,11 @@ class Reception:
     def greeted(self) -> bool:
         """Whether the server is connected and has said HELLO."""
         return self._peer is not None and self._greeted
+
+    def beat(self) -> None:
+        """Tells the server that we live, unless it has not even read what it was told before."""
+        if self._peer is not None and self._greeted and self.beats and not self._peer.waits:
+            self._peer.send(protocol.BEAT)
 
     def close(self) -> None:
         """Ends the connection, if any, and removes the socket."""
@@ -155,6 +162,7 @@ class Reception:
         if message.get("version") != protocol.VERSION:
             raise protocol.ProtocolError(f"version {message.get('version')!r} is not spoken here")
         self._greeted = True
+        self.beats = message.get("beats") is True
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self._on_hello(self._peer)

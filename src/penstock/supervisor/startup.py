@@ -5,6 +5,7 @@ import fcntl
 import os
 import resource
 import stat
+import time
 from typing import Final
 
 from . import executables as exe
@@ -22,6 +23,9 @@ from .users import User, UserError, own_user, resolve_user
 # starts, and while its STARTED waits to be sent, more, which the reserve is for.
 _DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
+# More than sentinel_main.py takes.
+_SENTINEL_S: Final = 3.0
+_LOOK_S: Final = 0.02
 
 
 class StartupError(Exception):
@@ -217,7 +221,8 @@ def find_groups(config: Config) -> tuple[Hierarchy, int]:
     top = mounts.v2 if mounts.v2 is not None else next(iter(mounts.v1.values()))
     while True:
         os.makedirs(top + parent, exist_ok=True)
-        fd = _lock("cgroup_parent", top + parent)
+        # The sentinel of one that was killed holds it for a moment longer (sentinel_main.py).
+        fd = _lock("cgroup_parent", top + parent, patience_s=_SENTINEL_S)
         # One that ends removes the group: what was locked may be no group any more.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(top + parent)):
@@ -225,14 +230,19 @@ def find_groups(config: Config) -> tuple[Hierarchy, int]:
         os.close(fd)
 
 
-def _lock(key: str, path: str) -> int:
+def _lock(key: str, path: str, *, patience_s: float = 0.0) -> int:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise StartupError([_used(key, path)]) from None
-    return fd
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_LOOK_S)  # nobody tells when a lock is free, and is bounded
+                continue
+            os.close(fd)
+            raise StartupError([_used(key, path)]) from None
+        return fd
 
 
 def _used(key: str, path: str) -> str:

@@ -76,6 +76,7 @@ class Welcome:
             "mode": "root" if os.geteuid() == 0 else "user",
             "kind": kind,
             "boot_id": boot_id,
+            "beats": True,
             "policy": self.policy_hash,
             "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
             "max_jobs": self.max_jobs,

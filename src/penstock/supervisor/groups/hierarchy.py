@@ -220,6 +220,10 @@ class CgroupHierarchy:
         except OSError:  # before Linux 5.14
             return None
 
+    def kill_directory(self) -> str:
+        top = self._mounts.v2 if self._mounts.v2 is not None else self._mounts.v1["freezer"]
+        return top + self._parent
+
     def sweep(self) -> Swept:
         self._clients.forget()
         swept = sweep(self._parents(), is_ours)

@@ -93,6 +93,11 @@ class Hierarchy(Protocol):
         every job. None without one."""
         ...
 
+    def kill_directory(self) -> str:
+        """The own parent where all of its jobs can be killed: in the v2 hierarchy, else in the
+        freezer's."""
+        ...
+
     def sweep(self) -> Swept:
         """Kills and removes every group below the own parent, which is made if need be.
 
