@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import trio.testing
 from fake_backend import FakeBackend
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import patient
 
 from penstock.jobs.backend import JobSpec, Verdict
 from penstock.jobs.bounds import Budget, OutputBound
@@ -135,6 +137,50 @@ async def test_no_more_than_so_many_are_kept(tmp_path: Path) -> None:
         await disk.wait_removed(jobs[1].id)
         kept = manager.list(include_finished=True)
         assert [job.handle for job in kept] == [jobs[3].handle, jobs[2].handle, jobs[0].handle]
+
+
+class DiskThatFreesSlowly(TellingDisk):
+    """The first log's reserve is given back only once the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        self.first = ""
+
+    def trim(self, fd: int, size: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if self.first and self.first in path:
+            self.let.wait(patient(30))
+        super().trim(fd, size)
+
+
+async def test_the_oldest_goes_first_though_its_reserve_is_given_back_last(tmp_path: Path) -> None:
+    """Jobs stand in the order of their ends, however long the disk takes to free blocks."""
+    disk = DiskThatFreesSlowly()
+    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+        jobs = [await manager.start("alice", JobSpec("print", ("x",)))]
+        disk.first = jobs[0].id
+        await jobs[0].wait_finished()
+        jobs += [await printed(manager, "alice") for _ in range(2)]
+        await disk.wait_removed(jobs[0].id)
+        kept = manager.list(include_finished=True)
+        disk.let.set()
+        assert [job.handle for job in kept] == [jobs[2].handle, jobs[1].handle]
+
+
+async def test_removed_while_its_reserve_is_given_back(tmp_path: Path) -> None:
+    """It is gone, and is not found among those that could make room."""
+    disk = DiskThatFreesSlowly()
+    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+        job = await manager.start("alice", JobSpec("print", ("x",)))
+        disk.first = job.id
+        await job.wait_finished()
+        manager.remove(job)
+        disk.let.set()
+        others = [await printed(manager, "alice") for _ in range(4)]
+        await disk.wait_removed(others[1].id)
+        kept = manager.list(include_finished=True)
+        assert [each.handle for each in kept] == [others[3].handle, others[2].handle]
 
 
 async def test_what_is_too_old_goes_by_itself(tmp_path: Path) -> None:

@@ -95,6 +95,20 @@ class Life:
             self._describe(started)
             await self._keep(started)
 
+    async def give_back(self) -> None:
+        """The disk has what its log does not need any more. After it has ended, and is found among
+        those that have: nobody waits for this.
+
+        Cancellation: completes; C17b.
+        """
+        log = self._job.log_if_loaded
+        if self._job.end is None or log is None or not log.has_reserve:
+            return
+        # Shielded, as the manager ends us now if it is closing.
+        # Scope S5.reserve.
+        with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
+            await trio.to_thread.run_sync(log.give_back, abandon_on_cancel=True)
+
     def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
 
@@ -227,11 +241,6 @@ class Life:
                 job.log.disk.close_pipe(fd)
         await self._finish(verdict)
         self._backend.release(job.id)
-        if job.log.has_reserve:
-            # Nobody waits for it any more; shielded, as the manager ends us now if it is closing.
-            # Scope S5.reserve.
-            with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
-                await trio.to_thread.run_sync(job.log.give_back, abandon_on_cancel=True)
 
     async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
         """Tries again if the disk does not even take a gap: it may soon.

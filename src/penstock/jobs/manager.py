@@ -156,12 +156,14 @@ class Manager:
             life.never_started
         ):  # nothing was started: nobody can name it, and its request id is free again
             self.history.never_was(job.id)
+        await life.give_back()
 
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
         async with self._life_of(recovered.job) as life:
             await life.go_on(recovered.started, recovered.stop, recovered.output_error)
         self._ended(recovered.job)
+        await life.give_back()
 
     def _ended(self, job: Job) -> None:
         if job.end is not None:  # else it was given up
