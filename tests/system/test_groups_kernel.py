@@ -305,6 +305,8 @@ def test_capabilities_are_tried_and_leave_nothing(hierarchy: Hierarchy) -> None:
         "disk_write": disk,
         "processes": "enforced",
         "output": "enforced",
+        "storage": "partial",
+        "files": "partial",
     }
     assert directories() == []
 

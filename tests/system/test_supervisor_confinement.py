@@ -156,11 +156,12 @@ def test_the_kill_descriptor_kills(running: tuple[Supervisor, Peer, Started]) ->
 
 @pytest.mark.parametrize("running", [False], indirect=True)
 def test_user_mode_says_what_is_missing(running: tuple[Supervisor, Peer, Started]) -> None:
-    """Every limit but output is unavailable, and so is what only root can do to isolate; the log
-    warns of it."""
+    """Every limit but output and storage is unavailable, and so is what only root can do to
+    isolate; the log warns of it."""
     supervisor, _, job = running
     states = {entry["limit"]: entry["state"] for entry in job.message["enforcement"]}
-    without_root = {"output", "isolation.seccomp", "isolation.landlock"}
+    without_root = {"output", "storage", "files", "isolation.seccomp", "isolation.landlock"}
+    assert (states["storage"], states["files"]) == ("partial", "partial")
     assert {states[name] for name in states.keys() - without_root} == {"unavailable"}
     assert "warning: no limits" in supervisor.log
     assert "warning: no separation" in supervisor.log
