@@ -19,6 +19,7 @@ CASES: list[tuple[errors.JobError, StatusCode, str]] = [
     (errors.Exhausted("full"), StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
     (errors.Unavailable("gone"), StatusCode.UNAVAILABLE, "UNAVAILABLE"),
     (errors.NotRecorded("full"), StatusCode.UNAVAILABLE, "NOT_RECORDED"),
+    (errors.SupervisorSilent("still"), StatusCode.UNAVAILABLE, "SUPERVISOR_SILENT"),
 ]
 
 

@@ -86,7 +86,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("named", ["config", "policy"])
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "without end"])
 def test_penstockd_starts_with_no_such_file(
-    tmp_path: Path, named: str, kind: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, named: str, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As its configuration or policy: exit 2, and what is wrong."""
     path = tmp_path / "named"
@@ -96,6 +96,6 @@ def test_penstockd_starts_with_no_such_file(
         config = tmp_path / "penstockd.toml"
         config.write_text(f'policy = "{path}"\n')
     assert command_line.main(["--no-server", "--config", str(config)]) == 2
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert f"{path}: " in said
     assert "is longer than" in said if kind == "without end" else REFUSED[kind][1] in said
