@@ -385,9 +385,10 @@ class Job:
             return self.end, True
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
-        told = partial(self._wait_any, self.finished, self.unrecorded, self.unkillable)
         backend, silent = self.backend, False
         while not (self.finished.is_set() or self.unrecorded.is_set()):
+            # Made anew each time: who was unkillable may have died, and then that is unset.
+            told = partial(self._wait_any, self.finished, self.unrecorded, self.unkillable)
             if backend is None:
                 await told()
             else:
