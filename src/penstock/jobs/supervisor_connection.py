@@ -124,7 +124,10 @@ class SupervisorConnection:
                 deliver(message, fds)
 
     def _broke(self, error: Exception) -> None:
-        self.lost = self.lost or f"the supervisor's connection broke: {error}"
+        # It leaves no other trace when it goes with messages of ours unread, a beat for example.
+        gone = isinstance(error, ConnectionResetError | BrokenPipeError)
+        why = "supervisor is gone" if gone else f"supervisor's connection broke: {error}"
+        self.lost = self.lost or f"the {why}"
 
     async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and its descriptors; None at the end of the connection."""
