@@ -15,7 +15,7 @@ from pki import Pair, Pki
 
 from penstock.rpc.client import Channel, open_channel
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.limits import SERVER_DEFAULTS, Limits
+from penstock.rpc.limits import MIB, SERVER_DEFAULTS, Limits
 from penstock.rpc.server import Peer, Server
 
 SERVICE = "toy.Toy"
@@ -200,5 +200,5 @@ async def serving(
 
 
 def changed(**limits: Any) -> Limits:
-    """The server's defaults, except for."""
-    return dataclasses.replace(SERVER_DEFAULTS, **limits)
+    """The server's defaults, except for; its methods take messages of any size."""
+    return dataclasses.replace(SERVER_DEFAULTS, **{"message_bytes": 4 * MIB, **limits})
