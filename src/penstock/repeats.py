@@ -15,8 +15,8 @@ INTERVAL_S: Final = 60.0
 MAX_KNOWN: Final = 30
 
 Tell = Callable[[str, str, Mapping[str, Any], int], None]
-"""Writes down a client, a verb, what it was about, and how often. Raises OSError, AuditError or what
-else a write does, and is asked again later."""
+"""Writes down a client, a verb, what it was about, and how often. Raises whatever a write does, and
+is asked again later."""
 
 
 @dataclass(slots=True)

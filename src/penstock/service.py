@@ -20,7 +20,8 @@ from .jobs.seeking import seek_lines, seek_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
-from .refusals import Refusals, bounded
+from .refusals import Refusals
+from .repeats import Repeats
 from .requests import page_begin_of, spec_of, streams_of, wish_of
 from .rpc.errors import RpcError
 from .service_control import ControlCalls
@@ -76,10 +77,10 @@ class CommandService(
         host: HostInfo,
         clock: Callable[[], float],
         refusals: Refusals | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
-        """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
-        down of them; without it only their lines are short."""
-        super().__init__(manager, policy, audit, clock, refusals)
+        """As Decisions; ``host`` is what ServerInfo says."""
+        super().__init__(manager, policy, audit, clock, refusals, repeats)
         self._host = host
         self._frames = Frames()
 
@@ -120,8 +121,10 @@ class CommandService(
                     )
                 if starts:
                     self._quotas.take_start(client, len(self._manager.list(client.id)))
-            # What starts nothing no quota bounds, so its line must be short.
-            self._record(client.id, "start", decision, **(about if starts else bounded(about)))
+            if starts:
+                self._record(client.id, "start", decision, **about)
+            else:
+                self._record_read(client.id, "start", **about, starts=False)
             if input_message.validate_only:
                 return pb.StartResponse()
             # No checkpoint since the quota was asked: the job is in the list when it waits.
@@ -157,7 +160,7 @@ class CommandService(
             with translated(), self._refusals_recorded(client.id, "stream", **about):
                 reader = job.read_output(offset, not input_message.no_follow, streams)
             try:
-                self._record(client.id, "stream", authz.Decision(True), **about)
+                self._record_read(client.id, "stream", **about)
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
                         yield message  # noqa: ASYNC119  # whoever iterates closes it: calls.py
@@ -173,7 +176,7 @@ class CommandService(
         client = self._client(request, "list")
         with self._refusals_recorded(client.id, "list"):
             before = page_begin_of(input_message)
-        self._record(client.id, "list", authz.Decision(True))
+        self._record_read(client.id, "list")
         size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         page = pb.ListResponse()
         room = _PAGE_BYTES
