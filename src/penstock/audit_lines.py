@@ -84,7 +84,7 @@ def _texts(key: str, texts: Sequence[str], most_bytes: int) -> dict[str, Any]:
         kept.append(text)
     if kept == list(texts):
         return {key: kept}
-    data = b"".join(_utf_8(text) + b"\0" for text in texts)
+    data = _utf_8("\0".join((*texts, "")))  # at once: there may be thousands
     return {
         key: kept,
         f"{key}_count": len(texts),

@@ -264,13 +264,16 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
 
 
 async def _parsed(method: Method, data: bytes, turns: trio.Lock) -> Any:
-    """Raises RpcError. What its caller does next without a checkpoint is in the same turn.
+    """Raises RpcError.
 
     Cancellation: atomic.
     """
     if method.messages.limits.one_a_turn:
         async with turns:
-            return _parsed_now(method, data)
+            message = _parsed_now(method, data)
+        # Another turn for what our caller does with it before its next checkpoint.
+        async with turns:
+            return message
     return _parsed_now(method, data)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -29,14 +29,10 @@ _MOST_TAG_BYTES: Final = 5
 _MOST_VARINT_BYTES: Final = 10
 
 
-@dataclass(slots=True)
-class _Field:
-    """A field that is more than one of ``MessageLimits.fields``."""
-
-    rules: tuple[int, ...] = ()
-    inside: dict[int, _Field] | None = None
-    """Of a message: its fields by their tags."""
-    packed: bool = False
+_Fields: TypeAlias = "dict[int, tuple[tuple[int, ...], _Fields | None, bool]]"
+"""By tag, fields that are more than one of ``MessageLimits.fields``: their rules' numbers, of a
+message the fields inside, and whether they are packed. Plain tuples, looked at for each field.
+"""
 
 
 @dataclass(slots=True)
@@ -45,7 +41,7 @@ class FieldCounter:
 
     descriptor: Any
     limits: MessageLimits
-    _fields: dict[int, _Field] = field(init=False)
+    _fields: _Fields = field(init=False)
 
     def __post_init__(self) -> None:
         rules: dict[str, tuple[int, ...]] = {}
@@ -71,45 +67,50 @@ class FieldCounter:
         room = [most for _, most in self.limits.elements]
         fields = self._fields
         position, end = 0, len(data)
-        outer: list[tuple[int, dict[int, _Field]]] = []
+        outer: list[tuple[int, _Fields]] = []
         while True:
             while position < end:
                 tag = data[position]
                 position += 1
                 if tag > 0x7F:
                     tag, position = self._varint(data, position - 1, _MOST_TAG_BYTES)
-                about = fields.get(tag)
                 kind = tag & 7
-                size = 0
                 if kind == _LENGTH:
                     size = data[position]
                     position += 1
                     if size > 0x7F:
                         size, position = self._varint(data, position - 1, _MOST_TAG_BYTES)
-                elif kind == _VARINT:
-                    _, position = self._varint(data, position, _MOST_VARINT_BYTES)
-                elif kind in _SIZES:
-                    size = _SIZES[kind]
+                    if tag in fields:
+                        rules, inside, packed = fields[tag]
+                        if rules:
+                            for rule in rules:
+                                room[rule] -= 1
+                                if room[rule] < 0:
+                                    names, most = self.limits.elements[rule]
+                                    what = f"elements of {' and '.join(names)}"
+                                    raise self._too_many(most, what)
+                        else:
+                            left -= size if packed and size else 1
+                        if inside is not None and size:
+                            if position + size > end:
+                                raise self._malformed()
+                            outer.append((end, fields))
+                            fields, end = inside, position + size
+                        else:
+                            position += size
+                    else:
+                        left -= 1
+                        position += size
                 else:
-                    raise self._malformed()
-                if about is None or not about.rules:
-                    left -= size if about is not None and about.packed and size else 1
-                    if left < 0:
-                        raise self._too_many(self.limits.fields, "fields")
-                else:
-                    for rule in about.rules:
-                        room[rule] -= 1
-                        if room[rule] < 0:
-                            names, most = self.limits.elements[rule]
-                            raise self._too_many(most, f"elements of {' and '.join(names)}")
-                if about is not None and about.inside is not None:
-                    if position + size > end:
+                    left -= 1
+                    if kind == _VARINT:
+                        _, position = self._varint(data, position, _MOST_VARINT_BYTES)
+                    elif kind in _SIZES:
+                        position += _SIZES[kind]
+                    else:
                         raise self._malformed()
-                    if size:
-                        outer.append((end, fields))
-                        fields, end = about.inside, position + size
-                else:
-                    position += size
+                if left < 0:
+                    raise self._too_many(self.limits.fields, "fields")
             if position != end:
                 raise self._malformed()
             if not outer:
@@ -146,14 +147,14 @@ def _fields_of(
     descriptor: Any,
     prefix: str,
     rules: Mapping[str, tuple[int, ...]],
-    outside: Mapping[str, dict[int, _Field]],
+    outside: Mapping[str, _Fields],
     known: set[str],
-) -> dict[int, _Field]:
+) -> _Fields:
     """By tag, those that need a look: with a rule, with fields inside, or packed.
 
     A message inside one of its own type has its fields counted, and no rules.
     """
-    found: dict[int, _Field] = {}
+    found: _Fields = {}
     outside = {**outside, descriptor.full_name: found}
     for each in descriptor.fields:
         path = prefix + each.name
@@ -167,5 +168,5 @@ def _fields_of(
             known.add(path)
         mine = rules.get(path, ())
         if mine or inside is not None or packed:
-            found[each.number << 3 | _LENGTH] = _Field(mine, inside, packed)
+            found[each.number << 3 | _LENGTH] = (mine, inside, packed)
     return found
