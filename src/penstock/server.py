@@ -105,8 +105,8 @@ async def run(config: Config) -> None:
                     record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                     gate = Gate(config, credentials, audit, refusals)
                     signals = _Signals(hangups, endings)
-                    books = _Books(audit, refusals, repeats)
-                    await _serve(config, backend, manager, books, gate, limits, signals)
+                    trail = _AuditTrail(audit, refusals, repeats)
+                    await _serve(config, backend, manager, trail, gate, limits, signals)
                     # A full audit disk must not keep the jobs' end from being asked for.
                     with contextlib.suppress(AuditError):
                         record("server.stopping", {"pid": os.getpid()})
@@ -131,7 +131,7 @@ class _Signals:
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class _AuditTrail:
     """Where decisions are written down, and how much of them."""
 
     audit: AuditLog
@@ -153,7 +153,7 @@ async def _serve(
     config: Config,
     backend: LocalBackend,
     manager: Manager,
-    books: _Books,
+    trail: _AuditTrail,
     gate: Gate,
     limits: Limits,
     signals: _Signals,
@@ -166,7 +166,7 @@ async def _serve(
         warnings=tuple(backend.warnings),
     )
     service = CommandService(
-        manager, policy, books.audit, host, trio.current_time, books.refusals, books.repeats
+        manager, policy, trail.audit, host, trio.current_time, trail.refusals, trail.repeats
     )
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
@@ -200,7 +200,7 @@ async def _serve(
         nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
-        nursery.start_soon(books.tell_regularly)
+        nursery.start_soon(trail.tell_regularly)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         backend.serving()
