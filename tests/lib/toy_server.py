@@ -4,7 +4,6 @@ Writes its port to standard output and ends with standard input. toy.Debug/Stati
 answers with what it holds, after a collection of garbage.
 """
 
-import dataclasses
 import gc
 import json
 import os
@@ -15,9 +14,8 @@ from typing import Any
 import purerpc
 import trio
 from google.protobuf.wrappers_pb2 import StringValue
-from toy import Toy
+from toy import Toy, changed
 
-from penstock.rpc.limits import SERVER_DEFAULTS
 from penstock.rpc.server import Server
 from penstock.rpc.tls import server_ssl_context
 
@@ -57,9 +55,7 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
     signature = purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, StringValue, StringValue)
     debug.add_method("Statistics", statistics, signature)
-    server = Server(
-        [toy.service, debug], context, limits=dataclasses.replace(SERVER_DEFAULTS, **limits)
-    )
+    server = Server([toy.service, debug], context, limits=changed(**limits))
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, [listener])

@@ -20,6 +20,33 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """What one request message of a method may be, judged before it is parsed.
+
+    A message may be within its bytes and still be millions of empty fields, each of which
+    becomes an object. So fields are counted in the wire form; those of messages inside are, too.
+    """
+
+    message_bytes: int
+    """Judged by the length in front of the message, before any of it is kept."""
+
+    fields: int
+    """Of those that no entry of ``elements`` names, unknown ones included. The elements of a packed
+    field count by their bytes.
+    """
+
+    elements: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """Paths of texts, bytes and messages, and how many of them there may be together, such as
+    ``(("argv", "arguments.name"), 100)``.
+    """
+
+    one_a_turn: bool = False
+    """Costs milliseconds to read and decide: at most one is in a turn of the scheduler, over all
+    connections, so that a hundred that come at once do not hold up who asks for little.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one peer may make us hold, do or wait for. Bytes, seconds, counts.
 
@@ -131,8 +158,14 @@ class Limits:
     continuations: int = 8
     """CONTINUATION frames of one header block. (nghttp2 8)"""
 
-    message_bytes: int = 4 * MIB
-    """Largest message received. (the default of every grpc implementation)"""
+    message_bytes: int = 4 * KIB
+    """Largest message received, of a method for which the server names no other bound.
+
+    A channel takes 4 MiB, the default of every grpc implementation.
+    """
+
+    message_fields: int = 256
+    """Fields of such a message in the wire form, nested ones included; a channel counts none."""
 
     unfinished_bytes: int = 16 * MIB
     """All calls' messages that are not complete or not yet read by their handlers."""
@@ -212,7 +245,11 @@ class Limits:
 SERVER_DEFAULTS: Final = Limits()
 
 CLIENT_DEFAULTS: Final = Limits(
-    frame_bytes=66 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
+    frame_bytes=66 * KIB,
+    message_bytes=4 * MIB,
+    unfinished_bytes=64 * MIB,
+    keepalive_s=20.0,
+    keepalive_timeout_s=20.0,
 )
 """A client chose its server: larger frames halve the cost of a long stream. A server that is
 gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""

@@ -5,26 +5,27 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import purerpc
 import trio
 
-from .calls import CallContext, OnInternalError, Peer, reported
+from .calls import Admit, CallContext, Method, OnInternalError, Peer, reported
 from .connection import Connection
 from .errors import RpcError
 from .faults import ENHANCE_YOUR_CALM
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
-from .limits import SERVER_DEFAULTS, Limits
+from .limits import SERVER_DEFAULTS, Limits, MessageLimits
 from .link import Ended
 from .reflection import Reflection
 from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
 from .streams import Held
 from .transport import TlsTransport, Transport, TransportLost
+from .wire_fields import FieldCounter
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
 
@@ -60,6 +61,8 @@ class Server:
 
     Every handler gets a CallContext as ``request.context``. ``identify`` is asked once
     for each connection; the RpcError it raises becomes the answer to every call there.
+    ``admit`` is asked for each call of known methods. ``message_limits`` names, by
+    ``Service/Method``, those whose request messages may be other than ``limits`` says.
     ``on_internal_error`` gets the id that the client sees and the exception that it does
     not. Neither may block. ``client_of`` turns an identity into what the limits per client
     count by; without it, and for who has no identity, that is the certificate.
@@ -76,16 +79,18 @@ class Server:
         limits: Limits = SERVER_DEFAULTS,
         identify: Callable[[Peer], Any] | None = None,
         client_of: Callable[[Any], Hashable] | None = None,
+        admit: Admit = lambda identity, service, method: None,
+        message_limits: Mapping[str, MessageLimits] | None = None,
         on_internal_error: OnInternalError = log_internal_error,
         reflection: bool = False,
     ) -> None:
-        methods = {service.name: dict(service.methods) for service in services}
-        self._health = Health(methods)
-        extras = [self._health.service]
+        services = list(services)
+        names = [service.name for service in services]
+        self._health = Health(names)
+        services.append(self._health.service)
         if reflection:
-            names = (*methods, self._health.service.name)
-            extras.append(Reflection(names, [HEALTH_SCHEMA.file]).service)
-        methods |= {service.name: dict(service.methods) for service in extras}
+            names.append(self._health.service.name)
+            services.append(Reflection(names, [HEALTH_SCHEMA.file]).service)
         self._client_of = client_of
         self._loads: dict[Hashable, ClientLoad] = {}
         self._ssl_context = ssl_context
@@ -106,13 +111,15 @@ class Server:
         self._serving: trio.CancelScope | None = None
         self._link_ended = trio.lowlevel.ParkingLot()
         self._shared = Shared(
-            methods=methods,
+            methods=_methods(services, limits, message_limits or {}),
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refusals,
             held=Held(limits.unfinished_bytes_in_all, "on this server"),
             turns=trio.Lock(),
+            message_turns=trio.Lock(),
+            admit=admit,
         )
 
     async def serve(
@@ -354,6 +361,25 @@ class Server:
         except Exception as error:
             refusal = reported(self._shared.on_internal_error, error)
             return None, peer.certificate, refusal
+
+
+def _methods(
+    services: Iterable[purerpc.Service], limits: Limits, others: Mapping[str, MessageLimits]
+) -> dict[str, dict[str, Method]]:
+    """Raises ValueError: a method of ``others`` is not served, or a field of it is not there."""
+    usual = MessageLimits(limits.message_bytes, limits.message_fields)
+    found: dict[str, dict[str, Method]] = {}
+    used = set[str]()
+    for service in services:
+        of_service = found.setdefault(service.name, {})
+        for name, bound in service.methods.items():
+            path = f"{service.name}/{name}"
+            used.add(path)
+            descriptor = bound.signature.request_type.DESCRIPTOR
+            of_service[name] = Method(bound, FieldCounter(descriptor, others.get(path, usual)))
+    if unknown := sorted(others.keys() - used):
+        raise ValueError(f"message limits for {unknown[0]}, which is not served")
+    return found
 
 
 def _text(address: Any) -> str:

@@ -7,13 +7,21 @@ from typing import Any, Final
 import trio
 
 from . import events as ev
-from .calls import Call, Methods, OnInternalError, Peer
+from .calls import Admit, Call, Method, Methods, OnInternalError, Peer, reported
 from .connection import HIGHEST_STREAM_ID
 from .errors import Reason, Refused, RpcError, StatusCode
 from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
-from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
+from .metadata import (
+    ACCEPT_ENCODING,
+    RESPONSE_HEADERS,
+    HttpRefused,
+    Malformed,
+    RequestHead,
+    check_fields,
+    parse_request,
+)
 from .refusals import Refusals
 from .statuses import trailers_of
 from .streams import Held, Stream
@@ -35,6 +43,9 @@ class Shared:
     held: Held
     turns: trio.Lock
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
+    message_turns: trio.Lock
+    """For messages that cost much to read, one of them in a turn."""
+    admit: Admit
 
 
 @dataclass(slots=True)
@@ -66,7 +77,7 @@ class ServerLink(Link[Stream]):
             held=(load.held, shared.held),
             client_side=False,
         )
-        self.methods = shared.methods
+        self.message_turns = shared.message_turns
         self.on_internal_error = shared.on_internal_error
         self.peer = peer
         self.identity = identity
@@ -207,27 +218,58 @@ class ServerLink(Link[Stream]):
             return
         try:
             head = parse_request(event.headers)
-            if not self._shared.accepts_calls():
-                raise Refused(
-                    "not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now"
-                )
+            method = self._admitted(head)
         except Malformed as error:
             self._refuse("malformed", stream_id, PROTOCOL_ERROR, str(error))
         except HttpRefused as error:
             self.refused(f"http_{error.status}", f"HTTP status {error.status}")
             self._answer(event, [(b":status", b"%d" % error.status)])
-        except Refused as error:
-            self.refused(error.kind, error.message)
-            self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
+        except RpcError as error:
+            trailers = RESPONSE_HEADERS + trailers_of(error, self.limits)
+            if isinstance(error, Refused):
+                self.refused(error.kind, error.message)
+                if error.kind == "encoding":
+                    trailers = [*trailers, ACCEPT_ENCODING]
+            self._answer(event, trailers)
         else:
             assert self._nursery is not None
-            stream = Stream(self, stream_id, head.encoding)
-            call = Call(self, stream, head)
+            most = method.messages.limits.message_bytes
+            stream = Stream(self, stream_id, head.encoding, message_bytes=most)
+            call = Call(self, stream, head, method)
             self.streams[stream_id] = stream
             self._calls[stream_id] = call
             self._load.calls += 1
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
+
+    def _admitted(self, head: RequestHead) -> Method:
+        """Who asks, for what, and may they: before a byte of a message is kept, and without a task.
+
+        Raises RpcError. A bug in ``admit`` is one, too.
+        """
+        if not self._shared.accepts_calls():
+            raise Refused("not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now")
+        if (refusal := self.refusal) is not None:
+            # A new one each time: a traceback grows whenever its exception is raised.
+            raise RpcError(refusal.code, refusal.message, refusal.details)
+        service = self._shared.methods.get(head.service)
+        if service is None:
+            text = f"no service {head.service[:200]}"
+            raise Refused("unknown_service", StatusCode.UNIMPLEMENTED, text)
+        method = service.get(head.method)
+        if method is None:
+            text = f"no method {head.method[:200]}"
+            raise Refused("unknown_method", StatusCode.UNIMPLEMENTED, text)
+        if head.encoding != "identity":
+            text = f"grpc-encoding {head.encoding[:40]} is not supported; use identity"
+            raise Refused("encoding", StatusCode.UNIMPLEMENTED, text)
+        try:
+            self._shared.admit(self.identity, head.service, head.method)
+        except RpcError:
+            raise
+        except Exception as error:
+            raise reported(self.on_internal_error, error) from error
+        return method
 
     def refused(self, kind: str, text: str) -> None:
         """A call that was not served, or not to its end, for a reason that is the client's."""

@@ -45,7 +45,15 @@ class Stream:
 
     truncated_code = StatusCode.INVALID_ARGUMENT
 
-    def __init__(self, link: Link[Any], stream_id: int, encoding: str = "identity") -> None:
+    def __init__(
+        self,
+        link: Link[Any],
+        stream_id: int,
+        encoding: str = "identity",
+        *,
+        message_bytes: int | None = None,
+    ) -> None:
+        """``message_bytes``: of one message; None is what the connection's limits say."""
         self.id = stream_id
         self.ended = False
         """The peer will send no more."""
@@ -53,7 +61,7 @@ class Stream:
         """Nothing more can be sent: reset, answered, or the connection is gone."""
         self.failure: RpcError | None = None
         self._link = link
-        self._deframer = Deframer(link.limits.message_bytes, encoding)
+        self._deframer = Deframer(message_bytes or link.limits.message_bytes, encoding)
         self._held = 0
         self._unacknowledged = 0
         self._arrived: trio.Event | None = None
