@@ -1,7 +1,7 @@
 """grpc.aio against the toy service; a program of its own: grpc brings threads and asyncio.
 
-Arguments: port, directory with ca.crt, alice.crt and alice.key, cases (none: every one).
-Exit status 0: all held. The cases are those of gRPC's interoperability suite that apply, and
+Arguments: port, directory with ca.crt, alice.crt and alice.key, cases (none: every one), or
+full_speed=N for N chunks of 64 KiB. Exit status 0: all held. The cases are those of gRPC's interoperability suite that apply, and
 some more.
 """
 
@@ -52,11 +52,14 @@ class Client:
         assert got == list(range(2000))
 
     async def large_stream(self) -> None:
+        await self.full_speed(1000)
+
+    async def full_speed(self, chunks: int) -> None:
         call = self.method("unary_stream", "Flood", Int64Value, BytesValue)
         total = 0
-        async for message in call(Int64Value(value=1000)):
+        async for message in call(Int64Value(value=chunks)):
             total += len(message.value)
-        assert total == 1000 * 65_536, total
+        assert total == chunks * 65_536, total
 
     async def client_streaming(self) -> None:
         call = self.method("stream_unary", "Total", Int64Value, Int64Value)
@@ -170,8 +173,12 @@ async def main(port: str, directory: Path, cases: list[str]) -> int:
     async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         client = Client(channel)
         for case in cases or CASES:
+            name, _, number = case.partition("=")
             try:
-                await asyncio.wait_for(getattr(client, case)(), 15)
+                if number:  # as long as it takes
+                    await getattr(client, name)(int(number))
+                else:
+                    await asyncio.wait_for(getattr(client, name)(), 15)
             except Exception as error:
                 failed += 1
                 print(f"{case}: {error!r}", flush=True)

@@ -23,13 +23,15 @@ HERE = Path(__file__).parent
 PYTHON = {"grpcio-asyncio": "grpcio_client.py", "grpcio-sync": "grpcio_sync_client.py"}
 
 
-@pytest.fixture(params=["grpcio-asyncio", "grpcio-sync", "grpc-js"])
+@pytest.fixture(params=["grpcio-asyncio", "grpcio-sync", "grpc-js", "grpc-go"])
 def client(request: pytest.FixtureRequest) -> Client:
     """Does one case and, to see that the connection lasts, an empty_unary after it."""
     environment: dict[str, str] = {}
     if request.param == "grpc-js":
         program = ["node", str(HERE / "grpc_js_client.cjs")]
         environment["NODE_PATH"] = str(request.getfixturevalue("npm"))
+    elif request.param == "grpc-go":
+        program = [str(request.getfixturevalue("grpc_go"))]
     else:
         program = [sys.executable, str(HERE / PYTHON[request.param])]
 

@@ -136,6 +136,7 @@ class Connection(Receiver):
         self._send_window -= size
         self._streams[stream_id].send_window -= size
         self._reader.window_updates.give(self._limits.window_updates_per_data)
+        self._reader.pings.give(self._limits.pings_per_data)
 
     def end_stream(self, stream_id: int) -> None:
         """No more DATA of ours will come."""
@@ -178,4 +179,5 @@ class Connection(Receiver):
 
     def ping(self, data: bytes) -> None:
         """``data`` is eight bytes; they come back in PingAnswered."""
+        self._reader.pings.give(1)  # the answer is asked for
         self._out += encoded(PING, 0, 0, data)

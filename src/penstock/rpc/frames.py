@@ -83,11 +83,12 @@ class FrameReader:
 
         self.resets = budget("RST_STREAM", limits.resets)
         self.window_updates = budget("WINDOW_UPDATE", limits.window_updates)
+        self.pings = budget("PING", limits.pings)
         self._empty_data = budget("empty DATA", limits.empty_data)
         self._unknown = budget("unknown frames", limits.unknown_frames)
         self._budgets = {
             RST_STREAM: self.resets,
-            PING: budget("PING", limits.pings),
+            PING: self.pings,
             SETTINGS: budget("SETTINGS", limits.settings),
             PRIORITY: budget("PRIORITY", limits.priorities),
             WINDOW_UPDATE: self.window_updates,

@@ -179,9 +179,13 @@ class Limits:
     """Heads with a status of 1xx; no server of gRPC sends any."""
 
     pings: Rate = Rate(200, 33.0)
-    """PING and its acknowledgements.
+    """PING and its acknowledgements, besides ``pings_per_data``. (nghttp2's glitch rate)"""
 
-    nghttp2's glitch rate; a bandwidth probe needs about ten a second.
+    pings_per_data: int = 1
+    """PINGs granted with each DATA frame that we send.
+
+    grpc-go, grpc-java and grpcio measure the bandwidth with a PING a round trip while DATA comes,
+    one at a time: on loopback that is thousands a second, but never more than DATA frames.
     """
 
     settings: Rate = Rate(100, 10.0)
