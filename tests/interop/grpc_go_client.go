@@ -1,6 +1,6 @@
 // google.golang.org/grpc against the toy service. Arguments: port, directory with ca.crt, alice.crt
-// and alice.key, cases: gRPC's interoperability cases, or full_speed=N for N chunks of 64 KiB,
-// or calls=N for N small calls, 16 at once. Exit status 0: all held.
+// and alice.key, cases: gRPC's interoperability cases, or full_speed=N for N chunks of 64 KiB
+// (calls, small_messages and mistaken_uploads likewise). Exit status 0: all held.
 package main
 
 import (
@@ -192,6 +192,50 @@ func (c client) customMetadata() {
 	none(c.unary(ctx, "Toy/Echo", &wrappers.BytesValue{}, &answer))
 }
 
+// The library may see by itself that it is too much; a call beside it knows nothing of it.
+func (c client) tooMuchMetadata() {
+	sibling := c.stream(context.Background(), "Both")
+	echo := func(value int64) {
+		none(sibling.SendMsg(&wrappers.Int64Value{Value: value}))
+		var answer wrappers.Int64Value
+		none(sibling.RecvMsg(&answer))
+		check(answer.Value == value, "%d, not %d", answer.Value, value)
+	}
+	echo(1)
+	ctx := metadata.AppendToOutgoingContext(context.Background(), "x", strings.Repeat("y", 20_000))
+	err := c.unary(ctx, "Toy/Echo", &wrappers.BytesValue{}, &wrappers.BytesValue{})
+	code := status.Code(err)
+	check(code == codes.ResourceExhausted || code == codes.Internal, "%v", err)
+	echo(2)
+	none(sibling.CloseSend())
+	check(sibling.RecvMsg(&wrappers.Int64Value{}) == io.EOF, "no end")
+}
+
+// Messages of three bytes as fast as they go, each in a frame of its own.
+func (c client) smallMessages(number int64) {
+	stream := c.stream(context.Background(), "Total")
+	for count := int64(0); count < number; count++ {
+		none(stream.SendMsg(&wrappers.Int64Value{Value: 1}))
+	}
+	none(stream.CloseSend())
+	var total wrappers.Int64Value
+	none(stream.RecvMsg(&total))
+	check(total.Value == number, "%d", total.Value)
+}
+
+// A stream of small messages for a method that takes one: what is under way as it is refused.
+func (c client) mistakenUploads(number int64) {
+	sibling := c.stream(context.Background(), "Both")
+	for count := int64(0); count < number; count++ {
+		stream := c.stream(context.Background(), "Echo")
+		for stream.SendMsg(&wrappers.BytesValue{Value: []byte("y")}) == nil {
+		}
+		fails(stream.RecvMsg(&wrappers.BytesValue{}), codes.InvalidArgument, "")
+	}
+	none(sibling.CloseSend())
+	check(sibling.RecvMsg(&wrappers.Int64Value{}) == io.EOF, "no end")
+}
+
 // As fast as it goes: meanwhile the library measures the bandwidth with a PING a round trip.
 func (c client) fullSpeed(chunks int64) {
 	stream := c.answers("Flood", &wrappers.Int64Value{Value: chunks})
@@ -239,8 +283,14 @@ func (c client) run(name string) {
 		"unimplemented_method":        c.unimplementedMethod,
 		"unimplemented_service":       c.unimplementedService,
 		"custom_metadata":             c.customMetadata,
+		"too_much_metadata":           c.tooMuchMetadata,
 	}
-	measured := map[string]func(int64){"full_speed": c.fullSpeed, "calls": c.calls}
+	measured := map[string]func(int64){
+		"full_speed":       c.fullSpeed,
+		"calls":            c.calls,
+		"small_messages":   c.smallMessages,
+		"mistaken_uploads": c.mistakenUploads,
+	}
 	if parts := strings.SplitN(name, "=", 2); len(parts) == 2 && measured[parts[0]] != nil {
 		number, err := strconv.ParseInt(parts[1], 10, 64)
 		none(err)

@@ -122,6 +122,21 @@ const cases = {
     metadata.set("x-grpc-test-echo-trailing-bin", Buffer.from([0xab, 0xab, 0xab]));
     await unary("Echo", Buffer.alloc(0), metadata);
   },
+  async too_much_metadata() {
+    const sibling = client.Both();
+    const answers = sibling[Symbol.asyncIterator]();
+    const echo = async (value) => {
+      sibling.write({ value });
+      assert.equal((await answers.next()).value.value, value);
+    };
+    await echo(1);
+    const metadata = new grpc.Metadata();
+    metadata.set("x", "y".repeat(20_000));
+    await fails(unary("Echo", Buffer.alloc(0), metadata), status.RESOURCE_EXHAUSTED);
+    await echo(2);
+    sibling.end();
+    assert.ok((await answers.next()).done);
+  },
 };
 
 // As fast as it goes.

@@ -1,8 +1,8 @@
 """grpc.aio against the toy service; a program of its own: grpc brings threads and asyncio.
 
 Arguments: port, directory with ca.crt, alice.crt and alice.key, cases (none: every one), or
-full_speed=N for N chunks of 64 KiB. Exit status 0: all held. The cases are those of gRPC's interoperability suite that apply, and
-some more.
+full_speed=N for N chunks of 64 KiB. Exit status 0: all held. The cases are those of gRPC's
+interoperability suite that apply, and some more.
 """
 
 import asyncio
@@ -143,6 +143,17 @@ class Client:
         )
         await self.echo(BytesValue(), metadata=metadata)
 
+    async def too_much_metadata(self) -> None:
+        """A call beside it knows nothing of it."""
+        sibling = self.method("stream_stream", "Both", Int64Value, Int64Value)()
+        for number in (1, 2):
+            await sibling.write(Int64Value(value=number))
+            assert (await sibling.read()).value == number
+            answer = self.echo(BytesValue(), metadata=(("x", "y" * 20_000),))
+            assert await self.code_of(answer) == "RESOURCE_EXHAUSTED"
+        await sibling.done_writing()
+        assert await sibling.read() is grpc.aio.EOF
+
     async def bug(self) -> None:
         call = self.method("unary_unary", "Bug", StringValue, StringValue)
         assert await self.code_of(call(StringValue())) == "INTERNAL"
@@ -160,6 +171,7 @@ CASES = [
     *("empty_stream", "cancel_after_begin", "cancel_after_first_response"),
     *("timeout_on_sleeping_server", "status_code_and_message", "special_status_message"),
     *("unimplemented_method", "unimplemented_service", "custom_metadata"),
+    "too_much_metadata",
     *("hundreds_at_once", "large_stream", "too_large", "compressed", "bug"),
 ]
 

@@ -136,6 +136,18 @@ class Client:
         )
         self.echo(metadata=metadata)
 
+    def too_much_metadata(self) -> None:
+        outgoing, call = self.both()
+        outgoing.put(1)
+        assert next(call).value == 1
+        method = self.method("unary_unary", "Echo", BytesValue, BytesValue)
+        future = method.future(BytesValue(), TIMEOUT_S, metadata=(("x", "y" * 20_000),))
+        assert future.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        outgoing.put(2)
+        assert next(call).value == 2
+        outgoing.put(None)
+        assert not list(call)
+
 
 def main(port: str, directory: Path, case: str) -> None:
     ca, key, certificate = (

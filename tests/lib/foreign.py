@@ -10,7 +10,7 @@ _HARD_TIMEOUT_S = patient(20)
 
 
 async def run_foreign(
-    command: Sequence[str], *, timeout_s: float = _HARD_TIMEOUT_S, **environment: str
+    command: Sequence[str], timeout_s: float = _HARD_TIMEOUT_S, /, **environment: str
 ) -> bytes:
     """Its standard output. Fails, with all that it printed, unless its exit status is 0."""
     with trio.move_on_after(timeout_s):
