@@ -144,7 +144,7 @@ class Limits:
     """
 
     frame_bytes: int = 16 * KIB
-    """Largest frame we accept. (RFC 9113's initial value)"""
+    """Largest frame we accept; larger DATA ends its call. (RFC 9113's initial value)"""
 
     outbound_frame_bytes: int = 66 * KIB
     """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved.
@@ -153,7 +153,13 @@ class Limits:
     """
 
     header_bytes: int = 8 * KIB
-    """Header list by RFC 9113's count. (grpc's default soft limit)"""
+    """Header list by RFC 9113's count; a longer one ends its call. (grpc's default soft limit)"""
+
+    header_block_bytes: int = 128 * KIB
+    """The same on the wire: what is longer is not gone through, and ends the connection.
+
+    Both ends' tables of HPACK must stay the same, whatever becomes of the call. (nghttp2 64 KiB)
+    """
 
     continuations: int = 8
     """CONTINUATION frames of one header block. (nghttp2 8)"""
@@ -203,18 +209,23 @@ class Limits:
     """
 
     late_frames: Rate = Rate(20_000, 1_000.0)
-    """DATA and HEADERS on streams that we have reset.
+    """DATA, HEADERS and WINDOW_UPDATE on streams that have ended.
 
-    A window of 1 MiB in messages of a hundred bytes is 10,000 frames that were under way.
+    Besides one DATA for 8 bytes of the window of a stream that we have reset: so many messages of
+    three bytes may have been under way. HEADERS and empty DATA count as ten.
     """
 
     interim_responses: Rate = Rate(100, 10.0)
-    """Heads with a status of 1xx; no server of gRPC sends any."""
+    """Heads with a status of 1xx; no server of gRPC sends any. Too many of one call end it."""
 
     pings: Rate = Rate(200, 33.0)
-    """PING and its acknowledgements.
+    """PING and its acknowledgements, besides ``pings_per_data``. (nghttp2's glitch rate)"""
 
-    nghttp2's glitch rate; a bandwidth probe needs about ten a second.
+    pings_per_data: int = 1
+    """PINGs granted with each DATA frame that we send.
+
+    grpc-go, grpc-java and grpcio measure the bandwidth with a PING a round trip while DATA comes,
+    one at a time: on loopback that is thousands a second, but never more than DATA frames.
     """
 
     settings: Rate = Rate(100, 10.0)
@@ -226,14 +237,14 @@ class Limits:
     empty_data: Rate = Rate(100, 10.0)
     """DATA without content that does not end its stream, or with little beside padding.
 
-    Envoy allows 1 in a row.
+    Too many of one call end it. (Envoy allows 1 in a row)
     """
 
     unknown_frames: Rate = Rate(100, 10.0)
     """Frames of types that we do not know; they must be ignored, not served."""
 
     window_updates: Rate = Rate(2000, 200.0)
-    """WINDOW_UPDATE, besides ``window_updates_per_data``."""
+    """WINDOW_UPDATE, besides ``window_updates_per_data``. Too many of one call end it."""
 
     window_updates_per_data: int = 10
     """WINDOW_UPDATEs granted with each DATA frame that we send.

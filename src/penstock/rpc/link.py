@@ -230,6 +230,8 @@ class Link(Generic[StreamT]):
                     stream.feed(event.data, event.flow_bytes)
             case ev.HeadersArrived():
                 self._headers_arrived(event)
+            case ev.OversizedHeaders():
+                self._headers_too_large(event)
             case ev.TrailersArrived():
                 if (stream := self.streams.get(event.stream_id)) is not None:
                     self._trailers_arrived(stream, event)
@@ -259,6 +261,9 @@ class Link(Generic[StreamT]):
     # What the two sides do differently.
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
+        raise NotImplementedError
+
+    def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
         raise NotImplementedError
 
     def _trailers_arrived(self, stream: StreamT, event: ev.TrailersArrived) -> None:

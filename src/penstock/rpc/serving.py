@@ -10,7 +10,7 @@ from . import events as ev
 from .calls import Admit, Call, Method, Methods, OnInternalError, Peer, reported
 from .connection import HIGHEST_STREAM_ID
 from .errors import Reason, Refused, RpcError, StatusCode
-from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from .faults import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import (
@@ -214,7 +214,8 @@ class ServerLink(Link[Stream]):
             self._refuse("streams", stream_id, REFUSED_STREAM, "too many on this connection")
             return
         if self._load.calls >= self.limits.streams_per_client:
-            self._refuse("streams_per_client", stream_id, REFUSED_STREAM, "too many of this client")
+            text = f"{self._load.calls} calls of this client are running, as many as it may have"
+            self._answer_exhausted("streams_per_client", event, text)
             return
         try:
             head = parse_request(event.headers)
@@ -284,7 +285,28 @@ class ServerLink(Link[Stream]):
         self.refused(kind, text)
         self.connection.refuse(stream_id, code)
 
-    def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:
+    def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
+        """A call with too much metadata. In trailers of a request it has none to lose."""
+        text = f"the metadata is larger than the {self.limits.header_bytes} bytes allowed"
+        if (call := self._calls.get(event.stream_id)) is not None:
+            self.refused("header_bytes", text)
+            self.connection.reset(event.stream_id, ENHANCE_YOUR_CALM)
+            call.stream.closed = True
+            call.cancel(Reason.RESET)
+        elif self._draining:
+            self._refuse("draining", event.stream_id, REFUSED_STREAM, "the server is shutting down")
+        else:
+            self._answer_exhausted("header_bytes", event, text)
+
+    def _answer_exhausted(
+        self, kind: str, event: ev.HeadersArrived | ev.OversizedHeaders, text: str
+    ) -> None:
+        """With what no library tries again by itself, as it does after REFUSED_STREAM."""
+        self.refused(kind, text)
+        error = RpcError(StatusCode.RESOURCE_EXHAUSTED, text)
+        self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
+
+    def _answer(self, event: ev.HeadersArrived | ev.OversizedHeaders, headers: ev.Headers) -> None:
         self.connection.send_headers(event.stream_id, headers, end_stream=True)
         if not event.ended:
             self.connection.reset(event.stream_id, NO_ERROR)
