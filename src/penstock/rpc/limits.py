@@ -39,10 +39,16 @@ class Limits:
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
 
-    handshakes: int = 256
-    """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock
-    others out.
+    handshakes: int = 1024
+    """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
+    says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
+    descriptor each and no task.
+
+    No implementation has one: they count such connections among the others.
     """
+
+    handshakes_begun: int = 256
+    """Those of them that have sent something, each with its TLS state (some 50 KiB)."""
 
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""

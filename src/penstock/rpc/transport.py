@@ -9,7 +9,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import trio
@@ -81,11 +81,14 @@ class TlsTransport:
         server_side: bool,
         server_hostname: str | None = None,
         writing: trio.Lock | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes ``raw`` over, closed on failure. Raises TransportLost.
 
         ``writing``: whose turn it is to write much, over all connections of a server.
+        ``on_answer`` is called when the handshake has something to answer.
         """
+        self._on_answer = on_answer
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
@@ -138,6 +141,8 @@ class TlsTransport:
             except (OSError, ValueError) as error:
                 self.flush_nowait()  # the alert
                 raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+            if self._outgoing.pending:
+                self._on_answer()
             await self._flush()
             if not done:
                 await self._receive(_HANDSHAKE_STEP_BYTES)

@@ -1,0 +1,338 @@
+"""From a listener to the end of a TLS handshake: where anybody may come, as often as he can.
+
+A connect costs its sender next to nothing, and 30,000 a second come from one program. Who is
+slower at accepting than that has a full queue in the kernel, which then drops everybody's SYN,
+and a client that is dropped tries again after one second, then three, then seven: that is what
+locks new clients out, and for long after the flood. So what a connection costs before its
+first byte is here as small as can be: it is accepted in one go with others, looked at once,
+and waits without a task of its own, in an epoll that one task looks after. Who has closed
+already, which is what most connects of a flood are, is closed at once.
+"""
+
+import errno
+import logging
+import select
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Final
+
+import trio
+
+from .handshakes import Handshakes, Stage, source_of
+from .limits import Limits
+from .refusals import Refusals
+from .transport import TlsTransport, Transport, TransportLost
+
+log = logging.getLogger("penstock.rpc")
+
+_ACCEPT_BACK_OFF_S: Final = 0.1
+_OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+# What a turn of the scheduler may give to accepting, and to those that say their first word.
+_SLICE_S: Final = 0.002
+_EVENTS: Final = 64
+
+
+class _Arrival:
+    """One connection whose handshake is not done. ``scope`` is that of its task, once it has one.
+
+    ``late_at``, on Trio's clock, is when it must be done.
+    """
+
+    __slots__ = ("address", "late_at", "raw", "scope", "source")
+
+    def __init__(self, raw: socket.socket, address: Any, late_at: float) -> None:
+        self.raw = raw
+        self.address = address
+        self.late_at = late_at
+        self.source = source_of(address[0])
+        self.scope: trio.CancelScope | None = None
+
+    @property
+    def text(self) -> str:
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Entrance:
+    """Accepts, lets TLS shake hands, and gives what comes of it to ``serve``.
+
+    ``linger`` reads a refused connection's rest; ``links`` says how many connections there are
+    besides. ``accepting`` is cancelled when a drain begins: who comes as it does is not served.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        ssl_context: ssl.SSLContext,
+        refusals: Refusals,
+        *,
+        accepting: trio.CancelScope,
+        links: Callable[[], int],
+        serve: Callable[[Transport, str], Awaitable[None]],
+        linger: Callable[[Transport], Awaitable[None]],
+    ) -> None:
+        self.ssl_context = ssl_context
+        """For handshakes that begin from now on."""
+        self._limits = limits
+        self._refusals = refusals
+        self._accepting = accepting
+        self._links = links
+        self._serve = serve
+        self._linger = linger
+        self._handshakes: Handshakes[_Arrival] = Handshakes(Random())
+        self._silent: dict[int, _Arrival] = {}
+        """By descriptor, in the order in which they came, so that of their deadlines."""
+        self._epoll: select.epoll | None = None
+        self._watching: trio.CancelScope | None = None
+        # Not those for floods: a new client must not queue behind everybody's frames.
+        self._turns = trio.Lock()
+        # Fifty sockets that take all they are given, 252 KiB each, are 25 ms and more in one turn.
+        self._writing = trio.Lock()
+
+    def __len__(self) -> int:
+        """Handshakes that are not done."""
+        return len(self._handshakes)
+
+    def end_handshakes(self) -> None:
+        """All that have begun; those of who is silent end with ``watch``."""
+        for arrival in self._handshakes.all():
+            if arrival.scope is not None:
+                # Cancels S2.handshake.
+                arrival.scope.cancel()
+
+    # Who comes.
+
+    async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        """Until cancelled; closes ``listener``.
+
+        Cancellation: minimum cleanup; C11, C12.
+        """
+        async with listener:
+            raw = listener.socket
+            with socket.fromfd(raw.fileno(), raw.family, raw.type) as queue:
+                queue.setblocking(False)
+                while True:
+                    try:
+                        accepted, address = await raw.accept()
+                        first = socket.socket(fileno=accepted.detach())
+                        if self._accepting.cancel_called:
+                            # A drain has begun as it came: it was not told.
+                            first.close()
+                            continue
+                        self._arrived(first, address, connections)
+                        self._accept_more(queue, connections)
+                    except OSError as error:
+                        # The connection is gone already, or descriptors are: waiting helps both.
+                        level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
+                        log.log(level, "accept: %s", error.strerror)
+                        await trio.sleep(_ACCEPT_BACK_OFF_S)
+
+    def _accept_more(self, queue: socket.socket, connections: trio.Nursery) -> None:
+        """What the kernel has for us, for as long as one turn may be."""
+        until = time.perf_counter() + _SLICE_S
+        while time.perf_counter() < until:
+            try:
+                raw, address = queue.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            self._arrived(raw, address, connections)
+
+    def _arrived(self, raw: socket.socket, address: Any, connections: trio.Nursery) -> None:
+        if self._epoll is None:  # everything ends, and this was under way
+            raw.close()
+            return
+        arrival = _Arrival(raw, address, trio.current_time() + self._limits.handshake_s)
+        stage = self._stage(arrival)
+        if stage is None:
+            raw.close()
+            return
+        room = self._limits.connections - self._links()
+        if room <= 0:
+            text = f"connection from {arrival.text} refused: the server is full"
+            self._refusals.refused("connections", text)
+            raw.close()
+            return
+        most = min(self._limits.handshakes, room)
+        while len(self._handshakes) >= most:
+            self._make_room(arrival, most, Stage.SILENT)
+        if stage is Stage.SILENT:
+            self._watch_silent(arrival)
+            self._handshakes.add(arrival, arrival.source)
+        else:
+            self._begin(arrival, connections)
+
+    def _stage(self, arrival: _Arrival) -> Stage | None:
+        """Whether it has sent anything; None, which is told: it has closed, and so must we."""
+        try:
+            if arrival.raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return Stage.BEGUN
+            text = "the peer has closed during the handshake"
+        except BlockingIOError:
+            return Stage.SILENT
+        except OSError as error:
+            text = str(error.strerror)
+        self._refusals.refused("handshake", f"connection from {arrival.text} refused: {text}")
+        return None
+
+    def _begin(self, arrival: _Arrival, connections: trio.Nursery) -> None:
+        """It has said something: from now on it costs a task and TLS."""
+        self._handshakes.remove(arrival)
+        most = self._limits.handshakes_begun
+        while self._handshakes.begun >= most:
+            self._make_room(arrival, most, Stage.BEGUN)
+        # Scope S2.handshake.
+        arrival.scope = trio.CancelScope()
+        self._handshakes.add(arrival, arrival.source, Stage.BEGUN)
+        connections.start_soon(self._connection, arrival, arrival.scope)
+
+    def _make_room(self, arrival: _Arrival, most: int, least: Stage) -> None:
+        victim = self._handshakes.take_who_gives_way(arrival.source, most, least)
+        assert victim is not None, "nobody is there, and yet there are too many"
+        text = f"connection from {victim.text} ended: too many handshakes at once"
+        self._refusals.refused("handshakes", text)
+        if victim.scope is not None:
+            # Cancels S2.handshake.
+            victim.scope.cancel()
+        else:
+            self._close_silent(victim)
+
+    # Who says nothing.
+
+    async def watch(
+        self,
+        connections: trio.Nursery,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Until cancelled: begins the handshake of who says something, and closes who is silent
+        for too long; at the end, all who are silent.
+
+        Cancellation: minimum cleanup; C11, C12.
+        """
+        with select.epoll() as epoll:
+            self._epoll = epoll
+            try:
+                task_status.started()
+                while True:
+                    # Scope S1.silent.
+                    with trio.CancelScope() as self._watching:
+                        self._set_deadline()
+                        await trio.lowlevel.wait_readable(epoll)
+                    self._watching = None
+                    self._close_late()
+                    self._hear(epoll, connections)
+            finally:
+                for arrival in list(self._silent.values()):
+                    self._handshakes.remove(arrival)
+                    self._close_silent(arrival)
+                self._epoll = None
+
+    def _set_deadline(self) -> None:
+        if self._watching is None:
+            return
+        first = next(iter(self._silent.values()), None)
+        # Deadline S1.silent.
+        self._watching.deadline = float("inf") if first is None else first.late_at
+
+    def _watch_silent(self, arrival: _Arrival) -> None:
+        assert self._epoll is not None
+        descriptor = arrival.raw.fileno()
+        try:
+            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+        except OSError:  # out of memory for it
+            arrival.raw.close()
+            raise
+        self._silent[descriptor] = arrival
+        if len(self._silent) == 1:
+            self._set_deadline()
+
+    def _close_silent(self, arrival: _Arrival) -> None:
+        self._not_silent(arrival.raw.fileno())
+        arrival.raw.close()
+
+    def _not_silent(self, descriptor: int) -> _Arrival:
+        assert self._epoll is not None
+        self._epoll.unregister(descriptor)
+        return self._silent.pop(descriptor)
+
+    def _close_late(self) -> None:
+        now = trio.current_time()
+        while (first := next(iter(self._silent.values()), None)) and first.late_at <= now:
+            self._handshakes.remove(first)
+            self._close_silent(first)
+            self._tell_late(first)
+
+    def _tell_late(self, arrival: _Arrival) -> None:
+        text = f"connection from {arrival.text} refused: the handshake took too long"
+        self._refusals.refused("handshake_timeout", text)
+
+    def _hear(self, epoll: select.epoll, connections: trio.Nursery) -> None:
+        """Who has said something, or has closed; for as long as one turn may be."""
+        until = time.perf_counter() + _SLICE_S
+        for descriptor, _ in epoll.poll(0, _EVENTS):
+            if descriptor not in self._silent:
+                continue  # another of these has made it give way
+            arrival = self._silent[descriptor]
+            stage = self._stage(arrival)
+            if stage is Stage.SILENT:
+                continue
+            self._not_silent(descriptor)
+            if stage is None:
+                self._handshakes.remove(arrival)
+                arrival.raw.close()
+            else:
+                self._begin(arrival, connections)
+            if time.perf_counter() >= until:
+                return
+
+    # Who speaks.
+
+    async def _connection(self, arrival: _Arrival, scope: trio.CancelScope) -> None:
+        """From its first byte to close. No exception leaves it: a bug ends this one alone."""
+        address = arrival.text
+        try:
+            transport = await self._handshake(arrival, address, scope)
+            if transport is not None:
+                await self._serve(transport, address)
+        except* Exception:
+            log.exception("connection from %s ended by a bug", address)
+
+    async def _handshake(
+        self, arrival: _Arrival, address: str, scope: trio.CancelScope
+    ) -> TlsTransport | None:
+        transport = None
+        done = False
+        # Deadline S2.handshake.
+        scope.deadline = arrival.late_at
+        try:
+            with scope:
+                transport = TlsTransport(
+                    arrival.raw,
+                    self.ssl_context,
+                    self._limits,
+                    server_side=True,
+                    writing=self._writing,
+                    on_answer=lambda: self._handshakes.move(arrival, Stage.ANSWERED),
+                )
+                await transport.handshake(self._turns)
+                # Its last step may be past all checkpoints when it is cancelled: a drain that has
+                # told every connection to begin nothing new would not know this one.
+                done = not scope.cancel_called
+            if not done and trio.current_time() >= scope.deadline:
+                self._tell_late(arrival)
+        except TransportLost as error:
+            self._handshakes.remove(arrival)
+            kind = "handshake" if error.kind == "lost" else error.kind
+            self._refusals.refused(kind, f"connection from {address} refused: {error}")
+            if transport is not None and error.during_tls:
+                await self._linger(transport)  # or the alert that says why may get lost
+        finally:
+            self._handshakes.remove(arrival)
+            if transport is not None and not done:
+                transport.close()
+        return transport if done else None
