@@ -1,18 +1,20 @@
 """Hostile clients in a process of their own: ``python attackers.py DIRECTORY PORT KIND COUNT``.
 
 Each connection does its worst again and again, connecting anew when it is thrown out,
-until standard input ends. Says ``ready`` when all have been connected once.
+until standard input ends. Says ``ready`` when all have been connected once. A fifth argument
+is the pause in seconds before one that was thrown out comes back.
 """
 
 import contextlib
 import os
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import trio
+from floods import FLOODS, FLOODS_ON_TCP
 from hpack import Encoder
 from raw import GRPC_HEADERS, PREFACE, frame
 from tls_by_hand import agreed, hello_in_pieces
@@ -43,6 +45,13 @@ class Attacker:
     def headers(self, stream_id: int, *, end: bool = False, path: str = "/toy.Toy/Wait") -> bytes:
         fields = [(name, path if name == ":path" else value) for name, value in GRPC_HEADERS]
         return frame(1, 0x4 | (0x1 if end else 0), stream_id, self.encoder.encode(fields))
+
+    def stateless(self, fields: Sequence[tuple[str, str]]) -> bytes:
+        """A header block that may be sent again and again."""
+        encoder = Encoder()
+        encoder.header_table_size = 0
+        encoder.encode([])  # takes the change of size with it
+        return bytes(encoder.encode(fields))
 
 
 def attack(function: Attack) -> Attack:
@@ -347,7 +356,9 @@ ON_TCP: dict[str, Callable[[int, Path], Awaitable[None]]] = {
     "slow_handshake": partial(_silent_tcp, byte_by_byte=True),
     "hello_in_pieces": _hello_in_pieces,
     "key_updates": _key_updates,
+    **FLOODS_ON_TCP,
 }
+ATTACKS |= FLOODS
 
 
 def _context(directory: Path) -> ssl.SSLContext:
@@ -369,7 +380,7 @@ async def _once(kind: str, port: int, directory: Path, context: ssl.SSLContext) 
         await trio.aclose_forcefully(stream)
 
 
-async def main(directory: Path, port: int, kind: str, count: int) -> None:
+async def main(directory: Path, port: int, kind: str, count: int, pause_s: float) -> None:
     context = _context(directory)
 
     async def one() -> None:
@@ -379,7 +390,7 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
             ):
                 await _once(kind, port, directory, context)
             # Thrown out: a hostile client comes back, but its own machine must breathe, too.
-            await trio.sleep(0.25)
+            await trio.sleep(pause_s)
 
     async with trio.open_nursery() as nursery:
         for _ in range(count):
@@ -392,4 +403,6 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
 KINDS = (*ON_TCP, *ATTACKS)
 
 if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    number, kind, count = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0.25
+    trio.run(main, Path(sys.argv[1]), number, kind, count, pause_s)

@@ -46,6 +46,8 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
                     "running_calls": found.running_calls,
                     "handlers": toy.running,
                     "most_handlers": toy.most_running,
+                    "worst_lag_s": found.lag.worst_s,
+                    "lag": dataclasses.asdict(found.lag),
                     "refused": found.refused,
                     "ended": found.ended,
                     "tasks": trio.lowlevel.current_statistics().tasks_living,

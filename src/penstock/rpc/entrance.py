@@ -4,12 +4,14 @@ A connect costs its sender next to nothing, and 30,000 a second come from one pr
 slower at accepting than that has a full queue in the kernel, which then drops everybody's SYN,
 and a client that is dropped tries again after one second, then three, then seven: that is what
 locks new clients out, and for long after the flood. So what a connection costs before its
-first byte is here as small as can be: it is accepted in one go with others, looked at once,
+first message is here as small as can be: it is accepted in one go with others, looked at once,
 and waits without a task of its own, in an epoll that one task looks after. Who has closed
-already, which is what most connects of a flood are, is closed at once.
+already, which is what most connects of a flood are, is closed at once; who has not sent a whole
+record of TLS costs no more than who is silent.
 """
 
 import errno
+import itertools
 import logging
 import select
 import socket
@@ -24,15 +26,24 @@ import trio
 from .handshakes import Handshakes, Stage, source_of
 from .limits import Limits
 from .refusals import Refusals
-from .transport import TlsTransport, Transport, TransportLost
+from .transport import TlsTransport, Transport, TransportLost, peer_has_closed
 
 log = logging.getLogger("penstock.rpc")
 
 _ACCEPT_BACK_OFF_S: Final = 0.1
 _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # What a turn of the scheduler may give to accepting, and to those that say their first word.
-_SLICE_S: Final = 0.002
+_SLICE_S: Final = 0.001
 _EVENTS: Final = 64
+_BEGUN_A_TURN: Final = 4  # a task and TLS's state cost 0.2 ms
+# TLS's record header (RFC 8446 5.1): the kind, two bytes of version, two of length.
+_HEADER_BYTES: Final = 5
+_HANDSHAKE: Final = 22
+# Of the first record; a ClientHello has some 500 bytes, 1,700 with post-quantum keys.
+_LOOKED_AT: Final = 4_096
+# Each arrival of bytes is told once, so that half a record keeps nobody busy.
+_INTEREST: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_CLOSED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class _Arrival:
@@ -85,6 +96,8 @@ class Entrance:
         self._handshakes: Handshakes[_Arrival] = Handshakes(Random())
         self._silent: dict[int, _Arrival] = {}
         """By descriptor, in the order in which they came, so that of their deadlines."""
+        self._spoken: dict[_Arrival, None] = {}
+        """Those that have said something and have no task yet, in their order."""
         self._epoll: select.epoll | None = None
         self._watching: trio.CancelScope | None = None
         # Not those for floods: a new client must not queue behind everybody's frames.
@@ -97,7 +110,7 @@ class Entrance:
         return len(self._handshakes)
 
     def end_handshakes(self) -> None:
-        """All that have begun; those of who is silent end with ``watch``."""
+        """All that have begun; who has not is closed at the end of ``watch``."""
         for arrival in self._handshakes.all():
             if arrival.scope is not None:
                 # Cancels S2.handshake.
@@ -105,7 +118,7 @@ class Entrance:
 
     # Who comes.
 
-    async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+    async def accept(self, listener: trio.SocketListener) -> None:
         """Until cancelled; closes ``listener``.
 
         Cancellation: minimum cleanup; C11, C12.
@@ -122,15 +135,15 @@ class Entrance:
                             # A drain has begun as it came: it was not told.
                             first.close()
                             continue
-                        self._arrived(first, address, connections)
-                        self._accept_more(queue, connections)
+                        self._arrived(first, address)
+                        self._accept_more(queue)
                     except OSError as error:
                         # The connection is gone already, or descriptors are: waiting helps both.
                         level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
                         log.log(level, "accept: %s", error.strerror)
                         await trio.sleep(_ACCEPT_BACK_OFF_S)
 
-    def _accept_more(self, queue: socket.socket, connections: trio.Nursery) -> None:
+    def _accept_more(self, queue: socket.socket) -> None:
         """What the kernel has for us, for as long as one turn may be."""
         until = time.perf_counter() + _SLICE_S
         while time.perf_counter() < until:
@@ -140,9 +153,9 @@ class Entrance:
                 return
             except ConnectionAbortedError:
                 continue
-            self._arrived(raw, address, connections)
+            self._arrived(raw, address)
 
-    def _arrived(self, raw: socket.socket, address: Any, connections: trio.Nursery) -> None:
+    def _arrived(self, raw: socket.socket, address: Any) -> None:
         if self._epoll is None:  # everything ends, and this was under way
             raw.close()
             return
@@ -160,35 +173,44 @@ class Entrance:
         most = min(self._limits.handshakes, room)
         while len(self._handshakes) >= most:
             self._make_room(arrival, most, Stage.SILENT)
-        if stage is Stage.SILENT:
-            self._watch_silent(arrival)
-            self._handshakes.add(arrival, arrival.source)
+        if stage is Stage.SPOKEN:
+            self._has_spoken(arrival)
         else:
-            self._begin(arrival, connections)
+            self._watch_silent(arrival)
+            self._handshakes.add(arrival, arrival.source, stage)
 
-    def _stage(self, arrival: _Arrival) -> Stage | None:
-        """Whether it has sent anything; None, which is told: it has closed, and so must we."""
+    def _stage(self, arrival: _Arrival, *, closed: bool = False) -> Stage | None:
+        """How far it is; None, which is told: it has ``closed``, or is refused; we must close."""
+        text = "the peer has closed during the handshake"
         try:
-            if arrival.raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                return Stage.BEGUN
-            text = "the peer has closed during the handshake"
+            data = arrival.raw.recv(_LOOKED_AT, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return Stage.SILENT
         except OSError as error:
             text = str(error.strerror)
+        else:
+            if closed or not data:
+                pass
+            elif data[0] == _HANDSHAKE:
+                whole = _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES], "big")
+                return Stage.SPOKEN if len(data) >= min(whole, _LOOKED_AT) else Stage.STARTED
+            elif self._handshakes.count(Stage.SPOKEN) < self._limits.handshakes_begun // 2:
+                return Stage.SPOKEN  # TLS tells it that this is no TLS, while there is room
+            else:
+                text = "TLS: not a handshake"
         self._refusals.refused("handshake", f"connection from {arrival.text} refused: {text}")
         return None
 
-    def _begin(self, arrival: _Arrival, connections: trio.Nursery) -> None:
-        """It has said something: from now on it costs a task and TLS."""
+    def _has_spoken(self, arrival: _Arrival) -> None:
+        """It is to have a task and TLS, when it is its turn."""
         self._handshakes.remove(arrival)
         most = self._limits.handshakes_begun
-        while self._handshakes.begun >= most:
-            self._make_room(arrival, most, Stage.BEGUN)
-        # Scope S2.handshake.
-        arrival.scope = trio.CancelScope()
-        self._handshakes.add(arrival, arrival.source, Stage.BEGUN)
-        connections.start_soon(self._connection, arrival, arrival.scope)
+        while self._handshakes.count(Stage.SPOKEN) >= most:
+            self._make_room(arrival, most, Stage.SPOKEN)
+        self._handshakes.add(arrival, arrival.source, Stage.SPOKEN)
+        self._spoken[arrival] = None
+        if len(self._spoken) == 1:
+            self._set_deadline()
 
     def _make_room(self, arrival: _Arrival, most: int, least: Stage) -> None:
         victim = self._handshakes.take_who_gives_way(arrival.source, most, least)
@@ -199,7 +221,7 @@ class Entrance:
             # Cancels S2.handshake.
             victim.scope.cancel()
         else:
-            self._close_silent(victim)
+            self._close(victim)
 
     # Who says nothing.
 
@@ -209,8 +231,8 @@ class Entrance:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Until cancelled: begins the handshake of who says something, and closes who is silent
-        for too long; at the end, all who are silent.
+        """Until cancelled: begins the handshakes of those that say something, some in a turn, and
+        closes who is silent for too long; at the end, all whose handshake has not begun.
 
         Cancellation: minimum cleanup; C11, C12.
         """
@@ -225,25 +247,28 @@ class Entrance:
                         await trio.lowlevel.wait_readable(epoll)
                     self._watching = None
                     self._close_late()
-                    self._hear(epoll, connections)
+                    self._hear(epoll)
+                    self._begin_some(connections)
             finally:
-                for arrival in list(self._silent.values()):
+                for arrival in [*self._silent.values(), *self._spoken]:
                     self._handshakes.remove(arrival)
-                    self._close_silent(arrival)
+                    self._close(arrival)
                 self._epoll = None
 
     def _set_deadline(self) -> None:
+        """When ``watch`` is to look by itself: at once while there is somebody to begin with."""
         if self._watching is None:
             return
         first = next(iter(self._silent.values()), None)
+        late_at = float("inf") if first is None else first.late_at
         # Deadline S1.silent.
-        self._watching.deadline = float("inf") if first is None else first.late_at
+        self._watching.deadline = -float("inf") if self._spoken else late_at
 
     def _watch_silent(self, arrival: _Arrival) -> None:
         assert self._epoll is not None
         descriptor = arrival.raw.fileno()
         try:
-            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+            self._epoll.register(descriptor, _INTEREST)
         except OSError:  # out of memory for it
             arrival.raw.close()
             raise
@@ -251,44 +276,57 @@ class Entrance:
         if len(self._silent) == 1:
             self._set_deadline()
 
-    def _close_silent(self, arrival: _Arrival) -> None:
-        self._not_silent(arrival.raw.fileno())
+    def _close(self, arrival: _Arrival) -> None:
+        """One that has no task."""
+        if arrival in self._spoken:
+            del self._spoken[arrival]
+        else:
+            self._not_silent(arrival)
         arrival.raw.close()
 
-    def _not_silent(self, descriptor: int) -> _Arrival:
+    def _not_silent(self, arrival: _Arrival) -> None:
         assert self._epoll is not None
+        descriptor = arrival.raw.fileno()
         self._epoll.unregister(descriptor)
-        return self._silent.pop(descriptor)
+        del self._silent[descriptor]
 
     def _close_late(self) -> None:
         now = trio.current_time()
         while (first := next(iter(self._silent.values()), None)) and first.late_at <= now:
             self._handshakes.remove(first)
-            self._close_silent(first)
+            self._close(first)
             self._tell_late(first)
 
     def _tell_late(self, arrival: _Arrival) -> None:
         text = f"connection from {arrival.text} refused: the handshake took too long"
         self._refusals.refused("handshake_timeout", text)
 
-    def _hear(self, epoll: select.epoll, connections: trio.Nursery) -> None:
-        """Who has said something, or has closed; for as long as one turn may be."""
-        until = time.perf_counter() + _SLICE_S
-        for descriptor, _ in epoll.poll(0, _EVENTS):
-            if descriptor not in self._silent:
+    def _hear(self, epoll: select.epoll) -> None:
+        """Who has said something, or has closed. All that epoll tells, as it tells it once."""
+        for descriptor, events in epoll.poll(0, _EVENTS):
+            arrival = self._silent.get(descriptor)
+            if arrival is None:
                 continue  # another of these has made it give way
-            arrival = self._silent[descriptor]
-            stage = self._stage(arrival)
-            if stage is Stage.SILENT:
-                continue
-            self._not_silent(descriptor)
+            stage = self._stage(arrival, closed=bool(events & _CLOSED))
             if stage is None:
                 self._handshakes.remove(arrival)
-                arrival.raw.close()
+                self._close(arrival)
+            elif stage is Stage.SPOKEN:
+                self._not_silent(arrival)
+                self._has_spoken(arrival)
             else:
-                self._begin(arrival, connections)
-            if time.perf_counter() >= until:
-                return
+                self._handshakes.move(arrival, stage)
+
+    def _begin_some(self, connections: trio.Nursery) -> None:
+        for arrival in list(itertools.islice(self._spoken, _BEGUN_A_TURN)):
+            if self._stage(arrival, closed=peer_has_closed(arrival.raw)) is None:
+                self._handshakes.remove(arrival)
+                self._close(arrival)
+                continue
+            del self._spoken[arrival]
+            # Scope S2.handshake.
+            arrival.scope = trio.CancelScope()
+            connections.start_soon(self._connection, arrival, arrival.scope)
 
     # Who speaks.
 

@@ -4,9 +4,8 @@ Anybody can connect, at any rate, without a certificate. So there is a bound, an
 reached somebody must go, in an order that costs who means it least:
 
 - of a source that holds more than half, if there is one: it shuts out nobody but itself;
-- who has come least far: first those that have sent nothing, then those that TLS had nothing
-  to answer to, as a client that is far away has its first message in the first packet that
-  counts, and then is only waited for;
+- who has come least far: first those that have sent nothing, then those whose first message is
+  not whole; a client that means it sends that at once, and then is only waited for;
 - at random among these. The oldest would be a worse choice: whoever connects fast enough makes
   sure that nobody is given a round trip, and so that nobody far away gets in.
 """
@@ -26,9 +25,11 @@ class Stage(IntEnum):
     """How far a handshake is: the less, the sooner it gives way."""
 
     SILENT = 0
-    BEGUN = 1
-    """Something has arrived, which TLS has not answered yet."""
-    ANSWERED = 2
+    STARTED = 1
+    """Something has arrived, but not a whole record."""
+    SPOKEN = 2
+    """TLS has something to answer, when it is its turn."""
+    ANSWERED = 3
     """Our certificate is on its way; the peer's is awaited."""
 
 
@@ -79,6 +80,9 @@ class _Stages(Generic[EntryT]):
         self._bags[stage].remove(entry)
         self.size -= 1
 
+    def count(self, least: Stage) -> int:
+        return sum(len(bag.all) for bag in self._bags[least:])
+
     def choose(self, least: Stage, random: Random) -> EntryT | None:
         """One of the lowest stage that has any, from ``least`` on."""
         for bag in self._bags[least:]:
@@ -95,7 +99,6 @@ class Handshakes(Generic[EntryT]):
         self._where: dict[EntryT, tuple[bytes, Stage]] = {}
         self._everybody: _Stages[EntryT] = _Stages()
         self._by_source: dict[bytes, _Stages[EntryT]] = {}
-        self._silent = 0
         self._largest: _Stages[EntryT] = _Stages()
         """The largest source when it was last added to. If one holds more than half, this is it:
         it was the largest when it came to that, and no other can be larger since."""
@@ -106,10 +109,9 @@ class Handshakes(Generic[EntryT]):
     def __contains__(self, entry: EntryT) -> bool:
         return entry in self._where
 
-    @property
-    def begun(self) -> int:
-        """How many are past SILENT."""
-        return len(self._where) - self._silent
+    def count(self, least: Stage) -> int:
+        """How many are so far or farther."""
+        return self._everybody.count(least)
 
     def all(self) -> list[EntryT]:
         """In the order in which they came."""
@@ -124,7 +126,6 @@ class Handshakes(Generic[EntryT]):
         of_source.add(entry, stage)
         if of_source.size > self._largest.size:
             self._largest = of_source
-        self._silent += stage is Stage.SILENT
 
     def move(self, entry: EntryT, stage: Stage) -> None:
         """It has come further. Nothing for who has given way meanwhile."""
@@ -136,7 +137,6 @@ class Handshakes(Generic[EntryT]):
         for stages in (self._everybody, self._by_source[source]):
             stages.remove(entry, before)
             stages.add(entry, stage)
-        self._silent += (stage is Stage.SILENT) - (before is Stage.SILENT)
 
     def remove(self, entry: EntryT) -> None:
         """It is done, refused or gone; nothing if it has given way already."""
@@ -149,7 +149,6 @@ class Handshakes(Generic[EntryT]):
         of_source.remove(entry, stage)
         if not of_source.size:
             del self._by_source[source]
-        self._silent -= stage is Stage.SILENT
 
     def take_who_gives_way(
         self, source: bytes, most: int, least: Stage = Stage.SILENT

@@ -141,7 +141,7 @@ class Server:
                     async with trio.open_nursery() as acceptors:
                         await acceptors.start(self._entrance.watch, connections)
                         for listener in listeners:
-                            acceptors.start_soon(self._entrance.accept, listener, connections)
+                            acceptors.start_soon(self._entrance.accept, listener)
                         task_status.started()
         finally:
             trio.lowlevel.remove_instrument(self._lag)
