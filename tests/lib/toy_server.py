@@ -41,6 +41,7 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
         return StringValue(
             value=json.dumps(
                 {
+                    "pid": os.getpid(),
                     "connections": found.connections,
                     "handshakes": found.handshakes,
                     "running_calls": found.running_calls,

@@ -461,7 +461,11 @@ async def test_what_waits_to_be_written_is_bounded() -> None:
 
 async def test_answers_that_are_not_read_stop_the_reading() -> None:
     """Requests that are answered at once, without end, by a client that reads nothing."""
-    async with serving(shared_pki(), outbound_bytes=20_000) as running, connected(running) as wire:
+    async with (
+        # What the kernel would hold is megabytes, and minutes of a busy machine.
+        serving(shared_pki(), outbound_bytes=20_000, send_buffer_bytes=50_000) as running,
+        connected(running, receive_buffer_bytes=50_000) as wire,
+    ):
         fields = [each for each in GRPC_HEADERS if each[0] != "te"]
         most = 0
         with trio.move_on_after(patient(10)):

@@ -151,6 +151,13 @@ class Connection(Receiver):
             self._out += encoded(RST_STREAM, 0, stream_id, long(code))
             self._closed.add(stream_id, Closed.RESET_BY_US)
 
+    def count_late_frame(self) -> None:
+        """DATA for a call that has failed already. Raises ConnectionFailed if it is too often."""
+        try:
+            self._late_frames.take()
+        except ConnectionFault as fault:
+            raise self._failed(fault) from fault
+
     def refuse(self, stream_id: int, code: int) -> None:
         """A reset that the peer has provoked. Raises ConnectionFailed if it does so too often."""
         try:

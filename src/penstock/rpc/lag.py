@@ -24,8 +24,8 @@ class Lag:
     """Of turns of the scheduler, in seconds of wall time.
 
     ``worst_s`` since the beginning and ``recent_s`` of the last one to two minutes; ``slow``
-    turns took ``SLOW_TURN_S`` or more. What of the worst was CPU of this thread,
-    ``worst_cpu_s``, tells work from waiting for a disk or for a processor.
+    turns took ``SLOW_TURN_S`` or more. ``worst_cpu_s`` is the most CPU of this thread in a turn:
+    where it is far less than ``worst_s``, the turn has waited for a disk or for a processor.
     """
 
     turns: int = 0
@@ -73,10 +73,10 @@ class LagMeter(trio.abc.Instrument):
         if now >= self._window_end:
             self._next_window(now)
         self._window_s = max(self._window_s, took_s)
-        if took_s > self._worst_s or took_s >= SLOW_TURN_S:
+        self._worst_s = max(self._worst_s, took_s)
+        if took_s > self._worst_cpu_s or took_s >= SLOW_TURN_S:  # else its CPU cannot be more
             cpu_s = self._cpu_clock() - self._cpu_begun
-            if took_s > self._worst_s:
-                self._worst_s, self._worst_cpu_s = took_s, cpu_s
+            self._worst_cpu_s = max(self._worst_cpu_s, cpu_s)
             if took_s >= SLOW_TURN_S:
                 self._slow += 1
                 self._on_slow(took_s, cpu_s)

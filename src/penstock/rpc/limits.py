@@ -202,6 +202,17 @@ class Limits:
     Envoy allows 1 in a row.
     """
 
+    little_data: Rate = Rate(1000, 100.0)
+    """DATA of less than ``little_data_bytes`` that leaves its message unfinished; one more ends
+    its call.
+
+    A stock client fills its frames but for the last of a message, and the last of a window: at
+    most one in a window of 1 MiB.
+    """
+
+    little_data_bytes: int = 1 * KIB
+    """What is little there. (a sixteenth of the largest frame)"""
+
     unknown_frames: Rate = Rate(100, 10.0)
     """Frames of types that we do not know; they must be ignored, not served."""
 
