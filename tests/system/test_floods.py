@@ -1,4 +1,4 @@
-"""Rows 59 and 60 of the hazards: floods that are legal but for their number, or need no certificate.
+"""Floods that are legal but for their number, or that need no certificate (hazards 59 and 60).
 
 Against a server in a process of its own; what others see, and what is left when it is over.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 from google.protobuf.wrappers_pb2 import BytesValue
+from hostile import first_line, helper, served, statistics
 from patience import patient, slowness
 from pki import shared_pki
 from slow_handshakes import far_away
-from test_hostile_clients import first_line, helper, served, statistics
 from toy import SERVICE
 
 from penstock.rpc.client import Channel, open_channel
@@ -52,7 +52,7 @@ async def test_work_for_a_connection_ends_with_it(kind: str) -> None:
     """As many connections as a client may have flood for two seconds and are gone: then there is
     no work for them, and their client gets in again at once."""
     directory = str(shared_pki().directory)
-    async with served(shared_pki(), {}) as (port, channel):
+    async with served(shared_pki()) as (port, channel):
         pid = (await statistics(channel))["pid"]
         with helper("attackers.py", directory, str(port), kind, "128", "0") as attackers:
             assert first_line(attackers) == "ready"
@@ -96,7 +96,7 @@ async def test_new_clients_get_in_during_a_flood_of_connects(
 ) -> None:
     """Within a second and the round trips that it takes; nearly each, as chance decides."""
     directory = str(shared_pki().directory)
-    async with served(shared_pki(), {}) as (port, channel), far_away(port, round_trip_s) as far:
+    async with served(shared_pki()) as (port, channel), far_away(port, round_trip_s) as far:
         with helper("attackers.py", directory, str(port), kind, "1") as attackers:
             assert first_line(attackers) == "ready"
             await trio.sleep(0.5)  # so that the flood is at its height

@@ -35,6 +35,7 @@ _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # What a turn of the scheduler may give to accepting, and to those that say their first word.
 _SLICE_S: Final = 0.001
 _EVENTS: Final = 64
+_GIVE_WAY_AT_ONCE: Final = 16
 _BEGUN_A_TURN: Final = 4  # a task and TLS's state cost 0.2 ms
 # TLS's record header (RFC 8446 5.1): the kind, two bytes of version, two of length.
 _HEADER_BYTES: Final = 5
@@ -138,6 +139,8 @@ class Entrance:
                         self._arrived(first, address)
                         self._accept_more(queue)
                     except OSError as error:
+                        if error.errno in _OUT_OF and self._free_descriptors():
+                            continue
                         # The connection is gone already, or descriptors are: waiting helps both.
                         level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
                         log.log(level, "accept: %s", error.strerror)
@@ -222,6 +225,16 @@ class Entrance:
             victim.scope.cancel()
         else:
             self._close(victim)
+
+    def _free_descriptors(self) -> bool:
+        """Some of who is silent give way to the next, as the process has no descriptor left.
+
+        False: nobody is. Waiting instead would have everybody wait for who waits for nothing.
+        """
+        most = len(self._handshakes)
+        for _ in range(min(_GIVE_WAY_AT_ONCE, len(self._silent))):
+            self._make_room(next(iter(self._silent.values())), most, Stage.SILENT)
+        return len(self._handshakes) < most
 
     # Who says nothing.
 

@@ -39,7 +39,7 @@ class Limits:
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
 
-    handshakes: int = 1024
+    handshakes: int = 512
     """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
     says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
     descriptor each and no task.
