@@ -210,6 +210,9 @@ class Limits:
     most one in a window of 1 MiB.
     """
 
+    little_data_per_message: int = 2
+    """Granted with each whole message: some clients send its five bytes of prefix apart."""
+
     little_data_bytes: int = 1 * KIB
     """What is little there. (a sixteenth of the largest frame)"""
 

@@ -109,7 +109,7 @@ class Stream:
         A frame costs the same whatever it holds, and a message of 4 MiB a byte a frame would
         keep us busy for a minute.
         """
-        if size < self._link.limits.little_data_bytes and not self._deframer.ready:
+        if 0 < size < self._link.limits.little_data_bytes and not self._deframer.ready:
             try:
                 self._link.little_data.take()
             except Flood as flood:
@@ -184,6 +184,7 @@ class Stream:
         else:
             await self._checkpoint_sometimes()
         message = deframer.take()
+        self._link.little_data.give(self._link.limits.little_data_per_message)
         self._acknowledge(min(len(message) + PREFIX_BYTES, self._unacknowledged))
         try:
             deframer.next_message()
