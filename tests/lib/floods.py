@@ -225,12 +225,42 @@ async def whole_calls(attacker: Attacker) -> None:
 async def resets_of_streams_of_output(attacker: Attacker) -> None:
     """Each asked for, begun, and reset."""
     await attacker.greet()
+    body = attacker.output_request
     for begin in count(1, 20):
         ids = range(begin, begin + 20, 2)
         path = "/toy.Toy/Flood"
-        asked = [attacker.headers(each, path=path) + frame(0, 1, each, bytes(5)) for each in ids]
+        asked = [attacker.headers(each, path=path) + frame(0, 1, each, body) for each in ids]
         await attacker.send(b"".join(asked))
         await attacker.send(b"".join(frame(3, 0, each, b"\0\0\0\x08") for each in ids))
+
+
+# Messages.
+
+
+def _large_start(name: str, field: bytes) -> None:
+    """4 MiB of ``field`` again and again, which costs far more to parse than to send."""
+
+    async def attack(attacker: Attacker) -> None:
+        whole = b"\x38\x01" + field * (4_194_000 // len(field))
+        whole = b"\0" + len(whole).to_bytes(4, "big") + whole
+        frames = [whole[at : at + 16_384] for at in range(0, len(whole), 16_384)]
+        await attacker.greet()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attacker.read_to_end)
+            for stream_id in count(1, 2):
+                path = "/teleport.CommandService/Start"
+                await attacker.send(attacker.headers(stream_id, path=path))
+                for each in frames:
+                    await attacker.send(frame(0, 0, stream_id, each))
+                await attacker.send(frame(0, 1, stream_id))
+
+    FLOODS[f"large_start_of_{name}"] = attack
+
+
+# By proto/teleport/command.proto: StartRequest's repeated fields, each empty; validate_only.
+_large_start("empty_arguments", b"\x12\x00")
+_large_start("empty_argv", b"\x1a\x00")
+_large_start("empty_env", b"\x2a\x00")
 
 
 # Connections.
