@@ -26,7 +26,12 @@ ALWAYS = (
     "floods_never_read",
 )  # fmt: skip
 # Deadlines short enough to be seen; everything else is as delivered.
-LIMITS = {"handshake_s": 1.0, "preface_s": 1.0, "idle_s": 2.0, "connections_per_client": HOSTILE}
+LIMITS = {
+    "handshake_s": 1.0,
+    "preface_s": 1.0,
+    "idle_s": patient(1.0),
+    "connections_per_client": HOSTILE,
+}
 
 
 async def latencies(*channels: Channel) -> list[list[float]]:
