@@ -10,15 +10,14 @@ reached somebody must go, in an order that costs who means it least:
   sure that nobody is given a round trip, and so that nobody far away gets in.
 """
 
-import socket
 from enum import IntEnum
+from ipaddress import IPv6Address
 from random import Random
 from typing import Final, Generic, TypeVar
 
 EntryT = TypeVar("EntryT")
 
 _SITE_BYTES: Final = 8  # an IPv6 client has a whole /64 (RFC 4291 2.5.4)
-_IPV4_IN_IPV6: Final = bytes(10) + b"\xff\xff"  # RFC 4291 2.5.5.2
 
 
 class Stage(IntEnum):
@@ -40,10 +39,10 @@ def source_of(host: str) -> bytes:
     """
     if ":" not in host:
         return host.encode()
-    address = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    if address.startswith(_IPV4_IN_IPV6):
-        return socket.inet_ntoa(address[len(_IPV4_IN_IPV6) :]).encode()
-    return address[:_SITE_BYTES]
+    address = IPv6Address(host)
+    if address.ipv4_mapped is not None:  # as a socket of IPv6 tells of an IPv4 client
+        return str(address.ipv4_mapped).encode()
+    return address.packed[:_SITE_BYTES]
 
 
 class _Bag(Generic[EntryT]):
