@@ -184,6 +184,22 @@ async def test_who_has_said_hello_outlives_any_number_that_has_not(said: bytes) 
                 made.close()
 
 
+async def test_who_says_hello_as_it_is_to_give_way_stays() -> None:
+    """In the same turn in which the others come: it is looked at once more."""
+    async with serving(shared_pki(), handshakes=3) as running:
+        for _ in range(8):
+            others = []
+            with await opened(running) as honest:
+                honest.send(hello())
+                for _ in range(12):
+                    others.append(socket.create_connection(("127.0.0.1", running.port)))
+                await answered(honest)
+            for each in others:
+                each.close()
+            while running.server.statistics().handshakes:  # noqa: ASYNC110 - nothing tells
+                await trio.lowlevel.checkpoint()
+
+
 async def test_half_a_record_costs_no_task() -> None:
     """Nor does silence; a whole one does, and its rest may come later."""
     first = hello()

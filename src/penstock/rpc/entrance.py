@@ -215,8 +215,18 @@ class Entrance:
             self._set_deadline()
 
     def _make_room(self, arrival: _Arrival, most: int, least: Stage) -> None:
+        """Ends one; or finds that it has said hello meanwhile: then there may be no more room."""
         victim = self._handshakes.take_who_gives_way(arrival.source, most, least)
         assert victim is not None, "nobody is there, and yet there are too many"
+        if victim.raw.fileno() in self._silent:
+            stage = self._stage(victim, closed=peer_has_closed(victim.raw))
+            if stage is None:
+                self._close(victim)
+                return
+            if stage is Stage.SPOKEN:
+                self._not_silent(victim)
+                self._has_spoken(victim)
+                return
         text = f"connection from {victim.text} ended: too many handshakes at once"
         self._refusals.refused("handshakes", text)
         if victim.scope is not None:
