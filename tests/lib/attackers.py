@@ -10,6 +10,7 @@ message that asks for a stream of output, as hexadecimal digits.
 import contextlib
 import json
 import os
+import resource
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -412,6 +413,8 @@ async def main(directory: Path, port: int, kind: str, count: int, pause_s: float
 KINDS = (*ON_TCP, *ATTACKS)
 
 if __name__ == "__main__":
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     number, kind, count = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0.25
     if len(sys.argv) > 6:

@@ -29,7 +29,7 @@ _AT_ONCE: Final = 100
 # l_onoff, l_linger: closing sends a reset (socket(7)).
 _RESET: Final = struct.pack("ii", 1, 0)
 # What one program may have open at once; the oldest is closed for a new one.
-_OPEN: Final = 700
+_OPEN: Final = 2_500
 _CONNECTS_A_TURN: Final = 50
 
 
@@ -294,7 +294,7 @@ class _Opened:
 
 
 async def _connects(port: int, *, reset: bool = False, per_s: float = 0, said: bytes = b"") -> None:
-    """As many as can be, or ``per_s``; closed when 700 newer ones are there."""
+    """As many as can be, or ``per_s``; closed when 2,500 newer ones are there."""
     opened = _Opened(port)
     try:
         begin, made = trio.current_time(), 0

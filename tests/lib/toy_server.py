@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,4 +74,6 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     gc.freeze()  # as penstock.server does
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as penstockd does
     trio.run(main, Path(sys.argv[1]), json.loads(sys.argv[2]))

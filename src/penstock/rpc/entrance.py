@@ -12,6 +12,7 @@ record of TLS costs no more than who is silent.
 
 import errno
 import logging
+import resource
 import select
 import socket
 import ssl
@@ -34,6 +35,7 @@ _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 # What a turn of the scheduler may give to accepting, and to those that say their first word.
 _SLICE_S: Final = 0.001
 _EVENTS: Final = 64
+_OF_DESCRIPTORS: Final = 4
 _GIVE_WAY_AT_ONCE: Final = 16
 _BEGUN_A_TURN: Final = 2  # a task and TLS's state cost 0.2 ms; and so many wait for TLS's turns
 # TLS's record header (RFC 8446 5.1): the kind, two bytes of version, two of length.
@@ -88,6 +90,9 @@ class Entrance:
         self.ssl_context = ssl_context
         """For handshakes that begin from now on."""
         self._limits = limits
+        # Who has no certificate may not take the descriptors that jobs need.
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = min(limits.handshakes, max(1, descriptors // _OF_DESCRIPTORS))
         self._refusals = refusals
         self._accepting = accepting
         self._links = links
@@ -172,14 +177,14 @@ class Entrance:
             self._refusals.refused("connections", text)
             raw.close()
             return
-        most = min(self._limits.handshakes, room)
+        most = min(self._most, room)
         while len(self._handshakes) >= most:
             self._make_room(arrival, most, Stage.SILENT)
         if stage is Stage.SPOKEN:
             self._has_spoken(arrival)
         else:
             self._watch_silent(arrival)
-            self._handshakes.add(arrival, arrival.source, stage)
+            self._handshakes.add(arrival, arrival.source)
 
     def _stage(self, arrival: _Arrival, *, closed: bool = False) -> Stage | None:
         """How far it is; None, which is told: it has ``closed``, or is refused; we must close."""
@@ -195,7 +200,7 @@ class Entrance:
                 pass
             elif data[0] == _HANDSHAKE:
                 whole = _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES], "big")
-                return Stage.SPOKEN if len(data) >= min(whole, _LOOKED_AT) else Stage.STARTED
+                return Stage.SPOKEN if len(data) >= min(whole, _LOOKED_AT) else Stage.SILENT
             elif self._handshakes.count(Stage.SPOKEN) < self._limits.handshakes_begun // 2:
                 return Stage.SPOKEN  # TLS tells it that this is no TLS, while there is room
             else:
@@ -336,8 +341,6 @@ class Entrance:
             elif stage is Stage.SPOKEN:
                 self._not_silent(arrival)
                 self._has_spoken(arrival)
-            else:
-                self._handshakes.move(arrival, stage)
 
     def _begin_some(self, connections: trio.Nursery) -> None:
         if self._accepting.cancel_called:

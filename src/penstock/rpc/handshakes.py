@@ -4,8 +4,8 @@ Anybody can connect, at any rate, without a certificate. So there is a bound, an
 reached somebody must go, in an order that costs who means it least:
 
 - of a source that holds more than half, if there is one: it shuts out nobody but itself;
-- who has come least far: first those that have sent nothing, then those whose first message is
-  not whole; a client that means it sends that at once, and then is only waited for;
+- who has come least far: first those that have not sent a whole message; a client that means it
+  sends that at once, and then is only waited for;
 - at random among these. The oldest would be a worse choice: whoever connects fast enough makes
   sure that nobody is given a round trip, and so that nobody far away gets in.
 """
@@ -24,11 +24,10 @@ class Stage(IntEnum):
     """How far a handshake is: the less, the sooner it gives way."""
 
     SILENT = 0
-    STARTED = 1
-    """Something has arrived, but not a whole record."""
-    SPOKEN = 2
+    """Nothing has arrived, or not a whole record: a byte must buy nothing."""
+    SPOKEN = 1
     """TLS has something to answer, when it is its turn."""
-    ANSWERED = 3
+    ANSWERED = 2
     """Our certificate is on its way; the peer's is awaited."""
 
 

@@ -39,10 +39,10 @@ class Limits:
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
 
-    handshakes: int = 512
+    handshakes: int = 1024
     """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
     says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
-    descriptor each and no task.
+    descriptor each and no task; all together at most a quarter of RLIMIT_NOFILE.
 
     No implementation has one: they count such connections among the others.
     """
