@@ -209,9 +209,11 @@ class Link(Generic[StreamT]):
                 break
             self._handle(data, _FRAMES_FREE)
             await self._wait_answers_taken()
-            while self.connection.more and not self._nobody_is_there():
+            while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
                 async with self._turns:
+                    if self._nobody_is_there():  # asked last, as the wait may have been long
+                        break
                     self._handle_slice()
                 await self._wait_answers_taken()
             if self.connection.more:
