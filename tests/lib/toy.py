@@ -171,6 +171,7 @@ async def serving(
     on_internal_error: Callable[[str, BaseException], None] | None = None,
     reflection: bool = False,
     send_buffer_bytes: int | None = None,
+    receive_buffer_bytes: int | None = None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """Leaving it breaks all connections."""
@@ -178,6 +179,8 @@ async def serving(
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     if send_buffer_bytes is not None:
         listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    if receive_buffer_bytes is not None:
+        listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     running: Running
     server = Server(
         [toy.service],

@@ -4,9 +4,11 @@ Writes its port to standard output and ends with standard input. toy.Debug/Stati
 answers with what it holds, after a collection of garbage.
 """
 
+import dataclasses
 import gc
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,11 +41,14 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
         return StringValue(
             value=json.dumps(
                 {
+                    "pid": os.getpid(),
                     "connections": found.connections,
                     "handshakes": found.handshakes,
                     "running_calls": found.running_calls,
                     "handlers": toy.running,
                     "most_handlers": toy.most_running,
+                    "worst_lag_s": found.lag.worst_s,
+                    "lag": dataclasses.asdict(found.lag),
                     "refused": found.refused,
                     "ended": found.ended,
                     "tasks": trio.lowlevel.current_statistics().tasks_living,
@@ -66,4 +71,6 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     gc.freeze()  # as penstock.server does
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as penstockd does
     trio.run(main, Path(sys.argv[1]), json.loads(sys.argv[2]))

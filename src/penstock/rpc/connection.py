@@ -156,6 +156,13 @@ class Connection(Receiver):
             self._out += encoded(RST_STREAM, 0, stream_id, long(code))
             self._reset_by_us(stream_id)
 
+    def count_late_frame(self) -> None:
+        """DATA for a call that has failed already. Raises ConnectionFailed if it is too often."""
+        try:
+            self._late_frames.take()
+        except ConnectionFault as fault:
+            raise self._failed(fault) from fault
+
     def refuse(self, stream_id: int, code: int) -> None:
         """A reset that the peer has provoked. Raises ConnectionFailed if it does so too often."""
         try:

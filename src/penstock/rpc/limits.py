@@ -66,10 +66,16 @@ class Limits:
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
 
-    handshakes: int = 256
-    """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock
-    others out.
+    handshakes: int = 1024
+    """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
+    says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
+    descriptor each and no task; all together at most a quarter of RLIMIT_NOFILE.
+
+    No implementation has one: they count such connections among the others.
     """
+
+    handshakes_begun: int = 256
+    """Those of them that have sent something, each with its TLS state (some 50 KiB)."""
 
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
@@ -239,6 +245,20 @@ class Limits:
 
     Too many of one call end it. (Envoy allows 1 in a row)
     """
+
+    little_data: Rate = Rate(1000, 100.0)
+    """DATA of less than ``little_data_bytes`` that leaves its message unfinished; one more ends
+    its call.
+
+    A stock client fills its frames but for the last of a message, and the last of a window: at
+    most one in a window of 1 MiB.
+    """
+
+    little_data_per_message: int = 2
+    """Granted with each whole message: some clients send its five bytes of prefix apart."""
+
+    little_data_bytes: int = 1 * KIB
+    """What is little there. (a sixteenth of the largest frame)"""
 
     unknown_frames: Rate = Rate(100, 10.0)
     """Frames of types that we do not know; they must be ignored, not served."""

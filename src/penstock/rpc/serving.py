@@ -193,6 +193,11 @@ class ServerLink(Link[Stream]):
         """Nobody can hear of the calls any more, and what comes now needs no answer."""
         self.end(Ended("lost", str(error), during_tls=error.during_tls))
 
+    def _nobody_is_there(self) -> bool:
+        """A client that has closed hears no answer, and its calls end with it: its backlog is
+        dropped. What a server sends before it closes is a client's to read."""
+        return self._transport.peer_has_closed()
+
     def _timed_out(self) -> Ended:
         if not self._peer_speaks:
             return Ended("preface_timeout", "no HTTP/2 preface arrived in time")
