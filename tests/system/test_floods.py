@@ -47,7 +47,14 @@ async def get_in(port: int, who: str) -> float:
 
 @pytest.mark.alone
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["tiny_data", "tiny_data_in_records", "whole_calls"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "tiny_data",
+        pytest.param("tiny_data_in_records", marks=pytest.mark.slow),
+        pytest.param("whole_calls", marks=pytest.mark.slow),
+    ],
+)
 async def test_work_for_a_connection_ends_with_it(kind: str) -> None:
     """As many connections as a client may have flood for two seconds and are gone: then there is
     no work for them, and their client gets in again at once."""
@@ -85,11 +92,11 @@ async def test_work_for_a_connection_ends_with_it(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "round_trip_s"),
     [
-        ("connects", 0.0),
-        ("connects_and_resets", 0.0),
-        ("silent_connects", 0.0),
         ("silent_connects", ROUND_TRIP_S),
-        ("connects_with_a_byte", ROUND_TRIP_S),
+        pytest.param("connects", 0.0, marks=pytest.mark.slow),
+        pytest.param("connects_and_resets", 0.0, marks=pytest.mark.slow),
+        pytest.param("silent_connects", 0.0, marks=pytest.mark.slow),
+        pytest.param("connects_with_a_byte", ROUND_TRIP_S, marks=pytest.mark.slow),
     ],
 )
 async def test_new_clients_get_in_during_a_flood_of_connects(
