@@ -7,12 +7,12 @@ docs/operations.md lists the events and their fields.
 """
 
 import contextlib
-import json
 import os
 import stat
 from datetime import UTC, datetime
 from typing import Any
 
+from .audit_lines import line_of
 from .jobs.disk import RealDisk
 from .jobs.reserve import Reserve
 
@@ -63,20 +63,21 @@ class AuditLog:
         self._reserve.refill(fd, status.st_size)
 
     def write(self, event: str, **fields: Any) -> None:
-        """Appends one line. Never blocks on anything but the disk. Raises AuditError.
+        """Appends one line, of a bounded length. Never blocks on anything but the disk.
+
+        Raises AuditError.
 
         After a short write (a full disk) the next line begins on its own. A file that was removed
         is made again: lines that nobody can read would be no audit.
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
-        # Plain ASCII: no byte of a client's text can end a line or look like another one.
-        line = json.dumps({"time": time, "event": event, **fields}, separators=(",", ":")) + "\n"
+        line = line_of({"time": time, "event": event, **fields})
         try:
             status = os.fstat(self._fd)
             if status.st_nlink == 0:
                 self.reopen()
                 status = os.fstat(self._fd)
-            data = (b"\n" if self._torn else b"") + line.encode("ascii")
+            data = (b"\n" if self._torn else b"") + line
             written = os.write(self._fd, data)
             if written > 0:
                 self._torn = data[written - 1 : written] != b"\n"

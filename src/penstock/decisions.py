@@ -3,7 +3,7 @@
 Between a decision and what it allows there is no checkpoint.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,18 +11,22 @@ from purerpc.grpclib.status import StatusCode
 
 from . import authz
 from .audit import AuditError, AuditLog
+from .audit_lines import bounded
 from .authn import Identity
 from .jobs.errors import JobError
 from .jobs.job import Job
 from .jobs.manager import Manager
+from .methods import METHODS, SERVICE
 from .quota import QuotaExceeded, Quotas
-from .refusals import Refusals, bounded
+from .refusals import Refusals
+from .repeats import Repeats
 from .requests import handle_of
 from .rpc.errors import RpcError
 from .statuses import denied, from_job_error, retryable, unauthenticated
 from .supervisor.policy import Client, Policy
 
 _MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
+_REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there may be many
 
 
 @contextmanager
@@ -48,18 +52,37 @@ class Decisions:
         audit: AuditLog,
         clock: Callable[[], float],
         refusals: Refusals | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
         """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
-        down of them; without it only their lines are short."""
+        down of them, ``repeats`` what of grants that change nothing; without them each has its
+        line."""
         self._manager = manager
         self._policy = policy
         self._audit = audit
         self._quotas = Quotas(clock)
         self._refusals = refusals
+        self._repeats = repeats
+
+    def admit(self, identity: Any, service: str, name: str) -> None:
+        """Before anything of a request is kept: who asks, and may they at all? Raises RpcError.
+
+        Other services than ours (health, reflection) ask the policy nothing.
+        """
+        if service != SERVICE:
+            return
+        method = METHODS[name]
+        client = self._asking(identity, method.verb)
+        if method.costly:
+            verb = method.verb or name
+            with translated(), self._refusals_recorded(client.id, verb):
+                self._quotas.take_costly(client)
 
     def _client(self, request: Any, verb: str | None, **about: object) -> Client:
         """The policy's entry of who asks. ``verb`` None: no grant is needed."""
-        identity: Identity = request.context.identity
+        return self._asking(request.context.identity, verb, **about)
+
+    def _asking(self, identity: Identity, verb: str | None, **about: object) -> Client:
         client = authz.client_of(self._policy, identity.client_id)
         if client is None:
             decision = authz.Decision(False, f"{identity.client_id} is no client of this server")
@@ -77,7 +100,8 @@ class Decisions:
     ) -> tuple[Client, Job]:
         """The caller and its own job; foreign and unknown ones are the same NOT_FOUND.
 
-        ``granted`` False: more is to be checked, and whoever does records that it was granted.
+        ``granted``: it is a read, and recorded as one. False: more is to be checked, and whoever
+        does records that it was granted.
         """
         client = self._client(request, verb, handle=pid[:64])
         with self._refusals_recorded(client.id, verb, handle=pid[:64]):
@@ -85,7 +109,7 @@ class Decisions:
             with translated():
                 job = self._manager.get(handle, owner=client.id)
         if granted:
-            self._record(client.id, verb, authz.Decision(True), handle=job.handle, job=job.id)
+            self._record_read(client.id, verb, handle=job.handle, job=job.id)
         return client, job
 
     @contextmanager
@@ -111,18 +135,33 @@ class Decisions:
                     "too many requests were refused within a minute; look at why before the next",
                     wait_s,
                 )
-            about = bounded(about)
+            about = bounded(about, _REFUSED_BYTES)
         try:
-            self._audit.write(
-                "decision",
-                client=client_id,
-                verb=verb,
-                allowed=decision.allowed,
-                message=decision.message[:_MAX_MESSAGE],
-                **about,
-            )
+            self._write(client_id, verb, decision, about)
         except AuditError as error:
             if decision.allowed and verb == "start":  # a stop must be possible always
                 raise retryable(
                     StatusCode.UNAVAILABLE, "AUDIT", "this cannot be recorded now", 5.0
                 ) from error
+
+    def _record_read(self, client_id: str, verb: str, **about: object) -> None:
+        """A grant that changes nothing and that no quota bounds: again and again it is a count."""
+        about = bounded(about, _REFUSED_BYTES)
+        if self._repeats is None or self._repeats.take(client_id, verb, about):
+            try:
+                self._write(client_id, verb, authz.Decision(True), about)
+            except AuditError:
+                if self._repeats is not None:
+                    self._repeats.not_written(client_id, verb, about)
+
+    def _write(
+        self, client_id: str, verb: str, decision: authz.Decision, about: Mapping[str, object]
+    ) -> None:
+        self._audit.write(
+            "decision",
+            client=client_id,
+            verb=verb,
+            allowed=decision.allowed,
+            message=decision.message[:_MAX_MESSAGE],
+            **about,
+        )

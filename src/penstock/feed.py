@@ -13,10 +13,12 @@ from .rpc.client import ClientCall
 from .rpc.errors import HandshakeFailed, RpcError, StatusCode
 
 GIVE_UP_S: Final = 60.0
+# Of one request: what every server takes.
+_PIECE_BYTES: Final = 64 * 1024
 
 Source = Callable[[], Awaitable[bytes]]
-"""The next bytes, at most 256 KiB; b"" at the end, and not asked again after it. Asked for one
-piece ahead of what is sent."""
+"""The next bytes; b"" at the end, and not asked again after it. Asked for one piece ahead of what
+is sent."""
 
 
 class Feeder:
@@ -107,7 +109,9 @@ class Feeder:
                 if self._read_all and not self._piece and (answer.eof or not end):
                     break
                 request = pb.SendInputRequest(
-                    offset=self._offset, data=self._piece, eof=self._read_all and end
+                    offset=self._offset,
+                    data=self._piece[:_PIECE_BYTES],
+                    eof=self._read_all and end,
                 )
                 answer = await _asked(call, request)
             call.end()

@@ -1,4 +1,4 @@
-"""How much a client may have at once, or do a minute: jobs, streams, signals (sync, no I/O).
+"""How much a client may have at once, or do in a time: jobs, streams, signals (sync, no I/O).
 
 Counters are kept per client; taking and giving back never awaits, so a check and what
 it allows are one step.
@@ -11,6 +11,9 @@ from typing import Final
 from .supervisor.policy import Client
 
 _MINUTE_S: Final = 60.0
+# Calls that are work for the event loop before anything is decided, and whatever is.
+COSTLY_BURST: Final = 100
+COSTLY_PER_S: Final = 20.0
 
 
 class QuotaExceeded(Exception):
@@ -29,6 +32,22 @@ class Quotas:
         self._starts: defaultdict[str, deque[float]] = defaultdict(deque)
         self._signals: defaultdict[str, deque[float]] = defaultdict(deque)
         self._streams: defaultdict[str, int] = defaultdict(int)
+        self._costly: dict[str, tuple[float, float]] = {}
+        """By client: what was left of its burst, and when that was."""
+
+    def take_costly(self, client: Client) -> None:
+        """Counts one more call that costs much, before it is known what it asks for. Raises
+        QuotaExceeded."""
+        now = self._clock()
+        left, at = self._costly.get(client.id, (float(COSTLY_BURST), now))
+        left = min(float(COSTLY_BURST), left + (now - at) * COSTLY_PER_S)
+        if left < 1.0:
+            self._costly[client.id] = (left, now)
+            raise QuotaExceeded(
+                f"{client.id} may ask for {COSTLY_PER_S:g} starts a second, granted or not",
+                (1.0 - left) / COSTLY_PER_S,
+            )
+        self._costly[client.id] = (left - 1.0, now)
 
     def take_start(self, client: Client, running: int) -> None:
         """Counts one more start. Raises QuotaExceeded.

@@ -5,19 +5,15 @@ refusal is a line of audit. So a line has a bounded length, and everybody a numb
 minute; what is beyond is counted, answered with RESOURCE_EXHAUSTED, and told in one line.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 PER_MINUTE: Final = 600
 _MINUTE_S: Final = 60.0
 # Whoever comes when so many have been refused within a minute shares one more bucket with others.
 _MAX_KNOWN: Final = 1024
 _OTHERS: Final = "(others)"
-_MAX_TEXT: Final = 256  # characters
-_MAX_ARGV_BYTES: Final = 2048  # as JSON, where a control character is six bytes
 
 
 @dataclass(slots=True)
@@ -59,6 +55,10 @@ class Refusals:
         bucket.suppressed += 1
         return bucket.began + _MINUTE_S - now
 
+    def end_old(self) -> None:
+        """Tells of minutes that are over, though nobody is refused any more."""
+        self._end_old(self._clock() - _MINUTE_S)
+
     def close(self) -> None:
         """Tells what has not been told yet."""
         self._end_old(float("inf"))
@@ -71,40 +71,3 @@ class Refusals:
             del self._buckets[identity]
             if bucket.suppressed:
                 self._tell(identity, bucket.suppressed)
-
-
-def bounded(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a refusal's line at a bounded length: texts cut, ``argv`` by its beginning.
-
-    Of an argv that is cut, its count, length in bytes and SHA-256 (of its elements, each
-    followed by a NUL) stand beside it.
-    """
-    found: dict[str, Any] = {}
-    for key, value in fields.items():
-        if isinstance(value, str):
-            found[key] = value[:_MAX_TEXT]
-        elif isinstance(value, list | tuple):
-            found |= _bounded_list(key, value)
-        else:
-            found[key] = value
-    return found
-
-
-def _bounded_list(key: str, texts: Sequence[str]) -> dict[str, Any]:
-    kept: list[str] = []
-    room = _MAX_ARGV_BYTES
-    for text in texts:
-        cut = text[:_MAX_TEXT]
-        room -= len(json.dumps(cut)) + 1
-        if room < 0:
-            break
-        kept.append(cut)
-    if kept == list(texts):
-        return {key: kept}
-    data = b"".join(text.encode("utf-8", "surrogatepass") + b"\0" for text in texts)
-    return {
-        key: kept,
-        f"{key}_count": len(texts),
-        f"{key}_bytes": len(data),
-        f"{key}_sha256": hashlib.sha256(data).hexdigest(),
-    }

@@ -28,7 +28,9 @@ from .jobs.keeping import keeping
 from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
 from .jobs.telling import LINES
+from .methods import MESSAGE_LIMITS
 from .refusals import Refusals
+from .repeats import Repeats
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
@@ -43,6 +45,7 @@ log = logging.getLogger("penstock.server")
 
 # What is removed meanwhile is made again sooner where it is written to.
 _LOOK_AT_FILES_S: Final = 5.0
+_TELL_S: Final = 5.0
 
 
 class StartupError(Exception):
@@ -83,7 +86,11 @@ async def run(config: Config) -> None:
         with contextlib.suppress(AuditError):
             audit.write("refusals.suppressed", client=identity, count=count)
 
+    def tell_repeated(client: str, verb: str, about: Mapping[str, Any], count: int) -> None:
+        audit.write("decisions.repeated", client=client, verb=verb, **about, count=count)
+
     refusals = Refusals(trio.current_time, tell_suppressed)
+    repeats = Repeats(trio.current_time, tell_repeated)
     try:
         # Before the supervisor knows us, as it passes these on from then on.
         with (
@@ -106,7 +113,8 @@ async def run(config: Config) -> None:
                     record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                     gate = Gate(config, credentials, audit, refusals)
                     signals = _Signals(hangups, endings)
-                    await _serve(config, backend, manager, audit, refusals, gate, limits, signals)
+                    trail = _AuditTrail(audit, refusals, repeats)
+                    await _serve(config, backend, manager, trail, gate, limits, signals)
                     # A full audit disk must not keep the jobs' end from being asked for.
                     with contextlib.suppress(AuditError):
                         record("server.stopping", {"pid": os.getpid()})
@@ -115,6 +123,10 @@ async def run(config: Config) -> None:
                     raise
     finally:
         refusals.close()
+        if lost := repeats.close():
+            log.error(
+                "audit log %s: %s repeated reads could not be recorded", config.audit_log, lost
+            )
         audit.close()
 
 
@@ -126,12 +138,30 @@ class _Signals:
     endings: AsyncIterator[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _AuditTrail:
+    """Where decisions are written down, and how much of them."""
+
+    audit: AuditLog
+    refusals: Refusals
+    repeats: Repeats
+
+    async def tell_regularly(self) -> None:
+        """What is counted becomes a line though nobody comes any more. Until cancelled.
+
+        Cancellation: minimum cleanup.
+        """
+        while True:
+            await trio.sleep(_TELL_S)
+            self.refusals.end_old()
+            self.repeats.end_old()
+
+
 async def _serve(
     config: Config,
     backend: LocalBackend,
     manager: Manager,
-    audit: AuditLog,
-    refusals: Refusals,
+    trail: _AuditTrail,
     gate: Gate,
     limits: Limits,
     signals: _Signals,
@@ -143,7 +173,9 @@ async def _serve(
         limits=tuple(backend.limits),
         warnings=tuple(backend.warnings),
     )
-    service = CommandService(manager, policy, audit, host, trio.current_time, refusals)
+    service = CommandService(
+        manager, policy, trail.audit, host, trio.current_time, trail.refusals, trail.repeats
+    )
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
         log.error("internal error %s", error_id, exc_info=error)
@@ -157,6 +189,8 @@ async def _serve(
         limits=limits,
         identify=gate.identity_of,
         client_of=client_of,
+        admit=service.admit,
+        message_limits=MESSAGE_LIMITS,
         on_internal_error=on_internal_error,
         reflection=config.reflection,
     )
@@ -175,6 +209,7 @@ async def _serve(
         nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
         nursery.start_soon(_keep_files_in_place, config, manager)
+        nursery.start_soon(trail.tell_regularly)
         address = listeners[0].socket.getsockname()
         log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
         backend.serving()

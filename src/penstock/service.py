@@ -11,6 +11,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
+import trio
+
 from . import __version__, authz, render
 from .audit import AuditLog
 from .decisions import translated
@@ -20,7 +22,8 @@ from .jobs.seeking import seek_lines, seek_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
-from .refusals import Refusals, bounded
+from .refusals import Refusals
+from .repeats import Repeats
 from .requests import page_begin_of, spec_of, streams_of, wish_of
 from .rpc.errors import RpcError
 from .service_control import ControlCalls
@@ -48,6 +51,9 @@ FEATURES: Final = (
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is far below the rest
+# A job is some 50 us, so a page would be 50 ms of the event loop, and a client may ask for a
+# hundred at once: one such slice is in a turn, over all clients.
+_JOBS_A_TURN: Final = 25
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
@@ -76,12 +82,13 @@ class CommandService(
         host: HostInfo,
         clock: Callable[[], float],
         refusals: Refusals | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
-        """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
-        down of them; without it only their lines are short."""
-        super().__init__(manager, policy, audit, clock, refusals)
+        """As Decisions; ``host`` is what ServerInfo says."""
+        super().__init__(manager, policy, audit, clock, refusals, repeats)
         self._host = host
         self._frames = Frames()
+        self._list_turns = trio.Lock()
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves.
@@ -120,8 +127,10 @@ class CommandService(
                     )
                 if starts:
                     self._quotas.take_start(client, len(self._manager.list(client.id)))
-            # What starts nothing no quota bounds, so its line must be short.
-            self._record(client.id, "start", decision, **(about if starts else bounded(about)))
+            if starts:
+                self._record(client.id, "start", decision, **about)
+            else:
+                self._record_read(client.id, "start", **about, starts=False)
             if input_message.validate_only:
                 return pb.StartResponse()
             # No checkpoint since the quota was asked: the job is in the list when it waits.
@@ -157,7 +166,7 @@ class CommandService(
             with translated(), self._refusals_recorded(client.id, "stream", **about):
                 reader = job.read_output(offset, not input_message.no_follow, streams)
             try:
-                self._record(client.id, "stream", authz.Decision(True), **about)
+                self._record_read(client.id, "stream", **about)
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
                         yield message  # noqa: ASYNC119  # whoever iterates closes it: calls.py
@@ -173,21 +182,24 @@ class CommandService(
         client = self._client(request, "list")
         with self._refusals_recorded(client.id, "list"):
             before = page_begin_of(input_message)
-        self._record(client.id, "list", authz.Decision(True))
+        self._record_read(client.id, "list")
         size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         page = pb.ListResponse()
         room = _PAGE_BYTES
         last = 0
-        for job in self._manager.list(client.id, include_finished=input_message.all):
-            if before is not None and job.sequence >= before:
-                continue
-            message = job_message(job)
-            room -= message.ByteSize()
-            if len(page.jobs) == size or (page.jobs and room < 0):
-                page.next_page_token = str(last)
-                break
-            page.jobs.append(message)
-            last = job.sequence
+        jobs = self._manager.list(client.id, include_finished=input_message.all)
+        if before is not None:
+            jobs = [job for job in jobs if job.sequence < before]
+        for begin in range(0, len(jobs), _JOBS_A_TURN):
+            async with self._list_turns:
+                for job in jobs[begin : begin + _JOBS_A_TURN]:
+                    message = job_message(job)
+                    room -= message.ByteSize()
+                    if len(page.jobs) == size or (page.jobs and room < 0):
+                        page.next_page_token = str(last)
+                        return page
+                    page.jobs.append(message)
+                    last = job.sequence
         return page
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:

@@ -28,11 +28,8 @@ class ControlCalls(Decisions):
         with self._refusals_recorded(client.id, "stop", **about):
             grace_s = grace_of(input_message)
             number = stop_signal_of(input_message)
-        if number is None:
-            client, job = self._job(request, "stop", input_message.pid)
-        else:
-            client, job = self._job(request, "stop", input_message.pid, granted=False)
-            self._may_signal(client, job, "stop", number)
+        client, job = self._job(request, "stop", input_message.pid, granted=False)
+        self._may_stop(client, job, number, grace_s)
         asked_at = trio.current_time()
         reason = input_message.reason
         if input_message.no_wait:
@@ -104,6 +101,26 @@ class ControlCalls(Decisions):
         with translated():
             await job.set_paused(verb == "pause")
         return job
+
+    def _may_stop(
+        self, client: Client, job: Job, number: int | None, grace_s: float | None
+    ) -> None:
+        """As ``_may_signal``. Of a job whose stop is under way, or that has ended, a stop is
+        recorded as a read is: it can be asked for as often as the network carries it."""
+        if job.stop_asked is None and job.end is None:
+            if number is None:
+                self._record(client.id, "stop", authz.Decision(True), **_about(job))
+            else:
+                self._may_signal(client, job, "stop", number)
+            return
+        more: dict[str, object] = {} if grace_s is None else {"grace_s": grace_s}
+        if number is not None:
+            more["signal"] = signal_name(number)
+            decision = authz.may_signal(job.control, job.spec.command, number)
+            if not decision.allowed:
+                self._record(client.id, "stop", decision, **_about(job), **more)
+                raise denied(decision.message)
+        self._record_read(client.id, "stop", **_about(job), **more)
 
     def _may_signal(self, client: Client, job: Job, verb: str, number: int, **more: object) -> None:
         """Records the decision. Raises RpcError (PERMISSION_DENIED)."""

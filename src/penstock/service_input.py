@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import trio
 
-from . import authz
 from .decisions import Decisions, translated
 from .jobs.errors import Precondition
 from .jobs.input import JobInput, Sender
@@ -47,7 +46,7 @@ class InputCalls(Decisions):
         try:
             with translated(), self._refusals_recorded(client.id, "send", **about):
                 sender = given.claim(first.sender, goes_on=first.goes_on)
-            self._record(client.id, "send", authz.Decision(True), **about)
+            self._record_read(client.id, "send", **about)
             try:
                 message: pb.SendInputRequest | None = first
                 while message is not None:

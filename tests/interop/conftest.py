@@ -1,5 +1,7 @@
 """What of the foreign clients is not a Python package."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import tempfile
@@ -7,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from this_run import this_run
 
 _NPM_S = 300.0
+_GO_BUILD_S = 300.0
+# Where Debian's packages of Go libraries put their source: a workspace of before Go had modules.
+_GO_PATH = Path("/usr/share/gocode")
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +42,47 @@ def npm() -> Iterator[Path]:
         if done.returncode != 0:
             pytest.skip(f"NOT TESTED: npm install failed:\n{done.stdout[-2000:]}")
         yield Path(directory, "node_modules")
+
+
+@pytest.fixture(scope="session")
+def grpc_go() -> Path:
+    """The program of grpc_go_client.go, made by the Go and the library that Debian has.
+
+    Once in a run, whatever its number of workers: compiling the library takes half a minute.
+    """
+    library = _GO_PATH / "src" / "google.golang.org" / "grpc"
+    if shutil.which("go") is None or not library.is_dir():
+        pytest.skip("NOT TESTED: no Go or no grpc (Debian: golang-go, golang-google-grpc-dev)")
+    directory = Path(this_run().directory, "go")
+    directory.mkdir(exist_ok=True)
+    program = directory / "grpc_go_client"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _build_go(Path(__file__).with_name("grpc_go_client.go"), program)
+    return program
+
+
+def _build_go(source: Path, program: Path) -> None:
+    cache = program.parent / "cache"
+    done = subprocess.run(
+        ["go", "build", "-o", program, source],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_GO_BUILD_S,
+        check=False,
+        env={
+            **os.environ,
+            # Nothing is fetched, and nothing is left in anybody's home.
+            "GO111MODULE": "off",
+            "GOPATH": str(_GO_PATH),
+            "GOCACHE": str(cache),
+            "GOFLAGS": "",
+            "CGO_ENABLED": "0",
+        },
+    )
+    shutil.rmtree(cache, ignore_errors=True)
+    # A client of ours that cannot be built is a fault of ours, and nothing to skip.
+    assert done.returncode == 0, done.stdout[-4000:]

@@ -1,5 +1,6 @@
 // @grpc/grpc-js against the toy service. Arguments: port, directory with ca.crt, alice.crt and
-// alice.key, one of gRPC's interoperability cases. Exit status 0: it held.
+// alice.key, one of gRPC's interoperability cases, or full_speed=N for N chunks of 64 KiB. Exit
+// status 0: it held.
 "use strict";
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
@@ -121,10 +122,42 @@ const cases = {
     metadata.set("x-grpc-test-echo-trailing-bin", Buffer.from([0xab, 0xab, 0xab]));
     await unary("Echo", Buffer.alloc(0), metadata);
   },
+  async too_much_metadata() {
+    const sibling = client.Both();
+    const answers = sibling[Symbol.asyncIterator]();
+    const echo = async (value) => {
+      sibling.write({ value });
+      assert.equal((await answers.next()).value.value, value);
+    };
+    await echo(1);
+    const metadata = new grpc.Metadata();
+    metadata.set("x", "y".repeat(20_000));
+    await fails(unary("Echo", Buffer.alloc(0), metadata), status.RESOURCE_EXHAUSTED);
+    await echo(2);
+    sibling.end();
+    assert.ok((await answers.next()).done);
+  },
 };
 
+// As fast as it goes.
+const fullSpeed = (chunks) =>
+  new Promise((resolve, reject) => {
+    let count = 0;
+    const call = client.Flood({ value: chunks });
+    call.on("data", (message) => {
+      count += 1;
+      if (message.value.length !== 65536) call.destroy(new Error("a chunk of another size"));
+    });
+    call.on("error", (error) => reject(new Error(`after ${count} chunks: ${error.message}`)));
+    call.on("end", () => {
+      assert.equal(count, chunks);
+      resolve();
+    });
+  });
+
 (async () => {
-  await cases[chosen]();
+  const [name, number] = chosen.split("=");
+  await (name === "full_speed" ? fullSpeed(Number(number)) : cases[name]());
   await cases.empty_unary(); // the connection has outlived it
   client.close();
   absent.close();

@@ -1,8 +1,8 @@
 """grpc.aio against the toy service; a program of its own: grpc brings threads and asyncio.
 
-Arguments: port, directory with ca.crt, alice.crt and alice.key, cases (none: every one).
-Exit status 0: all held. The cases are those of gRPC's interoperability suite that apply, and
-some more.
+Arguments: port, directory with ca.crt, alice.crt and alice.key, cases (none: every one), or
+full_speed=N for N chunks of 64 KiB. Exit status 0: all held. The cases are those of gRPC's
+interoperability suite that apply, and some more.
 """
 
 import asyncio
@@ -52,11 +52,14 @@ class Client:
         assert got == list(range(2000))
 
     async def large_stream(self) -> None:
+        await self.full_speed(1000)
+
+    async def full_speed(self, chunks: int) -> None:
         call = self.method("unary_stream", "Flood", Int64Value, BytesValue)
         total = 0
-        async for message in call(Int64Value(value=1000)):
+        async for message in call(Int64Value(value=chunks)):
             total += len(message.value)
-        assert total == 1000 * 65_536, total
+        assert total == chunks * 65_536, total
 
     async def client_streaming(self) -> None:
         call = self.method("stream_unary", "Total", Int64Value, Int64Value)
@@ -140,6 +143,17 @@ class Client:
         )
         await self.echo(BytesValue(), metadata=metadata)
 
+    async def too_much_metadata(self) -> None:
+        """A call beside it knows nothing of it."""
+        sibling = self.method("stream_stream", "Both", Int64Value, Int64Value)()
+        for number in (1, 2):
+            await sibling.write(Int64Value(value=number))
+            assert (await sibling.read()).value == number
+            answer = self.echo(BytesValue(), metadata=(("x", "y" * 20_000),))
+            assert await self.code_of(answer) == "RESOURCE_EXHAUSTED"
+        await sibling.done_writing()
+        assert await sibling.read() is grpc.aio.EOF
+
     async def bug(self) -> None:
         call = self.method("unary_unary", "Bug", StringValue, StringValue)
         assert await self.code_of(call(StringValue())) == "INTERNAL"
@@ -157,6 +171,7 @@ CASES = [
     *("empty_stream", "cancel_after_begin", "cancel_after_first_response"),
     *("timeout_on_sleeping_server", "status_code_and_message", "special_status_message"),
     *("unimplemented_method", "unimplemented_service", "custom_metadata"),
+    "too_much_metadata",
     *("hundreds_at_once", "large_stream", "too_large", "compressed", "bug"),
 ]
 
@@ -170,8 +185,12 @@ async def main(port: str, directory: Path, cases: list[str]) -> int:
     async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         client = Client(channel)
         for case in cases or CASES:
+            name, _, number = case.partition("=")
             try:
-                await asyncio.wait_for(getattr(client, case)(), 15)
+                if number:  # as long as it takes
+                    await getattr(client, name)(int(number))
+                else:
+                    await asyncio.wait_for(getattr(client, name)(), 15)
             except Exception as error:
                 failed += 1
                 print(f"{case}: {error!r}", flush=True)

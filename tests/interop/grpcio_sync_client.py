@@ -1,7 +1,7 @@
 """grpc's blocking client against the toy service; a program of its own for grpc's threads.
 
 Arguments: port, directory with ca.crt, alice.crt and alice.key, one of gRPC's interoperability
-cases. Exit status 0: it held.
+cases, or full_speed=N for N chunks of 64 KiB. Exit status 0: it held.
 """
 
 import queue
@@ -78,6 +78,10 @@ class Client:
         assert list(call) == []
         assert call.code() is grpc.StatusCode.OK
 
+    def full_speed(self, chunks: int) -> None:
+        call = self.method("unary_stream", "Flood", Int64Value, BytesValue)
+        assert sum(len(message.value) for message in call(Int64Value(value=chunks))) == chunks << 16
+
     def cancel_after_begin(self) -> None:
         outgoing: queue.SimpleQueue[Int64Value] = queue.SimpleQueue()
         method = self.method("stream_unary", "Total", Int64Value, Int64Value)
@@ -132,6 +136,18 @@ class Client:
         )
         self.echo(metadata=metadata)
 
+    def too_much_metadata(self) -> None:
+        outgoing, call = self.both()
+        outgoing.put(1)
+        assert next(call).value == 1
+        method = self.method("unary_unary", "Echo", BytesValue, BytesValue)
+        future = method.future(BytesValue(), TIMEOUT_S, metadata=(("x", "y" * 20_000),))
+        assert future.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        outgoing.put(2)
+        assert next(call).value == 2
+        outgoing.put(None)
+        assert not list(call)
+
 
 def main(port: str, directory: Path, case: str) -> None:
     ca, key, certificate = (
@@ -140,7 +156,8 @@ def main(port: str, directory: Path, case: str) -> None:
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         client = Client(channel)
-        getattr(client, case)()
+        name, _, number = case.partition("=")
+        getattr(client, name)(*([int(number)] if number else []))
         client.empty_unary()  # the connection has outlived it
 
 

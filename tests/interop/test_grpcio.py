@@ -24,7 +24,13 @@ async def test_all_on_one_connection() -> None:
         assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
         statistics = running.server.statistics()
         # grpcio tries a certificate-less connection again; each is refused by the handshake.
-        asked_for = {"unknown_service", "unknown_method", "encoding", "message_bytes"}
+        asked_for = {
+            "unknown_service",
+            "unknown_method",
+            "encoding",
+            "message_bytes",
+            "header_bytes",
+        }
         assert statistics.refused.keys() == {"handshake", *asked_for}
         assert len(running.errors) == 1
         assert statistics.ended == {"closed": 1}

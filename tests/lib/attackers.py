@@ -1,24 +1,32 @@
 """Hostile clients in a process of their own: ``python attackers.py DIRECTORY PORT KIND COUNT``.
 
 Each connection does its worst again and again, connecting anew when it is thrown out,
-until standard input ends. Says ``ready`` when all have been connected once.
+until standard input ends. Says ``ready`` when all have been connected once. A fifth argument
+is the pause in seconds before one that was thrown out comes back, a sixth what the attacked
+server has in place of the toy's, as JSON: ``paths`` by the toy's, and ``output_request``, the
+message that asks for a stream of output, as hexadecimal digits.
 """
 
 import contextlib
+import json
 import os
+import resource
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
+from floods import FLOODS, FLOODS_ON_TCP
 from hpack import Encoder
 from raw import GRPC_HEADERS, PREFACE, frame
 from tls_by_hand import agreed, hello_in_pieces
 
 from penstock.rpc.tls import client_ssl_context
 
+TARGET: dict[str, Any] = {"paths": {}, "output_request": ""}
 Attack = Callable[["Attacker"], Awaitable[None]]
 ATTACKS: dict[str, Attack] = {}
 
@@ -29,6 +37,8 @@ class Attacker:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self.encoder = Encoder()
+        message = bytes.fromhex(TARGET["output_request"])
+        self.output_request = b"\0" + len(message).to_bytes(4, "big") + message
 
     async def send(self, data: bytes) -> None:
         await self._stream.send_all(data)
@@ -41,8 +51,17 @@ class Attacker:
             pass
 
     def headers(self, stream_id: int, *, end: bool = False, path: str = "/toy.Toy/Wait") -> bytes:
+        path = TARGET["paths"].get(path, path)
         fields = [(name, path if name == ":path" else value) for name, value in GRPC_HEADERS]
         return frame(1, 0x4 | (0x1 if end else 0), stream_id, self.encoder.encode(fields))
+
+    def stateless(self, fields: Sequence[tuple[str, str]]) -> bytes:
+        """A header block that may be sent again and again."""
+        encoder = Encoder()
+        encoder.header_table_size = 0
+        encoder.encode([])  # takes the change of size with it
+        paths = TARGET["paths"]
+        return bytes(encoder.encode([(name, paths.get(value, value)) for name, value in fields]))
 
 
 def attack(function: Attack) -> Attack:
@@ -289,7 +308,7 @@ async def floods_never_read(attacker: Attacker) -> None:
     for number in range(5):
         stream_id = 2 * number + 1
         request = attacker.headers(stream_id, path="/toy.Toy/Flood")
-        await attacker.send(request + frame(0, 1, stream_id, bytes(5)))
+        await attacker.send(request + frame(0, 1, stream_id, attacker.output_request))
     await trio.sleep_forever()
 
 
@@ -347,7 +366,9 @@ ON_TCP: dict[str, Callable[[int, Path], Awaitable[None]]] = {
     "slow_handshake": partial(_silent_tcp, byte_by_byte=True),
     "hello_in_pieces": _hello_in_pieces,
     "key_updates": _key_updates,
+    **FLOODS_ON_TCP,
 }
+ATTACKS |= FLOODS
 
 
 def _context(directory: Path) -> ssl.SSLContext:
@@ -369,7 +390,7 @@ async def _once(kind: str, port: int, directory: Path, context: ssl.SSLContext) 
         await trio.aclose_forcefully(stream)
 
 
-async def main(directory: Path, port: int, kind: str, count: int) -> None:
+async def main(directory: Path, port: int, kind: str, count: int, pause_s: float) -> None:
     context = _context(directory)
 
     async def one() -> None:
@@ -379,7 +400,7 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
             ):
                 await _once(kind, port, directory, context)
             # Thrown out: a hostile client comes back, but its own machine must breathe, too.
-            await trio.sleep(0.25)
+            await trio.sleep(pause_s)
 
     async with trio.open_nursery() as nursery:
         for _ in range(count):
@@ -392,4 +413,10 @@ async def main(directory: Path, port: int, kind: str, count: int) -> None:
 KINDS = (*ON_TCP, *ATTACKS)
 
 if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    number, kind, count = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0.25
+    if len(sys.argv) > 6:
+        TARGET.update(json.loads(sys.argv[6]))
+    trio.run(main, Path(sys.argv[1]), number, kind, count, pause_s)

@@ -15,6 +15,7 @@ from ports import reserved_port
 
 from penstock.jobs.errors import JobError
 from penstock.jobs.input import Sender
+from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer
 from penstock.rpc.errors import RpcError, StatusCode
@@ -273,7 +274,9 @@ class FakeServer:
         """Listens, again after ``break_connections``."""
         (listener,) = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
         self.port = listener.socket.getsockname()[1]
-        server = Server([self.service.service], self.pki.server_context())
+        server = Server(
+            [self.service.service], self.pki.server_context(), message_limits=MESSAGE_LIMITS
+        )
         self.serving = trio.CancelScope()
         self.nursery.start_soon(self._run, server, listener)  # connecting works from here on
 

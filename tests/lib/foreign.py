@@ -9,9 +9,11 @@ from patience import patient
 _HARD_TIMEOUT_S = patient(20)
 
 
-async def run_foreign(command: Sequence[str], **environment: str) -> bytes:
+async def run_foreign(
+    command: Sequence[str], timeout_s: float = _HARD_TIMEOUT_S, /, **environment: str
+) -> bytes:
     """Its standard output. Fails, with all that it printed, unless its exit status is 0."""
-    with trio.move_on_after(_HARD_TIMEOUT_S):
+    with trio.move_on_after(timeout_s):
         done = await trio.run_process(
             command,
             capture_stdout=True,
@@ -22,4 +24,4 @@ async def run_foreign(command: Sequence[str], **environment: str) -> bytes:
         printed = (done.stdout + done.stderr).decode(errors="replace")
         assert done.returncode == 0, f"exit status {done.returncode}:\n{printed}"
         return bytes(done.stdout)
-    raise AssertionError(f"{command[0]} did not end in {_HARD_TIMEOUT_S:g} s")
+    raise AssertionError(f"{command[0]} did not end in {timeout_s:g} s")

@@ -17,6 +17,7 @@ from penstock.authn import Identity
 from penstock.jobs.manager import Manager, open_manager
 from penstock.proto import command_pb2 as pb
 from penstock.refusals import Refusals
+from penstock.repeats import Repeats
 from penstock.service import CommandService, HostInfo
 from penstock.supervisor.policy import Client, Policy, parse_policy
 
@@ -55,6 +56,15 @@ class World:
         self.service = CommandService(
             manager, policy, self.audit, host, trio.current_time, self.limit
         )
+        self.repeated: list[tuple[str, str, dict[str, Any], int]] = []
+        self.repeats = Repeats(
+            trio.current_time,
+            lambda who, verb, about, count: self.repeated.append((who, verb, dict(about), count)),
+        )
+
+    def count_repeats(self) -> None:
+        """From now on, as the server does; else each grant has its line."""
+        self.service._repeats = self.repeats
 
     async def stream(
         self, request: pb.StreamOutputRequest

@@ -2,7 +2,7 @@
 
 import dataclasses
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,10 @@ from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from google.rpc.error_details_pb2 import ErrorInfo
 from pki import Pair, Pki
 
+from penstock.rpc.calls import Admit
 from penstock.rpc.client import Channel, open_channel
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.limits import SERVER_DEFAULTS, Limits
+from penstock.rpc.limits import MIB, SERVER_DEFAULTS, Limits, MessageLimits
 from penstock.rpc.server import Peer, Server
 
 SERVICE = "toy.Toy"
@@ -165,9 +166,12 @@ async def serving(
     *,
     identify: Callable[[Peer], Any] | None = None,
     client_of: Callable[[Any], Any] | None = None,
+    admit: Admit = lambda identity, service, method: None,
+    message_limits: Mapping[str, MessageLimits] | None = None,
     on_internal_error: Callable[[str, BaseException], None] | None = None,
     reflection: bool = False,
     send_buffer_bytes: int | None = None,
+    receive_buffer_bytes: int | None = None,
     **limits: Any,
 ) -> AsyncIterator[Running]:
     """Leaving it breaks all connections."""
@@ -175,6 +179,8 @@ async def serving(
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     if send_buffer_bytes is not None:
         listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    if receive_buffer_bytes is not None:
+        listeners[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     running: Running
     server = Server(
         [toy.service],
@@ -182,6 +188,8 @@ async def serving(
         limits=changed(**limits),
         identify=identify,
         client_of=client_of,
+        admit=admit,
+        message_limits=message_limits,
         reflection=reflection,
         on_internal_error=on_internal_error
         or (lambda error_id, error: running.errors.append((error_id, error))),
@@ -200,5 +208,5 @@ async def serving(
 
 
 def changed(**limits: Any) -> Limits:
-    """The server's defaults, except for."""
-    return dataclasses.replace(SERVER_DEFAULTS, **limits)
+    """The server's defaults, except for; its methods take messages of any size."""
+    return dataclasses.replace(SERVER_DEFAULTS, **{"message_bytes": 4 * MIB, **limits})

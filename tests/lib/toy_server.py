@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from typing import Any
 import purerpc
 import trio
 from google.protobuf.wrappers_pb2 import StringValue
-from toy import Toy
+from toy import Toy, changed
 
-from penstock.rpc.limits import SERVER_DEFAULTS
 from penstock.rpc.server import Server
 from penstock.rpc.tls import server_ssl_context
 
@@ -41,11 +41,14 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
         return StringValue(
             value=json.dumps(
                 {
+                    "pid": os.getpid(),
                     "connections": found.connections,
                     "handshakes": found.handshakes,
                     "running_calls": found.running_calls,
                     "handlers": toy.running,
                     "most_handlers": toy.most_running,
+                    "worst_lag_s": found.lag.worst_s,
+                    "lag": dataclasses.asdict(found.lag),
                     "refused": found.refused,
                     "ended": found.ended,
                     "tasks": trio.lowlevel.current_statistics().tasks_living,
@@ -57,9 +60,7 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
     signature = purerpc.RPCSignature(purerpc.Cardinality.UNARY_UNARY, StringValue, StringValue)
     debug.add_method("Statistics", statistics, signature)
-    server = Server(
-        [toy.service, debug], context, limits=dataclasses.replace(SERVER_DEFAULTS, **limits)
-    )
+    server = Server([toy.service, debug], context, limits=changed(**limits))
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, [listener])
@@ -70,4 +71,6 @@ async def main(directory: Path, limits: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     gc.freeze()  # as penstock.server does
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as penstockd does
     trio.run(main, Path(sys.argv[1]), json.loads(sys.argv[2]))

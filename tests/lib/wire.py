@@ -159,11 +159,14 @@ async def connected(
     who: str = "alice",
     greet: bool = True,
     receive_buffer_bytes: int | None = None,
+    send_buffer_bytes: int | None = None,
 ) -> AsyncIterator[Wire]:
     """One more client of a server that runs already."""
     raw = trio.socket.socket()
     if receive_buffer_bytes is not None:
         raw.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer_bytes)
+    if send_buffer_bytes is not None:
+        raw.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, send_buffer_bytes)
     await raw.connect(("127.0.0.1", running.port))
     tcp = trio.SocketStream(raw)
     stream = trio.SSLStream(

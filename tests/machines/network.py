@@ -149,6 +149,9 @@ class Endpoint:
             await self._in.changed.park()
             self._check()
 
+    def peer_has_closed(self) -> bool:
+        return self._in.cut or (self._in.ended and not self._in.silent)
+
     def _end(self) -> None:
         self._out.ended = True
         self._out.changed.unpark_all()

@@ -20,6 +20,7 @@ from penstock.jobs.bounds import OutputBound
 from penstock.jobs.errors import Unavailable
 from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
+from penstock.methods import MESSAGE_LIMITS
 from penstock.refusals import Refusals
 from penstock.rpc.server import Peer, Server
 from penstock.service import CommandService, HostInfo
@@ -195,6 +196,8 @@ class World:
                 no_tls,
                 identify=self._identify,
                 client_of=lambda identity: identity.client_id,
+                admit=service.admit,
+                message_limits=MESSAGE_LIMITS,
                 on_internal_error=self._internal_error,
             )
             self._gate = self._gate_of(process, refusals)

@@ -95,13 +95,21 @@ async def test_settings_are_no_use_of_a_connection() -> None:
 
 async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> None:
     """At once, where its answers had stopped the reading; not after ``linger_s``."""
-    async with serving(shared_pki(), outbound_bytes=10_000, linger_s=3600.0) as running:
-        async with connected(running) as wire:
+    async with serving(
+        shared_pki(),
+        outbound_bytes=10_000,
+        linger_s=3600.0,
+        send_buffer_bytes=50_000,
+        receive_buffer_bytes=50_000,
+    ) as running:
+        # What the kernel would hold is megabytes, and minutes of a busy machine.
+        async with connected(
+            running, receive_buffer_bytes=50_000, send_buffer_bytes=50_000
+        ) as wire:
             await wire.send(wire.call(1, "/toy.Toy/Wait"))
             await running.toy.started.wait()
             fields = [each for each in GRPC_HEADERS if each[0] != "te"]
-            stream_id = 3
-            stall_s = 0.3 * slowness()
+            stream_id, blocked_s = 3, 0.3 * slowness()
             with trio.move_on_after(patient(10)):
                 while True:
                     batch = [
@@ -109,7 +117,7 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
                         for n in range(100)
                     ]
                     stream_id += 200
-                    with trio.move_on_after(stall_s) as sending:
+                    with trio.move_on_after(blocked_s) as sending:
                         await wire.send(*batch)
                     if sending.cancelled_caught:  # the server does not read us any more
                         break

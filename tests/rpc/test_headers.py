@@ -1,16 +1,18 @@
 """Header blocks by hostile hands: what hpack would take without end."""
 
 import sys
+from typing import Any
 
 import pytest
-from hpack import Encoder
+from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from raw import GRPC_HEADERS, PREFACE, frame
 from toy import changed
 
 from penstock.rpc.connection import Connection, ConnectionFailed
-from penstock.rpc.faults import COMPRESSION_ERROR, ConnectionFault
+from penstock.rpc.events import OversizedHeaders
+from penstock.rpc.faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 from penstock.rpc.headers import HeaderDecoder
 from penstock.rpc.limits import SERVER_DEFAULTS, Rate
 
@@ -60,6 +62,75 @@ def test_honest_blocks_pass(
         assert decoder.decode(bytes(encoder.encode(fields, huffman=huffman))) == fields
 
 
+@given(
+    st.lists(st.tuples(names, values), max_size=20),
+    st.lists(st.tuples(st.sampled_from([b"a", b"bb"]), st.integers(0, 5_000)), max_size=8),
+    st.lists(st.tuples(names, values), max_size=20),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_an_oversized_list_leaves_the_table_as_it_must(
+    before: list[tuple[bytes, bytes]],
+    large: list[tuple[bytes, int]],
+    after: list[tuple[bytes, bytes]],
+    huffman: bool,
+    size: int,
+) -> None:
+    """Whatever it held: the next block means what the encoder means, and hpack's own decoder."""
+    encoder, decoder, oracle = Encoder(), HeaderDecoder(2_048), Decoder(2**30)
+    fields = [(name, b"~" * count) for name, count in large] + [(b"x", b"y" * 3_000)] + after
+    for block, whole in ((before, True), (fields, False), (after, True), (before, True)):
+        if not whole:
+            encoder.header_table_size = size * 1_000
+        data = bytes(encoder.encode(block, huffman=huffman))
+        assert decoder.decode(data) == (block if whole else None)
+        oracle.decode(data, raw=True)
+        entries = [(bytes(n), bytes(v)) for n, v in oracle.header_table.dynamic_entries]
+        assert list(decoder._decoder.header_table.dynamic_entries) == entries
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x82" * 3_000,
+        b"".join(b"\x40\x81\x1f" + b"\xff\xe1\x1c" + b"\x1f" * 3_808 for _ in range(20)),
+    ],
+    ids=["fields", "Huffman's code"],
+)
+def test_what_is_passed_over_is_bounded(block: bytes) -> None:
+    """In fields, and in what has to be decoded: beyond it the connection ends."""
+    with pytest.raises(ConnectionFault) as caught:
+        HeaderDecoder(8_192).decode(block)
+    assert caught.value.code == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize(
+    "end", [b"\xff\xff", b"\x20", b"\x40\x01a", b"\x41\x83\xff\xff\xff", b"\xc6"]
+)
+def test_what_is_passed_over_must_be_right_all_the_same(end: bytes) -> None:
+    """Cut, out of order or beyond the table: COMPRESSION_ERROR, as in any block."""
+    large = b"\x00\x01x\x7f\xa9\x45" + b"y" * 9_000
+    decoder = HeaderDecoder(8_192)
+    assert decoder.decode(large) is None
+    with pytest.raises(ConnectionFault) as caught:
+        decoder.decode(large + end)
+    assert caught.value.code == COMPRESSION_ERROR
+
+
+def test_oversized_lists_have_the_budget_of_resets() -> None:
+    """Each is work, a larger one more, 9 KB that of two; endless ones end the connection."""
+    connection = Connection(changed(resets=Rate(10, 0.0)), client_side=False)
+    connection.receive(PREFACE + frame(4, 0, 0))
+    encoder = Encoder()
+    fields = [*GRPC_HEADERS, ("x", "y" * 9_000)]
+    for stream_id in (1, 3, 5, 7, 9):
+        events = connection.receive(frame(1, 5, stream_id, encoder.encode(fields, huffman=False)))
+        assert isinstance(events[0], OversizedHeaders)
+        connection.end_stream(stream_id)
+    with pytest.raises(ConnectionFailed):
+        connection.receive(frame(1, 5, 11, encoder.encode(fields, huffman=False)))
+
+
 def test_the_table_holds_fields_and_not_blocks() -> None:
     """A field of two bytes in a block of 8 KiB keeps its two bytes."""
     decoder = HeaderDecoder(16_384)
@@ -69,7 +140,7 @@ def test_the_table_holds_fields_and_not_blocks() -> None:
     assert sys.getsizeof(name) + sys.getsizeof(value) < 100
 
 
-def begun(**limits: Rate) -> Connection:
+def begun(**limits: Any) -> Connection:
     """A server's connection with stream 1, which it has reset."""
     connection = Connection(changed(**limits), client_side=False)
     connection.receive(PREFACE + frame(4, 0, 0) + frame(1, 4, 1, Encoder().encode(GRPC_HEADERS)))
@@ -90,9 +161,9 @@ def test_a_few_headers_after_our_reset_are_ignored() -> None:
 
 def test_data_after_our_reset_has_a_budget() -> None:
     """It cannot be told from what was under way, but not without end."""
-    connection = begun(late_frames=Rate(20, 0.0))
+    connection = begun(late_frames=Rate(20, 0.0), stream_window_bytes=80_000)
     late = frame(0, 0, 1, b"x")
-    assert connection.receive(late * 20) == []
+    assert connection.receive(late * (20 + 80_000 // 8)) == []
     with pytest.raises(ConnectionFailed) as caught:
         connection.receive(late)
     assert caught.value.kind == "frames on streams that were reset"

@@ -13,15 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from google.rpc import error_details_pb2
-from hyperframe.frame import GoAwayFrame, PingFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, PingFrame, RstStreamFrame
 from patience import patient, slowness
 from pki import Pki, make_pki, shared_pki
-from raw import GRPC_HEADERS, message
+from raw import GRPC_HEADERS, PREFACE, frame, message
 from toy import CHUNK, SERVICE, Running, serving
 from wire import (
     CALM,
     CANCEL,
-    REFUSED,
     Wire,
     connected,
     data,
@@ -34,6 +33,7 @@ from wire import (
 from penstock.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
 from penstock.rpc.client import Channel
+from penstock.rpc.connection import Connection
 from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from penstock.rpc.limit_table import limits_from
 from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS, Rate
@@ -85,13 +85,13 @@ async def test_refused_connections_are_counted_while_they_linger() -> None:
 
 
 async def test_streams_per_client_count_over_its_connections() -> None:
-    """REFUSED_STREAM for one more, on whatever connection; room comes back with each end."""
+    """RESOURCE_EXHAUSTED for one more, on whatever connection; room comes back with each end."""
     async with serving(shared_pki(), streams_per_client=2) as running:
         async with connected(running) as first, connected(running) as second:
             await first.send(first.call(1, "/toy.Toy/Wait"))
             await first.lives()
             await second.send(second.call(1, "/toy.Toy/Wait"), second.call(3))
-            await second.rst(3, REFUSED)
+            assert await second.status(3) == EXHAUSTED
             async with running.channel("bob") as channel:
                 await echo(channel)
             await first.send(RstStreamFrame(1, CANCEL))
@@ -461,10 +461,14 @@ async def test_what_waits_to_be_written_is_bounded() -> None:
 
 async def test_answers_that_are_not_read_stop_the_reading() -> None:
     """Requests that are answered at once, without end, by a client that reads nothing."""
-    async with serving(shared_pki(), outbound_bytes=20_000) as running, connected(running) as wire:
+    # What the kernel would hold is megabytes, and minutes of a busy machine.
+    few: dict[str, Any] = {"send_buffer_bytes": 50_000, "receive_buffer_bytes": 50_000}
+    async with (
+        serving(shared_pki(), outbound_bytes=20_000, **few) as running,
+        connected(running, **few) as wire,
+    ):
         fields = [each for each in GRPC_HEADERS if each[0] != "te"]
-        most = 0
-        stall_s = 0.5 * slowness()
+        most, blocked_s = 0, 0.5 * slowness()
         with trio.move_on_after(patient(10)):
             stream_id = 1
             while True:
@@ -472,7 +476,7 @@ async def test_answers_that_are_not_read_stop_the_reading() -> None:
                 for _ in range(100):
                     batch.append(wire.headers(stream_id, fields, ("END_HEADERS", "END_STREAM")))
                     stream_id += 2
-                with trio.move_on_after(stall_s) as sending:
+                with trio.move_on_after(blocked_s) as sending:
                     await wire.send(*batch)
                 most = max(most, waiting_bytes(running))
                 if sending.cancelled_caught:  # the server does not read us any more
@@ -502,6 +506,47 @@ async def test_resets_that_the_peer_provokes_are_counted(kind: str) -> None:
         await wire.goaway(CALM)
         resets = [each for each in wire.seen if isinstance(each, RstStreamFrame)]
         assert len(resets) <= 20
+
+
+async def test_each_data_frame_grants_a_ping() -> None:
+    """As grpc-go sends one a round trip while output comes; without output they are a flood."""
+    async with to_server(pings=Rate(5, 0.0)) as wire:
+        await wire.send(settings(INITIAL_WINDOW_SIZE=2**30), window(0, 2**30))
+        fields = [(n, "/toy.Toy/Flood" if n == ":path" else v) for n, v in GRPC_HEADERS]
+        body = message(Int64Value(value=40).SerializeToString())
+        await wire.send(wire.headers(1, fields), data(1, body, end=True))
+        for _ in range(40):
+            await wire.expect(DataFrame)
+            await wire.send(PingFrame(0, b"measured"))
+        assert await wire.status(1) == "0"
+        for _ in range(40):
+            await wire.expect(PingFrame)
+        await wire.send(*[PingFrame(0, b"measured")] * 200)
+        await wire.goaway(CALM)
+
+
+async def test_a_server_that_measures_our_input_is_answered() -> None:
+    """A channel takes a PING for each DATA that it sends."""
+    limits = replace(CLIENT_DEFAULTS, pings=Rate(1, 0.0))
+    async with (
+        to_client(limits=limits) as (wire, channel),
+        channel.open_call(SERVICE, "Total", Int64Value) as call,
+    ):
+        for number in range(40):
+            assert await call.send(Int64Value(value=number))
+            await wire.expect(DataFrame)
+            await wire.send(PingFrame(0, b"measured"))
+            await wire.expect(PingFrame, lambda each: "ACK" in each.flags)
+        await wire.lives()
+
+
+def test_answers_to_our_own_pings_cost_nothing() -> None:
+    """They were asked for."""
+    connection = Connection(replace(SERVER_DEFAULTS, pings=Rate(1, 0.0)), client_side=False)
+    connection.receive(PREFACE + frame(4, 0, 0))
+    for _ in range(10):
+        connection.ping(b"any news")
+        assert connection.receive(frame(6, 1, 0, b"any news"))
 
 
 async def test_goaways_are_counted() -> None:

@@ -229,8 +229,18 @@ def test_forbidden_frames(data: bytes) -> None:
 
 
 def test_nothing_is_buffered_of_a_frame_that_is_too_large() -> None:
+    """HEADERS end the connection; DATA is told of at once, and what follows is let go of."""
     reader = FrameReader(LIMITS, expect_preface=False)
     reader.add_data(SETTINGS + b"\x00\x40\x01" + b"\0\0\0\0\0\x01")
+    data = list(reader)[-1]
+    assert (data.kind, data.stream_id, data.body, data.flow_bytes) == (0, 1, b"", 16_385)
+    for _ in range(16_385 // 5):
+        reader.add_data(b"abcde")
+        assert list(reader) == []
+        assert reader.buffered_bytes == 0
+    reader.add_data(frame(6, 0, 0, b"12345678"))
+    assert [each.kind for each in reader] == [PING]
+    reader.add_data(b"\x00\x40\x01" + b"\1\0\0\0\0\x01")
     with pytest.raises(ConnectionFault) as caught:
         list(reader)
     assert caught.value.code == FRAME_SIZE_ERROR

@@ -381,5 +381,7 @@ async def test_headers_too_short_for_their_priority() -> None:
 async def test_a_header_block_over_its_bytes() -> None:
     """10.5.1: refused by the header of the frame that is too much, long before END_HEADERS."""
     async with to_server() as wire:
-        await wire.send(HeadersFrame(1, bytes(10_000)), b"\0\x27\x10\x09\0\0\0\0\x01")
+        await wire.send(HeadersFrame(1, bytes(16_384)))
+        await wire.send(*[frame(9, 0, 1, bytes(16_384))] * 7, b"\0\0\x01\x09\0\0\0\0\x01")
+        await wire.rst(1, CALM)
         await wire.goaway(CALM)

@@ -28,6 +28,7 @@ from wire import (
 )
 
 TRAILERS = (("grpc-extra", "1"),)
+EXHAUSTED = "8"
 
 
 async def test_data_on_an_idle_stream() -> None:
@@ -70,12 +71,13 @@ async def test_window_update_after_end_stream() -> None:
 
 
 async def test_data_on_an_ended_stream() -> None:
-    """5.1: closed by END_STREAM: a connection error of type STREAM_CLOSED."""
+    """5.1: closed by END_STREAM: may be a connection error, and is the call's: STREAM_CLOSED."""
     async with to_server() as wire:
         await wire.send(wire.call(1))
         assert await wire.status(1) == "0"
         await wire.send(data(1, HELLO))
-        await wire.goaway(CLOSED)
+        await wire.rst(1, CLOSED)
+        await wire.lives()
 
 
 async def test_headers_on_an_ended_stream() -> None:
@@ -84,7 +86,8 @@ async def test_headers_on_an_ended_stream() -> None:
         await wire.send(wire.call(1))
         assert await wire.status(1) == "0"
         await wire.send(wire.headers(1))
-        await wire.goaway(CLOSED)
+        await wire.rst(1, CLOSED)
+        await wire.lives()
 
 
 async def test_late_frames_of_an_ended_stream() -> None:
@@ -441,10 +444,12 @@ async def test_a_table_size_update_after_a_field() -> None:
 
 
 async def test_a_header_list_over_the_limit() -> None:
-    """10.5.1: GOAWAY before it is all there."""
+    """10.5.1: its call is refused, and what it has added to HPACK's table can be used."""
     async with to_server() as wire:
-        await wire.send(wire.headers(1, [*GRPC_HEADERS, ("x", "y" * 9_000)]))
-        await wire.goaway(CALM)
+        await wire.send(wire.headers(1, [*GRPC_HEADERS, ("x", "y" * 9_000), ("late", "1")]))
+        assert await wire.status(1) == EXHAUSTED
+        await wire.send(wire.headers(3, [*GRPC_HEADERS, ("late", "1")]), data(3, HELLO, end=True))
+        assert await wire.status(3) == "0"
 
 
 async def test_an_hpack_bomb() -> None:
@@ -452,6 +457,9 @@ async def test_an_hpack_bomb() -> None:
     async with to_server() as wire:
         await wire.send(wire.headers(1, [*GRPC_HEADERS, ("x", "y" * 3_000)]))
         await wire.send(frame(1, 0x4, 3, b"\xbe" * 100))
+        assert await wire.status(3) == EXHAUSTED
+        await wire.send(frame(1, 0x4, 5, b"\xbe" * 3_000))
+        await wire.rst(5, CALM)
         await wire.goaway(CALM)
 
 

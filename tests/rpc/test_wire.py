@@ -6,10 +6,12 @@ import h2.events
 import pytest
 import trio
 from google.protobuf.wrappers_pb2 import BytesValue
+from hyperframe.frame import GoAwayFrame
 from patience import patient, slowness
 from pki import shared_pki
 from raw import PREFACE, RawClient, frame, message, raw_client, with_headers
 from toy import SERVICE, Running, serving
+from wire import connected
 
 from penstock.rpc.errors import StatusCode
 from penstock.rpc.limits import Rate
@@ -200,32 +202,26 @@ async def test_floods(name: str, flood: bytes) -> None:
         assert running.server.statistics().ended[name] == 1
 
 
-async def test_empty_data() -> None:
-    async with serving(shared_pki()) as running:
-        async with raw_client(running.port, shared_pki().client_context()) as client:
-            stream_id = await client.request()
-            await client.send(frame(0, 0, stream_id) * 200)
-            assert await client.go_away_code() == ENHANCE_YOUR_CALM
-        await assert_serves(running)
-
-
 async def test_endless_continuation() -> None:
     async with serving(shared_pki()) as running:
-        async with raw_client(running.port, shared_pki().client_context()) as client:
-            await client.send(frame(1, 0, 1, b"") + frame(9, 0, 1, b"") * 50)
-            assert await client.go_away_code() == ENHANCE_YOUR_CALM
+        async with connected(running) as wire:
+            await wire.send(frame(1, 0, 1, b"") + frame(9, 0, 1, b"") * 50)
+            await wire.rst(1, ENHANCE_YOUR_CALM)
+            await wire.goaway(ENHANCE_YOUR_CALM)
         await assert_serves(running)
 
 
 async def test_header_list_too_long() -> None:
-    """By bytes on the wire, and by bytes after decompression."""
+    """By bytes on the wire, and by bytes after decompression: its call is refused."""
     bomb = with_headers(("bomb", "x" * 4000))
     bomb += [("bomb", "x" * 4000)] * 100
     for headers in (bomb, with_headers(*((f"n{i}", "y" * 900) for i in range(15)))):
         async with serving(shared_pki()) as running:
             async with raw_client(running.port, shared_pki().client_context()) as client:
-                await client.request(headers, HELLO)
-                assert await client.go_away_code() == ENHANCE_YOUR_CALM
+                stream_id = await client.request(headers, HELLO)
+                answer = await client.answer(stream_id)
+                assert answer["grpc-status"] == str(StatusCode.RESOURCE_EXHAUSTED.value)
+                await assert_lives(running, client)
             await assert_serves(running)
 
 
@@ -258,12 +254,10 @@ async def test_oversize_frame_is_refused_by_its_header() -> None:
 async def test_connection_errors(data: bytes) -> None:
     """Only that connection ends, with a GOAWAY that arrives."""
     async with serving(shared_pki()) as running:
-        context = shared_pki().client_context()
-        async with raw_client(running.port, context, start=False) as client:
-            await client.send(data)
-            client.h2.initiate_connection()  # to be able to read the answer
-            client.h2.clear_outbound_data_buffer()
-            assert await client.go_away_code() != 0
+        async with connected(running, greet=False) as wire:
+            await wire.send(data)
+            goaway = await wire.expect(GoAwayFrame)
+            assert goaway.error_code != 0
         await assert_serves(running)
 
 

@@ -15,6 +15,7 @@ from service_world import World, asked_by, world
 from penstock.jobs.backend import JobSpec, Left, Verdict
 from penstock.jobs.job import Job
 from penstock.proto import command_pb2 as pb
+from penstock.requests import MAX_INPUT_BYTES
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.supervisor.control_policy import Control
 
@@ -290,6 +291,14 @@ async def test_a_sender_holds_one_stream_of_its_client_s(
         assert own.input.accepted == 0
 
 
+def pieces(handle: str, data: bytes, begin: int) -> list[pb.SendInputRequest]:
+    """All of ``data`` from there on, in requests as large as may be."""
+    return [
+        pb.SendInputRequest(pid=handle, offset=at, data=data[at : at + MAX_INPUT_BYTES])
+        for at in range(begin, len(data), MAX_INPUT_BYTES)
+    ]
+
+
 async def test_a_sender_that_waits_is_cancelled_and_another_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,9 +311,9 @@ async def test_a_sender_that_waits_is_cancelled_and_another_goes_on(
         async with trio.open_nursery() as nursery:
 
             async def first() -> None:
-                request = pb.SendInputRequest(pid=job.handle, data=data)
-                async with aclosing(send(w, "alice", request)) as answers:
-                    await anext(answers)
+                async with aclosing(send(w, "alice", *pieces(job.handle, data, 0))) as answers:
+                    async for _ in answers:
+                        pass
 
             nursery.start_soon(first)
             await trio.testing.wait_all_tasks_blocked()
@@ -318,11 +327,11 @@ async def test_a_sender_that_waits_is_cancelled_and_another_goes_on(
                 read = await w.backend.jobs[job.id].read_input()
 
             nursery.start_soon(job_reads)
-            rest = pb.SendInputRequest(
-                pid=job.handle, offset=accepted - 100, data=data[accepted - 100 :], eof=True
-            )
-            async with aclosing(send(w, "alice", rest)) as answers:
-                answer = await anext(answers)
+            rest = pieces(job.handle, data, accepted - 100)
+            rest[-1].eof = True
+            async with aclosing(send(w, "alice", *rest)) as answers:
+                async for each in answers:
+                    answer = each
         assert (answer.accepted, answer.eof) == (len(data), True)
     assert read == data
 

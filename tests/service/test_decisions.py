@@ -21,7 +21,7 @@ from penstock import authz
 from penstock.audit import AuditError, AuditLog
 from penstock.authn import AuthenticationError, identify
 from penstock.proto import command_pb2 as pb
-from penstock.quota import QuotaExceeded, Quotas
+from penstock.quota import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
 from penstock.refusals import Refusals
 from penstock.requests import argv_of, grace_of, handle_of, spec_of
 from penstock.rpc.errors import RpcError, StatusCode
@@ -360,3 +360,30 @@ def test_input_is_granted_by_the_command() -> None:
     decision = authz.may_start(POLICY, alice, "ls", [], stdin=True)
     assert (decision.allowed, decision.message) == (False, "input is not granted for command 'ls'")
     assert authz.may_start(POLICY, alice, "ls", []).allowed
+
+
+def test_starts_have_a_burst_and_a_rate() -> None:
+    """Of each client by itself; when the next is free is said."""
+    now = [0.0]
+    quotas = Quotas(lambda: now[0])
+    alice, bob = Client("alice", frozenset()), Client("bob", frozenset())
+
+    def taken(client: Client) -> int:
+        count = 0
+        with contextlib.suppress(QuotaExceeded):
+            while True:
+                quotas.take_costly(client)
+                count += 1
+        return count
+
+    assert taken(alice) == COSTLY_BURST == 100
+    assert taken(bob) == COSTLY_BURST
+    with pytest.raises(QuotaExceeded) as caught:
+        quotas.take_costly(alice)
+    assert caught.value.retry_after_s == pytest.approx(1 / COSTLY_PER_S)
+    now[0] += caught.value.retry_after_s
+    assert taken(alice) == 1
+    now[0] += 1.0
+    assert taken(alice) == COSTLY_PER_S == 20
+    now[0] += 1000.0
+    assert taken(alice) == COSTLY_BURST

@@ -2,12 +2,16 @@
 
 import dataclasses
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from penstock.server import StartupError, _listen
+from penstock.audit import AuditLog
+from penstock.refusals import Refusals
+from penstock.repeats import INTERVAL_S, Repeats
+from penstock.server import StartupError, _AuditTrail, _listen
 from penstock.supervisor.config import parse_config
 
 CONFIG = parse_config(b'policy = "/p"\n', library=True)
@@ -46,3 +50,25 @@ async def test_a_name_that_is_none_is_said() -> None:
     config = dataclasses.replace(CONFIG, listen_host="a..b", listen_port=1)
     with pytest.raises(StartupError, match=r"cannot listen on a\.\.b port 1"):
         await _listen(config)
+
+
+@pytest.mark.mock_clock
+async def test_counts_are_told_though_nobody_comes_any_more(tmp_path: Path) -> None:
+    """Of refusals and of reads, a few seconds after their minute; and once."""
+    told: list[tuple[Any, ...]] = []
+    refusals = Refusals(trio.current_time, lambda *what: told.append(what), per_minute=1)
+    repeats = Repeats(trio.current_time, lambda *what: told.append(what))
+    trail = _AuditTrail(AuditLog(str(tmp_path / "audit")), refusals, repeats)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trail.tell_regularly)
+        for _ in range(3):
+            refusals.take("carol")
+            repeats.take("alice", "list", {})
+        await trio.sleep(INTERVAL_S - 1)
+        assert told == []
+        await trio.sleep(7)
+        assert told == [("carol", 2), ("alice", "list", {}, 2)]
+        await trio.sleep(3 * INTERVAL_S)
+        assert len(told) == 2
+        nursery.cancel_scope.cancel()
+    trail.audit.close()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
 
@@ -10,10 +11,16 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import RetryInfo
-from service_world import asked_by, world
+from service_world import POLICY_TEXT, asked_by, world
 
+from penstock.audit import AuditError
 from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
+from penstock.jobs.job import Job
+from penstock.messages import job_message
+from penstock.methods import SERVICE
 from penstock.proto import command_pb2 as pb
+from penstock.quota import COSTLY_BURST
+from penstock.repeats import MAX_KNOWN
 from penstock.rpc.errors import RpcError, StatusCode
 
 
@@ -297,3 +304,106 @@ async def test_what_cannot_be_recorded_is_not_started_and_is_stopped_all_the_sam
         await w.service.Stop(pb.StopRequest(pid=job.handle), asked_by("alice"))
         assert job.end is not None
         assert job.end.reason == "stopped"
+
+
+async def test_many_long_lists_are_made_in_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty at once: between two slices of any of them everybody else has a turn."""
+    turns = 0
+    made: Counter[int] = Counter()
+
+    class Counting(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal turns
+            turns += 1
+
+    def counted(job: Job) -> pb.Job:
+        made[turns] += 1
+        return job_message(job)
+
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(60)]
+        monkeypatch.setattr("penstock.service.job_message", counted)
+        instrument = Counting()
+        trio.lowlevel.add_instrument(instrument)
+
+        async def ask() -> None:
+            page = await w.service.List(pb.ListRequest(), asked_by("alice"))
+            assert [each.handle for each in page.jobs] == [job.handle for job in reversed(jobs)]
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(ask)
+        trio.lowlevel.remove_instrument(instrument)
+    assert made.total() == 50 * 60
+    assert max(made.values()) <= 25
+
+
+async def test_the_first_stop_has_its_line_and_those_that_follow_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a client has read before; what another stop asks for anew is a line, too."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        w.count_repeats()
+        jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(MAX_KNOWN + 10)]
+        for job in jobs:
+            await w.service.Stop(pb.StopRequest(pid=job.handle), asked_by("alice"))
+        lines = w.decisions()
+        assert [line["job"] for line in lines] == [job.id for job in jobs]
+        for grace_s in (None, None, 5.0, 5.0):
+            request = pb.StopRequest(pid=jobs[0].handle, grace_s=grace_s)
+            await w.service.Stop(request, asked_by("alice"))
+        again = w.decisions()[len(jobs) :]
+        assert [line.get("grace_s") for line in again] == [None, 5.0]
+        assert w.repeats.close() == 0
+        about = {"handle": jobs[0].handle, "job": jobs[0].id}
+        assert w.repeated == [
+            ("alice", "stop", about, 1),
+            ("alice", "stop", about | {"grace_s": 5.0}, 1),
+        ]
+
+
+async def test_a_read_that_could_not_be_written_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk keeps nobody from reading; when there is room it is told."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        w.count_repeats()
+        with monkeypatch.context() as full:
+            full.setattr(w.audit, "write", failing)
+            await w.service.List(pb.ListRequest(), asked_by("alice"))
+        await w.service.List(pb.ListRequest(), asked_by("alice"))
+        assert w.decisions() == []
+        w.repeats.close()
+        assert w.repeated == [("alice", "list", {}, 2)]
+
+
+def failing(event: str, **fields: object) -> None:
+    raise AuditError("audit log: No space left on device")
+
+
+async def test_admission_asks_who_then_which_verb_then_how_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a message is there; each refusal is a line. Other services ask the policy nothing."""
+    policy = POLICY_TEXT + b'verbs = ["start", "status"]\n'
+    async with world(tmp_path, monkeypatch, FakeBackend(), policy) as w:
+
+        def admitted(who: str, method: str) -> StatusCode | None:
+            try:
+                w.service.admit(asked_by(who).context.identity, SERVICE, method)
+            except RpcError as error:
+                return error.code
+            return None
+
+        assert admitted("mallory", "Start") is StatusCode.UNAUTHENTICATED
+        assert admitted("mallory", "ServerInfo") is StatusCode.UNAUTHENTICATED
+        assert admitted("alice", "Stop") is StatusCode.PERMISSION_DENIED
+        assert [line["verb"] for line in w.refusals()] == ["start", "info", "stop"]
+        assert admitted("alice", "ServerInfo") is None
+        w.service.admit(asked_by("mallory").context.identity, "grpc.health.v1.Health", "Check")
+        assert [admitted("alice", "Start") for _ in range(COSTLY_BURST)] == [None] * COSTLY_BURST
+        assert admitted("alice", "Start") is StatusCode.RESOURCE_EXHAUSTED
+        assert admitted("alice", "Status") is None
+        assert len(w.refusals()) == 4

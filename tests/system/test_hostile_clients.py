@@ -3,71 +3,32 @@
 Rows 4 and 8 to 23 of the hazards: another client is served, and everything returns.
 """
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 import trio
 from attackers import KINDS
-from google.protobuf.wrappers_pb2 import BytesValue, StringValue
+from google.protobuf.wrappers_pb2 import BytesValue
+from hostile import first_line, helper, served, statistics
 from patience import patient, slowness
-from pki import Pki, shared_pki
+from pki import shared_pki
 from toy import SERVICE
 
-from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.client import Channel
 
-LIB = Path(__file__).parents[1] / "lib"
 HOSTILE = 50
 CALLS = 40
 # Three sorts of hostility: against memory, handshakes and windows.
 # All kinds together take over a minute and a half: tools/test --all has them.
 ALWAYS = ("unfinished_messages", "hello_in_pieces", "floods_never_read")
 # Deadlines short enough to be seen; everything else is as delivered.
-LIMITS = {"handshake_s": 1.0, "preface_s": 1.0, "idle_s": 2.0, "connections_per_client": HOSTILE}
-
-
-@contextmanager
-def helper(script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A script of tests/lib, which ends when its standard input does."""
-    process = subprocess.Popen(
-        [sys.executable, str(LIB / script), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={
-            "PYTHONPATH": os.pathsep.join((str(LIB), os.environ.get("PYTHONPATH", ""))),
-            "PATH": "/usr/bin:/bin",
-        },
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-
-
-def first_line(process: subprocess.Popen[bytes]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().decode().strip()
-
-
-async def statistics(channel: Channel) -> dict[str, Any]:
-    answer = await channel.unary("toy.Debug", "Statistics", StringValue(), StringValue)
-    found: dict[str, Any] = json.loads(answer.value)
-    return found
+LIMITS = {
+    "handshake_s": 1.0,
+    "preface_s": 1.0,
+    "idle_s": patient(1.0),
+    "connections_per_client": HOSTILE,
+}
 
 
 async def latencies(*channels: Channel) -> list[list[float]]:
@@ -87,16 +48,6 @@ async def latencies(*channels: Channel) -> list[list[float]]:
                 nursery.start_soon(one, channel, times)
         await trio.sleep(0.025)
     return [sorted(times) for times in found]
-
-
-@asynccontextmanager
-async def served(pki: Pki, limits: dict[str, Any]) -> AsyncIterator[tuple[int, Channel]]:
-    """A server in a process of its own, and a client of it."""
-    with helper("toy_server.py", str(pki.directory), json.dumps(limits)) as server:
-        port = int(first_line(server))
-        context = pki.client_context("bob")
-        async with open_channel("127.0.0.1", port, context, server_hostname="localhost") as channel:
-            yield port, channel
 
 
 async def returned(channel: Channel, before: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +82,7 @@ async def test_others_are_served_and_everything_returns(kind: str) -> None:
     """
     pki = shared_pki()
     directory = str(pki.directory)
-    async with served(pki, LIMITS) as (port, channel), served(pki, LIMITS) as (_, control):
+    async with served(pki, **LIMITS) as (port, channel), served(pki, **LIMITS) as (_, control):
         await latencies(channel, control)  # memory that is taken once is taken
         before = await statistics(channel)
         with helper("attackers.py", directory, str(port), kind, str(HOSTILE)) as attackers:

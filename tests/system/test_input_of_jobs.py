@@ -171,7 +171,7 @@ async def test_a_job_that_does_not_read_costs_others_nothing(server: RunningServ
         async def flood() -> None:
             async with client.send_input() as call:
                 await call.send(pb.SendInputRequest(pid=job.handle))
-                while await call.send(pb.SendInputRequest(offset=0, data=BIG[:250_000])):
+                while await call.send(pb.SendInputRequest(offset=0, data=BIG[:64_000])):
                     pass
 
         async with trio.open_nursery() as nursery:
@@ -228,8 +228,12 @@ async def test_requests_that_make_no_sense_end_their_call_alone(server: RunningS
         for requests, code in (
             ([pb.SendInputRequest(pid=job.handle, offset=1, data=b"x")], StatusCode.OUT_OF_RANGE),
             (
-                [pb.SendInputRequest(pid=job.handle, data=b"x" * (256 * 1024 + 1))],
+                [pb.SendInputRequest(pid=job.handle, data=b"x" * (64 * 1024 + 1))],
                 StatusCode.INVALID_ARGUMENT,
+            ),
+            (
+                [pb.SendInputRequest(pid=job.handle, data=b"x" * (80 * 1024 + 1))],
+                StatusCode.RESOURCE_EXHAUSTED,
             ),
             (
                 [pb.SendInputRequest(pid=job.handle), pb.SendInputRequest(pid="1")],

@@ -26,6 +26,7 @@ import trio
 from penstock.audit import AuditLog
 from penstock.authn import identify
 from penstock.jobs.standalone import open_local
+from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
 from penstock.rpc.server import Peer, Server
@@ -80,7 +81,14 @@ async def penstock(directory: Path) -> None:
         host = HostInfo("user", "bench", (), ())
         parsed = parse_policy(policy.read_bytes())
         service = CommandService(manager, parsed, audit, host, trio.current_time)
-        server = Server([service.service], context, limits=limits, identify=identity)
+        server = Server(
+            [service.service],
+            context,
+            limits=limits,
+            identify=identity,
+            admit=service.admit,
+            message_limits=MESSAGE_LIMITS,
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, [listener])
             print(listener.socket.getsockname()[1], flush=True)

@@ -9,7 +9,7 @@ from .arguments import RECONNECT, TEXT
 from .settings import Settings
 from .standard import say
 
-_PIECE_BYTES: Final = 128 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 
 
 @click.command()

@@ -21,6 +21,7 @@ from .faults import NO_ERROR
 from .metadata import ACCEPT_ENCODING, RESPONSE_HEADERS, Metadata, RequestHead
 from .statuses import trailers_of
 from .streams import SendStalled, Stream, StreamClosed
+from .wire_fields import FieldCounter
 
 if TYPE_CHECKING:
     from .serving import ServerLink
@@ -28,8 +29,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock.rpc")
 
 OnInternalError: TypeAlias = Callable[[str, BaseException], None]
-Methods: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""Service name to method name to purerpc's BoundRPCMethod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that is served: purerpc's BoundRPCMethod, and how its messages are judged."""
+
+    bound: Any
+    messages: FieldCounter
+
+
+Methods: TypeAlias = Mapping[str, Mapping[str, Method]]
+"""Service name to method name to the method."""
+Admit: TypeAlias = Callable[[Any, str, str], None]
+"""Asked with identity, service and method when a call's headers are there, before anything of its
+message is kept. Raises RpcError, which is the call's answer. May not block.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +73,10 @@ class CallContext:
 class Requests:
     """The request messages of a streaming call. Not a generator: it needs no closing."""
 
-    def __init__(self, stream: Stream, request_type: Any) -> None:
+    def __init__(self, stream: Stream, method: Method, turns: trio.Lock) -> None:
         self._stream = stream
-        self._type = request_type
+        self._method = method
+        self._turns = turns
 
     def __aiter__(self) -> Requests:
         return self
@@ -73,15 +89,16 @@ class Requests:
         data = await self._stream.receive()
         if data is None:
             raise StopAsyncIteration
-        return _parsed(self._type, data)
+        return await _parsed(self._method, data, self._turns)
 
 
 class Call:
     """Runs one handler. However it ends, the client gets one status or none, never an
     exception's text."""
 
-    def __init__(self, link: ServerLink, stream: Stream, head: RequestHead) -> None:
+    def __init__(self, link: ServerLink, stream: Stream, head: RequestHead, method: Method) -> None:
         self.stream = stream
+        self._method = method
         self._link = link
         self._head = head
         self._reason: Reason | None = None
@@ -130,34 +147,16 @@ class Call:
 
     async def _handle(self) -> None:
         head = self._head
-        if (refusal := self._link.refusal) is not None:
-            # A new one each time: a traceback grows whenever its exception is raised.
-            raise RpcError(refusal.code, refusal.message, refusal.details)
         if head.timeout_s is not None and head.timeout_s <= 0:
             # The scope acts at a checkpoint, and a handler may have none.
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-        service = self._link.methods.get(head.service)
-        if service is None:
-            raise Refused(
-                "unknown_service", StatusCode.UNIMPLEMENTED, f"no service {head.service[:200]}"
-            )
-        method = service.get(head.method)
-        if method is None:
-            raise Refused(
-                "unknown_method", StatusCode.UNIMPLEMENTED, f"no method {head.method[:200]}"
-            )
-        if head.encoding != "identity":
-            raise Refused(
-                "encoding",
-                StatusCode.UNIMPLEMENTED,
-                f"grpc-encoding {head.encoding[:40]} is not supported; use identity",
-            )
+        method, turns = self._method.bound, self._link.message_turns
         signature = method.signature
         argument: Any
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
-            argument = _parsed(signature.request_type, await self._only_request())
+            argument = await _parsed(self._method, await self._only_request(), turns)
         else:
-            argument = Requests(self.stream, signature.request_type)
+            argument = Requests(self.stream, self._method, turns)
         answer = method.method_fn(argument, request=self._request_event())
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.STREAM_UNARY):
             await self._send((await answer).SerializeToString())
@@ -219,7 +218,7 @@ class Call:
             trailers = trailers_of(error, self._link.limits)
         if not self._responded:
             trailers = RESPONSE_HEADERS + trailers
-            if isinstance(error, Refused) and error.kind in ("encoding", "compressed"):
+            if isinstance(error, Refused) and error.kind == "compressed":
                 trailers = [*trailers, ACCEPT_ENCODING]
         connection.send_headers(stream_id, trailers, end_stream=True)
         if not self.stream.ended:
@@ -264,7 +263,23 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
     return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
 
 
-def _parsed(request_type: Any, data: bytes) -> Any:
+async def _parsed(method: Method, data: bytes, turns: trio.Lock) -> Any:
+    """Raises RpcError.
+
+    Cancellation: atomic.
+    """
+    if method.messages.limits.one_a_turn:
+        async with turns:
+            message = _parsed_now(method, data)
+        # Another turn for what our caller does with it before its next checkpoint.
+        async with turns:
+            return message
+    return _parsed_now(method, data)
+
+
+def _parsed_now(method: Method, data: bytes) -> Any:
+    method.messages.check(data)
+    request_type = method.bound.signature.request_type
     try:
         return request_type.FromString(data)
     except DecodeError:

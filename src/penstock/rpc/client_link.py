@@ -5,7 +5,7 @@ import trio
 from . import events as ev
 from .connection import HIGHEST_STREAM_ID, ConnectionFailed
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .faults import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from .faults import CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from .limits import Limits
 from .link import Ended, Link
 from .metadata import Malformed, fields_of
@@ -171,6 +171,12 @@ class ClientLink(Link[ClientStream]):
         else:
             stream.begin(fields.get(b"grpc-encoding", b"identity").decode("ascii", "replace"))
 
+    def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            text = f"the server's metadata is larger than the {self.limits.header_bytes} allowed"
+            self._abandon(stream, CANCEL, text, StatusCode.RESOURCE_EXHAUSTED)
+
     def _trailers_arrived(self, stream: ClientStream, event: ev.TrailersArrived) -> None:
         try:
             fields = fields_of(event.headers, response=False)
@@ -179,15 +185,23 @@ class ClientLink(Link[ClientStream]):
         else:
             stream.conclude(error_from_trailers(fields))
 
-    def _abandon(self, stream: ClientStream, code: int, text: str) -> None:
+    def _abandon(
+        self,
+        stream: ClientStream,
+        code: int,
+        text: str,
+        status: StatusCode = StatusCode.INTERNAL,
+    ) -> None:
         self.connection.reset(stream.id, code)
         stream.closed = True
-        stream.fail(RpcError(StatusCode.INTERNAL, text))
+        stream.fail(RpcError(status, text))
 
     def _stream_reset(self, stream: ClientStream, event: ev.StreamReset) -> None:
         if not stream.ended:
             if event.by_peer:
                 stream.fail(error_from_reset(event.code))
+            elif event.code == ENHANCE_YOUR_CALM:
+                stream.fail(RpcError(StatusCode.RESOURCE_EXHAUSTED, f"of the server {event.text}"))
             else:
                 stream.fail(RpcError(StatusCode.INTERNAL, "the server broke HTTP/2's rules"))
         stream.notify()

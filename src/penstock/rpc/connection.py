@@ -23,7 +23,7 @@ from .frames import (
 from .headers import NO_TABLE, encode
 from .receiver import HIGHEST_STREAM_ID, ConnectionFailed, Receiver
 from .settings import DEFAULT_WINDOW
-from .streamstate import Closed, StreamState
+from .streamstate import StreamState
 
 __all__ = ["HIGHEST_STREAM_ID", "Connection", "ConnectionFailed"]
 
@@ -134,8 +134,13 @@ class Connection(Receiver):
         if data:
             self._out.add(data)
         self._send_window -= size
-        self._streams[stream_id].send_window -= size
+        stream = self._streams[stream_id]
+        stream.send_window -= size
+        if stream.window_updates:
+            granted = self._limits.window_updates_per_data
+            stream.window_updates = max(0, stream.window_updates - granted)
         self._reader.window_updates.give(self._limits.window_updates_per_data)
+        self._reader.pings.give(self._limits.pings_per_data)
 
     def end_stream(self, stream_id: int) -> None:
         """No more DATA of ours will come."""
@@ -147,9 +152,16 @@ class Connection(Receiver):
 
     def reset(self, stream_id: int, code: int) -> None:
         """Ends a stream in both directions."""
-        if self._streams.pop(stream_id, None) is not None:
+        if stream_id in self._streams:
             self._out += encoded(RST_STREAM, 0, stream_id, long(code))
-            self._closed.add(stream_id, Closed.RESET_BY_US)
+            self._reset_by_us(stream_id)
+
+    def count_late_frame(self) -> None:
+        """DATA for a call that has failed already. Raises ConnectionFailed if it is too often."""
+        try:
+            self._late_frames.take()
+        except ConnectionFault as fault:
+            raise self._failed(fault) from fault
 
     def refuse(self, stream_id: int, code: int) -> None:
         """A reset that the peer has provoked. Raises ConnectionFailed if it does so too often."""
@@ -178,4 +190,5 @@ class Connection(Receiver):
 
     def ping(self, data: bytes) -> None:
         """``data`` is eight bytes; they come back in PingAnswered."""
+        self._reader.pings.give(1)  # the answer is asked for
         self._out += encoded(PING, 0, 0, data)

@@ -16,6 +16,14 @@ class HeadersArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class OversizedHeaders:
+    """A head or trailers over ``header_bytes``, of which nothing is kept."""
+
+    stream_id: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrailersArrived:
     stream_id: int
     headers: Headers
@@ -76,6 +84,7 @@ class GoingAway:
 
 Event: TypeAlias = (
     HeadersArrived
+    | OversizedHeaders
     | TrailersArrived
     | DataArrived
     | StreamEnded

@@ -20,7 +20,12 @@ ENHANCE_YOUR_CALM: Final = 0xB
 
 
 class ConnectionFault(Exception):
-    """RFC 9113 5.4.1: ends the connection with ``code``. ``kind`` is for counters."""
+    """RFC 9113 5.4.1: ends the connection with ``code``. ``kind`` is for counters.
+
+    ``stream_id``: the stream whose header block did it. Its call hears so before the rest ends.
+    """
+
+    stream_id = 0
 
     def __init__(self, text: str, code: int = PROTOCOL_ERROR, kind: str = "protocol") -> None:
         super().__init__(text)
@@ -48,22 +53,26 @@ class Budget:
     """A token bucket over a monotonic clock."""
 
     def __init__(self, kind: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kind = kind
+        self.kind = kind
         self._rate = rate
         self._clock = clock
         self._tokens = float(rate.burst)
         self._at = clock()
 
-    def take(self) -> None:
-        """Raises Flood when there is nothing left."""
-        if self._tokens < 1.0:
+    @property
+    def burst(self) -> int:
+        return self._rate.burst
+
+    def take(self, tokens: int = 1) -> None:
+        """Raises Flood when there is too little left."""
+        if self._tokens < tokens:
             now = self._clock()
             grown = self._tokens + (now - self._at) * self._rate.per_s
             self._tokens = min(grown, float(self._rate.burst))
             self._at = now
-            if self._tokens < 1.0:
-                raise Flood(self._kind)
-        self._tokens -= 1.0
+            if self._tokens < tokens:
+                raise Flood(self.kind)
+        self._tokens -= tokens
 
     def give(self, tokens: int) -> None:
         """Adds tokens; they may exceed the burst tenfold."""

@@ -29,13 +29,16 @@ _HEADER: Final = struct.Struct(">HBBBL")
 # RFC 9113 6.4, 6.7, 6.9: any other length ends the connection.
 _EXACT_BYTES: Final = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 _ON_STREAMS: Final = frozenset((DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION))
+# Which budget they are taken from depends on the stream's state: the receiver's to know.
+_JUDGED_BY_STREAM: Final = frozenset((DATA, WINDOW_UPDATE))
 _ON_CONNECTION: Final = frozenset((SETTINGS, PING, GOAWAY))
 
 
 class Frame(NamedTuple):
     """``body`` of DATA and HEADERS is without padding; ``flow_bytes`` counts it (DATA).
 
-    A header block comes as one HEADERS frame, however many CONTINUATIONs it had.
+    DATA larger than allowed comes at once, without a body. A header block comes as one HEADERS
+    frame, however many CONTINUATIONs it had.
     """
 
     kind: int
@@ -56,6 +59,13 @@ def long(value: int) -> bytes:
     return _LONG.pack(value)
 
 
+def is_empty(flags: int, length: int) -> bool:
+    """Whether DATA brings nothing, or next to nothing beside its padding, and no end either."""
+    if flags & END_STREAM:
+        return False
+    return length == 0 or (bool(flags & PADDED) and length <= 256)
+
+
 class FrameReader:
     """Iterating gives each complete frame once.
 
@@ -70,12 +80,13 @@ class FrameReader:
         self._preface = PREFACE if expect_preface else b""
         self._data = b""
         self._position = 0
+        self._unwanted = 0
         self._judged = False
         self._first = True
         self._block: list[bytes] = []
         self._block_head: Frame | None = None
         self._block_bytes = 0
-        self._max_block_bytes = 2 * limits.header_bytes
+        self._max_block_bytes = max(limits.header_block_bytes, 2 * limits.header_bytes)
         self._max_parts = limits.continuations + 1
 
         def budget(kind: str, rate: Rate) -> Budget:
@@ -83,14 +94,14 @@ class FrameReader:
 
         self.resets = budget("RST_STREAM", limits.resets)
         self.window_updates = budget("WINDOW_UPDATE", limits.window_updates)
-        self._empty_data = budget("empty DATA", limits.empty_data)
+        self.pings = budget("PING", limits.pings)
+        self.empty_data = budget("empty DATA", limits.empty_data)
         self._unknown = budget("unknown frames", limits.unknown_frames)
         self._budgets = {
             RST_STREAM: self.resets,
-            PING: budget("PING", limits.pings),
+            PING: self.pings,
             SETTINGS: budget("SETTINGS", limits.settings),
             PRIORITY: budget("PRIORITY", limits.priorities),
-            WINDOW_UPDATE: self.window_updates,
             GOAWAY: budget("GOAWAY", limits.settings),
         }
 
@@ -106,6 +117,10 @@ class FrameReader:
             if data[:size] != self._preface[:size]:
                 raise ConnectionFault("the connection preface is not HTTP/2's")
             self._preface = self._preface[size:]
+            data = data[size:]
+        if self._unwanted:
+            size = min(self._unwanted, len(data))
+            self._unwanted -= size
             data = data[size:]
         rest = self._data[self._position :] if self._position < len(self._data) else b""
         self._data = rest + data if rest else data
@@ -128,6 +143,11 @@ class FrameReader:
                 self._judge(kind, flags, length, stream_id)
                 self._judged = True
             end = body + length
+            if length > self._frame_bytes:
+                self._unwanted = max(0, end - len(data))
+                self._position = min(end, len(data))
+                self._judged = False
+                return Frame(kind, flags, stream_id, b"", length)
             if len(data) < end:
                 raise StopIteration
             self._position = end
@@ -138,7 +158,7 @@ class FrameReader:
 
     def _judge(self, kind: int, flags: int, length: int, stream_id: int) -> None:
         """Everything that a frame's header alone can be refused for, before its body is here."""
-        if length > self._frame_bytes:
+        if length > self._frame_bytes and (kind != DATA or self._first or self._block_head):
             raise ConnectionFault(
                 f"a frame of {length} bytes; {self._frame_bytes} allowed", FRAME_SIZE_ERROR
             )
@@ -154,27 +174,23 @@ class FrameReader:
             raise ConnectionFault(f"a frame of type {kind} with {length} bytes", FRAME_SIZE_ERROR)
         if (stream_id == 0 and kind in _ON_STREAMS) or (stream_id and kind in _ON_CONNECTION):
             raise ConnectionFault(f"a frame of type {kind} on stream {stream_id}")
-        if kind == DATA:
-            little = not length or (flags & PADDED and length <= 256)
-            if little and not flags & END_STREAM:
-                self._empty_data.take()
-        elif kind in (HEADERS, PUSH_PROMISE, CONTINUATION):
-            self._judge_headers(kind, length)
+        if kind in (HEADERS, PUSH_PROMISE, CONTINUATION):
+            self._judge_headers(kind, length, stream_id)
         elif kind in self._budgets:
             self._budgets[kind].take()
-        else:
+        elif kind not in _JUDGED_BY_STREAM:
             self._unknown.take()
 
-    def _judge_headers(self, kind: int, length: int) -> None:
+    def _judge_headers(self, kind: int, length: int, stream_id: int) -> None:
         if kind != CONTINUATION:
             self._block_bytes = 0
         elif self._block_head is None:
             raise ConnectionFault("CONTINUATION without a header block")
         elif len(self._block) >= self._max_parts:
-            raise Flood("CONTINUATION")
+            raise _of(stream_id, Flood("CONTINUATION"))
         self._block_bytes += length
         if self._block_bytes > self._max_block_bytes:
-            raise Flood("header bytes")
+            raise _of(stream_id, Flood("header bytes"))
 
     def _frame(self, kind: int, flags: int, stream_id: int, body: bytes) -> Frame | None:
         """The frame, a whole header block, or None while one is incomplete."""
@@ -208,6 +224,11 @@ class FrameReader:
         if kind == PRIORITY and len(body) != 5:
             raise StreamFault(stream_id, "PRIORITY has the wrong size", FRAME_SIZE_ERROR)
         return Frame(kind, flags, stream_id, body)
+
+
+def _of(stream_id: int, fault: ConnectionFault) -> ConnectionFault:
+    fault.stream_id = stream_id
+    return fault
 
 
 def _unpadded(body: bytes) -> bytes:

@@ -1,11 +1,18 @@
 """Header blocks: HPACK without a dynamic table on our side, bounded on the peer's (pure)."""
 
 import re
+from collections import deque
 from functools import lru_cache
 from typing import Final
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import OversizedHeaderListError
+from hpack.huffman_table import (
+    HUFFMAN_COMPLETE,
+    HUFFMAN_EMIT_SYMBOL,
+    HUFFMAN_FAIL,
+    HUFFMAN_TABLE,
+)
 from hpack.table import HeaderTable
 
 from .events import Headers
@@ -50,11 +57,31 @@ _LONG_INTEGER: Final = re.compile(rb"[\x80-\xff]{%d}" % (_INTEGER_BYTES - 1))
 _LEAST_FIELD_BYTES: Final = 32  # RFC 9113 6.5.2 counts that much for an empty field
 
 
+# A list that is too large belongs to one call, and the table to all of them: such a block is gone
+# through for the table alone, so far. At half a microsecond a byte, Huffman's code is what costs.
+_FIELDS_PASSED_OVER: Final = 2048
+_HUFFMAN_PASSED_OVER: Final = 49_152
+_LONGEST_CODE_BITS: Final = 30  # RFC 7541, appendix B
+
+
 class _Table(HeaderTable):  # type: ignore[misc]  # hpack has no types
     """hpack hands over views, which would keep a whole block for a field of two bytes."""
 
+    dynamic_entries: deque[tuple[bytes, bytes]]
+
     def add(self, name: bytes, value: bytes) -> None:
         super().add(bytes(name), bytes(value))
+
+    def clear(self) -> None:
+        """What adding an entry larger than the table does (RFC 7541 4.4)."""
+        self.dynamic_entries.clear()
+        self._current_size = 0
+
+    def state(self) -> tuple[deque[tuple[bytes, bytes]], int, int]:
+        return self.dynamic_entries.copy(), self._current_size, self._maxsize
+
+    def go_back(self, state: tuple[deque[tuple[bytes, bytes]], int, int]) -> None:
+        self.dynamic_entries, self._current_size, self._maxsize = state
 
 
 class HeaderDecoder:
@@ -63,19 +90,29 @@ class HeaderDecoder:
     def __init__(self, header_bytes: int) -> None:
         """``header_bytes`` is the largest list, by RFC 9113's count (6.5.2)."""
         self._decoder = Decoder(max_header_list_size=header_bytes)
-        self._decoder.header_table = _Table()
+        self._table = self._decoder.header_table = _Table()
         self._most_fields = header_bytes // _LEAST_FIELD_BYTES
+        # hpack decodes a field before it counts it, and one may be the whole block.
+        self._most_bytes = 2 * header_bytes
 
-    def decode(self, block: bytes) -> Headers:
-        """Raises ConnectionFault; the connection cannot go on."""
+    def decode(self, block: bytes) -> Headers | None:
+        """None: the list is too large, but the connection can go on.
+
+        Raises ConnectionFault; the connection cannot go on.
+        """
         try:
             if b"\x20" <= block[:1] < b"\x40" or _LONG_INTEGER.search(block) is not None:
                 self._check(block)
-            return self._decoder.decode(block, raw=True)  # type: ignore[no-any-return]
-        except OversizedHeaderListError:
-            raise ConnectionFault(
-                "the header list is too large", ENHANCE_YOUR_CALM, "header bytes"
-            ) from None
+            if len(block) > self._most_bytes:
+                self._pass_over(block)
+                return None
+            before = self._table.state()
+            try:
+                return self._decoder.decode(block, raw=True)  # type: ignore[no-any-return]
+            except OversizedHeaderListError:
+                self._table.go_back(before)
+                self._pass_over(block)
+                return None
         except ConnectionFault:
             raise
         except Exception as error:  # hpack 3 lets IndexError and others through
@@ -84,6 +121,55 @@ class HeaderDecoder:
                 COMPRESSION_ERROR,
                 "hpack",
             ) from error
+
+    def _pass_over(self, block: bytes) -> None:
+        """Does to the table what ``block`` does, and decodes only what stays in it.
+
+        Raises ConnectionFault, IndexError and what hpack raises.
+        """
+        table, position, huffman_left = self._table, 0, _HUFFMAN_PASSED_OVER
+        fields = 0
+        while position < len(block):
+            first = block[position]
+            if first & 0xE0 == 0x20 and not fields:
+                size, position = _integer(block, position, 0x1F)
+                if size > self._decoder.max_allowed_table_size:
+                    raise IndexError("the table is too large")
+                table.maxsize = size
+                continue
+            if first & 0xE0 == 0x20:
+                raise IndexError("a table size update after a field")
+            fields += 1
+            if fields > _FIELDS_PASSED_OVER:
+                raise _too_large()
+            if first & 0x80:
+                index, position = _integer(block, position, 0x7F)
+                table.get_by_index(index)
+                continue
+            kept = first & 0x40
+            index, position = _integer(block, position, 0x3F if kept else 0x0F)
+            name = table.get_by_index(index)[0] if index else None
+            strings = [] if name is None else [name]
+            room = table.maxsize - _LEAST_FIELD_BYTES - len(name or b"")
+            for _ in range(1 if index else 2):
+                coded = block[position] & 0x80
+                length, position = _integer(block, position, 0x7F)
+                end = position + length
+                if end > len(block):
+                    raise IndexError("a string is cut")
+                if kept and room >= 0:
+                    part = memoryview(block)[position:end]
+                    text, used = _decoded(part, room) if coded else (_short(part, room), 0)
+                    huffman_left -= used
+                    if huffman_left < 0:
+                        raise _too_large()
+                    room = -1 if text is None else room - len(text)
+                    strings.append(text or b"")
+                position = end
+            if kept and room >= 0:
+                table.add(*strings)
+            elif kept:
+                table.clear()
 
     def _check(self, block: bytes) -> None:
         """What hpack would take any number of, at 13 to 37 ms for a block of 16 KiB."""
@@ -106,6 +192,37 @@ class HeaderDecoder:
                 for _ in range(1 if index else 2):
                     length, position = _integer(block, position, 0x7F)
                     position += length
+
+
+def _too_large() -> ConnectionFault:
+    return ConnectionFault("the header list is too large", ENHANCE_YOUR_CALM, "header bytes")
+
+
+def _short(part: memoryview, room: int) -> bytes | None:
+    """None: it is longer than ``room``."""
+    return bytes(part) if len(part) <= room else None
+
+
+def _decoded(part: memoryview, room: int) -> tuple[bytes | None, int]:
+    """A string in Huffman's code, None if it is longer than ``room``; how many bytes were read.
+
+    Raises IndexError for what is no string.
+    """
+    if len(part) * 8 // _LONGEST_CODE_BITS > room:
+        return None, 0
+    text, state, flags = bytearray(), 0, HUFFMAN_COMPLETE
+    for number, byte in enumerate(part):
+        for nibble in (byte >> 4, byte & 0x0F):
+            state, flags, symbol = HUFFMAN_TABLE[(state << 4) + nibble]
+            if flags & HUFFMAN_FAIL:
+                raise IndexError("invalid Huffman code")
+            if flags & HUFFMAN_EMIT_SYMBOL:
+                text.append(symbol)
+        if len(text) > room:
+            return None, number + 1
+    if not flags & HUFFMAN_COMPLETE:
+        raise IndexError("incomplete Huffman code")
+    return bytes(text), len(part)
 
 
 def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:

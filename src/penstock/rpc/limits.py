@@ -20,6 +20,33 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """What one request message of a method may be, judged before it is parsed.
+
+    A message may be within its bytes and still be millions of empty fields, each of which
+    becomes an object. So fields are counted in the wire form; those of messages inside are, too.
+    """
+
+    message_bytes: int
+    """Judged by the length in front of the message, before any of it is kept."""
+
+    fields: int
+    """Of those that no entry of ``elements`` names, unknown ones included. The elements of a packed
+    field count by their bytes.
+    """
+
+    elements: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """Paths of texts, bytes and messages, and how many of them there may be together, such as
+    ``(("argv", "arguments.name"), 100)``.
+    """
+
+    one_a_turn: bool = False
+    """Costs milliseconds to read and decide: at most one is in a turn of the scheduler, over all
+    connections, so that a hundred that come at once do not hold up who asks for little.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one peer may make us hold, do or wait for. Bytes, seconds, counts.
 
@@ -39,10 +66,16 @@ class Limits:
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
 
-    handshakes: int = 256
-    """TLS handshakes in progress; one more ends the oldest, so that half-open ones cannot lock
-    others out.
+    handshakes: int = 1024
+    """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
+    says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
+    descriptor each and no task; all together at most a quarter of RLIMIT_NOFILE.
+
+    No implementation has one: they count such connections among the others.
     """
+
+    handshakes_begun: int = 256
+    """Those of them that have sent something, each with its TLS state (some 50 KiB)."""
 
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
@@ -117,7 +150,7 @@ class Limits:
     """
 
     frame_bytes: int = 16 * KIB
-    """Largest frame we accept. (RFC 9113's initial value)"""
+    """Largest frame we accept; larger DATA ends its call. (RFC 9113's initial value)"""
 
     outbound_frame_bytes: int = 66 * KIB
     """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved.
@@ -126,13 +159,25 @@ class Limits:
     """
 
     header_bytes: int = 8 * KIB
-    """Header list by RFC 9113's count. (grpc's default soft limit)"""
+    """Header list by RFC 9113's count; a longer one ends its call. (grpc's default soft limit)"""
+
+    header_block_bytes: int = 128 * KIB
+    """The same on the wire: what is longer is not gone through, and ends the connection.
+
+    Both ends' tables of HPACK must stay the same, whatever becomes of the call. (nghttp2 64 KiB)
+    """
 
     continuations: int = 8
     """CONTINUATION frames of one header block. (nghttp2 8)"""
 
-    message_bytes: int = 4 * MIB
-    """Largest message received. (the default of every grpc implementation)"""
+    message_bytes: int = 4 * KIB
+    """Largest message received, of a method for which the server names no other bound.
+
+    A channel takes 4 MiB, the default of every grpc implementation.
+    """
+
+    message_fields: int = 256
+    """Fields of such a message in the wire form, nested ones included; a channel counts none."""
 
     unfinished_bytes: int = 16 * MIB
     """All calls' messages that are not complete or not yet read by their handlers."""
@@ -170,18 +215,23 @@ class Limits:
     """
 
     late_frames: Rate = Rate(20_000, 1_000.0)
-    """DATA and HEADERS on streams that we have reset.
+    """DATA, HEADERS and WINDOW_UPDATE on streams that have ended.
 
-    A window of 1 MiB in messages of a hundred bytes is 10,000 frames that were under way.
+    Besides one DATA for 8 bytes of the window of a stream that we have reset: so many messages of
+    three bytes may have been under way. HEADERS and empty DATA count as ten.
     """
 
     interim_responses: Rate = Rate(100, 10.0)
-    """Heads with a status of 1xx; no server of gRPC sends any."""
+    """Heads with a status of 1xx; no server of gRPC sends any. Too many of one call end it."""
 
     pings: Rate = Rate(200, 33.0)
-    """PING and its acknowledgements.
+    """PING and its acknowledgements, besides ``pings_per_data``. (nghttp2's glitch rate)"""
 
-    nghttp2's glitch rate; a bandwidth probe needs about ten a second.
+    pings_per_data: int = 1
+    """PINGs granted with each DATA frame that we send.
+
+    grpc-go, grpc-java and grpcio measure the bandwidth with a PING a round trip while DATA comes,
+    one at a time: on loopback that is thousands a second, but never more than DATA frames.
     """
 
     settings: Rate = Rate(100, 10.0)
@@ -193,14 +243,28 @@ class Limits:
     empty_data: Rate = Rate(100, 10.0)
     """DATA without content that does not end its stream, or with little beside padding.
 
-    Envoy allows 1 in a row.
+    Too many of one call end it. (Envoy allows 1 in a row)
     """
+
+    little_data: Rate = Rate(1000, 100.0)
+    """DATA of less than ``little_data_bytes`` that leaves its message unfinished; one more ends
+    its call.
+
+    A stock client fills its frames but for the last of a message, and the last of a window: at
+    most one in a window of 1 MiB.
+    """
+
+    little_data_per_message: int = 2
+    """Granted with each whole message: some clients send its five bytes of prefix apart."""
+
+    little_data_bytes: int = 1 * KIB
+    """What is little there. (a sixteenth of the largest frame)"""
 
     unknown_frames: Rate = Rate(100, 10.0)
     """Frames of types that we do not know; they must be ignored, not served."""
 
     window_updates: Rate = Rate(2000, 200.0)
-    """WINDOW_UPDATE, besides ``window_updates_per_data``."""
+    """WINDOW_UPDATE, besides ``window_updates_per_data``. Too many of one call end it."""
 
     window_updates_per_data: int = 10
     """WINDOW_UPDATEs granted with each DATA frame that we send.
@@ -212,7 +276,11 @@ class Limits:
 SERVER_DEFAULTS: Final = Limits()
 
 CLIENT_DEFAULTS: Final = Limits(
-    frame_bytes=66 * KIB, unfinished_bytes=64 * MIB, keepalive_s=20.0, keepalive_timeout_s=20.0
+    frame_bytes=66 * KIB,
+    message_bytes=4 * MIB,
+    unfinished_bytes=64 * MIB,
+    keepalive_s=20.0,
+    keepalive_timeout_s=20.0,
 )
 """A client chose its server: larger frames halve the cost of a long stream. A server that is
 gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""

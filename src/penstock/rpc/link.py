@@ -1,6 +1,7 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -9,7 +10,7 @@ import trio
 
 from . import events as ev
 from .connection import Connection, ConnectionFailed
-from .faults import INTERNAL_ERROR
+from .faults import INTERNAL_ERROR, Budget
 from .limits import Limits
 from .streams import Held, Stream
 from .transport import Transport, TransportLost, WriteStalled
@@ -21,6 +22,11 @@ StreamT = TypeVar("StreamT", bound=Stream)
 # A record of 16 KiB can hold 500 begun and reset calls, which cost 50 ms. A call is two frames.
 _FRAMES_FREE: Final = 4
 _FRAMES_A_TURN: Final = 16
+# Frames differ: a call is a hundred times an unknown frame. So a turn has an end in time, too.
+_SLICE_S: Final = 0.00075
+_FRAMES_A_STEP: Final = 4
+# Between two looks at whether the peer is there still, which cost a system call.
+_READS_A_LOOK: Final = 32
 _KEEPALIVE_PING: Final = b"any news"
 
 
@@ -69,6 +75,8 @@ class Link(Generic[StreamT]):
         self._writing = False
         self._peer_speaks = False
         self._heard_at = trio.current_time()
+        self._reads = 0
+        self.little_data = Budget("DATA of few bytes", limits.little_data)
         # Scope S2.keepalive.
         self._keeping_alive = trio.CancelScope()
         self.connection.start()
@@ -196,16 +204,35 @@ class Link(Generic[StreamT]):
         while True:
             data = await self._transport.receive()
             self._heard_at = trio.current_time()
-            if not data:
-                self.end(Ended("closed", "the peer has closed the connection"))
-                return
+            self._reads += 1
+            if not data or (self._reads % _READS_A_LOOK == 0 and self._nobody_is_there()):
+                break
             self._handle(data, _FRAMES_FREE)
             await self._wait_answers_taken()
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
                 async with self._turns:
-                    self._handle(b"", _FRAMES_A_TURN)
+                    if self._nobody_is_there():  # asked last, as the wait may have been long
+                        break
+                    self._handle_slice()
                 await self._wait_answers_taken()
+            if self.connection.more:
+                break
+        self.end(Ended("closed", "the peer has closed the connection"))
+
+    def _nobody_is_there(self) -> bool:
+        """Whether what is left to read and to handle would be for nobody.
+
+        Asked of who has a backlog, which may take a minute to work off.
+        """
+        return False
+
+    def _handle_slice(self) -> None:
+        until = time.perf_counter() + _SLICE_S
+        for _ in range(_FRAMES_A_TURN // _FRAMES_A_STEP):
+            self._handle(b"", _FRAMES_A_STEP)
+            if not self.connection.more or time.perf_counter() >= until:
+                return
 
     async def _wait_answers_taken(self) -> None:
         """Who does not read our answers to control frames and bad requests is not read."""
@@ -230,6 +257,8 @@ class Link(Generic[StreamT]):
                     stream.feed(event.data, event.flow_bytes)
             case ev.HeadersArrived():
                 self._headers_arrived(event)
+            case ev.OversizedHeaders():
+                self._headers_too_large(event)
             case ev.TrailersArrived():
                 if (stream := self.streams.get(event.stream_id)) is not None:
                     self._trailers_arrived(stream, event)
@@ -259,6 +288,9 @@ class Link(Generic[StreamT]):
     # What the two sides do differently.
 
     def _headers_arrived(self, event: ev.HeadersArrived) -> None:
+        raise NotImplementedError
+
+    def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
         raise NotImplementedError
 
     def _trailers_arrived(self, stream: StreamT, event: ev.TrailersArrived) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from . import events as ev
 from .faults import (
+    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     INTERNAL_ERROR,
@@ -33,6 +34,7 @@ from .frames import (
     Frame,
     FrameReader,
     encoded,
+    is_empty,
     long,
 )
 from .headers import HeaderDecoder, content_length, is_interim
@@ -44,6 +46,18 @@ from .streamstate import Closed, ClosedStreams, StreamState
 HIGHEST_STREAM_ID: Final = 2**31 - 1
 _BLOCK_BYTES_A_FRAME: Final = 512
 _LATE_BLOCKS: Final = 3
+# Of an oversized block: some 2 ms, as much as a reset with the call that it ends.
+_WORK_OF_A_RESET_BYTES: Final = 8192
+# A message of three bytes, in a frame of its own.
+_LEAST_DATA_BYTES: Final = 8
+# What late HEADERS and empty DATA, of which no window holds any, take of the budget.
+_OTHERS_THAN_DATA: Final = 10
+# Budgets that one stream may have used up, and where its part of them is counted.
+_OF_STREAMS: Final = {
+    "empty DATA": "empty_data",
+    "WINDOW_UPDATE": "window_updates",
+    "interim responses": "interim_responses",
+}
 _TEXT_BYTES: Final = 200  # of GOAWAY's debug data, either way
 
 
@@ -69,6 +83,7 @@ class Receiver:
         self._interim = Budget("interim responses", limits.interim_responses)
         self._late_frames = Budget("frames on streams that were reset", limits.late_frames)
         self._out = Outbox()
+        self._late_data = 0
         self._send_window = DEFAULT_WINDOW
         self._receive_window = max(DEFAULT_WINDOW, limits.connection_window_bytes)
         self._acknowledged = 0
@@ -127,12 +142,34 @@ class Receiver:
             raise ConnectionFailed("engine", repr(error)) from error
 
     def _failed(self, fault: ConnectionFault) -> ConnectionFailed:
-        self._fail(fault.code, str(fault))
+        self._fail(fault.code, str(fault), fault.stream_id)
         return ConnectionFailed(fault.kind, str(fault))
 
-    def _fail(self, code: int, text: str) -> None:
+    def _fail(self, code: int, text: str, culprit: int = 0) -> None:
         self._out = Outbox()
+        begun = culprit > self.highest_inbound_stream_id and not self._is_ours(culprit)
+        if begun or culprit in self._streams:
+            # Its call must not be repeated, as those are that only the connection's end has ended.
+            self._out += encoded(RST_STREAM, 0, culprit, long(code))
+        if begun:
+            self.highest_inbound_stream_id = culprit
         self.go_away(code, self.highest_inbound_stream_id, text)
+
+    def _spend(self, budget: Budget, out: list[ev.Event]) -> None:
+        """One of what streams use up. Where one has used half of it, that one ends: it is to
+        blame, and the budget has back what it has taken. Raises Flood where none has.
+        """
+        try:
+            budget.take()
+        except Flood as flood:
+            counter = _OF_STREAMS[budget.kind]
+            used = {n: getattr(each, counter) for n, each in self._streams.items()}
+            culprit = max(used, key=used.__getitem__, default=0)
+            if not culprit or 2 * used[culprit] < budget.burst:
+                raise
+            budget.give(used[culprit])
+            self._stream_fault(StreamFault(culprit, str(flood), ENHANCE_YOUR_CALM), out)
+            budget.take()
 
     def _stream_fault(self, fault: StreamFault, out: list[ev.Event]) -> None:
         stream_id = fault.stream_id
@@ -141,8 +178,15 @@ class Receiver:
             raise ConnectionFault(str(fault), fault.code) from fault
         self._reader.resets.take()
         self._out += encoded(RST_STREAM, 0, stream_id, long(fault.code))
-        self._streams.pop(stream_id, None)
         out.append(ev.StreamReset(stream_id, fault.code, by_peer=False, text=str(fault)))
+        self._reset_by_us(stream_id)
+
+    def _reset_by_us(self, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:  # what its window has let the peer send is no flood
+            most = self._limits.connection_window_bytes // _LEAST_DATA_BYTES
+            more = max(0, stream.receive_window) // _LEAST_DATA_BYTES
+            self._late_data = min(self._late_data + more, most)
         self._closed.add(stream_id, Closed.RESET_BY_US)
 
     def _is_idle(self, stream_id: int) -> bool:
@@ -160,13 +204,19 @@ class Receiver:
             case Closed.RESET_BY_US:
                 # It was under way, and answering each would count against the peer. But only
                 # a window of DATA can be, and what is left of head and trailers.
-                self._late_frames.take()
+                if frame.kind == HEADERS or is_empty(frame.flags, frame.flow_bytes):
+                    self._late_frames.take(_OTHERS_THAN_DATA)
+                elif self._late_data:
+                    self._late_data -= 1
+                else:
+                    self._late_frames.take()
                 if frame.kind == HEADERS and self._closed.late_blocks(stream_id) > _LATE_BLOCKS:
                     raise Flood("HEADERS after RST_STREAM")
             case Closed.RESET_BY_PEER:
                 raise StreamFault(stream_id, "a frame after RST_STREAM", STREAM_CLOSED)
             case Closed.ENDED:
-                raise ConnectionFault(f"stream {stream_id} has ended", STREAM_CLOSED)
+                # RFC 9113 5.1 leaves the choice, and it is one call that has gone wrong.
+                raise StreamFault(stream_id, "a frame after the end", STREAM_CLOSED)
             case None:
                 raise ConnectionFault(f"stream {stream_id} is not open")
 
@@ -177,9 +227,17 @@ class Receiver:
         self._receive_window -= size
         stream = self._streams.get(stream_id)
         if stream is None:
+            if size > self._limits.frame_bytes and self._is_idle(stream_id):
+                raise ConnectionFault(self._too_large(size), FRAME_SIZE_ERROR)
             self._acknowledge_connection(size)
             self._late(frame)
             return
+        if is_empty(frame.flags, size):
+            stream.empty_data += 1
+            self._spend(self._reader.empty_data, out)
+            if stream_id not in self._streams:
+                self._acknowledge_connection(size)
+                return
         fault = self._data_fault(stream, frame)
         if fault is not None:
             self._acknowledge_connection(size)
@@ -197,6 +255,8 @@ class Receiver:
             return StreamFault(stream_id, "DATA after END_STREAM", STREAM_CLOSED)
         if not stream.head_seen:
             return StreamFault(stream_id, "DATA before a response")
+        if frame.flow_bytes > self._limits.frame_bytes:
+            return StreamFault(stream_id, self._too_large(frame.flow_bytes), FRAME_SIZE_ERROR)
         if frame.flow_bytes > stream.receive_window:
             return StreamFault(stream_id, "more DATA than the window", FLOW_CONTROL_ERROR)
         left = stream.content_left
@@ -206,9 +266,16 @@ class Receiver:
                 return StreamFault(stream_id, "DATA is not of content-length")
         return None
 
+    def _too_large(self, size: int) -> str:
+        return f"a frame of {size} bytes; {self._limits.frame_bytes} allowed"
+
     def _headers(self, frame: Frame, out: list[ev.Event]) -> None:
-        fields = self._decoder.decode(frame.body)  # always: both ends' tables must stay the same
         stream_id = frame.stream_id
+        try:
+            fields = self._decoder.decode(frame.body)  # always: both ends' tables must stay equal
+        except ConnectionFault as fault:
+            fault.stream_id = stream_id
+            raise
         ended = bool(frame.flags & END_STREAM)
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -223,7 +290,15 @@ class Receiver:
             self._streams[stream_id] = stream
         elif not stream.remote_open:
             raise StreamFault(stream_id, "HEADERS after END_STREAM", STREAM_CLOSED)
-        elif stream.head_seen:
+        if fields is None:
+            # Going through it was work, whatever the answer.
+            self._reader.resets.take(1 + len(frame.body) // _WORK_OF_A_RESET_BYTES)
+            stream.head_seen = True
+            out.append(ev.OversizedHeaders(stream_id, ended))
+            if ended:
+                self._remote_end(stream_id, stream, out)
+            return
+        if stream.head_seen:
             if not ended:
                 raise StreamFault(stream_id, "trailers without END_STREAM")
             if stream.content_left:
@@ -231,10 +306,11 @@ class Receiver:
             out.append(ev.TrailersArrived(stream_id, fields))
             self._remote_end(stream_id, stream, out)
             return
-        elif is_interim(fields):
+        if self._client_side and is_interim(fields):
             if ended:
                 raise StreamFault(stream_id, "an interim response that ends the stream")
-            self._interim.take()
+            stream.interim_responses += 1
+            self._spend(self._interim, out)
             return
         stream.head_seen = True
         stream.content_left = content_length(fields, stream_id)
@@ -259,6 +335,10 @@ class Receiver:
         if self._is_idle(stream_id):
             raise ConnectionFault("RST_STREAM on an idle stream")
         if self._streams.pop(stream_id, None) is None:
+            if self._closed.get(stream_id) is Closed.RESET_BY_US:
+                # It has crossed our answer, as grpc's do when that comes before their own end.
+                self._reader.resets.give(1)
+                self._closed.add(stream_id, Closed.RESET_BY_PEER)
             return
         self._closed.add(stream_id, Closed.RESET_BY_PEER)
         code = int.from_bytes(frame.body, "big")
@@ -303,6 +383,7 @@ class Receiver:
         stream_id = frame.stream_id
         increment = int.from_bytes(frame.body, "big") & LARGEST_WINDOW
         if stream_id == 0:
+            self._spend(self._reader.window_updates, out)
             if not increment:
                 raise ConnectionFault("WINDOW_UPDATE of 0")
             if self._send_window + increment > LARGEST_WINDOW:
@@ -313,7 +394,12 @@ class Receiver:
             if stream is None:
                 if self._is_idle(stream_id):
                     raise ConnectionFault("WINDOW_UPDATE on an idle stream")
+                self._late_frames.take()
                 return  # RFC 9113 5.1: may arrive for a while after the end
+            stream.window_updates += 1
+            self._spend(self._reader.window_updates, out)
+            if stream_id not in self._streams:
+                return
             if not increment:
                 raise StreamFault(stream_id, "WINDOW_UPDATE of 0")
             if stream.send_window + increment > LARGEST_WINDOW:

@@ -1,37 +1,36 @@
 """The gRPC server: listeners, handshakes, connections, drain."""
 
-import errno
 import logging
-import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import purerpc
 import trio
 
-from .calls import CallContext, OnInternalError, Peer, reported
+from .calls import Admit, CallContext, Method, OnInternalError, Peer, reported
 from .connection import Connection
+from .entrance import Entrance
 from .errors import RpcError
 from .faults import ENHANCE_YOUR_CALM
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
-from .limits import SERVER_DEFAULTS, Limits
+from .lag import Lag, LagMeter
+from .limits import SERVER_DEFAULTS, Limits, MessageLimits
 from .link import Ended
 from .reflection import Reflection
 from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
 from .streams import Held
-from .transport import TlsTransport, Transport, TransportLost
+from .transport import Transport
+from .wire_fields import FieldCounter
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
 
 log = logging.getLogger("penstock.rpc")
 
-_ACCEPT_BACK_OFF_S: Final = 0.1
-_OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _SHUTDOWN_S: Final = 1.0
 
 
@@ -39,7 +38,8 @@ _SHUTDOWN_S: Final = 1.0
 class Statistics:
     """``refused`` counts by kind what was not served; ``ended`` connections by why.
 
-    ``lingering`` connections are refused ones that may still read why.
+    ``lingering`` connections are refused ones that may still read why. ``lag`` is that of the
+    event loop, which everybody waits for, while ``serve`` runs.
     """
 
     connections: int
@@ -48,6 +48,7 @@ class Statistics:
     running_calls: int
     refused: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
+    lag: Lag = field(default_factory=Lag)
 
 
 def log_internal_error(error_id: str, error: BaseException) -> None:
@@ -60,6 +61,8 @@ class Server:
 
     Every handler gets a CallContext as ``request.context``. ``identify`` is asked once
     for each connection; the RpcError it raises becomes the answer to every call there.
+    ``admit`` is asked for each call of known methods. ``message_limits`` names, by
+    ``Service/Method``, those whose request messages may be other than ``limits`` says.
     ``on_internal_error`` gets the id that the client sees and the exception that it does
     not. Neither may block. ``client_of`` turns an identity into what the limits per client
     count by; without it, and for who has no identity, that is the certificate.
@@ -76,43 +79,51 @@ class Server:
         limits: Limits = SERVER_DEFAULTS,
         identify: Callable[[Peer], Any] | None = None,
         client_of: Callable[[Any], Hashable] | None = None,
+        admit: Admit = lambda identity, service, method: None,
+        message_limits: Mapping[str, MessageLimits] | None = None,
         on_internal_error: OnInternalError = log_internal_error,
         reflection: bool = False,
     ) -> None:
-        methods = {service.name: dict(service.methods) for service in services}
-        self._health = Health(methods)
-        extras = [self._health.service]
+        services = list(services)
+        names = [service.name for service in services]
+        self._health = Health(names)
+        services.append(self._health.service)
         if reflection:
-            names = (*methods, self._health.service.name)
-            extras.append(Reflection(names, [HEALTH_SCHEMA.file]).service)
-        methods |= {service.name: dict(service.methods) for service in extras}
+            names.append(self._health.service.name)
+            services.append(Reflection(names, [HEALTH_SCHEMA.file]).service)
         self._client_of = client_of
         self._loads: dict[Hashable, ClientLoad] = {}
-        self._ssl_context = ssl_context
         self._limits = limits
         self._identify = identify
         self._accepts_calls = True
         self._refusals = Refusals()
+        self._lag = LagMeter(self._tell_slow_turn)
         self._ended: Counter[str] = Counter()
-        self._handshakes: dict[trio.CancelScope, None] = {}
         self._lingering = 0
-        # Not those for floods: a new client must not queue behind everybody's frames.
-        self._handshake_turns = trio.Lock()
-        # Fifty sockets that take all they are given, 252 KiB each, are 25 ms and more in one turn.
-        self._writing_turns = trio.Lock()
         self._links: dict[ServerLink, None] = {}  # in order, so that one run is as another
         # Scope S1.listening.
         self._listening = trio.CancelScope()
+        self._entrance = Entrance(
+            limits,
+            ssl_context,
+            self._refusals,
+            accepting=self._listening,
+            links=lambda: len(self._links),
+            serve=self.serve_transport,
+            linger=self._linger,
+        )
         self._serving: trio.CancelScope | None = None
         self._link_ended = trio.lowlevel.ParkingLot()
         self._shared = Shared(
-            methods=methods,
+            methods=_methods(services, limits, message_limits or {}),
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refusals,
             held=Held(limits.unfinished_bytes_in_all, "on this server"),
             turns=trio.Lock(),
+            message_turns=trio.Lock(),
+            admit=admit,
         )
 
     async def serve(
@@ -127,15 +138,20 @@ class Server:
 
         Cancellation: minimum cleanup; C12.
         """
-        # Scope S1.
-        async with trio.open_nursery() as connections:
-            self._serving = connections.cancel_scope
-            with self._listening:
-                # Scope S1.acceptors.
-                async with trio.open_nursery() as acceptors:
-                    for listener in listeners:
-                        acceptors.start_soon(self._accept, listener, connections)
-                    task_status.started()
+        trio.lowlevel.add_instrument(self._lag)
+        try:
+            # Scope S1.
+            async with trio.open_nursery() as connections:
+                self._serving = connections.cancel_scope
+                with self._listening:
+                    # Scope S1.acceptors.
+                    async with trio.open_nursery() as acceptors:
+                        await acceptors.start(self._entrance.watch, connections)
+                        for listener in listeners:
+                            acceptors.start_soon(self._entrance.accept, listener)
+                        task_status.started()
+        finally:
+            trio.lowlevel.remove_instrument(self._lag)
 
     async def drain(self, timeout_s: float) -> None:
         """No new connections or calls; running calls get ``timeout_s``, then UNAVAILABLE.
@@ -148,9 +164,7 @@ class Server:
         # Cancels S1.listening.
         self._listening.cancel()
         self._health.set_serving(False)
-        for scope in list(self._handshakes):
-            # Cancels S2.handshake.
-            scope.cancel()
+        self._entrance.end_handshakes()
         # Scope S1.drain.
         with trio.move_on_after(timeout_s):
             # Scope S1.links.
@@ -174,7 +188,7 @@ class Server:
 
     def use_ssl_context(self, ssl_context: ssl.SSLContext) -> None:
         """For handshakes that begin from now on; connections stay. No checkpoint."""
-        self._ssl_context = ssl_context
+        self._entrance.ssl_context = ssl_context
 
     def revoke(self, revoked: Callable[[Peer], bool]) -> int:
         """Ends the connections of these peers, their calls with UNAUTHENTICATED; how many.
@@ -189,57 +203,21 @@ class Server:
     def statistics(self) -> Statistics:
         return Statistics(
             connections=len(self._links),
-            handshakes=len(self._handshakes),
+            handshakes=len(self._entrance),
             lingering=self._lingering,
             running_calls=sum(link.running_calls for link in self._links),
             refused=dict(self._refusals.counts),
             ended=dict(self._ended),
+            lag=self._lag.statistics(),
         )
+
+    def _tell_slow_turn(self, took_s: float, cpu_s: float) -> None:
+        text = f"everybody has waited {took_s:.2f} s for one turn of the event loop"
+        self._refusals.say("slow_turn", f"{text}, of which {cpu_s:.2f} s were work of its own")
 
     async def _wait_no_links(self) -> None:
         while self._links:
             await self._link_ended.park()
-
-    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
-        async with listener:
-            while True:
-                try:
-                    accepted, address = await listener.socket.accept()
-                except OSError as error:
-                    # The connection is gone already, or descriptors are: waiting helps both.
-                    level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
-                    log.log(level, "accept: %s", error.strerror)
-                    await trio.sleep(_ACCEPT_BACK_OFF_S)
-                    continue
-                if self._listening.cancel_called:  # a drain has begun as it came: it was not told
-                    accepted.close()
-                    continue
-                if len(self._links) + len(self._handshakes) >= self._limits.connections:
-                    text = f"connection from {_text(address)} refused: the server is full"
-                    self._refusals.refused("connections", text)
-                    accepted.close()
-                    continue
-                if len(self._handshakes) >= self._limits.handshakes:
-                    text = "too many handshakes at once: the oldest is ended"
-                    self._refusals.refused("handshakes", text)
-                    oldest = next(iter(self._handshakes))
-                    del self._handshakes[oldest]
-                    # Cancels S2.handshake.
-                    oldest.cancel()
-                raw = socket.socket(fileno=accepted.detach())
-                # Scope S2.handshake.
-                scope = trio.CancelScope()
-                self._handshakes[scope] = None
-                connections.start_soon(self._connection, raw, _text(address), scope)
-
-    async def _connection(self, raw: socket.socket, address: str, scope: trio.CancelScope) -> None:
-        """From accept to close. No exception leaves it: a bug ends this connection alone."""
-        try:
-            transport = await self._handshake(raw, address, scope)
-            if transport is not None:
-                await self.serve_transport(transport, address)
-        except* Exception:
-            log.exception("connection from %s ended by a bug", address)
 
     async def serve_transport(self, transport: Transport, address: str) -> None:
         """A connection whose handshake is done, to its end; then it is closed.
@@ -291,41 +269,6 @@ class Server:
         transport.send_nowait(connection.take())
         await self._linger(transport)
 
-    async def _handshake(
-        self, raw: socket.socket, address: str, scope: trio.CancelScope
-    ) -> TlsTransport | None:
-        transport = None
-        done = False
-        # Deadline S2.handshake.
-        scope.deadline = trio.current_time() + self._limits.handshake_s
-        try:
-            with scope:
-                transport = TlsTransport(
-                    raw,
-                    self._ssl_context,
-                    self._limits,
-                    server_side=True,
-                    writing=self._writing_turns,
-                )
-                await transport.handshake(self._handshake_turns)
-                # Its last step may be past all checkpoints when it is cancelled: a drain that has
-                # told every connection to begin nothing new would not know this one.
-                done = not scope.cancel_called
-            if not done and trio.current_time() >= scope.deadline:
-                text = f"connection from {address} refused: the handshake took too long"
-                self._refusals.refused("handshake_timeout", text)
-        except TransportLost as error:
-            self._handshakes.pop(scope, None)
-            kind = "handshake" if error.kind == "lost" else error.kind
-            self._refusals.refused(kind, f"connection from {address} refused: {error}")
-            if transport is not None and error.during_tls:
-                await self._linger(transport)  # or the alert that says why may get lost
-        finally:
-            self._handshakes.pop(scope, None)
-            if transport is not None and not done:
-                transport.close()
-        return transport if done else None
-
     async def _linger(self, transport: Transport) -> None:
         """Until the peer has read our last words, if not too many are at that already."""
         if self._lingering >= self._limits.lingering:
@@ -356,6 +299,20 @@ class Server:
             return None, peer.certificate, refusal
 
 
-def _text(address: Any) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _methods(
+    services: Iterable[purerpc.Service], limits: Limits, others: Mapping[str, MessageLimits]
+) -> dict[str, dict[str, Method]]:
+    """Raises ValueError: a method of ``others`` is not served, or a field of it is not there."""
+    usual = MessageLimits(limits.message_bytes, limits.message_fields)
+    found: dict[str, dict[str, Method]] = {}
+    used = set[str]()
+    for service in services:
+        of_service = found.setdefault(service.name, {})
+        for name, bound in service.methods.items():
+            path = f"{service.name}/{name}"
+            used.add(path)
+            descriptor = bound.signature.request_type.DESCRIPTOR
+            of_service[name] = Method(bound, FieldCounter(descriptor, others.get(path, usual)))
+    if unknown := sorted(others.keys() - used):
+        raise ValueError(f"message limits for {unknown[0]}, which is not served")
+    return found

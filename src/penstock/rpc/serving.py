@@ -7,13 +7,21 @@ from typing import Any, Final
 import trio
 
 from . import events as ev
-from .calls import Call, Methods, OnInternalError, Peer
+from .calls import Admit, Call, Method, Methods, OnInternalError, Peer, reported
 from .connection import HIGHEST_STREAM_ID
 from .errors import Reason, Refused, RpcError, StatusCode
-from .faults import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from .faults import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
 from .link import Ended, Link
-from .metadata import RESPONSE_HEADERS, HttpRefused, Malformed, check_fields, parse_request
+from .metadata import (
+    ACCEPT_ENCODING,
+    RESPONSE_HEADERS,
+    HttpRefused,
+    Malformed,
+    RequestHead,
+    check_fields,
+    parse_request,
+)
 from .refusals import Refusals
 from .statuses import trailers_of
 from .streams import Held, Stream
@@ -35,6 +43,9 @@ class Shared:
     held: Held
     turns: trio.Lock
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
+    message_turns: trio.Lock
+    """For messages that cost much to read, one of them in a turn."""
+    admit: Admit
 
 
 @dataclass(slots=True)
@@ -66,7 +77,7 @@ class ServerLink(Link[Stream]):
             held=(load.held, shared.held),
             client_side=False,
         )
-        self.methods = shared.methods
+        self.message_turns = shared.message_turns
         self.on_internal_error = shared.on_internal_error
         self.peer = peer
         self.identity = identity
@@ -182,6 +193,11 @@ class ServerLink(Link[Stream]):
         """Nobody can hear of the calls any more, and what comes now needs no answer."""
         self.end(Ended("lost", str(error), during_tls=error.during_tls))
 
+    def _nobody_is_there(self) -> bool:
+        """A client that has closed hears no answer, and its calls end with it: its backlog is
+        dropped. What a server sends before it closes is a client's to read."""
+        return self._transport.peer_has_closed()
+
     def _timed_out(self) -> Ended:
         if not self._peer_speaks:
             return Ended("preface_timeout", "no HTTP/2 preface arrived in time")
@@ -203,31 +219,63 @@ class ServerLink(Link[Stream]):
             self._refuse("streams", stream_id, REFUSED_STREAM, "too many on this connection")
             return
         if self._load.calls >= self.limits.streams_per_client:
-            self._refuse("streams_per_client", stream_id, REFUSED_STREAM, "too many of this client")
+            text = f"{self._load.calls} calls of this client are running, as many as it may have"
+            self._answer_exhausted("streams_per_client", event, text)
             return
         try:
             head = parse_request(event.headers)
-            if not self._shared.accepts_calls():
-                raise Refused(
-                    "not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now"
-                )
+            method = self._admitted(head)
         except Malformed as error:
             self._refuse("malformed", stream_id, PROTOCOL_ERROR, str(error))
         except HttpRefused as error:
             self.refused(f"http_{error.status}", f"HTTP status {error.status}")
             self._answer(event, [(b":status", b"%d" % error.status)])
-        except Refused as error:
-            self.refused(error.kind, error.message)
-            self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
+        except RpcError as error:
+            trailers = RESPONSE_HEADERS + trailers_of(error, self.limits)
+            if isinstance(error, Refused):
+                self.refused(error.kind, error.message)
+                if error.kind == "encoding":
+                    trailers = [*trailers, ACCEPT_ENCODING]
+            self._answer(event, trailers)
         else:
             assert self._nursery is not None
-            stream = Stream(self, stream_id, head.encoding)
-            call = Call(self, stream, head)
+            most = method.messages.limits.message_bytes
+            stream = Stream(self, stream_id, head.encoding, message_bytes=most)
+            call = Call(self, stream, head, method)
             self.streams[stream_id] = stream
             self._calls[stream_id] = call
             self._load.calls += 1
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
+
+    def _admitted(self, head: RequestHead) -> Method:
+        """Who asks, for what, and may they: before a byte of a message is kept, and without a task.
+
+        Raises RpcError. A bug in ``admit`` is one, too.
+        """
+        if not self._shared.accepts_calls():
+            raise Refused("not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now")
+        if (refusal := self.refusal) is not None:
+            # A new one each time: a traceback grows whenever its exception is raised.
+            raise RpcError(refusal.code, refusal.message, refusal.details)
+        service = self._shared.methods.get(head.service)
+        if service is None:
+            text = f"no service {head.service[:200]}"
+            raise Refused("unknown_service", StatusCode.UNIMPLEMENTED, text)
+        method = service.get(head.method)
+        if method is None:
+            text = f"no method {head.method[:200]}"
+            raise Refused("unknown_method", StatusCode.UNIMPLEMENTED, text)
+        if head.encoding != "identity":
+            text = f"grpc-encoding {head.encoding[:40]} is not supported; use identity"
+            raise Refused("encoding", StatusCode.UNIMPLEMENTED, text)
+        try:
+            self._shared.admit(self.identity, head.service, head.method)
+        except RpcError:
+            raise
+        except Exception as error:
+            raise reported(self.on_internal_error, error) from error
+        return method
 
     def refused(self, kind: str, text: str) -> None:
         """A call that was not served, or not to its end, for a reason that is the client's."""
@@ -242,7 +290,28 @@ class ServerLink(Link[Stream]):
         self.refused(kind, text)
         self.connection.refuse(stream_id, code)
 
-    def _answer(self, event: ev.HeadersArrived, headers: ev.Headers) -> None:
+    def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
+        """A call with too much metadata. In trailers of a request it has none to lose."""
+        text = f"the metadata is larger than the {self.limits.header_bytes} bytes allowed"
+        if (call := self._calls.get(event.stream_id)) is not None:
+            self.refused("header_bytes", text)
+            self.connection.reset(event.stream_id, ENHANCE_YOUR_CALM)
+            call.stream.closed = True
+            call.cancel(Reason.RESET)
+        elif self._draining:
+            self._refuse("draining", event.stream_id, REFUSED_STREAM, "the server is shutting down")
+        else:
+            self._answer_exhausted("header_bytes", event, text)
+
+    def _answer_exhausted(
+        self, kind: str, event: ev.HeadersArrived | ev.OversizedHeaders, text: str
+    ) -> None:
+        """With what no library tries again by itself, as it does after REFUSED_STREAM."""
+        self.refused(kind, text)
+        error = RpcError(StatusCode.RESOURCE_EXHAUSTED, text)
+        self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
+
+    def _answer(self, event: ev.HeadersArrived | ev.OversizedHeaders, headers: ev.Headers) -> None:
         self.connection.send_headers(event.stream_id, headers, end_stream=True)
         if not event.ended:
             self.connection.reset(event.stream_id, NO_ERROR)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .errors import Refused, RpcError, StatusCode
+from .faults import Flood
 from .framing import PREFIX_BYTES, Deframer, prefix
 
 if TYPE_CHECKING:
@@ -45,7 +46,15 @@ class Stream:
 
     truncated_code = StatusCode.INVALID_ARGUMENT
 
-    def __init__(self, link: Link[Any], stream_id: int, encoding: str = "identity") -> None:
+    def __init__(
+        self,
+        link: Link[Any],
+        stream_id: int,
+        encoding: str = "identity",
+        *,
+        message_bytes: int | None = None,
+    ) -> None:
+        """``message_bytes``: of one message; None is what the connection's limits say."""
         self.id = stream_id
         self.ended = False
         """The peer will send no more."""
@@ -53,7 +62,7 @@ class Stream:
         """Nothing more can be sent: reset, answered, or the connection is gone."""
         self.failure: RpcError | None = None
         self._link = link
-        self._deframer = Deframer(link.limits.message_bytes, encoding)
+        self._deframer = Deframer(message_bytes or link.limits.message_bytes, encoding)
         self._held = 0
         self._unacknowledged = 0
         self._arrived: trio.Event | None = None
@@ -63,14 +72,20 @@ class Stream:
     # From the link; never blocks.
 
     def feed(self, data: bytes, flow_bytes: int) -> None:
-        """DATA has arrived. A rule it breaks becomes this stream's failure."""
+        """DATA has arrived. A rule it breaks becomes this stream's failure.
+
+        Raises ConnectionFailed when that does not stop the peer.
+        """
         if self.failure is not None:
+            # Its handler has not noticed, and may not for long.
             self._link.connection.acknowledge(self.id, flow_bytes)
+            self._link.connection.count_late_frame()
             return
         self._unacknowledged += flow_bytes
         try:
             self._judge(len(data))
             self._deframer.feed(data)
+            self._judge_little(len(data))
         except Refused as error:
             self.fail(error)
             return
@@ -95,6 +110,22 @@ class Stream:
             StatusCode.RESOURCE_EXHAUSTED,
             f"too many bytes of unfinished messages {connection.where}",
         )
+
+    def _judge_little(self, size: int) -> None:
+        """Raises Refused for a few bytes too many that have completed no message.
+
+        A frame costs the same whatever it holds, and a message of 4 MiB a byte a frame would
+        keep us busy for a minute.
+        """
+        if 0 < size < self._link.limits.little_data_bytes and not self._deframer.ready:
+            try:
+                self._link.little_data.take()
+            except Flood as flood:
+                raise Refused(
+                    "little_data",
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    "a message in too many frames of few bytes",
+                ) from flood
 
     def end(self) -> None:
         """The peer has ended its side."""
@@ -161,6 +192,7 @@ class Stream:
         else:
             await self._checkpoint_sometimes()
         message = deframer.take()
+        self._link.little_data.give(self._link.limits.little_data_per_message)
         self._acknowledge(min(len(message) + PREFIX_BYTES, self._unacknowledged))
         try:
             deframer.next_message()

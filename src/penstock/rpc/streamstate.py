@@ -32,11 +32,14 @@ class StreamState:
     __slots__ = (
         "acknowledged",
         "content_left",
+        "empty_data",
         "head_seen",
+        "interim_responses",
         "local_open",
         "receive_window",
         "remote_open",
         "send_window",
+        "window_updates",
     )
 
     def __init__(self, receive_window: int, send_window: int) -> None:
@@ -49,6 +52,10 @@ class StreamState:
         """Bytes that were handed back but not yet told to the peer."""
         self.content_left: int | None = None
         """What content-length has promised and has not arrived."""
+        # What this stream has taken of the connection's budgets of these names.
+        self.empty_data = 0
+        self.interim_responses = 0
+        self.window_updates = 0
 
 
 class ClosedStreams:

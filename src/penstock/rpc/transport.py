@@ -9,7 +9,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import trio
@@ -24,6 +24,8 @@ _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
 _WRITE_BYTES: Final = 4 * _RECORD_BYTES
 _FLUSH_BYTES: Final = 4 * 63 * 1024  # four chunks of output in one write
+# The kernel's include/net/tcp_states.h: CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
+_CLOSED_BY_PEER: Final = frozenset((7, 8, 9, 11))
 # A server has many clients that may all send as fast as they can; a client has one server.
 _READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
@@ -66,6 +68,10 @@ class Transport(Protocol):
         """Cancellation: minimum cleanup."""
         ...
 
+    def peer_has_closed(self) -> bool:
+        """Whether nothing more will come than what has arrived, which may not be read yet."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -81,11 +87,14 @@ class TlsTransport:
         server_side: bool,
         server_hostname: str | None = None,
         writing: trio.Lock | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes ``raw`` over, closed on failure. Raises TransportLost.
 
         ``writing``: whose turn it is to write much, over all connections of a server.
+        ``on_answer`` is called when the handshake has something to answer.
         """
+        self._on_answer = on_answer
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
@@ -138,6 +147,8 @@ class TlsTransport:
             except (OSError, ValueError) as error:
                 self.flush_nowait()  # the alert
                 raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+            if self._outgoing.pending:
+                self._on_answer()
             await self._flush()
             if not done:
                 await self._receive(_HANDSHAKE_STEP_BYTES)
@@ -298,11 +309,23 @@ class TlsTransport:
         except (OSError, ValueError):
             return
 
+    def peer_has_closed(self) -> bool:
+        """Whether nothing more will come than what has arrived, which may not be read yet."""
+        return peer_has_closed(self._sock)
+
     def close(self) -> None:
         """Frees the descriptor; who waits for it gets trio.ClosedResourceError. Idempotent."""
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+
+def peer_has_closed(sock: socket.socket) -> bool:
+    """Whether its last byte has arrived already, read or not, or a reset (tcp(7), TCP_INFO)."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_BY_PEER
+    except OSError:  # no TCP, in a test
+        return False
 
 
 def _tune(raw: socket.socket) -> None:

@@ -1,0 +1,172 @@
+"""How many fields a message has, by its wire form, before it is parsed (pure).
+
+Theory of operation. A field of protobuf is a tag and a value, and an empty one is two bytes that
+become an object. Here only tags and lengths are read, and counting ends with the first field
+that is one too many: what is refused costs as much as what may be sent, however long it is.
+What is malformed is refused here, so that no other reading of it can have more fields than
+were counted. https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from .errors import Refused, StatusCode
+from .limits import MessageLimits
+
+_VARINT, _FIXED_64, _LENGTH, _BEGIN_GROUP, _END_GROUP, _FIXED_32 = range(6)
+_SIZES: Final = {_FIXED_64: 8, _FIXED_32: 4, _BEGIN_GROUP: 0, _END_GROUP: 0}
+_OF_LENGTH: Final = (
+    FieldDescriptor.TYPE_STRING,
+    FieldDescriptor.TYPE_BYTES,
+    FieldDescriptor.TYPE_MESSAGE,
+)
+_MOST_TAG_BYTES: Final = 5
+_MOST_VARINT_BYTES: Final = 10
+
+
+_Fields: TypeAlias = "dict[int, tuple[tuple[int, ...], _Fields | None, bool]]"
+"""By tag, fields that are more than one of ``MessageLimits.fields``: their rules' numbers, of a
+message the fields inside, and whether they are packed. Plain tuples, looked at for each field.
+"""
+
+
+@dataclass(slots=True)
+class FieldCounter:
+    """Judges messages of one type. ``descriptor`` is protobuf's, of that type."""
+
+    descriptor: Any
+    limits: MessageLimits
+    _fields: _Fields = field(init=False)
+
+    def __post_init__(self) -> None:
+        rules: dict[str, tuple[int, ...]] = {}
+        for index, (paths, _) in enumerate(self.limits.elements):
+            for path in paths:
+                rules[path] = (*rules.get(path, ()), index)
+        known = set[str]()
+        self._fields = _fields_of(self.descriptor, "", rules, {}, known)
+        if unknown := rules.keys() - known:
+            raise ValueError(
+                f"{self.descriptor.full_name} has no text, bytes or message {min(unknown)}"
+            )
+
+    def check(self, data: bytes) -> None:
+        """Raises Refused (INVALID_ARGUMENT): too many fields, or no message of protobuf."""
+        try:
+            self._count(data)
+        except IndexError:  # a length or a tag that goes on behind the end
+            raise self._malformed() from None
+
+    def _count(self, data: bytes) -> None:
+        left = self.limits.fields
+        room = [most for _, most in self.limits.elements]
+        fields = self._fields
+        position, end = 0, len(data)
+        outer: list[tuple[int, _Fields]] = []
+        while True:
+            while position < end:
+                tag = data[position]
+                position += 1
+                if tag > 0x7F:
+                    tag, position = self._varint(data, position - 1, _MOST_TAG_BYTES)
+                kind = tag & 7
+                if kind == _LENGTH:
+                    size = data[position]
+                    position += 1
+                    if size > 0x7F:
+                        size, position = self._varint(data, position - 1, _MOST_TAG_BYTES)
+                    if tag in fields:
+                        rules, inside, packed = fields[tag]
+                        if rules:
+                            for rule in rules:
+                                room[rule] -= 1
+                                if room[rule] < 0:
+                                    names, most = self.limits.elements[rule]
+                                    what = f"elements of {' and '.join(names)}"
+                                    raise self._too_many(most, what)
+                        else:
+                            left -= size if packed and size else 1
+                        if inside is not None and size:
+                            if position + size > end:
+                                raise self._malformed()
+                            outer.append((end, fields))
+                            fields, end = inside, position + size
+                        else:
+                            position += size
+                    else:
+                        left -= 1
+                        position += size
+                else:
+                    left -= 1
+                    if kind == _VARINT:
+                        _, position = self._varint(data, position, _MOST_VARINT_BYTES)
+                    elif kind in _SIZES:
+                        position += _SIZES[kind]
+                    else:
+                        raise self._malformed()
+                if left < 0:
+                    raise self._too_many(self.limits.fields, "fields")
+            if position != end:
+                raise self._malformed()
+            if not outer:
+                return
+            end, fields = outer.pop()
+
+    def _varint(self, data: bytes, position: int, most_bytes: int) -> tuple[int, int]:
+        value = 0
+        for shift in range(0, 7 * most_bytes, 7):
+            byte = data[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, position
+        raise self._malformed()
+
+    def _malformed(self) -> Refused:
+        return Refused(
+            "unparsable",
+            StatusCode.INVALID_ARGUMENT,
+            f"the message is not a {self.descriptor.full_name}",
+        )
+
+    def _too_many(self, most: int, what: str) -> Refused:
+        return Refused(
+            "message_fields",
+            StatusCode.INVALID_ARGUMENT,
+            f"the message has too many fields: a {self.descriptor.full_name} "
+            f"may have at most {most} {what}",
+        )
+
+
+def _fields_of(
+    descriptor: Any,
+    prefix: str,
+    rules: Mapping[str, tuple[int, ...]],
+    outside: Mapping[str, _Fields],
+    known: set[str],
+) -> _Fields:
+    """By tag, those that need a look: with a rule, with fields inside, or packed.
+
+    A message inside one of its own type has its fields counted, and no rules.
+    """
+    found: _Fields = {}
+    outside = {**outside, descriptor.full_name: found}
+    for each in descriptor.fields:
+        path = prefix + each.name
+        inside = None
+        if each.message_type is not None:
+            inside = outside.get(each.message_type.full_name)
+            if inside is None:
+                inside = _fields_of(each.message_type, f"{path}.", rules, outside, known)
+        packed = each.is_repeated and each.type not in _OF_LENGTH
+        if each.type in _OF_LENGTH:
+            known.add(path)
+        mine = rules.get(path, ())
+        if mine or inside is not None or packed:
+            found[each.number << 3 | _LENGTH] = (mine, inside, packed)
+    return found
