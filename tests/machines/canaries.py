@@ -287,7 +287,7 @@ PLACES: Final = (
 # Seeds are such that it is soon. With others it takes some 20 to 100 programs, and so 300 bound
 # it; but 150 to 300 for a wake-up in one tick or a crash between two effects, and so 1000 or more.
 CANARIES: Final = (
-    Canary(lost_wakeup, "s late", seed=5, programs=1000),
+    Canary(lost_wakeup, "s late", seed=8, programs=1000),
     Canary(late_subscription, "OutputBroken", seed=65, programs=1500),
     Canary(early_stop, "without its end record", seed=11),
     Canary(early_end, "an end record, and"),

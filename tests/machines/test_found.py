@@ -5,8 +5,9 @@ could not be written held up a job's last words. A server that was killed just a
 made it drop all it had kept forgot how much that was. Twice it was the judge that was wrong: what
 callers had given up was still on its way, or starting, when the end was looked at. A job's last
 bytes, moved in the moment in which a server left its jobs, opened a segment that nobody closed. And
-a stop in the moment in which a job's end was heard of was taken for what had ended it. Last, a stop
-of a job that was given up asked for ever.
+a stop in the moment in which a job's end was heard of was taken for what had ended it. A stop of
+a job that was given up asked for ever. Last, the judge again: the end of an input comes through the
+supervisor, and so not while that stands still.
 """
 
 from pathlib import Path

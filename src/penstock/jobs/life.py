@@ -33,7 +33,7 @@ _GIVE_BACK_S: Final = 1.0
 
 class Life:
     """What happens to one Job. ``budget`` is what its output shares with others, ``digests`` the
-    threads that hash it."""
+    threads that hash it and give its reserve back."""
 
     def __init__(
         self,
@@ -107,7 +107,9 @@ class Life:
         # Shielded, as the manager ends us now if it is closing.
         # Scope S5.reserve.
         with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
-            await trio.to_thread.run_sync(log.give_back, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(
+                log.give_back, abandon_on_cancel=True, limiter=self._digests
+            )
 
     def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
