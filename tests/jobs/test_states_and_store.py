@@ -14,6 +14,7 @@ import pytest
 from penstock.jobs.backend import JobSpec, Started
 from penstock.jobs.errors import Unavailable
 from penstock.jobs.records import EndRecord
+from penstock.jobs.reserve import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
 from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory
@@ -302,12 +303,17 @@ def loaded(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("endings", [("", "-wal", "-shm"), ("",), ("-wal",), ("-wal", "-shm")])
 @pytest.mark.parametrize("looked", [True, False])
+@pytest.mark.parametrize("keep_reserve", [True, False])
 def test_files_that_are_removed_are_written_anew(
-    tmp_path: Path, endings: tuple[str, ...], looked: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    endings: tuple[str, ...],
+    looked: bool,
+    keep_reserve: bool,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Under the open store: the next start finds what came before and after, and it is said."""
     path = tmp_path / "db"
-    store = Store(str(path))
+    store = Store(str(path), keep_reserve=keep_reserve)
     store.insert_starting("a", *STARTING)
     for ending in endings:
         Path(f"{path}{ending}").unlink()
@@ -321,6 +327,8 @@ def test_files_that_are_removed_are_written_anew(
         shutil.copy(f"{path}{ending}", killed / f"db{ending}")
     assert loaded(killed / "db") == (["a"] if looked else ["a", "b"])
     store.insert_starting("c", *STARTING)
+    if keep_reserve:
+        assert os.stat(f"{path}-wal").st_blocks * 512 >= AHEAD_BYTES // 2
     store.close()
     assert loaded(path) == (["a", "c"] if looked else ["a", "b", "c"])
     assert capfd.readouterr().err.count("was removed under the running server") == 1

@@ -1,6 +1,7 @@
 """A held job's messages, over processes that only say what they are told to say."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from penstock.supervisor import held
 from penstock.supervisor.cloning import NOWHERE, Entrance
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.held import HeldJob
-from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Enforcement, LimitClass, Limits
+from penstock.supervisor.limits import (
+    LIMIT_NAMES,
+    NO_LIMITS,
+    Enforcement,
+    LimitClass,
+    LimitName,
+    Limits,
+    Need,
+    Rlimit,
+)
 from penstock.supervisor.loop import Loop
 from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
@@ -70,13 +80,24 @@ class Scripted:
         return self.busy < 0
 
 
+def class_of(storage_bytes: int | None, rlimits: dict[str, Rlimit]) -> LimitClass:
+    limits = Limits(storage_bytes=storage_bytes)
+    needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "best_effort")
+    return LimitClass("free", limits, needs, rlimits=rlimits)
+
+
 class Held:
-    def __init__(self, busy: int = 0, control: Control | None = None) -> None:
+    def __init__(
+        self,
+        busy: int = 0,
+        control: Control | None = None,
+        limit_class: LimitClass | None = None,
+    ) -> None:
         self.loop = Loop()
         self.processes = Scripted(busy)
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.forgotten: list[str] = []
-        limit_class = LimitClass("free", Limits(), dict.fromkeys(LIMIT_NAMES, "best_effort"))
+        limit_class = limit_class or class_of(None, {})
         command = Command("x", "/x", "free", control=control or Control())
         terms = Terms(command, ["/x"], None, limit_class, NO_LIMITS)
         told = self.forgotten.append
@@ -157,6 +178,24 @@ def run_until_gone(loop: Loop, directory: Path) -> None:
 
     look()
     loop.run()
+
+
+@pytest.mark.parametrize(
+    ("storage_bytes", "fsize", "full"),
+    [(2000, None, True), (2000, 3000, True), (2000, 1000, False), (None, 1000, False)],
+)
+def test_a_file_that_is_too_long_for_its_rlimit_fills_no_storage(
+    storage_bytes: int | None, fsize: int | None, full: bool
+) -> None:
+    """SIGXFSZ says that some limit of a file's length was met; the lower one was."""
+    rlimits = {} if fsize is None else {"fsize": Rlimit(fsize, fsize)}
+    it = Held(limit_class=class_of(storage_bytes, rlimits))
+    events = it.start()
+    events.started(os.getpid())
+    events.exited(signal.SIGXFSZ, {})
+    assert it.sent[-1][1]["storage_full"] == full
+    it.job.release()
+    events.emptied(0, {})
 
 
 def test_released_early_it_is_killed_and_forgotten_when_empty() -> None:
