@@ -167,8 +167,8 @@ def end_descendants(left: Leftovers) -> None:
     reap_children()
     while found := descendants(os.getpid()):
         for pid in found:
-            if pid not in seen and (command := command_of(pid)):
-                left.processes.append(f"{pid} {command}")
+            if pid not in seen and is_alive(pid):
+                left.processes.append(f"{pid} {command_of(pid)}")
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         seen |= found
@@ -184,6 +184,14 @@ def reap_children() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def is_alive(pid: int) -> bool:
+    """Not gone, and not a zombie."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return text.rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def command_of(pid: int) -> str:
@@ -223,10 +231,9 @@ def _processes(run: Run) -> set[int]:
     for name in filter(str.isdigit, os.listdir("/proc")):
         process = Path("/proc", name)
         with contextlib.suppress(OSError):
-            status = process.joinpath("stat").read_text().rpartition(")")[2].split()
-            state, terminal = status[0], int(status[4])
-            if state in "ZX":
+            if not is_alive(int(name)):
                 continue
+            terminal = int(process.joinpath("stat").read_text().rpartition(")")[2].split()[4])
             if f"/{run.prefix}" in process.joinpath("cgroup").read_text() or (
                 mark in process.joinpath("environ").read_bytes().split(b"\0")
             ):
