@@ -76,6 +76,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, those with the longest bound before others, or one worker ends alone."""
+
+    def length_s(item: pytest.Item) -> float:
+        bound = item.get_closest_marker("timeout")
+        long = item.get_closest_marker("slow") or item.get_closest_marker("release")
+        return (bound.args[0] if bound else _DEFAULT_TIMEOUT_S) if long else 0.0
+
+    items.sort(key=length_s, reverse=True)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests that need root are skipped without it, and the summary names them."""
     if item.get_closest_marker("root") and not IS_ROOT:
