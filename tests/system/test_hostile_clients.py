@@ -26,7 +26,7 @@ ALWAYS = ("unfinished_messages", "hello_in_pieces", "floods_never_read")
 LIMITS = {
     "handshake_s": 1.0,
     "preface_s": 1.0,
-    "idle_s": patient(1.0),
+    "idle_s": patient(5.0),  # the quiet client says nothing while attackers get ready
     "connections_per_client": HOSTILE,
 }
 
