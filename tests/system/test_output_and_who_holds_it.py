@@ -181,6 +181,13 @@ async def test_a_job_ends_with_its_main_process(command: str) -> None:
     assert told.digest.hexdigest() == end.output_sha256
 
 
+async def write_again_and_again(fd: int) -> None:
+    """Until it raises."""
+    while True:
+        os.write(fd, b"after\n")
+        await trio.sleep(0.02)
+
+
 @pytest.mark.root
 async def test_a_pipe_that_somebody_else_holds_does_not_keep_a_job() -> None:
     """One that escaped: the job ends, with at most what the pipe had."""
@@ -199,9 +206,7 @@ async def test_a_pipe_that_somebody_else_holds_does_not_keep_a_job() -> None:
                         told = await follow(client, job.handle)
                     # The supervisor gives its end back by RELEASE, of which nobody is told.
                     with pytest.raises(BrokenPipeError), trio.fail_after(patient(10)):
-                        while True:
-                            os.write(held_fd, b"after\n")
-                            await trio.sleep(0.02)
+                        await write_again_and_again(held_fd)
                 finally:
                     os.close(held_fd)
     assert told.check_complete() == end
