@@ -52,6 +52,35 @@ from penstock.supervisor.policy_checks import check_mode, disk_warnings, shell_w
         *("DOTNET_STARTUP_HOOKS", "CORECLR_PROFILER", "CORECLR_PROFILER_PATH", "GTK_MODULES"),
         *("R_PROFILE", "R_PROFILE_USER", "PSQLRC", "GOFLAGS", "ERL_FLAGS", "LESSEDIT"),
         *("DOCKER_CONFIG", "XDG_CONFIG_HOME"),
+        *("RSYNC_CONNECT_PROG", "ZIPOPT", "APT_CONFIG", "AWS_CONFIG_FILE", "RIPGREP_CONFIG_PATH"),
+        *("WGETRC", "GCC_EXEC_PREFIX", "EXINIT", "GEM_PATH", "NPM_CONFIG_SCRIPT_SHELL"),
+        *("SSLKEYLOGFILE", "npm_config_node_options", "http_proxy", "HTTPS_PROXY", "all_proxy"),
+        *("BUNDLE_GEMFILE", "JAVA_OPTS", "SBT_OPTS", "IBM_JAVA_OPTIONS", "CATALINA_OPTS"),
+        *("CURL_HOME", "NETRC", "GNUPGHOME", "KRB5_CONFIG", "SSL_CERT_FILE", "SSH_ASKPASS"),
+        *("INPUTRC", "SCREENRC", "TMUX_TMPDIR", "FZF_DEFAULT_OPTS", "BAT_PAGER", "MANOPT"),
+        *("PROMPT_COMMAND", "BASH_LOADABLES_PATH", "ZDOTDIR", "FPATH", "KSH_ENV", "COMSPEC"),
+        *("COMPILER_PATH", "CPATH", "PKG_CONFIG_PATH", "CMAKE_PREFIX_PATH", "RUSTC_WRAPPER"),
+        *("CARGO_BUILD_RUSTC", "GOPATH", "CC", "LDFLAGS", "QT_PLUGIN_PATH", "GST_PLUGIN_PATH"),
+        *("TEXINPUTS", "TEXMFCNF", "GS_LIB", "GUILE_LOAD_PATH", "TCLLIBPATH", "LUA_INIT_5_4"),
+        *(
+            "OCAMLRUNPARAM",
+            "GHCRTS",
+            "JULIA_LOAD_PATH",
+            "R_LIBS_USER",
+            "MYSQL_HOME",
+            "PGSERVICEFILE",
+        ),
+        *("ODBCINI", "TNS_ADMIN", "ANSIBLE_CONFIG", "TF_CLI_CONFIG_FILE", "HELM_PLUGINS", "MAGIC"),
+        *("MAGICK_CONFIGURE_PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "NOTIFY_SOCKET"),
+        *(
+            "LISTEN_FDS",
+            "MIX_ENV",
+            "PS4",
+            "GTK_IM_MODULE_FILE",
+            "FONTCONFIG_FILE",
+            "VK_ICD_FILENAMES",
+        ),
+        *("GREP_OPTIONS", "MY_TOOL_EDITOR", "ANY_PAGER", "SOME_OPTS", "LOGNAME", "PIP_INDEX_URL"),
     ],
 )
 def test_reserved_environment_keys(key: str) -> None:
@@ -72,7 +101,16 @@ def test_a_jobs_own_keys_are_no_clients(key: str) -> None:
 
 def test_other_environment_keys_can_be_granted() -> None:
     """Plain settings of a program."""
-    for key in ("LANG", "LC_ALL", "TZ", "COLUMNS", "TERM", "MY_LD_PRELOAD", "BUILD_ID"):
+    for key in (
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "COLUMNS",
+        "TERM",
+        "MY_LD_PRELOAD",
+        "BUILD_ID",
+        "DATA_PATH",
+    ):
         assert not reserved_key(key)
 
 

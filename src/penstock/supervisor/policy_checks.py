@@ -68,7 +68,9 @@ def shell_warnings(policy: Policy) -> list[str]:
     """What in a good policy gives clients a shell by accident, one line a command."""
     warnings = []
     for command in policy.commands.values():
-        why = shell_warning(command.path, command.fixed, command.grammar)
+        why = shell_warning(
+            command.path, command.fixed, command.grammar, stdin=command.control.stdin
+        )
         if why is not None:
             warnings.append(
                 f"commands.{command.name}: {why}; use literals and enums, or fix the script in "

@@ -1,111 +1,200 @@
-"""Which granted programs give a shell by accident (pure).
+"""What a granted command gives by accident: a shell, other programs, or any file (pure).
 
-A warning is not a refusal: whoever writes the policy may mean it. The lists hold what is
-usually met, in the families of https://gtfobins.github.io; a program that is not listed
-is not thereby safe.
+A warning is not a refusal: whoever writes the policy may mean it. Text and paths are what a client
+chooses; literals, enums and integers are the administrator's own words. programs.py knows the
+programs; a program that is not listed there is not thereby safe.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from . import programs
 from .grammar import Grammar, Match
-from .slots import LiteralSlot, OptionalSlot, PathSlot, PatternSlot, RepeatSlot, Slot
+from .prefixes import may_begin, may_leave
+from .programs import EXECUTE, READ, SHELL, WRITE, Option, names_of
+from .slots import (
+    EnumSlot,
+    Leaf,
+    LiteralSlot,
+    OptionalSlot,
+    PathSlot,
+    PatternSlot,
+    RepeatSlot,
+    Slot,
+)
 
-# Run the program text or script that they are given, or that they read from their input.
-_INTERPRETERS: Final = frozenset(
-    """
-    ash awk bash bun busybox clojure cmake csh dash deno ed elvish emacs erl ex expect fish gawk
-    gdb gmake guile irb java jjs jrunscript jshell ksh lua luajit m4 make mawk mksh mysql nawk
-    ninja node nodejs octave perl php psql pwsh pypy python rbash rc Rscript ruby scala sed sh
-    sqlite3 swipl tclsh toybox wish xonsh yash zsh
-    """.split()  # noqa: SIM905  a list of 60 quoted names would be 60 lines
-)
-# Run a program that an argument or a file names.
-_RUNNERS: Final = frozenset(
-    """
-    apt apt-get aptitude at batch capsh cargo choom chroot chrt crontab dnf docker doas dpkg editor
-    env flock gem git go hg ionice ip kubectl ld less ltrace man more most nano ncat nc nice nohup
-    nsenter npm npx nvim pager parallel pico pip pkexec podman prlimit rpm rsync run-parts run0
-    runuser scp screen script sensible-browser sensible-editor sensible-pager setarch setpriv setsid
-    sftp snap socat ssh start-stop-daemon stdbuf strace su sudo svn systemctl systemd-run taskset
-    telnet time timeout tmux unshare vi view vim vimdiff watch xargs yum
-    """.split()  # noqa: SIM905
-)
-# Run or overwrite programs when given certain options or expressions.
-_OPTIONS: Final = frozenset(
-    """
-    c++ cc clang clang++ cp cpio cpp curl dd find g++ gcc gfortran install journalctl ln mail mount
-    mv openssl sort split tar tcpdump tee unzip wget zip
-    """.split()  # noqa: SIM905
-)
-# Options whose value is an argument of its own, which is no script: `python3 -X utf8`.
-_VALUED: Final = {
-    family: frozenset(options.split())
-    for names, options in (
-        ("python pypy", "-X -W --check-hash-based-pycs"),
-        ("perl", "-I -M -m -C -x"),
-        ("ruby irb", "-I -r -C -E -K"),
-        ("sh ash bash dash ksh mksh rbash yash zsh", "-o +o -O +O --rcfile --init-file"),
-        ("node nodejs", "-r --require --import --loader --experimental-loader -C --conditions"),
-        ("awk gawk mawk nawk", "-v -F -i -l --assign --field-separator --include --load"),
-        ("lua luajit", "-l"),
-        ("php", "-d -c -z"),
-        ("java", "-cp -classpath --class-path -p --module-path --add-modules"),
-        ("make gmake", "-C -I -j -l -o -W --directory --include-dir --jobs"),
-        ("psql mysql", "-d -h -p -P -u -U -v --dbname --host --port --user --username --set"),
-        ("sed", "-l --line-length"),
-    )
-    for family in names.split()
+# In place of a script: what comes by the standard input.
+_INPUT_WORDS: Final = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_PROGRAM_DIRECTORIES: Final = frozenset({"bin", "sbin", "libexec", "games"})
+# A program that runs one that runs one: more are nobody's idea of a command.
+_MOST_NESTED: Final = 4
+_DOES: Final = {
+    SHELL: "gives a shell",
+    EXECUTE: "runs a program",
+    WRITE: "writes a file",
+    READ: "reads a file",
 }
-# Debian's names of compilers, such as x86_64-linux-gnu-gcc-12.
-_TRIPLET: Final = re.compile(r"[a-z0-9_]+-linux-[a-z0-9_]+-", re.ASCII)
-_VERSION: Final = re.compile(r"[-.0-9]+\Z", re.ASCII)
 
 
-def shell_warning(path: str, fixed: tuple[str, ...], grammar: Grammar) -> str | None:
-    """Why this program with this grammar may give a shell, None if nothing is known.
+def shell_warning(
+    path: str, fixed: tuple[str, ...], grammar: Grammar, *, stdin: bool = False
+) -> str | None:
+    """Why this program with this grammar may give a shell, another program or any file; None if
+    nothing is known. ``stdin``: the client may send input."""
+    slots = (*(LiteralSlot(text) for text in fixed), *grammar.slots)
+    return _warning(path, slots, stdin, _MOST_NESTED)
 
-    Text and paths are what a client chooses; literals, enums and integers are the
-    administrator's own words. An interpreter is fine once its script is fixed.
-    """
-    base = path.rsplit("/", 1)[-1]
-    plain = _TRIPLET.sub("", base, count=1) if _TRIPLET.match(base) else base
-    names = {base, plain, _VERSION.sub("", plain)}
-    if base.startswith("ld-"):
-        names.add("ld")
-    kinds = {type(slot) for slot in _leaves(grammar.slots)}
-    if names & _INTERPRETERS and not _names_script(names, fixed, grammar):
-        if kinds & {PatternSlot, PathSlot}:
+
+def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str | None:
+    names = names_of(path)
+    known = _known_words(slots)
+    if names & programs.MULTICALL and depth:
+        if known and known[0].removeprefix("--coreutils-prog=")[:1] not in ("-", ""):
+            applet = known[0].removeprefix("--coreutils-prog=")
+            return _warning(applet, slots[1:], stdin, depth - 1)
+        if _chosen(slots):
+            return f"{path} is many programs, and a text or path of the client's names which"
+    leaves = list(_leaves(slots))
+    text = any(isinstance(leaf, PatternSlot) for leaf in leaves)
+    chosen = _chosen(slots)
+    scripted = _names_script(names, known)
+    if names & (programs.SHELLS | programs.COMMAND_READERS) and not scripted:
+        if chosen:
             return f"{path} is an interpreter, and its script is not fixed"
-        if not fixed and isinstance(grammar.match([]), Match):
+        if (stdin or not known) and isinstance(Grammar(slots[len(known) :]).match([]), Match):
             return f"{path} is an interpreter, and without arguments it runs what it reads"
-    if names & _RUNNERS and kinds & {PatternSlot, PathSlot}:
+    if names & programs.COMMAND_READERS and text:
+        return f"{path} takes commands in several ways, and a text of the client's can be one"
+    if names & programs.SHELLS and scripted:
+        return None  # what follows is the script's
+    if names & programs.WRAPPERS and any(_is_program(word) for word in known):
+        return _nested(path, slots, stdin, depth)
+    if names & (programs.RUNNERS | programs.WRAPPERS) and chosen:
         return f"{path} runs other programs, and a text or path of the client's can name them"
-    if names & _OPTIONS and PatternSlot in kinds:
-        return f"{path} has options that run or overwrite programs, and takes the client's text"
+    options = [option for name in names for option in programs.OPTIONS.get(name, ())]
+    if text and any(option.gives in (SHELL, EXECUTE) for option in options):
+        return f"{path} has options that run programs, and takes the client's text"
+    if names & programs.WRITERS and text:
+        return f"{path} writes or removes what the client's text names"
+    if names & programs.READERS and any(may_leave(leaf) for leaf in leaves):
+        return f"{path} reads whatever file the client's text names; grant a path instead"
+    return _granted_option(path, slots, options) or _nested(path, slots, stdin, depth)
+
+
+def _granted_option(path: str, slots: Sequence[Slot], options: Sequence[Option]) -> str | None:
+    """Options whose values the client chooses, or that a text of the client's can be."""
+    by_words = any(len(option.text) > 2 and option.text[:2].strip("-") for option in options)
+    for leaf, following in _followed(slots, frozenset()):
+        value_chosen = any(isinstance(each, PatternSlot | PathSlot) for each in following)
+        words = _own_words(leaf)
+        for option in options:
+            taken = value_chosen and any(_asks(word, option.text, by_words) for word in words)
+            if taken or (isinstance(leaf, PatternSlot) and may_begin(leaf, option.text)):
+                return f"{path} {_DOES[option.gives]} that follows {option.text}, the client's"
     return None
 
 
-def _names_script(names: set[str], fixed: tuple[str, ...], grammar: Grammar) -> bool:
+def _asks(word: str, option: str, by_words: bool) -> bool:
+    """Does this word give the option, with its value in the next one?"""
+    if option.startswith("--"):  # getopt_long(3): any beginning of it that is not ambiguous
+        plain = option.removesuffix("=")
+        return "=" not in word and (word == plain or (len(word) > 3 and plain.startswith(word)))
+    if word == option:
+        return True
+    # A letter may stand at the end of others: -xzf.
+    cluster = len(option) == 2 and option[0] == "-" and not by_words
+    return cluster and word[:1] == "-" and word[1:].isalpha() and word.endswith(option[1])
+
+
+def _nested(path: str, slots: Sequence[Slot], stdin: bool, depth: int) -> str | None:
+    """A program within the administrator's own words, and what comes after it."""
+    for index, slot in enumerate(slots if depth else ()):
+        for word in _own_words(slot):
+            bare = not index and "/" not in word and bool(names_of(path) & programs.WRAPPERS)
+            named = bare or _is_program(word)
+            if named and names_of(word) & programs.LISTED:
+                inner = _warning(word, tuple(slots[index + 1 :]), stdin, depth - 1)
+                if inner is not None:
+                    return f"{path} runs {word}: {inner}"
+    return None
+
+
+def _is_program(word: str) -> bool:
+    parts = word.split("/")
+    return word.startswith("/") and len(parts) > 2 and parts[-2] in _PROGRAM_DIRECTORIES
+
+
+def _names_script(names: frozenset[str], known: Sequence[str]) -> bool:
     """Is a script or program text given before anything that the client chooses?"""
-    known = list(fixed)
-    for slot in grammar.slots:
-        if not isinstance(slot, LiteralSlot):
-            break
-        known.append(slot.text)
-    valued = frozenset().union(*(_VALUED.get(name, ()) for name in names))
+    valued = frozenset[str]().union(*(programs.VALUED.get(name, ()) for name in names))
     before = ""
     for text in known:
+        if before == "-m" and names & {"python", "pypy"}:
+            # Some modules run what their own arguments name.
+            return text not in programs.PYTHON_MODULES
+        if text in _INPUT_WORDS or (text == "-s" and "sh" in names | _ends(names)):
+            return False
         if text and text[0] not in "-+" and before not in valued:
             return True
         before = text
     return False
 
 
-def _leaves(slots: tuple[Slot, ...]) -> Iterator[Slot]:
+def _ends(names: frozenset[str]) -> set[str]:
+    """``sh`` for bash, zsh and their like."""
+    return {name[-2:] for name in names}
+
+
+def _known_words(slots: Sequence[Slot]) -> list[str]:
+    """The administrator's own, up to the first slot that is anything else."""
+    known = []
+    for slot in slots:
+        if not isinstance(slot, LiteralSlot):
+            break
+        known.append(slot.text)
+    return known
+
+
+def _own_words(slot: Slot) -> tuple[str, ...]:
+    if isinstance(slot, LiteralSlot):
+        return (slot.text,)
+    return slot.values if isinstance(slot, EnumSlot) else ()
+
+
+def _chosen(slots: Sequence[Slot]) -> bool:
+    return any(isinstance(leaf, PatternSlot | PathSlot) for leaf in _leaves(slots))
+
+
+def _leaves(slots: Sequence[Slot]) -> Iterator[Leaf]:
     for slot in slots:
         if isinstance(slot, OptionalSlot | RepeatSlot):
             yield from _leaves(slot.slots)
         else:
             yield slot
+
+
+def _first(slots: Sequence[Slot], after: frozenset[Leaf]) -> frozenset[Leaf]:
+    """What can stand first, where ``after`` can stand behind all of them."""
+    for slot in reversed(slots):
+        if isinstance(slot, OptionalSlot):
+            after |= _first(slot.slots, after)
+        elif isinstance(slot, RepeatSlot):
+            after = _first(slot.slots, after) | (after if slot.least == 0 else frozenset())
+        else:
+            after = frozenset({slot})
+    return after
+
+
+def _followed(
+    slots: Sequence[Slot], after: frozenset[Leaf]
+) -> Iterator[tuple[Leaf, frozenset[Leaf]]]:
+    """Each leaf with those that can stand right behind it."""
+    for index, slot in enumerate(slots):
+        behind = _first(slots[index + 1 :], after)
+        if isinstance(slot, RepeatSlot):
+            again = _first(slot.slots, frozenset()) if slot.most > 1 else frozenset()
+            yield from _followed(slot.slots, behind | again)
+        elif isinstance(slot, OptionalSlot):
+            yield from _followed(slot.slots, behind)
+        else:
+            yield slot, behind

@@ -1,0 +1,146 @@
+"""Programs by what a client's words can make of them (data, read by programs.py).
+
+Each entry is written from the program's own documentation: the manual page of that name, section 1
+or 8, or what it prints for ``--help``; where that is another document, the comment names it. Which
+programs to look at was learned from collections such as https://gtfobins.github.io, whose four
+questions are ours: does it give a shell, run a program, read a file or write one? No table is
+complete, and a program that does not stand here is not thereby safe.
+"""
+
+from typing import Final
+
+# A shell: they run program text, or a script, that an argument names or that they read from their
+# input. Once the script is fixed, what follows it belongs to the script.
+SHELLS: Final = """
+    ash bash csh dash elvish es fish hush ion ksh lksh mksh mrksh nu oksh osh pdksh posh powershell
+    pwsh rbash rc rksh rzsh sash scsh sh static-sh tcsh xonsh yash ysh zsh awk bawk goawk
+    original-awk gawk mawk nawk bun cjs clisp clj clojure coffee coffeescript crystal csharp csi
+    cython d8 dart deno dotnet-script ecl elixir erl escript eshell expect expectk factor frink
+    gauche gforth ghci ginsh gjs gosh gprolog groovy groovysh gst guile hugs hy iex ipy ipython irb
+    janet java jjs jrunscript js jshell julia jupyter jython kawa kotlin ksshell lua luajit luatex
+    micropython mit-scheme mono mruby neko nimscript node nodejs ocaml octave octave-cli parrot pdb
+    perl phantomjs php phpdbg picolisp pike pil pry ptpython py.test pypy python pythonw qjs
+    quickjs R Rscript racket raku rakudo rdmd regina rexx rhino ruby runghc runhaskell rust-script
+    sage sbcl scala scala-cli scheme scilab slsh sml smlnj swift swipl tclsh texlua tixwish ts-node
+    tsx tasksh vala wasmer wasmtime wish wolfram wolframscript yap yabasic zx byebug cobcrun jimsh
+    bpython fennel moon nickle bsh perl6
+"""
+# A shell, wherever a text of the client's stands: they take commands, expressions or files of them
+# by several ways, so that no first argument makes the others harmless.
+COMMAND_READERS: Final = """
+    dc ed ex m4 red sed gsed ssed make gmake bmake pmake remake mk gnuplot gp maxima mlr crash psql
+    pgcli usql mysql mysqlsh mariadb mycli sqlite sqlite3 litecli duckdb sqlplus sqlcl isql sqlcmd
+    tsql bteq cqlsh mongo mongosh redis-cli valkey-cli clickhouse clickhouse-client
+    clickhouse-local impala-shell beeline hive influx cypher-shell db2 dbaccess osql fbsql gdb cgdb
+    lldb dbx dlv rr r2 radare2 rizin frida bpftrace stap dtrace scanmem gdb-multiarch edb
+    msfconsole volatility sqlmap tdbtool bconsole debugfs jtag openocd vi vim vimdiff view rview
+    rvim gvim gview evim eview nvim nvi elvis vile editor sensible-editor emacs emacsclient xemacs
+    mg zile jove jed joe jmacs jpico jstar rjoe nano rnano pico micro helix hx kak ne mcedit pluma
+    gedit kate code codium subl vigr vipw vidir vipe tex latex pdftex pdflatex xetex xelatex
+    lualatex luahbtex context mf mpost mptopdf latexmk dvips bibtex8 arara tectonic gs ghostscript
+    gsx gimp inkscape blender freecad openscad soffice libreoffice lowriter localc loffice scribus
+    povray smbclient rpcclient virsh lftp ftp ncftp tnftp pftp sftp psftp telnet gdisk fdisk dosbox
+    qemu minicom picocom runscript kermit tig lazygit mc ranger nnn vifm lf ncdu broot mutt neomutt
+    alpine pine irssi weechat w3m lynx links elinks dialog cscript pytest nosetests phpunit rspec
+    jest mocha behat robot
+"""
+# They run a program that their arguments name, and what follows it is that program's: harmless once
+# it is fixed and harmless itself.
+WRAPPERS: Final = """
+    env nice ionice timeout gtimeout time gtime multitime chrt taskset numactl setsid nohup
+    stdbuf unbuffer strace ltrace uftrace valgrind flock lckdo setlock softlimit chpst
+    setuidgid envdir envuidgid argv0 cpulimit prlimit choom catchsegv rlwrap rlfe grc torify
+    torsocks tsocks proxychains proxychains4 proxychains3 proxyboundhelper faketime eatmydata
+    chronic cgexec aa-exec runcon setarch linux32 linux64 i386 x86_64 uname26 setpriv chroot
+    fakeroot fakechroot fakeroot-ng proot pseudo sudo doas runuser pkexec run0 unshare nsenter
+    firejail bwrap bubblewrap systemd-run systemd-inhibit systemd-cat systemd-socket-activate
+    dbus-run-session dbus-launch ssh-agent s6-setuidgid s6-envdir s6-softlimit s6-setsid
+    xvfb-run start-stop-daemon daemon daemonize logsave hyperfine perf heaptrack gdbserver
+    pgrphack fghack schroot lxc-execute lxc-usernsexec xargs gxargs userv sg minijail0 nsjail
+    systemd-nspawn wine wine64 box64 box86 distcc ccache sccache icecc
+"""
+# They run a program, or a text of a shell's, that an argument, a file or their input names.
+RUNNERS: Final = """
+    script scriptlive operf parallel sem rush pexec watch entr tcpserver tcpsvd udpsvd multilog
+    supervisord supervisorctl pm2 forever nodemon watchexec watchman runsv runsvdir sv svc
+    execlineb ts ifne mispipe pee cgclassify newrole capsh sudoedit su newgrp gksudo gksu kdesu
+    kdesudo ksu super calife systemd-analyze machinectl busctl service rc-service invoke-rc.d
+    systemctl systemd-resolve loginctl timedatectl hostnamectl localectl initctl openrc
+    dbus-send gdbus qdbus gpg-agent keychain xinit startx xpra xterm uxterm lxterm rxvt urxvt
+    konsole gnome-terminal kitty alacritty foot st wezterm tilix terminator x-terminal-emulator
+    xfce4-terminal mate-terminal xdotool xdg-open run-mailcap mailcap gtk-launch dex exo-open
+    tmux tmate screen dtach abduco byobu zellij reptyr openvt open-vt agetty getty mingetty at
+    batch crontab cron anacron fcrontab run-parts logrotate ssh dbclient autossh mosh et
+    sshpass ssh-copy-id ssh-add plink pscp scp rsync rclone rdiff-backup rsh rlogin rexec remsh
+    socat nc ncat netcat nc6 cryptcat pwncat socket tcpserve inetd xinetd stunnel openvpn pppd
+    vpnc wg-quick ip ifup ifdown dhclient udhcpc hostapd docker docker-compose podman
+    podman-compose buildah nerdctl ctr crictl runc crun youki kata-runtime singularity
+    apptainer ch-run udocker lxc lxc-attach lxc-start lxd incus kubectl oc helm minikube k3s
+    k0s kind kustomize skaffold tilt toolbox distrobox flatpak flatpak-spawn snap pbuilder
+    cowbuilder sbuild debootstrap mock vagrant virt-install terraform tofu terragrunt packer
+    pulumi ansible ansible-playbook ansible-console ansible-pull ansible-test ansible-galaxy
+    salt salt-call salt-ssh puppet facter chef-client chef-solo knife cdist fab invoke inv
+    pyinfra nomad consul vault-agent envconsul consul-template aws gcloud eb az git git-shell
+    hg svn svnadmin svnlook cvs bzr brz darcs fossil jj p4 gitk git-lfs repo cmake ctest cpack
+    ninja samu meson scons waf bazel bazelisk buck buck2 rake gradle gradlew mvn mvnw ant sbt
+    lein mill just task earthly dagger doit tup redo autoconf automake autoreconf m4sh libtool
+    cargo go dotnet msbuild xbuild nuget composer ghc stack cabal ghcup rebar rebar3 mix opam
+    dune nimble shards dub zig nim swiftc gnatmake kotlinc pip pipx pipenv conda mamba
+    micromamba poetry pdm hatch flit uv uvx tox nox easy_install twine virtualenv gem bundle
+    bundler cpan cpanm cpanp luarocks npm npx pnpm pnpx yarn yarnpkg bunx corepack bower grunt
+    gulp webpack vite parcel lerna nx volta nvm nodenv pyenv rbenv asdf mise apt apt-get
+    aptitude apt-key dpkg dpkg-source dpkg-buildpackage debuild debconf dpkg-reconfigure rpm
+    rpmbuild rpmdb rpmquery rpmverify yum dnf dnf5 microdnf tdnf zypper pacman yay paru makepkg
+    apk xbps-install emerge ebuild slackpkg installpkg opkg ipkg pkg pkg_add pkgin brew port
+    nix nix-shell nix-build nix-env nix-collect-garbage guix spack alien fpm checkinstall swupd
+    urpmi less more most pg pager lesspipe zless zmore bzless xzless sensible-pager
+    sensible-browser man info pinfo yelp bat batcat moar ov xmore delta perldoc pydoc ri godoc
+    tldr cheat mail mailx nail s-nail sendmail exim exim4 postfix procmail maildrop fetchmail
+    getmail msmtp formail apache2ctl apachectl httpd apache2 nginx uwsgi gunicorn php-fpm
+    lighttpd thttpd mini_httpd fcgiwrap spawn-fcgi caddy varnishd varnishncsa postgres mysqld
+    mongod redis-server memcached snmpd mount fuse fusermount mount.fuse dmsetup cryptmount
+    kexec modprobe insmod ld ldd update-alternatives check_by_ssh check_nrpe nrpe check_cups
+    check_memory check_raid check_log check_statusfile check_ssl_cert genie binfmt qemu-user
+    unionfs cowsay cowthink restic borg duplicity bacula-fd certbot acme.sh lego dstat perlbug
+    reportbug bashbug gtester rtorrent transmission-cli aria2c mpv mplayer vlc cvlc feh sxiv
+    zathura xscreensaver i3 i3-msg sway swaymsg awesome cage weston dwm bspwm bspc herbstclient
+    lp cupsfilter fzf sk peco percol dmenu rofi zenity yad slurm srun sbatch salloc qsub qrsh
+    bsub mpirun mpiexec orterun prun aprun jsrun condor_submit parallel-ssh pssh pdsh clush dsh
+    cssh mussh firefox chromium chrome google-chrome chromium-browser electron nw homectl
+    portablectl coredumpctl bootctl resolvectl networkctl oomctl journalctl gtkterm tftpd
+    atftpd sshd dropbear telnetd rshd tor i2pd
+"""
+# What an argument names is read, wherever it is: a text that may begin with a slash or with ".."
+# leaves every directory that was meant.
+READERS: Final = """
+    arp ascii85 aspell base32 base58 base64 basenc basez bat batcat bsdcat bzcat cat cksum clamscan
+    cmp column comm csplit csvtool cut dd diff diff3 dos2unix egrep eqn espeak expand fgrep file
+    fmt fold grep hd head hexdump highlight iconv ispell join jq look lz4cat lzcat md5sum msgattrib
+    msgcat msgconv msgfilter msgmerge msguniq nl nm nroff objdump od pandoc paste pic pr ptx
+    readelf rev rgrep rg sdiff sha1sum sha224sum sha256sum sha384sum sha512sum b2sum shuf soelim
+    zsoelim sort split strings sum tac tail tbl troff groff ul unexpand uniq uuencode wc xmllint
+    xsltproc xxd xzcat yq zcat zgrep zstdcat ag ack ugrep tex2html enscript a2ps colordiff wdiff
+    dmidecode efax exiftool ffprobe identify mediainfo pdftotext catdoc antiword xls2csv redcarpet
+    markdown cmark atobm ssh-keyscan ntpdate openssl gpg gpgv age minisign vcat pv tre-agrep hexyl
+    bc units tic infocmp xmodmap xpad wall write csvcut csvgrep csvsql xsv qsv visidata miller gojq
+    jaq dasel xq hq htmlq pup tailf multitail lnav zdiff zcmp bzgrep xzgrep lzgrep zipgrep unzip
+    zipinfo ar bsdtar logger mailq fping nasm as gcc-nm
+"""
+# What an argument names is written, made, removed or given other rights.
+WRITERS: Final = """
+    cp mv ln install rm rmdir unlink touch truncate tee gtee shred wipe srm mkdir mkfifo mknod
+    chmod chown chgrp setfacl chattr setfattr chcon setcap sponge split csplit gzip gunzip bzip2
+    bunzip2 xz unxz lzma unlzma zstd unzstd lz4 lzip lzop brotli pigz unpigz pbzip2 lrzip compress
+    uncompress zip unzip 7z 7za 7zr 7zz p7zip rar unrar arj lha lzh zpaq unar ar dar cabextract
+    cpio pax tar gtar bsdtar bsdcpio star unsquashfs mksquashfs genisoimage mkisofs xorriso
+    xorrisofs dd ddrescue dcfldd mkfs mkswap mke2fs tune2fs parted sfdisk wget curl axel
+    lwp-download lwp-request GET httpie http xh youtube-dl yt-dlp ffmpeg avconv sox convert magick
+    mogrify montage composite import scrot gm rsvg-convert wkhtmltopdf wkhtmltoimage weasyprint
+    pandoc ps2pdf pdftk qpdf mutool gpg openssl patch ctags etags indent clang-format black gofmt
+    rustfmt prettier perltidy uudecode rename prename mmv vidir convmv rdfind fdupes jdupes
+    fallocate mktemp tempfile logger tcpdump tshark dumpcap wireshark ngrep objcopy strip ranlib
+    ld.gold ld.bfd ld.lld lld gold as nasm yasm ssh-keygen keytool certutil pk12util dos2unix
+    unix2dos recode fromdos todos tftp atftp nft iptables-save ip6tables-restore iptables-restore
+    ipset sysctl hwclock gcore pg_dump pg_restore pg_dumpall mysqldump mongodump mongoexport
+    sqldiff rrdtool etcdctl redis-benchmark svnrdump hdparm smartctl xkbcomp xwd
+"""
