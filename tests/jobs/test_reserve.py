@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_copy import opened_copy
 from disks import MIB, fill_bytes, fill_inodes, loop_disk
 from fake_disk import STDOUT_PIPE, FakeDisk
 
@@ -20,6 +21,11 @@ from penstock.jobs.salvage import open_store
 from penstock.jobs.store import Store
 
 LOG = "/log"
+
+
+@pytest.fixture(autouse=True)
+def few_free_pages() -> None:
+    """None is taken away here."""
 
 
 @pytest.fixture
@@ -249,7 +255,7 @@ def test_records_go_on_when_the_disk_is_full(disk: Path, how: str, what: str) ->
 
 
 def free_pages(path: Path) -> int:
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with opened_copy(path) as db:
         return int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
@@ -332,3 +338,13 @@ def test_an_audit_log_that_was_moved_away_keeps_no_blocks(disk: Path) -> None:
     assert (disk / "audit.1").stat().st_blocks * 512 < MIB
     assert path.stat().st_blocks * 512 >= AHEAD_BYTES
     assert [json.loads(text)["event"] for text in path.read_text().splitlines()] == ["second"]
+
+
+def test_no_file_of_the_records_is_mapped(tmp_path: Path) -> None:
+    """Where no block is left for a page of a mapped file, SIGBUS ends the process."""
+    path = tmp_path / "db"
+    store, _ = open_store(str(path))
+    insert(store, range(100))
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert not Path(f"{path}-shm").exists()
+    store.close()

@@ -3,9 +3,11 @@
 import itertools
 import os
 import random
+import resource
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,20 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, wrap(getattr(os, name)))
 
 
+class KeepsItsWal(sqlite3.Connection):
+    """SQLite cannot empty the WAL into the damaged database as it closes it: no write succeeds."""
+
+    def __init__(self, path: str, **settings: Any) -> None:
+        super().__init__(path, **settings)
+        self._most_bytes = resource.RLIM_INFINITY if path.endswith(".new") else 0
+
+    def close(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self._most_bytes, hard))
+        super().close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_salvage_killed_at_any_step_goes_on_with_the_latest_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,8 +241,7 @@ def test_a_salvage_killed_at_any_step_goes_on_with_the_latest_rows(
         assert (path.parent / "db-wal").stat().st_size
 
         def salvage(path: Path = path, step: int = step) -> None:
-            # Another connection, so that SQLite does not empty the WAL as it closes its own.
-            sqlite3.connect(path).execute("SELECT count(*) FROM handles")
+            monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=KeepsItsWal))
             kill_at(step, monkeypatch)
             open_store(str(path))
 
@@ -301,7 +316,7 @@ def loaded(path: Path) -> list[str]:
         store.close()
 
 
-@pytest.mark.parametrize("endings", [("", "-wal", "-shm"), ("",), ("-wal",), ("-wal", "-shm")])
+@pytest.mark.parametrize("endings", [("", "-wal"), ("",), ("-wal",)])
 @pytest.mark.parametrize("looked", [True, False])
 @pytest.mark.parametrize("keep_reserve", [True, False])
 def test_files_that_are_removed_are_written_anew(

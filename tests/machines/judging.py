@@ -1,10 +1,11 @@
 """Judges what clients of a real server were told, afterwards, by the simulation's invariants."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from database_copy import opened_copy
 
 from penstock.jobs.records import EndRecord
 from penstock.proto import command_pb2 as pb
@@ -43,10 +44,8 @@ class _Facts:
 
 def records(database: Path) -> list[tuple[str, str, str | None]]:
     """Id, handle and end of every job that began."""
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
-        found = db.execute("SELECT id, handle, end FROM jobs WHERE handle IS NOT NULL").fetchall()
-    db.close()
-    return found
+    with opened_copy(database) as db:
+        return db.execute("SELECT id, handle, end FROM jobs WHERE handle IS NOT NULL").fetchall()
 
 
 def judge(history: History, jobs: Sequence[tuple[str, str, str | None]]) -> list[str]:

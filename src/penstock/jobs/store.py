@@ -22,7 +22,6 @@ from .records import EndRecord
 from .telling import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
-_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -303,7 +302,7 @@ class Store:
     def copy_from(self, path: str, tables: tuple[str, ...]) -> dict[str, int]:
         """Takes over what can be read of a damaged database; how many rows of each table."""
         copied = dict.fromkeys(tables, 0)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as source:
+        with contextlib.closing(_connect(path)) as source:
             for table in tables:
                 # A broken page ends a walk through the rows; the other way leads to it from behind.
                 for order in ("ASC", "DESC"):
@@ -332,23 +331,10 @@ class Store:
 
 def _open(path: str) -> sqlite3.Connection:
     """Raises sqlite3.Error."""
-    try:
-        return _connect(path, alone=False)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _NO_ROOM:
-            raise
-        # For the file of shared memory, most likely, which nobody but us would read.
-        return _connect(path, alone=True)
-
-
-def _connect(path: str, *, alone: bool) -> sqlite3.Connection:
-    """``alone``: nobody else can even read it, and the index of its WAL is in our memory."""
-    db = sqlite3.connect(path, isolation_level=None)
+    db = _connect(path)
     # A flipped bit in a text is that row's damage, not an error of the whole query.
     db.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
-        if alone:
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
@@ -358,6 +344,21 @@ def _connect(path: str, *, alone: bool) -> sqlite3.Connection:
         db.executescript(_SCHEMA)
         if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
             db.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Nobody else can even read it, because the index of its WAL is in our own memory.
+
+    Elsewhere it would be in a mapped file. Where no block is left for a page of that (a file system
+    with blocks smaller than a page, or one that writes in new places), SIGBUS ends the process.
+    """
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
     except BaseException:
         db.close()
         raise
