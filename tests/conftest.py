@@ -108,6 +108,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
+def few_free_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the databases of this process, because to make them all takes longer than most tests.
+
+    tests/jobs/test_reserve.py has them all, as have real servers.
+    """
+    monkeypatch.setattr("penstock.jobs.database_reserve._ROWS", 1)
+
+
+@pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
     """Descriptors, processes, threads and cgroups return to where they were."""
     descriptors, children, groups = Descriptors(), Children(), job_groups()

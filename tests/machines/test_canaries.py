@@ -10,8 +10,9 @@ import pytest
 from machines.canaries import CANARIES, PLACES, Canary, search
 from machines.run import run_many
 
-# It takes the search some hundreds of programs to find these; tools/test --all looks for them.
-_DEEP = {"cut_grace", "second_end", "doubled_chunk", "forgotten_stop"}
+# Those of which the search needs no more than some dozens of programs; tools/test --all looks for
+# all of them.
+_SOON = {"early_end", "foreign_call", "unlisted", "unsaid_gap", "unwritten_start", "request_race"}
 
 
 def _functions() -> list[dict[str, Any]]:
@@ -21,7 +22,7 @@ def _functions() -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "canary",
     [
-        pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name in _DEEP))
+        pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name not in _SOON))
         for each in CANARIES
     ],
 )

@@ -50,6 +50,7 @@ def server(disk: Path) -> Iterator[RunningServer]:
         shutil.rmtree(elsewhere)
 
 
+@pytest.mark.slow
 @pytest.mark.root
 async def test_stop_and_wait_say_so_and_it_is_recorded_later(
     server: RunningServer, disk: Path

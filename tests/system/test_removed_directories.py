@@ -66,7 +66,16 @@ async def killed_and_back(server: RunningServer) -> None:
                 await trio.sleep(0.05)  # nobody listens before the next one does
 
 
-@pytest.mark.parametrize("how", [remove, remove_socket, remove_lock, replace, replace_socket])
+@pytest.mark.parametrize(
+    "how",
+    [
+        remove,
+        *(
+            pytest.param(how, marks=pytest.mark.slow)
+            for how in (remove_socket, remove_lock, replace, replace_socket)
+        ),
+    ],
+)
 async def test_a_next_server_comes_back(server: RunningServer, how: Callable[[Path], None]) -> None:
     """It finds the supervisor, though the way there is gone; the job runs on, under its handle."""
     run = server.directory / "run"
@@ -131,6 +140,7 @@ async def test_records_that_are_removed_are_said_and_written_anew(server: Runnin
         assert response.job.end.reason == "stopped"
 
 
+@pytest.mark.slow
 async def test_a_state_directory_that_is_removed_is_said(server: RunningServer) -> None:
     """Starts are refused, running jobs can be stopped, and all is well when it is there again."""
     state = server.directory / "state"

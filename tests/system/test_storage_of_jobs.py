@@ -42,6 +42,8 @@ OVER = {
     "one-file": "head -c 20000000 /dev/zero > large",
     "main": "exec head -c 20000000 /dev/zero > large",
 }
+# The others in tools/test --all.
+ALWAYS = ("bytes", "files")
 COMMANDS = "".join(script(name, text, limits="tight", grace="300s") for name, text in OVER.items())
 COMMANDS += script("bystander", "head -c 2000000 /dev/zero > f; echo ready; sleep 300")
 COMMANDS += script("under", "fallocate -l 7000000 f; echo ready; sleep 300", limits="tight")
@@ -71,7 +73,10 @@ async def printed(client: Client, job: pb.Job) -> None:
                 return
 
 
-@pytest.mark.parametrize("name", OVER)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ALWAYS)) for name in OVER],
+)
 async def test_only_the_one_that_is_over_ends(server: RunningServer, name: str) -> None:
     """Whatever it fills: it ends with storage_full, at once, and its directories are gone."""
     if name == "temporary" and not IS_ROOT:
@@ -182,6 +187,7 @@ async def test_a_looker_that_is_killed_is_followed_by_another(server: RunningSer
         assert (await client.status(near.handle)).job.state == pb.JOB_STATE_RUNNING
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.alone
 async def test_a_look_takes_little_of_a_processor(server: RunningServer) -> None:

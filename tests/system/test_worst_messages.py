@@ -19,7 +19,7 @@ from penstock.rpc.errors import RpcError, StatusCode
 
 CALLS = 40
 # All kinds together take minutes; they are in tools/test --all.
-ALWAYS = (("arguments", "alice", 4), ("empty_arguments", "carol", 4), ("input_fields", "alice", 1))
+ALWAYS = (("arguments", "alice", 4),)
 COMMANDS = (
     script("idle", "sleep 300")
     + '[commands.echo]\npath = "/bin/echo"\nclass = "free"\n@user\n'
