@@ -179,6 +179,8 @@ class SimStore(Store):
     def __init__(self, path: str, *, keep_reserve: bool = False) -> None:
         self._process = current.get()
         super().__init__(path)  # without a reserve: whether its disk is full is the program's word
+        # As the kernel does, in the middle of a transaction too: the next life opens it.
+        self._process.on_death.append(self.close)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -187,9 +189,13 @@ class SimStore(Store):
         if process.faults.records:
             process.faults.records -= 1
             raise sqlite3.OperationalError("database or disk is full")
-        with super()._transaction() as db:
-            yield db
-            process.effect()
+        try:
+            with super()._transaction() as db:
+                yield db
+                process.effect()
+        except sqlite3.ProgrammingError:  # closed, as it died
+            process.check()
+            raise
 
     def find_request(self, owner: str, request_id: str) -> str | None:
         self._process.check()
