@@ -14,6 +14,8 @@ from .world import World
 _DISK: Final = frozenset(("full", "eio", "short"))
 # A server that ends in the middle of a write leaves a tail that cannot be read.
 _ENDS: Final = frozenset(("crash", "leave", "shutdown", "twice", "supervisor"))
+# Then what runs is killed at once, as nobody could name it.
+_UNASKED: Final = frozenset(("records", "bug"))
 # Between the record of an end and the line about it, or instead of it.
 _UNSAID: Final = frozenset(("crash", "audit"))
 _NEAR_THE_END: Final = (pb.JOB_STATE_ENDING, pb.JOB_STATE_FINISHED)
@@ -72,11 +74,13 @@ class Asked:
     def check(self, group: Group, owner: str, end: EndRecord | None) -> None:
         """At the end. ``end``: its record, if there is one."""
         fail, name = self._world.fail, f"job {group.id[-4:]}"
+        faults = {fault.what for fault in self._world.program.faults}
+        if group.killed_unheard and not faults & _UNASKED:
+            fail(f"{name} stood still, and was killed before it could hear that it is stopped")
         for number, count in group.asked.items():
             if number in QUIET_SIGNALS and count > self._signals_sent[group.id, int(number)]:
                 fail(f"{name} got a {number} that nobody has sent it")
         lines = self._world.kernel.lines[group.id, "job.finished"]
-        faults = {fault.what for fault in self._world.program.faults}
         if lines > 1 or (end is not None and not lines and not faults & _UNSAID):
             fail(f"{name}: {lines} lines of the audit log say that it has ended")
         for (job_id, what), count in self._done.items():

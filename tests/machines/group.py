@@ -33,6 +33,9 @@ class Member:
         self.deaf = deaf
         self.scope = trio.CancelScope()
         self.signaled: int | None = None
+        self.halted = False
+        """It hears nothing but KILL and CONT."""
+        self.pending: list[int] = []
 
     def die(self, number: int) -> None:
         if self.signaled is None:
@@ -59,6 +62,10 @@ class Group:
         self.lost = False
         """The supervisor has died: who is asleep dies later, and nobody waits for it."""
         self.paused = False
+        self.let_run_to_end = False
+        """A stop's first signal came, and with it whatever made it stand still was undone."""
+        self.killed_unheard = False
+        """It was killed as it stood still, and had not been let run before."""
         self.asked: Counter[str | int] = Counter()
         """What the kernel was asked for: signals by number, ``pause``, ``resume``."""
         self.changed = trio.lowlevel.ParkingLot()
@@ -152,6 +159,10 @@ class Group:
                     await trio.sleep(act.seconds * _ASLEEP)
             case "deaf":
                 member.deaf = True
+            case "halt":
+                member.halted = True
+                while member.halted:
+                    await self.changed.park()
             case "daemon":
 
                 async def idle(_: Member) -> None:
@@ -205,8 +216,8 @@ class Group:
         await trio.sleep(self.behaviour.timeout_s)
         if self._main is not None:
             self._timed_out = True
-            self.set_paused(False)
             self.signal(signal.SIGTERM)
+            self.let_run()
             await trio.sleep(GRACE_S)
             self._escalated = bool(self.kill()) and self.verdict is None
 
@@ -230,14 +241,36 @@ class Group:
     def signal_member(self, member: Member, number: int) -> None:
         """As kill(2) does it."""
         self.asked[number] += 1
-        if number in _ENDING and not (member.deaf and number == signal.SIGTERM):
-            member.die(number)
+        self._reach(member, number)
 
     def _deliver(self, number: int, tree: bool) -> None:
         for member in list(self.members) if tree else [self._main]:
-            ignores = member is None or (member.deaf and number == signal.SIGTERM)
-            if member is not None and number in _ENDING and not ignores:
-                member.die(number)
+            if member is not None:
+                self._reach(member, number)
+
+    def _reach(self, member: Member, number: int) -> None:
+        if number == signal.SIGCONT:
+            self._continue(member)
+        elif member.halted and number != signal.SIGKILL:
+            member.pending.append(number)
+        elif number in _ENDING and not (member.deaf and number == signal.SIGTERM):
+            member.die(number)
+
+    def _continue(self, member: Member) -> None:
+        if member.halted:
+            member.halted = False
+            pending, member.pending = member.pending, []
+            for number in pending:
+                self._reach(member, number)
+            self.changed.unpark_all()
+
+    def let_run(self) -> None:
+        """It is to hear a signal of its end, whatever makes it stand still."""
+        self.let_run_to_end = True
+        for member in list(self.members):
+            self._continue(member)
+        if self.paused:
+            self.run_on()
 
     def kill(self) -> int:
         count = len(self.members)
@@ -252,11 +285,15 @@ class Group:
         self.asked["pause" if paused else "resume"] += 1
         self.paused = paused
         if not paused:
-            for number, tree in self._waiting_signals:
-                self._deliver(number, tree)
-            self._waiting_signals.clear()
-        self.changed.unpark_all()
+            self.run_on()
         return ""
+
+    def run_on(self) -> None:
+        self.paused = False
+        for number, tree in self._waiting_signals:
+            self._deliver(number, tree)
+        self._waiting_signals.clear()
+        self.changed.unpark_all()
 
     def close_input(self) -> None:
         """The supervisor's own copies."""

@@ -158,13 +158,16 @@ class Kernel:
             return []
         return [group for group in self.groups.values() if not group.released]
 
-    def signal(self, job_id: str, number: int, tree: bool) -> int:
+    def signal(self, job_id: str, number: int, tree: bool, *, ends: bool = False) -> int:
         group = self._group(job_id, f"signal {number}")
         if group is None:
             return 0
         if number == signal.SIGTERM:
             group.heard()
-        return group.signal(number, tree=tree)
+        count = group.signal(number, tree=tree)
+        if ends:
+            group.let_run()
+        return count
 
     def kill_pid(self, pid: int, number: int) -> int:
         """As kill(2): whoever has that pid now; how many that was."""
@@ -184,6 +187,13 @@ class Kernel:
     def kill(self, job_id: str) -> int:
         group = self._group(job_id, "KILL")
         return 0 if group is None else group.kill()
+
+    def kill_asked(self, job_id: str) -> int:
+        """The same, by a request, so after all that was asked before."""
+        group = self.groups.get(job_id)
+        if group is not None and not group.let_run_to_end:
+            group.killed_unheard |= group.paused or any(each.halted for each in group.members)
+        return self.kill(job_id)
 
     def set_paused(self, job_id: str, paused: bool) -> str:
         group = self._group(job_id, "pause")
@@ -318,7 +328,10 @@ class SimBackend:
     async def signal(
         self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
     ) -> int:
-        count: int = await self._answer(lambda: self._kernel.signal(job_id, number, tree))
+        ends = kill_after_s is not None
+        count: int = await self._answer(
+            lambda: self._kernel.signal(job_id, number, tree, ends=ends)
+        )
         return count
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
@@ -361,7 +374,7 @@ class SimBackend:
         count: int = 0
         # As local.py: by the descriptor of the group's cgroup.kill if nobody answers.
         with trio.move_on_after(1.0) as bound:
-            count = await self._ask(lambda: self._kernel.kill(job_id))
+            count = await self._ask(lambda: self._kernel.kill_asked(job_id))
         if bound.cancelled_caught:
             self._process.effect()
             self._kernel.kill(job_id)

@@ -46,7 +46,8 @@ class _Value:
 class Act(_Value):
     """What a process does next: ``write`` n bytes on a stream, ``sleep``, ``daemon`` (a process
     that sleeps for ``seconds``, and may be ``deaf``), ``deaf`` (ignores TERM from now on),
-    ``asleep`` (uninterruptibly), ``read`` (its input, to its end), ``shut`` (closes its input)."""
+    ``asleep`` (uninterruptibly), ``halt`` (stands still until it is continued, as somebody has
+    sent it SIGSTOP), ``read`` (its input, to its end), ``shut`` (closes its input)."""
 
     what: str
     size: int = 0

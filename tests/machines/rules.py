@@ -184,9 +184,10 @@ class Rules(RuleBasedStateMachine):
         """Perhaps uninterruptibly."""
         self.running.order(job, Act("asleep" if asleep else "sleep", seconds=seconds))
 
-    @rule(job=jobs, what=st.sampled_from(("deaf", "read", "shut")))
+    @rule(job=jobs, what=st.sampled_from(("deaf", "read", "shut", "halt")))
     def job_turns(self, job: Job, what: str) -> None:
-        """Deaf to TERM; to its input, to read it to its end; or away from it."""
+        """Deaf to TERM; to its input, to read it to its end; away from it; or it stands still, as
+        after a SIGSTOP."""
         self.running.order(job, Act(what))
 
     # The machine.

@@ -45,6 +45,7 @@ class Scripted:
         self.busy = busy
         self.freezes = [False]
         self.can_freeze = True
+        self.let_runs = 0
 
     def start(self, plan: Plan, events: Events) -> None:
         self.events = events
@@ -64,6 +65,10 @@ class Scripted:
 
     def frozen(self) -> bool:
         return self.freezes[-1] and self.can_freeze
+
+    def let_run(self) -> list[str]:
+        self.let_runs += 1
+        return []
 
     def kill(self) -> int:
         self.kills += 1
@@ -259,6 +264,7 @@ def test_it_is_asked_to_end_as_its_command_says() -> None:
     assert it.kinds == ["STARTED", "PAUSED", "RESUMED"]
     it.job.ask_end()
     assert it.kinds[3:] == []
+    assert it.processes.let_runs == 2, "it may stand still for other reasons"
 
 
 def test_a_stop_is_ended_though_nobody_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ class Scripted:
 
     def __init__(self, looks: int = 0, *, broken: bool = False) -> None:
         self.asked: list[bool] = []
+        self.let_runs = 0
         self._looks = looks
         self._broken = broken
 
@@ -22,6 +23,12 @@ class Scripted:
         if self._broken:
             raise GroupError("writing '1' to /cgroup.freeze: No such file or directory")
         self.asked.append(frozen)
+
+    def let_run(self) -> list[str]:
+        if self._broken:
+            raise AssertionError("it says what it cannot do")
+        self.let_runs += 1
+        return ["/its/group was frozen"]
 
     def frozen(self) -> bool:
         self._looks -= 1
@@ -99,3 +106,17 @@ def test_what_stands_still_does_so_without_a_server() -> None:
     world.pausing.give_up()
     assert world.pausing.paused
     assert world.processes.asked == [True]
+
+
+def test_who_is_to_hear_its_end_runs_whoever_has_frozen_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pause of ours ends with it; what others have done is in the log."""
+    lines: list[str] = []
+    monkeypatch.setattr(pausing, "log", lines.append)
+    world = World()
+    world.pause()
+    assert world.pausing.let_run("j")
+    assert not world.pausing.let_run("j")
+    assert (world.processes.let_runs, world.pausing.paused) == (2, False)
+    assert lines == ["job j is to hear a signal of its end: /its/group was frozen"]

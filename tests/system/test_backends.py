@@ -14,6 +14,7 @@ from fake_backend import FakeBackend
 from machines.kernel import Kernel, SimBackend
 from machines.process import Faults, Process, SimDisk
 from machines.programs import Act, Behaviour
+from standing import wait_state
 from supervisor_process import IS_ROOT, Supervisor, running_supervisor, shell
 
 from penstock.jobs.backend import Backend, JobSpec, Started
@@ -21,7 +22,7 @@ from penstock.jobs.disk import Disk, RealDisk
 from penstock.jobs.local import connect_local
 
 KINDS = ("supervisor", "fake", "simulated")
-GREETS, SLEEPS, DEAF = "greets", "sleeps", "deaf"
+GREETS, SLEEPS, DEAF, HALTS = "greets", "sleeps", "deaf", "halts"
 
 
 @dataclass
@@ -63,10 +64,12 @@ async def supervised() -> AsyncIterator[Place]:
             (GREETS, "printf hello; exit 3"),
             (SLEEPS, "exec sleep 1000"),
             (DEAF, 'trap "" TERM; printf ready; while :; do sleep 1; done'),
+            (HALTS, "printf ready; kill -STOP $$; exit 7"),
         )
     )
-    clients = f'[clients.alice]\ncommands = ["{GREETS}", "{SLEEPS}", "{DEAF}"]\n'
-    specs = {name: JobSpec(name) for name in (GREETS, SLEEPS, DEAF)}
+    names = (GREETS, SLEEPS, DEAF, HALTS)
+    clients = f"[clients.alice]\ncommands = {list(names)}\n"
+    specs = {name: JobSpec(name) for name in names}
     with running_supervisor(commands, clients=clients) as supervisor:
         async with contextlib.AsyncExitStack() as stack:
             with as_server(supervisor):
@@ -104,8 +107,9 @@ async def simulated() -> AsyncIterator[Place]:
         Behaviour((Act("write", 5),), code=3),
         Behaviour((Act("sleep", seconds=1000.0),)),
         Behaviour((Act("deaf"), Act("write", 5), Act("sleep", seconds=1000.0))),
+        Behaviour((Act("write", 5), Act("halt")), code=7),
     )
-    sorts = zip((GREETS, SLEEPS, DEAF), range(3), strict=True)
+    sorts = zip((GREETS, SLEEPS, DEAF, HALTS), range(4), strict=True)
     specs = {sort: JobSpec("keep", (str(number),)) for sort, number in sorts}
     disk = SimDisk()
     kernel = Kernel(disk, behaviours, 0.0, lambda who, what: None)
@@ -168,4 +172,24 @@ async def test_kill_ends_who_is_deaf(kind: str) -> None:
         verdict = await backend.wait("a" * 32)
         assert (verdict.kind, verdict.code) == ("signaled", signal.SIGKILL)
         assert verdict.processes_killed >= 1
+        place.close(started)
+
+
+@pytest.mark.parametrize("kind", ["supervisor", "simulated"])
+async def test_who_stands_still_hears_the_signal_of_its_end(kind: str) -> None:
+    """A signal waits for as long as it does, unless it is a stop's, which has a grace."""
+    async with PLACES[kind]() as place:
+        backend = place.backend
+        started = await place.started(HALTS)
+        await place.disk.wait_readable(started.stdout_fd)
+        if kind == "supervisor":
+            await wait_state(started.pid, "T")
+        assert await backend.signal("a" * 32, signal.SIGUSR1) == 1
+        with trio.move_on_after(0.05) as waiting:
+            await backend.wait_main_exited("a" * 32)
+        assert waiting.cancelled_caught
+        assert await backend.signal("a" * 32, signal.SIGTERM, kill_after_s=60.0) == 1
+        verdict = await backend.wait("a" * 32)
+        # Of two that wait the kernel delivers the lower number first.
+        assert (verdict.kind, verdict.code) == ("signaled", signal.SIGUSR1)
         place.close(started)

@@ -333,3 +333,43 @@ def test_a_rule_of_the_parent_holds_on_v2_alone(hierarchy: Hierarchy, tmp_path: 
     assert seconds > 8 if is_v2 else seconds < 5  # held, it takes ten
     assert group.counters()["write_bytes"] >= 2**20
     end(group)
+
+
+@pytest.mark.parametrize("above", [0, 1, 2], ids=["own", "client", "parent"])
+def test_whoever_has_frozen_it_it_runs_on_when_it_is_thawed(
+    hierarchy: Hierarchy, above: int
+) -> None:
+    """Its own group, its client's or penstock's; which one it was is said."""
+    group = hierarchy.create(NAME, Limits(), None, ClientTotals(group_name("alice"), Limits()))
+    read_end, write_end = os.pipe()
+
+    def work() -> None:
+        while True:
+            os.write(write_end, b"x")
+
+    pid = run_inside(group, work)
+    os.close(write_end)
+    directory = Path(group.path)
+    for _ in range(above):
+        directory = directory.parent
+    v2 = directory / "cgroup.freeze"
+    if v2.exists():
+        v2.write_text("1")
+    else:
+        (directory / "freezer.state").write_text("FROZEN")
+    deadline = time.monotonic() + 10
+    while not group.frozen():
+        assert time.monotonic() < deadline
+    os.set_blocking(read_end, False)
+    while True:  # what it wrote before
+        try:
+            os.read(read_end, 65536)
+        except BlockingIOError:
+            break
+    assert not select.select([read_end], [], [], 0.05)[0]
+    assert f"{directory} was frozen" in group.thaw()
+    assert select.select([read_end], [], [], 10 * slowness())[0]
+    assert group.thaw() == []
+    os.close(read_end)
+    end(group)
+    os.waitpid(pid, 0)

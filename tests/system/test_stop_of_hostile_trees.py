@@ -87,7 +87,9 @@ COMMANDS = (
     + command("bomb", BOMB)
     + command("daemons", DAEMONS.replace("{then}", "while True: signal.pause()"))
     + command("leaves", DAEMONS.replace("{then}", "os._exit(5)"))
-    + command("stopped", DAEMONS.replace("{then}", "os.kill(os.getpid(), signal.SIGSTOP)"))
+    + command(
+        "stopped", DAEMONS.replace("{then}", "while True: os.kill(os.getpid(), signal.SIGSTOP)")
+    )
 )
 CLIENTS = '[clients.alice]\ncommands = ["bomb", "daemons", "leaves", "stopped"]\n'
 
@@ -162,7 +164,8 @@ async def test_a_bomb_killed_at_once(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("name", ["daemons", "stopped"])
 async def test_daemons_and_stopped_processes(server: RunningServer, name: str) -> None:
-    """Twice forked, sessions of their own, deaf to TERM, and stopped: also the main process."""
+    """Twice forked, sessions of their own, deaf to TERM, and stopped: also the main process, which
+    stops itself again as soon as it is let run."""
     async with connect(server.endpoint("alice")) as client:
         job = await started(client, name, b"there")
         assert len(killing.processes_of(server)) == 3

@@ -95,6 +95,17 @@ class HeldJob:
         self._xfsz_sent |= number == signal.SIGXFSZ
         return 0 if self._ended else self._processes.signal(number, tree)
 
+    def ask_end(self, number: int | None = None, *, tree: bool = False) -> int:
+        """The first signal of its end, by default the command's own; how many got it. Whatever
+        makes it stand still is undone after that, so that the signal is the first thing it sees."""
+        if number is None:
+            control = self._terms.command.control
+            number, tree = control.stop_signal, control.stop_tree
+        count = self.signal(number, tree)
+        if not self._ended and self._pausing.let_run(self.id):
+            self.send(protocol.RESUMED, id=self.id)
+        return count
+
     def kill_after(self, grace_s: float) -> None:
         """It is being stopped. The last one to say so counts."""
         if self._stop_timer is not None:
@@ -254,14 +265,6 @@ class HeldJob:
         if self._refusal is not None:
             self.send(protocol.REFUSED, **self._refusal)
             self.send = nobody
-
-    def ask_end(self) -> None:
-        """The command's own first signal; one that is paused runs on, or it could not heed that."""
-        control = self._terms.command.control
-        self.signal(control.stop_signal, control.stop_tree)
-        if self._pausing.paused:
-            self._pausing.resume()
-            self.send(protocol.RESUMED, id=self.id)
 
     def _timeout(self) -> None:
         self._timed_out = True

@@ -82,6 +82,12 @@ class KeptProcesses:
     def frozen(self) -> bool:
         return False
 
+    def let_run(self) -> list[str]:
+        if self._pidfd >= 0:  # a job of the same user could have stopped its keeper
+            self._to_keeper(signal.SIGCONT)
+            trees.signal_below(self._keeper, signal.SIGCONT)
+        return []
+
     def kill(self) -> int:
         count = len(self.pids())
         self._killed = max(self._killed, count)

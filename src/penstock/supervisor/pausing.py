@@ -56,6 +56,16 @@ class Pausing:
         if answer is not None:
             answer(self.paused, "" if done else "it cannot be resumed; penstockd's log says why")
 
+    def let_run(self, job_id: str) -> bool:
+        """The job is to hear a signal: whatever makes it stand still is undone, a pause of ours or
+        not. The log has what was found. Was it paused, and is so no longer?"""
+        paused = self.paused
+        for found in self._processes.let_run():
+            if not paused:  # else that it was frozen is what was asked for
+                log(f"job {job_id} is to hear a signal of its end: {found}")
+        self.resume()
+        return paused and not self.paused
+
     def give_up(self) -> None:
         """Nobody hears the answer: what was under way is undone, what is paused stays so."""
         self._end(False, "nobody waits for it any more")

@@ -11,6 +11,7 @@ from .limits import Enforcement
 from .log import log
 from .loop import PRIORITY, READ, Loop, Timer
 from .spawn import Plan, decode_report, spawn
+from .tracing import let_tracee_run
 
 # Between two rounds of killing, doubled up to the last. Where the kernel tells when a group
 # empties, and kills it as one, a second round is for what nobody has foreseen; pure v1 and
@@ -62,6 +63,11 @@ class Processes(Protocol):
 
     def frozen(self) -> bool:
         """Do all stand still? Raises GroupError."""
+        ...
+
+    def let_run(self) -> list[str]:
+        """SIGCONT to all, and whatever else keeps them from running is undone, as far as that is
+        possible; what was in the way, or is still, for the log."""
         ...
 
     def kill(self) -> int:
@@ -139,6 +145,19 @@ class GroupProcesses:
 
     def frozen(self) -> bool:
         return self._group.frozen()
+
+    def let_run(self) -> list[str]:
+        # Before they are thawed, so that no stop is left for when they are. To all, as service
+        # managers do it: who stands still is not told by /proc at one moment for a whole tree.
+        signal_members(self._group.pids, signal.SIGCONT)
+        try:
+            found = self._group.thaw()
+        except (GroupError, OSError) as error:
+            found = [str(error)]
+        # Not reaped yet, so the pid is its own still.
+        if self._pidfd >= 0 and (why := let_tracee_run(self._pid)):
+            found.append(why)
+        return found
 
     def kill(self) -> int:
         try:

@@ -204,9 +204,14 @@ class Requests:
             raise ProtocolError(f"SIGNAL: {number} is no signal")
         tree, kill_after_s = flag(message, "tree"), seconds(message, "kill_after_s")
         job = self.jobs.get(name)
-        if job is not None and kill_after_s is not None:
+        if job is None:
+            count = 0
+        elif kill_after_s is None:
+            count = job.signal(number, tree)
+        else:
             job.kill_after(kill_after_s)
-        send(protocol.SIGNALED, id=name, count=job.signal(number, tree) if job else 0)
+            count = job.ask_end(number, tree=tree)
+        send(protocol.SIGNALED, id=name, count=count)
 
     def _pause(self, message: dict[str, Any], send: Send) -> None:
         name, paused = job_id(message), flag(message, "paused")

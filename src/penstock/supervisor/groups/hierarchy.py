@@ -1,15 +1,13 @@
 """The three kinds of host, put together from what sets limits and what kills."""
 
-import contextlib
 import functools
 import os
 from dataclasses import replace
 
-from ..cloning import Entrance, can_clone_into
-from ..counters import parse as parse_counters
 from ..limits import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
+from .cgroup import CgroupGroup
 from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
-from .files import GroupError, read, remove_tree
+from .files import GroupError, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
 from .mounts import Mounts, mounted, parse
@@ -20,100 +18,6 @@ from .v1 import CONTROLLERS as V1_NEEDED
 from .v1 import NO_DISK, V1Limits
 from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
-
-_can_be_born_inside = functools.cache(can_clone_into)
-
-
-class CgroupGroup:
-    """One job's group: ``limits`` holds it, ``killer`` ends it."""
-
-    def __init__(
-        self,
-        limits: V1Limits | V2Limits,
-        killer: Unified | Freezer,
-        client_enforcement: list[Enforcement],
-    ) -> None:
-        self._limits = limits
-        self._killer = killer
-        self._entrance: Entrance | None = None
-        self.path = killer.path
-        self.enforcement: list[Enforcement] = limits.enforcement
-        self.client_enforcement = client_enforcement
-        self.usage_files: dict[str, str] = limits.usage_files()
-        if isinstance(killer, Unified):
-            self.usage_files |= killer.usage_files()
-
-    def entrance(self) -> Entrance:
-        if self._entrance is None:
-            self._entrance = self._open_entrance()
-        return self._entrance
-
-    def _open_entrance(self) -> Entrance:
-        files = self._limits.tasks_files() if isinstance(self._limits, V1Limits) else []
-        birth: list[str] = []
-        if isinstance(self._killer, Unified):
-            if _can_be_born_inside():
-                birth = [self._killer.path]
-            else:
-                files.append(self._killer.procs_file())
-        opened: list[int] = []
-        try:
-            for path in birth:
-                opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            for path in files:
-                opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
-        except OSError as error:
-            for fd in opened:
-                os.close(fd)
-            raise GroupError(f"opening {path}: {error.strerror}") from error
-        return Entrance(opened[0] if birth else None, tuple(opened[len(birth) :]))
-
-    def close_entrance(self) -> None:
-        entrance, self._entrance = self._entrance, None
-        if entrance is not None:
-            for fd in (entrance.birth_fd, *entrance.write_fds):
-                if fd is not None:
-                    os.close(fd)
-
-    def notify_fd(self) -> int | None:
-        return self._killer.notify_fd() if isinstance(self._killer, Unified) else None
-
-    def kill_fd(self) -> int | None:
-        return self._killer.kill_fd() if isinstance(self._killer, Unified) else None
-
-    def populated(self) -> bool:
-        return self._killer.populated()
-
-    def pids(self) -> list[int]:
-        return self._killer.pids()
-
-    def kill(self) -> int:
-        count = self._killer.kill()
-        if count:
-            # Nobody runs on, and under a quota dying takes its time: docs/cgroups.md has figures.
-            with contextlib.suppress(GroupError):
-                self._limits.lift_quota()
-        return count
-
-    def freeze(self, frozen: bool) -> None:
-        self._killer.freeze(frozen)
-
-    def frozen(self) -> bool:
-        return self._killer.frozen()
-
-    def counters(self) -> dict[str, float]:
-        texts = {}
-        for key, path in self.usage_files.items():
-            if key.endswith(".pressure"):  # nothing that adds up
-                continue
-            with contextlib.suppress(GroupError):  # what this kernel has not, or has no more
-                texts[key] = read(path)
-        return parse_counters(texts).counted()
-
-    def remove(self) -> bool:
-        self.close_entrance()
-        done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
-        return (self._killer.remove() if isinstance(self._killer, Unified) else True) and done
 
 
 class CgroupHierarchy:
@@ -190,13 +94,36 @@ class CgroupHierarchy:
         if unified is not None:
             unified.create()
         try:
-            return _limited(v1, unified, limits, device, held)
+            return self._limited(v1, unified, limits, device, held)
         except BaseException:
             if v1 is not None:
                 v1.remove()
             if unified is not None:
                 unified.remove()
             raise
+
+    def _limited(
+        self,
+        v1: V1Limits | None,
+        unified: Unified | None,
+        limits: Limits,
+        device: str | None,
+        held: list[Enforcement],
+    ) -> Group:
+        """Raises GroupError; the caller removes what was made."""
+        top = self.kill_directory()
+        try:
+            if v1 is None:
+                assert unified is not None  # a v2 host has the v2 mount
+                v2 = V2Limits(unified)
+                v2.create(limits, device)
+                return CgroupGroup(v2, unified, held, top, _freezer_mount())
+            v1.create(limits, device)
+            if unified is None:
+                return CgroupGroup(v1, Freezer(v1.paths["freezer"]), held, top, None)
+            return CgroupGroup(v1, unified, held, top, _freezer_mount())
+        except (OSError, ValueError) as error:
+            raise GroupError(f"setting limits: {error}") from error
 
     def _parents(self) -> list[str]:
         return [root + self._parent for root in self._mounts.roots(self.kind)]
@@ -245,24 +172,10 @@ def _within(limits: Limits, total: Limits) -> Limits:
     return replace(limits, cpu_cores=min(limits.cpu_cores, total.cpu_cores))
 
 
-def _limited(
-    v1: V1Limits | None,
-    unified: Unified | None,
-    limits: Limits,
-    device: str | None,
-    held: list[Enforcement],
-) -> Group:
-    """Raises GroupError; the caller removes what was made."""
-    try:
-        if v1 is not None:
-            v1.create(limits, device)
-            return CgroupGroup(v1, unified or Freezer(v1.paths["freezer"]), held)
-        assert unified is not None  # a v2 host has the v2 mount
-        v2 = V2Limits(unified)
-        v2.create(limits, device)
-        return CgroupGroup(v2, unified, held)
-    except (OSError, ValueError) as error:
-        raise GroupError(f"setting limits: {error}") from error
+@functools.cache  # where it is mounted does not change while this process lives
+def _freezer_mount() -> str | None:
+    """Of the whole v1 freezer hierarchy, whatever part of it is ours."""
+    return mounted().v1.get("freezer")
 
 
 def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:

@@ -53,6 +53,11 @@ class Group(Protocol):
         """Do all stand still? Raises GroupError."""
         ...
 
+    def thaw(self) -> list[str]:
+        """Lets all run on, whoever has frozen them, and where; what was in the way, for people.
+        Raises GroupError; what else could be thawed is."""
+        ...
+
     def counters(self) -> dict[str, float]:
         """Those of counters.COUNTED that the kernel counts here; none if the group is gone."""
         ...

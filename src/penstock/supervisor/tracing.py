@@ -1,0 +1,41 @@
+"""A job's main process that a tracer holds (ptrace(2)): it hears no signal but KILL.
+
+Only its tracer can let it go on. That is this process where the job has asked its parent to trace
+it, which the default filter of system calls denies; anybody else is named.
+"""
+
+import ctypes
+import os
+from typing import Final
+
+_PTRACE_DETACH: Final = 17  # sys/ptrace.h
+# Loaded once, before any fork.
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def let_tracee_run(pid: int) -> str:
+    """``pid`` is a child of this process that was not reaped. What was in the way, or is still,
+    for the log; "" where nobody holds it."""
+    tracer = _tracer_holding(pid)
+    if not tracer:
+        return ""
+    if tracer != os.getpid():
+        return (
+            f"its main process {pid} is held by a tracer, process {tracer}, and hears nothing but "
+            "KILL until that lets it go on"
+        )
+    none = ctypes.c_void_p(0)
+    if _libc.ptrace(_PTRACE_DETACH, ctypes.c_int(pid), none, none) != 0:
+        return f"its main process {pid} is traced by penstockd: {os.strerror(ctypes.get_errno())}"
+    return f"its main process {pid} had made penstockd its tracer"
+
+
+def _tracer_holding(pid: int) -> int:
+    """Who traces it, if that is why it stands still (state t of proc(5)); else 0."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:
+        return 0
+    stopped = fields.get("State", "").split()[:1] == ["t"]
+    return int(fields.get("TracerPid", "0")) if stopped else 0
