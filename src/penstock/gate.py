@@ -15,6 +15,7 @@ from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
 from .refusals import Refusals
+from .rpc.errors import Reason
 from .rpc.server import Peer, Server
 from .statuses import unauthenticated
 from .supervisor.config import Config
@@ -123,7 +124,7 @@ class Gate:
             ended = {der for der, end in self._ends.items() if end <= self._now()}
             for der in ended:
                 del self._ends[der]
-            count = server.revoke(partial(_is_revoked, ended.__contains__))
+            count = server.revoke(partial(_is_revoked, ended.__contains__), Reason.EXPIRED)
             if count:
                 log.info("%s connections of expired certificates ended", count)
                 self._record("tls.expired", connections_ended=count)

@@ -129,8 +129,29 @@ def handshake_hint(error: HandshakeFailed, host: str, ca: Path, certificate: Pat
         return None
     if "alert" not in error.message:
         return None
+    return _refused_by_server(error.message, certificate)
+
+
+def _refused_by_server(alert: str, certificate: Path) -> str:
+    """By the server's alert (RFC 8446 6.2), and what can be seen of the certificate from here."""
+    ours = f"{certificate} (--cert)"
     leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
-    end = leaf.not_valid_after_utc
-    if end < datetime.now(UTC):
-        return f"{certificate} (--cert) ended on {end:%Y-%m-%d}: have another one issued"
-    return f"the server does not accept {certificate} (--cert): it must be of a CA that it trusts"
+    begin, end, now = leaf.not_valid_before_utc, leaf.not_valid_after_utc, datetime.now(UTC)
+    if "certificate revoked" in alert:
+        return f"the server says that {ours} was revoked: have another one issued"
+    if end <= now:
+        return f"{ours} ended on {end:%Y-%m-%d}: have another one issued"
+    if begin > now:
+        return f"{ours} is valid only from {begin:%Y-%m-%d %H:%M} UTC on: look at the clock here"
+    if "certificate expired" in alert:
+        # OpenSSL says the same of a certificate and of a list of revoked ones (ssl_x509err2alert).
+        return (
+            f"the server says that {ours} has expired, and by this machine's clock it is valid "
+            f"until {end:%Y-%m-%d}: the clocks differ, or the server's revocation list is out of "
+            "date; ask who runs the server"
+        )
+    if "unsupported certificate" in alert:
+        return f"the server does not accept {ours}: it is not for client authentication"
+    if "unknown ca" in alert:
+        return f"the server does not accept {ours}: it must be of a CA that it trusts"
+    return f"the server does not accept {ours}; the server's log says why"

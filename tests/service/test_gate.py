@@ -20,7 +20,7 @@ from penstock.credentials import Credentials, CredentialsError
 from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
 from penstock.refusals import Refusals
-from penstock.rpc.errors import RpcError
+from penstock.rpc.errors import Reason, RpcError
 from penstock.rpc.server import Peer
 from penstock.supervisor.config import parse_config
 
@@ -35,11 +35,13 @@ class FakeServer:
     def __init__(self, *peers: Peer) -> None:
         self.peers = peers
         self.revoked: list[Peer] = []
+        self.reasons: set[Reason] = set()
         self.told = trio.Event()
         self.context: ssl.SSLContext | None = None
 
-    def revoke(self, revoked: Callable[[Peer], bool]) -> int:
+    def revoke(self, revoked: Callable[[Peer], bool], reason: Reason = Reason.REVOKED) -> int:
         found = [peer for peer in self.peers if revoked(peer)]
+        self.reasons.add(reason)
         self.revoked += found
         self.told.set()
         return len(found)
@@ -134,7 +136,7 @@ async def test_a_clock_that_is_set_ends_who_has_expired(world: World) -> None:
         with trio.fail_after(1):
             await server.told.wait()
         nursery.cancel_scope.cancel()
-    assert server.revoked == [alice]
+    assert (server.revoked, server.reasons) == ([alice], {Reason.EXPIRED})
 
 
 async def test_a_reload_cancelled_at_every_step(

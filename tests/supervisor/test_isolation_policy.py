@@ -219,18 +219,21 @@ def test_what_is_refused(needs: str, root: bool, lacking: set[str]) -> None:
     assert {entry.limit for entry in entries} == lacking
 
 
-def test_a_report_has_every_name() -> None:
-    """As the host gives it, or why not."""
+def test_a_report_has_what_a_job_gets_and_what_was_turned_off() -> None:
+    """As the host gives it, or why not; what nobody has asked for is no lack."""
     keys: dict[str, dict[str, Any]] = {
         "": {"isolation.ipc": ("enforced", "why")},
-        "seccomp = false": {
-            "isolation.seccomp": ("unavailable", "turned off by the policy"),
-            "isolation.pid": ("unavailable", "not asked for by the policy"),
-        },
+        "seccomp = false": {"isolation.seccomp": ("unavailable", "turned off by the policy")},
+        'isolation = "none"': {"isolation.ipc": ("unavailable", "turned off by the policy")},
+        'network = "none"': {"isolation.network": ("enforced", "why")},
     }
     for text, expected in keys.items():
-        entries = report(policy(text).commands["x"], offers())
-        assert [entry.limit for entry in entries] == list(ISOLATION_NAMES)
+        command = policy(text).commands["x"]
+        entries = report(command, offers())
+        names = DEFAULT | command.isolation.wanted
+        assert [entry.limit for entry in entries] == [
+            name for name in ISOLATION_NAMES if name in names
+        ]
         found = {str(entry.limit): (entry.state, entry.detail) for entry in entries}
         assert expected.items() <= found.items()
 

@@ -64,10 +64,12 @@ async def test_a_revoked_client_loses_its_streams_and_keeps_its_job(server: Runn
         with pytest.raises(RpcError) as caught:
             await stream()
         assert caught.value.code is StatusCode.UNAUTHENTICATED
+        assert caught.value.message == "the certificate was revoked"
         assert trio.current_time() - took[0] < 1
-        with pytest.raises(HandshakeFailed):
+        with pytest.raises(HandshakeFailed) as refused:
             async with connect(server.endpoint("alice")):
                 pass
+        assert "was revoked: have another one issued" in refused.value.__notes__[0]
         assert isinstance(await bob.start("idle"), pb.Job)
     server.pki.write_crl()
     await reload(server, True)
@@ -191,6 +193,7 @@ async def test_a_certificate_that_expires_ends_its_streams(server: RunningServer
                     await stream()
                 late = datetime.datetime.now(datetime.UTC) - end
         assert caught.value.code is StatusCode.UNAUTHENTICATED
+        assert caught.value.message == "the certificate has expired"
         assert datetime.timedelta(0) <= late < datetime.timedelta(seconds=1)
         with pytest.raises(HandshakeFailed):
             async with connect(endpoint):

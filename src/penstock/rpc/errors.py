@@ -63,6 +63,8 @@ class Reason(enum.Enum):
     SHUTDOWN = "shutdown"
     REVOKED = "revoked"
     """The client may not be here any more."""
+    EXPIRED = "expired"
+    """The time of the client's certificate is over."""
     STALLED = "stalled"
     """The client did not read for ``Limits.stream_stall_s``."""
 
@@ -76,6 +78,8 @@ class Reason(enum.Enum):
                 return RpcError(StatusCode.UNAVAILABLE, "the server is shutting down")
             case Reason.REVOKED:
                 return RpcError(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
+            case Reason.EXPIRED:
+                return RpcError(StatusCode.UNAUTHENTICATED, "the certificate has expired")
             case Reason.STALLED:
                 return RpcError(StatusCode.RESOURCE_EXHAUSTED, "the client does not read")
             case _:

@@ -13,7 +13,7 @@ import trio
 from .calls import Admit, CallContext, Method, OnInternalError, Peer, reported
 from .connection import Connection
 from .entrance import Entrance
-from .errors import RpcError
+from .errors import Reason, RpcError
 from .faults import ENHANCE_YOUR_CALM
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
@@ -190,14 +190,14 @@ class Server:
         """For handshakes that begin from now on; connections stay. No checkpoint."""
         self._entrance.ssl_context = ssl_context
 
-    def revoke(self, revoked: Callable[[Peer], bool]) -> int:
-        """Ends the connections of these peers, their calls with UNAUTHENTICATED; how many.
+    def revoke(self, revoked: Callable[[Peer], bool], reason: Reason = Reason.REVOKED) -> int:
+        """Ends the connections of these peers, their calls with what this reason says; how many.
 
         No checkpoint.
         """
         links = [link for link in self._links if revoked(link.peer)]
         for link in links:
-            link.revoke()
+            link.revoke(reason)
         return len(links)
 
     def statistics(self) -> Statistics:

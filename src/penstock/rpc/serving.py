@@ -155,11 +155,11 @@ class ServerLink(Link[Stream]):
         self.cancel_calls(Reason.SHUTDOWN)
         self._end_if_drained()
 
-    def revoke(self) -> None:
-        """Ends calls with UNAUTHENTICATED, then the connection, as above."""
-        self._begin_nothing_new("revoked")
+    def revoke(self, reason: Reason) -> None:
+        """Ends calls with what this reason says, then the connection, as above."""
+        self._begin_nothing_new(reason.value)
         self._hurry = True
-        self.cancel_calls(Reason.REVOKED)
+        self.cancel_calls(reason)
         self._end_if_drained()
 
     def _begin_nothing_new(self, text: str = "") -> None:

@@ -82,6 +82,7 @@ class Daemon:
         self._reception: Reception | None = None
         self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
+        self._ready = False
         self._stopping = False
         self._exit_code = 0
 
@@ -118,7 +119,9 @@ class Daemon:
             self._server.start()
         silence_s = self._config.server_silence_s
         self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
-        self._say_ready()
+        self._say_warnings()
+        if self._options.no_server:
+            self._say_ready()
         # What is there now stays: no collection, here or in a child, need look at it again.
         gc.collect()
         gc.freeze()
@@ -147,7 +150,7 @@ class Daemon:
             return None
         return self._server.pid or -1 if self._server is not None else -1
 
-    def _say_ready(self) -> None:
+    def _say_warnings(self) -> None:
         paths = (self._options.config, self._config.policy)
         for warning in self._warnings + (startup.replaceable(paths) if self._root else []):
             log(f"warning: {warning}")
@@ -158,6 +161,12 @@ class Daemon:
                 f"at most {self._welcome.max_jobs} jobs at once, not max_jobs = "
                 f"{self._config.max_jobs}, as RLIMIT_NOFILE admits no more"
             )
+
+    def _say_ready(self) -> None:
+        """Once: whoever waits for this line may call from then on."""
+        if self._ready:
+            return
+        self._ready = True
         kind = "none, nothing is limited"
         if self._hierarchy is not None:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
@@ -260,6 +269,7 @@ class Daemon:
             self._watch.serving()
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
+        self._say_ready()
 
     def _hello(self, peer: Peer) -> None:
         if self._options.no_server:  # the library's connection is its life

@@ -7,12 +7,14 @@ every program can live with it. docs/policy.md explains the keys.
 from dataclasses import dataclass
 from typing import Final
 
-from .limits import ISOLATION_NAMES, IsolationName
+from .limits import IsolationName
 from .tables import Table, parse_path, show
 
 DEFAULT: Final[frozenset[IsolationName]] = frozenset(
     {"isolation.filesystem", "isolation.ipc", "isolation.uts", "isolation.seccomp"}
 )
+TURNED_OFF: Final = "turned off by the policy"
+"""Why a job does not have one of DEFAULT, for its enforcement."""
 # What means nothing beside isolation = "none".
 _KEYS: Final = ("network", "pid_namespace", "seccomp", "writable", "landlock")
 
@@ -64,12 +66,6 @@ def parse_isolation(table: Table) -> IsolationPolicy:
     if landlock is not None:
         writable += landlock.write
     return IsolationPolicy(frozenset(wanted | asked), frozenset(asked), writable, landlock)
-
-
-def turned_off(policy: IsolationPolicy, name: IsolationName) -> str:
-    """Why a job does not have this isolation, for its enforcement."""
-    assert name in ISOLATION_NAMES
-    return "turned off by the policy" if name in DEFAULT else "not asked for by the policy"
 
 
 def _paths(table: Table, key: str, *, all_of_it: bool = False) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..isolation_policy import DEFAULT, turned_off
+from ..isolation_policy import DEFAULT, TURNED_OFF
 from ..limits import ISOLATION_NAMES, Enforcement, IsolationName, LimitClass
 from ..policy import Command
 from .namespaces import FLAGS
@@ -108,13 +108,15 @@ def needs_temporary(command: Command, offers: Offers) -> bool:
 
 
 def report(command: Command, offers: Offers) -> list[Enforcement]:
-    """An entry for every isolation of a job of this command."""
+    """An entry for each isolation that a job of this command gets, or that its table turns off.
+    What is had only on request, and was not asked for, is no lack and has none."""
     policy = command.isolation
     return [
         _became(name, command, offers)
         if name in policy.wanted
-        else Enforcement(name, "unavailable", detail=turned_off(policy, name))
+        else Enforcement(name, "unavailable", detail=TURNED_OFF)
         for name in ISOLATION_NAMES
+        if name in policy.wanted or name in DEFAULT
     ]
 
 
