@@ -19,10 +19,11 @@ from penstock.proto import command_pb2 as pb
 
 pytestmark = pytest.mark.root
 
-# The daemon has a session of its own; both say what they hear.
+# The daemon has a session of its own; both say what they hear. Nobody comes or goes meanwhile, so
+# that the test can name them all.
 TREE = (
-    "setsid sh -c \"trap 'echo daemon; exit' TERM; echo ready; while :; do sleep 0.02; done\" & "
-    "trap 'echo main; exit 3' TERM; echo ready; while :; do sleep 0.02; done"
+    "setsid sh -c \"trap 'echo daemon; exit' TERM; sleep 300 & echo ready; wait\" & "
+    "trap 'echo main; exit 3' TERM; echo ready; wait"
 )
 # It makes its parent its tracer, and is stopped by the first signal that it gets.
 TRACED = """
