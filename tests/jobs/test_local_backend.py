@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 from leaks import Descriptors
-from supervisor_end import JOB, STARTED, Supervisor, connected, started, welcome
+from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
 from penstock.jobs.backend import Held, JobSpec, Left, Refused, Started
 from penstock.jobs.errors import SupervisorSilent, Unavailable
@@ -118,18 +118,40 @@ async def test_the_last_words_of_a_dead_supervisor_are_heard() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.signal, JOB, 15)
             await trio.testing.wait_all_tasks_blocked()
-            supervisor.say(protocol.EXITED, id=JOB, status=3 << 8, timed_out=False)
+            supervisor.say(protocol.EXITED, **exited(3 << 8))
             supervisor.say(protocol.EMPTIED, id=JOB, killed=0, counters={})
             supervisor.die()
         verdict = await backend.wait(JOB)
         assert (verdict.kind, verdict.code) == ("exited", 3)
 
 
-async def test_a_message_that_makes_no_sense_ends_the_connection() -> None:
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [
+        ("NONSENSE", {}),
+        (protocol.EXITED, exited(0, timed_out=0)),
+        (protocol.EMPTIED, {"id": JOB, "killed": True, "counters": {}}),
+        (protocol.PAUSED, {"id": JOB, "message": ""}),
+        (protocol.SIGNALED, {"id": JOB, "count": 1}),  # which nobody has asked for
+        (protocol.BEAT, {"surplus": 1}),
+    ],
+)
+async def test_a_message_that_makes_no_sense_ends_the_connection(
+    kind: str, about: dict[str, Any]
+) -> None:
     """Its jobs are lost; no exception leaves the backend."""
     async with connected() as (backend, supervisor):
         os.close((await started(backend, supervisor)).stdout_fd)
-        supervisor.say("NONSENSE")
+        supervisor.say(kind, **about)
+        assert (await backend.wait(JOB)).kind == "lost"
+        assert "connection broke" in backend.lost
+
+
+async def test_descriptors_that_no_field_names_are_closed() -> None:
+    """They end the connection, as what they are for is unknown; the leak check sees the rest."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        supervisor.say(protocol.EXITED, [pipe_end()], **exited(0))
         assert (await backend.wait(JOB)).kind == "lost"
 
 
@@ -154,13 +176,13 @@ async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
         assert answer.fault == protocol.EXHAUSTED
         assert supervisor.heard() == {"type": protocol.RELEASE, "id": JOB}
         # What it still says of that job interests nobody, and hurts nobody.
-        supervisor.say(protocol.EXITED, id=JOB, status=9, timed_out=False)
+        supervisor.say(protocol.EXITED, **exited(9))
         supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
         await trio.testing.wait_all_tasks_blocked()
 
 
 def held(job_id: str, fds: list[str], **changed: Any) -> dict[str, Any]:
-    return STARTED | {"id": job_id, "opaque": "alice", "fds": fds} | changed
+    return STARTED | {"id": job_id, "opaque": "alice", "paused": False, "fds": fds} | changed
 
 
 def pipe_end() -> int:
@@ -335,6 +357,13 @@ async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(Unavailable, match="did not welcome"):
             await LocalBackend(sock).greet()
+    for changed, text in (({"version": True}, "version has not its form"), ({"version": 2}, "2")):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with trio.socket.from_stdlib_socket(ours) as sock, theirs:
+            about = WELCOME | changed | {"fds": ["policy"]}
+            Supervisor(theirs).say(protocol.WELCOME, [os.memfd_create("policy")], **about)
+            with pytest.raises(Unavailable, match=text):
+                await LocalBackend(sock).greet()
 
 
 async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_fd: int) -> Started:

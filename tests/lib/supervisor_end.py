@@ -13,6 +13,8 @@ import trio.testing
 from penstock.jobs.backend import JobSpec, Refused, Started
 from penstock.jobs.local import LocalBackend
 from penstock.supervisor import protocol
+from penstock.supervisor.control_policy import Control
+from penstock.supervisor.limits import Limits
 
 JOB = "a" * 32
 STARTED: dict[str, Any] = {
@@ -22,13 +24,32 @@ STARTED: dict[str, Any] = {
     "started_ns": 1,
     "argv": ["/bin/sleep"],
     "class": "small",
-    "limits": {},
+    "limits": Limits().fields(),
     "enforcement": [],
-    "client_limits": {},
+    "client_limits": Limits().fields(),
     "client_enforcement": [],
     "usage": {},
     "grace_s": 1.0,
+    "timeout_s": None,
+    "control": Control().fields(),
 }
+WELCOME: dict[str, Any] = {
+    "version": protocol.VERSION,
+    "mode": "user",
+    "kind": "tree",
+    "boot_id": "b",
+    "limits": [],
+    "policy": "h",
+    "max_jobs": 9,
+    "swept": {"jobs": [], "processes": 0, "groups_left": 0},
+    "warnings": [],
+}
+
+
+def exited(status: int | None, **changed: Any) -> dict[str, Any]:
+    """The fields of an EXITED."""
+    about = {"timed_out": False, "escalated": False, "storage_full": False, "rusage": {}}
+    return {"id": JOB, "status": status, **about, **changed}
 
 
 class Supervisor:
@@ -54,8 +75,7 @@ class Supervisor:
 
 def welcome(supervisor: Supervisor, *kill_fd: int, beats: bool = False) -> None:
     policy = os.memfd_create("policy")
-    about: dict[str, Any] = {"mode": "user", "kind": "tree", "limits": [], "policy": "h"}
-    about["beats"] = beats
+    about = WELCOME | {"beats": beats}
     names = ["policy", "kill"][: 1 + len(kill_fd)]
     supervisor.say(protocol.WELCOME, [policy, *kill_fd], **about, fds=names)
 

@@ -36,31 +36,18 @@ def start_fields(peer: Peer) -> dict[str, object]:
     }
 
 
+# Some of each kind; tests/supervisor/test_message_forms.py has all.
 BROKEN = [
     b"",
     b"no json",
-    b"[]",
-    b"{}",
-    b'"START"',
-    b"\xff\xfe",
     b"[" * 100_000,
     b'{"type": "WELCOME"}',
-    b'{"type": "EXPLODE"}',
     b'{"type": 5}',
     b'{"type": "HELLO", "version": 1, "pid": 1}',  # a second one
-    b'{"type": "KILL"}',
     b'{"type": "KILL", "id": "../../etc"}',
-    b'{"type": "KILL", "id": "0123456789ABCDEF0123456789ABCDEF"}',
-    b'{"type": "RELEASE", "id": 7}',
-    b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 0}',
-    b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 65}',
-    b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": 1, "tree": 1}',
-    b'{"type": "PAUSE", "id": "0123456789abcdef0123456789abcdef", "paused": "yes"}',
-    b'{"type": "PAUSE", "paused": true}',
-    b'{"type": "INSPECT"}',
-    b'{"type": "CLOSE_INPUT", "id": ""}',
     b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": true}',
-    b'{"type": "SIGNAL", "id": "0123456789abcdef0123456789abcdef", "signal": "KILL"}',
+    b'{"type": "PAUSE", "id": "0123456789abcdef0123456789abcdef"}',
+    b'{"type": "INSPECT", "id": "0123456789abcdef0123456789abcdef", "more": 1}',
 ]
 
 
@@ -73,29 +60,7 @@ def test_a_broken_message_ends_the_connection(running: Supervisor, data: bytes) 
         assert peer.is_ended()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("id", "short"),
-        ("opaque", None),
-        ("client", None),
-        ("opaque", "x" * 4097),
-        ("policy", 1),
-        ("command", ["wait"]),
-        ("arguments", "-l"),
-        ("arguments", [1]),
-        ("env", ["A=b"]),
-        ("env", {"A": 1}),
-        ("timeout_s", "1"),
-        ("stdin", 1),
-        ("timeout_s", 0),
-        ("timeout_s", -1.5),
-        ("timeout_s", True),
-        ("timeout_s", float("inf")),
-        ("timeout_s", float("nan")),
-        ("timeout_s", 10**400),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [("opaque", "x" * 4097), ("timeout_s", True)])
 def test_a_malformed_start_ends_the_connection(
     running: Supervisor, name: str, value: object
 ) -> None:
@@ -132,7 +97,12 @@ def test_descriptors_end_the_connection(running: Supervisor) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [{"type": "KILL", "id": JOB_ID}, {"type": "HELLO", "version": 2, "pid": 1}]
+    "message",
+    [
+        {"type": "KILL", "id": JOB_ID},
+        {"type": "HELLO", "version": 2, "pid": 1},
+        {"type": "HELLO", "version": True, "pid": 1},
+    ],
 )
 def test_hello_comes_first_in_a_known_version(
     running: Supervisor, message: dict[str, object]

@@ -122,7 +122,9 @@ class LocalBackend:
         if kind in _ANSWERS:
             if kind == protocol.PAUSED and pending is not None:
                 pending.paused = message["paused"]
-            waiting = self._asked[kind, job_id]
+            waiting = self._asked.get((kind, job_id))
+            if not waiting:
+                raise protocol.ProtocolError(f"{kind}: nobody has asked for that")
             self._unanswered -= 1
             waiting.popleft().tell(message)
             if not waiting:  # it may have come after the job was released
@@ -154,8 +156,8 @@ class LocalBackend:
             pending.paused = False
         elif kind == protocol.EXITED:
             pending.status, pending.timed_out = message["status"], message["timed_out"]
-            pending.escalated = message.get("escalated", False)
-            pending.storage_full = message.get("storage_full", False)
+            pending.escalated = message["escalated"]
+            pending.storage_full = message["storage_full"]
             pending.exited.set()
         elif kind == protocol.EMPTIED:
             pending.killed, pending.counters = message["killed"], message["counters"]
@@ -169,7 +171,7 @@ class LocalBackend:
         if len(fds) == len(message["fds"]):
             pending = self._pending[job_id] = Pending()
             pending.answer, pending.kill_fd = started(message, fds)
-            pending.paused = message.get("paused", False)
+            pending.paused = message["paused"]
             pending.answered.set()
             self._taken.append(Held(job_id, message["opaque"], pending.answer))
         else:  # as for STARTED

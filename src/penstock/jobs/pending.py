@@ -88,13 +88,13 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         enforcement=_enforcements(message["enforcement"]),
         usage_files={sys.intern(name): path for name, path in message["usage"].items()},
         grace_s=message["grace_s"],
-        timeout_s=message.get("timeout_s"),
+        timeout_s=message["timeout_s"],
         stdout_fd=named["stdout"],
         stderr_fd=named.get("stderr"),
         client_limits=_limits(message["client_limits"]),
         client_enforcement=_enforcements(message["client_enforcement"]),
         input=_input(named),
-        control=control_of(message.get("control")),
+        control=control_of(message["control"]),
     )
     return told, named.get("kill", -1)
 

@@ -40,18 +40,24 @@ class SupervisorConnection:
         Cancellation: minimum cleanup.
         """
         await self._socket.send(
-            protocol.encode(protocol.HELLO, version=1, pid=os.getpid(), beats=True)
+            protocol.encode(protocol.HELLO, version=protocol.VERSION, pid=os.getpid(), beats=True)
         )
-        message, fds = await self._receive()
+        try:
+            message, fds = await self._receive()
+        except protocol.ProtocolError as error:
+            raise Unavailable(f"what listens there is no supervisor: {error}") from error
         if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
             close_all(fds)
             raise Unavailable("the supervisor did not welcome this process")
-        self.heartbeat.on = message.get("beats") is True
+        if message["version"] != protocol.VERSION:
+            close_all(fds)
+            raise Unavailable(f"the supervisor speaks version {message['version']}; restart it")
+        self.heartbeat.on = message.get("beats", False)
         return message, dict(zip(message["fds"], fds, strict=True))
 
     async def run(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
         """Carries messages until the supervisor goes. ``deliver`` gets each that comes, with
-        descriptors that are its own from then on.
+        descriptors that are its own from then on; one that makes no sense ends the connection.
 
         Cancellation: minimum cleanup; C14.
         """
@@ -120,8 +126,13 @@ class SupervisorConnection:
             if message is None:
                 return
             self.heartbeat.heard()
-            if message["type"] != protocol.BEAT:
+            if message["type"] == protocol.BEAT:
+                continue
+            try:
                 deliver(message, fds)
+            except protocol.ProtocolError as error:
+                self._broke(error)
+                return
 
     def _broke(self, error: Exception) -> None:
         # It leaves no other trace when it goes with messages of ours unread, a beat for example.
@@ -143,7 +154,10 @@ class SupervisorConnection:
             os.set_inheritable(fd, False)
         try:
             if data:
-                return protocol.decode(data, protocol.FROM_SUPERVISOR), fds
+                message = protocol.decode(data, protocol.FROM_SUPERVISOR)
+                if len(fds) > len(message.get("fds", ())):
+                    raise protocol.ProtocolError(f"{message['type']}: descriptors without names")
+                return message, fds
         except protocol.ProtocolError:
             close_all(fds)
             raise

@@ -4,11 +4,9 @@ Certificates are the server's to check, so its word is trusted on who the client
 nothing else.
 """
 
-import contextlib
 import json
-import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from . import protocol
 from .environment import OWN_KEYS, valid_key
@@ -16,11 +14,7 @@ from .executables import Executable
 from .grammar import Mismatch
 from .paths import PathRefused, resolve
 from .policy import Client, Command, Policy
-from .protocol import ProtocolError
 from .users import User
-
-_HEX: Final = frozenset("0123456789abcdef")
-_MAX_OPAQUE_BYTES: Final = 4096
 
 
 class Refusal(Exception):
@@ -149,67 +143,19 @@ class Grants:
 
 
 def parse_start(message: dict[str, Any]) -> Start:
-    """The fields of a START. Raises ProtocolError if one has not its form."""
-    opaque = field(message, "opaque", str)
-    if len(opaque.encode("utf-8", "surrogatepass")) > _MAX_OPAQUE_BYTES:
-        raise ProtocolError(f"START: opaque is over {_MAX_OPAQUE_BYTES} bytes")
-    arguments = field(message, "arguments", list)
-    env = field(message, "env", dict)
-    if not all(isinstance(text, str) for text in (*arguments, *env.values())):
-        raise ProtocolError("START: arguments and environment are texts")
+    """The fields of a START, whose form is checked already (message_forms)."""
+    timeout_s = message["timeout_s"]
     return Start(
-        id=job_id(message),
-        opaque=opaque,
-        client=field(message, "client", str),
-        policy=field(message, "policy", str),
-        command=field(message, "command", str),
-        arguments=arguments,
-        env=env,
-        timeout_s=seconds(message, "timeout_s", none_at_all=False),
-        stdin=flag(message, "stdin"),
+        id=message["id"],
+        opaque=message["opaque"],
+        client=message["client"],
+        policy=message["policy"],
+        command=message["command"],
+        arguments=message["arguments"],
+        env=message["env"],
+        timeout_s=None if timeout_s is None else float(timeout_s),
+        stdin=message.get("stdin", False),
     )
-
-
-def field(message: dict[str, Any], name: str, kind: type[Any]) -> Any:
-    """A field of this type. Raises ProtocolError."""
-    value = message.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ProtocolError(f"{message['type']}: {name} is not a {kind.__name__}")
-    return value
-
-
-def flag(message: dict[str, Any], name: str) -> bool:
-    """true or false; a server of an earlier version leaves it out. Raises ProtocolError."""
-    value = message.get(name, False)
-    if not isinstance(value, bool):
-        raise ProtocolError(f"{message['type']}: {name} is neither true nor false")
-    return value
-
-
-def job_id(message: dict[str, Any]) -> str:
-    """The id, 32 digits in hexadecimal. Raises ProtocolError."""
-    text = field(message, "id", str)
-    if len(text) != 32 or not set(text) <= _HEX:
-        raise ProtocolError(f"{text[:64]!r} is not a job id")
-    return str(text)
-
-
-def seconds(message: dict[str, Any], name: str, *, none_at_all: bool = True) -> float | None:
-    """A number of seconds, above 0 unless ``none_at_all`` is one; None if it is left out.
-
-    Raises ProtocolError.
-    """
-    value = message.get(name)
-    if value is None:
-        return None
-    found = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):
-            found = float(value)
-    if not (math.isfinite(found) and (found > 0 or (none_at_all and found == 0))):
-        above = "" if none_at_all else " above 0"
-        raise ProtocolError(f"{message['type']}: {name} is not a number of seconds{above}")
-    return found
 
 
 def _encodable(text: str) -> bool:

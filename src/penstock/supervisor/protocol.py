@@ -5,7 +5,9 @@ and are named, in order, by its ``fds`` list. docs/protocol.md has the fields.
 """
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from .message_forms import FORMS
 
 VERSION: Final = 1
 
@@ -80,14 +82,35 @@ def encode(kind: str, /, **fields: Any) -> bytes:
 
 
 def decode(data: bytes, allowed: frozenset[str]) -> dict[str, Any]:
-    """The message in a datagram; ``type`` is one of ``allowed``. Raises ProtocolError."""
+    """The message in a datagram; ``type`` is one of ``allowed``, the other fields have its form.
+
+    Raises ProtocolError.
+    """
     try:
-        message = json.loads(data.decode("utf-8", "surrogatepass"))
+        message = json.loads(
+            data.decode("utf-8", "surrogatepass"),
+            object_pairs_hook=_object,
+            parse_constant=_no_number,
+        )
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error}") from None
     if not isinstance(message, dict):
         raise ProtocolError("a message is a JSON object")
     kind = message.get("type")
     if not isinstance(kind, str) or kind not in allowed:
-        raise ProtocolError(f"unknown message {kind!r}")
+        raise ProtocolError(f"unknown message {kind!r:.64}")
+    mistake = FORMS[kind].mistake({key: value for key, value in message.items() if key != "type"})
+    if mistake is not None:
+        raise ProtocolError(f"{kind}: {mistake}")
     return message
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # which of them counts would be anybody's guess
+        raise ProtocolError("a field stands twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ProtocolError(f"{name} is no number of JSON's")

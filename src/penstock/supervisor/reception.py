@@ -159,10 +159,10 @@ class Reception:
             return
         if message["type"] != protocol.HELLO:
             raise protocol.ProtocolError(f"{message['type']} before HELLO")
-        if message.get("version") != protocol.VERSION:
-            raise protocol.ProtocolError(f"version {message.get('version')!r} is not spoken here")
+        if message["version"] != protocol.VERSION:
+            raise protocol.ProtocolError(f"version {message['version']} is not spoken here")
         self._greeted = True
-        self.beats = message.get("beats") is True
+        self.beats = message.get("beats", False)
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self._on_hello(self._peer)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from . import isolation, protocol, rlimits, workdirs
 from .channel import Send
-from .grants import Grant, Grants, Refusal, Start, field, flag, job_id, parse_start, seconds
+from .grants import Grant, Grants, Refusal, Start, parse_start
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
 from .held import HeldJob
 from .inspecting import inspect
@@ -59,7 +59,7 @@ class Requests:
         }
 
     def answer(self, message: dict[str, Any], send: Send) -> None:
-        """Does what a message asks. Raises ProtocolError if it is malformed."""
+        """Does what a message asks. Raises ProtocolError if it is not for now."""
         handler = self._table.get(message["type"])
         if handler is None:
             raise ProtocolError(f"{message['type']} is not for now")
@@ -199,10 +199,8 @@ class Requests:
             self._on_empty()
 
     def _signal(self, message: dict[str, Any], send: Send) -> None:
-        name, number = job_id(message), field(message, "signal", int)
-        if not 1 <= number <= 64:
-            raise ProtocolError(f"SIGNAL: {number} is no signal")
-        tree, kill_after_s = flag(message, "tree"), seconds(message, "kill_after_s")
+        name, number = message["id"], message["signal"]
+        tree, kill_after_s = message.get("tree", False), message.get("kill_after_s")
         job = self.jobs.get(name)
         if job is None:
             count = 0
@@ -214,7 +212,7 @@ class Requests:
         send(protocol.SIGNALED, id=name, count=count)
 
     def _pause(self, message: dict[str, Any], send: Send) -> None:
-        name, paused = job_id(message), flag(message, "paused")
+        name, paused = message["id"], message["paused"]
         job = self.jobs.get(name)
         if job is not None:
             job.pause(paused)
@@ -222,22 +220,22 @@ class Requests:
             send(protocol.PAUSED, id=name, paused=False, message="it has ended")
 
     def _inspect(self, message: dict[str, Any], send: Send) -> None:
-        name = job_id(message)
+        name = message["id"]
         job = self.jobs.get(name)
         send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
 
     def _close_input(self, message: dict[str, Any], send: Send) -> None:
-        job = self.jobs.get(job_id(message))
+        job = self.jobs.get(message["id"])
         if job is not None:
             job.close_input()
 
     def _kill(self, message: dict[str, Any], send: Send) -> None:
-        name = job_id(message)
+        name = message["id"]
         job = self.jobs.get(name)
         send(protocol.KILLED, id=name, count=job.kill() if job else 0)
 
     def _release(self, message: dict[str, Any], send: Send) -> None:
-        job = self.jobs.get(job_id(message))
+        job = self.jobs.get(message["id"])
         if job is not None:
             job.release()
 
