@@ -7,6 +7,7 @@ bytes, other case, look-alike letters. Ids from a common name can never equal id
 a URI, because a common name cannot hold a colon.
 """
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,7 +41,8 @@ def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Id
     Extended key usage must list client authentication: without it a server's
     certificate of the same CA would pass as a client. ``legacy_certificates`` admits
     certificates that have no such extension at all, as the plain openssl recipe makes
-    them; one that has the extension and does not list it is refused always.
+    them; one that has the extension and does not list it is refused always. So are a CA's
+    certificate, and one whose key usage is there and is a CA's or lacks digital signature.
     """
     try:
         return _identity(x509.load_der_x509_certificate(certificate_der), legacy_certificates)
@@ -50,6 +52,7 @@ def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Id
 
 def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Identity:
     extensions = certificate.extensions
+    _check_is_leaf(extensions)
     client_id = _client_id(certificate.subject, extensions)
     try:
         usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -68,6 +71,28 @@ def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Ident
         serial=format(certificate.serial_number, "x"),
         not_after=certificate.not_valid_after_utc.astimezone(UTC),
     )
+
+
+def _check_is_leaf(extensions: x509.Extensions) -> None:
+    """It is nobody's authority, and may sign the handshake (RFC 5280 4.2.1.3 and 4.2.1.9).
+
+    OpenSSL takes a CA's own certificate for a client's. Whoever holds a CA's key can issue
+    what he likes, but then the audit names what he has issued.
+    """
+    with contextlib.suppress(x509.ExtensionNotFound):
+        if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise AuthenticationError("the certificate is a CA's; a client needs one of its own")
+    with contextlib.suppress(x509.ExtensionNotFound):
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+        if usage.key_cert_sign or usage.crl_sign:
+            raise AuthenticationError(
+                "the certificate's key usage is a CA's; a client needs one of its own"
+            )
+        if not usage.digital_signature:
+            raise AuthenticationError(
+                "the certificate's key usage lacks digital signature, which TLS 1.3 needs of a "
+                "client; issue one that has it"
+            )
 
 
 def _client_id(subject: x509.Name, extensions: x509.Extensions) -> str:
