@@ -184,3 +184,22 @@ def running_supervisor(
     finally:
         shutil.rmtree(directory)
         directory.with_suffix(".log").unlink(missing_ok=True)
+
+
+def run_again(
+    supervisor: Supervisor, config: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """A second one, which must not come up."""
+    uid = supervisor.uid if IS_ROOT and not supervisor.root else None
+    return subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-E", str(SUPERVISOR), "--no-server", "--config"),
+            str(config or supervisor.directory / "penstockd.toml"),
+        ],
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else [],
+    )

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, wait_dead
 from supervisor_process import (
-    IS_ROOT,
     SUPERVISOR,
-    Supervisor,
     command,
+    run_again,
     running_supervisor,
     shell,
 )
@@ -200,24 +199,6 @@ def test_another_one_on_the_same_groups_is_refused() -> None:
         done = run_again(supervisor, other)
         assert done.returncode == 2
         assert b"cgroup_parent: another penstockd uses" in done.stderr
-
-
-def run_again(
-    supervisor: Supervisor, config: Path | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    uid = supervisor.uid if IS_ROOT and not supervisor.root else None
-    return subprocess.run(
-        [
-            *(sys.executable, "-I", "-S", "-E", str(SUPERVISOR), "--no-server", "--config"),
-            str(config or supervisor.directory / "penstockd.toml"),
-        ],
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=False,
-        user=uid,
-        group=uid,
-        extra_groups=None if uid is None else [],
-    )
 
 
 def test_every_mistake_is_named() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any, Final
 
-from . import leftovers, protocol, rlimits, startup
+from . import leftovers, locks, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
@@ -54,12 +54,12 @@ class Daemon:
         self._run_directory = startup.make_directories(
             config, self._server_user, root=self._root, server=not options.no_server
         )
-        self._locks = startup.lock_files(config, self._run_directory)
+        self._locks = locks.lock_files(config, self._run_directory)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
         if self._root:
-            self._hierarchy, lock = startup.find_groups(config)
-            self._locks.append(lock)
+            self._hierarchy, own = locks.find_groups(config)
+            self._locks += own
         # Before anything else needs room: it may be what fills the disk.
         swept = leftovers.remove(self._hierarchy, config.work_root)
         self._loop = Loop()

@@ -1,16 +1,12 @@
 """What must be right before anything is started; every mistake is found, not only the first."""
 
-import contextlib
-import fcntl
 import os
 import resource
 import stat
-import time
 from typing import Final
 
 from . import executables as exe
 from .config import Config, check_server_user
-from .groups import Hierarchy, detect_below, find_place, mounted
 from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy
@@ -23,9 +19,6 @@ from .users import User, UserError, own_user, resolve_user
 # starts, and while its STARTED waits to be sent, more, which the reserve is for.
 _DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
-# More than sentinel_main.py takes.
-_SENTINEL_S: Final = 3.0
-_LOOK_S: Final = 0.02
 
 
 class StartupError(Exception):
@@ -187,66 +180,6 @@ def _give(fd: int, user: User) -> None:
         os.fchown(fd, user.uid, user.gid)
     finally:
         os.close(fd)
-
-
-def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
-    """Locks of run_dir, which has its own, and work_root, held as long as the descriptors.
-
-    Raises StartupError.
-    """
-    if not run_directory.lock():
-        raise StartupError([_used("run_dir", config.run_dir)])
-    return [_lock("work_root", config.work_root)]
-
-
-def find_groups(config: Config) -> tuple[Hierarchy, int]:
-    """Where jobs are confined, and the lock of the own parent group: a sweep by two would end
-    each other's jobs.
-
-    Raises StartupError, GroupError or OSError.
-    """
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
-        own = file.read()
-    mounts, parent = find_place(config.cgroup_parent, mounted(), own)
-    hierarchy = detect_below(mounts, parent)
-    if hierarchy is None:
-        where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
-        controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
-        raise StartupError(
-            [
-                "no cgroup hierarchy can be written; mount cgroups read-write for penstockd, with "
-                f"cpu, memory, io and pids in the v2 mount or on v1 ({where}: {controllers})"
-            ]
-        )
-    top = mounts.v2 if mounts.v2 is not None else next(iter(mounts.v1.values()))
-    while True:
-        os.makedirs(top + parent, exist_ok=True)
-        # The sentinel of one that was killed holds it for a moment longer (sentinel_main.py).
-        fd = _lock("cgroup_parent", top + parent, patience_s=_SENTINEL_S)
-        # One that ends removes the group: what was locked may be no group any more.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), os.stat(top + parent)):
-                return hierarchy, fd
-        os.close(fd)
-
-
-def _lock(key: str, path: str, *, patience_s: float = 0.0) -> int:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(_LOOK_S)  # nobody tells when a lock is free, and is bounded
-                continue
-            os.close(fd)
-            raise StartupError([_used(key, path)]) from None
-        return fd
-
-
-def _used(key: str, path: str) -> str:
-    return f"{key}: another penstockd uses {path}; stop it, or name another one"
 
 
 def needed_descriptors(config: Config) -> int:

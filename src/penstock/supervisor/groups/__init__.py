@@ -5,6 +5,7 @@ from .files import GroupError
 from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
 from .mounts import Mounts, block_device, mounted
+from .nesting import locked_around, locked_below
 from .own import find_place
 from .signalling import signal_members
 from .sweeping import Swept
@@ -21,6 +22,8 @@ __all__ = [
     "detect_below",
     "find_place",
     "group_name",
+    "locked_around",
+    "locked_below",
     "mounted",
     "signal_members",
 ]

@@ -1,0 +1,59 @@
+"""Whether a group is inside another penstockd's tree, or has one inside.
+
+Each penstockd holds a lock on its own parent group (startup.py). One that began inside another's
+tree would sweep the other's jobs away as what an earlier life has left, or be swept itself; so
+would one around it.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+
+def locked_around(directory: str) -> str | None:
+    """The nearest group above this one that another process has locked; within the mount.
+
+    The group itself need not be there. Raises OSError.
+    """
+    top = directory
+    while not os.path.isdir(top):
+        top = os.path.dirname(top)
+    device = os.stat(top).st_dev
+    if top != directory and _is_locked(top):
+        return top
+    while top != "/":
+        top = os.path.dirname(top)
+        if os.stat(top).st_dev != device:
+            return None
+        if _is_locked(top):
+            return top
+    return None
+
+
+def locked_below(directory: str) -> str | None:
+    """A group below this one that another process has locked."""
+    return next((path for path in _below(directory) if _is_locked(path)), None)
+
+
+def _below(directory: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield entry.path
+                yield from _below(entry.path)
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # it has ended meanwhile
+        return False
+    try:
+        # Shared, so that two that look at once see no lock of each other's look.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
