@@ -91,6 +91,10 @@ ALLOWED = {
         *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
         "supervisor",
     },
+    "service_start.py": {
+        *("authn", "authz", "decisions", "jobs", "messages", "proto", "requests", "rpc"),
+        *("statuses", "supervisor"),
+    },
     "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
     "client.py": {"identity", "proto", "rpc"},
     "backoff.py": set(),

@@ -105,6 +105,23 @@ def test_a_file_that_is_not_measured_fails(
     assert "policy: no file is named supervisor/grammar.py" in capsys.readouterr().err
 
 
+def test_every_file_is_in_one_group_or_is_said_to_be_in_none(tool: ModuleType) -> None:
+    """A new file of the service is counted, or somebody has written down why not."""
+    for path in SOURCE.rglob("*.py"):
+        name = str(path.relative_to(SOURCE))
+        assert len(tool.places_of(name)) == 1, (name, tool.places_of(name))
+
+
+def test_a_file_of_no_group_fails(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder that is counted as a whole it is counted, too; elsewhere it must be named."""
+    assert run(tool, tmp_path, report(rpc__new=summary((9000, 9000), (40, 80)))) == 1
+    assert "below" in capsys.readouterr().out
+    assert run(tool, tmp_path, report(newcomer=summary((1, 1), (0, 0)))) == 1
+    assert "newcomer.py is in no group" in capsys.readouterr().err
+
+
 def test_a_report_without_branches_fails(
     tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .supervisor.control_policy import Control
-from .supervisor.grammar import Mismatch
+from .supervisor.grammar import Match, Mismatch
 from .supervisor.policy import Client, Policy
 from .supervisor.signal_names import signal_name
 
@@ -45,9 +45,11 @@ def may_start(
     env: Sequence[str] = (),
     *,
     stdin: bool = False,
+    match: Match | Mismatch | None = None,
 ) -> Decision:
     """May this client start this whole command line with these environment keys, and input?
 
+    ``match``: what the command's grammar says of the arguments, if somebody has asked it.
     A command that exists for others and one that does not exist give the same answer.
     """
     if command_name not in client.commands:
@@ -55,7 +57,8 @@ def may_start(
         shown = repr(command_name[:_SHOWN]) + ("..." if len(command_name) > _SHOWN else "")
         return Decision(False, f"command {shown} is not granted to {client.id}; granted: {granted}")
     command = policy.commands[command_name]
-    match = command.grammar.match(arguments)
+    if match is None:
+        match = command.grammar.match(arguments)
     if isinstance(match, Mismatch):
         usage = f"{command_name} {command.grammar.usage()}".rstrip()
         return Decision(False, f"{match.message}; granted is: {usage}")

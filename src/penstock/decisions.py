@@ -22,6 +22,7 @@ from .refusals import Refusals
 from .repeats import Repeats
 from .requests import handle_of
 from .rpc.errors import RpcError
+from .rpc.turns import FairTurns
 from .statuses import denied, from_job_error, retryable, unauthenticated
 from .supervisor.policy import Client, Policy
 
@@ -63,6 +64,7 @@ class Decisions:
         self._quotas = Quotas(clock)
         self._refusals = refusals
         self._repeats = repeats
+        self._start_turns = FairTurns()
 
     def admit(self, identity: Any, service: str, name: str) -> None:
         """Before anything of a request is kept: who asks, and may they at all? Raises RpcError.

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,7 @@ _MAX_REASON_BYTES: Final = 1024
 _MAX_GRACE_S: Final = 86_400.0
 _MAX_TIMEOUT_S: Final = 31_536_000.0
 _LEAST_HEARTBEAT_S: Final = 0.1
+ARGUMENTS_A_SLICE: Final = 1000
 MAX_INPUT_BYTES: Final = 64 * 1024  # a job's pipe: what a sender can hold up
 _MAX_INPUT_OFFSET: Final = 2**63 - 1
 _MAX_SENDER_BYTES: Final = 64
@@ -36,22 +38,46 @@ class Wish:
     heartbeat_s: float = float("inf")
 
 
+def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
+    """The arguments without argv[0], in pieces of a bounded cost; at least one.
+
+    Protobuf makes an object of each message when it is looked at, a microsecond or so: thousands
+    of `arguments` are not looked at in one go.
+    """
+    if request.argv:
+        yield list(request.argv)
+        return
+    count = len(request.arguments)
+    for begin in range(0, max(1, count), ARGUMENTS_A_SLICE):
+        yield [
+            part
+            for argument in request.arguments[begin : begin + ARGUMENTS_A_SLICE]
+            for part in (argument.name, argument.value)
+            if part
+        ]
+
+
 def argv_of(request: pb.StartRequest) -> tuple[str, ...]:
-    """The arguments without argv[0]. Raises RpcError (INVALID_ARGUMENT)."""
+    """All of ``argument_slices`` at once. Raises RpcError (INVALID_ARGUMENT)."""
+    _check_form(request)
+    return tuple(part for some in argument_slices(request) for part in some)
+
+
+def _check_form(request: pb.StartRequest) -> None:
     if request.argv and request.arguments:
         raise bad_field("argv", "argv and arguments exclude each other; send one of them")
-    if request.argv:
-        return tuple(request.argv)
-    return tuple(
-        part for argument in request.arguments for part in (argument.name, argument.value) if part
-    )
 
 
-def spec_of(request: pb.StartRequest) -> JobSpec:
-    """The checked start. Raises RpcError (INVALID_ARGUMENT) naming the field."""
+def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) -> JobSpec:
+    """The checked start. Raises RpcError (INVALID_ARGUMENT) naming the field.
+
+    ``arguments``: its ``argv_of``, if somebody has that already.
+    """
     if not request.command:
         raise bad_field("command", "command is empty; it is the policy's name of a command")
-    arguments = argv_of(request)
+    _check_form(request)
+    if arguments is None:
+        arguments = argv_of(request)
     total = 0
     for name, texts in (("command", (request.command,)), ("argv", arguments)):
         # All at once: there may be thousands.

@@ -31,6 +31,7 @@ from .jobs.telling import LINES
 from .methods import MESSAGE_LIMITS
 from .refusals import Refusals
 from .repeats import Repeats
+from .rpc.lag import Lag
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
@@ -173,8 +174,12 @@ async def _serve(
         limits=tuple(backend.limits),
         warnings=tuple(backend.warnings),
     )
+
+    def lag() -> Lag:
+        return server.statistics().lag
+
     service = CommandService(
-        manager, policy, trail.audit, host, trio.current_time, trail.refusals, trail.repeats
+        manager, policy, trail.audit, host, trio.current_time, trail.refusals, trail.repeats, lag
     )
 
     def on_internal_error(error_id: str, error: BaseException) -> None:

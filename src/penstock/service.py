@@ -2,8 +2,8 @@
 
 A handler first checks the request's form, then the policy, then does the one thing it
 is for. Between a decision and what it allows there is no checkpoint. Cancelling a call
-never ends a job (docs/cancellation.md). What changes a running job is in service_control.py
-and service_input.py.
+never ends a job (docs/cancellation.md). A start is in service_start.py, what changes a running job
+in service_control.py and service_input.py.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -11,12 +11,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-import trio
-
 from . import __version__, authz, render
 from .audit import AuditLog
 from .decisions import translated
-from .jobs.errors import JobError, RequestConflict
+from .jobs.errors import JobError
 from .jobs.manager import Manager
 from .jobs.seeking import seek_lines, seek_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
@@ -24,11 +22,13 @@ from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
 from .refusals import Refusals
 from .repeats import Repeats
-from .requests import page_begin_of, spec_of, streams_of, wish_of
-from .rpc.errors import RpcError
+from .requests import page_begin_of, streams_of, wish_of
+from .rpc.lag import Lag
+from .rpc.turns import FairTurns
 from .service_control import ControlCalls
 from .service_input import InputCalls
-from .statuses import denied, from_job_error
+from .service_start import StartCalls
+from .statuses import from_job_error
 from .streaming import Frame, Frames, messages
 from .supervisor.limits import Enforcement
 from .supervisor.policy import Policy
@@ -54,7 +54,6 @@ _PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is
 # A job is some 50 us, so a page would be 50 ms of the event loop, and a client may ask for a
 # hundred at once: one such slice is in a turn, over all clients.
 _JOBS_A_TURN: Final = 25
-_LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,7 @@ class HostInfo:
 
 
 class CommandService(
+    StartCalls,
     ControlCalls,
     InputCalls,
     CommandServiceServicer,  # type: ignore[misc]  # purerpc is untyped
@@ -83,59 +83,14 @@ class CommandService(
         clock: Callable[[], float],
         refusals: Refusals | None = None,
         repeats: Repeats | None = None,
+        lag: Callable[[], Lag] = Lag,
     ) -> None:
-        """As Decisions; ``host`` is what ServerInfo says."""
+        """As Decisions; ``host`` and ``lag``, asked each time, are what ServerInfo says."""
         super().__init__(manager, policy, audit, clock, refusals, repeats)
         self._host = host
+        self._lag = lag
         self._frames = Frames()
-        self._list_turns = trio.Lock()
-
-    async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
-        """Completes: once the policy has granted it, the job starts though the caller leaves.
-
-        Cancellation: completes; C4.
-        """
-        command = input_message.command[:_LOGGED]
-        client = self._client(request, "start", command=command)
-        try:
-            spec = spec_of(input_message)
-        except RpcError as error:
-            refusal = authz.Decision(False, error.message)
-            self._record(client.id, "start", refusal, command=command)
-            raise
-        decision = authz.may_start(
-            self._policy,
-            client,
-            spec.command,
-            spec.arguments,
-            tuple(spec.env),
-            stdin=spec.stdin,
-        )
-        about = {"command": spec.command, "argv": spec.arguments}
-        if not decision.allowed:
-            self._record(client.id, "start", decision, **about)
-            raise denied(decision.message)
-        request_id = input_message.request_id or None
-        with translated():
-            with self._refusals_recorded(client.id, "start", **about):
-                earlier = request_id and self._manager.find_request(client.id, request_id)
-                replayed = bool(earlier)
-                starts = not replayed and not input_message.validate_only
-                if earlier and earlier.spec != spec and not input_message.validate_only:
-                    raise RequestConflict(
-                        f"request id {request_id!r} was used before, for another start"
-                    )
-                if starts:
-                    self._quotas.take_start(client, len(self._manager.list(client.id)))
-            if starts:
-                self._record(client.id, "start", decision, **about)
-            else:
-                self._record_read(client.id, "start", **about, starts=False)
-            if input_message.validate_only:
-                return pb.StartResponse()
-            # No checkpoint since the quota was asked: the job is in the list when it waits.
-            job = await self._manager.start(client.id, spec, request_id=request_id)
-        return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
+        self._list_turns = FairTurns()
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
         """Cancellation: atomic."""
@@ -191,7 +146,7 @@ class CommandService(
         if before is not None:
             jobs = [job for job in jobs if job.sequence < before]
         for begin in range(0, len(jobs), _JOBS_A_TURN):
-            async with self._list_turns:
+            async with self._list_turns.of(client.id):
                 for job in jobs[begin : begin + _JOBS_A_TURN]:
                     message = job_message(job)
                     room -= message.ByteSize()
@@ -242,4 +197,17 @@ class CommandService(
             warnings=self._host.warnings,
             client_id=client.id,
             client_limits=totals_message(client.totals.limits),
+            lag=_lag_message(self._lag()),
         )
+
+
+def _lag_message(lag: Lag) -> pb.EventLoopLag:
+    """How long calls have waited for the event loop."""
+    return pb.EventLoopLag(
+        worst_s=lag.worst_s,
+        recent_worst_s=lag.recent_s,
+        worst_cpu_s=lag.worst_cpu_s,
+        slow_turns=lag.slow,
+        turns=lag.turns,
+        busy_s=lag.busy_s,
+    )

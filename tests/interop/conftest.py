@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def npm() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def grpc_go() -> Path:
-    """The program of grpc_go_client.go, made by the Go and the library that Debian has.
+    """The program of grpc_go_*.go, made by the Go and the library that Debian has.
 
     Once in a run, whatever its number of workers: compiling the library takes half a minute.
     """
@@ -59,14 +59,14 @@ def grpc_go() -> Path:
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
-            _build_go(Path(__file__).with_name("grpc_go_client.go"), program)
+            _build_go(sorted(Path(__file__).parent.glob("*.go")), program)
     return program
 
 
-def _build_go(source: Path, program: Path) -> None:
+def _build_go(sources: Sequence[Path], program: Path) -> None:
     cache = program.parent / "cache"
     done = subprocess.run(
-        ["go", "build", "-o", program, source],
+        ["go", "build", "-o", program, *sources],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

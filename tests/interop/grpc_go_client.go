@@ -1,6 +1,7 @@
 // google.golang.org/grpc against the toy service. Arguments: port, directory with ca.crt, alice.crt
 // and alice.key, cases: gRPC's interoperability cases, or full_speed=N for N chunks of 64 KiB
-// (calls, small_messages and mistaken_uploads likewise). Exit status 0: all held.
+// (calls, small_messages and mistaken_uploads likewise); or job_output=HEX alone, against penstockd
+// (grpc_go_job_output.go). Exit status 0: all held.
 package main
 
 import (
@@ -30,6 +31,8 @@ import (
 const (
 	special = "\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \U0001f608\t\n"
 	chunk   = 65536
+	// The case that a penstock server is needed for.
+	jobOutput = "job_output="
 )
 
 // Of a failure that ends the program, with what was expected.
@@ -291,6 +294,10 @@ func (c client) run(name string) {
 		"small_messages":   c.smallMessages,
 		"mistaken_uploads": c.mistakenUploads,
 	}
+	if strings.HasPrefix(name, jobOutput) {
+		c.jobOutput(strings.TrimPrefix(name, jobOutput))
+		return
+	}
 	if parts := strings.SplitN(name, "=", 2); len(parts) == 2 && measured[parts[0]] != nil {
 		number, err := strconv.ParseInt(parts[1], 10, 64)
 		none(err)
@@ -322,6 +329,11 @@ func main() {
 	for _, name := range os.Args[3:] {
 		c.run(name)
 	}
-	c.emptyUnary() // the connection has outlived everything
+	// The connection has outlived everything.
+	if strings.HasPrefix(os.Args[len(os.Args)-1], jobOutput) {
+		c.serverInfo()
+	} else {
+		c.emptyUnary()
+	}
 	none(conn.Close())
 }

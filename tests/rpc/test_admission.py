@@ -1,5 +1,6 @@
 """What is judged of a call before its message is there: who, may they, size, fields."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,15 +8,17 @@ import trio
 import trio.testing
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value
 from google.rpc.error_details_pb2 import RetryInfo
-from hyperframe.frame import HeadersFrame
+from hyperframe.frame import DataFrame, HeadersFrame
 from pki import shared_pki
 from raw import GRPC_HEADERS, message
 from toy import SERVICE, Running, serving
 from wire import Wire, connected, data
 
+from penstock.rpc import wire_fields
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.rpc.framing import prefix
 from penstock.rpc.limits import MessageLimits
+from penstock.rpc.wire_fields import FieldCounter
 
 DENIED = str(StatusCode.PERMISSION_DENIED.value)
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
@@ -130,51 +133,51 @@ async def test_fields_are_counted_before_a_message_is_parsed(method: str) -> Non
         assert running.server.statistics().refused["message_fields"] == 1
 
 
-async def test_messages_that_cost_much_are_read_one_a_turn() -> None:
-    """A hundred at once: between two of them everybody else has a turn."""
+async def test_messages_that_cost_much_are_read_a_slice_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred at once: between two slices of them everybody else has a turn."""
     sizes = {f"{SERVICE}/Both": MessageLimits(1000, 10, one_a_turn=True)}
     turns = 0
     seen: list[int] = []
+    true = FieldCounter.ends
 
     class Counting(trio.abc.Instrument):
         def before_io_wait(self, timeout: float) -> None:
             nonlocal turns
             turns += 1
 
-    async with serving(shared_pki(), message_limits=sizes) as running, connected(running) as wire:
-        method = running.server._shared.methods[SERVICE]["Both"]
-        check = method.messages.check
-
-        def looked(self: Any, data: bytes) -> None:
-            if self is method.messages:
+    def looked(self: FieldCounter, data: bytes) -> Iterator[int]:
+        for end in true(self, data):
+            if self.limits.one_a_turn:
                 seen.append(turns)
-            check(data)
+            yield end
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(method.messages), "check", looked)
-            instrument = Counting()
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await wire.send(
-                    *(
-                        part
-                        for stream_id in range(1, 61, 2)
-                        for part in (
-                            head(wire, stream_id, "Both"),
-                            data(
-                                stream_id,
-                                message(Int64Value(value=1).SerializeToString()),
-                                end=True,
-                            ),
-                        )
+    monkeypatch.setattr(wire_fields, "_FIELDS_A_SLICE", 3)
+    monkeypatch.setattr(FieldCounter, "ends", looked)
+    async with serving(shared_pki(), message_limits=sizes) as running, connected(running) as wire:
+        instrument = Counting()
+        trio.lowlevel.add_instrument(instrument)
+        whole = Int64Value(value=7).SerializeToString() * 10
+        try:
+            await wire.send(
+                *(
+                    part
+                    for stream_id in range(1, 61, 2)
+                    for part in (
+                        head(wire, stream_id, "Both"),
+                        data(stream_id, message(whole), end=True),
                     )
                 )
-                for stream_id in range(1, 61, 2):
-                    assert await wire.status(stream_id) == "0"
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
-    assert len(seen) == 30
-    assert len(set(seen)) == 30
+            )
+            for stream_id in range(1, 61, 2):
+                assert await wire.status(stream_id) == "0"
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+        answers = [each.data[5:] for each in wire.seen if isinstance(each, DataFrame)]
+        assert answers == [Int64Value(value=7).SerializeToString()] * 30
+    assert len(seen) == 30 * 4
+    assert len(set(seen)) == len(seen)
 
 
 def test_limits_for_what_is_not_served_are_a_mistake() -> None:

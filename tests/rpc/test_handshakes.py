@@ -24,7 +24,7 @@ from penstock.rpc.handshakes import Handshakes, Stage, source_of
 
 
 def filled(*entries: tuple[str, str, Stage]) -> Handshakes[str]:
-    found: Handshakes[str] = Handshakes(Random(1))
+    found: Handshakes[str] = Handshakes(Random(1), lambda: 0.0, 0.3)
     for name, source, stage in entries:
         found.add(name, source.encode(), stage)
     return found
@@ -35,13 +35,32 @@ def test_who_is_silent_gives_way_at_random() -> None:
     gone: Counter[str | None] = Counter()
     random = Random(1)
     for _ in range(400):
-        table: Handshakes[str] = Handshakes(random)
+        table: Handshakes[str] = Handshakes(random, lambda: 0.0, 0.3)
         table.add("speaks", b"1", Stage.SPOKEN)
         for number in range(4):
             table.add(f"silent {number}", b"2" if number % 2 else b"3")
         gone[table.take_who_gives_way(b"4", 5)] += 1
     assert set(gone) == {f"silent {number}" for number in range(4)}
     assert all(60 < times < 140 for times in gone.values())
+
+
+def test_who_was_silent_for_longest_gives_way_once_it_had_its_grace() -> None:
+    """So that a flood that gives everybody a round trip costs no client its place; and the same
+    among those that were answered, each from its own answer on."""
+    now = 0.0
+    table: Handshakes[int] = Handshakes(Random(1), lambda: now, 0.3)
+    for number in range(100):
+        table.add(number, b"1")
+        now += 0.01
+    gone = [table.take_who_gives_way(b"1", 100) for _ in range(60)]
+    assert gone == list(range(60))
+    left = set(range(60, 100))
+    for number in left:
+        table.move(number, Stage.ANSWERED)  # their time begins anew
+    by_chance = [table.take_who_gives_way(b"1", 40) for _ in range(10)]
+    assert by_chance != list(range(60, 70))
+    now += 0.3
+    assert table.take_who_gives_way(b"1", 30) == min(left - set(by_chance))
 
 
 def test_the_least_far_gives_way_first() -> None:
@@ -71,7 +90,7 @@ def test_no_source_holds_more_than_half_while_others_wait(
     """Whatever comes in whatever order: once full, who is over its half never grows, and another
     never loses one to a source that holds half."""
     most = 8
-    table: Handshakes[int] = Handshakes(Random(2))
+    table: Handshakes[int] = Handshakes(Random(2), lambda: 0.0, 0.3)
     held: Counter[str] = Counter()
     source_by_entry: dict[int, str] = {}
     for entry, (source, stage) in enumerate(arrivals):

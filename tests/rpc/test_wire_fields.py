@@ -1,13 +1,17 @@
 """Fields counted in the wire form: what is refused, and that nothing else is."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
+from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int64Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.methods import METHODS
 from penstock.proto import command_pb2 as pb
-from penstock.rpc import reflection
+from penstock.rpc import reflection, wire_fields
 from penstock.rpc.errors import Refused, StatusCode
 from penstock.rpc.limits import MessageLimits
 from penstock.rpc.wire_fields import FieldCounter
@@ -129,6 +133,58 @@ def test_what_passes_has_no_more_fields_than_may_be(data: bytes) -> None:
         return
     assert len(message.argv) + len(message.arguments) <= 3
     assert len(message.env) <= 2
+
+
+WHOLE = pb.StartRequest(
+    command="ls", argv=["a", "", "b" * 200], env={"A": "b", "C": ""}, arguments=[pb.Argument()] * 3
+).SerializeToString()
+UNKNOWN = b"\xfb\x01\x1a\x01x\xfb\x01\xfc\x01\xfc\x01"  # groups, one in the other, around an argv
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.lists(
+            st.sampled_from([b"\x1a\x01x", b"\x0a\x02ls", b"\x12\x06\x0a\x01a\x12\x01b", UNKNOWN]),
+            max_size=20,
+        ).map(b"".join),
+        st.just(WHOLE),
+    ),
+    st.integers(min_value=1, max_value=4),
+)
+def test_slices_are_the_whole(data: bytes, fields_a_slice: int) -> None:
+    """Parsed one after another they are the message, and fail where it does; each is bounded."""
+    counter = FieldCounter(pb.StartRequest.DESCRIPTOR, MessageLimits(1 << 20, 100))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire_fields, "_FIELDS_A_SLICE", fields_a_slice)
+        try:
+            ends = list(counter.ends(data))
+        except Refused:
+            return
+    assert ends == sorted(ends)
+    assert ends[-1] == len(data)
+
+    def merged(parts: list[bytes]) -> pb.StartRequest | None:
+        message = pb.StartRequest()
+        try:
+            for part in parts:
+                message.MergeFromString(part)
+        except DecodeError:
+            return None
+        return message
+
+    pieces = [data[begin:end] for begin, end in itertools.pairwise([0, *ends])]
+    assert merged(pieces) == merged([data])
+
+
+def test_a_slice_has_an_end_also_inside_of_a_field() -> None:
+    """One field of ten thousand others is counted over several turns, and parsed in one."""
+    counter = METHODS["Start"].message
+    assert counter is not None
+    inside = b"\x12" + b"\xa0\x9c\x01" + b"\x0a\x00" * 10_000
+    limits = replace(counter, elements=((("arguments.name",), 10_000),))
+    ends = list(FieldCounter(pb.StartRequest.DESCRIPTOR, limits).ends(b"\x0a\x00" + inside))
+    assert ends == [2] * 10 + [len(inside) + 2]
 
 
 @given(

@@ -22,6 +22,7 @@ from penstock.proto import command_pb2 as pb
 from penstock.quota import COSTLY_BURST
 from penstock.repeats import MAX_KNOWN
 from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.lag import Lag
 
 
 class SlowBackend(FakeBackend):
@@ -407,3 +408,53 @@ async def test_admission_asks_who_then_which_verb_then_how_often(
         assert admitted("alice", "Start") is StatusCode.RESOURCE_EXHAUSTED
         assert admitted("alice", "Status") is None
         assert len(w.refusals()) == 4
+
+
+async def test_lag_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Field by field, asked anew each time."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        lags = iter((Lag(7, 1, 0.5, 0.25, 0.125, 0.0625), Lag()))
+        w.service._lag = lambda: next(lags)
+        first, second = [
+            (await w.service.ServerInfo(pb.ServerInfoRequest(), asked_by("alice"))).lag
+            for _ in range(2)
+        ]
+    assert (first.turns, first.slow_turns, first.busy_s) == (7, 1, 0.5)
+    assert (first.worst_s, first.worst_cpu_s, first.recent_worst_s) == (0.25, 0.125, 0.0625)
+    assert second == pb.EventLoopLag()
+
+
+async def test_a_start_of_thousands_is_gone_through_in_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another task has its turns meanwhile, and nothing of the answer is different for it."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w, trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        many = pb.StartRequest(command="print", arguments=[pb.Argument(name="a", value="b")] * 4096)
+        with pytest.raises(RpcError) as caught:
+            await w.service.Start(many, asked_by("alice"))
+        assert caught.value.code is StatusCode.PERMISSION_DENIED
+        assert turns >= 3
+        (refusal,) = w.refusals()
+        assert (refusal["argv_count"], refusal["argv_bytes"]) == (8192, 2 * 8192)
+        before = turns
+        long = pb.StartRequest(command="print", argv=["a" * 255] * 200, validate_only=True)
+        await w.service.Start(long, asked_by("alice"))
+        assert turns >= before + 10
+        few = pb.StartRequest(command="print", argv=["a"], validate_only=True)
+        before = turns
+        await w.service.Start(few, asked_by("alice"))
+        assert turns == before  # one that is usual has no checkpoint before its decision
+        both = pb.StartRequest(command="print", argv=["a"], arguments=many.arguments)
+        with pytest.raises(RpcError) as caught:
+            await w.service.Start(both, asked_by("alice"))
+        assert caught.value.code is StatusCode.INVALID_ARGUMENT
+        nursery.cancel_scope.cancel()

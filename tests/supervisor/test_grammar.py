@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import slowness
 
-from penstock.supervisor.grammar import MAX_ARGUMENTS, Grammar, GrammarError, Match, Mismatch
+from penstock.supervisor.grammar import (
+    CHARACTERS_A_SLICE,
+    MAX_ARGUMENTS,
+    Grammar,
+    GrammarError,
+    Match,
+    Mismatch,
+)
 from penstock.supervisor.patterns import parse_pattern
 from penstock.supervisor.slots import (
     EnumSlot,
@@ -294,3 +301,16 @@ def test_a_grammar_without_bound_is_refused() -> None:
     many = RepeatSlot((RepeatSlot((LiteralSlot("x"),), 1, 512),), 1, 512)
     with pytest.raises(GrammarError, match="262144"):
         Grammar([many])
+
+
+def test_a_long_command_line_is_matched_in_slices() -> None:
+    """By what is asked of how many characters; the answer is that of one go."""
+    slots = [RepeatSlot((PatternSlot(parse_pattern("[a-z]{0,100}[a-z0-9]{0,100}")),), 0, 100)]
+    grammar = Grammar(slots)
+    arguments = ["a" * 199] * 90
+    assert len(list(grammar.match_in_slices(arguments))) == 90 * 200 // CHARACTERS_A_SLICE
+    assert grammar.match(arguments) == Match()
+    arguments[80] = "-"
+    assert len(list(grammar.match_in_slices(arguments))) == 80 * 200 // CHARACTERS_A_SLICE
+    assert isinstance(grammar.match(arguments), Mismatch)
+    assert not list(grammar.match_in_slices(["a"] * 100))

@@ -166,6 +166,10 @@ def test_json_is_json(server: RunningServer) -> None:
     info = json.loads(server.cli("alice", "-o", "json", "version").stdout)
     assert info["client_id"] == "alice"
     assert {entry["limit"] for entry in info["limits"]} == {*LIMIT_NAMES, *ISOLATION_NAMES}
+    assert info["lag"]["worst_s"] >= info["lag"]["recent_worst_s"] > 0
+    assert int(info["lag"]["turns"]) > 0
+    text = server.cli("alice", "version").stdout
+    assert "longest turn of the event loop: " in text
     names = {entry["limit"] for entry in json.loads(
         server.cli("alice", "status", "-o", "json", pid).stdout
     )["job"]["enforcement"]}  # fmt: skip

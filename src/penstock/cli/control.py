@@ -2,7 +2,7 @@
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncclick as click
 
@@ -247,8 +247,21 @@ async def version(settings: Settings) -> None:
     for entry in info.limits:
         detail = f" ({entry.detail})" if entry.detail else ""
         say(harmless(f"  {entry.limit:<12} {entry.state}{detail}"))
+    if info.HasField("lag"):
+        say(_lag_text(info.lag))
     for warning in info.warnings:
         say(f"WARNING: {harmless(warning)}")
+
+
+def _lag_text(lag: Any) -> str:
+    """What a call may have waited for the server's event loop."""
+    worst = f"{_milliseconds(lag.worst_s)} since the server has started"
+    recent = f"{_milliseconds(lag.recent_worst_s)} within two minutes"
+    return f"longest turn of the event loop: {recent}, {worst}; {lag.slow_turns} of 100 ms or more"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"
 
 
 COMMANDS: Final = {

@@ -93,9 +93,14 @@ class Manager:
     def find_request(self, owner: str, request_id: str) -> Job | None:
         """The job that this request id of this owner has started, or is starting.
 
-        Raises Precondition REQUEST_DAMAGED: it has started one, and the record cannot be read.
+        Raises Precondition REQUEST_DAMAGED: it has started one, and the record cannot be read;
+        Unavailable: none can be read now.
         """
-        job_id = self._store.find_request(owner, request_id)
+        try:
+            job_id = self._store.find_request(owner, request_id)
+        except sqlite3.Error as error:
+            say(f"request id {request_id!r} of {owner}: {error}")
+            raise Unavailable("jobs cannot be looked up now; the server's log says why") from error
         if job_id is not None and self.history.is_damaged(job_id):
             raise Precondition(
                 "REQUEST_DAMAGED",

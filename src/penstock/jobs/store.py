@@ -2,7 +2,8 @@
 
 Durable here means against SIGKILL of all our processes: WAL with synchronous=NORMAL. Every
 call is one synchronous transaction of well under a millisecond, so no decision is split by a
-checkpoint. Only the holder of the state directory's lock may open it.
+checkpoint. None waits for another program's lock: it raises OperationalError at once. Only the
+holder of the state directory's lock may open it.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ from .records import EndRecord
 from .telling import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
+# For another program's lock as a server starts, when nobody waits for it: SQLite's own default.
+_LOCK_PATIENCE_S: Final = 5.0
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -110,7 +113,7 @@ class Store:
         self._reserve = DatabaseReserve(path) if keep_reserve else None
         self._to_be_opened = False  # it could not be, once it was closed
         try:
-            self._db = _open(path)
+            self._db = _open(path, wait_s=_LOCK_PATIENCE_S)
             try:
                 self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
                 self._files = self._found()
@@ -165,7 +168,7 @@ class Store:
         self._open_again()
 
     def _open_again(self) -> None:
-        self._db = _open(self._path)
+        self._db = _open(self._path, wait_s=0.0)
         self._to_be_opened = False
         self._files = self._found()
         if self._reserve is not None:
@@ -329,9 +332,10 @@ class Store:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
 
 
-def _open(path: str) -> sqlite3.Connection:
-    """Raises sqlite3.Error."""
-    db = _connect(path)
+def _open(path: str, *, wait_s: float) -> sqlite3.Connection:
+    """Raises sqlite3.Error. ``wait_s``: for another program's lock. Once it is open nobody else can
+    have one, and nothing waits: that would be the event loop."""
+    db = _connect(path, wait_s=wait_s)
     # A flipped bit in a text is that row's damage, not an error of the whole query.
     db.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
@@ -344,19 +348,20 @@ def _open(path: str) -> sqlite3.Connection:
         db.executescript(_SCHEMA)
         if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
             db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("PRAGMA busy_timeout = 0")
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, *, wait_s: float = _LOCK_PATIENCE_S) -> sqlite3.Connection:
     """Nobody else can even read it, because the index of its WAL is in our own memory.
 
     Elsewhere it would be in a mapped file. Where no block is left for a page of that (a file system
     with blocks smaller than a page, or one that writes in new places), SIGBUS ends the process.
     """
-    db = sqlite3.connect(path, isolation_level=None)
+    db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
     except BaseException:

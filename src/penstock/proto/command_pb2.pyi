@@ -295,7 +295,7 @@ class ServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfoResponse(_message.Message):
-    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id", "client_limits")
+    __slots__ = ("version", "mode", "cgroups", "limits", "features", "warnings", "client_id", "client_limits", "lag")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CGROUPS_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +304,7 @@ class ServerInfoResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
     version: str
     mode: str
     cgroups: str
@@ -312,7 +313,24 @@ class ServerInfoResponse(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     client_id: str
     client_limits: Limits
-    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    lag: EventLoopLag
+    def __init__(self, version: _Optional[str] = ..., mode: _Optional[str] = ..., cgroups: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., features: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., lag: _Optional[_Union[EventLoopLag, _Mapping]] = ...) -> None: ...
+
+class EventLoopLag(_message.Message):
+    __slots__ = ("worst_s", "recent_worst_s", "worst_cpu_s", "slow_turns", "turns", "busy_s")
+    WORST_S_FIELD_NUMBER: _ClassVar[int]
+    RECENT_WORST_S_FIELD_NUMBER: _ClassVar[int]
+    WORST_CPU_S_FIELD_NUMBER: _ClassVar[int]
+    SLOW_TURNS_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    BUSY_S_FIELD_NUMBER: _ClassVar[int]
+    worst_s: float
+    recent_worst_s: float
+    worst_cpu_s: float
+    slow_turns: int
+    turns: int
+    busy_s: float
+    def __init__(self, worst_s: _Optional[float] = ..., recent_worst_s: _Optional[float] = ..., worst_cpu_s: _Optional[float] = ..., slow_turns: _Optional[int] = ..., turns: _Optional[int] = ..., busy_s: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input", "timeout_s")

@@ -6,7 +6,7 @@ import inspect
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +45,8 @@ Admit: TypeAlias = Callable[[Any, str, str], None]
 """Asked with identity, service and method when a call's headers are there, before anything of its
 message is kept. Raises RpcError, which is the call's answer. May not block.
 """
+Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes the client's next turn of the event loop, for a slice of what costs much (turns.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,10 @@ class CallContext:
 class Requests:
     """The request messages of a streaming call. Not a generator: it needs no closing."""
 
-    def __init__(self, stream: Stream, method: Method, turns: trio.Lock) -> None:
+    def __init__(self, stream: Stream, method: Method, turn: Turn) -> None:
         self._stream = stream
         self._method = method
-        self._turns = turns
+        self._turn = turn
 
     def __aiter__(self) -> Requests:
         return self
@@ -89,7 +91,7 @@ class Requests:
         data = await self._stream.receive()
         if data is None:
             raise StopAsyncIteration
-        return await _parsed(self._method, data, self._turns)
+        return await _parsed(self._method, data, self._turn)
 
 
 class Call:
@@ -150,13 +152,13 @@ class Call:
         if head.timeout_s is not None and head.timeout_s <= 0:
             # The scope acts at a checkpoint, and a handler may have none.
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-        method, turns = self._method.bound, self._link.message_turns
+        method, turn = self._method.bound, self._link.message_turn
         signature = method.signature
         argument: Any
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
-            argument = await _parsed(self._method, await self._only_request(), turns)
+            argument = await _parsed(self._method, await self._only_request(), turn)
         else:
-            argument = Requests(self.stream, self._method, turns)
+            argument = Requests(self.stream, self._method, turn)
         answer = method.method_fn(argument, request=self._request_event())
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.STREAM_UNARY):
             await self._send((await answer).SerializeToString())
@@ -263,25 +265,38 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
     return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
 
 
-async def _parsed(method: Method, data: bytes, turns: trio.Lock) -> Any:
+async def _parsed(method: Method, data: bytes, turn: Turn) -> Any:
     """Raises RpcError.
 
     Cancellation: atomic.
     """
-    if method.messages.limits.one_a_turn:
-        async with turns:
-            message = _parsed_now(method, data)
-        # Another turn for what our caller does with it before its next checkpoint.
-        async with turns:
-            return message
-    return _parsed_now(method, data)
+    if not method.messages.limits.one_a_turn:
+        method.messages.check(data)
+        return _merged(method, None, data)
+    # What is merged piece by piece is the same as the whole
+    # (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    message, begin = None, 0
+    ends = method.messages.ends(data)
+    while True:
+        async with turn():
+            end = next(ends, None)
+            if end is None:
+                break
+            message = _merged(method, message, data[begin:end])
+            begin = end
+    # Another turn for what our caller does with it before its next checkpoint.
+    async with turn():
+        return message
 
 
-def _parsed_now(method: Method, data: bytes) -> Any:
-    method.messages.check(data)
+def _merged(method: Method, message: Any, data: bytes) -> Any:
+    """``message``, or None for a new one, and what ``data`` adds to it."""
     request_type = method.bound.signature.request_type
+    if message is None:
+        message = request_type()
     try:
-        return request_type.FromString(data)
+        message.MergeFromString(data)
+        return message
     except DecodeError:
         name = request_type.DESCRIPTOR.full_name
         raise Refused(

@@ -12,6 +12,7 @@ from .metadata import Malformed, fields_of
 from .statuses import error_from_reset, error_from_trailers
 from .streams import Stream
 from .transport import Transport
+from .turns import FairTurns
 
 
 class ClientStream(Stream):
@@ -49,7 +50,7 @@ class ClientLink(Link[ClientStream]):
     """``unusable`` says why no new call can begin; None: they can."""
 
     def __init__(self, transport: Transport, limits: Limits) -> None:
-        super().__init__(transport, limits, trio.Lock(), client_side=True)
+        super().__init__(transport, limits, FairTurns(), client_side=True)
         self.unusable: ConnectionLost | None = None
         self.became_unusable = trio.Event()
         self._ready = trio.Event()

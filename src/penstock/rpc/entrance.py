@@ -98,7 +98,9 @@ class Entrance:
         self._links = links
         self._serve = serve
         self._linger = linger
-        self._handshakes: Handshakes[_Arrival] = Handshakes(Random())
+        self._handshakes: Handshakes[_Arrival] = Handshakes(
+            Random(), trio.current_time, limits.handshake_grace_s
+        )
         self._silent: dict[int, _Arrival] = {}
         """By descriptor, in the order in which they came, so that of their deadlines."""
         self._spoken: dict[_Arrival, None] = {}

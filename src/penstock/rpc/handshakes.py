@@ -6,10 +6,13 @@ reached somebody must go, in an order that costs who means it least:
 - of a source that holds more than half, if there is one: it shuts out nobody but itself;
 - who has come least far: first those that have not sent a whole message; a client that means it
   sends that at once, and then is only waited for;
-- at random among these. The oldest would be a worse choice: whoever connects fast enough makes
+- of these the one that has been there for longest, if that is longer than a client far away takes:
+  while the flood is so slow that everybody has that long, no client is lost;
+- else one at random. The oldest would be a worse choice then: whoever connects fast enough makes
   sure that nobody is given a round trip, and so that nobody far away gets in.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from ipaddress import IPv6Address
 from random import Random
@@ -45,11 +48,16 @@ def source_of(host: str) -> bytes:
 
 
 class _Bag(Generic[EntryT]):
-    """A set that can be chosen from at random in constant time."""
+    """A set that can be chosen from at random, or by age, in constant time."""
 
     def __init__(self) -> None:
         self.all: list[EntryT] = []
         self._at: dict[EntryT, int] = {}
+        """Where in ``all``; in the order in which they came."""
+
+    @property
+    def oldest(self) -> EntryT:
+        return next(iter(self._at))
 
     def add(self, entry: EntryT) -> None:
         self._at[entry] = len(self.all)
@@ -81,20 +89,23 @@ class _Stages(Generic[EntryT]):
     def count(self, least: Stage) -> int:
         return sum(len(bag.all) for bag in self._bags[least:])
 
-    def choose(self, least: Stage, random: Random) -> EntryT | None:
-        """One of the lowest stage that has any, from ``least`` on."""
-        for bag in self._bags[least:]:
-            if bag.all:
-                return random.choice(bag.all)
-        return None
+    def lowest(self, least: Stage) -> _Bag[EntryT] | None:
+        """Of the lowest stage that has any, from ``least`` on."""
+        return next((bag for bag in self._bags[least:] if bag.all), None)
 
 
 class Handshakes(Generic[EntryT]):
-    """Entries, which must be hashable, by source and stage."""
+    """Entries, which must be hashable, by source and stage.
 
-    def __init__(self, random: Random) -> None:
+    ``clock`` gives monotonic seconds; who has been at one stage for ``grace_s`` gives way before
+    who has not.
+    """
+
+    def __init__(self, random: Random, clock: Callable[[], float], grace_s: float) -> None:
         self._random = random
-        self._where: dict[EntryT, tuple[bytes, Stage]] = {}
+        self._clock = clock
+        self._grace_s = grace_s
+        self._where: dict[EntryT, tuple[bytes, Stage, float]] = {}
         self._everybody: _Stages[EntryT] = _Stages()
         self._by_source: dict[bytes, _Stages[EntryT]] = {}
         self._largest: _Stages[EntryT] = _Stages()
@@ -116,7 +127,7 @@ class Handshakes(Generic[EntryT]):
         return list(self._where)
 
     def add(self, entry: EntryT, source: bytes, stage: Stage = Stage.SILENT) -> None:
-        self._where[entry] = source, stage
+        self._where[entry] = source, stage, self._clock()
         self._everybody.add(entry, stage)
         of_source = self._by_source.get(source)
         if of_source is None:
@@ -130,8 +141,8 @@ class Handshakes(Generic[EntryT]):
         found = self._where.get(entry)
         if found is None:
             return
-        source, before = found
-        self._where[entry] = source, stage
+        source, before, _ = found
+        self._where[entry] = source, stage, self._clock()
         for stages in (self._everybody, self._by_source[source]):
             stages.remove(entry, before)
             stages.add(entry, stage)
@@ -141,7 +152,7 @@ class Handshakes(Generic[EntryT]):
         found = self._where.pop(entry, None)
         if found is None:
             return
-        source, stage = found
+        source, stage, _ = found
         self._everybody.remove(entry, stage)
         of_source = self._by_source[source]
         of_source.remove(entry, stage)
@@ -159,9 +170,13 @@ class Handshakes(Generic[EntryT]):
         crowd = self._by_source.get(source)
         if crowd is None or crowd.size < half:
             crowd = self._largest if self._largest.size > half else None
-        chosen = None if crowd is None else crowd.choose(least, self._random)
-        if chosen is None:
-            chosen = self._everybody.choose(least, self._random)
-        if chosen is not None:
-            self.remove(chosen)
+        bag = None if crowd is None else crowd.lowest(least)
+        if bag is None:
+            bag = self._everybody.lowest(least)
+        if bag is None:
+            return None
+        chosen = bag.oldest
+        if self._clock() - self._where[chosen][2] < self._grace_s:
+            chosen = self._random.choice(bag.all)
+        self.remove(chosen)
         return chosen

@@ -41,8 +41,9 @@ class MessageLimits:
     """
 
     one_a_turn: bool = False
-    """Costs milliseconds to read and decide: at most one is in a turn of the scheduler, over all
-    connections, so that a hundred that come at once do not hold up who asks for little.
+    """Costs milliseconds to read and decide: that is done in slices, one of them in a turn of the
+    scheduler over all connections, and clients take turns (turns.py). So a hundred that come at
+    once do not hold up who asks for little, nor another client's one for all of them.
     """
 
 
@@ -79,6 +80,13 @@ class Limits:
 
     handshake_s: float = 10.0
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
+
+    handshake_grace_s: float = 0.3
+    """Who has been silent, or has not answered us, for so long gives way before who has not.
+
+    A round trip around the world. With ``handshakes`` and this, a flood of 3,400 silent connects a
+    second takes nobody's place; of a faster one chance decides.
+    """
 
     handshake_bytes: int = 32 * KIB
     """What a handshake may take of the peer; with long chains and post-quantum keys some 16 KiB.

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +14,7 @@ from .faults import INTERNAL_ERROR, Budget
 from .limits import Limits
 from .streams import Held, Stream
 from .transport import Transport, TransportLost, WriteStalled
+from .turns import FairTurns
 
 log = logging.getLogger("penstock.rpc")
 
@@ -53,14 +54,17 @@ class Link(Generic[StreamT]):
         self,
         transport: Transport,
         limits: Limits,
-        turns: trio.Lock,
+        turns: FairTurns,
         *,
+        client: Hashable = None,
         held: Sequence[Held] = (),
         client_side: bool,
     ) -> None:
-        """``turns`` and ``held`` are common to connections that must not crowd others out."""
+        """``turns`` and ``held`` are common to connections that must not crowd others out;
+        ``client`` is whose turns this one's are."""
         self.limits = limits
         self._turns = turns
+        self._client = client
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
         self.held = (Held(limits.unfinished_bytes, "on this connection"), *held)
@@ -211,7 +215,7 @@ class Link(Generic[StreamT]):
             await self._wait_answers_taken()
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
-                async with self._turns:
+                async with self._turns.of(self._client):
                     if self._nobody_is_there():  # asked last, as the wait may have been long
                         break
                     self._handle_slice()

@@ -25,6 +25,7 @@ from .refusals import Refusals
 from .serving import ClientLoad, ServerLink, Shared
 from .streams import Held
 from .transport import Transport
+from .turns import FairTurns
 from .wire_fields import FieldCounter
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
@@ -121,8 +122,8 @@ class Server:
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refusals,
             held=Held(limits.unfinished_bytes_in_all, "on this server"),
-            turns=trio.Lock(),
-            message_turns=trio.Lock(),
+            turns=FairTurns(),
+            message_turns=FairTurns(),
             admit=admit,
         )
 

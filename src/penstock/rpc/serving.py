@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -26,6 +27,7 @@ from .refusals import Refusals
 from .statuses import trailers_of
 from .streams import Held, Stream
 from .transport import Transport, TransportLost
+from .turns import FairTurns
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
@@ -41,16 +43,16 @@ class Shared:
     accepts_calls: Callable[[], bool]
     refusals: Refusals
     held: Held
-    turns: trio.Lock
+    turns: FairTurns
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
-    message_turns: trio.Lock
-    """For messages that cost much to read, one of them in a turn."""
+    message_turns: FairTurns
+    """For messages that cost much to read, one slice of one of them in a turn."""
     admit: Admit
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ClientLoad:
-    """What one client has open over all its connections."""
+    """What one client has open over all its connections, which take its turns together."""
 
     held: Held
     connections: int = 0
@@ -75,9 +77,10 @@ class ServerLink(Link[Stream]):
             shared.limits,
             shared.turns,
             held=(load.held, shared.held),
+            client=load,
             client_side=False,
         )
-        self.message_turns = shared.message_turns
+        self.message_turn = partial(shared.message_turns.of, load)
         self.on_internal_error = shared.on_internal_error
         self.peer = peer
         self.identity = identity

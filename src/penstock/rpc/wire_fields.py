@@ -9,7 +9,7 @@ were counted. https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +20,7 @@ from .limits import MessageLimits
 
 _VARINT, _FIXED_64, _LENGTH, _BEGIN_GROUP, _END_GROUP, _FIXED_32 = range(6)
 _SIZES: Final = {_FIXED_64: 8, _FIXED_32: 4, _BEGIN_GROUP: 0, _END_GROUP: 0}
+_GROUPS: Final = {_BEGIN_GROUP: 1, _END_GROUP: -1}
 _OF_LENGTH: Final = (
     FieldDescriptor.TYPE_STRING,
     FieldDescriptor.TYPE_BYTES,
@@ -27,6 +28,8 @@ _OF_LENGTH: Final = (
 )
 _MOST_TAG_BYTES: Final = 5
 _MOST_VARINT_BYTES: Final = 10
+# Some 0.3 us each: a slice is well below a millisecond, as much as all connections' frames have.
+_FIELDS_A_SLICE: Final = 1000
 
 
 _Fields: TypeAlias = "dict[int, tuple[tuple[int, ...], _Fields | None, bool]]"
@@ -57,19 +60,37 @@ class FieldCounter:
 
     def check(self, data: bytes) -> None:
         """Raises Refused (INVALID_ARGUMENT): too many fields, or no message of protobuf."""
+        for _ in self.ends(data):
+            pass
+
+    def ends(self, data: bytes) -> Iterator[int]:
+        """The same in slices of a bounded length: yields how far ``data`` can be parsed already.
+
+        Each is an end of a field of the message itself, not of one inside; the last is the end of
+        ``data``. The same again: a long field was counted in part. Raises Refused as ``check``.
+        """
         try:
-            self._count(data)
+            yield from self._count(data)
         except IndexError:  # a length or a tag that goes on behind the end
             raise self._malformed() from None
+        yield len(data)
 
-    def _count(self, data: bytes) -> None:
+    def _count(self, data: bytes) -> Iterator[int]:
         left = self.limits.fields
         room = [most for _, most in self.limits.elements]
         fields = self._fields
         position, end = 0, len(data)
         outer: list[tuple[int, _Fields]] = []
+        groups = 0  # that are open; what is inside of one cannot be parsed without its end
+        whole = 0  # up to there all fields of the message itself have ended
+        slice_left = _FIELDS_A_SLICE
         while True:
             while position < end:
+                if not slice_left:
+                    slice_left = _FIELDS_A_SLICE
+                    yield whole if outer or groups else position
+                slice_left -= 1
+                start = position
                 tag = data[position]
                 position += 1
                 if tag > 0x7F:
@@ -94,6 +115,8 @@ class FieldCounter:
                         if inside is not None and size:
                             if position + size > end:
                                 raise self._malformed()
+                            if not outer and not groups:
+                                whole = start
                             outer.append((end, fields))
                             fields, end = inside, position + size
                         else:
@@ -107,6 +130,12 @@ class FieldCounter:
                         _, position = self._varint(data, position, _MOST_VARINT_BYTES)
                     elif kind in _SIZES:
                         position += _SIZES[kind]
+                        if kind in _GROUPS and not outer:
+                            if not groups:
+                                whole = start
+                            groups += _GROUPS[kind]
+                            if groups < 0:
+                                raise self._malformed()
                     else:
                         raise self._malformed()
                 if left < 0:

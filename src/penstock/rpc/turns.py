@@ -1,0 +1,88 @@
+"""One at a time, and clients one after another: who may use the next turn of the event loop.
+
+Theory of operation. What costs milliseconds is cut into slices, and of all slices one is done in
+a turn of Trio's scheduler, so that whoever asks for little waits for one of them at most. A
+``trio.Lock`` does that too, but in the order of asking: a client with a hundred messages, or with
+128 connections, would have everybody else's large message wait for all of them. Here each client
+has a queue of its own, and the queues take turns.
+
+A turn is handed over, never freed in between: whoever gives it back wakes the next, which runs in
+the next turn of the scheduler. So two slices are never in one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from types import TracebackType
+
+import trio
+
+
+class FairTurns:
+    """Slices of work of several clients. For ``async with turns.of(client)``."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: OrderedDict[Hashable, trio.lowlevel.ParkingLot] = OrderedDict()
+        """Clients in the order of their next turn; none without a task that waits."""
+
+    def of(self, client: Hashable) -> "_Turn":
+        """The block is one slice of this client's; it may not wait for anything.
+
+        What follows the block up to the next checkpoint is in the same turn of the scheduler.
+        """
+        return _Turn(self, client)
+
+    async def acquire(self, client: Hashable) -> None:
+        """Returns in a turn of the scheduler in which no other slice is. ``release`` follows.
+
+        Cancellation: atomic.
+        """
+        if not self._taken:
+            self._taken = True
+            try:
+                await trio.lowlevel.checkpoint()
+            except BaseException:
+                self.release()
+                raise
+            return
+        queue = self._waiting.get(client)
+        if queue is None:
+            queue = self._waiting[client] = trio.lowlevel.ParkingLot()
+        try:
+            await queue.park()
+        except BaseException:
+            # Woken is not cancelled: whoever was given the turn has returned from park().
+            if not queue and self._waiting.get(client) is queue:
+                del self._waiting[client]
+            raise
+
+    def release(self) -> None:
+        """The turn goes to the client that has waited longest for one."""
+        if not self._waiting:
+            self._taken = False
+            return
+        client, queue = self._waiting.popitem(last=False)
+        queue.unpark()
+        if queue:
+            self._waiting[client] = queue  # behind everybody else
+
+
+class _Turn:
+    """One ``async with`` of FairTurns.of."""
+
+    __slots__ = ("_client", "_turns")
+
+    def __init__(self, turns: FairTurns, client: Hashable) -> None:
+        self._turns = turns
+        self._client = client
+
+    async def __aenter__(self) -> None:
+        await self._turns.acquire(self._client)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._turns.release()

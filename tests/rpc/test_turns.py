@@ -1,0 +1,79 @@
+"""Clients take turns, one a turn of the scheduler, whoever leaves while waiting."""
+
+import trio
+import trio.testing
+
+from penstock.rpc.turns import FairTurns
+
+
+class Turn(trio.abc.Instrument):
+    """Which turn of the scheduler it is."""
+
+    number = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.number += 1
+
+
+async def slices(turns: FairTurns, client: str, count: int, done: list[str]) -> None:
+    for _ in range(count):
+        async with turns.of(client):
+            done.append(client)
+
+
+async def test_clients_take_turns() -> None:
+    """Fifty tasks of one client, and one each of two others: these wait for a slice or two."""
+    turns, done = FairTurns(), list[str]()
+    async with trio.open_nursery() as nursery:
+        async with turns.of("anybody"):
+            for _ in range(50):
+                nursery.start_soon(slices, turns, "many", 2, done)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(slices, turns, "one", 2, done)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(slices, turns, "other", 2, done)
+            await trio.testing.wait_all_tasks_blocked()
+    assert done[:3] == ["many", "one", "other"]
+    assert sorted(done[3:7]) == ["many", "many", "one", "other"]
+    assert done[7:] == ["many"] * 97
+
+
+async def test_no_two_slices_are_in_a_turn_of_the_scheduler() -> None:
+    """Of whatever clients, and also where nobody waits."""
+    turns, seen, turn = FairTurns(), list[int](), Turn()
+
+    async def some(client: int) -> None:
+        for _ in range(5):
+            async with turns.of(client % 3):
+                seen.append(turn.number)
+
+    trio.lowlevel.add_instrument(turn)
+    try:
+        async with trio.open_nursery() as nursery:
+            for client in range(10):
+                nursery.start_soon(some, client)
+        await some(0)
+    finally:
+        trio.lowlevel.remove_instrument(turn)
+    assert len(seen) == len(set(seen)) == 55
+
+
+async def test_who_leaves_while_waiting_takes_no_turn() -> None:
+    """Alone in its queue, in front of others, or as it is given the turn; the others go on."""
+    turns, done = FairTurns(), list[str]()
+    async with trio.open_nursery() as nursery:
+        async with turns.of("anybody"), trio.open_nursery() as leaving:
+            leaving.start_soon(slices, turns, "gone", 1, done)
+            leaving.start_soon(slices, turns, "stays", 1, done)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(slices, turns, "stays", 1, done)
+            await trio.testing.wait_all_tasks_blocked()
+            leaving.cancel_scope.cancel()
+    assert done == ["stays"]
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await slices(turns, "gone", 1, done)
+    await slices(turns, "stays", 1, done)
+    assert done == ["stays"] * 2
+    assert not turns._waiting
+    assert not turns._taken
