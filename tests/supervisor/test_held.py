@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,10 @@ def test_its_directories_go_when_it_is_empty_not_when_it_is_released(tmp_path: P
     events.exited(0, {})
     assert directory.exists()
     events.emptied(0, {})
-    run_until_gone(it.loop, directory)
-    assert (directory.exists(), it.forgotten) == (False, [])
+    run_until(it.loop, lambda: not directory.exists())
+    assert it.forgotten == []
     it.job.release()
+    run_until(it.loop, lambda: bool(it.forgotten))  # at once, if who removed it is reaped already
     assert it.forgotten == [it.job.id]
 
 
@@ -169,19 +171,21 @@ def test_released_while_its_directories_go_it_is_forgotten_after_that(tmp_path: 
     events.emptied(0, {})
     it.job.release()
     assert it.forgotten == []
-    run_until_gone(it.loop, directory)
-    assert it.forgotten == [it.job.id]
+    run_until(it.loop, lambda: bool(it.forgotten))
+    assert (directory.exists(), it.forgotten) == (False, [it.job.id])
 
 
-def run_until_gone(loop: Loop, directory: Path) -> None:
-    """A turn longer: who removes it is reaped then."""
+def run_until(loop: Loop, happened: Callable[[], bool]) -> None:
+    """Or until it should have long ago."""
     deadline = time.monotonic() + patient(5)
 
     def look() -> None:
-        again = directory.exists() and time.monotonic() < deadline
-        loop.after(0.02, look if again else loop.stop)
+        if happened() or time.monotonic() >= deadline:
+            loop.stop()
+        else:
+            loop.after(0.02, look)
 
-    look()
+    loop.after(0.0, look)
     loop.run()
 
 
