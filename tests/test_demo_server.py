@@ -1,12 +1,15 @@
 """What tools/demo --serve may touch, and when it may say that it is ready."""
 
 import importlib.util
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from patience import patient
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
@@ -54,3 +57,25 @@ def test_a_port_that_is_taken_is_said(server: ModuleType) -> None:
         with pytest.raises(server.Unexpected, match=f"port {port} of 127.0.0.1 cannot be had"):
             server.check_free(port)
     server.check_free(port)
+
+
+def test_serve_asks_for_the_port_first(tmp_path: Path) -> None:
+    """Nothing is made for a port that cannot be had: no environment, directory or certificate."""
+    place = tmp_path / "place"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ["--serve", "--dir", str(place), "--port", str(port)]
+        done = subprocess.run(
+            [sys.executable, str(TOOLS / "demo"), *words],
+            env={"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=patient(20),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 cannot be had" in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []

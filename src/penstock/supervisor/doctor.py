@@ -72,8 +72,8 @@ class Finding:
 class Facts:
     """What was seen. ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made; ``users`` are
     mistakes about who runs what; ``blocked`` is the first path that stops the server's user on the
-    way to the interpreter or to penstock, "" if none does; ``disks`` are policy_checks'
-    disk_warnings."""
+    way to the interpreter or to penstock, "" if none does; ``policy_read`` False: ``users`` has
+    nothing of those it names; ``disks`` are policy_checks' disk_warnings."""
 
     root: bool
     kernel: str
@@ -82,6 +82,7 @@ class Facts:
     users: tuple[str, ...]
     interpreter: str
     blocked: str
+    policy_read: bool
     nofile: int
     max_jobs: int
     possible_jobs: int
@@ -125,6 +126,7 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         users=tuple(users),
         interpreter=sys.executable,
         blocked=_blocked((os.path.realpath(sys.executable), here), server),
+        policy_read=policy is not None,
         nofile=hard,
         max_jobs=config.max_jobs,
         possible_jobs=possible_jobs(hard),
@@ -138,8 +140,7 @@ def diagnose(facts: Facts) -> list[Finding]:
     return [
         _kernel(facts.kernel),
         _separation(facts),
-        _found("users", not facts.users, "as the policy needs them", "; ".join(facts.users),
-               "correct server_user or the commands' users"),
+        _users(facts),
         _found("interpreter", not facts.blocked, facts.interpreter,
                f"the server's user cannot use {facts.blocked}",
                "install Python and penstock where every user may read and execute them"),
@@ -154,6 +155,16 @@ def diagnose(facts: Facts) -> list[Finding]:
                "often", f"sysctl fs.pipe-max-size={PIPE_BYTES}"),
         *(_disk(text) for text in facts.disks),
     ]  # fmt: skip
+
+
+def _users(facts: Facts) -> Finding:
+    if facts.users:
+        remedy = "correct server_user or the commands' users"
+        return Finding("users", "missing", "; ".join(facts.users), remedy)
+    if not facts.policy_read:
+        detail = "server_user is one; those of the policy's commands were not looked at"
+        return Finding("users", "partial", detail, "give examine the policy as well")
+    return Finding("users", "ok", "as the policy needs them")
 
 
 def _found(name: str, holds: bool, good: str, bad: str, remedy: str) -> Finding:

@@ -64,7 +64,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         mistakes = _mistakes(status, owners)
         if not mistakes and os.pread(fd, 4, 0) != _ELF:
             mistakes.append(
-                "is no ELF file; grant a script as its interpreter with the script as a literal"
+                "is no ELF file; grant a script as its interpreter, with the script in `fixed`"
             )
         mistakes += directory_mistakes(os.path.dirname(os.path.realpath(path)), owners)
         if mistakes:

@@ -77,7 +77,7 @@ def check_root(root: str, owners: frozenset[int], writers: frozenset[int]) -> li
     except OSError as error:
         return [f"path root {root}: {error.strerror}; create it or grant another"]
     if not stat.S_ISDIR(status.st_mode):
-        return [f"path root {root} is no directory; grant one, or the file as a literal"]
+        return [f"path root {root} is no directory; grant one, or name the file in `fixed`"]
     if resolved != root:
         return [f"path root {root} leads through a symbolic link; write {resolved}"]
     mistakes = []

@@ -1,0 +1,339 @@
+"""What README and docs/ show can be typed, is read, and does what they say."""
+
+import ast
+import re
+import shlex
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of_table
+
+from penstock.authz import may_start
+from penstock.cli.root import VERBS, Verbs, root
+from penstock.rpc.limits import SERVER_DEFAULTS
+from penstock.supervisor.config import parse_config
+from penstock.supervisor.grammar import Match
+from penstock.supervisor.policy import Policy, PolicyError, parse_policy
+from penstock.supervisor.tables import Table
+
+POLICY_TABLES = {"classes", "commands", "clients", "output"}
+SAMPLE = (ROOT / "src/penstock/policies/sample-root.toml").read_bytes()
+
+
+def completed(text: str) -> bytes:
+    """A part of a policy, with what its names stand for elsewhere."""
+    values = tomllib.loads(text)
+    classes, commands = values.get("classes", {}), values.get("commands", {})
+    needed = {command["class"] for command in commands.values()} - set(classes)
+    for name in sorted(needed):
+        text += f"\n[classes.{name}]\n"
+    granted = {"anything"}
+    for name, client in values.get("clients", {}).items():
+        granted |= set(client.get("commands", ()))
+        if "commands" not in client:
+            text += f'\n[clients.{name}]\ncommands = ["anything"]\n'
+    for name in sorted(granted - set(commands)):
+        text += f'\n[commands.{name}]\npath = "/bin/true"\nclass = "any"\n'
+    if granted - set(commands) and "any" not in classes:
+        text += "\n[classes.any]\n"
+    return text.encode()
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_every_toml_block_is_read(block: Block) -> None:
+    """By the parser of policies or that of penstockd's configuration, without a mistake."""
+    values = tomllib.loads(block.text)
+    if set(values) & POLICY_TABLES:
+        assert set(values) <= POLICY_TABLES
+        parse_policy(completed(block.text))
+    else:
+        parse_config(block.text.encode())
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_every_python_block_compiles_and_its_imports_exist(block: Block) -> None:
+    """What it does is what tests/system/test_standalone.py does."""
+    compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for line in block.text.splitlines():
+        if re.match(r"(from|import) ", line):
+            exec(line, {})
+
+
+def policy_of(page: str, number: int = 0) -> Policy:
+    found = [block for block in blocks("toml") if block.page.name == page]
+    return parse_policy(completed(found[number].text))
+
+
+def test_the_readmes_policy_is_what_its_comments_say() -> None:
+    """It grants that one program with these arguments, and to her alone."""
+    policy = policy_of("README.md")
+    grammar = policy.commands["logs"].grammar
+    assert isinstance(grammar.match(["-n", "20", "dpkg.log"]), Match)
+    assert not isinstance(grammar.match(["-f", "dpkg.log"]), Match)
+    assert {name: client.commands for name, client in policy.clients.items()} == {"alice": {"logs"}}
+
+
+def test_the_readmes_policy_grants_what_the_readme_starts() -> None:
+    """What its comment types, and what its example of the library does."""
+    policy = policy_of("README.md")
+    (example,) = [block for block in blocks("python") if block.page.name == "README.md"]
+    match = re.search(r'start\("(\w+)", JobSpec\("(\w+)", \((.*?)\)\)\)', example.text)
+    assert match is not None
+    client, command, arguments = match[1], match[2], re.findall(r'"([^"]*)"', match[3])
+    assert may_start(policy, policy.clients[client], command, arguments).allowed
+    text = (ROOT / "README.md").read_text()
+    typed = re.search(r"what clients type: penstock start (.*)", text)
+    assert typed is not None
+    command, *arguments = shlex.split(typed[1])
+    assert may_start(policy, policy.clients["alice"], command, arguments).allowed
+
+
+def test_the_terminal_of_the_readme_is_the_sample_policys() -> None:
+    """Each start there, and each refusal to the letter."""
+    policy = parse_policy(SAMPLE)
+    text = next(block.text for block in blocks("") if "alice$ penstock start" in block.text)
+    starts = re.findall(r"^(\w+)\$ penstock start (.*)\n.*\n(.*)$", text, re.MULTILINE)
+    assert len(starts) == 3
+    for client, line, answer in starts:
+        command, *arguments = shlex.split(line)
+        decision = may_start(policy, policy.clients[client], command, arguments)
+        assert decision.allowed == answer.startswith("Success!")
+        assert decision.allowed or answer == f"Error: {decision.message}"
+
+
+def test_the_small_policy_grants_what_its_page_says() -> None:
+    """docs/policy.md: the two lines, no other that it names, and the usage in the refusal."""
+    policy = policy_of("policy.md")
+    alice = policy.clients["alice"]
+    for granted in ("-la /srv", "/srv/www"):
+        assert may_start(policy, alice, "ls", granted.split()).allowed
+    for refused in ("-R /srv", "/etc", ""):
+        decision = may_start(policy, alice, "ls", refused.split())
+        assert not decision.allowed
+        assert decision.message.endswith("[-l|-a|-la] PATH(/srv)")
+    text = (ROOT / "docs/policy.md").read_text()
+    assert "`ls -R /srv`,\n`ls /etc`, `ls` and" in text
+    assert "`[-l|-a|-la] PATH(/srv)`" in text
+
+
+def test_a_fixed_script_is_run_as_its_page_says() -> None:
+    """docs/policy.md: what becomes of `penstock start backup daily`."""
+    text = (ROOT / "docs/policy.md").read_text()
+    match = re.search(r"`penstock start (\w+) (.*?)` then runs `(.*?)`", text)
+    assert match is not None
+    block = next(block.text for block in blocks("toml") if f"[commands.{match[1]}]" in block.text)
+    command = parse_policy(completed(block)).commands[match[1]]
+    assert command.argv([match[2]])[1:] == shlex.split(match[3])[1:]
+    assert command.path == shlex.split(match[3])[0]
+
+
+def test_the_mistakes_are_named_as_their_page_shows() -> None:
+    """docs/policy.md: to the letter."""
+    shown = next(block.text for block in blocks("") if "max_runing" in block.text)
+    text = """
+[classes.c]
+[commands.ls]
+path = "/bin/ls"
+class = "c"
+timeout = "90"
+arguments = [
+    { literal = "a" }, { literal = "b" }, { repeat = { slot = { pattern = "[a-z]+" }, max = 2 } },
+]
+[clients.alice]
+commands = ["ls"]
+max_runing = 1
+"""
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text.encode())
+    assert sorted(str(caught.value).splitlines()) == sorted(shown.splitlines())
+
+
+SLOTS = [
+    code
+    for page, code in inline_code()
+    if page.name == "policy.md"
+    and re.match(r"\{ (literal|enum|int|pattern|path|optional|repeat) ", code)
+]
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_slot_that_is_shown_is_one(slot: str) -> None:
+    """In the table of docs/policy.md; a cell writes a backslash as a file does."""
+    text = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\narguments = [{slot}]\n'
+    parse_policy(text.encode())
+
+
+def keys_read(
+    monkeypatch: pytest.MonkeyPatch, parse: Callable[[bytes], object], text: bytes
+) -> dict[str, set[str]]:
+    """Which keys each table of a file is asked for."""
+    asked: dict[str, set[str]] = {}
+    finish = Table.finish
+
+    def finished(self: Any) -> None:
+        asked.setdefault(self._path, set()).update(self._asked)
+        finish(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "finish", finished)
+        parse(text)
+    return asked
+
+
+def test_the_tables_of_keys_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/policy.md has every key that the parser knows, and no other."""
+    asked = keys_read(monkeypatch, parse_policy, completed("[output]\n[clients.alice.limits]\n"))
+    page = "docs/policy.md"
+    assert keys_of_table(page, "## Classes") == asked["classes.any"]
+    assert keys_of_table(page, "## Commands") == asked["commands.anything"]
+    assert keys_of_table(page, "## Clients") == asked["clients.alice"]
+    assert keys_of_table(page, "## Output") == asked["output"]
+
+
+CONFIG = (
+    b'policy = "/p"\nserver_user = "61190"\n'
+    b'[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n'
+)
+
+
+def test_the_table_of_the_configuration_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/operations.md has every key of penstockd's, and no other; and defaults as they are."""
+    shown: set[str] = set()
+    for key in keys_of_table("docs/operations.md", "## penstockd --config FILE"):
+        shown.update(re.sub(r"^\[tls\]", "", key).strip("[] ").split(", "))
+    asked = keys_read(monkeypatch, parse_config, CONFIG)
+    assert shown == (asked[""] | asked["tls"]) - {"tls"}
+    config = parse_config(CONFIG)
+    text = (ROOT / "docs/operations.md").read_text()
+    compared = set()
+    for name, default in re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", text, re.MULTILINE):
+        if hasattr(config, name) and default != "see":
+            compared.add(name)
+            assert default == f"{getattr(config, name):g}" or default == "false", name
+    assert len(compared) >= 6
+    assert config.listen_host == "127.0.0.1"
+    assert f"| `listen` | `{config.listen_host}:{config.listen_port}` |" in text
+    assert f"| `state_dir` | `{config.state_dir}` |" in text
+    assert f"| `run_dir` | `{config.run_dir}` |" in text
+
+
+UNITS = {"KiB": 1024, "MiB": 1024 * 1024, "s": 1}
+LIMIT_ROW = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| (\d[^|]*) \|", re.MULTILINE)
+
+
+def told(cell: str, count: int) -> list[int]:
+    """The first numbers of a cell; "16, 64, 512 MiB" has one unit for all."""
+    found = re.findall(r"(\d+)(?: (KiB|MiB|s)\b)?", re.sub(r"(\d),(\d)", r"\1\2", cell))[:count]
+    common = UNITS.get(found[-1][1], 1)
+    return [int(number) * UNITS.get(unit, common) for number, unit in found]
+
+
+def test_the_defaults_of_transport_limits_are_as_their_page_says() -> None:
+    """docs/rpc.md: each row that begins with a number for each of its names."""
+    compared = 0
+    for names, cell in LIMIT_ROW.findall((ROOT / "docs/rpc.md").read_text()):
+        limits = re.findall(r"`(\w+)`", names)
+        limits = [limits[0] + each if each.startswith("_") else each for each in limits]
+        defaults = [getattr(SERVER_DEFAULTS, each) for each in limits]
+        shown = told(cell, len(limits))
+        shown += shown[-1:] * (len(limits) - len(shown))  # one for both
+        assert shown == [getattr(each, "burst", each) for each in defaults], limits
+        compared += len(limits)
+    assert compared > 25
+
+
+def verb_of(words: list[str]) -> Any:
+    """The command of the CLI that these words name, and how many of them do."""
+    verbs: Verbs = root
+    command = verbs.get_command(None, words[0])
+    if words[0] == "certs" and len(words) > 1:
+        return command.commands.get(words[1]), 2
+    return command, 1
+
+
+def options(command: Any) -> set[str]:
+    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+
+
+def typed() -> list[tuple[str, list[str]]]:
+    """Every line for `penstock` that a page shows, with where."""
+    found = []
+    for page, line in command_lines():
+        if re.match(r"(/\S*/)?penstock( -o json)? (?!\[|-)[a-z]", line):
+            words = re.sub(r"[…\[\]|]", " ", line).split()[1:]
+            found.append((page.name, words[2:] if words[0] == "-o" else words))
+    return found
+
+
+def test_every_line_for_penstock_names_a_verb_and_its_options() -> None:
+    """And every verb is shown in docs/cli.md."""
+    lines = typed()
+    assert len(lines) > 20
+    for page, words in lines:
+        command, count = verb_of(words)
+        assert command is not None, (page, words)
+        if words[0] in ("start", "run"):
+            continue  # what follows is the job's
+        given = {word for word in words[count:] if word.startswith("-")}
+        assert given <= options(command), (page, words)
+
+
+def test_the_table_of_verbs_is_complete() -> None:
+    """docs/cli.md: every verb with every option that is its own."""
+    text = (ROOT / "docs/cli.md").read_text().split("\n## ")[0]
+    shown = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
+    for name in set(VERBS) - {"certs", "ps"}:
+        assert re.search(rf"`{name}\b", text), name
+        own = {each for each in options(verb_of([name])[0]) if each.startswith("--")}
+        assert own - {"--help", "--stdin", "--all"} <= shown, name
+    for name in ("init", "issue"):
+        own = {each for each in options(verb_of(["certs", name])[0]) if each.startswith("--")}
+        assert own - {"--help", "--dir"} <= shown, name
+
+
+TOOLS = sorted({line for _, line in command_lines() if line.startswith("tools/")})
+
+
+@pytest.mark.parametrize("line", TOOLS)
+def test_every_line_for_a_tool_names_one_and_its_options(line: str) -> None:
+    """They are in its source, or in what it shares with others."""
+    words = line.split()
+    tool = ROOT / words[0].rstrip(",.")
+    assert tool.is_file(), line
+    sources = [tool, *tool.parent.glob("_*.py"), *(ROOT / "tools").glob("_*.py")]
+    source = "".join(each.read_text() for each in sources)
+    for word in words[1:]:
+        if word.startswith("--"):
+            assert f'"{word}"' in source, line
+        elif re.match(r"(src|tests)/[\w/.]+$", word):
+            assert (ROOT / word).exists(), line
+
+
+def test_every_file_that_is_named_exists() -> None:
+    """Source, tests and tools, as the pages call them; a star stands for some."""
+    wrong = []
+    for page, code in inline_code():
+        if match := re.fullmatch(
+            r"((?:src|tests|tools|docs|docker|certs|proto)/[\w./*-]+)(::\w+)?", code
+        ):
+            found = list(ROOT.glob(match[1].rstrip("/")))
+            function = f"def {match[2][2:]}(" if match[2] else ""
+            if not found or (function and function not in found[0].read_text()):
+                wrong.append((page.name, code))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """To a page, and to a part of it that is there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        assert other.exists(), target
+        if anchor and other.suffix == ".md":
+            assert anchor in anchors(other), target
