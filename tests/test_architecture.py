@@ -59,8 +59,10 @@ def layer_of(module: str) -> str | None:
 
 ALLOWED = {
     "supervisor": {"supervisor"},
-    "jobs": {"jobs", "supervisor"},
-    "rpc": {"rpc"},
+    "interrupts.py": set(),
+    "plain_errors.py": set(),
+    "jobs": {"interrupts", "jobs", "plain_errors", "supervisor"},
+    "rpc": {"interrupts", "plain_errors", "rpc"},
     "certnames.py": {"supervisor"},
     "certs.py": {"certnames"},
     "identity.py": {"certs", "rpc"},
@@ -96,14 +98,16 @@ ALLOWED = {
         *("statuses", "supervisor"),
     },
     "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
-    "client.py": {"identity", "proto", "rpc"},
+    "client.py": {"identity", "interrupts", "proto", "rpc"},
     "backoff.py": set(),
     "received.py": {"proto"},
-    "follow.py": {"backoff", "client", "proto", "received", "rpc"},
-    "feed.py": {"backoff", "client", "proto", "rpc"},
+    "follow.py": {
+        *("backoff", "client", "interrupts", "plain_errors", "proto", "received", "rpc"),
+    },
+    "feed.py": {"backoff", "client", "interrupts", "plain_errors", "proto", "rpc"},
     "cli": {
         *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
-        *("backoff", "received", "__version__"),
+        *("backoff", "interrupts", "plain_errors", "received", "__version__"),
     },
 }
 

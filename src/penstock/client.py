@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from google.protobuf.message import Message
 
 from .identity import handshake_hint, load_identity
+from .interrupts import uninterrupted_context
 from .proto import command_pb2 as pb
 from .rpc.client import Channel, ClientCall, HandshakeFailed, open_channel
 
@@ -201,6 +202,7 @@ class Client:
         )
 
 
+@uninterrupted_context
 @asynccontextmanager
 async def connect(endpoint: Endpoint, *, timeout_s: float | None = 30.0) -> AsyncIterator[Client]:
     """A connected client. ``timeout_s`` bounds connecting and each call that should be quick.

@@ -8,6 +8,8 @@ import trio
 
 from .backoff import Backoff
 from .client import Endpoint, connect
+from .interrupts import uninterrupted, uninterrupted_methods
+from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
 from .rpc.client import ClientCall
 from .rpc.errors import HandshakeFailed, RpcError, StatusCode
@@ -21,6 +23,7 @@ Source = Callable[[], Awaitable[bytes]]
 is sent."""
 
 
+@uninterrupted_methods
 class Feeder:
     """Feeds one job once. One piece at a time is under way, and kept until it is accepted."""
 
@@ -52,19 +55,15 @@ class Feeder:
         """
         # Asked in a task of its own: no connection that is lost meanwhile costs what it gives.
         give, pieces = trio.open_memory_channel[bytes](0)
-        failure: Exception | None = None
-        with pieces:
+        errors = PlainErrors()
+        with pieces, errors.outside():
             # Scope K3.feed.
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read, source, give)
-                try:
+                with errors.inside():
                     await self._feed(pieces, end)
-                except Exception as error:
-                    failure = error  # raised below, outside of the nursery, which would wrap it
                 # Cancels K3.feed.
                 nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
 
     async def _read(self, source: Source, give: trio.MemorySendChannel[bytes]) -> None:
         with give:
@@ -123,7 +122,9 @@ class Feeder:
     ) -> None:
         """Raises how the call ends, if it does before there is one. Cancelled: it is the next."""
         failure: Exception | None = None
+        errors = PlainErrors()
 
+        @uninterrupted
         async def watch() -> None:
             nonlocal failure
             try:
@@ -134,17 +135,19 @@ class Feeder:
             # Cancels K3.piece.
             nursery.cancel_scope.cancel()
 
-        # Scope K3.piece.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            try:
-                self._piece = await pieces.receive()
-                self._read_all = not self._piece
-                failure = None
-            except trio.EndOfChannel:
-                failure = self._read_error
-            # Cancels K3.piece.
-            nursery.cancel_scope.cancel()
+        with errors.outside():
+            # Scope K3.piece.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch)
+                with errors.inside():
+                    try:
+                        self._piece = await pieces.receive()
+                        self._read_all = not self._piece
+                        failure = None
+                    except trio.EndOfChannel:
+                        failure = self._read_error
+                # Cancels K3.piece.
+                nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
 

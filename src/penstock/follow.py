@@ -24,6 +24,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import Client, Endpoint, connect
+from .interrupts import uninterrupted, uninterrupted_context
+from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
 from .received import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
 from .rpc.client import ClientCall
@@ -154,6 +156,7 @@ class Follower:
                 self._news.lost(loss)
             await trio.sleep(pause_s)
 
+    @uninterrupted_context
     @asynccontextmanager
     async def messages(
         self, *, client: Client | None = None
@@ -168,6 +171,7 @@ class Follower:
         send, receive = trio.open_memory_channel[pb.StreamOutputResponse](0)
         messages = _Messages(receive)
 
+        @uninterrupted
         async def pump() -> None:
             async with send:
                 try:
@@ -175,18 +179,15 @@ class Follower:
                 except Exception as error:
                     messages.failure = error  # raised where it is waited for
 
-        failure: BaseException | None = None
-        # Scope K3.
-        async with trio.open_nursery() as nursery, receive:
-            nursery.start_soon(pump)
-            try:
-                yield messages
-            except (Exception, KeyboardInterrupt, SystemExit) as error:
-                failure = error  # raised below, outside of the nursery, which would wrap it
-            # Cancels K3.
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        errors = PlainErrors()
+        with errors.outside():
+            # Scope K3.
+            async with trio.open_nursery() as nursery, receive:
+                nursery.start_soon(pump)
+                with errors.inside():
+                    yield messages
+                # Cancels K3.
+                nursery.cancel_scope.cancel()
 
     async def _attempt(self, take: Take, client: Client | None) -> RpcError | None:
         """One connection; how it was lost, or None when all is done."""

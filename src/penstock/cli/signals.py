@@ -7,7 +7,11 @@ from typing import Any
 
 import trio
 
+from ..interrupts import uninterrupted_context, uninterrupted_methods
+from ..plain_errors import PlainErrors
 
+
+@uninterrupted_methods
 class Signals:
     """What has come so far. ``react`` is called for each signal, between two checkpoints."""
 
@@ -24,6 +28,7 @@ class Signals:
             self.react()
 
 
+@uninterrupted_context
 @asynccontextmanager
 async def caught_signals() -> AsyncIterator[Signals]:
     """Inside, SIGINT and SIGTERM end nothing by themselves. One that was ignored when this
@@ -45,21 +50,19 @@ async def caught_signals() -> AsyncIterator[Signals]:
             yield signals
 
 
+@uninterrupted_context
 @asynccontextmanager
 async def beside(task: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
     """Runs a task as long as the body; the body's error is raised plain, not in a group.
 
     Cancellation: minimum cleanup.
     """
-    failure: BaseException | None = None
-    # Scope K0.beside.
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(task, *args)
-        try:
-            yield
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            failure = error  # raised below, outside of the nursery, which would wrap it
-        # Cancels K0.beside.
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    errors = PlainErrors()
+    with errors.outside():
+        # Scope K0.beside.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task, *args)
+            with errors.inside():
+                yield
+            # Cancels K0.beside.
+            nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
 from ..client import Client, Endpoint, connect
+from ..interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
 from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
 from .signals import Signals
@@ -61,6 +62,7 @@ class Start:
         # The same id gives the job of the first time, restarts of the server included.
         self._request_id = str(uuid.uuid4())
 
+    @uninterrupted_context
     @asynccontextmanager
     async def connected(self, endpoint: Endpoint) -> AsyncIterator[Client]:
         """A connection on which the start has been answered: ``job`` is there.

@@ -5,6 +5,7 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted
 from .backend import Started
 from .bounds import Intake, MustStop, MustWait
 from .disk import Disk
@@ -64,6 +65,7 @@ class Pace:
             await trio.sleep_until(self._due)
 
 
+@uninterrupted
 async def capture(
     intake: Intake,
     pipe_fd: int,

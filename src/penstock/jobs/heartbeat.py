@@ -5,6 +5,7 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from ..supervisor.silence import ANSWER_S, BEAT_S, Silence
 from .telling import LINES
 
@@ -13,6 +14,7 @@ _LOOK_S: Final = 1.0
 _LOOKED_S: Final = 2 * _LOOK_S
 
 
+@uninterrupted_methods
 class Heartbeat:
     """One connection's. ``on`` False, as with a supervisor of an earlier version: nothing is
     ever silent."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from .backend import Held, JobSpec, Started
 from .bounds import Budget, OutputBound
 from .disk import Disk, RealDisk
@@ -43,6 +44,7 @@ class Recovered:
     output_error: OSError | None = None
 
 
+@uninterrupted_methods
 class History:
     """The jobs of one state directory. ``run`` is a task of the manager's."""
 

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from .backend import InputPipes
 from .disk import Disk, RealDisk
 from .errors import InputGap, InputTakenOver, JobError, Precondition
@@ -27,6 +28,7 @@ _MOVE_BYTES: Final = 1 << 20
 T = TypeVar("T")
 
 
+@uninterrupted_methods
 class Sender:
     """Who sends a job's input now. ``error`` is why it may not any more."""
 
@@ -59,6 +61,7 @@ class Sender:
             self._scope.cancel()
 
 
+@uninterrupted_methods
 class JobInput:
     """The input of one job. The pipes are this object's from now on, until ``close``."""
 

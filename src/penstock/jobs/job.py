@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted, uninterrupted_methods
+from ..plain_errors import PlainErrors
 from ..supervisor.control_policy import Control
 from ..supervisor.limits import Enforcement, Limits
 from . import errors, usage
@@ -27,6 +29,7 @@ UNKILLABLE_S: Final = 10.0
 RECORD_PATIENCE_S: Final = 10.0
 
 
+@uninterrupted_methods
 class StopAsked:
     """Who asked first for the job's end, and why. Of several graces the shortest counts."""
 
@@ -52,6 +55,7 @@ class StopAsked:
         return min(own_s if self._first_s is None else self._first_s, self._others_s)
 
 
+@uninterrupted_methods
 class Job:
     """A job, running or finished. Made by Manager only."""
 
@@ -258,16 +262,18 @@ class Job:
         return self._known_end()
 
     async def _wait_any(self, *events: trio.Event) -> None:
-        # Scope S3.news.
-        async with trio.open_nursery() as nursery:
+        with PlainErrors().outside():  # ^C of who waits
+            # Scope S3.news.
+            async with trio.open_nursery() as nursery:
 
-            async def told(event: trio.Event) -> None:
-                await event.wait()
-                # Cancels S3.news.
-                nursery.cancel_scope.cancel()
+                @uninterrupted
+                async def told(event: trio.Event) -> None:
+                    await event.wait()
+                    # Cancels S3.news.
+                    nursery.cancel_scope.cancel()
 
-            for event in events:
-                nursery.start_soon(told, event)
+                for event in events:
+                    nursery.start_soon(told, event)
 
     def _known_end(self) -> EndRecord:
         if self.end is None and not self.finished.is_set():

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from . import errors, usage
 from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
@@ -31,6 +32,7 @@ _HASH_HERE_BYTES: Final = 64 * 1024
 _GIVE_BACK_S: Final = 1.0
 
 
+@uninterrupted_methods
 class Life:
     """What happens to one Job. ``budget`` is what its output shares with others, ``digests`` the
     threads that hash it and give its reserve back."""

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import trio
 
+from ..interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
+from ..plain_errors import PlainErrors
 from ..supervisor import protocol
 from ..supervisor.limits import Enforcement
 from .backend import Held, JobSpec, Left, Refused, Started, Verdict
@@ -45,6 +47,7 @@ class _Question:
         self.answered.set()
 
 
+@uninterrupted_methods
 class LocalBackend:
     """A connected supervisor. If it goes, it kills every job that it can,
     and each one's verdict is ``lost``.
@@ -415,6 +418,7 @@ class LocalBackend:
         self._connection.send(protocol.RELEASE, id=job_id)
 
 
+@uninterrupted_context
 @contextlib.asynccontextmanager
 async def connect_local(path: str, *, silence_s: float = _SILENCE_S) -> AsyncIterator[LocalBackend]:
     """A backend over the supervisor that listens on ``path``. Raises Unavailable.
@@ -437,15 +441,19 @@ async def connect_local(path: str, *, silence_s: float = _SILENCE_S) -> AsyncIte
         # Scope S4.carrying.
         carrying = trio.CancelScope(shield=True)
 
+        @uninterrupted
         async def carry() -> None:
             with carrying:
                 await backend.run()
 
-        # Scope S4.supervisor.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(carry)
-            try:
-                yield backend
-            finally:
-                # Cancels S4.carrying.
-                carrying.cancel()
+        errors = PlainErrors()
+        with errors.outside():
+            # Scope S4.supervisor.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(carry)
+                try:
+                    with errors.inside():
+                        yield backend
+                finally:
+                    # Cancels S4.carrying.
+                    carrying.cancel()

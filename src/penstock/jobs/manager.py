@@ -10,6 +10,8 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted_context, uninterrupted_methods
+from ..plain_errors import PlainErrors
 from .backend import Backend, Held, JobSpec
 from .capture import close_pipes
 from .disk import Disk
@@ -32,6 +34,7 @@ def no_audit(event: str, fields: object) -> None:
     """The library's default: nobody wants to know."""
 
 
+@uninterrupted_methods
 class Manager:
     """Starts and stops jobs; ``history`` has them. Made by open_manager."""
 
@@ -48,20 +51,39 @@ class Manager:
         # Of their own: a disk that stands still takes no thread from anybody else.
         self._digests = trio.CapacityLimiter(_DIGEST_THREADS)
 
+    @uninterrupted_context
     @contextlib.asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[None]:
         """S4: owns every job's task and the history's; ends when the last job has.
 
-        Cancellation: completes; C11, C12.
+        As its block is left, jobs are stopped: shielded, bounded (see stop_all).
+
+        Cancellation: completes; C11, C12, C28.
         """
-        # Scope S4.history.
-        async with trio.open_nursery() as keeping:
-            keeping.start_soon(self.history.run)
-            # Scope S4.
-            async with trio.open_nursery() as self._nursery:
-                yield
-            # Cancels S4.history.
-            keeping.cancel_scope.cancel()
+        errors = PlainErrors()
+        with errors.outside():
+            # Scope S4.history.
+            async with trio.open_nursery() as keeping:
+                keeping.start_soon(self.history.run)
+                # Scope S4.
+                async with trio.open_nursery() as self._nursery:
+                    try:
+                        with errors.inside():
+                            yield
+                    finally:
+                        # As a task: a second ^C would end what this one waits for.
+                        self._nursery.start_soon(self._close)
+                # Cancels S4.history.
+                keeping.cancel_scope.cancel()
+
+    async def _close(self) -> None:
+        """Ends by stop_all's own bound; without it no end record would be written."""
+        try:
+            # Scope S4.closing.
+            with trio.CancelScope(shield=True):
+                await self.stop_all("server")
+        finally:
+            self._end_lives()  # whatever became of the stops: nobody else would
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Starts a job and returns when its process runs.
@@ -174,6 +196,7 @@ class Manager:
         if job.end is not None:  # else it was given up
             self.history.finished(job)
 
+    @uninterrupted_context
     @contextlib.asynccontextmanager
     async def _life_of(self, job: Job) -> AsyncIterator[Life]:
         budget = self.history.budget_of(job.owner)
@@ -252,6 +275,9 @@ class Manager:
                 async with trio.open_nursery() as nursery:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
+        self._end_lives()
+
+    def _end_lives(self) -> None:
         self._over = True
         for life in self._lives.values():
             life.end_now()
@@ -271,6 +297,7 @@ def _open_store(path: str) -> tuple[Store, list[str]]:
         raise Unavailable(f"{path} cannot be opened: {error}") from error
 
 
+@uninterrupted_context
 @contextlib.asynccontextmanager
 async def open_manager(
     backend: Backend,
@@ -287,9 +314,10 @@ async def open_manager(
     ``audit`` is called with an event and its fields for every change of a job's state; a
     start whose ``job.starting`` raises does not happen. Jobs of an earlier manager that the backend
     holds go on in this one. Leaving the block stops all jobs, shielded but bounded (see
-    Manager.stop_all), or leaves them to the next one (see Manager.leave).
+    Manager.stop_all), or leaves them to the next one (see Manager.leave). What the block raises
+    comes out as it is, in no group.
 
-    Cancellation: completes; C11, C12, C13.
+    Cancellation: completes; C11, C12, C13, C28.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))
@@ -316,13 +344,7 @@ async def open_manager(
             for each in recovered:
                 del held[each.job.id]
             async with manager.open_nursery():
-                try:
-                    manager.go_on(recovered, list(held.values()))
-                    yield manager
-                finally:
-                    # Ends by stop_all's own bound; without it no end record would be written.
-                    # Scope S4.closing.
-                    with trio.CancelScope(shield=True):
-                        await manager.stop_all("server")
+                manager.go_on(recovered, list(held.values()))
+                yield manager
         finally:
             store.close()

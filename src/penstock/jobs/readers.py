@@ -5,6 +5,7 @@ from typing import Self
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from .cursors import BOTH, Chunk, Cursor
 from .gaps import Gap
 from .output import OutputLog
@@ -16,6 +17,7 @@ _PASSED_OVER = 256
 _CALLS_PER_CHECKPOINT = 8
 
 
+@uninterrupted_methods
 class OutputReader:
     """Chunks and gaps of a log from an offset on, in order, each byte once.
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted
 from .cursors import BOTH, CHUNK_BYTES, Chunk, Cursor
 from .output import OutputLog
 from .segments import StreamNumber
@@ -16,6 +17,7 @@ _PIECES_PER_CHECKPOINT: Final = 64
 _LONGEST_CHARACTER: Final = 4
 
 
+@uninterrupted
 async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH) -> int:
     """The offset at which the last ``count`` lines of these streams begin.
 
@@ -63,6 +65,7 @@ async def _chunks(
     return found
 
 
+@uninterrupted
 def seek_time(log: OutputLog, since_ns: int) -> int:
     """The offset of the first byte that was written at ``since_ns`` (UTC) or later. No checkpoint.
 
@@ -83,6 +86,7 @@ def seek_time(log: OutputLog, since_ns: int) -> int:
     return log.first
 
 
+@uninterrupted
 async def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, bytes]:
     """By stream, the first bytes of a UTF-8 character that goes on at ``offset`` or later.
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted, uninterrupted_context
+from ..plain_errors import PlainErrors
 from ..supervisor.policy import parse_policy
 from .errors import Unavailable
 from .keeping import keeping
@@ -23,6 +25,7 @@ _SUPERVISOR: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "s
 _END_S: Final = 30.0
 
 
+@uninterrupted_context
 @contextlib.asynccontextmanager
 async def open_local(
     policy: str | os.PathLike[str],
@@ -38,10 +41,12 @@ async def open_local(
     groups are made in. The supervisor logs to standard error.
 
     Raises Unavailable if the supervisor does not start (its log says why) or the directory
-    is in use. Leaving the block, also by cancellation, stops all jobs and the supervisor:
-    shielded, bounded. If this process is killed, the supervisor ends every job and itself.
+    is in use; of what the block raises, the error itself, in no group. Leaving the block, also by
+    cancellation or ^C, stops all jobs and the supervisor: shielded, bounded, and not to be
+    interrupted; ^C comes out of it as KeyboardInterrupt. If this process is killed, the supervisor
+    ends every job and itself.
 
-    Cancellation: completes; C12.
+    Cancellation: completes; C12, C28.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-") as run_dir:
         config = _write_config(run_dir, policy, state_dir, cgroup_parent or _own_parent())
@@ -87,40 +92,60 @@ def _write_config(
     return path
 
 
+@uninterrupted_context
 @contextlib.asynccontextmanager
 async def _supervisor(config: str) -> AsyncIterator[trio.Process]:
     """One that listens; it has ended when the block has, or was cancelled on the way to it."""
-    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    parent_read, parent_write = os.pipe2(os.O_CLOEXEC)
-    process = None
-    try:
-        try:
-            process = await trio.lowlevel.open_process(
-                [
-                    *(sys.executable, "-I", "-S", "-E", _SUPERVISOR, "--config", config),
-                    *("--no-server", "--ready-fd", str(ready_write)),
-                    *("--parent-fd", str(parent_read)),
-                ],
-                pass_fds=(ready_write, parent_read),
-                stdin=subprocess.DEVNULL,
-            )
-            os.close(ready_write)
-            ready_write = -1
-            await trio.lowlevel.wait_readable(ready_read)
-            ready = os.read(ready_read, 1) == b"R"
-        finally:
-            for fd in (ready_read, ready_write, parent_read):
-                if fd >= 0:
-                    os.close(fd)
-        if not ready:
-            raise Unavailable("the supervisor did not start; its log on standard error says why")
-        yield process
-    finally:
-        os.close(parent_write)  # which tells it that we are gone
-        if process is not None:
-            # Ends by itself, or by KILL; either way within _END_S.
-            # Scope S4.standalone.
-            with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
-                await process.wait()
-            if process.returncode is None:
-                process.kill()
+    errors = PlainErrors()
+    with errors.outside():
+        # Scope S4.ending.
+        async with trio.open_nursery() as nursery:
+            with errors.inside():
+                parent_read, parent_write = os.pipe2(os.O_CLOEXEC)
+                process = None
+                try:
+                    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+                    try:
+                        process = await _open(config, ready_write, parent_read)
+                        os.close(ready_write)
+                        ready_write = -1
+                        await trio.lowlevel.wait_readable(ready_read)
+                        ready = os.read(ready_read, 1) == b"R"
+                    finally:
+                        for fd in (ready_read, ready_write, parent_read):
+                            if fd >= 0:
+                                os.close(fd)
+                    if not ready:
+                        raise Unavailable(
+                            "the supervisor did not start; its log on standard error says why"
+                        )
+                    yield process
+                finally:
+                    os.close(parent_write)  # which tells it that we are gone
+                    if process is not None:
+                        # As a task: a second ^C would end what this one waits for.
+                        nursery.start_soon(_wait_ended, process)
+
+
+async def _open(config: str, ready_fd: int, parent_fd: int) -> trio.Process:
+    return await trio.lowlevel.open_process(
+        [
+            *(sys.executable, "-I", "-S", "-E", _SUPERVISOR, "--config", config),
+            *("--no-server", "--ready-fd", str(ready_fd), "--parent-fd", str(parent_fd)),
+        ],
+        pass_fds=(ready_fd, parent_fd),
+        stdin=subprocess.DEVNULL,
+        # A terminal's ^C goes to every process of the foreground: it is for this one, which then
+        # ends the jobs in order and has their ends recorded.
+        start_new_session=True,
+    )
+
+
+@uninterrupted
+async def _wait_ended(process: trio.Process) -> None:
+    """It ends by itself, or by KILL; either way within _END_S."""
+    # Scope S4.standalone.
+    with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()

@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from ..supervisor.control_policy import Control
 from .backend import Backend
 from .bounds import MustStop
@@ -49,6 +50,7 @@ class StopNotes:
         return StopAsked(str(self.by), str(self.reason), self.grace_s, self.signal)
 
 
+@uninterrupted_methods
 class Stopping:
     """The stop of one job, before and after anybody has asked for it."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from ..supervisor import protocol
 from .errors import Unavailable
 from .heartbeat import Heartbeat
@@ -19,6 +20,7 @@ from .pending import close_all
 _MOST_WAITING_BYTES: Final = 4 << 20
 
 
+@uninterrupted_methods
 class SupervisorConnection:
     """One end of its socket. What is sent is queued in order; ``closed`` is set by ``end``."""
 

@@ -14,6 +14,8 @@ from typing import Final, Generic, TypeVar
 import trio
 from google.protobuf.message import DecodeError, Message
 
+from ..interrupts import uninterrupted_context, uninterrupted_methods
+from ..plain_errors import PlainErrors
 from .client_link import ClientLink, ClientStream
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .limits import CLIENT_DEFAULTS, Limits
@@ -36,6 +38,7 @@ USER_AGENT: Final = "penstock"
 MessageT = TypeVar("MessageT", bound=Message)
 
 
+@uninterrupted_methods
 class ClientCall(Generic[MessageT]):
     """A call under way: an async iterator of its responses, which may be sent to as well.
 
@@ -109,6 +112,7 @@ class ClientCall(Generic[MessageT]):
         return first
 
 
+@uninterrupted_methods
 class Channel:
     """Made by ``open_channel``. Calls may run in any number of tasks at once.
 
@@ -154,6 +158,7 @@ class Channel:
         ) as call:
             return await call.only_response()
 
+    @uninterrupted_context
     @asynccontextmanager
     async def server_stream(
         self,
@@ -176,6 +181,7 @@ class Channel:
                 call.end()
             yield call
 
+    @uninterrupted_context
     @asynccontextmanager
     async def open_call(
         self,
@@ -208,6 +214,7 @@ class Channel:
             self._link.close(stream)
 
 
+@uninterrupted_context
 @asynccontextmanager
 async def open_channel(
     host: str,
@@ -256,6 +263,7 @@ def open_channel_on(
     return _channel(transport, authority, deadline, too_slow, limits)
 
 
+@uninterrupted_context
 @asynccontextmanager
 async def _channel(
     transport: Transport,
@@ -264,28 +272,25 @@ async def _channel(
     too_slow: ConnectionLost,
     limits: Limits,
 ) -> AsyncIterator[Channel]:
-    failure: BaseException | None = None
+    errors = PlainErrors()
     try:
         link = ClientLink(transport, limits)
-        # Scope K1.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.run)
-            try:
-                # Scope K1.ready.
-                with trio.move_on_at(deadline) as waiting:
-                    await link.wait_ready()
-                if waiting.cancelled_caught:
-                    raise too_slow
-                yield Channel(link, authority)
-            except (Exception, KeyboardInterrupt, SystemExit) as error:
-                failure = error  # raised below, outside of the nursery, which would wrap it
-            # Cancels K1.
-            nursery.cancel_scope.cancel()
-        link.say_goodbye()
+        with errors.outside():
+            # Scope K1.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                with errors.inside():
+                    # Scope K1.ready.
+                    with trio.move_on_at(deadline) as waiting:
+                        await link.wait_ready()
+                    if waiting.cancelled_caught:
+                        raise too_slow
+                    yield Channel(link, authority)
+                # Cancels K1.
+                nursery.cancel_scope.cancel()
+            link.say_goodbye()
     finally:
         transport.close()
-    if failure is not None:
-        raise failure
 
 
 async def _connect(

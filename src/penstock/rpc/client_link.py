@@ -2,6 +2,7 @@
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from . import events as ev
 from .connection import HIGHEST_STREAM_ID, ConnectionFailed
 from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
@@ -46,6 +47,7 @@ class ClientStream(Stream):
             self.fail(error)
 
 
+@uninterrupted_methods
 class ClientLink(Link[ClientStream]):
     """``unusable`` says why no new call can begin; None: they can."""
 

@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from . import events as ev
 from .connection import Connection, ConnectionFailed
 from .faults import INTERNAL_ERROR, Budget
@@ -44,6 +45,7 @@ class Ended:
     during_tls: bool = False
 
 
+@uninterrupted_methods
 class Link(Generic[StreamT]):
     """Events are handled without a checkpoint, so that no decision spans one.
 

@@ -1,0 +1,240 @@
+"""What the block of a context manager raises comes out as it is, whatever happens meanwhile."""
+
+import ast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from fake_backend import FakeBackend
+from fake_service import HANDLE, FakeServer, fake_server
+from marks import SOURCE
+from running import policy_text, script
+from scripted_job import ENDPOINT, Scripted, begin
+from this_run import group, new_directory
+
+from penstock.cli.signals import beside, caught_signals
+from penstock.cli.starting import Start
+from penstock.client import Endpoint, connect
+from penstock.follow import Follower
+from penstock.identity import load_identity
+from penstock.jobs.manager import open_manager
+from penstock.jobs.standalone import open_local
+from penstock.plain_errors import PlainErrors
+from penstock.rpc.client import Channel, open_channel
+
+Manager = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class Mistake(Exception):
+    """Of the block."""
+
+
+def endpoint(server: FakeServer) -> Endpoint:
+    pair = server.pki.clients["alice"]
+    return Endpoint("127.0.0.1", server.port, server.pki.ca, pair.certificate, pair.key)
+
+
+@asynccontextmanager
+async def a_channel() -> AsyncIterator[Manager]:
+    async with fake_server() as server:
+        yield lambda: channel_to(server)
+
+
+def channel_to(server: FakeServer) -> AbstractAsyncContextManager[Channel]:
+    at = endpoint(server)
+    context = load_identity(at.ca, at.certificate, at.key, None)
+    return open_channel(at.host, at.port, context)
+
+
+@asynccontextmanager
+async def a_connection() -> AsyncIterator[Manager]:
+    async with fake_server() as server:
+        yield lambda: connect(endpoint(server))
+
+
+@asynccontextmanager
+async def a_stream() -> AsyncIterator[Manager]:
+    async with fake_server() as server, connect(endpoint(server)) as client:
+        yield lambda: client.stream(HANDLE)
+
+
+@asynccontextmanager
+async def a_call() -> AsyncIterator[Manager]:
+    async with fake_server() as server, connect(endpoint(server)) as client:
+        yield client.send_input
+
+
+@asynccontextmanager
+async def a_start() -> AsyncIterator[Manager]:
+    async with fake_server() as server:
+        yield lambda: Start("ls", []).connected(endpoint(server))
+
+
+@asynccontextmanager
+async def a_follower() -> AsyncIterator[Manager]:
+    scripted = Scripted(lambda number, request: [begin(), trio.Event])
+    yield lambda: Follower(ENDPOINT, "7", connecting=scripted).messages()
+    assert scripted.open == 0
+
+
+@asynccontextmanager
+async def a_manager() -> AsyncIterator[Manager]:
+    directory = new_directory("manager")
+    yield lambda: open_manager(FakeBackend(), str(directory / "state"))
+    await trio.Path(directory / "state" / "penstock.db").unlink()
+
+
+@asynccontextmanager
+async def a_supervisor() -> AsyncIterator[Manager]:
+    directory = new_directory("local")
+    policy = directory / "policy.toml"
+    policy.write_text(policy_text(script("idle", "sleep 300"), ""))
+    yield lambda: open_local(policy, directory / "state", cgroup_parent=group("plain"))
+
+
+@asynccontextmanager
+async def a_task_beside() -> AsyncIterator[Manager]:
+    yield lambda: beside(trio.sleep_forever)
+
+
+@asynccontextmanager
+async def signals() -> AsyncIterator[Manager]:
+    yield caught_signals
+
+
+# What each is shown by. Those of a leading underscore, and open_nursery, are within others.
+WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
+    "cli/signals.py: beside": a_task_beside,
+    "cli/signals.py: caught_signals": signals,
+    "cli/starting.py: Start.connected": a_start,
+    "client.py: connect": a_connection,
+    "follow.py: Follower.messages": a_follower,
+    "jobs/local.py: connect_local": a_supervisor,
+    "jobs/manager.py: Manager._life_of": a_manager,
+    "jobs/manager.py: Manager.open_nursery": a_manager,
+    "jobs/manager.py: open_manager": a_manager,
+    "jobs/standalone.py: _supervisor": a_supervisor,
+    "jobs/standalone.py: open_local": a_supervisor,
+    "rpc/client.py: Channel.open_call": a_call,
+    "rpc/client.py: Channel.server_stream": a_stream,
+    "rpc/client.py: _channel": a_channel,
+    "rpc/client.py: open_channel": a_channel,
+}
+
+
+def context_managers() -> dict[str, list[str]]:
+    """Every asynchronous one of the source, with its decorators."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        tree = ast.parse(path.read_text())
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        parts = [(tree.body, ""), *((each.body, f"{each.name}.") for each in classes)]
+        for body, prefix in parts:
+            for node in body:
+                if isinstance(node, ast.AsyncFunctionDef):
+                    wrappers = [ast.unparse(each) for each in node.decorator_list]
+                    if any(each.endswith("asynccontextmanager") for each in wrappers):
+                        found[f"{name}: {prefix}{node.name}"] = wrappers
+                    elif node.name == "__aexit__":
+                        found[f"{name}: {prefix[:-1]}"] = wrappers
+    return found
+
+
+def test_every_one_is_known_and_protected() -> None:
+    """All of them: whoever adds one shows that it loses nothing, and ^C comes not between."""
+    found = context_managers()
+    assert found.pop("interrupts.py: _Uninterrupted") == []
+    assert set(found) == set(WORLDS)
+    assert {
+        name for name, wrappers in found.items() if wrappers[0] != "uninterrupted_context"
+    } == set()
+
+
+async def raised(make: Manager, act: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """What comes out of a scope that is cancelled as the block does this."""
+    try:
+        with trio.CancelScope() as scope:
+            async with make():
+                scope.cancel()
+                await act()
+    except BaseException as error:
+        return error
+    return None
+
+
+async def fail() -> None:
+    raise Mistake
+
+
+async def fail_in_a_nursery() -> None:
+    """Beside tasks that are cancelled in the same moment."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(trio.sleep_forever)
+        raise Mistake
+
+
+@pytest.mark.parametrize("world", sorted({each.__name__: each for each in WORLDS.values()}))
+async def test_a_blocks_error_is_not_lost(world: str) -> None:
+    """C28: though the scope around is cancelled in the same moment; and it is in no group."""
+    make_world = next(each for each in WORLDS.values() if each.__name__ == world)
+    async with make_world() as make:
+        for scope_is_cancelled in (True, False):
+            with pytest.raises(Mistake):  # noqa: PT012 - both are one behaviour
+                with trio.CancelScope() as scope:
+                    async with make():
+                        if scope_is_cancelled:
+                            scope.cancel()
+                        raise Mistake
+        assert await raised(make, trio.lowlevel.checkpoint) is None  # Cancelled is the scope's
+        error = await raised(make, fail_in_a_nursery)
+        assert isinstance(error, ExceptionGroup)
+        assert [type(each) for each in error.exceptions] == [Mistake]
+
+
+async def held(task: Callable[[], Awaitable[None]], act: Callable[[], Awaitable[None]]) -> None:
+    errors = PlainErrors()
+    with errors.outside():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(task)
+            with errors.inside():
+                await act()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_bug_beside_the_block_is_not_lost_either() -> None:
+    """Alone it comes as itself; with the block's own error, both in a group."""
+
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async def fail_at_once() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await held(fail_at_once, trio.sleep_forever)
+    with pytest.raises(ExceptionGroup) as caught:
+        await held(fail_at_the_end, fail)
+    assert [type(each) for each in caught.value.exceptions] == [Mistake, ZeroDivisionError]
+    assert caught.value.exceptions[0].__context__ is None
+
+
+async def test_an_errors_own_context_stays() -> None:
+    """Not the nursery's group, which would show the same error twice."""
+
+    async def fail_twice() -> None:
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError as error:
+            raise Mistake from error
+
+    with pytest.raises(Mistake) as caught:
+        await held(trio.sleep_forever, fail_twice)
+    assert isinstance(caught.value.__context__, ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
