@@ -224,11 +224,13 @@ UNITS = {"KiB": 1024, "MiB": 1024 * 1024, "s": 1}
 LIMIT_ROW = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| (\d[^|]*) \|", re.MULTILINE)
 
 
-def told(cell: str, count: int) -> list[int]:
+def told(cell: str, count: int) -> list[float]:
     """The first numbers of a cell; "16, 64, 512 MiB" has one unit for all."""
-    found = re.findall(r"(\d+)(?: (KiB|MiB|s)\b)?", re.sub(r"(\d),(\d)", r"\1\2", cell))[:count]
+    found = re.findall(r"(\d[\d.]*)(?: (KiB|MiB|s)\b)?", re.sub(r"(\d),(\d)", r"\1\2", cell))[
+        :count
+    ]
     common = UNITS.get(found[-1][1], 1)
-    return [int(number) * UNITS.get(unit, common) for number, unit in found]
+    return [float(number) * UNITS.get(unit, common) for number, unit in found]
 
 
 def test_the_defaults_of_transport_limits_are_as_their_page_says() -> None:

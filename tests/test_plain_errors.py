@@ -23,6 +23,7 @@ from penstock.jobs.manager import open_manager
 from penstock.jobs.standalone import open_local
 from penstock.plain_errors import PlainErrors
 from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.turns import FairTurns
 
 Manager = Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -104,6 +105,11 @@ async def signals() -> AsyncIterator[Manager]:
     yield caught_signals
 
 
+@asynccontextmanager
+async def a_turn() -> AsyncIterator[Manager]:
+    yield lambda: FairTurns().of("alice")
+
+
 # What each is shown by. Those of a leading underscore, and open_nursery, are within others.
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signals.py: beside": a_task_beside,
@@ -121,7 +127,10 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "rpc/client.py: Channel.server_stream": a_stream,
     "rpc/client.py: _channel": a_channel,
     "rpc/client.py: open_channel": a_channel,
+    "rpc/turns.py: _Turn": a_turn,
 }
+# No KeyboardInterrupt comes there: a server receives SIGINT itself.
+SERVERS_OWN = {"rpc/turns.py: _Turn"}
 
 
 def context_managers() -> dict[str, list[str]]:
@@ -148,9 +157,8 @@ def test_every_one_is_known_and_protected() -> None:
     found = context_managers()
     assert found.pop("interrupts.py: _Uninterrupted") == []
     assert set(found) == set(WORLDS)
-    assert {
-        name for name, wrappers in found.items() if wrappers[0] != "uninterrupted_context"
-    } == set()
+    bare = {name for name, wrappers in found.items() if "uninterrupted_context" not in wrappers[:1]}
+    assert bare == SERVERS_OWN
 
 
 async def raised(make: Manager, act: Callable[[], Awaitable[None]]) -> BaseException | None:
