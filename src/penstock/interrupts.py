@@ -88,4 +88,5 @@ class _Uninterrupted(AbstractAsyncContextManager[ValueT]):
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> bool | None:
-        return await self._manager.__aexit__(kind, error, traceback)
+        # The wrapped one bounds what it waits for, as the table of scopes has it.
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102

@@ -39,7 +39,8 @@ class PlainErrors:
         """
         try:
             yield
-        except BaseException as error:
+        # What is kept is raised by ``outside``; Cancelled alone is raised here.
+        except BaseException as error:  # noqa: ASYNC103
             self._of_block = _without_cancelled(error)
             if self._of_block is None:
                 raise
@@ -50,7 +51,8 @@ class PlainErrors:
         found: list[BaseException] = []
         try:
             yield
-        except BaseException as error:
+        # Cancelled is raised unless there is an error to take its place, below.
+        except BaseException as error:  # noqa: ASYNC103
             found = _leaves(error)
             if self._of_block is None and not found:
                 raise

@@ -12,7 +12,7 @@ import trio
 from sigint import Lines
 
 from penstock.jobs.backend import JobSpec
-from penstock.jobs.manager import Manager
+from penstock.jobs.job import Job
 from penstock.jobs.standalone import open_local
 from penstock.plain_errors import PlainErrors
 
@@ -23,12 +23,7 @@ def say(word: str) -> None:
     print(word, flush=True)
 
 
-async def start(
-    manager: Manager, command: str, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    job = await manager.start("me", JobSpec(command))
-    say("started")
-    task_status.started()
+async def read(job: Job) -> None:
     with job.read_output() as reader:
         async for _ in reader:
             pass
@@ -42,9 +37,11 @@ async def main(policy: str, state: str, parent: str, odd_one: str, *, waits: boo
         with errors.outside():
             async with trio.open_nursery() as nursery:
                 with errors.inside():
-                    for number in range(JOBS - 1):
-                        await nursery.start(start, manager, "idle" if number % 2 else "greet")
-                    await nursery.start(start, manager, odd_one)
+                    commands = ["idle" if number % 2 else "greet" for number in range(JOBS - 1)]
+                    for command in (*commands, odd_one):
+                        job = await manager.start("me", JobSpec(command))
+                        say("started")
+                        nursery.start_soon(read, job)
                     if waits:
                         await trio.sleep_forever()
                 nursery.cancel_scope.cancel()
