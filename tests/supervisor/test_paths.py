@@ -4,12 +4,19 @@ import ctypes
 import os
 import shutil
 import signal
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from this_run import new_directory
 
+from penstock.supervisor.directory_writers import (
+    Trusted,
+    _why_fuse,
+    mount_of,
+    why_foreign_mount,
+)
 from penstock.supervisor.executables import open_executable
 from penstock.supervisor.paths import PathRefused, check_root, resolve
 from penstock.supervisor.rights import files_as
@@ -17,10 +24,11 @@ from penstock.supervisor.users import User
 
 USER = User(61191, 61191)
 OWNERS = frozenset({0, os.geteuid()})
+STRANGER = 61199
 
 
 def mistakes(root: Path) -> str:
-    return "; ".join(check_root(str(root), OWNERS, frozenset({USER.gid})))
+    return "; ".join(check_root(str(root)))
 
 
 def test_a_root_that_nobody_else_can_change(tmp_path: Path) -> None:
@@ -37,10 +45,11 @@ def test_roots_that_others_can_change(tmp_path: Path) -> None:
     root = tmp_path / "above" / "root"
     root.mkdir(parents=True)
     (root.parent).chmod(0o777)
-    assert "can be replaced by the jobs' users" in mistakes(root)
+    assert f"{root.parent} can be written by everybody" in mistakes(root)
     (root.parent).chmod(0o755)
-    root.chmod(0o777)
-    assert "can be written by" in mistakes(root)
+    for mode in (0o777, 0o1777):
+        root.chmod(mode)
+        assert f"{root} can be written by everybody" in mistakes(root)
     root.chmod(0o755)
     (tmp_path / "link").symlink_to(root)
     (tmp_path / "way").symlink_to(root.parent)
@@ -56,7 +65,7 @@ def test_a_root_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "secret").touch()
     (tmp_path / "root").symlink_to("other")
-    with pytest.raises(PathRefused, match="Not a directory"):
+    with pytest.raises(PathRefused, match="root is a symbolic link"):
         resolve(str(tmp_path / "root"), "secret")
 
 
@@ -86,18 +95,101 @@ def test_a_refusal_tells_nothing_that_the_user_could_not_see(open_path: Path) ->
 
 
 @pytest.mark.root
-def test_a_directory_that_the_user_can_write_is_no_way(open_path: Path) -> None:
-    """As the last part it is granted: it is itself that was meant. One of somebody else's that
-    he can write, and his own that he could make writable, are the same."""
-    own, lent = open_path / "own", open_path / "lent"
-    for path, mode, owner in ((own, 0o555, USER.uid), (lent, 0o775, 0)):
-        path.mkdir()
+@pytest.mark.parametrize("who", [USER.uid, STRANGER])
+def test_a_directory_that_somebody_else_can_write_is_no_way(open_path: Path, who: int) -> None:
+    """By owner, who could make it writable, by mode, group or access list; the job's own user and
+    any other. As the last part it is granted: it is itself that was meant."""
+    ways = {
+        "owner": (0o555, who, 0, b""),
+        "group": (0o775, 0, who, b""),
+        "roots-group": (0o775, 0, 0, b""),
+        "everybody": (0o757, 0, 0, b""),
+        "sticky": (0o1777, 0, 0, b""),
+        "acl-user": (0o775, 0, 0, access_list((0x02, 7, who))),
+        "acl-group": (0o775, 0, 0, access_list((0x08, 7, who))),
+    }
+    for name, (mode, uid, gid, acl) in ways.items():
+        path = open_path / name
+        (path / "inner").mkdir(parents=True)
         (path / "file").touch()
-        os.chown(path, owner, USER.gid)
+        os.chown(path, uid, gid)
         path.chmod(mode)
-        assert resolve(str(open_path), path.name, USER) == str(path)
-        with pytest.raises(PathRefused, match="can be written by the job's own user"):
-            resolve(str(open_path), f"{path.name}/file", USER)
+        if acl:
+            os.setxattr(path, "system.posix_acl_access", acl)
+        assert resolve(str(open_path), name, USER) == str(path)
+        for below in ("file", "inner/none"):
+            with pytest.raises(PathRefused, match=f"{path} (belongs to|can be written by) "):
+                resolve(str(open_path), f"{name}/{below}", USER)
+        assert mistakes(path), "nor is it a root"
+        # The root itself is on the way, though nothing below it is asked for.
+        with pytest.raises(PathRefused, match=str(path)):
+            resolve(str(path), ".", USER)
+
+
+@pytest.mark.root
+def test_owners_that_the_slot_names(open_path: Path) -> None:
+    """They may own what is on the way, and be in its access list; nobody else with them."""
+    path = open_path / "own"
+    path.mkdir(mode=0o755)
+    (path / "file").touch()
+    os.chown(path, STRANGER, STRANGER)
+    owners = frozenset({STRANGER})
+    assert resolve(str(open_path), "own/file", USER, owners) == f"{path}/file"
+    assert check_root(str(path), owners) == []
+    path.chmod(0o775)  # its group may have other members
+    with pytest.raises(PathRefused, match=f"can be written by group {STRANGER}"):
+        resolve(str(open_path), "own/file", USER, owners)
+    os.setxattr(path, "system.posix_acl_access", access_list((0x02, 7, STRANGER), group=5))
+    assert resolve(str(open_path), "own/file", USER, owners) == f"{path}/file"
+    # What the mask takes away nobody has.
+    masked = access_list((0x02, 7, USER.uid), mask=5)
+    os.setxattr(path, "system.posix_acl_access", masked)
+    assert resolve(str(open_path), "own/file", USER, owners) == f"{path}/file"
+    with pytest.raises(PathRefused, match=f"belongs to user {STRANGER}"):
+        resolve(str(open_path), "own/file", USER)
+
+
+@pytest.mark.root
+def test_what_is_above_the_root_is_looked_at_each_time(open_path: Path) -> None:
+    """It was another's as the policy was read, or has become so since."""
+    root = open_path / "above" / "root"
+    root.mkdir(parents=True)
+    (root / "file").touch()
+    assert resolve(str(root), "file", USER) == f"{root}/file"
+    os.chown(root.parent, STRANGER, STRANGER)
+    with pytest.raises(PathRefused, match=f"{root.parent} belongs to user {STRANGER}"):
+        resolve(str(root), "file", USER)
+    os.chown(root.parent, 0, 0)
+    # In a sticky directory of root's nobody can replace what is not his.
+    root.parent.chmod(0o1777)
+    assert resolve(str(root), "file", USER) == f"{root}/file"
+    os.chown(root.parent, STRANGER, 0)
+    with pytest.raises(PathRefused, match="belongs to user"):
+        resolve(str(root), "file", USER)
+
+
+def access_list(*more: tuple[int, int, int], group: int = 5, mask: int = 7) -> bytes:
+    """In the kernel's form: owner, group and others, the entries, and the mask."""
+    nobody = 0xFFFFFFFF
+    fixed = [(0x01, 7, nobody), (0x04, group, nobody), (0x10, mask, nobody), (0x20, 5, nobody)]
+    entries = sorted([*fixed, *more])
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_file_system_that_somebody_elses_process_serves() -> None:
+    """By the text of mountinfo: FUSE shows any owner and mode that its process likes."""
+    trusted = Trusted(frozenset({0, 7}))
+    for kind, options, foreign in (
+        ("fuse.sshfs", "rw,user_id=1000,group_id=1000", True),
+        ("fuse", "rw,user_id=1000,group_id=1000,allow_other", True),
+        ("fuse.overlay", "rw,user_id=0,group_id=0", False),
+        ("fuseblk", "rw,user_id=7", False),
+        ("ext4", "rw,user_id=1000", False),
+    ):
+        assert bool(_why_fuse(kind, options.split(","), trusted)) is foreign
+    with open("/proc/self/mountinfo") as mounts:
+        assert any(line.split()[0] == mount_of(mounts.fileno()) for line in mounts)
+    assert why_foreign_mount("none", trusted) is None
 
 
 @pytest.mark.root

@@ -434,3 +434,27 @@ def test_slots_that_stand_for_nothing(slot: str, mistake: str) -> None:
     text = f'[classes.a]\n[commands.b]\npath = "/bin/b"\nclass = "a"\narguments = [{slot}]\n'
     with pytest.raises(PolicyError, match=mistake):
         parse_policy(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("owners", "mistake"),
+    [
+        ('["mysql", "61199"]', None),
+        ("[]", None),
+        ('"mysql"', "is not a list of strings"),
+        ('["My SQL"]', "'My SQL' is no user; write names or numeric ids"),
+        ('["99999999999"]', "is no user"),
+    ],
+)
+def test_owners_of_a_path(owners: str, mistake: str | None) -> None:
+    """Names or numbers of users; whether they exist is the host's to say."""
+    text = (
+        '[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\n'
+        f'arguments = [{{ path = {{ root = "/srv", owners = {owners} }} }}]\n'
+    )
+    if mistake is None:
+        (slot,) = parse_policy(text.encode()).commands["x"].grammar.path_slots()
+        assert slot.owners == (("mysql", "61199") if "mysql" in owners else ())
+    else:
+        with pytest.raises(PolicyError, match=mistake):
+            parse_policy(text.encode())

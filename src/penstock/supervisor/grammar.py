@@ -9,7 +9,7 @@ ways are granted, so the choice matters only for what counts as a path.
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from .slots import (
@@ -37,10 +37,11 @@ class Match:
     """The arguments are granted.
 
     ``paths``: the arguments that are to be replaced by what their root and relative path
-    resolve to, without following symbolic links.
+    resolve to, without following symbolic links; ``path_slots``: the slot that took each of them.
     """
 
     paths: tuple[PathArgument, ...] = ()
+    path_slots: tuple[PathSlot, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,12 @@ class Grammar:
         return sequence_usage(self.slots)
 
     def roots(self) -> set[str]:
-        """Every root of a path slot, for the host's own checks."""
-        return {leaf.root for leaf in self._leaves if isinstance(leaf, PathSlot)}
+        """Every root of a path slot."""
+        return {slot.root for slot in self.path_slots()}
+
+    def path_slots(self) -> set[PathSlot]:
+        """Every path slot, for the host's own checks."""
+        return {leaf for leaf in self._leaves if isinstance(leaf, PathSlot)}
 
     def match(self, arguments: Sequence[str]) -> Match | Mismatch:
         """Are these arguments, after the program's name, granted? Never raises."""
@@ -129,7 +134,8 @@ class Grammar:
                 reached |= self._closures[place + 1]
         if not reached >> len(self._leaves):
             return self._mismatch(reached, len(arguments), None)
-        return Match(self._paths(taken, arguments))
+        found = self._paths(taken, arguments)
+        return Match(tuple(path for path, _ in found), tuple(slot for _, slot in found))
 
     def _unroll(self, slots: tuple[Slot, ...], skips: dict[int, set[int]]) -> None:
         for slot in slots:
@@ -165,9 +171,11 @@ class Grammar:
         """The places in the set that have a leaf: all but the end."""
         return _bits(places & ((1 << len(self._leaves)) - 1))
 
-    def _paths(self, taken: list[int], arguments: Sequence[str]) -> tuple[PathArgument, ...]:
+    def _paths(
+        self, taken: list[int], arguments: Sequence[str]
+    ) -> list[tuple[PathArgument, PathSlot]]:
         """Walks back from the end, each time by the earliest leaf that leads on."""
-        found: list[PathArgument] = []
+        found: list[tuple[PathArgument, PathSlot]] = []
         target = len(self._leaves)
         for index in reversed(range(len(arguments))):
             target = next(
@@ -176,8 +184,8 @@ class Grammar:
             leaf = self._leaves[target]
             if isinstance(leaf, PathSlot):
                 relative = leaf.relative(arguments[index]) or "."
-                found.append(PathArgument(index, leaf.root, relative))
-        return tuple(reversed(found))
+                found.append((PathArgument(index, leaf.root, relative), leaf))
+        return found[::-1]
 
     def _mismatch(self, places: int, index: int, argument: str | None) -> Mismatch:
         wanted = list(dict.fromkeys(self._leaves[place].describe() for place in self._open(places)))

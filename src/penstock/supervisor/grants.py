@@ -5,7 +5,8 @@ nothing else.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import protocol
@@ -68,13 +69,15 @@ class Grants:
     """The policy with what it names on this host, opened and resolved.
 
     ``standalone``: who started this supervisor is who connects, so a policy that names no clients
-    grants every command to whatever owners that program has.
+    grants every command to whatever owners that program has. ``owners`` are the uids of those that
+    path slots name.
     """
 
     policy: Policy
     executables: dict[str, Executable]
     users: dict[str, User]
     standalone: bool = False
+    owners: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, start: Start) -> Grant:
         """Raises Refusal."""
@@ -132,10 +135,13 @@ class Grants:
         if isinstance(match, Mismatch):
             raise Refusal(protocol.DENIED, match.message)
         resolved = list(arguments)
-        for path in match.paths:
+        for path, slot in zip(match.paths, match.path_slots, strict=True):
             try:
                 resolved[path.position] = resolve(
-                    path.root, path.relative, self.users.get(command.name)
+                    path.root,
+                    path.relative,
+                    self.users.get(command.name),
+                    frozenset(self.owners[name] for name in slot.owners),
                 )
             except PathRefused as error:
                 raise Refusal(protocol.DENIED, str(error)) from None

@@ -20,7 +20,7 @@ from .isolation_policy import IsolationPolicy, parse_isolation
 from .limits import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .slot_parser import parse_grammar
-from .tables import Table, parse_duration, parse_path, read_document, show
+from .tables import Table, parse_duration, parse_path, read_document, show, valid_user
 
 VERBS: Final = (
     *("start", "stop", "status", "stream", "list", "wait", "remove"),
@@ -33,8 +33,6 @@ _SPIFFE_ID: Final = re.compile(
     r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*", re.ASCII
 )
 _SPIFFE_MAX: Final = 2048
-_USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
-_MAX_UID: Final = 2**32 - 2
 _MAX_SECONDS: Final = 366 * 86400.0
 _MAX_GRACE_S: Final = 3600.0
 
@@ -236,7 +234,7 @@ def _seconds(
 
 
 def _parse_user(text: str) -> str:
-    if not _USER.fullmatch(text) or (text.isdigit() and int(text) > _MAX_UID):
+    if not valid_user(text):
         raise ValueError(f"{show(text)} is no user")
     return text
 

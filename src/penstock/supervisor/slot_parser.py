@@ -16,7 +16,7 @@ from .slots import (
     Slot,
     may_be_empty,
 )
-from .tables import Table, parse_path, show
+from .tables import Table, parse_path, show, valid_user
 
 _KINDS: Final = ("literal", "int", "enum", "pattern", "path", "optional", "repeat")
 _MAX_DEPTH: Final = 8
@@ -107,10 +107,14 @@ def _path(table: Table) -> Slot:
         required=True,
         remedy='write the directory as an absolute path, such as "/srv"',
     )
+    owners = inner.texts("owners")
+    for owner in owners:
+        if not valid_user(owner):
+            inner.wrong("owners", f"{show(owner)} is no user", "write names or numeric ids")
     inner.finish()
     if inner.value("root") == "/":
         inner.wrong("root", "'/' would grant every file", "name the directory that is meant")
-    return PathSlot(root)
+    return PathSlot(root, tuple(dict.fromkeys(owners)))
 
 
 def _optional(table: Table, depth: int) -> Slot | None:

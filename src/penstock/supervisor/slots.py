@@ -106,10 +106,12 @@ class PathSlot:
     """A path beneath ``root``: absolute, or relative to it.
 
     Only the text is judged here. Whoever starts the program resolves it without
-    following symbolic links and passes the result, always absolute, in its place.
+    following symbolic links and passes the result, always absolute, in its place. ``owners`` are
+    names or numbers of the users, besides root, that may own directories on the way.
     """
 
     root: str
+    owners: tuple[str, ...] = ()
 
     def relative(self, argument: str) -> str | None:
         """The path relative to the root, ``"."`` for the root, None if it is not granted."""

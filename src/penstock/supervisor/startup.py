@@ -74,14 +74,30 @@ def check_policy(
             f"{where}: {path} is not there, or no directory; create it"
             for path in _missing(command.isolation)
         ]
-    writers = frozenset({server_user.gid, *(user.gid for user in users.values())}) - {0}
-    for command in policy.commands.values():
-        for path in sorted(command.grammar.roots()):
-            found = check_root(path, owners, writers if root else frozenset())
-            mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
+    mistakes += _check_path_slots(policy)
     if mistakes:
         raise StartupError(mistakes)
     return users, executables
+
+
+def slot_owners(policy: Policy) -> dict[str, int]:
+    """The uids of those that path slots name. Raises UserError."""
+    slots = (slot for each in policy.commands.values() for slot in each.grammar.path_slots())
+    return {name: resolve_user(name).uid for slot in slots for name in slot.owners}
+
+
+def _check_path_slots(policy: Policy) -> list[str]:
+    """Mistakes of their roots, and of who may own what is on the way."""
+    try:
+        owners = slot_owners(policy)
+    except UserError as error:
+        return [f"owners of a path: {error}"]
+    mistakes: list[str] = []
+    for command in policy.commands.values():
+        for slot in sorted(command.grammar.path_slots(), key=lambda slot: (slot.root, slot.owners)):
+            found = check_root(slot.root, frozenset(owners[name] for name in slot.owners))
+            mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
+    return mistakes
 
 
 def _missing(isolation: IsolationPolicy) -> list[str]:

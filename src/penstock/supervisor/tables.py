@@ -15,6 +15,8 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_FILE_BYTES: Final = 1 << 20
+_USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
+_MAX_UID: Final = 2**32 - 2
 
 T = TypeVar("T")
 
@@ -185,6 +187,11 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{show(text)} is not a duration")
     return float(match[1]) * _DURATION_UNITS_S[match[2]]
+
+
+def valid_user(text: str) -> bool:
+    """Is this a user's name, or a number of one?"""
+    return _USER.fullmatch(text) is not None and not (text.isdigit() and int(text) > _MAX_UID)
 
 
 def parse_path(text: str) -> str:
