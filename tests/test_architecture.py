@@ -12,6 +12,7 @@ GENERATED = SOURCE / "proto"
 PURE = {
     *(
         "config",
+        "config_changes",
         "counters",
         "environment",
         "grammar",
@@ -78,8 +79,11 @@ ALLOWED = {
     "refusals.py": set(),
     "repeats.py": set(),
     "gate.py": {
-        *("audit", "authn", "credentials", "refusals", "rpc", "statuses", "supervisor"),
+        *("audit", "authn", "credentials", "lockout", "refusals", "rpc", "statuses"),
+        *("supervisor", "unread"),
     },
+    "lockout.py": {"certs", "rpc"},
+    "unread.py": {"supervisor"},
     "methods.py": {"rpc"},
     "messages.py": {"jobs", "proto", "supervisor"},
     "statuses.py": {"jobs", "rpc"},

@@ -14,16 +14,20 @@ import trio
 from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
+from .lockout import Verdict, try_files
 from .refusals import Refusals
 from .rpc.errors import Reason
 from .rpc.server import Peer, Server
 from .statuses import unauthenticated
 from .supervisor.config import Config
+from .unread import Unread
 
 log = logging.getLogger("penstock.server")
 
 # The wall clock can be set while we sleep, and whoever has expired must be gone within a second.
 _LOOK_AGAIN_S: Final = 0.5
+# So many certificates are tried on the event loop, a millisecond or two each; more by a thread.
+_TRIED_HERE: Final = 8
 
 
 def wall_clock() -> datetime:
@@ -41,12 +45,16 @@ class Gate:
         audit: AuditLog,
         refusals: Refusals,
         now: Callable[[], datetime] = wall_clock,
+        unread: Unread | None = None,
     ) -> None:
+        """``unread`` None: there are no files to compare the settings with."""
         self.credentials = credentials
         self._config = config
         self._audit = audit
         self._refusals = refusals
         self._now = now
+        self._unread = unread
+        self._trials = trio.CapacityLimiter(1)
         # By certificate: when it ends. Those that have ended leave, so there are never more than
         # the CA's certificates of a lifetime.
         self._ends: dict[bytes, datetime] = {}
@@ -72,9 +80,12 @@ class Gate:
         return identity
 
     async def reload_on_signal(self, server: Server, hangups: AsyncIterator[int]) -> None:
-        """On each signal the audit file is opened anew, then all of ``[tls]`` is read or nothing.
+        """On each signal the audit file is opened anew, then all files of ``[tls]`` are read or
+        none, by the paths that the server was started with; what else has changed is said.
 
-        Until cancelled. Nothing that is wrong with a file ends it: the old one stays.
+        Until cancelled. Nothing that is wrong with a file ends it: the old one stays. So it does
+        if nobody who is connected would get in with the new ones, unless ``allow_lockout`` says
+        that this may be.
 
         Cancellation: minimum cleanup; C16.
         """
@@ -84,28 +95,58 @@ class Gate:
             except AuditError as error:
                 log.error("not reopened, the old file stays: %s", error)
             try:
-                self._reload(server)
+                await self._reload(server)
             except Exception as error:
                 # A server that ended here would take every job with it.
                 error_id = secrets.token_hex(8)
                 log.error("not reloaded: internal error %s", error_id, exc_info=error)
                 self._record("tls.reload", loaded=False, message=f"internal error {error_id}")
 
-    def _reload(self, server: Server) -> None:
+    async def _reload(self, server: Server) -> None:
+        config, unread = self._config, list[str]()
+        if self._unread is not None:
+            config, unread = self._unread.look()
+        for line in unread:
+            log.warning("SIGHUP: %s", line)
+        more: dict[str, object] = {"not_read": unread} if unread else {}
         try:
             credentials = load_credentials(self._config)
             if credentials.untimely is not None:
                 raise CredentialsError(f"[tls] certificate: {credentials.untimely}")
+            verdict = await self._tried(credentials, server)
+            # Whoever has connected meanwhile was not asked about. No checkpoint from here on.
+            if verdict.lockout and not config.allow_lockout:
+                raise CredentialsError(
+                    f"{verdict.lockout}; if that is meant, write allow_lockout = true into the "
+                    "configuration, and SIGHUP again"
+                )
         except CredentialsError as error:
             for line in str(error).splitlines():
                 log.error("not reloaded, the old certificates stay: %s", line)
-            self._record("tls.reload", loaded=False, message=str(error))
+            self._record("tls.reload", loaded=False, message=str(error), **more)
             return
+        if verdict.lockout:
+            log.warning("allow_lockout: %s", verdict.lockout)
+        if not verdict.asked:
+            log.info("nobody is connected, so whether these files admit anybody was not tried")
         self.credentials = credentials
         server.use_ssl_context(credentials.context)
         ended = server.revoke(partial(_is_revoked, credentials.revocations.covers))
         log.info("certificates read again; %s connections of revoked clients ended", ended)
-        self._record("tls.reload", loaded=True, connections_ended=ended)
+        more |= {"tried": verdict.asked, "connections_ended": ended}
+        self._record("tls.reload", loaded=True, **more)
+
+    async def _tried(self, new: Credentials, server: Server) -> Verdict:
+        """What these files would do to who is connected. A checkpoint only if these are many."""
+        peers = server.connected()
+        old = self.credentials.context
+        if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
+            return try_files(old, new.context, peers)
+        return await trio.to_thread.run_sync(
+            partial(try_files, old, new.context, peers),
+            abandon_on_cancel=True,
+            limiter=self._trials,
+        )
 
     async def end_expired(self, server: Server) -> None:
         """Ends connections within a second of their certificate's end. Until cancelled.

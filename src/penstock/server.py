@@ -41,6 +41,7 @@ from .supervisor.lines import LineStream
 from .supervisor.policy import parse_policy
 from .supervisor.reading import read_file
 from .supervisor.tables import MAX_FILE_BYTES
+from .unread import Unread
 
 log = logging.getLogger("penstock.server")
 
@@ -53,15 +54,16 @@ class StartupError(Exception):
     """The server cannot start; the text says what to do."""
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, config_path: str | None = None) -> None:
     """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
     one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
     takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
-    again; if any of them is bad, the old ones stay. Jobs are stopped as configured after the
-    last call has ended. Raises StartupError. Cancelled: it ends at once, and leaves the jobs to
-    the next server, as nobody has asked for their end.
+    again; if any of them is bad, or would lock out everybody who is connected, the old ones stay.
+    What of ``config_path`` has changed and takes more than that is said. Jobs are stopped as
+    configured after the last call has ended. Raises StartupError. Cancelled: it ends at once, and
+    leaves the jobs to the next server, as nobody has asked for their end.
 
     Cancellation: minimum cleanup; C11, C12, C14.
     """
@@ -112,7 +114,12 @@ async def run(config: Config) -> None:
             ):
                 try:
                     record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
-                    gate = Gate(config, credentials, audit, refusals)
+                    unread = None
+                    if config_path is not None:
+                        told = backend.capabilities()
+                        runs = told.get("settings", {})
+                        unread = Unread(config_path, config, runs, str(told["policy"]))
+                    gate = Gate(config, credentials, audit, refusals, unread=unread)
                     signals = _Signals(hangups, endings)
                     trail = _AuditTrail(audit, refusals, repeats)
                     await _serve(config, backend, manager, trail, gate, limits, signals)
@@ -315,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     try:
         config = parse_config(read_file(path, MAX_FILE_BYTES))
-        trio.run(run, config)
+        trio.run(run, config, path)
     except* (ConfigError, StartupError, AuditError, JobError, OSError) as group:
         failed = True
         for error in _leaves(group):

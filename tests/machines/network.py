@@ -63,6 +63,9 @@ class Endpoint:
         self._closed = False
         self._reads = 0
 
+    def peer_issuers(self) -> tuple[bytes, ...]:
+        return ()
+
     def peer_certificate(self) -> bytes:
         return self._owner.encode()
 

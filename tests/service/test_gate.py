@@ -1,11 +1,13 @@
 """The gate by itself: what no file can provoke, and clocks that are set."""
 
+import dataclasses
 import datetime
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +24,7 @@ from penstock.gate import Gate
 from penstock.refusals import Refusals
 from penstock.rpc.errors import Reason, RpcError
 from penstock.rpc.server import Peer
+from penstock.rpc.tls import server_ssl_context
 from penstock.supervisor.config import parse_config
 
 CONFIG = parse_config(
@@ -45,6 +48,9 @@ class FakeServer:
         self.revoked += found
         self.told.set()
         return len(found)
+
+    def connected(self) -> list[Peer]:
+        return list(self.peers)
 
     def use_ssl_context(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -274,3 +280,34 @@ async def test_a_certificate_whose_time_is_not_now_is_no_better_one(
     assert server.context is None
     (line,) = world.lines()
     assert (line["loaded"], line["message"]) == (False, "[tls] certificate: it has expired")
+
+
+@pytest.mark.parametrize("here", [0, 8], ids=["thread", "loop"])
+async def test_files_that_lock_out_are_refused_whoever_tries_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, here: int
+) -> None:
+    """Where many are connected a thread asks OpenSSL; allow_lockout of the file as it is now."""
+    pki = shared_pki()
+    world.gate.credentials = Credentials(pki.server_context(), NONE)
+    bad = server_ssl_context(
+        pki.server.certificate, pki.server.key, pki.other_authority.certificate
+    )
+    monkeypatch.setattr(module, "load_credentials", lambda config: Credentials(bad, NONE))
+    monkeypatch.setattr(module, "_TRIED_HERE", here)
+    lenient = dataclasses.replace(CONFIG, allow_lockout=True)
+    files: Any = SimpleNamespace(look=lambda: (CONFIG, ["policy: has changed"]))
+    world.gate._unread = files
+
+    async def twice() -> AsyncIterator[int]:
+        yield 1
+        assert world.gate.credentials.context is not bad
+        files.look = lambda: (lenient, [])
+        yield 1
+
+    server = FakeServer(peer_of("alice"), peer_of("bob"))
+    await world.gate.reload_on_signal(cast(Any, server), twice())
+    assert server.context is bad
+    refused, taken = world.lines()
+    assert "no client that is connected would get in: [tls] client_ca: " in refused["message"]
+    assert (refused["loaded"], refused["not_read"]) == (False, ["policy: has changed"])
+    assert (taken["loaded"], taken["tried"], "not_read" in taken) == (True, 2, False)

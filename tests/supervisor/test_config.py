@@ -22,6 +22,7 @@ supervisor_silence_s = 90
 max_jobs = 64
 audit_log = "/var/log/penstock.jsonl"
 reflection = true
+allow_lockout = true
 transport = { streams = 50 }
 
 [tls]
@@ -64,6 +65,7 @@ def test_reads_every_key() -> None:
         tls_key_passphrase_file="/etc/penstock/passphrase",
         tls_crl="/etc/penstock/crl.pem",
         legacy_certificates=True,
+        allow_lockout=True,
         reflection=True,
         transport={"streams": 50},
         audit_log="/var/log/penstock.jsonl",

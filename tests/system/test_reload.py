@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 import trio
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from lists import LISTS
 from patience import patient
 from pki import HOUR
+from reloading import reload
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
@@ -27,24 +28,6 @@ CLIENTS = "".join(f'[clients.{name}]\ncommands = ["idle"]\n' for name in ("alice
 def server() -> Iterator[RunningServer]:
     with running_server(policy_text(COMMANDS, CLIENTS), crl=True) as server:
         yield server
-
-
-async def reload(server: RunningServer, loaded: bool) -> str:
-    """SIGHUP, and the audit line that says what came of it."""
-
-    def lines() -> list[str]:
-        return [
-            str(line.get("message", ""))
-            for line in server.audit()
-            if line["event"] == "tls.reload" and line["loaded"] is loaded
-        ]
-
-    before = len(lines())
-    server.process.send_signal(signal.SIGHUP)
-    with trio.fail_after(patient(10)):
-        while len(lines()) == before:  # noqa: ASYNC110 - a file: nothing tells of a new line
-            await trio.sleep(0.02)
-    return lines()[-1]
 
 
 async def test_a_revoked_client_loses_its_streams_and_keeps_its_job(server: RunningServer) -> None:
@@ -127,6 +110,11 @@ async def test_a_file_that_no_reader_understands_changes_nothing(server: Running
         pki.ca.write_bytes(kept[pki.ca])
         pki.write_crl(since=HOUR)
         assert "is valid only from" in await reload(server, False)
+        for name in ("unknown critical extension", "for CA certificates only"):
+            (pki.directory / "crl.pem").write_bytes(LISTS[name](pki))
+            message = await reload(server, False)
+            assert "[tls] crl: " in message
+            assert "no client that is connected would get in" in message
         pki.write_crl()
         pki.server.certificate.write_bytes(old.certificate.read_bytes())
         pki.server.key.write_bytes(old.key.read_bytes())

@@ -51,10 +51,12 @@ Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is connected. ``address`` is ``host:port``; ``certificate`` the verified leaf in DER."""
+    """Who is connected. ``address`` is ``host:port``; ``certificate`` the verified leaf in DER,
+    ``issuers`` what else it has sent, which is of the CAs between."""
 
     address: str
     certificate: bytes
+    issuers: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

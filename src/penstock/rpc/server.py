@@ -201,6 +201,10 @@ class Server:
             link.revoke(reason)
         return len(links)
 
+    def connected(self) -> list[Peer]:
+        """Whom calls are taken from, once for each connection."""
+        return [link.peer for link in self._links if link.refusal is None]
+
     def statistics(self) -> Statistics:
         return Statistics(
             connections=len(self._links),
@@ -233,7 +237,7 @@ class Server:
             transport.close()
 
     async def _serve(self, transport: Transport, address: str) -> None:
-        peer = Peer(address, transport.peer_certificate())
+        peer = Peer(address, transport.peer_certificate(), transport.peer_issuers())
         identity, key, refusal = self._identified(peer)
         load = self._loads.get(key)
         if load is None:

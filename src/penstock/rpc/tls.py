@@ -2,11 +2,12 @@
 
 import os
 import ssl
-from typing import Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 Path: TypeAlias = str | os.PathLike[str]
 
 ALPN: Final = "h2"
+_DER: Final = 2  # _ssl.ENCODING_DER
 
 
 class KeyPasswordNeeded(OSError):
@@ -48,6 +49,15 @@ def client_ssl_context(
     # name could pose as the server that it is called after.
     context.hostname_checks_common_name = False
     return _configured(context, certificate, key, server_ca, password)
+
+
+def sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """DER of the certificates that the peer has sent, its own first; empty if there are none."""
+    if hasattr(tls, "get_unverified_chain"):  # Python 3.13
+        return tuple(tls.get_unverified_chain())
+    # The same call, not public yet, which gives objects.
+    chain: list[Any] | None = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return tuple(each.public_bytes(_DER) for each in chain or ())
 
 
 def _configured(

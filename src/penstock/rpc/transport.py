@@ -17,7 +17,7 @@ import trio
 from .faults import Budget, Flood
 from .limits import Limits
 from .records import RecordCounter
-from .tls import ALPN
+from .tls import ALPN, sent_chain
 
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
@@ -53,6 +53,8 @@ class Transport(Protocol):
     """
 
     def peer_certificate(self) -> bytes: ...
+
+    def peer_issuers(self) -> tuple[bytes, ...]: ...
 
     async def receive(self) -> bytes:
         """Cancellation: atomic; C2."""
@@ -168,6 +170,10 @@ class TlsTransport:
     def peer_certificate(self) -> bytes:
         """DER of the leaf; empty if there is none."""
         return self._tls.getpeercert(binary_form=True) or b""
+
+    def peer_issuers(self) -> tuple[bytes, ...]:
+        """DER of what a client has sent besides its leaf, in its order."""
+        return sent_chain(self._tls)[1:]
 
     async def receive(self) -> bytes:
         """What has arrived, at most one record; ``b""`` when the peer has closed.

@@ -59,6 +59,8 @@ class Config:
     tls_client_ca: str
     tls_crl: str
     legacy_certificates: bool
+    allow_lockout: bool
+    """SIGHUP may take files that refuse everybody who is connected."""
     reflection: bool
     transport: dict[str, Any]
     """Limits of the transport as the file has them; the server checks them."""
@@ -98,6 +100,7 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         tls_client_ca=_path(tls, "client_ca", "", required=needs_tls),
         tls_key_passphrase_file=_path(tls, "key_passphrase_file", ""),
         tls_crl=_path(tls, "crl", ""),
+        allow_lockout=table.flag("allow_lockout", False),
         reflection=table.flag("reflection", False),
         transport=table.typed("transport", dict, "a table", {}, required=False),
         legacy_certificates=tls.flag("legacy_certificates", False),

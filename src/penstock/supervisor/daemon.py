@@ -12,6 +12,7 @@ from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
 from .config import Config
+from .config_changes import settings
 from .grants import Grants
 from .groups import Hierarchy, Swept, block_device
 from .isolation import kept, missing_by_default
@@ -74,7 +75,10 @@ class Daemon:
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
         self._requests = Requests(self._loop, host, self._jobs_gone)
         disk = block_device(config.work_root)
-        self._welcome = Welcome(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk)
+        self._welcome = Welcome(
+            *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
+            settings(config),
+        )
         self._welcome.swept = swept
         self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower + kept()
         if not options.no_server:
@@ -185,7 +189,7 @@ class Daemon:
             self._stop(0, number)
 
     def _reload(self) -> None:
-        log("SIGHUP: the server reads its certificates again; a new policy needs a restart")
+        log("SIGHUP: the server reads its certificates again, and says what it does not read")
         self._tell_server(signal.SIGHUP)
 
     def _start_server_anew(self) -> None:

@@ -32,10 +32,13 @@ class Welcome:
         offers: Offers,
         max_jobs: int,
         device: str | None,
+        settings: dict[str, Any],
     ) -> None:
+        """``settings`` are those that this process runs with, as config_changes has them."""
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
         self._device = device
+        self._settings = settings
         self.swept = Swept()
         """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
@@ -78,6 +81,7 @@ class Welcome:
             "boot_id": boot_id,
             "beats": True,
             "policy": self.policy_hash,
+            "settings": self._settings,
             "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
             "max_jobs": self.max_jobs,
             "swept": {

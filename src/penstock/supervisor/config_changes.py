@@ -1,0 +1,75 @@
+"""What of a configuration that has changed takes effect when (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from .config import Config
+
+# What the server alone reads, as it starts: SIGUSR2 to penstockd is enough. All else is penstockd's
+# own, or of both.
+_OF_SERVER: Final = frozenset(
+    {
+        *("tls_certificate", "tls_key", "tls_key_passphrase_file", "tls_client_ca", "tls_crl"),
+        *("legacy_certificates", "reflection", "transport", "audit_log", "supervisor_silence_s"),
+    }
+)
+# What SIGHUP takes from the file.
+_READ_AGAIN: Final = frozenset({"allow_lockout"})
+_OF_TLS: Final = frozenset({"legacy_certificates"})
+_MOST_SHOWN: Final = 200  # of a value; a path is rarely longer
+_LISTEN: Final = ("listen_host", "listen_port")
+_BY_SIGUSR2: Final = "SIGUSR2 to penstockd starts the server anew with it, and jobs run on"
+_BY_RESTART: Final = "it takes a restart of penstockd, which ends all jobs"
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """By the names of Config's fields, for JSON."""
+    return asdict(config)
+
+
+def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Config) -> list[str]:
+    """A line for each key whose value in the file is not what runs: what the server has read as it
+    started, and penstockd (as ``settings``, which an earlier version may lack some of)."""
+    lines: list[str] = []
+    for field, value in settings(fresh).items():
+        runs = server if field in _OF_SERVER else supervisor
+        if field in _READ_AGAIN or field not in runs or runs[field] == value:
+            continue
+        if field == "transport":
+            lines += _table("[transport]", runs[field], value)
+        else:
+            how = _BY_SIGUSR2 if field in _OF_SERVER else _BY_RESTART
+            lines.append(_line(_key(field), runs[field], value, how))
+    return list(dict.fromkeys(lines))
+
+
+def _table(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = dict.fromkeys((*before, *now))
+    return [
+        _line(f"{name} {key}", before.get(key), now.get(key), _BY_SIGUSR2)
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _key(field: str) -> str:
+    """As it stands in the file."""
+    if field in _LISTEN:
+        return "listen"
+    if field.startswith("tls_"):
+        return f"[tls] {field.removeprefix('tls_')}"
+    return f"[tls] {field}" if field in _OF_TLS else field
+
+
+def _line(key: str, before: Any, now: Any, how: str) -> str:
+    if key == "listen":
+        return f"{key} has changed and was not read: {how}"
+    return f"{key} was {_shown(before)}, is {_shown(now)}, and was not read: {how}"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, ""):
+        return "not set"
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -1,0 +1,50 @@
+"""What SIGHUP does not read: settings that have changed in their file, and a policy that has."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from .supervisor.config import Config, ConfigError, parse_config
+from .supervisor.config_changes import changes, settings
+from .supervisor.reading import read_file
+from .supervisor.tables import MAX_FILE_BYTES
+
+
+class Unread:
+    """What runs, to be compared with the files that it came from.
+
+    ``supervisor`` are the settings that penstockd runs with, as it told; ``policy_hash`` the
+    SHA-256 of its policy's bytes.
+    """
+
+    def __init__(
+        self, path: str, config: Config, supervisor: Mapping[str, Any], policy_hash: str
+    ) -> None:
+        self._path = path
+        self._config = config
+        self._supervisor = supervisor
+        self._policy_hash = policy_hash
+
+    def look(self) -> tuple[Config, list[str]]:
+        """The configuration as its file has it now, or that which runs if the file cannot be used;
+        and a line for everything that is not as it runs. Blocks for the disk alone."""
+        try:
+            fresh = parse_config(read_file(self._path, MAX_FILE_BYTES))
+        except (ConfigError, OSError) as error:
+            why = error.mistakes if isinstance(error, ConfigError) else [str(error.strerror)]
+            return self._config, [f"{self._path} was not read: {text}" for text in why]
+        lines = changes(settings(self._config), self._supervisor, fresh)
+        return fresh, lines + self._policy_lines()
+
+    def _policy_lines(self) -> list[str]:
+        path = self._config.policy
+        try:
+            digest = hashlib.sha256(read_file(path, MAX_FILE_BYTES)).hexdigest()
+        except OSError as error:
+            return [f"policy: {path} cannot be compared with what runs: {error.strerror}"]
+        if digest == self._policy_hash:
+            return []
+        return [
+            f"policy: {path} has changed and was not read: it takes a restart of penstockd, which "
+            "ends all jobs"
+        ]
