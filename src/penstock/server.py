@@ -9,6 +9,7 @@ that no connection can end a job.
 import argparse
 import contextlib
 import gc
+import json
 import logging
 import os
 import signal
@@ -117,7 +118,7 @@ async def run(config: Config, config_path: str | None = None) -> None:
                     unread = None
                     if config_path is not None:
                         told = backend.capabilities()
-                        runs = told.get("settings", {})
+                        runs = json.loads(told.get("settings", "{}"))
                         unread = Unread(config_path, config, runs, str(told["policy"]))
                     gate = Gate(config, credentials, audit, refusals, unread=unread)
                     signals = _Signals(hangups, endings)

@@ -50,6 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "WELCOME": {
         **WELCOME,
         "beats": True,
+        "settings": "{}",
         "limits": HELD_TO,
         "swept": {"jobs": [ID["id"]], "processes": 1, "groups_left": 0},
         "warnings": ["no limits"],
@@ -69,6 +70,7 @@ GOOD: dict[str, dict[str, Any]] = {
 MAY_BE_LEFT_OUT = {
     ("HELLO", "beats"),
     ("WELCOME", "beats"),
+    ("WELCOME", "settings"),
     ("START", "stdin"),
     ("SIGNAL", "tree"),
     ("SIGNAL", "kill_after_s"),

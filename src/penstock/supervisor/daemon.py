@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import gc
+import json
 import os
 import signal
 from typing import Any, Final
@@ -77,7 +78,7 @@ class Daemon:
         disk = block_device(config.work_root)
         self._welcome = Welcome(
             *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
-            settings(config),
+            json.dumps(settings(config)),
         )
         self._welcome.swept = swept
         self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower + kept()

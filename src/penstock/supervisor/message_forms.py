@@ -208,7 +208,7 @@ FORMS: Final[Mapping[str, Form]] = {
             "warnings": list_of(text),
             "fds": names(frozenset({"policy", "kill"}), "policy"),
         },
-        {"beats": flag},
+        {"beats": flag, "settings": text},
     ),
     "STARTED": Form(_STARTED),
     "HELD": Form({**_STARTED, "opaque": opaque, "paused": flag}),

@@ -32,9 +32,10 @@ class Welcome:
         offers: Offers,
         max_jobs: int,
         device: str | None,
-        settings: dict[str, Any],
+        settings: str,
     ) -> None:
-        """``settings`` are those that this process runs with, as config_changes has them."""
+        """``settings`` are those that this process runs with, as config_changes has them, in
+        JSON."""
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
         self._device = device
@@ -81,7 +82,7 @@ class Welcome:
             "boot_id": boot_id,
             "beats": True,
             "policy": self.policy_hash,
-            "settings": self._settings,
+            "settings": self._settings,  # as text: they are the file's, and no messages' fields
             "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
             "max_jobs": self.max_jobs,
             "swept": {
