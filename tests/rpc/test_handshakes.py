@@ -63,6 +63,18 @@ def test_who_was_silent_for_longest_gives_way_once_it_had_its_grace() -> None:
     assert table.take_who_gives_way(b"1", 30) == min(left - set(by_chance))
 
 
+def test_who_does_not_answer_gives_way_before_who_waits_for_us() -> None:
+    """Else those that are answered and never go on fill the table, and each that has said hello
+    makes way for the next before it is its turn. Of these the newest stays, which is begun with."""
+    now = 0.0
+    table: Handshakes[int] = Handshakes(Random(1), lambda: now, 0.3)
+    for number in range(4):
+        table.add(number, b"1", Stage.ANSWERED if number < 2 else Stage.SPOKEN)
+    assert table.take_who_gives_way(b"1", 4, Stage.SPOKEN) == 2
+    now = 0.3
+    assert [table.take_who_gives_way(b"1", 4, Stage.SPOKEN) for _ in range(4)] == [0, 1, 3, None]
+
+
 def test_the_least_far_gives_way_first() -> None:
     """Then who waits for its turn, then the others."""
     table = filled(

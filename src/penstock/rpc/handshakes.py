@@ -4,12 +4,14 @@ Anybody can connect, at any rate, without a certificate. So there is a bound, an
 reached somebody must go, in an order that costs who means it least:
 
 - of a source that holds more than half, if there is one: it shuts out nobody but itself;
-- who has come least far: first those that have not sent a whole message; a client that means it
-  sends that at once, and then is only waited for;
-- of these the one that has been there for longest, if that is longer than a client far away takes:
-  while the flood is so slow that everybody has that long, no client is lost;
-- else one at random. The oldest would be a worse choice then: whoever connects fast enough makes
-  sure that nobody is given a round trip, and so that nobody far away gets in.
+- who has not sent a whole message: a client that means it does so at once;
+- then who was answered, and has not said a word for longer than a client far away takes;
+- then who waits for an answer: it is in our hands, and the newest has the best chance of one;
+- then who was answered a moment ago.
+Of who lets us wait (the first and the last of these) the one that has for longest, if that is
+longer than a client far away takes: while a flood is so slow that everybody has that long, no
+client is lost. Else one at random: if it were the oldest, who connects fast enough would make sure
+that nobody is given a round trip, and so that nobody far away gets in.
 """
 
 from collections.abc import Callable
@@ -89,9 +91,8 @@ class _Stages(Generic[EntryT]):
     def count(self, least: Stage) -> int:
         return sum(len(bag.all) for bag in self._bags[least:])
 
-    def lowest(self, least: Stage) -> _Bag[EntryT] | None:
-        """Of the lowest stage that has any, from ``least`` on."""
-        return next((bag for bag in self._bags[least:] if bag.all), None)
+    def of(self, stage: Stage) -> _Bag[EntryT]:
+        return self._bags[stage]
 
 
 class Handshakes(Generic[EntryT]):
@@ -170,13 +171,28 @@ class Handshakes(Generic[EntryT]):
         crowd = self._by_source.get(source)
         if crowd is None or crowd.size < half:
             crowd = self._largest if self._largest.size > half else None
-        bag = None if crowd is None else crowd.lowest(least)
-        if bag is None:
-            bag = self._everybody.lowest(least)
-        if bag is None:
-            return None
-        chosen = bag.oldest
-        if self._clock() - self._where[chosen][2] < self._grace_s:
-            chosen = self._random.choice(bag.all)
-        self.remove(chosen)
+        chosen = None if crowd is None else self._choose(crowd, least)
+        if chosen is None:
+            chosen = self._choose(self._everybody, least)
+        if chosen is not None:
+            self.remove(chosen)
         return chosen
+
+    def _choose(self, stages: _Stages[EntryT], least: Stage) -> EntryT | None:
+        silent, spoken, answered = (stages.of(stage) for stage in Stage)
+        if least is Stage.SILENT and silent.all:
+            late = self._late(silent)
+            return self._random.choice(silent.all) if late is None else late
+        # Who waits for us has done what it could; who lets us wait has not.
+        if (late := self._late(answered)) is not None:
+            return late
+        if spoken.all:
+            return spoken.oldest  # the newest is begun with: see Entrance
+        return self._random.choice(answered.all) if answered.all else None
+
+    def _late(self, bag: _Bag[EntryT]) -> EntryT | None:
+        """The one that we have waited for for longest, if it has had its time."""
+        if not bag.all:
+            return None
+        oldest = bag.oldest
+        return oldest if self._clock() - self._where[oldest][2] >= self._grace_s else None
