@@ -22,6 +22,8 @@ from penstock.rpc.errors import RpcError
 ROUND_TRIP_S = 0.2
 # TCP's, TLS's, the preface's and the call's.
 ROUND_TRIPS = 4
+# New clients that are far away: what chance makes of them is seen by their number.
+AT_ONCE = 4
 
 
 def cpu_s(pid: int) -> float:
@@ -102,23 +104,31 @@ async def test_work_for_a_connection_ends_with_it(kind: str) -> None:
 async def test_new_clients_get_in_during_a_flood_of_connects(
     kind: str, round_trip_s: float
 ) -> None:
-    """Mostly within a second and the round trips that it takes; nearly each, as chance decides."""
+    """Mostly within a second and the round trips that it takes, and each at its first try."""
     directory = str(shared_pki().directory)
     async with served(shared_pki()) as (port, channel), far_away(port, round_trip_s) as far:
         with helper("attackers.py", directory, str(port), kind, "1") as attackers:
             assert first_line(attackers) == "ready"
             await trio.sleep(0.5)  # so that the flood is at its height
             took, lost = [], 0
-            for _ in range(12):
+
+            async def one() -> None:
+                nonlocal lost
                 try:
                     took.append(await get_in(far if round_trip_s else port, "bob"))
                 except RpcError:
                     lost += 1
+
+            for _ in range(12):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(AT_ONCE if round_trip_s else 1):
+                        nursery.start_soon(one)
                 await echo(channel)
     took.sort()
     print(f"{kind}, {round_trip_s:g} s: {[round(each, 2) for each in took]}, {lost} lost")
-    # Each is silent for 100 ms, in which 150 of 1,024 give way; the oldest first lost all twelve.
-    assert lost <= 6
+    # Each is silent for 100 ms, in which 150 of 1,024 give way: by chance alone one in seven was
+    # lost, and of 256 the oldest first lost all. Two, as a busy machine may be late by itself.
+    assert lost <= 2
     # Some may be late for reasons that the server does not have: on a busy machine it gets so
     # little of a processor that the kernel drops a SYN, which costs a second.
     assert took[len(took) // 2] < slowness() + ROUND_TRIPS * round_trip_s
