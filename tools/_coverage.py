@@ -34,7 +34,14 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
                 "isolation_policy",
             ),
             *("environment", "grants", "executables", "shells", "signal_names", "rights"),
-            *("environment_keys", "prefixes", "programs", "program_options", "program_table"),
+            *(
+                "directory_writers",
+                "environment_keys",
+                "prefixes",
+                "programs",
+                "program_options",
+                "program_table",
+            ),
         )
     ),
     "service": tuple(
@@ -43,6 +50,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
             *("service", "service_control", "service_input", "streaming", "messages", "statuses"),
             *("requests", "gate", "authz", "authn", "decisions", "quota", "refusals", "received"),
             *("server", "audit", "audit_lines", "repeats", "methods", "service_start"),
+            *("lockout", "unread", "interrupts", "plain_errors"),
         )
     ),
 }
@@ -70,7 +78,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("sentinel", "sentinel_main", "signals", "silence", "spawn", "startup"),
                 *("storage", "storage_watch", "terms", "trees", "users", "watching"),
                 "tracing",
-                *("locks", "message_forms"),
+                *("locks", "message_forms", "config_changes"),
                 *("welcome", "workdirs"),
             )
         ),
