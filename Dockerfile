@@ -1,4 +1,5 @@
-# penstockd in a container: the supervisor as root, the server as user 61190, jobs as 61191.
+# penstockd in a container: the supervisor as root, the server as user 65530, jobs as users of
+# their clients' own (job_uids).
 #
 #   docker build -t penstock .
 #   docker run --name penstock -p 127.0.0.1:8443:8443 \
@@ -14,7 +15,7 @@
 #   on the device behind its working directory, and the image's overlay has none.
 # - server-certs/: copies of ca.crt, server.crt and server.key and nothing else, above all not
 #   ca.key, with which the container could make itself any client. How they are made is in
-#   certs/README.md; server.key must be 0600 and owned by 61190 (chown 61190:61190 server.key).
+#   certs/README.md; server.key must be 0600 and owned by 65530 (chown 65530:65530 server.key).
 #   Mount a policy over /etc/penstock/policy.toml in the same way; the one inside is the
 #   sample. A job sees the container's files, not the host's.
 # - docker stop sends SIGTERM: calls drain, jobs are ended, groups are removed. Give it time, -t 30.
@@ -51,7 +52,8 @@ COPY docker/penstockd.toml /etc/penstock/penstockd.toml
 COPY src/penstock/policies/sample-root.toml /etc/penstock/policy.toml
 # A new volume begins as a copy of this, with owners and modes.
 RUN install -d -m 0755 /var/lib/penstock \
-    && install -d -m 0700 -o 61190 -g 61190 /var/lib/penstock/state \
+    && install -d -m 0700 -o 65530 -g 65530 /var/lib/penstock/state \
+    && install -d -m 0700 /var/lib/penstock/state-root \
     && install -d -m 0711 /var/lib/penstock/work
 VOLUME /var/lib/penstock
 ENV PATH=/opt/penstock/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -22,7 +22,7 @@ PURE = {
         "patterns",
         "policy",
     ),
-    *("protocol", "shells", "control_policy", "signal_names", "silence"),
+    *("protocol", "shells", "control_policy", "signal_names", "silence", "uid_range"),
 }
 # Not pure, and of both sides all the same: how a line of a log is written.
 SHARED = {"lines"}

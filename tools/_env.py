@@ -27,9 +27,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
-# Numeric and without entries in passwd: no account of the machine is borrowed.
-SERVER_UID = 61190
-JOB_UID = 61191
+# Numeric and without entries in passwd, and neither systemd nor Debian gives them to anybody: no
+# account of the machine is borrowed.
+SERVER_UID = 65530
+JOB_UID = 65531
+_FIRST_UID = 1_900_000_000
+_UIDS_A_PROCESS = 32
 _COMPLETE = ".complete"
 _WHEEL_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "src", "proto", "tools/gen_proto")
 _UNUSED_S = 14 * 86400
@@ -56,6 +59,13 @@ class Environment:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def job_uids(pid: int) -> str:
+    """A range of ids for clients' own users that no other process has, as ``job_uids`` of the
+    configuration has it. Beside the product's own, and below 2**31 whatever the pid."""
+    first = _FIRST_UID + pid * _UIDS_A_PROCESS
+    return f"{first}-{first + _UIDS_A_PROCESS - 1}"
 
 
 def clean_environ() -> dict[str, str]:

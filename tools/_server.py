@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from _env import SERVER_UID, Environment, clean_environ, is_root, run_as_server_user
+from _env import SERVER_UID, Environment, clean_environ, is_root, job_uids, run_as_server_user
 from _test_run import current_run
 
 CLIENTS = ("alice", "bob", "carol")
@@ -165,7 +165,9 @@ def _config_text(place: Place) -> str:
         "cgroup_parent": f"/{group_name()}",
         "orphan_timeout_s": 10,
         "drain_s": 2,
-        **({"server_user": str(SERVER_UID)} if is_root() else {}),
+        **(
+            {"server_user": str(SERVER_UID), "job_uids": job_uids(os.getpid())} if is_root() else {}
+        ),
     }
     tls = {
         "certificate": str(place.certificates / "server.crt"),

@@ -18,13 +18,13 @@ from typing import Any
 from patience import patient
 from pki import Pki, make_pki
 from ports import reserved_port
-from this_run import new_directory, new_group
+from this_run import job_uids, new_directory, new_group
 
 from penstock.client import Endpoint
 
 # Without entries in passwd, so that no account of the machine is borrowed.
-SERVER_UID = 61190
-JOB_UID = 61191
+SERVER_UID = 65530
+JOB_UID = 65531
 IS_ROOT = os.geteuid() == 0
 START_TIMEOUT_S = patient(20)
 END_TIMEOUT_S = patient(20)
@@ -194,7 +194,7 @@ def running_server(
             "cgroup_parent": parent,
             "orphan_timeout_s": patient(10),
             "drain_s": 2.0,
-            **({"server_user": str(SERVER_UID)} if IS_ROOT else {}),
+            **({"server_user": str(SERVER_UID), "job_uids": job_uids()} if IS_ROOT else {}),
             **config,
         }
         lines = [

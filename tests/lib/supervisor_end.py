@@ -23,6 +23,7 @@ STARTED: dict[str, Any] = {
     "start_ticks": 1,
     "started_ns": 1,
     "argv": ["/bin/sleep"],
+    "uid": 1000,
     "class": "small",
     "limits": Limits().fields(),
     "enforcement": [],

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor_peer import PATIENCE_S, Peer
-from this_run import new_directory, new_group
+from this_run import job_uids, new_directory, new_group
 
 import penstock.supervisor
 
-SERVER_UID = 61190
-JOB_UID = 61191
+SERVER_UID = 65530
+JOB_UID = 65531
 IS_ROOT = os.geteuid() == 0
 SUPERVISOR = Path(penstock.supervisor.__file__).parent
 
@@ -131,7 +131,7 @@ def running_supervisor(
             "policy": str(directory / "policy.toml"),
             "cgroup_parent": parent,
             "drain_s": 2.0,
-            **({"server_user": str(SERVER_UID)} if root else {}),
+            **({"server_user": str(SERVER_UID), "job_uids": job_uids()} if root else {}),
             **config,
         }
         (directory / "policy.toml").write_text(CLASSES + commands + clients)

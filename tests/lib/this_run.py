@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import _env
 from _test_run import Run, create_run, current_run, remove_dead_runs, remove_run
 
 _numbers = itertools.count(1)
@@ -77,6 +78,11 @@ def visible_directory(kind: str) -> Path:
     path.mkdir(parents=True)
     path.chmod(0o755)
     return path
+
+
+def job_uids() -> str:
+    """A range for clients' own users that no other process has, as the configuration has it."""
+    return _env.job_uids(os.getpid())
 
 
 def process_mark() -> str:

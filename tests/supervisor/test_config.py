@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.supervisor.config import Config, ConfigError, check_server_user, parse_config
+from penstock.supervisor.uid_range import UidRange
 
 CONFIG = """
 listen = "[::1]:9443"
@@ -23,6 +24,8 @@ max_jobs = 64
 audit_log = "/var/log/penstock.jsonl"
 reflection = true
 allow_lockout = true
+supervisor_dir = "/var/lib/penstock-own"
+job_uids = "70000-70099"
 transport = { streams = 50 }
 
 [tls]
@@ -52,6 +55,8 @@ def test_reads_every_key() -> None:
         work_root="/var/tmp/penstock",
         policy="/etc/penstock/policy.toml",
         server_user="penstock",
+        supervisor_dir="/var/lib/penstock-own",
+        job_uids=UidRange(70000, 70099),
         cgroup_parent="/system.slice/penstock.service",
         orphan_timeout_s=10.0,
         on_shutdown="stop",
@@ -81,6 +86,7 @@ def test_defaults() -> None:
     assert (config.orphan_timeout_s, config.drain_s, config.max_jobs) == (600.0, 5.0, 512)
     assert (config.server_silence_s, config.supervisor_silence_s) == (20.0, 60.0)
     assert config.server_user is None
+    assert (config.supervisor_dir, str(config.job_uids)) == ("/s-root", "1879200000-1879265535")
     assert not config.legacy_certificates
 
 
@@ -97,6 +103,14 @@ def test_library_needs_neither_address_nor_certificates() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
+        ('"70000-70099"', '"70000"', "job_uids: '70000' is no range of ids; write the first and"),
+        ('"70000-70099"', '"0-70"', "job_uids: '0-70' has root in it"),
+        ('"70000-70099"', "70000", "job_uids: 70000 is not a string"),
+        (
+            '"/var/lib/penstock-own"',
+            '"/var/lib/penstock/own"',
+            "supervisor_dir: '/var/lib/penstock/own' lies within state_dir, where the server",
+        ),
         ('"[::1]:9443"', '"9443"', "listen: '9443' is no address and port"),
         ('"[::1]:9443"', '"::1:9443"', "listen: '::1:9443' is no address"),
         ('"[::1]:9443"', '"127.0.0.1:70000"', "listen: '127.0.0.1:70000' is no"),

@@ -56,7 +56,7 @@ def test_a_good_host() -> None:
         (replace(GOOD, cgroups=""), "cgroups", "no groups"),
         (replace(GOOD, nofile=1024, possible_jobs=124), "max_jobs", "admits 124 jobs"),
         (replace(GOOD, root=False, pipe_bytes=65536), "pipes", "65536 bytes"),
-        (replace(GOOD, disks=("work_root: /w is; put it elsewhere",)), "work_root", "/w is"),
+        (replace(GOOD, doubts=("work_root: /w is; put it elsewhere",)), "work_root", "/w is"),
     ],
 )
 def test_what_is_wrong(facts: Facts, name: str, words: str) -> None:
@@ -87,7 +87,7 @@ def test_this_host(tmp_path: Path) -> None:
     """A real one: nothing is left of the look, and each limit and isolation is there."""
     before = mounted()
     parent = new_group("doctor")
-    user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
+    user = 'server_user = "65530"\n' if os.geteuid() == 0 else ""
     text = f'policy = "/p"\nwork_root = "{tmp_path}"\ncgroup_parent = "{parent}"\n{user}'
     config = parse_config(text.encode(), library=True)
     wrong = "root" if os.geteuid() == 0 else "no-such-user"
@@ -108,7 +108,7 @@ def test_this_host(tmp_path: Path) -> None:
 def test_wherever_jobs_are_put_the_host_is_the_same(tmp_path: Path) -> None:
     """A parent group by name, the default one, and a unit's own, which doctor is not in."""
     own = f'cgroup_parent = "{new_group("doctor")}"\n'
-    user = 'server_user = "61190"\n' if os.geteuid() == 0 else ""
+    user = 'server_user = "65530"\n' if os.geteuid() == 0 else ""
     found = []
     for line in (own, "", 'cgroup_parent = "delegated"\n'):
         text = f'policy = "/p"\nwork_root = "{tmp_path}"\n{line}{user}'

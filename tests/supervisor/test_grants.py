@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from penstock.supervisor import protocol
+from penstock.supervisor.command_users import CommandUsers
 from penstock.supervisor.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.grants import Grants, Refusal, Start, parse_start
 from penstock.supervisor.policy import parse_policy
@@ -68,7 +69,7 @@ stdin = true
 {clients}"""
     policy = parse_policy(text.encode())
     programs = {name: executable(place / "program") for name in policy.commands}
-    return Grants(policy, programs, {}, standalone=not clients)
+    return Grants(policy, programs, CommandUsers(), standalone=not clients)
 
 
 def start(of: Grants, **changed: Any) -> Start:

@@ -25,7 +25,7 @@ DEFAULT: set[IsolationName] = {
     "isolation.uts",
     "isolation.seccomp",
 }
-PLACES = Places("/var/jobs/1", "/var/jobs/1.tmp", (7, 8))
+PLACES = Places("/var/jobs/1", "/var/jobs/1.tmp", (7, 8), (("/etc/passwd", b"job7\n"),))
 
 
 def policy(keys: str = "", *, of_class: str = "") -> Policy:

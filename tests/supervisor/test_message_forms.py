@@ -22,6 +22,7 @@ FULL_START = STARTED | {
     "client_limits": LIMITS,
     "enforcement": HELD_TO,
     "client_enforcement": HELD_TO,
+    "uid": 1000,
     "usage": {"cpu.stat": "/sys/fs/cgroup/x"},
     "fds": ["stdout", "kill"],
     "timeout_s": 1.5,

@@ -157,27 +157,29 @@ def test_client_ids(text: str, valid: bool) -> None:
 
 
 def _user(name: str) -> tuple[int, int]:
-    users = {"root": (0, 0), "penstock": (61190, 61190), "jobs": (61191, 61191)}
-    users |= {"wheel": (61192, 0), "friend": (61193, 61190)}
+    users = {"root": (0, 0), "penstock": (65530, 65530), "jobs": (65531, 65531)}
+    users |= {"wheel": (65532, 0), "friend": (65533, 65530)}
     return (int(name), int(name)) if name.isdigit() else users[name]
 
 
 @pytest.mark.parametrize(
     ("user", "root", "mistake"),
     [
-        ('user = "61191"', True, None),
+        ('user = "65531"', True, None),
         ('user = "jobs"', True, None),
-        ("", True, "is missing"),
+        ("", True, None),
+        ('user = "auto"', True, None),
+        ('user = "auto"', False, None),
         ('user = "root"', True, "is root"),
         ('user = "0"', True, "is root"),
         ('user = "00"', True, "is root"),
         ('user = "penstock"', True, "server's own user"),
-        ('user = "61190"', True, "server's own user"),
+        ('user = "65530"', True, "server's own user"),
         ('user = "ghost"', True, "does not exist"),
         ('user = "wheel"', True, "has root's group"),
         ('user = "friend"', True, "has the server's group"),
         ("", False, None),
-        ('user = "61190"', False, None),
+        ('user = "65530"', False, None),
         ('user = "penstock"', False, None),
         ('user = "jobs"', False, "only root can change it"),
         ('user = "root"', False, "only root can change it"),
@@ -187,7 +189,7 @@ def test_users_by_mode(user: str, root: bool, mistake: str | None) -> None:
     """As root a job never has root's or the server's rights; otherwise it has the only ones."""
     text = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\n{user}\n'
     policy = parse_policy(text.encode())
-    found = check_mode(policy, root=root, server=(61190, 61190), resolve_user=_user)
+    found = check_mode(policy, root=root, server=(65530, 65530), resolve_user=_user)
     if mistake is None:
         assert found == []
     else:
@@ -260,7 +262,7 @@ def test_samples_are_good() -> None:
     """No mistake in the mode that each is for, and no shell."""
     for form, root in (("root", True), ("user", False)):
         policy = sample(form)
-        assert check_mode(policy, root=root, server=(61190, 61190), resolve_user=_user) == []
+        assert check_mode(policy, root=root, server=(65530, 65530), resolve_user=_user) == []
         assert shell_warnings(policy) == []
 
 
@@ -271,7 +273,7 @@ def test_samples_differ_in_rights_only() -> None:
     assert root.commands.keys() == user.commands.keys()
     for name, command in root.commands.items():
         other = user.commands[name]
-        assert (command.user, other.user) == ("61191", None)
+        assert (command.user, other.user) == ("auto", "auto")
         assert command.argv([]) == other.argv([])
         assert command.grammar == other.grammar
         assert (command.class_name, command.timeout_s) == (other.class_name, other.timeout_s)

@@ -83,7 +83,7 @@ def same_mounts() -> Iterator[None]:
 def shared() -> Iterator[Path]:
     """A directory that every user may write, neither /tmp nor below it."""
     directory = visible_directory("shared")
-    directory.chmod(0o777)
+    directory.chmod(0o1777)
     yield directory
     shutil.rmtree(directory)
 

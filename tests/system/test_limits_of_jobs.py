@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import RunningServer, policy_text, running_server, script
+from running import SERVER_UID, RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.supervisor.counters import flat
@@ -170,8 +170,8 @@ def test_the_server_is_not_root_and_holds_nothing_of_root(server: RunningServer)
     """Uid, groups, capabilities and no_new_privs, by /proc."""
     text = Path(f"/proc/{server.server_pid()}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    assert fields["Uid"].split() == ["61190"] * 4
-    assert fields["Gid"].split() == ["61190"] * 4
+    assert fields["Uid"].split() == [str(SERVER_UID)] * 4
+    assert fields["Gid"].split() == [str(SERVER_UID)] * 4
     assert fields["Groups"].strip() == ""
     assert {int(fields[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}
     assert fields["NoNewPrivs"] == "1"

@@ -1,6 +1,7 @@
 """What a job is when its first instruction runs, as the kernel tells another process."""
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,14 +90,22 @@ def test_own_session_and_limits(running: tuple[Supervisor, Peer, Started]) -> No
 
 
 def test_environment_is_built_from_nothing(running: tuple[Supervisor, Peer, Started]) -> None:
-    """The fixed keys, the policy's, the request's: no more."""
+    """The fixed keys, the policy's, the request's: no more. A user without an entry in passwd has a
+    name by its id."""
     supervisor, _, job = running
+    uid = JOB_UID if supervisor.root else supervisor.uid
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"job{uid}"
     text = job.read(until=b"ready\n").decode()
     env = dict(line.split("=", 1) for line in text.splitlines()[:-1])
     home = str(supervisor.directory / "work" / job.id)
     assert env == {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": home,
+        "USER": name,
+        "LOGNAME": name,
         "PWD": home,  # the shell's own
         "LANG": "C",
         "COLOUR": "red",

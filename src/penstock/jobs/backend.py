@@ -68,6 +68,7 @@ class Started:
     input: InputPipes | None = None  # None: it has none, or its end was sent
     control: Control = field(default_factory=Control)  # the command's own
     timeout_s: float | None = None  # how long it may run
+    uid: int | None = None  # the user it runs as; None where there are no users
 
 
 @dataclass(frozen=True, slots=True)

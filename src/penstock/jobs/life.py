@@ -198,7 +198,7 @@ class Life:
             close_pipes(job.log.disk, started)
             raise
         on_running(job)
-        try_audit(self._audit, "job.running", self._about())
+        try_audit(self._audit, "job.running", self._about() | {"uid": started.uid})
         await self._keep(started)
 
     async def _keep(self, started: Started) -> None:

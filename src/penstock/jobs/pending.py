@@ -95,6 +95,7 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         client_enforcement=_enforcements(message["client_enforcement"]),
         input=_input(named),
         control=control_of(message["control"]),
+        uid=message["uid"],
     )
     return told, named.get("kill", -1)
 

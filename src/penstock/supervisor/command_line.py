@@ -14,6 +14,7 @@ from .log import log
 from .policy import PolicyError
 from .reading import read_file
 from .tables import MAX_FILE_BYTES
+from .user_table import TableDamaged
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +48,7 @@ def _reported(run: Callable[[], int]) -> int:
         for mistake in error.mistakes:
             log(mistake)
         return 2
-    except GroupError as error:
+    except (GroupError, TableDamaged) as error:
         log(str(error))
         return 2
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from .tables import Table, parse_path, read_document, show
+from .uid_range import DEFAULT_JOB_UIDS, UidRange, parse_uid_range
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"
 DEFAULT_STATE_DIR: Final = "/var/lib/penstock"
@@ -44,6 +45,10 @@ class Config:
     work_root: str
     policy: str
     server_user: str | None
+    supervisor_dir: str
+    """Root's alone, for what the server must not change. Unused without root."""
+    job_uids: UidRange
+    """Of these each client gets one, for the commands that have ``user = "auto"``."""
     cgroup_parent: str | None
     """A path below each cgroup mount; "delegated": below the own group; None: that if systemd has
     delegated it, else /penstock."""
@@ -88,6 +93,13 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         work_root=_path(table, "work_root", f"{state_dir}-work"),
         policy=_path(table, "policy", "", required=True),
         server_user=_server_user(table),
+        supervisor_dir=_supervisor_dir(table, state_dir),
+        job_uids=table.parsed(
+            "job_uids",
+            parse_uid_range,
+            DEFAULT_JOB_UIDS,
+            remedy=f'write the first and the last id, such as "{DEFAULT_JOB_UIDS}"',
+        ),
         cgroup_parent=_cgroup_parent(table),
         orphan_timeout_s=_seconds(table, "orphan_timeout_s", 600.0, 1.0, 86400.0),
         on_shutdown=_on_shutdown(table),
@@ -165,6 +177,17 @@ def _run_dir(table: Table) -> str:
             "run_dir",
             f"{show(path)} is too long for the name of a socket",
             f"write a path of at most {_MAX_RUN_DIR} bytes",
+        )
+    return path
+
+
+def _supervisor_dir(table: Table, state_dir: str) -> str:
+    path = _path(table, "supervisor_dir", f"{state_dir}-root")
+    if path == state_dir or path.startswith(f"{state_dir}/"):
+        table.wrong(
+            "supervisor_dir",
+            f"{show(path)} lies within state_dir, where the server can replace it",
+            "name a directory elsewhere",
         )
     return path
 

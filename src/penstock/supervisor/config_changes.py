@@ -25,7 +25,7 @@ _BY_RESTART: Final = "it takes a restart of penstockd, which ends all jobs"
 
 def settings(config: Config) -> dict[str, Any]:
     """By the names of Config's fields, for JSON."""
-    return asdict(config)
+    return asdict(config) | {"job_uids": str(config.job_uids)}
 
 
 def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Config) -> list[str]:

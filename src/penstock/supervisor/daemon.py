@@ -12,6 +12,7 @@ from . import leftovers, locks, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
+from .command_users import allocate_users, open_users
 from .config import Config
 from .config_changes import settings
 from .grants import Grants
@@ -52,11 +53,13 @@ class Daemon:
         self._server_user = startup.find_server_user(
             config, root=self._root, no_server=options.no_server
         )
-        users, executables = startup.check_policy(policy, self._server_user, root=self._root)
+        server_user = self._server_user
+        found, executables = startup.check_policy(policy, config, server_user, root=self._root)
         self._run_directory = startup.make_directories(
             config, self._server_user, root=self._root, server=not options.no_server
         )
         self._locks = locks.lock_files(config, self._run_directory)
+        users = open_users(policy, config, found, root=self._root)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
         if self._root:
@@ -81,7 +84,8 @@ class Daemon:
             json.dumps(settings(config)),
         )
         self._welcome.swept = swept
-        self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower + kept()
+        self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower
+        self._warnings += kept() + allocate_users(users, policy)
         if not options.no_server:
             self._warnings += disk_warnings(config)
         self._server: ServerProcess | None = None
@@ -157,7 +161,7 @@ class Daemon:
         return self._server.pid or -1 if self._server is not None else -1
 
     def _say_warnings(self) -> None:
-        paths = (self._options.config, self._config.policy)
+        paths = (self._options.config, self._config.policy, self._config.supervisor_dir)
         for warning in self._warnings + (startup.replaceable(paths) if self._root else []):
             log(f"warning: {warning}")
         for warning in self._welcome.warnings:

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from .command_users import clients_users
 from .config import Config
 from .groups import GroupError, block_device, detect
 from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
 from .limits import GROUP_LIMIT_NAMES, STORAGE_LIMIT_NAMES, Enforcement, held_without_groups
 from .policy import Policy
-from .policy_checks import check_mode, disk_warnings
+from .policy_checks import disk_warnings
 from .rights import files_as
-from .spawn import PIPE_BYTES
+from .standard_pipes import PIPE_BYTES
 from .startup import possible_jobs
+from .user_checks import find_users, shared_user_warnings
 from .users import User, UserError, resolve_user
 
 FindingState = Literal["ok", "partial", "missing"]
@@ -73,7 +75,9 @@ class Facts:
     """What was seen. ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made; ``users`` are
     mistakes about who runs what; ``blocked`` is the first path that stops the server's user on the
     way to the interpreter or to penstock, "" if none does; ``policy_read`` False: ``users`` has
-    nothing of those it names; ``disks`` are policy_checks' disk_warnings."""
+    nothing of those it names; ``doubts`` are warnings, as policy_checks' disk_warnings;
+    ``clients_users`` is what command_users says of the clients' own users, and what is wrong with
+    them, both "" where there are none."""
 
     root: bool
     kernel: str
@@ -87,7 +91,8 @@ class Facts:
     max_jobs: int
     possible_jobs: int
     pipe_bytes: int
-    disks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    clients_users: tuple[str, str] = ("", "")
 
 
 def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
@@ -111,9 +116,11 @@ def gather(config: Config, policy: Policy | None) -> Facts:
     scratch = config.work_root if os.access(config.work_root, os.W_OK) else tempfile.gettempdir()
     offers = probe(scratch)
     server, users = _server_user(config, root=root)
+    shared, own = [], ("", "")
     if policy is not None and not users:
-        ids = None if server is None else (server.uid, server.gid)
-        users = check_mode(policy, root=root, server=ids, resolve_user=_resolve)
+        users = find_users(policy, config.job_uids, server, root=root).mistakes
+        if root:
+            shared, own = shared_user_warnings(policy), clients_users(policy, config)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:
         pipe_bytes = int(file.read())
@@ -131,7 +138,8 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         max_jobs=config.max_jobs,
         possible_jobs=possible_jobs(hard),
         pipe_bytes=pipe_bytes,
-        disks=tuple(disk_warnings(config)),
+        doubts=(*shared, *disk_warnings(config)),
+        clients_users=own,
     )
 
 
@@ -153,7 +161,8 @@ def diagnose(facts: Facts) -> list[Finding]:
         _found("pipes", facts.root or facts.pipe_bytes >= PIPE_BYTES, f"{PIPE_BYTES} bytes",
                f"pipes of jobs hold {facts.pipe_bytes} bytes, so jobs wait for their readers more "
                "often", f"sysctl fs.pipe-max-size={PIPE_BYTES}"),
-        *(_disk(text) for text in facts.disks),
+        *_clients_users(*facts.clients_users),
+        *(_doubt(text) for text in facts.doubts),
     ]  # fmt: skip
 
 
@@ -190,7 +199,14 @@ def _separation(facts: Facts) -> Finding:
     )
 
 
-def _disk(text: str) -> Finding:
+def _clients_users(actual: str, wrong: str) -> list[Finding]:
+    if wrong:
+        what, _, remedy = wrong.rpartition("; ")
+        return [Finding("job_uids", "missing", what, remedy)]
+    return [Finding("job_uids", "ok", actual)] if actual else []
+
+
+def _doubt(text: str) -> Finding:
     key, _, rest = text.partition(": ")
     what, _, remedy = rest.rpartition("; ")
     return Finding(key, "partial", what, remedy)
@@ -242,13 +258,6 @@ def _server_user(config: Config, *, root: bool) -> tuple[User | None, list[str]]
         return resolve_user(config.server_user), []
     except UserError as error:
         return None, [f"server_user: {error}"]
-
-
-def _resolve(name: str) -> User:
-    try:
-        return resolve_user(name)
-    except UserError:
-        raise KeyError(name) from None
 
 
 def _blocked(paths: Sequence[str], user: User | None) -> str:

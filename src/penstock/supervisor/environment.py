@@ -14,7 +14,7 @@ from .environment_keys import KEYS, PREFIXES, SUFFIXES
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 
 # Every job has these; a policy may set them otherwise for a command, a request may not.
-OWN_KEYS: Final = frozenset({"PATH", "HOME", "PENSTOCK_JOB"})
+OWN_KEYS: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "PENSTOCK_JOB"})
 RESERVED_KEYS: Final = frozenset(KEYS.split())
 RESERVED_PREFIXES: Final = tuple(PREFIXES.split())
 RESERVED_SUFFIXES: Final = tuple(SUFFIXES.split())

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import protocol
+from .accounts import Account
+from .client_users import NoUser
+from .command_users import CommandUsers
 from .environment import OWN_KEYS, valid_key
 from .executables import Executable
-from .grammar import Mismatch
+from .grammar import Match, Mismatch
+from .log import log
 from .paths import PathRefused, resolve
 from .policy import Client, Command, Policy
 from .users import User
@@ -58,6 +62,7 @@ class Grant:
     command: Command
     executable: Executable
     user: User | None
+    account: Account
     argv: list[str]
     env: dict[str, str]
     timeout_s: float | None
@@ -75,7 +80,7 @@ class Grants:
 
     policy: Policy
     executables: dict[str, Executable]
-    users: dict[str, User]
+    users: CommandUsers
     standalone: bool = False
     owners: Mapping[str, int] = field(default_factory=dict)
 
@@ -97,7 +102,11 @@ class Grants:
                 raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
         if start.stdin and not command.control.stdin:
             raise Refusal(protocol.DENIED, f"command {command.name!r} is granted no input")
-        argv = command.argv(self._arguments(command, start.arguments))
+        match = command.grammar.match(start.arguments)
+        if isinstance(match, Mismatch):
+            raise Refusal(protocol.DENIED, match.message)
+        user = self._user(command, client)
+        argv = command.argv(self._resolved(start.arguments, match, user))
         encoded = json.dumps([argv, start.env], ensure_ascii=False)
         size = len(encoded.encode("utf-8", "surrogatepass"))
         if size > protocol.MAX_COMMAND_LINE_BYTES:
@@ -118,7 +127,8 @@ class Grants:
             client,
             command,
             executable,
-            self.users.get(command.name),
+            user,
+            self.users.account_of(command, user),
             argv,
             start.env,
             min(bounds, default=None),
@@ -130,19 +140,20 @@ class Grants:
             return Client(name, frozenset(self.policy.commands))
         return self.policy.clients.get(name)
 
-    def _arguments(self, command: Command, arguments: list[str]) -> list[str]:
-        match = command.grammar.match(arguments)
-        if isinstance(match, Mismatch):
-            raise Refusal(protocol.DENIED, match.message)
+    def _user(self, command: Command, client: Client) -> User | None:
+        try:
+            return self.users.user_of(command, client.id)
+        except NoUser as error:
+            log(f"{command.name} could not be started for {client.id!r}: {error}")
+            text = f"{command.name} could not be started: user: {error.public}"
+            raise Refusal(protocol.FAILED, text, "user") from None
+
+    def _resolved(self, arguments: list[str], match: Match, user: User | None) -> list[str]:
         resolved = list(arguments)
         for path, slot in zip(match.paths, match.path_slots, strict=True):
+            owners = frozenset(self.owners[name] for name in slot.owners)
             try:
-                resolved[path.position] = resolve(
-                    path.root,
-                    path.relative,
-                    self.users.get(command.name),
-                    frozenset(self.owners[name] for name in slot.owners),
-                )
+                resolved[path.position] = resolve(path.root, path.relative, user, owners)
             except PathRefused as error:
                 raise Refusal(protocol.DENIED, str(error)) from None
         return resolved

@@ -25,13 +25,17 @@ _LOOK_S: Final = 0.02
 
 
 def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
-    """Locks of run_dir, which has its own, and work_root, held as long as the descriptors.
+    """Locks of run_dir, which has its own, of work_root and, as root, of supervisor_dir, where
+    there is one; held as long as the descriptors.
 
     Raises StartupError.
     """
     if not run_directory.lock():
         raise StartupError([_used("run_dir", config.run_dir)])
-    return [_lock("work_root", config.work_root)]
+    locks = [_lock("work_root", config.work_root)]
+    if os.geteuid() == 0 and os.path.isdir(config.supervisor_dir):
+        locks.append(_lock("supervisor_dir", config.supervisor_dir))
+    return locks
 
 
 def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:

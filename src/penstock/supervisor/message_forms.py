@@ -150,6 +150,7 @@ _STARTED: Final[Mapping[str, Check]] = {
     "start_ticks": count,
     "started_ns": count,
     "argv": list_of(text),
+    "uid": count,
     "class": text,
     "limits": _LIMITS,
     "enforcement": _ENFORCEMENT,

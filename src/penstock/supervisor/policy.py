@@ -33,6 +33,9 @@ _SPIFFE_ID: Final = re.compile(
     r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*", re.ASCII
 )
 _SPIFFE_MAX: Final = 2048
+AUTO: Final = "auto"
+"""The user of a command whose jobs run as a user of their client's own."""
+_MAX_GROUPS: Final = 64
 _MAX_SECONDS: Final = 366 * 86400.0
 _MAX_GRACE_S: Final = 3600.0
 
@@ -53,7 +56,8 @@ class Command:
     path: str
     class_name: str
     grammar: Grammar = field(default_factory=Grammar)
-    user: str | None = None
+    user: str = AUTO
+    groups: tuple[str, ...] = ()
     workdir: str | None = None
     env: dict[str, str] = field(default_factory=dict, hash=False)
     env_allowed: frozenset[str] = frozenset()
@@ -127,11 +131,6 @@ def _command(
     class_name = table.text("class", required=True)
     if class_name and class_name not in classes:
         table.wrong("class", f"there is no class {show(class_name)}", _one_of("classes", classes))
-    user = None
-    if table.has("user"):
-        user = table.parsed(
-            "user", _parse_user, None, remedy='write a name or a numeric id, such as "61191"'
-        )
     command = Command(
         name=name,
         path=table.parsed(
@@ -143,7 +142,13 @@ def _command(
         ),
         class_name=class_name,
         grammar=parse_grammar(table, "arguments"),
-        user=user,
+        user=table.parsed(
+            "user",
+            _parse_user,
+            AUTO,
+            remedy='write "auto", or a name or a numeric id, such as "backup"',
+        ),
+        groups=_groups(table),
         workdir=table.parsed(
             "workdir", parse_path, None, remedy="write the directory as an absolute path"
         ),
@@ -231,6 +236,16 @@ def _seconds(
         return seconds
 
     return table.parsed(key, parse, default, remedy='write a duration, such as "60s" or "5m"')
+
+
+def _groups(table: Table) -> tuple[str, ...]:
+    names = table.texts("groups")
+    for name in names:
+        if not valid_user(name):  # groups are called in the same way
+            table.wrong("groups", f"{show(name)} is no group", 'write names, such as ["adm"]')
+    if len(names) > _MAX_GROUPS:
+        table.wrong("groups", f"are {len(names)}", f"name at most {_MAX_GROUPS}")
+    return tuple(dict.fromkeys(names))
 
 
 def _parse_user(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import isolation, protocol, rlimits, workdirs
+from . import isolation, job_environment, protocol, rlimits, standard_pipes, workdirs
 from .channel import Send
 from .grants import Grant, Grants, Refusal, Start, parse_start
 from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
@@ -18,12 +18,10 @@ from .loop import Loop
 from .policy import Client
 from .process import GroupProcesses, Processes
 from .protocol import ProtocolError
-from .spawn import Plan, make_pipe
+from .spawn import Plan
 from .storage import Watched
 from .storage_watch import StorageWatch
 from .terms import Terms
-
-BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,9 @@ class Requests:
         totals = grant.client.totals
         offers = self._host.offers
         isolated = isolation.report(command, offers)
-        terms = Terms(command, grant.argv, grant.timeout_s, limit_class, totals, isolated)
+        terms = Terms(
+            command, grant.argv, grant.timeout_s, limit_class, totals, isolated, grant.user
+        )
         job = HeldJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
         job.send = send
         self.jobs[start.id] = job
@@ -130,24 +130,27 @@ class Requests:
             _check_limits(held, limit_class, "class {!r} requires limits")
             _check_limits(held_together, totals, "client {!r} requires total limits")
             _check_isolation(grant, limit_class, self._host)
+            user = grant.user
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
-                pipes[name], write_end = make_pipe()
+                pipes[name], write_end = standard_pipes.make_output(user)
                 child_ends.append(write_end)
-            child_ends.append(_open_input(pipes) if grant.stdin else _no_input())
-            env = BASE_ENV | {"HOME": workdir, "PENSTOCK_JOB": start.id} | command.env | grant.env
+            standard_input = standard_pipes.make_input(pipes, user) if grant.stdin else None
+            child_ends.append(
+                standard_pipes.no_input() if standard_input is None else standard_input
+            )
+            env = job_environment.environment(grant, start.id, workdir)
+            places = job_environment.places(grant, workdir, workdirs.temporary(own), env["HOME"])
             plan = Plan(
                 executable_fd=grant.executable.fd,
                 argv=[_bytes(text) for text in grant.argv],
                 env={_bytes(key): _bytes(value) for key, value in env.items()},
                 workdir=workdir,
-                user=grant.user,
+                user=user,
                 entrance=processes.entrance(),
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
-                isolation=isolation.make_isolation(
-                    command, offers, isolation.Places(workdir, workdirs.temporary(own), grant.user)
-                ),
+                isolation=isolation.make_isolation(command, offers, places),
                 rlimits=rlimits.for_jobs(limit_class),
             )
             job.start(plan, pipes, own)
@@ -249,22 +252,6 @@ def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requi
             f"{requires.format(limit_class.name)} that this host does not hold: {_listed(unmet)}",
             "group",
         )
-
-
-def _no_input() -> int:
-    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _open_input(pipes: dict[str, int]) -> int:
-    """The job's end; ours go into ``pipes``, held.INPUT_PIPES. Raises OSError."""
-    job_end, pipes["stdin"] = os.pipe2(os.O_CLOEXEC)
-    try:
-        pipes["input_read"], pipes["input_write"] = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        os.close(job_end)
-        raise
-    os.set_blocking(pipes["stdin"], False)
-    return job_end
 
 
 def _check_isolation(grant: Grant, limit_class: LimitClass, host: Host) -> None:

@@ -20,7 +20,7 @@ def files_as(user: User | None) -> Iterator[None]:
 
     setfsuid(2): the kernel takes the capabilities that bypass permissions away with the user 0,
     and gives them back with it; signals and everything else stay root's. Supplementary groups
-    are none, as a job has none. Not for several threads: groups are the process's.
+    are the user's, as a job has them. Not for several threads: groups are the process's.
     """
     if user is None:
         yield
@@ -30,7 +30,7 @@ def files_as(user: User | None) -> Iterator[None]:
     # The kernel forgets the signal for a parent's death with every change of user (prctl(2)).
     signal = ctypes.c_int()
     _libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(signal), 0, 0, 0)
-    os.setgroups([])
+    os.setgroups(user.groups)
     try:
         _set("gid", user.gid)
         _set("uid", user.uid)

@@ -6,7 +6,6 @@ close-on-exec pipe; end of file on it means that exec has succeeded. The supervi
 that pipe, so a hung step (an executable on a dead network mount) stalls nobody.
 """
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -33,9 +32,6 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 _PR_SET_NO_NEW_PRIVS: Final = 38
 PR_SET_CHILD_SUBREAPER: Final = 36
 _MAX_CAPABILITIES: Final = 64  # kernels know about 41; the rest answers EINVAL
-
-F_SETPIPE_SZ: Final = 1031
-PIPE_BYTES: Final = 1 << 20  # fs.pipe-max-size; more than that only with CAP_SYS_RESOURCE
 
 STAGES: Final = (
     *("fork", "cgroup", "stdio", "session", "limits", "user", "capabilities"),
@@ -93,16 +89,6 @@ def decode_report(data: bytes) -> tuple[str, int] | None:
         return None
     stage, code = _REPORT.unpack_from(data)
     return STAGES[stage], code
-
-
-def make_pipe() -> tuple[int, int]:
-    """A close-on-exec pipe, as large as the kernel lets us make it; only reading never blocks."""
-    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    # An ordinary user's share of pipe memory may be used up; smaller pipes work too.
-    with contextlib.suppress(PermissionError):
-        fcntl.fcntl(read_fd, F_SETPIPE_SZ, PIPE_BYTES)
-    os.set_blocking(read_fd, False)
-    return read_fd, write_fd
 
 
 def spawn(plan: Plan) -> tuple[int, int]:
@@ -243,8 +229,8 @@ def drop_bounding_set() -> None:
 
 
 def become(user: User) -> None:
-    """Changes user and group for good, with no supplementary groups. Raises OSError."""
-    os.setgroups([])
+    """Changes user and groups for good. Raises OSError."""
+    os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
 

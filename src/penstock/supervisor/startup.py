@@ -10,9 +10,12 @@ from .config import Config, check_server_user
 from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy
-from .policy_checks import check_mode
+from .private_directory import check_private
 from .run_directory import RunDirectory
+from .uid_range import UidRange
+from .user_checks import FoundUsers, find_users
 from .users import User, UserError, own_user, resolve_user
+from .writable_places import check_writable
 
 # Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
 # and pidfd); while it
@@ -42,28 +45,26 @@ def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
         raise StartupError([f"server_user: {error}"]) from None
     if user.uid == 0 or user.gid == 0:
         raise StartupError(["server_user: the server must not run as root; name another user"])
+    if user.uid in config.job_uids or user.gid in config.job_uids:
+        raise StartupError(
+            [
+                f"server_user: {config.server_user!r} lies in job_uids, which are clients' own; "
+                "name another user"
+            ]
+        )
     return user
 
 
 def check_policy(
-    policy: Policy, server_user: User, *, root: bool
-) -> tuple[dict[str, User], dict[str, exe.Executable]]:
-    """Users (as root) and open executables by command. Raises StartupError."""
-
-    def resolve(name: str) -> User:
-        try:
-            return resolve_user(name)
-        except UserError:
-            raise KeyError(name) from None
-
-    mistakes = check_mode(policy, root=root, server=server_user, resolve_user=resolve)
-    users: dict[str, User] = {}
+    policy: Policy, config: Config, server_user: User, *, root: bool
+) -> tuple[FoundUsers, dict[str, exe.Executable]]:
+    """Users and groups, and open executables by command. Raises StartupError."""
+    users = find_users(policy, config.job_uids, server_user, root=root)
+    mistakes = list(users.mistakes)
     executables: dict[str, exe.Executable] = {}
     owners = frozenset({0, os.geteuid()})
     for command in policy.commands.values():
         where = f"commands.{command.name}"
-        if root and command.user is not None and not mistakes:
-            users[command.name] = resolve_user(command.user)
         try:
             executables[command.name] = exe.open_executable(command.path, owners)
         except exe.ExecutableError as error:
@@ -74,7 +75,9 @@ def check_policy(
             f"{where}: {path} is not there, or no directory; create it"
             for path in _missing(command.isolation)
         ]
-    mistakes += _check_path_slots(policy)
+    mistakes += _check_path_slots(policy, config.job_uids)
+    if root:
+        mistakes += _check_writable(policy, users, config, server_user)
     if mistakes:
         raise StartupError(mistakes)
     return users, executables
@@ -86,17 +89,37 @@ def slot_owners(policy: Policy) -> dict[str, int]:
     return {name: resolve_user(name).uid for slot in slots for name in slot.owners}
 
 
-def _check_path_slots(policy: Policy) -> list[str]:
-    """Mistakes of their roots, and of who may own what is on the way."""
+def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
+    """Mistakes of their roots, and of who may own what is on the way: no client's own user."""
     try:
         owners = slot_owners(policy)
     except UserError as error:
         return [f"owners of a path: {error}"]
-    mistakes: list[str] = []
+    mistakes = [
+        f"owners of a path: {name!r} lies in job_uids, which are clients' own; remove it"
+        for name, uid in owners.items()
+        if uid in uids
+    ]
     for command in policy.commands.values():
         for slot in sorted(command.grammar.path_slots(), key=lambda slot: (slot.root, slot.owners)):
             found = check_root(slot.root, frozenset(owners[name] for name in slot.owners))
             mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
+    return mistakes
+
+
+def _check_writable(
+    policy: Policy, users: FoundUsers, config: Config, server_user: User
+) -> list[str]:
+    """Mistakes of places that other jobs' users could exchange; all of job_uids are such."""
+    job_users = users.user_ids(config.job_uids)
+    groups = users.group_ids(server_user, config.job_uids)
+    mistakes: list[str] = []
+    for command in policy.commands.values():
+        own = users.named.get(command.name)
+        others = job_users if own is None else job_users.without(own.uid)
+        for path in command.isolation.writable:
+            found = check_writable(path, others, groups)
+            mistakes += [f"commands.{command.name}.writable: {text}" for text in found]
     return mistakes
 
 
@@ -148,13 +171,15 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
 def make_directories(
     config: Config, server_user: User, *, root: bool, server: bool
 ) -> RunDirectory:
-    """run_dir, work_root and, for a server, what it writes: made or checked.
+    """run_dir, work_root, supervisor_dir and, for a server, what it writes: made or checked.
 
     Raises StartupError or OSError.
     """
     mistakes = _make_state(config, server_user) if server else []
     run_directory = RunDirectory(config, server_user, root=root)
     mistakes += run_directory.make()
+    if root:
+        mistakes += check_private("supervisor_dir", config.supervisor_dir)
     os.makedirs(config.work_root, mode=0o711, exist_ok=True)
     status = os.stat(config.work_root)
     if status.st_uid != os.geteuid():

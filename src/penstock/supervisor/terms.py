@@ -1,5 +1,6 @@
-"""On what terms a job runs, as the server is told (pure)."""
+"""On what terms a job runs, as the server is told."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,13 @@ from .limits import (
 )
 from .policy import Command
 from .process import Processes
+from .users import User
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """``totals`` are of all the client's jobs together, ``isolation`` what of it is held."""
+    """``totals`` are of all the client's jobs together, ``isolation`` what of it is held, ``user``
+    whom it runs as; None: as this process."""
 
     command: Command
     argv: Sequence[str]
@@ -26,6 +29,7 @@ class Terms:
     limit_class: LimitClass
     totals: LimitClass
     isolation: Sequence[Enforcement] = ()
+    user: User | None = None
 
     def enforcement(self, processes: Processes) -> list[Enforcement]:
         """Of every limit and isolation; output is kept by the server's own reader task."""
@@ -53,6 +57,7 @@ class Terms:
         """Of STARTED. Not kept by anybody, as they are most of what an idle job would cost."""
         return {
             "argv": self.argv,
+            "uid": os.geteuid() if self.user is None else self.user.uid,
             "class": self.limit_class.name,
             "limits": self.limit_class.limits.fields(),
             "enforcement": [entry.fields() for entry in self.enforcement(processes)],

@@ -10,10 +10,11 @@ class UserError(Exception):
 
 
 class User(NamedTuple):
-    """Ids to become; supplementary groups are always none."""
+    """Ids to become. ``groups`` are supplementary ones: a command's, never the user's own."""
 
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()
 
 
 def resolve_user(text: str) -> User:

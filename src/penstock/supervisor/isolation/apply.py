@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from . import inherited, kernel, landlock, mounts, namespaces
+from . import account_files, inherited, kernel, landlock, mounts, namespaces
 from .plan import Isolation
 
 STAGES: Final = (
@@ -40,6 +40,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
             owner=isolation.owner,
             own_proc=isolation.pids,
         )
+        account_files.show(isolation.entries)
     if isolation.loopback:
         stage("network")
         namespaces.raise_loopback()

@@ -7,6 +7,7 @@ from typing import Final
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall: Final = _libc.syscall
 _syscall.restype = ctypes.c_long
+_MNT_DETACH: Final = 2  # linux/fs.h
 _NO_MORE: Final = (ctypes.c_ulong(0),) * 3  # PR_SET_THP_DISABLE looks at what it does not use
 
 
@@ -31,6 +32,15 @@ def mount(kind: bytes, target: str, flags: int, options: bytes) -> None:
     """mount(2) of a new file system. Raises OSError with the target."""
     try:
         checked(_libc.mount(kind, os.fsencode(target), kind, ctypes.c_ulong(flags), options))
+    except OSError as error:
+        error.filename = target
+        raise
+
+
+def unmount(target: str) -> None:
+    """umount2(2), detached: what was opened of it stays. Raises OSError with the target."""
+    try:
+        checked(_libc.umount2(os.fsencode(target), ctypes.c_int(_MNT_DETACH)))
     except OSError as error:
         error.filename = target
         raise

@@ -21,12 +21,14 @@ _MOUNT_SETATTR: Final = 442
 
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
+_AT_EMPTY_PATH: Final = 0x1000
 _OPEN_TREE_CLONE: Final = 1
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 # struct mount_attr of linux/mount.h: to set, to clear, propagation, user namespace.
 _ATTRIBUTES: Final = struct.Struct("QQQQ")
 _RDONLY: Final = 0x1
 _NOSUID: Final = 0x2
+_NODEV: Final = 0x4
 # Not slave: what the host mounts later would appear here, writable. The price is that what
 # it unmounts stays in use until the jobs that were there have ended.
 _PRIVATE: Final = 1 << 18
@@ -55,22 +57,22 @@ def enter(
     symbolic link in the way of what is made in it here. Raises OSError.
     """
     _set("/", _NOSUID, _PRIVATE)
-    trees = [(_open(behind), target) for target in private]
+    trees = [(open_tree(behind), target) for target in private]
     # Of the tree itself: a private place can be a writable one, and then its name is the host's.
     given = os.dup(trees[0][0]) if trees and owner is not None else -1
-    inner = [(_open(path), path) for path in writable]
+    inner = [(open_tree(path), path) for path in writable]
     _set("/", _RDONLY)
     # Opened now, so read-only; and before anything hides them.
-    inner += [(_open(path), path) for path in visible]
+    inner += [(open_tree(path), path) for path in visible]
     if own_proc:
         kernel.mount(b"proc", "/proc", _PROC_FLAGS, b"")
     if shm:
         kernel.mount(b"tmpfs", shm, _SHM_FLAGS, _SHM_OPTIONS)
     for tree, target in trees:
-        _attach(tree, target)
+        attach(tree, target)
     for tree, target in sorted(inner, key=lambda entry: entry[1]):
         _make_place(tree, target)
-        _attach(tree, target)
+        attach(tree, target)
     if owner is not None and given >= 0:
         kernel.chown(given, *owner)
         os.close(given)
@@ -83,7 +85,14 @@ def _set(path: str, attributes: int, propagation: int = 0) -> None:
     )
 
 
-def _open(path: str) -> int:
+def make_harmless(tree: int) -> None:
+    """A tree that hangs nowhere yet: nothing of it can be written, executed as another user, or
+    opened as a device."""
+    data = _ATTRIBUTES.pack(_RDONLY | _NOSUID | _NODEV, 0, _PRIVATE, 0)
+    kernel.call(*(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, data, len(data)))
+
+
+def open_tree(path: str) -> int:
     """The mounts at a path as a tree that hangs nowhere."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
     try:
@@ -103,6 +112,7 @@ def _make_place(tree: int, target: str) -> None:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def _attach(tree: int, target: str) -> None:
+def attach(tree: int, target: str) -> None:
+    """Puts a tree there, over what is there now, and closes its descriptor. Raises OSError."""
     kernel.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH))
     os.close(tree)

@@ -208,7 +208,12 @@ def _try_pid(_: _Trial, at: Callable[[str], None]) -> str:
     at("pid_namespace")
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     inits: list[int] = []
-    main, ready_fd = fork_both(os.fork, lambda: None, inits.append)
+    try:
+        main, ready_fd = fork_both(os.fork, lambda: None, inits.append)
+    except OSError:
+        for pid in inits:
+            os.waitpid(pid, 0)
+        raise
     if main == 0:
         _in_pid_namespace(ready_fd, write_fd)
     os.close(write_fd)

@@ -50,7 +50,13 @@ def fork_both(
             os.kill(init, signal.SIGKILL)
         _leave(own, ready_read, ready_write)
         raise
-    _leave(own, ready_read, ready_write)
+    try:
+        # In a user namespace there may be no way back: the namespace before is not ours then.
+        _leave(own, ready_read, ready_write)
+    except OSError:
+        os.kill(init, signal.SIGKILL)  # and with it all inside
+        os.waitpid(main, 0)  # before init, which has ended only when all others were reaped
+        raise
     return main, -1
 
 

@@ -25,6 +25,7 @@ class Isolation:
     private: tuple[str, ...] = ()
     behind: str = ""
     owner: tuple[int, int] | None = None
+    entries: tuple[tuple[str, bytes], ...] = ()
     shm: str = ""
     loopback: bool = False
     landlock: int = 0
@@ -59,11 +60,13 @@ class Offers:
 @dataclass(frozen=True, slots=True)
 class Places:
     """Of one job: where it starts, the directory for its temporary files, and who is to own that
-    (uid, gid; None: who does already)."""
+    (uid, gid; None: who does already). ``entries`` are lines that files of the host have more in
+    its view, by path."""
 
     workdir: str
     temporary: str
     owner: tuple[int, int] | None
+    entries: tuple[tuple[str, bytes], ...] = ()
 
 
 def make_isolation(command: Command, offers: Offers, places: Places) -> Isolation:
@@ -90,6 +93,7 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
         private=private,
         behind=places.temporary if mounts else "",
         owner=places.owner if mounts else None,
+        entries=places.entries if mounts else (),
         shm=shm,
         loopback="isolation.network" in given,
         landlock=offers.landlock if landlock is not None else 0,
