@@ -42,6 +42,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
                 "program_options",
                 "program_table",
             ),
+            *("accounts", "client_users", "group_policy", "id_maps", "uid_range", "user_checks"),
+            "writable_places",
         )
     ),
     "service": tuple(
@@ -79,6 +81,8 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("storage", "storage_watch", "terms", "trees", "users", "watching"),
                 "tracing",
                 *("locks", "message_forms", "config_changes"),
+                *("command_users", "job_environment", "private_directory", "standard_pipes"),
+                "user_table",
                 *("welcome", "workdirs"),
             )
         ),
