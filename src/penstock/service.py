@@ -93,7 +93,10 @@ class CommandService(
         self._list_turns = FairTurns()
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
-        """Cancellation: atomic."""
+        """No checkpoint.
+
+        Cancellation: atomic.
+        """
         _, job = self._job(request, "status", input_message.pid)
         message, usage = job_message(job), usage_message(job.usage())
         return pb.StatusResponse(
@@ -133,7 +136,10 @@ class CommandService(
             self._quotas.give_stream(client)
 
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
-        """Cancellation: atomic."""
+        """No checkpoint where there is nothing to list.
+
+        Cancellation: atomic.
+        """
         client = self._client(request, "list")
         with self._refusals_recorded(client.id, "list"):
             before = page_begin_of(input_message)
@@ -184,6 +190,8 @@ class CommandService(
         self, input_message: pb.ServerInfoRequest, request: Any
     ) -> pb.ServerInfoResponse:
         """Atomic: reads only. Every client of the policy may ask.
+
+        No checkpoint.
 
         Cancellation: atomic.
         """

@@ -21,6 +21,8 @@ class ControlCalls(Decisions):
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         """Completes: a stop that has begun goes on though the caller leaves.
 
+        With ``no_wait`` it has no checkpoint.
+
         Cancellation: completes; C5, C6, C7.
         """
         about = {"handle": input_message.pid[:64]}

@@ -28,6 +28,8 @@ class StartCalls(Decisions):
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves.
 
+        One that only validates has no checkpoint, but for a command line of many arguments.
+
         Cancellation: completes; C4.
         """
         identity = request.context.identity

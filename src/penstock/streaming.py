@@ -84,6 +84,8 @@ async def messages(
     First the job; then every byte in a chunk or in a gap; the end record once it is durable
     and all before it was told.
 
+    No checkpoint for most messages that are there: see OutputReader.wait_ready.
+
     Cancellation: minimum cleanup; C1, C10.
     """
     yield pb.StreamOutputResponse(

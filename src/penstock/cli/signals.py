@@ -34,6 +34,8 @@ async def caught_signals() -> AsyncIterator[Signals]:
     """Inside, SIGINT and SIGTERM end nothing by themselves. One that was ignored when this
     process began (``nohup``, a shell's background job) still is.
 
+    No checkpoint as it is entered or left where neither signal is wanted.
+
     Cancellation: minimum cleanup; C22.
     """
     signals = Signals()

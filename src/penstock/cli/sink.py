@@ -79,6 +79,8 @@ class Apart:
     async def finish(self, time_ns: int) -> None:
         """Characters that never became whole.
 
+        No checkpoint where nothing was held back.
+
         Cancellation: minimum cleanup.
         """
         for descriptor, printer in self._targets.values():
@@ -109,6 +111,8 @@ class Sink:
         """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
         it does not count as written.
 
+        No checkpoint for a message of which nothing is written.
+
         Cancellation: minimum cleanup.
         """
         if message.HasField("job"):
@@ -134,6 +138,8 @@ class Sink:
 
     async def finish(self) -> None:
         """Writes what was held back of cut characters. May be called again. As ``take``.
+
+        No checkpoint where nothing was held back.
 
         Cancellation: minimum cleanup.
         """

@@ -55,6 +55,8 @@ class Pace:
     async def wait(self, moved: int) -> None:
         """After ``moved`` bytes: waits if small moves have been too many.
 
+        No checkpoint where it need not wait.
+
         Cancellation: minimum cleanup; C9.
         """
         if moved >= self._small:

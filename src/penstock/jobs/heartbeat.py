@@ -42,6 +42,8 @@ class Heartbeat:
     async def wait_given_up(self, beat: Callable[[], None]) -> None:
         """Beats; returns when the other side was silent for the bound.
 
+        No checkpoint if the bound is over as it is called.
+
         Cancellation: minimum cleanup; C14b, C27.
         """
         if not self.on:

@@ -204,6 +204,8 @@ class JobInput:
         """Moves on what is accepted, until there is nothing more to come. Minimum cleanup:
         what our pipe holds stays there, for whoever comes next.
 
+        No checkpoint if its input is closed as it is called.
+
         Cancellation: minimum cleanup; C20.
         """
         self._move()

@@ -304,13 +304,16 @@ class Job:
         """Signals the main process, or every process; how many it was sent to.
 
         Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
-        signal is on its way.
+        signal is on its way. Of a job that has begun it is asked for before any checkpoint;
+        waiting for the answer, or being told that there is no job, is one.
 
         Cancellation: completes; C18.
         """
         await self._wait_taken_over()
-        count = 0
-        if self.backend is not None:
+        if self.backend is None:
+            await trio.lowlevel.checkpoint()
+            count = 0
+        else:
             count = await self.backend.signal(self.id, number, tree=tree)
         if count == 0:
             raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
@@ -392,14 +395,16 @@ class Job:
         with contextlib.suppress(errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
         backend, silent = self.backend, False
-        while not (self.finished.is_set() or self.unrecorded.is_set()):
+        while True:
             # Made anew each time: who was unkillable may have died, and then that is unset.
             told = partial(self._wait_any, self.finished, self.unrecorded, self.unkillable)
             if backend is None:
                 await told()
             else:
                 silent = not await backend.answered(told)
-            if silent and self.end is None and not self.unrecorded.is_set():
+            if self.finished.is_set() or self.unrecorded.is_set():
+                return self._known_end(), False
+            if silent:
                 raise errors.SupervisorSilent(
                     f"the supervisor does not answer; the stop of job {self.handle} goes on, with "
                     "KILL after its grace: ask again"
@@ -412,4 +417,3 @@ class Job:
                     f"and the job ends when they wake: {left}",
                     processes=left,
                 )
-        return self._known_end(), False

@@ -101,6 +101,8 @@ class Life:
         """The disk has what its log does not need any more. After it has ended, and is found among
         those that have: nobody waits for this.
 
+        No checkpoint where there is nothing to give back.
+
         Cancellation: completes; C17b.
         """
         log = self._job.log_if_loaded

@@ -228,6 +228,8 @@ class LocalBackend:
                     self._connection.send(protocol.TAKE)
                     async for _ in told:
                         self._connection.send(protocol.TAKE)
+                else:
+                    await trio.lowlevel.checkpoint()
         except BaseException:
             for each in self._taken:
                 close_pipes(RealDisk(), each.started)

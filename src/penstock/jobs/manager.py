@@ -265,6 +265,8 @@ class Manager:
         Bounded: grace, KILL and the patience after it; what has not ended then is given
         up. After ``leave`` nothing is stopped.
 
+        After ``leave`` it has no checkpoint.
+
         Cancellation: minimum cleanup; C11, C12.
         """
         self._closing = True

@@ -74,7 +74,9 @@ class OutputReader:
     async def wait_ready(self) -> bool:
         """Returns when ``take`` has something to look at; False: this is the end. Atomic.
 
-        Always a chance to be cancelled; others run at least every few calls.
+        A call that must wait is a checkpoint. Where there is something each call may be cancelled,
+        but others run in each eighth only: the seven between are no checkpoint, as a whole one
+        costs as much as a chunk. Whoever computes for long with what it gets adds its own.
 
         Cancellation: atomic; C1.
         """
@@ -110,7 +112,8 @@ class OutputReader:
         return self
 
     async def __anext__(self) -> Chunk | Gap:
-        """The next piece, waiting for it if need be. Checkpoints as wait_ready.
+        """The next piece, waiting for it if need be. No checkpoint in most calls that need not
+        wait: see wait_ready.
 
         Cancellation: atomic; C1.
         """

@@ -24,6 +24,8 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
     A last line without its end counts. Where fewer are kept it is the first offset that is.
     Reads backwards, with a checkpoint every 64 KiB; the end is where it was at the call.
 
+    No checkpoint where the last 64 KiB of a few runs have as many lines.
+
     Cancellation: atomic.
     """
     end = stop = log.length
@@ -93,6 +95,8 @@ async def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumbe
     A character's state depends on three bytes of its stream alone, so every reader gets the
     same text from the same place on; but they are looked for in the last 64 KiB only. A
     checkpoint every few runs: a job that writes byte by byte has 65,536 of them there.
+
+    No checkpoint where there are fewer.
 
     Cancellation: atomic; C1.
     """

@@ -88,6 +88,8 @@ class Requests:
     async def __anext__(self) -> Any:
         """Raises RpcError for a message that breaks a rule; a handler should let it pass.
 
+        No checkpoint in most calls that find a message: see Stream.receive.
+
         Cancellation: atomic.
         """
         data = await self._stream.receive()
@@ -125,6 +127,8 @@ class Call:
 
     async def run(self) -> None:
         """Never raises but Cancelled. Cancelled from outside: nobody is told a status.
+
+        No checkpoint if its handler has none.
 
         Cancellation: minimum cleanup; C1, C2, C3, C15.
         """

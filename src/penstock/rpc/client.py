@@ -61,6 +61,8 @@ class ClientCall(Generic[MessageT]):
         """Waits for the server's windows. False: the server has ended the call already, and
         iterating tells how. Raises RpcError; cancelled: the call can only be left.
 
+        No checkpoint in most calls that need not wait: see Stream.send.
+
         Cancellation: minimum cleanup; C3.
         """
         try:
@@ -86,6 +88,8 @@ class ClientCall(Generic[MessageT]):
 
     async def __anext__(self) -> MessageT:
         """Raises RpcError: the server's status, the deadline, or the connection's end.
+
+        No checkpoint in most calls that find a message: see Stream.receive.
 
         Cancellation: atomic; C3.
         """

@@ -94,6 +94,9 @@ class ClientLink(Link[ClientStream]):
     async def open(self, headers: ev.Headers) -> ClientStream:
         """Begins a call; waits for a free stream. Raises ConnectionLost.
 
+        Where a stream is free, others do not run: no checkpoint, though it may be cancelled as it
+        is called.
+
         Cancellation: atomic.
         """
         await trio.lowlevel.checkpoint_if_cancelled()

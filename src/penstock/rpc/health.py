@@ -62,6 +62,8 @@ class Health:
     async def check(self, message: Any, request: Any) -> Any:
         """NOT_FOUND for a service that is not here.
 
+        No checkpoint.
+
         Cancellation: atomic.
         """
         status = self._status(message.service)

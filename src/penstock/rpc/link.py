@@ -108,6 +108,8 @@ class Link(Generic[StreamT]):
     async def write(self) -> None:
         """Until ``finish`` and all is written, or the peer cannot be reached any more.
 
+        No checkpoint while the transport has none: what the socket takes at once needs no wait.
+
         Cancellation: minimum cleanup; C2.
         """
         while True:
@@ -162,6 +164,8 @@ class Link(Generic[StreamT]):
 
     async def read(self) -> None:
         """Until the connection ends; then ``ended`` is set.
+
+        No checkpoint if the connection has ended as it is called.
 
         Cancellation: minimum cleanup; C2.
         """

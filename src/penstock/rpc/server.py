@@ -229,6 +229,8 @@ class Server:
 
         Cancelled: minimum cleanup, the peer sees it break. What it raises is a bug.
 
+        No checkpoint if the connection has ended as it is called.
+
         Cancellation: minimum cleanup; C2.
         """
         try:

@@ -171,6 +171,10 @@ class Stream:
 
         Raises RpcError: a rule was broken, or (client) the connection is gone.
 
+        A call that must wait is a checkpoint. Where a message is there it is one in each
+        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: who does more
+        than passing it on adds its own.
+
         Cancellation: atomic.
         """
         deframer = self._deframer
@@ -207,6 +211,10 @@ class Stream:
 
         Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent, and only a
         reset or a status other than OK may follow.
+
+        A call that must wait is a checkpoint. Where there is room it is one in each
+        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: neither do
+        others run, nor is Cancelled raised.
 
         Cancellation: minimum cleanup; C1.
         """

@@ -180,6 +180,9 @@ class TlsTransport:
 
         Raises TransportLost. Cancelled: nothing is lost.
 
+        A call that must wait is a checkpoint. Where a record is there each second call of a server
+        is, each eighth of a client, and others are no checkpoint.
+
         Cancellation: atomic; C2.
         """
         self._reads += 1
@@ -245,6 +248,8 @@ class TlsTransport:
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
         """All of ``parts``. Raises TransportLost, WriteStalled. Cancelled: some of it is sent.
 
+        No checkpoint where the socket takes it all at once.
+
         Cancellation: minimum cleanup; C2.
         """
         for part in parts:
@@ -303,6 +308,8 @@ class TlsTransport:
 
         Closing a socket with unread bytes makes the kernel send a reset, which takes our
         last frames with it. The caller sets the time.
+
+        No checkpoint if the socket is broken already.
 
         Cancellation: minimum cleanup.
         """
