@@ -89,6 +89,9 @@ def test_every_public_async_function_has_a_checkpoint_or_says_where_not() -> Non
     assert wrong == list(SHOWN_OTHERWISE)
 
 
+Act = Callable[[], Awaitable[object]]
+
+
 class Turns(trio.abc.Instrument):
     """How often Trio's scheduler has had its turn."""
 
@@ -98,7 +101,7 @@ class Turns(trio.abc.Instrument):
         self.count += 1
 
 
-async def lets_others_run(act: Callable[[], Awaitable[object]]) -> bool:
+async def lets_others_run(act: Act) -> bool:
     turns = Turns()
     trio.lowlevel.add_instrument(turns)
     try:
@@ -108,7 +111,7 @@ async def lets_others_run(act: Callable[[], Awaitable[object]]) -> bool:
     return turns.count > 0
 
 
-async def may_be_cancelled(act: Callable[[], Awaitable[object]]) -> bool:
+async def may_be_cancelled(act: Act) -> bool:
     with trio.CancelScope() as scope:
         scope.cancel()
         await act()
@@ -122,17 +125,19 @@ async def test_those_of_a_job(tmp_path: Path) -> None:
         start = partial(manager.start, "alice", SLEEP, request_id="once")
         assert await lets_others_run(start)
         job = await start()
-        for act in (
+        running: list[Act] = [
             start,
             job.wait_begun,
             partial(job.signal, 10),
             partial(job.set_paused, True),
             partial(job.set_paused, False),
-        ):
+        ]
+        for act in running:
             assert await lets_others_run(act)
             assert await may_be_cancelled(act)
         assert await lets_others_run(partial(job.stop, by="alice"))
-        for act in (start, partial(job.stop, by="alice"), job.wait_finished):
+        ended: list[Act] = [start, partial(job.stop, by="alice"), job.wait_finished]
+        for act in ended:
             assert await lets_others_run(act)
             assert await may_be_cancelled(act)
         with pytest.raises(Precondition):
