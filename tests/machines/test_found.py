@@ -6,8 +6,9 @@ made it drop all it had kept forgot how much that was. Twice it was the judge th
 callers had given up was still on its way, or starting, when the end was looked at. A job's last
 bytes, moved in the moment in which a server left its jobs, opened a segment that nobody closed. And
 a stop in the moment in which a job's end was heard of was taken for what had ended it. A stop of
-a job that was given up asked for ever. Last, the judge again: the end of an input comes through the
-supervisor, and so not while that stands still.
+a job that was given up asked for ever. The judge again: the end of an input comes through the
+supervisor, and so not while that stands still. Last, a sender was told that input is accepted which
+a failing disk had just kept from being noted: server and supervisor died, and nobody knew of it.
 """
 
 from pathlib import Path

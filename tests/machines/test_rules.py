@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from machines.by_hand import Job as Asked
 from machines.by_hand import Machine
-from machines.programs import Act, Op
+from machines.programs import Act, Fault, Op
 from machines.rules import Rules
 from machines.schedule import Schedule
 from penstock.jobs.job import Job
@@ -60,6 +60,24 @@ def test_a_stop_that_answers_early_is_found_and_its_steps_can_be_read(
     assert "jobs_0 = state.boot(" in steps
     assert "state.stop(" in steps
     assert "timeline (virtual seconds)" in str(caught.value)
+
+
+def test_input_that_cannot_be_noted_is_not_promised() -> None:
+    """Steps that the long search has found: the disk fails between the bytes and the note of them,
+    and then server and supervisor die. Whoever had sent it must not have been told that it counts.
+    """
+    machine = Machine(Schedule())
+    try:
+        job = Asked("alice")
+        machine.asks("alice", job, Op("start"))
+        machine.passes(1.0)
+        machine.cause(Fault("eio", number=1))
+        machine.asks("alice", job, Op("input", number=5))
+        machine.cause(Fault("crash"))
+        machine.cause(Fault("supervisor"))
+    finally:
+        machine.end()
+    assert "input: FAILED_PRECONDITION" in machine.timeline.text()
 
 
 def test_steps_written_by_hand_are_played_the_same_each_time() -> None:

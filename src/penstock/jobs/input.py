@@ -88,6 +88,8 @@ class JobInput:
         self._sender: Sender | None = None
         self._changed = trio.Event()
         self._open = pipes is not None
+        self._broken = False
+        """What was accepted last may not be on record: who sent it is not told that it was."""
         self._note: Note | None = None
         self._held = 0
         """Bytes in our pipe."""
@@ -190,6 +192,9 @@ class JobInput:
                 self._accept_end()
             elif self._held == 0:
                 self._accept(data[self.accepted - offset :])
+                if self._broken:  # no promise that is not on record
+                    assert self._closed is not None
+                    raise self._closed
             else:
                 await self._wait_changed()
                 self._check(sender)
@@ -237,6 +242,7 @@ class JobInput:
             self._write_down(Phase.ACCEPTED)
         except OSError as error:  # a failing disk; what is accepted is as the note has it
             say(f"the input of job {self._handle}: {error}")
+            self._broken = True
             self._close(f"the input of job {self._handle} cannot be recorded any more")
             return
         self._move()
