@@ -21,9 +21,9 @@ from penstock.jobs.backend import JobSpec, Refused
 from penstock.jobs.digest import Digest
 from penstock.jobs.disk import RealDisk
 from penstock.jobs.errors import Unavailable
+from penstock.jobs.hashing import DIGEST_THREADS
 from penstock.jobs.job import Job
 from penstock.jobs.local import _MOST_UNANSWERED, LocalBackend
-from penstock.jobs.manager import _DIGEST_THREADS
 from penstock.jobs.supervisor_connection import _MOST_WAITING_BYTES
 from penstock.supervisor import protocol
 
@@ -161,12 +161,12 @@ async def test_digests_that_stand_still_keep_no_thread_from_others(
     monkeypatch.setattr(Digest, "sha256", stands_still)
     backend = FakeBackend()
     async with managed(tmp_path, backend) as manager:
-        kept = [await manager.start("alice", SLEEP) for _ in range(_DIGEST_THREADS + 3)]
+        kept = [await manager.start("alice", SLEEP) for _ in range(DIGEST_THREADS + 3)]
         for job in kept:
             job.ask_stop(by="alice", grace_s=0.0)
-        await reach(gate, _DIGEST_THREADS)
+        await reach(gate, DIGEST_THREADS)
         await trio.testing.wait_all_tasks_blocked(0.02)
-        assert gate.waiting == _DIGEST_THREADS
+        assert gate.waiting == DIGEST_THREADS
         default = trio.to_thread.current_default_thread_limiter()
         assert default.borrowed_tokens == 0
         gate.open()

@@ -15,6 +15,9 @@ class Digest:
     def __init__(self, disk: Disk, parts: list[tuple[str, int]]) -> None:
         self._disk = disk
         self._parts = parts
+        # Looked at by who waits for the thread that is in ``sha256``.
+        self.begun = False
+        self.hashed_bytes = 0
 
     @property
     def size(self) -> int:
@@ -23,6 +26,7 @@ class Digest:
 
     def sha256(self) -> str:
         """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
+        self.begun = True
         digest = hashlib.sha256()
         for path, size in self._parts:
             if not size:
@@ -36,6 +40,7 @@ class Digest:
                         raise OSError(errno.EIO, "the log is shorter than it was", path)
                     digest.update(data)
                     offset += len(data)
+                    self.hashed_bytes += len(data)
             finally:
                 self._disk.close(fd)
         return digest.hexdigest()

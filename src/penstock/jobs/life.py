@@ -14,6 +14,7 @@ from .backend import Backend, Refused, Started, Verdict
 from .bounds import Budget, Intake, MustStop
 from .capture import Bandwidth, capture, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
+from .hashing import Hashing
 from .input import JobInput
 from .job import RECORD_PATIENCE_S, Job
 from .records import EndRecord
@@ -34,7 +35,7 @@ _GIVE_BACK_S: Final = 1.0
 
 @uninterrupted_methods
 class Life:
-    """What happens to one Job. ``budget`` is what its output shares with others, ``digests`` the
+    """What happens to one Job. ``budget`` is what its output shares with others, ``hashing`` the
     threads that hash it and give its reserve back."""
 
     def __init__(
@@ -44,13 +45,13 @@ class Life:
         store: Store,
         audit: Audit,
         budget: Budget,
-        digests: trio.CapacityLimiter,
+        hashing: Hashing,
     ) -> None:
         self._job = job
         self._backend = backend
         self._store = store
         self._audit = audit
-        self._digests = digests
+        self._hashing = hashing
         self._intake = Intake(job.log, job.bound, budget)
         self._stopping = Stopping(job, backend, store)
         self._stuck: OSError | None = None
@@ -112,7 +113,7 @@ class Life:
         # Scope S5.reserve.
         with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
             await trio.to_thread.run_sync(
-                log.give_back, abandon_on_cancel=True, limiter=self._digests
+                log.give_back, abandon_on_cancel=True, limiter=self._hashing.limiter
             )
 
     def end_now(self) -> None:
@@ -285,9 +286,7 @@ class Life:
             if digest.size <= _HASH_HERE_BYTES:
                 sha256 = digest.sha256()
             else:
-                sha256 = await trio.to_thread.run_sync(
-                    digest.sha256, abandon_on_cancel=True, limiter=self._digests
-                )
+                sha256 = await self._hashing.sha256(digest, self._hashing_stands_still)
         except OSError as error:  # a bad sector under one log is one job's misfortune
             self._digest_error = error
         end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
@@ -311,6 +310,11 @@ class Life:
         job.finished.set()
         about = self._about() | {"reason": end.reason, "sha256": sha256}
         try_audit(self._audit, "job.finished", about)
+
+    def _hashing_stands_still(self) -> None:
+        job = self._job
+        say(f"the end of job {job.handle}: the disk gives no byte of its output, which is hashed")
+        job.unrecorded.set()
 
     def _ending(self) -> Ending:
         asked, given = self._job.stop_asked, self._job.input

@@ -16,6 +16,7 @@ from .backend import Backend, Held, JobSpec
 from .capture import close_pipes
 from .disk import Disk
 from .errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
+from .hashing import Hashing
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
 from .keeping import Keeping
@@ -26,8 +27,6 @@ from .telling import Audit, say, try_audit
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0
-# Outputs that are hashed at once. More would not be faster: they share a disk and some processors.
-_DIGEST_THREADS: Final = 4
 
 
 def no_audit(event: str, fields: object) -> None:
@@ -48,8 +47,7 @@ class Manager:
         self._leaving = False
         self._over = False
         self._lives: dict[str, Life] = {}
-        # Of their own: a disk that stands still takes no thread from anybody else.
-        self._digests = trio.CapacityLimiter(_DIGEST_THREADS)
+        self._hashing = Hashing()
 
     @uninterrupted_context
     @contextlib.asynccontextmanager
@@ -200,7 +198,7 @@ class Manager:
     @contextlib.asynccontextmanager
     async def _life_of(self, job: Job) -> AsyncIterator[Life]:
         budget = self.history.budget_of(job.owner)
-        life = Life(job, self._backend, self._store, self._audit, budget, self._digests)
+        life = Life(job, self._backend, self._store, self._audit, budget, self._hashing)
         self._lives[job.id] = life
         if self._over:  # its task has come to run only now, and nobody else would end it
             life.end_now()
