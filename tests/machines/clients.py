@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from penstock.client import Client, Endpoint
 from penstock.follow import HEARTBEAT_S, Follower, Part
+from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.client import Channel, open_channel_on
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
@@ -28,6 +29,8 @@ _SERVICE: Final = "teleport.CommandService"
 # What needs an answer of the supervisor, and how soon callers have one, whatever it does.
 _ASKING: Final = frozenset(("start", "stop", "signal", "pause", "resume"))
 _ANSWERED_S: Final = 10.0
+# A record is tried each second, and its failure is seen then; output is drained before.
+_RECORD_SLACK_S: Final = 2.5
 EXPECTED: Final = frozenset(
     (
         StatusCode.FAILED_PRECONDITION, StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE,
@@ -114,6 +117,7 @@ class Player:
                     self._check.hangs(name, op.what, handle or "")
             else:
                 world.say(name, f"{op.what}: done")
+                world.reads.answered(self._owner, op.what)
         except RpcError as error:
             if error.code is StatusCode.DEADLINE_EXCEEDED:
                 world.covered.add("C3")
@@ -133,7 +137,28 @@ class Player:
         except Enough:
             world.say(name, f"{op.what}: has seen enough")
         self._check_answered(op, began)
+        if not left:
+            self._check_told(op, handle, began)
         return True
+
+    def _check_told(self, op: Op, handle: str | None, began: float) -> None:
+        """C23: who waits for the end of a job whose processes are all dead is told after a while
+        that it cannot be recorded. Only where nothing else holds that up."""
+        world = self._world
+        group = world.kernel.groups.get(self._check.job_of.get(handle or "", ""))
+        others = {fault.what for fault in world.program.faults} - {"unrecorded", "storage"}
+        slow = world.program.latency or world.program.kernel or others
+        if op.what not in ("wait", "stop") or op.how == "cut" or group is None or slow:
+            return
+        now = trio.current_time()
+        since = max(began, group.emptied_at)
+        for begin, end in world.faults.no_records:
+            waited_s = min(now, end) - max(since, begin)
+            if waited_s > RECORD_PATIENCE_S + _RECORD_SLACK_S:
+                world.fail(
+                    f"{self._name}: {op.what} was not told for {waited_s:g} s that the end cannot "
+                    "be recorded"
+                )
 
     def _check_answered(self, op: Op, began: float) -> None:
         """C26: who needs the supervisor is answered though it stands still. Only where nothing on

@@ -100,6 +100,8 @@ class Asked:
             reason = "stopped"
         if verdict.timed_out:
             reason = "timed_out"
+        if verdict.storage_full:
+            reason = "storage_full"
         if end.reason != reason and end.reason not in _OF_OUTPUT:
             fail(f"{name}: its end is {end.reason}, and should be {reason}")
         by = {"", "world", "server"} | ({owner} if group.id in self._stops_sent else set())

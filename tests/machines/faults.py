@@ -11,6 +11,8 @@ _AT_ONCE_S = 3.0 + 10.0 + 1.0
 _REVOKED_S = 1.0
 # Longer than anybody waits for an answer, and than a call may take that asks for one.
 _STILL_S = 15.0
+# Longer than anybody waits for a record who is told then that there is none.
+_UNRECORDED_S = 15.0
 
 
 def cause(world: World, fault: Fault) -> None:
@@ -39,6 +41,17 @@ def cause(world: World, fault: Fault) -> None:
             world.disk.short = True
         case "records":
             world.faults.records += fault.number
+        case "unrecorded":
+            world.covered.add("C23")
+            begin = trio.current_time()
+            world.faults.no_records.append((begin, begin + _UNRECORDED_S + fault.seconds))
+        case "storage":
+            world.covered.add("C17b")
+            world.kernel.fill_storage(fault.number)
+        case "away":
+            world.covered.add("C13")
+            world.away_s = fault.seconds
+            world.process.die()
         case "audit":
             world.faults.audits += fault.number
             # A log that fails with a decision is asked for nothing more: this one fails after it.

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from .group import Group
+from .group import SERVER_IS_LATE_S, Group
 from .programs import GRACE_S
 from .world import World
 
@@ -13,7 +13,10 @@ from .world import World
 _TAKES_OVER_S: Final = 5.0
 # What may kill a job without a client's asking, or by a grace that none has asked for.
 _UNASKED: Final = frozenset(
-    ("shutdown", "twice", "supervisor", "full", "eio", "short", "records", "audit")
+    (
+        *("shutdown", "twice", "supervisor", "full", "eio", "short", "records", "audit"),
+        *("storage", "unrecorded", "away"),
+    )
 )
 # The clock adds small times to large ones.
 _ROUNDED_S: Final = 1e-6
@@ -52,6 +55,7 @@ class Graces:
         wishes = self._wishes.get(group.id, [])
         for wish in () if group.lost else wishes:
             self._check_late(group, wish, alone=len(wishes) == 1)
+        self._check_without_server(group, wishes)
         self._check_early(group, wishes)
 
     def _check_late(self, group: Group, wish: Wish, *, alone: bool) -> None:
@@ -68,6 +72,31 @@ class Graces:
             self._world.fail(
                 f"job {group.id[-4:]} was not killed by {due:g}: a stop was heard at {heard:g}, "
                 f"with {_grace_s(wish):g} s of grace"
+            )
+
+    def _check_without_server(self, group: Group, wishes: list[Wish]) -> None:
+        """Once its supervisor has heard of a stop, that one sends KILL when the grace is over,
+        whether there is a server or not (C24)."""
+        world = self._world
+        decided = self._heard.get(group.id, ())
+        terms = [at for at in group.terms if decided and at >= decided[0]]
+        if group.lost or len(wishes) != 1 or not terms:
+            return
+        heard = terms[0]
+        # Of two signals the first may have been another one's: then that of the stop came soon.
+        slack_s = 4 * world.program.kernel + _ROUNDED_S
+        due = heard + _grace_s(wishes[0]) + SERVER_IS_LATE_S + slack_s
+        lived = min(group.killed_at, group.main_ended_at)
+        still = any(begin <= due and end > heard for begin, end in world.kernel.still)
+        # One that takes it over begins the grace anew.
+        taken_over = any(
+            heard <= at <= due and who == "server" and "begins" in what
+            for at, who, what in world.timeline.lines
+        )
+        if lived > due and due < world.closed_at and not (still or taken_over):
+            self._world.fail(
+                f"job {group.id[-4:]} was not killed by {due:g}, without a server: the supervisor "
+                f"heard of its stop at {heard:g}, with {_grace_s(wishes[0]):g} s of grace"
             )
 
     def _disturbed(self, begin: float, end: float) -> bool:

@@ -21,6 +21,8 @@ _PATTERN: Final = bytes(at * 7 % 251 for at in range(251)) * 600
 _ENDING: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, 9))
 # What a stop does not send.
 QUIET_SIGNALS: Final = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGCONT))
+# held._SERVER_IS_LATE_S: from the end of a stop's grace to the supervisor's own KILL.
+SERVER_IS_LATE_S: Final = 1.0
 # An uninterruptible sleep is three times as long as others: longer than anybody's patience.
 _ASLEEP: Final = 3
 
@@ -94,6 +96,15 @@ class Group:
         self._killed = 0
         self._timed_out = False
         self._escalated = False
+        self._storage_full = False
+        self._late: trio.CancelScope | None = None
+        self.killed_at = float("inf")
+        """When its KILL came for the first time, whoever has sent it."""
+        self.terms: list[float] = []
+        """When the supervisor was asked for TERM, by stops and others."""
+        self.emptied_at = float("inf")
+        self.filled_at: float | None = None
+        """When it had more on the disk than its class allows."""
         self._waiting_signals: list[tuple[int, bool]] = []
         self._main: Member | None = None
         self._code: int | None = None
@@ -238,6 +249,30 @@ class Group:
         if self.kill_asked_at == float("inf"):
             self.told_at = trio.current_time()
 
+    def kill_after(self, grace_s: float) -> None:
+        """As supervisor/held.py: it is being stopped, and whoever says so sends KILL himself when
+        the grace is over, unless he stands still or is gone. The last one to say so counts."""
+        if self._late is not None:
+            self._late.cancel()
+        if not self.exit_told:
+            self._late = trio.CancelScope(deadline=trio.current_time() + grace_s + SERVER_IS_LATE_S)
+            self._kernel.nursery.start_soon(self._kill_late, self._late)
+
+    async def _kill_late(self, late: trio.CancelScope) -> None:
+        with late:
+            await trio.sleep_forever()
+        due = trio.current_time() >= late.deadline
+        if due and not self.exit_told and not self._kernel.gone:
+            self._escalated = True
+            self.kill()
+
+    def storage_full(self) -> None:
+        """As supervisor/held.py: no grace."""
+        if not self.exit_told and not self._timed_out:
+            self._storage_full = True
+            self.filled_at = trio.current_time()
+            self.kill()
+
     def signal_member(self, member: Member, number: int) -> None:
         """As kill(2) does it."""
         self.asked[number] += 1
@@ -275,6 +310,7 @@ class Group:
     def kill(self) -> int:
         count = len(self.members)
         self._killed += count
+        self.killed_at = min(self.killed_at, trio.current_time())
         for member in list(self.members):
             member.die(9)
         return count
@@ -359,6 +395,8 @@ class Group:
                 timed_out=self._timed_out,
                 escalated=self._escalated,
                 processes_killed=self._killed,
+                storage_full=self._storage_full,
             )
+        self.emptied_at = min(self.emptied_at, trio.current_time())
         self._kernel.say("kernel", f"job {self.id[-4:]} is empty")
         self.changed.unpark_all()

@@ -29,6 +29,11 @@ _ALWAYS: Final = frozenset(
         "penstock.gate.Gate.end_expired",
     )
 )
+# Where a disk fails nothing can be given back, and a server that is killed between the record of an
+# end and that leaves it to the log's removal.
+_KEEPS_RESERVES: Final = frozenset(
+    ("full", "eio", "short", "crash", "away", "leave", "shutdown", "twice", "supervisor")
+)
 # A connection that fell silent is given up later than anybody waits here.
 _OURS: Final = ("machines.", "server ", "job process ", "penstock.rpc.")
 
@@ -177,6 +182,7 @@ class Invariants:
             self.feeding.check(group, known)
             self.asked.check(group, group.owner, known)
             self.graces.check(group)
+            self._check_storage(group, known)
             if world.kernel.alive(job_id):
                 world.fail(f"job {job_id[-4:]} has processes at the end")
             if text is None:
@@ -188,7 +194,17 @@ class Invariants:
                 self.check_conserved(group, end)
             elif "supervisor" not in str(world.program.faults):
                 world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
+        world.reads.check(world)
         world.wrong.extend(world.kernel.broken)
+
+    def _check_storage(self, group: Group, end: EndRecord | None) -> None:
+        """C17b: a job ends by that at once, and only if it had more than it may."""
+        full = end is not None and end.reason == "storage_full"
+        name = f"job {group.id[-4:]}"
+        if full and group.filled_at is None:
+            self.world.fail(f"{name} is said to have filled the disk, and has not")
+        if group.filled_at is not None and group.killed_at > group.filled_at:
+            self.world.fail(f"{name} had more on the disk than it may, and was not killed at once")
 
     def check_conserved(self, group: Group, end: EndRecord) -> None:
         fail, name = self.world.fail, f"job {group.id[-4:]}"
@@ -226,12 +242,22 @@ class Invariants:
         # The tasks of a life that was killed may still be on their way out.
         if left and sum(each.startswith("server ") for each in names) == 1:
             world.fail(f"these tasks are left though no job runs: {left}")
+        self._check_reserves()
         self.check_no_system_task()
         pipes = sum(fd > 2000 for fd in world.disk.pipes)
         if pipes and not world.manager.list():
             world.fail(f"{pipes} ends of pipes are open though no job runs")
         if world.disk.open_files > 1 + 3 * len(world.manager.list()):
             world.fail(f"{world.disk.open_files} files are open for no job that runs")
+
+    def _check_reserves(self) -> None:
+        """What files of jobs that have ended had ahead is the disk's again."""
+        world = self.world
+        assert world.manager is not None
+        ended = {job.id for job in world.manager.list(include_finished=True) if job.end is not None}
+        left = [path for path in world.disk.ahead if ended & set(path.split("/"))]
+        if left and not any(fault.what in _KEEPS_RESERVES for fault in world.program.faults):
+            world.fail(f"these files of jobs that have ended have blocks ahead still: {left}")
 
     def check_no_system_task(self) -> None:
         """What is spawned beside all nurseries, nobody owns; it would outlive its server."""

@@ -158,14 +158,17 @@ class Kernel:
             return []
         return [group for group in self.groups.values() if not group.released]
 
-    def signal(self, job_id: str, number: int, tree: bool, *, ends: bool = False) -> int:
+    def signal(self, job_id: str, number: int, tree: bool, kill_after_s: float | None) -> int:
         group = self._group(job_id, f"signal {number}")
         if group is None:
             return 0
+        if kill_after_s is not None:
+            group.kill_after(kill_after_s)
         if number == signal.SIGTERM:
             group.heard()
+            group.terms.append(trio.current_time())
         count = group.signal(number, tree=tree)
-        if ends:
+        if kill_after_s is not None:
             group.let_run()
         return count
 
@@ -228,6 +231,12 @@ class Kernel:
             self.broken.append(f"{what} for job {job_id[-4:]}, which was released")
             return None
         return group
+
+    def fill_storage(self, number: int) -> None:
+        """A job that runs has more on the disk than its class allows: which, by ``number``."""
+        running = [group for group in self.groups.values() if not group.exit_told]
+        if running and not self.gone:
+            running[number % len(running)].storage_full()
 
     def supervisor_dies(self) -> None:
         """Its jobs die with it, at once; what it held is gone. ``revive`` starts another."""
@@ -328,9 +337,8 @@ class SimBackend:
     async def signal(
         self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
     ) -> int:
-        ends = kill_after_s is not None
         count: int = await self._answer(
-            lambda: self._kernel.signal(job_id, number, tree, ends=ends)
+            lambda: self._kernel.signal(job_id, number, tree, kill_after_s)
         )
         return count
 

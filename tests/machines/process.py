@@ -83,9 +83,19 @@ class Faults:
         self.lines_of_jobs = 0
         """Of the audit log, decisions left out."""
         self.bugs = 0
+        self.no_records: list[tuple[float, float]] = []
+        """From when to when the records' disk takes nothing."""
+
+    def takes_records(self) -> bool:
+        """Now."""
+        now = trio.current_time()
+        return not any(begin <= now < end for begin, end in self.no_records)
 
     def clear(self) -> None:
+        """Everything works from now on."""
         self.records = self.audits = self.bugs = self.lines_of_jobs = 0
+        now = trio.current_time()
+        self.no_records = [(begin, min(end, now)) for begin, end in self.no_records]
 
 
 class JobPipe(FakePipe):
@@ -186,8 +196,8 @@ class SimStore(Store):
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         process = self._process
         process.effect()
-        if process.faults.records:
-            process.faults.records -= 1
+        if process.faults.records or not process.faults.takes_records():
+            process.faults.records = max(0, process.faults.records - 1)
             raise sqlite3.OperationalError("database or disk is full")
         try:
             with super()._transaction() as db:

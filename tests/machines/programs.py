@@ -195,7 +195,8 @@ _FAULTS = (
 # By a fault's number: a part of the others is one of these.
 _RARER = {
     ("short", 0): "revoke", ("short", 1): "revoke", ("audit", 1): "bug", ("shutdown", 3): "twice",
-    ("shutdown", 2): "expire", ("stall", 3): "still",
+    ("shutdown", 2): "expire", ("stall", 3): "still", ("records", 3): "unrecorded",
+    ("eio", 3): "storage", ("cut", 2): "away",
 }  # fmt: skip
 
 

@@ -193,7 +193,9 @@ class Rules(RuleBasedStateMachine):
     # The machine.
 
     @rule(
-        what=st.sampled_from(("full", "eio", "short", "records", "audit", "works")),
+        what=st.sampled_from(
+            ("full", "eio", "short", "records", "audit", "works", "unrecorded", "storage")
+        ),
         number=st.integers(0, 3),
     )
     def disk_fails(self, what: str, number: int) -> None:

@@ -1,6 +1,9 @@
 """Faults that are themselves cancellations: that the simulation notices where one does nothing."""
 
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -10,7 +13,11 @@ from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
 from penstock.gate import Gate
+from penstock.jobs import ending as ending_module
+from penstock.jobs import life as life_module
 from penstock.jobs import manager
+from penstock.jobs.life import Life
+from penstock.repeats import Repeats
 from penstock.rpc.server import Server
 
 _DEAF = Behaviour((Act("deaf"), Act("sleep", seconds=5.0), Act("sleep", seconds=5.0)))
@@ -134,3 +141,128 @@ def test_a_supervisor_that_is_waited_for_is_noticed(monkeypatch: pytest.MonkeyPa
     still = Fault("still", at=1.0, seconds=30.0)
     with pytest.raises(Broken, match="was not answered for"):
         run(Program((Actor("alice", ops),), (_DEAF,), (still,)))
+
+
+def _told(program: Program) -> list[tuple[float, str]]:
+    """What alice has been told, and when."""
+    return [(at, what) for at, who, what in run(program).timeline.lines if who == "alice.0"]
+
+
+# Its end falls into the fault, and is recorded afterwards.
+_UNRECORDED = Program(
+    (Actor("alice", (Op("start"), Op("wait"), Op("stop"), Op("status", after=20.0))),),
+    (Behaviour((Act("sleep", seconds=2.0),)),),
+    (Fault("unrecorded", at=1.0, seconds=5.0),),
+)
+
+
+def test_an_end_that_cannot_be_recorded_is_said() -> None:
+    """C23: to whoever waits, after a while; whoever asks then is told at once."""
+    told = _told(_UNRECORDED)
+    silent = [at for at, what in told if "UNAVAILABLE" in what]
+    assert len(silent) == 2
+    assert silent == pytest.approx([12.0, 12.0], abs=1.5)
+    assert told[-1][1] == "status: done"
+
+
+def test_an_end_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C23, planted."""
+    monkeypatch.setattr(life_module, "RECORD_PATIENCE_S", 60.0)
+    with pytest.raises(Broken, match="that the end cannot be recorded"):
+        run(_UNRECORDED)
+
+
+# Nobody is there when its grace is over but the supervisor.
+_AWAY = Program(
+    (Actor("alice", (Op("start"), Op("stop", after=1.0, flag=True), Op("list", after=10.0))),),
+    (Behaviour((Act("deaf"), *[Act("sleep", seconds=5.0)] * 6)),),
+    (Fault("away", at=2.0, seconds=5.0),),
+)
+
+
+def test_a_stop_is_ended_by_the_supervisor_where_no_server_is() -> None:
+    """C13, C24: KILL a second after the grace."""
+    result = run(_AWAY)
+    ended = [at for at, _, what in result.timeline.lines if what.startswith("main process of")]
+    assert ended == pytest.approx([1.0 + 2.0 + 1.0], abs=0.6)
+
+
+def test_a_stop_that_waits_for_the_next_server_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C24, planted: the supervisor was not told of the grace."""
+    true = SimBackend.signal
+
+    async def signal(self: SimBackend, job_id: str, number: int, **about: Any) -> int:
+        return await true(self, job_id, number, **about | {"kill_after_s": None})
+
+    monkeypatch.setattr(SimBackend, "signal", signal)
+    with pytest.raises(Broken, match="without a server: the supervisor heard of its stop"):
+        run(_AWAY)
+
+
+_FILLED = _waits(Fault("storage", at=1.0))
+
+
+def test_a_job_that_fills_the_disk_ends_by_that() -> None:
+    """C17b: at once, deaf or not, and its end says so."""
+    result = run(_FILLED)
+    ended = [at for at, _, what in result.timeline.lines if what.startswith("main process of")]
+    assert ended == pytest.approx([1.0])
+    assert "C17b" in result.covered
+
+
+def test_an_end_by_a_full_disk_that_says_something_else_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """C17b, planted."""
+    true = ending_module.reason
+    monkeypatch.setattr(
+        ending_module,
+        "reason",
+        lambda verdict, ending: true(replace(verdict, storage_full=False), ending),
+    )
+    with pytest.raises(Broken, match="its end is signaled, and should be storage_full"):
+        run(_FILLED)
+
+
+_READS = Program(
+    (Actor("alice", (Op("start"), *[Op("status")] * 4, Op("wait", within=2.0), Op("list"))),),
+    (_DEAF,),
+)
+
+
+def _uncounted(self: Repeats, client: str, verb: str, about: Mapping[str, Any]) -> bool:
+    first = (client, verb) not in self._counts
+    self._counts.setdefault((client, verb), {})
+    return first
+
+
+@pytest.mark.parametrize("plant", ["uncounted", "each a line"])
+def test_reads_are_all_told_of_in_few_lines(plant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is the same the audit log has one line and then a count: none is missing, and none is
+    a line more. Either bug, planted, is noticed."""
+    run(_READS)
+    take: Any = _uncounted if plant == "uncounted" else lambda *_: True
+    monkeypatch.setattr(Repeats, "take", take)
+    monkeypatch.setattr(Repeats, "_end", lambda self, before: None)
+    monkeypatch.setattr(Repeats, "close", lambda self: 0)
+    says = "times by status, and 1 are told" if plant == "uncounted" else "has two lines within"
+    with pytest.raises(Broken, match=says):
+        run(_READS)
+
+
+def test_blocks_ahead_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system gives a log any: when its job has ended they are the disk's again. A
+    job that keeps them, planted, is noticed."""
+    writes = Behaviour((Act("write", size=100), Act("sleep", seconds=1.0)))
+    ops = [(Op("start"), Op("wait", after=0.1 * number)) for number in range(20)]
+    programs = [Program((Actor("alice", each),), (writes,)) for each in ops]
+    # Half of all programs have such a file system (world.py).
+    program = next(each for each in programs if zlib.crc32(repr(each).encode()) % 2)
+    run(program)
+
+    async def give_back(self: Life) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Life, "give_back", give_back)
+    with pytest.raises(Broken, match="have blocks ahead still"):
+        run(program)

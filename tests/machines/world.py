@@ -22,6 +22,7 @@ from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.methods import MESSAGE_LIMITS
 from penstock.refusals import Refusals
+from penstock.repeats import Repeats
 from penstock.rpc.server import Peer, Server
 from penstock.service import CommandService, HostInfo
 from penstock.statuses import unauthenticated
@@ -31,10 +32,12 @@ from .kernel import Kernel, SimBackend
 from .network import Network
 from .process import Faults, Process, ProcessDisk, SimDisk, current
 from .programs import COMMANDS, OWNERS, Program
+from .reads import Reads
 from .timeline import Timeline
 
 DRAIN_S: Final = 5.0
 _RESTART_S: Final = 0.5
+_TELL_S: Final = 5.0  # server._TELL_S
 # To which a datetime is rounded.
 _MICROSECOND_S: Final = 1e-6
 # At the start; then the supervisor starts another.
@@ -75,6 +78,8 @@ class World:
         self.covered: set[str] = set()
         """Rows of docs/cancellation.md that something was done about."""
         self.disk = SimDisk()
+        # Half of all programs have a file system that gives files blocks ahead.
+        self.disk.allocates = zlib.crc32(repr(program).encode()) % 2 == 1
         self.kernel = Kernel(self.disk, program.jobs, program.kernel, timeline.say)
         shorts = itertools.cycle((1, 9, 100, 16_384, 10, 3000))
         self.network = Network(program.latency, (lambda: next(shorts)) if program.short else None)
@@ -83,6 +88,10 @@ class World:
         self.manager: Manager | None = None
         self.server: Server | None = None
         self.lives = 0
+        self.away_s = 0.0
+        """How much longer than usual it takes until there is a next one."""
+        self.reads = Reads()
+        """What clients have read, and what the audit log says of that."""
         self.closing = False
         self.closed_at = float("inf")
         """When faults have ended."""
@@ -137,7 +146,8 @@ class World:
                         process.crash_at = fault.step
                 lives.start_soon(self._life, process, name=f"server {process.number}")
                 await process.dead.wait()
-                await trio.sleep(_RESTART_S)
+                away_s, self.away_s = self.away_s, 0.0
+                await trio.sleep(_RESTART_S + away_s)
                 self.kernel.revive()
 
     def _server_died(self) -> None:
@@ -186,9 +196,10 @@ class World:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
             refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
+            repeats = Repeats(trio.current_time, partial(self._tell_repeated, process))
             audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
-                manager, policy(), audit_log, host, trio.current_time, refusals
+                manager, policy(), audit_log, host, trio.current_time, refusals, repeats
             )
             no_tls: Any = None
             server = Server(
@@ -205,6 +216,7 @@ class World:
                 if self.expires:
                     everything.start_soon(self._gate.end_expired, server)
                 self.network.listen(process, everything, server.serve_transport)
+                everything.start_soon(self._tell_regularly, repeats)
                 self.manager, self.server = manager, server
                 ending, how = self._ending = trio.Event(), list[str]()
                 self.everything = everything.cancel_scope
@@ -216,6 +228,19 @@ class World:
                 if how[0] != "supervisor":
                     await server.drain(DRAIN_S)
                 everything.cancel_scope.cancel()
+            repeats.close()
+
+    async def _tell_regularly(self, repeats: Repeats) -> None:
+        """As server._AuditTrail does it."""
+        while True:
+            await trio.sleep(_TELL_S)
+            repeats.end_old()
+
+    def _tell_repeated(
+        self, process: Process, client: str, verb: str, about: Mapping[str, Any], count: int
+    ) -> None:
+        self._audit(process, "decisions.repeated")
+        self.reads.written(client, verb, count)
 
     def end_server(self, how: str) -> bool:
         """``shutdown``, ``leave`` (SIGUSR2) or ``supervisor`` (it is gone); if one serves."""
@@ -267,6 +292,10 @@ class World:
             self.faults.bugs -= 1
             raise PlantedBug
         self._audit(process, event)
+        if fields.get("allowed"):
+            client, verb = fields["client"], fields["verb"]
+            self.reads.written(client, verb, 1)
+            self.reads.line(process.number, client, verb, str(fields.get("handle", "")))
 
     def _internal_error(self, error_id: str, error: BaseException) -> None:
         if isinstance(error, PlantedBug):
