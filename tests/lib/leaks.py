@@ -80,13 +80,13 @@ def parent_groups() -> set[str]:
 
 
 def job_groups() -> set[str]:
-    """Every group below such a parent but those of clients, which are kept with it."""
+    """Every group below such a parent but those of lives and clients, which are kept with it."""
     return {
         os.path.join(directory, name)
         for parent in parent_groups()
         for directory, names, _ in os.walk(parent)
         for name in names
-        if directory != parent or not name.startswith(("client-", "id-"))
+        if not name.startswith(("life-", "client-", "id-"))
     }
 
 

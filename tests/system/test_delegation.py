@@ -106,7 +106,8 @@ async def check_places(server: RunningServer, unit: Unit) -> None:
         assert (await alice.server_info()).cgroups == unit.kind
         job = await alice.start("idle")
         (job_id,) = {path.name for path in server.groups() if len(path.name) == 32}
-        expected = f"{unit.name}/jobs/client-alice/{job_id}"
+        (life,) = {path.name for path in server.groups() if path.name.startswith("life-")}
+        expected = f"{unit.name}/jobs/{life}/client-alice/{job_id}"
         groups = groups_of(job.os_pid)
         if unit.kind == "v2":
             assert groups[""] == expected

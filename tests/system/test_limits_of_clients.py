@@ -81,7 +81,9 @@ async def started(client: Client, command: str) -> AsyncIterator[pb.Job]:
 
 
 def directories(server: RunningServer, client: str) -> list[Path]:
-    return [parent / group_name(client) for parent in server.parents()]
+    return [
+        life / group_name(client) for parent in server.parents() for life in parent.glob("life-*")
+    ]
 
 
 async def test_over_its_total_a_client_loses_a_job_and_nobody_else_does(

@@ -15,6 +15,7 @@ from .groups import (
     locked_around,
     locked_below,
     mounted,
+    new_life,
 )
 from .run_directory import RunDirectory
 from .startup import StartupError
@@ -47,7 +48,7 @@ def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         own = file.read()
     mounts, parent = find_place(config.cgroup_parent, mounted(), own)
-    hierarchy = detect_below(mounts, parent)
+    hierarchy = detect_below(mounts, parent, new_life())
     if hierarchy is None:
         where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
         controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"

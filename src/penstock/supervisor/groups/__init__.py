@@ -4,6 +4,7 @@ from .clients import ClientTotals, group_name
 from .files import GroupError
 from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
+from .lives import new_life
 from .mounts import Mounts, block_device, mounted
 from .nesting import locked_around, locked_below
 from .own import find_place
@@ -25,5 +26,6 @@ __all__ = [
     "locked_around",
     "locked_below",
     "mounted",
+    "new_life",
     "signal_members",
 ]

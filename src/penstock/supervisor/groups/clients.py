@@ -8,6 +8,7 @@ from typing import Final
 
 from ..limits import Enforcement, Limits
 from .files import GroupError
+from .lives import is_life
 from .mounts import Mounts
 from .unified import Unified
 from .v1 import V1Limits
@@ -38,8 +39,8 @@ def is_job_id(name: str) -> bool:
 
 
 def is_ours(name: str) -> bool:
-    """Does penstock give such names: to a client's group, or a job's without a client?"""
-    return _OURS.fullmatch(name) is not None
+    """Does penstock give such names: to a life's group, a client's, or a job's without either?"""
+    return is_life(name) or _OURS.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,20 @@ from .v2 import V2Limits, enable_controllers
 
 
 class CgroupHierarchy:
-    """Groups below ``parent`` in every hierarchy that this kind of host uses."""
+    """Groups below ``parent`` in every hierarchy that this kind of host uses; with a ``life``
+    (lives.py) below the group of that name there, but what is swept, and removed at the end, is all
+    that the parent has."""
 
-    def __init__(self, kind: str, mounts: Mounts, parent: str) -> None:
+    def __init__(self, kind: str, mounts: Mounts, parent: str, life: str = "") -> None:
         self.kind = kind
         self._mounts = mounts
-        self._parent = parent
-        self.parent = self._parents()[0]
+        self._above = parent
+        self._parent = f"{parent}/{life}" if life else parent
+        self.parent = self._roots(self._above)[0]
         self._capabilities: list[Enforcement] | None = None
-        self._clients = ClientGroups(kind, mounts, parent)
+        self._clients = ClientGroups(kind, mounts, self._parent)
         if kind == "v2" and mounts.v2 is not None:
-            enable_controllers(mounts.v2, parent)
+            enable_controllers(mounts.v2, self._parent)
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # the host does not change while this process lives
@@ -125,12 +128,12 @@ class CgroupHierarchy:
         except (OSError, ValueError) as error:
             raise GroupError(f"setting limits: {error}") from error
 
-    def _parents(self) -> list[str]:
-        return [root + self._parent for root in self._mounts.roots(self.kind)]
+    def _roots(self, path: str) -> list[str]:
+        return [root + path for root in self._mounts.roots(self.kind)]
 
     def _make_parents(self) -> None:
         """Raises GroupError."""
-        for parent in self._parents():
+        for parent in self._roots(self._parent):
             try:
                 os.makedirs(parent, exist_ok=True)
             except OSError as error:
@@ -149,18 +152,18 @@ class CgroupHierarchy:
 
     def kill_directory(self) -> str:
         top = self._mounts.v2 if self._mounts.v2 is not None else self._mounts.v1["freezer"]
-        return top + self._parent
+        return top + self._above
 
     def sweep(self) -> Swept:
         self._clients.forget()
-        swept = sweep(self._parents(), is_ours)
+        swept = sweep(self._roots(self._above), is_ours)
         # Now, so that what cannot be made is said at the start and not to the first client.
         self._make_parents()
         return swept
 
     def remove_parent(self) -> None:
         self._clients.forget()
-        for parent in self._parents():
+        for parent in self._roots(self._above):
             remove_tree(parent)  # one that is not empty stays; the next sweep has it
 
 
@@ -183,14 +186,16 @@ def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
     return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
 
 
-def detect_below(mounts: Mounts, parent: str) -> Hierarchy | None:
-    """The kind of this host, or None where this process may not make groups.
+def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | None:
+    """The kind of this host, or None where this process may not make groups. ``life`` is a name of
+    lives.new_life for one that has jobs.
 
     v2 where its mount has the controllers, else v1, with the v2 mount beside it where
     there is one (hybrid). Raises GroupError.
     """
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
-        return CgroupHierarchy("v2", mounts, parent) if _writable(mounts.v2 + parent) else None
+        writable = _writable(mounts.v2 + parent)
+        return CgroupHierarchy("v2", mounts, parent, life) if writable else None
     if not mounts.v1.keys() >= set(V1_NEEDED):
         return None
     if mounts.v2 is None and "freezer" not in mounts.v1:
@@ -198,7 +203,7 @@ def detect_below(mounts: Mounts, parent: str) -> Hierarchy | None:
     kind = "hybrid" if mounts.v2 is not None else "v1"
     if not all(_writable(root + parent) for root in mounts.roots(kind)):
         return None
-    return CgroupHierarchy(kind, mounts, parent)
+    return CgroupHierarchy(kind, mounts, parent, life)
 
 
 def _writable(path: str) -> bool:

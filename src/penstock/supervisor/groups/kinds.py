@@ -94,8 +94,8 @@ class Hierarchy(Protocol):
         ...
 
     def kill_fd(self) -> int | None:
-        """A new write descriptor of the own parent's cgroup.kill, the caller's to close: 1 ends
-        every job. None without one."""
+        """A new write descriptor of a cgroup.kill, the caller's to close: 1 ends every job of this
+        life, and none of any other (lives.py). None without one."""
         ...
 
     def kill_directory(self) -> str:

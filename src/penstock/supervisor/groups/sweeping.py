@@ -73,8 +73,13 @@ def _children(path: str) -> list[str]:
 
 
 def _below(path: str) -> set[str]:
-    """The names of a client's jobs, or that of a job without a client."""
-    return {os.path.basename(path), *(os.path.basename(inner) for inner in _children(path))}
+    """The names of the group and of all below it, but of what a job may have made in its own."""
+    name = os.path.basename(path)
+    found = {name}
+    if not is_job_id(name):
+        for inner in _children(path):
+            found |= _below(inner)
+    return found
 
 
 def _lift_quotas(path: str) -> None:
