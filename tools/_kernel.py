@@ -22,6 +22,7 @@ META_PACKAGE = "linux-image-amd64"
 _WANTED = (
     *("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng"),
     *("9pnet_virtio", "9p", "overlay", "crc32c_generic", "ext4"),
+    *("loop", "quota_v2", "fuse"),  # for tests that make file systems of their own
 )
 _PROGRAMS = {
     "apt-get": "apt",

@@ -31,10 +31,13 @@ def small_disk(size_bytes: int = 12 * MIB) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def loop_disk(size_bytes: int = 64 * MIB, inodes: int = 2048) -> Iterator[Path]:
+def loop_disk(
+    size_bytes: int = 64 * MIB, inodes: int = 2048, *, project_quotas: bool = False
+) -> Iterator[Path]:
     """A real file system, ext4 in a file, that everybody may write in. Needs root.
 
-    It reserves no blocks for root, so what is full is so for everybody.
+    It reserves no blocks for root, so what is full is so for everybody. Skips the test where it
+    cannot be had, with ``project_quotas`` also for want of these.
     """
     image = new_directory("image")
     directory = new_directory("disk")
@@ -45,9 +48,15 @@ def loop_disk(size_bytes: int = 64 * MIB, inodes: int = 2048) -> Iterator[Path]:
             pytest.skip("NOT RUN: no mkfs.ext4, or no loop devices")
         with (image / "ext4").open("wb") as file:
             file.truncate(size_bytes)
-        make = ["mkfs.ext4", "-q", "-m", "0", "-N", str(inodes), str(image / "ext4")]
+        features = ["-O", "quota,project", "-E", "quotatype=prjquota"] if project_quotas else []
+        make = ["mkfs.ext4", "-q", *features, "-m", "0", "-N", str(inodes), str(image / "ext4")]
         subprocess.run(make, check=True)
-        subprocess.run(["mount", "-o", "loop", str(image / "ext4"), directory], check=True)
+        options = "loop,prjquota" if project_quotas else "loop"
+        mount = ["mount", "-o", options, str(image / "ext4"), str(directory)]
+        if subprocess.run(
+            mount, capture_output=project_quotas, check=not project_quotas
+        ).returncode:
+            pytest.skip("NOT RUN: this kernel has no project quotas; that of tools/vm has")
         stack.callback(lambda: subprocess.run(["umount", directory], check=True))
         directory.chmod(0o1777)
         yield directory

@@ -3,8 +3,11 @@
 import errno
 import os
 
+from penstock.supervisor.isolation.kernel import call
+
 # Gone is ESRCH; on Linux 6.1 EINVAL, as long as somebody else holds a pidfd of it.
 _GONE = (errno.ESRCH, errno.EINVAL)
+_PIDFD_GETFD = 438  # on every architecture
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -15,3 +18,13 @@ def open_pidfd(pid: int) -> int | None:
         if error.errno in _GONE:
             return None
         raise
+
+
+def copy_descriptor(pid: int, fd: int) -> int:
+    """Another descriptor of what that process has open there, by pidfd_getfd(2), which needs the
+    right to trace it. The caller's to close. Raises OSError."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        return call(_PIDFD_GETFD, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)

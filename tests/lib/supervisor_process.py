@@ -1,6 +1,7 @@
 """A real supervisor without its server, as root or as an ordinary user, for tests."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from supervisor_peer import PATIENCE_S, Peer
 from this_run import job_uids, new_directory, new_group
 
 import penstock.supervisor
+from penstock.supervisor.spawn import F_SETPIPE_SZ, PIPE_BYTES
 
 SERVER_UID = 65530
 JOB_UID = 65531
@@ -58,7 +60,8 @@ class Supervisor:
     uid: int
     parent_end: int = -1
     expected_exit: int = 0
-    _log: Path = field(default_factory=Path)
+    log_fd: int = -1
+    _log: bytes = field(default=b"", repr=False)
 
     @property
     def socket_path(self) -> Path:
@@ -66,8 +69,18 @@ class Supervisor:
 
     @property
     def log(self) -> str:
-        """What it has said on standard error."""
-        return self._log.read_text()
+        """What it has said on standard error. Not a file: that is written by a child of its own,
+        a moment later (log_file.py)."""
+        with contextlib.suppress(BlockingIOError):
+            while self.log_fd >= 0 and (data := os.read(self.log_fd, 1 << 16)):
+                self._log += data
+        return self._log.decode()
+
+    def close_log(self) -> None:
+        """``log`` is what it has said until now."""
+        assert self.log is not None
+        os.close(self.log_fd)
+        self.log_fd = -1
 
     def connect(self) -> Peer:
         """A connection made as the server's user."""
@@ -141,7 +154,9 @@ def running_supervisor(
         if IS_ROOT and not root:
             for path in (directory, *directory.iterdir()):
                 os.chown(path, uid, uid)
-        log = directory.with_suffix(".log")
+        log_read, log_write = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(log_read, F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(log_read, False)
         ready_read, ready_write = os.pipe()
         parent_read, parent_write = os.pipe()
         as_user = {"user": uid, "group": uid, "extra_groups": []} if IS_ROOT and not root else {}
@@ -150,17 +165,17 @@ def running_supervisor(
             *("--config", str(directory / "penstockd.toml"), "--ready-fd", str(ready_write)),
             *("--parent-fd", str(parent_read), *arguments),
         ]
-        with open(log, "wb") as log_file:
-            process = subprocess.Popen(
-                command_line,
-                stdin=subprocess.DEVNULL,
-                stderr=log_file,
-                pass_fds=(ready_write, parent_read),
-                **as_user,  # type: ignore[call-overload]
-            )
+        process = subprocess.Popen(
+            command_line,
+            stdin=subprocess.DEVNULL,
+            stderr=log_write,
+            pass_fds=(ready_write, parent_read),
+            **as_user,  # type: ignore[call-overload]
+        )
+        os.close(log_write)
         os.close(ready_write)
         os.close(parent_read)
-        supervisor = Supervisor(process, directory, root, parent, uid, parent_write, 0, log)
+        supervisor = Supervisor(process, directory, root, parent, uid, parent_write, 0, log_read)
         try:
             assert os.read(ready_read, 1) == b"R", supervisor.log
             yield supervisor
@@ -175,6 +190,7 @@ def running_supervisor(
             finally:
                 with contextlib.suppress(OSError):
                     os.close(supervisor.parent_end)
+                supervisor.close_log()
         assert status == supervisor.expected_exit, supervisor.log
         assert "Traceback" not in supervisor.log, supervisor.log
         if status >= 0:
@@ -183,7 +199,6 @@ def running_supervisor(
             assert list(Path(str(settings["work_root"])).iterdir()) == []
     finally:
         shutil.rmtree(directory)
-        directory.with_suffix(".log").unlink(missing_ok=True)
 
 
 def run_again(

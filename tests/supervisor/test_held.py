@@ -29,6 +29,7 @@ from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
 from penstock.supervisor.spawn import Plan
 from penstock.supervisor.terms import Terms
+from penstock.supervisor.workdirs import Workdir
 
 PLAN = Plan(-1, [b"x"], {}, "/", None, NOWHERE, -1, -1, -1)
 
@@ -143,7 +144,7 @@ def test_its_directories_go_when_it_is_empty_not_when_it_is_released(tmp_path: P
     (directory / "below").mkdir(parents=True)
     (directory / "below" / "file").touch()
     it = Held()
-    it.job.start(PLAN, {}, str(directory))
+    it.job.start(PLAN, {}, Workdir(it.loop, str(directory)))
     events = it.processes.events
     assert events is not None
     events.started(os.getpid())
@@ -163,7 +164,7 @@ def test_released_while_its_directories_go_it_is_forgotten_after_that(tmp_path: 
     (directory / "below").mkdir(parents=True)
     (directory / "file").touch()
     it = Held()
-    it.job.start(PLAN, {}, str(directory))
+    it.job.start(PLAN, {}, Workdir(it.loop, str(directory)))
     events = it.processes.events
     assert events is not None
     events.started(os.getpid())

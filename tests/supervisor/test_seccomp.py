@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock.supervisor.isolation.seccomp import CLONE_NEW, DENIED, MACHINES, make_filter
+from penstock.supervisor.isolation.seccomp import (
+    CLONE_NEW,
+    DENIED,
+    DENIED_IOCTLS,
+    MACHINES,
+    make_filter,
+)
 
 ALLOW = 0x7FFF_0000
 EPERM = 0x0005_0000 | errno.EPERM
@@ -15,9 +21,9 @@ ENOSYS = 0x0005_0000 | errno.ENOSYS
 Run = Callable[..., int]
 
 
-def run(program: bytes, number: int, arch: int, argument: int = 0) -> int:
+def run(program: bytes, number: int, arch: int, argument: int = 0, second: int = 0) -> int:
     """What the filter returns: Documentation/networking/filter.rst, as far as it is used."""
-    data = struct.pack("<iIQ6Q", number, arch, 0, argument, 0, 0, 0, 0, 0)
+    data = struct.pack("<iIQ6Q", number, arch, 0, argument, second, 0, 0, 0, 0)
     instructions = list(struct.iter_unpack("HBBI", program))
     place = accumulator = 0
     for _ in range(len(instructions)):
@@ -43,8 +49,10 @@ def machine(request: pytest.FixtureRequest) -> tuple[str, Run]:
     program = make_filter(name)
     assert program is not None
 
-    def call(number: int, argument: int = 0, arch: int = MACHINES[name].audit_arch) -> int:
-        return run(program, number, arch, argument)
+    def call(
+        number: int, argument: int = 0, arch: int = MACHINES[name].audit_arch, second: int = 0
+    ) -> int:
+        return run(program, number, arch, argument, second)
 
     return name, call
 
@@ -82,6 +90,19 @@ def test_clone_by_its_flags(machine: tuple[str, Run]) -> None:
         expected = EPERM if CLONE_NEW >> bit & 1 else ALLOW
         assert call(clone, 1 << bit) == expected
         assert call(clone, threads | 1 << bit | 1 << 40) == expected
+
+
+def test_ioctl_by_its_command(machine: tuple[str, Run]) -> None:
+    """Exactly those of the list, on any descriptor; the kernel looks at no more than 32 bits."""
+    name, call = machine
+    ioctl = MACHINES[name].ioctl
+    denied = {0x401C5820, 0x40086602, 0x40046602}
+    assert denied == set(DENIED_IOCTLS.values())
+    for command in sorted({each + step for each in denied for step in (-1, 0, 1)} | {0x5401, 0}):
+        for high in (0, 1 << 40):
+            expected = EPERM if command in denied else ALLOW
+            assert call(ioctl, 7, second=command | high) == expected, hex(command)
+    assert call(ioctl + 1, 7, second=min(denied)) == call(ioctl + 1)
 
 
 def test_another_abi_has_no_calls(machine: tuple[str, Run]) -> None:

@@ -2,11 +2,14 @@
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import killing
 import pytest
 import trio
 from disks import FrozenDisk, freezable_disk
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.root
 GRACE_S, TIMEOUT_S = 1.0, 2.0
 # Of the disk; the kernel may be slow to kill.
 LONG_S, LONGER_S = 8.0, 30.0
+SILENCE_S = 4.0
 DEAF = "trap 'echo heard' TERM; echo ready; while :; do sleep 0.1; done"
 COMMANDS = (
     script("deaf", DEAF)
@@ -120,3 +124,62 @@ async def test_nothing_is_lost_and_bounds_hold(
                 data += message.data
         assert data.split() == [b"%d" % number for number in range(1, 3001)]
     assert server.server_pid() == pid
+
+
+@pytest.mark.slow
+async def test_a_server_that_waits_for_its_disk_is_named_and_left_alone(disk: FrozenDisk) -> None:
+    """C27: really in an uninterruptible sleep, for twice as long as a silent one may live: KILL
+    would have to wait for the same disk. It goes on with that, the same process."""
+    elsewhere = new_directory("audit")
+    try:
+        with running_server(
+            policy_text(COMMANDS, CLIENTS),
+            server_silence_s=SILENCE_S,
+            state_dir=str(disk.path),
+            audit_log=f"{elsewhere}/log",
+        ) as server:
+            pid = server.server_pid()
+            async with connect(server.endpoint("alice")) as alice, trio.open_nursery() as nursery:
+                deaf = await alice.start("deaf")
+                await read_until(alice, deaf.handle, b"ready")
+                with disk.standing_still(at_most_s=120), trio.fail_after(patient(LONGER_S)):
+                    nursery.start_soon(partial(alice.stop, deaf.handle, grace_s=0.1))
+                    while not is_named(server, pid):  # noqa: ASYNC110 - a line of its log
+                        await trio.sleep(0.05)
+                    assert stands_still(pid)
+            async with connect(server.endpoint("alice")) as alice:
+                with trio.fail_after(patient(LONG_S)):
+                    assert (await alice.wait(deaf.handle)).end.reason == "stopped"
+            assert server.server_pid() == pid
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def is_named(server: RunningServer, pid: int) -> bool:
+    text = f"the server, process {pid}, does not answer for"
+    return any(text in line and "uninterruptible sleep" in line for line in server.log_lines)
+
+
+@pytest.mark.slow
+async def test_the_disk_of_the_log_holds_up_nobody(disk: FrozenDisk) -> None:
+    """The log is a file there: jobs are started, time out and are killed, clients come and go, the
+    server is replaced, while not a line can be written. They are there afterwards."""
+    log = disk.path / "log"
+    prefix = ["/bin/sh", "-c", f'exec "$@" 2>{log}', "sh"]
+    with running_server(policy_text(COMMANDS, CLIENTS), prefix=prefix) as server:
+        with disk.standing_still(at_most_s=120), trio.fail_after(patient(30)):
+            server.process.send_signal(signal.SIGHUP)  # two lines
+            await trio.sleep(0.1)  # in which whoever writes them would come to stand still
+            async with connect(server.endpoint("alice")) as alice:
+                timed, deaf = await alice.start("timed"), await alice.start("deaf")
+                await read_until(alice, deaf.handle, b"ready")
+                assert (await alice.stop(deaf.handle, grace_s=0.1)).escalated
+                await killing.kill_server(server)
+            async with connect(server.endpoint("alice")) as alice:
+                assert (await alice.wait(timed.handle)).end.reason == "timed_out"
+        wanted = "was killed by signal 9; starting it again"
+        with trio.fail_after(patient(LONG_S)):
+            while wanted not in log.read_text():  # noqa: ASYNC110 - a file
+                await trio.sleep(0.02)
+    text = log.read_text()
+    assert text.index("SIGHUP: ") < text.index(wanted) < text.index("SIGTERM: stopping")

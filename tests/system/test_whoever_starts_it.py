@@ -11,6 +11,7 @@ import pytest
 from supervisor_process import IS_ROOT, SUPERVISOR, command, running_supervisor
 
 from penstock.supervisor.class_parser import DEFAULT_STORAGE_BYTES
+from penstock.supervisor.limits import Rlimit
 from penstock.supervisor.rlimit_policy import DEFAULTS
 from penstock.supervisor.rlimits import _NUMBERS
 
@@ -90,16 +91,18 @@ def python(name: str, text: str, *, root: bool, extra: str = "") -> str:
     return command(name, "/usr/bin/python3", root=root, extra=fixed)
 
 
-def expected(**changed: list[int]) -> dict[str, list[int]]:
-    """The documented limits, as far as this process's own hard ones, which nobody here raises;
-    of a class that says nothing of its storage."""
+def expected(*, root: bool, **changed: list[int]) -> dict[str, list[int]]:
+    """The documented limits, of a class that says nothing of its storage: as far as this process's
+    own hard ones, where nobody can raise those."""
+    raised = root and _may_raise()
     changed = {"fsize": [DEFAULT_STORAGE_BYTES] * 2, **changed}
     found = {}
     for name, limit in DEFAULTS.items():
         hard = resource.getrlimit(_NUMBERS[name])[1]
         pair = [INFINITY if value is None else value for value in (limit.soft, limit.hard)]
         pair = changed.get(name, pair)
-        found[name] = [value if hard < 0 else min(value % 2**64, hard) for value in pair]
+        free = hard < 0 or raised
+        found[name] = [value if free else min(value % 2**64, hard) for value in pair]
     return found
 
 
@@ -121,7 +124,7 @@ def test_a_job_has_what_is_documented(root: bool, odd: str) -> None:
                 assert "jobs run with nice 10" in supervisor.log
             assert told == usual
             if root or odd != "limits":
-                assert limits == expected()
+                assert limits == expected(root=root)
             peer.end(job)
             job = peer.start("signals")
             lines = dict(line.split(":\t", 1) for line in job.read().decode().splitlines())
@@ -148,7 +151,7 @@ core = "unlimited"
             job = peer.start("tell")
             limits = json.loads(job.read())["limits"]
             own = {"nofile": [32, 64], "fsize": [1 << 20] * 2, "cpu": [90] * 2}
-            assert limits == expected(core=[INFINITY] * 2, **own)
+            assert limits == expected(root=root, core=[INFINITY] * 2, **own)
             peer.end(job)
 
 
@@ -176,6 +179,42 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
     assert "no job gets more than" in log
     assert "nofile 512" in log
     assert "at most 14 jobs at once" in log
+
+
+@pytest.mark.root
+def test_a_hard_limit_that_is_too_low_is_raised() -> None:
+    """Where the kernel lets root do it: jobs have what is documented, and nothing is to be said."""
+    if not _may_raise():
+        pytest.skip("NOT RUN: this process has no CAP_SYS_RESOURCE; in tools/vm it has")
+    setting = """
+for name in ("CPU", "FSIZE", "DATA", "AS", "CORE", "MEMLOCK", "MSGQUEUE", "SIGPENDING", "STACK",
+             "NPROC"):
+    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (1 << 29, 1 << 29))
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
+"""
+    text = python("tell", TELL, root=True)
+    with running_supervisor(text, root=True, program=started_with(setting)) as supervisor:
+        with supervisor.connect() as peer:
+            peer.hello()
+            job = peer.start("tell")
+            told = json.loads(job.read())["limits"]
+            changed = {"fsize": Rlimit(DEFAULT_STORAGE_BYTES, DEFAULT_STORAGE_BYTES)}
+            for name, limit in ({**DEFAULTS, **changed}).items():
+                pair = [-1 if value is None else value for value in (limit.soft, limit.hard)]
+                assert [-1 if value == INFINITY else value for value in told[name]] == pair, name
+            peer.end(job)
+        lines = Path(f"/proc/{supervisor.process.pid}/limits").read_text().splitlines()
+        found = {line[:25].strip(): line[25:].split()[:2] for line in lines[1:]}
+        for name in ("cpu time", "file size", "data size", "address space"):
+            assert found[f"Max {name}"] == ["unlimited", "unlimited"], name
+        assert int(found["Max open files"][0]) > 4096
+        assert "cannot be raised" not in supervisor.log
+        assert "jobs at once, not max_jobs" not in supervisor.log
+
+
+def _may_raise() -> bool:
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return bool(int(lines["CapEff"], 16) >> 24 & 1)
 
 
 def test_its_own_are_raised_as_far_as_they_can() -> None:

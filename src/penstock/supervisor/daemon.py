@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any, Final
 
-from . import leftovers, locks, protocol, rlimits, startup
+from . import earlier_server, leftovers, locks, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
@@ -20,9 +20,11 @@ from .groups import Hierarchy, Swept, block_device
 from .isolation import kept, missing_by_default
 from .isolation.offers import probe
 from .log import log
+from .log_file import LogFile
 from .loop import READ, Loop, Timer
 from .policy import parse_policy
 from .policy_checks import disk_warnings, shell_warnings
+from .project_quota import ProjectQuotas
 from .reception import Reception
 from .requests import Host, Requests
 from .sentinel import Sentinel
@@ -68,6 +70,7 @@ class Daemon:
         # Before anything else needs room: it may be what fills the disk.
         swept = leftovers.remove(self._hierarchy, config.work_root)
         self._loop = Loop()
+        self._log_file = LogFile(self._loop)
         lower = rlimits.raise_own(policy.classes.values(), startup.needed_descriptors(config))
         self._sentinel: Sentinel | None = None
         if self._hierarchy is not None:
@@ -76,18 +79,21 @@ class Daemon:
         offers = probe(config.work_root, config.run_dir)
         owners = startup.slot_owners(policy)
         grants = Grants(policy, executables, users, options.no_server, owners)
-        host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs)
+        quotas = ProjectQuotas(config.work_root)
+        quotas.sweep()
+        host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
         self._requests = Requests(self._loop, host, self._jobs_gone)
         disk = block_device(config.work_root)
         self._welcome = Welcome(
             *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
             json.dumps(settings(config)),
+            quotas.entries(),
         )
         self._welcome.swept = swept
         self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower
         self._warnings += kept() + allocate_users(users, policy)
         if not options.no_server:
-            self._warnings += disk_warnings(config)
+            self._warnings += disk_warnings(config, quotas=not quotas.missing)
         self._server: ServerProcess | None = None
         self._reception: Reception | None = None
         self._watch: ServerWatch | None = None
@@ -99,6 +105,7 @@ class Daemon:
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
         watch_signals(self._loop, self._signaled)
+        self._log_file.start()
         if self._root:
             with contextlib.suppress(OSError):  # the child that needs it will say so
                 drop_bounding_set()
@@ -127,6 +134,7 @@ class Daemon:
             user = self._server_user if self._root else None
             self._server = ServerProcess(self._loop, argv, user, self._reception.listen_again)
             self._server.start()
+            earlier_server.end_later(self._loop, self._config, self._server_user, self._server)
         silence_s = self._config.server_silence_s
         self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
         self._say_warnings()
@@ -152,6 +160,7 @@ class Daemon:
             self._reception.close()
             if self._hierarchy is not None:
                 self._hierarchy.remove_parent()
+            self._log_file.end()
         return self._exit_code
 
     def _expected_pid(self) -> int | None:

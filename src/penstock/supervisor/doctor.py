@@ -8,7 +8,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from .command_users import clients_users
@@ -16,9 +16,16 @@ from .config import Config
 from .groups import GroupError, block_device, detect
 from .groups.own import DEFAULT_PARENT, DELEGATED
 from .isolation.offers import probe
-from .limits import GROUP_LIMIT_NAMES, STORAGE_LIMIT_NAMES, Enforcement, held_without_groups
+from .limits import (
+    GROUP_LIMIT_NAMES,
+    STORAGE_LIMIT_NAMES,
+    Enforcement,
+    held_without_groups,
+    with_quotas,
+)
 from .policy import Policy
 from .policy_checks import disk_warnings
+from .project_quota import ProjectQuotas
 from .rights import files_as
 from .standard_pipes import PIPE_BYTES
 from .startup import possible_jobs
@@ -51,8 +58,10 @@ _REMEDIES: Final = {
 }
 _BEST_EFFORT: Final = 'or let classes do without: needs = { %s = "best_effort" }'
 _WATCHED: Final = (
-    'let classes accept it: needs = { storage = "watched" }; a file system of its own for '
-    'work_root bounds what is taken between two looks; "best_effort" starts jobs without any'
+    "mount work_root's file system with prjquota (ext4 with -O quota,project, or xfs), so that the "
+    'kernel holds it; or let classes accept it: needs = { storage = "watched" }, where a file '
+    'system of its own bounds what is taken between two looks; "best_effort" starts jobs without '
+    "any"
 )
 _PARTIAL: Final = (
     'use cgroup v2, or let classes accept it: needs = { disk = "direct_io" } for disk limits, '
@@ -115,6 +124,9 @@ def gather(config: Config, policy: Policy | None) -> Facts:
     kind, limits = _cgroups(f"{above}-doctor-{os.getpid()}", disk, root=root)
     scratch = config.work_root if os.access(config.work_root, os.W_OK) else tempfile.gettempdir()
     offers = probe(scratch)
+    quotas = ProjectQuotas(_first_there(config.work_root))
+    if quotas.missing:
+        limits = [_with_reason(entry, quotas.missing) for entry in limits]
     server, users = _server_user(config, root=root)
     shared, own = [], ("", "")
     if policy is not None and not users:
@@ -129,7 +141,7 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         root=root,
         kernel=os.uname().release,
         cgroups=kind,
-        entries=(*limits, *offers.entries.values()),
+        entries=(*with_quotas(limits, quotas.entries()), *offers.entries.values()),
         users=tuple(users),
         interpreter=sys.executable,
         blocked=_blocked((os.path.realpath(sys.executable), here), server),
@@ -138,7 +150,7 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         max_jobs=config.max_jobs,
         possible_jobs=possible_jobs(hard),
         pipe_bytes=pipe_bytes,
-        doubts=(*shared, *disk_warnings(config)),
+        doubts=(*shared, *disk_warnings(config, quotas=not quotas.missing)),
         clients_users=own,
     )
 
@@ -174,6 +186,12 @@ def _users(facts: Facts) -> Finding:
         detail = "server_user is one; those of the policy's commands were not looked at"
         return Finding("users", "partial", detail, "give examine the policy as well")
     return Finding("users", "ok", "as the policy needs them")
+
+
+def _with_reason(entry: Enforcement, why: str) -> Enforcement:
+    if entry.limit not in STORAGE_LIMIT_NAMES:
+        return entry
+    return replace(entry, detail=f"{entry.detail}; {why}")
 
 
 def _found(name: str, holds: bool, good: str, bad: str, remedy: str) -> Finding:

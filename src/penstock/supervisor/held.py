@@ -80,14 +80,14 @@ class HeldJob:
         """It cannot be told of yet."""
         return self._told_started is None
 
-    def start(self, plan: Plan, pipes: dict[str, int], workdir: str | None) -> None:
+    def start(self, plan: Plan, pipes: dict[str, int], workdir: workdirs.Workdir | None) -> None:
         """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
 
         Raises OSError or GroupError; discard frees what there is then.
         """
         self._processes.start(plan, self)
         self._fds = pipes
-        self._workdir = workdirs.Workdir(self._loop, workdir)
+        self._workdir = workdir or self._workdir
         self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
     def signal(self, number: int, tree: bool = False) -> int:
@@ -164,9 +164,9 @@ class HeldJob:
         else:
             self.kill()
 
-    def discard(self, workdir: str | None, refusal: dict[str, Any]) -> None:
+    def discard(self, workdir: workdirs.Workdir, refusal: dict[str, Any]) -> None:
         """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
-        self._workdir = workdirs.Workdir(self._loop, workdir)
+        self._workdir = workdir
         self._refusal = {"id": self.id, **refusal}
         self._ended = self._released = True
         self._forget()

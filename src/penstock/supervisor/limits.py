@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -130,11 +130,17 @@ class Enforcement:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-# By penstock itself (storage_watch): a kernel's quotas are not used.
+# By penstock itself (storage_watch), where the file system has no quotas (project_quota).
 HOW_STORAGE_IS_HELD: Final[dict[LimitName, str]] = {
     "storage": "looked at each second; the length of each file by the kernel",
     "files": "looked at each second",
 }
+
+
+def with_quotas(limits: Iterable[Enforcement], quotas: Iterable[Enforcement]) -> list[Enforcement]:
+    """The same, but for those that a quota of the file system holds better."""
+    better = {entry.limit: entry for entry in quotas}
+    return [better.get(entry.limit, entry) for entry in limits]
 
 
 def held_without_groups() -> list[Enforcement]:

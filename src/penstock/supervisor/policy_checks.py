@@ -97,14 +97,15 @@ def shell_warnings(policy: Policy) -> list[str]:
     return warnings
 
 
-def disk_warnings(config: Config) -> list[str]:
-    """What in a good configuration lets jobs take room that records and output need."""
+def disk_warnings(config: Config, *, quotas: bool = False) -> list[str]:
+    """What in a good configuration lets jobs take room that records and output need. ``quotas``:
+    the file system of ``work_root`` holds jobs to their bounds (project_quota)."""
     warnings = []
-    if filesystems.shared(config.work_root, config.state_dir):
+    if not quotas and filesystems.shared(config.work_root, config.state_dir):
         warnings.append(
             f"work_root: {config.work_root} and state_dir share a file system without quotas: what "
             "jobs take there between two looks is missing for records and output, but for their "
-            "reserve; put work_root on a file system of its own"
+            "reserve; put work_root on a file system of its own, or mount this one with prjquota"
         )
     for key, path in {"state_dir": config.state_dir, "audit_log": config.audit_log}.items():
         kind = filesystems.kind(path)

@@ -12,13 +12,15 @@ from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_nam
 from .held import HeldJob
 from .inspecting import inspect
 from .kept import KeptProcesses
-from .limits import Enforcement, LimitClass, Limits
+from .limits import LimitClass, Limits
 from .log import log
 from .loop import Loop
 from .policy import Client
 from .process import GroupProcesses, Processes
+from .project_quota import Project, ProjectQuotas
 from .protocol import ProtocolError
 from .spawn import Plan
+from .start_requirements import check_isolation, check_limits
 from .storage import Watched
 from .storage_watch import StorageWatch
 from .terms import Terms
@@ -33,6 +35,7 @@ class Host:
     offers: isolation.Offers
     work_root: str
     max_jobs: int
+    quotas: ProjectQuotas
 
 
 class Requests:
@@ -116,10 +119,17 @@ class Requests:
             raise _failure(grant, "group", error) from error
         totals = grant.client.totals
         offers = self._host.offers
-        isolated = isolation.report(command, offers)
+        env = job_environment.environment(grant, start.id, workdir)
+        places = job_environment.places(grant, workdir, workdirs.temporary(own), env["HOME"])
+        isolated = isolation.make_isolation(command, offers, places)
+        project = self._host.quotas.hold(_both(own), limit_class.limits)
+        storage = {} if project is None else project.entries(confined=bool(isolated.seccomp))
+        reported = isolation.report(command, offers)
+        user = grant.user
         terms = Terms(
-            command, grant.argv, grant.timeout_s, limit_class, totals, isolated, grant.user
+            *(command, grant.argv, grant.timeout_s, limit_class, totals, reported, user, storage)
         )
+        directories = self._directories(own, project)
         job = HeldJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
         job.send = send
         self.jobs[start.id] = job
@@ -127,10 +137,9 @@ class Requests:
         child_ends: list[int] = []
         try:
             held, held_together = terms.enforcement(processes), terms.client_enforcement(processes)
-            _check_limits(held, limit_class, "class {!r} requires limits")
-            _check_limits(held_together, totals, "client {!r} requires total limits")
-            _check_isolation(grant, limit_class, self._host)
-            user = grant.user
+            check_limits(held, limit_class, "class {!r} requires limits")
+            check_limits(held_together, totals, "client {!r} requires total limits")
+            check_isolation(command, limit_class, offers, root=self._host.hierarchy is not None)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = standard_pipes.make_output(user)
                 child_ends.append(write_end)
@@ -138,8 +147,6 @@ class Requests:
             child_ends.append(
                 standard_pipes.no_input() if standard_input is None else standard_input
             )
-            env = job_environment.environment(grant, start.id, workdir)
-            places = job_environment.places(grant, workdir, workdirs.temporary(own), env["HOME"])
             plan = Plan(
                 executable_fd=grant.executable.fd,
                 argv=[_bytes(text) for text in grant.argv],
@@ -150,16 +157,17 @@ class Requests:
                 stdin_fd=child_ends[-1],
                 stdout_fd=child_ends[0],
                 stderr_fd=child_ends[-2],
-                isolation=isolation.make_isolation(command, offers, places),
+                isolation=isolated,
                 rlimits=rlimits.for_jobs(limit_class),
             )
-            job.start(plan, pipes, own)
-            self._watch(start.id, limit_class.limits, own, processes)
+            job.start(plan, pipes, directories)
+            if any(entry.state != "enforced" for entry in terms.storage()):
+                self._watch(start.id, limit_class.limits, own, processes)
         except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)
             refusal = error if isinstance(error, Refusal) else _failure(grant, "prepare", error)
-            job.discard(own, refusal.fields())
+            job.discard(directories, refusal.fields())
         finally:
             for fd in child_ends:
                 os.close(fd)
@@ -168,10 +176,14 @@ class Requests:
         if limits.storage_bytes is None and limits.files is None:
             return
         group, keeper = processes.place()
-        directories = (own, workdirs.temporary(own))
         self._storage.add(
-            Watched(name, directories, limits.storage_bytes, limits.files, group, keeper)
+            Watched(name, _both(own), limits.storage_bytes, limits.files, group, keeper)
         )
+
+    def _directories(self, own: str, project: Project | None) -> workdirs.Workdir:
+        if project is None:
+            return workdirs.Workdir(self._loop, own)
+        return workdirs.Workdir(self._loop, own, lambda: self._host.quotas.free(project))
 
     def _over(self, name: str) -> None:
         job = self.jobs.get(name)
@@ -243,35 +255,11 @@ class Requests:
             job.release()
 
 
-def _check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:
-    """Raises Refusal if a limit that is required is not held."""
-    unmet = limit_class.unmet(enforcement)
-    if unmet:
-        raise Refusal(
-            protocol.UNENFORCED,
-            f"{requires.format(limit_class.name)} that this host does not hold: {_listed(unmet)}",
-            "group",
-        )
+def _both(own: str) -> tuple[str, ...]:
+    """A job's own directory and that for its temporary files, if it has one."""
+    return tuple(path for path in (own, workdirs.temporary(own)) if os.path.isdir(path))
 
 
-def _check_isolation(grant: Grant, limit_class: LimitClass, host: Host) -> None:
-    """Raises Refusal if the job must be isolated in a way that this host does not give."""
-    root = host.hierarchy is not None
-    unmet = isolation.unmet(grant.command, limit_class, host.offers, root=root)
-    if unmet:
-        raise Refusal(
-            protocol.UNENFORCED,
-            f"command {grant.command.name!r} requires isolation that this host does not give: "
-            f"{_listed(unmet)}",
-            "isolation",
-        )
-
-
-def _listed(unmet: list[Enforcement]) -> str:
-    return "; ".join(
-        f"{entry.limit} is {entry.state}" + (f" ({entry.detail})" if entry.detail else "")
-        for entry in unmet
-    )
 
 
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:

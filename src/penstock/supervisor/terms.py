@@ -1,8 +1,8 @@
 """On what terms a job runs, as the server is told."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from .limits import (
@@ -21,7 +21,8 @@ from .users import User
 @dataclass(frozen=True, slots=True)
 class Terms:
     """``totals`` are of all the client's jobs together, ``isolation`` what of it is held, ``user``
-    whom it runs as; None: as this process."""
+    whom it runs as; None: as this process. ``quotas`` is what a quota of the file system holds
+    (project_quota.py)."""
 
     command: Command
     argv: Sequence[str]
@@ -30,6 +31,7 @@ class Terms:
     totals: LimitClass
     isolation: Sequence[Enforcement] = ()
     user: User | None = None
+    quotas: Mapping[LimitName, Enforcement] = field(default_factory=dict)
 
     def enforcement(self, processes: Processes) -> list[Enforcement]:
         """Of every limit and isolation; output is kept by the server's own reader task."""
@@ -40,13 +42,18 @@ class Terms:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        storage = [self._storage(name) for name in STORAGE_LIMIT_NAMES]
-        return [*processes.enforcement, output, *storage, *self.isolation]
+        return [*processes.enforcement, output, *self.storage(), *self.isolation]
+
+    def storage(self) -> list[Enforcement]:
+        """Of what it may have on the disk alone."""
+        return [self._storage(name) for name in STORAGE_LIMIT_NAMES]
 
     def _storage(self, name: LimitName) -> Enforcement:
         asked = self.limit_class.limits.asked(name)
         if asked is None:
             return Enforcement(name, "unavailable", detail="no limit set")
+        if name in self.quotas:
+            return self.quotas[name]
         return Enforcement(name, "partial", str(asked), HOW_STORAGE_IS_HELD[name])
 
     def client_enforcement(self, processes: Processes) -> list[Enforcement]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from . import protocol
 from .channel import Peer
 from .groups import Hierarchy, Swept
 from .isolation import Offers
-from .limits import GROUP_LIMIT_NAMES, Enforcement, held_without_groups
+from .limits import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
 
 USER_MODE_WARNINGS: Final = (
     "no limits: penstockd does not run as root, so no job is held to its class",
@@ -33,13 +34,15 @@ class Welcome:
         max_jobs: int,
         device: str | None,
         settings: str,
+        quotas: Sequence[Enforcement] = (),
     ) -> None:
         """``settings`` are those that this process runs with, as config_changes has them, in
-        JSON."""
+        JSON; ``quotas`` what the file system of ``work_root`` holds, project_quota's entries."""
         self.policy_hash = policy_hash
         self.max_jobs = max_jobs
         self._device = device
         self._settings = settings
+        self._quotas = quotas
         self.swept = Swept()
         """Of an earlier life, told until a server has taken calls."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
@@ -73,6 +76,7 @@ class Welcome:
                 Enforcement(name, "unavailable", detail="no root") for name in GROUP_LIMIT_NAMES
             ]
             limits += held_without_groups()
+        limits = with_quotas(limits, self._quotas)
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot_id = file.read().strip()
         return {

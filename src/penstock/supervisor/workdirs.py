@@ -56,11 +56,17 @@ def discard(path: str) -> bool:
 
 
 class Workdir:
-    """One job's directories, from when it has some to their end; without ``path`` it has none."""
+    """One job's directories, from when it has some to their end; without ``path`` it has none.
 
-    def __init__(self, loop: Loop, path: str | None = None) -> None:
+    ``on_gone`` is called when they are, before whoever waits for that.
+    """
+
+    def __init__(
+        self, loop: Loop, path: str | None = None, on_gone: Callable[[], None] | None = None
+    ) -> None:
         self._loop = loop
         self._path = path
+        self._on_gone = on_gone
         self._begun = False
         self._gone = path is None
         self._on_removed: Callable[[], None] | None = None
@@ -80,6 +86,8 @@ class Workdir:
 
     def _removed(self) -> None:
         self._gone = True
+        if self._on_gone is not None:
+            self._on_gone()
         self._tell()
 
     def _tell(self) -> None:

@@ -34,7 +34,8 @@ class CgroupHierarchy:
         self._capabilities: list[Enforcement] | None = None
         self._clients = ClientGroups(kind, mounts, self._parent)
         if kind == "v2" and mounts.v2 is not None:
-            enable_controllers(mounts.v2, self._parent)
+            # The life's own comes later: this may be another penstockd's place, and be refused.
+            enable_controllers(mounts.v2, parent)
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # the host does not change while this process lives

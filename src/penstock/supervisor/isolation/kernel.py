@@ -11,8 +11,9 @@ _MNT_DETACH: Final = 2  # linux/fs.h
 _NO_MORE: Final = (ctypes.c_ulong(0),) * 3  # PR_SET_THP_DISABLE looks at what it does not use
 
 
-def call(number: int, *arguments: int | bytes | None) -> int:
-    """syscall(2): integers as longs, bytes as a pointer to them. Raises OSError."""
+def call(number: int, *arguments: "int | bytes | ctypes.Array[ctypes.c_char] | None") -> int:
+    """syscall(2): integers as longs; bytes, and what the kernel is to write into, as a pointer to
+    them. Raises OSError."""
     # A variadic argument that is an int would be passed as 32 bits.
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     return checked(int(_syscall(ctypes.c_long(number), *words)))

@@ -57,6 +57,9 @@ DENIED: Final[dict[str, dict[str, tuple[int | None, int | None]]]] = {
     "files past their directories: a handle names any file of a file system": {
         "open_by_handle_at": (304, 265),
     },
+    "quotas: an owner could put his files into a project without one, as by DENIED_IOCTLS": {
+        "file_setattr": (469, 469),
+    },
     "the machine as a whole: only ever root's": {
         "kexec_load": (246, 104),
         "kexec_file_load": (320, 294),
@@ -81,22 +84,32 @@ DENIED: Final[dict[str, dict[str, tuple[int | None, int | None]]]] = {
 
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 CLONE_NEW: Final = 0x7E02_0000
+# Of ioctl(2), by its second argument (linux/fs.h): an owner could put his files into another
+# project, and so beyond the quota that his job is held to (project_quota.py). The flags are among
+# them because one says whether new files inherit it; FS_IOC32_SETFLAGS is that call's name in 32
+# bits, of which some file systems do not ask who uses it.
+DENIED_IOCTLS: Final = {
+    "FS_IOC_FSSETXATTR": 0x401C_5820,
+    "FS_IOC_SETFLAGS": 0x4008_6602,
+    "FS_IOC32_SETFLAGS": 0x4004_6602,
+}
 _CLONE3: Final = 435  # its flags are in memory, where no filter can look
 _X32: Final = 0x4000_0000  # calls of the x32 ABI have this bit: another table, so another list
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An architecture: its place in the table, AUDIT_ARCH_* and the number of clone(2)."""
+    """An architecture: its place in the table, AUDIT_ARCH_*, numbers of clone(2) and ioctl(2)."""
 
     column: int
     audit_arch: int
     clone: int
+    ioctl: int
 
 
 MACHINES: Final = {
-    "x86_64": Machine(0, 0xC000_003E, 56),
-    "aarch64": Machine(1, 0xC000_00B7, 220),
+    "x86_64": Machine(0, 0xC000_003E, 56, 16),
+    "aarch64": Machine(1, 0xC000_00B7, 220, 29),
 }
 
 # linux/bpf_common.h, linux/seccomp.h
@@ -111,6 +124,7 @@ _ERRNO: Final = 0x0005_0000
 _NR: Final = 0
 _ARCH: Final = 4
 _FIRST_ARGUMENT: Final = 16  # its low half: both machines are little-endian
+_SECOND_ARGUMENT: Final = 24  # the kernel takes no more of an ioctl's than that half
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, if false, constant
 _LEAF: Final = 4
@@ -138,6 +152,7 @@ def make_filter(name: str) -> bytes | None:
     missing = (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
     refused = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
     allowed = (_RETURN, 0, 0, _ALLOW)
+    ioctls = _search(sorted(DENIED_IOCTLS.values()))
     program: list[Instruction] = [
         (_LOAD, 0, 0, _ARCH),
         (_JEQ, 1, 0, machine.audit_arch),
@@ -152,6 +167,9 @@ def make_filter(name: str) -> bytes | None:
         (_JSET, 0, 1, CLONE_NEW),
         refused,
         allowed,
+        (_JEQ, 0, 1 + len(ioctls), machine.ioctl),
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        *ioctls,
         *_search(sorted(denied_numbers(machine).values())),
     ]
     return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
