@@ -83,6 +83,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("locks", "message_forms", "config_changes"),
                 *("command_users", "job_environment", "private_directory", "standard_pipes"),
                 "user_table",
+                *("earlier_server", "log_file", "project_quota", "start_requirements"),
                 *("welcome", "workdirs"),
             )
         ),

@@ -52,7 +52,7 @@ def test_a_client_that_expires_is_ended_and_its_job_runs_on() -> None:
     result = run(program)
     told = [(who, what) for _, who, what in result.timeline.lines]
     at = {what: at for at, who, what in result.timeline.lines if who == "alice.0"}
-    assert at["wait: UNAUTHENTICATED: the certificate was revoked"] == pytest.approx(1.0)
+    assert at["wait: UNAUTHENTICATED: the certificate has expired"] == pytest.approx(1.0)
     assert "status: done" in at
     assert "C16b" in result.covered
     assert ("audit", "tls.expired") in told

@@ -1,7 +1,9 @@
 """What a process of an earlier life of penstockd still holds cannot reach the jobs of the next."""
 
+import contextlib
 import errno
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,17 +45,23 @@ async def started(server: RunningServer) -> pb.Job:
 def kill_descriptors(pid: int) -> list[int]:
     """What this process has open of cgroup.kill, as descriptors of ours."""
     fds = Path(f"/proc/{pid}/fd")
-    names = [int(name) for name in os.listdir(fds)]
-    wanted = [fd for fd in names if os.readlink(fds / str(fd)).endswith("/cgroup.kill")]
-    return [copy_descriptor(pid, fd) for fd in wanted]
+    found = []
+    for name in os.listdir(fds):
+        with contextlib.suppress(FileNotFoundError):  # it opens and closes others meanwhile
+            if os.readlink(fds / name).endswith("/cgroup.kill"):
+                found.append(copy_descriptor(pid, int(name)))
+    return found
 
 
 def kill_both(server: RunningServer, server_pid: int) -> None:
-    """Supervisor and server in one moment; returns when the first is gone."""
+    """Supervisor and server in one moment; returns when both are gone."""
+    fd = os.pidfd_open(server_pid)
     server.process.send_signal(signal.SIGSTOP)  # so that it cannot start the next server
     os.kill(server_pid, signal.SIGKILL)
     server.process.kill()
     server.process.wait()
+    assert select.select([fd], [], [], patient(10))[0]
+    os.close(fd)
 
 
 async def test_old_kill_descriptors_reach_no_new_job(server: RunningServer) -> None:
@@ -67,6 +75,7 @@ async def test_old_kill_descriptors_reach_no_new_job(server: RunningServer) -> N
         assert len(old) == 2
         await trio.to_thread.run_sync(kill_both, server, pid)
         with running_again(server):
+            await killing.until_served(server, pid)
             job = await started(server)
             for fd in old:
                 with pytest.raises(OSError, match="No such device") as caught:

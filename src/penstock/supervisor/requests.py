@@ -260,8 +260,6 @@ def _both(own: str) -> tuple[str, ...]:
     return tuple(path for path in (own, workdirs.temporary(own)) if os.path.isdir(path))
 
 
-
-
 def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
     """What the client hears has no path of ours in it; the log has everything."""
     log(f"{grant.command.name} could not be started: {stage}: {error}")
