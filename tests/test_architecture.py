@@ -102,7 +102,8 @@ ALLOWED = {
         *("statuses", "supervisor"),
     },
     "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
-    "client.py": {"identity", "interrupts", "proto", "rpc"},
+    "client.py": {"backoff", "identity", "interrupts", "proto", "rpc"},
+    "retry.py": {"backoff", "client", "interrupts", "rpc"},
     "backoff.py": set(),
     "received.py": {"proto"},
     "follow.py": {
@@ -111,7 +112,7 @@ ALLOWED = {
     "feed.py": {"backoff", "client", "interrupts", "plain_errors", "proto", "rpc"},
     "cli": {
         *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
-        *("backoff", "interrupts", "plain_errors", "received", "__version__"),
+        *("backoff", "interrupts", "plain_errors", "received", "retry", "__version__"),
     },
 }
 

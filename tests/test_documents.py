@@ -222,8 +222,9 @@ def test_the_table_of_the_configuration_is_complete(monkeypatch: pytest.MonkeyPa
             compared.add(name)
             assert default == f"{getattr(config, name):g}" or default == "false", name
     assert len(compared) >= 6
-    assert config.listen_host == "127.0.0.1"
-    assert f"| `listen` | `{config.listen_host}:{config.listen_port}` |" in text
+    (listen,) = config.listen
+    assert listen.host == "127.0.0.1"
+    assert f"| `listen` | `{listen}` |" in text
     assert f"| `state_dir` | `{config.state_dir}` |" in text
     assert f"| `run_dir` | `{config.run_dir}` |" in text
 

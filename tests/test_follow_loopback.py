@@ -75,9 +75,9 @@ async def test_a_hundred_cut_connections(seed: int, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_server_that_was_never_there_is_not_tried_again() -> None:
-    """Nor one that refuses our certificate."""
+    """Beyond the time for a first connection; nor one that refuses our certificate."""
     async with fake_server() as server:
-        follower = Follower(endpoint(server, 1), HANDLE)
+        follower = Follower(endpoint(server, 1), HANDLE, connect_timeout_s=0.1)
         with pytest.raises(ConnectionLost):
             async with follower.messages() as messages:
                 await anext(messages)

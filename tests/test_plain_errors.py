@@ -14,7 +14,10 @@ from running import policy_text, script
 from scripted_job import ENDPOINT, Scripted, begin
 from this_run import group, new_directory
 
+from penstock.cli.connecting import Connecting
+from penstock.cli.settings import Settings
 from penstock.cli.signals import beside, caught_signals
+from penstock.cli.standard import ERR
 from penstock.cli.starting import Start
 from penstock.client import Endpoint, connect
 from penstock.follow import Follower
@@ -101,6 +104,16 @@ async def a_task_beside() -> AsyncIterator[Manager]:
 
 
 @asynccontextmanager
+async def a_first_connection() -> AsyncIterator[Manager]:
+    """With the word for a terminal, which is a task beside the block."""
+    async with fake_server() as server:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(ERR, "terminal", True)
+            connecting = Connecting(Settings())
+        yield lambda: connecting(endpoint(server))
+
+
+@asynccontextmanager
 async def signals() -> AsyncIterator[Manager]:
     yield caught_signals
 
@@ -112,6 +125,7 @@ async def a_turn() -> AsyncIterator[Manager]:
 
 # What each is shown by. Those of a leading underscore, and open_nursery, are within others.
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
+    "cli/connecting.py: Connecting.__call__": a_first_connection,
     "cli/signals.py: beside": a_task_beside,
     "cli/signals.py: caught_signals": signals,
     "cli/starting.py: Start.connected": a_start,

@@ -10,14 +10,22 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class Backoff:
-    """Pauses that double from FIRST_PAUSE_S to LONGEST_PAUSE_S, until ``give_up_s`` have passed
+    """Pauses that double from FIRST_PAUSE_S to ``longest_s``, until ``give_up_s`` have passed
     without progress. Times are of any one monotonic clock, in seconds."""
 
-    def __init__(self, give_up_s: float, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        give_up_s: float,
+        jitter: Callable[[], float] = random.random,
+        *,
+        longest_s: float | None = None,
+    ) -> None:
         """``jitter`` gives [0, 1): half of a pause is left to chance, so that clients which
-        one event has cut off do not all come back at the same moment."""
+        one event has cut off do not all come back at the same moment. ``longest_s`` is
+        LONGEST_PAUSE_S if left out."""
         self._give_up_s = give_up_s
         self._jitter = jitter
+        self._longest_s = LONGEST_PAUSE_S if longest_s is None else longest_s
         self._pause_s = FIRST_PAUSE_S
         self._give_up_at = math.inf
 
@@ -33,7 +41,7 @@ class Backoff:
     def pause_s(self, now: float, at_least_s: float = 0.0) -> float | None:
         """How long to wait after this loss; None: give up.
 
-        ``at_least_s`` is what the server has asked for; it is heeded up to LONGEST_PAUSE_S. The
+        ``at_least_s`` is what the server has asked for; it is heeded up to the longest pause. The
         last pause ends with the time, so that the last attempt is made at its end.
         """
         if self._give_up_at == math.inf:
@@ -42,5 +50,5 @@ class Backoff:
         if left_s <= 0:
             return None
         pause_s = self._pause_s * (1 + self._jitter()) / 2
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        return min(max(pause_s, min(at_least_s, LONGEST_PAUSE_S)), left_s)
+        self._pause_s = min(2 * self._pause_s, self._longest_s)
+        return min(max(pause_s, min(at_least_s, self._longest_s)), left_s)

@@ -11,18 +11,28 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
+import trio
 from google.protobuf.message import Message
 
+from .backoff import Backoff
 from .identity import handshake_hint, load_identity
 from .interrupts import uninterrupted_context
 from .proto import command_pb2 as pb
-from .rpc.client import Channel, ClientCall, HandshakeFailed, open_channel
+from .rpc.client import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
 
 MessageT = TypeVar("MessageT", bound=Message)
 
+CONNECT_S: Final = 10.0
+"""How long to try for a first connection: a server that is restarted is there within some seconds,
+and one that drains first within its ``drain_s`` and those."""
+
 _SERVICE: Final = "teleport.CommandService"
+# Between two attempts, from 0.1 s on. Somebody waits for this, and a refusal costs next to nothing.
+_LONGEST_PAUSE_S: Final = 1.0
+# However little time is left, an attempt after others gets so much of it.
+_LEAST_ATTEMPT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,28 +212,72 @@ class Client:
         )
 
 
+class Connect(Protocol):
+    """As ``connect``."""
+
+    def __call__(
+        self, endpoint: Endpoint, *, connect_timeout_s: float = ...
+    ) -> AbstractAsyncContextManager[Client]: ...
+
+
 @uninterrupted_context
 @asynccontextmanager
-async def connect(endpoint: Endpoint, *, timeout_s: float | None = 30.0) -> AsyncIterator[Client]:
-    """A connected client. ``timeout_s`` bounds connecting and each call that should be quick.
+async def connect(
+    endpoint: Endpoint,
+    *,
+    timeout_s: float | None = 30.0,
+    connect_timeout_s: float = CONNECT_S,
+) -> AsyncIterator[Client]:
+    """A connected client. ``timeout_s`` bounds each call that should be quick.
+
+    A connection that is refused, reset or cut off before the server has said a word, as by one
+    that is restarted, is tried for again, until ``connect_timeout_s`` have passed; with 0 it is
+    tried for once, for 10 s. Never again: a name that does not resolve, a network without a route,
+    what TLS refuses, and a connection that was there.
 
     Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
-    HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost.
+    HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost, and
+    ValueError for a time below 0.
 
-    Cancellation: minimum cleanup; C2.
+    Cancellation: minimum cleanup; C2, C30.
     """
+    if not connect_timeout_s >= 0:
+        raise ValueError(f"connect_timeout_s is {connect_timeout_s!r}, and must be at least 0")
     context = load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
-    try:
-        async with open_channel(
-            endpoint.host,
-            endpoint.port,
-            context,
-            server_hostname=endpoint.server_name,
-            connect_timeout_s=10.0 if timeout_s is None else timeout_s,
-        ) as channel:
-            yield Client(channel, timeout_s)
-    except HandshakeFailed as error:
+    backoff = Backoff(connect_timeout_s, longest_s=_LONGEST_PAUSE_S)
+    attempt_s = connect_timeout_s or CONNECT_S
+    give_up_at = trio.current_time() + connect_timeout_s
+    while True:
+        connected = False
+        try:
+            async with open_channel(
+                endpoint.host,
+                endpoint.port,
+                context,
+                server_hostname=endpoint.server_name,
+                connect_timeout_s=attempt_s,
+            ) as channel:
+                connected = True
+                yield Client(channel, timeout_s)
+                return
+        except ConnectionLost as error:
+            if connected:
+                raise
+            left_s = give_up_at - trio.current_time()
+            pause_s = backoff.pause_s(trio.current_time()) if error.may_pass else None
+            if pause_s is None or left_s <= 0:
+                _explain(error, endpoint, connect_timeout_s)
+                raise
+        await trio.sleep(min(pause_s, left_s))
+        left_s = give_up_at - trio.current_time()
+        attempt_s = min(connect_timeout_s, max(_LEAST_ATTEMPT_S, left_s))
+
+
+def _explain(error: ConnectionLost, endpoint: Endpoint, tried_s: float) -> None:
+    """Adds notes: for how long it was tried, or which of our files or settings to look at."""
+    if error.may_pass and tried_s:
+        error.add_note(f"tried for {tried_s:g} s")
+    elif isinstance(error, HandshakeFailed):
         name = endpoint.server_name or endpoint.host
         if hint := handshake_hint(error, name, endpoint.ca, endpoint.certificate):
             error.add_note(hint)
-        raise

@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from .backoff import Backoff
-from .client import Endpoint, connect
+from .client import CONNECT_S, Connect, Endpoint, connect
 from .interrupts import uninterrupted, uninterrupted_methods
 from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
@@ -15,6 +15,8 @@ from .rpc.client import ClientCall
 from .rpc.errors import HandshakeFailed, RpcError, StatusCode
 
 GIVE_UP_S: Final = 60.0
+# However little time is left, an attempt gets so much of it.
+_LEAST_ATTEMPT_S: Final = 1.0
 # Of one request: what every server takes.
 _PIECE_BYTES: Final = 64 * 1024
 
@@ -27,13 +29,24 @@ is sent."""
 class Feeder:
     """Feeds one job once. One piece at a time is under way, and kept until it is accepted."""
 
-    def __init__(self, endpoint: Endpoint, handle: str, *, give_up_s: float = GIVE_UP_S) -> None:
-        """``give_up_s``: how long to try after a loss without anything new; 0: not at all. A
-        server that was never reached is not tried again."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        handle: str,
+        *,
+        give_up_s: float = GIVE_UP_S,
+        connecting: Connect = connect,
+        connect_timeout_s: float = CONNECT_S,
+    ) -> None:
+        """``give_up_s``: how long to try after a loss without anything new; 0: not at all. For the
+        first connection ``connecting`` tries, for ``connect_timeout_s``
+        (``penstock.client.connect``); one that it could not make is not tried for again."""
         self.accepted = 0
         """Bytes of the job's input in all, as far as was answered."""
         self._endpoint = endpoint
         self._handle = handle
+        self._connecting = connecting
+        self._connect_timeout_s = connect_timeout_s
         self._backoff = Backoff(give_up_s)
         self._reached = False
         self._name = str(uuid.uuid4())
@@ -83,7 +96,7 @@ class Feeder:
                 return
             except RpcError as error:
                 away = error.code is StatusCode.UNAVAILABLE and self._reached
-                if not away or isinstance(error, HandshakeFailed):
+                if not away or (isinstance(error, HandshakeFailed) and not error.may_pass):
                     raise
                 pause_s = self._backoff.pause_s(trio.current_time())
                 if pause_s is None:
@@ -91,7 +104,10 @@ class Feeder:
             await trio.sleep(pause_s)
 
     async def _attempt(self, pieces: trio.MemoryReceiveChannel[bytes], end: bool) -> None:
-        async with connect(self._endpoint) as client, client.send_input() as call:
+        left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
+        timeout_s = min(CONNECT_S, left_s) if self._reached else self._connect_timeout_s
+        connecting = self._connecting(self._endpoint, connect_timeout_s=timeout_s)
+        async with connecting as client, client.send_input() as call:
             # Where to go on: some of what was under way may have been accepted.
             answer = await _asked(
                 call,

@@ -13,17 +13,16 @@ last one. What will not go away by itself (a refusal, a certificate, broken outp
 """
 
 import math
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
 from .backoff import LONGEST_PAUSE_S, Backoff
-from .client import Client, Endpoint, connect
+from .client import CONNECT_S, Client, Connect, Endpoint, connect
 from .interrupts import uninterrupted, uninterrupted_context
 from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
@@ -44,19 +43,10 @@ __all__ = [
 GIVE_UP_S: Final = 60.0
 HEARTBEAT_S: Final = 20.0
 SILENT_HEARTBEATS: Final = 3
-_CONNECT_S: Final = 10.0
 # However little time is left, an attempt gets so much of it.
 _LEAST_ATTEMPT_S: Final = 1.0
 
 Take = Callable[[pb.StreamOutputResponse], Awaitable[None]]
-
-
-class Connect(Protocol):
-    """As ``penstock.client.connect``."""
-
-    def __call__(
-        self, endpoint: Endpoint, *, timeout_s: float | None
-    ) -> AbstractAsyncContextManager[Client]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +76,10 @@ class News:
 class Follower:
     """Follows one job once: use ``deliver`` or ``messages``, and only one time.
 
-    ``give_up_s``: how long to try after a loss without anything new; 0: not at all. A server
-    that was never reached is not tried again. ``heartbeat_s``: how often a stream without output
-    is to say that it lives; 0: never, and silence is no loss then.
+    ``give_up_s``: how long to try after a loss without anything new; 0: not at all. For the first
+    connection ``connecting`` tries, for ``connect_timeout_s`` (``penstock.client.connect``); one
+    that it could not make is not tried for again. ``heartbeat_s``: how often a stream without
+    output is to say that it lives; 0: never, and silence is no loss then.
     """
 
     def __init__(
@@ -101,6 +92,7 @@ class Follower:
         heartbeat_s: float = HEARTBEAT_S,
         news: News | None = None,
         connecting: Connect = connect,
+        connect_timeout_s: float = CONNECT_S,
     ) -> None:
         self.end: pb.EndRecord | None = None
         """How the job ended, once its last message is given."""
@@ -113,6 +105,7 @@ class Follower:
         self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
         self._news = news or News()
         self._connecting = connecting
+        self._connect_timeout_s = connect_timeout_s
         self._backoff = Backoff(give_up_s)
         begins = None if part.tail_lines or part.since_ns else part.offset
         self._received = Received(begins, part.streams)
@@ -197,8 +190,8 @@ class Follower:
                 self._reached = True
                 await self._stream(client, take)
                 return None
-            timeout_s = min(_CONNECT_S, left_s)
-            async with self._connecting(self._endpoint, timeout_s=timeout_s) as connected:
+            timeout_s = min(CONNECT_S, left_s) if self._reached else self._connect_timeout_s
+            async with self._connecting(self._endpoint, connect_timeout_s=timeout_s) as connected:
                 self._reached = True
                 await self._stream(connected, take)
             return None
@@ -259,7 +252,7 @@ class Follower:
 
     def _passes(self, error: RpcError) -> bool:
         """Whether it may go away by itself."""
-        if not self._reached or (isinstance(error, HandshakeFailed) and not _was_cut(error)):
+        if not self._reached or (isinstance(error, HandshakeFailed) and not error.may_pass):
             return False
         if error.code is StatusCode.UNAVAILABLE:
             return True
@@ -287,15 +280,6 @@ class _Messages:
             if self.failure is not None:
                 raise self.failure from None
             raise StopAsyncIteration from None
-
-
-def _was_cut(error: HandshakeFailed) -> bool:
-    """Whether the connection just ended during the handshake. OpenSSL is told to take an end
-    without a word for an orderly one (SSL_OP_IGNORE_UNEXPECTED_EOF), so it looks like a refusal."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__
-    return isinstance(cause, ssl.SSLZeroReturnError)
 
 
 def _retry_after_s(error: RpcError) -> float:

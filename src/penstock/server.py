@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ from .supervisor.config import Config, ConfigError, parse_config
 from .supervisor.lines import LineStream
 from .supervisor.policy import parse_policy
 from .supervisor.reading import read_file
+from .supervisor.socket_passing import PassingError, received_sockets
 from .supervisor.tables import MAX_FILE_BYTES
 from .unread import Unread
 
@@ -55,8 +57,12 @@ class StartupError(Exception):
     """The server cannot start; the text says what to do."""
 
 
-async def run(config: Config, config_path: str | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, or until the supervisor is gone.
+async def run(
+    config: Config, sockets: Sequence[socket.socket], config_path: str | None = None
+) -> None:
+    """Serves on listening ``sockets`` until SIGTERM or SIGINT, or until the supervisor is gone.
+    They are closed as the first signal comes; what was not accepted by then is not lost where
+    others have them, too.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
     one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
@@ -66,7 +72,7 @@ async def run(config: Config, config_path: str | None = None) -> None:
     configured after the last call has ended. Raises StartupError. Cancelled: it ends at once, and
     leaves the jobs to the next server, as nobody has asked for their end.
 
-    Cancellation: minimum cleanup; C11, C12, C14.
+    Cancellation: minimum cleanup; C11, C12, C13b, C14.
     """
     try:
         credentials = load_credentials(config)
@@ -123,7 +129,7 @@ async def run(config: Config, config_path: str | None = None) -> None:
                     gate = Gate(config, credentials, audit, refusals, unread=unread)
                     signals = _Signals(hangups, endings)
                     trail = _AuditTrail(audit, refusals, repeats)
-                    await _serve(config, backend, manager, trail, gate, limits, signals)
+                    await _serve(config, sockets, backend, manager, trail, gate, limits, signals)
                     # A full audit disk must not keep the jobs' end from being asked for.
                     with contextlib.suppress(AuditError):
                         record("server.stopping", {"pid": os.getpid()})
@@ -168,6 +174,7 @@ class _AuditTrail:
 
 async def _serve(
     config: Config,
+    sockets: Sequence[socket.socket],
     backend: LocalBackend,
     manager: Manager,
     trail: _AuditTrail,
@@ -207,7 +214,7 @@ async def _serve(
         on_internal_error=on_internal_error,
         reflection=config.reflection,
     )
-    listeners = await _listen(config)
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
     # Scope S0.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
@@ -223,8 +230,8 @@ async def _serve(
         nursery.start_soon(gate.end_expired, server)
         nursery.start_soon(_keep_files_in_place, config, manager)
         nursery.start_soon(trail.tell_regularly)
-        address = listeners[0].socket.getsockname()
-        log.info("listening on %s port %s, jobs: %s", address[0], address[1], backend.kind)
+        where = ", ".join("{} port {}".format(*each.getsockname()[:2]) for each in sockets)
+        log.info("listening on %s, jobs: %s", where, backend.kind)
         backend.serving()
         await server.serve(listeners)
         # Cancels S0.
@@ -250,21 +257,6 @@ def _missing(config: Config) -> list[str]:
     names = ("lock", "penstock.db")
     paths = [config.state_dir, *(os.path.join(config.state_dir, name) for name in names)]
     return [path for path in paths if not os.path.lexists(path)]
-
-
-async def _listen(config: Config) -> list[trio.SocketListener]:
-    """The configured address alone: never every interface by default, and of a name's addresses
-    the first, as what is said to listen and what does must be one."""
-    where = f"cannot listen on {config.listen_host} port {config.listen_port}"
-    try:
-        found = await trio.socket.getaddrinfo(
-            config.listen_host, config.listen_port, type=trio.socket.SOCK_STREAM
-        )
-        return await trio.open_tcp_listeners(config.listen_port, host=str(found[0][4][0]))
-    except OSError as error:
-        raise StartupError(f"{where}: {error.strerror}") from error
-    except UnicodeError as error:
-        raise StartupError(f"{where}: the name cannot be one of DNS: {error}") from error
 
 
 async def _drain_on_signal(
@@ -323,8 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     try:
         config = parse_config(read_file(path, MAX_FILE_BYTES))
-        trio.run(run, config, path)
-    except* (ConfigError, StartupError, AuditError, JobError, OSError) as group:
+        sockets = received_sockets(os.environ)
+        if not sockets:
+            raise StartupError("no socket to listen on was handed over; start penstockd instead")
+        trio.run(run, config, sockets, path)
+    except* (ConfigError, PassingError, StartupError, AuditError, JobError, OSError) as group:
         failed = True
         for error in _leaves(group):
             log.error("%s", error)

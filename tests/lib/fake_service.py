@@ -1,6 +1,7 @@
 """A scripted CommandService over the real transport, and the real CLI as its client."""
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer
 from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.limits import SERVER_DEFAULTS, Limits
 from penstock.rpc.server import Server
 from penstock.statuses import from_job_error
 
@@ -257,7 +259,10 @@ class FakeServer:
     port: int
     pki: Pki
     nursery: trio.Nursery
+    limits: Limits = SERVER_DEFAULTS
     serving: trio.CancelScope = field(default_factory=trio.CancelScope)
+    server: Server = field(init=False)
+    listener: trio.SocketListener = field(init=False)
 
     def environment(self) -> dict[str, str]:
         pair = self.pki.clients["alice"]
@@ -274,15 +279,29 @@ class FakeServer:
         """Listens, again after ``break_connections``."""
         (listener,) = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
         self.port = listener.socket.getsockname()[1]
-        server = Server(
-            [self.service.service], self.pki.server_context(), message_limits=MESSAGE_LIMITS
+        self._serve_on(listener)
+
+    def _serve_on(self, listener: trio.SocketListener) -> None:
+        self.listener = listener
+        self.server = Server(
+            [self.service.service],
+            self.pki.server_context(),
+            message_limits=MESSAGE_LIMITS,
+            limits=self.limits,
         )
         self.serving = trio.CancelScope()
-        self.nursery.start_soon(self._run, server, listener)  # connecting works from here on
+        # Connecting works from here on.
+        self.nursery.start_soon(self._run, self.server, listener)
 
     async def _run(self, server: Server, listener: trio.SocketListener) -> None:
         with self.serving:
             await server.serve([listener])
+
+    def restart(self) -> None:
+        """In order: the one that serves drains, and the next one has the same listening socket."""
+        listener = trio.SocketListener(self.listener.socket.dup())
+        self.nursery.start_soon(self.server.drain, 2.0)
+        self._serve_on(listener)
 
     def break_connections(self) -> None:
         """As a server does that is killed."""
@@ -336,11 +355,14 @@ class FakeServer:
 
 
 @asynccontextmanager
-async def fake_server(service: FakeService | None = None) -> AsyncIterator[FakeServer]:
-    """Until the block ends."""
+async def fake_server(
+    service: FakeService | None = None, **limits: Any
+) -> AsyncIterator[FakeServer]:
+    """Until the block ends. ``limits`` are those that are not as delivered."""
     with reserved_port() as port:
         async with trio.open_nursery() as nursery:
-            server = FakeServer(service or FakeService(), port, shared_pki(), nursery)
+            changed = dataclasses.replace(SERVER_DEFAULTS, **limits)
+            server = FakeServer(service or FakeService(), port, shared_pki(), nursery, changed)
             await server.serve()
             yield server
             nursery.cancel_scope.cancel()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -267,11 +268,24 @@ def _collect(process: subprocess.Popen[bytes], lines: list[str]) -> None:
 
 
 def _wait_listening(server: RunningServer) -> None:
+    """Until a server has accepted. That one connects says nothing: penstockd has the port before it
+    has a server."""
     deadline = time.monotonic() + START_TIMEOUT_S
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    pair = server.pki.clients[CLIENTS[0]]
+    context.load_cert_chain(pair.certificate, pair.key)
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1):
+        with contextlib.suppress(OSError), _connected(server.port) as raw:
+            context.wrap_socket(raw).close()
             return
         time.sleep(0.05)  # there is no event to wait for before the port exists
-    raise AssertionError("penstockd does not listen:\n" + "".join(server.log_lines))
+    raise AssertionError("penstockd does not serve:\n" + "".join(server.log_lines))
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 1)

@@ -98,7 +98,7 @@ class Scripted:
 
     @asynccontextmanager
     async def __call__(
-        self, endpoint: Endpoint, *, timeout_s: float | None
+        self, endpoint: Endpoint, *, connect_timeout_s: float = 10.0
     ) -> AsyncIterator[Client]:
         self.times.append(trio.current_time())
         if error := self.refuse(len(self.times) - 1):

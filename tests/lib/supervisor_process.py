@@ -138,6 +138,7 @@ def running_supervisor(
     try:
         parent = new_group("supervisor")
         settings: dict[str, str | float] = {
+            "listen": "127.0.0.1:0",
             "state_dir": str(directory / "state"),
             "run_dir": str(directory / "run"),
             "work_root": str(directory / "work"),

@@ -152,6 +152,7 @@ class Running:
     pki: Pki
     stop: trio.CancelScope
     """Cancelling it breaks the server's connections."""
+    listener: trio.SocketListener
     errors: list[tuple[str, BaseException]] = field(default_factory=list)
 
     def channel(
@@ -196,7 +197,7 @@ async def serving(
     )
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]
-        running = Running(server, toy, port, pki, trio.CancelScope())
+        running = Running(server, toy, port, pki, trio.CancelScope(), listeners[0])
 
         async def serve(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128 - the server tells
             with running.stop:

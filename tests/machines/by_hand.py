@@ -121,9 +121,9 @@ class Reader(Hand):
         part = Part(streams=self._streams)
 
         def connecting(
-            endpoint: Endpoint, *, timeout_s: float | None
+            endpoint: Endpoint, *, connect_timeout_s: float = 10.0
         ) -> contextlib.AbstractAsyncContextManager[Client]:
-            return self._new_connection(timeout_s)
+            return self._new_connection(connect_timeout_s)
 
         try:
             await Follower(_SIM, handle, part, connecting=connecting).deliver(self._take)

@@ -301,9 +301,9 @@ class Player:
         enough = op.number if op.flag else None
 
         def connecting(
-            endpoint: Endpoint, *, timeout_s: float | None
+            endpoint: Endpoint, *, connect_timeout_s: float = 10.0
         ) -> contextlib.AbstractAsyncContextManager[Client]:
-            return self._new_connection(timeout_s, reading)
+            return self._new_connection(connect_timeout_s, reading)
 
         follower = Follower(
             Endpoint("sim", 1, Path(), Path(), Path()),
@@ -343,13 +343,14 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def _new_connection(
-        self, timeout_s: float | None, reading: Reading | None = None
+        self, connect_timeout_s: float, reading: Reading | None = None
     ) -> AsyncIterator[Client]:
         transport = await self._world.network.connect(self._owner)
-        async with open_channel_on(transport, "sim", connect_timeout_s=timeout_s or 10.0) as made:
+        opened = open_channel_on(transport, "sim", connect_timeout_s=connect_timeout_s)
+        async with opened as made:
             if reading is not None:
                 reading.connected_at = trio.current_time()
-            yield Client(made, timeout_s)
+            yield Client(made, connect_timeout_s)
 
     async def _input(self, op: Op, channel: Channel, handle: str) -> None:
         feeding, job_id = self._check.feeding, self._check.job_of[handle]

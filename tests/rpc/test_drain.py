@@ -1,6 +1,5 @@
 """The end of a connection: what is still said, to whom, and for how long."""
 
-import contextlib
 from typing import Any
 
 import pytest
@@ -13,9 +12,14 @@ from raw import GRPC_HEADERS, PREFACE, message
 from toy import CHUNK, Running, serving
 from wire import Wire, connected, data, settings, window
 
+from penstock.rpc.client import open_channel
 from penstock.rpc.connection import HIGHEST_STREAM_ID
+from penstock.rpc.errors import ConnectionLost
+from penstock.rpc.faults import NO_ERROR
+from penstock.rpc.server import Server
 from penstock.rpc.transport import TlsTransport
 
+_ARRIVALS = 60
 FOUR = message(b"\x08\x04")  # an Int64Value of 4
 
 
@@ -126,11 +130,11 @@ async def test_a_client_that_is_gone_ends_its_calls_though_it_was_not_read() -> 
 
 
 @pytest.mark.parametrize("late", ["handshake", "accept"])
-async def test_a_handshake_that_is_done_as_the_drain_begins_brings_no_connection(
+async def test_a_handshake_that_is_done_as_the_drain_begins_is_sent_away(
     monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
-    """C11: its cancellation comes too late to be heard in it, and the drain does not know it; nor
-    does it know of a connection that was accepted in that moment."""
+    """C11: so is a connection that was accepted in that moment. It is told that none of its calls
+    was begun, with the first bytes, and so can make them elsewhere."""
     with trio.socket.socket() as any_socket:
         sockets: Any = type(any_socket)
     handshake, accept = TlsTransport.handshake, sockets.accept
@@ -161,12 +165,51 @@ async def test_a_handshake_that_is_done_as_the_drain_begins_brings_no_connection
         async with connected(running) as busy:
             await busy.send(busy.call(1, "/toy.Toy/Wait"))
             await running.toy.started.wait()
-            with contextlib.suppress(trio.BrokenResourceError):
-                async with connected(running, greet=False) as wire:
-                    await wire.send(PREFACE, settings(), wire.call(1, "/toy.Toy/Echo"))
-                    while await wire.next() is not None:
-                        pass
+            async with connected(running, greet=False) as wire:
+                await wire.send(PREFACE, settings(), wire.call(1, "/toy.Toy/Echo"))
+                while await wire.next() is not None:
+                    pass
             assert draining
+            *_, away = wire.seen
+            assert isinstance(away, GoAwayFrame)
+            assert (away.last_stream_id, away.error_code) == (0, NO_ERROR)
             assert running.toy.contexts == []
             running.toy.release.set()
             assert await busy.status(1) == "0"
+
+
+async def test_who_is_accepted_as_a_drain_begins_is_answered() -> None:
+    """C11: whoever comes while one server drains and the next begins, on the same socket, is served
+    by one of them or sent away by the first: none is refused, cut off in TLS or reset."""
+    pki = shared_pki()
+    async with serving(pki, linger_s=0.5) as running, trio.open_nursery() as nursery:
+        following = Server([], pki.server_context())
+        listener = trio.SocketListener(running.listener.socket.dup())
+        outcomes: list[str] = []
+        all_done = trio.Event()
+        context = pki.client_context("alice")
+
+        async def arrive() -> None:
+            outcome = "served"
+            try:
+                async with open_channel("127.0.0.1", running.port, context):
+                    pass
+            except ConnectionLost as error:
+                outcome = f"{error.message}, may pass: {error.may_pass}"
+            outcomes.append(outcome)
+            if len(outcomes) == _ARRIVALS:
+                all_done.set()
+
+        for number in range(_ARRIVALS):
+            nursery.start_soon(arrive)
+            if number % 3 == 0:
+                await trio.sleep(0.001)
+            if number == _ARRIVALS // 2:
+                nursery.start_soon(running.server.drain, 5.0)
+                await nursery.start(following.serve, [listener])
+        with trio.fail_after(patient(10)):
+            await all_done.wait()
+        away = {f"the server is {how}, may pass: True" for how in ("shutting down", "going away")}
+        assert set(outcomes) <= {"served"} | away
+        assert outcomes.count("served") >= _ARRIVALS // 2 - 1
+        nursery.cancel_scope.cancel()

@@ -232,7 +232,7 @@ async def test_new_certificates_without_dropping_connections(tmp_path: Path) -> 
         with pytest.raises(HandshakeFailed):
             async with running.channel("bob"):
                 pass
-        renewed = Running(running.server, running.toy, running.port, other, running.stop)
+        renewed = replace(running, pki=other)
         async with renewed.channel("bob") as after:
             await echo(after)
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.supervisor.addresses import Address
 from penstock.supervisor.config import Config, ConfigError, check_server_user, parse_config
 from penstock.supervisor.uid_range import UidRange
 
@@ -48,8 +49,7 @@ client_ca = "/a"
 def test_reads_every_key() -> None:
     """What is written comes out."""
     assert parse_config(CONFIG.encode()) == Config(
-        listen_host="::1",
-        listen_port=9443,
+        listen=(Address("::1", 9443),),
         state_dir="/var/lib/penstock",
         run_dir="/run/penstock",
         work_root="/var/tmp/penstock",
@@ -80,7 +80,7 @@ def test_reads_every_key() -> None:
 def test_defaults() -> None:
     """Loopback only; the audit log and the jobs' directories follow the state directory."""
     config = parse_config(MINIMAL.replace("[tls]", 'state_dir = "/s"\n[tls]').encode())
-    assert (config.listen_host, config.listen_port) == ("127.0.0.1", 8443)
+    assert config.listen == (Address("127.0.0.1", 8443),)
     assert (config.audit_log, config.work_root) == ("/s/audit.jsonl", "/s-work")
     assert (config.run_dir, config.cgroup_parent) == ("/run/penstock", None)
     assert (config.orphan_timeout_s, config.drain_s, config.max_jobs) == (600.0, 5.0, 512)
@@ -93,7 +93,7 @@ def test_defaults() -> None:
 def test_library_needs_neither_address_nor_certificates() -> None:
     """Without gRPC nothing listens; what is there is still checked."""
     config = parse_config(b'policy = "/p"', library=True)
-    assert (config.listen_host, config.listen_port, config.tls_key) == ("", 0, "")
+    assert (config.listen, config.tls_key) == ((), "")
     with pytest.raises(ConfigError, match=r"tls\.key"):
         parse_config(b'policy = "/p"\n[tls]\ncertificate = "/c"\nclient_ca = "/a"', library=True)
     with pytest.raises(ConfigError, match="tls"):
@@ -115,7 +115,12 @@ def test_library_needs_neither_address_nor_certificates() -> None:
         ('"[::1]:9443"', '"::1:9443"', "listen: '::1:9443' is no address"),
         ('"[::1]:9443"', '"127.0.0.1:70000"', "listen: '127.0.0.1:70000' is no"),
         ('"[::1]:9443"', '""', "listen: '' is no address"),
-        ('"[::1]:9443"', '"127.0.0.1:0"', "listen: '127.0.0.1:0' is no"),
+        ('"[::1]:9443"', '["[::1]:1", "[::1]:1"]', "listen: [::1]:1 is named twice"),
+        ('"[::1]:9443"', '["[::1]:1", "x"]', "listen: 'x' is no address"),
+        ('"[::1]:9443"', "[]", "listen: 0 addresses; name from 1 to 16"),
+        ('"[::1]:9443"', str(["a:1"] * 17), "listen: 17 addresses; name from 1 to 16"),
+        ('"[::1]:9443"', "[1]", "listen: holds what is not a string"),
+        ('"[::1]:9443"', "9443", "listen: 9443 is not a string"),
         ('"[::1]:9443"', '"a..b:1"', "listen: 'a..b:1' is no"),
         ('"[::1]:9443"', '"0:1"', "listen: '0:1' is no"),
         ('"[::1]:9443"', '"-:1"', "listen: '-:1' is no"),

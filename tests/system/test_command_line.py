@@ -120,7 +120,7 @@ def test_an_unreachable_server_is_exit_3(server: RunningServer) -> None:
     """Stop says which job it could not stop."""
     environment = server.environment("alice") | {"PENSTOCK_ADDR": "127.0.0.1:1"}
     done = subprocess.run(
-        [sys.executable, "-m", "penstock.cli", "stop", "7"],
+        [sys.executable, "-m", "penstock.cli", "stop", "7", "--connect-timeout", "0.2"],
         env=environment,
         capture_output=True,
         text=True,
@@ -128,7 +128,8 @@ def test_an_unreachable_server_is_exit_3(server: RunningServer) -> None:
         check=False,
     )
     assert done.returncode == 3
-    assert done.stderr.startswith("Error: 7 could not be stopped. ")
+    text = "127.0.0.1 port 1: Connection refused; tried for 0.2 s"
+    assert done.stderr == f"Error: 7 could not be stopped. {text}\n"
 
 
 def test_the_wrong_server_is_told_nothing(server: RunningServer) -> None:

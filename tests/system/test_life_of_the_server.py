@@ -2,8 +2,6 @@
 
 import os
 import signal
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -140,23 +138,3 @@ async def test_a_full_audit_disk_does_not_keep_a_shutdown_from_stopping_the_jobs
         (end,) = [each.end for each in records if each.handle == job.handle]
         assert end is not None
         assert (end.reason, end.stopped_by, end.exit_code) == ("stopped", "server", 7)
-
-
-def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address and the reason, on one line, by a server that is tried again."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        said = threading.Event()
-
-        def wait_said(server: RunningServer) -> None:
-            while not any("cannot listen" in line for line in server.log_lines):
-                assert server.process.poll() is None
-                said.wait(0.05)  # the lines come from another thread
-
-        monkeypatch.setattr("running._wait_listening", wait_said)
-        with running_server(policy_text(COMMANDS, CLIENTS), listen=f"127.0.0.1:{port}") as server:
-            text = "".join(server.log_lines)
-    assert f"cannot listen on 127.0.0.1 port {port}: " in text
-    assert "Traceback" not in text

@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from penstock.jobs import standalone
 from penstock.rpc.errors import ConnectionLost, RpcError
 from penstock.server import StartupError
 from penstock.supervisor.config import Config, parse_config
+from penstock.supervisor.listeners import bound
 
 pytestmark = pytest.mark.system
 
@@ -99,7 +101,7 @@ class Running:
     async def alice(self) -> AsyncIterator[Client]:
         pki = shared_pki()
         pair = pki.clients["alice"]
-        port = self.config.listen_port
+        port = self.config.listen[0].port
         endpoint = Endpoint("127.0.0.1", port, pki.ca, pair.certificate, pair.key)
         async with connect(endpoint) as client:
             yield client
@@ -133,7 +135,7 @@ async def running(
                 async def serve(task_status: trio.TaskStatus[None]) -> None:
                     task_status.started()
                     with made.stop:
-                        await server.run(made.config)
+                        await server.run(made.config, [bound(made.config.listen[0])])
                     made.ended.set()
 
                 await nursery.start(serve)
@@ -190,7 +192,7 @@ async def test_a_second_signal_does_not_wait_for_calls(place: Path) -> None:
 
 
 async def test_after_sigusr2_no_job_is_stopped(place: Path) -> None:
-    """C13: they are left to the next server: no end of them is recorded."""
+    """C13, C13b: they are left to the next server: no end of them is recorded."""
     async with running(place) as made, made.alice() as client:
         idle = await client.start("idle")
         signal.raise_signal(signal.SIGUSR2)
@@ -260,7 +262,7 @@ async def test_what_is_wrong_with_the_configuration_is_said(
     paths = {name: Path(path) for name, path in files.items()}
     config = parse_config(config_text(place, 1, more, **paths).encode())
     with pytest.raises(StartupError, match=text):
-        await server.run(config)
+        await server.run(config, [])
     assert not (place / "state" / "audit.jsonl").exists()
 
 
@@ -273,7 +275,7 @@ def _unfrozen() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_unfrozen")
 def test_a_server_that_cannot_start_exits_with_1(
-    place: Path, caplog: pytest.LogCaptureFixture
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every mistake on a line; each error on one, however deep in a nursery it was."""
     path = place / "config.toml"
@@ -283,6 +285,10 @@ def test_a_server_that_cannot_start_exits_with_1(
     caplog.clear()
     path.write_text(config_text(place, 1))
     assert server.main(["--config", str(path)]) == 1
+    assert "no socket to listen on was handed over; start penstockd instead" in caplog.text
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setattr(server, "received_sockets", lambda environ: [listening])
+        assert server.main(["--config", str(path)]) == 1
     assert f"no supervisor on {place}/run/supervisor.sock: No such file" in caplog.text
 
 

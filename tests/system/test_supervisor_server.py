@@ -28,12 +28,13 @@ peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 peer.connect(sys.argv[1])
 peer.send(json.dumps({"type": "HELLO", "version": 1, "pid": os.getpid()}).encode())
 peer.recv(100000)
-fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))[:4]
+fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1]  # but the listing's own
 ids = os.getresuid(), os.getresgid(), os.getgroups()
 lines = open("/proc/self/status").read().splitlines()
 status = {line.split(":")[0]: line.split(":")[1].strip() for line in lines}
 told = {"pid": os.getpid(), "ids": ids, "fds": fds, "session": os.getsid(0)}
 told["env"] = dict(os.environ)
+told["listens"] = socket.socket(fileno=3).getsockname()[1]
 told |= {key: status[key] for key in ("CapPrm", "CapEff", "CapBnd", "NoNewPrivs")}
 report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 report.connect(sys.argv[2])
@@ -90,7 +91,8 @@ def program(reports: Reports, run_dir: Path) -> list[str]:
 
 
 def test_the_server_is_unprivileged_and_restarted(root: bool, reports: Reports) -> None:
-    """It runs as its user with 0 to 2 alone; when it dies, the next one is welcomed."""
+    """It runs as its user with 0 to 2 and the listening socket alone, and is told that this one is
+    meant for it; when it dies, the next one is welcomed, and has it."""
     # In the sticky directory that a service user would have it in, too.
     place = new_directory("run")
     place.chmod(0o1777)
@@ -103,19 +105,21 @@ def test_the_server_is_unprivileged_and_restarted(root: bool, reports: Reports) 
             first = reports.next()
             uid = supervisor.uid
             assert first["ids"] == [[uid] * 3, [uid] * 3, []] or not IS_ROOT
-            assert first["fds"] == [0, 1, 2, 3]  # 3 is the connection
+            assert first["fds"] == [0, 1, 2, 3, 4]  # 4 is the connection
             assert first["session"] == first["pid"]
             assert first["NoNewPrivs"] == "1"
             assert int(str(first["CapPrm"]), 16) == int(str(first["CapEff"]), 16) == 0
             if root:
                 assert int(str(first["CapBnd"]), 16) == 0
-            assert first["env"] == {"PATH": os.defpath, "LANG": "C.UTF-8"}
+            listening = {"LISTEN_FDS": "1", "LISTEN_PID": str(first["pid"])}
+            assert first["env"] == {"PATH": os.defpath, "LANG": "C.UTF-8", **listening}
             # A second server started by hand while the first lives: refused, nothing read.
             with connect(supervisor, run_dir) as stranger:
                 assert stranger.recv(1) == b""
             os.kill(int(str(first["pid"])), signal.SIGKILL)
             second = reports.next()
             assert second["pid"] != first["pid"]
+            assert second["listens"] == first["listens"]
             assert "was killed by signal 9; starting it again in 0.1 s" in supervisor.log
             supervisor.process.send_signal(signal.SIGTERM)
             assert wait_dead(int(str(second["pid"])))

@@ -154,24 +154,21 @@ async def test_a_planned_restart_drains_and_keeps_the_jobs(server: RunningServer
 
 
 async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(server: RunningServer) -> None:
-    """Its port is taken: it has the jobs already, and gives them back until one can listen."""
+    """Its key is gone: it says so, and is started again until it is there. Whoever connects
+    meanwhile waits."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("sleep")
     before = server.server_pid()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        os.kill(before, signal.SIGKILL)
-        while True:
-            try:
-                taken.bind(("127.0.0.1", server.port))
-                taken.listen()
-                break
-            except OSError:
-                await trio.lowlevel.checkpoint()  # until the killed one's socket is gone
-        while True:  # the log tells nobody that it has grown
-            if any("cannot listen" in line for line in server.log_lines):
-                break
-            await trio.sleep(0.02)
+    key = server.pki.server.key
+    away = key.with_suffix(".away")
+    key.rename(away)
+    os.kill(before, signal.SIGKILL)
+    while True:  # the log tells nobody that it has grown
+        if any(f"{key}: No such file" in line for line in server.log_lines):
+            break
+        await trio.sleep(0.02)
+    socket.create_connection(("127.0.0.1", server.port)).close()
+    away.rename(key)
     await until_served(server, before)
     async with connect(server.endpoint("alice")) as client:
         again = (await client.status(job.handle)).job

@@ -55,6 +55,12 @@ RECONNECT: Final[dict[str, Any]] = {
     "help": "How long to try after a lost connection (60); 0: not at all.",
 }
 
+CONNECT_TIMEOUT: Final[dict[str, Any]] = {
+    "type": click.FloatRange(0, 86400),
+    "metavar": "SECONDS",
+    "help": "How long to try for a first connection (10); 0: once.",
+}
+
 
 class PassThrough(click.Command):  # type: ignore[misc]
     """A verb that exits as its job did: every failure of ours is 125, also a usage error."""

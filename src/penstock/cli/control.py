@@ -28,13 +28,14 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     """
     import trio
 
+    from .connecting import Connecting
     from .signals import caught_signals
     from .starting import Start
 
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
         say(f"Starting {command}{behind}...")
-    attempt = Start(command, arguments, stdin=stdin)
+    attempt = Start(command, arguments, stdin=stdin, connecting=Connecting(settings))
     async with caught_signals() as signals:
         # Scope K0.start.
         with trio.CancelScope() as scope:
@@ -71,6 +72,7 @@ async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
+    from .connecting import Connecting
     from .exits import EXPECTED, exit_code, fail, message
     from .stopping import stop_job
     from .terminal import harmless
@@ -79,7 +81,8 @@ async def stop(
         say(f"Stopping {pid}...")
     try:
         options = {"grace_s": grace, "reason": reason, "signal": signal, "no_wait": no_wait}
-        answer = await stop_job(settings.endpoint(), pid, options)
+        connecting = Connecting(settings)
+        answer = await stop_job(settings.endpoint(), pid, options, connecting=connecting)
     except EXPECTED as error:
         code = exit_code(error)
         if code == 4:
@@ -98,12 +101,15 @@ async def stop(
 @click.pass_obj
 async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
     """Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process."""
-    from ..client import connect
+    from ..client import Client
     from ..proto import command_pb2 as pb
+    from .connecting import asked
     from .terminal import harmless
 
-    async with connect(settings.endpoint()) as client:
-        count = await client.signal(pid, signal, tree=tree)
+    async def send(client: Client) -> int:
+        return await client.signal(pid, signal, tree=tree)
+
+    count = await asked(settings, send, repeatable=False)  # it would come twice
     if settings.json:
         say_json(pb.SignalResponse(processes=count))
     else:
@@ -116,10 +122,11 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
 @click.pass_obj
 async def pause(settings: Settings, pid: str) -> None:
     """Makes every process of job PID stand still; answers when they do."""
-    from ..client import connect
+    from .connecting import asked
 
-    async with connect(settings.endpoint()) as client:
-        _say_state(settings, await client.pause(pid))
+    # Not repeatable: it could undo what somebody else has asked for meanwhile.
+    job = await asked(settings, lambda client: client.pause(pid), repeatable=False)
+    _say_state(settings, job)
 
 
 @click.command()
@@ -127,10 +134,11 @@ async def pause(settings: Settings, pid: str) -> None:
 @click.pass_obj
 async def resume(settings: Settings, pid: str) -> None:
     """Lets a paused job PID run on."""
-    from ..client import connect
+    from .connecting import asked
 
-    async with connect(settings.endpoint()) as client:
-        _say_state(settings, await client.resume(pid))
+    # Not repeatable: it could undo what somebody else has asked for meanwhile.
+    job = await asked(settings, lambda client: client.resume(pid), repeatable=False)
+    _say_state(settings, job)
 
 
 def _say_state(settings: Settings, job: "pb.Job") -> None:
@@ -148,13 +156,12 @@ def _say_state(settings: Settings, job: "pb.Job") -> None:
 @click.pass_obj
 async def status(settings: Settings, pid: str) -> None:
     """Says what job PID is doing and what it uses."""
-    from ..client import connect
+    from .connecting import asked
     from .terminal import harmless
 
     if not settings.json:
         say(f"Querying the status of {pid}...")
-    async with connect(settings.endpoint()) as client:
-        answer = await client.status(pid)
+    answer = await asked(settings, lambda client: client.status(pid))
     if settings.json:
         say_json(answer)
     else:
@@ -166,12 +173,11 @@ async def status(settings: Settings, pid: str) -> None:
 @click.pass_obj
 async def list_jobs(settings: Settings, include_finished: bool) -> None:
     """Lists your own jobs, newest first."""
-    from ..client import connect
+    from .connecting import asked
     from .printing import timestamp
     from .terminal import harmless
 
-    async with connect(settings.endpoint()) as client:
-        jobs = await client.jobs(include_finished=include_finished)
+    jobs = await asked(settings, lambda client: client.jobs(include_finished=include_finished))
     if settings.json:
         for job in jobs:
             say_json(job)
@@ -201,28 +207,38 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
 
     One that cannot be removed keeps no other from it; the exit status is the first one's.
     """
-    from ..client import connect
-    from ..rpc.errors import ConnectionLost, RpcError, StatusCode
+    from ..client import Client
+    from ..retry import was_lost
+    from ..rpc.errors import RpcError, StatusCode
+    from .connecting import asked
     from .exits import exit_code, message
     from .terminal import harmless
 
     code = 0
-    async with connect(settings.endpoint()) as client:
-        for pid in pids:
+    left = list(pids)
+
+    async def remove(client: Client) -> None:
+        nonlocal code
+        while left:
+            pid = left[0]
             try:
                 job = await client.remove(pid)
-            except ConnectionLost:
-                raise
             except RpcError as error:
+                if was_lost(error):
+                    raise
                 not_found = error.code is StatusCode.NOT_FOUND
                 prefix = "" if not_found else f"{pid} could not be removed. "
                 complain(f"Error: {prefix}{message(error)}")
                 code = code or exit_code(error)
-                continue
-            if settings.json:
-                say_json(job)
             else:
-                say(f"Removed job {harmless(job.handle)}.")
+                if settings.json:
+                    say_json(job)
+                else:
+                    say(f"Removed job {harmless(job.handle)}.")
+            del left[0]
+
+    # Not repeatable: one whose answer was lost would be called unknown.
+    await asked(settings, remove, repeatable=False)
     return code
 
 
@@ -233,11 +249,10 @@ async def version(settings: Settings) -> None:
     if not settings.configured():
         say(json.dumps({"client": __version__}) if settings.json else f"penstock {__version__}")
         return
-    from ..client import connect
+    from .connecting import asked
     from .terminal import harmless
 
-    async with connect(settings.endpoint()) as client:
-        info = await client.server_info()
+    info = await asked(settings, lambda client: client.server_info())
     if settings.json:
         say_json(info)
         return

@@ -1,4 +1,6 @@
-"""What is said on standard error while a stream is cut and goes on."""
+"""What is said on standard error while a stream or a wait is cut and goes on."""
+
+from collections.abc import Callable
 
 from ..follow import News
 from ..rpc.errors import RpcError
@@ -19,3 +21,13 @@ class SaidNews(News):
     def resumed(self, offset: int) -> None:
         """Where."""
         complain(f"Connected again; the output goes on at byte {offset}")
+
+
+def say_waits_on(reconnect_s: float) -> Callable[[RpcError], None]:
+    """Says why a wait was cut, and for how long it will be tried again. The job runs on."""
+
+    def lost(error: RpcError) -> None:
+        lost_text = f"Connection lost ({message(error)})"
+        complain(f"{lost_text}; the job runs on, trying for {reconnect_s:g} s to wait on")
+
+    return lost

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncclick as click
 
-from .arguments import OUR_FAILURE, PASSES_THROUGH
+from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, PASSES_THROUGH
 from .settings import Settings
 from .standard import OUT, complain
 
@@ -47,24 +47,21 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
         name = "list" if cmd_name == "ps" else cmd_name
         command = import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
         if not any("-o" in param.opts for param in command.params):
-            command.params.append(_output_option())
+            command.params.append(_behind("output", "-o", type=_OUTPUTS, help="How to answer."))
+            if name != "certs":  # which talks to no server
+                option = _behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
+                command.params.append(option)
         return command
 
 
-def _output_option() -> Any:
-    """-o behind the verb too, where most people write it."""
+def _behind(setting: str, name: str, **form: Any) -> Any:
+    """An option of ours behind the verb too, where most people write it."""
 
-    def use(ctx: Any, _: Any, output: str | None) -> None:
-        if output is not None:
-            ctx.obj = replace(ctx.obj, output=output)
+    def use(ctx: Any, _: Any, value: Any) -> None:
+        if value is not None:
+            ctx.obj = replace(ctx.obj, **{setting: value})
 
-    return click.Option(
-        ["-o", "own_output"],
-        type=_OUTPUTS,
-        callback=use,
-        expose_value=False,
-        help="How to answer.",
-    )
+    return click.Option([name, f"own_{setting}"], callback=use, expose_value=False, **form)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,6 +76,7 @@ def _output_option() -> Any:
     help="The key's passphrase; PENSTOCK_KEY_PASSPHRASE_FILE, PENSTOCK_KEY_PASSPHRASE.",
 )
 @click.option("-o", "output", type=_OUTPUTS, default="text", help="How to answer.")
+@click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
 @click.pass_context
 async def root(ctx: Any, **flags: Any) -> None:
     """Runs granted commands on a server, as the client that your certificate names."""

@@ -12,7 +12,7 @@ from .standard import complain
 if TYPE_CHECKING:
     import trio
 
-    from ..client import Endpoint
+    from ..client import Connect, Endpoint
     from .signals import Signals
     from .sink import Sink
     from .starting import Start
@@ -40,13 +40,15 @@ async def run(
     import trio
 
     from ..follow import DigestMismatch, Follower
+    from .connecting import Connecting
     from .exits import EXPECTED, fail, job_code, message, start_code
     from .going_on import SaidNews
     from .signals import beside, caught_signals
     from .sink import Apart, Sink
     from .starting import Start
 
-    attempt = Start(command, arguments, stdin=stdin)
+    connecting = Connecting(settings)
+    attempt = Start(command, arguments, stdin=stdin, connecting=connecting)
     sink = Sink(None if settings.json else Apart(raw=raw))
     async with caught_signals() as signals:
         # Scope K0.run.
@@ -69,7 +71,7 @@ async def run(
                         endpoint, handle, give_up_s=reconnect, news=SaidNews(reconnect)
                     )
                     async with (
-                        beside(_stop_when_asked, endpoint, handle, asked),
+                        beside(_stop_when_asked, endpoint, handle, asked, connecting),
                         beside(_feed, endpoint, handle, reconnect, stdin),
                     ):
                         await follower.deliver(sink.take, client=client)
@@ -101,7 +103,9 @@ def _stop_or_leave(
         scope.cancel()
 
 
-async def _stop_when_asked(endpoint: "Endpoint", handle: str, asked: "trio.Event") -> None:
+async def _stop_when_asked(
+    endpoint: "Endpoint", handle: str, asked: "trio.Event", connecting: "Connect"
+) -> None:
     await asked.wait()
     from .exits import EXPECTED, message
     from .stopping import stop_job
@@ -111,7 +115,8 @@ async def _stop_when_asked(endpoint: "Endpoint", handle: str, asked: "trio.Event
     complain(f"\nStopping {shown}; ^C again to detach")
     try:
         # On a connection of its own, as the other one may be lost just now.
-        await stop_job(endpoint, handle, {"reason": "interrupted"}, reached=True)
+        options = {"reason": "interrupted"}
+        await stop_job(endpoint, handle, options, connecting=connecting, reached=True)
     except EXPECTED as error:
         complain(f"Error: {shown} could not be stopped. {message(error)}")
 

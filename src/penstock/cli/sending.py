@@ -23,11 +23,18 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     It begins after what the job was sent before. Answers when all of it is accepted.
     """
     from ..feed import Feeder
+    from .connecting import Connecting
     from .printing import say_json
     from .terminal import harmless
 
     check_input()
-    feeder = Feeder(settings.endpoint(), pid, give_up_s=reconnect)
+    feeder = Feeder(
+        settings.endpoint(),
+        pid,
+        give_up_s=reconnect,
+        connecting=Connecting(settings),
+        connect_timeout_s=settings.connect_timeout_s,
+    )
     await feeder.feed(read_input, end=not keep_open)
     if settings.json:
         from ..proto import command_pb2 as pb

@@ -34,6 +34,8 @@ class Settings:
     key: str | None = None
     passphrase_file: str | None = None
     output: str = "text"
+    connect_timeout_s: float = 10.0
+    """As penstock.client.CONNECT_S, which is not imported for --help."""
 
     @property
     def json(self) -> bool:

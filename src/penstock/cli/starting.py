@@ -8,17 +8,18 @@ from typing import Final
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
-from ..client import Client, Endpoint, connect
+from ..client import CONNECT_S, Client, Connect, Endpoint, connect
 from ..interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
-from ..rpc.errors import HandshakeFailed, RpcError, StatusCode
+from ..retry import RETRY_S, was_lost
+from ..rpc.errors import RpcError, StatusCode
 from .signals import Signals
 from .standard import complain
 from .terminal import harmless
 
-# A server that is restarted listens again within a second or two.
-RETRY_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
+# However little time is left, an attempt gets so much of it.
+_LEAST_ATTEMPT_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 2.0
 # After ^C: a start takes some tens of milliseconds, so an answer that can be had comes by then.
 ANSWER_S: Final = 3.0
@@ -41,24 +42,23 @@ def _leaves_open(error: RpcError) -> bool:
     return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
 
 
-def worth_repeating(error: RpcError) -> bool:
-    """The connection went, or the server with the call under way."""
-    return (
-        error.code is StatusCode.UNAVAILABLE
-        and _leaves_open(error)
-        and not isinstance(error, HandshakeFailed)
-    )
-
-
 class Start:
     """One start. ``asked``: the server may have heard of it. ``job``: it has answered."""
 
-    def __init__(self, command: str, arguments: Sequence[str], *, stdin: bool = False) -> None:
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        *,
+        stdin: bool = False,
+        connecting: Connect = connect,
+    ) -> None:
         self.job: pb.Job | None = None
         self.asked = False
         self._command = command
         self._arguments = arguments
         self._stdin = stdin
+        self._connecting = connecting
         # The same id gives the job of the first time, restarts of the server included.
         self._request_id = str(uuid.uuid4())
 
@@ -68,7 +68,8 @@ class Start:
         """A connection on which the start has been answered: ``job`` is there.
 
         When the connection or the server goes before the answer, for RETRY_S another one is
-        made and the start repeated under its id; a first one that could not be made is not.
+        made and the start repeated under its id; a first one that ``connecting`` could not make is
+        not tried for again.
         An error that leaves it open whether a job runs has a note that says so. Raises what
         ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
 
@@ -76,9 +77,10 @@ class Start:
         """
         give_up: float | None = None
         pause_s = _FIRST_PAUSE_S
+        opened = self._connecting(endpoint)
         while True:
             try:
-                async with connect(endpoint) as client:
+                async with opened as client:
                     self.asked = True
                     self.job = await client.start(
                         self._command,
@@ -93,12 +95,14 @@ class Start:
                     raise  # of who uses the connection; or nothing has been asked for
                 if give_up is None:
                     give_up = trio.current_time() + RETRY_S
-                if not worth_repeating(error) or trio.current_time() + pause_s > give_up:
+                if not was_lost(error) or trio.current_time() + pause_s > give_up:
                     if _leaves_open(error):
                         error.add_note(_UNKNOWN)
                     raise
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            left_s = max(_LEAST_ATTEMPT_S, give_up - trio.current_time())
+            opened = self._connecting(endpoint, connect_timeout_s=min(CONNECT_S, left_s))
 
     def hurry(self, signals: Signals, scope: trio.CancelScope) -> None:
         """The reaction to a signal: the first lets ``scope`` wait ANSWER_S for an answer that

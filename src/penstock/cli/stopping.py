@@ -3,40 +3,32 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import trio
-
-from ..backoff import Backoff
-from ..client import Endpoint, connect
-from ..rpc.errors import RpcError
-from .starting import RETRY_S, worth_repeating
+from ..client import Client, Connect, Endpoint
+from ..retry import ask
 
 if TYPE_CHECKING:
     from ..proto import command_pb2 as pb
 
 
 async def stop_job(
-    endpoint: Endpoint, handle: str, options: Mapping[str, object], *, reached: bool = False
+    endpoint: Endpoint,
+    handle: str,
+    options: Mapping[str, object],
+    *,
+    connecting: Connect,
+    reached: bool = False,
 ) -> "pb.StopResponse":
     """The answer to ``Client.stop`` with these ``options``, over lost connections and restarts of
     the server, each of which is tried to get over for RETRY_S.
 
-    ``reached``: the server is known to be there; else a first connection that cannot be made is
-    not tried again. Raises what ``connect`` and ``Client.stop`` raise. The
+    ``reached``: the server is known to be there; else a first connection that ``connecting`` cannot
+    make is not tried for again. Raises what ``connect`` and ``Client.stop`` raise. The
     stop goes on though the caller leaves, if the server has heard of it.
 
     Cancellation: minimum cleanup; C6.
     """
-    backoff = Backoff(RETRY_S)
-    while True:
-        try:
-            async with connect(endpoint) as client:
-                reached = True
-                backoff.progress()
-                return await client.stop(handle, **options)  # type: ignore[arg-type]
-        except RpcError as error:
-            pause_s = None
-            if reached and worth_repeating(error):
-                pause_s = backoff.pause_s(trio.current_time())
-            if pause_s is None:
-                raise
-        await trio.sleep(pause_s)
+
+    async def stop(client: Client) -> "pb.StopResponse":
+        return await client.stop(handle, **options)  # type: ignore[arg-type]
+
+    return await ask(endpoint, stop, repeatable=True, reached=reached, connecting=connecting)

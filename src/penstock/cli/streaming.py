@@ -56,6 +56,7 @@ async def stream(
     import trio
 
     from ..follow import DigestMismatch, Follower
+    from .connecting import Connecting
     from .exits import EXPECTED, Failed, fail, job_code, message
     from .exits import exit_code as code_of
     from .going_on import SaidNews
@@ -78,7 +79,13 @@ async def stream(
             signals.react = scope.cancel
             try:
                 follower = Follower(
-                    settings.endpoint(), pid, part, give_up_s=reconnect, news=SaidNews(reconnect)
+                    settings.endpoint(),
+                    pid,
+                    part,
+                    give_up_s=reconnect,
+                    news=SaidNews(reconnect),
+                    connecting=Connecting(settings),
+                    connect_timeout_s=settings.connect_timeout_s,
                 )
                 await follower.deliver(sink.take)
                 await sink.finish()
@@ -144,18 +151,24 @@ def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
 
 @click.command(cls=PassThrough)
 @click.argument("pid", type=TEXT)
+@click.option("--reconnect", **RECONNECT)
 @click.pass_obj
-async def wait(settings: Settings, pid: str) -> int:
+async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     """Waits until job PID has ended, and exits as it did."""
     from .. import render
-    from ..client import connect
     from ..rpc.errors import RpcError
+    from .connecting import asked
     from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
+    from .going_on import say_waits_on
     from .terminal import harmless
 
     try:
-        async with connect(settings.endpoint()) as client:
-            job = await client.wait(pid)
+        job = await asked(
+            settings,
+            lambda client: client.wait(pid),
+            give_up_s=reconnect,
+            on_lost=say_waits_on(reconnect),
+        )
     except RpcError as error:
         if exit_code(error) != Exit.NOT_FOUND:
             raise

@@ -4,7 +4,9 @@ A channel is one connection and never reconnects: when it is lost, every call on
 with ConnectionLost, and the caller, who knows which calls may be repeated, opens another.
 """
 
+import errno
 import math
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 USER_AGENT: Final = "penstock"
+# A server that is down for now, or was killed as we came: tcp(7), connect(2).
+_PASSING: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE))
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -233,8 +237,9 @@ async def open_channel(
 
     ``server_hostname`` (default ``host``) is the name that the server's certificate must
     have. Raises HandshakeFailed when TLS is refused by either side, ConnectionLost for
-    everything else that keeps us from the server within ``connect_timeout_s``. Leaving it
-    ends all its calls; minimum cleanup.
+    everything else that keeps us from the server within ``connect_timeout_s``. One attempt:
+    ``may_pass`` of the error says whether another is worth while. Leaving it ends all its calls;
+    minimum cleanup.
 
     Cancellation: minimum cleanup; C2.
     """
@@ -304,7 +309,7 @@ async def _connect(
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
-        raise ConnectionLost(f"{host} port {port}: {_connect_error(error)}") from error
+        raise _not_connected(f"{host} port {port}", error) from error
     raw = socket.socket(fileno=stream.socket.detach())
     transport = None
     done = False
@@ -316,20 +321,41 @@ async def _connect(
         done = True
     except TransportLost as error:
         kind = HandshakeFailed if error.during_tls else ConnectionLost
-        raise kind(f"{host} port {port}: {error}") from error
+        raise kind(f"{host} port {port}: {error}", may_pass=_was_cut(error)) from error
     finally:
         if transport is not None and not done:
             transport.close()
     return transport
 
 
-def _connect_error(error: OSError) -> str:
-    """Trio keeps what each address said in the cause."""
-    cause: BaseException | None = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    found = cause if isinstance(cause, OSError) else error
-    return found.strerror or str(found)
+def _was_cut(error: TransportLost) -> bool:
+    """Whether the connection just ended in the middle of the handshake; a refusal is an alert."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLError):
+        return isinstance(cause, ssl.SSLZeroReturnError | ssl.SSLEOFError)
+    if cause is None:
+        return error.kind == "lost" and not error.during_tls
+    return isinstance(cause, OSError) and cause.errno in _PASSING
+
+
+def _not_connected(where: str, error: OSError) -> ConnectionLost:
+    """Trio keeps what each address said in the cause: the first is told, and whether any of them
+    is one at which a server may come up."""
+    causes: list[BaseException] = [error.__cause__ or error]
+    found: list[OSError] = []
+    while causes:
+        cause = causes.pop(0)
+        if isinstance(cause, BaseExceptionGroup):
+            causes += cause.exceptions
+        elif isinstance(cause, OSError):
+            found.append(cause)
+    first = found[0] if found else error
+    may_pass = any(each.errno in _PASSING for each in found)
+    # Trio's own text names the address again; that of a resolver is no errno's.
+    text = first.strerror or str(first)
+    if first.errno is not None and not isinstance(first, socket.gaierror):
+        text = os.strerror(first.errno)
+    return ConnectionLost(f"{where}: {text}", may_pass=may_pass)
 
 
 def _too_slow(host: str, port: int, timeout_s: float) -> ConnectionLost:

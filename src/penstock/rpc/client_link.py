@@ -1,5 +1,7 @@
 """One connection on a client: its reader, its writer, its calls' streams."""
 
+from typing import Final
+
 import trio
 
 from ..interrupts import uninterrupted_methods
@@ -14,6 +16,9 @@ from .statuses import error_from_reset, error_from_trailers
 from .streams import Stream
 from .transport import Transport
 from .turns import FairTurns
+
+# How a connection ends by which nobody has decided anything: link.py, transport.py.
+_CUT: Final = ("closed", "lost", "drained")
 
 
 class ClientStream(Stream):
@@ -103,11 +108,11 @@ class ClientLink(Link[ClientStream]):
         while self.unusable is None and len(self.streams) >= self.connection.max_outbound_streams:
             await self._slots.park()
         if self.unusable is not None:
-            raise ConnectionLost(self.unusable.message)
+            raise ConnectionLost(self.unusable.message, not_begun=True)
         try:
             stream_id = self.connection.next_stream_id()
         except ConnectionFailed as error:
-            raise ConnectionLost(str(error)) from error
+            raise ConnectionLost(str(error), not_begun=True) from error
         stream = ClientStream(self, stream_id)
         self.streams[stream_id] = stream
         self.connection.open_stream(stream_id, headers)
@@ -138,7 +143,8 @@ class ClientLink(Link[ClientStream]):
     def _fail_all(self) -> None:
         ended = self.ended or Ended("cancelled", "the channel was closed")
         kind = HandshakeFailed if ended.during_tls else ConnectionLost
-        self._become_unusable(kind(ended.text))
+        may_pass = ended.kind in _CUT and not ended.during_tls
+        self._become_unusable(kind(ended.text, may_pass=may_pass))
         for stream in self.streams.values():
             stream.closed = True
             stream.fail(ConnectionLost(ended.text))
@@ -214,11 +220,12 @@ class ClientLink(Link[ClientStream]):
 
     def _going_away(self, event: ev.GoingAway) -> None:
         text = event.text or "the server is going away"
-        self._become_unusable(ConnectionLost(text))
+        self._become_unusable(ConnectionLost(text, may_pass=event.code == NO_ERROR))
         for stream in list(self.streams.values()):
             if stream.id > event.last_stream_id:
                 stream.closed = True
-                stream.fail(ConnectionLost(f"{text}; the call was not processed"))
+                lost = ConnectionLost(f"{text}; the call was not processed", not_begun=True)
+                stream.fail(lost)
         if event.last_stream_id < HIGHEST_STREAM_ID:  # else more GOAWAYs follow a round trip
             self._going = True
             self._end_if_drained()

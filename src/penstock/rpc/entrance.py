@@ -8,6 +8,11 @@ first message is here as small as can be: it is accepted in one go with others, 
 and waits without a task of its own, in an epoll that one task looks after. Who has closed
 already, which is what most connects of a flood are, is closed at once; who has not sent a whole
 record of TLS costs no more than who is silent.
+
+A listener may be another process's, too: that of the supervisor, which hands it to the next server.
+So when a drain begins nothing more is accepted, and what is in the kernel's queue waits for that
+server. What was accepted before is this one's, and nobody else can have it: its handshakes go on,
+for a moment, and whoever comes through is told to connect again (rpc/server.py).
 """
 
 import errno
@@ -37,6 +42,8 @@ _SLICE_S: Final = 0.001
 _EVENTS: Final = 64
 _OF_DESCRIPTORS: Final = 4
 _GIVE_WAY_AT_ONCE: Final = 16
+# How long handshakes may go on when a drain has begun: two round trips of a far network, and more.
+_LAST_HANDSHAKES_S: Final = 2.0
 _BEGUN_A_TURN: Final = 2  # a task and TLS's state cost 0.2 ms; and so many wait for TLS's turns
 # TLS's record header (RFC 8446 5.1): the kind, two bytes of version, two of length.
 _HEADER_BYTES: Final = 5
@@ -73,7 +80,7 @@ class Entrance:
     """Accepts, lets TLS shake hands, and gives what comes of it to ``serve``.
 
     ``linger`` reads a refused connection's rest; ``links`` says how many connections there are
-    besides. ``accepting`` is cancelled when a drain begins: who comes as it does is not served.
+    besides. ``accepting`` is cancelled when a drain begins.
     """
 
     def __init__(
@@ -98,13 +105,16 @@ class Entrance:
         self._links = links
         self._serve = serve
         self._linger = linger
+        self._acceptors = 0
+        self._empty = trio.lowlevel.ParkingLot()
         self._handshakes: Handshakes[_Arrival] = Handshakes(
-            Random(), trio.current_time, limits.handshake_grace_s
+            Random(), trio.current_time, limits.handshake_grace_s, self._empty.unpark_all
         )
         self._silent: dict[int, _Arrival] = {}
         """By descriptor, in the order in which they came, so that of their deadlines."""
         self._spoken: dict[_Arrival, None] = {}
         """Those that have said hello and have no task yet, in the order in which they did."""
+        self._ended = False
         self._epoll: select.epoll | None = None
         self._watching: trio.CancelScope | None = None
         # Not those for floods: a new client must not queue behind everybody's frames.
@@ -116,12 +126,27 @@ class Entrance:
         """Handshakes that are not done."""
         return len(self._handshakes)
 
+    async def drain(self) -> None:
+        """When ``accepting`` was cancelled: returns when every handshake is done, of a connection
+        that was accepted in that moment too; after two seconds at most, when the others are ended.
+        Cancelled: they go on; call ``end_handshakes``.
+
+        Cancellation: minimum cleanup; C11.
+        """
+        # Scope S1.handshakes.
+        with trio.move_on_after(_LAST_HANDSHAKES_S):
+            while self._handshakes or self._acceptors:
+                await self._empty.park()
+        self.end_handshakes()
+
     def end_handshakes(self) -> None:
-        """All that have begun; who has not is closed at the end of ``watch``."""
+        """All of them, and none begins any more. Idempotent."""
+        self._ended = True
         for arrival in self._handshakes.all():
             if arrival.scope is not None:
                 # Cancels S2.handshake.
                 arrival.scope.cancel()
+        self._close_all_silent()
 
     # Who comes.
 
@@ -130,6 +155,14 @@ class Entrance:
 
         Cancellation: minimum cleanup; C11, C12.
         """
+        self._acceptors += 1
+        try:
+            await self._accept(listener)
+        finally:
+            self._acceptors -= 1
+            self._empty.unpark_all()
+
+    async def _accept(self, listener: trio.SocketListener) -> None:
         async with listener:
             raw = listener.socket
             with socket.fromfd(raw.fileno(), raw.family, raw.type) as queue:
@@ -138,12 +171,10 @@ class Entrance:
                     try:
                         accepted, address = await raw.accept()
                         first = socket.socket(fileno=accepted.detach())
-                        if self._accepting.cancel_called:
-                            # A drain has begun as it came: it was not told.
-                            first.close()
-                            continue
                         self._arrived(first, address)
-                        self._accept_more(queue)
+                        # If a drain has begun as it came it is ours all the same, and the last.
+                        if not self._accepting.cancel_called:
+                            self._accept_more(queue)
                     except OSError as error:
                         if error.errno in _OUT_OF and self._free_descriptors():
                             continue
@@ -165,7 +196,7 @@ class Entrance:
             self._arrived(raw, address)
 
     def _arrived(self, raw: socket.socket, address: Any) -> None:
-        if self._epoll is None:  # everything ends, and this was under way
+        if self._epoll is None or self._ended:  # everything ends, and this was under way
             raw.close()
             return
         arrival = _Arrival(raw, address, trio.current_time() + self._limits.handshake_s)
@@ -279,10 +310,14 @@ class Entrance:
                     self._hear(epoll)
                     self._begin_some(connections)
             finally:
-                for arrival in [*self._silent.values(), *self._spoken]:
-                    self._handshakes.remove(arrival)
-                    self._close(arrival)
+                self._close_all_silent()
                 self._epoll = None
+
+    def _close_all_silent(self) -> None:
+        """All whose handshake has no task."""
+        for arrival in [*self._silent.values(), *self._spoken]:
+            self._handshakes.remove(arrival)
+            self._close(arrival)
 
     def _set_deadline(self) -> None:
         """When ``watch`` is to look by itself: at once while there is somebody to begin with."""
@@ -345,8 +380,6 @@ class Entrance:
                 self._has_spoken(arrival)
 
     def _begin_some(self, connections: trio.Nursery) -> None:
-        if self._accepting.cancel_called:
-            return  # a drain has begun, and would not know of them
         for _ in range(_BEGUN_A_TURN):
             if not self._spoken or self._turns.statistics().tasks_waiting >= _BEGUN_A_TURN:
                 return
@@ -392,8 +425,7 @@ class Entrance:
                     on_answer=lambda: self._handshakes.move(arrival, Stage.ANSWERED),
                 )
                 await transport.handshake(self._turns)
-                # Its last step may be past all checkpoints when it is cancelled: a drain that has
-                # told every connection to begin nothing new would not know this one.
+                # Its last step may be past all checkpoints when it is cancelled.
                 done = not scope.cancel_called
             if not done and trio.current_time() >= scope.deadline:
                 self._tell_late(arrival)

@@ -25,6 +25,9 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.details: tuple[Message, ...] = tuple(details)
+        self.not_begun = False
+        """The server has not begun the call and will not, so that it may be repeated elsewhere
+        whatever it does (RFC 9113 8.7)."""
 
 
 class Refused(RpcError):
@@ -38,17 +41,23 @@ class Refused(RpcError):
 class ConnectionLost(RpcError):
     """The server is out of reach: UNAVAILABLE that no server has said.
 
-    Whether a call that was under way has had its effect is unknown.
+    Whether a call that was under way has had its effect is unknown, unless ``not_begun``.
+    ``may_pass``: the next attempt to connect may find a server, as this one was refused, reset, cut
+    off or sent away by one that ends. Without it nothing has changed by then: a name that does not
+    resolve, a network without a route, what TLS or a limit has refused.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, may_pass: bool = False, not_begun: bool = False) -> None:
         super().__init__(StatusCode.UNAVAILABLE, message)
+        self.may_pass = may_pass
+        self.not_begun = not_begun
 
 
 class HandshakeFailed(ConnectionLost):
     """TLS could not be agreed on: a certificate, name, version or protocol was refused.
 
-    Nothing of any call was sent. Trying again does not help.
+    Nothing of any call was sent. Trying again does not help, unless it ``may_pass``: a server that
+    is killed in the middle of a handshake looks like one that refuses it.
     """
 
 

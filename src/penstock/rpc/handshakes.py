@@ -99,13 +99,21 @@ class Handshakes(Generic[EntryT]):
     """Entries, which must be hashable, by source and stage.
 
     ``clock`` gives monotonic seconds; who has been at one stage for ``grace_s`` gives way before
-    who has not.
+    who has not. ``on_empty`` is called each time that the last one goes; another may follow at
+    once.
     """
 
-    def __init__(self, random: Random, clock: Callable[[], float], grace_s: float) -> None:
+    def __init__(
+        self,
+        random: Random,
+        clock: Callable[[], float],
+        grace_s: float,
+        on_empty: Callable[[], object] = lambda: None,
+    ) -> None:
         self._random = random
         self._clock = clock
         self._grace_s = grace_s
+        self._on_empty = on_empty
         self._where: dict[EntryT, tuple[bytes, Stage, float]] = {}
         self._everybody: _Stages[EntryT] = _Stages()
         self._by_source: dict[bytes, _Stages[EntryT]] = {}
@@ -159,6 +167,8 @@ class Handshakes(Generic[EntryT]):
         of_source.remove(entry, stage)
         if not of_source.size:
             del self._by_source[source]
+        if not self._where:
+            self._on_empty()
 
     def take_who_gives_way(
         self, source: bytes, most: int, least: Stage = Stage.SILENT

@@ -14,7 +14,7 @@ from .calls import Admit, CallContext, Method, OnInternalError, Peer, reported
 from .connection import Connection
 from .entrance import Entrance
 from .errors import Reason, RpcError
-from .faults import ENHANCE_YOUR_CALM
+from .faults import ENHANCE_YOUR_CALM, NO_ERROR
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
 from .lag import Lag, LagMeter
@@ -97,6 +97,7 @@ class Server:
         self._limits = limits
         self._identify = identify
         self._accepts_calls = True
+        self._draining = False
         self._refusals = Refusals()
         self._lag = LagMeter(self._tell_slow_turn)
         self._ended: Counter[str] = Counter()
@@ -144,40 +145,47 @@ class Server:
             # Scope S1.
             async with trio.open_nursery() as connections:
                 self._serving = connections.cancel_scope
+                # Beside the acceptors, as handshakes go on for a moment when those have ended.
+                await connections.start(self._entrance.watch, connections)
                 with self._listening:
                     # Scope S1.acceptors.
                     async with trio.open_nursery() as acceptors:
-                        await acceptors.start(self._entrance.watch, connections)
                         for listener in listeners:
                             acceptors.start_soon(self._entrance.accept, listener)
                         task_status.started()
         finally:
             trio.lowlevel.remove_instrument(self._lag)
+            for listener in listeners:  # cancelled before they were accepted from
+                listener.socket.close()
 
     async def drain(self, timeout_s: float) -> None:
         """No new connections or calls; running calls get ``timeout_s``, then UNAVAILABLE.
 
-        Returns when everything has ended, at most two seconds after that. Cancelled: what
-        runs goes on; call it again or cancel ``serve``.
+        Nothing more is accepted. Who was, and is not done with TLS, has two seconds of the time to
+        get as far as to be told to connect again: GOAWAY without an error, which says that no call
+        was begun. Returns when everything has ended, at most two seconds after ``timeout_s``.
+        Cancelled: what runs goes on; call it again or cancel ``serve``.
 
         Cancellation: minimum cleanup; C11.
         """
+        self._draining = True
         # Cancels S1.listening.
         self._listening.cancel()
         self._health.set_serving(False)
-        self._entrance.end_handshakes()
         # Scope S1.drain.
         with trio.move_on_after(timeout_s):
             # Scope S1.links.
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._entrance.drain)
                 for link in self._links:
                     nursery.start_soon(link.drain)
-            await self._wait_no_links()
+            await self._wait_no_connections()
+        self._entrance.end_handshakes()
         for link in list(self._links):
             link.shut_down()
         # Scope S1.last.
         with trio.move_on_after(self._limits.linger_s + _SHUTDOWN_S):
-            await self._wait_no_links()
+            await self._wait_no_connections()
         if self._serving is not None:
             # Cancels S1.
             self._serving.cancel()
@@ -220,8 +228,8 @@ class Server:
         text = f"everybody has waited {took_s:.2f} s for one turn of the event loop"
         self._refusals.say("slow_turn", f"{text}, of which {cpu_s:.2f} s were work of its own")
 
-    async def _wait_no_links(self) -> None:
-        while self._links:
+    async def _wait_no_connections(self) -> None:
+        while self._links or self._lingering:
             await self._link_ended.park()
 
     async def serve_transport(self, transport: Transport, address: str) -> None:
@@ -239,6 +247,11 @@ class Server:
             transport.close()
 
     async def _serve(self, transport: Transport, address: str) -> None:
+        if self._draining:
+            # Its calls are none of ours: not one that was sent with the last of TLS's messages.
+            text = "the server is shutting down"
+            await self._send_away(transport, address, "draining", NO_ERROR, text)
+            return
         peer = Peer(address, transport.peer_certificate(), transport.peer_issuers())
         identity, key, refusal = self._identified(peer)
         load = self._loads.get(key)
@@ -246,7 +259,10 @@ class Server:
             most = self._limits.unfinished_bytes_per_client
             load = self._loads[key] = ClientLoad(Held(most, "of this client"))
         if load.connections >= self._limits.connections_per_client:
-            await self._refuse_connection(transport, address)
+            text = "too many connections of this client"
+            await self._send_away(
+                transport, address, "connections_per_client", ENHANCE_YOUR_CALM, text
+            )
             return
         link = ServerLink(transport, self._shared, peer, identity, refusal, load)
         self._links[link] = None
@@ -267,12 +283,14 @@ class Server:
             text = f"connection from {address} ended ({ended.kind}): {ended.text}"
             self._refusals.say(f"ended: {ended.kind}", text)
 
-    async def _refuse_connection(self, transport: Transport, address: str) -> None:
-        text = f"connection from {address} refused: too many of this client"
-        self._refusals.refused("connections_per_client", text)
+    async def _send_away(
+        self, transport: Transport, address: str, kind: str, code: int, text: str
+    ) -> None:
+        """GOAWAY that says of no call that it was begun, in the first bytes after TLS's own."""
+        self._refusals.refused(kind, f"connection from {address} refused: {text}")
         connection = Connection(self._limits, client_side=False)
         connection.start()
-        connection.go_away(ENHANCE_YOUR_CALM, 0, "too many connections of this client")
+        connection.go_away(code, 0, text)
         transport.send_nowait(connection.take())
         await self._linger(transport)
 
@@ -287,6 +305,7 @@ class Server:
                 await transport.linger()
         finally:
             self._lingering -= 1
+            self._link_ended.unpark_all()
 
     def _identified(self, peer: Peer) -> tuple[Any, Hashable, RpcError | None]:
         """Who it is, what its limits count by, and what its calls are answered if nobody."""

@@ -13,6 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 
 from .errors import RpcError, StatusCode
 from .events import Headers
+from .faults import REFUSED_STREAM
 from .limits import Limits
 from .metadata import decode_binary, percent_decoded, percent_encoded
 
@@ -24,7 +25,7 @@ _TYPES_PACKAGE: Final = _KNOWN_DETAILS.package
 
 # gRPC over HTTP/2, "HTTP2 Transport Mapping": error codes of RST_STREAM.
 _RESET_CODES: Final = {
-    7: StatusCode.UNAVAILABLE,  # REFUSED_STREAM: not processed
+    REFUSED_STREAM: StatusCode.UNAVAILABLE,  # not processed
     8: StatusCode.CANCELLED,  # CANCEL
     11: StatusCode.RESOURCE_EXHAUSTED,  # ENHANCE_YOUR_CALM
     12: StatusCode.PERMISSION_DENIED,  # INADEQUATE_SECURITY
@@ -96,7 +97,9 @@ def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
 def error_from_reset(code: int) -> RpcError:
     """The status that a server's RST_STREAM stands for."""
     status = _RESET_CODES.get(code, StatusCode.INTERNAL)
-    return RpcError(status, f"the server reset the call (HTTP/2 error {code})")
+    error = RpcError(status, f"the server reset the call (HTTP/2 error {code})")
+    error.not_begun = code == REFUSED_STREAM
+    return error
 
 
 def _details(value: bytes | None) -> list[Message]:

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from .children import disown, fork, reap_ended
 from .isolation import leave_keyring
+from .listeners import Listeners
 from .log import log, log_of_server
 from .loop import READ, Loop, Timer
 from .relay import Relay
+from .socket_passing import pass_sockets_on
 from .spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
 from .users import User
 
@@ -29,7 +31,8 @@ def server_command(config_path: str) -> list[str]:
 class ServerProcess:
     """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then.
 
-    ``prepare`` is called before each start, for what a server needs to be there.
+    ``prepare`` is called before each start, for what a server needs to be there. Each has copies of
+    the listening sockets.
     """
 
     def __init__(
@@ -38,14 +41,17 @@ class ServerProcess:
         argv: Sequence[str],
         user: User | None,
         prepare: Callable[[], None] = lambda: None,
+        listeners: Listeners | None = None,
     ) -> None:
         self._loop = loop
         self._argv = list(argv)
         self._user = user
         self._prepare = prepare
+        self._listeners = listeners or Listeners(())
         self._pid = 0
         self._pidfd = -1
         self._delay_s = _FIRST_DELAY_S
+        self._ends_in_order = False
         self._steady: Timer | None = None
         self._restart: Timer | None = None
         self._on_stopped: Callable[[], None] | None = None
@@ -63,7 +69,9 @@ class ServerProcess:
 
     def start(self) -> None:
         """Forks and executes the server."""
+        self._ends_in_order = False
         self._prepare()
+        self._listeners.listen_again()
         try:
             log_fd = self._relay.open()
         except OSError as error:
@@ -121,6 +129,11 @@ class ServerProcess:
         """It has connected: what ends it now is no mistake in its files."""
         self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
 
+    def restart(self, number: int) -> None:
+        """Sends the signal that makes it end in order; the next one is started at once then."""
+        self._ends_in_order = True
+        self.signal(number)
+
     def _is_steady(self) -> None:
         self._delay_s = _FIRST_DELAY_S
 
@@ -136,6 +149,9 @@ class ServerProcess:
             self._steady.cancel()
         if self._on_stopped is not None:
             self._on_stopped()
+            return
+        if status == 0 and self._ends_in_order:
+            self.start()  # clients wait for it already
             return
         how = "has ended, traced by somebody"
         if status is not None:
@@ -156,7 +172,7 @@ class ServerProcess:
             os.setsid()  # a terminal's ^C is for the supervisor, which then ends it in order
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            variables = pass_sockets_on(self._listeners.fds)
             reset_signals()
             if self._user is not None:
                 leave_keyring()
@@ -165,7 +181,8 @@ class ServerProcess:
                 clear_capabilities()
             no_new_privs()
             os.chdir("/")
-            os.execve(self._argv[0], self._argv, {"PATH": os.defpath, "LANG": "C.UTF-8"})
+            variables |= {"PATH": os.defpath, "LANG": "C.UTF-8"}
+            os.execve(self._argv[0], self._argv, variables)
         except OSError as error:
             os.write(2, f"cannot be executed: {error}\n".encode())
         finally:

@@ -1,10 +1,10 @@
 """The configuration of penstockd: where it listens, keeps its state and finds the policy (pure)."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from .addresses import Address, parse_address
 from .tables import Table, parse_path, read_document, show
 from .uid_range import DEFAULT_JOB_UIDS, UidRange, parse_uid_range
 
@@ -13,13 +13,10 @@ DEFAULT_STATE_DIR: Final = "/var/lib/penstock"
 DEFAULT_RUN_DIR: Final = "/run/penstock"
 
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
-_LISTEN: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
-_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123 2.1
-_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_NUMBERS: Final = re.compile(r"[0-9.]+", re.ASCII)
 _GROUP: Final = re.compile(r"(?:/[A-Za-z0-9_][A-Za-z0-9_.@:-]*)+", re.ASCII)
 # A sockaddr_un holds 108 bytes; the socket's own name and a NUL must fit (unix(7)).
 _MAX_RUN_DIR: Final = 80
+_MAX_LISTEN: Final = 16
 
 
 class ConfigError(Exception):
@@ -34,12 +31,10 @@ class ConfigError(Exception):
 class Config:
     """Paths are absolute. ``server_user`` is a name or a numeric id, None without root.
 
-    For the library, without gRPC, ``listen_host`` and the ``tls_`` paths may be empty
-    and ``listen_port`` 0.
+    For the library, without gRPC, ``listen`` and the ``tls_`` paths may be empty.
     """
 
-    listen_host: str
-    listen_port: int
+    listen: tuple[Address, ...]
     state_dir: str
     run_dir: str
     work_root: str
@@ -80,14 +75,11 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
     """
     mistakes: list[str] = []
     table = read_document(data, mistakes)
-    listen = table.text("listen", "" if library else DEFAULT_LISTEN)
-    host, port = ("", 0) if listen == "" and library else _listen(table, listen)
     state_dir = _path(table, "state_dir", DEFAULT_STATE_DIR)
     tls = table.table("tls")
     needs_tls = not library or table.has("tls")
     config = Config(
-        listen_host=host,
-        listen_port=port,
+        listen=_listen(table, () if library else (DEFAULT_LISTEN,)),
         state_dir=state_dir,
         run_dir=_run_dir(table),
         work_root=_path(table, "work_root", f"{state_dir}-work"),
@@ -134,29 +126,30 @@ def check_server_user(config: Config, *, root: bool) -> list[str]:
     return []
 
 
-def _listen(table: Table, text: str) -> tuple[str, int]:
-    match = _LISTEN.fullmatch(text)
-    port = int(match[3]) if match else 0
-    # Port 0 would be another one at every start, which no client could know.
-    if match is None or not 1 <= port <= 65535 or not _is_host(match[1], match[2]):
-        table.wrong(
-            "listen",
-            f"{show(text)} is no address and port",
-            'write for example "127.0.0.1:8443" or "[::1]:8443"',
-        )
-        return "", 0
-    return match[1] or match[2], port
-
-
-def _is_host(bracketed: str | None, plain: str | None) -> bool:
-    if bracketed is None and plain is not None and not _NUMBERS.fullmatch(plain):
-        return _HOST.fullmatch(plain) is not None
-    try:
-        # "0", "127.1" and their like are addresses to some and names to others.
-        address = ipaddress.ip_address(bracketed or plain or "")
-    except ValueError:
-        return False
-    return address.version == (4 if bracketed is None else 6)
+def _listen(table: Table, default: tuple[str, ...]) -> tuple[Address, ...]:
+    """One address, or a list of them; for the library an empty text is none."""
+    texts = default
+    if table.has("listen"):
+        value = table.value("listen")
+        if isinstance(value, list) and not 1 <= len(value) <= _MAX_LISTEN:
+            remedy = f"name from 1 to {_MAX_LISTEN}, or leave the key out"
+            table.wrong("listen", f"{len(value)} addresses", remedy)
+        elif isinstance(value, list):
+            texts = tuple(table.texts("listen"))
+        elif value != "" or default:
+            texts = (table.text("listen"),)
+    addresses: list[Address] = []
+    for text in texts:
+        try:
+            address = parse_address(text)
+        except ValueError as error:
+            remedy = 'write for example "127.0.0.1:8443" or "[::1]:8443"'
+            table.wrong("listen", str(error), remedy)
+            continue
+        if address in addresses and address.port:
+            table.wrong("listen", f"{address} is named twice", "name it once")
+        addresses.append(address)
+    return tuple(addresses)
 
 
 def _path(table: Table, key: str, default: str, *, required: bool = False) -> str:

@@ -19,6 +19,7 @@ from .grants import Grants
 from .groups import Hierarchy, Swept, block_device
 from .isolation import kept, missing_by_default
 from .isolation.offers import probe
+from .listeners import open_listeners
 from .log import log
 from .log_file import LogFile
 from .loop import READ, Loop, Timer
@@ -62,6 +63,7 @@ class Daemon:
         )
         self._locks = locks.lock_files(config, self._run_directory)
         users = open_users(policy, config, found, root=self._root)
+        self._listeners = open_listeners(config, os.environ, server=not options.no_server)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
         if self._root:
@@ -132,7 +134,8 @@ class Daemon:
         if not self._options.no_server:
             argv = server_command(self._options.config)
             user = self._server_user if self._root else None
-            self._server = ServerProcess(self._loop, argv, user, self._reception.listen_again)
+            prepare = self._reception.listen_again
+            self._server = ServerProcess(self._loop, argv, user, prepare, self._listeners)
             self._server.start()
             earlier_server.end_later(self._loop, self._config, self._server_user, self._server)
         silence_s = self._config.server_silence_s
@@ -171,9 +174,8 @@ class Daemon:
 
     def _say_warnings(self) -> None:
         paths = (self._options.config, self._config.policy, self._config.supervisor_dir)
-        for warning in self._warnings + (startup.replaceable(paths) if self._root else []):
-            log(f"warning: {warning}")
-        for warning in self._welcome.warnings:
+        found = self._warnings + (startup.replaceable(paths) if self._root else [])
+        for warning in (*found, *self._listeners.warnings, *self._welcome.warnings):
             log(f"warning: {warning}")
         if self._welcome.max_jobs < self._config.max_jobs:
             log(
@@ -189,7 +191,8 @@ class Daemon:
         kind = "none, nothing is limited"
         if self._hierarchy is not None:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
-        log(f"ready; cgroups: {kind}; policy {self._welcome.policy_hash[:12]}")
+        policy = f"policy {self._welcome.policy_hash[:12]}"
+        log(f"ready; {self._listeners.text}cgroups: {kind}; {policy}")
 
     def _signaled(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -207,11 +210,12 @@ class Daemon:
         self._tell_server(signal.SIGHUP)
 
     def _start_server_anew(self) -> None:
-        if self._stopping or self._reception is None or not self._reception.greeted:
+        server, reception = self._server, self._reception
+        if self._stopping or not server or not reception or not reception.greeted:
             log("SIGUSR2: not now, as the server starts or ends already")
             return
-        log("SIGUSR2: the server is started anew; jobs run on")
-        self._tell_server(signal.SIGUSR2)
+        log("SIGUSR2: the server is started anew; jobs run on, and new clients wait for it")
+        server.restart(signal.SIGUSR2)
 
     def _tell_server(self, number: int) -> None:
         # Not before its HELLO: until then a server has no hand for these signals, and dies of them.
@@ -227,6 +231,7 @@ class Daemon:
         self._stopping = True
         self._exit_code = exit_code
         self._requests.refuse_starts()
+        self._listeners.close()
         if self._server is None:
             self._end_jobs()
         else:

@@ -1,0 +1,85 @@
+"""Connections of the command line: for how long the first one is tried for, and what is said."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from ..client import Client, Endpoint, connect
+from ..interrupts import uninterrupted, uninterrupted_context
+from ..retry import RETRY_S, ask
+from ..rpc.errors import RpcError
+from .settings import Settings
+from .signals import beside
+from .standard import ERR, complain
+from .terminal import harmless
+
+ResultT = TypeVar("ResultT")
+
+_SAID_AFTER_S: Final = 1.0
+
+
+class Connecting:
+    """``penstock.client.connect`` for one command line: the first connection is tried for as long
+    as ``--connect-timeout`` says, and a terminal is told after a second that it is waited for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeout_s = settings.connect_timeout_s
+        self._silent = not ERR.terminal
+
+    @uninterrupted_context
+    @asynccontextmanager
+    async def __call__(
+        self, endpoint: Endpoint, *, connect_timeout_s: float | None = None
+    ) -> AsyncIterator[Client]:
+        """Raises what ``connect`` raises.
+
+        Cancellation: minimum cleanup; C2.
+        """
+        timeout_s = self._timeout_s if connect_timeout_s is None else connect_timeout_s
+        if self._silent:
+            async with connect(endpoint, connect_timeout_s=timeout_s) as client:
+                yield client
+            return
+        self._silent = True  # what is lost later has words of its own
+        connected = trio.Event()
+        async with (
+            beside(_say_if_late, endpoint, connected, timeout_s),
+            connect(endpoint, connect_timeout_s=timeout_s) as client,
+        ):
+            connected.set()
+            yield client
+
+
+@uninterrupted
+async def _say_if_late(endpoint: Endpoint, connected: trio.Event, timeout_s: float) -> None:
+    # Scope K0.late.
+    with trio.move_on_after(_SAID_AFTER_S):
+        await connected.wait()
+        return
+    bound = f" for at most {timeout_s:g} s" if timeout_s else ""
+    where = harmless(f"{endpoint.host} port {endpoint.port}")
+    complain(f"Waiting{bound} for the server at {where}")
+
+
+async def asked(
+    settings: Settings,
+    call: Callable[[Client], Awaitable[ResultT]],
+    *,
+    repeatable: bool = True,
+    give_up_s: float = RETRY_S,
+    on_lost: Callable[[RpcError], None] = lambda error: None,
+) -> ResultT:
+    """What ``call`` returns, over lost connections and restarts of the server: see retry.py.
+
+    Cancellation: minimum cleanup.
+    """
+    return await ask(
+        settings.endpoint(),
+        call,
+        repeatable=repeatable,
+        give_up_s=give_up_s,
+        connecting=Connecting(settings),
+        on_lost=on_lost,
+    )
