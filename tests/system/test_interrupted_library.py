@@ -100,7 +100,7 @@ def test_a_terminals_interrupt_with_many_jobs(place: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("words", range(1, JOBS + 3))
+@pytest.mark.parametrize("words", [1, 2, 3, JOBS, JOBS + 2])
 @pytest.mark.parametrize("again", [1, 3])
 def test_a_terminals_interrupt_at_every_stage(place: Path, words: int, again: int) -> None:
     """C28: as the supervisor begins, as jobs are started, and as they run; one needs KILL."""
@@ -115,7 +115,9 @@ def test_a_terminals_interrupt_at_every_stage(place: Path, words: int, again: in
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", range(0, 50, 10))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.release) for n in range(10, 50, 10))]
+)
 def test_at_lines_of_the_library(place: Path, first: int) -> None:
     """C28: of every 50th line that it runs, in whatever task, with a real supervisor."""
     line = first

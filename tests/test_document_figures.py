@@ -1,0 +1,134 @@
+"""The figures that README and docs/ give of penstock itself are those of the code."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import ROOT, blocks
+from this_run import new_group
+
+# The page, its words with {} for the figure, where the code has it, and by what it is divided.
+FIGURES = [
+    ("cli.md", "they connect again for up to {} s", "cli.starting:RETRY_S", 1),
+    ("cli.md", "before the answer waits up to {} s for it", "cli.starting:ANSWER_S", 1),
+    ("cli.md", "for `--reconnect` seconds ({})", "follow:GIVE_UP_S", 1),
+    ("cli.md", "pauses of {} s that double", "backoff:FIRST_PAUSE_S", 1),
+    ("cli.md", "that double up to {} s", "backoff:LONGEST_PAUSE_S", 1),
+    ("cli.md", "asked for a heartbeat every {} s", "follow:HEARTBEAT_S", 1),
+    (
+        "operations.md",
+        "restarts it when it dies, with {} s of delay",
+        "supervisor.child:_FIRST_DELAY_S",
+        1,
+    ),
+    ("operations.md", "doubling to {} s", "supervisor.child:_LAST_DELAY_S", 1),
+    ("operations.md", "(to {} s if it had come up)", "supervisor.child:_CAME_UP_DELAY_S", 1),
+    ("operations.md", "a line is at most {} bytes (PIPE_BUF)", "supervisor.lines:LINE_BYTES", 1),
+    ("operations.md", "Every line is at most {} KiB", "audit_lines:MAX_LINE_BYTES", 1024),
+    (
+        "operations.md",
+        "each argv in it at most {} KiB of JSON",
+        "audit_lines:MAX_VALUE_BYTES",
+        1024,
+    ),
+    ("operations.md", "| refusals | {};", "refusals:PER_MINUTE", 1),
+    ("operations.md", "for at most {} kinds at once", "repeats:MAX_KNOWN", 1),
+    ("operations.md", "| audit log | {} MiB of blocks ahead", "jobs.reserve:AHEAD_BYTES", 2**20),
+    ("operations.md", "while at least {} MiB stay free", "jobs.reserve:LEAST_LEFT_BYTES", 2**20),
+    ("output.md", "entries of {} bytes", "jobs.segments:ENTRY_BYTES", 1),
+    ("output.md", "records of {} bytes for what was refused", "jobs.gaps:_RECORD_BYTES", 1),
+    ("output.md", "the last is older than {} ms", "jobs.output:MERGE_NS", 1_000_000),
+    ("output.md", "at least {} KiB, at most 32 MiB", "jobs.output:LEAST_SEGMENT_BYTES", 1024),
+    ("output.md", "at most {} MiB, and ends where", "jobs.output:MOST_SEGMENT_BYTES", 2**20),
+    ("output.md", "moves at most {} KiB at a time", "jobs.output:SPLICE_BYTES", 1024),
+    ("output.md", "its log has {} MiB of blocks ahead", "jobs.reserve:AHEAD_BYTES", 2**20),
+    ("output.md", "and its index {} KiB", "jobs.segments:_INDEX_AHEAD_BYTES", 1024),
+    ("output.md", "{} MiB of the disk always stay free", "jobs.output:RESERVE_BYTES", 2**20),
+    ("output.md", "(gap: quota) until {} MiB is free again", "jobs.bounds:_RESUME_BYTES", 2**20),
+    ("output.md", "Chunks end at multiples of {} KiB", "jobs.cursors:CHUNK_BYTES", 1024),
+    ("output.md", "the last {} MiB of encoded messages", "streaming:_CACHE_BYTES", 2**20),
+    ("output.md", "one wake-up in {} ms", "jobs.capture:COALESCE_S", 0.001),
+    ("architecture.md", "| {} unanswered ones", "jobs.local:_MOST_UNANSWERED", 1),
+    (
+        "architecture.md",
+        "callers have left; {} MiB",
+        "jobs.supervisor_connection:_MOST_WAITING_BYTES",
+        2**20,
+    ),
+    ("architecture.md", "`jobs/manager.py` | {} |", "jobs.manager:_DIGEST_THREADS", 1),
+    ("architecture.md", "| 1, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
+    (
+        "cancellation.md",
+        "grace, then KILL; who is still there {} s later",
+        "jobs.job:UNKILLABLE_S",
+        1,
+    ),
+    ("cancellation.md", "after {} s (`RECORD_PATIENCE_S`)", "jobs.job:RECORD_PATIENCE_S", 1),
+    ("cancellation.md", "then {} s of grace and 10 s for KILL", "jobs.manager:SHUTDOWN_GRACE_S", 1),
+    ("cancellation.md", "| {} s, then KILL |", "jobs.standalone:_END_S", 1),
+    ("cancellation.md", "KILL {} s after the grace", "jobs.local:_KILL_ANSWER_S", 1),
+    ("policy.md", "at most {} requests for a start at once", "quota:COSTLY_BURST", 1),
+    ("policy.md", "requests for a start at once and {} a second", "quota:COSTLY_PER_S", 1),
+    ("policy.md", "A tree of more than {} levels", "supervisor.storage:MOST_LEVELS", 1),
+    (
+        "policy.md",
+        "together take at most {} ms of CPU a second",
+        "supervisor.storage_watch:LOOK_CPU_S",
+        0.001,
+    ),
+    ("security.md", "so each client has {} at once", "quota:COSTLY_BURST", 1),
+    (
+        "README.md",
+        "by default {} GiB of a job",
+        "supervisor.output_policy:OutputPolicy().job_bytes",
+        2**30,
+    ),
+]
+
+
+def text_of(page: str) -> str:
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    return " ".join(path.read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "where", "unit"), FIGURES, ids=lambda each: str(each)[:40]
+)
+def test_a_figure_is_that_of_the_code(page: str, words: str, where: str, unit: float) -> None:
+    """In words that stand on the page once at least, each with the same figure."""
+    module, _, name = where.partition(":")
+    value = importlib.import_module(f"penstock.{module}")
+    for part in name.split("."):
+        value = getattr(value, part.removesuffix("()"))
+        value = value() if part.endswith("()") else value
+    before, after = words.split("{}")
+    shown = re.findall(rf"{re.escape(before)}(\d[\d,.]*\d|\d){re.escape(after)}", text_of(page))
+    assert shown, f"{page} does not say: {words}"
+    assert isinstance(value, int | float)
+    assert {float(each.replace(",", "")) for each in shown} == {round(value / unit, 6)}
+
+
+def test_the_doctor_of_the_operations_page_sees_both_files(tmp_path: Path) -> None:
+    """Its lines, on a configuration of this test's: it finds what the policy's users lack."""
+    (block,) = [each for each in blocks("") if "supervisor.doctor" in each.text]
+    match = re.search(r"<<'EOF'\n(.*?)^EOF$", block.text, re.DOTALL | re.MULTILINE)
+    assert match is not None
+    config, policy = tmp_path / "penstockd.toml", tmp_path / "policy.toml"
+    policy.write_text(
+        '[classes.c]\n[commands.x]\npath = "/bin/true"\nclass = "c"\nuser = "no-such"\n'
+    )
+    config.write_text(
+        f'policy = "{policy}"\nserver_user = "61190"\nwork_root = "{tmp_path}"\n'
+        f'cgroup_parent = "{new_group("doctor")}"\n'
+        '[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n'
+    )
+    code = match[1].replace("/etc/penstock/penstockd.toml", str(config))
+    assert str(config) in code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "cgroups" in lines
+    assert "missing" in lines["users"]
+    assert "commands.x.user" in lines["users"]
