@@ -1,14 +1,19 @@
 """The library without gRPC: the README's example, on a supervisor of its own."""
 
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from documents import blocks
 from leaks import Children, Descriptors
-from running import policy_text, script
+from patience import patient
+from running import IS_ROOT, JOB_UID, policy_text, script
 from steps import at_every, cancelled_at
 from this_run import group, new_directory
 
@@ -102,3 +107,29 @@ async def test_a_bad_policy_is_unavailable(place: Path) -> None:
     with pytest.raises(Unavailable):
         async with open_local(place / "policy.toml", place / "state"):
             pass
+
+
+def test_the_readmes_example_runs(place: Path) -> None:
+    """As it stands, by README's policy: but for the job's user, and a log of this test's."""
+    texts = {each.language: each.text for each in blocks() if each.page.name == "README.md"}
+    logs = place / "logs"
+    logs.mkdir()
+    (logs / "dpkg.log").write_text("a line\nthe last one\n")
+    policy = texts["toml"].replace("/var/log", str(logs))
+    user = f'user = "{JOB_UID}"' if IS_ROOT else ""
+    policy = re.sub(r'^user = "penstock-jobs"', user, policy, flags=re.MULTILINE)
+    if not IS_ROOT:
+        policy = re.sub(
+            r"^needs = {.*?}", 'needs = { all = "best_effort" }', policy, flags=re.MULTILINE
+        )
+    (place / "policy.toml").write_text(policy)
+    done = subprocess.run(
+        [sys.executable, "-c", texts["python"]],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a line\nthe last one\nEndRecord(reason='exited'")
