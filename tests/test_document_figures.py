@@ -16,7 +16,7 @@ FIGURES = [
     ("cli.md", "before the answer waits up to {} s for it", "cli.starting:ANSWER_S", 1),
     ("cli.md", "for `--reconnect` seconds ({})", "follow:GIVE_UP_S", 1),
     ("cli.md", "pauses of {} s that double", "backoff:FIRST_PAUSE_S", 1),
-    ("cli.md", "that double up to {} s", "backoff:LONGEST_PAUSE_S", 1),
+    ("cli.md", "that double up to {} s; 0 is not at all", "backoff:LONGEST_PAUSE_S", 1),
     ("cli.md", "asked for a heartbeat every {} s", "follow:HEARTBEAT_S", 1),
     (
         "operations.md",
@@ -58,7 +58,7 @@ FIGURES = [
         "jobs.supervisor_connection:_MOST_WAITING_BYTES",
         2**20,
     ),
-    ("architecture.md", "`jobs/manager.py` | {} |", "jobs.manager:_DIGEST_THREADS", 1),
+    ("architecture.md", "`jobs/hashing.py` | {} |", "jobs.hashing:DIGEST_THREADS", 1),
     ("architecture.md", "| 1, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
     (
         "cancellation.md",

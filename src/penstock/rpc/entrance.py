@@ -129,7 +129,7 @@ class Entrance:
     async def drain(self) -> None:
         """When ``accepting`` was cancelled: returns when every handshake is done, of a connection
         that was accepted in that moment too; after two seconds at most, when the others are ended.
-        Cancelled: they go on; call ``end_handshakes``.
+        Cancelled: they go on; call ``end_handshakes``. No checkpoint where there is none.
 
         Cancellation: minimum cleanup; C11.
         """
