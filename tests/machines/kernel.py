@@ -135,8 +135,13 @@ class Kernel:
             stdout_fd=-1,
             stderr_fd=-1,
             control=Control(stop_tree=spec.command == "tree", stdin=True),
+            uid=self.uid_of(owner),
         )
         return group
+
+    def uid_of(self, owner: str) -> int:
+        """Each client's own, however its jobs come to a server."""
+        return 1000 + sum(owner.encode())
 
     def with_descriptors(self, group: Group) -> Started:
         """For whoever is alive to get them."""

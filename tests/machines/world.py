@@ -188,6 +188,8 @@ class World:
         def audit(event: str, fields: Mapping[str, Any]) -> None:
             self._audit(process, event)
             self.kernel.lines[fields.get("job", ""), event] += 1
+            if event == "job.running" and fields["uid"] != self.kernel.uid_of(fields["owner"]):
+                self.fail(f"job {fields['job']} runs as {fields['uid']}, not its client's user")
 
         disk: Any = ProcessDisk(self.disk, process)
         async with open_manager(

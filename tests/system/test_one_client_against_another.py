@@ -83,7 +83,14 @@ def table() -> dict[str, tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.parametrize("column", range(3), ids=["own", "shared", "shared-pid-namespace"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(0, id="own"),
+        pytest.param(1, id="shared", marks=pytest.mark.slow),
+        pytest.param(2, id="shared-pid-namespace", marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_as_the_docs_say(column: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attempt by every way to have users, under the sample policy."""
     monkeypatch.setattr(supervisor_process, "CLASSES", "")  # the sample has its own

@@ -51,6 +51,7 @@ def test_output_by_name(root: bool) -> None:
                 assert (out, err) == ("a\nb\nd\n", "a\nc\n"), way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", MODES)
 def test_input_by_name(root: bool) -> None:
     """It is read to its end, which comes: nobody in the job has another end of it."""
@@ -63,6 +64,7 @@ def test_input_by_name(root: bool) -> None:
         peer.end(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", MODES)
 def test_no_other_direction(root: bool) -> None:
     """Output that was printed cannot be taken back by its name, nor input be made up."""
@@ -77,6 +79,7 @@ def test_no_other_direction(root: bool) -> None:
         peer.end(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", MODES)
 def test_whose_they_are(root: bool) -> None:
     """The job's user's, 0400 and 0200."""

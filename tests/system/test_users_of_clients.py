@@ -102,6 +102,7 @@ def test_programs_find_the_user(peer: Peer) -> None:
     assert [Path(path).read_bytes() for path in ("/etc/passwd", "/etc/group")] == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh here")
 def test_ssh_finds_its_user() -> None:
     """It ends at once where nobody knows who it is run by."""
@@ -113,6 +114,7 @@ def test_ssh_finds_its_user() -> None:
         peer.end(job)
 
 
+@pytest.mark.slow
 def test_a_named_id_without_an_entry_has_a_name_too(peer: Peer) -> None:
     """As what was said of it is about any id."""
     job = peer.start("numeric")
@@ -120,12 +122,14 @@ def test_a_named_id_without_an_entry_has_a_name_too(peer: Peer) -> None:
     peer.end(job)
 
 
+@pytest.mark.slow
 def test_without_a_view_of_its_own(peer: Peer) -> None:
     """It is the same user, whom nothing names."""
     uid, *name = said(peer, "bare")
     assert (int(uid) in parse_uid_range(job_uids()), name) == (True, [])
 
 
+@pytest.mark.slow
 def test_supplementary_groups(peer: Peer) -> None:
     """Those of the command, beside the client's own."""
     gid = [line.split(":")[2] for line in Path("/etc/group").read_text().splitlines()
@@ -135,6 +139,7 @@ def test_supplementary_groups(peer: Peer) -> None:
     assert int(groups[0]) in parse_uid_range(job_uids())
 
 
+@pytest.mark.slow
 def test_paths_are_looked_for_with_its_groups() -> None:
     """A directory that only a group may enter is refused without it, and open with it."""
     root = new_directory("grouped")
@@ -174,6 +179,7 @@ def test_a_used_up_range_refuses_the_start() -> None:
         assert list((supervisor.directory / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_namespace_that_lacks_the_ids() -> None:
     """As in a container: each start is refused, and says so; those of a named user are not."""
     program = new_directory("container") / "enter"
@@ -223,7 +229,14 @@ os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", *sys.argv[1:]])
 """
 
 
-@pytest.mark.parametrize("wrong", ["damaged", "shared", "foreign"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "damaged",
+        pytest.param("shared", marks=pytest.mark.slow),
+        pytest.param("foreign", marks=pytest.mark.slow),
+    ],
+)
 def test_what_penstockd_does_not_start_with(wrong: str) -> None:
     """A damaged table, and a directory that is not root's alone: named, with what to do."""
     directory = new_directory("roots")
