@@ -3,7 +3,7 @@
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import trio.testing
 from leaks import Descriptors
 from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
-from penstock.jobs.backend import Held, JobSpec, Left, Refused, Started
+from penstock.jobs.backend import Held, JobSpec, Left, Refused, ReplacedFile, Started
 from penstock.jobs.errors import SupervisorSilent, Unavailable
 from penstock.jobs.local import LocalBackend
 from penstock.supervisor import protocol
@@ -332,6 +332,74 @@ async def test_a_pause_is_done_or_says_why_not() -> None:
         kinds = [supervisor.heard()["type"] for _ in range(5)]
         asked = [protocol.PAUSE, protocol.PAUSE, protocol.KILL, protocol.INSPECT]
         assert kinds == [*asked, protocol.CLOSE_INPUT]
+
+
+REPLACED = {
+    "id": JOB,
+    "files": [
+        {"path": "/bin/sleep", "before": "inode 1", "now": "inode 2"},
+        {"path": "/opt/x.py", "before": "inode 3", "now": "inode 4"},
+    ],
+}
+
+
+async def test_a_replaced_program_is_written_down_before_it_is_asked_for_again() -> None:
+    """The second START says what was written down; the job is one and the same."""
+    told: list[str] = []
+    answers: list[Started | Refused] = []
+    async with connected() as (backend, supervisor):
+
+        async def start() -> None:
+            answers.append(
+                await backend.start(
+                    JOB,
+                    JobSpec("sleep"),
+                    "alice",
+                    on_replaced=lambda files: told.extend(each.now for each in files),
+                )
+            )
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            first = supervisor.heard()
+            assert first["audited"] == []
+            assert told == []
+            supervisor.say(protocol.REPLACED, **REPLACED)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == ["inode 2", "inode 4"]
+            assert supervisor.heard() == first | {"audited": told}
+            supervisor.say(protocol.STARTED, [pipe_end()], **STARTED, fds=["stdout"])
+        (answer,) = answers
+        assert isinstance(answer, Started)
+        os.close(answer.stdout_fd)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_replaced_program_does_not_run_without_its_line(fails: bool) -> None:
+    """No line, no start; nor does it run if its file is another one each time."""
+    answers: list[Started | Refused] = []
+
+    def write(files: Sequence[ReplacedFile]) -> None:
+        if fails:
+            raise OSError(28, "No space left on device")
+
+    async with connected() as (backend, supervisor):
+
+        async def start() -> None:
+            answers.append(await backend.start(JOB, JobSpec("sleep"), "alice", on_replaced=write))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            for _ in range(1 if fails else 3):
+                await trio.testing.wait_all_tasks_blocked()
+                assert supervisor.heard()["type"] == protocol.START
+                supervisor.say(protocol.REPLACED, **REPLACED)
+        (answer,) = answers
+        assert isinstance(answer, Refused)
+        assert answer.fault == ("lost" if fails else protocol.EXECUTABLE)
+        with pytest.raises(BlockingIOError):
+            supervisor.heard()
 
 
 async def test_a_command_line_that_fits_no_message_is_the_callers_fault() -> None:

@@ -275,6 +275,37 @@ async def test_a_start_that_cannot_be_audited_does_not_happen(tmp_path: Path) ->
         w.fail_audit = False
 
 
+async def test_a_replaced_program_is_audited_or_not_run(tmp_path: Path) -> None:
+    """The line stands before anything runs; one that cannot be written refuses the start."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", JobSpec("replaced"))
+        await job.finished.wait()
+        events = [event for event, _ in w.lines]
+        assert events[:3] == ["job.starting", "program.replaced", "job.running"]
+        about = dict(w.lines[1][1])
+        assert about.pop("job") == job.id
+        assert about == {
+            "owner": "alice",
+            "command": "replaced",
+            "path": "/bin/replaced",
+            "before": "inode 1",
+            "now": "inode 2",
+        }
+        w.backend.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                with pytest.raises(Unavailable):
+                    await w.manager.start("alice", JobSpec("replaced"))
+
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            w.fail_audit = True
+            w.backend.gate.set()
+        w.fail_audit = False
+        assert len(w.backend.jobs) == 1
+
+
 async def test_one_request_id_is_one_job_also_at_once(tmp_path: Path) -> None:
     """Concurrent repeats wait for the same start; another body is a conflict."""
     async with world(tmp_path) as w:

@@ -11,7 +11,17 @@ from typing import Any
 
 import trio
 
-from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.jobs.backend import (
+    Held,
+    InputPipes,
+    JobSpec,
+    Left,
+    OnReplaced,
+    Refused,
+    ReplacedFile,
+    Started,
+    Verdict,
+)
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
 
@@ -77,7 +87,8 @@ class FakeJob:
 
 class FakeBackend:
     """Commands: ``sleep`` runs until it is told, ``stubborn`` ignores TERM, ``exit N`` ends at
-    once, ``refused`` is not granted, ``print TEXT`` prints and ends.
+    once, ``refused`` is not granted, ``print TEXT`` prints and ends, and the file of ``replaced``,
+    which ends at once, is another one now.
 
     ``gate``, if set to an Event, holds every start until it is set.
     """
@@ -95,12 +106,20 @@ class FakeBackend:
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
-    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    async def start(
+        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+    ) -> Started | Refused:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
         if spec.command == "refused":
             return Refused("denied", "command 'refused' is not granted")
+        if spec.command == "replaced":
+            assert on_replaced is not None
+            try:
+                on_replaced([ReplacedFile("/bin/replaced", "inode 1", "inode 2")])
+            except Exception:
+                return Refused("lost", "this cannot be written down now")
         pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(2)]
         self.next_pid += 1
         job = FakeJob(job_id, owner, self.next_pid, [write_fd for _, write_fd in pipes])
@@ -111,6 +130,8 @@ class FakeBackend:
             job.input_fds = [job_write, *os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
         if spec.command == "exit":
             job.end(Verdict("exited", int(spec.arguments[0])))
+        elif spec.command == "replaced":
+            job.end(Verdict("exited", 0))
         elif spec.command == "print":
             job.write(spec.arguments[0].encode())
             job.end(Verdict("exited", 0))

@@ -12,7 +12,16 @@ from typing import Any
 
 import trio
 
-from penstock.jobs.backend import Held, InputPipes, JobSpec, Left, Refused, Started, Verdict
+from penstock.jobs.backend import (
+    Held,
+    InputPipes,
+    JobSpec,
+    Left,
+    OnReplaced,
+    Refused,
+    Started,
+    Verdict,
+)
 from penstock.jobs.errors import SupervisorSilent
 from penstock.supervisor.control_policy import Control
 from penstock.supervisor.limits import Limits
@@ -311,7 +320,9 @@ class SimBackend:
             raise SupervisorSilent("the supervisor does not answer")
         return answers[0]
 
-    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    async def start(
+        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+    ) -> Started | Refused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner))
         return result if isinstance(result, Refused) else self._kernel.with_descriptors(result)
 

@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from service_world import POLICY_TEXT, asked_by, world
 
 from penstock.audit import AuditError
-from penstock.jobs.backend import JobSpec, Refused, Started, Verdict
+from penstock.jobs.backend import JobSpec, OnReplaced, Refused, Started, Verdict
 from penstock.jobs.job import Job
 from penstock.messages import job_message
 from penstock.methods import SERVICE
@@ -32,9 +32,11 @@ class SlowBackend(FakeBackend):
         super().__init__()
         self.go = trio.Event()
 
-    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    async def start(
+        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+    ) -> Started | Refused:
         await self.go.wait()
-        return await super().start(job_id, spec, owner)
+        return await super().start(job_id, spec, owner, on_replaced=on_replaced)
 
 
 async def test_starts_that_were_left_count_as_running(

@@ -15,6 +15,7 @@ from penstock.supervisor.command_users import CommandUsers
 from penstock.supervisor.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.grants import Grants, Refusal, Start, parse_start
 from penstock.supervisor.policy import parse_policy
+from penstock.supervisor.program_files import ProgramFiles
 
 # Whoever owns the directories above a temporary one may be anybody.
 EVERYBODY = frozenset({0, os.geteuid()})
@@ -69,7 +70,7 @@ stdin = true
 {clients}"""
     policy = parse_policy(text.encode())
     programs = {name: executable(place / "program") for name in policy.commands}
-    return Grants(policy, programs, CommandUsers(), standalone=not clients)
+    return Grants(policy, ProgramFiles(programs, EVERYBODY), CommandUsers(), standalone=not clients)
 
 
 def start(of: Grants, **changed: Any) -> Start:

@@ -44,6 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "env": {"COLUMNS": "80"},
         "timeout_s": 1.5,
         "stdin": True,
+        "audited": ["inode 2"],
     },
     "SIGNAL": {**ID, "signal": 15, "tree": True, "kill_after_s": 0.5},
     "PAUSE": {**ID, "paused": True},
@@ -61,6 +62,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "HELD": FULL_START | {"opaque": "alice", "paused": False},
     "NOTHING": {},
     "REFUSED": {**ID, "fault": "denied", "stage": "check", "errno": 0, "message": "no"},
+    "REPLACED": {**ID, "files": [{"path": "/bin/x", "before": "inode 1", "now": "inode 2"}]},
     "EXITED": exited(0, rusage={"user_s": 0.5, "system_s": 1}),
     "EMPTIED": {**ID, "killed": 0, "counters": {"cpu_total_s": 0.5, "oom_kills": 1}},
     "KILLED": {**ID, "count": 1},
@@ -73,6 +75,7 @@ MAY_BE_LEFT_OUT = {
     ("WELCOME", "beats"),
     ("WELCOME", "settings"),
     ("START", "stdin"),
+    ("START", "audited"),
     ("SIGNAL", "tree"),
     ("SIGNAL", "kill_after_s"),
 }

@@ -1,6 +1,6 @@
 """The seam between jobs and where they run, so that a cluster can take this machine's place."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -89,6 +89,20 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplacedFile:
+    """A file of a granted program that took the place of the one that was checked, and passes the
+    same checks; ``before`` and ``now`` name both for the audit log."""
+
+    path: str
+    before: str
+    now: str
+
+
+OnReplaced = Callable[[Sequence[ReplacedFile]], None]
+"""Writes down what was replaced; where it raises, nothing starts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """How a job's processes ended; given when none of them is left."""
 
@@ -105,9 +119,12 @@ class Verdict:
 class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
 
-    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    async def start(
+        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+    ) -> Started | Refused:
         """Starts a job of ``owner``, if that client is granted it.
 
+        ``on_replaced`` is called, in no checkpoint, before a program runs whose file was replaced.
         Cancelled: completes; the job may run, and is the caller's to stop.
 
         Cancellation: completes; C4.

@@ -10,7 +10,7 @@ import trio
 
 from ..interrupts import uninterrupted_methods
 from . import errors, usage
-from .backend import Backend, Refused, Started, Verdict
+from .backend import Backend, Refused, ReplacedFile, Started, Verdict
 from .bounds import Budget, Intake, MustStop
 from .capture import Bandwidth, capture, close_pipes, drain, pipes_of
 from .ending import Ending, end_record, start_error
@@ -70,7 +70,10 @@ class Life:
         Cancellation: completes; C4, C5, C8, C17, C17b.
         """
         with self._scope:
-            result = await self._backend.start(self._job.id, self._job.spec, self._job.owner)
+            job = self._job
+            result = await self._backend.start(
+                job.id, job.spec, job.owner, on_replaced=self._replaced
+            )
             if isinstance(result, Refused):
                 self._refused(result)
             else:
@@ -137,6 +140,15 @@ class Life:
         self._job.state = after(self._job.state, event)
 
     # The start.
+
+    def _replaced(self, files: Sequence[ReplacedFile]) -> None:
+        job = self._job
+        about = {"job": job.id, "owner": job.owner, "command": job.spec.command}
+        for each in files:
+            self._audit(
+                "program.replaced",
+                about | {"path": each.path, "before": each.before, "now": each.now},
+            )
 
     def _refused(self, refused: Refused) -> None:
         job = self._job

@@ -13,12 +13,22 @@ from ..interrupts import uninterrupted, uninterrupted_context, uninterrupted_met
 from ..plain_errors import PlainErrors
 from ..supervisor import protocol
 from ..supervisor.limits import Enforcement
-from .backend import Held, JobSpec, Left, Refused, Started, Verdict
+from .backend import (
+    Held,
+    JobSpec,
+    Left,
+    OnReplaced,
+    Refused,
+    ReplacedFile,
+    Started,
+    Verdict,
+)
 from .capture import close_pipes
 from .disk import RealDisk
 from .errors import SupervisorSilent, Unavailable
 from .pending import Pending, close_all, read_whole, started
 from .supervisor_connection import SupervisorConnection
+from .telling import say
 
 _NO_DESCRIPTORS: Final = (
     "the server has no free file descriptors for the job's output; try again when others have ended"
@@ -31,6 +41,14 @@ _SILENCE_S: Final = 60.0
 # answers each within a millisecond, so there are so many only when it stands still.
 _MOST_UNANSWERED: Final = 1024
 _STANDS_STILL: Final = "the supervisor does not take requests now; nothing was done, so try again"
+
+# A package update replaces a program once, and another may follow in the same moment.
+_MOST_REPLACED: Final = 3
+_REPLACED_AGAIN: Final = "the program's file is replaced again and again; try again after that"
+_NOT_WRITTEN_DOWN: Final = (
+    "the program was replaced, which cannot be written down now, so it is not run; the server's "
+    "log says why"
+)
 
 _ANSWERS: Final = (protocol.KILLED, protocol.SIGNALED, protocol.PAUSED, protocol.INSPECTED)
 
@@ -155,6 +173,9 @@ class LocalBackend:
         elif kind == protocol.REFUSED:
             pending.answer = Refused(message["fault"], message["message"])
             pending.answered.set()
+        elif kind == protocol.REPLACED:
+            pending.replaced = tuple(ReplacedFile(**each) for each in message["files"])
+            pending.answered.set()
         elif kind == protocol.RESUMED:
             pending.paused = False
         elif kind == protocol.EXITED:
@@ -238,11 +259,31 @@ class LocalBackend:
             self._taking = None
         return self._taken
 
-    async def start(self, job_id: str, spec: JobSpec, owner: str) -> Started | Refused:
+    async def start(
+        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+    ) -> Started | Refused:
         """As in Backend. A command line that fits no message is refused as invalid.
 
         Cancellation: completes; C4.
         """
+        audited: list[str] = []
+        for _ in range(_MOST_REPLACED):
+            answer = await self._start(job_id, spec, owner, audited)
+            if isinstance(answer, Started | Refused):
+                return answer
+            try:
+                if on_replaced is not None:
+                    on_replaced(answer)
+            except Exception as error:  # the audit's callback is anybody's
+                say(f"job {job_id} of {owner} is not started: {error}")
+                return Refused("lost", _NOT_WRITTEN_DOWN)
+            audited += [each.now for each in answer]
+        return Refused(protocol.EXECUTABLE, _REPLACED_AGAIN)
+
+    async def _start(
+        self, job_id: str, spec: JobSpec, owner: str, audited: list[str]
+    ) -> Started | Refused | tuple[ReplacedFile, ...]:
+        """One START, and its answer."""
         if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
             return Refused("lost", self._connection.lost)
@@ -262,6 +303,7 @@ class LocalBackend:
                 env=dict(spec.env),
                 timeout_s=spec.timeout_s,
                 stdin=spec.stdin,
+                audited=audited,
             )
         except protocol.ProtocolError as error:
             del self._pending[job_id]
@@ -275,6 +317,9 @@ class LocalBackend:
             raise
         finally:
             self._unanswered -= 1
+        if pending.replaced:
+            del self._pending[job_id]
+            return pending.replaced
         assert pending.answer is not None
         if isinstance(pending.answer, Refused):
             del self._pending[job_id]

@@ -12,7 +12,7 @@ import trio
 
 from ..supervisor.control_policy import control_of
 from ..supervisor.limits import Enforcement, Limits
-from .backend import InputPipes, Refused, Started
+from .backend import InputPipes, Refused, ReplacedFile, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a
@@ -27,6 +27,8 @@ class Pending:
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.answer: Started | Refused | None = None
+        self.replaced: tuple[ReplacedFile, ...] = ()
+        """In place of an answer: what is to be written down before the START is repeated."""
         self.left_alone = False
         """Who asked for it was cancelled: nobody will have its pipes from here."""
         self.exited = trio.Event()

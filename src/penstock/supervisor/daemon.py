@@ -25,6 +25,7 @@ from .log_file import LogFile
 from .loop import READ, Loop, Timer
 from .policy import parse_policy
 from .policy_checks import disk_warnings, shell_warnings
+from .program_files import ProgramFiles
 from .project_quota import ProjectQuotas
 from .reception import Reception
 from .requests import Host, Requests
@@ -80,7 +81,9 @@ class Daemon:
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root, config.run_dir)
         owners = startup.slot_owners(policy)
-        grants = Grants(policy, executables, users, options.no_server, owners)
+        programs = ProgramFiles(executables, frozenset({0, os.geteuid()}))
+        script_warnings = programs.add_scripts(policy)
+        grants = Grants(policy, programs, users, options.no_server, owners)
         quotas = ProjectQuotas(config.work_root)
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
@@ -92,7 +95,8 @@ class Daemon:
             quotas.entries(),
         )
         self._welcome.swept = swept
-        self._warnings = shell_warnings(policy) + missing_by_default(offers) + lower
+        self._warnings = shell_warnings(policy) + script_warnings
+        self._warnings += missing_by_default(offers) + lower
         self._warnings += kept() + allocate_users(users, policy)
         if not options.no_server:
             self._warnings += disk_warnings(config, quotas=not quotas.missing)

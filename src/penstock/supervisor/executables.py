@@ -1,11 +1,16 @@
-"""Executables by identity: opened and checked when the policy is read, run by that descriptor."""
+"""Executables by identity: opened and checked when the policy is read, run by that descriptor.
+
+Where another file has taken the path since, program_files.py says what becomes of that.
+"""
 
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 _ELF: Final = b"\x7fELF"
+_MOST_LINKS: Final = 40  # as the kernel follows on one way, path_resolution(7)
 
 
 class ExecutableError(Exception):
@@ -25,18 +30,30 @@ class Executable:
         os.close(self.fd)
 
     def is_current(self) -> bool:
-        """Does the path still name this very file, as it was checked?
-
-        A replaced file is refused rather than run in its old form: the operator meant
-        the new one, and a reload checks it.
-        """
-        try:
-            return _identity(os.stat(self.path)) == self.identity
-        except OSError:
-            return False
+        """Does the path still name this very file, as it was checked?"""
+        return is_still(self.path, self.identity)
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def is_still(path: str, identity: tuple[int, ...]) -> bool:
+    """Does the path name the file with this identity?"""
+    try:
+        return identity_of(os.stat(path)) == identity
+    except OSError:
+        return False
+
+
+def describe(path: str, identity: tuple[int, ...]) -> str:
+    """An identity for people and for the audit log; equal only if the identities are."""
+    device, inode, uid, gid, mode, size, changed_ns = identity
+    changed = datetime.fromtimestamp(changed_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return (
+        f"{path}: inode {inode} of device {os.major(device)}:{os.minor(device)}, {size} bytes, "
+        f"user {uid}, group {gid}, mode {mode & 0o7777:o}, changed "
+        f"{changed}.{changed_ns % 10**9:09}Z"
+    )
+
+
+def identity_of(status: os.stat_result) -> tuple[int, ...]:
     """Which file it is and, by its change time, whether anything of it has changed since.
 
     Nobody can set a change time back, so a file that was rewritten in place, even by who had
@@ -61,21 +78,24 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         raise ExecutableError(f"{path}: {error.strerror}") from None
     try:
         status = os.fstat(fd)
-        mistakes = _mistakes(status, owners)
+        mistakes = file_mistakes(status, owners)
+        if not mistakes and not status.st_mode & 0o111:
+            mistakes.append("is not executable; chmod +x")
         if not mistakes and os.pread(fd, 4, 0) != _ELF:
             mistakes.append(
                 "is no ELF file; grant a script as its interpreter, with the script in `fixed`"
             )
-        mistakes += directory_mistakes(os.path.dirname(os.path.realpath(path)), owners)
+        mistakes += way_mistakes(path, owners)
         if mistakes:
             raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
-        return Executable(path, fd, _identity(status))
+        return Executable(path, fd, identity_of(status))
     except BaseException:
         os.close(fd)
         raise
 
 
-def _mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
+def file_mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
+    """Why a file's content is somebody else's to decide, or none that is run."""
     if not stat.S_ISREG(status.st_mode):
         return ["is no regular file"]
     mistakes = []
@@ -83,11 +103,41 @@ def _mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
         mistakes.append(f"belongs to user {status.st_uid}; chown it to root")
     if status.st_mode & 0o022:
         mistakes.append("can be written by others; chmod go-w")
-    if not status.st_mode & 0o111:
-        mistakes.append("is not executable; chmod +x")
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         mistakes.append("is set-uid or set-gid, which no_new_privs makes useless; grant another")
     return mistakes
+
+
+def way_mistakes(path: str, owners: frozenset[int]) -> list[str]:
+    """Who but ``owners`` could make an absolute path name another file: every directory on the way
+    counts, and every symbolic link with the directory that it is in. Raises OSError."""
+    mistakes: dict[str, None] = {}
+    current, waiting, links = "/", path.split("/")[::-1], 0
+    while waiting:
+        part = waiting.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            current = os.path.dirname(current)
+            continue
+        following = os.path.join(current, part)
+        status = os.lstat(following)
+        if not stat.S_ISLNK(status.st_mode):
+            current = following
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            mistakes["leads through too many symbolic links"] = None
+            break
+        if status.st_uid not in owners:
+            mistakes[f"leads through {following}, a link of user {status.st_uid}'s"] = None
+        mistakes |= dict.fromkeys(directory_mistakes(current, owners))
+        target = os.readlink(following)
+        if target.startswith("/"):
+            current = "/"
+        waiting += target.split("/")[::-1]
+    mistakes |= dict.fromkeys(directory_mistakes(os.path.dirname(current), owners))
+    return list(mistakes)
 
 
 def directory_mistakes(directory: str, owners: frozenset[int]) -> list[str]:

@@ -5,7 +5,7 @@ nothing else.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,12 @@ from .accounts import Account
 from .client_users import NoUser
 from .command_users import CommandUsers
 from .environment import OWN_KEYS, valid_key
-from .executables import Executable
+from .executables import Executable, ExecutableError
 from .grammar import Match, Mismatch
 from .log import log
 from .paths import PathRefused, resolve
 from .policy import Client, Command, Policy
+from .program_files import ProgramFiles
 from .users import User
 
 
@@ -52,6 +53,8 @@ class Start:
     env: dict[str, str]
     timeout_s: float | None
     stdin: bool = False
+    audited: Sequence[str] = ()
+    """Replaced files of the program that the server has written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,13 @@ class Grants:
     """
 
     policy: Policy
-    executables: dict[str, Executable]
+    programs: ProgramFiles
     users: CommandUsers
     standalone: bool = False
     owners: Mapping[str, int] = field(default_factory=dict)
 
     def check(self, start: Start) -> Grant:
-        """Raises Refusal."""
+        """Raises Refusal, or Replaced for what the server must write down first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
         texts = (*start.arguments, *start.env, *start.env.values())
@@ -115,13 +118,10 @@ class Grants:
                 f"command line and environment take {size} bytes; at most "
                 f"{protocol.MAX_COMMAND_LINE_BYTES} are possible",
             )
-        executable = self.executables[command.name]
-        if not executable.is_current():
-            raise Refusal(
-                protocol.EXECUTABLE,
-                f"{command.path} is not the file that was checked any more; "
-                "have the operator read the policy again",
-            )
+        try:
+            executable = self.programs.current(command, start.audited)
+        except ExecutableError as error:
+            raise Refusal(protocol.EXECUTABLE, str(error)) from None
         bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
         return Grant(
             client,
@@ -172,6 +172,7 @@ def parse_start(message: dict[str, Any]) -> Start:
         env=message["env"],
         timeout_s=None if timeout_s is None else float(timeout_s),
         stdin=message.get("stdin", False),
+        audited=message.get("audited", ()),
     )
 
 

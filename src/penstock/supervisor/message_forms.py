@@ -184,7 +184,7 @@ FORMS: Final[Mapping[str, Form]] = {
             "env": mapping(text),
             "timeout_s": or_null(above_zero),
         },
-        {"stdin": flag},
+        {"stdin": flag, "audited": list_of(text)},
     ),
     "SIGNAL": Form(
         {"id": job_id, "signal": signal_number},
@@ -216,6 +216,9 @@ FORMS: Final[Mapping[str, Form]] = {
     "NOTHING": Form(),
     "REFUSED": Form(
         {"id": job_id, "fault": one_of(*_FAULTS), "stage": text, "errno": count, "message": text}
+    ),
+    "REPLACED": Form(
+        {"id": job_id, "files": list_of(Form(dict.fromkeys(("path", "before", "now"), text)))}
     ),
     "EXITED": Form(
         {

@@ -69,6 +69,8 @@ class Command:
     when_full: WhenFull = "drop_oldest"
     control: Control = field(default_factory=Control)
     isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
+    pinned: bool = False
+    """A file that takes the program's place is refused, also if it passes every check."""
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -162,6 +164,7 @@ def _command(
         when_full=parse_when_full(table, output.when_full),
         control=parse_control(table),
         isolation=parse_isolation(table),
+        pinned=table.flag("pinned", False),
     )
     table.finish()
     return command

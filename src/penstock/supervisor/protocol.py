@@ -23,7 +23,7 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 HELLO: Final = "HELLO"  # version, pid, beats: it says BEAT
 SERVING: Final = "SERVING"  # it takes calls: jobs have somebody again
 TAKE: Final = "TAKE"  # the next job of the server before
-START: Final = "START"  # id, opaque, client, policy, command, arguments, env, timeout_s, stdin
+START: Final = "START"  # id, opaque, client, policy, command, arguments, env, timeout_s, ...
 SIGNAL: Final = "SIGNAL"  # id, signal, tree: to the job's main process, or to all
 PAUSE: Final = "PAUSE"  # id, paused: all of it stands still, or runs on
 INSPECT: Final = "INSPECT"  # id: who is left of it, and what for
@@ -39,6 +39,7 @@ HELD: Final = "HELD"  # as STARTED, and opaque: a job of the server before
 NOTHING: Final = "NOTHING"  # no more of them
 STARTED: Final = "STARTED"  # id, pid, start_ticks, started_ns, enforcement, usage, argv; fds
 REFUSED: Final = "REFUSED"  # id, fault, stage, errno, message
+REPLACED: Final = "REPLACED"  # id, files: to be written down before the START is repeated
 EXITED: Final = "EXITED"  # id, status, timed_out, escalated, storage_full: main process reaped
 EMPTIED: Final = "EMPTIED"  # id, killed, counters: no process of the job is left
 KILLED: Final = "KILLED"  # id, count: KILL was sent to so many processes
@@ -52,7 +53,7 @@ FROM_SERVER: Final = frozenset(
 )
 FROM_SUPERVISOR: Final = frozenset(
     {
-        *(WELCOME, HELD, NOTHING, STARTED, REFUSED, EXITED, EMPTIED),
+        *(WELCOME, HELD, NOTHING, STARTED, REFUSED, REPLACED, EXITED, EMPTIED),
         *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED, BEAT),
     }
 )

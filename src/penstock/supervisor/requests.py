@@ -17,6 +17,7 @@ from .log import log
 from .loop import Loop
 from .policy import Client
 from .process import GroupProcesses, Processes
+from .program_files import Replaced
 from .project_quota import Project, ProjectQuotas
 from .protocol import ProtocolError
 from .spawn import Plan
@@ -105,6 +106,9 @@ class Requests:
             self._launch(start, grant, send)
         except Refusal as refusal:
             send(protocol.REFUSED, id=start.id, **refusal.fields())
+        except Replaced as replaced:
+            files = [each.fields() for each in replaced.files]
+            send(protocol.REPLACED, id=start.id, files=files)
 
     def _launch(self, start: Start, grant: Grant, send: Send) -> None:
         """Raises Refusal before there is anything; later the job itself tells."""
