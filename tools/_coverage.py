@@ -43,7 +43,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
                 "program_table",
             ),
             *("accounts", "client_users", "group_policy", "id_maps", "uid_range", "user_checks"),
-            "writable_places",
+            *("writable_places", "program_files", "script_files"),
         )
     ),
     "service": tuple(
