@@ -62,7 +62,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
     "the command line, a process for each test": ("cli/*.py",),
     "a client's side, held to clients and servers that are real": (
         *("client.py", "follow.py", "feed.py", "identity.py", "render.py", "text.py"),
-        "backoff.py",
+        *("backoff.py", "retry.py"),
     ),
     "files of certificates, made and read by processes": (
         *("certs.py", "certnames.py", "crl.py", "credentials.py"),
@@ -84,6 +84,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("command_users", "job_environment", "private_directory", "standard_pipes"),
                 "user_table",
                 *("earlier_server", "log_file", "project_quota", "start_requirements"),
+                *("addresses", "listeners", "socket_passing"),
                 *("welcome", "workdirs"),
             )
         ),
