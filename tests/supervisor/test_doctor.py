@@ -57,6 +57,16 @@ def test_a_good_host() -> None:
         (replace(GOOD, nofile=1024, possible_jobs=124), "max_jobs", "admits 124 jobs"),
         (replace(GOOD, root=False, pipe_bytes=65536), "pipes", "65536 bytes"),
         (replace(GOOD, doubts=("work_root: /w is; put it elsewhere",)), "work_root", "/w is"),
+        (
+            replace(GOOD, doubts=("commands.x.user: alice, bob share; leave it out",)),
+            "commands.x.user",
+            "alice, bob share",
+        ),
+        (
+            replace(GOOD, clients_users=("", "job_uids: none is left for 'c'; name a range")),
+            "job_uids",
+            "none is left",
+        ),
     ],
 )
 def test_what_is_wrong(facts: Facts, name: str, words: str) -> None:
@@ -117,3 +127,33 @@ def test_wherever_jobs_are_put_the_host_is_the_same(tmp_path: Path) -> None:
         found.append({each.name: each.state for each in findings if each.name in HELD})
     assert found[0] == found[1] == found[2]
     assert (found[0]["cgroups"] == "ok") == (os.geteuid() == 0)
+
+
+@pytest.mark.root
+def test_what_it_says_of_clients_users(tmp_path: Path) -> None:
+    """How many ids of the range are given, and what is wrong: with the range, the table, and where
+    two clients share a user. Nothing is allocated by looking."""
+    lines = "".join(f'[clients.{name}]\ncommands = ["x", "y"]\n' for name in ("a", "b"))
+    text = '[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\n'
+    policy = parse_policy(f'{text}{text[12:].replace("x", "y", 1)}user = "65531"\n{lines}'.encode())
+
+    def found(uids: str) -> dict[str, Finding]:
+        config = parse_config(
+            f'policy = "/p"\nwork_root = "{tmp_path}"\ncgroup_parent = "{new_group("doctor")}"\n'
+            f'server_user = "65530"\nstate_dir = "{tmp_path}/s"\njob_uids = "{uids}"\n'.encode(),
+            library=True,
+        )
+        return {finding.name: finding for finding in examine(config, policy)}
+
+    good = found("70000-70001")
+    assert (good["job_uids"].state, good["job_uids"].detail) == ("ok", "70000-70001, 0 given")
+    assert good["commands.y.user"].state == "partial"
+    assert "a, b share the user '65531' in y" in good["commands.y.user"].detail
+    assert "leave 'user' out" in good["commands.y.user"].remedy
+    few = found("70000-70000")["job_uids"]
+    assert (few.state, few.remedy) == ("missing", "name a range that has more")
+    assert "none is left for client 'b'" in few.detail
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "s-root").mkdir()
+    (tmp_path / "s-root" / "client-users.json").write_text("{")
+    assert "is damaged" in found("70000-70001")["job_uids"].detail

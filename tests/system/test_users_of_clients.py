@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,6 +178,22 @@ def test_a_used_up_range_refuses_the_start() -> None:
             assert "name a range that has more" in refused["message"]
         assert re.search(r"warning: job_uids: none is left for client 'c'.*refused", supervisor.log)
         assert list((supervisor.directory / "work").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_processes_that_are_somebody_elses() -> None:
+    """Another penstockd with the same range would be no other to the kernel: it is said."""
+    uid = parse_uid_range(job_uids()).first
+    with subprocess.Popen(["/bin/sleep", "1000"], user=uid, group=uid) as other:
+        try:
+            with (
+                running_supervisor(own("true", "exit 0")) as supervisor,
+                supervisor.connect() as peer,
+            ):
+                peer.hello()
+            assert re.search(rf"job_uids: processes .*\b{other.pid}\b.* run as", supervisor.log)
+        finally:
+            other.kill()
 
 
 @pytest.mark.slow

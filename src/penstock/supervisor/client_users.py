@@ -7,11 +7,15 @@ that comes back.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from .id_maps import IdMaps
+from .log import log
 from .uid_range import UidRange
 from .user_table import UserTable
 from .users import User
+
+_MOST_SAID: Final = 20
 
 
 class NoUser(Exception):
@@ -28,8 +32,8 @@ class ClientUsers:
 
     def __init__(self, table: UserTable, uids: UidRange, maps: IdMaps) -> None:
         """Reads the table. Raises TableDamaged and OSError."""
+        self.uids = uids
         self._table = table
-        self._uids = uids
         self._maps = maps
         self._taken: dict[int, str] = dict(table.read())
         self._of: dict[str, int] = {}
@@ -49,8 +53,8 @@ class ClientUsers:
             if not self._maps.has(uid):
                 return _not_mapped(uid, self._taken[uid])
         new = [client for client in clients if client not in self._of]
-        free = sum(len(part) for part in self._maps.within(self._uids.ids()))
-        taken = sum(self._maps.has(uid) for uid in self._taken if uid in self._uids)
+        free = sum(len(part) for part in self._maps.within(self.uids.ids()))
+        taken = sum(self._maps.has(uid) for uid in self._taken if uid in self.uids)
         return self._none_left(new[-1]) if len(new) > free - taken else ""
 
     def allocate(self, clients: Iterable[str]) -> None:
@@ -92,10 +96,10 @@ class ClientUsers:
         raise NoUser(self._none_left(client))
 
     def _none_left(self, client: str) -> str:
-        why = f"all of {self._uids} are given, and none is ever given to another client"
-        if not any(self._maps.within(self._uids.ids())):
+        why = f"all of {self.uids} are given, and none is ever given to another client"
+        if not any(self._maps.within(self.uids.ids())):
             why = (
-                f"this user namespace maps none of {self._uids} (/proc/self/uid_map and gid_map), "
+                f"this user namespace maps none of {self.uids} (/proc/self/uid_map and gid_map), "
                 "as in many containers"
             )
         return f"job_uids: none is left for client {client!r}: {why}; name a range that has more"
@@ -113,7 +117,10 @@ class ClientUsers:
                 f"its user cannot be recorded: {error.strerror}; have the operator look at "
                 "supervisor_dir",
             ) from error
+        new = [f"{client!r} {uid}" for uid, client in wanted if uid not in self._durable]
         self._durable = {uid for uid, _ in wanted}
+        more = ", ..." if len(new) > _MOST_SAID else ""
+        log(f"clients have users of their own from now on: {', '.join(new[:_MOST_SAID])}{more}")
 
 
 def _not_mapped(uid: int, client: str) -> str:

@@ -1,16 +1,22 @@
 """Whom a command's jobs run as: a named user, the client's own, or this process's."""
 
+import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from .accounts import Account, account_of, unlisted
 from .client_users import ClientUsers, NoUser
 from .config import Config
 from .id_maps import own_maps
 from .policy import AUTO, Command, Policy
+from .uid_range import UidRange
 from .user_checks import FoundUsers, new_users, shared_user_warnings, uses_own_users
 from .user_table import TableDamaged, UserTable
 from .users import User
+
+_MOST_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,30 @@ def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
     Warnings: of those that have none, whose starts will be refused, and of those that share one."""
     warnings = shared_user_warnings(policy) if users.named else []
     if users.allocated is not None:
+        warnings += strangers_among(users.allocated.uids)
         try:
             users.allocated.allocate(new_users(policy))
         except NoUser as error:
             warnings.append(f"{error}. Starts of clients without a user are refused")
     return warnings
+
+
+def strangers_among(uids: UidRange) -> list[str]:
+    """A warning of processes that run as clients' users before this penstockd has started any: to
+    the kernel they and our jobs of that client are one. No mistake, as one of an earlier life may
+    be slow to die."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.stat(f"/proc/{name}").st_uid in uids:
+                found.append(name)
+    if not found:
+        return []
+    more = ", ..." if len(found) > _MOST_SHOWN else ""
+    return [
+        f"job_uids: processes {', '.join(found[:_MOST_SHOWN])}{more} run as users of {uids} "
+        "already, and are none of this penstockd's; give each penstockd on a host its own range"
+    ]
 
 
 def clients_users(policy: Policy, config: Config) -> tuple[str, str]:
