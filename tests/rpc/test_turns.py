@@ -2,6 +2,7 @@
 
 import trio
 import trio.testing
+from patience import patient
 
 from penstock.rpc.turns import FairTurns
 
@@ -77,3 +78,35 @@ async def test_who_leaves_while_waiting_takes_no_turn() -> None:
     assert done == ["stays"] * 2
     assert not turns._waiting
     assert not turns._taken
+
+
+async def test_who_leaves_in_the_moment_of_a_release_takes_no_turn_with_him() -> None:
+    """It has not run since it was cancelled, as where both happen in one turn of the scheduler: the
+    turn goes to the next, or is free."""
+    turns, done = FairTurns(), list[str]()
+    with trio.fail_after(patient(5)):
+        async with trio.open_nursery() as nursery:
+            async with turns.of("anybody"):
+                scopes = [trio.CancelScope() for _ in range(2)]
+
+                async def leaves(client: str, scope: trio.CancelScope) -> None:
+                    with scope:
+                        await slices(turns, client, 1, done)
+
+                for client, scope in zip(("gone", "gone too"), scopes, strict=True):
+                    nursery.start_soon(leaves, client, scope)
+                    await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(slices, turns, "stays", 1, done)
+                await trio.testing.wait_all_tasks_blocked()
+                for scope in scopes:
+                    scope.cancel()
+        assert done == ["stays"]
+        async with trio.open_nursery() as nursery:
+            async with turns.of("anybody"):
+                scope = trio.CancelScope()
+                nursery.start_soon(leaves, "gone", scope)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        await slices(turns, "another", 1, done)
+    assert done == ["stays", "another"]
+    assert not turns._waiting

@@ -193,7 +193,7 @@ def test_another_one_on_the_same_groups_is_refused() -> None:
         config = supervisor.directory / "penstockd.toml"
         other = supervisor.directory / "other.toml"
         text = config.read_text()
-        for name in ("run", "work"):
+        for name in ("run", "work", "state"):
             text = text.replace(f"{supervisor.directory}/{name}", f"{supervisor.directory}/{name}2")
         other.write_text(text)
         done = run_again(supervisor, other)

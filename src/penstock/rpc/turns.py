@@ -58,13 +58,15 @@ class FairTurns:
 
     def release(self) -> None:
         """The turn goes to the client that has waited longest for one."""
-        if not self._waiting:
-            self._taken = False
-            return
-        client, queue = self._waiting.popitem(last=False)
-        queue.unpark()
-        if queue:
-            self._waiting[client] = queue  # behind everybody else
+        while self._waiting:
+            client, queue = self._waiting.popitem(last=False)
+            # Who was cancelled has left its queue at once, and removes that when it runs next:
+            # until then there may be a queue of nobody, who could not pass the turn on.
+            if queue.unpark():
+                if queue:
+                    self._waiting[client] = queue  # behind everybody else
+                return
+        self._taken = False
 
 
 class _Turn:
