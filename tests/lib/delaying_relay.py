@@ -5,38 +5,28 @@ under way is as much as fits into the delay, as on a cable whose bandwidth is no
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import trio
+from relay import READ_BYTES, Relay, relaying
 
-_READ_BYTES = 65_536
 # A cable holds its bandwidth times its delay; this one 2.5 Gbit/s at 200 ms, and then it is full.
 _MOST_HELD_BYTES = 64 * 2**20
 
 
 @dataclass
-class DelayingRelay:
+class DelayingRelay(Relay):
     """Passes bytes on between its port and a server's, each ``delay_s`` after it has come.
 
     The end of either direction is passed on likewise.
     """
 
-    server_port: int
     delay_s: float
-    port: int = 0
-    connections: int = 0
 
-    async def serve(self, client: trio.SocketStream) -> None:
-        """One connection, to its end."""
-        self.connections += 1
-        try:
-            server = await trio.open_tcp_stream("127.0.0.1", self.server_port)
-        except OSError:  # as seen through a cable: the server is away
-            await client.aclose()
-            return
-        async with client, server, trio.open_nursery() as nursery:
+    async def carry(self, client: trio.SocketStream, server: trio.SocketStream) -> None:
+        """Until both directions have ended."""
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_Direction(client, server, self.delay_s).run)
             nursery.start_soon(_Direction(server, client, self.delay_s).run)
 
@@ -65,7 +55,7 @@ class _Direction:
             while self._held >= _MOST_HELD_BYTES:
                 await self._changed.park()
             try:
-                data = await self._source.receive_some(_READ_BYTES) or None
+                data = await self._source.receive_some(READ_BYTES) or None
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = None
             self._under_way.append((trio.current_time() + self._delay_s, data))
@@ -89,15 +79,6 @@ class _Direction:
             self._changed.unpark_all()
 
 
-@asynccontextmanager
-async def delaying_relay(server_port: int, delay_s: float) -> AsyncIterator[DelayingRelay]:
+def delaying_relay(server_port: int, delay_s: float) -> AbstractAsyncContextManager[DelayingRelay]:
     """In front of a server of 127.0.0.1, until the block ends; then its connections break."""
-    relay = DelayingRelay(server_port, delay_s)
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    relay.port = listener.socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, relay.serve, [listener])
-        try:
-            yield relay
-        finally:
-            nursery.cancel_scope.cancel()
+    return relaying(DelayingRelay(server_port, delay_s))
