@@ -61,7 +61,7 @@ async def answering(
 
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        await nursery.start(trio.serve_listeners, serve, [listener])
         yield int(listener.socket.getsockname()[1])
         nursery.cancel_scope.cancel()
 

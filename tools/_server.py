@@ -255,7 +255,8 @@ def _wait_listening(place: Place, process: subprocess.Popen[bytes]) -> None:
 def _check_answers(place: Place, environment: Environment) -> None:
     """It is our server that listens, with our certificates. Raises Unexpected."""
     done = subprocess.run(
-        [environment.script("penstock"), "version"],
+        # Its port takes connections before it has a server.
+        [environment.script("penstock"), "version", "--connect-timeout", f"{_ASK_TIMEOUT_S:g}"],
         env={**clean_environ(), **place.environ(CLIENTS[0])},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -39,7 +39,7 @@ def test_several_addresses_and_the_ports_that_were_found() -> None:
     four, six = made.addresses
     assert four.port
     assert six.port
-    assert made.text == f"clients connect to 127.0.0.1:{four.port}, [::1]:{six.port}; "
+    assert made.text == f"; clients connect to 127.0.0.1:{four.port}, [::1]:{six.port}"
     for address in made.addresses:
         socket.create_connection((address.host, address.port)).close()
     made.close()

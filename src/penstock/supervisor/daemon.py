@@ -196,7 +196,7 @@ class Daemon:
         if self._hierarchy is not None:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
         policy = f"policy {self._welcome.policy_hash[:12]}"
-        log(f"ready; {self._listeners.text}cgroups: {kind}; {policy}")
+        log(f"ready; cgroups: {kind}; {policy}{self._listeners.text}")
 
     def _signaled(self, number: int) -> None:
         if number == signal.SIGCHLD:

@@ -57,7 +57,7 @@ class Listeners:
     def text(self) -> str:
         """For the line that says ``ready``; empty where nothing is listened on."""
         where = ", ".join(str(each) for each in self.addresses)
-        return f"clients connect to {where}; " if where else ""
+        return f"; clients connect to {where}" if where else ""
 
     @property
     def fds(self) -> list[int]:
