@@ -70,6 +70,7 @@ async def test_a_socket_of_a_unit_is_accepted_from() -> None:
             await client.server_info()
 
 
+@pytest.mark.slow
 async def test_a_socket_that_is_meant_for_another_process_is_not() -> None:
     """LISTEN_PID is another's, and ``listen`` counts."""
     with running_server(policy_text(COMMANDS, CLIENTS), prefix=as_unit(other=1)) as server:
@@ -77,6 +78,7 @@ async def test_a_socket_that_is_meant_for_another_process_is_not() -> None:
         assert said(server, f"; clients connect to 127.0.0.1:{server.port}\n")
 
 
+@pytest.mark.slow
 def test_an_address_in_use_is_a_clear_error() -> None:
     """Exit status 2 and one line, with what to do; nothing of the one that has it is touched."""
     with running_server(policy_text(COMMANDS, CLIENTS)) as server:
