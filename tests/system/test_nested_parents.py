@@ -17,7 +17,7 @@ WAIT = shell("wait", "echo ready; exec sleep 1000", root=True)
 def other_config(supervisor: Supervisor, parent: str) -> Path:
     """Of a second one, which shares nothing but the mounts."""
     text = (supervisor.directory / "penstockd.toml").read_text()
-    for name in ("run", "work"):
+    for name in ("run", "work", "state"):
         text = text.replace(f"{supervisor.directory}/{name}", f"{supervisor.directory}/{name}2")
     other = supervisor.directory / "other.toml"
     other.write_text(text.replace(f'"{supervisor.cgroup_parent}"', f'"{parent}"'))

@@ -8,6 +8,10 @@ from typing import Final
 # Options (or words of their kind) that do it, whatever else stands there: `gives option option;`.
 # One that ends with "=" has its value in the same word.
 OPTIONS: Final = """
+iptables ip6tables: execute -M --modprobe=
+dig host kdig: read -f -k
+dmesg: read -F --file
+protoc: execute --plugin= --descriptor_set_in=; write --cpp_out= --python_out=
 find: execute -exec -execdir -ok -okdir; write -delete -fprint -fprint0 -fprintf -fls; read
     -files0-from
 fd fdfind: execute -x --exec -X --exec-batch; read --ignore-file --base-directory --search-path
