@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from ..interrupts import uninterrupted_methods
 from .digest import Digest
 
 # At once. More would not be faster: they share a disk and some processors.
@@ -23,6 +24,7 @@ GIVE_UP_S: Final = 120.0
 _LOOK_S: Final = 1.0
 
 
+@uninterrupted_methods
 class Hashing:
     """Of one manager. ``limiter`` is also for what else its outputs' disk may keep waiting."""
 
