@@ -1,8 +1,9 @@
 """Files of the host with a line more, in a job's own mount namespace: passwd and group.
 
-The copies live in a file system in memory that hangs nowhere: it is mounted for a moment over a
-directory that is there anyway, the files are made in it and opened as trees, and it is taken away
-again. So nothing is on a disk, and the job's end is theirs.
+The copies live in memory and have no name: each is made in the job's own /dev/shm, opened as a tree
+that hangs nowhere, put over the host's file, and then unlinked. So nothing is on a disk, and they
+end with the job. Where a job has no /dev/shm of its own, a file system in memory is mounted for a
+moment; taking that away again costs half a millisecond, as the kernel waits for all processors.
 
 The copies are made from what the host has as the job starts. A host that replaces one of the files
 (useradd renames a new one over it) takes the job's away, and the job then sees the host's.
@@ -16,41 +17,59 @@ from . import kernel, mounts
 
 _FLAGS: Final = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec
 _OPTIONS: Final = b"mode=755"
-_MOST_BYTES: Final = 64 << 20  # of one file; it counts as the job's memory
+_PIECE_BYTES: Final = 1 << 16
 
 
-def show(entries: Sequence[tuple[str, bytes]]) -> None:
+def show(entries: Sequence[tuple[str, bytes]], memory: str) -> None:
     """In an own mount namespace: lets each path mean the host's file with this line behind it.
 
-    A path that the host does not have stays missing. Raises OSError.
+    ``memory`` is an empty directory of the job's own in memory, "" if it has none. A path that the
+    host does not have stays missing. Raises OSError.
     """
     copies = []
     for path, line in entries:
-        resolved = os.path.realpath(path)
-        try:
-            content = _content(resolved)
-        except FileNotFoundError:
-            continue
-        copies.append((resolved, content + line))
+        content = _content(path)
+        if content is not None:
+            copies.append((path, content + line))
     if not copies:
         return
-    place = os.path.dirname(copies[0][0])
-    kernel.mount(b"tmpfs", place, _FLAGS, _OPTIONS)
+    # Over a directory that is there anyway; the files are opened before it is taken away again.
+    place = memory or os.path.dirname(copies[0][0])
+    if not memory:
+        kernel.mount(b"tmpfs", place, _FLAGS, _OPTIONS)
+    names = [f"{place}/{number}" for number in range(len(copies))]
     trees = []
-    for number, (path, content) in enumerate(copies):
-        own = os.path.join(place, str(number))
-        with open(own, "xb") as file:
-            file.write(content)
-        os.chmod(own, 0o644)
-        trees.append((mounts.open_tree(own), path))
-    kernel.unmount(place)
-    for tree, path in trees:
+    for name, (_, content) in zip(names, copies, strict=True):
+        _write(name, content)
+        trees.append(mounts.open_tree(name))
+    if not memory:
+        kernel.unmount(place)
+    for tree, (path, _) in zip(trees, copies, strict=True):
         mounts.make_harmless(tree)
-        mounts.attach(tree, path)
+        mounts.attach(tree, path, follow=True)
+    if memory:
+        for name in names:  # not before: what has no name cannot be attached
+            os.unlink(name)
 
 
-def _content(path: str) -> bytes:
-    """With an end to its last line."""
-    with open(path, "rb") as file:
-        data = file.read(_MOST_BYTES)
+# By system calls alone: in a new child each object of Python's is a page that the kernel copies.
+def _write(path: str, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    left = memoryview(content)
+    while left:
+        left = left[os.write(fd, left) :]
+    os.close(fd)
+
+
+def _content(path: str) -> bytes | None:
+    """With an end to its last line; None if there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    pieces = []
+    while piece := os.read(fd, _PIECE_BYTES):
+        pieces.append(piece)
+    os.close(fd)
+    data = b"".join(pieces)
     return data if data.endswith(b"\n") or not data else data + b"\n"

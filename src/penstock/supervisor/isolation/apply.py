@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import account_files, inherited, kernel, landlock, mounts, namespaces
-from .plan import Isolation
+from .plan import Isolation, beneath
 
 STAGES: Final = (
     *("inherited", "pid_namespace", "namespaces", "mounts", "network", "landlock", "seccomp"),
@@ -40,7 +40,9 @@ def enter(isolation: Isolation, stage: Stage) -> None:
             owner=isolation.owner,
             own_proc=isolation.pids,
         )
-        account_files.show(isolation.entries)
+        # A writable place over it would be the host's.
+        own_shm = isolation.shm and not beneath(isolation.shm, isolation.writable)
+        account_files.show(isolation.entries, isolation.shm if own_shm else "")
     if isolation.loopback:
         stage("network")
         namespaces.raise_loopback()

@@ -24,6 +24,7 @@ _AT_RECURSIVE: Final = 0x8000
 _AT_EMPTY_PATH: Final = 0x1000
 _OPEN_TREE_CLONE: Final = 1
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
+_MOVE_MOUNT_T_SYMLINKS: Final = 0x10
 # struct mount_attr of linux/mount.h: to set, to clear, propagation, user namespace.
 _ATTRIBUTES: Final = struct.Struct("QQQQ")
 _RDONLY: Final = 0x1
@@ -112,7 +113,9 @@ def _make_place(tree: int, target: str) -> None:
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def attach(tree: int, target: str) -> None:
-    """Puts a tree there, over what is there now, and closes its descriptor. Raises OSError."""
-    kernel.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH))
+def attach(tree: int, target: str, *, follow: bool = False) -> None:
+    """Puts a tree there, over what is there now, and closes its descriptor. ``follow``: where a
+    symbolic link leads to. Raises OSError."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | (_MOVE_MOUNT_T_SYMLINKS if follow else 0)
+    kernel.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags))
     os.close(tree)
