@@ -38,6 +38,7 @@ def end_message(end: EndRecord) -> pb.EndRecord:
         oom_kills=end.oom_kills,
         memory_peak_bytes=end.memory_peak_bytes,
         cpu_total_s=end.cpu_total_s,
+        throttled_s=end.throttled_s,
         read_bytes=end.read_bytes,
         write_bytes=end.write_bytes,
         output_bytes=end.output_bytes,

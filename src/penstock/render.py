@@ -1,11 +1,16 @@
 """What people read about a job, the same in the API's text fields and on the terminal (pure)."""
 
+from collections.abc import Callable
 from typing import Final
 
 from .proto import command_pb2 as pb
 
 _LABEL_WIDTH: Final = 10
 _VALUE_WIDTH: Final = 11
+UNMEASURED: Final = "unmeasured"
+# What is shorter is no news: a program that begins may use up its share of 100 ms once or twice.
+LONG_STOP_S: Final = 1.0
+LONG_THROTTLING_S: Final = 0.5
 _GAP_REASONS: Final = {
     "retention": "the oldest output made room for newer, or the job was removed",
     "quota": "the limit of what is kept was reached",
@@ -15,21 +20,41 @@ _GAP_REASONS: Final = {
 
 
 def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
-    """From "Job 48213 is running." to the last rule of the table, without a line end."""
+    """From "Job 48213 is running." to the last rule of the table, and what the table has no row
+    for, without a line end."""
+    notes = usage_notes(usage)
     if job.state == pb.JOB_STATE_FINISHED:
         end = job.end
         rows = [
-            ("CPU:", duration(end.cpu_total_s)),
-            ("Memory:", f"{si(end.memory_peak_bytes)}B"),
-            ("Disk I/O:", f"{si(end.read_bytes + end.write_bytes)}B"),
+            ("CPU:", _measured(end, "cpu_total_s", duration)),
+            ("Memory:", _measured(end, "memory_peak_bytes", _bytes)),
+            ("Disk I/O:", _disk_total(end)),
         ]
+        notes = end_notes(end)
     else:
         rows = [
-            ("CPU:", f"{usage.cpu_percent:.0f}%"),
-            ("Memory:", f"{si(usage.memory_bytes)}B"),
-            ("Disk I/O:", f"{si(usage.operations_per_s)} iops"),
+            ("CPU:", _measured(usage, "cpu_percent", lambda percent: f"{percent:.0f}%")),
+            ("Memory:", _measured(usage, "memory_bytes", _bytes)),
+            ("Disk I/O:", _measured(usage, "operations_per_s", lambda rate: f"{si(rate)} iops")),
         ]
-    return f"{sentence(job)}\n\n{table(rows)}"
+    return "\n".join([sentence(job), "", table(rows), *notes])
+
+
+def _measured(
+    source: pb.EndRecord | pb.ResourceUsage, field: str, text: Callable[[float], str]
+) -> str:
+    """A figure, unless nobody has measured it: that is not 0."""
+    return text(getattr(source, field)) if source.HasField(field) else UNMEASURED
+
+
+def _disk_total(end: pb.EndRecord) -> str:
+    if not end.HasField("read_bytes") or not end.HasField("write_bytes"):
+        return UNMEASURED
+    return _bytes(end.read_bytes + end.write_bytes)
+
+
+def _bytes(count: float) -> str:
+    return f"{si(count)}B"
 
 
 def table(rows: list[tuple[str, str]]) -> str:
@@ -61,9 +86,9 @@ def sentence(job: pb.Job) -> str:
 def end_text(end: pb.EndRecord) -> str:
     """How a job ended, as the rest of a sentence about it."""
     match end.reason:
-        case "exited":
+        case "exited" if end.HasField("exit_code"):
             return f"exited with code {end.exit_code}."
-        case "signaled":
+        case "signaled" if end.HasField("signal"):
             return f"was killed by signal {end.signal}."
         case "stopped":
             return f"was stopped by {end.stopped_by}."
@@ -84,6 +109,73 @@ def end_text(end: pb.EndRecord) -> str:
             return f"was lost: {end.detail}."
         case reason:
             return f"ended: {reason}."
+
+
+def end_notes(end: pb.EndRecord) -> list[str]:
+    """Sentences about what the reason of an end does not tell: what it took, who else was killed,
+    what held the job up, what of its output is not kept."""
+    notes = stop_notes(end)
+    first = end.reason == "out_of_memory"  # that one is the reason
+    notes += _killed_for_memory(end.oom_kills - first, "other " if first else "")
+    notes += _held_up(end.throttled_s)
+    missing = sum(gap.to_offset - gap.from_offset for gap in end.gaps)
+    if missing:
+        verb = "is" if missing == 1 else "are"
+        notes.append(f"Of its output {_some(missing, 'byte')} {verb} not kept.")
+    return notes
+
+
+def is_plain(end: pb.EndRecord) -> bool:
+    """Whether the exit status tells all of an end: the job's own, of its own accord, in one."""
+    killed = end.oom_kills or end.escalated or end.processes_killed
+    return end.reason == "exited" and not killed
+
+
+def stop_notes(end: pb.EndRecord, took_s: float = 0.0) -> list[str]:
+    """What it took to end a job beyond its first signal, and why somebody wanted that; ``took_s``
+    is 0 where it is not known."""
+    notes = []
+    left = ""
+    if end.processes_killed and not end.escalated:
+        verb = "was" if end.processes_killed == 1 else "were"
+        left = f"KILL ended {_some(end.processes_killed, 'process')} that {verb} left"
+    if end.escalated:
+        after = f" after {duration(took_s)}" if took_s else ""
+        notes.append(f"KILL was needed{after}: it ended {_some(end.processes_killed, 'process')}.")
+    elif took_s >= LONG_STOP_S:
+        notes.append(f"That took {duration(took_s)}; {left or 'KILL was not needed'}.")
+    elif left and end.reason == "exited":
+        # Of a job that was stopped that is the usual: its first signal is for the main process.
+        notes.append(f"{left}.")
+    if end.stop_reason:
+        notes.append(f"The reason given: {end.stop_reason}")
+    return notes
+
+
+def usage_notes(usage: pb.ResourceUsage) -> list[str]:
+    """The same of a job that runs."""
+    return _killed_for_memory(usage.oom_kills, "") + _held_up(usage.throttled_s)
+
+
+def _killed_for_memory(count: int, other: str) -> list[str]:
+    if count <= 0:
+        return []
+    whom = (
+        f"1 {other}of its processes was" if count == 1 else f"{count} {other}of its processes were"
+    )
+    return [f"{whom} killed: out of memory."]
+
+
+def _held_up(seconds: float) -> list[str]:
+    """By the limit of CPU, as "throttled" is called where it is counted."""
+    if seconds < LONG_THROTTLING_S:
+        return []
+    return [f"It was throttled for {duration(seconds)} by its CPU limit."]
+
+
+def _some(count: int, what: str) -> str:
+    many = "es" if what.endswith("s") else "s"
+    return f"{count} {what}{'' if count == 1 else many}"
 
 
 def gap_text(gap: pb.Gap) -> str:

@@ -1,5 +1,6 @@
 """Samples of usage, and rates between them."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -51,30 +52,42 @@ def test_memory_is_never_below_nothing() -> None:
 
 @pytest.mark.parametrize("texts", [{}, {"cpu.stat": "nonsense\n\n"}, {"memory.usage_in_bytes": ""}])
 def test_what_is_missing_is_nothing(texts: dict[str, str]) -> None:
-    """Damaged and absent files never raise."""
+    """Damaged and absent files never raise, and no figure is made of them, not even 0."""
     assert parse(texts) == Usage()
+    figures = {name: value for name, value in asdict(Usage()).items() if name != "sample_ns"}
+    assert set(figures.values()) == {None}
 
 
 def test_rates_are_since_the_sample_before() -> None:
     """Percent of one core, bytes and operations a second; never below 0."""
-    before = Usage(cpu_total_s=1.0, read_bytes=100, read_operations=10, sample_ns=0)
-    now = Usage(cpu_total_s=1.5, read_bytes=300, write_operations=4, sample_ns=2_000_000_000)
+    before = Usage(
+        cpu_total_s=1.0, read_bytes=100, read_operations=10, write_operations=0, sample_ns=0
+    )
+    now = Usage(
+        cpu_total_s=1.5,
+        read_bytes=300,
+        read_operations=0,
+        write_operations=4,
+        sample_ns=2_000_000_000,
+    )
     rates = with_rates(now, before)
     assert (rates.cpu_percent, rates.read_bytes_per_s, rates.operations_per_s) == (25, 100, 0)
+    assert rates.write_bytes_per_s is None  # of what was not measured there is no rate
     assert with_rates(now, now) == now
 
 
 def test_a_sampler_survives_files_that_go(tmp_path: Path) -> None:
-    """The group may be removed at any moment."""
+    """The group may be removed at any moment; what was used until then is not 0."""
     path = tmp_path / "cpuacct.usage"
     path.write_text("1000000000\n")
     sampler = Sampler({"cpuacct.usage": str(path)}, started_ns=0)
     assert sampler.sample().cpu_total_s == 1
     path.unlink()
-    assert sampler.sample().cpu_total_s == 0
+    gone = sampler.sample()
+    assert (gone.cpu_total_s, gone.cpu_percent, gone.memory_bytes) == (None, None, None)
 
 
 def test_final_counters_are_the_supervisors() -> None:
-    """What is not counted on this host is 0."""
+    """What is not counted on this host is unknown."""
     usage = final({"cpu_total_s": 2.0, "read_ops": 1, "write_ops": 2}, ended_ns=5)
-    assert (usage.cpu_total_s, usage.operations, usage.oom_kills) == (2.0, 3, 0)
+    assert (usage.cpu_total_s, usage.operations, usage.oom_kills) == (2.0, 3, None)

@@ -1,6 +1,7 @@
 """Limits, by the kernel's own count: real jobs, real cgroups, through the whole server."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,7 @@ async def test_a_ten_percent_job_gets_ten_percent(server: RunningServer) -> None
         await client.stop(job.handle)
     assert 0.05 <= share <= 0.13
     assert answer.usage.throttled_s > 0
+    assert re.search(r"^It was throttled for \S+ by its CPU limit\.$", answer.status, re.MULTILINE)
     assert 5 <= answer.usage.cpu_percent <= 15
 
 

@@ -182,6 +182,7 @@ class Job:
         self.state = State.FINISHED
         counters = {
             "cpu_total_s": end.cpu_total_s,
+            "throttled_s": end.throttled_s,
             "memory_peak_bytes": end.memory_peak_bytes,
             "read_bytes": end.read_bytes,
             "write_bytes": end.write_bytes,

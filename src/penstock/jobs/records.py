@@ -28,7 +28,8 @@ class EndRecord:
     [sha256_from, sha256_to), in order, that are in no gap. ``stored_bytes`` is what the log
     took of the disk, and ``sealed`` whether its index says where it ends. ``exit_code`` or
     ``signal`` says how the main process ended where that is known; ``reason`` says why.
-    ``input_bytes`` and ``input_ended`` are what was accepted of its input.
+    ``input_bytes`` and ``input_ended`` are what was accepted of its input. Of what it used, None is
+    what nobody has measured.
     """
 
     reason: Reason
@@ -39,11 +40,12 @@ class EndRecord:
     stop_reason: str = ""
     escalated: bool = False
     processes_killed: int = 0
-    oom_kills: int = 0
-    memory_peak_bytes: int = 0
-    cpu_total_s: float = 0.0
-    read_bytes: int = 0
-    write_bytes: int = 0
+    oom_kills: int | None = None
+    memory_peak_bytes: int | None = None
+    cpu_total_s: float | None = None
+    throttled_s: float | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
     output_bytes: int = 0
     output_sha256: str = ""
     sha256_from: int = 0

@@ -14,59 +14,62 @@ from ..supervisor.counters import parse as parse_counters
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One sample. Rates are since the sample before; 0 in the first.
-
-    What the kernel does not count is 0; what it says about pressure may be None.
+    """One sample. Rates are since the sample before. None is what nobody has measured: the kernel
+    does not count it, there is no group that it would count in, or it could not be read.
     """
 
-    cpu_percent: float = 0.0
-    cpu_total_s: float = 0.0
-    periods: int = 0
-    throttled_periods: int = 0
-    throttled_s: float = 0.0
-    memory_bytes: int = 0
-    cache_bytes: int = 0
-    memory_peak_bytes: int = 0
-    read_bytes: int = 0
-    write_bytes: int = 0
-    read_bytes_per_s: float = 0.0
-    write_bytes_per_s: float = 0.0
-    read_operations: int = 0
-    write_operations: int = 0
-    operations_per_s: float = 0.0
-    processes: int = 0
-    oom_kills: int = 0
+    cpu_percent: float | None = None
+    cpu_total_s: float | None = None
+    periods: int | None = None
+    throttled_periods: int | None = None
+    throttled_s: float | None = None
+    memory_bytes: int | None = None
+    cache_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    read_bytes_per_s: float | None = None
+    write_bytes_per_s: float | None = None
+    read_operations: int | None = None
+    write_operations: int | None = None
+    operations_per_s: float | None = None
+    processes: int | None = None
+    oom_kills: int | None = None
     cpu_pressure: Pressure | None = None
     memory_pressure: Pressure | None = None
     io_pressure: Pressure | None = None
     sample_ns: int = 0
 
     @property
-    def operations(self) -> int:
+    def operations(self) -> int | None:
         """Reads and writes."""
+        if self.read_operations is None or self.write_operations is None:
+            return None
         return self.read_operations + self.write_operations
 
 
 def parse(texts: Mapping[str, str]) -> Usage:
-    """Counters of one moment; what is missing is 0, or None."""
+    """Counters of one moment."""
     counters = parse_counters(texts)
     cpu, memory, io = (parse_pressure(texts.get(f"{name}.pressure", "")) for name in RESOURCES)
-    used, reclaimable = counters.memory_used_bytes or 0, counters.reclaimable_bytes or 0
-    return Usage(
-        cpu_total_s=counters.cpu_total_s or 0.0,
-        periods=counters.periods or 0,
-        throttled_periods=counters.throttled_periods or 0,
-        throttled_s=counters.throttled_s or 0.0,
+    memory_bytes = counters.memory_used_bytes
+    if memory_bytes is not None:
         # The two are read one after the other, so the second can be the larger one.
-        memory_bytes=max(0, used - reclaimable),
-        cache_bytes=counters.cache_bytes or 0,
-        memory_peak_bytes=counters.memory_peak_bytes or 0,
-        read_bytes=counters.read_bytes or 0,
-        write_bytes=counters.write_bytes or 0,
-        read_operations=counters.read_ops or 0,
-        write_operations=counters.write_ops or 0,
-        processes=counters.processes or 0,
-        oom_kills=counters.oom_kills or 0,
+        memory_bytes = max(0, memory_bytes - (counters.reclaimable_bytes or 0))
+    return Usage(
+        cpu_total_s=counters.cpu_total_s,
+        periods=counters.periods,
+        throttled_periods=counters.throttled_periods,
+        throttled_s=counters.throttled_s,
+        memory_bytes=memory_bytes,
+        cache_bytes=counters.cache_bytes,
+        memory_peak_bytes=counters.memory_peak_bytes,
+        read_bytes=counters.read_bytes,
+        write_bytes=counters.write_bytes,
+        read_operations=counters.read_ops,
+        write_operations=counters.write_ops,
+        processes=counters.processes,
+        oom_kills=counters.oom_kills,
         cpu_pressure=cpu,
         memory_pressure=memory,
         io_pressure=io,
@@ -80,11 +83,15 @@ def with_rates(now: Usage, before: Usage) -> Usage:
         return now
     return replace(
         now,
-        cpu_percent=max(0.0, now.cpu_total_s - before.cpu_total_s) / seconds * 100,
-        read_bytes_per_s=max(0, now.read_bytes - before.read_bytes) / seconds,
-        write_bytes_per_s=max(0, now.write_bytes - before.write_bytes) / seconds,
-        operations_per_s=max(0, now.operations - before.operations) / seconds,
+        cpu_percent=_rate(now.cpu_total_s, before.cpu_total_s, seconds / 100),
+        read_bytes_per_s=_rate(now.read_bytes, before.read_bytes, seconds),
+        write_bytes_per_s=_rate(now.write_bytes, before.write_bytes, seconds),
+        operations_per_s=_rate(now.operations, before.operations, seconds),
     )
+
+
+def _rate(now: float | None, before: float | None, seconds: float) -> float | None:
+    return None if now is None or before is None else max(0.0, now - before) / seconds
 
 
 class Sampler:
@@ -92,7 +99,14 @@ class Sampler:
 
     def __init__(self, files: Mapping[str, str], started_ns: int) -> None:
         self._files = files
-        self._before = Usage(sample_ns=started_ns)
+        self._before = Usage(
+            cpu_total_s=0.0,
+            read_bytes=0,
+            write_bytes=0,
+            read_operations=0,
+            write_operations=0,
+            sample_ns=started_ns,
+        )
 
     def sample(self) -> Usage:
         """Reads the files now; one that is gone counts as missing. Never waits long."""
@@ -112,15 +126,15 @@ class Sampler:
 def final(counters: Mapping[str, Any], ended_ns: int) -> Usage:
     """What the supervisor counted at the end."""
     return Usage(
-        cpu_total_s=counters.get("cpu_total_s", 0.0),
-        periods=counters.get("periods", 0),
-        throttled_periods=counters.get("throttled_periods", 0),
-        throttled_s=counters.get("throttled_s", 0.0),
-        memory_peak_bytes=counters.get("memory_peak_bytes", 0),
-        read_bytes=counters.get("read_bytes", 0),
-        write_bytes=counters.get("write_bytes", 0),
-        read_operations=counters.get("read_ops", 0),
-        write_operations=counters.get("write_ops", 0),
-        oom_kills=counters.get("oom_kills", 0),
+        cpu_total_s=counters.get("cpu_total_s"),
+        periods=counters.get("periods"),
+        throttled_periods=counters.get("throttled_periods"),
+        throttled_s=counters.get("throttled_s"),
+        memory_peak_bytes=counters.get("memory_peak_bytes"),
+        read_bytes=counters.get("read_bytes"),
+        write_bytes=counters.get("write_bytes"),
+        read_operations=counters.get("read_ops"),
+        write_operations=counters.get("write_ops"),
+        oom_kills=counters.get("oom_kills"),
         sample_ns=ended_ns,
     )

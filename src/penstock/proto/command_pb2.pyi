@@ -487,7 +487,7 @@ class Stall(_message.Message):
     def __init__(self, avg10: _Optional[float] = ..., avg60: _Optional[float] = ..., avg300: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class EndRecord(_message.Message):
-    __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail", "gaps")
+    __slots__ = ("reason", "exit_code", "signal", "stopped_by", "stop_reason", "escalated", "processes_killed", "oom_kills", "memory_peak_bytes", "cpu_total_s", "read_bytes", "write_bytes", "output_bytes", "output_sha256", "sha256_from", "sha256_to", "ended_ns", "detail", "gaps", "throttled_s")
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -507,6 +507,7 @@ class EndRecord(_message.Message):
     ENDED_NS_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_S_FIELD_NUMBER: _ClassVar[int]
     reason: str
     exit_code: int
     signal: int
@@ -526,4 +527,5 @@ class EndRecord(_message.Message):
     ended_ns: int
     detail: str
     gaps: _containers.RepeatedCompositeFieldContainer[Gap]
-    def __init__(self, reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., stopped_by: _Optional[str] = ..., stop_reason: _Optional[str] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., oom_kills: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., cpu_total_s: _Optional[float] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_sha256: _Optional[str] = ..., sha256_from: _Optional[int] = ..., sha256_to: _Optional[int] = ..., ended_ns: _Optional[int] = ..., detail: _Optional[str] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ...) -> None: ...
+    throttled_s: float
+    def __init__(self, reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., stopped_by: _Optional[str] = ..., stop_reason: _Optional[str] = ..., escalated: _Optional[bool] = ..., processes_killed: _Optional[int] = ..., oom_kills: _Optional[int] = ..., memory_peak_bytes: _Optional[int] = ..., cpu_total_s: _Optional[float] = ..., read_bytes: _Optional[int] = ..., write_bytes: _Optional[int] = ..., output_bytes: _Optional[int] = ..., output_sha256: _Optional[str] = ..., sha256_from: _Optional[int] = ..., sha256_to: _Optional[int] = ..., ended_ns: _Optional[int] = ..., detail: _Optional[str] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., throttled_s: _Optional[float] = ...) -> None: ...
