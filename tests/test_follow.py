@@ -191,18 +191,16 @@ async def test_each_loss_is_told_once_and_each_return() -> None:
 async def test_a_tail_and_a_time_go_on_by_the_offset() -> None:
     """They would mean another place by then."""
     output = b"x" * 10
-    for part in (Part(tail_lines=2), Part(since_ns=9)):
+    for part in (Part(tail_lines=2), Part(tail_lines=0), Part(since_ns=9)):
         steps: list[list[Step]] = [
             [begin(4), piece(4, b"xxx"), LOST],
             [begin(7), piece(7, b"xxx"), record(output)],
         ]
         _, follower, scripted = await followed(*steps, part=part)
         first, second = scripted.requests
-        assert (first.offset, first.tail_lines, first.since_ns) == (
-            0,
-            part.tail_lines,
-            part.since_ns,
-        )
+        asked = first.tail_lines if first.HasField("tail_lines") else None
+        assert (first.offset, asked, first.since_ns) == (0, part.tail_lines, part.since_ns)
+        assert not second.HasField("tail_lines")
         assert (second.offset, second.tail_lines, second.since_ns) == (7, 0, 0)
         assert not follower.verdict.verified
         assert "byte 0" in follower.verdict.why

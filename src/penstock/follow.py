@@ -52,10 +52,11 @@ Take = Callable[[pb.StreamOutputResponse], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Which part of the output. At most one of the first three: a byte offset, so many lines
-    before the end, or what was written since a time (UTC nanoseconds since 1970)."""
+    before the end (0: what is new), or what was written since a time (UTC nanoseconds since
+    1970)."""
 
     offset: int = 0
-    tail_lines: int = 0
+    tail_lines: int | None = None
     since_ns: int = 0
     streams: tuple[pb.Stream, ...] = ()
     """These alone; empty for all."""
@@ -107,7 +108,7 @@ class Follower:
         self._connecting = connecting
         self._connect_timeout_s = connect_timeout_s
         self._backoff = Backoff(give_up_s)
-        begins = None if part.tail_lines or part.since_ns else part.offset
+        begins = None if part.tail_lines is not None or part.since_ns else part.offset
         self._received = Received(begins, part.streams)
         self._reached = False
         self._answered_at: float | None = None
@@ -206,7 +207,7 @@ class Follower:
         async with client.stream(
             self._handle,
             offset=part.offset if fresh else received.next_offset,
-            tail_lines=part.tail_lines if fresh else 0,
+            tail_lines=part.tail_lines if fresh else None,
             since_ns=part.since_ns if fresh else 0,
             streams=part.streams,
             follow=part.follow,

@@ -169,7 +169,9 @@ def check_input(request: pb.SendInputRequest, first_pid: str) -> None:
 
 def wish_of(request: pb.StreamOutputRequest) -> Wish:
     """How the stream is wanted. Raises RpcError (INVALID_ARGUMENT)."""
-    begins = [name for name in ("offset", "tail_lines", "since_ns") if getattr(request, name) != 0]
+    begins = ["offset"] if request.offset else []
+    begins += ["tail_lines"] if request.HasField("tail_lines") else []
+    begins += ["since_ns"] if request.since_ns else []
     if len(begins) > 1:
         raise bad_field(begins[1], f"{' and '.join(begins)} exclude each other; send one of them")
     if request.since_ns < 0:

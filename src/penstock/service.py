@@ -117,7 +117,7 @@ class CommandService(
             self._quotas.take_stream(client)
         try:
             offset = input_message.offset
-            if input_message.tail_lines:
+            if input_message.HasField("tail_lines"):
                 offset = await seek_lines(job.log, input_message.tail_lines, streams)
             elif input_message.since_ns:
                 offset = seek_time(job.log, input_message.since_ns)

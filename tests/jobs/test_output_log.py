@@ -3,6 +3,8 @@
 import fcntl
 import itertools
 import os
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -391,6 +393,62 @@ async def test_so_many_lines_before_the_end(
     assert data_of(await everything(OutputReader(log, offset, False, streams))) == expected
     log.finish()
     pipe.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "count", "expected"),
+    [
+        ([b"10%\r20%\r30%\r"], 1, b"30%\r"),
+        ([b"10%\r20%\r30%"], 1, b"30%"),
+        ([b"\r10%\r20%\r30%\ndone\n"], 2, b"30%\ndone\n"),
+        ([b"one\r\ntwo\r\n"], 1, b"two\r\n"),
+        ([b"one\r\ntwo\r\n"], 2, b"one\r\ntwo\r\n"),
+        ([b"one\r", b"\ntwo\r", b"\n"], 1, b"two\r\n"),
+        ([b"one\r", b"\ntwo\r", b"\n"], 2, b"one\r\ntwo\r\n"),
+        ([b"one\ntwo\n"], 0, b""),
+        ([b"one\ntw"], 0, b""),
+        ([], 0, b""),
+        ([], 3, b""),
+    ],
+)
+async def test_a_carriage_return_ends_a_line(
+    tmp_path: Path, pieces: list[bytes], count: int, expected: bytes
+) -> None:
+    """Or the last of a progress bar could not be had without all of it; before a line feed it is
+    one end with that, also where the two were written apart, with another stream between."""
+    log = OutputLog.create(str(tmp_path / "job"))
+    pipe = Pipe()
+    for piece in pieces:
+        for stream, data in ((1, piece), (2, b"!")):
+            pipe.write(data)
+            log.move(pipe.read_fd, 1 if stream == 1 else 2)
+    offset = await seek_lines(log, count, {1})
+    assert data_of(await everything(OutputReader(log, offset, False, {1}))) == expected
+    log.finish()
+    pipe.close()
+
+
+@settings(max_examples=40)
+@given(text=st.text(alphabet="ab\r\n", max_size=30), count=st.integers(0, 12))
+def test_the_last_lines_are_those_of_a_plain_reading(text: str, count: int) -> None:
+    """Split at every end of a line; a last one without its end counts."""
+    lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
+
+    async def found() -> bytes:
+        with tempfile.TemporaryDirectory() as directory:
+            log = OutputLog.create(f"{directory}/job")
+            pipe = Pipe()
+            if text:
+                pipe.write(text.encode())
+                log.move(pipe.read_fd, 1)
+            offset = await seek_lines(log, count)
+            rest = data_of(await everything(OutputReader(log, offset, False)))
+            log.finish()
+            pipe.close()
+            return rest
+
+    expected = "".join(lines[len(lines) - count :] if count <= len(lines) else lines)
+    assert trio.run(found) == expected.encode()
 
 
 async def test_lines_far_back_are_found_over_chunks_and_segments(tmp_path: Path) -> None:

@@ -282,13 +282,21 @@ async def test_a_removed_job_is_gone_and_a_running_one_is_not_removed(
 async def test_a_stream_begins_so_many_lines_before_the_end_or_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a finished job: the last line alone, and nothing at all from now on."""
+    """Of a finished job: the last line alone, and nothing at all from now on; what an earlier
+    client does not set is all of it."""
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         job = await w.manager.start("alice", JobSpec("print", ("one\ntwo\nthree\n",)))
         await job.wait_finished()
         last = pb.StreamOutputRequest(pid=job.handle, raw=True, tail_lines=1)
+        new = pb.StreamOutputRequest(pid=job.handle, raw=True, tail_lines=0)
         later = pb.StreamOutputRequest(pid=job.handle, raw=True, since_ns=2**62)
-        for request, expected in ((last, b"three\n"), (later, b"")):
+        unset = pb.StreamOutputRequest(pid=job.handle, raw=True)
+        for request, expected in (
+            (last, b"three\n"),
+            (new, b""),
+            (later, b""),
+            (unset, b"one\ntwo\nthree\n"),
+        ):
             async with aclosing(w.stream(request)) as messages:
                 assert b"".join([each.data async for each in messages]) == expected
 

@@ -1,6 +1,8 @@
 """Where in a log to begin: so many lines before the end, or at a time."""
 
 import codecs
+import itertools
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -15,37 +17,59 @@ _LOOK_BACK_BYTES: Final = (4096, 65_536)
 # A run can be a single byte, and finding and reading one takes some 15 us: a millisecond.
 _PIECES_PER_CHECKPOINT: Final = 64
 _LONGEST_CHARACTER: Final = 4
+_LINE_END: Final = re.compile(rb"\n|\r(?!\n)")
 
 
 @uninterrupted
 async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH) -> int:
-    """The offset at which the last ``count`` lines of these streams begin.
+    """The offset at which the last ``count`` lines of these streams begin; for 0 the end.
 
-    A last line without its end counts. Where fewer are kept it is the first offset that is.
-    Reads backwards, with a checkpoint every 64 KiB; the end is where it was at the call.
+    A carriage return ends a line as a line feed does, and both together are one end: what a
+    progress bar shows one after the other is one line each, or the last of it could not be had
+    without all of it. A last line without its end counts. Where fewer are kept it is the first
+    offset that is. Reads backwards, with a checkpoint every 64 KiB; the end is where it was at
+    the call.
 
     No checkpoint where the last 64 KiB of a few runs have as many lines.
 
     Cancellation: atomic.
     """
+    if count == 0:
+        await trio.lowlevel.checkpoint()
+        return log.length
     end = stop = log.length
-    lines = 0
-    last = True
+    wanted = count
+    # By stream, what comes behind the bytes that are being looked at.
+    behind: dict[StreamNumber, bytes] = {}
+    last: Chunk | None = None
     while stop > log.first:
         begin = max(log.first, (stop - 1) // CHUNK_BYTES * CHUNK_BYTES)
         for chunk in reversed(await _chunks(log, begin, stop, streams)):
-            data = chunk.data
-            position = len(data)
-            if last and data:
-                last = False
-                position -= data.endswith(b"\n")
-            while (position := data.rfind(b"\n", 0, position)) >= 0:
-                lines += 1
-                if lines == count:
-                    return chunk.offset + position + 1
+            if last is None:
+                last = chunk
+                # The end of the last line begins no further one.
+                wanted = count + chunk.data.endswith((b"\n", b"\r"))
+            following = behind.get(chunk.stream, b"")
+            found = _line_ends(chunk.data, following)
+            if found >= wanted:
+                return chunk.offset + _place_of_end(chunk.data, following, found - wanted)
+            wanted -= found
+            behind[chunk.stream] = chunk.data[:1]
         stop = begin
         await trio.lowlevel.checkpoint()
     return log.first if end else 0
+
+
+def _line_ends(data: bytes, following: bytes) -> int:
+    """How many lines end in ``data``; ``following`` is the stream's next byte, if there is one."""
+    joined = data.count(b"\r\n") + (data.endswith(b"\r") and following == b"\n")
+    return data.count(b"\n") + data.count(b"\r") - joined
+
+
+def _place_of_end(data: bytes, following: bytes, number: int) -> int:
+    """Behind the line end with that number, from 0, in ``data``."""
+    ends = _LINE_END.finditer(data + following)
+    return next(itertools.islice(ends, number, None)).end()
 
 
 async def _chunks(
