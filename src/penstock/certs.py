@@ -91,8 +91,11 @@ def issue(
     With ``server_names`` (host names, addresses) it is a server's certificate, else a
     client's whose id is ``name``: a plain one as common name, a ``spiffe://`` one as URI. The
     files are called after it. It is valid for ``days``, and never longer than the CA.
-    Raises NameRefused, CertificateError.
+    Raises NameRefused, CertificateError; KeyModeError if others can read the CA's key; TypeError
+    if ``server_names`` is one text.
     """
+    if isinstance(server_names, str | bytes):
+        raise TypeError(f"server_names is one text; write [{server_names!r}]")
     # Here, because every client of a server imports this module for its key.
     from .certnames import check_client_id, check_file_name, general_name
 
@@ -145,7 +148,9 @@ def _load_ca(
     certificate_path, key_path = directory / "ca.crt", directory / "ca.key"
     remedy = f"run: penstock certs init --dir {directory}"
     try:
-        pem, key_pem = certificate_path.read_bytes(), key_path.read_bytes()
+        pem = certificate_path.read_bytes()
+        check_private_key_mode(key_path)
+        key_pem = key_path.read_bytes()
     except OSError as error:
         raise CertificateError(
             f"no CA in {directory}: {error.filename}: {error.strerror}; {remedy}"

@@ -68,10 +68,13 @@ class Client:
         stdin: bool = False,
     ) -> pb.Job:
         """Starts a job; ``timeout_s`` is how long it may run, ``stdin`` opens its input.
-        Completes on the server.
+        Completes on the server. Raises TypeError if ``arguments`` is one text, whose characters
+        would each become an argument.
 
         Cancellation: completes; C4.
         """
+        if isinstance(arguments, str | bytes):
+            raise TypeError(f"arguments is one text; write [{arguments!r}]")
         request = pb.StartRequest(
             command=command,
             argv=arguments,
@@ -180,7 +183,7 @@ class Client:
         handle: str,
         *,
         offset: int = 0,
-        tail_lines: int = 0,
+        tail_lines: int | None = None,
         since_ns: int = 0,
         streams: Sequence[pb.Stream] = (),
         follow: bool = True,
@@ -190,7 +193,8 @@ class Client:
         """Messages of a job's output; the last one of a finished job has ``finished``.
 
         One connection's worth of it, unchecked: ``penstock.follow`` goes on after a loss.
-        ``offset``, ``tail_lines`` and ``since_ns`` (UTC, since 1970) exclude each other.
+        ``offset``, ``tail_lines`` (0: what is new) and ``since_ns`` (UTC, since 1970) exclude
+        each other.
         """
         request = pb.StreamOutputRequest(
             pid=handle,

@@ -16,7 +16,7 @@ from patience import patient
 
 from penstock.authn import AuthenticationError, identify
 from penstock.certnames import general_name
-from penstock.certs import CertificateError, NameRefused, issue, make_ca
+from penstock.certs import CertificateError, KeyModeError, NameRefused, issue, make_ca
 
 
 def penstock(directory: Path, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:
@@ -184,14 +184,32 @@ def test_an_encrypted_ca_key(ca: Path) -> None:
     done = penstock(ca, "issue", "--dir", ".", "alice")
     assert done.returncode == 1
     assert done.stderr == "Error: ca.key is encrypted: give --ca-passphrase-file\n"
+    (ca / "pass").touch(0o600)
     (ca / "pass").write_text("wrong\n")
     options = ["issue", "--dir", ".", "--ca-passphrase-file", "pass", "alice"]
     done = penstock(ca, *options)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "passphrase does not open ca.key" in done.stderr
     (ca / "pass").write_text("secret\n")
+    (ca / "pass").chmod(0o604)
+    done = penstock(ca, *options)
+    assert (done.returncode, "run: chmod 600 pass" in done.stderr) == (2, True), done.stderr
+    (ca / "pass").chmod(0o600)
     assert penstock(ca, *options).returncode == 0
     assert identity_in(ca / "alice.crt") == "alice"
+
+
+def test_a_ca_key_that_others_can_read_signs_nothing(ca: Path) -> None:
+    """As a client refuses to use such a key."""
+    (ca / "ca.key").chmod(0o640)
+    with pytest.raises(KeyModeError, match="chmod 600"):
+        issue(ca, "alice")
+
+
+def test_one_text_is_no_list_of_server_names(ca: Path) -> None:
+    """Its letters would each be one."""
+    with pytest.raises(TypeError, match=r"write \['localhost'\]"):
+        issue(ca, "server", server_names="localhost")
 
 
 def test_what_is_in_the_files_instead(ca: Path) -> None:

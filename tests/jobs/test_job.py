@@ -551,3 +551,11 @@ def test_a_removed_log_shows_in_the_first_byte() -> None:
     assert (job.output_length, job.output_first) == (40, 40)
     assert log.gaps() == (Gap(0, 40, "retention"),)
     log.finish()
+
+
+@pytest.mark.parametrize("text", ["12", b"12"])
+def test_one_text_is_not_taken_for_a_list_of_arguments(text: str | bytes) -> None:
+    """Its characters would each become one, and the policy might grant that."""
+    with pytest.raises(TypeError, match=r"arguments is one text; write \(b?'12',\)"):
+        JobSpec("count", text)  # type: ignore[arg-type]
+    assert JobSpec("count", ("12",)).arguments == ("12",)

@@ -12,13 +12,20 @@ VerdictKind = Literal["exited", "signaled", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a caller asks for; ``arguments`` do not include argv[0]."""
+    """What a caller asks for; ``arguments`` do not include argv[0].
+
+    Raises TypeError for arguments that are one text: its characters would each become one.
+    """
 
     command: str
     arguments: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     stdin: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.arguments, str | bytes):
+            raise TypeError(f"arguments is one text; write ({self.arguments!r},)")
 
 
 @dataclass(frozen=True, slots=True)
