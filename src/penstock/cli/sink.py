@@ -1,8 +1,8 @@
 """Where the messages of a job's output go: lines, exact bytes, or JSON."""
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from .standard import ERR, OUT, Descriptor, complain, encoded
+from .standard import ERR, OUT, Descriptor, Place, complain, encoded
 
 if TYPE_CHECKING:
     from ..proto import command_pb2 as pb
@@ -21,6 +21,28 @@ class _Form(Protocol):
         """Writes what was held back."""
 
 
+class _Printer(Protocol):
+    """Chunks to text: LinePrinter, TerminalPrinter."""
+
+    def feed(self, stream: int, time_ns: int, data: bytes) -> str: ...
+
+    def held_bytes(self, stream: int) -> int: ...
+
+    def flush(self, time_ns: int) -> str: ...
+
+
+def _printer(descriptor: Descriptor, *, timestamps: bool) -> _Printer:
+    if not descriptor.terminal:
+        from .printing import LinePrinter
+
+        return LinePrinter(timestamps=timestamps)
+    from .terminal_printer import TerminalPrinter
+
+    return TerminalPrinter(
+        timestamps=timestamps, place=descriptor.place, columns=lambda: descriptor.columns
+    )
+
+
 class Lines:
     """Both streams on standard output, in the order of their bytes, as ``stream`` shows them.
 
@@ -28,9 +50,7 @@ class Lines:
     """
 
     def __init__(self, *, timestamps: bool) -> None:
-        from .printing import LinePrinter
-
-        self._printer = LinePrinter(timestamps=timestamps, escape=OUT.terminal)
+        self._printer = _printer(OUT, timestamps=timestamps)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
         """As LinePrinter has it.
@@ -56,12 +76,15 @@ class Apart:
     """
 
     def __init__(self, *, raw: bool) -> None:
-        from .printing import LinePrinter
-
-        self._targets: dict[int, tuple[Descriptor, LinePrinter | None]] = {}
+        self._targets: dict[int, tuple[Descriptor, _Printer | None]] = {}
+        # One for both where both are one terminal: its line is one.
+        printers: dict[Place, _Printer] = {}
         for stream, descriptor in ((STDOUT, OUT), (STDERR, ERR)):
-            escape = descriptor.terminal and not raw
-            printer = LinePrinter(timestamps=False, escape=True) if escape else None
+            printer = None
+            if descriptor.terminal and not raw:
+                if descriptor.place not in printers:
+                    printers[descriptor.place] = _printer(descriptor, timestamps=False)
+                printer = printers[descriptor.place]
             self._targets[stream] = (descriptor, printer)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
@@ -96,11 +119,19 @@ class Sink:
     write was cut short, but none is missed. ``end`` is the end record, once it has come.
     """
 
-    def __init__(self, form: _Form | None, *, offset: int = 0, narrate: bool = False) -> None:
-        """``form`` None: a JSON object a line. ``narrate``: say also that the job has
-        started and ended."""
+    def __init__(
+        self,
+        form: _Form | None,
+        *,
+        offset: int = 0,
+        narrate: Literal["all", "odd", "nothing"] = "nothing",
+    ) -> None:
+        """``form`` None: a JSON object a line. ``narrate``: say also that the job has started
+        and how it ended; "odd": only an end that its exit status does not tell."""
         self.next = self.first = offset
         self.end: pb.EndRecord | None = None
+        self.missing = 0
+        """Bytes of what was asked for that were in gaps, for whatever reason."""
         self._form = form
         self._narrate = narrate
         self._time_ns = 0
@@ -127,13 +158,14 @@ class Sink:
         elif message.data:
             await self._chunk(self._form, message)
         if message.HasField("gap"):
+            self.missing += message.gap.to_offset - message.gap.from_offset
             if self._form is not None:
                 self._gap(message.gap)
             self._count(message.gap.to_offset)
         if message.HasField("finished"):
             self.end = message.finished
             await self.finish()
-            if self._form is not None and self._narrate:
+            if self._form is not None:
                 self._ended(message.finished)
 
     async def finish(self) -> None:
@@ -161,7 +193,7 @@ class Sink:
         self.next = max(self.next, offset)
 
     async def _began(self, job: "pb.Job") -> None:
-        if self._narrate and self.next == 0 and self._form is not None:
+        if self._narrate == "all" and self.next == 0 and self._form is not None:
             data = f"{job.command} started\n".encode()
             await self._form.chunk(STDOUT, job.started_ns, data)
 
@@ -175,4 +207,7 @@ class Sink:
         from .. import render
         from .terminal import harmless
 
-        complain(f"The job {harmless(render.end_text(end))}")
+        if self._narrate == "nothing" or (self._narrate == "odd" and render.is_plain(end)):
+            return
+        for line in (f"The job {render.end_text(end)}", *render.end_notes(end)):
+            complain(harmless(line))

@@ -6,6 +6,7 @@ afterwards. A verb that is about output (stream, run) uses ``Descriptor.write``,
 """
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -20,10 +21,41 @@ if TYPE_CHECKING:
 class OutputFailed(Exception):
     """A standard descriptor did not take what was written to it."""
 
-    def __init__(self, name: str, error: OSError) -> None:
+    def __init__(self, name: str, error: OSError, *, terminal: bool) -> None:
         super().__init__(f"{name} could not be written to: {error.strerror}")
         self.reader_left = isinstance(error, BrokenPipeError)
         """Nobody reads any more, as behind ``| head``; anything else is a fault."""
+        self.hung_up = terminal and error.errno == errno.EIO
+        """It was a terminal, and that is gone."""
+
+
+class Place:
+    """Where a descriptor's text lands: one terminal, file or pipe, though two descriptors write
+    there. Our own messages begin on a line of their own in it, whatever a job left unfinished.
+    """
+
+    def __init__(self) -> None:
+        self.line_open = False
+        """Something stands on the last line, whose end has not come."""
+        self.line_breaks = 0
+        """How often a message of ours has ended such a line, so that who wrote it can tell."""
+
+    def wrote(self, data: "ReadableBuffer") -> None:
+        """This was written there."""
+        end = memoryview(data)[-1:]
+        if end:
+            self.line_open = bytes(end) != b"\n"
+
+    def disturbed(self) -> None:
+        """A terminal has shown something by itself, such as ^C."""
+        self.line_open = True
+
+    def end_line(self) -> str:
+        """What is to be written before a message of ours, which ends the line that is open."""
+        if not self.line_open:
+            return ""
+        self.line_breaks += 1
+        return "\n"
 
 
 class Descriptor:
@@ -33,11 +65,20 @@ class Descriptor:
         self.fd = fd
         self.name = name
         self.failure: OutputFailed | None = None
+        self.place = Place()
 
     @cached_property
     def terminal(self) -> bool:
-        """Whether somebody's terminal is at the other end."""
+        """Whether somebody's terminal is at the other end; looked at once, while it is there."""
         return os.isatty(self.fd)
+
+    @property
+    def columns(self) -> int:
+        """How wide that terminal is now; 80 where it does not say."""
+        try:
+            return os.get_terminal_size(self.fd).columns or 80
+        except OSError:
+            return 80
 
     def send(self, data: bytes) -> None:
         """All of ``data``, however long that takes. Raises OutputFailed, and again each time."""
@@ -47,11 +88,13 @@ class Descriptor:
         try:
             while view:
                 try:
-                    view = view[os.write(self.fd, view) :]
+                    count = os.write(self.fd, view)
+                    self.place.wrote(view[:count])
+                    view = view[count:]
                 except BlockingIOError:  # whoever shares the descriptor has set O_NONBLOCK
                     select.select((), (self.fd,), ())
         except OSError as error:
-            self.failure = OutputFailed(self.name, error)
+            self.failure = OutputFailed(self.name, error, terminal=self.terminal)
             raise self.failure from error
 
     async def write(self, data: bytes) -> None:
@@ -91,8 +134,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error. Never fails."""
-    sys.stderr.write(f"{text}\n")
+    """A message of ours on standard error, on a line of its own. Never fails."""
+    sys.stderr.write(f"{ERR.place.end_line()}{text}\n")
 
 
 def encoded(text: str) -> bytes:
@@ -115,8 +158,16 @@ def prepare() -> None:
             os.open(os.devnull, os.O_RDONLY if fd == 1 else os.O_WRONLY)
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115  # lives as long as the process
+    if _same_file(OUT.fd, ERR.fd):
+        ERR.place = OUT.place
+    _ = OUT.terminal, ERR.terminal  # a terminal that is closed later is none any more
     sys.stdout = _text(OUT, sys.stdout)
     sys.stderr = _text(ERR, sys.stderr)
+
+
+def _same_file(one: int, other: int) -> bool:
+    """Whether what is written to both comes out at one place: the terminal, or a 2>&1."""
+    return os.path.sameopenfile(one, other)
 
 
 def _text(descriptor: Descriptor, before: TextIO | None) -> io.TextIOWrapper:

@@ -1,34 +1,86 @@
-"""What a job prints, made harmless for a terminal (pure)."""
+"""Text of a job or a server, made harmless for a terminal, and how wide it is there (pure)."""
 
 import unicodedata
 from typing import Final
 
-# Left-to-right and right-to-left marks, embeddings, overrides and isolates: they can make a
-# line read as something else (Unicode Technical Report 36, bidirectional text).
-_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Categories of the Unicode Character Database: controls; format characters (bidirectional marks
+# and overrides, zero-width joiners and spaces, tags); surrogates; private use, whose look nobody
+# knows; not assigned, the same; line and paragraph separators.
+_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# What shows nothing by itself though its category is another one: Default_Ignorable_Code_Point
+# of DerivedCoreProperties.txt (Unicode 16.0), so far as it is not in the categories above, and
+# the blank Braille pattern. Variation selectors are among them.
+_INVISIBLE: Final = frozenset(
+    chr(number)
+    for first, last in (
+        (0x034F, 0x034F),  # combining grapheme joiner
+        (0x115F, 0x1160),  # Hangul fillers
+        (0x17B4, 0x17B5),  # Khmer inherent vowels
+        (0x180B, 0x180F),  # Mongolian free variation selectors and vowel separator
+        (0x2800, 0x2800),
+        (0x3164, 0x3164),  # Hangul filler
+        (0xFE00, 0xFE0F),  # variation selectors
+        (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
+        (0xE0100, 0xE01EF),  # variation selectors supplement
+    )
+    for number in range(first, last + 1)
+)
 _KEPT: Final = frozenset("\n\t")
+_TAB_STOP: Final = 8
+# Beyond every terminal: how wide exactly such a line is makes no difference.
+_ANY_WIDTH: Final = 4096
+
+
+class _Shown(dict[int, str]):
+    """How each character is shown, by its number, for str.translate; found out once each."""
+
+    def __missing__(self, number: int) -> str:
+        character = chr(number)
+        shown = escape(character) if is_hidden(character) else character
+        self[number] = shown
+        return shown
+
+
+_SHOWN: Final = _Shown()
 
 
 def harmless(text: str) -> str:
-    """Control characters (C0, C1, DEL), bidi controls and line separators as visible escapes.
+    """What controls a terminal or cannot be seen there as visible escapes.
 
     Line ends and tabs stay, and so does "\\r\\n"; a lone carriage return would let a line
     overwrite another.
     """
-    if text.isprintable() and text.isascii():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _escape(character) if _is_control(character) else character
-        for character in text.replace("\r\n", "\n")
-    )
+    return text.replace("\r\n", "\n").translate(_SHOWN)
 
 
-def _is_control(character: str) -> bool:
+def is_hidden(character: str) -> bool:
+    """Whether a terminal would obey this character, or show nothing that tells it is there."""
     if character in _KEPT:
         return False
-    return character in _BIDI or unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
+    return character in _INVISIBLE or unicodedata.category(character) in _CATEGORIES
 
 
-def _escape(character: str) -> str:
+def escape(character: str) -> str:
+    """As Python, C and bash's $'...' write it."""
     number = ord(character)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def columns_of(text: str, begin: int = 0) -> int:
+    """In which column a terminal's cursor is after this harmless text without line ends, if it
+    was in ``begin`` before. Near enough: terminals differ in what they take for wide."""
+    if len(text) > _ANY_WIDTH or (text.isascii() and "\t" not in text):
+        return begin + len(text)
+    column = begin
+    for character in text:
+        if character == "\t":
+            column += _TAB_STOP - column % _TAB_STOP
+        elif unicodedata.east_asian_width(character) in ("W", "F"):
+            column += 2
+        elif unicodedata.category(character) not in ("Mn", "Me"):
+            column += 1
+    return column

@@ -1,0 +1,105 @@
+"""A job's output as lines of a terminal: harmless, and a progress bar stays in its line.
+
+A program that shows progress goes back to the beginning of its line (a carriage return) and
+writes over it. Passed on as it is, that would also write over the time that we put in front of
+a line, and over a message of ours that came in between; as an escape it makes one line that
+grows for ever. So we do the going back ourselves: the line is wiped with blanks and drawn anew,
+the time in front. What a line showed before is as gone as on a terminal of its own; nothing
+above the line can be reached, because nothing else of what moves a cursor passes.
+"""
+
+from collections.abc import Callable
+
+from ..text import REPLACEMENT, decode
+from .printing import timestamp
+from .standard import Place
+from .terminal import columns_of, harmless
+
+
+class TerminalPrinter:
+    """Text of chunks, in order, for one terminal, whichever streams of the job go there.
+
+    The line has four states: not begun; begun, with its end in column ``_column``; begun, with
+    a carriage return after it that waits for what comes (a line feed makes both one line end);
+    and broken: a message of ours has ended it, and what comes belongs to it all the same.
+    """
+
+    def __init__(self, *, timestamps: bool, place: Place, columns: Callable[[], int]) -> None:
+        """``columns``: how wide the terminal is at the moment."""
+        self._timestamps = timestamps
+        self._place = place
+        self._columns = columns
+        self._rests: dict[int, bytes] = {}
+        self._begun = False
+        self._column = 0
+        self._returned_by: int | None = None
+        self._broken = False
+        self._breaks = place.line_breaks
+
+    def feed(self, stream: int, time_ns: int, data: bytes) -> str:
+        """What to print for the next chunk of raw bytes."""
+        text, self._rests[stream] = decode(self._rests.get(stream, b"") + data)
+        return self._print(stream, time_ns, text)
+
+    def held_bytes(self, stream: int) -> int:
+        """How many of the bytes fed are not in what was to be printed yet."""
+        return len(self._rests.get(stream, b"")) + (self._returned_by == stream)
+
+    def flush(self, time_ns: int) -> str:
+        """What is left of characters that were cut at the end."""
+        cut = [stream for stream, rest in self._rests.items() if rest]
+        self._rests.clear()
+        return "".join(self._print(stream, time_ns, REPLACEMENT) for stream in cut)
+
+    def _print(self, stream: int, time_ns: int, text: str) -> str:
+        if self._breaks != self._place.line_breaks:
+            self._breaks = self._place.line_breaks
+            self._broken = self._begun
+            self._column = 0
+        printed: list[str] = []
+        *complete, rest = text.split("\n")
+        for line in complete:
+            self._draw(printed, time_ns, line.rstrip("\r"))
+            self._end_line(printed, time_ns)
+        if rest:
+            drawn = rest.rstrip("\r")
+            self._draw(printed, time_ns, drawn)
+            # Only now: it is of what was drawn.
+            if drawn != rest:
+                self._returned_by = stream
+        return "".join(printed)
+
+    def _draw(self, printed: list[str], time_ns: int, line: str) -> None:
+        """``line`` is without a line feed, and no carriage return is at its end."""
+        _, returns, shown = line.rpartition("\r")
+        if not shown:
+            return
+        anew = bool(returns) or self._returned_by is not None
+        self._returned_by = None
+        if anew and self._column:
+            # Not beyond the terminal's edge, where the cursor would go on in the next line.
+            blanks = " " * min(self._column, self._columns() - 1)
+            printed.append(f"\r{blanks}\r")
+        if anew or not self._begun:
+            front = self._front(time_ns)
+        else:
+            # So that what goes on after a message of ours is not taken for another one.
+            front = " " * len(self._front(time_ns)) if self._broken else ""
+        if anew or front:
+            self._column = 0
+        text = front + harmless(shown)
+        self._column = columns_of(text, self._column)
+        self._begun, self._broken = True, False
+        printed.append(text)
+
+    def _end_line(self, printed: list[str], time_ns: int) -> None:
+        if not self._begun:
+            printed.append(self._front(time_ns))
+        if not self._broken:
+            printed.append("\n")
+        self._begun = self._broken = False
+        self._returned_by = None
+        self._column = 0
+
+    def _front(self, time_ns: int) -> str:
+        return f"{timestamp(time_ns)} " if self._timestamps else ""
