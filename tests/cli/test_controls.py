@@ -96,6 +96,63 @@ async def test_the_options_of_stop() -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("error", "text", "code"),
+    [
+        (RpcError(StatusCode.NOT_FOUND, "Job 1\x1b not found"), "Job 1\\x1b not found", 4),
+        (RpcError(StatusCode.PERMISSION_DENIED, "no"), "no", 5),
+        (RpcError(StatusCode.INTERNAL, ""), "INTERNAL", 1),
+    ],
+)
+async def test_a_stop_that_fails_has_one_form(error: RpcError, text: str, code: int) -> None:
+    """Whatever the reason, an unknown job too."""
+    service = FakeService()
+    service.stop_error = error
+    async with fake_server(service) as server:
+        done = await server.run_cli("stop", HANDLE)
+    assert (done.code, done.out) == (code, f"Stopping {HANDLE}...\n".encode())
+    assert done.err == f"Error: {HANDLE} could not be stopped. {text}\n".encode()
+
+
+async def test_what_a_stop_took_is_said() -> None:
+    """What of it is news; as JSON all of it, as ever."""
+    service = FakeService()
+    end = pb.EndRecord(
+        reason="stopped", escalated=True, processes_killed=2, stop_reason="too \x1bloud"
+    )
+    service.stop_answer = pb.StopResponse(
+        result=f"Job {HANDLE} successfully stopped!", took_s=2.5, job=pb.Job(end=end)
+    )
+    async with fake_server(service) as server:
+        done = await server.run_cli("stop", "--reason", "too loud", HANDLE)
+    assert done.out.decode().splitlines() == [
+        f"Stopping {HANDLE}...",
+        f"Job {HANDLE} successfully stopped!",
+        "KILL was needed after 2.5s: it ended 2 processes.",
+        "The reason given: too \\x1bloud",
+    ]
+    assert (done.code, done.err) == (0, b"")
+
+
+async def test_a_list_shows_what_one_would_type() -> None:
+    """Words that belong together, empty ones, and what a terminal would obey or not show."""
+    service = FakeService()
+    service.jobs = [
+        pb.Job(
+            handle="7",
+            command="echo",
+            argv=["/bin/echo", "a b", "", "it\n\U000e0041", "plain"],
+            state=pb.JOB_STATE_STARTING,
+        )
+    ]
+    async with fake_server(service) as server:
+        done = await server.run_cli("list")
+    head, line = done.out.decode().splitlines()
+    assert head.startswith("PID")
+    assert line.endswith(" echo 'a b' '' $'it\\n\\U000e0041' plain")
+    assert line.split()[:3] == ["7", "-", "-"]  # not begun yet, so no class and no time
+
+
 async def test_a_stop_goes_on_over_a_restart_of_the_server() -> None:
     """It is the same stop, so it is asked for again."""
     service = FakeService()

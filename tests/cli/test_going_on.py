@@ -137,7 +137,7 @@ async def test_an_interrupted_run_stops_its_job_also_while_it_is_cut_off() -> No
         await cli.wait_for(b"Stopping")
         await server.serve()
         done = await cli.done()
-    assert [request.pid for request in service.stops] == [HANDLE]
+    assert {request.pid for request in service.stops} == {HANDLE}
     assert (done.code, done.out) == (0, b"one\ntwo\n")
 
 
@@ -182,7 +182,8 @@ async def test_where_it_begins_and_what_of_it() -> None:
     [
         (["--tail", "1", "--offset", "0"], "--offset and --tail exclude each other"),
         (["--tail", "1", "--since", "5m"], "--tail and --since exclude each other"),
-        (["--tail", "0"], "0 is not in the range"),
+        (["--tail", "-1"], "-1 is not in the range"),
+        (["--tail", "0", "--offset", "0"], "--offset and --tail exclude each other"),
         (["--tail", "x"], "is not a valid int"),
         (["--since", "yesterday"], "'yesterday' is no time"),
         (["--reconnect", "-1"], "is not in the range"),
@@ -213,7 +214,7 @@ async def test_a_gap_is_a_sentence() -> None:
         finished(0),
     ]
     async with fake_server(service) as server:
-        done = await server.run_cli("stream", "--raw", HANDLE)
+        done = await server.run_cli("stream", "--raw", "--allow-gaps", HANDLE)
     assert (done.code, done.out) == (0, b"a")
     assert done.err.decode().splitlines() == [
         "[4096 bytes are missing here, from 0 to 4096: the oldest output made room for newer, "
@@ -224,6 +225,46 @@ async def test_a_gap_is_a_sentence() -> None:
         "was written]",
         "[100 bytes are missing here, from 4200 to 4300: \\x1b[1mnew]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "codes"),
+    [
+        (["run", "ls"], (125, 3)),
+        (["run", "--allow-gaps", "ls"], (3, 3)),
+        (["-o", "json", "run", "ls"], (125, 3)),
+        (["stream", HANDLE], (1, 0)),
+        (["stream", "--allow-gaps", HANDLE], (0, 0)),
+        (["stream", "--exit-code", "--raw", HANDLE], (125, 3)),
+        (["stream", "--exit-code", "--allow-gaps", HANDLE], (3, 3)),
+    ],
+)
+async def test_output_that_did_not_come_is_no_success(
+    words: list[str], codes: tuple[int, int]
+) -> None:
+    """Row 79: of whatever reason; the policy's own bound is one. Without a gap the job's own."""
+    service = FakeService()
+    for reason, code in (("quota", codes[0]), ("", codes[1])):
+        service.messages = [chunk(b"one\n"), finished(3)]
+        if reason:
+            service.messages.insert(1, gap(4, 10, reason))
+        async with fake_server(service) as server:
+            done = await server.run_cli(*words)
+        assert done.code == code, (reason, done.err)
+        lost = b"Error: 6 bytes are missing in the output; with --allow-gaps" in done.err
+        assert lost == (code in (1, 125))
+
+
+async def test_a_tail_of_nothing_is_what_is_new() -> None:
+    """Asked for as such, and followed."""
+    service = FakeService()
+    service.begins = 100
+    service.messages = [chunk(b"new\n", offset=100), finished(0)]
+    async with fake_server(service) as server:
+        done = await server.run_cli("stream", "--tail", "0", "--raw", HANDLE)
+    assert (done.code, done.out) == (0, b"new\n")
+    (request,) = service.streams
+    assert (request.HasField("tail_lines"), request.tail_lines) == (True, 0)
 
 
 async def test_rm_removes_each_and_says_so() -> None:

@@ -136,6 +136,9 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "rubbish").chmod(0o600)
     (tmp_path / "wrong").write_text("wrong\n")
     (tmp_path / "long").write_text("x" * 2000)
+    (tmp_path / "open").write_text("secret\n")
+    for name, mode in (("wrong", 0o600), ("long", 0o600), ("open", 0o640)):
+        (tmp_path / name).chmod(mode)
     return tmp_path
 
 
@@ -169,6 +172,10 @@ def files(tmp_path: Path) -> Path:
         (
             {"CERT": "locked.crt", "KEY": "locked.key", "KEY_PASSPHRASE_FILE": "empty"},
             ["empty (PENSTOCK_KEY_PASSPHRASE_FILE) is empty"],
+        ),
+        (
+            {"CERT": "locked.crt", "KEY": "locked.key", "KEY_PASSPHRASE_FILE": "open"},
+            ["open (PENSTOCK_KEY_PASSPHRASE_FILE) can be read or written by others", "chmod 600"],
         ),
     ],
 )

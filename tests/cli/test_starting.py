@@ -10,7 +10,7 @@ from fake_service import HANDLE, FakeService, chunk, fake_server, finished
 from penstock.cli.exits import exit_code, message
 from penstock.cli.signals import Signals
 from penstock.cli.starting import ANSWER_S, Start
-from penstock.client import Endpoint
+from penstock.client import Endpoint, connect
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
 from penstock.statuses import denied, retryable
 
@@ -25,6 +25,19 @@ async def test_each_start_has_an_id_of_its_own() -> None:
         first, second = [request.request_id for request in server.service.starts]
         assert first != second
         assert min(len(first), len(second)) >= 32
+
+
+async def test_one_text_is_not_taken_for_a_list_of_arguments() -> None:
+    """By the Python client: its characters would each become one. Nothing is asked for."""
+    async with fake_server() as server:
+        pair = server.pki.clients["alice"]
+        endpoint = Endpoint("127.0.0.1", server.port, server.pki.ca, pair.certificate, pair.key)
+        async with connect(endpoint) as client:
+            for text in ("12", b"12"):
+                with pytest.raises(TypeError, match="arguments is one text"):
+                    await client.start("count", text)  # type: ignore[arg-type]
+            await client.start("count", ["12"])
+    assert [list(request.argv) for request in server.service.starts] == [["12"]]
 
 
 @pytest.mark.parametrize("verb", ["start", "run"])

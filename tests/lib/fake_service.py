@@ -52,6 +52,10 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.at_stop: list[pb.StreamOutputResponse] = []
         """What a stop adds to the stream, before it ends."""
         self.end = pb.EndRecord(reason="exited", exit_code=0)
+        self.jobs: list[pb.Job] = []
+        """What List gives."""
+        self.stop_answer: pb.StopResponse | None = None
+        """What a stop is answered that is waited for, instead of the usual sentence alone."""
         self.streams: list[pb.StreamOutputRequest] = []
         self.stream_errors: list[RpcError] = []
         """What the first streams fail with, one each, before anything else."""
@@ -91,11 +95,13 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         await self.stop_may_answer.wait()
         if self.stop_error is not None:
             raise self.stop_error
-        if input_message.no_wait:
-            return pb.StopResponse(result=f"Job {input_message.pid} is being stopped.")
         if self.at_stop:
             self.stream_may_end.set()
-        return pb.StopResponse(result=f"Job {input_message.pid} successfully stopped!")
+        if input_message.no_wait:
+            return pb.StopResponse(result=f"Job {input_message.pid} is being stopped.")
+        return self.stop_answer or pb.StopResponse(
+            result=f"Job {input_message.pid} successfully stopped!"
+        )
 
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
@@ -179,6 +185,14 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         job.state = pb.JOB_STATE_FINISHED
         job.end.CopyFrom(self.end)
         return pb.WaitResponse(job=job)
+
+    async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
+        return pb.ListResponse(jobs=self.jobs)
+
+    async def ServerInfo(
+        self, input_message: pb.ServerInfoRequest, request: Any
+    ) -> pb.ServerInfoResponse:
+        return pb.ServerInfoResponse(version="1", client_id="alice")
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
         raise RpcError(StatusCode.NOT_FOUND, f"Job {input_message.pid} not found")
@@ -316,15 +330,19 @@ class FakeServer:
         environment: dict[str, str] | None = None,
         without: tuple[int, ...] = (),
         stdin: int | None = None,
+        ignoring: tuple[int, ...] = (),
     ) -> AsyncIterator[Cli]:
         """The CLI; ``stdin``, ``out`` and ``err`` are descriptors, closed here, instead of
         /dev/null and pipes.
 
-        ``without`` are the standard descriptors that are closed when it starts.
+        ``without`` are the standard descriptors that are closed when it starts, ``ignoring`` the
+        signals that are ignored then. It is a process group of its own, as a shell makes one.
         """
         closing = " ".join(f"{fd}>&-" for fd in without)
+        ignored = "".join(f"trap '' {number}; " for number in ignoring)
         process = await trio.lowlevel.open_process(
-            ["sh", "-c", f'exec "$@" {closing}', "sh", *_COMMAND, *arguments],
+            ["sh", "-c", f'{ignored}exec "$@" {closing}', "sh", *_COMMAND, *arguments],
+            process_group=0,
             env=self.environment() | (environment or {}),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE if out is None else out,

@@ -19,12 +19,15 @@ COMMANDS = (
     + script("greet", "echo hello; echo problem >&2; exit 3")
     + script("ready", "echo ready; sleep 300")
     + script("escape", "printf '\\033]0;owned\\007\\n'")
+    + script("spill", "head -c 300000 /dev/zero").replace(
+        "class =", 'output = "128KiB"\nwhen_full = "drop_newest"\nclass ='
+    )
     + '[commands.echo]\npath = "/bin/echo"\nclass = "free"\n@user\n'
     + 'arguments = [{repeat = {slot = {pattern = "[ -~]{0,20}"}, min = 0, max = 3}}]\n'
 )
 CLIENTS = """
 [clients.alice]
-commands = ["idle", "greet", "ready", "escape", "echo"]
+commands = ["idle", "greet", "ready", "escape", "echo", "spill"]
 [clients.bob]
 commands = ["idle"]
 """
@@ -223,7 +226,7 @@ def test_a_closed_stdout_keeps_no_job_from_being_started_or_stopped(server: Runn
     assert "was stopped by alice" in server.cli("alice", "status", match[1]).stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_stops_its_job(server: RunningServer, number: signal.Signals) -> None:
     """And exits as the job did, which TERM has ended."""
     with subprocess.Popen(
@@ -241,6 +244,19 @@ def test_an_interrupted_run_stops_its_job(server: RunningServer, number: signal.
     assert match, errors
     assert process.returncode == 128 + signal.SIGTERM
     assert "was stopped by alice" in server.cli("alice", "status", match[1]).stdout
+
+
+def test_output_that_the_policys_own_bound_has_dropped_is_no_success(
+    server: RunningServer,
+) -> None:
+    """Row 79: all that is kept is printed, and the status is not the job's."""
+    done = server.cli("alice", "run", "spill")
+    assert done.returncode == 125, done.stderr
+    assert 0 < len(done.stdout) < 300_000
+    missing = 300_000 - len(done.stdout)
+    assert f"Error: {missing} bytes are missing in the output" in done.stderr
+    done = server.cli("alice", "run", "--allow-gaps", "spill")
+    assert (done.returncode, "Error" in done.stderr) == (0, False)
 
 
 def test_control_bytes_are_harmless_on_a_terminal_and_exact_elsewhere(

@@ -4,16 +4,21 @@ Nothing heavy is imported here or at the top of a verb's file: what a verb needs
 it runs, so that ``penstock --help`` costs little more than Python itself.
 """
 
+import os
 import sys
-
-from .standard import prepare
 
 
 def main() -> None:
     """The console script."""
-    prepare()
     try:
-        from .root import run
+        from .ending_signals import take_signals
+
+        take_signals()
     except KeyboardInterrupt:  # nothing has been done yet
-        sys.exit(130)
+        os._exit(130)
+    from .standard import prepare
+
+    prepare()
+    from .root import run
+
     sys.exit(run(sys.argv[1:]))

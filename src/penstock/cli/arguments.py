@@ -1,5 +1,8 @@
-"""What the command line takes besides click's own types, and verbs that pass a status through."""
+"""What verbs have in common: types of arguments, how a status is passed through, and what is
+said when a signal ends one."""
 
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any, Final
 
 import asyncclick as click
@@ -61,6 +64,11 @@ CONNECT_TIMEOUT: Final[dict[str, Any]] = {
     "help": "How long to try for a first connection (10); 0: once.",
 }
 
+ALLOW_GAPS: Final[dict[str, Any]] = {
+    "is_flag": True,
+    "help": "Output that is missing is no failure.",
+}
+
 
 class PassThrough(click.Command):  # type: ignore[misc]
     """A verb that exits as its job did: every failure of ours is 125, also a usage error."""
@@ -84,3 +92,21 @@ class PassThroughIfAsked(PassThrough):
     def passes_through(self, arguments: list[str]) -> bool:
         """Is it among them?"""
         return "--exit-code" in arguments
+
+
+def detaches(go_on: str) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Any]]:
+    """Decorates a verb that a signal ends (``signals.detaching``). ``go_on`` says how the user
+    goes on, and may name the verb's parameters: ``{pid}``."""
+
+    def decorate(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        @wraps(verb)
+        async def caught(*args: Any, **given: Any) -> Any:
+            from .signals import detaching
+            from .terminal import harmless
+
+            async with detaching(lambda: harmless(go_on.format(**given))):
+                return await verb(*args, **given)
+
+        return caught
+
+    return decorate

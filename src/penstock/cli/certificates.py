@@ -5,7 +5,7 @@ from typing import Final
 
 import asyncclick as click
 
-from .arguments import TEXT
+from .arguments import TEXT, detaches
 from .settings import read_passphrase
 from .standard import say
 
@@ -21,7 +21,8 @@ def certs() -> None:
 
 @certs.command()
 @_DIRECTORY
-def init(directory: str) -> None:
+@detaches("what is there is whole; see it with: ls {directory}")
+async def init(directory: str) -> None:
     """Makes a CA: ca.crt, and ca.key, which belongs in a safe place."""
     from ..certs import make_ca
 
@@ -38,7 +39,8 @@ def init(directory: str) -> None:
 @click.option("--days", default=90, show_default=True, type=click.IntRange(1, 3650))
 @click.option("--passphrase-file", help="Encrypts the key with what this file holds.")
 @click.option("--ca-passphrase-file", help="Opens an encrypted ca.key.")
-def issue(
+@detaches("what is there is whole; see it with: ls {directory}")
+async def issue(
     name: str,
     directory: str,
     hosts: tuple[str, ...],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncclick as click
 
 from .. import __version__
-from .arguments import PASS_ON, TEXT
+from .arguments import PASS_ON, TEXT, detaches
 from .printing import say_json
 from .settings import Settings
 from .standard import OUT, complain, say
@@ -31,10 +31,11 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     from .connecting import Connecting
     from .signals import caught_signals
     from .starting import Start
+    from .terminal import harmless
 
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
-        say(f"Starting {command}{behind}...")
+        say(harmless(f"Starting {command}{behind}..."))
     attempt = Start(command, arguments, stdin=stdin, connecting=Connecting(settings))
     async with caught_signals() as signals:
         # Scope K0.start.
@@ -42,7 +43,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
             signals.react = partial(attempt.hurry, signals, scope)
             async with attempt.connected(settings.endpoint()):
                 pass
-        # Inside of caught_signals: a ^C that comes now must not lose the handle either.
+        # Inside of caught_signals: a signal that comes now must not lose the handle either.
         if attempt.job is not None:
             _tell_started(settings, attempt.job)
         if signals.count:
@@ -68,30 +69,32 @@ def _tell_started(settings: Settings, job: "pb.Job") -> None:
 @click.option("--signal", default="", type=TEXT, help="The first one; the command's own without.")
 @click.option("--no-wait", is_flag=True, help="Leave when the stop is under way.")
 @click.pass_obj
+@detaches("a stop that the server has heard of goes on; look with: penstock status {pid}")
 async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
+    from ..render import stop_notes
     from .connecting import Connecting
     from .exits import EXPECTED, exit_code, fail, message
     from .stopping import stop_job
     from .terminal import harmless
 
     if not settings.json:
-        say(f"Stopping {pid}...")
+        say(f"Stopping {harmless(pid)}...")
     try:
         options = {"grace_s": grace, "reason": reason, "signal": signal, "no_wait": no_wait}
         connecting = Connecting(settings)
         answer = await stop_job(settings.endpoint(), pid, options, connecting=connecting)
     except EXPECTED as error:
-        code = exit_code(error)
-        if code == 4:
-            raise
-        fail(f"Error: {pid} could not be stopped. {message(error)}", code)
+        fail(f"Error: {harmless(pid)} could not be stopped. {message(error)}", exit_code(error))
     if settings.json:
         say_json(answer)
-    else:
-        say(harmless(answer.result))
+        return
+    say(harmless(answer.result))
+    if not no_wait and not answer.already_finished:
+        for note in stop_notes(answer.job.end, answer.took_s):
+            say(harmless(note))
 
 
 @click.command()
@@ -99,6 +102,7 @@ async def stop(
 @click.argument("signal", type=TEXT)
 @click.option("--tree", is_flag=True, help="To every process of the job.")
 @click.pass_obj
+@detaches("whether {signal} was sent is not known; look with: penstock status {pid}")
 async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
     """Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process."""
     from ..client import Client
@@ -120,6 +124,7 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
 @click.command()
 @click.argument("pid", type=TEXT)
 @click.pass_obj
+@detaches("whether job {pid} is paused is not known; look with: penstock status {pid}")
 async def pause(settings: Settings, pid: str) -> None:
     """Makes every process of job PID stand still; answers when they do."""
     from .connecting import asked
@@ -132,6 +137,7 @@ async def pause(settings: Settings, pid: str) -> None:
 @click.command()
 @click.argument("pid", type=TEXT)
 @click.pass_obj
+@detaches("whether job {pid} runs on is not known; look with: penstock status {pid}")
 async def resume(settings: Settings, pid: str) -> None:
     """Lets a paused job PID run on."""
     from .connecting import asked
@@ -154,13 +160,14 @@ def _say_state(settings: Settings, job: "pb.Job") -> None:
 @click.command()
 @click.argument("pid", type=TEXT)
 @click.pass_obj
+@detaches("nothing was changed; ask again with: penstock status {pid}")
 async def status(settings: Settings, pid: str) -> None:
     """Says what job PID is doing and what it uses."""
     from .connecting import asked
     from .terminal import harmless
 
     if not settings.json:
-        say(f"Querying the status of {pid}...")
+        say(f"Querying the status of {harmless(pid)}...")
     answer = await asked(settings, lambda client: client.status(pid))
     if settings.json:
         say_json(answer)
@@ -171,10 +178,12 @@ async def status(settings: Settings, pid: str) -> None:
 @click.command(name="list")
 @click.option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too.")
 @click.pass_obj
+@detaches("nothing was changed; ask again with: penstock list")
 async def list_jobs(settings: Settings, include_finished: bool) -> None:
     """Lists your own jobs, newest first."""
     from .connecting import asked
     from .printing import timestamp
+    from .shell_words import shell_line
     from .terminal import harmless
 
     jobs = await asked(settings, lambda client: client.jobs(include_finished=include_finished))
@@ -184,12 +193,12 @@ async def list_jobs(settings: Settings, include_finished: bool) -> None:
         return
     say(f"{'PID':<12} {'CLASS':<10} {'STARTED':<24} {'STATE':<32} COMMAND")
     for job in jobs:
-        command = " ".join([job.command, *job.argv[1:]])
         line = (
-            f"{job.handle:<12} {job.class_name:<10} {timestamp(job.started_ns):<24} "
-            f"{_state(job):<32} {command}"
+            f"{job.handle:<12} {job.class_name or '-':<10} {timestamp(job.started_ns):<24} "
+            f"{_state(job):<32} "
         )
-        say(harmless(line).replace("\n", "\\n"))
+        command = shell_line([job.command, *job.argv[1:]])
+        say(harmless(line).replace("\n", "\\n") + command)
 
 
 def _state(job: "pb.Job") -> str:
@@ -202,6 +211,7 @@ def _state(job: "pb.Job") -> str:
 @click.command()
 @click.argument("pids", metavar="PID...", nargs=-1, required=True, type=TEXT)
 @click.pass_obj
+@detaches("which of them are removed is not known; look with: penstock list -a")
 async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
     """Forgets finished jobs and their output, now instead of after the server's time.
 
@@ -244,6 +254,7 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
 
 @click.command()
 @click.pass_obj
+@detaches("nothing was changed; ask again with: penstock version")
 async def version(settings: Settings) -> None:
     """Says which version this is, and what the server is and can enforce."""
     if not settings.configured():

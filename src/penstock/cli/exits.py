@@ -9,8 +9,9 @@ from ..proto import command_pb2 as pb
 from ..received import OutputBroken
 from ..rpc.errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
+from .ending_signals import SIGNAL_BASE
 from .settings import SettingsError
-from .standard import OutputFailed
+from .standard import OutputFailed, complain
 from .terminal import harmless
 
 
@@ -34,7 +35,6 @@ class Exit(IntEnum):
 TIMED_OUT: Final = 124
 NOT_EXECUTABLE: Final = 126
 COMMAND_NOT_FOUND: Final = 127
-SIGNAL_BASE: Final = 128
 
 _CODES: Final = {
     StatusCode.INVALID_ARGUMENT: Exit.USAGE,
@@ -108,6 +108,19 @@ def start_code(error: BaseException) -> int:
         if error.code is StatusCode.NOT_FOUND:
             return COMMAND_NOT_FOUND
     return OUR_FAILURE
+
+
+def complete_code(code: int, missing_bytes: int, failure: int, *, allow_gaps: bool) -> int:
+    """The exit status where ``code`` is that of the job, and so many bytes of what was asked for
+    did not come: ``failure`` then, which is said. Not if the user allows that."""
+    if not missing_bytes or allow_gaps:
+        return code
+    bytes_are = "1 byte is" if missing_bytes == 1 else f"{missing_bytes} bytes are"
+    complain(
+        f"Error: {bytes_are} missing in the output; with --allow-gaps that is no failure, and "
+        f"the exit status is {code}\nExit {failure}"
+    )
+    return int(failure)
 
 
 def job_code(end: pb.EndRecord) -> int:

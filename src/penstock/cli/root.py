@@ -120,6 +120,8 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
             return OUR_FAILURE if passes_through else int(error.exit_code)
         case KeyboardInterrupt() | click.Abort():
             return 130
+        case SystemExit(code=int(code)):  # of ending_signals.raising_signals
+            return code
     from .exits import EXPECTED, Failed, exit_code, message
 
     if isinstance(error, Failed):

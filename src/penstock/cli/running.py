@@ -1,26 +1,22 @@
 """run: start, follow, exit as the job does."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
-from .arguments import OUR_FAILURE, PASS_ON, RECONNECT, TEXT, PassThrough
+from .arguments import ALLOW_GAPS, OUR_FAILURE, PASS_ON, RECONNECT, TEXT, PassThrough
 from .settings import Settings
-from .standard import complain
+from .standard import OutputFailed, complain
 
 if TYPE_CHECKING:
-    import trio
-
-    from ..client import Connect, Endpoint
-    from .signals import Signals
+    from ..client import Endpoint
     from .sink import Sink
-    from .starting import Start
 
 
 @click.command(context_settings=PASS_ON, cls=PassThrough)
 @click.option("--raw", is_flag=True, help="Exact bytes on a terminal, too.")
 @click.option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job.")
+@click.option("--allow-gaps", **ALLOW_GAPS)
 @click.option("--reconnect", **RECONNECT)
 @click.argument("command", type=TEXT)
 @click.argument("arguments", nargs=-1, type=TEXT)
@@ -29,32 +25,34 @@ async def run(
     settings: Settings,
     raw: bool,
     stdin: bool,
+    allow_gaps: bool,
     reconnect: float,
     command: str,
     arguments: tuple[str, ...],
 ) -> int:
     """Starts COMMAND, prints what it prints, and exits as it does.
 
-    The first ^C or SIGTERM asks the job to stop, a second one detaches.
+    The first ^C, TERM, HUP or QUIT asks the job to stop, a second one detaches.
     """
     import trio
 
     from ..follow import DigestMismatch, Follower
     from .connecting import Connecting
-    from .exits import EXPECTED, fail, job_code, message, start_code
+    from .exits import EXPECTED, complete_code, fail, job_code, message, start_code
     from .going_on import SaidNews
     from .signals import beside, caught_signals
     from .sink import Apart, Sink
     from .starting import Start
+    from .stop_request import StopRequest
 
     connecting = Connecting(settings)
     attempt = Start(command, arguments, stdin=stdin, connecting=connecting)
-    sink = Sink(None if settings.json else Apart(raw=raw))
+    sink = Sink(None if settings.json else Apart(raw=raw), narrate="odd")
     async with caught_signals() as signals:
         # Scope K0.run.
         with trio.CancelScope() as scope:
-            asked = trio.Event()
-            signals.react = partial(_stop_or_leave, attempt, signals, scope, asked)
+            stop = StopRequest(attempt, signals, scope)
+            signals.react = stop.react
             try:
                 endpoint = settings.endpoint()
                 if stdin:
@@ -71,10 +69,17 @@ async def run(
                         endpoint, handle, give_up_s=reconnect, news=SaidNews(reconnect)
                     )
                     async with (
-                        beside(_stop_when_asked, endpoint, handle, asked, connecting),
+                        beside(stop.send_when_asked, endpoint, handle, connecting),
                         beside(_feed, endpoint, handle, reconnect, stdin),
                     ):
-                        await follower.deliver(sink.take, client=client)
+                        failure = None
+                        try:
+                            await follower.deliver(sink.take, client=client)
+                        except OutputFailed as error:
+                            failure = error
+                        if failure is not None:
+                            await stop.wait_over_if_asked(failure)
+                            raise failure
                     await sink.finish()
             except DigestMismatch as error:
                 fail(f"Error: {message(error)}", OUR_FAILURE)
@@ -82,43 +87,16 @@ async def run(
                 if attempt.job is None:
                     fail(f"Error: {message(error)}", start_code(error))
                 detached = _detached(attempt.job.handle, sink)
-                fail(f"Error: {message(error)}\n{detached}", OUR_FAILURE)
+                code = signals.exit_code if isinstance(error, OutputFailed) else 0
+                fail(f"Error: {message(error)}\n{detached}", code or OUR_FAILURE)
     if sink.end is not None:
-        return job_code(sink.end)
+        code = job_code(sink.end)
+        return complete_code(code, sink.missing, OUR_FAILURE, allow_gaps=allow_gaps)
     if attempt.job is None:
         complain(attempt.interrupted_text())
     else:
         complain(_detached(attempt.job.handle, sink))
     return signals.exit_code
-
-
-def _stop_or_leave(
-    attempt: "Start", signals: "Signals", scope: "trio.CancelScope", asked: "trio.Event"
-) -> None:
-    attempt.hurry(signals, scope)
-    if signals.count == 1:
-        asked.set()
-    elif attempt.job is not None:
-        # Cancels K0.run.
-        scope.cancel()
-
-
-async def _stop_when_asked(
-    endpoint: "Endpoint", handle: str, asked: "trio.Event", connecting: "Connect"
-) -> None:
-    await asked.wait()
-    from .exits import EXPECTED, message
-    from .stopping import stop_job
-    from .terminal import harmless
-
-    shown = harmless(handle)
-    complain(f"\nStopping {shown}; ^C again to detach")
-    try:
-        # On a connection of its own, as the other one may be lost just now.
-        options = {"reason": "interrupted"}
-        await stop_job(endpoint, handle, options, connecting=connecting, reached=True)
-    except EXPECTED as error:
-        complain(f"Error: {shown} could not be stopped. {message(error)}")
 
 
 async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bool) -> None:

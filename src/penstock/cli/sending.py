@@ -25,6 +25,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     from ..feed import Feeder
     from .connecting import Connecting
     from .printing import say_json
+    from .signals import detaching
     from .terminal import harmless
 
     check_input()
@@ -35,7 +36,16 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
         connecting=Connecting(settings),
         connect_timeout_s=settings.connect_timeout_s,
     )
-    await feeder.feed(read_input, end=not keep_open)
+
+    def go_on() -> str:
+        shown = harmless(pid)
+        return (
+            f"job {shown} goes on, and has accepted {feeder.accepted} bytes in all; send the rest "
+            f"with: penstock send {shown}"
+        )
+
+    async with detaching(go_on):
+        await feeder.feed(read_input, end=not keep_open)
     if settings.json:
         from ..proto import command_pb2 as pb
 

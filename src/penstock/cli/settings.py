@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .ending_signals import raising_signals
+
 if TYPE_CHECKING:
     from ..client import Endpoint
 
 DEFAULT_PORT: Final = 8443
+# More than OpenSSL takes (identity.py says so), and no device that never ends.
+_PASSPHRASE_FILE_BYTES: Final = 64 * 1024
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 # RFC 1123 and the underscore, which resolvers take; labels of more than 63 octets raise
 # UnicodeError deep inside of ssl.
@@ -91,20 +96,35 @@ class Settings:
                 "or PENSTOCK_KEY_PASSPHRASE"
             )
         try:
-            return os.fsencode(getpass(f"Passphrase of {key}: "))
+            with raising_signals():
+                return os.fsencode(getpass(f"Passphrase of {key}: "))
         except EOFError:
             raise SettingsError(f"no passphrase of {key} was typed") from None
 
 
 def read_passphrase(path: Path, name: str) -> bytes:
-    """What the file holds, without its line end. Raises SettingsError; ``name`` is what named
-    the file."""
+    """What the file holds, without its line end; ``name`` is what named the file. Raises
+    KeyModeError if others can read it, as of a key, and SettingsError."""
+    from ..certs import KeyModeError
+
     try:
-        passphrase = path.read_bytes().rstrip(b"\r\n")
+        # One that waits, such as a pipe whose writer asks somebody, can be interrupted.
+        with raising_signals(), open(path, "rb") as file:
+            # Of the file that is read, not of one that took its place.
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            passphrase = b"" if mode & 0o077 else file.read(_PASSPHRASE_FILE_BYTES + 1)
     except OSError as error:
         raise SettingsError(
             f"{path} ({name}): {error.strerror}; give a file that holds the passphrase"
         ) from error
+    if mode & 0o077:
+        raise KeyModeError(
+            f"{path} ({name}) can be read or written by others (mode {mode:04o}); "
+            f"run: chmod 600 {path}"
+        )
+    if len(passphrase) > _PASSPHRASE_FILE_BYTES:
+        raise SettingsError(f"{path} ({name}) is too large to be a passphrase's file")
+    passphrase = passphrase.rstrip(b"\r\n")
     if not passphrase:
         raise SettingsError(f"{path} ({name}) is empty; it must hold the passphrase")
     return passphrase

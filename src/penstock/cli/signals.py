@@ -1,4 +1,4 @@
-"""^C and SIGTERM, for verbs that have something to say or to do before they end."""
+"""^C, SIGTERM and the like, for verbs: all of them have something to say before they end."""
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,6 +9,8 @@ import trio
 
 from ..interrupts import uninterrupted_context, uninterrupted_methods
 from ..plain_errors import PlainErrors
+from .ending_signals import SIGNAL_BASE, ending_signals
+from .standard import ERR
 
 
 @uninterrupted_methods
@@ -17,39 +19,72 @@ class Signals:
 
     def __init__(self) -> None:
         self.count = 0
-        self.exit_code = 0
-        """What a shell says of a process that the last signal ended: 130, 143."""
+        """Without those that are one with the signal before: a terminal that is closed sends
+        HUP twice or three times, by the kernel and by the shell."""
+        self.number = 0
         self.react: Callable[[], None] = lambda: None
+        self.hangup_is_one = True
+        """Whether a further HUP still means the same closing of the terminal."""
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a process that the last signal ended: 130, 143; else 0."""
+        return SIGNAL_BASE + self.number if self.count else 0
 
     async def _deliver(self, arriving: AsyncIterator[int]) -> None:
         async for number in arriving:
-            self.count += 1
-            self.exit_code = 128 + number
-            self.react()
+            self.take(number)
+
+    def take(self, number: int) -> None:
+        """One signal has come."""
+        if number == self.number == signal.SIGHUP and self.hangup_is_one:
+            return
+        self.count += 1
+        self.number = number
+        if number in (signal.SIGINT, signal.SIGQUIT) and ERR.terminal:
+            ERR.place.disturbed()  # the terminal shows ^C where its cursor was
+        self.react()
 
 
 @uninterrupted_context
 @asynccontextmanager
 async def caught_signals() -> AsyncIterator[Signals]:
-    """Inside, SIGINT and SIGTERM end nothing by themselves. One that was ignored when this
-    process began (``nohup``, a shell's background job) still is.
+    """Inside, no signal of ``ending_signals`` ends anything by itself.
 
     No checkpoint as it is entered or left where neither signal is wanted.
 
     Cancellation: minimum cleanup; C22.
     """
     signals = Signals()
-    wanted = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
+    wanted = ending_signals()
     if not wanted:
         yield signals
         return
     with trio.open_signal_receiver(*wanted) as arriving:
         async with beside(signals._deliver, arriving):
             yield signals
+
+
+@uninterrupted_context
+@asynccontextmanager
+async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
+    """The first signal ends the body: what the server was asked for goes on. ``go_on`` says on
+    standard error how the user does, and Failed, with the signal's status, ends the verb.
+
+    A body that is done by then is not undone: its answer counts.
+
+    Cancellation: minimum cleanup; C22.
+    """
+    from .exits import Failed
+
+    async with caught_signals() as signals:
+        # Scope K0.detach.
+        with trio.CancelScope() as scope:  # noqa: ASYNC100  # the checkpoints are the body's
+            # Cancels K0.detach.
+            signals.react = scope.cancel
+            yield
+        if scope.cancelled_caught:
+            raise Failed(f"Detached; {go_on()}", signals.exit_code)
 
 
 @uninterrupted_context

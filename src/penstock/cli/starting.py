@@ -115,7 +115,7 @@ class Start:
             return
         # Deadline K0.start, K0.run.
         scope.deadline = trio.current_time() + ANSWER_S
-        complain(f"\nWaiting {ANSWER_S:g} s for the server's answer; ^C again to leave at once")
+        complain(f"Waiting {ANSWER_S:g} s for the server's answer; ^C again to leave at once")
 
     def interrupted_text(self) -> str:
         """What became of the start, for who has interrupted it."""

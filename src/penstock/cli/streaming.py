@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import asyncclick as click
 
 from .arguments import (
+    ALLOW_GAPS,
     MAX_OFFSET,
     OUR_FAILURE,
     RECONNECT,
@@ -13,6 +14,7 @@ from .arguments import (
     TEXT,
     PassThrough,
     PassThroughIfAsked,
+    detaches,
 )
 from .printing import say_json
 from .settings import Settings
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Exact bytes, stdout and stderr apart, nothing else.")
 @click.option("--offset", type=click.IntRange(0, MAX_OFFSET), help="First byte wanted.")
 @click.option(
-    "--tail", type=click.IntRange(1, MAX_OFFSET), metavar="N", help="Begin with the last N lines."
+    "--tail",
+    type=click.IntRange(0, MAX_OFFSET),
+    metavar="N",
+    help="Begin with the last N lines; 0: what is new.",
 )
 @click.option("--since", type=SINCE, metavar="TIME", help="Begin there: 5m, 2026-11-23T11:21:38Z.")
 @click.option("--stdout", "only_out", is_flag=True, help="The job's standard output alone.")
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--no-follow", is_flag=True, help="End at what is there now.")
 @click.option("--no-timestamps", is_flag=True, help="Lines alone.")
 @click.option("--exit-code", is_flag=True, help="Exit as the job did.")
+@click.option("--allow-gaps", **ALLOW_GAPS)
 @click.option("--reconnect", **RECONNECT)
 @click.pass_obj
 async def stream(
@@ -50,6 +56,7 @@ async def stream(
     no_follow: bool,
     no_timestamps: bool,
     exit_code: bool,
+    allow_gaps: bool,
     reconnect: float,
 ) -> int:
     """Prints job PID's output from the first byte, then live, until the job has ended."""
@@ -57,19 +64,24 @@ async def stream(
 
     from ..follow import DigestMismatch, Follower
     from .connecting import Connecting
-    from .exits import EXPECTED, Failed, fail, job_code, message
+    from .ending_signals import HUNG_UP, hangs_up
+    from .exits import EXPECTED, Exit, Failed, complete_code, fail, job_code, message
     from .exits import exit_code as code_of
     from .going_on import SaidNews
     from .signals import caught_signals
     from .sink import Apart, Lines, Sink
+    from .terminal import harmless
 
     part = _part(offset, tail, since, only_out, only_err, follow=not no_follow)
     plain = not raw and not settings.json
+    failure = OUR_FAILURE if exit_code else Exit.FAILURE
     if plain:
-        say(f"Starting output stream for {pid}...")
+        say(f"Starting output stream for {harmless(pid)}...")
         say("================")
     form = Apart(raw=True) if raw else Lines(timestamps=not no_timestamps)
-    sink = Sink(None if settings.json else form, offset=part.offset, narrate=plain)
+    sink = Sink(
+        None if settings.json else form, offset=part.offset, narrate="all" if plain else "nothing"
+    )
     go_on = partial(_go_on, pid, sink, part)
 
     async with caught_signals() as signals:
@@ -92,7 +104,7 @@ async def stream(
             except OutputFailed as error:
                 if error.reader_left and not exit_code:
                     return 0  # as behind ``| head``: who cuts the output knows that it is cut
-                code = OUR_FAILURE if exit_code else 1
+                code = HUNG_UP if error.hung_up and hangs_up() else failure
                 fail(f"Error: {error}; {go_on()}\nExit {code}", code)
             except EXPECTED as error:
                 code = OUR_FAILURE if exit_code else code_of(error)
@@ -100,12 +112,13 @@ async def stream(
                 text = f"{message(error)}; {go_on()}" if useful else message(error)
                 fail(f"Error: {text}\nExit {code}", code)
     if sink.end is not None:
-        return job_code(sink.end) if exit_code else 0
+        code = job_code(sink.end) if exit_code else 0
+        return complete_code(code, sink.missing, failure, allow_gaps=allow_gaps)
     if scope.cancelled_caught:
-        complain(f"\nDetached; {go_on()}")
+        complain(f"Detached; {go_on()}")
         return signals.exit_code
     if not exit_code:
-        return 0
+        return complete_code(0, sink.missing, failure, allow_gaps=allow_gaps)
     # --no-follow: there is no exit status to pass through.
     raise Failed(
         f"Error: the stream ended before the job did; {go_on()}\nExit {OUR_FAILURE}", OUR_FAILURE
@@ -131,7 +144,7 @@ def _part(
 
     return Part(
         offset=offset or 0,
-        tail_lines=tail or 0,
+        tail_lines=tail,
         since_ns=since or 0,
         streams=(
             *((pb.STREAM_STDOUT,) if only_out else ()),
@@ -146,13 +159,16 @@ def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
 
     names = {pb.STREAM_STDOUT: " --stdout", pb.STREAM_STDERR: " --stderr"}
     only = "".join(names[stream] for stream in part.streams)
-    return f"go on with: penstock stream {handle}{only} --offset {sink.next}"
+    from .terminal import harmless
+
+    return f"go on with: penstock stream {harmless(handle)}{only} --offset {sink.next}"
 
 
 @click.command(cls=PassThrough)
 @click.argument("pid", type=TEXT)
 @click.option("--reconnect", **RECONNECT)
 @click.pass_obj
+@detaches("job {pid} goes on; wait again with: penstock wait {pid}")
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     """Waits until job PID has ended, and exits as it did."""
     from .. import render
@@ -176,7 +192,8 @@ async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     if settings.json:
         say_json(job)
     else:
-        say(harmless(render.sentence(job)))
+        for line in (render.sentence(job), *render.end_notes(job.end)):
+            say(harmless(line))
     return job_code(job.end)
 
 
