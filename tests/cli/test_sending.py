@@ -1,6 +1,7 @@
 """send and run -i: whose bytes they are, and what ends them, whatever becomes of the server."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ async def test_a_send_that_waits_for_its_input_goes_on_over_a_restart() -> None:
 
 
 async def test_an_interrupted_send_ends_at_once() -> None:
-    """130, without a word, though a thread of it waits for input; what was accepted stays."""
+    """130, and how to go on, though a thread of it waits for input; what was accepted stays."""
     service = FakeService()
     with pipe() as (read_fd, write_fd):
         async with (
@@ -130,7 +131,12 @@ async def test_an_interrupted_send_ends_at_once() -> None:
             await service.wait_input(3)
             cli.process.send_signal(signal.SIGINT)
             done = await cli.done()
-    assert (done.code, done.err) == (130, b"")
+    assert done.code == 130
+    assert re.fullmatch(
+        rf"Detached; job {HANDLE} goes on, and has accepted at least [03] bytes in all; send the "
+        rf"rest with: penstock send {HANDLE}\n",
+        done.err.decode(),
+    )
     assert not service.input_ended
 
 

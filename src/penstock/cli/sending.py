@@ -40,8 +40,8 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     def go_on() -> str:
         shown = harmless(pid)
         return (
-            f"job {shown} goes on, and has accepted {feeder.accepted} bytes in all; send the rest "
-            f"with: penstock send {shown}"
+            f"job {shown} goes on, and has accepted at least {feeder.accepted} bytes in all; send "
+            f"the rest with: penstock send {shown}"
         )
 
     async with detaching(go_on):
