@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from patience import patient
-from running import IS_ROOT, RunningServer, policy_text, running_server, script
+from running import RunningServer, policy_text, running_server, script
 
 from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
 
@@ -177,8 +177,8 @@ def test_json_is_json(server: RunningServer) -> None:
     names = {entry["limit"] for entry in json.loads(
         server.cli("alice", "status", "-o", "json", pid).stdout
     )["job"]["enforcement"]}  # fmt: skip
-    # What cannot be had without root, and nobody has asked for, is not told of a job.
-    unasked = set() if IS_ROOT else {"isolation.network", "isolation.pid", "isolation.landlock"}
+    # What is had on request alone, and nobody has asked for, is not told of a job.
+    unasked = {"isolation.network", "isolation.pid", "isolation.landlock"}
     assert names >= set(ISOLATION_NAMES) - unasked
 
 
