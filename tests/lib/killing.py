@@ -9,12 +9,13 @@ import random
 import signal
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import trio
+from arrivals import Arrivals
 from disturbing import LogReader, go_on, stand_still
 from patience import patient
 from running import RunningServer, script
@@ -76,6 +77,8 @@ class Plan:
     readers: int = 0
     restarts: bool = False
     """Every fourth time SIGUSR2, a planned restart, in place of SIGKILL."""
+    arrivals_every_s: float = 0.0
+    """So often a new client comes, over all of it; 0: none."""
     seed: int = 7
     disturbed: bool = False
     """Others stand still: the supervisor while its server is killed, the server, which the
@@ -109,6 +112,8 @@ class Report:
     stopped: int = 0
     unheard: int = 0
     readers: int = 0
+    clients: int = 0
+    longest_s: float = 0.0
     unserved_s: list[float] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -122,6 +127,7 @@ class Report:
             f"for {statistics.median(away):.2f} s (median), {max(away):.2f} s (most)",
             f"{self.stopped} jobs stopped, {self.unheard} that ended while no server was there, "
             f"{self.readers} readers that came to the end",
+            f"{self.clients} new clients, none refused; the longest waited {self.longest_s:.2f} s",
         ]
 
 
@@ -179,7 +185,8 @@ async def run(
     async with trio.open_nursery() as nursery:
         for number in range(plan.readers):
             nursery.start_soon(chaos.read, number)
-        await chaos.kill_and_stop()
+        async with chaos.new_clients():
+            await chaos.kill_and_stop()
         with trio.move_on_after(_END_S) as bound:
             await chaos.check()
         if bound.cancelled_caught:
@@ -316,6 +323,24 @@ class _Chaos:
                 os.kill(before, signal.SIGKILL)
         await until_served(self._server, before)
 
+    @contextlib.asynccontextmanager
+    async def new_clients(self) -> AsyncIterator[None]:
+        """They come as long as the block, and all of them must be served."""
+        if not self._plan.arrivals_every_s:
+            yield
+            return
+        arrivals = Arrivals(self._server, self._plan.arrivals_every_s)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(arrivals.keep_coming)
+            yield
+            await arrivals.until_served(0)
+            nursery.cancel_scope.cancel()
+        self.report.clients, self.report.longest_s = arrivals.served, arrivals.longest_s
+        for text in arrivals.refused:
+            self.wrong(f"a new client was refused: {text}")
+        for text in arrivals.failed:
+            self.wrong(f"a new client was not served: {text}")
+
     async def _let_go(self, job: Expected) -> None:
         """Now, when the server is dead or dies, and long before the next one is there."""
         _open(job)
@@ -336,21 +361,20 @@ class _Chaos:
         """Follows a job over every kill; what came is compared with the end record's SHA-256."""
         job = self._jobs[number % len(self._jobs)]
         digest, count = hashlib.sha256(), 0
-        while True:
-            endpoint = self._server.endpoint("alice")
-            follower = Follower(endpoint, job.handle, give_up_s=patient(60))
-            try:
-                async with follower.messages() as messages:
-                    async for message in messages:
-                        digest.update(message.data)
-                        count += len(message.data)
-                break
-            except (RpcError, OutputBroken) as error:
-                # A server that was never reached is not tried again: that is ours to do.
-                if follower.job is not None or not isinstance(error, ConnectionLost):
-                    self.wrong(f"reader {number} of {job.handle}: {error}")
-                    return
-            await trio.sleep(0.05)  # until a server listens
+        follower = Follower(
+            self._server.endpoint("alice"),
+            job.handle,
+            give_up_s=patient(60),
+            connect_timeout_s=patient(60),
+        )
+        try:
+            async with follower.messages() as messages:
+                async for message in messages:
+                    digest.update(message.data)
+                    count += len(message.data)
+        except (RpcError, OutputBroken) as error:
+            self.wrong(f"reader {number} of {job.handle}: {error}")
+            return
         end = follower.end
         if end is None or not follower.verdict.verified:
             self.wrong(f"reader {number} of {job.handle}: {follower.verdict.why}")
