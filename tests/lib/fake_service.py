@@ -5,7 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.stop_may_answer = trio.Event()
         self.stop_may_answer.set()
         self.stop_error: RpcError | None = None
+        self.wait_arrived = trio.Event()
+        self.wait_may_answer = trio.Event()
+        self.wait_may_answer.set()
         self.stream_read = trio.Event()
         """All of ``messages`` are sent."""
         self.messages: list[pb.StreamOutputResponse] = []
@@ -63,6 +66,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         """Where a stream begins that names no offset."""
         self.removals: dict[str, RpcError | None] = {}
         """What becomes of a Remove, by handle; all others are NOT_FOUND."""
+        self.on_remove: Callable[[str], None] = lambda handle: None
+        """Called as each arrives, which is answered after a turn of the scheduler."""
         self.controls: list[pb.SignalRequest | pb.PauseRequest | pb.ResumeRequest] = []
         self.control_error: RpcError | None = None
         """What all of them fail with."""
@@ -125,6 +130,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
 
     async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
         handle = input_message.pid
+        self.on_remove(handle)
+        await trio.lowlevel.checkpoint()
         error = self.removals.get(handle, RpcError(StatusCode.NOT_FOUND, f"Job {handle} not found"))
         if error is not None:
             raise error
@@ -181,6 +188,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self._sender.end(error)
 
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
+        self.wait_arrived.set()
+        await self.wait_may_answer.wait()
         job = self.job
         job.state = pb.JOB_STATE_FINISHED
         job.end.CopyFrom(self.end)

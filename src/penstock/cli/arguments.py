@@ -51,15 +51,32 @@ class _Since(click.ParamType):  # type: ignore[misc]
 
 SINCE: Final = _Since()
 
+
+class _Seconds(click.FloatRange):  # type: ignore[misc]
+    """A time of at most a day."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(0, 86400)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Fails for what is none, and for NaN, which a range lets pass."""
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail(f"{value} is no time", param, ctx)
+        return seconds
+
+
 RECONNECT: Final[dict[str, Any]] = {
-    "type": click.FloatRange(0, 86400),
+    "type": _Seconds(),
     "default": 60.0,
     "metavar": "SECONDS",
     "help": "How long to try after a lost connection (60); 0: not at all.",
 }
 
 CONNECT_TIMEOUT: Final[dict[str, Any]] = {
-    "type": click.FloatRange(0, 86400),
+    "type": _Seconds(),
     "metavar": "SECONDS",
     "help": "How long to try for a first connection (10); 0: once.",
 }
