@@ -1,7 +1,9 @@
 """Roots of path arguments, the rights they are resolved with, and files as they were checked."""
 
 import ctypes
+import grp
 import os
+import pwd
 import shutil
 import signal
 import struct
@@ -15,6 +17,7 @@ from penstock.supervisor.directory_writers import (
     Trusted,
     _why_fuse,
     mount_of,
+    trusted_owner,
     why_foreign_mount,
 )
 from penstock.supervisor.executables import open_executable
@@ -133,7 +136,7 @@ def test_owners_that_the_slot_names(open_path: Path) -> None:
     path.mkdir(mode=0o755)
     (path / "file").touch()
     os.chown(path, STRANGER, STRANGER)
-    owners = frozenset({STRANGER})
+    owners = [trusted_owner(str(STRANGER))]
     assert resolve(str(open_path), "own/file", USER, owners) == f"{path}/file"
     assert check_root(str(path), owners) == []
     path.chmod(0o775)  # its group may have other members
@@ -147,6 +150,39 @@ def test_owners_that_the_slot_names(open_path: Path) -> None:
     assert resolve(str(open_path), "own/file", USER, owners) == f"{path}/file"
     with pytest.raises(PathRefused, match=f"belongs to user {STRANGER}"):
         resolve(str(open_path), "own/file", USER)
+
+
+@pytest.mark.root
+def test_a_group_of_the_owner_alone(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may write, as nobody else is in it: neither by passwd nor by group."""
+    path = open_path / "lent"
+    path.mkdir()
+    (path / "file").touch()
+    os.chown(path, 0, STRANGER)
+    path.chmod(0o775)
+    users = [("root", 0, 0), ("log", STRANGER, STRANGER), ("mallory", 61198, 61198)]
+    members: list[str] = []
+
+    def entries() -> list[pwd.struct_passwd]:
+        return [
+            pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/false"))
+            for name, uid, gid in users
+        ]
+
+    monkeypatch.setattr("pwd.getpwall", entries)
+    monkeypatch.setattr("pwd.getpwnam", lambda name: entries()[1])
+    monkeypatch.setattr(
+        "grp.getgrgid", lambda gid: grp.struct_group(("log", "x", gid, list(members)))
+    )
+    for inside in ([], ["log"], ["log", "root"]):
+        members[:] = inside
+        assert resolve(str(open_path), "lent/file", USER, [trusted_owner("log")])
+    more = ("eve", 61197, STRANGER)
+    for inside, extra in ((["mallory"], []), (["of-another-directory"], []), ([], [more])):
+        members[:] = inside
+        users[3:] = extra
+        with pytest.raises(PathRefused, match=f"can be written by group {STRANGER}"):
+            resolve(str(open_path), "lent/file", USER, [trusted_owner("log")])
 
 
 @pytest.mark.root

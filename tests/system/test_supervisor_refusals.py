@@ -137,18 +137,34 @@ def test_paths_are_looked_for_as_the_jobs_user(programs: Path) -> None:
 def test_an_executable_that_is_gone_or_replaced(
     running: tuple[Supervisor, Peer], programs: Path
 ) -> None:
-    """What was checked runs, or nothing."""
+    """What was checked runs, or what has passed the checks and was written down, or nothing."""
     peer = running[1]
     program = programs / "program"
+
+    def replaced(**fields: object) -> str:
+        job_id = peer.request("program", **fields)
+        message = peer.wait(("STARTED", "REFUSED", "REPLACED"), job_id)
+        assert message["type"] == "REPLACED", message
+        (file,) = message["files"]
+        assert file["path"] == str(program)
+        return str(file["now"])
+
     peer.end(peer.start("program"))
     shutil.copy(program, programs / "other")
     (programs / "other").chmod(0o755)
     (programs / "other").rename(program)
-    assert peer.refused("program")["fault"] == "executable"
+    now = replaced()
+    assert replaced(audited=["another"]) == now
+    peer.end(peer.start("program", audited=[now]))
+    peer.end(peer.start("program"))
     program.unlink()
     assert peer.refused("program")["fault"] == "executable"
     program.symlink_to("/bin/true")
-    assert peer.refused("program")["fault"] == "executable"
+    assert replaced(audited=[now]) != now
+    program.unlink()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert peer.refused("program", audited=[now])["fault"] == "executable"
 
 
 @pytest.mark.root

@@ -6,12 +6,16 @@ group are a mask (acl(5)), and a file system of FUSE says of its owners what its
 """
 
 import contextlib
+import grp
 import os
+import pwd
 import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from .users import resolve_user
 
 # linux/posix_acl_xattr.h: a version, then entries of tag, permissions and id.
 _ACL: Final = "system.posix_acl_access"
@@ -27,20 +31,41 @@ _WRITE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whose writing is no mistake. ``group`` is one whose members are all of them: without root
-    the own one, as a umask of 002 makes directories; None for no group."""
+    """Whose writing is no mistake. ``groups`` are those that have nobody else for a member."""
 
     users: frozenset[int]
-    group: int | None = None
+    groups: frozenset[int] = frozenset()
 
-    def also(self, users: frozenset[int]) -> "Trusted":
+    def also(self, *others: "Trusted") -> "Trusted":
         """With these, too."""
-        return Trusted(self.users | users, self.group)
+        return Trusted(
+            self.users.union(*(other.users for other in others)),
+            self.groups.union(*(other.groups for other in others)),
+        )
 
 
 def trusted_here() -> Trusted:
-    """Root, and who runs this."""
-    return Trusted(frozenset({0, os.geteuid()}), None if os.geteuid() == 0 else os.getegid())
+    """Root, and who runs this; without root with the own group, as a umask of 002 makes
+    directories."""
+    groups = frozenset() if os.geteuid() == 0 else frozenset({os.getegid()})
+    return Trusted(frozenset({0, os.geteuid()}), groups)
+
+
+def trusted_owner(name: str) -> Trusted:
+    """A user by name or number, and its group if nobody else is in that now. Raises UserError."""
+    user = resolve_user(name)
+    try:
+        names = set(grp.getgrgid(user.gid).gr_mem)
+    except KeyError:  # as nothing says who is in it
+        return Trusted(frozenset({user.uid}))
+    members = {
+        entry.pw_uid
+        for entry in pwd.getpwall()
+        if entry.pw_gid == user.gid or entry.pw_name in names
+    }
+    unknown = names - {entry.pw_name for entry in pwd.getpwall()}
+    alone = user.gid != 0 and not unknown and members <= {0, user.uid}
+    return Trusted(frozenset({user.uid}), frozenset({user.gid} if alone else ()))
 
 
 def why_writable(fd: int, status: os.stat_result, trusted: Trusted) -> str | None:
@@ -106,7 +131,7 @@ def _by_group_or_list(
     status: os.stat_result, data: bytes | None, trusted: Trusted
 ) -> Iterator[str]:
     if data is None:
-        if status.st_gid != trusted.group:
+        if status.st_gid not in trusted.groups:
             yield f"group {status.st_gid}"
         return
     if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != _ACL_VERSION:
@@ -120,7 +145,7 @@ def _by_group_or_list(
             continue
         if tag == _USER and number not in trusted.users:
             yield f"user {number}, by its access list"
-        elif tag == _GROUP_OBJ and status.st_gid != trusted.group:
+        elif tag == _GROUP_OBJ and status.st_gid not in trusted.groups:
             yield f"group {status.st_gid}"
-        elif tag == _GROUP and number != trusted.group:
+        elif tag == _GROUP and number not in trusted.groups:
             yield f"group {number}, by its access list"

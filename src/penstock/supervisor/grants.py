@@ -13,6 +13,7 @@ from . import protocol
 from .accounts import Account
 from .client_users import NoUser
 from .command_users import CommandUsers
+from .directory_writers import Trusted
 from .environment import OWN_KEYS, valid_key
 from .executables import Executable, ExecutableError
 from .grammar import Match, Mismatch
@@ -77,15 +78,15 @@ class Grants:
     """The policy with what it names on this host, opened and resolved.
 
     ``standalone``: who started this supervisor is who connects, so a policy that names no clients
-    grants every command to whatever owners that program has. ``owners`` are the uids of those that
-    path slots name.
+    grants every command to whatever owners that program has. ``owners`` are those that path slots
+    name.
     """
 
     policy: Policy
     programs: ProgramFiles
     users: CommandUsers
     standalone: bool = False
-    owners: Mapping[str, int] = field(default_factory=dict)
+    owners: Mapping[str, Trusted] = field(default_factory=dict)
 
     def check(self, start: Start) -> Grant:
         """Raises Refusal, or Replaced for what the server must write down first."""
@@ -151,7 +152,7 @@ class Grants:
     def _resolved(self, arguments: list[str], match: Match, user: User | None) -> list[str]:
         resolved = list(arguments)
         for path, slot in zip(match.paths, match.path_slots, strict=True):
-            owners = frozenset(self.owners[name] for name in slot.owners)
+            owners = [self.owners[name] for name in slot.owners]
             try:
                 resolved[path.position] = resolve(path.root, path.relative, user, owners)
             except PathRefused as error:

@@ -9,7 +9,7 @@ to somebody else, and the next directory on the way is held to the same.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .directory_writers import (
@@ -35,12 +35,12 @@ class PathRefused(Exception):
 
 
 def resolve(
-    root: str, relative: str, user: User | None = None, owners: frozenset[int] = frozenset()
+    root: str, relative: str, user: User | None = None, owners: Sequence[Trusted] = ()
 ) -> str:
     """The absolute path of ``relative`` beneath ``root``; "" and "." are the root itself.
 
     Every component must exist, none may be a symbolic link, and nobody but root and ``owners`` (the
-    slot's, by uid) may be able to write a directory on the way. With ``user``, the job's, it is
+    slot's) may be able to write a directory on the way. With ``user``, the job's, it is
     looked for with that user's rights: what a job could not see, no refusal tells of.
     The answer is a path, not a descriptor: the program opens it again itself. Raises PathRefused.
     """
@@ -49,7 +49,7 @@ def resolve(
         raise PathRefused(f"{relative!r} leaves {root}")
     try:
         with files_as(user):
-            for text in _walk(root, parts, trusted_here().also(owners)):
+            for text in _walk(root, parts, trusted_here().also(*owners)):
                 raise PathRefused(text)
     except OSError as error:
         where = error.filename or root
@@ -57,7 +57,7 @@ def resolve(
     return os.path.join(root, *parts)
 
 
-def check_root(root: str, owners: frozenset[int] = frozenset()) -> list[str]:
+def check_root(root: str, owners: Sequence[Trusted] = ()) -> list[str]:
     """Mistakes of a granted root, as ``resolve`` would refuse every path below it for them."""
     try:
         status = os.stat(root)
@@ -67,7 +67,7 @@ def check_root(root: str, owners: frozenset[int] = frozenset()) -> list[str]:
         if resolved != root:
             return [f"path root {root} leads through a symbolic link; write {resolved}"]
         return [
-            f"path root {root}: {text}" for text in _walk(root, [], trusted_here().also(owners))
+            f"path root {root}: {text}" for text in _walk(root, [], trusted_here().also(*owners))
         ]
     except PathRefused as error:
         return [f"path root {root}: {error}"]

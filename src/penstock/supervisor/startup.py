@@ -7,6 +7,7 @@ from typing import Final
 
 from . import executables as exe
 from .config import Config, check_server_user
+from .directory_writers import Trusted, trusted_owner
 from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy
@@ -83,10 +84,10 @@ def check_policy(
     return users, executables
 
 
-def slot_owners(policy: Policy) -> dict[str, int]:
-    """The uids of those that path slots name. Raises UserError."""
+def slot_owners(policy: Policy) -> dict[str, Trusted]:
+    """Those that path slots name. Raises UserError."""
     slots = (slot for each in policy.commands.values() for slot in each.grammar.path_slots())
-    return {name: resolve_user(name).uid for slot in slots for name in slot.owners}
+    return {name: trusted_owner(name) for slot in slots for name in slot.owners}
 
 
 def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
@@ -102,7 +103,7 @@ def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
     ]
     for command in policy.commands.values():
         for slot in sorted(command.grammar.path_slots(), key=lambda slot: (slot.root, slot.owners)):
-            found = check_root(slot.root, frozenset(owners[name] for name in slot.owners))
+            found = check_root(slot.root, [owners[name] for name in slot.owners])
             mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
     return mistakes
 
