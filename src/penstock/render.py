@@ -5,6 +5,8 @@ from typing import Final
 
 from .proto import command_pb2 as pb
 
+# As in supervisor/limits.py.
+CHANGED_OUTSIDE: Final = "changed from outside"
 _LABEL_WIDTH: Final = 10
 _VALUE_WIDTH: Final = 11
 UNMEASURED: Final = "unmeasured"
@@ -55,6 +57,17 @@ def _disk_total(end: pb.EndRecord) -> str:
 
 def _bytes(count: float) -> str:
     return f"{si(count)}B"
+
+
+def limit_notes(job: pb.Job) -> list[str]:
+    """A sentence for each limit that somebody else has written since it was set."""
+    whose = [(entry, "Its") for entry in job.enforcement]
+    whose += [(entry, "Its client's") for entry in job.client_enforcement]
+    return [
+        f"{name} {entry.limit} limit is {entry.state}: {entry.detail}."
+        for entry, name in whose
+        if CHANGED_OUTSIDE in entry.detail
+    ]
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -93,11 +93,12 @@ class CommandService(
         self._list_turns = FairTurns()
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
-        """No checkpoint.
+        """What the kernel holds the job to is looked at again before it is answered.
 
-        Cancellation: atomic.
+        Cancellation: minimum cleanup; C18b.
         """
         _, job = self._job(request, "status", input_message.pid)
+        await job.look_at_limits()
         message, usage = job_message(job), usage_message(job.usage())
         return pb.StatusResponse(
             status=render.status_text(message, usage), job=message, usage=usage

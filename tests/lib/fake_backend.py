@@ -16,6 +16,7 @@ from penstock.jobs.backend import (
     InputPipes,
     JobSpec,
     Left,
+    LimitsChanged,
     OnReplaced,
     Refused,
     ReplacedFile,
@@ -103,6 +104,7 @@ class FakeBackend:
         """Of every job that is started from now on."""
         self.silent = False
         """Nobody seems to be there."""
+        self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
@@ -197,6 +199,12 @@ class FakeBackend:
 
     def is_paused(self, job_id: str) -> bool:
         return self.jobs[job_id].paused
+
+    def holds_limits(self) -> bool:
+        return False
+
+    async def look_at_limits(self, job_id: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def inspect(self, job_id: str) -> list[Left]:
         await trio.lowlevel.checkpoint()

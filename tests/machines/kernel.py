@@ -17,6 +17,7 @@ from penstock.jobs.backend import (
     InputPipes,
     JobSpec,
     Left,
+    LimitsChanged,
     OnReplaced,
     Refused,
     Started,
@@ -287,6 +288,7 @@ class SimBackend:
         self._kernel = kernel
         self._process = process
         self._asked: dict[Request, None] = {}
+        self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
         process.on_death.append(self._wake)
 
     def _wake(self) -> None:
@@ -366,6 +368,12 @@ class SimBackend:
         self._process.check()
         group = self._kernel.groups.get(job_id)
         return group is not None and group.paused
+
+    def holds_limits(self) -> bool:
+        return False
+
+    async def look_at_limits(self, job_id: str) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def inspect(self, job_id: str) -> list[Left]:
         left: list[Left] = await self._answer(lambda: self._kernel.inspect(job_id))

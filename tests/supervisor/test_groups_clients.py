@@ -149,7 +149,7 @@ def test_names_are_safe_and_cannot_meet() -> None:
 
 def test_v2_gives_controllers_at_each_level_and_kills_one_job(kernel: Kernel) -> None:
     """The client's group gives them to jobs before it is limited, and is not killed as a whole."""
-    found = groups(kernel, "v2").hold(ALICE, "254:0")
+    found = groups(kernel, "v2").hold(ALICE, "254:0").enforcement
     assert states(found) == {
         "cpu": ("enforced", "25000us/100000us"),
         "memory": ("enforced", str(25 * PAGE)),
@@ -166,7 +166,7 @@ def test_v2_gives_controllers_at_each_level_and_kills_one_job(kernel: Kernel) ->
 @pytest.mark.parametrize("kind", ["v1", "hybrid"])
 def test_v1_holds_all_but_disks(kernel: Kernel, kind: str) -> None:
     """A rule of the parent says nothing to jobs below it, so none is written."""
-    found = groups(kernel, kind).hold(ALICE, "254:0")
+    found = groups(kernel, kind).hold(ALICE, "254:0").enforcement
     assert states(found) == {
         "cpu": ("enforced", "25000us/100000us"),
         "memory": ("enforced", str(25 * PAGE)),
@@ -190,7 +190,7 @@ def test_memory_below_is_counted_or_the_limit_is_none(
     kernel.use_hierarchy = reads[-1]
     if reads == "stays 0":
         kernel.back["memory.use_hierarchy"] = "0"
-    found = groups(kernel, "hybrid").hold(ALICE, None)
+    found = groups(kernel, "hybrid").hold(ALICE, None).enforcement
     assert states(found)["memory"][0] == state
     path = kernel.root / "memory/penstock/client-alice/memory.use_hierarchy"
     assert path.read_text() == "1"
@@ -223,7 +223,7 @@ def test_what_v1_reads_back_otherwise_is_unavailable(
     """Of a job and of a client; the other limits hold, as far as they do."""
     kernel.back[name] = back or "no number"
     mounts = kernel.mounts("hybrid")
-    found = groups(kernel, "hybrid").hold(ALICE, "254:0")
+    found = groups(kernel, "hybrid").hold(ALICE, "254:0").enforcement
     if not name.startswith("blkio"):
         assert states(found).pop(limit)[0] == "unavailable"
     job = V1Limits(mounts.v1, "/penstock/client-alice", JOB, mounts.v1_used())
@@ -238,8 +238,8 @@ def test_a_disk_is_limited_when_a_job_first_works_on_it(kernel: Kernel) -> None:
     held = groups(kernel, "v2")
     first = held.hold(ALICE, "254:0")
     assert held.hold(ALICE, "254:0") is first
-    assert states(held.hold(ALICE, "254:16"))["disk_write"] == ("enforced", "20000000")
-    assert states(held.hold(ALICE, None))["disk_write"] == ("unavailable", "")
+    assert states(held.hold(ALICE, "254:16").enforcement)["disk_write"] == ("enforced", "20000000")
+    assert states(held.hold(ALICE, None).enforcement)["disk_write"] == ("unavailable", "")
 
 
 def test_what_could_not_be_limited_is_limited_by_the_next(
@@ -255,7 +255,7 @@ def test_what_could_not_be_limited_is_limited_by_the_next(
         patched.setattr("penstock.supervisor.groups.v1.put", refuse)
         with pytest.raises(GroupError, match="No space left"):
             held.hold(ALICE, None)
-    assert states(held.hold(ALICE, None))["processes"] == ("enforced", "64")
+    assert states(held.hold(ALICE, None).enforcement)["processes"] == ("enforced", "64")
 
 
 @pytest.mark.parametrize("kind", ["v1", "hybrid", "v2"])

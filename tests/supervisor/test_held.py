@@ -13,6 +13,7 @@ from patience import patient
 from penstock.supervisor import held
 from penstock.supervisor.cloning import NOWHERE, Entrance
 from penstock.supervisor.control_policy import Control
+from penstock.supervisor.groups import LimitChange, LimitLook
 from penstock.supervisor.held import HeldJob
 from penstock.supervisor.limits import (
     LIMIT_NAMES,
@@ -25,6 +26,7 @@ from penstock.supervisor.limits import (
     Rlimit,
 )
 from penstock.supervisor.loop import Loop
+from penstock.supervisor.message_forms import MOST_CHANGES
 from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
 from penstock.supervisor.spawn import Plan
@@ -41,6 +43,7 @@ class Scripted:
         self.enforcement: list[Enforcement] = []
         self.client_enforcement: list[Enforcement] = []
         self.usage_files: dict[str, str] = {}
+        self.look: LimitLook | None = None
         self.events: Events | None = None
         self.kills = 0
         self.signals: list[tuple[int, bool]] = []
@@ -304,3 +307,24 @@ def test_a_stop_that_is_heeded_ends_in_no_kill(monkeypatch: pytest.MonkeyPatch) 
     assert not it.sent[-1][1]["escalated"]
     events.emptied(0, {})
     it.job.release()
+
+
+def test_changed_limits_are_told_to_the_server_that_comes() -> None:
+    """What nobody heard is not lost, and told once; it does not come before the job itself."""
+    it = Held()
+    it.start().started(os.getpid())
+    change = LimitChange("job", "cpu", "cpu.max", "max 100000", "5000 100000", put_back=True)
+    it.job.limits_changed([change])
+    assert it.kinds == ["STARTED", "CHANGED"]
+    (told,) = it.sent[-1][1]["changes"]
+    assert (told["found"], told["put_back"]) == ("max 100000", True)
+    it.job.disconnect()
+    for _ in range(100):
+        it.job.limits_changed([change])
+    assert len(it.sent) == 2
+    it.job.hand_over(it.send)
+    assert it.kinds[2:] == ["HELD", "CHANGED"]
+    assert len(it.sent[-1][1]["changes"]) == MOST_CHANGES
+    it.job.disconnect()
+    it.job.hand_over(it.send)
+    assert it.kinds[4:] == ["HELD"]

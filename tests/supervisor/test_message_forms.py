@@ -49,10 +49,27 @@ GOOD: dict[str, dict[str, Any]] = {
     "SIGNAL": {**ID, "signal": 15, "tree": True, "kill_after_s": 0.5},
     "PAUSE": {**ID, "paused": True},
     **dict.fromkeys(("INSPECT", "CLOSE_INPUT", "KILL", "RELEASE", "RESUMED"), ID),
+    **dict.fromkeys(("LOOK", "LOOKED"), ID),
+    "CHANGED": {
+        **ID,
+        "enforcement": HELD_TO,
+        "client_enforcement": HELD_TO,
+        "changes": [
+            {
+                "of": "client",
+                "limit": "cpu",
+                "file": "cpu.max",
+                "found": "max 100000",
+                "held": "5000 100000",
+                "put_back": True,
+            }
+        ],
+    },
     "WELCOME": {
         **WELCOME,
         "beats": True,
         "settings": "{}",
+        "looks": True,
         "limits": HELD_TO,
         "swept": {"jobs": [ID["id"]], "processes": 1, "groups_left": 0},
         "warnings": ["no limits"],
@@ -74,6 +91,7 @@ MAY_BE_LEFT_OUT = {
     ("HELLO", "beats"),
     ("WELCOME", "beats"),
     ("WELCOME", "settings"),
+    ("WELCOME", "looks"),
     ("START", "stdin"),
     ("START", "audited"),
     ("SIGNAL", "tree"),

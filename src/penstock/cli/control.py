@@ -163,6 +163,7 @@ def _say_state(settings: Settings, job: "pb.Job") -> None:
 @detaches("nothing was changed; ask again with: penstock status {pid}")
 async def status(settings: Settings, pid: str) -> None:
     """Says what job PID is doing and what it uses."""
+    from ..render import limit_notes
     from .connecting import asked
     from .terminal import harmless
 
@@ -172,7 +173,8 @@ async def status(settings: Settings, pid: str) -> None:
     if settings.json:
         say_json(answer)
     else:
-        say(harmless(answer.status))
+        for text in (answer.status, *limit_notes(answer.job)):
+            say(harmless(text))
 
 
 @click.command(name="list")

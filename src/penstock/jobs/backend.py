@@ -79,6 +79,16 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsChanged:
+    """Somebody else has written limits of a job or its client since they were set. The two lists
+    are as it is now; ``changes`` are for the audit log: of, limit, file, found, held, put_back."""
+
+    enforcement: tuple[Enforcement, ...]
+    client_enforcement: tuple[Enforcement, ...]
+    changes: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A job of a process before this one, which runs on, or has ended unheard."""
 
@@ -125,6 +135,10 @@ class Verdict:
 
 class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
+
+    on_limits_changed: Callable[[str, LimitsChanged], None]
+    """Called with a job's id, whenever it is found; whoever has the jobs sets it. Does not
+    block."""
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
@@ -192,6 +206,19 @@ class Backend(Protocol):
         """Who is left of it, up to some number; empty also if that cannot be known.
 
         Cancellation: minimum cleanup.
+        """
+        ...
+
+    def holds_limits(self) -> bool:
+        """Is there anything that ``look_at_limits`` could look at?"""
+        ...
+
+    async def look_at_limits(self, job_id: str) -> None:
+        """Returns when the limits that the kernel holds for the job were read again, and what was
+        not as it was set was put back, or cannot be now; ``on_limits_changed`` is called before.
+        Raises Unavailable and SupervisorSilent as ``signal``.
+
+        Cancellation: minimum cleanup; C18b.
         """
         ...
 

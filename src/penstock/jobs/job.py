@@ -16,6 +16,7 @@ from .backend import Backend, JobSpec, Left
 from .bounds import OutputBound
 from .cursors import BOTH
 from .input import JobInput
+from .limit_asking import LimitAsking
 from .output import OutputLog
 from .readers import OutputReader
 from .records import EndRecord
@@ -78,6 +79,7 @@ class Job:
         "handle",
         "id",
         "input",
+        "limit_asking",
         "limits",
         "on_stop",
         "owner",
@@ -151,6 +153,8 @@ class Job:
         """Some of it may stand still."""
         self.stop_asked: StopAsked | None = None
         self.on_stop: Callable[[], None] | None = None
+        self.limit_asking: LimitAsking | None = None
+        """Once anybody has asked."""
         self._log_or_loader = log
 
     @classmethod
@@ -223,6 +227,19 @@ class Job:
         if self.final_usage is not None:
             return self.final_usage
         return self.sampler.sample() if self.sampler is not None else usage.Usage()
+
+    async def look_at_limits(self) -> bool:
+        """Returns when the kernel's limits were looked at again: ``enforcement`` says what was
+        found. Without a checkpoint, and False, where there is nothing to look at, as the job does
+        not run or nothing holds its limits; False also if it could not be done within a second.
+
+        Cancellation: minimum cleanup; C18b.
+        """
+        if self.backend is None or self.end is not None or not self.backend.holds_limits():
+            return False
+        if self.limit_asking is None:
+            self.limit_asking = LimitAsking()
+        return await self.limit_asking.look(self.backend, self.id)
 
     def read_output(
         self,

@@ -17,6 +17,7 @@ from .backend import (
     Held,
     JobSpec,
     Left,
+    LimitsChanged,
     OnReplaced,
     Refused,
     ReplacedFile,
@@ -26,7 +27,7 @@ from .backend import (
 from .capture import close_pipes
 from .disk import RealDisk
 from .errors import SupervisorSilent, Unavailable
-from .pending import Pending, close_all, read_whole, started
+from .pending import Pending, close_all, limits_changed, read_whole, started
 from .supervisor_connection import SupervisorConnection
 from .telling import say
 
@@ -50,7 +51,10 @@ _NOT_WRITTEN_DOWN: Final = (
     "log says why"
 )
 
-_ANSWERS: Final = (protocol.KILLED, protocol.SIGNALED, protocol.PAUSED, protocol.INSPECTED)
+_ANSWERS: Final = (
+    *(protocol.KILLED, protocol.SIGNALED, protocol.PAUSED, protocol.INSPECTED),
+    protocol.LOOKED,
+)
 
 
 class _Question:
@@ -80,6 +84,7 @@ class LocalBackend:
         self._taken: list[Held] = []
         self._welcome: dict[str, Any] = {}
         self.policy_bytes = b""
+        self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
         self._kill_fd = -1
 
     @property
@@ -176,6 +181,8 @@ class LocalBackend:
         elif kind == protocol.REPLACED:
             pending.replaced = tuple(ReplacedFile(**each) for each in message["files"])
             pending.answered.set()
+        elif kind == protocol.CHANGED:
+            self.on_limits_changed(job_id, limits_changed(message))
         elif kind == protocol.RESUMED:
             pending.paused = False
         elif kind == protocol.EXITED:
@@ -414,6 +421,17 @@ class LocalBackend:
         """
         answer = await self._ask(protocol.INSPECT, protocol.INSPECTED, job_id)
         return [] if answer is None else [Left(**each) for each in answer["processes"]]
+
+    def holds_limits(self) -> bool:
+        """As in Backend. A supervisor of an earlier version does not look."""
+        return self._welcome.get("looks") is True
+
+    async def look_at_limits(self, job_id: str) -> None:
+        """As in Backend.
+
+        Cancellation: minimum cleanup; C18b.
+        """
+        await self._ask(protocol.LOOK, protocol.LOOKED, job_id, may_be_refused=True)
 
     def close_input(self, job_id: str) -> None:
         """As in Backend."""

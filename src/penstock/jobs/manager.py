@@ -12,7 +12,7 @@ import trio
 
 from ..interrupts import uninterrupted_context, uninterrupted_methods
 from ..plain_errors import PlainErrors
-from .backend import Backend, Held, JobSpec
+from .backend import Backend, Held, JobSpec, LimitsChanged
 from .capture import close_pipes
 from .disk import Disk
 from .errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
@@ -48,6 +48,7 @@ class Manager:
         self._over = False
         self._lives: dict[str, Life] = {}
         self._hashing = Hashing()
+        backend.on_limits_changed = self._limits_changed
 
     @uninterrupted_context
     @contextlib.asynccontextmanager
@@ -238,6 +239,16 @@ class Manager:
             if self.history.by_id(left.id) is None:  # else only its release was missing
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
+
+    def _limits_changed(self, job_id: str, changed: LimitsChanged) -> None:
+        job = self.history.by_id(job_id)
+        if job is None or job.end is not None:
+            return
+        job.enforcement = changed.enforcement
+        job.client_enforcement = changed.client_enforcement
+        for change in changed.changes:
+            about = {"job": job_id, "handle": job.handle, "owner": job.owner}
+            try_audit(self._audit, "limits.changed", {**about, **change})
 
     def keep_records_in_place(self) -> str:
         """Writes the records anew if somebody has removed their files; why that cannot be, or "".

@@ -12,7 +12,7 @@ import trio
 
 from ..supervisor.control_policy import control_of
 from ..supervisor.limits import Enforcement, Limits
-from .backend import InputPipes, Refused, ReplacedFile, Started
+from .backend import InputPipes, LimitsChanged, Refused, ReplacedFile, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a
@@ -100,6 +100,15 @@ def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
         uid=message["uid"],
     )
     return told, named.get("kill", -1)
+
+
+def limits_changed(message: Mapping[str, Any]) -> LimitsChanged:
+    """What CHANGED tells. Not shared: each has the moment in it."""
+    return LimitsChanged(
+        tuple(Enforcement(**entry) for entry in message["enforcement"]),
+        tuple(Enforcement(**entry) for entry in message["client_enforcement"]),
+        tuple(message["changes"]),
+    )
 
 
 def _limits(told: Mapping[str, Any]) -> Limits:

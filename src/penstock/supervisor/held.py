@@ -4,17 +4,21 @@ import errno as errno_names
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from . import protocol, storage, trees, workdirs
 from .channel import Send, nobody
+from .groups import LimitChange
 from .log import log
 from .loop import Loop, Timer
+from .message_forms import MOST_CHANGES
 from .pausing import Pausing
 from .process import Processes
 from .rlimit_policy import storage_bounds_files
 from .spawn import Plan
+from .standard_pipes import INPUT_PIPES
 from .terms import Terms
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
@@ -24,9 +28,6 @@ _REMOVE_TRIES: Final = 250
 START_TIMEOUT_S: Final = 10.0
 # The server sends KILL itself when a stop's grace is over, unless it stands still.
 _SERVER_IS_LATE_S: Final = 1.0
-# Write end of the job's standard input, and both ends of a pipe before it, in which the server
-# keeps what it has accepted: so that counts what it holds whoever has died (docs/protocol.md).
-INPUT_PIPES: Final = ("stdin", "input_read", "input_write")
 
 
 class HeldJob:
@@ -69,6 +70,7 @@ class HeldJob:
         self._handed_over = False
         self._told_started: dict[str, Any] | None = None
         self._told_later: list[tuple[str, dict[str, Any]]] = []
+        self._changes: list[dict[str, Any]] = []
 
     @property
     def takeable(self) -> bool:
@@ -150,6 +152,11 @@ class HeldJob:
             self._storage_full = True
             self.kill()
 
+    def limits_changed(self, changes: Sequence[LimitChange]) -> None:
+        """Its limits were found changed; what became of that is told, to a later server too."""
+        self._changes = [*self._changes, *(asdict(each) for each in changes)][-MOST_CHANGES:]
+        self._tell_changes()
+
     def pids(self) -> list[int]:
         """Who is left of it."""
         return [] if self._ended else self._processes.pids()
@@ -223,6 +230,7 @@ class HeldJob:
         self._handed_over = True
         if self._told_started is not None:  # else it starts still, and will tell
             self._tell_started()
+            self._tell_changes()
             for kind, about in self._told_later:
                 self.send(kind, id=self.id, **about)
 
@@ -239,6 +247,20 @@ class HeldJob:
         self.send(kind, list(fds.values()), **about, fds=list(fds))
         if kill_fd is not None:
             os.close(kill_fd)
+
+    def _tell_changes(self) -> None:
+        if self.send is nobody or not self._changes:
+            return
+        changes, self._changes = self._changes, []
+        self.send(
+            protocol.CHANGED,
+            id=self.id,
+            enforcement=[each.fields() for each in self._terms.enforcement(self._processes)],
+            client_enforcement=[
+                each.fields() for each in self._terms.client_enforcement(self._processes)
+            ],
+            changes=changes,
+        )
 
     def _tell_later(self, kind: str, about: dict[str, Any]) -> None:
         self._told_later.append((kind, about))

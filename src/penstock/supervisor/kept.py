@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import children, trees
 from .cloning import NOWHERE, Entrance
-from .groups import GroupError
+from .groups import GroupError, LimitLook
 from .keeper import Keeper
 from .limits import GROUP_LIMIT_NAMES, Enforcement
 from .loop import READ, Loop
@@ -40,6 +40,7 @@ class KeptProcesses:
             for name in GROUP_LIMIT_NAMES
         ]
         self.client_enforcement = self.enforcement
+        self.look: LimitLook | None = None
         self.usage_files: dict[str, str] = {}
 
     def entrance(self) -> Entrance:

@@ -130,6 +130,9 @@ class Enforcement:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+# In an entry's detail, when somebody else has written the limit's file since it was set.
+CHANGED_OUTSIDE: Final = "changed from outside"
+
 # By penstock itself (storage_watch), where the file system has no quotas (project_quota).
 HOW_STORAGE_IS_HELD: Final[dict[LimitName, str]] = {
     "storage": "looked at each second; the length of each file by the kernel",

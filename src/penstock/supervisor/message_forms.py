@@ -15,6 +15,7 @@ from .limits import Enforcement, Limits
 Check = Callable[[Any], bool]
 
 MAX_OPAQUE_BYTES: Final = 4096
+MOST_CHANGES: Final = 32
 # inspecting.py tells of no more.
 MOST_INSPECTED: Final = 32
 _HEX: Final = frozenset("0123456789abcdef")
@@ -192,6 +193,7 @@ FORMS: Final[Mapping[str, Form]] = {
     ),
     "PAUSE": Form({"id": job_id, "paused": flag}),
     "INSPECT": _ID,
+    "LOOK": _ID,
     "CLOSE_INPUT": _ID,
     "KILL": _ID,
     "RELEASE": _ID,
@@ -209,7 +211,7 @@ FORMS: Final[Mapping[str, Form]] = {
             "warnings": list_of(text),
             "fds": names(frozenset({"policy", "kill"}), "policy"),
         },
-        {"beats": flag, "settings": text},
+        {"beats": flag, "settings": text, "looks": flag},
     ),
     "STARTED": Form(_STARTED),
     "HELD": Form({**_STARTED, "opaque": opaque, "paused": flag}),
@@ -237,6 +239,24 @@ FORMS: Final[Mapping[str, Form]] = {
     "SIGNALED": _COUNTED,
     "PAUSED": Form({"id": job_id, "paused": flag, "message": text}),
     "RESUMED": _ID,
+    "LOOKED": _ID,
+    "CHANGED": Form(
+        {
+            "id": job_id,
+            "enforcement": _ENFORCEMENT,
+            "client_enforcement": _ENFORCEMENT,
+            "changes": list_of(
+                Form(
+                    {
+                        "of": one_of("job", "client"),
+                        **dict.fromkeys(("limit", "file", "found", "held"), text),
+                        "put_back": flag,
+                    }
+                ),
+                MOST_CHANGES,
+            ),
+        }
+    ),
     "INSPECTED": Form(
         {
             "id": job_id,

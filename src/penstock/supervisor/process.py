@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from .children import reap, reap_ended
 from .cloning import Entrance
-from .groups import Group, GroupError, signal_members
+from .groups import Group, GroupError, LimitLook, signal_members
 from .limits import Enforcement
 from .log import log
 from .loop import PRIORITY, READ, Loop, Timer
@@ -37,9 +37,15 @@ class Events(Protocol):
 class Processes(Protocol):
     """A job's process tree, however it is confined. Nothing here blocks."""
 
-    enforcement: list[Enforcement]
-    client_enforcement: list[Enforcement]
     usage_files: dict[str, str]
+    look: LimitLook | None
+    """At its limits; None where nothing holds them."""
+
+    @property
+    def enforcement(self) -> list[Enforcement]: ...
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]: ...
 
     def start(self, plan: Plan, events: Events) -> None:
         """Forks. Raises OSError or GroupError; nothing is left then but what close removes."""
@@ -102,9 +108,16 @@ class GroupProcesses:
         self._inits = 0  # processes of ours in the group, which are none of the job's
         self._again_s = _AGAIN_S
         self._again: Timer | None = None
-        self.enforcement = group.enforcement
-        self.client_enforcement = group.client_enforcement
         self.usage_files = group.usage_files
+        self.look: LimitLook | None = group.look
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        return self._group.enforcement
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        return self._group.client_enforcement
 
     def entrance(self) -> Entrance:
         return self._group.entrance()

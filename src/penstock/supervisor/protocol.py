@@ -27,6 +27,7 @@ START: Final = "START"  # id, opaque, client, policy, command, arguments, env, t
 SIGNAL: Final = "SIGNAL"  # id, signal, tree: to the job's main process, or to all
 PAUSE: Final = "PAUSE"  # id, paused: all of it stands still, or runs on
 INSPECT: Final = "INSPECT"  # id: who is left of it, and what for
+LOOK: Final = "LOOK"  # id: are its limits still as they were set?
 CLOSE_INPUT: Final = "CLOSE_INPUT"  # id: its standard input has ended
 KILL: Final = "KILL"  # id: the whole group, until it is empty
 RELEASE: Final = "RELEASE"  # id: the end record is durable, forget the job
@@ -47,14 +48,19 @@ SIGNALED: Final = "SIGNALED"  # id, count
 PAUSED: Final = "PAUSED"  # id, paused, message
 RESUMED: Final = "RESUMED"  # id: it was paused, and runs on so that it can end
 INSPECTED: Final = "INSPECTED"  # id, processes
+LOOKED: Final = "LOOKED"  # id: CHANGED has told what was not
+CHANGED: Final = "CHANGED"  # id, enforcement, client_enforcement, changes: by somebody else
 
 FROM_SERVER: Final = frozenset(
-    {HELLO, SERVING, TAKE, START, SIGNAL, PAUSE, INSPECT, CLOSE_INPUT, KILL, RELEASE, BEAT}
+    {
+        *(HELLO, SERVING, TAKE, START, SIGNAL, PAUSE, INSPECT, LOOK),
+        *(CLOSE_INPUT, KILL, RELEASE, BEAT),
+    }
 )
 FROM_SUPERVISOR: Final = frozenset(
     {
         *(WELCOME, HELD, NOTHING, STARTED, REFUSED, REPLACED, EXITED, EMPTIED),
-        *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED, BEAT),
+        *(KILLED, SIGNALED, PAUSED, RESUMED, INSPECTED, LOOKED, CHANGED, BEAT),
     }
 )
 

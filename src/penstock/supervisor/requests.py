@@ -1,17 +1,25 @@
 """What the server may ask for: one table. What it holds is the only state of the supervisor."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from . import isolation, job_environment, protocol, rlimits, standard_pipes, workdirs
 from .channel import Send
 from .grants import Grant, Grants, Refusal, Start, parse_start
-from .groups import ClientTotals, GroupError, Hierarchy, block_device, group_name
+from .groups import (
+    ClientTotals,
+    GroupError,
+    Hierarchy,
+    LimitChange,
+    block_device,
+    group_name,
+)
 from .held import HeldJob
 from .inspecting import inspect
 from .kept import KeptProcesses
+from .limit_watch import LimitWatch
 from .limits import LimitClass, Limits
 from .log import log
 from .loop import Loop
@@ -49,12 +57,14 @@ class Requests:
         self._on_empty = on_empty
         self._ending = False
         self._storage = StorageWatch(loop, self._over)
+        self._limits = LimitWatch(loop, self._limits_changed)
         self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
             protocol.TAKE: self._take,
             protocol.START: self._start,
             protocol.SIGNAL: self._signal,
             protocol.PAUSE: self._pause,
             protocol.INSPECT: self._inspect,
+            protocol.LOOK: self._look,
             protocol.CLOSE_INPUT: self._close_input,
             protocol.KILL: self._kill,
             protocol.RELEASE: self._release,
@@ -167,6 +177,8 @@ class Requests:
             job.start(plan, pipes, directories)
             if any(entry.state != "enforced" for entry in terms.storage()):
                 self._watch(start.id, limit_class.limits, own, processes)
+            if processes.look is not None:
+                self._limits.add(start.id, processes.look)
         except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)
@@ -213,6 +225,7 @@ class Requests:
 
     def _forgotten(self, name: str) -> None:
         self._storage.remove(name)
+        self._limits.remove(name)
         del self.jobs[name]
         if not self.jobs:
             self._on_empty()
@@ -242,6 +255,15 @@ class Requests:
         name = message["id"]
         job = self.jobs.get(name)
         send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
+
+    def _look(self, message: dict[str, Any], send: Send) -> None:
+        name = message["id"]
+        self._limits.look(name, lambda: send(protocol.LOOKED, id=name))
+
+    def _limits_changed(self, name: str, changes: Sequence[LimitChange]) -> None:
+        job = self.jobs.get(name)
+        if job is not None:
+            job.limits_changed(changes)
 
     def _close_input(self, message: dict[str, Any], send: Send) -> None:
         job = self.jobs.get(message["id"])

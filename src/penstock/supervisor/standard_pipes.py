@@ -15,6 +15,9 @@ from .users import User
 
 F_SETPIPE_SZ: Final = 1031
 PIPE_BYTES: Final = 1 << 20  # fs.pipe-max-size; more than that only with CAP_SYS_RESOURCE
+# Write end of the job's standard input, and both ends of a pipe before it, in which the server
+# keeps what it has accepted: so that counts what it holds whoever has died (docs/protocol.md).
+INPUT_PIPES: Final = ("stdin", "input_read", "input_write")
 _READ: Final = 0o400
 _WRITE: Final = 0o200
 
@@ -37,7 +40,7 @@ def make_output(user: User | None) -> tuple[int, int]:
 
 
 def make_input(pipes: dict[str, int], user: User | None) -> int:
-    """The job's end; ours go into ``pipes``, held.INPUT_PIPES. Raises OSError."""
+    """The job's end; ours go into ``pipes``, by INPUT_PIPES. Raises OSError."""
     job_end, pipes["stdin"] = os.pipe2(os.O_CLOEXEC)
     try:
         _give(job_end, user, _READ)

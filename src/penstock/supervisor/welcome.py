@@ -85,6 +85,7 @@ class Welcome:
             "kind": kind,
             "boot_id": boot_id,
             "beats": True,
+            "looks": self._hierarchy is not None,
             "policy": self.policy_hash,
             "settings": self._settings,  # as text: they are the file's, and no messages' fields
             "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],

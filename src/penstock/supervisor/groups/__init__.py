@@ -4,6 +4,7 @@ from .clients import ClientTotals, group_name
 from .files import GroupError
 from .hierarchy import detect, detect_below
 from .kinds import Group, Hierarchy
+from .limit_look import LimitChange, LimitLook
 from .lives import new_life
 from .mounts import Mounts, block_device, mounted
 from .nesting import locked_around, locked_below
@@ -16,6 +17,8 @@ __all__ = [
     "Group",
     "GroupError",
     "Hierarchy",
+    "LimitChange",
+    "LimitLook",
     "Mounts",
     "Swept",
     "block_device",

@@ -9,6 +9,7 @@ from ..counters import parse as parse_counters
 from ..limits import Enforcement
 from .files import GroupError, read
 from .freezer import Freezer
+from .limit_look import LimitLook
 from .thawing import leave_freezers, thaw
 from .unified import Unified
 from .v1 import V1Limits
@@ -24,23 +25,30 @@ class CgroupGroup:
         self,
         limits: V1Limits | V2Limits,
         killer: Unified | Freezer,
-        client_enforcement: list[Enforcement],
+        look: LimitLook,
         top: str,
         freezer: str | None,
     ) -> None:
-        """``top`` is the own parent in the hierarchy of ``killer``, ``freezer`` the mount of v1's
-        freezer where no groups of ours are."""
+        """``look`` is of ``limits`` and its client's, ``top`` the own parent in the hierarchy of
+        ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
+        self.look = look
         self._limits = limits
         self._killer = killer
         self._top = top
         self._freezer = freezer
         self._entrance: Entrance | None = None
         self.path = killer.path
-        self.enforcement: list[Enforcement] = limits.enforcement
-        self.client_enforcement = client_enforcement
         self.usage_files: dict[str, str] = limits.usage_files()
         if isinstance(killer, Unified):
             self.usage_files |= killer.usage_files()
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        return self.look.enforcement
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        return self.look.client_enforcement
 
     def entrance(self) -> Entrance:
         if self._entrance is None:
@@ -87,6 +95,7 @@ class CgroupGroup:
         return self._killer.pids()
 
     def kill(self) -> int:
+        self.look.end()
         count = self._killer.kill()
         if count:
             if isinstance(self._killer, Freezer):
@@ -122,6 +131,7 @@ class CgroupGroup:
         return parse_counters(texts).counted()
 
     def remove(self) -> bool:
+        self.look.end()
         self.close_entrance()
         done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
         return (self._killer.remove() if isinstance(self._killer, Unified) else True) and done

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ..limits import Enforcement, Limits
+from ..limits import Limits
 from .files import GroupError
 from .lives import is_life
 from .mounts import Mounts
@@ -63,10 +63,10 @@ class ClientGroups:
         self._mounts = mounts
         self._parent = parent
         # A bandwidth is set for each disk when a job first works on it.
-        self._held: dict[tuple[ClientTotals, str | None], list[Enforcement]] = {}
+        self._held: dict[tuple[ClientTotals, str | None], V1Limits | V2Limits] = {}
 
-    def hold(self, client: ClientTotals, device: str | None) -> list[Enforcement]:
-        """Makes the group if need be; what became of the client's limits, as read back.
+    def hold(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
+        """Makes the group if need be; its limits, as read back.
 
         Raises GroupError. A group that could not be limited is limited by the next call.
         """
@@ -89,13 +89,13 @@ class ClientGroups:
             except OSError as error:
                 raise GroupError(f"making {path}: {error.strerror}") from error
 
-    def _limit(self, client: ClientTotals, device: str | None) -> list[Enforcement]:
+    def _limit(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
         if self._kind != "v2":
             v1 = V1Limits(self._mounts.v1, self._parent, client.name, total=True)
             v1.set(client.limits, device)
-            return v1.enforcement
+            return v1
         assert self._mounts.v2 is not None  # a v2 host has the v2 mount
         enable_controllers(self._mounts.v2 + self._parent, client.name)
         v2 = V2Limits(Unified(self._mounts.v2, self._parent, client.name), total=True)
         v2.create(client.limits, device)
-        return v2.enforcement
+        return v2

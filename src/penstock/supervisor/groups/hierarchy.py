@@ -3,6 +3,7 @@
 import functools
 import os
 from dataclasses import replace
+from functools import partial
 
 from ..limits import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
 from .cgroup import CgroupGroup
@@ -10,6 +11,7 @@ from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
+from .limit_look import LimitLook
 from .mounts import Mounts, mounted, parse
 from .probing import try_limit
 from .sweeping import Swept, sweep
@@ -85,7 +87,7 @@ class CgroupHierarchy:
         self, name: str, limits: Limits, device: str | None, client: ClientTotals | None
     ) -> Group:
         mounts, parent = self._mounts, self._parent
-        held: list[Enforcement] = []
+        held: V1Limits | V2Limits | None = None
         if client is not None:
             held = self._clients.hold(client, device)
             parent = f"{parent}/{client.name}"
@@ -98,7 +100,7 @@ class CgroupHierarchy:
         if unified is not None:
             unified.create()
         try:
-            return self._limited(v1, unified, limits, device, held)
+            return self._limited(v1, unified, limits, device, held, parent)
         except BaseException:
             if v1 is not None:
                 v1.remove()
@@ -112,7 +114,8 @@ class CgroupHierarchy:
         unified: Unified | None,
         limits: Limits,
         device: str | None,
-        held: list[Enforcement],
+        held: V1Limits | V2Limits | None,
+        parent: str,
     ) -> Group:
         """Raises GroupError; the caller removes what was made."""
         top = self.kill_directory()
@@ -121,13 +124,20 @@ class CgroupHierarchy:
                 assert unified is not None  # a v2 host has the v2 mount
                 v2 = V2Limits(unified)
                 v2.create(limits, device)
-                return CgroupGroup(v2, unified, held, top, _freezer_mount())
+                look = LimitLook(v2, held, partial(self._enable, parent))
+                return CgroupGroup(v2, unified, look, top, _freezer_mount())
             v1.create(limits, device)
+            look = LimitLook(v1, held)
             if unified is None:
-                return CgroupGroup(v1, Freezer(v1.paths["freezer"]), held, top, None)
-            return CgroupGroup(v1, unified, held, top, _freezer_mount())
+                return CgroupGroup(v1, Freezer(v1.paths["freezer"]), look, top, None)
+            return CgroupGroup(v1, unified, look, top, _freezer_mount())
         except (OSError, ValueError) as error:
             raise GroupError(f"setting limits: {error}") from error
+
+    def _enable(self, parent: str) -> None:
+        """Gives the controllers on down to there, on v2. Raises GroupError."""
+        assert self._mounts.v2 is not None
+        enable_controllers(self._mounts.v2, parent)
 
     def _roots(self, path: str) -> list[str]:
         return [root + path for root in self._mounts.roots(self.kind)]

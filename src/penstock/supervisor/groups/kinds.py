@@ -5,6 +5,7 @@ from typing import Protocol
 from ..cloning import Entrance
 from ..limits import Enforcement, Limits
 from .clients import ClientTotals
+from .limit_look import LimitLook
 from .sweeping import Swept
 
 
@@ -14,8 +15,18 @@ class Group(Protocol):
     path: str
     """Its directory in the hierarchy that knows who is in it."""
     usage_files: dict[str, str]
-    enforcement: list[Enforcement]
-    client_enforcement: list[Enforcement]
+    look: LimitLook
+    """At its limits, while it runs."""
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        """Of its own limits, as of the last look."""
+        ...
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        """Of its client's."""
+        ...
 
     def entrance(self) -> Entrance:
         """How a child gets inside; the group's own until close_entrance. Raises GroupError."""

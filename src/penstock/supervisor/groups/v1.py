@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..limits import Enforcement, LimitName, Limits
+from .control_files import ControlFiles
 from .files import GroupError, make_directory, put, read, remove_tree, write
 from .quota import judge_quota, lift_quota, quota_and_period_us
 
@@ -62,6 +63,9 @@ class V1Limits:
             if controller in mounts
         }
         self.enforcement: list[Enforcement] = []
+        """As of the last look; ``as_set``: as it was when the limits were set."""
+        self.as_set: tuple[Enforcement, ...] = ()
+        self.files = ControlFiles()
         self._total = total
         self._made: list[str] = []
 
@@ -78,6 +82,7 @@ class V1Limits:
 
     def set(self, limits: Limits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
+        self.files.forget()
         self.enforcement = [
             self._set_cpu(limits.cpu_cores),
             self._set_memory(limits.memory_bytes),
@@ -85,6 +90,11 @@ class V1Limits:
             self._set_disk("disk_write", "write", limits.disk_write_bytes_per_s, device),
             self._set_processes(limits.processes),
         ]
+        self.as_set = tuple(self.enforcement)
+
+    def _put(self, limit: LimitName, path: str, value: str, *, keyed: bool = False) -> str:
+        """As files.put; from now on it is looked at again."""
+        return self.files.note(limit, path, value, put(path, value), keyed=keyed)
 
     def _set_cpu(self, cores: float | None) -> Enforcement:
         if "cpu" not in self.paths or cores is None:
@@ -95,7 +105,9 @@ class V1Limits:
         period_text = read(period)
         if period_text != str(period_us):
             period_text = put(period, str(period_us))
-        return judge_quota(asked_us, period_us, put(quota, str(asked_us)), period_text)
+        self.files.note("cpu", period, str(period_us), period_text)
+        quota_text = self._put("cpu", quota, str(asked_us))
+        return judge_quota(asked_us, period_us, quota_text, period_text)
 
     def _set_memory(self, asked: int | None) -> Enforcement:
         if "memory" not in self.paths:
@@ -106,13 +118,13 @@ class V1Limits:
             return Enforcement("memory", "unavailable", detail="no limit set")
         limit = f"{directory}/memory.limit_in_bytes"
         with_swap = f"{directory}/memory.memsw.limit_in_bytes"
-        actual = put(limit, str(asked))
+        actual = self._put("memory", limit, str(asked))
         held = actual.isdigit() and 0 <= asked - int(actual) < PAGE_BYTES
         if not below:
             detail = "this kernel counts a group alone, not those below it together"
             return Enforcement("memory", "unavailable", actual, detail)
         try:
-            swapped = put(with_swap, str(asked))
+            swapped = self._put("memory", with_swap, str(asked))
         except GroupError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
@@ -132,7 +144,7 @@ class V1Limits:
             return Enforcement(name, "unavailable", detail=NO_DISK)
         path = f"{self.paths['blkio']}/blkio.throttle.{direction}_bps_device"
         wanted = NO_LIMIT_BYTES_PER_S if asked is None else asked
-        rules = put(path, f"{device} {wanted}")
+        rules = self._put(name, path, f"{device} {wanted}", keyed=True)
         if asked is None:
             return Enforcement(name, "unavailable", detail="no limit set")
         actual = next((line.split()[1] for line in rules.splitlines() if _is_of(line, device)), "")
@@ -144,7 +156,7 @@ class V1Limits:
             return Enforcement(
                 "processes", "unavailable", detail="no limit set" if asked is None else ""
             )
-        actual = put(f"{self.paths['pids']}/pids.max", str(asked))
+        actual = self._put("processes", f"{self.paths['pids']}/pids.max", str(asked))
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )

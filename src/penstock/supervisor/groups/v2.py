@@ -6,7 +6,8 @@ docs/cgroups.md says which file holds which limit.
 import os
 from typing import Final
 
-from ..limits import Enforcement, Limits
+from ..limits import Enforcement, LimitName, Limits
+from .control_files import ControlFiles
 from .files import make_directory, read, write
 from .quota import judge_quota, lift_quota, quota_and_period_us
 from .unified import Unified, enabled_controllers
@@ -40,16 +41,27 @@ class V2Limits:
         self._path = group.path
         self._total = total
         self.enforcement: list[Enforcement] = []
+        """As of the last look; ``as_set``: as it was when the limits were set."""
+        self.as_set: tuple[Enforcement, ...] = ()
+        self.files = ControlFiles()
 
     def create(self, limits: Limits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
         controllers = enabled_controllers(self._path)
+        self.files.forget()
         self.enforcement = [
             self._cpu(limits.cpu_cores, "cpu" in controllers),
             self._memory(limits.memory_bytes, "memory" in controllers),
             *self._disk(limits, device, "io" in controllers),
             self._processes(limits.processes, "pids" in controllers),
         ]
+        self.as_set = tuple(self.enforcement)
+
+    def _put(self, limit: LimitName, name: str, value: str) -> str:
+        """Writes a file, and gives what it then says. From now on it is looked at again."""
+        path = self._file(name)
+        write(path, value)
+        return self.files.note(limit, path, value, read(path))
 
     def _file(self, name: str) -> str:
         return os.path.join(self._path, name)
@@ -58,27 +70,24 @@ class V2Limits:
         if cores is None or not available:
             return Enforcement("cpu", "unavailable", detail="no limit set" if available else "")
         asked_us, period_us = quota_and_period_us(cores)
-        write(self._file("cpu.max"), f"{asked_us} {period_us}")
-        quota, _, period = read(self._file("cpu.max")).partition(" ")
+        quota, _, period = self._put("cpu", "cpu.max", f"{asked_us} {period_us}").partition(" ")
         return judge_quota(asked_us, period_us, quota, period)
 
     def _memory(self, asked: int | None, available: bool) -> Enforcement:
         if available and not self._total:
             # A job ends as a whole, also where it is its client's total that is used up; of a
             # client's jobs only one does.
-            write(self._file("memory.oom.group"), "1")
+            self._put("memory", "memory.oom.group", "1")
         if asked is None or not available:
             return Enforcement("memory", "unavailable", detail="no limit set" if available else "")
-        write(self._file("memory.max"), str(asked))
-        actual = read(self._file("memory.max"))
+        actual = self._put("memory", "memory.max", str(asked))
         held = (
             actual.isdigit()
             and int(actual) <= asked
             and asked - int(actual) < os.sysconf("SC_PAGE_SIZE")
         )
         if os.path.exists(self._file("memory.swap.max")):
-            write(self._file("memory.swap.max"), "0")
-            held = held and read(self._file("memory.swap.max")) == "0"
+            held = self._put("memory", "memory.swap.max", "0") == "0" and held
         elif has_swap():
             return Enforcement("memory", "partial", actual, "swap is not limited")
         return Enforcement("memory", "enforced" if held else "unavailable", actual)
@@ -92,8 +101,13 @@ class V2Limits:
             why = NO_DISK
         elif available and wanted:
             pairs = " ".join(f"{key}={value}" for key, value in wanted.items())
-            write(self._file("io.max"), f"{device} {pairs}")
-            for line in read(self._file("io.max")).splitlines():
+            path = self._file("io.max")
+            write(path, f"{device} {pairs}")
+            text = read(path)
+            names: dict[str, LimitName] = {"rbps": "disk_read", "wbps": "disk_write"}
+            for key, value in wanted.items():
+                self.files.note(names[key], path, f"{device} {key}={value}", text, keyed=True)
+            for line in text.splitlines():
                 number, *values = line.split()
                 if number == device:
                     actual = dict(value.split("=", 1) for value in values)
@@ -115,8 +129,7 @@ class V2Limits:
             return Enforcement(
                 "processes", "unavailable", detail="no limit set" if available else ""
             )
-        write(self._file("pids.max"), str(asked))
-        actual = read(self._file("pids.max"))
+        actual = self._put("processes", "pids.max", str(asked))
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )

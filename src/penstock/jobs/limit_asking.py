@@ -1,0 +1,40 @@
+"""Are a job's limits still held? Asked by whoever wants its status, one question at a time."""
+
+import trio
+
+from .backend import Backend
+from .errors import SupervisorSilent, Unavailable
+
+# Usually a millisecond. Then the status says what was seen last.
+LOOK_S = 1.0
+
+
+class LimitAsking:
+    """Of one job. Those who ask while a question is under way share the next one, so that a client
+    can ask as often as the network carries it."""
+
+    def __init__(self) -> None:
+        self._turn = trio.Lock()
+        self._asked = 0
+        self._answered = 0
+
+    async def look(self, backend: Backend, job_id: str) -> bool:
+        """Whether they were looked at since this was called; False after LOOK_S without an answer,
+        or if the backend cannot be asked now.
+
+        Cancellation: minimum cleanup; C18b.
+        """
+        self._asked += 1
+        mine = self._asked
+        # Scope S3.limits.
+        with trio.move_on_after(LOOK_S):
+            async with self._turn:
+                if self._answered < mine:
+                    asked = self._asked
+                    try:
+                        await backend.look_at_limits(job_id)
+                    except (Unavailable, SupervisorSilent):
+                        return False
+                    self._answered = asked
+                return True
+        return False
