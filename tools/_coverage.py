@@ -80,7 +80,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("sentinel", "sentinel_main", "signals", "silence", "spawn", "startup"),
                 *("storage", "storage_watch", "terms", "trees", "users", "watching"),
                 "tracing",
-                *("locks", "message_forms", "config_changes"),
+                *("locks", "message_forms", "config_changes", "limit_watch"),
                 *("command_users", "job_environment", "private_directory", "standard_pipes"),
                 "user_table",
                 *("earlier_server", "log_file", "project_quota", "start_requirements"),

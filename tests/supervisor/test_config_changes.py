@@ -32,7 +32,10 @@ def test_nothing_is_said_of_what_is_as_it_runs() -> None:
     [
         (config(tls='crl = "/l"\n'), "[tls] crl was not set, is '/l', and was not read: SIGUSR2"),
         (config("max_jobs = 7\n"), "max_jobs was 512, is 7, and was not read: it takes a restart"),
-        (config('listen = "[::1]:1"\n'), "listen has changed and was not read: it takes a restart"),
+        (
+            config('listen = "[::1]:1"\n'),
+            "listen was ['127.0.0.1:8443'], is ['[::1]:1'], and was not read: it takes a restart",
+        ),
         (
             config(more="[transport]\nidle_s = 3.0\n"),
             "[transport] idle_s was not set, is 3.0, and was not read: SIGUSR2",

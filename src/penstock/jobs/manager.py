@@ -48,6 +48,8 @@ class Manager:
         self._over = False
         self._lives: dict[str, Life] = {}
         self._hashing = Hashing()
+        # What is told of jobs that this manager takes over comes before they are known here.
+        self._early: list[tuple[str, LimitsChanged]] | None = []
         backend.on_limits_changed = self._limits_changed
 
     @uninterrupted_context
@@ -231,6 +233,9 @@ class Manager:
 
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[Held]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""
+        early, self._early = self._early or [], None
+        for job_id, changed in early:
+            self._limits_changed(job_id, changed)
         for each in recovered:
             self._nursery.start_soon(self._go_on, each)
         for left in unknown:
@@ -242,6 +247,8 @@ class Manager:
 
     def _limits_changed(self, job_id: str, changed: LimitsChanged) -> None:
         job = self.history.by_id(job_id)
+        if job is None and self._early is not None:
+            self._early.append((job_id, changed))
         if job is None or job.end is not None:
             return
         job.enforcement = changed.enforcement

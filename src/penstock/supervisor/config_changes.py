@@ -1,7 +1,8 @@
 """What of a configuration that has changed takes effect when (pure)."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Final
 
 from .config import Config
@@ -18,14 +19,16 @@ _OF_SERVER: Final = frozenset(
 _READ_AGAIN: Final = frozenset({"allow_lockout"})
 _OF_TLS: Final = frozenset({"legacy_certificates"})
 _MOST_SHOWN: Final = 200  # of a value; a path is rarely longer
-_LISTEN: Final = ("listen_host", "listen_port")
 _BY_SIGUSR2: Final = "SIGUSR2 to penstockd starts the server anew with it, and jobs run on"
 _BY_RESTART: Final = "it takes a restart of penstockd, which ends all jobs"
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """By the names of Config's fields, for JSON."""
-    return asdict(config) | {"job_uids": str(config.job_uids)}
+    """By the names of Config's fields, as they come out of JSON, so that both sides have the same:
+    what JSON does not know, such as an address, is its text."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    found: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return found
 
 
 def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Config) -> list[str]:
@@ -55,21 +58,17 @@ def _table(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 def _key(field: str) -> str:
     """As it stands in the file."""
-    if field in _LISTEN:
-        return "listen"
     if field.startswith("tls_"):
         return f"[tls] {field.removeprefix('tls_')}"
     return f"[tls] {field}" if field in _OF_TLS else field
 
 
 def _line(key: str, before: Any, now: Any, how: str) -> str:
-    if key == "listen":
-        return f"{key} has changed and was not read: {how}"
     return f"{key} was {_shown(before)}, is {_shown(now)}, and was not read: {how}"
 
 
 def _shown(value: Any) -> str:
-    if value in (None, ""):
+    if value in (None, "", []):
         return "not set"
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
