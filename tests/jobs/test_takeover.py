@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.backend import Held, JobSpec, LimitsChanged, Verdict
 from penstock.jobs.bounds import OutputBound
 from penstock.jobs.cursors import Chunk
 from penstock.jobs.disk import RealDisk
@@ -24,6 +24,7 @@ from penstock.jobs.keeping import Keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
+from penstock.supervisor.limits import Enforcement
 
 
 @asynccontextmanager
@@ -358,3 +359,36 @@ async def test_a_server_without_descriptors_leaves_the_jobs_to_the_next(
         backend.jobs[job.id].end(Verdict("exited", 0))
         assert (await again.wait_finished()).gaps == ()
         assert await everything(again) == b"before"
+
+
+async def test_limits_that_were_changed_meanwhile_are_written_down(tmp_path: Path) -> None:
+    """They are told with the job itself, before the manager knows any; and of a job that runs."""
+    entry = Enforcement("cpu", "enforced", "5", "changed from outside")
+    changed = LimitsChanged((entry,), (), ({"of": "job", "limit": "cpu", "put_back": True},))
+
+    class Told(FakeBackend):
+        async def take_held(self) -> list[Held]:
+            held = await super().take_held()
+            for each in held:
+                self.on_limits_changed(each.id, changed)
+            return held
+
+    backend = Told()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+    lines: list[tuple[str, dict[str, object]]] = []
+
+    def audit(event: str, about: object) -> None:
+        assert isinstance(about, dict)
+        if event == "limits.changed":
+            lines.append((about["handle"], about))
+
+    async with open_manager(backend, str(tmp_path / "state"), audit=audit) as manager:
+        assert [(handle, about["limit"], about["owner"]) for handle, about in lines] == [
+            (job.handle, "cpu", "alice")
+        ]
+        backend.on_limits_changed(job.id, changed)
+        assert len(lines) == 2
+        assert manager.get(job.handle).enforcement == (entry,)
+        backend.on_limits_changed("unknown", changed)
+        assert len(lines) == 2
