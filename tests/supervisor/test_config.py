@@ -103,6 +103,16 @@ def test_library_needs_neither_address_nor_certificates() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [
+        (
+            '"/var/lib/penstock-own"',
+            '"/var/tmp/penstock"',
+            "work_root: '/var/tmp/penstock' lies within supervisor_dir, which only root can enter",
+        ),
+        (
+            '"/var/lib/penstock-own"',
+            '"/var/log"',
+            "audit_log: '/var/log/penstock.jsonl' lies within supervisor_dir, which only root",
+        ),
         ('"70000-70099"', '"70000"', "job_uids: '70000' is no range of ids; write the first and"),
         ('"70000-70099"', '"0-70"', "job_uids: '0-70' has root in it"),
         ('"70000-70099"', "70000", "job_uids: 70000 is not a string"),

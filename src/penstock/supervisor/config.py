@@ -85,7 +85,7 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         work_root=_path(table, "work_root", f"{state_dir}-work"),
         policy=_path(table, "policy", "", required=True),
         server_user=_server_user(table),
-        supervisor_dir=_supervisor_dir(table, state_dir),
+        supervisor_dir=_path(table, "supervisor_dir", f"{state_dir}-root"),
         job_uids=table.parsed(
             "job_uids",
             parse_uid_range,
@@ -110,6 +110,7 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
         legacy_certificates=tls.flag("legacy_certificates", False),
         audit_log=_path(table, "audit_log", f"{state_dir}/audit.jsonl"),
     )
+    _check_private(table, config)
     tls.finish()
     table.finish()
     if mistakes:
@@ -174,15 +175,17 @@ def _run_dir(table: Table) -> str:
     return path
 
 
-def _supervisor_dir(table: Table, state_dir: str) -> str:
-    path = _path(table, "supervisor_dir", f"{state_dir}-root")
-    if path == state_dir or path.startswith(f"{state_dir}/"):
-        table.wrong(
-            "supervisor_dir",
-            f"{show(path)} lies within state_dir, where the server can replace it",
-            "name a directory elsewhere",
-        )
-    return path
+def _check_private(table: Table, config: Config) -> None:
+    """Nobody but root may replace supervisor_dir, nor has anybody else to go through it."""
+    own, elsewhere = config.supervisor_dir, "name a directory elsewhere"
+    if f"{own}/".startswith(f"{config.state_dir}/"):
+        what = f"{show(own)} lies within state_dir, where the server can replace it"
+        table.wrong("supervisor_dir", what, elsewhere)
+    for key in ("state_dir", "work_root", "run_dir", "audit_log"):
+        path = getattr(config, key)
+        if f"{path}/".startswith(f"{own}/") and not f"{own}/".startswith(f"{config.state_dir}/"):
+            what = f"{show(path)} lies within supervisor_dir, which only root can enter"
+            table.wrong(key, what, elsewhere)
 
 
 def _server_user(table: Table) -> str | None:
