@@ -103,9 +103,9 @@ async def test_a_server_that_stood_still_over_a_restart(
     server.process.kill()
     await trio.to_thread.run_sync(server.process.wait)
     try:
+        if goes_on:
+            os.kill(before, signal.SIGCONT)
         with running_again(server):
-            if goes_on:
-                os.kill(before, signal.SIGCONT)
             with trio.fail_after(patient(20)):
                 await trio.lowlevel.wait_readable(fd)
             await killing.until_served(server, before)

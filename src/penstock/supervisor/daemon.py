@@ -64,6 +64,8 @@ class Daemon:
         )
         self._locks = locks.lock_files(config, self._run_directory)
         users = open_users(policy, config, found, root=self._root)
+        if not options.no_server:
+            earlier_server.end(config, self._server_user)
         self._listeners = open_listeners(config, os.environ, server=not options.no_server)
         # Delegation of groups to ordinary users is not supported yet.
         self._hierarchy: Hierarchy | None = None
@@ -141,7 +143,6 @@ class Daemon:
             prepare = self._reception.listen_again
             self._server = ServerProcess(self._loop, argv, user, prepare, self._listeners)
             self._server.start()
-            earlier_server.end_later(self._loop, self._config, self._server_user, self._server)
         silence_s = self._config.server_silence_s
         self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
         self._say_warnings()

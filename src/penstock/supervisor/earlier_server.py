@@ -1,39 +1,58 @@
-"""A server of an earlier life that has not ended: no other can open the records meanwhile.
+"""A server of an earlier life that has not ended: it has the records, and the port.
 
 A server ends when it sees that its supervisor is gone. One that stands still (SIGSTOP) does not see
-it, and holds the lock of the state directory while the next penstockd starts one server after
-another in vain. So the next one gives it as long as it gives its own to answer, and then kills it:
-the next server records what became of its jobs.
+it, and holds the lock of the state directory and the listening sockets: no next one could open the
+records or be reached. So the next penstockd, before it listens, gives it as long as it gives its
+own to answer, and then kills it; its server records what became of the jobs.
 """
 
 import contextlib
 import os
+import select
 import signal
+from typing import Final
 
-from .child import ServerProcess
 from .config import Config
 from .log import log
-from .loop import Loop
 from .users import User
 
-_PROGRAM = b"penstock.server"
+_PROGRAM: Final = b"penstock.server"
+# After KILL. One in an uninterruptible sleep takes longer; then the start fails, and says why.
+_KILLED_S: Final = 2.0
 
 
-def end_later(loop: Loop, config: Config, user: User, own: ServerProcess) -> None:
-    """Looks once, when one of this life's servers would have had to answer. ``user`` is that of all
-    servers, ``own`` the one of this life."""
+def end(config: Config, user: User) -> None:
+    """Returns when there is none, or none that can be ended. ``user`` is that of all servers.
 
-    def end() -> None:
-        pid = holder(os.path.join(config.state_dir, "lock"))
-        if pid and pid != own.pid and _is_server(pid, user.uid):
+    Waits for server_silence_s and _KILLED_S at most. The caller holds the locks of run_dir and
+    work_root, so no other supervisor has one.
+    """
+    lock = os.path.join(config.state_dir, "lock")
+    pid = holder(lock)
+    try:
+        fd = os.pidfd_open(pid) if pid else -1
+    except OSError:  # it has just ended
+        return
+    if fd < 0:
+        return
+    try:
+        # Looked at again: what the descriptor means now is who has the lock.
+        if holder(lock) != pid or not _is_server(pid, user.uid):
+            return
+        if not _has_ended(fd, config.server_silence_s):
             log(
                 f"process {pid}, a server of an earlier life, holds {config.state_dir} and has not "
                 f"ended in {config.server_silence_s:g} s: it is killed"
             )
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            _has_ended(fd, _KILLED_S)
+    finally:
+        os.close(fd)
 
-    loop.after(config.server_silence_s, end)
+
+def _has_ended(fd: int, within_s: float) -> bool:
+    return bool(select.select([fd], [], [], within_s)[0])
 
 
 def holder(path: str) -> int:
@@ -59,8 +78,7 @@ def holder_by(locks: str, device: int, inode: int) -> int:
 
 
 def _is_server(pid: int, uid: int) -> bool:
-    """Of that user, and by its command line. The pid is that of who holds the lock: it would have
-    gone with him, and between that look and this one nothing is waited for."""
+    """Of that user, and by its command line."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
