@@ -1,6 +1,7 @@
 """What goes to which descriptor, in which form, and what becomes of one that takes nothing."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -62,6 +63,27 @@ async def test_stream_escapes_for_a_terminal_although_stderr_is_a_file() -> None
             done = await server.run_cli("stream", "--raw", HANDLE, err=theirs)
         assert done.out == b"out " + ESCAPE
         assert shown_lines(screen) == b"err " + ESCAPE
+
+
+async def test_a_progress_bar_and_the_end_of_a_job_on_a_terminal() -> None:
+    """Row 80: each text of the bar in the place of the one before; what the CLI says itself is on
+    a line of its own, and nothing of the job's hides there."""
+    service = FakeService()
+    pieces = [b"10%\r", b"99%\r", b"done \xf3\xa0\x81\x81", b"\n2026-11-23 forged\rreal"]
+    at = 0
+    for piece in pieces:
+        service.messages.append(chunk(piece, offset=at))
+        at += len(piece)
+    service.messages.append(finished())
+    async with fake_server(service) as server, terminal() as (theirs, screen):
+        copy = os.dup(theirs)
+        done = await server.run_cli("stream", HANDLE, out=theirs, err=copy)
+    assert done.code == 0
+    text = shown_lines(screen).split(b"\n- ls started\n")[1]
+    time = rb"\d{4}-\d\d-\d\dT[0-9:.]{12}Z "
+    bar = [time + rb"10%", time + rb"99%", time + rb"done \\U000e0041\n"]
+    rest = time + rb"real\nThe job exited with code 0\.\n"
+    assert re.fullmatch(rb"\r *\r".join(bar) + rest, text), text
 
 
 def closed_pipe() -> int:

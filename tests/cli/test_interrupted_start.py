@@ -102,7 +102,8 @@ def test_an_interrupt_at_any_moment() -> None:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             said = process.stderr.read()
-        assert process.wait(patient(30)) in (130, 2), said
+        # At the very end, all said and done, Python gives the signal back to the kernel.
+        assert process.wait(patient(30)) in (130, -signal.SIGINT, 2), said
         assert b"Traceback" not in said, said.decode()
 
 

@@ -254,10 +254,12 @@ class Cli:
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
     grown: trio.Event = field(default_factory=trio.Event)
+    open_streams: int = 0
 
     async def wait_for(self, text: bytes) -> None:
         """Until it has written this somewhere."""
         while text not in self.out + self.err:
+            assert self.open_streams, f"it ended without {text!r}: {self.out!r}, {self.err!r}"
             await self.grown.wait()
 
     async def done(self) -> Done:
@@ -272,6 +274,8 @@ class Cli:
                 self.grown.set()
                 self.grown = trio.Event()
         await stream.aclose()
+        self.open_streams -= 1
+        self.grown.set()
 
 
 @dataclass
@@ -362,10 +366,10 @@ class FakeServer:
             os.close(descriptor)
         cli = Cli(process)
         async with trio.open_nursery() as nursery:
-            if process.stdout is not None:
-                nursery.start_soon(cli.collect, process.stdout, cli.out)
-            if process.stderr is not None:
-                nursery.start_soon(cli.collect, process.stderr, cli.err)
+            for stream, into in ((process.stdout, cli.out), (process.stderr, cli.err)):
+                if stream is not None:
+                    cli.open_streams += 1
+                    nursery.start_soon(cli.collect, stream, into)
             try:
                 yield cli
             finally:
