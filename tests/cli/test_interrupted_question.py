@@ -1,4 +1,4 @@
-"""A signal while a passphrase is asked for, or waited for, ends the CLI and leaves nothing behind."""
+"""A signal while a passphrase is asked for ends the CLI, and leaves nothing behind."""
 
 import os
 import pty
