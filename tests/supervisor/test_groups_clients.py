@@ -26,7 +26,7 @@ from penstock.supervisor.groups.hierarchy import CgroupHierarchy
 from penstock.supervisor.groups.mounts import Mounts
 from penstock.supervisor.groups.v1 import V1Limits
 from penstock.supervisor.groups.v2 import enable_controllers
-from penstock.supervisor.limits import Enforcement, Limits
+from penstock.supervisor.limits import CHANGED_OUTSIDE, Enforcement, Limits
 
 V1_FILES = {
     "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"),
@@ -346,3 +346,58 @@ def _remove(directory: Path) -> None:
         else:
             path.unlink()
     directory.rmdir()
+
+
+@pytest.mark.parametrize("kind", ["v1", "hybrid", "v2"])
+def test_every_file_that_was_written_is_looked_at_again(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Of the job and its client, each by its limit; put back it is as it was, for every disk."""
+
+    def anew(path: str, value: str) -> None:
+        Path(path).write_text(value)
+
+    monkeypatch.setattr("penstock.supervisor.groups.control_files.write", anew)
+    hierarchy = CgroupHierarchy(kind, kernel.mounts(kind), "/penstock")
+    hierarchy.sweep()
+    group = hierarchy.create(JOB, LIMITS, "254:0", ALICE)
+    kernel.made.append(group)
+    assert group.look.changed() == []
+    written = {
+        path: text
+        for path in kernel.root.rglob("*")
+        if path.is_file() and path.name in LOOKED_AT and path.parent.name != "penstock"
+        if (text := path.read_text())
+    }
+    before = list(group.enforcement), list(group.client_enforcement)
+    for path in written:
+        path.write_text("9")
+    changes = group.look.changed()
+    assert {(each.of, each.file) for each in changes} == {
+        ("job" if path.parent.name == JOB else "client", path.name) for path in written
+    }
+    assert {each.limit for each in changes if each.of == "job"} >= {"cpu", "memory", "processes"}
+    group.look.put_back()
+    assert {path: path.read_text() for path in written if path.name != "io.max"} == {
+        path: text for path, text in written.items() if path.name != "io.max"
+    }
+    done = group.look.settle(changes)
+    # Of plain files the last of a disk's lines is all there is; the kernel has one for each disk.
+    assert all(each.put_back for each in done if each.file != "io.max")
+    after = [*group.enforcement, *group.client_enforcement]
+    for entry, was in zip(after, [*before[0], *before[1]], strict=True):
+        if entry.limit.startswith("disk") and kind == "v2":
+            continue
+        assert (entry.state, entry.actual) == (was.state, was.actual)
+    assert all(CHANGED_OUTSIDE in entry.detail for entry in after if entry.limit == "cpu")
+    group.look.end()
+    for path in written:
+        path.write_text("9")
+    assert group.look.changed() == []
+
+
+LOOKED_AT = {
+    *("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.max", "pids.max", "io.max"),
+    *("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max"),
+    *("memory.oom.group", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"),
+}

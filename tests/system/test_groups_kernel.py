@@ -373,3 +373,48 @@ def test_whoever_has_frozen_it_it_runs_on_when_it_is_thawed(
     os.close(read_end)
     end(group)
     os.waitpid(pid, 0)
+
+
+def test_limits_that_were_changed_are_put_back_by_the_kernel(hierarchy: Hierarchy) -> None:
+    """Of every controller there is, up and down, with a process inside; others' disks stay."""
+    totals = ClientTotals(group_name("alice"), Limits(1.5, 200_000_000, processes=300))
+    group = hierarchy.create(NAME, LIMITS, block_device("/var/tmp"), totals)
+    entered, inside = os.pipe()
+
+    def work() -> None:
+        os.write(inside, b"i")
+        signal.pause()
+
+    pid = run_inside(group, work)
+    assert os.read(entered, 1) == b"i"
+    os.close(entered)
+    os.close(inside)
+    before = list(group.enforcement), list(group.client_enforcement)
+    for values in ({"-1": "-1", "max": "max"}, {"-1": "2000", "max": "4"}):
+        changed = 0
+        for directory in (each for own in members.directories(group) for each in (own, own.parent)):
+            for name, value in (
+                *(
+                    ("cpu.cfs_quota_us", values["-1"]),
+                    ("cpu.max", values["-1"].replace("-1", "max")),
+                ),
+                *(("pids.max", values["max"]), ("memory.memsw.limit_in_bytes", "-1")),
+                *(("memory.limit_in_bytes", "-1"), ("memory.max", "max")),
+            ):
+                if (path := directory / name).exists():
+                    path.write_text(value)
+                    changed += 1
+        found = group.look.changed()
+        assert len(found) >= 6
+        assert changed >= len(found)
+        group.look.put_back()
+        assert group.look.changed() == []
+        assert all(each.put_back for each in group.look.settle(found))
+        after = [*group.enforcement, *group.client_enforcement]
+        assert [(each.state, each.actual) for each in after] == [
+            (each.state, each.actual) for each in (*before[0], *before[1])
+        ]
+    group.kill()
+    os.waitpid(pid, 0)
+    while not group.remove():  # it can be busy for a moment after its last process
+        select.select([], [], [], 0.002)
