@@ -277,15 +277,13 @@ def _wait_listening(server: RunningServer) -> None:
     context.set_alpn_protocols(["h2"])
     pair = server.pki.clients[CLIENTS[0]]
     context.load_cert_chain(pair.certificate, pair.key)
-    while time.monotonic() < deadline:
+    while (left_s := deadline - time.monotonic()) > 0:
         if server.process.poll() is not None:
             break
-        with contextlib.suppress(OSError), _connected(server.port) as raw:
+        # One that waits in the port's queue until it is accepted, not many that have given up.
+        where = ("127.0.0.1", server.port)
+        with contextlib.suppress(OSError), socket.create_connection(where, left_s) as raw:
             context.wrap_socket(raw).close()
             return
         time.sleep(0.05)  # there is no event to wait for before the port exists
     raise AssertionError("penstockd does not serve:\n" + "".join(server.log_lines))
-
-
-def _connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), 1)
