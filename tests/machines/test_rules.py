@@ -8,6 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from machines.by_hand import Job as Asked
 from machines.by_hand import Machine
+from machines.kernel import SimBackend
 from machines.programs import Act, Fault, Op
 from machines.rules import Rules
 from machines.schedule import Schedule
@@ -102,3 +103,36 @@ def _played(schedule: Schedule) -> str:
     finally:
         machine.end()
     return machine.timeline.text()
+
+
+@pytest.mark.parametrize("says_that_it_is_a_stop", [True, False])
+def test_who_stands_still_hears_a_stop_or_it_is_found(
+    monkeypatch: pytest.MonkeyPatch, says_that_it_is_a_stop: bool
+) -> None:
+    """The supervisor lets run whom it knows to be stopped; of another signal it cannot know."""
+    true = SimBackend.signal
+
+    async def signal(
+        self: SimBackend,
+        job_id: str,
+        number: int,
+        *,
+        tree: bool = False,
+        kill_after_s: float | None = None,
+    ) -> int:
+        grace_s = kill_after_s if says_that_it_is_a_stop else None
+        return await true(self, job_id, number, tree=tree, kill_after_s=grace_s)
+
+    monkeypatch.setattr(SimBackend, "signal", signal)
+    machine = Machine(Schedule())
+    job = Asked("alice")
+    machine.asks("alice", job, Op("start"))
+    machine.passes(1.0)
+    machine.order(job, Act("halt"))
+    machine.asks("alice", job, Op("stop"))
+    machine.passes(10.0)
+    if says_that_it_is_a_stop:
+        machine.end()
+        return
+    with pytest.raises(AssertionError, match="stood still, and was killed before it could hear"):
+        machine.end()

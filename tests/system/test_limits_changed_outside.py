@@ -106,6 +106,7 @@ async def test_a_status_puts_them_back_and_says_so(server: RunningServer, of: st
         await client.stop(job.handle, grace_s=0)
 
 
+@pytest.mark.slow
 async def test_limits_that_depend_on_each_other_are_put_back_too(server: RunningServer) -> None:
     """v1 takes no quota above that of the group above, so the client's has to be right first."""
     async with connect(server.endpoint("alice")) as client:
@@ -125,6 +126,7 @@ async def test_limits_that_depend_on_each_other_are_put_back_too(server: Running
         await client.stop(job.handle, grace_s=0)
 
 
+@pytest.mark.slow
 async def test_what_a_dead_server_did_not_hear_the_next_one_writes_down(
     server: RunningServer,
 ) -> None:

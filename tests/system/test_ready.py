@@ -57,6 +57,7 @@ def said(lines: list[str], text: str) -> int:
     return len([line for line in lines if text in line])
 
 
+@pytest.mark.slow
 def test_it_does_not_come_while_no_server_comes_up() -> None:
     """Its certificate is not there: it is started again and again, and nobody is told to call."""
     command = shell("idle", "sleep 300", root=IS_ROOT)

@@ -165,6 +165,7 @@ async def test_a_deadlines_signal_is_heard_too(server: RunningServer) -> None:
         assert (end.reason, end.exit_code, end.escalated) == ("timed_out", 3, False)
 
 
+@pytest.mark.slow
 async def test_other_jobs_of_a_frozen_client_are_said_to_run(server: RunningServer) -> None:
     """The client's group is thawed as a whole, and the log says that it was frozen."""
     async with connect(server.endpoint("bob")) as client:
@@ -177,6 +178,7 @@ async def test_other_jobs_of_a_frozen_client_are_said_to_run(server: RunningServ
                 await trio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_who_makes_penstockd_its_tracer_hears_it(server: RunningServer) -> None:
     """Which takes isolation = "none": penstockd lets it go on."""
     async with connect(server.endpoint("alice")) as client:
