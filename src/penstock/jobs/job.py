@@ -230,8 +230,8 @@ class Job:
 
     async def look_at_limits(self) -> bool:
         """Returns when the kernel's limits were looked at again: ``enforcement`` says what was
-        found. Without a checkpoint, and False, where there is nothing to look at, as the job does
-        not run or nothing holds its limits; False also if it could not be done within a second.
+        found. False, and no checkpoint, where there is nothing to look at, as the job does not run
+        or nothing holds its limits; False also if it could not be done within a second.
 
         Cancellation: minimum cleanup; C18b.
         """
