@@ -28,21 +28,27 @@ class Arrivals:
     refused: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     longest_s: float = 0.0
+    _enough: bool = False
     _changed: trio.Event = field(default_factory=trio.Event)
 
     async def keep_coming(self) -> None:
-        """Until cancelled; those who have come are cancelled too."""
+        """Until ``all_served`` is asked for; ends with the last of them."""
         async with trio.open_nursery() as nursery:
-            while True:
+            while not self._enough:
                 self.came += 1
                 nursery.start_soon(self._arrive)
                 await trio.sleep(self.every_s)
 
     async def until_served(self, more: int) -> None:
-        """Until so many were served as have come by now, and ``more``."""
+        """Until so many have an end as have come by now, and ``more``."""
         count = self.came + more
         while self.served + len(self.failed) < count:
             await self._changed.wait()
+
+    async def all_served(self) -> None:
+        """No more come; until each of them has an end."""
+        self._enough = True
+        await self.until_served(0)
 
     async def _arrive(self) -> None:
         begin = trio.current_time()

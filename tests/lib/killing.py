@@ -333,8 +333,7 @@ class _Chaos:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(arrivals.keep_coming)
             yield
-            await arrivals.until_served(0)
-            nursery.cancel_scope.cancel()
+            await arrivals.all_served()
         self.report.clients, self.report.longest_s = arrivals.served, arrivals.longest_s
         for text in arrivals.refused:
             self.wrong(f"a new client was refused: {text}")
