@@ -12,11 +12,11 @@ from fake_service import HANDLE, FakeServer, fake_server
 from marks import SOURCE
 from running import policy_text, script
 from scripted_job import ENDPOINT, Scripted, begin
-from this_run import group, new_directory
+from this_run import group, own_directory
 
 from penstock.cli.connecting import Connecting
 from penstock.cli.settings import Settings
-from penstock.cli.signals import beside, caught_signals
+from penstock.cli.signals import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
 from penstock.cli.starting import Start
 from penstock.client import Endpoint, connect
@@ -85,17 +85,16 @@ async def a_follower() -> AsyncIterator[Manager]:
 
 @asynccontextmanager
 async def a_manager() -> AsyncIterator[Manager]:
-    directory = new_directory("manager")
-    yield lambda: open_manager(FakeBackend(), str(directory / "state"))
-    await trio.Path(directory / "state" / "penstock.db").unlink()
+    with own_directory("manager") as directory:
+        yield lambda: open_manager(FakeBackend(), str(directory / "state"))
 
 
 @asynccontextmanager
 async def a_supervisor() -> AsyncIterator[Manager]:
-    directory = new_directory("local")
-    policy = directory / "policy.toml"
-    policy.write_text(policy_text(script("idle", "sleep 300"), ""))
-    yield lambda: open_local(policy, directory / "state", cgroup_parent=group("plain"))
+    with own_directory("local") as directory:
+        policy = directory / "policy.toml"
+        policy.write_text(policy_text(script("idle", "sleep 300"), ""))
+        yield lambda: open_local(policy, directory / "state", cgroup_parent=group("plain"))
 
 
 @asynccontextmanager
@@ -119,6 +118,11 @@ async def signals() -> AsyncIterator[Manager]:
 
 
 @asynccontextmanager
+async def a_verb() -> AsyncIterator[Manager]:
+    yield lambda: detaching(lambda: "how to go on")
+
+
+@asynccontextmanager
 async def a_turn() -> AsyncIterator[Manager]:
     yield lambda: FairTurns().of("alice")
 
@@ -128,6 +132,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/connecting.py: Connecting.__call__": a_first_connection,
     "cli/signals.py: beside": a_task_beside,
     "cli/signals.py: caught_signals": signals,
+    "cli/signals.py: detaching": a_verb,
     "cli/starting.py: Start.connected": a_start,
     "client.py: connect": a_connection,
     "follow.py: Follower.messages": a_follower,

@@ -6,11 +6,14 @@ process makes one of its own at first use and removes it when it exits.
 """
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import _env
@@ -49,6 +52,16 @@ def new_directory(kind: str) -> Path:
     path = Path(tempfile.mkdtemp(prefix=f"penstock-{kind}-", dir=this_run().directory))
     path.chmod(0o755)
     return path
+
+
+@contextlib.contextmanager
+def own_directory(kind: str) -> Iterator[Path]:
+    """One of ``new_directory`` as long as the block, with all that is in it then."""
+    path = new_directory(kind)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def group_prefix() -> str:
