@@ -266,6 +266,13 @@ class Cli:
         code = await self.process.wait()
         return Done(code, bytes(self.out), bytes(self.err))
 
+    def collect_in(self, nursery: trio.Nursery) -> None:
+        """What it writes into pipes of ours, from now on."""
+        for stream, into in ((self.process.stdout, self.out), (self.process.stderr, self.err)):
+            if stream is not None:
+                self.open_streams += 1
+                nursery.start_soon(self.collect, stream, into)
+
     async def collect(self, stream: trio.abc.ReceiveStream, into: bytearray) -> None:
         # EIO is how a terminal ends.
         with contextlib.suppress(trio.BrokenResourceError, OSError):
@@ -366,10 +373,7 @@ class FakeServer:
             os.close(descriptor)
         cli = Cli(process)
         async with trio.open_nursery() as nursery:
-            for stream, into in ((process.stdout, cli.out), (process.stderr, cli.err)):
-                if stream is not None:
-                    cli.open_streams += 1
-                    nursery.start_soon(cli.collect, stream, into)
+            cli.collect_in(nursery)
             try:
                 yield cli
             finally:

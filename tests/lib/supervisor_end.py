@@ -67,6 +67,14 @@ class Supervisor:
         for fd in fds or ():
             os.close(fd)
 
+    def has_said(self, kind: str, **fields: Any) -> bool:
+        """False: there was no room for it."""
+        try:
+            self.say(kind, **fields)
+        except BlockingIOError:
+            return False
+        return True
+
     def heard(self) -> dict[str, Any]:
         return protocol.decode(self._sock.recv(protocol.MAX_MESSAGE_BYTES), protocol.FROM_SERVER)
 

@@ -12,8 +12,7 @@ from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
 from penstock.supervisor import cloning
-from penstock.supervisor.groups import Hierarchy, detect
-from penstock.supervisor.groups import hierarchy as groups
+from penstock.supervisor.groups import Hierarchy, cgroup, detect
 from penstock.supervisor.limits import Limits
 from penstock.supervisor.trees import children
 
@@ -34,7 +33,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
 @pytest.mark.parametrize("born", [True, False])
 def test_it_is_inside(hierarchy: Hierarchy, born: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With clone3 as without it, and its exit status comes to its parent."""
-    monkeypatch.setattr(groups, "_can_be_born_inside", lambda: born)
+    monkeypatch.setattr(cgroup, "_can_be_born_inside", lambda: born)
     group = hierarchy.create(NAME, Limits(memory_bytes=100_000_000, processes=8), None)
     inside = directories(group)
     assert (group.entrance().birth_fd is not None) is (born and hierarchy.kind != "v1")

@@ -59,10 +59,7 @@ async def penstock(server: RunningServer, port: int, *arguments: str) -> AsyncIt
     )
     cli = Cli(process)
     async with trio.open_nursery() as nursery:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        nursery.start_soon(cli.collect, process.stdout, cli.out)
-        nursery.start_soon(cli.collect, process.stderr, cli.err)
+        cli.collect_in(nursery)
         try:
             yield cli
         finally:
