@@ -212,6 +212,7 @@ def test_one_text_is_no_list_of_server_names(ca: Path) -> None:
         issue(ca, "server", server_names="localhost")
 
 
+@pytest.mark.slow
 def test_what_is_in_the_files_instead(ca: Path) -> None:
     """No CA at all, rubbish, and the two swapped: a text each, never a traceback."""
     done = penstock(ca, "issue", "--dir", "nowhere", "alice")

@@ -145,6 +145,7 @@ async def test_output_that_nobody_takes(verb: list[str], broken: str, code: int)
         assert f"penstock stream {HANDLE} --offset 0\n".encode() in done.err
 
 
+@pytest.mark.slow
 async def test_closed_descriptors_are_never_given_to_a_socket() -> None:
     """Nothing of the job's output goes to the server; without standard error alone, all is well."""
     async with fake_server(both_streams()) as server:

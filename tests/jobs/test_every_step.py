@@ -248,6 +248,7 @@ async def test_leaving_as_output_comes(tmp_path: Path, task: str) -> None:
         assert told.ends(job.id) == 1
 
 
+@pytest.mark.slow
 async def test_shutdown(tmp_path: Path) -> None:
     """C11, C12: however soon it is cancelled, jobs are dead and each has one end record."""
 

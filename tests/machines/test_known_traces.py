@@ -27,6 +27,7 @@ def trace(seed: str) -> str:
     return f"{result.trace} {result.ticks} {result.steps} {lines}"
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_trace_in_every_process() -> None:
     """Who ran in which tick is the same, whatever the process's hashes and addresses are."""
     here = [trace(seed) for seed in SEEDS]

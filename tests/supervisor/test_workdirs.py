@@ -39,6 +39,7 @@ def dig(path: Path, depth: int) -> None:
     os.close(fd)
 
 
+@pytest.mark.slow
 def test_however_deep(directory: Path) -> None:
     """The next start of penstockd must get past it, too."""
     job = directory / JOB

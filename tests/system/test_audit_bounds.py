@@ -89,6 +89,7 @@ async def in_time(ask: Callable[[str], Awaitable[object]], handle: str) -> None:
             await trio.sleep(wait.retry_delay.ToNanoseconds() / 1e9)
 
 
+@pytest.mark.slow
 async def test_reads_cannot_fill_the_log(server: RunningServer) -> None:
     """Every read, as fast as one client can: some lines, and a count of all the rest when the
     server ends; none that was answered is missing."""

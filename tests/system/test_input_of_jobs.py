@@ -120,6 +120,7 @@ async def test_without_it_a_job_reads_nothing(server: RunningServer) -> None:
         await client.stop(job.handle)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", ["hash", pytest.param("slow", marks=pytest.mark.slow)])
 async def test_kills_of_the_server_lose_and_double_nothing(

@@ -144,6 +144,7 @@ async def test_a_stream_that_is_never_read_is_dropped_at_the_stated_limit() -> N
     assert beside_s < SLOWER * free_s + 1
 
 
+@pytest.mark.slow
 async def test_a_connection_that_is_never_read_is_dropped_at_the_stated_limit() -> None:
     """After `write_stall_s`, with bounded memory; another client notices nothing."""
     with serving(write_stall_s=STALL_S) as server:

@@ -93,7 +93,7 @@ async def print_in_moments(crowd: Crowd, gate: Gate, readers: int, seed: int) ->
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_all_readers_get_identical_bytes(server: RunningServer, count: int) -> None:
     """Whenever they join, each has the end record's SHA-256, which is the true one."""
     began = time.monotonic()

@@ -73,7 +73,9 @@ async def check_late_reader(client: Client, handle: str, end: pb.EndRecord) -> N
     assert late.digest.hexdigest() == end.output_sha256 == kept_sha256(end, numbered_bytes)
 
 
-@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+@pytest.mark.parametrize(
+    "policy", ["drop_oldest", pytest.param("drop_newest", marks=pytest.mark.slow)]
+)
 async def test_a_job_whose_output_is_dropped_runs_at_full_speed(
     server: RunningServer, policy: str
 ) -> None:

@@ -126,6 +126,7 @@ async def said(server: RunningServer, words: str) -> None:
             await trio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_records_that_are_removed_are_said_and_written_anew(server: RunningServer) -> None:
     """The next server knows every job, though nothing was written in between."""
     state = server.directory / "state"

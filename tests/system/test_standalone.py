@@ -71,6 +71,7 @@ async def test_cancelled_it_still_ends_in_order(place: Path) -> None:
     assert jobs[0].end.reason == "stopped"
 
 
+@pytest.mark.slow
 async def test_cancelled_at_every_step_of_its_beginning_it_leaves_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
