@@ -80,6 +80,9 @@ from penstock.supervisor.policy_checks import check_mode, disk_warnings, shell_w
             "FONTCONFIG_FILE",
             "VK_ICD_FILENAMES",
         ),
+        *("SCRIPT_FILENAME", "QUERY_STRING", "GMON_OUT_PREFIX", "HEAPPROFILE", "MPLBACKEND", "HG"),
+        *("__EGL_VENDOR_LIBRARY_FILENAMES", "HYDRA_LAUNCHER_EXEC", "I_MPI_HYDRA_BOOTSTRAP_EXEC"),
+        *("SDL_DYNAMIC_API", "SLURM_TASK_PROLOG", "PROTOC", "TERMINAL", "LVM_SYSTEM_DIR", "PGPORT"),
         *("GREP_OPTIONS", "MY_TOOL_EDITOR", "ANY_PAGER", "SOME_OPTS", "LOGNAME", "PIP_INDEX_URL"),
     ],
 )

@@ -219,3 +219,19 @@ def test_scripts_that_are_not_looked_at_again(program: Path) -> None:
     plain = put(program.parent / "plain")
     assert find_scripts(command(plain, f'fixed = ["{script}"]'), OWNERS) == ([], [])
     assert find_scripts(command(program, 'fixed = ["/none", "-c", "true"]'), OWNERS) == ([], [])
+
+
+def test_a_program_that_is_taken_away_while_it_is_checked(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a package manager that removes first: refused, and no error of the supervisor's own."""
+    open_file = os.open
+
+    def open_and_lose(path: str, flags: int) -> int:
+        fd = open_file(path, flags)
+        os.unlink(path)
+        return fd
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    with pytest.raises(ExecutableError, match="No such file"):
+        open_executable(str(program), OWNERS)

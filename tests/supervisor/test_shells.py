@@ -209,6 +209,80 @@ def test_a_program_that_is_read_from_the_input() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        *("ed /srv/x", "vim.basic /srv/x", "psql db", "sqlite3 /srv/db", "gdb -q /srv/bin", "dc"),
+        *("python3 -i /srv/x.py", "python3 -Ii /srv/x.py", "perl -d /srv/x.pl", "erl -s mod"),
+        *(
+            "psql -f -",
+            "awk -f -",
+            "make -f /dev/stdin",
+            "curl --config -",
+            "rsync --files-from=- b:",
+        ),
+        *("parallel", "parallel /usr/bin/gzip", "xargs /bin/rm", "xargs -n1 /bin/cp"),
+        *("at now", "batch", "ssh host", "chroot /srv", "unshare -r", "script -q /dev/null"),
+        *("deno repl", "bun repl", "/usr/lib/openssh/sftp-server", "timeout 5 /usr/bin/psql db"),
+    ],
+)
+def test_what_is_done_with_the_input(line: str) -> None:
+    """Also where a file is fixed: commands, arguments, or a shell where no program is named."""
+    assert warned(line, stdin=True), line
+    if line.split()[0] not in ("dc", "deno", "bun"):  # which have nothing else to read
+        assert warned(line) is None, line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "python3 /srv/x.py -i",
+            "psql -c select db",
+            "sed s/a/b/",
+            "awk -f /srv/x.awk",
+            "tar -xf -",
+        ),
+        *("chroot /srv /bin/true", "nice /bin/cat", "sqlite3 -cmd .dump /srv/db", "xargs -0"),
+        *("deno run /srv/x.ts", "grep -f /srv/x", "ssh -l x host /bin/true", "base64 -d"),
+    ],
+)
+def test_an_input_that_is_no_program(line: str) -> None:
+    """Of what is fixed otherwise."""
+    assert warned(line, stdin=True) is None
+
+
+def test_a_word_that_is_no_script() -> None:
+    """What follows it is."""
+    for line in ("deno eval", "bun x", "crystal eval", "deno run", "dart run", "wasmtime run"):
+        assert warned(line, TEXT), line
+    assert warned("deno run /srv/x.ts", TEXT) is None
+
+
+def test_a_link_to_another_program() -> None:
+    """Its own name says nothing; where the name says what a program of many does, it counts."""
+    grammar = Grammar((PATH,))
+    for leads_to in ("/usr/bin/python3.11", "/usr/bin/env"):
+        why = shell_warning("/opt/report", (), grammar, resolved=leads_to)
+        assert (why or "").startswith("/opt/report is a link, and /usr/bin/"), why
+    for leads_to in ("/opt/report", "/bin/cat", "/bin/busybox", "/bin/systemctl"):
+        assert shell_warning("/opt/report", (), grammar, resolved=leads_to) is None
+
+
+MORE_PROGRAMS = """
+    tini dumb-init gosu su-exec uclampset coresched haproxy sshfs doxygen mariadb-dump
+    mariadb-backup mydumper pt-archiver gh-ost vault memusage sotruss pg_virtualenv luit keepalived
+    fail2ban-server collectd rsyslogd cscope rmt llvm-objcopy-14 mkfs.ext4 fsck.ext4
+    x86_64-linux-gnu-gp-collect-app zstdless lzless tcl8.6 chicken-csi
+    mitmdump k6 wrk openconnect sshuttle pgbackrest barman
+"""
+
+
+def test_programs_that_were_missing_once() -> None:
+    """Each with a text of the client's."""
+    assert [name for name in MORE_PROGRAMS.split() if not warned(name, TEXT)] == []
+
+
+@pytest.mark.parametrize(
     ("source", "text", "can"),
     [
         ("--[a-z]{1,9}", "--pre", True),

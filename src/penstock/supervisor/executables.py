@@ -89,6 +89,9 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         if mistakes:
             raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
         return Executable(path, fd, identity_of(status))
+    except OSError as error:  # the disk's, or of what was taken away since it was opened
+        os.close(fd)
+        raise ExecutableError(f"{path}: {error.strerror}") from None
     except BaseException:
         os.close(fd)
         raise

@@ -87,7 +87,9 @@ def shell_warnings(policy: Policy) -> list[str]:
     warnings = []
     for command in policy.commands.values():
         why = shell_warning(
-            command.path, command.fixed, command.grammar, stdin=command.control.stdin
+            *(command.path, command.fixed, command.grammar),
+            stdin=command.control.stdin,
+            resolved=os.path.realpath(command.path),
         )
         if why is not None:
             warnings.append(

@@ -75,10 +75,10 @@ rsync: execute -e --rsh --rsync-path -M --remote-option --daemon --config --earl
     --filter -f
 ssh-keygen: execute -D -w; write -f
 ssh-add: execute -s -S
-curl: execute --engine --proxy-header; write -o --output -O --remote-name --output-dir -D
-    --dump-header -c --cookie-jar --trace --trace-ascii --libcurl --stderr --hsts --alt-svc
-    --etag-save; read -T --upload-file -d --data --data-binary --data-urlencode -F --form -K
-    --config -b --cookie --netrc-file -E --cert --key file:
+curl: execute --engine --proxy-header -K --config; write -o --output -O --remote-name --output-dir
+    -D --dump-header -c --cookie-jar --trace --trace-ascii --libcurl --stderr --hsts --alt-svc
+    --etag-save; read -T --upload-file -d --data --data-binary --data-urlencode -F --form
+    -b --cookie --netrc-file -E --cert --key file:
 wget: execute --use-askpass -e --execute --config; write -O --output-document -P --directory-prefix
     -o --output-file -a --append-output --save-cookies --warc-file; read -i --input-file
     --post-file --body-file --load-cookies
@@ -194,7 +194,7 @@ terraform tofu: execute -chdir= -var-file= -backend-config= -plugin-dir=; write 
 sysctl: read -p --load -f; write -w --write
 iptables-restore nft: execute -M --modprobe; read -f --file
 pg_dump pg_dumpall pg_restore: write -f --file; execute -c
-mysqldump: write -r --result-file -T --tab; execute --init-command --defaults-file
+mysqldump mariadb-dump: write -r --result-file -T --tab; execute --init-command --defaults-file
     --defaults-extra-file
 xxd: write -r
 chmod chown chgrp touch truncate: read --reference -r
@@ -260,6 +260,12 @@ FAMILIES: Final = {
     "lxc-": "lxc",
     "ansible-": "ansible",
     "nix-": "nix",
+    "pt-": "percona-toolkit",
+    "llvm-": "llvm-ar",
+    "mkfs.": "mkfs",
+    "fsck.": "fsck",
+    "gp-": "gprofng",
+    "s6-": "s6-env",
 }
 # What may follow the name of a program that is built in another way, such as `bash-static`.
 FLAVOURS: Final = """

@@ -25,7 +25,7 @@ SHELLS: Final = """
     tclsh texlua tixwish ts-node tsx tasksh vala wasmer wasmtime wish wolfram wolframscript yap
     yabasic zx byebug cobcrun jimsh bpython fennel moon nickle bsh perl6 lli idle clang-repl
     jbang fsi fsharpi pyspark gap magma math mathematica matlab Rgui vlang kotlinc-jvm erb
-    osascript luau nwjs
+    osascript luau nwjs tcl chicken-csi chicken picat zeek bro dgsh j2 k6 locust
 """
 # A shell, wherever a text of the client's stands: they take commands, expressions or files of them
 # by several ways, so that no first argument makes the others harmless.
@@ -46,22 +46,30 @@ COMMAND_READERS: Final = """
     ranger nnn vifm lf ncdu broot mutt neomutt alpine pine irssi weechat w3m lynx links elinks
     dialog cscript pytest nosetests phpunit rspec jest mocha behat robot pgbench rabbitmqctl
     rabbitmq-diagnostics xfs_io guestfish spark-shell lvm jdb monit kafka-console-consumer
-    nodetool wpa_cli
+    nodetool wpa_cli cscope global gpg-connect-agent vtysh instmodsh ettercap bettercap
+    mitmproxy mitmdump mitmweb gmic wrk wrk2 asciidoctor asciidoc gtags darktable-cli gdbtui
+    vimtutor k9s percona-toolkit
 """
 # They run a program that their arguments name, and what follows it is that program's: harmless once
 # it is fixed and harmless itself.
 WRAPPERS: Final = """
     env nice ionice timeout gtimeout time gtime multitime chrt taskset numactl setsid nohup
-    stdbuf unbuffer strace ltrace uftrace valgrind flock lckdo setlock softlimit chpst
-    setuidgid envdir envuidgid argv0 cpulimit prlimit choom catchsegv rlwrap rlfe grc torify
-    torsocks tsocks proxychains proxychains4 proxychains3 proxyboundhelper faketime eatmydata
-    chronic cgexec aa-exec runcon setarch linux32 linux64 i386 x86_64 uname26 setpriv chroot
-    fakeroot fakechroot fakeroot-ng proot pseudo sudo doas runuser pkexec run0 unshare nsenter
-    firejail bwrap bubblewrap systemd-run systemd-inhibit systemd-cat systemd-socket-activate
+    stdbuf unbuffer strace ltrace uftrace valgrind flock lckdo setlock softlimit chpst setuidgid
+    envdir envuidgid argv0 cpulimit prlimit choom catchsegv rlwrap rlfe grc torify torsocks
+    tsocks proxychains proxychains4 proxychains3 proxyboundhelper faketime eatmydata chronic
+    cgexec aa-exec runcon setarch linux32 linux64 i386 x86_64 uname26 setpriv chroot fakeroot
+    fakechroot fakeroot-ng proot pseudo sudo doas runuser pkexec run0 unshare nsenter firejail
+    bwrap bubblewrap systemd-run systemd-inhibit systemd-cat systemd-socket-activate
     dbus-run-session dbus-launch ssh-agent s6-setuidgid s6-envdir s6-softlimit s6-setsid
     xvfb-run start-stop-daemon daemon daemonize logsave hyperfine perf heaptrack gdbserver
     pgrphack fghack schroot lxc-execute lxc-usernsexec xargs gxargs userv sg minijail0 nsjail
-    systemd-nspawn wine wine64 box64 box86 distcc ccache sccache icecc
+    systemd-nspawn wine wine64 box64 box86 distcc ccache sccache icecc tini tini-static
+    dumb-init catatonit gosu su-exec uclampset coresched s6-ioconnect s6-fghack s6-background
+    s6-nice s6-setlock s6-env s6-tcpserver pidproxy memusage sotruss latrace turbostat trace-cmd
+    schedtool nocache datefudge trickle nq tsp gprofng memray py-spy austin kcov bear scan-build
+    intercept-build scan-build-py nsys ncu nvprof vtune likwid-perfctr pg_virtualenv aws-vault
+    chamber envchain doppler infisical dotenv direnv honcho foreman overmind pipexec cset
+    switch_root luit gdb-add-index verynice noroot xtrace
 """
 # They run a program, or a text of a shell's, that an argument, a file or their input names.
 RUNNERS: Final = """
@@ -129,7 +137,34 @@ RUNNERS: Final = """
     sphinx-build mkdocs jekyll hugo protoc thrift swig bison losetup nbd-client iscsiadm cobc
     vlang odin ponyc dmd ldc2 valac csc vbc mcs crystal-play ssh-import-id fuser iptables
     ip6tables ebtables jupyter-notebook jupyter-lab jupyter-console spyder rstudio dmesg mtr
-    finger whois cancel top htop iftop whiptail nmtui
+    finger whois cancel top htop iftop whiptail nmtui haproxy squid proftpd vsftpd pure-ftpd
+    dovecot doveadm postmulti keepalived corosync crm pcs drbdadm collectd telegraf fluentd
+    fluent-bit vector filebeat rsyslogd syslog-ng syslogd incrond incrontab lsyncd unison
+    rsnapshot backupninja burp bareos-fd gh-ost mysqlbackup mariadb-backup mariadb-import
+    mariadb-check mariadb-slap mariadb-upgrade mariadb-binlog mariadb-install-db mariadbd
+    mysqld_safe mariadbd-safe sshfs curlftpfs gocryptfs encfs veracrypt automount udisksctl
+    umount ntpd chronyd dhcpcd ifplugd netplan openconnect sshuttle strongswan ipsec racoon
+    tincd knockd snort suricata fail2ban-client fail2ban-server aide rkhunter chkrootkit lynis
+    doxygen dblatex fop a2x helmfile argocd flux werf kpt eksctl heroku fly flyctl vercel
+    netlify wrangler serverless sls sam cdk gitlab-runner act buildkite-agent circleci jmeter
+    gatling artillery newman mkinitcpio dracut update-initramfs grub-mkconfig mkosi debos
+    cloud-init needrestart unattended-upgrade etckeeper equivs-build aptly reprepro dput gbp
+    quilt dh lintian systemd-mount systemd-umount systemd-repart systemd-ask-password
+    systemd-tty-ask-password-agent systemd-stdio-bridge dbus-daemon pkcon pkttyagent gsettings
+    dconf mkhomedir_helper javadoc jstatd jhsdb jinfo jmap jstack mvnDebug gsutil bq pkcs11-tool
+    p11tool certtool modutil opensc-tool softhsm2-util osslsigncode xmlsec1 vault op sops summon
+    berglas pygmentize deb-systemd-invoke dpkg-preconfigure debconf-communicate
+    debconf-set-selections ucf zstdless lzless lzmore xzmore slogin ssh-argv0 rmt rmt-tar
+    sftp-server pg_createcluster pg_ctlcluster pg_upgradecluster pg_dropcluster pg_backupcluster
+    pg_restorecluster pg_recvlogical pg_archivecleanup repmgr barman pgbackrest wal-g patroni
+    patronictl pgbouncer pgpool proxysql orchestrator influxd prometheus alertmanager
+    grafana-cli grafana-server traefik envoy waypoint boundary consul-k8s krew kubeadm kubelet
+    k3d microk8s juju charmcraft snapcraft lxc-create unionfs-fuse squashfuse s3fs s3cmd swaks
+    sieve sieve-test spamc spamassassin amavisd opendkim clamd clamdscan freshclam mimedefang
+    sa-learn mb2md offlineimap mbsync isync goimapnotify newsboat newsbeuter podget streamlink
+    castero znc bitlbee matterbridge hubot stunnel4 ssldump sslh socklog ngircd inspircd
+    asterisk freeswitch kamailio fetchnews leafnode innd rtpproxy motion zoneminder
+    mjpg_streamer liquidsoap icecast ices darkice xmms2 mpd mpc ncmpcpp cmus moc mocp
 """
 # What an argument names is read, wherever it is: a text that may begin with a slash or with ".."
 # leaves every directory that was meant.
@@ -147,7 +182,14 @@ READERS: Final = """
     csvsql xsv qsv visidata miller gojq jaq dasel xq hq htmlq pup tailf multitail lnav zdiff
     zcmp bzgrep xzgrep lzgrep zipgrep unzip zipinfo ar bsdtar logger mailq fping nasm as gcc-nm
     dig host nslookup kdig delv shasum piconv zipdetails javap jdeps wodim cdrecord setterm
-    loadkeys getent dmesg mysqlbinlog gcov
+    loadkeys getent dmesg mysqlbinlog gcov bzegrep bzfgrep bzdiff bzcmp lzegrep lzfgrep lzcmp
+    lzdiff xzegrep xzfgrep xzcmp xzdiff zegrep zfgrep zstdgrep inotifywait inotifywatch fswatch
+    mysqldumpslow rst2html rst2man rst2latex rst2odt rst2xml jsonnet dhall hurl siege vegeta
+    pod2text pod2man pod2html pod2usage podchecker ptargrep ptardiff zdump addr2line size dwp
+    funzip ausearch aureport john hashcat hydra medusa nikto dot neato fdp sfdp twopi circo
+    kubeval ldapsearch ldapmodify ldapadd xmlstarlet xmlwf tidy tomlq xq-python recode-sr-latin
+    msgfmt msgunfmt msginit msggrep msgexec xgettext pcregrep pcre2grep agrep glimpse nghttp
+    h2load httping fc-scan fc-query desktop-file-validate appstreamcli
 """
 # What an argument names is written, made, removed or given other rights.
 WRITERS: Final = """
@@ -168,5 +210,15 @@ WRITERS: Final = """
     mongodump mongoexport sqldiff rrdtool etcdctl redis-benchmark svnrdump hdparm smartctl
     xkbcomp xwd ptar streamzip enc2xs h2xs jar jarsigner jlink jmod jpackage flex lex yacc byacc
     gperf re2c ragel flatc bindgen cbindgen llvm-ar gcc-ar gcc-ranlib postmap losetup ecpg
-    createdb wodim
+    createdb wodim mydumper myloader mariadb-dump wipefs swaplabel blkdiscard badblocks e2image
+    e2label resize2fs fsck e2fsck fstrim hardlink bzexe gzexe znew zforce zipcloak zipnote
+    zipsplit zstdmt pzstd unlz4 lz4c savelog make-ssl-cert c_rehash h2ph zic localedef
+    iconvconfig jimage dpkg-deb dpkg-divert dpkg-statoverride dpkg-split systemd-tmpfiles
+    systemd-sysusers systemd-firstboot glib-compile-schemas gdk-pixbuf-csource dot neato fdp
+    sfdp twopi circo ldapsearch dsymutil yaml2obj obj2yaml gprof update-mime-database
+    mkfontscale mkfontdir fc-cache gtk-update-icon-cache inotifywait dvipdfmx xdvipdfmx pdfunite
+    pdfseparate pdftoppm pdftocairo pdfimages gpgsplit gpgtar gpg-zip ptardiff xgettext msgfmt
+    jpegtran cjpeg djpeg optipng pngquant pngcrush jpegoptim cwebp dwebp gifsicle flac lame
+    oggenc opusenc mkvmerge mkvextract mp4box MP4Box exiv2 jhead eyed3 id3v2 tesseract unoconv
+    mkvpropedit swfextract rhash par2 split-file makeconv pkgdata icupkg genrb kinit ktutil
 """

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from . import program_options, program_table
+from . import program_input, program_options, program_table
 
 SHELL: Final = "shell"
 EXECUTE: Final = "execute"
@@ -14,6 +14,16 @@ GIVES: Final = (SHELL, EXECUTE, WRITE, READ)
 
 # Programs of many names: the first argument is the one that counts.
 MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "sbase-box", "ubase-box"})
+
+# Where such a one is what a link leads to, the link's name says what it does.
+BY_THE_NAME: Final = MULTICALL | {
+    "exim4",
+    "kmod",
+    "lvm",
+    "mtools",
+    "systemctl",
+    "xtables-nft-multi",
+}
 
 # Debian's names of compilers and interpreters, such as x86_64-linux-gnu-gcc-12.
 _TRIPLET: Final = re.compile(r"[a-z0-9_]+-(?:[a-z0-9]+-)?linux-[a-z0-9_]+-", re.ASCII)
@@ -42,6 +52,10 @@ def _entries(text: str) -> dict[str, list[str]]:
     return found
 
 
+def _by_name(text: str) -> dict[str, frozenset[str]]:
+    return {name: _words(" ".join(parts)) for name, parts in _entries(text).items()}
+
+
 def _options() -> dict[str, tuple[Option, ...]]:
     found = {}
     for name, parts in _entries(program_options.OPTIONS).items():
@@ -61,9 +75,12 @@ READERS: Final = _words(program_table.READERS)
 WRITERS: Final = _words(program_table.WRITERS)
 PYTHON_MODULES: Final = _words(program_options.PYTHON_MODULES)
 OPTIONS: Final = _options()
-VALUED: Final = {
-    name: _words(" ".join(parts)) for name, parts in _entries(program_options.VALUED).items()
-}
+VALUED: Final = _by_name(program_options.VALUED)
+COMMANDS_BY_INPUT: Final = _words(program_input.COMMANDS_BY_INPUT)
+SHELL_BY_DEFAULT: Final = _words(program_input.SHELL_BY_DEFAULT)
+ARGUMENTS_BY_INPUT: Final = _words(program_input.ARGUMENTS_BY_INPUT)
+INTERACTIVE: Final = _by_name(program_input.INTERACTIVE)
+SUBCOMMANDS: Final = _by_name(program_input.SUBCOMMANDS)
 _FLAVOURS: Final = _words(program_options.FLAVOURS)
 LISTED: Final = (
     SHELLS | COMMAND_READERS | WRAPPERS | RUNNERS | READERS | WRITERS | MULTICALL | OPTIONS.keys()

@@ -10,6 +10,7 @@ from typing import Final
 
 from . import programs
 from .grammar import Grammar, Match
+from .patterns import parse_pattern
 from .prefixes import may_begin, may_leave
 from .programs import EXECUTE, READ, SHELL, WRITE, Option, names_of
 from .slots import (
@@ -26,6 +27,7 @@ from .slots import (
 # In place of a script: what comes by the standard input.
 _INPUT_WORDS: Final = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PROGRAM_DIRECTORIES: Final = frozenset({"bin", "sbin", "libexec", "games"})
+_ANY_TEXT: Final = PatternSlot(parse_pattern("[^a]{1,256}"))
 # A program that runs one that runs one: more are nobody's idea of a command.
 _MOST_NESTED: Final = 4
 _DOES: Final = {
@@ -37,12 +39,22 @@ _DOES: Final = {
 
 
 def shell_warning(
-    path: str, fixed: tuple[str, ...], grammar: Grammar, *, stdin: bool = False
+    path: str,
+    fixed: tuple[str, ...],
+    grammar: Grammar,
+    *,
+    stdin: bool = False,
+    resolved: str | None = None,
 ) -> str | None:
     """Why this program with this grammar may give a shell, another program or any file; None if
-    nothing is known. ``stdin``: the client may send input."""
+    nothing is known. ``stdin``: the client may send input. ``resolved``: where ``path`` leads, if
+    that is known: a link of any name may lead to an interpreter."""
     slots = (*(LiteralSlot(text) for text in fixed), *grammar.slots)
-    return _warning(path, slots, stdin, _MOST_NESTED)
+    why = _warning(path, slots, stdin, _MOST_NESTED)
+    if why or resolved in (None, path) or names_of(resolved) & programs.BY_THE_NAME:
+        return why
+    why = _warning(resolved, slots, stdin, _MOST_NESTED)
+    return f"{path} is a link, and {why}" if why else None
 
 
 def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str | None:
@@ -54,6 +66,8 @@ def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str
             return _warning(applet, slots[1:], stdin, depth - 1)
         if _chosen(slots):
             return f"{path} is many programs, and a text or path of the client's names which"
+    if stdin and names & programs.ARGUMENTS_BY_INPUT and any(word[:1] != "-" for word in known):
+        slots = (*slots, _ANY_TEXT)
     leaves = list(_leaves(slots))
     text = any(isinstance(leaf, PatternSlot) for leaf in leaves)
     chosen = _chosen(slots)
@@ -63,6 +77,8 @@ def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str
             return f"{path} is an interpreter, and its script is not fixed"
         if (stdin or not known) and isinstance(Grammar(slots[len(known) :]).match([]), Match):
             return f"{path} is an interpreter, and without arguments it runs what it reads"
+    if stdin and (runs := _runs_input(names, known)):
+        return f"{path} {runs}"
     if names & programs.COMMAND_READERS and text:
         return f"{path} takes commands in several ways, and a text of the client's can be one"
     if names & programs.SHELLS and scripted:
@@ -78,20 +94,38 @@ def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str
         return f"{path} writes or removes what the client's text names"
     if names & programs.READERS and any(may_leave(leaf) for leaf in leaves):
         return f"{path} reads whatever file the client's text names; grant a path instead"
-    return _granted_option(path, slots, options) or _nested(path, slots, stdin, depth)
+    return _granted_option(path, slots, options, stdin) or _nested(path, slots, stdin, depth)
 
 
-def _granted_option(path: str, slots: Sequence[Slot], options: Sequence[Option]) -> str | None:
+def _granted_option(
+    path: str, slots: Sequence[Slot], options: Sequence[Option], stdin: bool
+) -> str | None:
     """Options whose values the client chooses, or that a text of the client's can be."""
     by_words = any(len(option.text) > 2 and option.text[:2].strip("-") for option in options)
     for leaf, following in _followed(slots, frozenset()):
         value_chosen = any(isinstance(each, PatternSlot | PathSlot) for each in following)
+        sent = stdin and any(_INPUT_WORDS.intersection(_own_words(each)) for each in following)
         words = _own_words(leaf)
         for option in options:
-            taken = value_chosen and any(_asks(word, option.text, by_words) for word in words)
+            chosen = value_chosen or (sent and _lists_or_runs(option))
+            taken = chosen and any(_asks(word, option.text, by_words) for word in words)
+            taken |= (
+                stdin
+                and _lists_or_runs(option)
+                and any(
+                    word.startswith(f"{option.text}=") and word.partition("=")[2] in _INPUT_WORDS
+                    for word in words
+                )
+            )
             if taken or (isinstance(leaf, PatternSlot) and may_begin(leaf, option.text)):
                 return f"{path} {_DOES[option.gives]} that follows {option.text}, the client's"
     return None
+
+
+def _lists_or_runs(option: Option) -> bool:
+    """Does its file name what is run, or which files are read? Then an input that stands in its
+    place says that, too."""
+    return option.gives in (SHELL, EXECUTE) or "file" in option.text
 
 
 def _asks(word: str, option: str, by_words: bool) -> bool:
@@ -124,11 +158,47 @@ def _is_program(word: str) -> bool:
     return word.startswith("/") and len(parts) > 2 and parts[-2] in _PROGRAM_DIRECTORIES
 
 
+def _runs_input(names: frozenset[str], known: Sequence[str]) -> str | None:
+    """Why a program with these words runs what it is sent, also where it has a file."""
+    words = _before_script(names, known)
+    interactive = frozenset[str]().union(*(programs.INTERACTIVE.get(name, ()) for name in names))
+    if any(_asks(word, option, False) for word in words for option in interactive):
+        return "reads commands from its input"
+    options = [option for name in names for option in programs.OPTIONS.get(name, ())]
+    scripted = any(
+        option.gives == SHELL and _asks(word, option.text, False)
+        for word in known
+        for option in options
+    )
+    if names & programs.COMMANDS_BY_INPUT and not scripted:
+        return "runs commands that it reads from its input"
+    shells = names & programs.SHELL_BY_DEFAULT
+    if shells and not any(_is_program(word) or word == "-c" for word in known):
+        return "runs a shell where it is given no program, and that reads its input"
+    return None
+
+
+def _before_script(names: frozenset[str], known: Sequence[str]) -> list[str]:
+    """An interpreter's own options; all words where a program takes no script."""
+    if not names & programs.SHELLS:
+        return list(known)
+    valued = frozenset[str]().union(*(programs.VALUED.get(name, ()) for name in names))
+    found: list[str] = []
+    for text in known:
+        if text[:1] not in ("-", "+") and not (found and found[-1] in valued):
+            break
+        found.append(text)
+    return found
+
+
 def _names_script(names: frozenset[str], known: Sequence[str]) -> bool:
     """Is a script or program text given before anything that the client chooses?"""
     valued = frozenset[str]().union(*(programs.VALUED.get(name, ()) for name in names))
+    verbs = frozenset[str]().union(*(programs.SUBCOMMANDS.get(name, ()) for name in names))
     before = ""
     for text in known:
+        if not before and text in verbs:
+            continue
         if before == "-m" and names & {"python", "pypy"}:
             # Some modules run what their own arguments name.
             return text not in programs.PYTHON_MODULES
