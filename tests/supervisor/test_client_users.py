@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import time
 from ast import literal_eval
 from collections.abc import Callable
@@ -114,6 +115,7 @@ def test_damage_at_any_byte(tmp_path: Path) -> None:
                 continue
     path = tmp_path / user_table.NAME
     path.write_bytes(data.replace(b"bob", b"eve"))
+    path.chmod(0o600)
     with pytest.raises(
         TableDamaged,
         match=r"supervisor_dir: .*client-users.json is damaged: .*"
@@ -212,6 +214,50 @@ def test_a_disk_that_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert users.user_of("c").uid == 1002
     assert users.user_of("b").uid == 1001
     assert opened(tmp_path).user_of("b").uid == 1001
+
+
+def test_whoever_writes_ends_with_the_supervisor(tmp_path: Path) -> None:
+    """A write that went on would put an older table in the place of that of the next life, and an
+    id would be given twice."""
+    told, tell = os.pipe()
+    supervisor = os.fork()
+    if supervisor == 0:
+        table = UserTable(str(tmp_path))
+
+        def stand_still(*_: object) -> None:
+            os.write(tell, str(os.getpid()).encode())
+            signal.pause()
+
+        table._replace = stand_still  # type: ignore[method-assign, assignment]
+        os.closerange = lambda *_: None
+        table.write([(1, "a")])
+        os._exit(0)
+    try:
+        writer = os.pidfd_open(int(os.read(told, 20)))
+    finally:
+        os.kill(supervisor, signal.SIGKILL)
+        os.waitpid(supervisor, 0)
+    assert select.select([writer], [], [], patient(5))[0]
+    for fd in (writer, told, tell):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("wrong", ["link", "readable", "directory"])
+def test_a_table_that_is_not_ours_alone(tmp_path: Path, wrong: str) -> None:
+    """Whoever else could change it would say whose user a client has."""
+    opened(tmp_path).allocate(["alice"])
+    path = tmp_path / user_table.NAME
+    if wrong == "link":
+        path.rename(tmp_path / "other")
+        path.symlink_to("other")
+    elif wrong == "readable":
+        path.chmod(0o664)
+    else:
+        path.unlink()
+        path.mkdir()
+    expected = "not penstockd's user's alone" if wrong == "readable" else "no regular file"
+    with pytest.raises(TableDamaged, match=expected):
+        opened(tmp_path)
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:

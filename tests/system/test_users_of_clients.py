@@ -261,6 +261,7 @@ def test_what_penstockd_does_not_start_with(wrong: str) -> None:
     place.mkdir(mode=0o700)
     if wrong == "damaged":
         (place / NAME).write_text('{"version": 1, "users": [[7, "alice"]], "sha256": ""}')
+        (place / NAME).chmod(0o600)
     elif wrong == "shared":
         place.chmod(0o750)
     else:

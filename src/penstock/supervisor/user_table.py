@@ -14,15 +14,18 @@ import json
 import os
 import select
 import signal
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from .children import disown, fork, reap
+from .isolation.kernel import prctl
 from .reading import read_file
 
 NAME: Final = "client-users.json"
 _NEW: Final = "client-users.new-"
 _VERSION: Final = 1
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _MOST_BYTES: Final = 64 << 20
 WRITE_S: Final = 5.0
 """How long a write may take. The supervisor, which has one thread, waits for it; a start that it is
@@ -78,9 +81,10 @@ class UserTable:
         self.path = os.path.join(directory, NAME)
 
     def read(self) -> list[tuple[int, str]]:
-        """Empty if nothing was ever written. Raises TableDamaged, or OSError if it cannot be
-        read."""
+        """Empty if nothing was ever written. Raises TableDamaged, also for a file that is not this
+        process's alone, or OSError if it cannot be read."""
         try:
+            self._check(os.lstat(self.path))
             return decode(read_file(self.path, _MOST_BYTES))
         except FileNotFoundError:
             return []
@@ -91,6 +95,17 @@ class UserTable:
                 "still have the old ones"
             ) from None
 
+    def _check(self, status: os.stat_result) -> None:
+        """Who else can change it decides whose files and processes a client gets."""
+        where = f"supervisor_dir: {self.path}"
+        if not stat.S_ISREG(status.st_mode):
+            raise TableDamaged(f"{where} is no regular file; put the table itself there")
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise TableDamaged(
+                f"{where} is not penstockd's user's alone; see that its content is what it was, "
+                f"then chown {os.geteuid()}, chmod 0600"
+            )
+
     def write(self, entries: Entries) -> None:
         """Durable when it returns. Raises OSError: then it may or may not be, and the caller must
         keep what it wanted to write.
@@ -98,9 +113,10 @@ class UserTable:
         In a process of its own, as a disk may stand still: WRITE_S at most.
         """
         data = encode(entries)
+        parent = os.getpid()
         pid = fork()
         if pid == 0:
-            self._write_and_exit(data)
+            self._write_and_exit(data, parent)
         if not _ended_within(pid, WRITE_S):
             os.kill(pid, signal.SIGKILL)
             disown(pid)
@@ -110,10 +126,15 @@ class UserTable:
             text = os.strerror(code) if code > 0 else f"killed by signal {-code}"
             raise OSError(code if code > 0 else errno.EIO, text, self.path)
 
-    def _write_and_exit(self, data: bytes) -> None:
+    def _write_and_exit(self, data: bytes, parent: int) -> None:
         """In the child. Never returns; errno is its status."""
         code = errno.EIO
         try:
+            # A supervisor that is killed leaves nobody who writes: the next one has read what is
+            # there, and gives ids on from that.
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                return  # it was, before that; the process ends
             # Above all locks and the server's connection: they must end when the supervisor does.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             self._replace(data)
