@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from running import IS_ROOT
 from this_run import new_directory
 
-from penstock.supervisor import workdirs
+from penstock.supervisor import nameless, workdirs
 from penstock.supervisor.storage import MOST_LEVELS, Used, Watched, died_of_length, walk
 from penstock.supervisor.storage_watch import LOOK_CPU_S, Looker
 
@@ -127,25 +128,15 @@ def test_a_directory_that_is_renamed_meanwhile_is_found(directory: Path) -> None
     assert counted.files == 4
 
 
-# Says when it holds 400 KiB of a file that has no name any more.
-HOLDER = """
-import mmap, os, signal
-fd = os.open("file", os.O_RDWR | os.O_CREAT)
-os.posix_fallocate(fd, 0, 400 * 1024)
-held = [mmap.mmap(fd, 4096), os.dup(fd)]
-os.unlink("file")
-"""
-MAPPED = HOLDER + "held = [mmap.mmap(fd, 4096)]; os.closerange(3, 64)\n"
-
-
-@pytest.mark.parametrize("program", [HOLDER, MAPPED], ids=["open", "mapped"])
-def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, program: str) -> None:
-    """Removed and written on: once, however often it is open and mapped."""
-    if program is MAPPED and not IS_ROOT:
+@pytest.mark.parametrize(
+    "how", ["open", "mapped", "far-down", "own-table", "open-last", "mapped-last"]
+)
+def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, how: str) -> None:
+    """Removed and written on: once, however often it is open and mapped, and by which thread."""
+    if how.startswith("mapped") and not IS_ROOT:
         pytest.skip("only root may look at what others have mapped")
-    script = program + "print('held', flush=True); signal.pause()"
     with subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, str(Path(__file__).parent.parent / "lib" / "holder.py"), how],
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -155,11 +146,37 @@ def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, progr
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
             job = Watched("job", (str(directory),), None, None, keeper=os.getpid())
-            found = used(job)
+            found, named = used(job), used(watched(directory))
         finally:
             holder.kill()
-    assert found.files == 1
-    assert 400 * KIB <= found.storage_bytes < 800 * KIB
+    assert found.files - named.files == 1
+    assert 400 * KIB <= found.storage_bytes - named.storage_bytes < 800 * KIB
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_threads_with_one_table_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch, says: bool
+) -> None:
+    """Or a program with a hundred of them and a thousand files takes all the time there is."""
+    looked: list[str] = []
+
+    def held_by(path: str) -> Iterator[None]:
+        looked.append(path)
+        yield
+
+    monkeypatch.setattr(nameless, "_held_by", held_by)
+    if not says:  # a kernel without kcmp(2)
+        monkeypatch.setattr(nameless, "MACHINES", {})
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait) for _ in range(5)]
+    for each in threads:
+        each.start()
+    try:
+        list(nameless.nameless([os.getpid()]))
+    finally:
+        over.set()
+    tables = [path for path in looked if path.endswith("/fd")]
+    assert len(tables) == 1 if says else len(tables) > 5
 
 
 def test_a_walk_that_is_given_up_leaves_no_descriptor(directory: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from . import trees
 from .groups.unified import pids_below
+from .nameless import nameless
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 # stat(2): st_blocks counts these, whatever the file system's own are.
@@ -26,7 +27,6 @@ MOST_LEVELS: Final = 100
 _RENAMED_TRIES: Final = 5
 # From one question whether there is time left to the next.
 _STEP: Final = 32
-_DELETED: Final = " (deleted)"  # proc(5), /proc/pid/fd
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,15 @@ def walk(watched: Watched, used: Used) -> Iterator[None]:
     owners: set[tuple[int, int]] = set()
     for directory in watched.directories:
         yield from _below(directory, used, owners)
-    yield from _nameless(watched, used, owners)
+    # Of the job's user, on the disks of its directories. Not libraries that were replaced since:
+    # those are root's.
+    for status in nameless(watched.members()):
+        if status is None:
+            yield
+        elif (status.st_dev, status.st_uid) in owners and (
+            (status.st_dev, status.st_ino) not in used.seen
+        ):
+            used.count(status, entry=True)
 
 
 def _below(top: str, used: Used, owners: set[tuple[int, int]]) -> Iterator[None]:
@@ -172,37 +180,3 @@ def _open(name: str, inode: int, directory: int) -> int | None:
         except PermissionError:
             return None
     return None
-
-
-def _nameless(watched: Watched, used: Used, owners: set[tuple[int, int]]) -> Iterator[None]:
-    """Files of the job's user, on the disks of its directories, that have no name any more but
-    somebody of the job who has them open or mapped. Not libraries that were replaced since: those
-    are root's. What is in a message that nobody has received yet is nobody's, and is not found."""
-    for pid in watched.members():
-        yield
-        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-            yield from _held_by(f"/proc/{pid}/fd", used, owners)
-            # A program has a hundred mappings: one text of them all is read sooner than as links.
-            with open(f"/proc/{pid}/maps", "rb") as file:
-                has_deleted = _DELETED.encode() in file.read()
-            if has_deleted:
-                yield from _held_by(f"/proc/{pid}/map_files", used, owners)
-
-
-def _held_by(directory: str, used: Used, owners: set[tuple[int, int]]) -> Iterator[None]:
-    with os.scandir(directory) as entries:
-        for number, entry in enumerate(entries):
-            if number % _STEP == 0:
-                yield
-            with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-                # By its text first: to ask for the status of a file on a dead network mount waits.
-                if not os.readlink(entry.path).endswith(_DELETED):
-                    continue
-                status = os.stat(entry.path)
-                if (
-                    status.st_nlink == 0
-                    and stat.S_ISREG(status.st_mode)
-                    and (status.st_dev, status.st_uid) in owners
-                    and (status.st_dev, status.st_ino) not in used.seen
-                ):
-                    used.count(status, entry=True)
