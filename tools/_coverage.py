@@ -78,7 +78,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
                 *("loop", "pausing", "process", "protocol", "reading", "reception"),
                 *("relay", "requests", "rlimit_policy", "rlimits", "run_directory"),
                 *("sentinel", "sentinel_main", "signals", "silence", "spawn", "startup"),
-                *("storage", "storage_watch", "terms", "trees", "users", "watching"),
+                *("nameless", "storage", "storage_watch", "terms", "trees", "users", "watching"),
                 "tracing",
                 *("locks", "message_forms", "config_changes", "limit_watch"),
                 *("command_users", "job_environment", "private_directory", "standard_pipes"),
