@@ -188,6 +188,7 @@ async def _serve(
         kind=backend.kind,
         limits=tuple(backend.limits),
         warnings=tuple(backend.warnings),
+        userless=backend.userless,
     )
 
     def lag() -> Lag:

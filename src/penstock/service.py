@@ -6,9 +6,9 @@ never ends a job (docs/cancellation.md). A start is in service_start.py, what ch
 in service_control.py and service_input.py.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import __version__, authz, render
@@ -64,6 +64,8 @@ class HostInfo:
     kind: str
     limits: tuple[Enforcement, ...]
     warnings: tuple[str, ...]
+    userless: Mapping[str, str] = field(default_factory=dict)
+    """Clients whose starts are refused for want of a user, and why."""
 
 
 class CommandService(
@@ -88,6 +90,7 @@ class CommandService(
         """As Decisions; ``host`` and ``lag``, asked each time, are what ServerInfo says."""
         super().__init__(manager, policy, audit, clock, refusals, repeats)
         self._host = host
+        self._userless = host.userless
         self._lag = lag
         self._frames = Frames()
         self._list_turns = FairTurns()

@@ -6,24 +6,28 @@ depends on nothing but the request and the policy is cut up. What is decided the
 and by what runs, is decided in one go, and the job is in the list before the next checkpoint.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from . import authz
 from .authn import Identity
 from .decisions import Decisions, translated
-from .jobs.errors import RequestConflict
+from .jobs.errors import Precondition, RequestConflict
 from .messages import job_message
 from .proto import command_pb2 as pb
 from .requests import ARGUMENTS_A_SLICE, argument_slices, spec_of
 from .rpc.errors import RpcError
 from .statuses import denied
 from .supervisor.grammar import CHARACTERS_A_SLICE, Match, Mismatch
+from .supervisor.policy import AUTO
 
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
 class StartCalls(Decisions):
     """Start of CommandService."""
+
+    _userless: Mapping[str, str]
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves.
@@ -66,6 +70,8 @@ class StartCalls(Decisions):
                     raise RequestConflict(
                         f"request id {request_id!r} was used before, for another start"
                     )
+                if input_message.validate_only:
+                    self._check_user(client.id, spec.command)
                 if starts:
                     self._quotas.take_start(client, len(self._manager.list(client.id)))
             if starts:
@@ -77,6 +83,13 @@ class StartCalls(Decisions):
             # No checkpoint since the quota was asked: the job is in the list when it waits.
             job = await self._manager.start(client.id, spec, request_id=request_id)
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
+
+    def _check_user(self, client: str, command: str) -> None:
+        """As the supervisor would refuse it. Raises Precondition."""
+        why = self._userless.get(client)
+        if why is not None and self._policy.commands[command].user == AUTO:
+            text = f"{command} could not be started: user: {why}"
+            raise Precondition("START_FAILED", text)
 
     async def _arguments(self, start: pb.StartRequest, identity: Identity) -> tuple[str, ...]:
         """Of a start, before anything is decided: with checkpoints only where there are many.

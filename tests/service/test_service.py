@@ -156,6 +156,22 @@ async def test_what_only_asks_is_a_short_line_too(
         assert len(line) < 3000
 
 
+async def test_a_client_without_a_user_is_told_so_when_it_only_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, as a start would be; of other clients nothing is said."""
+    async with world(tmp_path, monkeypatch, FakeBackend()) as w:
+        request = pb.StartRequest(command="print", argv=["x"], validate_only=True)
+        await w.service.Start(request, asked_by("alice"))
+        w.service._userless = {"alice": "job_uids: none is left"}
+        with pytest.raises(RpcError, match="print could not be started: user: job_uids") as caught:
+            await w.service.Start(request, asked_by("alice"))
+        assert caught.value.code is StatusCode.FAILED_PRECONDITION
+        assert [line["verb"] for line in w.refusals()] == ["start"]
+        w.service._userless = {"bob": "job_uids: none is left"}
+        await w.service.Start(request, asked_by("alice"))
+
+
 async def test_refusals_of_one_client_end_in_a_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,9 @@ def test_a_range_that_is_used_up(tmp_path: Path) -> None:
         again.user_of("c")
     assert again.missing(["a", "c"]).startswith("job_uids: none is left for client 'c'")
     assert again.missing(["a", "b"]) == ""
+    assert again.never("c") == again.missing(["c"])
+    assert again.never("a") == ""
+    assert opened(tmp_path, UidRange(7, 9)).never("c") == ""  # it may have one, and has none yet
 
 
 def test_ids_that_the_namespace_lacks(tmp_path: Path) -> None:
@@ -89,6 +92,7 @@ def test_ids_that_the_namespace_lacks(tmp_path: Path) -> None:
     with pytest.raises(NoUser, match=r"maps none of 1000-1009.*containers; name a range"):
         fewer.user_of("z")
     assert "not mapped" in fewer.missing(["a"])
+    assert "not mapped" in fewer.never("a")
     # By group alone, too.
     with pytest.raises(NoUser, match="gid_map"):
         opened(tmp_path, maps=IdMaps(ALL, none.users)).user_of("a")

@@ -170,7 +170,7 @@ def test_a_used_up_range_refuses_the_start() -> None:
         text, clients=clients("a b c", "true"), job_uids=f"{first}-{first + 1}"
     ) as supervisor:
         with supervisor.connect() as peer:
-            peer.hello()
+            assert list(peer.hello()["userless"]) == ["c"]
             for name in ("a", "b"):
                 peer.end(peer.start("true", client=name))
             refused = peer.refused("true", client="c")

@@ -107,6 +107,11 @@ class LocalBackend:
         """What an operator should know."""
         return list(self._welcome["warnings"])
 
+    @property
+    def userless(self) -> dict[str, str]:
+        """Clients that have no user of their own, and why; an earlier supervisor tells of none."""
+        return dict(self._welcome.get("userless", {}))
+
     def capabilities(self) -> Mapping[str, Any]:
         """As in Backend; limits are Enforcement."""
         return {**self._welcome, "limits": self.limits}

@@ -57,6 +57,14 @@ class ClientUsers:
         taken = sum(self._maps.has(uid) for uid in self._taken if uid in self.uids)
         return self._none_left(new[-1]) if len(new) > free - taken else ""
 
+    def never(self, client: str) -> str:
+        """Why this client has no user as long as this process lives; "" if it has one, or may have
+        one at its next start. Nothing is allocated."""
+        uid = self._of.get(client)
+        if uid is not None:
+            return "" if self._maps.has(uid) else _not_mapped(uid, client)
+        return self.missing([client])
+
     def allocate(self, clients: Iterable[str]) -> None:
         """One for each client that has none, in this order, durable together.
 

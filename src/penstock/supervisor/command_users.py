@@ -70,6 +70,15 @@ def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
     return warnings
 
 
+def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:
+    """Those of the policy whose starts of commands without a named user are all refused as long as
+    this process lives, and why."""
+    if users.allocated is None:
+        return {}
+    found = {name: users.allocated.never(name) for name in sorted(policy.clients)}
+    return {name: why for name, why in found.items() if why}
+
+
 def strangers_among(uids: UidRange) -> list[str]:
     """A warning of processes that run as clients' users before this penstockd has started any: to
     the kernel they and our jobs of that client are one. No mistake, as one of an earlier life may

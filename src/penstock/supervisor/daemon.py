@@ -12,7 +12,7 @@ from . import earlier_server, leftovers, locks, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
-from .command_users import allocate_users, open_users
+from .command_users import allocate_users, open_users, userless_clients
 from .config import Config
 from .config_changes import settings
 from .grants import Grants
@@ -100,6 +100,7 @@ class Daemon:
         self._warnings = shell_warnings(policy) + script_warnings
         self._warnings += missing_by_default(offers) + lower
         self._warnings += kept() + allocate_users(users, policy)
+        self._welcome.userless = userless_clients(users, policy)
         if not options.no_server:
             self._warnings += disk_warnings(config, quotas=not quotas.missing)
         self._server: ServerProcess | None = None

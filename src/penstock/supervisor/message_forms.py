@@ -211,7 +211,7 @@ FORMS: Final[Mapping[str, Form]] = {
             "warnings": list_of(text),
             "fds": names(frozenset({"policy", "kill"}), "policy"),
         },
-        {"beats": flag, "settings": text, "looks": flag},
+        {"beats": flag, "settings": text, "looks": flag, "userless": mapping(text)},
     ),
     "STARTED": Form(_STARTED),
     "HELD": Form({**_STARTED, "opaque": opaque, "paused": flag}),

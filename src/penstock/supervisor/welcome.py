@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ USER_MODE_WARNINGS: Final = (
 
 # Ids of swept jobs that are told one by one: a message has an end, and max_jobs need not have.
 _MOST_SWEPT: Final = 2000
+# Of userless, for the same reason; a START of one that is not told of is refused as well.
+_MOST_USERLESS_CHARACTERS: Final = 20_000
 
 
 class Welcome:
@@ -45,6 +47,8 @@ class Welcome:
         self._quotas = quotas
         self.swept = Swept()
         """Of an earlier life, told until a server has taken calls."""
+        self.userless: Mapping[str, str] = {}
+        """Clients that have no user, and why, so that nobody is told that a start would work."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
         self._hierarchy = hierarchy
@@ -96,4 +100,14 @@ class Welcome:
                 "groups_left": len(self.swept.left),
             },
             "warnings": list(self.warnings),
+            "userless": dict(_shortened(self.userless)),
         }
+
+
+def _shortened(userless: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    left = _MOST_USERLESS_CHARACTERS
+    for client, why in userless.items():
+        left -= len(client) + len(why)
+        if left < 0:
+            return
+        yield client, why
