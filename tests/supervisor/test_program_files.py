@@ -235,3 +235,26 @@ def test_a_program_that_is_taken_away_while_it_is_checked(
     monkeypatch.setattr(os, "open", open_and_lose)
     with pytest.raises(ExecutableError, match="No such file"):
         open_executable(str(program), OWNERS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory away")
+def test_the_way_to_a_script_is_looked_at_each_time(
+    tmp_path: Path, program: Path, opened: Callable[[Command], ProgramFiles]
+) -> None:
+    """The very same file, which the program will open by a name that others can change now."""
+    (tmp_path / "lib").mkdir()
+    script = tmp_path / "lib" / "run"
+    script.write_text("exit 0")
+    of = command(program, f'fixed = ["{script}"]')
+    files = opened(of)
+    files.current(of, [])
+    script.parent.chmod(0o777)
+    with pytest.raises(ExecutableError, match="others can replace it, as they can write"):
+        files.current(of, [])
+    script.parent.rename(tmp_path / "real")
+    (tmp_path / "real").chmod(0o755)
+    script.parent.symlink_to("real")
+    files.current(of, [])
+    os.chown(script.parent, STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(ExecutableError, match=f"a link of user {STRANGER}'s"):
+        files.current(of, [])

@@ -31,15 +31,10 @@ class Executable:
 
     def is_current(self) -> bool:
         """Does the path still name this very file, as it was checked?"""
-        return is_still(self.path, self.identity)
-
-
-def is_still(path: str, identity: tuple[int, ...]) -> bool:
-    """Does the path name the file with this identity?"""
-    try:
-        return identity_of(os.stat(path)) == identity
-    except OSError:
-        return False
+        try:
+            return identity_of(os.stat(self.path)) == self.identity
+        except OSError:
+            return False
 
 
 def describe(path: str, identity: tuple[int, ...]) -> str:

@@ -94,11 +94,12 @@ class ProgramFiles:
     def _current_script(
         self, command: Command, script: ScriptFile, files: list[Replacement]
     ) -> ScriptFile:
-        if script.is_current():
-            return script
+        # The way to it each time, too: unlike the program it is opened again by its name.
         try:
-            _refuse_pinned(command)
             found = check_script(script.path, self.owners)
+            if found.identity == script.identity:
+                return script
+            _refuse_pinned(command)
         except ExecutableError as error:
             raise _refused(script, error) from None
         files.append(_replacement(script, found.identity))

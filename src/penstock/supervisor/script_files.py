@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import programs
-from .executables import ExecutableError, file_mistakes, identity_of, is_still, way_mistakes
+from .executables import ExecutableError, file_mistakes, identity_of, way_mistakes
 from .policy import Command
 from .slots import LiteralSlot
 
@@ -26,10 +26,6 @@ class ScriptFile:
 
     path: str
     identity: tuple[int, ...]
-
-    def is_current(self) -> bool:
-        """Does the path still name this very file, as it was checked?"""
-        return is_still(self.path, self.identity)
 
 
 def check_script(path: str, owners: frozenset[int]) -> ScriptFile:
