@@ -70,6 +70,16 @@ def change(groups: list[Path]) -> dict[Path, str]:
     return before
 
 
+def top_of(group: Path) -> Path:
+    """Of its hierarchy: a v2 group that gives controllers on would take no process."""
+    return [each for each in group.parents if (each / "cgroup.procs").exists()][-1]
+
+
+def place_of(job: pb.Job) -> str:
+    """Of its main process, in every hierarchy."""
+    return Path(f"/proc/{job.os_pid}/cgroup").read_text()
+
+
 def changes(server: RunningServer, job: pb.Job) -> list[dict[str, Any]]:
     lines = [line for line in server.audit() if line["event"] == "limits.changed"]
     return [line for line in lines if line["job"] and line["handle"] == job.handle]
@@ -103,6 +113,30 @@ async def test_a_status_puts_them_back_and_says_so(server: RunningServer, of: st
         text = server.cli("alice", "status", job.handle).stdout
         whose = "Its cpu" if of == "job" else "Its client's cpu"
         assert f"{whose} limit is enforced: changed from outside at 20" in text
+        await client.stop(job.handle, grace_s=0)
+
+
+async def test_who_was_moved_away_is_brought_back(server: RunningServer) -> None:
+    """In each hierarchy that holds a limit: the process is under it again, and that is said."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await started(client)
+        before, groups = place_of(job), groups_of(server, job)
+        for group in groups:
+            (top_of(group) / "cgroup.procs").write_text(str(job.os_pid))
+        assert place_of(job) != before
+        status = await client.status(job.handle)
+        assert place_of(job) == before
+        said = {
+            each.limit: (each.state, each.detail)
+            for each in status.job.enforcement
+            if f"put back: cgroup.procs was without process {job.os_pid}" in each.detail
+        }
+        assert said.keys() >= {"cpu", "memory", "processes"}
+        assert said["cpu"][0] == "enforced"
+        lines = [line for line in changes(server, job) if line["file"] == "cgroup.procs"]
+        assert {line["limit"] for line in lines} == said.keys()
+        await client.status(job.handle)
+        assert [line for line in changes(server, job) if line["file"] == "cgroup.procs"] == lines
         await client.stop(job.handle, grace_s=0)
 
 

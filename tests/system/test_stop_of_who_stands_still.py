@@ -126,6 +126,24 @@ def frozen_elsewhere(server: RunningServer, job: pb.Job) -> Iterator[None]:
         theirs.rmdir()
 
 
+@contextmanager
+def moved_away(server: RunningServer, job: pb.Job) -> Iterator[None]:
+    """The main process, into a frozen v2 group of somebody else's, where no cgroup.kill of ours
+    reaches it."""
+    mount = str(group(server, job)).removesuffix(
+        Path(f"/proc/{job.os_pid}/cgroup").read_text().rsplit("0::", 1)[1].strip()
+    )
+    theirs = Path(f"{mount}{group_of('theirs')}")
+    theirs.mkdir()
+    try:
+        (theirs / "cgroup.procs").write_text(str(job.os_pid))
+        (theirs / "cgroup.freeze").write_text("1")
+        yield
+    finally:
+        (theirs / "cgroup.freeze").write_text("0")
+        theirs.rmdir()
+
+
 WAYS = {
     "stopped": stopped,
     "frozen": frozen(0),
@@ -133,6 +151,7 @@ WAYS = {
     "parent": frozen(2),
     "below": frozen(-1),
     "elsewhere": frozen_elsewhere,
+    "moved": moved_away,
 }
 
 

@@ -144,6 +144,7 @@ class GroupProcesses:
 
     def signal(self, number: int, tree: bool = False) -> int:
         if tree:
+            self._group.gather()
             return max(0, signal_members(self._group.pids, number) - self._inits)
         if self._pidfd < 0:
             return 0
@@ -154,12 +155,14 @@ class GroupProcesses:
         return 1
 
     def freeze(self, frozen: bool) -> None:
+        self._group.gather()
         self._group.freeze(frozen)
 
     def frozen(self) -> bool:
         return self._group.frozen()
 
     def let_run(self) -> list[str]:
+        moved = self._group.gather()
         # Before they are thawed, so that no stop is left for when they are. To all, as service
         # managers do it: who stands still is not told by /proc at one moment for a whole tree.
         signal_members(self._group.pids, signal.SIGCONT)
@@ -170,7 +173,7 @@ class GroupProcesses:
         # Not reaped yet, so the pid is its own still.
         if self._pidfd >= 0 and (why := let_tracee_run(self._pid)):
             found.append(why)
-        return found
+        return [f"process {pid} was in a group of others" for pid in moved] + found
 
     def kill(self) -> int:
         try:
@@ -201,6 +204,7 @@ class GroupProcesses:
         os.close(self._report_fd)
         self._report_fd = -1
         if self._failure is None and self._events is not None:
+            self._group.follow(self._pid)
             self._events.started(self._pid)
 
     def _exited(self) -> None:
@@ -208,6 +212,7 @@ class GroupProcesses:
         self._loop.forget(self._pidfd)
         if self._populated():
             self.kill()  # the job is its main process; what it left behind goes with it
+        self._group.look.end()
         # After that, as one of them may trace it, and the kernel keeps its status for a tracer.
         reap_ended(self._loop, self._pid, self._reaped)
 

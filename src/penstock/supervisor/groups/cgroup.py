@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+from collections.abc import Callable
 
 from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
@@ -10,6 +11,7 @@ from ..limits import Enforcement
 from .files import GroupError, read
 from .freezer import Freezer
 from .limit_look import LimitLook
+from .strays import V2, Strays
 from .thawing import leave_freezers, thaw
 from .unified import Unified
 from .v1 import V1Limits
@@ -25,13 +27,18 @@ class CgroupGroup:
         self,
         limits: V1Limits | V2Limits,
         killer: Unified | Freezer,
-        look: LimitLook,
+        client: V1Limits | V2Limits | None,
+        prepare: Callable[[], None],
         top: str,
         freezer: str | None,
     ) -> None:
-        """``look`` is of ``limits`` and its client's, ``top`` the own parent in the hierarchy of
+        """``client`` and ``prepare`` are LimitLook's, ``top`` the own parent in the hierarchy of
         ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
-        self.look = look
+        homes = dict(limits.paths) if isinstance(limits, V1Limits) else {}
+        if isinstance(killer, Unified):
+            homes[V2] = killer.path
+        self._strays = Strays(homes, killer.pids)
+        self.look = LimitLook(limits, client, prepare, self._strays)
         self._limits = limits
         self._killer = killer
         self._top = top
@@ -88,6 +95,12 @@ class CgroupGroup:
     def kill_fd(self) -> int | None:
         return self._killer.kill_fd() if isinstance(self._killer, Unified) else None
 
+    def follow(self, main: int) -> None:
+        self._strays.follow(main)
+
+    def gather(self) -> list[int]:
+        return self._strays.bring_back(V2 if isinstance(self._killer, Unified) else "freezer")
+
     def populated(self) -> bool:
         return self._killer.populated()
 
@@ -95,6 +108,7 @@ class CgroupGroup:
         return self._killer.pids()
 
     def kill(self) -> int:
+        self.gather()
         self.look.end()
         count = self._killer.kill()
         if count:

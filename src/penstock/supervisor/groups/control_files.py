@@ -6,6 +6,7 @@ read back, not the one that was written.
 """
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +53,14 @@ class ControlFiles:
     def forget(self) -> None:
         """They are being written anew."""
         self._files.clear()
+
+    def limits_in(self, directory: str) -> list[LimitName]:
+        """Those that files there hold, each once."""
+        return list(
+            dict.fromkeys(
+                file.limit for file in self._files if os.path.dirname(file.path) == directory
+            )
+        )
 
     def changed(self) -> list[tuple[ControlFile, str]]:
         """Those that say something else by now, and what. Reads each once."""

@@ -11,7 +11,6 @@ from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, remove_tree
 from .freezer import Freezer
 from .kinds import Group, Hierarchy
-from .limit_look import LimitLook
 from .mounts import Mounts, mounted, parse
 from .probing import try_limit
 from .sweeping import Swept, sweep
@@ -124,13 +123,13 @@ class CgroupHierarchy:
                 assert unified is not None  # a v2 host has the v2 mount
                 v2 = V2Limits(unified)
                 v2.create(limits, device)
-                look = LimitLook(v2, held, partial(self._enable, parent))
-                return CgroupGroup(v2, unified, look, top, _freezer_mount())
+                enable = partial(self._enable, parent)
+                return CgroupGroup(v2, unified, held, enable, top, _freezer_mount())
             v1.create(limits, device)
-            look = LimitLook(v1, held)
             if unified is None:
-                return CgroupGroup(v1, Freezer(v1.paths["freezer"]), look, top, None)
-            return CgroupGroup(v1, unified, look, top, _freezer_mount())
+                freezer = Freezer(v1.paths["freezer"])
+                return CgroupGroup(v1, freezer, held, _nothing, top, None)
+            return CgroupGroup(v1, unified, held, _nothing, top, _freezer_mount())
         except (OSError, ValueError) as error:
             raise GroupError(f"setting limits: {error}") from error
 
@@ -176,6 +175,10 @@ class CgroupHierarchy:
         self._clients.forget()
         for parent in self._roots(self._above):
             remove_tree(parent)  # one that is not empty stays; the next sweep has it
+
+
+def _nothing() -> None:
+    """v1 has its files wherever it has the directory."""
 
 
 def _within(limits: Limits, total: Limits) -> Limits:

@@ -44,6 +44,15 @@ class Group(Protocol):
         """A new write descriptor of cgroup.kill, the caller's to close; None without one."""
         ...
 
+    def follow(self, main: int) -> None:
+        """The main process is inside now, and is not reaped until ``look.end``."""
+        ...
+
+    def gather(self) -> list[int]:
+        """Who was moved out of the group by others is brought back, as far as that is known: the
+        main process. Which these were."""
+        ...
+
     def populated(self) -> bool:
         """Is any process in the group?"""
         ...

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable
 
 from .files import GroupError, read, write
+from .strays import groups_of
 
 
 def thaw(path: str, top: str) -> list[str]:
@@ -42,12 +43,12 @@ def leave_freezers(mount: str, pids: Iterable[int]) -> list[int]:
 
     A frozen process cannot end, so none of these numbers can belong to anybody else meanwhile.
     """
-    home = _freezer_group("self")
+    home = groups_of("self").get("freezer")
     if home is None:
         return []
     moved = []
     for pid in pids:
-        group = _freezer_group(str(pid))
+        group = groups_of(pid).get("freezer")
         if group is None or group == home:
             continue
         with contextlib.suppress(GroupError):  # it has ended, or that hierarchy is not ours to use
@@ -81,16 +82,3 @@ def _thaw_one(directory: str) -> bool:
     if frozen:
         write(control, thawed)
     return frozen
-
-
-def _freezer_group(pid: str) -> str | None:
-    """As proc(5) has it in /proc/<pid>/cgroup; None if the process is gone."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                _, controllers, path = line.rstrip("\n").split(":", 2)
-                if controllers == "freezer":
-                    return path
-    except OSError:
-        return None
-    return None
