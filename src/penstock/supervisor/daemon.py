@@ -30,19 +30,14 @@ from .project_quota import ProjectQuotas
 from .reception import Reception
 from .requests import Host, Requests
 from .sentinel import Sentinel
+from .shutdown import Shutdown
 from .signals import watch_signals
 from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
 from .watching import ServerWatch
 from .welcome import Welcome
 
-# The server drains for config.drain_s and stops its jobs; then it has had its time.
-_SERVER_EXTRA_S: Final = 15.0
 # A server whose connection was ended should end by itself.
 _SERVER_LINGER_S: Final = 15.0
-# How long the last jobs may take to die before penstockd says so and ends without them.
-_JOBS_BOUND_S: Final = 10.0
-# What the server gives jobs at a shutdown.
-_JOBS_GRACE_S: Final = 3.0
 
 
 class Daemon:
@@ -90,6 +85,11 @@ class Daemon:
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
         self._requests = Requests(self._loop, host, self._jobs_gone)
+        self._shutdown = Shutdown(
+            *(self._loop, self._requests, self._listeners),
+            drain_s=config.drain_s,
+            ask_jobs=not options.no_server,
+        )
         disk = block_device(config.work_root)
         self._welcome = Welcome(
             *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
@@ -108,8 +108,6 @@ class Daemon:
         self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
         self._ready = False
-        self._stopping = False
-        self._exit_code = 0
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
@@ -170,7 +168,7 @@ class Daemon:
             if self._hierarchy is not None:
                 self._hierarchy.remove_parent()
             self._log_file.end()
-        return self._exit_code
+        return self._shutdown.exit_code
 
     def _expected_pid(self) -> int | None:
         """Our own server's; -1 while there is none; None where the library connects."""
@@ -217,7 +215,7 @@ class Daemon:
 
     def _start_server_anew(self) -> None:
         server, reception = self._server, self._reception
-        if self._stopping or not server or not reception or not reception.greeted:
+        if self._shutdown.begun or not server or not reception or not reception.greeted:
             log("SIGUSR2: not now, as the server starts or ends already")
             return
         log("SIGUSR2: the server is started anew; jobs run on, and new clients wait for it")
@@ -229,43 +227,10 @@ class Daemon:
             self._server.signal(number)
 
     def _stop(self, exit_code: int, number: int = signal.SIGTERM) -> None:
-        """Server first, so that its end records are written; then what is left of the jobs."""
-        if self._stopping:
-            if self._server is not None:
-                self._server.signal(number)  # its second one: it ends at once
-            return
-        self._stopping = True
-        self._exit_code = exit_code
-        self._requests.refuse_starts()
-        self._listeners.close()
-        if self._server is None:
-            self._end_jobs()
-        else:
-            self._server.stop(self._config.drain_s + _SERVER_EXTRA_S, self._end_jobs)
-
-    def _end_jobs(self) -> None:
-        running = [job for job in self._requests.jobs.values() if job.pids()]
-        if running and not self._options.no_server:
-            # No server was there to stop them: they are asked first, as it would have done.
-            for job in running:
-                job.ask_end()
-            self._loop.after(_JOBS_GRACE_S, self._release_jobs)
-        else:
-            self._release_jobs()
-
-    def _release_jobs(self) -> None:
-        self._loop.after(_JOBS_BOUND_S, self._give_up)
-        self._requests.release_all()
-
-    def _give_up(self) -> None:
-        for job in self._requests.jobs.values():
-            log(f"job {job.id} does not die: processes {job.pids()}")
-        self._exit_code = self._exit_code or 1
-        self._loop.stop()
+        self._shutdown.begin(exit_code, self._server, number)
 
     def _jobs_gone(self) -> None:
-        if self._stopping and (self._server is None or not self._server.running):
-            self._loop.stop()
+        self._shutdown.jobs_gone()
 
     def _parent_gone(self) -> None:
         self._loop.forget(self._options.parent_fd)
@@ -313,7 +278,7 @@ class Daemon:
     def _server_gone(self, pid: int, greeted: bool) -> None:
         if greeted:
             self._requests.disconnect()
-        if self._stopping:
+        if self._shutdown.begun:
             return
         if self._server is not None and self._server.pid == pid:
             # It has closed the connection itself, so it is ending, and says why as it does.
