@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from . import protocol, storage, trees, workdirs
@@ -13,7 +12,7 @@ from .channel import Send, nobody
 from .groups import LimitChange
 from .log import log
 from .loop import Loop, Timer
-from .message_forms import MOST_CHANGES
+from .notices import Descriptors, Notices
 from .pausing import Pausing
 from .process import Processes
 from .rlimit_policy import storage_bounds_files
@@ -49,7 +48,6 @@ class HeldJob:
     ) -> None:
         self.id = job_id
         self.opaque = opaque
-        self.send: Send = nobody
         self._loop = loop
         self._terms = terms
         self._processes = processes
@@ -62,15 +60,21 @@ class HeldJob:
         self._escalated = False
         self._storage_full = False
         self._xfsz_sent = False
-        self._refusal: dict[str, Any] | None = None
         self._ended = False
         self._exited = False
         self._released = False
         self._pausing = Pausing(loop, processes)
-        self._handed_over = False
-        self._told_started: dict[str, Any] | None = None
-        self._told_later: list[tuple[str, dict[str, Any]]] = []
-        self._changes: list[dict[str, Any]] = []
+        fds = Descriptors(lambda: dict(self._fds), self._kill_fd)
+        self._notices = Notices(job_id, opaque, terms, processes, fds)
+
+    @property
+    def send(self) -> Send:
+        """How the server is told; ``nobody`` while there is none."""
+        return self._notices.send
+
+    @send.setter
+    def send(self, send: Send) -> None:
+        self._notices.send = send
 
     @property
     def takeable(self) -> bool:
@@ -80,7 +84,7 @@ class HeldJob:
     @property
     def starting(self) -> bool:
         """It cannot be told of yet."""
-        return self._told_started is None
+        return not self._notices.has_started
 
     def start(self, plan: Plan, pipes: dict[str, int], workdir: workdirs.Workdir | None) -> None:
         """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
@@ -154,8 +158,7 @@ class HeldJob:
 
     def limits_changed(self, changes: Sequence[LimitChange]) -> None:
         """Its limits were found changed; what became of that is told, to a later server too."""
-        self._changes = [*self._changes, *(asdict(each) for each in changes)][-MOST_CHANGES:]
-        self._tell_changes()
+        self._notices.changed(changes)
 
     def pids(self) -> list[int]:
         """Who is left of it."""
@@ -174,7 +177,7 @@ class HeldJob:
     def discard(self, workdir: workdirs.Workdir, refusal: dict[str, Any]) -> None:
         """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
         self._workdir = workdir
-        self._refusal = {"id": self.id, **refusal}
+        self._notices.refuse(refusal)
         self._ended = self._released = True
         self._forget()
 
@@ -182,17 +185,14 @@ class HeldJob:
 
     def started(self, pid: int) -> None:
         self._cancel_timer()
-        if self._refusal is not None:
+        if self._notices.refused:
             return  # too late: the caller has been told that it did not start
         if self._terms.timeout_s is not None:
             self._timer = self._loop.after(self._terms.timeout_s, self._timeout)
-        self._told_started = {
-            "id": self.id,
-            "pid": pid,
-            "start_ticks": trees.start_ticks(pid),
-            "started_ns": time.time_ns(),
-        }
-        self._tell_started()
+        self._notices.started(
+            {"pid": pid, "start_ticks": trees.start_ticks(pid), "started_ns": time.time_ns()},
+            paused=self._pausing.paused,
+        )
         if self._released:  # abandoned while it started
             self.kill()
 
@@ -206,18 +206,17 @@ class HeldJob:
         self._cancel_timer()
         self._exited = True
         self._pausing.ended()
-        if self._refusal is None:
+        if not self._notices.refused:
             # Unless it was sent that signal by a client.
             too_long = not self._xfsz_sent and storage.died_of_length(status)
             bounded = storage_bounds_files(self._terms.limit_class)
             full = self._storage_full or (bounded and too_long)
             about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
-            self._tell_later(protocol.EXITED, about | {"storage_full": full, "rusage": rusage})
+            self._notices.later(protocol.EXITED, about | {"storage_full": full, "rusage": rusage})
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
-        if self._refusal is None:
-            self._tell_later(protocol.EMPTIED, {"killed": killed, "counters": counters})
+        self._notices.later(protocol.EMPTIED, {"killed": killed, "counters": counters})
         # Not first when it is released: without a server nobody does that, and the disk may be
         # full of it.
         self._workdir.remove()
@@ -226,67 +225,26 @@ class HeldJob:
 
     def hand_over(self, send: Send) -> None:
         """To a server that has come since: all that it has missed, and what follows."""
-        self.send = send
-        self._handed_over = True
-        if self._told_started is not None:  # else it starts still, and will tell
-            self._tell_started()
-            self._tell_changes()
-            for kind, about in self._told_later:
-                self.send(kind, id=self.id, **about)
+        self._notices.hand_over(send, paused=self._pausing.paused)
 
-    def _tell_started(self) -> None:
-        assert self._told_started is not None
-        kind, about = protocol.STARTED, self._told_started | self._terms.fields(self._processes)
-        if self._handed_over:
-            now = {"opaque": self.opaque, "paused": self._pausing.paused}
-            kind, about = protocol.HELD, about | now
-        fds = dict(self._fds)
-        kill_fd = None if self._ended else self._processes.kill_fd()
-        if kill_fd is not None:
-            fds["kill"] = kill_fd
-        self.send(kind, list(fds.values()), **about, fds=list(fds))
-        if kill_fd is not None:
-            os.close(kill_fd)
-
-    def _tell_changes(self) -> None:
-        if self.send is nobody or not self._changes:
-            return
-        changes, self._changes = self._changes, []
-        self.send(
-            protocol.CHANGED,
-            id=self.id,
-            enforcement=[each.fields() for each in self._terms.enforcement(self._processes)],
-            client_enforcement=[
-                each.fields() for each in self._terms.client_enforcement(self._processes)
-            ],
-            changes=changes,
-        )
-
-    def _tell_later(self, kind: str, about: dict[str, Any]) -> None:
-        self._told_later.append((kind, about))
-        self.send(kind, id=self.id, **about)
+    def _kill_fd(self) -> int | None:
+        return None if self._ended else self._processes.kill_fd()
 
     def _refuse(self, stage: str, errno: int) -> None:
-        if self._refusal is not None:
-            return
         reason = os.strerror(errno) if errno else "it ended before it could say why"
-        self._refusal = {
-            "id": self.id,
-            "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
-            "stage": stage,
-            "errno": errno,
-            "message": f"{self._terms.command.name} could not be started: {stage}: {reason}",
-        }
+        self._notices.refuse(
+            {
+                "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
+                "stage": stage,
+                "errno": errno,
+                "message": f"{self._terms.command.name} could not be started: {stage}: {reason}",
+            }
+        )
 
     def _start_hangs(self) -> None:
         self._refuse("exec", errno_names.ETIMEDOUT)
-        self._tell_refusal()
+        self._notices.tell_refusal()
         self.release()
-
-    def _tell_refusal(self) -> None:
-        if self._refusal is not None:
-            self.send(protocol.REFUSED, **self._refusal)
-            self.send = nobody
 
     def _timeout(self) -> None:
         self._timed_out = True
@@ -318,4 +276,4 @@ class HeldJob:
 
     def _forgotten(self) -> None:
         self._on_forgotten(self.id)
-        self._tell_refusal()
+        self._notices.tell_refusal()
