@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .certs import UNREADABLE, KeyModeError, check_private_key_mode
 from .crl import NONE, CrlError, Revocations, read_crl
+from .rpc.chain_trial import can_sign
 from .rpc.tls import KeyPasswordNeeded, server_ssl_context
 from .supervisor.config import Config
 from .supervisor.reading import read_file
@@ -115,12 +116,18 @@ def _context(
             if key in files
         }
         try:
-            return server_ssl_context(
+            context = server_ssl_context(
                 paths["certificate"],
                 paths["key"],
                 paths["client_ca"],
                 passphrase,
                 crl=paths.get("crl"),
+            )
+            if can_sign(context):
+                return context
+            mistakes.append(
+                f"[tls] key: {key_path}: TLS 1.3 has no signature for this kind of key, so no "
+                "client could connect; take one of RSA, P-256, P-384, P-521 or Ed25519"
             )
         except KeyPasswordNeeded:
             mistakes.append(f"[tls] key: {key_path}: the key is encrypted; a password is needed")

@@ -87,6 +87,12 @@ def read_crl(path: str, text: bytes, ca_path: str, ca_text: bytes) -> Revocation
             for authority in authorities
             if authority not in signers
         ]
+    mistakes += [
+        f"{path}: names the CA {_name(authority)!r} in {ca_path}, but only clients' own "
+        "certificates are looked for in lists, so that CA's would all get in; take that CA out"
+        for authority in authorities
+        if (authority.issuer.public_bytes(), authority.serial_number) in revoked
+    ]
     if mistakes:
         raise CrlError(mistakes)
     return Revocations(frozenset(revoked))

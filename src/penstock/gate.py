@@ -140,10 +140,11 @@ class Gate:
         """What these files would do to who is connected. A checkpoint only if these are many."""
         peers = server.connected()
         old = self.credentials.context
+        trial = partial(try_files, old, new.context, peers, new.revocations.covers)
         if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
-            return try_files(old, new.context, peers)
+            return trial()
         return await trio.to_thread.run_sync(
-            partial(try_files, old, new.context, peers),
+            trial,
             abandon_on_cancel=True,
             limiter=self._trials,
         )

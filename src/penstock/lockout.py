@@ -6,7 +6,7 @@ with the certificates that this client has sent.
 """
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,16 +32,25 @@ class Verdict:
     lockout: str = ""
 
 
-def try_files(old: ssl.SSLContext, new: ssl.SSLContext, peers: Iterable[Peer]) -> Verdict:
+def try_files(
+    old: ssl.SSLContext,
+    new: ssl.SSLContext,
+    peers: Iterable[Peer],
+    revoked: Callable[[bytes], bool] = lambda certificate: False,
+) -> Verdict:
     """One client that gets in is enough, so then no more are asked.
 
     A client that the files of now refuse, too, as it has expired for example, counts for nothing;
-    nor does one whose certificate the new list names. Takes a millisecond or two for each
-    certificate that is asked about, so it is for a thread where there may be many.
+    nor does one whose certificate the new list names: OpenSSL says so, or ``revoked``, by which it
+    is refused after a handshake that OpenSSL lets pass (of a delta list, for example). Takes a
+    millisecond or two for each certificate that is asked about, so it is for a thread where there
+    may be many.
     """
     chains = {(peer.certificate, *peer.issuers) for peer in peers}
     refused: dict[str, list[str]] = {}
     for chain in chains:
+        if revoked(chain[0]):
+            continue
         try:
             error = refusal(new, chain)
             if error is None:

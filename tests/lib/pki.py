@@ -45,9 +45,10 @@ class Authority:
         not_before: datetime.timedelta = -HOUR,
         not_after: datetime.timedelta = 24 * HOUR,
         password: bytes | None = None,
+        curve: type[ec.EllipticCurve] = ec.SECP256R1,
     ) -> Pair:
         """Times are relative to now; ``usage`` None leaves the extension out."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(curve())
         now = datetime.datetime.now(datetime.UTC)
         builder = (
             x509.CertificateBuilder()

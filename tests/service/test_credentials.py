@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki import HOUR, Pair, Pki, make_pki
 
@@ -140,6 +142,20 @@ def test_what_is_no_file_is_a_mistake(pki: Pki, tmp_path: Path, key: str, kind: 
     assert f"[tls] {key}: {path}: {words.get(kind, 'is longer than')}" in str(caught.value)
 
 
+@pytest.mark.parametrize("curve", [ec.SECP256K1, ec.BrainpoolP256R1, ec.SECP384R1])
+def test_a_key_that_tls_cannot_sign_with(pki: Pki, curve: type[ec.EllipticCurve]) -> None:
+    """OpenSSL loads it, and then refuses every handshake, as no client is offered anything."""
+    usage, names = ExtendedKeyUsageOID.SERVER_AUTH, (x509.DNSName("localhost"),)
+    odd = pki.authority.issue("odd", "odd", usage=usage, names=names, curve=curve)
+    wanted = config(pki, certificate=str(odd.certificate), key=str(odd.key))
+    if curve is ec.SECP384R1:
+        assert shake_hands(load_credentials(wanted).context, pki.client_context("alice")) is None
+        return
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(wanted)
+    assert f"[tls] key: {odd.key}: TLS 1.3 has no signature for this kind" in str(caught.value)
+
+
 def odd_authority(directory: Path) -> bytes:
     """A CA on a curve that OpenSSL knows and cryptography does not."""
     key, certificate = directory / "odd.key", directory / "odd.crt"
@@ -174,6 +190,17 @@ def test_every_ca_needs_its_list(pki: Pki, tmp_path: Path) -> None:
         load_credentials(wanted)
     assert "list 2: is valid only from" in str(caught.value)
     assert "list 3: is out of date" in str(caught.value)
+
+
+def test_a_ca_that_is_on_a_list(pki: Pki, tmp_path: Path) -> None:
+    """Only clients' own certificates are looked for, so such a CA must not stay in client_ca."""
+    between = pki.authority.issue("between", "between-ca")
+    bundle, lists = tmp_path / "bundle.crt", tmp_path / "lists.pem"
+    bundle.write_bytes(pki.ca.read_bytes() + between.certificate.read_bytes())
+    lists.write_bytes(pki.authority.crl(between))
+    with pytest.raises(CredentialsError) as caught:
+        load_credentials(config(pki, client_ca=str(bundle), crl=str(lists)))
+    assert f"{lists}: names the CA 'CN=between-ca' in {bundle}" in str(caught.value)
 
 
 def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLError | None:

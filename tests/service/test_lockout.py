@@ -23,8 +23,14 @@ def peer(pair: Pair) -> Peer:
     return Peer("127.0.0.1:1", ssl.PEM_cert_to_DER_cert(pair.certificate.read_text()))
 
 
-def tried(pki: Pki, *pairs: Pair, crl: bytes | None = None, ca: bytes | None = None) -> Verdict:
-    """With these connected, and a new list or CA."""
+def tried(
+    pki: Pki,
+    *pairs: Pair,
+    crl: bytes | None = None,
+    ca: bytes | None = None,
+    revoked: tuple[Pair, ...] = (),
+) -> Verdict:
+    """With these connected, and a new list or CA; ``revoked`` are refused after the handshake."""
     old = pki.server_context()
     path = pki.directory / "new"
     new_ca, new_crl = pki.ca, None
@@ -35,7 +41,8 @@ def tried(pki: Pki, *pairs: Pair, crl: bytes | None = None, ca: bytes | None = N
         path.write_bytes(ca)
         new_ca = path
     new = server_ssl_context(pki.server.certificate, pki.server.key, new_ca, crl=new_crl)
-    return try_files(old, new, [peer(pair) for pair in pairs])
+    ended = {peer(pair).certificate for pair in revoked}
+    return try_files(old, new, [peer(pair) for pair in pairs], ended.__contains__)
 
 
 def alice_and_carol(pki: Pki) -> tuple[Pair, Pair]:
@@ -76,6 +83,11 @@ def test_who_is_named_on_a_list_is_meant(pki: Pki) -> None:
     assert tried(pki, alice, carol, crl=pki.authority.crl(alice, carol)) == Verdict(2)
     broken = LISTS["unknown critical extension"](pki)
     assert tried(pki, alice, carol, crl=broken).lockout
+    assert tried(pki, alice, carol, revoked=(alice,)) == Verdict(2)
+    verdict = tried(
+        pki, alice, pki.other_client, ca=AUTHORITIES["another CA"](pki), revoked=(pki.other_client,)
+    )
+    assert "CN=alice" in verdict.lockout
     mixed = list_with(pki.other_authority, revoked=(alice,))
     assert tried(pki, alice, carol, crl=mixed).lockout
 

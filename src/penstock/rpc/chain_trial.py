@@ -36,6 +36,12 @@ _CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE = 1, 2, 11
 _HANDSHAKE, _DATA = 22, 23
 
 
+# Of ssl.SSLError: TLS 1.3 knows no signature for this kind of key (RFC 8446 4.2.3), such as
+# secp256k1's; there is no other protocol here. By OpenSSL 3.0, which does not get as far as to ask
+# for a signature, and by others.
+_NO_SIGNATURE: Final = frozenset({"UNSUPPORTED_PROTOCOL", "NO_SUITABLE_SIGNATURE_ALGORITHM"})
+
+
 class TrialFailed(Exception):
     """The handshake did not come so far; the text says why. It tells nothing of the client."""
 
@@ -60,6 +66,19 @@ def refusal(context: ssl.SSLContext, chain: Sequence[bytes]) -> ssl.SSLCertVerif
     except (ssl.SSLError, ValueError, IndexError, struct.error) as error:
         raise TrialFailed(str(error)) from error
     return None
+
+
+def can_sign(context: ssl.SSLContext) -> bool:
+    """Whether a server with ``context`` has a key that a handshake can be had with, whoever the
+    client is. OpenSSL loads others as well. Takes a millisecond."""
+    incoming = ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+    incoming.write(_plain_record(_client_hello(ec.generate_private_key(ec.SECP256R1()))))
+    try:
+        _step(server)
+    except ssl.SSLError as error:
+        return error.reason not in _NO_SIGNATURE
+    return True
 
 
 def _step(server: ssl.SSLObject) -> ssl.SSLWantReadError | None:
