@@ -273,7 +273,8 @@ MORE_PROGRAMS = """
     mariadb-backup mydumper pt-archiver gh-ost vault memusage sotruss pg_virtualenv luit keepalived
     fail2ban-server collectd rsyslogd cscope rmt llvm-objcopy-14 mkfs.ext4 fsck.ext4
     x86_64-linux-gnu-gp-collect-app zstdless lzless tcl8.6 chicken-csi
-    mitmdump k6 wrk openconnect sshuttle pgbackrest barman
+    mitmdump k6 wrk fio skopeo pre-commit kafka-topics.sh pass openconnect sshuttle
+    pgbackrest barman
 """
 
 

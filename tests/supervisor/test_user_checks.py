@@ -2,6 +2,7 @@
 
 import grp
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -163,6 +164,18 @@ def test_a_writable_place_that_others_can_replace(tmp_path: Path) -> None:
         os.chown(above, owner, group)
         above.chmod(mode)
         assert bool(check_writable(str(place), ids, ids)) == wrong, (owner, group, oct(mode))
+    os.chown(above, 0, 0)
+    above.chmod(0o755)
+    for tag, number, mask, wrong in (
+        (2, 5003, 7, True), (8, 5003, 7, True), (2, 5003, 5, False), (2, 4000, 7, False),
+    ):  # fmt: skip
+        nobody = 2**32 - 1
+        entries = [(1, 7, nobody), (tag, 7, number), (4, 5, nobody), (16, mask, nobody)]
+        entries = sorted([*entries, (32, 5, nobody)])
+        packed = b"".join(struct.pack("<HHI", *each) for each in entries)
+        os.setxattr(above, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+        assert bool(check_writable(str(place), ids, ids)) == wrong, (tag, number, mask)
+    os.removexattr(above, "system.posix_acl_access")
     os.chown(place, 5000, 5000)
     assert check_writable(str(place), ids, ids) == []
     assert check_writable(str(tmp_path / "nowhere"), ids, ids) == []

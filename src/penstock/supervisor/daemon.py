@@ -111,6 +111,30 @@ class Daemon:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
+        try:
+            self._begin()
+            self._loop.run()
+            if self._sentinel is not None:
+                self._sentinel.end()
+        except BaseException:
+            # A bug of ours: nothing may be left without somebody who holds it.
+            for job in self._requests.jobs.values():
+                job.kill()
+            raise
+        finally:
+            # Python restores the default as it ends, and a late SIGTERM would change the status.
+            # Blocked, not ignored: one that has just come would make Python complain of a race.
+            late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
+            signal.pthread_sigmask(signal.SIG_BLOCK, late)
+            if self._reception is not None:
+                self._reception.close()
+            if self._hierarchy is not None:
+                self._hierarchy.remove_parent()
+            self._log_file.end()
+        return self._shutdown.exit_code
+
+    def _begin(self) -> None:
+        """All that runs in the loop. Raises OSError."""
         watch_signals(self._loop, self._signaled)
         self._log_file.start()
         if self._root:
@@ -134,7 +158,8 @@ class Daemon:
         if self._options.parent_fd is not None:
             self._loop.watch(self._options.parent_fd, READ, self._parent_gone)
         if self._options.ready_fd is not None:
-            os.write(self._options.ready_fd, b"R")
+            with contextlib.suppress(BrokenPipeError):  # nobody waits: the parent has left or goes
+                os.write(self._options.ready_fd, b"R")
             os.close(self._options.ready_fd)
         if not self._options.no_server:
             argv = server_command(self._options.config)
@@ -150,25 +175,6 @@ class Daemon:
         # What is there now stays: no collection, here or in a child, need look at it again.
         gc.collect()
         gc.freeze()
-        try:
-            self._loop.run()
-            if self._sentinel is not None:
-                self._sentinel.end()
-        except BaseException:
-            # A bug of ours: nothing may be left without somebody who holds it.
-            for job in self._requests.jobs.values():
-                job.kill()
-            raise
-        finally:
-            # Python restores the default as it ends, and a late SIGTERM would change the status.
-            # Blocked, not ignored: one that has just come would make Python complain of a race.
-            late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
-            signal.pthread_sigmask(signal.SIG_BLOCK, late)
-            self._reception.close()
-            if self._hierarchy is not None:
-                self._hierarchy.remove_parent()
-            self._log_file.end()
-        return self._shutdown.exit_code
 
     def _expected_pid(self) -> int | None:
         """Our own server's; -1 while there is none; None where the library connects."""

@@ -119,6 +119,20 @@ def _why_fuse(kind: str, options: list[str], trusted: Trusted) -> str | None:
     return None
 
 
+def listed_writers(path: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Users and groups that the directory's access list names and lets write; none without one."""
+    data = None
+    with contextlib.suppress(OSError):
+        data = os.getxattr(path, _ACL)
+    if data is None or not _is_known(data):
+        return frozenset(), frozenset()
+    entries = list(_writing(data))
+    return (
+        frozenset(number for tag, number in entries if tag == _USER),
+        frozenset(number for tag, number in entries if tag == _GROUP),
+    )
+
+
 def _access_list(fd: int) -> bytes | None:
     # By its link, as an O_PATH descriptor has no attributes of its own. No list, or no file
     # system that has any, is the same.
@@ -134,18 +148,27 @@ def _by_group_or_list(
         if status.st_gid not in trusted.groups:
             yield f"group {status.st_gid}"
         return
-    if len(data) < _HEADER.size or _HEADER.unpack_from(data)[0] != _ACL_VERSION:
+    if not _is_known(data):
         yield "whoever its access list names, which is of an unknown kind"
         return
-    whole = len(data) - (len(data) - _HEADER.size) % _ENTRY.size
-    entries = list(_ENTRY.iter_unpack(data[_HEADER.size : whole]))
-    mask = next((rights for tag, rights, _ in entries if tag == _MASK), _WRITE)
-    for tag, rights, number in entries:
-        if not rights & mask & _WRITE:
-            continue
+    for tag, number in _writing(data):
         if tag == _USER and number not in trusted.users:
             yield f"user {number}, by its access list"
         elif tag == _GROUP_OBJ and status.st_gid not in trusted.groups:
             yield f"group {status.st_gid}"
         elif tag == _GROUP and number not in trusted.groups:
             yield f"group {number}, by its access list"
+
+
+def _is_known(data: bytes) -> bool:
+    return len(data) >= _HEADER.size and _HEADER.unpack_from(data)[0] == _ACL_VERSION
+
+
+def _writing(data: bytes) -> Iterator[tuple[int, int]]:
+    """Tags and ids of the entries that may write, as far as the mask lets them."""
+    whole = len(data) - (len(data) - _HEADER.size) % _ENTRY.size
+    entries = list(_ENTRY.iter_unpack(data[_HEADER.size : whole]))
+    mask = next((rights for tag, rights, _ in entries if tag == _MASK), _WRITE)
+    for tag, rights, number in entries:
+        if rights & mask & _WRITE:
+            yield tag, number

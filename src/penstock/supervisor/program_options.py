@@ -176,6 +176,12 @@ troff groff nroff: execute -U -S -I -P -m -M
 enscript a2ps: execute -I --filter -E --delegate; write -o --output
 blender gimp inkscape: execute --python -P --python-expr --python-text --batch -b --actions --shell
     --batch-interpreter
+iperf iperf3: write --logfile; read -F --file --authorized-users-path
+fio: execute --client --exec_prerun; write --output --write_bw_log
+skopeo crane oras: write dir: oci: docker-archive: oci-archive: -o --output
+bird: execute -c -d; write -s -P
+pylint: execute --load-plugins --rcfile --init-hook
+mypy flake8 rubocop semgrep: execute --config-file --config --append-config -r --require
 rrdtool: read --include; write --daemon
 exiftool: execute -config -if -p -userParam -execute; write -w -o -tagsFromFile
     -overwrite_original; read -@ -api
@@ -260,6 +266,7 @@ FAMILIES: Final = {
     "lxc-": "lxc",
     "ansible-": "ansible",
     "nix-": "nix",
+    "kafka-": "kafka-run-class",
     "pt-": "percona-toolkit",
     "llvm-": "llvm-ar",
     "mkfs.": "mkfs",

@@ -25,7 +25,7 @@ SHELLS: Final = """
     tclsh texlua tixwish ts-node tsx tasksh vala wasmer wasmtime wish wolfram wolframscript yap
     yabasic zx byebug cobcrun jimsh bpython fennel moon nickle bsh perl6 lli idle clang-repl
     jbang fsi fsharpi pyspark gap magma math mathematica matlab Rgui vlang kotlinc-jvm erb
-    osascript luau nwjs tcl chicken-csi chicken picat zeek bro dgsh j2 k6 locust
+    osascript luau nwjs tcl chicken-csi chicken picat zeek bro dgsh j2 k6 locust sysbench pylint
 """
 # A shell, wherever a text of the client's stands: they take commands, expressions or files of them
 # by several ways, so that no first argument makes the others harmless.
@@ -164,7 +164,14 @@ RUNNERS: Final = """
     sa-learn mb2md offlineimap mbsync isync goimapnotify newsboat newsbeuter podget streamlink
     castero znc bitlbee matterbridge hubot stunnel4 ssldump sslh socklog ngircd inspircd
     asterisk freeswitch kamailio fetchnews leafnode innd rtpproxy motion zoneminder
-    mjpg_streamer liquidsoap icecast ices darkice xmms2 mpd mpc ncmpcpp cmus moc mocp
+    mjpg_streamer liquidsoap icecast ices darkice xmms2 mpd mpc ncmpcpp cmus moc mocp skopeo
+    crane regctl umoci cosign dive semgrep rubocop flake8 phpstan psalm ansible-lint
+    golangci-lint tflint checkov pre-commit lefthook lint-staged fio stress-ng dbench
+    kafka-run-class zkCli zkServer pass gopass step bird birdc apt-cache apt-config apt-mark lpr
+    hg-ssh arpwatch ulogd dovecot-lda gitolite-shell gitea gogs forgejo gitlab-rails gitlab-rake
+    mattermost netdata glances munin-run munin-node nagios icinga2 zabbix_agentd zabbix_server
+    sensu-agent salt-minion puppetserver chef-apply inspec kitchen serverspec goss testinfra
+    molecule tmuxinator tmuxp teamocil
 """
 # What an argument names is read, wherever it is: a text that may begin with a slash or with ".."
 # leaves every directory that was meant.
@@ -189,7 +196,11 @@ READERS: Final = """
     funzip ausearch aureport john hashcat hydra medusa nikto dot neato fdp sfdp twopi circo
     kubeval ldapsearch ldapmodify ldapadd xmlstarlet xmlwf tidy tomlq xq-python recode-sr-latin
     msgfmt msgunfmt msginit msggrep msgexec xgettext pcregrep pcre2grep agrep glimpse nghttp
-    h2load httping fc-scan fc-query desktop-file-validate appstreamcli
+    h2load httping fc-scan fc-query desktop-file-validate appstreamcli oras trivy syft grype
+    shellcheck hadolint yamllint nfdump lpr mongorestore mongoimport mongofiles bsondump ruff
+    mypy bandit codespell vale proselint markdownlint jsonlint csvlint iperf iperf3 netperf
+    ggrep gcat ghead gtail gsort gcut bsdcpio mdless vimcat pygmentize ccat lolcat figlet toilet
+    boxes
 """
 # What an argument names is written, made, removed or given other rights.
 WRITERS: Final = """
@@ -220,5 +231,10 @@ WRITERS: Final = """
     pdfseparate pdftoppm pdftocairo pdfimages gpgsplit gpgtar gpg-zip ptardiff xgettext msgfmt
     jpegtran cjpeg djpeg optipng pngquant pngcrush jpegoptim cwebp dwebp gifsicle flac lame
     oggenc opusenc mkvmerge mkvextract mp4box MP4Box exiv2 jhead eyed3 id3v2 tesseract unoconv
-    mkvpropedit swfextract rhash par2 split-file makeconv pkgdata icupkg genrb kinit ktutil
+    mkvpropedit swfextract rhash par2 split-file makeconv pkgdata icupkg genrb kinit ktutil oras
+    trivy syft grype age rage step HandBrakeCLI iperf iperf3 iozone bonnie++ bonnie mongorestore
+    mongoimport mongofiles ldapmodify ldapadd lvcreate lvresize lvremove lvconvert vgcreate
+    vgremove pvcreate pvremove fio stress-ng nfdump nfcapd softflowd argus rasplit gcp gmv gln
+    grm gmkdir gtouch gchmod gchown ginstall streamlink skopeo crane arecord parecord pw-record
+    jackrec rec grim wf-recorder gphoto2 scanimage v4l2-ctl fswebcam raspistill libcamera-still
 """
