@@ -1,5 +1,6 @@
 """The library without gRPC: the README's example, on a supervisor of its own."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from running import IS_ROOT, JOB_UID, policy_text, script
 from steps import at_every, cancelled_at
 from this_run import group, new_directory
 
+from penstock.jobs import standalone
 from penstock.jobs.backend import JobSpec
 from penstock.jobs.cursors import Chunk
 from penstock.jobs.errors import NotGranted, Unavailable
@@ -100,6 +102,31 @@ async def test_cancelled_at_every_step_of_its_beginning_it_leaves_nothing(
 
     assert await at_every(attempt) >= 5
     assert len(opened) >= 5
+
+
+def test_a_program_that_ends_while_its_supervisor_begins(place: Path) -> None:
+    """^C in open_local: it ends without a word of its own bugs, and its groups are gone, which the
+    leak check sees."""
+    config = standalone._write_config(
+        str(place), place / "policy.toml", place / "state", parent()
+    )  # what open_local gives it
+    ready_read, ready_write = os.pipe()
+    parent_read, parent_write = os.pipe()
+    os.close(ready_read)
+    os.close(parent_write)
+    words = ["--config", config, "--no-server"]
+    words += ["--ready-fd", str(ready_write), "--parent-fd", str(parent_read)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-E", standalone._SUPERVISOR, *words],
+        check=False,
+        pass_fds=(ready_write, parent_read),
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
+    )
+    os.close(ready_write)
+    os.close(parent_read)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 async def test_a_bad_policy_is_unavailable(place: Path) -> None:
