@@ -258,3 +258,14 @@ def test_the_way_to_a_script_is_looked_at_each_time(
     os.chown(script.parent, STRANGER, STRANGER, follow_symlinks=False)
     with pytest.raises(ExecutableError, match=f"a link of user {STRANGER}'s"):
         files.current(of, [])
+
+
+def test_a_link_to_an_interpreter_has_scripts_too(tmp_path: Path, program: Path) -> None:
+    """Its own name says nothing."""
+    script = tmp_path / "run"
+    script.write_text("exit 0")
+    link = tmp_path / "report"
+    link.symlink_to(program)
+    found, warnings = find_scripts(command(link, f'fixed = ["{script}"]'), OWNERS)
+    assert [each.path for each in found] == [str(script)]
+    assert warnings == []

@@ -57,7 +57,9 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
 
 def _paths(command: Command) -> Iterator[str]:
     """Files among the words that the policy has fixed, of a program that runs others."""
-    if not programs.names_of(command.path) & _RUN_OTHERS:
+    # A link of any name may lead to an interpreter.
+    names = programs.names_of(command.path) | programs.names_of(os.path.realpath(command.path))
+    if not names & _RUN_OTHERS:
         return
     words = [*command.fixed]
     for slot in command.grammar.slots:
