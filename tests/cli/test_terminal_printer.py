@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.cli.printing import timestamp
 from penstock.cli.standard import Place
-from penstock.cli.terminal import columns_of
+from penstock.cli.terminal import columns_of, cut_at_column
 from penstock.cli.terminal_printer import TerminalPrinter
 
 COLUMNS = 40
@@ -18,9 +18,10 @@ STAMP = f"{timestamp(1)} "
 class Screen:
     """What a terminal shows: printable characters, line feeds and carriage returns alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = 1000) -> None:
         self.rows = [""]
         self._column = 0
+        self._columns = columns
 
     def write(self, text: str) -> None:
         for character in text:
@@ -31,6 +32,9 @@ class Screen:
                 self._column = 0
             else:
                 assert character.isprintable(), repr(character)
+                if self._column == self._columns:  # only now, as terminals do
+                    self.rows.append("")
+                    self._column = 0
                 row = self.rows[-1].ljust(self._column)
                 self.rows[-1] = row[: self._column] + character + row[self._column + 1 :]
                 self._column += 1
@@ -46,7 +50,7 @@ class World:
     """A printer, its terminal, and messages of ours on it."""
 
     def __init__(self, *, timestamps: bool = False, columns: int = 1000) -> None:
-        self.screen, self.place = Screen(), Place()
+        self.screen, self.place = Screen(columns), Place()
         self.printer = TerminalPrinter(
             timestamps=timestamps, place=self.place, columns=lambda: columns
         )
@@ -128,11 +132,46 @@ def test_wiping_stays_within_the_terminal() -> None:
     assert world.written[before:] == f"\r{' ' * 9}\ry"
 
 
+def test_a_bar_as_wide_as_the_terminal_leaves_no_row_behind() -> None:
+    """With the time in front it is wider; its end is shown when nothing is drawn over it."""
+    for first, last in (("", "\r"), ("\r", "")):
+        world = World(timestamps=True, columns=COLUMNS)
+        bar = "=" * (COLUMNS - 5)
+        for step in range(9):
+            world.job(f"{first}{bar}{step}{last}".encode())
+        # A bar that ends with its return is first drawn before anything says that it is one.
+        before = 1 if last else 0
+        assert len(world.screen.shown) == 1 + before
+        assert world.screen.shown[-1] == f"{STAMP}{bar}"[: COLUMNS - 1]
+        world.job(b"\nnext\n")
+        whole = f"{STAMP}{bar}8"
+        assert world.screen.shown[before:] == [whole[:COLUMNS], whole[COLUMNS:], f"{STAMP}next"]
+
+
+def test_the_end_of_a_wide_bar_is_shown_though_its_line_never_ends() -> None:
+    """At the end of the output, and behind a message of ours."""
+    world = World(columns=10)
+    world.job(b"\rabcdefgh")
+    world.job(b"ijk")
+    world.job(b"lmn")
+    assert world.screen.shown == ["abcdefghi"]
+    world.flush()
+    world.flush()
+    assert world.screen.shown == ["abcdefghij", "klmn"]
+    world.job(b"\r0123456789")
+    world.message("lost")
+    world.job(b"\n")
+    assert world.screen.shown == ["abcdefghij", "012345678", "lost", "9"]
+
+
 def test_the_line_is_as_wide_as_it_looks() -> None:
     """Wide characters are two columns, combining ones none, tabs go to the next eighth."""
     assert columns_of("漢字") == 4
     assert columns_of("e\u0301") == 1
     assert columns_of("a\tb", 1) == 9
+    assert cut_at_column("漢字", 3) == ("漢", "字")
+    assert cut_at_column("e\u0301x", 1) == ("e\u0301", "x")
+    assert cut_at_column("ab\tc", 8) == ("ab\t", "c")
     world = World(columns=80)
     world.job("漢字\r".encode())
     world.job(b"x")

@@ -77,10 +77,24 @@ def columns_of(text: str, begin: int = 0) -> int:
         return begin + len(text)
     column = begin
     for character in text:
-        if character == "\t":
-            column += _TAB_STOP - column % _TAB_STOP
-        elif unicodedata.east_asian_width(character) in ("W", "F"):
-            column += 2
-        elif unicodedata.category(character) not in ("Mn", "Me"):
-            column += 1
+        column = _column_after(character, column)
     return column
+
+
+def cut_at_column(text: str, edge: int, begin: int = 0) -> tuple[str, str]:
+    """What of this harmless text without line ends ends in column ``edge`` or before, from
+    ``begin`` on, and the rest."""
+    column = begin
+    for index, character in enumerate(text):
+        column = _column_after(character, column)
+        if column > edge:
+            return text[:index], text[index:]
+    return text, ""
+
+
+def _column_after(character: str, column: int) -> int:
+    if character == "\t":
+        return column + _TAB_STOP - column % _TAB_STOP
+    if unicodedata.east_asian_width(character) in ("W", "F"):
+        return column + 2
+    return column + (unicodedata.category(character) not in ("Mn", "Me"))

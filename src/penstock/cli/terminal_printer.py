@@ -6,6 +6,10 @@ a line, and over a message of ours that came in between; as an escape it makes o
 grows for ever. So we do the going back ourselves: the line is wiped with blanks and drawn anew,
 the time in front. What a line showed before is as gone as on a terminal of its own; nothing
 above the line can be reached, because nothing else of what moves a cursor passes.
+
+A bar is often as wide as the terminal, and the time in front would push it over the edge, from
+where a carriage return leads to the second row only: each drawing would leave a row behind. So
+what is drawn anew ends before the edge, and the rest of it is shown once its line has ended.
 """
 
 from collections.abc import Callable
@@ -13,7 +17,7 @@ from collections.abc import Callable
 from ..text import REPLACEMENT, decode
 from .printing import timestamp
 from .standard import Place
-from .terminal import columns_of, harmless
+from .terminal import columns_of, cut_at_column, harmless
 
 
 class TerminalPrinter:
@@ -22,6 +26,7 @@ class TerminalPrinter:
     The line has four states: not begun; begun, with its end in column ``_column``; begun, with
     a carriage return after it that waits for what comes (a line feed makes both one line end);
     and broken: a message of ours has ended it, and what comes belongs to it all the same.
+    ``_redrawn``: it was drawn over, and ``_beyond`` is what of it is not drawn for that reason.
     """
 
     def __init__(self, *, timestamps: bool, place: Place, columns: Callable[[], int]) -> None:
@@ -32,6 +37,8 @@ class TerminalPrinter:
         self._rests: dict[int, bytes] = {}
         self._begun = False
         self._column = 0
+        self._redrawn = False
+        self._beyond = ""
         self._returned_by: int | None = None
         self._broken = False
         self._breaks = place.line_breaks
@@ -46,40 +53,51 @@ class TerminalPrinter:
         return len(self._rests.get(stream, b"")) + (self._returned_by == stream)
 
     def flush(self, time_ns: int) -> str:
-        """What is left of characters that were cut at the end."""
+        """What is left of characters that were cut at the end, and of a line at the edge."""
         cut = [stream for stream, rest in self._rests.items() if rest]
         self._rests.clear()
-        return "".join(self._print(stream, time_ns, REPLACEMENT) for stream in cut)
+        printed = [self._print(stream, time_ns, REPLACEMENT) for stream in cut]
+        self._look_for_break()
+        self._draw_beyond(printed, time_ns)
+        return "".join(printed)
 
     def _print(self, stream: int, time_ns: int, text: str) -> str:
-        if self._breaks != self._place.line_breaks:
-            self._breaks = self._place.line_breaks
-            self._broken = self._begun
-            self._column = 0
+        self._look_for_break()
         printed: list[str] = []
         *complete, rest = text.split("\n")
         for line in complete:
-            self._draw(printed, time_ns, line.rstrip("\r"))
+            self._draw(printed, time_ns, line.rstrip("\r"), ends=True)
             self._end_line(printed, time_ns)
         if rest:
             drawn = rest.rstrip("\r")
-            self._draw(printed, time_ns, drawn)
+            self._draw(printed, time_ns, drawn, ends=False)
             # Only now: it is of what was drawn.
             if drawn != rest:
                 self._returned_by = stream
         return "".join(printed)
 
-    def _draw(self, printed: list[str], time_ns: int, line: str) -> None:
-        """``line`` is without a line feed, and no carriage return is at its end."""
+    def _look_for_break(self) -> None:
+        """Has a message of ours ended the line meanwhile?"""
+        if self._breaks != self._place.line_breaks:
+            self._breaks = self._place.line_breaks
+            self._broken = self._begun
+            self._column = 0
+
+    def _draw(self, printed: list[str], time_ns: int, line: str, *, ends: bool) -> None:
+        """``line`` is without a line feed, and no carriage return is at its end. ``ends``: it is
+        the last of its line, so nothing is drawn over it any more."""
         _, returns, shown = line.rpartition("\r")
         if not shown:
             return
         anew = bool(returns) or self._returned_by is not None
         self._returned_by = None
-        if anew and self._column:
-            # Not beyond the terminal's edge, where the cursor would go on in the next line.
-            blanks = " " * min(self._column, self._columns() - 1)
-            printed.append(f"\r{blanks}\r")
+        if anew:
+            self._redrawn = True
+            self._beyond = ""
+            if self._column:
+                # Not beyond the terminal's edge, where the cursor would go on in the next line.
+                blanks = " " * min(self._column, self._columns() - 1)
+                printed.append(f"\r{blanks}\r")
         if anew or not self._begun:
             front = self._front(time_ns)
         else:
@@ -87,17 +105,29 @@ class TerminalPrinter:
             front = " " * len(self._front(time_ns)) if self._broken else ""
         if anew or front:
             self._column = 0
-        text = front + harmless(shown)
+        text = front + self._beyond + harmless(shown)
+        self._beyond = ""
+        if self._redrawn and not ends:
+            text, self._beyond = cut_at_column(text, self._columns() - 1, self._column)
         self._column = columns_of(text, self._column)
         self._begun, self._broken = True, False
         printed.append(text)
 
+    def _draw_beyond(self, printed: list[str], time_ns: int) -> None:
+        """The rest of a line, of which nothing is drawn over any more."""
+        if self._beyond:
+            printed.append(" " * len(self._front(time_ns)) if self._broken else "")
+            printed.append(self._beyond)
+            self._column = columns_of("".join(printed[-2:]), self._column)
+            self._beyond, self._broken = "", False
+
     def _end_line(self, printed: list[str], time_ns: int) -> None:
         if not self._begun:
             printed.append(self._front(time_ns))
+        self._draw_beyond(printed, time_ns)
         if not self._broken:
             printed.append("\n")
-        self._begun = self._broken = False
+        self._begun = self._broken = self._redrawn = False
         self._returned_by = None
         self._column = 0
 
