@@ -145,6 +145,18 @@ async def test_output_that_nobody_takes(verb: list[str], broken: str, code: int)
         assert f"penstock stream {HANDLE} --offset 0\n".encode() in done.err
 
 
+async def test_a_jobs_failure_hides_no_failure_of_ours() -> None:
+    """Its sentence did not come out: its status alone would look as if it had."""
+    service = both_streams()
+    service.end.exit_code = 5
+    async with fake_server(service) as server:
+        done = await server.run_cli("wait", HANDLE)
+        assert (done.code, done.err) == (5, b"")
+        done = await server.run_cli("wait", HANDLE, out=os.open("/dev/full", os.O_WRONLY))
+    assert done.code == 125
+    assert done.err.count(b"standard output could not be written to") == 1
+
+
 @pytest.mark.slow
 async def test_closed_descriptors_are_never_given_to_a_socket() -> None:
     """Nothing of the job's output goes to the server; without standard error alone, all is well."""

@@ -98,13 +98,16 @@ def run(arguments: list[str]) -> int:
     def passes_through() -> bool:
         return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in contexts)
 
+    passed_on = False
     try:
         answer = trio.run(main)
         code = answer if isinstance(answer, int) else 0
+        passed_on = passes_through()
     # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
     except BaseException as error:  # noqa: ASYNC103
         code = _explained(_first(error), passes_through=passes_through())  # noqa: ASYNC104
-    if code == 0 and OUT.failure is not None and not OUT.failure.reader_left:
+    unsaid = code == 0 or passed_on  # a job's own status says nothing of our output
+    if unsaid and OUT.failure is not None and not OUT.failure.reader_left:
         complain(f"Error: what was asked for is done, but {OUT.failure}")
         return OUR_FAILURE if passes_through() else 1
     return code
