@@ -39,6 +39,11 @@ def count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def process_id(value: Any) -> bool:
+    """A whole number from 1."""
+    return count(value) and value > 0
+
+
 def number(value: Any) -> bool:
     """A finite number from 0, and neither true nor a text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -147,7 +152,7 @@ _ID: Final = Form({"id": job_id})
 _COUNTED: Final = Form({"id": job_id, "count": count})
 _STARTED: Final[Mapping[str, Check]] = {
     "id": job_id,
-    "pid": above_zero,
+    "pid": process_id,
     "start_ticks": count,
     "started_ns": count,
     "argv": list_of(text),
