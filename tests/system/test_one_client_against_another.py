@@ -11,8 +11,8 @@ import pytest
 import supervisor_process
 from attempts import PROGRAM
 from supervisor_peer import Peer, Started
-from supervisor_process import JOB_UID, running_supervisor
-from this_run import process_mark, visible_directory
+from supervisor_process import running_supervisor
+from this_run import job_uids, process_mark, visible_directory
 
 pytestmark = pytest.mark.root
 
@@ -94,10 +94,15 @@ def table() -> dict[str, tuple[str, str, str]]:
 def test_it_is_as_the_docs_say(column: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attempt by every way to have users, under the sample policy."""
     monkeypatch.setattr(supervisor_process, "CLASSES", "")  # the sample has its own
-    extra = ("", f'user = "{JOB_UID}"\n', f'user = "{JOB_UID}"\npid_namespace = true\n')[column]
+    # No other test's, because one attempt is a signal to everybody of that user.
+    first, last = map(int, job_uids().split("-"))
+    extra = ("", f'user = "{last}"\n', f'user = "{last}"\npid_namespace = true\n')[column]
+    uids = f"{first}-{last - 1}"
     with (
         work_root() as work,
-        running_supervisor("", clients=sample(extra), work_root=str(work)) as supervisor,
+        running_supervisor(
+            "", clients=sample(extra), work_root=str(work), job_uids=uids
+        ) as supervisor,
         supervisor.connect() as peer,
     ):
         peer.hello()
