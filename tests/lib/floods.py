@@ -166,6 +166,32 @@ async def good_trailers(attacker: Attacker) -> None:
     await _calls(attacker, made)
 
 
+@_flood
+async def heads_of_many_fields(attacker: Attacker) -> None:
+    """One in each write, of fields that stay in the table: as much work as so few bytes can be."""
+    fields = [(name, "/no/thing" if name == ":path" else value) for name, value in GRPC_HEADERS]
+    block = attacker.stateless(fields) + b"\x40\x01x\x00" * 200
+    await attacker.greet()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attacker.read_to_end)
+        for stream_id in count(1, 2):
+            await attacker.send(frame(1, 0x5, stream_id, block))
+
+
+@_flood
+async def kept_huffman(attacker: Attacker) -> None:
+    """Blocks that are too large, of strings that have to be decoded as they stay in the table."""
+    block = (b"\x40\x01x\xff\xc5\x12" + b"\x1f" * 2_500) * 19
+    parts = [block[at : at + 16_384] for at in range(0, len(block), 16_384)]
+    await attacker.greet()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attacker.read_to_end)
+        for stream_id in count(1, 2):
+            data = frame(1, 0x1, stream_id, parts[0])
+            data += b"".join(frame(9, 0, stream_id, part) for part in parts[1:-1])
+            await attacker.send(data + frame(9, 0x4, stream_id, parts[-1]))
+
+
 def _made_you_reset(name: str, provocation: Callable[[int], bytes]) -> None:
     async def attack(attacker: Attacker) -> None:
         def made(stream_id: int) -> bytes:

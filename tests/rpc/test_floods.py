@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -155,6 +156,41 @@ async def test_a_turn_has_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
         await wire.lives()
         assert sum(in_turn.values()) == 80
         assert max(in_turn.values()) <= 8  # a step of four, and the four that are free
+
+
+async def test_a_little_from_many_connections_has_an_end_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What each may have handled at once is a millisecond; of all, some are, and the rest waits."""
+    gate, received, true = trio.Event(), TlsTransport.receive, ServerLink._headers_arrived
+    gate.set()
+    in_turn: Counter[int] = Counter()
+
+    async def receive(self: TlsTransport) -> bytes:
+        await gate.wait()
+        return await received(self)
+
+    def slow(self: ServerLink, event: Any) -> None:
+        in_turn[running.server.statistics().lag.turns] += 1
+        until = time.perf_counter() + 0.001
+        while time.perf_counter() < until:
+            pass
+        true(self, event)
+
+    monkeypatch.setattr(TlsTransport, "receive", receive)
+    monkeypatch.setattr(ServerLink, "_headers_arrived", slow)
+    fields = [(name, "/no/thing" if name == ":path" else value) for name, value in GRPC_HEADERS]
+    async with serving(shared_pki()) as running, AsyncExitStack() as stack:
+        wires = [await stack.enter_async_context(connected(running)) for _ in range(12)]
+        gate = trio.Event()
+        for wire in wires:
+            await wire.lives()  # now the next of its bytes are not read
+            await wire.send(wire.headers(1, fields, ("END_HEADERS", "END_STREAM")))
+        gate.set()
+        for wire in wires:
+            await wire.lives()
+    assert sum(in_turn.values()) == 12
+    assert max(in_turn.values()) <= 4  # two milliseconds, and a slice
 
 
 async def test_unknown_frames_end_the_connection_within_their_budget() -> None:

@@ -184,3 +184,27 @@ def test_large_header_blocks_are_more_work() -> None:
         assert len(connection.receive(b"", 16)) == 2  # a head and its end
     assert connection.receive(b"", 16) == []
     assert not connection.more
+
+
+def test_a_block_that_is_passed_over_takes_several_turns() -> None:
+    """48 KiB in Huffman's code are 12 ms: a part at a time, and what follows waits for its end."""
+    connection = Connection(SERVER_DEFAULTS, client_side=False)
+    connection.receive(PREFACE + frame(4, 0, 0))
+    kept = b"\x40\x01x" + b"\xff\xc5\x12" + b"\x1f" * 2_500  # "a", 4,000 times
+    block = kept * 19
+    parts = [block[at : at + 16_384] for at in range(0, len(block), 16_384)]
+    flags = [1, *[0] * (len(parts) - 2), 4]
+    data = b"".join(
+        frame(1 if number == 0 else 9, flag, 1, part)
+        for number, (flag, part) in enumerate(zip(flags, parts, strict=True))
+    )
+    assert connection.receive(data + frame(1, 5, 3, Encoder().encode(GRPC_HEADERS)), 4) == []
+    turns = 0
+    events: list[object] = []
+    while not events:
+        assert connection.more
+        events = list(connection.receive(b"", 4))
+        turns += 1
+    assert isinstance(events[0], OversizedHeaders)
+    assert 5 <= turns <= 9
+    assert len(connection.receive(b"", 4)) == 2

@@ -110,3 +110,22 @@ async def test_who_leaves_in_the_moment_of_a_release_takes_no_turn_with_him() ->
         await slices(turns, "another", 1, done)
     assert done == ["stays", "another"]
     assert not turns._waiting
+
+
+def test_what_is_done_without_a_turn_has_a_share_of_the_time() -> None:
+    """Two milliseconds at once, whoever does it, and then as much as a quarter of what passes."""
+    now, done = 0.0, 0
+
+    def work() -> None:
+        nonlocal now, done
+        now += 0.001
+        done += 1
+
+    turns = FairTurns(lambda: now)
+    for _ in range(100):
+        turns.at_once(work)
+    assert done == 3  # the last began before there was enough
+    for _ in range(400):
+        now += 0.001
+        turns.at_once(work)
+    assert 100 <= done <= 140

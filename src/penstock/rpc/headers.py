@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -61,6 +62,10 @@ _LEAST_FIELD_BYTES: Final = 32  # RFC 9113 6.5.2 counts that much for an empty f
 # through for the table alone, so far. At half a microsecond a byte, Huffman's code is what costs.
 _FIELDS_PASSED_OVER: Final = 2048
 _HUFFMAN_PASSED_OVER: Final = 49_152
+# And in steps of so much, some 2 ms: a byte of Huffman's code is one, and a field as many as that
+# takes as long.
+_STEP: Final = 8192
+_WORK_OF_A_FIELD: Final = 16
 _LONGEST_CODE_BITS: Final = 30  # RFC 7541, appendix B
 
 
@@ -94,24 +99,43 @@ class HeaderDecoder:
         self._most_fields = header_bytes // _LEAST_FIELD_BYTES
         # hpack decodes a field before it counts it, and one may be the whole block.
         self._most_bytes = 2 * header_bytes
+        self._steps: Iterator[None] | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """``decode_some`` is to be called again, with the same block."""
+        return self._steps is not None
 
     def decode(self, block: bytes) -> Headers | None:
-        """None: the list is too large, but the connection can go on.
+        """As ``decode_some``, to the end."""
+        while True:
+            fields = self.decode_some(block)
+            if not self.unfinished:
+                return fields
+
+    def decode_some(self, block: bytes) -> Headers | None:
+        """At most some milliseconds of a block; see ``unfinished``.
+
+        None: the list is too large, but the connection can go on.
 
         Raises ConnectionFault; the connection cannot go on.
         """
+        steps, self._steps = self._steps, None
         try:
+            if steps is not None:
+                self._go_on(steps)
+                return None
             if b"\x20" <= block[:1] < b"\x40" or _LONG_INTEGER.search(block) is not None:
                 self._check(block)
             if len(block) > self._most_bytes:
-                self._pass_over(block)
+                self._go_on(self._pass_over(block))
                 return None
             before = self._table.state()
             try:
                 return self._decoder.decode(block, raw=True)  # type: ignore[no-any-return]
             except OversizedHeaderListError:
                 self._table.go_back(before)
-                self._pass_over(block)
+                self._steps = self._pass_over(block)
                 return None
         except ConnectionFault:
             raise
@@ -122,14 +146,22 @@ class HeaderDecoder:
                 "hpack",
             ) from error
 
-    def _pass_over(self, block: bytes) -> None:
+    def _go_on(self, steps: Iterator[None]) -> None:
+        for _ in steps:
+            self._steps = steps
+            return
+
+    def _pass_over(self, block: bytes) -> Iterator[None]:
         """Does to the table what ``block`` does, and decodes only what stays in it.
 
         Raises ConnectionFault, IndexError and what hpack raises.
         """
         table, position, huffman_left = self._table, 0, _HUFFMAN_PASSED_OVER
-        fields = 0
+        fields = work = 0
         while position < len(block):
+            if work >= _STEP:
+                work = 0
+                yield
             first = block[position]
             if first & 0xE0 == 0x20 and not fields:
                 size, position = _integer(block, position, 0x1F)
@@ -140,6 +172,7 @@ class HeaderDecoder:
             if first & 0xE0 == 0x20:
                 raise IndexError("a table size update after a field")
             fields += 1
+            work += _WORK_OF_A_FIELD
             if fields > _FIELDS_PASSED_OVER:
                 raise _too_large()
             if first & 0x80:
@@ -161,6 +194,7 @@ class HeaderDecoder:
                     part = memoryview(block)[position:end]
                     text, used = _decoded(part, room) if coded else (_short(part, room), 0)
                     huffman_left -= used
+                    work += used
                     if huffman_left < 0:
                         raise _too_large()
                     room = -1 if text is None else room - len(text)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -217,7 +218,8 @@ class Link(Generic[StreamT]):
             self._reads += 1
             if not data or (self._reads % _READS_A_LOOK == 0 and self._nobody_is_there()):
                 break
-            self._handle(data, _FRAMES_FREE)
+            if not self._turns.at_once(partial(self._handle, data, _FRAMES_FREE)):
+                self._handle(data, 0)  # kept for a slice, below
             await self._wait_answers_taken()
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.

@@ -108,7 +108,7 @@ class Receiver:
         """What ``data`` brings about, of ``most`` frames at most; then ``more`` says so.
 
         A header block counts as a frame for each half KiB, as decoding that takes as long;
-        a long one waits for a call without ``data``.
+        a long one waits for a call without ``data``, or for several.
         Raises ConnectionFailed for anything that ends the connection; no other exception.
         """
         out: list[ev.Event] = []
@@ -131,6 +131,8 @@ class Receiver:
                     handler = self._handlers.get(frame.kind)
                     if handler is not None:
                         handler(frame, out)
+                    if self._waiting is not None and most is not None:
+                        break  # a header block that takes several turns
                 except StreamFault as fault:
                     self._stream_fault(fault, out)
             self.more = True
@@ -272,10 +274,14 @@ class Receiver:
     def _headers(self, frame: Frame, out: list[ev.Event]) -> None:
         stream_id = frame.stream_id
         try:
-            fields = self._decoder.decode(frame.body)  # always: both ends' tables must stay equal
+            # Always: both ends' tables must stay equal.
+            fields = self._decoder.decode_some(frame.body)
         except ConnectionFault as fault:
             fault.stream_id = stream_id
             raise
+        if self._decoder.unfinished:
+            self._waiting = frame
+            return
         ended = bool(frame.flags & END_STREAM)
         stream = self._streams.get(stream_id)
         if stream is None:
