@@ -25,7 +25,7 @@ QUIET = {
     *("self._stream.send", "self._stream.receive", "stream.send", "stream.receive"),
     *("call.send", "self.wait_ready", "reader.wait_ready", "pace.wait", "life.give_back"),
     *("self._transport.send", "self._transport.receive", "transport.receive", "transport.send"),
-    *("seek_lines", "unfinished_characters"),
+    *("begin_of_lines", "seek_lines", "unfinished_characters"),
 }
 
 

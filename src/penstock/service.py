@@ -16,7 +16,7 @@ from .audit import AuditLog
 from .decisions import translated
 from .jobs.errors import JobError
 from .jobs.manager import Manager
-from .jobs.seeking import seek_lines, seek_time
+from .jobs.seeking import begin_of_lines, begin_of_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
@@ -122,9 +122,9 @@ class CommandService(
         try:
             offset = input_message.offset
             if input_message.HasField("tail_lines"):
-                offset = await seek_lines(job.log, input_message.tail_lines, streams)
+                offset = await begin_of_lines(job.log, input_message.tail_lines, streams)
             elif input_message.since_ns:
-                offset = seek_time(job.log, input_message.since_ns)
+                offset = begin_of_time(job.log, input_message.since_ns)
             with translated(), self._refusals_recorded(client.id, "stream", **about):
                 reader = job.read_output(offset, not input_message.no_follow, streams)
             try:

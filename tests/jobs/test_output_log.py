@@ -22,7 +22,13 @@ from penstock.jobs.errors import OffsetPastEnd
 from penstock.jobs.gaps import Gap
 from penstock.jobs.output import OutputLog
 from penstock.jobs.readers import OutputReader
-from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
+from penstock.jobs.seeking import (
+    begin_of_lines,
+    begin_of_time,
+    seek_lines,
+    seek_time,
+    unfinished_characters,
+)
 from penstock.jobs.segments import StreamNumber
 
 
@@ -467,6 +473,15 @@ async def test_lines_far_back_are_found_over_chunks_and_segments(tmp_path: Path)
     while log.first < 200_000:
         assert log.drop_oldest()
     assert await seek_lines(log, 10_000) == log.first
+    # Less than was asked for is told as a gap, and so is what may be of the time asked for.
+    kept = text[log.first :].count(b"\n")
+    for count in (1, kept):
+        assert await begin_of_lines(log, count) == await seek_lines(log, count) > 0
+    assert await begin_of_lines(log, kept + 2) == await begin_of_lines(log, 10_000) == 0
+    assert await begin_of_lines(log, 1, {2}) == 0
+    assert await begin_of_lines(log, 0) == log.length
+    assert begin_of_time(log, 1) == 0
+    assert begin_of_time(log, 2**62) == log.length
     log.finish()
     pipe.close()
 

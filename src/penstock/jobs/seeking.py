@@ -34,9 +34,38 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
 
     Cancellation: atomic.
     """
+    return (await _lines(log, count, streams))[0]
+
+
+@uninterrupted
+async def begin_of_lines(
+    log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH
+) -> int:
+    """As ``seek_lines``, but 0 where fewer lines are kept and older output is gone: that some of
+    what was asked for is missing is then told as a gap.
+
+    No checkpoint where ``seek_lines`` has none.
+
+    Cancellation: atomic.
+    """
+    offset, all_there = await _lines(log, count, streams)
+    return offset if all_there else 0
+
+
+@uninterrupted
+def begin_of_time(log: OutputLog, since_ns: int) -> int:
+    """As ``seek_time``, but 0 where nothing is kept from before that time and older output is
+    gone: whether that was of the time asked for is unknown, so it is told as a gap. No checkpoint.
+    """
+    offset = seek_time(log, since_ns)
+    return 0 if offset == log.first else offset
+
+
+async def _lines(log: OutputLog, count: int, streams: Collection[StreamNumber]) -> tuple[int, bool]:
+    """Where they begin, and whether so many are kept; of the first one perhaps not all."""
     if count == 0:
         await trio.lowlevel.checkpoint()
-        return log.length
+        return log.length, True
     end = stop = log.length
     wanted = count
     # By stream, what comes behind the bytes that are being looked at.
@@ -52,12 +81,13 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
             following = behind.get(chunk.stream, b"")
             found = _line_ends(chunk.data, following)
             if found >= wanted:
-                return chunk.offset + _place_of_end(chunk.data, following, found - wanted)
+                return chunk.offset + _place_of_end(chunk.data, following, found - wanted), True
             wanted -= found
             behind[chunk.stream] = chunk.data[:1]
         stop = begin
         await trio.lowlevel.checkpoint()
-    return log.first if end else 0
+    # One end less than lines, as nothing is known of what was before the first one.
+    return log.first if end else 0, last is not None and wanted == 1
 
 
 def _line_ends(data: bytes, following: bytes) -> int:
