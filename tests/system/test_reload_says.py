@@ -1,10 +1,13 @@
 """What SIGHUP does not do, and says: settings that it does not read, files that would lock out."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from lists import AUTHORITIES
+from patience import patient
 from reloading import reload, reloaded
 from running import RunningServer, policy_text, running_server, script
 
@@ -64,6 +67,23 @@ async def test_a_file_of_settings_that_cannot_be_used_is_said(
     change(config, "nonsense = 1\n")
     lines = (await reloaded(server, True))["not_read"]
     assert any(f"{config} was not read: nonsense: unknown key" in each for each in lines)
+
+
+async def test_no_server_is_ended_for_one_that_could_not_start(
+    server: RunningServer, config: Path
+) -> None:
+    """SIGUSR2 is refused, with every mistake, and whoever is connected stays so."""
+    async with connect(server.endpoint("alice")) as alice:
+        for top, word in (("nonsense = 1\n", "nonsense: unknown"), ("[\n", "not TOML")):
+            change(config, top)
+            server.process.send_signal(signal.SIGUSR2)
+            with trio.fail_after(patient(10)):
+                while not any(  # noqa: ASYNC110
+                    "SIGUSR2: no, as the next server could not start" in line and word in line
+                    for line in server.log_lines
+                ):
+                    await trio.sleep(0.02)
+        await alice.server_info()
 
 
 async def test_nobody_who_is_connected_is_locked_out(server: RunningServer, config: Path) -> None:

@@ -224,6 +224,10 @@ class Daemon:
         if self._shutdown.begun or not server or not reception or not reception.greeted:
             log("SIGUSR2: not now, as the server starts or ends already")
             return
+        if mistakes := startup.config_mistakes(self._options.config):
+            for mistake in mistakes:
+                log(f"SIGUSR2: no, as the next server could not start: {mistake}")
+            return
         log("SIGUSR2: the server is started anew; jobs run on, and new clients wait for it")
         server.restart(signal.SIGUSR2)
 

@@ -6,13 +6,15 @@ import stat
 from typing import Final
 
 from . import executables as exe
-from .config import Config, check_server_user
+from .config import Config, ConfigError, check_server_user, parse_config
 from .directory_writers import Trusted, trusted_owner
 from .isolation_policy import IsolationPolicy
 from .paths import check_root
 from .policy import Policy
 from .private_directory import check_private
+from .reading import read_file
 from .run_directory import RunDirectory
+from .tables import MAX_FILE_BYTES
 from .uid_range import UidRange
 from .user_checks import FoundUsers, find_users
 from .users import User, UserError, own_user, resolve_user
@@ -31,6 +33,17 @@ class StartupError(Exception):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+def config_mistakes(path: str) -> list[str]:
+    """Why a server could not be started with the configuration as its file has it now."""
+    try:
+        parse_config(read_file(path, MAX_FILE_BYTES))
+    except ConfigError as error:
+        return error.mistakes
+    except OSError as error:
+        return [f"{path}: {error.strerror}"]
+    return []
 
 
 def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
