@@ -87,7 +87,7 @@ async def read_all(client: Client, handle: str, began: trio.Event | None = None)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("size", [GIB // 32, pytest.param(GIB, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [GIB // 8, pytest.param(GIB, marks=pytest.mark.slow)])
 async def test_much_output_reaches_four_readers_in_little_memory(
     server: RunningServer, size: int
 ) -> None:
