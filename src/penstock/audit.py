@@ -7,6 +7,7 @@ docs/operations.md lists the events and their fields.
 """
 
 import contextlib
+import logging
 import os
 import stat
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from typing import Any
 from .audit_lines import line_of
 from .jobs.disk import RealDisk
 from .jobs.reserve import Reserve
+
+log = logging.getLogger("penstock.server")
 
 
 class AuditError(Exception):
@@ -68,7 +71,7 @@ class AuditLog:
         Raises AuditError.
 
         After a short write (a full disk) the next line begins on its own. A file that was removed
-        is made again: lines that nobody can read would be no audit.
+        is made again, and the server's log says so: lines that nobody can read would be no audit.
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         line = line_of({"time": time, "event": event, **fields})
@@ -76,6 +79,7 @@ class AuditLog:
             status = os.fstat(self._fd)
             if status.st_nlink == 0:
                 self.reopen()
+                log.warning("audit log %s was removed under the running server", self._path)
                 status = os.fstat(self._fd)
             data = (b"\n" if self._torn else b"") + line
             written = os.write(self._fd, data)

@@ -279,7 +279,9 @@ def _most_bytes(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_an_audit_file_that_was_moved_or_removed(tmp_path: Path) -> None:
+def test_an_audit_file_that_was_moved_or_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Moved away, it goes on until it is told to open the path anew; removed, it is made again."""
     path, old = tmp_path / "log", tmp_path / "old"
     log = AuditLog(str(path))
@@ -289,7 +291,9 @@ def test_an_audit_file_that_was_moved_or_removed(tmp_path: Path) -> None:
     log.write("second")
     assert (old.read_text().count("\n"), path.read_text().count("\n")) == (1, 1)
     path.unlink()
+    assert caplog.messages == []
     log.write("third")
+    assert caplog.messages == [f"audit log {path} was removed under the running server"]
     assert json.loads(path.read_text())["event"] == "third"
     path.unlink()
     path.mkdir()
