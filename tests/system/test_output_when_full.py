@@ -166,6 +166,10 @@ async def test_what_has_been_dropped_is_a_gap_for_whoever_comes_then(
         assert end.output_bytes == produced
         assert end.gaps
         await check_late_reader(client, job.handle, end)
+        # More than is kept was asked for: that is told, too.
+        lines = await follow(client, job.handle, tail_lines=produced)
+        time = await follow(client, job.handle, since_ns=job.started_ns)
+        assert spans(lines.gaps) == spans(time.gaps) == spans(end.gaps)
 
 
 async def test_a_live_reader_is_told_at_once_of_all_that_was_left_out(
