@@ -164,6 +164,17 @@ def test_the_end_of_a_wide_bar_is_shown_though_its_line_never_ends() -> None:
     assert world.screen.shown == ["abcdefghij", "012345678", "lost", "9"]
 
 
+def test_text_behind_a_carriage_return_is_not_kept_back_for_ever() -> None:
+    """A job may print a gigabyte without a line end."""
+    world = World(columns=COLUMNS)
+    world.job(b"\r")
+    for _ in range(9):
+        world.job(b"x" * 999)
+    assert world.written.count("x") == 8991
+    world.job(b"\rbar" + b"=" * COLUMNS)
+    assert world.screen.shown[-1] == "bar" + "=" * (COLUMNS - 4)
+
+
 def test_the_line_is_as_wide_as_it_looks() -> None:
     """Wide characters are two columns, combining ones none, tabs go to the next eighth."""
     assert columns_of("漢字") == 4

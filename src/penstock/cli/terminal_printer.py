@@ -13,11 +13,15 @@ what is drawn anew ends before the edge, and the rest of it is shown once its li
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from ..text import REPLACEMENT, decode
 from .printing import timestamp
 from .standard import Place
 from .terminal import columns_of, cut_at_column, harmless
+
+# More is no bar, but text that happens to follow a carriage return: it is not kept back.
+_LONGEST_BAR: Final = 4096
 
 
 class TerminalPrinter:
@@ -107,8 +111,10 @@ class TerminalPrinter:
             self._column = 0
         text = front + self._beyond + harmless(shown)
         self._beyond = ""
-        if self._redrawn and not ends:
+        if self._redrawn and not ends and len(text) <= _LONGEST_BAR:
             text, self._beyond = cut_at_column(text, self._columns() - 1, self._column)
+        else:
+            self._redrawn = False
         self._column = columns_of(text, self._column)
         self._begun, self._broken = True, False
         printed.append(text)
