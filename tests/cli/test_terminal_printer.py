@@ -158,7 +158,9 @@ def test_the_end_of_a_wide_bar_is_shown_though_its_line_never_ends() -> None:
     world.flush()
     world.flush()
     assert world.screen.shown == ["abcdefghij", "klmn"]
+    assert world.printer.held_bytes(1) == 0
     world.job(b"\r0123456789")
+    assert world.printer.held_bytes(1) == 1
     world.message("lost")
     world.job(b"\n")
     assert world.screen.shown == ["abcdefghij", "012345678", "lost", "9"]

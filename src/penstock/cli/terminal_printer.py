@@ -53,8 +53,10 @@ class TerminalPrinter:
         return self._print(stream, time_ns, text)
 
     def held_bytes(self, stream: int) -> int:
-        """How many of the bytes fed are not in what was to be printed yet."""
-        return len(self._rests.get(stream, b"")) + (self._returned_by == stream)
+        """At most so many of the bytes fed are not in what was to be printed yet."""
+        # Whose it is beyond the edge is not kept; escapes are longer than what they stand for.
+        beyond = len(self._beyond.encode())
+        return len(self._rests.get(stream, b"")) + (self._returned_by == stream) + beyond
 
     def flush(self, time_ns: int) -> str:
         """What is left of characters that were cut at the end, and of a line at the edge."""
