@@ -260,6 +260,44 @@ def test_whatever_call_fails_nothing_is_left(
     assert group.remove()
 
 
+# Its first thread ends, and another goes on. 60, 93: exit(2) of one thread.
+FIRST_ENDS = """
+import ctypes, platform, threading
+threading.Thread(target=threading.Event().wait).start()
+print(flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def test_a_kill_reaches_a_process_whose_first_thread_has_ended(hierarchy: Hierarchy) -> None:
+    """cgroup.kill does not: a job would live for ever that ignores TERM besides."""
+    group = hierarchy.create(NAME, LIMITS, None)
+    said, say = os.pipe()
+
+    def work() -> None:
+        os.dup2(say, 1)
+        os.execv(sys.executable, [sys.executable, "-c", FIRST_ENDS])
+
+    pid = run_inside(group, work)
+    assert os.read(said, 1) == b"\n"
+    os.close(said)
+    os.close(say)
+    deadline = time.monotonic() + 10 * slowness()
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.002)
+    group.kill()
+    pidfd = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([pidfd], [], [], 5 * slowness())
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # where the group's kill has failed
+    finally:
+        os.close(pidfd)
+    os.waitpid(pid, 0)
+    end(group)
+    assert ended
+
+
 def test_a_kill_without_descriptors_says_so(hierarchy: Hierarchy) -> None:
     """KILL that reached nobody is an error, and the next one works."""
     group = hierarchy.create(NAME, LIMITS, None)

@@ -44,11 +44,14 @@ def end_all(kill_fd: int, directory: str) -> None:
             os.write(kill_fd, b"1")
     # The group may have been made anew since; and cgroup.kill is not there before Linux 5.14 and
     # on pure v1, where who is frozen cannot fork while we go through them.
-    if not _written(f"{directory}/cgroup.kill", b"1"):
+    at_once = _written(f"{directory}/cgroup.kill", b"1")
+    if not at_once:
         _written(f"{directory}/freezer.state", b"FROZEN")
-        for pid in members(directory):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    # Also after cgroup.kill, which misses who goes on without its first thread (groups/unified.py).
+    for pid in members(directory):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    if not at_once:
         _written(f"{directory}/freezer.state", b"THAWED")
 
 
