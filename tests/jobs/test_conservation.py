@@ -285,6 +285,18 @@ def test_a_killed_server_loses_no_byte_that_was_kept(
 ) -> None:
     """SIGKILL before any change of the disk: the next life tells of all that had left the pipes,
     but for what was being left out in that very moment."""
+    check_killed(world, program, at)
+
+
+@pytest.mark.parametrize("at", range(40))
+def test_what_cannot_be_removed_makes_no_damage(at: int) -> None:
+    """The oldest part of a log stays, as the disk refuses to remove it, and a newer one goes."""
+    faults = [fault(errno.ENOSPC, after) for after in (0, 2, 2)]
+    writes = [step("write", 1, 1), step("write", 2, 1), step("take", 1), step("write", 1, 1)]
+    check_killed(World(OutputBound(None, "drop_oldest"), None), writes + faults, at)
+
+
+def check_killed(world: World, program: list[Step], at: int) -> None:
     world.disk.kill_after = at
     try:
         for run in program:

@@ -102,7 +102,7 @@ async def test_deadline_is_kept_by_the_server() -> None:
 async def test_stream_deadline_on_the_client() -> None:
     """A stream's timeout bounds the whole of it."""
     async with serving(shared_pki()) as running, running.channel() as channel:
-        async with channel.server_stream(*WAIT_AFTER_ONE, timeout_s=0.05) as call:
+        async with channel.server_stream(*WAIT_AFTER_ONE, timeout_s=0.2 * slowness()) as call:
             await anext(call)
             with pytest.raises(RpcError) as caught:
                 await anext(call)

@@ -52,6 +52,7 @@ class OutputLog:
         self.stored_bytes = 0
         """What it takes of the disk, indexes included."""
         self._segments: list[Segment] = []
+        self._unremoved: list[Segment] = []
         self._current: Segment | None = None
         self._segment_bytes = MOST_SEGMENT_BYTES
         self._ahead_bytes = AHEAD_BYTES
@@ -274,11 +275,18 @@ class OutputLog:
         self._unlink(segment)
 
     def _unlink(self, segment: Segment) -> None:
-        try:
-            segment.drop()
-        except OSError as error:
-            # A disk that is read-only, most likely. It goes with the job's directory.
-            say(f"{segment.data_path} cannot be removed: {error.strerror}")
+        """Oldest first, whatever the disk refuses: what a next life finds begins with the oldest
+        that is there, and it would take one that is missing behind that for damage."""
+        self._unremoved.append(segment)
+        segment.forget()
+        while self._unremoved:
+            try:
+                self._unremoved[0].drop()
+            except OSError as error:
+                # A disk that is read-only, most likely. It goes with the job's directory.
+                say(f"{self._unremoved[0].data_path} cannot be removed: {error.strerror}")
+                return
+            del self._unremoved[0]
 
     def seal(self) -> bool:
         """No more bytes will come: says in the index where it ends, so that a cut is seen.

@@ -128,13 +128,15 @@ class Segment:
 
     def forget(self) -> None:
         """Closes its files under whoever uses it: a reader that stalls must keep no disk space."""
-        if self._users:
+        if self._users > 0:
             self._disk.close(self._data_fd)
             self._disk.close(self._index_fd)
         self._users = -1
 
     def drop(self) -> None:
-        """Its bytes are gone, now. Raises OSError: for readers they are, but not from the disk."""
+        """Its bytes are gone, now. Raises OSError: for readers they are, but not from the disk; it
+        may be called again then.
+        """
         self.forget()
         self._disk.unlink(self.data_path)
         self._disk.unlink(self._index_path)
