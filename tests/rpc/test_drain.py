@@ -12,6 +12,7 @@ from raw import GRPC_HEADERS, PREFACE, message
 from toy import CHUNK, Running, serving
 from wire import Wire, connected, data, settings, window
 
+from penstock.rpc import entrance
 from penstock.rpc.client import open_channel
 from penstock.rpc.connection import HIGHEST_STREAM_ID
 from penstock.rpc.errors import ConnectionLost
@@ -178,11 +179,18 @@ async def test_a_handshake_that_is_done_as_the_drain_begins_is_sent_away(
             assert await busy.status(1) == "0"
 
 
-async def test_who_is_accepted_as_a_drain_begins_is_answered() -> None:
+@pytest.mark.timeout(60)
+async def test_who_is_accepted_as_a_drain_begins_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """C11: whoever comes while one server drains and the next begins, on the same socket, is served
-    by one of them or sent away by the first: none is refused, cut off in TLS or reset."""
+    by one of them or sent away by the first: none is refused, cut off in TLS or reset.
+
+    As long as its handshake is done in time, which on a busy machine takes longer.
+    """
+    monkeypatch.setattr(entrance, "_LAST_HANDSHAKES_S", patient(5))
     pki = shared_pki()
-    async with serving(pki, linger_s=0.5) as running, trio.open_nursery() as nursery:
+    async with serving(pki, linger_s=patient(1)) as running, trio.open_nursery() as nursery:
         following = Server([], pki.server_context())
         listener = trio.SocketListener(running.listener.socket.dup())
         outcomes: list[str] = []
@@ -205,9 +213,9 @@ async def test_who_is_accepted_as_a_drain_begins_is_answered() -> None:
             if number % 3 == 0:
                 await trio.sleep(0.001)
             if number == _ARRIVALS // 2:
-                nursery.start_soon(running.server.drain, 5.0)
+                nursery.start_soon(running.server.drain, patient(10))
                 await nursery.start(following.serve, [listener])
-        with trio.fail_after(patient(10)):
+        with trio.fail_after(patient(20)):
             await all_done.wait()
         away = {f"the server is {how}, may pass: True" for how in ("shutting down", "going away")}
         assert set(outcomes) <= {"served"} | away

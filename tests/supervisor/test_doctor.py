@@ -154,6 +154,9 @@ def test_what_it_says_of_clients_users(tmp_path: Path) -> None:
     assert (few.state, few.remedy) == ("missing", "name a range that has more")
     assert "none is left for client 'b'" in few.detail
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "s-root").mkdir()
-    (tmp_path / "s-root" / "client-users.json").write_text("{")
+    (tmp_path / "s-root").mkdir(mode=0o700)
+    table = tmp_path / "s-root" / "client-users.json"
+    table.write_text("{")
+    assert "is not penstockd's user's alone" in found("70000-70001")["job_uids"].detail
+    table.chmod(0o600)
     assert "is damaged" in found("70000-70001")["job_uids"].detail

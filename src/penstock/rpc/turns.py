@@ -29,10 +29,11 @@ _AT_ONCE_S: Final = 0.002
 class FairTurns:
     """Slices of work of several clients. For ``async with turns.of(client)``."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """``clock`` gives seconds; time.perf_counter, if it is left out."""
+        self._clock = clock or time.perf_counter
         self._free_s = _AT_ONCE_S
-        self._free_at = clock()
+        self._free_at = self._clock()
         self._taken = False
         self._waiting: OrderedDict[Hashable, trio.lowlevel.ParkingLot] = OrderedDict()
         """Clients in the order of their next turn; none without a task that waits."""
