@@ -19,8 +19,8 @@ SIZE = 100 * 1000 * 1000
 PART = 200_000
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.release
+@pytest.mark.timeout(1800)
 async def test_a_thousand_readers_that_join_at_random_moments_read_the_same(
     tmp_path: Path,
 ) -> None:

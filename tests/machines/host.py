@@ -15,6 +15,8 @@ import trio
 import penstock.jobs.manager as manager_module
 import penstock.jobs.salvage as salvage_module
 import penstock.jobs.telling as telling_module
+import penstock.rpc.link as link_module
+import penstock.rpc.turns as turns_module
 
 from .process import SimStore
 from .world import World
@@ -81,7 +83,8 @@ def simulated(world: World) -> Iterator[None]:
         _replaced(secrets, "token_hex", token_hex),
         _replaced(time, "time_ns", time_ns),
         # No work takes time there: how much is done in a turn is the same in each run.
-        _replaced(time, "perf_counter", trio.current_time),
+        _replaced(link_module, "perf_counter", trio.current_time),
+        _replaced(turns_module, "perf_counter", trio.current_time),
         _replaced(trio.to_thread, "run_sync", inline),
         _replaced(manager_module, "lock_directory", contextlib.nullcontext),
         _replaced(salvage_module, "Store", SimStore),

@@ -1,10 +1,10 @@
 """Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
 
 import logging
-import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -240,10 +240,10 @@ class Link(Generic[StreamT]):
         return False
 
     def _handle_slice(self) -> None:
-        until = time.perf_counter() + _SLICE_S
+        until = perf_counter() + _SLICE_S
         for _ in range(_FRAMES_A_TURN // _FRAMES_A_STEP):
             self._handle(b"", _FRAMES_A_STEP)
-            if not self.connection.more or time.perf_counter() >= until:
+            if not self.connection.more or perf_counter() >= until:
                 return
 
     async def _wait_answers_taken(self) -> None:

@@ -13,9 +13,9 @@ Little work needs no turn, as one costs more. But little from each of a hundred 
 much, and so what is done without a turn has a bound for all of them together: a share of the time.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from time import perf_counter
 from types import TracebackType
 from typing import Final
 
@@ -30,8 +30,8 @@ class FairTurns:
     """Slices of work of several clients. For ``async with turns.of(client)``."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        """``clock`` gives seconds; time.perf_counter, if it is left out."""
-        self._clock = clock or time.perf_counter
+        """``clock`` gives seconds; time's perf_counter, if it is left out."""
+        self._clock = clock or perf_counter
         self._free_s = _AT_ONCE_S
         self._free_at = self._clock()
         self._taken = False
