@@ -40,6 +40,7 @@ def service_of(output: bytes, random: Random) -> FakeService:
     return service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_hundred_cut_connections(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the handshake, in a frame, by a reset or an end: every byte once, and proven."""

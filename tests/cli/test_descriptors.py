@@ -18,6 +18,8 @@ from fake_service import (
 
 from penstock.rpc.errors import RpcError, StatusCode
 
+pytestmark = pytest.mark.slow  # some fifty processes
+
 ESCAPE = b"\x1b]0;owned\x07\n"
 ESCAPED = b"\\x1b]0;owned\\x07\n"
 

@@ -105,6 +105,7 @@ async def test_an_odd_host_name_is_one_line() -> None:
             one_line(await server.run_cli("--addr", host, "start", "ls"), 2)
 
 
+@pytest.mark.slow
 async def test_missing_settings_are_125_where_a_status_is_passed_through() -> None:
     """2 could be the job's own."""
     nowhere = {"PENSTOCK_ADDR": ""}

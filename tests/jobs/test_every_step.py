@@ -177,6 +177,7 @@ async def test_send(tmp_path: Path) -> None:
     assert await at_every(attempt) >= 8
 
 
+@pytest.mark.slow
 async def test_takeover(tmp_path: Path) -> None:
     """C13: whoever is cancelled as it takes jobs over, the next has them, with every byte."""
 

@@ -259,6 +259,7 @@ def free_pages(path: Path) -> int:
         return int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_free_pages_are_made_again_as_they_are_used_up(tmp_path: Path) -> None:
     """While it runs, a row at a time; and what that has made is free, not data."""
     path = tmp_path / "db"

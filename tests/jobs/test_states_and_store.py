@@ -220,6 +220,7 @@ class KeepsItsWal(sqlite3.Connection):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_salvage_killed_at_any_step_goes_on_with_the_latest_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +292,7 @@ def test_a_flipped_bit_anywhere_keeps_no_server_down(tmp_path: Path, seed: int) 
     store.close()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_only_locked_is_left_alone(tmp_path: Path) -> None:
     """Not every failure is damage: nothing is renamed."""
     path = tmp_path / "db"

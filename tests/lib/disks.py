@@ -27,7 +27,13 @@ def small_disk(size_bytes: int = 12 * MIB) -> Iterator[Path]:
         yield directory
     finally:
         subprocess.run(["umount", directory], check=True)
-        directory.rmdir()
+        remove_mount_point(directory)
+
+
+def remove_mount_point(directory: Path) -> None:
+    """And what penstockd keeps beside a state directory that it was (``supervisor_dir``)."""
+    directory.rmdir()
+    shutil.rmtree(f"{directory}-root", ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -42,7 +48,7 @@ def loop_disk(
     image = new_directory("image")
     directory = new_directory("disk")
     with contextlib.ExitStack() as stack:
-        stack.callback(directory.rmdir)
+        stack.callback(remove_mount_point, directory)
         stack.callback(shutil.rmtree, image)
         if shutil.which("mkfs.ext4") is None or not Path("/dev/loop-control").exists():
             pytest.skip("NOT RUN: no mkfs.ext4, or no loop devices")
@@ -164,4 +170,4 @@ def freezable_disk(size_bytes: int = 64 * MIB) -> Iterator[FrozenDisk]:
             subprocess.run(["umount", path], check=True)
     finally:
         image.unlink(missing_ok=True)
-        directory.rmdir()
+        remove_mount_point(directory)

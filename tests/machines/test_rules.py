@@ -49,6 +49,7 @@ async def _early_stop(self: Job, **asked: Any) -> tuple[EndRecord, bool]:
     return self.end or EndRecord("stopped", 0), False
 
 
+@pytest.mark.slow
 def test_a_stop_that_answers_early_is_found_and_its_steps_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

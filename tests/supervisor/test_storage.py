@@ -175,6 +175,8 @@ def test_threads_with_one_table_are_looked_at_once(
         list(nameless.nameless([os.getpid()]))
     finally:
         over.set()
+        for each in threads:
+            each.join()
     tables = [path for path in looked if path.endswith("/fd")]
     assert len(tables) == 1 if says else len(tables) > 5
 

@@ -135,6 +135,7 @@ def test_an_unreachable_server_is_exit_3(server: RunningServer) -> None:
     assert done.stderr == f"Error: 7 could not be stopped. {text}\n"
 
 
+@pytest.mark.slow
 def test_the_wrong_server_is_told_nothing(server: RunningServer) -> None:
     """A server whose certificate is of another CA, or of another name: exit 3."""
     for change in (

@@ -312,6 +312,7 @@ async def test_what_this_host_can_do_is_said(server: RunningServer) -> None:
             await client.stop(job.handle)
 
 
+@pytest.mark.slow
 def test_the_words_of_the_verbs(server: RunningServer) -> None:
     """signal, pause, resume, stop --no-wait, to the letter."""
     pid = server.start("alice", "guarded")

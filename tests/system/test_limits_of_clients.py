@@ -190,6 +190,7 @@ async def test_a_client_without_limits_has_a_group_and_nothing_to_tell(
     assert all(path.is_dir() for path in directories(server, "bob"))  # kept, for the next job
 
 
+@pytest.mark.slow
 async def test_a_total_that_cannot_be_held_is_refused_or_told() -> None:
     """cgroup v1 holds no bandwidth of several jobs together: required, nothing starts. v2 does."""
     with running_server(policy("required")) as server:

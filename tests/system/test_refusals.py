@@ -207,6 +207,7 @@ async def test_stop_of_a_finished_job_succeeds_and_says_so(server: RunningServer
     assert second.job.end.stop_reason == "enough"
 
 
+@pytest.mark.slow
 async def test_a_flood_of_refusals_costs_the_audit_log_little() -> None:
     """Somebody whom the policy does not know and a client with the largest command line: short
     lines, then RESOURCE_EXHAUSTED and a count; others and what is granted go on."""

@@ -186,6 +186,7 @@ def test_another_one_on_the_same_directories_is_refused(root: bool) -> None:
             peer.end(peer.start("true"))
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_another_one_on_the_same_groups_is_refused() -> None:
     """Even with directories of its own."""

@@ -76,6 +76,7 @@ async def test_who_survives_kill_is_named_with_what_it_waits_for(
         assert manager.list("alice") == []
 
 
+@pytest.mark.slow
 async def test_a_job_that_cannot_stand_still_is_not_paused(
     mount: StuckMount, public_dir: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_budget_names_the_step_and_the_test_under_way(steps: Steps) -> None:
     assert "tools/test --quick PATH" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_own_descendants")
 def test_only_silence_is_a_hang(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that began a moment ago is progress."""
