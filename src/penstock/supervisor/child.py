@@ -129,6 +129,10 @@ class ServerProcess:
         """It has connected: what ends it now is no mistake in its files."""
         self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
 
+    def take_lines(self) -> None:
+        """Writes into the log what it has said so far: its messages come another way."""
+        self._relay.take()
+
     def restart(self, number: int) -> None:
         """Sends the signal that makes it end in order; the next one is started at once then."""
         self._ends_in_order = True

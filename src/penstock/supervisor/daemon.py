@@ -274,6 +274,8 @@ class Daemon:
             self._watch.serving()
         if self._orphan_timer is not None:
             self._orphan_timer.cancel()
+        if self._server is not None:
+            self._server.take_lines()
         self._say_ready()
 
     def _hello(self, peer: Peer) -> None:

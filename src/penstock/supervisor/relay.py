@@ -36,11 +36,14 @@ class Relay:
 
     def close(self) -> None:
         """The server has ended: what it has said last is written, and the pipe closed."""
-        if self._fd < 0:
-            return
-        self._readable()
+        self.take()
         if self._fd >= 0:  # somebody else has its other end: nothing of that is ours
             self._end()
+
+    def take(self) -> None:
+        """What the server has said so far is written now, before a line of ours about it."""
+        if self._fd >= 0:
+            self._readable()
 
     def _readable(self) -> None:
         try:
