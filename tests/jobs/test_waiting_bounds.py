@@ -96,8 +96,9 @@ async def answer_all(supervisor: Supervisor, count: int) -> None:
             "INSPECT": (protocol.INSPECTED, {"processes": []}),
         }
         kind, about = answers[message["type"]]
-        while not supervisor.has_said(kind, id=JOB, **about):
-            await trio.lowlevel.checkpoint()  # the other end reads no faster
+        # The other end reads no faster, and nothing tells that it has.
+        while not supervisor.has_said(kind, id=JOB, **about):  # noqa: ASYNC110 - see above
+            await trio.lowlevel.checkpoint()
 
 
 async def test_long_command_lines_are_bounded_by_their_bytes() -> None:

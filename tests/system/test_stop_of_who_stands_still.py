@@ -74,11 +74,14 @@ async def started(client: Client, name: str, ready: int = 2) -> pb.Job:
 @asynccontextmanager
 async def no_skip_leaves(client: Client, job: pb.Job) -> AsyncIterator[None]:
     """A host that lacks something is noticed with the job under way: it is stopped then."""
+    lacks: BaseException | None = None
     try:
         yield
-    except pytest.skip.Exception:
+    except pytest.skip.Exception as skip:
+        lacks = skip
+    if lacks is not None:
         await client.stop(job.handle)
-        raise
+        raise lacks
 
 
 def group(server: RunningServer, job: pb.Job) -> Path:
