@@ -9,6 +9,7 @@ from penstock.cli.root import run
 from penstock.proto import command_pb2 as pb
 
 
+@pytest.mark.slow
 async def test_a_terminal_is_told_after_a_second() -> None:
     """C30: once, on stderr; the verb then does what it was asked for."""
     bound = f"{patient(20):g}"

@@ -76,8 +76,10 @@ async def test_json_stays_one_object_a_line() -> None:
     ("words", "code"),
     [
         (["stream", "--reconnect", "0.3", HANDLE], 3),
-        (["stream", "--exit-code", "--reconnect", "0.3", HANDLE], 125),
-        (["run", "--reconnect", "0.3", "ls"], 125),
+        pytest.param(
+            *(["stream", "--exit-code", "--reconnect", "0.3", HANDLE], 125), marks=pytest.mark.slow
+        ),
+        pytest.param(*(["run", "--reconnect", "0.3", "ls"], 125), marks=pytest.mark.slow),
     ],
 )
 async def test_a_server_that_stays_away_is_given_up(words: list[str], code: int) -> None:

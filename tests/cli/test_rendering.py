@@ -261,6 +261,7 @@ def test_what_cannot_be_seen_is_shown(number: int, shown: str) -> None:
     assert harmless(f"a{chr(number)}b") == f"a{shown}b"
 
 
+@pytest.mark.slow
 def test_every_character_that_python_takes_for_no_print_is_shown_but_blanks() -> None:
     """Of all of Unicode."""
     through = {chr(number) for number in range(0x110000) if harmless(chr(number)) == chr(number)}

@@ -103,6 +103,7 @@ async def soak(seconds: float) -> None:
     assert not descriptors.opened_since()
 
 
+@pytest.mark.slow
 async def test_clients_come_and_go_for_a_while() -> None:
     """One second, at every run of the tests."""
     await soak(1)

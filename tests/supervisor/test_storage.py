@@ -224,6 +224,7 @@ def test_one_that_is_over_is_told_once(directory: Path) -> None:
     assert looker.look() == ["small"]
 
 
+@pytest.mark.slow
 def test_a_look_has_its_bound_and_the_next_goes_on(directory: Path) -> None:
     """A job with many files takes several looks, and each of them sees the small one."""
     fill(directory / "many", 4000)

@@ -137,6 +137,7 @@ async def test_reads_cannot_fill_the_log(server: RunningServer) -> None:
     assert all(counted[verb] >= 50 for verb in asks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 async def test_counts_are_told_at_every_end(server: RunningServer, number: signal.Signals) -> None:
     """Also at that of a server whose jobs the next one takes over."""

@@ -224,6 +224,7 @@ async def test_a_deadline_is_shown_and_kept(server: RunningServer) -> None:
         assert "its time was up" in status.status
 
 
+@pytest.mark.slow
 @pytest.mark.root
 async def test_a_paused_job_whose_time_is_up_is_not_shown_as_paused(server: RunningServer) -> None:
     """It runs on, to heed its signal, and here does not heed it for its whole grace."""

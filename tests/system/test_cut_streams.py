@@ -103,8 +103,8 @@ async def test_no_cut_changes_a_byte(server: RunningServer, cuts: int) -> None:
 @pytest.mark.parametrize(
     ("command", "output"),
     [
-        ("no-newline", b"y" * (3 * MB)),
-        ("long-line", b"x" * (10 * MB) + b"\n"),
+        pytest.param("no-newline", b"y" * (3 * MB), marks=pytest.mark.slow),
+        pytest.param("long-line", b"x" * (10 * MB) + b"\n", marks=pytest.mark.slow),
         ("bytes", b"x" * 3000),
     ],
 )

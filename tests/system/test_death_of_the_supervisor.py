@@ -104,7 +104,11 @@ async def test_a_supervisor_killed_with_a_server(server: RunningServer) -> None:
     assert len(audited(server)) == len(handles) + 1  # lost once, and the new one
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["both", "whole-process-group"])
+@pytest.mark.parametrize(
+    "whole_group",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["both", "whole-process-group"],
+)
 async def test_a_supervisor_killed_without_a_server(
     server: RunningServer, whole_group: bool
 ) -> None:
@@ -140,6 +144,7 @@ async def until_dead(server: RunningServer) -> None:
         await trio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_sentinel_that_is_killed_is_replaced(server: RunningServer) -> None:
     """C14: and the next one does the same; SIGTERM, which a manager sends to all, ends none."""
     await started(server)
@@ -235,6 +240,7 @@ def test_a_sentinel_without_cgroup_kill_goes_through_the_members(kind: str) -> N
             folder.rmdir()
 
 
+@pytest.mark.slow
 async def test_a_supervisor_killed_while_the_server_comes_up(server: RunningServer) -> None:
     """The next server finds nobody to take the jobs from: it ends, and they are lost."""
     handles = await started(server)

@@ -99,7 +99,9 @@ def disk_of(server: RunningServer) -> Path:
     return Path(line.partition('"')[2].rstrip('"')).parent
 
 
-@pytest.mark.parametrize("filler", ["bytes-filling", "inodes-many"])
+@pytest.mark.parametrize(
+    "filler", ["bytes-filling", pytest.param("inodes-many", marks=pytest.mark.slow)]
+)
 async def test_only_the_one_that_fills_it_ends(server: RunningServer, filler: str) -> None:
     """What others print meanwhile is kept, whole; starts are possible again afterwards."""
     async with both(server) as (alice, bob):
@@ -143,6 +145,7 @@ async def wait_room(server: RunningServer) -> None:
             await trio.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", ["bytes-unbounded", "inodes-unbounded"])
 async def test_a_server_that_is_killed_on_a_full_disk_comes_back(
     server: RunningServer, filler: str
@@ -177,6 +180,7 @@ async def test_a_server_that_is_killed_on_a_full_disk_comes_back(
                 assert (await alice_again.wait(said.handle)).end.reason == "exited"
 
 
+@pytest.mark.slow
 async def test_penstockd_is_killed_on_a_full_disk_and_starts_again(server: RunningServer) -> None:
     """All of it: the next one sweeps, and what was printed is there."""
     async with both(server) as (alice, bob):

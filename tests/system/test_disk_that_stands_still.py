@@ -82,6 +82,7 @@ def stands_still(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "D"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("long_s", [LONG_S, pytest.param(LONGER_S, marks=pytest.mark.slow)])
 async def test_nothing_is_lost_and_bounds_hold(
     server: RunningServer, disk: FrozenDisk, long_s: float

@@ -52,7 +52,7 @@ async def get_in(port: int, who: str) -> float:
 @pytest.mark.parametrize(
     "kind",
     [
-        "tiny_data",
+        pytest.param("tiny_data", marks=pytest.mark.slow),
         pytest.param("tiny_data_in_records", marks=pytest.mark.slow),
         pytest.param("whole_calls", marks=pytest.mark.slow),
     ],

@@ -137,7 +137,7 @@ def test_a_fork_bomb_is_contained_and_dies(hierarchy: Hierarchy) -> None:
     os.close(read_end)
 
 
-@pytest.mark.parametrize("way", ["kill", "sweep"])
+@pytest.mark.parametrize("way", ["kill", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_who_is_killed_dies_without_a_quota(hierarchy: Hierarchy, way: str) -> None:
     """Each gives back 256 MB, several ms of CPU, where all four have 1 ms of it in every second."""
     group = hierarchy.create(NAME, Limits(cpu_cores=2.0), None)

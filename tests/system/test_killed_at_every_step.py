@@ -146,7 +146,11 @@ async def test_killed_at_every_step(server: RunningServer, call: str, command: s
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("call", "steps"), [("pwrite64", range(2, 7, 2)), ("sendto", range(3, 10, 3))]
+    ("call", "steps"),
+    [
+        ("pwrite64", range(2, 7, 2)),
+        pytest.param("sendto", range(3, 10, 3), marks=pytest.mark.slow),
+    ],
 )
 async def test_killed_at_some_steps(server: RunningServer, call: str, steps: range) -> None:
     """The same at a few of them, in every run."""

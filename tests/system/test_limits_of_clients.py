@@ -121,6 +121,7 @@ async def test_over_its_total_a_client_loses_a_job_and_nobody_else_does(
         await alice.stop(second.handle, grace_s=0)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 async def test_jobs_share_the_total_of_cpu(server: RunningServer) -> None:
     """Two that spin, one of a class with a whole core, get 20% between them."""
@@ -151,6 +152,7 @@ async def test_jobs_share_the_total_of_processes(server: RunningServer) -> None:
     assert 9 < total <= 12
 
 
+@pytest.mark.slow
 async def test_what_became_of_a_clients_limits_is_told(server: RunningServer) -> None:
     """In every answer with a job, after a takeover too; ServerInfo says what the policy does."""
     async with connect(server.endpoint("alice")) as alice:
@@ -214,6 +216,7 @@ async def test_a_total_that_cannot_be_held_is_refused_or_told() -> None:
             assert (states["disk_read"], states["memory"]) == ("unavailable", "enforced")
 
 
+@pytest.mark.slow
 async def test_jobs_of_an_earlier_life_are_ended_and_audited(server: RunningServer) -> None:
     """Supervisor and server are killed together: the next life says whose groups it has swept."""
     async with connect(server.endpoint("alice")) as alice:

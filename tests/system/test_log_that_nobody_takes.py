@@ -120,7 +120,10 @@ def uninvited(server: RunningServer) -> None:
             connection.recv(1)
 
 
-@pytest.mark.parametrize("kind", TAKERS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "does-not-read")) for kind in TAKERS],
+)
 async def test_nobody_notices_that_the_log_is_not_taken(kind: str) -> None:
     """The server is killed, peers cause lines, files are read again: jobs and clients go on."""
     with taking(kind) as (server, taker):

@@ -166,6 +166,7 @@ def check_texts(last: Told, readers: list[Plan], accounts: list[Told]) -> None:
             assert told.text.get(stream, "").rstrip(REPLACEMENT) == expected.rstrip(REPLACEMENT)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

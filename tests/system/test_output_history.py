@@ -163,6 +163,7 @@ async def test_only_so_many_finished_jobs_are_kept(small_server: RunningServer) 
         await wait_removed(small_server, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small_server", ["1500ms"], indirect=True)
 async def test_finished_jobs_are_kept_so_long(small_server: RunningServer) -> None:
     """`keep`: a finished job is forgotten by itself, a running one is not."""

@@ -75,10 +75,10 @@ async def check_exact(client: Client, handle: str, printed: int) -> pb.EndRecord
     ("policy", "kind"),
     [
         ("drop_newest", "bytes"),
-        ("drop_newest", "entry"),
-        ("drop_newest", "short entry"),
+        pytest.param("drop_newest", "entry", marks=pytest.mark.slow),
+        pytest.param("drop_newest", "short entry", marks=pytest.mark.slow),
         # A short write is a full disk, where the oldest make room: see test_output_on_a_full_disk.
-        ("drop_oldest", "bytes"),
+        pytest.param("drop_oldest", "bytes", marks=pytest.mark.slow),
         ("drop_oldest", "entry"),
     ],
 )
@@ -106,6 +106,7 @@ async def test_what_the_disk_does_not_take_is_a_gap(
         assert list((await check_exact(client, other.handle, MORE)).gaps) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITES)
 async def test_a_job_that_waits_loses_nothing_by_a_disk_that_fails(
     server: RunningServer, kind: str

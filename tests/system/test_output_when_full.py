@@ -73,6 +73,7 @@ async def check_late_reader(client: Client, handle: str, end: pb.EndRecord) -> N
     assert late.digest.hexdigest() == end.output_sha256 == kept_sha256(end, numbered_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "policy", ["drop_oldest", pytest.param("drop_newest", marks=pytest.mark.slow)]

@@ -160,6 +160,7 @@ async def test_a_certificate_that_openssl_alone_can_read(server: RunningServer) 
     assert server.server_pid() == pid
 
 
+@pytest.mark.slow
 async def test_a_certificate_that_expires_ends_its_streams(server: RunningServer) -> None:
     """Within a second of its end UNAUTHENTICATED; the job runs on, and a new one comes in."""
     short = server.pki.authority.issue("short", "alice", not_after=datetime.timedelta(seconds=3))

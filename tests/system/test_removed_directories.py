@@ -95,6 +95,7 @@ async def test_a_next_server_comes_back(server: RunningServer, how: Callable[[Pa
     assert sum("it is made again" in line for line in server.log_lines) == 1
 
 
+@pytest.mark.slow
 async def test_what_is_somebody_elses_is_left_alone(server: RunningServer) -> None:
     """A run_dir that leads elsewhere is said, and nothing there is touched; jobs run on. When it
     is gone the next server comes."""

@@ -168,6 +168,7 @@ async def test_a_drain_ends_calls_then_the_jobs_then_the_server(place: Path) -> 
     assert ended == {greeted.handle: "exited", idle.handle: "stopped"}
 
 
+@pytest.mark.slow
 async def test_a_second_signal_does_not_wait_for_calls(place: Path) -> None:
     """C12: an hour to drain is over at once; jobs are stopped as after a drain.
 
@@ -191,6 +192,7 @@ async def test_a_second_signal_does_not_wait_for_calls(place: Path) -> None:
     assert [line["reason"] for line in made.events("job.finished")] == ["stopped"]
 
 
+@pytest.mark.slow
 async def test_after_sigusr2_no_job_is_stopped(place: Path) -> None:
     """C13, C13b: they are left to the next server: no end of them is recorded."""
     async with running(place) as made, made.alice() as client:
@@ -215,6 +217,7 @@ async def test_cancelled_it_leaves_its_jobs_to_the_next(place: Path) -> None:
     assert made.events("job.finished") == made.events("server.stopping") == []
 
 
+@pytest.mark.slow
 async def test_with_the_supervisor_gone_the_server_ends(place: Path) -> None:
     """C14: no job is left, and each has its end on record: as told by the supervisor, or lost."""
     async with running(place) as made, made.alice() as client:

@@ -59,6 +59,7 @@ async def test_jobs_without_a_server(place: Path) -> None:
     assert idle.end.reason == "stopped"
 
 
+@pytest.mark.slow
 async def test_cancelled_it_still_ends_in_order(place: Path) -> None:
     """The shields end by themselves; the leak check sees that nothing is left."""
     jobs: list[Job] = []

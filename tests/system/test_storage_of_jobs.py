@@ -43,7 +43,7 @@ OVER = {
     "main": "exec head -c 20000000 /dev/zero > large",
 }
 # The others in tools/test --all.
-ALWAYS = ("bytes", "files")
+ALWAYS = ("files",)
 COMMANDS = "".join(script(name, text, limits="tight", grace="300s") for name, text in OVER.items())
 COMMANDS += script("bystander", "head -c 2000000 /dev/zero > f; echo ready; sleep 300")
 COMMANDS += script("under", "fallocate -l 7000000 f; echo ready; sleep 300", limits="tight")
@@ -170,6 +170,7 @@ async def wait_looker(server: RunningServer, but: int = 0) -> int:
     return pid
 
 
+@pytest.mark.slow
 @pytest.mark.root  # without root keepers have the same command line
 async def test_a_looker_that_is_killed_is_followed_by_another(server: RunningServer) -> None:
     """It knows of the jobs that there are."""

@@ -41,6 +41,7 @@ def test_a_job_that_its_own_child_traces() -> None:
         assert emptied["killed"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_a_job_that_somebody_else_traces() -> None:
     """Its status is not known then; it is nobody's zombie afterwards."""

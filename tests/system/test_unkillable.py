@@ -51,6 +51,7 @@ def parent() -> str:
     return group("unkillable")
 
 
+@pytest.mark.slow
 async def test_who_survives_kill_is_named_with_what_it_waits_for(
     mount: StuckMount, public_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,7 +106,9 @@ def expected(*, root: bool, **changed: list[int]) -> dict[str, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("root", MODES)
+@pytest.mark.parametrize(
+    "root", [pytest.param(root, marks=[pytest.mark.slow] * (root != MODES[0])) for root in MODES]
+)
 @pytest.mark.parametrize("odd", ODD)
 def test_a_job_has_what_is_documented(root: bool, odd: str) -> None:
     """Limits, priorities, signals, mode and descriptors."""

@@ -123,6 +123,7 @@ def test_variables_that_change_programs_are_gone() -> None:
     assert environ == kept | {"LANG": "C.UTF-8", "TERM": "xterm"}
 
 
+@pytest.mark.slow
 def test_quick_takes_the_mirror_of_a_file_or_the_tests_that_import_it() -> None:
     """Not those of whole servers and simulations, which take minutes."""
     mirror = ["tests/supervisor/test_grammar.py"]
