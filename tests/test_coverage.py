@@ -102,7 +102,7 @@ def test_a_file_that_is_not_measured_fails(
         name: file for name, file in content["files"].items() if not name.endswith("grammar.py")
     }
     assert run(tool, tmp_path, content) == 1
-    assert "policy: no file is named supervisor/grammar.py" in capsys.readouterr().err
+    assert "policy: no file is named policy/grammar.py" in capsys.readouterr().err
 
 
 def test_every_file_is_in_one_group_or_is_said_to_be_in_none(tool: ModuleType) -> None:

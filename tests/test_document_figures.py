@@ -83,7 +83,7 @@ FIGURES = [
     (
         "README.md",
         "by default {} GiB of a job",
-        "supervisor.output_policy:OutputPolicy().job_bytes",
+        "policy.output_policy:OutputPolicy().job_bytes",
         2**30,
     ),
 ]

@@ -13,11 +13,11 @@ from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline
 
 from penstock.authz import may_start
 from penstock.cli.root import VERBS, Verbs, root
+from penstock.policy.configuration import parse_config
+from penstock.policy.grammar import Match
+from penstock.policy.policy_file import Policy, PolicyError, parse_policy
+from penstock.policy.toml_tables import Table
 from penstock.rpc.limits import SERVER_DEFAULTS
-from penstock.supervisor.config import parse_config
-from penstock.supervisor.grammar import Match
-from penstock.supervisor.policy import Policy, PolicyError, parse_policy
-from penstock.supervisor.tables import Table
 
 POLICY_TABLES = {"classes", "commands", "clients", "output"}
 SAMPLE = (ROOT / "src/penstock/policies/sample-root.toml").read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.supervisor.config import check_server_user, parse_config
+from penstock.policy.configuration import check_server_user, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKED = ("requirements.txt", "requirements-dev.txt")

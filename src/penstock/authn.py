@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .certs import UNREADABLE
-from .supervisor.policy import valid_client_id
+from .policy.policy_file import valid_client_id
 
 
 class AuthenticationError(Exception):

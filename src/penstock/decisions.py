@@ -17,6 +17,7 @@ from .jobs.errors import JobError
 from .jobs.job import Job
 from .jobs.manager import Manager
 from .methods import METHODS, SERVICE
+from .policy.policy_file import Client, Policy
 from .quota import QuotaExceeded, Quotas
 from .refusals import Refusals
 from .repeats import Repeats
@@ -24,7 +25,6 @@ from .requests import handle_of
 from .rpc.errors import RpcError
 from .rpc.turns import FairTurns
 from .statuses import denied, from_job_error, retryable, unauthenticated
-from .supervisor.policy import Client, Policy
 
 _MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
 _REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there may be many

@@ -15,11 +15,11 @@ from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
 from .lockout import Verdict, try_files
+from .policy.configuration import Config
 from .refusals import Refusals
 from .rpc.errors import Reason
 from .rpc.server import Peer, Server
 from .statuses import unauthenticated
-from .supervisor.config import Config
 from .unread import Unread
 
 log = logging.getLogger("penstock.server")

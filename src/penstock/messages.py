@@ -11,9 +11,9 @@ from .jobs.records import EndRecord
 from .jobs.segments import StreamNumber
 from .jobs.states import State
 from .jobs.usage import Usage
+from .policy.limit_classes import Enforcement, Limits
 from .proto import command_pb2 as pb
 from .supervisor.counters import Pressure, Stall
-from .supervisor.limits import Enforcement, Limits
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _STATES: Final = {

@@ -5,7 +5,7 @@ from typing import Final
 
 from .proto import command_pb2 as pb
 
-# As in supervisor/limits.py.
+# As in policy/limit_classes.py.
 CHANGED_OUTSIDE: Final = "changed from outside"
 _LABEL_WIDTH: Final = 10
 _VALUE_WIDTH: Final = 11

@@ -31,6 +31,9 @@ from .jobs.local import LocalBackend, connect_local
 from .jobs.manager import Manager, open_manager
 from .jobs.telling import LINES
 from .methods import MESSAGE_LIMITS
+from .policy.configuration import Config, ConfigError, parse_config
+from .policy.policy_file import parse_policy
+from .policy.toml_tables import MAX_FILE_BYTES
 from .refusals import Refusals
 from .repeats import Repeats
 from .rpc.lag import Lag
@@ -38,12 +41,9 @@ from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
 from .service import CommandService, HostInfo
-from .supervisor.config import Config, ConfigError, parse_config
 from .supervisor.lines import LineStream
-from .supervisor.policy import parse_policy
 from .supervisor.reading import read_file
 from .supervisor.socket_passing import PassingError, received_sockets
-from .supervisor.tables import MAX_FILE_BYTES
 from .unread import Unread
 
 log = logging.getLogger("penstock.server")

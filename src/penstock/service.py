@@ -18,6 +18,8 @@ from .jobs.errors import JobError
 from .jobs.manager import Manager
 from .jobs.seeking import begin_of_lines, begin_of_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
+from .policy.limit_classes import Enforcement
+from .policy.policy_file import Policy
 from .proto import command_pb2 as pb
 from .proto.command_grpc import CommandServiceServicer
 from .refusals import Refusals
@@ -30,8 +32,6 @@ from .service_input import InputCalls
 from .service_start import StartCalls
 from .statuses import from_job_error
 from .streaming import Frame, Frames, messages
-from .supervisor.limits import Enforcement
-from .supervisor.policy import Policy
 
 FEATURES: Final = (
     "argv",

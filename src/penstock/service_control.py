@@ -8,11 +8,11 @@ from . import authz, render
 from .decisions import Decisions, translated
 from .jobs.job import Job
 from .messages import job_message
+from .policy.policy_file import Client
+from .policy.signal_names import signal_name
 from .proto import command_pb2 as pb
 from .requests import grace_of, signal_of, stop_signal_of
 from .statuses import denied
-from .supervisor.policy import Client
-from .supervisor.signal_names import signal_name
 
 
 class ControlCalls(Decisions):

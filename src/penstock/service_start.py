@@ -14,12 +14,12 @@ from .authn import Identity
 from .decisions import Decisions, translated
 from .jobs.errors import Precondition, RequestConflict
 from .messages import job_message
+from .policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
+from .policy.policy_file import AUTO
 from .proto import command_pb2 as pb
 from .requests import ARGUMENTS_A_SLICE, argument_slices, spec_of
 from .rpc.errors import RpcError
 from .statuses import denied
-from .supervisor.grammar import CHARACTERS_A_SLICE, Match, Mismatch
-from .supervisor.policy import AUTO
 
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 

@@ -22,7 +22,7 @@ from penstock.jobs.gaps import Gap
 from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
 from penstock.jobs.readers import OutputReader
 from penstock.jobs.segments import ENTRY_BYTES, StreamNumber
-from penstock.supervisor.output_policy import WHEN_FULL, WhenFull
+from penstock.policy.output_policy import WHEN_FULL, WhenFull
 
 DIRECTORY = "/state/jobs/one"
 PIPES: dict[StreamNumber, int] = {1: STDOUT_PIPE, 2: STDERR_PIPE}

@@ -18,7 +18,7 @@ from penstock.jobs.errors import Precondition, Unavailable
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.states import State
-from penstock.supervisor.control_policy import Control
+from penstock.policy.control_policy import Control
 
 SLEEP = JobSpec("sleep")
 STUBBORN = JobSpec("stubborn")

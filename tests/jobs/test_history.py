@@ -28,7 +28,7 @@ from penstock.jobs.job import Job
 from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.retention import Retention, Shelf
-from penstock.supervisor.policy import parse_policy
+from penstock.policy.policy_file import parse_policy
 
 
 class TellingDisk(RealDisk):

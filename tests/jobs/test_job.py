@@ -24,8 +24,8 @@ from penstock.jobs.output import OutputLog
 from penstock.jobs.records import EndRecord
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
-from penstock.supervisor.control_policy import Control
-from penstock.supervisor.limits import Enforcement, Limits
+from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import Enforcement, Limits
 
 SPEC = JobSpec("sleep", ("60",))
 BOUND = OutputBound(1 << 20, "wait")

@@ -20,7 +20,7 @@ from penstock.jobs.reserve import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
 from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory
-from penstock.supervisor.limits import Enforcement, Limits
+from penstock.policy.limit_classes import Enforcement, Limits
 
 
 def test_every_state_is_reachable_and_only_finished_is_final() -> None:

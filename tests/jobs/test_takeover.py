@@ -24,7 +24,7 @@ from penstock.jobs.keeping import Keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
-from penstock.supervisor.limits import Enforcement
+from penstock.policy.limit_classes import Enforcement
 
 
 @asynccontextmanager

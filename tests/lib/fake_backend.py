@@ -23,8 +23,8 @@ from penstock.jobs.backend import (
     Started,
     Verdict,
 )
-from penstock.supervisor.control_policy import Control
-from penstock.supervisor.limits import Limits
+from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import Limits
 
 
 @dataclass

@@ -15,11 +15,11 @@ from fake_backend import FakeBackend
 from penstock.audit import AuditLog
 from penstock.authn import Identity
 from penstock.jobs.manager import Manager, open_manager
+from penstock.policy.policy_file import Client, Policy, parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.refusals import Refusals
 from penstock.repeats import Repeats
 from penstock.service import CommandService, HostInfo
-from penstock.supervisor.policy import Client, Policy, parse_policy
 
 POLICY_TEXT = b"""
 [classes.free]

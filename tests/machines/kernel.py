@@ -25,8 +25,8 @@ from penstock.jobs.backend import (
     Verdict,
 )
 from penstock.jobs.errors import SupervisorSilent
-from penstock.supervisor.control_policy import Control
-from penstock.supervisor.limits import Limits
+from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import Limits
 from penstock.supervisor.silence import ANSWER_S
 
 from .group import Group

@@ -21,12 +21,12 @@ from penstock.jobs.errors import Unavailable
 from penstock.jobs.keeping import Keeping, keeping
 from penstock.jobs.manager import Manager, open_manager
 from penstock.methods import MESSAGE_LIMITS
+from penstock.policy.policy_file import Policy, parse_policy
 from penstock.refusals import Refusals
 from penstock.repeats import Repeats
 from penstock.rpc.server import Peer, Server
 from penstock.service import CommandService, HostInfo
 from penstock.statuses import unauthenticated
-from penstock.supervisor.policy import Policy, parse_policy
 
 from .kernel import Kernel, SimBackend
 from .network import Network

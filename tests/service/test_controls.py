@@ -14,10 +14,10 @@ from service_world import World, asked_by, world
 
 from penstock.jobs.backend import JobSpec, Left, Verdict
 from penstock.jobs.job import Job
+from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
 from penstock.requests import MAX_INPUT_BYTES
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.supervisor.control_policy import Control
 
 VERBS = ("stop", "signal", "pause", "resume", "send")
 POLICY = b"""

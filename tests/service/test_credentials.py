@@ -16,7 +16,7 @@ from pki import HOUR, Pair, Pki, make_pki
 from penstock.authn import AuthenticationError, identify
 from penstock.credentials import CredentialsError, load_credentials
 from penstock.crl import NONE
-from penstock.supervisor.config import Config, parse_config
+from penstock.policy.configuration import Config, parse_config
 
 PASSPHRASE = b"open sesame"
 

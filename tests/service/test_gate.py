@@ -21,11 +21,11 @@ from penstock.audit import AuditError, AuditLog
 from penstock.credentials import Credentials, CredentialsError
 from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
+from penstock.policy.configuration import parse_config
 from penstock.refusals import Refusals
 from penstock.rpc.errors import Reason, RpcError
 from penstock.rpc.server import Peer
 from penstock.rpc.tls import server_ssl_context
-from penstock.supervisor.config import parse_config
 
 CONFIG = parse_config(
     b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True

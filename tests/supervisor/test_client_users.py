@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient, slowness
 
+from penstock.policy.uid_range import UidRange, parse_uid_range
 from penstock.supervisor import user_table
 from penstock.supervisor.client_users import ClientUsers, NoUser
 from penstock.supervisor.id_maps import IdMaps, parse_map
-from penstock.supervisor.uid_range import UidRange, parse_uid_range
 from penstock.supervisor.user_table import TableDamaged, UserTable, decode, encode
 
 ALL = parse_map("         0          0 4294967295\n")

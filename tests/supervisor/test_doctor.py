@@ -8,10 +8,10 @@ import pytest
 from mounted import mounted
 from this_run import new_group
 
-from penstock.supervisor.config import parse_config
+from penstock.policy.configuration import parse_config
+from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
+from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.doctor import Facts, Finding, diagnose, examine
-from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
-from penstock.supervisor.policy import parse_policy
 
 GOOD = Facts(
     root=True,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.policy_file import parse_policy
 from penstock.supervisor import protocol
 from penstock.supervisor.command_users import CommandUsers
 from penstock.supervisor.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.grants import Grants, Refusal, Start, parse_start
-from penstock.supervisor.policy import parse_policy
 from penstock.supervisor.program_files import ProgramFiles
 
 # Whoever owns the directories above a temporary one may be anybody.

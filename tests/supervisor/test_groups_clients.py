@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.limit_classes import CHANGED_OUTSIDE, Enforcement, Limits
 from penstock.supervisor.groups import (
     ClientTotals,
     Group,
@@ -26,7 +27,6 @@ from penstock.supervisor.groups.hierarchy import CgroupHierarchy
 from penstock.supervisor.groups.mounts import Mounts
 from penstock.supervisor.groups.v1 import V1Limits
 from penstock.supervisor.groups.v2 import enable_controllers
-from penstock.supervisor.limits import CHANGED_OUTSIDE, Enforcement, Limits
 
 V1_FILES = {
     "cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"),

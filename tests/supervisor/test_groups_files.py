@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.limit_classes import Limits
 from penstock.supervisor.groups import GroupError, detect, v2
 from penstock.supervisor.groups.files import read
 from penstock.supervisor.groups.mounts import parse
 from penstock.supervisor.groups.quota import judge_quota, quota_and_period_us
 from penstock.supervisor.groups.unified import Unified
 from penstock.supervisor.groups.v1 import has_swap
-from penstock.supervisor.limits import Limits
 
 NAME = "0123456789abcdef" * 2
 V2_FILES = (

@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 from patience import patient
 
-from penstock.supervisor import held
-from penstock.supervisor.cloning import NOWHERE, Entrance
-from penstock.supervisor.control_policy import Control
-from penstock.supervisor.groups import LimitChange, LimitLook
-from penstock.supervisor.held import HeldJob
-from penstock.supervisor.limits import (
+from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import (
     LIMIT_NAMES,
     NO_LIMITS,
     Enforcement,
@@ -25,9 +21,13 @@ from penstock.supervisor.limits import (
     Need,
     Rlimit,
 )
+from penstock.policy.policy_file import Command
+from penstock.supervisor import held
+from penstock.supervisor.cloning import NOWHERE, Entrance
+from penstock.supervisor.groups import LimitChange, LimitLook
+from penstock.supervisor.held import HeldJob
 from penstock.supervisor.loop import Loop
 from penstock.supervisor.message_forms import MOST_CHANGES
-from penstock.supervisor.policy import Command
 from penstock.supervisor.process import Events
 from penstock.supervisor.spawn import Plan
 from penstock.supervisor.terms import Terms

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from patience import patient
 
+from penstock.policy.limit_classes import CHANGED_OUTSIDE, Enforcement
 from penstock.supervisor import limit_watch
 from penstock.supervisor.groups import GroupError, LimitChange, LimitLook, control_files
 from penstock.supervisor.groups.control_files import ControlFiles
 from penstock.supervisor.limit_watch import LimitWatch
-from penstock.supervisor.limits import CHANGED_OUTSIDE, Enforcement
 from penstock.supervisor.loop import Loop
 
 AS_SET = (Enforcement("cpu", "enforced", "5"), Enforcement("disk_read", "partial", "1", "direct"))

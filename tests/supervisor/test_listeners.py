@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.addresses import Address
+from penstock.policy.configuration import Config, parse_config
 from penstock.supervisor import listeners, socket_passing
-from penstock.supervisor.addresses import Address
-from penstock.supervisor.config import Config, parse_config
 from penstock.supervisor.listeners import Listeners, address_of, bound, open_listeners
 from penstock.supervisor.socket_passing import PassingError, received_sockets
 from penstock.supervisor.startup import StartupError

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from supervisor_end import STARTED, WELCOME, exited
 
+from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import Enforcement, Limits
 from penstock.supervisor import protocol
-from penstock.supervisor.control_policy import Control
-from penstock.supervisor.limits import Enforcement, Limits
 from penstock.supervisor.message_forms import FORMS
 from penstock.supervisor.protocol import ProtocolError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.policy.policy_file import Command, parse_policy
 from penstock.supervisor.executables import ExecutableError, open_executable
-from penstock.supervisor.policy import Command, parse_policy
 from penstock.supervisor.program_files import ProgramFiles, Replaced
 from penstock.supervisor.script_files import find_scripts
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from penstock.supervisor import project_quota
-from penstock.supervisor.limits import (
+from penstock.policy.limit_classes import (
     STORAGE_LIMIT_NAMES,
     Enforcement,
     Limits,
     held_without_groups,
     with_quotas,
 )
+from penstock.supervisor import project_quota
 from penstock.supervisor.project_quota import Project, ProjectQuotas
 
 

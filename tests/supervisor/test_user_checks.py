@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from penstock.policy.group_policy import check_groups, forbidden_groups
+from penstock.policy.policy_file import Policy, PolicyError, parse_policy
+from penstock.policy.uid_range import JobIds, UidRange
 from penstock.supervisor import accounts
 from penstock.supervisor.accounts import Account, entries, others_in
-from penstock.supervisor.group_policy import check_groups, forbidden_groups
-from penstock.supervisor.policy import Policy, PolicyError, parse_policy
 from penstock.supervisor.policy_checks import check_mode
-from penstock.supervisor.uid_range import JobIds, UidRange
 from penstock.supervisor.user_checks import find_users, new_users, shared_user_warnings
 from penstock.supervisor.users import User, UserError
 from penstock.supervisor.writable_places import check_writable

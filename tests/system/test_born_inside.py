@@ -11,9 +11,9 @@ from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
+from penstock.policy.limit_classes import Limits
 from penstock.supervisor import cloning
 from penstock.supervisor.groups import Hierarchy, cgroup, detect
-from penstock.supervisor.limits import Limits
 from penstock.supervisor.trees import children
 
 pytestmark = pytest.mark.root

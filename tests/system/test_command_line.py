@@ -12,7 +12,7 @@ import pytest
 from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
-from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
+from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES
 
 COMMANDS = (
     script("idle", "sleep 300")

@@ -13,6 +13,7 @@ from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
+from penstock.policy.limit_classes import LIMIT_NAMES, LimitClass, Limits
 from penstock.supervisor.groups import (
     ClientTotals,
     Group,
@@ -25,7 +26,6 @@ from penstock.supervisor.groups import (
     signal_members,
 )
 from penstock.supervisor.groups.files import remove_tree
-from penstock.supervisor.limits import LIMIT_NAMES, LimitClass, Limits
 
 pytestmark = pytest.mark.root
 NAME = "0123456789abcdef" * 2

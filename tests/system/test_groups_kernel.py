@@ -21,6 +21,7 @@ from leaks import job_groups
 from patience import slowness
 from this_run import group as group_of
 
+from penstock.policy.limit_classes import Limits
 from penstock.supervisor.groups import (
     ClientTotals,
     Group,
@@ -31,7 +32,6 @@ from penstock.supervisor.groups import (
     detect,
     group_name,
 )
-from penstock.supervisor.limits import Limits
 
 pytestmark = pytest.mark.root
 NAME = "fedcba9876543210" * 2

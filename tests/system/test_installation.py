@@ -11,7 +11,7 @@ from running import IS_ROOT, SERVER_UID, policy_text, running_server, script
 from this_run import this_run
 
 from penstock.client import connect
-from penstock.supervisor.config import Config, parse_config
+from penstock.policy.configuration import Config, parse_config
 from penstock.supervisor.startup import StartupError, make_directories
 from penstock.supervisor.users import User, own_user
 

@@ -25,8 +25,8 @@ from supervisor_process import (
 )
 from this_run import new_directory, visible_directory
 
+from penstock.policy.limit_classes import ISOLATION_NAMES
 from penstock.supervisor.isolation import seccomp
-from penstock.supervisor.limits import ISOLATION_NAMES
 
 pytestmark = pytest.mark.root
 

@@ -28,9 +28,9 @@ from this_run import group, new_directory
 from penstock import server
 from penstock.client import Client, Endpoint, connect
 from penstock.jobs import standalone
+from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.errors import ConnectionLost, RpcError
 from penstock.server import StartupError
-from penstock.supervisor.config import Config, parse_config
 from penstock.supervisor.listeners import bound
 
 pytestmark = pytest.mark.system

@@ -10,7 +10,7 @@ import pytest
 from supervisor_peer import Peer, wait_dead
 from supervisor_process import JOB_UID, Supervisor, running_supervisor, shell
 
-from penstock.supervisor.limits import ISOLATION_NAMES, LIMIT_NAMES
+from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES
 
 JOB_ID = "0123456789abcdef" * 2
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from supervisor_process import IS_ROOT, SUPERVISOR, command, running_supervisor
 
-from penstock.supervisor.class_parser import DEFAULT_STORAGE_BYTES
-from penstock.supervisor.limits import Rlimit
-from penstock.supervisor.rlimit_policy import DEFAULTS
+from penstock.policy.class_parser import DEFAULT_STORAGE_BYTES
+from penstock.policy.limit_classes import Rlimit
+from penstock.policy.rlimit_policy import DEFAULTS
 from penstock.supervisor.rlimits import _NUMBERS
 
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]

@@ -27,12 +27,12 @@ from penstock.audit import AuditLog
 from penstock.authn import identify
 from penstock.jobs.standalone import open_local
 from penstock.methods import MESSAGE_LIMITS
+from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
 from penstock.rpc.server import Peer, Server
 from penstock.rpc.tls import server_ssl_context
 from penstock.service import CommandService, HostInfo
-from penstock.supervisor.policy import parse_policy
 
 _CHUNK = 64 * 1024
 _TICKS = """

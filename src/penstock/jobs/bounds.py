@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from ..supervisor.output_policy import WhenFull
+from ..policy.output_policy import WhenFull
 from .gaps import GapReason
 from .output import SPLICE_BYTES, OutputLog
 from .segments import StreamNumber

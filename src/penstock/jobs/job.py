@@ -9,8 +9,8 @@ import trio
 
 from ..interrupts import uninterrupted, uninterrupted_methods
 from ..plain_errors import PlainErrors
-from ..supervisor.control_policy import Control
-from ..supervisor.limits import Enforcement, Limits
+from ..policy.control_policy import Control
+from ..policy.limit_classes import Enforcement, Limits
 from . import errors, usage
 from .backend import Backend, JobSpec, Left
 from .bounds import OutputBound

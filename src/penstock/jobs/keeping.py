@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..supervisor.policy import Policy
+from ..policy.policy_file import Policy
 from .backend import JobSpec
 from .bounds import OutputBound
 from .retention import Retention

@@ -10,8 +10,8 @@ from typing import Any
 
 import trio
 
-from ..supervisor.control_policy import control_of
-from ..supervisor.limits import Enforcement, Limits
+from ..policy.control_policy import control_of
+from ..policy.limit_classes import Enforcement, Limits
 from .backend import InputPipes, LimitsChanged, Refused, ReplacedFile, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))

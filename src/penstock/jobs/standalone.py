@@ -13,7 +13,7 @@ import trio
 
 from ..interrupts import uninterrupted, uninterrupted_context
 from ..plain_errors import PlainErrors
-from ..supervisor.policy import parse_policy
+from ..policy.policy_file import parse_policy
 from .errors import Unavailable
 from .keeping import keeping
 from .local import connect_local

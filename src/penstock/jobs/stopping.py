@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from ..interrupts import uninterrupted_methods
-from ..supervisor.control_policy import Control
+from ..policy.control_policy import Control
 from .backend import Backend
 from .bounds import MustStop
 from .errors import SupervisorSilent

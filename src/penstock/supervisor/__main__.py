@@ -1,26 +1,22 @@
-"""Entry of ``python -I -S -E <directory>``: makes the directory importable as a package.
+"""Entry of ``python -I -S -E <directory>``: makes this directory and ``policy`` importable.
 
-Run as a directory there is no parent package, so relative imports would fail; and
-importing ``penstock.supervisor`` instead would put the whole of site-packages within
-reach of root. So the directory is loaded as a package named ``supervisor``.
+Run as a directory there is no parent package, so relative imports would fail; and importing
+``penstock`` instead would put the whole of site-packages within reach of root. So a package
+``penstock`` is made here whose path is the directory above alone. Of what is there, the rest needs
+packages that this process cannot import, and a test keeps the supervisor from asking for it.
 """
 
-import importlib.util
+import importlib
 import os
 import signal
 import sys
+import types
 
 
-def _load_own_package() -> None:
-    here = os.path.dirname(os.path.abspath(__file__))
-    spec = importlib.util.spec_from_file_location(
-        "supervisor", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
-    )
-    if spec is None or spec.loader is None:
-        sys.exit(f"penstockd: cannot load {here} as a package")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["supervisor"] = module
-    spec.loader.exec_module(module)
+def _make_package() -> None:
+    package = types.ModuleType("penstock")
+    package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    sys.modules["penstock"] = package
 
 
 def _hear_signals() -> None:
@@ -37,8 +33,8 @@ def _hear_signals() -> None:
 
 if __name__ == "__main__":
     _hear_signals()
-    _load_own_package()
+    _make_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
-    importlib.import_module("supervisor.log").take_over_stderr()
-    main = importlib.import_module("supervisor.command_line").main
+    importlib.import_module("penstock.supervisor.log").take_over_stderr()
+    main = importlib.import_module("penstock.supervisor.command_line").main
     sys.exit(main(sys.argv[1:]))

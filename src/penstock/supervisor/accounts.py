@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from .uid_range import UidRange
+from ..policy.uid_range import UidRange
 from .users import User
 
 PASSWD: Final = "/etc/passwd"

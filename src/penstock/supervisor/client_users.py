@@ -9,9 +9,9 @@ that comes back.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ..policy.uid_range import UidRange
 from .id_maps import IdMaps
 from .log import log
-from .uid_range import UidRange
 from .user_table import UserTable
 from .users import User
 

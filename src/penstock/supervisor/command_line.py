@@ -6,14 +6,14 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from ..policy.configuration import ConfigError, parse_config
+from ..policy.policy_file import PolicyError
+from ..policy.toml_tables import MAX_FILE_BYTES
 from . import startup
-from .config import ConfigError, parse_config
 from .daemon import Daemon
 from .groups import GroupError
 from .log import log
-from .policy import PolicyError
 from .reading import read_file
-from .tables import MAX_FILE_BYTES
 from .user_table import TableDamaged
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..policy.configuration import Config
+from ..policy.policy_file import AUTO, Command, Policy
+from ..policy.uid_range import UidRange
 from .accounts import Account, account_of, unlisted
 from .client_users import ClientUsers, NoUser
-from .config import Config
 from .id_maps import own_maps
-from .policy import AUTO, Command, Policy
-from .uid_range import UidRange
 from .user_checks import FoundUsers, new_users, shared_user_warnings, uses_own_users
 from .user_table import TableDamaged, UserTable
 from .users import User

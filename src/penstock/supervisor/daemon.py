@@ -8,13 +8,14 @@ import os
 import signal
 from typing import Any, Final
 
+from ..policy.configuration import Config
+from ..policy.configuration_changes import settings
+from ..policy.policy_file import parse_policy
 from . import earlier_server, leftovers, locks, protocol, rlimits, startup
 from .channel import Peer
 from .child import ServerProcess, server_command
 from .children import strangers
 from .command_users import allocate_users, open_users, userless_clients
-from .config import Config
-from .config_changes import settings
 from .grants import Grants
 from .groups import Hierarchy, Swept, block_device
 from .isolation import kept, missing_by_default
@@ -23,7 +24,6 @@ from .listeners import open_listeners
 from .log import log
 from .log_file import LogFile
 from .loop import READ, Loop, Timer
-from .policy import parse_policy
 from .policy_checks import disk_warnings, shell_warnings
 from .program_files import ProgramFiles
 from .project_quota import ProjectQuotas

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from .command_users import clients_users
-from .config import Config
-from .groups import GroupError, block_device, detect
-from .groups.own import DEFAULT_PARENT, DELEGATED
-from .isolation.offers import probe
-from .limits import (
+from ..policy.configuration import Config
+from ..policy.limit_classes import (
     GROUP_LIMIT_NAMES,
     STORAGE_LIMIT_NAMES,
     Enforcement,
     held_without_groups,
     with_quotas,
 )
-from .policy import Policy
+from ..policy.policy_file import Policy
+from . import own_code
+from .command_users import clients_users
+from .groups import GroupError, block_device, detect
+from .groups.own import DEFAULT_PARENT, DELEGATED
+from .isolation.offers import probe
 from .policy_checks import disk_warnings
 from .project_quota import ProjectQuotas
 from .rights import files_as
@@ -136,7 +137,6 @@ def gather(config: Config, policy: Policy | None) -> Facts:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:
         pipe_bytes = int(file.read())
-    here = os.path.dirname(os.path.abspath(__file__))
     return Facts(
         root=root,
         kernel=os.uname().release,
@@ -144,7 +144,7 @@ def gather(config: Config, policy: Policy | None) -> Facts:
         entries=(*with_quotas(limits, quotas.entries()), *offers.entries.values()),
         users=tuple(users),
         interpreter=sys.executable,
-        blocked=_blocked((os.path.realpath(sys.executable), here), server),
+        blocked=_blocked((os.path.realpath(sys.executable), *own_code.DIRECTORIES), server),
         policy_read=policy is not None,
         nofile=hard,
         max_jobs=config.max_jobs,

@@ -12,7 +12,7 @@ import select
 import signal
 from typing import Final
 
-from .config import Config
+from ..policy.configuration import Config
 from .log import log
 from .users import User
 

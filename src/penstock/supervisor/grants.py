@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..policy.environment import OWN_KEYS, valid_key
+from ..policy.grammar import Match, Mismatch
+from ..policy.policy_file import Client, Command, Policy
 from . import protocol
 from .accounts import Account
 from .client_users import NoUser
 from .command_users import CommandUsers
 from .directory_writers import Trusted
-from .environment import OWN_KEYS, valid_key
 from .executables import Executable, ExecutableError
-from .grammar import Match, Mismatch
 from .log import log
 from .paths import PathRefused, resolve
-from .policy import Client, Command, Policy
 from .program_files import ProgramFiles
 from .users import User
 

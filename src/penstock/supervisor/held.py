@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ..policy.rlimit_policy import storage_bounds_files
 from . import protocol, storage, trees, workdirs
 from .channel import Send, nobody
 from .groups import LimitChange
@@ -15,7 +16,6 @@ from .loop import Loop, Timer
 from .notices import Descriptors, Notices
 from .pausing import Pausing
 from .process import Processes
-from .rlimit_policy import storage_bounds_files
 from .spawn import Plan
 from .standard_pipes import INPUT_PIPES
 from .terms import Terms

@@ -7,11 +7,11 @@ import os
 import signal
 from typing import Any, Final
 
+from ..policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement
 from . import children, trees
 from .cloning import NOWHERE, Entrance
 from .groups import GroupError, LimitLook
 from .keeper import Keeper
-from .limits import GROUP_LIMIT_NAMES, Enforcement
 from .loop import READ, Loop
 from .process import Events
 from .spawn import STAGES, Plan

@@ -26,8 +26,8 @@ import time
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
-from .addresses import Address
-from .config import DEFAULT_LISTEN, Config
+from ..policy.addresses import Address
+from ..policy.configuration import DEFAULT_LISTEN, Config
 from .log import log
 from .socket_passing import PassingError, received_sockets
 from .startup import StartupError

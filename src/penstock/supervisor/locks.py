@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .config import Config
+from ..policy.configuration import Config
 from .groups import (
     Hierarchy,
     detect_below,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from ..policy.limit_classes import Enforcement, Limits
 from .counters import COUNTED
-from .limits import Enforcement, Limits
 
 Check = Callable[[Any], bool]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ..policy.configuration import Config
+from ..policy.policy_file import AUTO, Policy
+from ..policy.shells import shell_warning
 from . import filesystems
-from .config import Config
-from .policy import AUTO, Policy
-from .shells import shell_warning
 
 
 def check_mode(

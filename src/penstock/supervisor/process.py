@@ -4,10 +4,10 @@ import os
 import signal
 from typing import Any, Final, Protocol
 
+from ..policy.limit_classes import Enforcement
 from .children import reap, reap_ended
 from .cloning import Entrance
 from .groups import Group, GroupError, LimitLook, signal_members
-from .limits import Enforcement
 from .log import log
 from .loop import PRIORITY, READ, Loop, Timer
 from .spawn import Plan, decode_report, spawn

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..policy.policy_file import Command, Policy
 from .executables import Executable, ExecutableError, describe, identity_of, open_executable
 from .log import log
-from .policy import Command, Policy
 from .script_files import ScriptFile, check_script, find_scripts
 
 

@@ -25,10 +25,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ..policy.limit_classes import Enforcement, LimitName, Limits, State
 from . import workdirs
 from .children import fork, reap
 from .isolation.kernel import call
-from .limits import Enforcement, LimitName, Limits, State
 from .log import log
 
 _QUOTACTL_FD: Final = 443  # Linux 5.14; on every architecture

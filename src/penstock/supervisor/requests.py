@@ -5,25 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..policy.limit_classes import LimitClass, Limits
+from ..policy.policy_file import Client
 from . import isolation, job_environment, protocol, rlimits, standard_pipes, workdirs
 from .channel import Send
 from .grants import Grant, Grants, Refusal, Start, parse_start
-from .groups import (
-    ClientTotals,
-    GroupError,
-    Hierarchy,
-    LimitChange,
-    block_device,
-    group_name,
-)
+from .groups import ClientTotals, GroupError, Hierarchy, LimitChange, block_device, group_name
 from .held import HeldJob
 from .inspecting import inspect
 from .kept import KeptProcesses
 from .limit_watch import LimitWatch
-from .limits import LimitClass, Limits
 from .log import log
 from .loop import Loop
-from .policy import Client
 from .process import GroupProcesses, Processes
 from .program_files import Replaced
 from .project_quota import Project, ProjectQuotas

@@ -8,8 +8,8 @@ import resource
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from .limits import LimitClass
-from .rlimit_policy import DEFAULTS, least, most, of_class
+from ..policy.limit_classes import LimitClass
+from ..policy.rlimit_policy import DEFAULTS, least, most, of_class
 
 # Numbers are not the same on every architecture, so they are Python's; LOCKS, which it lacks, is 10
 # on all of them (asm/resource.h).

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Final
 
-from .config import Config
+from ..policy.configuration import Config
 from .log import log
 from .users import User
 

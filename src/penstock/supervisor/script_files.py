@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from . import programs
+from ..policy import programs
+from ..policy.policy_file import Command
+from ..policy.slots import LiteralSlot
 from .executables import ExecutableError, file_mistakes, identity_of, way_mistakes
-from .policy import Command
-from .slots import LiteralSlot
 
 _RUN_OTHERS: Final = (
     programs.SHELLS | programs.COMMAND_READERS | programs.WRAPPERS | programs.RUNNERS

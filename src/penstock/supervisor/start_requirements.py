@@ -1,10 +1,10 @@
 """Whether what a class requires is held for a job that is about to start."""
 
+from ..policy.limit_classes import Enforcement, LimitClass
+from ..policy.policy_file import Command
 from . import protocol
 from .grants import Refusal
 from .isolation import Offers, unmet
-from .limits import Enforcement, LimitClass
-from .policy import Command
 
 
 def check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:

@@ -5,17 +5,18 @@ import resource
 import stat
 from typing import Final
 
+from ..policy.configuration import Config, ConfigError, check_server_user, parse_config
+from ..policy.isolation_policy import IsolationPolicy
+from ..policy.policy_file import Policy
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..policy.uid_range import UidRange
 from . import executables as exe
-from .config import Config, ConfigError, check_server_user, parse_config
+from . import own_code
 from .directory_writers import Trusted, trusted_owner
-from .isolation_policy import IsolationPolicy
 from .paths import check_root
-from .policy import Policy
 from .private_directory import check_private
 from .reading import read_file
 from .run_directory import RunDirectory
-from .tables import MAX_FILE_BYTES
-from .uid_range import UidRange
 from .user_checks import FoundUsers, find_users
 from .users import User, UserError, own_user, resolve_user
 from .writable_places import check_writable
@@ -150,10 +151,10 @@ def check_own_files(paths: tuple[str, ...]) -> list[str]:
 
     An ordinary user's files may be writable by his own group, as a umask of 002 makes them.
     """
-    here = os.path.dirname(os.path.abspath(__file__))
-    found = [here]
-    for folder, folders, names in os.walk(here):
-        found += [os.path.join(folder, name) for name in (*folders, *names)]
+    found = list(own_code.DIRECTORIES)
+    for directory in own_code.DIRECTORIES:
+        for folder, folders, names in os.walk(directory):
+            found += [os.path.join(folder, name) for name in (*folders, *names)]
     trusted = {0, os.geteuid()}
     mistakes = []
     for path in (*found, *paths):
@@ -173,7 +174,10 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
 
     No mistakes: a first look from a checkout in a user's home is to work.
     """
-    directories = {os.path.dirname(os.path.realpath(path)) for path in (__file__, *paths)}
+    directories = {
+        os.path.dirname(os.path.realpath(path)) for path in (*own_code.DIRECTORIES, *paths)
+    }
+    directories.update(own_code.DIRECTORIES)
     found = {
         text
         for directory in directories

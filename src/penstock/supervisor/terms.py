@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .limits import (
+from ..policy.limit_classes import (
     HOW_STORAGE_IS_HELD,
     STORAGE_LIMIT_NAMES,
     Enforcement,
@@ -13,7 +13,7 @@ from .limits import (
     LimitName,
     Limits,
 )
-from .policy import Command
+from ..policy.policy_file import Command
 from .process import Processes
 from .users import User
 

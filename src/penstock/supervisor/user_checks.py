@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..policy.group_policy import check_groups, forbidden_groups, resolve_group
+from ..policy.policy_file import AUTO, Policy
+from ..policy.uid_range import JobIds, UidRange
 from . import accounts
-from .group_policy import check_groups, forbidden_groups, resolve_group
-from .policy import AUTO, Policy
 from .policy_checks import check_mode
-from .uid_range import JobIds, UidRange
 from .users import User, UserError, resolve_user
 
 

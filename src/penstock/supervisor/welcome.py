@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from ..policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
 from . import protocol
 from .channel import Peer
 from .groups import Hierarchy, Swept
 from .isolation import Offers
-from .limits import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
 
 USER_MODE_WARNINGS: Final = (
     "no limits: penstockd does not run as root, so no job is held to its class",

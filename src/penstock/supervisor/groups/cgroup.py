@@ -5,9 +5,9 @@ import functools
 import os
 from collections.abc import Callable
 
+from ...policy.limit_classes import Enforcement
 from ..cloning import Entrance, can_clone_into
 from ..counters import parse as parse_counters
-from ..limits import Enforcement
 from .files import GroupError, read
 from .freezer import Freezer
 from .limit_look import LimitLook

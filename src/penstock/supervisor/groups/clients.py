@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ..limits import Limits
+from ...policy.limit_classes import Limits
 from .files import GroupError
 from .lives import is_life
 from .mounts import Mounts

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from ..limits import LimitName
+from ...policy.limit_classes import LimitName
 from .files import GroupError, read, write
 
 _GONE: Final = ""

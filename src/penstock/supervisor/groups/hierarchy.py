@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from ..limits import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
+from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
 from .cgroup import CgroupGroup
 from .clients import ClientGroups, ClientTotals, is_job_id, is_ours
 from .files import GroupError, remove_tree

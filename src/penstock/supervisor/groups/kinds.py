@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from ...policy.limit_classes import Enforcement, Limits
 from ..cloning import Entrance
-from ..limits import Enforcement, Limits
 from .clients import ClientTotals
 from .limit_look import LimitLook
 from .sweeping import Swept

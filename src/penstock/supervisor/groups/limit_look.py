@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from ..limits import CHANGED_OUTSIDE, Enforcement, LimitName
+from ...policy.limit_classes import CHANGED_OUTSIDE, Enforcement, LimitName
 from .control_files import ControlFile
 from .files import GroupError
 from .strays import Strays

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from ..limits import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, Limits
 from .files import GroupError
 from .kinds import Group
 

@@ -7,7 +7,7 @@ import math
 import os
 from typing import Final
 
-from ..limits import Enforcement
+from ...policy.limit_classes import Enforcement
 from .files import GroupError, write
 
 _LEAST_US: Final = 1000  # of quota; also the unit to which it counts as held

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from ..limits import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, Limits
 from .control_files import ControlFiles
 from .files import GroupError, make_directory, put, read, remove_tree, write
 from .quota import judge_quota, lift_quota, quota_and_period_us

@@ -6,7 +6,7 @@ docs/cgroups.md says which file holds which limit.
 import os
 from typing import Final
 
-from ..limits import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, Limits
 from .control_files import ControlFiles
 from .files import make_directory, read, write
 from .quota import judge_quota, lift_quota, quota_and_period_us

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Final
 
-from ..limits import IsolationName
+from ...policy.limit_classes import IsolationName
 
 # linux/sched.h
 FLAGS: Final[dict[IsolationName, int]] = {

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
+from ...policy.limit_classes import ISOLATION_NAMES, Enforcement, IsolationName
 from .. import workdirs
 from ..children import fork, reap
-from ..limits import ISOLATION_NAMES, Enforcement, IsolationName
 from ..spawn import no_new_privs
 from . import apply, kernel, landlock, namespaces, seccomp
 from .pids import await_init, fork_both

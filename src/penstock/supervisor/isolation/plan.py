@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..isolation_policy import DEFAULT, TURNED_OFF
-from ..limits import ISOLATION_NAMES, Enforcement, IsolationName, LimitClass
-from ..policy import Command
+from ...policy.isolation_policy import DEFAULT, TURNED_OFF
+from ...policy.limit_classes import ISOLATION_NAMES, Enforcement, IsolationName, LimitClass
+from ...policy.policy_file import Command
 from .namespaces import FLAGS
 
 

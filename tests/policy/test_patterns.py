@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import slowness
 
-from penstock.supervisor.patterns import MAX_LENGTH, Element, Pattern, PatternError, parse_pattern
+from penstock.policy.patterns import MAX_LENGTH, Element, Pattern, PatternError, parse_pattern
 
 # Few characters, so that generated texts match often; "-" and "]" have a meaning in
 # classes, "é" lies outside of ASCII.

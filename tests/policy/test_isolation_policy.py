@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.limit_classes import ISOLATION_NAMES, Enforcement, IsolationName, State
+from penstock.policy.policy_file import Policy, PolicyError, parse_policy
 from penstock.supervisor.isolation.namespaces import FLAGS
 from penstock.supervisor.isolation.plan import (
     Isolation,
@@ -16,8 +18,6 @@ from penstock.supervisor.isolation.plan import (
     report,
     unmet,
 )
-from penstock.supervisor.limits import ISOLATION_NAMES, Enforcement, IsolationName, State
-from penstock.supervisor.policy import Policy, PolicyError, parse_policy
 
 DEFAULT: set[IsolationName] = {
     "isolation.filesystem",

@@ -2,13 +2,13 @@
 
 import pytest
 
-from penstock.supervisor import programs
-from penstock.supervisor.grammar import Grammar
-from penstock.supervisor.patterns import parse_pattern
-from penstock.supervisor.prefixes import may_begin
-from penstock.supervisor.programs import names_of
-from penstock.supervisor.shells import shell_warning
-from penstock.supervisor.slots import (
+from penstock.policy import programs
+from penstock.policy.grammar import Grammar
+from penstock.policy.patterns import parse_pattern
+from penstock.policy.prefixes import may_begin
+from penstock.policy.programs import names_of
+from penstock.policy.shells import shell_warning
+from penstock.policy.slots import (
     EnumSlot,
     IntSlot,
     LiteralSlot,

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.supervisor.grammar import Mismatch
-from penstock.supervisor.limits import LIMIT_NAMES, NO_LIMITS, Limits
-from penstock.supervisor.output_policy import OutputPolicy
-from penstock.supervisor.policy import (
-    VERBS,
-    Client,
-    Policy,
-    PolicyError,
-    parse_policy,
-)
+from penstock.policy.grammar import Mismatch
+from penstock.policy.limit_classes import LIMIT_NAMES, NO_LIMITS, Limits
+from penstock.policy.output_policy import OutputPolicy
+from penstock.policy.policy_file import VERBS, Client, Policy, PolicyError, parse_policy
 
 POLICY = r"""
 [classes.small]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from .limits import parse_size
-from .tables import Table, parse_duration, show
+from .limit_classes import parse_size
+from .toml_tables import Table, parse_duration, show
 
 WhenFull = Literal["drop_oldest", "drop_newest", "wait", "stop"]
 WHEN_FULL: Final[tuple[WhenFull, ...]] = ("drop_oldest", "drop_newest", "wait", "stop")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar, cast
 
-from .limits import (
+from .limit_classes import (
     GROUP_LIMIT_NAMES,
     LIMIT_NAMES,
     NO_LIMITS,
@@ -19,7 +19,7 @@ from .limits import (
     parse_size,
 )
 from .rlimit_policy import parse_rlimits
-from .tables import Table, show
+from .toml_tables import Table, show
 
 UNLIMITED: Final = "unlimited"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}", re.ASCII)

@@ -4,7 +4,7 @@ import grp
 from collections.abc import Callable, Container
 from typing import Final
 
-from .policy import Policy
+from .policy_file import Policy
 
 FORBIDDEN: Final = (
     *("root", "disk", "docker", "shadow", "kmem", "sudo", "wheel", "admin", "lxd", "incus"),

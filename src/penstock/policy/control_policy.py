@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .signal_names import parse_signal
-from .tables import Table
+from .toml_tables import Table
 
 _TERM: Final = 15
 

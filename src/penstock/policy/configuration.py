@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from .addresses import Address, parse_address
-from .tables import Table, parse_path, read_document, show
+from .toml_tables import Table, parse_path, read_document, show
 from .uid_range import DEFAULT_JOB_UIDS, UidRange, parse_uid_range
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8443"

@@ -16,7 +16,7 @@ from .slots import (
     Slot,
     may_be_empty,
 )
-from .tables import Table, parse_path, show, valid_user
+from .toml_tables import Table, parse_path, show, valid_user
 
 _KINDS: Final = ("literal", "int", "enum", "pattern", "path", "optional", "repeat")
 _MAX_DEPTH: Final = 8

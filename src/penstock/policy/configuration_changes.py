@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from .config import Config
+from .configuration import Config
 
 # What the server alone reads, as it starts: SIGUSR2 to penstockd is enough. All else is penstockd's
 # own, or of both.

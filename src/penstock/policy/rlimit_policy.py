@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .limits import LimitClass, Rlimit, parse_size
-from .tables import Table, parse_duration, show
+from .limit_classes import LimitClass, Rlimit, parse_size
+from .toml_tables import Table, parse_duration, show
 
 UNLIMITED: Final = "unlimited"
 _MIB: Final = 1 << 20

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from penstock.supervisor.config import Config, parse_config
-from penstock.supervisor.config_changes import changes, settings
+from penstock.policy.configuration import Config, parse_config
+from penstock.policy.configuration_changes import changes, settings
 
 TEXT = 'policy = "/p"\n{top}[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n{tls}'
 

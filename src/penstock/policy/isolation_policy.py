@@ -7,8 +7,8 @@ every program can live with it. docs/policy.md explains the keys.
 from dataclasses import dataclass
 from typing import Final
 
-from .limits import IsolationName
-from .tables import Table, parse_path, show
+from .limit_classes import IsolationName
+from .toml_tables import Table, parse_path, show
 
 DEFAULT: Final[frozenset[IsolationName]] = frozenset(
     {"isolation.filesystem", "isolation.ipc", "isolation.uts", "isolation.seccomp"}

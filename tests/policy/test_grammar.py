@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import slowness
 
-from penstock.supervisor.grammar import (
+from penstock.policy.grammar import (
     CHARACTERS_A_SLICE,
     MAX_ARGUMENTS,
     Grammar,
@@ -16,8 +16,8 @@ from penstock.supervisor.grammar import (
     Match,
     Mismatch,
 )
-from penstock.supervisor.patterns import parse_pattern
-from penstock.supervisor.slots import (
+from penstock.policy.patterns import parse_pattern
+from penstock.policy.slots import (
     EnumSlot,
     IntSlot,
     LiteralSlot,

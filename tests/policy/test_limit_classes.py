@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from penstock.supervisor.limits import (
+from penstock.policy.limit_classes import (
     LIMIT_NAMES,
     NO_LIMITS,
     Enforcement,

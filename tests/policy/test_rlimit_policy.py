@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.supervisor.limits import LimitClass, Rlimit
-from penstock.supervisor.policy import PolicyError, parse_policy
-from penstock.supervisor.rlimit_policy import DEFAULTS, least, most, of_class, storage_bounds_files
+from penstock.policy.limit_classes import LimitClass, Rlimit
+from penstock.policy.policy_file import PolicyError, parse_policy
+from penstock.policy.rlimit_policy import DEFAULTS, least, most, of_class, storage_bounds_files
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "policy.md"
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.supervisor.addresses import Address
-from penstock.supervisor.config import Config, ConfigError, check_server_user, parse_config
-from penstock.supervisor.uid_range import UidRange
+from penstock.policy.addresses import Address
+from penstock.policy.configuration import Config, ConfigError, check_server_user, parse_config
+from penstock.policy.uid_range import UidRange
 
 CONFIG = """
 listen = "[::1]:9443"

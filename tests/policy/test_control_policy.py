@@ -2,9 +2,9 @@
 
 import pytest
 
-from penstock.supervisor.control_policy import Control, control_of
-from penstock.supervisor.policy import PolicyError, parse_policy
-from penstock.supervisor.signal_names import parse_signal, signal_name
+from penstock.policy.control_policy import Control, control_of
+from penstock.policy.policy_file import PolicyError, parse_policy
+from penstock.policy.signal_names import parse_signal, signal_name
 
 POLICY = """
 [classes.free]

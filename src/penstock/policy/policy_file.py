@@ -17,10 +17,10 @@ from .control_policy import Control, parse_control
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
 from .isolation_policy import IsolationPolicy, parse_isolation
-from .limits import NO_LIMITS, LimitClass
+from .limit_classes import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
 from .slot_parser import parse_grammar
-from .tables import Table, parse_duration, parse_path, read_document, show, valid_user
+from .toml_tables import Table, parse_duration, parse_path, read_document, show, valid_user
 
 VERBS: Final = (
     *("start", "stop", "status", "stream", "list", "wait", "remove"),
