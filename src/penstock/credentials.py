@@ -17,7 +17,7 @@ from .crl import NONE, CrlError, Revocations, read_crl
 from .policy.configuration import Config
 from .rpc.chain_trial import can_sign
 from .rpc.tls import KeyPasswordNeeded, server_ssl_context
-from .supervisor.reading import read_file
+from .supervisor.files.bounded_read import read_file
 
 # A chain of ten certificates has some 20 kB, and the CAs of the whole Web have 250 kB. A revoked
 # certificate takes about 50 bytes in a list.

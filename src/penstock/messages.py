@@ -13,7 +13,7 @@ from .jobs.states import State
 from .jobs.usage import Usage
 from .policy.limit_classes import Enforcement, Limits
 from .proto import command_pb2 as pb
-from .supervisor.counters import Pressure, Stall
+from .supervisor.cgroups.counters import Pressure, Stall
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _STATES: Final = {

@@ -13,7 +13,7 @@ from .messages import STREAMS
 from .policy.signal_names import parse_signal
 from .proto import command_pb2 as pb
 from .statuses import bad_field, not_found
-from .supervisor.protocol import MAX_COMMAND_LINE_BYTES
+from .supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
 _ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)

@@ -41,8 +41,8 @@ from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
 from .rpc.server import Server
 from .service import CommandService, HostInfo
-from .supervisor.lines import LineStream
-from .supervisor.reading import read_file
+from .supervisor.files.bounded_read import read_file
+from .supervisor.logs.log_lines import LineStream
 from .supervisor.socket_passing import PassingError, received_sockets
 from .unread import Unread
 

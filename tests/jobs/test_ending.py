@@ -7,7 +7,7 @@ import pytest
 from penstock.jobs import errors
 from penstock.jobs.backend import Refused, Verdict
 from penstock.jobs.ending import Ending, reason, start_error
-from penstock.supervisor import protocol
+from penstock.supervisor.ipc import protocol
 
 PLAIN = Ending(
     stopped_by=None,

@@ -16,7 +16,7 @@ from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited,
 from penstock.jobs.backend import Held, JobSpec, Left, Refused, ReplacedFile, Started
 from penstock.jobs.errors import SupervisorSilent, Unavailable
 from penstock.jobs.local import LocalBackend
-from penstock.supervisor import protocol
+from penstock.supervisor.ipc import protocol
 
 
 async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.jobs.usage import Sampler, Usage, final, parse, with_rates
-from penstock.supervisor.counters import Pressure, Stall
+from penstock.supervisor.cgroups.counters import Pressure, Stall
 
 V2 = {  # the formats of Documentation/admin-guide/cgroup-v2.rst
     "cpu.stat": "usage_usec 1500000\nnr_periods 9\nnr_throttled 4\nthrottled_usec 250000\n",
@@ -23,7 +23,7 @@ V2 = {  # the formats of Documentation/admin-guide/cgroup-v2.rst
 def test_usage_is_the_counters_and_what_follows_from_them() -> None:
     """Memory is without cache of files; pressure only where the kernel tells it.
 
-    How each kernel writes all of this is tested in tests/supervisor/test_counters.py.
+    How each kernel writes all of this is tested in tests/supervisor/cgroups/test_counters.py.
     """
     assert parse(V2) == Usage(
         cpu_total_s=1.5,

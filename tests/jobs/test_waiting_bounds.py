@@ -25,7 +25,7 @@ from penstock.jobs.hashing import DIGEST_THREADS
 from penstock.jobs.job import Job
 from penstock.jobs.local import _MOST_UNANSWERED, LocalBackend
 from penstock.jobs.supervisor_connection import _MOST_WAITING_BYTES
-from penstock.supervisor import protocol
+from penstock.supervisor.ipc import protocol
 
 FLOOD = _MOST_UNANSWERED + 200
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from penstock.supervisor.cloning import clone_into
-from penstock.supervisor.groups import Group
+from penstock.supervisor.cgroups import Group
+from penstock.supervisor.job.clone3 import clone_into
 
 
 def fork_inside(group: Group) -> int:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from penstock.supervisor.groups import mounted
-from penstock.supervisor.groups.v2 import CONTROLLERS
+from penstock.supervisor.cgroups import mounted
+from penstock.supervisor.cgroups.v2 import CONTROLLERS
 
 
 def host_kinds() -> list[str]:

@@ -14,7 +14,7 @@ from penstock.jobs.backend import JobSpec, Refused, Started
 from penstock.jobs.local import LocalBackend
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Limits
-from penstock.supervisor import protocol
+from penstock.supervisor.ipc import protocol
 
 JOB = "a" * 32
 STARTED: dict[str, Any] = {

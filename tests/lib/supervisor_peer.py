@@ -15,7 +15,7 @@ from typing import Any
 from patience import patient
 from pidfds import open_pidfd
 
-from penstock.supervisor import protocol
+from penstock.supervisor.ipc import protocol
 
 # Of any single wait; what is waited for takes milliseconds.
 PATIENCE_S = patient(20)

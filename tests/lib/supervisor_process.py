@@ -16,7 +16,7 @@ from supervisor_peer import PATIENCE_S, Peer
 from this_run import job_uids, new_directory, new_group
 
 import penstock.supervisor
-from penstock.supervisor.standard_pipes import F_SETPIPE_SZ, PIPE_BYTES
+from penstock.supervisor.job.standard_pipes import F_SETPIPE_SZ, PIPE_BYTES
 
 SERVER_UID = 65530
 JOB_UID = 65531

@@ -250,7 +250,7 @@ class Group:
             self.told_at = trio.current_time()
 
     def kill_after(self, grace_s: float) -> None:
-        """As supervisor/held.py: it is being stopped, and whoever says so sends KILL himself when
+        """As supervisor/job/supervised_job.py: it is being stopped, and whoever says so sends KILL himself when
         the grace is over, unless he stands still or is gone. The last one to say so counts."""
         if self._late is not None:
             self._late.cancel()
@@ -267,7 +267,7 @@ class Group:
             self.kill()
 
     def storage_full(self) -> None:
-        """As supervisor/held.py: no grace."""
+        """As supervisor/job/supervised_job.py: no grace."""
         if not self.exit_told and not self._timed_out:
             self._storage_full = True
             self.filled_at = trio.current_time()

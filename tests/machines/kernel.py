@@ -27,7 +27,7 @@ from penstock.jobs.backend import (
 from penstock.jobs.errors import SupervisorSilent
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Limits
-from penstock.supervisor.silence import ANSWER_S
+from penstock.supervisor.ipc.silence import ANSWER_S
 
 from .group import Group
 from .process import Process, SimDisk

@@ -26,7 +26,7 @@ from penstock.quota import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
 from penstock.refusals import Refusals
 from penstock.requests import argv_of, grace_of, handle_of, spec_of
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.supervisor.protocol import MAX_COMMAND_LINE_BYTES
+from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 HOUR = datetime.timedelta(hours=1)

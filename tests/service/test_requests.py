@@ -17,7 +17,7 @@ from penstock.requests import (
     stop_signal_of,
 )
 from penstock.rpc.errors import RpcError, StatusCode
-from penstock.supervisor.protocol import MAX_COMMAND_LINE_BYTES
+from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 
 def start(**fields: Any) -> Callable[[], object]:

@@ -12,8 +12,8 @@ from penstock.policy.limit_classes import (
     held_without_groups,
     with_quotas,
 )
-from penstock.supervisor import project_quota
-from penstock.supervisor.project_quota import Project, ProjectQuotas
+from penstock.supervisor.storage import project_quota
+from penstock.supervisor.storage.project_quota import Project, ProjectQuotas
 
 
 def test_a_host_without_says_so_and_gives_none(tmp_path: Path) -> None:

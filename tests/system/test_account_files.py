@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mounted import mounted
 
-from penstock.supervisor.children import reap
-from penstock.supervisor.isolation import account_files, kernel, mounts
+from penstock.supervisor.isolation import account_files, kernel, mount_view
+from penstock.supervisor.job.reap import reap
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +34,7 @@ def test_a_line_more(tmp_path: Path, memory: str) -> None:
     if pid == 0:
         try:
             kernel.unshare(CLONE_NEWNS)
-            mounts.enter((), (), (), "", memory, owner=None, own_proc=False)
+            mount_view.enter((), (), (), "", memory, owner=None, own_proc=False)
             account_files.show([(str(path), b"line\n") for path in paths], memory)
             found = {path.name: path.read_text()[-8:] for path in paths if path.exists()}
             refused = 0

@@ -12,9 +12,9 @@ from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
 from penstock.policy.limit_classes import Limits
-from penstock.supervisor import cloning
-from penstock.supervisor.groups import Hierarchy, cgroup, detect
-from penstock.supervisor.trees import children
+from penstock.supervisor.cgroups import Hierarchy, detect, job_group
+from penstock.supervisor.job import clone3
+from penstock.supervisor.job.proc_tree import children
 
 pytestmark = pytest.mark.root
 NAME = "0011223344556677" * 2
@@ -33,7 +33,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
 @pytest.mark.parametrize("born", [True, False])
 def test_it_is_inside(hierarchy: Hierarchy, born: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With clone3 as without it, and its exit status comes to its parent."""
-    monkeypatch.setattr(cgroup, "_can_be_born_inside", lambda: born)
+    monkeypatch.setattr(job_group, "_can_be_born_inside", lambda: born)
     group = hierarchy.create(NAME, Limits(memory_bytes=100_000_000, processes=8), None)
     inside = directories(group)
     assert (group.entrance().birth_fd is not None) is (born and hierarchy.kind != "v1")
@@ -58,7 +58,7 @@ def test_this_kernel_is_asked() -> None:
     """Nothing is forked by that."""
     major, minor = (int(part) for part in platform.release().split(".")[:2])
     before = children(os.getpid())
-    assert cloning.can_clone_into() is ((major, minor) >= (5, 7))
+    assert clone3.can_clone_into() is ((major, minor) >= (5, 7))
     assert children(os.getpid()) == before
 
 
@@ -69,13 +69,13 @@ def test_a_kernel_or_a_filter_that_refuses(code: int, monkeypatch: pytest.Monkey
     def refused(directory_fd: int) -> int:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(cloning, "clone_into", refused)
-    assert not cloning.can_clone_into()
+    monkeypatch.setattr(clone3, "clone_into", refused)
+    assert not clone3.can_clone_into()
 
 
 def test_a_directory_that_is_no_group(tmp_path: Path) -> None:
     """The error of the call, in the parent; there is no child."""
     fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        cloning.clone_into(fd)
+        clone3.clone_into(fd)
     os.close(fd)

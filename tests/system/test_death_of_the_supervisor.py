@@ -19,7 +19,7 @@ from penstock.client import connect
 from penstock.jobs.records import EndRecord
 from penstock.jobs.store import JobRecord, Store
 from penstock.supervisor import sentinel_main
-from penstock.supervisor.groups import mounted
+from penstock.supervisor.cgroups import mounted
 
 pytestmark = pytest.mark.root
 

@@ -17,9 +17,9 @@ from running import RunningServer, policy_text, running_server, script
 from this_run import group
 
 from penstock.client import connect
-from penstock.supervisor.groups import GroupError, Mounts, find_place, mounted
-from penstock.supervisor.groups.own import own_path
-from penstock.supervisor.groups.v2 import CONTROLLERS, enable_controllers
+from penstock.supervisor.cgroups import GroupError, Mounts, find_place, mounted
+from penstock.supervisor.cgroups.delegation import own_path
+from penstock.supervisor.cgroups.v2 import CONTROLLERS, enable_controllers
 
 pytestmark = pytest.mark.root
 COMMANDS = script("idle", "echo ready; sleep 300", limits="small")

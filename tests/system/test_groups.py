@@ -14,7 +14,7 @@ from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
 from penstock.policy.limit_classes import LIMIT_NAMES, LimitClass, Limits
-from penstock.supervisor.groups import (
+from penstock.supervisor.cgroups import (
     ClientTotals,
     Group,
     GroupError,
@@ -25,7 +25,7 @@ from penstock.supervisor.groups import (
     group_name,
     signal_members,
 )
-from penstock.supervisor.groups.files import remove_tree
+from penstock.supervisor.cgroups.group_files import remove_tree
 
 pytestmark = pytest.mark.root
 NAME = "0123456789abcdef" * 2

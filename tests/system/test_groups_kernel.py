@@ -22,7 +22,7 @@ from patience import slowness
 from this_run import group as group_of
 
 from penstock.policy.limit_classes import Limits
-from penstock.supervisor.groups import (
+from penstock.supervisor.cgroups import (
     ClientTotals,
     Group,
     GroupError,

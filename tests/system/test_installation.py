@@ -13,7 +13,7 @@ from this_run import this_run
 from penstock.client import connect
 from penstock.policy.configuration import Config, parse_config
 from penstock.supervisor.startup import StartupError, make_directories
-from penstock.supervisor.users import User, own_user
+from penstock.supervisor.users.user_names import User, own_user
 
 
 async def test_a_fresh_server_makes_what_it_needs() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from supervisor_process import JOB_UID
 
-from penstock.supervisor.children import reap
-from penstock.supervisor.cloning import NOWHERE
 from penstock.supervisor.isolation import Isolation
-from penstock.supervisor.spawn import Plan, decode_report, spawn
+from penstock.supervisor.job.clone3 import NOWHERE
+from penstock.supervisor.job.reap import reap
+from penstock.supervisor.job.spawn import Plan, decode_report, spawn
 
 pytestmark = pytest.mark.root
 

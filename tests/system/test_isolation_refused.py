@@ -14,10 +14,10 @@ from mounted import mounted
 from supervisor_process import JOB_UID, SUPERVISOR, command, running_supervisor
 from this_run import visible_directory
 
-from penstock.supervisor.children import reap
-from penstock.supervisor.cloning import NOWHERE
 from penstock.supervisor.isolation import NOTHING, Isolation, seccomp
-from penstock.supervisor.spawn import Plan, decode_report, spawn
+from penstock.supervisor.job.clone3 import NOWHERE
+from penstock.supervisor.job.reap import reap
+from penstock.supervisor.job.spawn import Plan, decode_report, spawn
 
 pytestmark = pytest.mark.root
 

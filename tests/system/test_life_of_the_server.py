@@ -14,7 +14,7 @@ from penstock.client import Client, connect
 from penstock.jobs.store import JobRecord, Store
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
-from penstock.supervisor.groups import detect
+from penstock.supervisor.cgroups import detect
 
 COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms") + script("say", "echo kept")
 COMMANDS += script("trapping", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done")

@@ -10,7 +10,7 @@ import pytest
 from running import SERVER_UID, RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
-from penstock.supervisor.counters import flat
+from penstock.supervisor.cgroups.counters import flat
 
 pytestmark = pytest.mark.root
 

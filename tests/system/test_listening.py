@@ -17,7 +17,7 @@ from restarts import kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.supervisor.listeners import BACKLOG
+from penstock.supervisor.client_listeners import BACKLOG
 
 COMMANDS = script("say", "echo kept")
 CLIENTS = '[clients.alice]\ncommands = ["say"]\n'

@@ -8,7 +8,7 @@ import pytest
 from supervisor_process import Supervisor, run_again, running_supervisor, shell
 from this_run import new_group
 
-from penstock.supervisor.groups import locked_around, locked_below
+from penstock.supervisor.cgroups import locked_around, locked_below
 
 pytestmark = pytest.mark.root
 WAIT = shell("wait", "echo ready; exec sleep 1000", root=True)

@@ -13,10 +13,10 @@ from supervisor_peer import PATIENCE_S, Peer, wait_dead
 from supervisor_process import Supervisor, command, running_supervisor, shell
 from this_run import visible_directory
 
-from penstock.supervisor import spawn as spawning
-from penstock.supervisor.cloning import Entrance
 from penstock.supervisor.isolation import Isolation, fork_both
-from penstock.supervisor.spawn import Plan, decode_report
+from penstock.supervisor.job import spawn as spawning
+from penstock.supervisor.job.clone3 import Entrance
+from penstock.supervisor.job.spawn import Plan, decode_report
 
 pytestmark = pytest.mark.root
 

@@ -25,10 +25,10 @@ from penstock.policy.configuration import parse_config
 from penstock.policy.limit_classes import Limits
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError
-from penstock.supervisor import project_quota
 from penstock.supervisor.doctor import examine
 from penstock.supervisor.isolation.kernel import call
-from penstock.supervisor.project_quota import FIRST, ProjectQuotas
+from penstock.supervisor.storage import project_quota
+from penstock.supervisor.storage.project_quota import FIRST, ProjectQuotas
 
 pytestmark = pytest.mark.root
 

@@ -31,7 +31,7 @@ from penstock.jobs import standalone
 from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.errors import ConnectionLost, RpcError
 from penstock.server import StartupError
-from penstock.supervisor.listeners import bound
+from penstock.supervisor.client_listeners import bound
 
 pytestmark = pytest.mark.system
 

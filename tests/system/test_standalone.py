@@ -96,7 +96,7 @@ async def test_cancelled_at_every_step_of_its_beginning_it_leaves_nothing(
     async def attempt(step: int) -> bool:
         reached = await cancelled_at(step, begin)
         assert all(process.returncode is not None for process in opened)
-        # It may leave us a child that closes descriptors for it, and ends (channel.py).
+        # It may leave us a child that closes descriptors for it, and ends (server_socket.py).
         assert children.left_behind() == []
         assert fds.opened_since() == {}
         return reached

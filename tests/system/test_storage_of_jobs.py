@@ -14,7 +14,7 @@ from running import IS_ROOT, RunningServer, policy_text, running_server, script
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.errors import RpcError
-from penstock.supervisor.storage_watch import LOOK_CPU_S
+from penstock.supervisor.storage.storage_watch import LOOK_CPU_S
 
 BOUND = 8_000_000
 FILES = 200

@@ -8,7 +8,7 @@ import pytest
 from supervisor_peer import Peer
 from supervisor_process import Supervisor, command, running_supervisor
 
-from penstock.supervisor.groups import group_name
+from penstock.supervisor.cgroups import group_name
 
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 URI = "spiffe://example.org/ci/runner"

@@ -36,7 +36,7 @@ def start_fields(peer: Peer) -> dict[str, object]:
     }
 
 
-# Some of each kind; tests/supervisor/test_message_forms.py has all.
+# Some of each kind; tests/supervisor/ipc/test_message_forms.py has all.
 BROKEN = [
     b"",
     b"no json",

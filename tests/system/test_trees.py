@@ -3,7 +3,7 @@
 import os
 import signal
 
-from penstock.supervisor import trees
+from penstock.supervisor.job import proc_tree
 
 
 def paused_child() -> int:
@@ -24,7 +24,7 @@ def test_one_that_is_gone_does_not_end_the_search() -> None:
     os.waitpid(gone, 0)
     living = paused_child()
     rounds = iter([{gone}, {gone, living}])
-    assert trees.kill(lambda: next(rounds, {gone, living})) == 1
+    assert proc_tree.kill(lambda: next(rounds, {gone, living})) == 1
     _, status = os.waitpid(living, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     os.close(pidfd)

@@ -18,7 +18,7 @@ from supervisor_process import SUPERVISOR, command, running_supervisor, shell
 from this_run import job_uids, new_directory
 
 from penstock.policy.uid_range import parse_uid_range
-from penstock.supervisor.user_table import NAME
+from penstock.supervisor.users.user_table import NAME
 
 pytestmark = pytest.mark.root
 

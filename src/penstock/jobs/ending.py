@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from ..supervisor import protocol
+from ..supervisor.ipc import protocol
 from . import errors
 from .backend import Refused, Verdict
 from .output import OutputLog

@@ -6,7 +6,7 @@ from typing import Final
 import trio
 
 from ..interrupts import uninterrupted_methods
-from ..supervisor.silence import ANSWER_S, BEAT_S, Silence
+from ..supervisor.ipc.silence import ANSWER_S, BEAT_S, Silence
 from .telling import LINES
 
 _LOOK_S: Final = 1.0

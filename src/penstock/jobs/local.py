@@ -12,7 +12,7 @@ import trio
 from ..interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
 from ..plain_errors import PlainErrors
 from ..policy.limit_classes import Enforcement
-from ..supervisor import protocol
+from ..supervisor.ipc import protocol
 from .backend import (
     Held,
     JobSpec,

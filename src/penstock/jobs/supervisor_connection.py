@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from ..interrupts import uninterrupted_methods
-from ..supervisor import protocol
+from ..supervisor.ipc import protocol
 from .errors import Unavailable
 from .heartbeat import Heartbeat
 from .pending import close_all

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..supervisor.lines import LineWriter
+from ..supervisor.logs.log_lines import LineWriter
 
 LINES: Final = LineWriter(2, "penstock")
 """Standard error, whoever has it: a line on it never blocks and raises nothing."""

@@ -1,6 +1,6 @@
 """What a job uses now: samples of its group's files, and rates between two of them.
 
-What the texts mean is supervisor/counters.py's; its keys are those of Started.usage_files.
+What the texts mean is supervisor/cgroups/counters.py's; its keys are those of Started.usage_files.
 """
 
 import time
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..supervisor.counters import RESOURCES, Pressure, parse_pressure
-from ..supervisor.counters import parse as parse_counters
+from ..supervisor.cgroups.counters import RESOURCES, Pressure, parse_pressure
+from ..supervisor.cgroups.counters import parse as parse_counters
 
 
 @dataclass(frozen=True, slots=True)

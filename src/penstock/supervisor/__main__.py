@@ -35,6 +35,6 @@ if __name__ == "__main__":
     _hear_signals()
     _make_package()
     sys.path.pop(0)  # nothing may be imported from here under a top-level name
-    importlib.import_module("penstock.supervisor.log").take_over_stderr()
+    importlib.import_module("penstock.supervisor.logs.supervisor_log").take_over_stderr()
     main = importlib.import_module("penstock.supervisor.command_line").main
     sys.exit(main(sys.argv[1:]))

@@ -10,11 +10,11 @@ from ..policy.configuration import ConfigError, parse_config
 from ..policy.policy_file import PolicyError
 from ..policy.toml_tables import MAX_FILE_BYTES
 from . import startup
+from .cgroups import GroupError
 from .daemon import Daemon
-from .groups import GroupError
-from .log import log
-from .reading import read_file
-from .user_table import TableDamaged
+from .files.bounded_read import read_file
+from .logs.supervisor_log import log
+from .users.user_table import TableDamaged
 
 
 def main(arguments: list[str]) -> int:

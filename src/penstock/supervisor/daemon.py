@@ -11,30 +11,32 @@ from typing import Any, Final
 from ..policy.configuration import Config
 from ..policy.configuration_changes import settings
 from ..policy.policy_file import parse_policy
-from . import earlier_server, leftovers, locks, protocol, rlimits, startup
-from .channel import Peer
-from .child import ServerProcess, server_command
-from .children import strangers
-from .command_users import allocate_users, open_users, userless_clients
-from .grants import Grants
-from .groups import Hierarchy, Swept, block_device
+from . import earlier_server, leftovers, locks, startup
+from .cgroups import Hierarchy, Swept, block_device
+from .client_listeners import open_listeners
+from .dispatch import Host, Requests
+from .files.program_files import ProgramFiles
+from .ipc import protocol
+from .ipc.handshake import Welcome
+from .ipc.server_listener import Reception
+from .ipc.server_socket import Peer
 from .isolation import kept, missing_by_default
-from .isolation.offers import probe
-from .listeners import open_listeners
-from .log import log
-from .log_file import LogFile
+from .isolation_probe import probe
+from .job import rlimits
+from .job.reap import strangers
+from .job.spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
+from .logs.log_file import LogFile
+from .logs.supervisor_log import log
 from .loop import READ, Loop, Timer
 from .policy_checks import disk_warnings, shell_warnings
-from .program_files import ProgramFiles
-from .project_quota import ProjectQuotas
-from .reception import Reception
-from .requests import Host, Requests
 from .sentinel import Sentinel
+from .server_process import ServerProcess, server_command
+from .server_watch import ServerWatch
 from .shutdown import Shutdown
-from .signals import watch_signals
-from .spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
-from .watching import ServerWatch
-from .welcome import Welcome
+from .signal_events import watch_signals
+from .start_check import Grants
+from .storage.project_quota import ProjectQuotas
+from .users.command_users import allocate_users, open_users, userless_clients
 
 # A server whose connection was ended should end by itself.
 _SERVER_LINGER_S: Final = 15.0

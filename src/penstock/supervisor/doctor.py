@@ -21,17 +21,17 @@ from ..policy.limit_classes import (
 )
 from ..policy.policy_file import Policy
 from . import own_code
-from .command_users import clients_users
-from .groups import GroupError, block_device, detect
-from .groups.own import DEFAULT_PARENT, DELEGATED
-from .isolation.offers import probe
+from .cgroups import GroupError, block_device, detect
+from .cgroups.delegation import DEFAULT_PARENT, DELEGATED
+from .files.file_access import files_as
+from .isolation_probe import probe
+from .job.standard_pipes import PIPE_BYTES
 from .policy_checks import disk_warnings
-from .project_quota import ProjectQuotas
-from .rights import files_as
-from .standard_pipes import PIPE_BYTES
 from .startup import possible_jobs
-from .user_checks import find_users, shared_user_warnings
-from .users import User, UserError, resolve_user
+from .storage.project_quota import ProjectQuotas
+from .users.command_users import clients_users
+from .users.user_checks import find_users, shared_user_warnings
+from .users.user_names import User, UserError, resolve_user
 
 FindingState = Literal["ok", "partial", "missing"]
 

@@ -13,8 +13,8 @@ import signal
 from typing import Final
 
 from ..policy.configuration import Config
-from .log import log
-from .users import User
+from .logs.supervisor_log import log
+from .users.user_names import User
 
 _PROGRAM: Final = b"penstock.server"
 # After KILL. One in an uninterruptible sleep takes longer; then the start fails, and says why.

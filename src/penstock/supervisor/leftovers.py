@@ -4,9 +4,9 @@ The processes could write on otherwise, and what is written may be all that the 
 needs room comes after this.
 """
 
-from . import workdirs
-from .groups import Hierarchy, Swept
-from .log import log
+from .cgroups import Hierarchy, Swept
+from .job import workdirs
+from .logs.supervisor_log import log
 
 
 def remove(hierarchy: Hierarchy | None, work_root: str) -> Swept:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..policy.configuration import Config
-from .groups import (
+from .cgroups import (
     Hierarchy,
     detect_below,
     find_place,

@@ -9,7 +9,7 @@ from typing import Any
 from ..policy.configuration import Config
 from ..policy.policy_file import AUTO, Policy
 from ..policy.shells import shell_warning
-from . import filesystems
+from .storage import filesystems
 
 
 def check_mode(

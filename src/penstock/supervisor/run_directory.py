@@ -12,8 +12,8 @@ import stat
 from typing import Final
 
 from ..policy.configuration import Config
-from .log import log
-from .users import User
+from .logs.supervisor_log import log
+from .users.user_names import User
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"

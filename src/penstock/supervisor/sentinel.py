@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from .children import disown, fork, reap_ended
-from .groups import Hierarchy
-from .log import log
+from .cgroups import Hierarchy
+from .job.reap import disown, fork, reap_ended
+from .job.spawn import reset_signals
+from .logs.supervisor_log import log
 from .loop import READ, Loop
 from .sentinel_main import IGNORED
-from .spawn import reset_signals
 
 _PROGRAM: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sentinel_main.py")
 _AGAIN_S: Final = 1.0

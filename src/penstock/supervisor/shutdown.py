@@ -3,11 +3,11 @@
 import signal
 from typing import Final
 
-from .child import ServerProcess
-from .listeners import Listeners
-from .log import log
+from .client_listeners import Listeners
+from .dispatch import Requests
+from .logs.supervisor_log import log
 from .loop import Loop
-from .requests import Requests
+from .server_process import ServerProcess
 
 # The server drains for config.drain_s and stops its jobs; then it has had its time.
 _SERVER_EXTRA_S: Final = 15.0

@@ -10,16 +10,16 @@ from ..policy.isolation_policy import IsolationPolicy
 from ..policy.policy_file import Policy
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..policy.uid_range import UidRange
-from . import executables as exe
 from . import own_code
-from .directory_writers import Trusted, trusted_owner
-from .paths import check_root
-from .private_directory import check_private
-from .reading import read_file
+from .files import executables as exe
+from .files.bounded_read import read_file
+from .files.directory_writers import Trusted, trusted_owner
+from .files.path_arguments import check_root
+from .files.private_directory import check_private
+from .files.writable_places import check_writable
 from .run_directory import RunDirectory
-from .user_checks import FoundUsers, find_users
-from .users import User, UserError, own_user, resolve_user
-from .writable_places import check_writable
+from .users.user_checks import FoundUsers, find_users
+from .users.user_names import User, UserError, own_user, resolve_user
 
 # Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
 # and pidfd); while it

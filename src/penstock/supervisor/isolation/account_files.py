@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from . import kernel, mounts
+from . import kernel, mount_view
 
 _FLAGS: Final = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec
 _OPTIONS: Final = b"mode=755"
@@ -41,12 +41,12 @@ def show(entries: Sequence[tuple[str, bytes]], memory: str) -> None:
     trees = []
     for name, (_, content) in zip(names, copies, strict=True):
         _write(name, content)
-        trees.append(mounts.open_tree(name))
+        trees.append(mount_view.open_tree(name))
     if not memory:
         kernel.unmount(place)
     for tree, (path, _) in zip(trees, copies, strict=True):
-        mounts.make_harmless(tree)
-        mounts.attach(tree, path, follow=True)
+        mount_view.make_harmless(tree)
+        mount_view.attach(tree, path, follow=True)
     if memory:
         for name in names:  # not before: what has no name cannot be attached
             os.unlink(name)

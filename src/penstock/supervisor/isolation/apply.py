@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from . import account_files, inherited, kernel, landlock, mounts, namespaces
+from . import account_files, inherited, kernel, landlock, mount_view, namespaces
 from .plan import Isolation, beneath
 
 STAGES: Final = (
@@ -31,7 +31,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
         kernel.unshare(isolation.namespaces)
     if isolation.mounts:
         stage("mounts")
-        mounts.enter(
+        mount_view.enter(
             isolation.writable,
             isolation.visible,
             isolation.private,

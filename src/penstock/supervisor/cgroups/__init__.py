@@ -1,0 +1,34 @@
+"""Groups of processes with limits: cgroup v1, v2 and hybrid. ``detect`` finds the host's kind."""
+
+from .cgroup_mounts import Mounts, block_device, mounted
+from .client_groups import ClientTotals, group_name
+from .delegation import find_place
+from .group_files import GroupError
+from .hierarchy import detect, detect_below
+from .interface import Group, Hierarchy
+from .life_groups import new_life
+from .limit_look import LimitChange, LimitLook
+from .nesting import locked_around, locked_below
+from .signalling import signal_members
+from .sweeping import Swept
+
+__all__ = [
+    "ClientTotals",
+    "Group",
+    "GroupError",
+    "Hierarchy",
+    "LimitChange",
+    "LimitLook",
+    "Mounts",
+    "Swept",
+    "block_device",
+    "detect",
+    "detect_below",
+    "find_place",
+    "group_name",
+    "locked_around",
+    "locked_below",
+    "mounted",
+    "new_life",
+    "signal_members",
+]

@@ -1,0 +1,101 @@
+"""A group for each client, above those of its jobs: what they may use together, and have used."""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ...policy.limit_classes import Limits
+from .cgroup_mounts import Mounts
+from .group_files import GroupError
+from .life_groups import is_life
+from .v1 import V1Limits
+from .v2 import V2Limits, enable_controllers
+from .v2_kill import Unified
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_JOB_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OURS: Final = re.compile(
+    rf"client-{_NAME.pattern}|id-{_JOB_ID.pattern}|{_JOB_ID.pattern}", re.ASCII
+)
+
+
+def group_name(client_id: str) -> str:
+    """The directory of a client: safe whatever the id is, and the same in every life.
+
+    A prefix, as ``memory.max`` is an id too, and the name of a file of every group. Ids that are
+    no plain names, such as URIs, are told by their SHA-256.
+    """
+    if _NAME.fullmatch(client_id):
+        return f"client-{client_id}"
+    digest = hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"id-{digest[:32]}"
+
+
+def is_job_id(name: str) -> bool:
+    """Is this the directory of a job?"""
+    return _JOB_ID.fullmatch(name) is not None
+
+
+def is_ours(name: str) -> bool:
+    """Does penstock give such names: to a life's group, a client's, or a job's without either?"""
+    return is_life(name) or _OURS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTotals:
+    """Whose jobs these are, and what they may use together; ``name`` is the group's."""
+
+    name: str
+    limits: Limits
+
+
+class ClientGroups:
+    """The groups that this process has made. They are kept while it lives.
+
+    So a start makes none but a client's first, and what a client has used can be read at any
+    time; there are as many as the policy has clients. Who starts next sweeps them.
+    """
+
+    def __init__(self, kind: str, mounts: Mounts, parent: str) -> None:
+        self._kind = kind
+        self._mounts = mounts
+        self._parent = parent
+        # A bandwidth is set for each disk when a job first works on it.
+        self._held: dict[tuple[ClientTotals, str | None], V1Limits | V2Limits] = {}
+
+    def hold(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
+        """Makes the group if need be; its limits, as read back.
+
+        Raises GroupError. A group that could not be limited is limited by the next call.
+        """
+        if (client, device) not in self._held:
+            self._make_directories(client.name)
+            self._held[client, device] = self._limit(client, device)
+        return self._held[client, device]
+
+    def forget(self) -> None:
+        """Somebody has removed groups: each is looked for, and limited, again."""
+        self._held.clear()
+
+    def _make_directories(self, name: str) -> None:
+        for root in self._mounts.roots(self._kind):
+            path = os.path.join(root + self._parent, name)
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise GroupError(f"making {path}: {error.strerror}") from error
+
+    def _limit(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
+        if self._kind != "v2":
+            v1 = V1Limits(self._mounts.v1, self._parent, client.name, total=True)
+            v1.set(client.limits, device)
+            return v1
+        assert self._mounts.v2 is not None  # a v2 host has the v2 mount
+        enable_controllers(self._mounts.v2 + self._parent, client.name)
+        v2 = V2Limits(Unified(self._mounts.v2, self._parent, client.name), total=True)
+        v2.create(client.limits, device)
+        return v2

@@ -1,0 +1,227 @@
+"""The three kinds of host, put together from what sets limits and what kills."""
+
+import functools
+import os
+from dataclasses import replace
+from functools import partial
+
+from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
+from .cgroup_mounts import Mounts, mounted, parse
+from .client_groups import ClientGroups, ClientTotals, is_job_id, is_ours
+from .group_files import GroupError, remove_tree
+from .interface import Group, Hierarchy
+from .job_group import CgroupGroup
+from .probing import try_limit
+from .sweeping import Swept, sweep
+from .v1 import CONTROLLERS as V1_NEEDED
+from .v1 import NO_DISK, V1Limits
+from .v1_kill import Freezer
+from .v2 import CONTROLLERS as V2_NEEDED
+from .v2 import V2Limits, enable_controllers
+from .v2_kill import Unified
+
+
+class CgroupHierarchy:
+    """Groups below ``parent`` in every hierarchy that this kind of host uses; with a ``life``
+    (life_groups.py) below the group of that name there, but what is swept, and removed at the end, is all
+    that the parent has."""
+
+    def __init__(self, kind: str, mounts: Mounts, parent: str, life: str = "") -> None:
+        self.kind = kind
+        self._mounts = mounts
+        self._above = parent
+        self._parent = f"{parent}/{life}" if life else parent
+        self.parent = self._roots(self._above)[0]
+        self._capabilities: list[Enforcement] | None = None
+        self._clients = ClientGroups(kind, mounts, self._parent)
+        if kind == "v2" and mounts.v2 is not None:
+            # The life's own comes later: this may be another penstockd's place, and be refused.
+            enable_controllers(mounts.v2, parent)
+
+    def capabilities(self, device: str | None) -> list[Enforcement]:
+        if self._capabilities is None:  # the host does not change while this process lives
+            self._capabilities = self._find_capabilities(device)
+        return list(self._capabilities)
+
+    def _find_capabilities(self, device: str | None) -> list[Enforcement]:
+        names = self._mounts.v2_controllers if self.kind == "v2" else frozenset(self._mounts.v1)
+        disk = "io" if self.kind == "v2" else "blkio"
+        needs = dict(zip(GROUP_LIMIT_NAMES, ("cpu", "memory", disk, disk, "pids"), strict=True))
+        found = []
+        for limit, controller in needs.items():
+            if controller not in names:
+                found.append(
+                    Enforcement(limit, "unavailable", detail=f"no {controller} controller")
+                )
+            elif controller == disk and device is None:
+                found.append(Enforcement(limit, "unavailable", detail=NO_DISK))
+            elif controller == "blkio":
+                found.append(Enforcement(limit, "partial", detail="direct I/O only (cgroup v1)"))
+            elif controller == "io":
+                found.append(Enforcement(limit, "enforced"))
+            else:
+                found.append(try_limit(self.create, limit))
+        return found + held_without_groups()
+
+    def create(
+        self,
+        name: str,
+        limits: Limits,
+        device: str | None,
+        client: ClientTotals | None = None,
+    ) -> Group:
+        if not is_job_id(name):
+            raise GroupError(f"{name!r} is not a job id")
+        try:
+            return self._create(name, limits, device, client)
+        except GroupError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        # Somebody has removed a group above, or it was never made: it is made and limited now.
+        self._clients.forget()
+        self._make_parents()
+        return self._create(name, limits, device, client)
+
+    def _create(
+        self, name: str, limits: Limits, device: str | None, client: ClientTotals | None
+    ) -> Group:
+        mounts, parent = self._mounts, self._parent
+        held: V1Limits | V2Limits | None = None
+        if client is not None:
+            held = self._clients.hold(client, device)
+            parent = f"{parent}/{client.name}"
+            if self.kind != "v2":
+                limits = _within(limits, client.limits)
+        unified = Unified(mounts.v2, parent, name) if mounts.v2 is not None else None
+        v1 = None
+        if self.kind != "v2":
+            v1 = V1Limits(mounts.v1, parent, name, mounts.v1_used())
+        if unified is not None:
+            unified.create()
+        try:
+            return self._limited(v1, unified, limits, device, held, parent)
+        except BaseException:
+            if v1 is not None:
+                v1.remove()
+            if unified is not None:
+                unified.remove()
+            raise
+
+    def _limited(
+        self,
+        v1: V1Limits | None,
+        unified: Unified | None,
+        limits: Limits,
+        device: str | None,
+        held: V1Limits | V2Limits | None,
+        parent: str,
+    ) -> Group:
+        """Raises GroupError; the caller removes what was made."""
+        top = self.kill_directory()
+        try:
+            if v1 is None:
+                assert unified is not None  # a v2 host has the v2 mount
+                v2 = V2Limits(unified)
+                v2.create(limits, device)
+                enable = partial(self._enable, parent)
+                return CgroupGroup(v2, unified, held, enable, top, _freezer_mount())
+            v1.create(limits, device)
+            if unified is None:
+                freezer = Freezer(v1.paths["freezer"])
+                return CgroupGroup(v1, freezer, held, _nothing, top, None)
+            return CgroupGroup(v1, unified, held, _nothing, top, _freezer_mount())
+        except (OSError, ValueError) as error:
+            raise GroupError(f"setting limits: {error}") from error
+
+    def _enable(self, parent: str) -> None:
+        """Gives the controllers on down to there, on v2. Raises GroupError."""
+        assert self._mounts.v2 is not None
+        enable_controllers(self._mounts.v2, parent)
+
+    def _roots(self, path: str) -> list[str]:
+        return [root + path for root in self._mounts.roots(self.kind)]
+
+    def _make_parents(self) -> None:
+        """Raises GroupError."""
+        for parent in self._roots(self._parent):
+            try:
+                os.makedirs(parent, exist_ok=True)
+            except OSError as error:
+                raise GroupError(f"making {parent}: {error.strerror}") from error
+        if self.kind == "v2" and self._mounts.v2 is not None:
+            enable_controllers(self._mounts.v2, self._parent)
+
+    def kill_fd(self) -> int | None:
+        if self._mounts.v2 is None:
+            return None
+        try:
+            path = f"{self._mounts.v2}{self._parent}/cgroup.kill"
+            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # before Linux 5.14
+            return None
+
+    def kill_directory(self) -> str:
+        top = self._mounts.v2 if self._mounts.v2 is not None else self._mounts.v1["freezer"]
+        return top + self._above
+
+    def sweep(self) -> Swept:
+        self._clients.forget()
+        swept = sweep(self._roots(self._above), is_ours)
+        # Now, so that what cannot be made is said at the start and not to the first client.
+        self._make_parents()
+        return swept
+
+    def remove_parent(self) -> None:
+        self._clients.forget()
+        for parent in self._roots(self._above):
+            remove_tree(parent)  # one that is not empty stays; the next sweep has it
+
+
+def _nothing() -> None:
+    """v1 has its files wherever it has the directory."""
+
+
+def _within(limits: Limits, total: Limits) -> Limits:
+    """v1 refuses a group more CPU than the one above has (tg_cfs_schedulable_down in
+    kernel/sched/core.c); it could not use it."""
+    if limits.cpu_cores is None or total.cpu_cores is None:
+        return limits
+    return replace(limits, cpu_cores=min(limits.cpu_cores, total.cpu_cores))
+
+
+@functools.cache  # where it is mounted does not change while this process lives
+def _freezer_mount() -> str | None:
+    """Of the whole v1 freezer hierarchy, whatever part of it is ours."""
+    return mounted().v1.get("freezer")
+
+
+def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
+    """As detect_below, of this host's mounts. ``parent`` is below each mount, "/penstock"."""
+    return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
+
+
+def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | None:
+    """The kind of this host, or None where this process may not make groups. ``life`` is a name of
+    lives.new_life for one that has jobs.
+
+    v2 where its mount has the controllers, else v1, with the v2 mount beside it where
+    there is one (hybrid). Raises GroupError.
+    """
+    if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
+        writable = _writable(mounts.v2 + parent)
+        return CgroupHierarchy("v2", mounts, parent, life) if writable else None
+    if not mounts.v1.keys() >= set(V1_NEEDED):
+        return None
+    if mounts.v2 is None and "freezer" not in mounts.v1:
+        return None
+    kind = "hybrid" if mounts.v2 is not None else "v1"
+    if not all(_writable(root + parent) for root in mounts.roots(kind)):
+        return None
+    return CgroupHierarchy(kind, mounts, parent, life)
+
+
+def _writable(path: str) -> bool:
+    """May a directory be made at ``path``, or below it if it is there?"""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return os.access(path, os.W_OK, effective_ids=True)

@@ -1,0 +1,151 @@
+"""One job's group in the kernel, put together from what sets its limits and what kills it."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable
+
+from ...policy.limit_classes import Enforcement
+from ..job.clone3 import Entrance, can_clone_into
+from .counters import parse as parse_counters
+from .group_files import GroupError, read
+from .limit_look import LimitLook
+from .strays import V2, Strays
+from .thawing import leave_freezers, thaw
+from .v1 import V1Limits
+from .v1_kill import Freezer
+from .v2 import V2Limits
+from .v2_kill import Unified
+
+_can_be_born_inside = functools.cache(can_clone_into)
+
+
+class CgroupGroup:
+    """One job's group: ``limits`` holds it, ``killer`` ends it."""
+
+    def __init__(
+        self,
+        limits: V1Limits | V2Limits,
+        killer: Unified | Freezer,
+        client: V1Limits | V2Limits | None,
+        prepare: Callable[[], None],
+        top: str,
+        freezer: str | None,
+    ) -> None:
+        """``client`` and ``prepare`` are LimitLook's, ``top`` the own parent in the hierarchy of
+        ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
+        homes = dict(limits.paths) if isinstance(limits, V1Limits) else {}
+        if isinstance(killer, Unified):
+            homes[V2] = killer.path
+        self._strays = Strays(homes, killer.pids)
+        self.look = LimitLook(limits, client, prepare, self._strays)
+        self._limits = limits
+        self._killer = killer
+        self._top = top
+        self._freezer = freezer
+        self._entrance: Entrance | None = None
+        self.path = killer.path
+        self.usage_files: dict[str, str] = limits.usage_files()
+        if isinstance(killer, Unified):
+            self.usage_files |= killer.usage_files()
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        return self.look.enforcement
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        return self.look.client_enforcement
+
+    def entrance(self) -> Entrance:
+        if self._entrance is None:
+            self._entrance = self._open_entrance()
+        return self._entrance
+
+    def _open_entrance(self) -> Entrance:
+        files = self._limits.tasks_files() if isinstance(self._limits, V1Limits) else []
+        birth: list[str] = []
+        if isinstance(self._killer, Unified):
+            if _can_be_born_inside():
+                birth = [self._killer.path]
+            else:
+                files.append(self._killer.procs_file())
+        opened: list[int] = []
+        try:
+            for path in birth:
+                opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            for path in files:
+                opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            for fd in opened:
+                os.close(fd)
+            raise GroupError(f"opening {path}: {error.strerror}") from error
+        return Entrance(opened[0] if birth else None, tuple(opened[len(birth) :]))
+
+    def close_entrance(self) -> None:
+        entrance, self._entrance = self._entrance, None
+        if entrance is not None:
+            for fd in (entrance.birth_fd, *entrance.write_fds):
+                if fd is not None:
+                    os.close(fd)
+
+    def notify_fd(self) -> int | None:
+        return self._killer.notify_fd() if isinstance(self._killer, Unified) else None
+
+    def kill_fd(self) -> int | None:
+        return self._killer.kill_fd() if isinstance(self._killer, Unified) else None
+
+    def follow(self, main: int) -> None:
+        self._strays.follow(main)
+
+    def gather(self) -> list[int]:
+        return self._strays.bring_back(V2 if isinstance(self._killer, Unified) else "freezer")
+
+    def populated(self) -> bool:
+        return self._killer.populated()
+
+    def pids(self) -> list[int]:
+        return self._killer.pids()
+
+    def kill(self) -> int:
+        self.gather()
+        self.look.end()
+        count = self._killer.kill()
+        if count:
+            if isinstance(self._killer, Freezer):
+                # It keeps KILL from whom it holds, the groups' above it too; v2's does not.
+                with contextlib.suppress(GroupError):
+                    thaw(self.path, self._top)
+            # Nobody runs on, and under a quota dying takes its time: docs/cgroups.md has figures.
+            with contextlib.suppress(GroupError):
+                self._limits.lift_quota()
+        return count
+
+    def freeze(self, frozen: bool) -> None:
+        self._killer.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._killer.frozen()
+
+    def thaw(self) -> list[str]:
+        found: list[str] = []
+        if self._freezer is not None:
+            moved = leave_freezers(self._freezer, self._killer.pids())
+            found += [f"process {pid} was in a frozen group of others" for pid in moved]
+        found += [f"{path} was frozen" for path in thaw(self.path, self._top)]
+        return found
+
+    def counters(self) -> dict[str, float]:
+        texts = {}
+        for key, path in self.usage_files.items():
+            if key.endswith(".pressure"):  # nothing that adds up
+                continue
+            with contextlib.suppress(GroupError):  # what this kernel has not, or has no more
+                texts[key] = read(path)
+        return parse_counters(texts).counted()
+
+    def remove(self) -> bool:
+        self.look.end()
+        self.close_entrance()
+        done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
+        return (self._killer.remove() if isinstance(self._killer, Unified) else True) and done

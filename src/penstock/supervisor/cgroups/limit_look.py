@@ -1,0 +1,152 @@
+"""Are the limits of a job, and of all jobs of its client, still what they were set to, and is it
+still under them?
+
+Looking only reads. Putting back writes, and is for a process of its own: the kernel takes memory
+that is used away from a group as it lowers its limit, which can take as long as a disk does.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from ...policy.limit_classes import CHANGED_OUTSIDE, Enforcement, LimitName
+from .control_files import ControlFile
+from .group_files import GroupError
+from .strays import Strays
+from .v1 import V1Limits
+from .v2 import V2Limits
+
+_NONE: Final = "nothing"
+_ALL: Final = "with all processes of the job"
+_MOST_SHOWN: Final = 5  # pids of those that were moved away
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """``of`` the job's group or its client's; texts as the kernel has them, "" for a file that is
+    gone; of cgroup.procs, who is missing. ``put_back``: it is as it was again."""
+
+    of: Literal["job", "client"]
+    limit: LimitName
+    file: str
+    found: str
+    held: str
+    put_back: bool
+
+
+class LimitLook:
+    """Of one job. ``enforcement`` and ``client_enforcement`` are as of the last look.
+
+    ``prepare`` makes the files be there again, where somebody has taken a controller away; it may
+    raise GroupError. ``strays`` are the job's; None where nobody can leave its group.
+    """
+
+    def __init__(
+        self,
+        own: V1Limits | V2Limits,
+        client: V1Limits | V2Limits | None,
+        prepare: Callable[[], None] = lambda: None,
+        strays: Strays | None = None,
+    ) -> None:
+        self._own = own
+        self._client = client
+        self._prepare = prepare
+        self._strays = strays
+        self._over = False
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        return self._own.enforcement
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        return [] if self._client is None else self._client.enforcement
+
+    def end(self) -> None:
+        """The job is being killed, and is freed of its quota for that, or has ended: there is
+        nothing to hold any more."""
+        self._over = True
+        if self._strays is not None:
+            self._strays.end()
+
+    def changed(self) -> list[LimitChange]:
+        """What is not as it was set; nothing is written."""
+        if self._over:
+            return []
+        found = [_change("job", *each) for each in self._own.files.changed()]
+        if self._client is not None:
+            found += [_change("client", *each) for each in self._client.files.changed()]
+        return found + self._left()
+
+    def _left(self) -> list[LimitChange]:
+        """A change of each limit that processes are no longer under, as they were moved away."""
+        pids: dict[str, list[int]] = {}
+        for directory, pid in self._strays.found() if self._strays is not None else ():
+            pids.setdefault(directory, []).append(pid)
+        found: list[LimitChange] = []
+        for directory, missing in pids.items():
+            shown = ", ".join(map(str, missing[:_MOST_SHOWN]))
+            more = len(missing) - _MOST_SHOWN
+            text = f"without process {shown}" + (f" and {more} more" if more > 0 else "")
+            found += [
+                LimitChange("job", limit, "cgroup.procs", text, _ALL, put_back=False)
+                for limit in self._own.files.limits_in(directory)
+            ]
+        return found
+
+    def put_back(self) -> None:
+        """May take long, see above. What could not be written is seen by ``settle``.
+
+        Twice, as some files are refused while another one is not right yet: on v1 a quota above
+        that of the group above, or memory above memory with swap.
+        """
+        with contextlib.suppress(GroupError):  # then the files are not there, which is seen as well
+            self._prepare()
+        if self._strays is not None:
+            self._strays.bring_back()
+        for limits in (self._own, self._client) * 2:
+            if limits is not None:
+                limits.files.put_back()
+
+    def settle(self, changes: Sequence[LimitChange]) -> list[LimitChange]:
+        """After that, or instead: the same changes with what became of them. From now on
+        ``enforcement`` says so."""
+        left = {_what(each) for each in self.changed()}
+        done = [replace(each, put_back=_what(each) not in left) for each in changes]
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        _say(self._own, [each for each in done if each.of == "job"], at)
+        if self._client is not None:
+            _say(self._client, [each for each in done if each.of == "client"], at)
+        return done
+
+
+def _what(change: LimitChange) -> tuple[str, str, str]:
+    return change.of, change.limit, change.file
+
+
+def _change(of: Literal["job", "client"], file: ControlFile, found: str) -> LimitChange:
+    name = os.path.basename(file.path)
+    return LimitChange(of, file.limit, name, found, file.held, put_back=False)
+
+
+def _say(limits: V1Limits | V2Limits, changes: Sequence[LimitChange], at: str) -> None:
+    for index, entry in enumerate(limits.enforcement):
+        mine = [each for each in changes if each.limit == entry.limit]
+        if not mine:
+            continue
+        as_set = limits.as_set[index]
+        lost = [each for each in mine if not each.put_back]
+        told = lost or mine
+        what = ", ".join(f"{each.file} was {each.found or _NONE}" for each in told)
+        if lost:
+            detail = f"{CHANGED_OUTSIDE} at {at}, and cannot be put back now: {what}"
+            limits.enforcement[index] = Enforcement(
+                entry.limit, "unavailable", lost[0].found, detail
+            )
+        else:
+            detail = f"{CHANGED_OUTSIDE} at {at}, and put back: {what}"
+            before = f"{as_set.detail}; " if as_set.detail else ""
+            limits.enforcement[index] = replace(as_set, detail=before + detail)

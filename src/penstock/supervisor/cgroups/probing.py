@@ -1,0 +1,32 @@
+"""What a limit is worth on this host, by trying it on a group made for that."""
+
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from ...policy.limit_classes import Enforcement, LimitName, Limits
+from .group_files import GroupError
+from .interface import Group
+
+# Values that every kernel takes that has the limit at all.
+_TRIED: Final[dict[LimitName, Limits]] = {
+    "cpu": Limits(cpu_cores=0.5),
+    "memory": Limits(memory_bytes=2**26),
+    "processes": Limits(processes=16),
+}
+
+Create = Callable[[str, Limits, str | None], Group]
+
+
+def try_limit(create: Create, limit: LimitName) -> Enforcement:
+    """The limit's state and detail, without a value, which would be the probe's.
+
+    Only cpu, memory and processes: what a disk limit is worth depends on the disk.
+    """
+    try:
+        group = create(uuid.uuid4().hex, _TRIED[limit], None)
+    except GroupError as error:
+        return Enforcement(limit, "unavailable", detail=str(error))
+    became = next(entry for entry in group.enforcement if entry.limit == limit)
+    group.remove()  # nobody was ever in it; if it stays all the same, the next sweep has it
+    return Enforcement(limit, became.state, detail=became.detail)

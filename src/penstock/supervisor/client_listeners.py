@@ -1,0 +1,177 @@
+"""The sockets on which clients connect, bound here and accepted from by servers.
+
+The supervisor binds them before it starts its first server, never accepts or reads, and hands them
+to each server as it is executed. So while no server is there, as one was killed or a planned
+restart is under way, the kernel goes on completing connections into the sockets' queues, and the
+next server finds them there: nobody is refused.
+
+Two servers never accept at once, because a server is started only after the one before is reaped.
+One that drains closes its descriptors first, so what comes meanwhile waits for the next; closing
+resets nothing that is queued, as ours stay open. They are closed as penstockd begins to stop: a
+client is refused then, which is better than to wait for nobody.
+
+A queue holds BACKLOG connections. If a flood fills it while no server is there, the kernel drops
+further SYNs without a word, and a client's kernel repeats them after 1, 3 and 7 s (RFC 6298 with
+an initial timeout of 1 s). The next server takes the whole queue within some tenths of a second:
+it looks at each connection once, and closes those whose peer has closed (rpc/entrance.py).
+
+A server has the same open file, and one that was taken over can shut it down. So each time before
+a server is started they are looked at, and made to listen again. What else such a server may have
+set on them (a filter, say) lasts until penstockd is restarted.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import MutableMapping, Sequence
+from typing import Final
+
+from ..policy.addresses import Address
+from ..policy.configuration import DEFAULT_LISTEN, Config
+from .logs.supervisor_log import log
+from .socket_passing import PassingError, received_sockets
+from .startup import StartupError
+
+# As many as the kernel's own bound admits by default since Linux 5.4 (net.core.somaxconn).
+BACKLOG: Final = 4096
+# A server whose supervisor was killed closes its sockets as soon as it hears of that.
+_IN_USE_S: Final = 3.0
+_LOOK_S: Final = 0.02
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop the program that has it (ss -ltnp shows which), or name another port",
+    errno.EADDRNOTAVAIL: "name an address that this machine has (ip address shows them)",
+    errno.EACCES: "name a port from 1024 on, or start penstockd as root",
+}
+
+
+class Listeners:
+    """Listening sockets of TCP, until ``close``."""
+
+    def __init__(self, sockets: Sequence[socket.socket], warnings: Sequence[str] = ()) -> None:
+        self._sockets = list(sockets)
+        self.warnings = list(warnings)
+        self.addresses = [address_of(each) for each in sockets]
+        """Where clients connect, with the port that was found for port 0."""
+
+    @property
+    def text(self) -> str:
+        """For the line that says ``ready``; empty where nothing is listened on."""
+        where = ", ".join(str(each) for each in self.addresses)
+        return f"; clients connect to {where}" if where else ""
+
+    @property
+    def fds(self) -> list[int]:
+        """For a server; none once they are closed."""
+        return [each.fileno() for each in self._sockets]
+
+    def listen_again(self) -> None:
+        """Before a server is started: those that were shut down listen again, which is said."""
+        for each, address in zip(self._sockets, self.addresses, strict=True):
+            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                continue
+            try:
+                each.listen(BACKLOG)
+            except OSError as error:
+                log(f"{address} does not listen any more: {error.strerror}; restart penstockd")
+            else:
+                log(f"{address}: the server before has shut it down; it listens again")
+
+    def close(self) -> None:
+        """Clients are refused from now on, once no server has them either. Idempotent."""
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()
+        self.addresses.clear()
+
+
+def open_listeners(
+    config: Config, environ: MutableMapping[str, str], *, server: bool = True
+) -> Listeners:
+    """Those that this process was started with (socket_passing.py), or else those that ``listen``
+    of the configuration names; none without a ``server``, as nobody would ever accept.
+
+    Raises StartupError with every mistake.
+    """
+    if not server:
+        return Listeners(())
+    try:
+        given = received_sockets(environ)
+    except PassingError as error:
+        raise StartupError([str(error)]) from error
+    if given:
+        return Listeners(given, _unused(config, given))
+    sockets: list[socket.socket] = []
+    mistakes = []
+    for address in config.listen:
+        try:
+            sockets.append(bound(address))
+        except (OSError, UnicodeError) as error:
+            mistakes.append(_mistake(address, error))
+    if mistakes:
+        for each in sockets:
+            each.close()
+        raise StartupError(mistakes)
+    return Listeners(sockets)
+
+
+def bound(address: Address) -> socket.socket:
+    """A non-blocking socket that listens there alone, never on every interface by default; of a
+    name's addresses on the first, as what is said to listen and what does must be one.
+
+    Waits up to 3 s for an address that is in use. Raises OSError, and UnicodeError for a name that
+    DNS cannot have.
+    """
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, _, _, _, where = found[0]
+    deadline = time.monotonic() + _IN_USE_S
+    while True:
+        try:
+            return _bound(family, where)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+        time.sleep(_LOOK_S)  # nobody tells when an address is free, and is bounded
+
+
+def _bound(family: int, where: object) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Connections of before that linger are no hindrance; another listener is.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else [::] would be 0.0.0.0 too, which nobody has asked for.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setblocking(False)
+        made.bind(where)  # type: ignore[arg-type]  # as getaddrinfo gave it
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def address_of(listening: socket.socket) -> Address:
+    """Where it is bound."""
+    host, port = listening.getsockname()[:2]
+    return Address(str(host), int(port))
+
+
+def _mistake(address: Address, error: OSError | UnicodeError) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        remedy = "name one that this machine's resolver knows, or an address in numbers"
+        return f"listen: {address}: the name cannot be resolved: {why}; {remedy}"
+    remedy = _REMEDIES.get(error.errno or 0, "name another address")
+    return f"listen: {address} cannot be listened on: {error.strerror}; {remedy}"
+
+
+def _unused(config: Config, given: Sequence[socket.socket]) -> list[str]:
+    """A warning if the configuration names other addresses than it was given."""
+    found = [str(address_of(each)) for each in given]
+    named = [str(each) for each in config.listen]
+    if named == [DEFAULT_LISTEN] or set(named) <= set(found):
+        return []
+    return [
+        f"listen = {', '.join(named)} is not heeded: penstockd was started with sockets of "
+        f"{', '.join(found)} (LISTEN_FDS)"
+    ]

@@ -1,0 +1,294 @@
+"""What the server may ask for: one table. What it holds is the only state of the supervisor."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..policy.limit_classes import LimitClass, Limits
+from ..policy.policy_file import Client
+from . import isolation
+from .cgroups import ClientTotals, GroupError, Hierarchy, LimitChange, block_device, group_name
+from .files.program_files import Replaced
+from .ipc import protocol
+from .ipc.protocol import ProtocolError
+from .ipc.server_socket import Send
+from .job import job_environment, rlimits, standard_pipes, workdirs
+from .job.cgroup_processes import GroupProcesses, Processes
+from .job.inspect_survivors import inspect
+from .job.limit_watch import LimitWatch
+from .job.spawn import Plan
+from .job.start_requirements import check_isolation, check_limits
+from .job.subreaper_processes import KeptProcesses
+from .job.supervised_job import HeldJob
+from .job.terms import Terms
+from .logs.supervisor_log import log
+from .loop import Loop
+from .start_check import Grant, Grants, Refusal, Start, parse_start
+from .storage.disk_usage import Watched
+from .storage.project_quota import Project, ProjectQuotas
+from .storage.storage_watch import StorageWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What starts are made with. Without ``hierarchy`` each job gets a keeper."""
+
+    grants: Grants
+    hierarchy: Hierarchy | None
+    offers: isolation.Offers
+    work_root: str
+    max_jobs: int
+    quotas: ProjectQuotas
+
+
+class Requests:
+    """Answers the table's requests; ``jobs`` are all that are held."""
+
+    def __init__(self, loop: Loop, host: Host, on_empty: Callable[[], None]) -> None:
+        self.jobs: dict[str, HeldJob] = {}
+        self._loop = loop
+        self._host = host
+        self._on_empty = on_empty
+        self._ending = False
+        self._storage = StorageWatch(loop, self._over)
+        self._limits = LimitWatch(loop, self._limits_changed)
+        self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
+            protocol.TAKE: self._take,
+            protocol.START: self._start,
+            protocol.SIGNAL: self._signal,
+            protocol.PAUSE: self._pause,
+            protocol.INSPECT: self._inspect,
+            protocol.LOOK: self._look,
+            protocol.CLOSE_INPUT: self._close_input,
+            protocol.KILL: self._kill,
+            protocol.RELEASE: self._release,
+        }
+
+    def answer(self, message: dict[str, Any], send: Send) -> None:
+        """Does what a message asks. Raises ProtocolError if it is not for now."""
+        handler = self._table.get(message["type"])
+        if handler is None:
+            raise ProtocolError(f"{message['type']} is not for now")
+        handler(message, send)
+
+    def refuse_starts(self) -> None:
+        """From now on: penstockd is stopping."""
+        self._ending = True
+
+    def disconnect(self) -> None:
+        """The server is gone. Its jobs run on, and tell nobody."""
+        for job in self.jobs.values():
+            job.disconnect()
+
+    def release_all(self) -> None:
+        """Kills every job and forgets each when it is gone; calls on_empty at the end."""
+        for job in list(self.jobs.values()):
+            job.release()
+        if not self.jobs:
+            self._on_empty()
+
+    def _take(self, message: dict[str, Any], send: Send) -> None:
+        """One job an answer, so that few descriptors are under way at a time."""
+        left = [job for job in self.jobs.values() if job.takeable]
+        for job in sorted(left, key=lambda job: job.starting):
+            job.hand_over(send)  # one that starts still answers when it has, or has failed
+            return
+        send(protocol.NOTHING)
+
+    def _start(self, message: dict[str, Any], send: Send) -> None:
+        start = parse_start(message)
+        if start.id in self.jobs:
+            raise ProtocolError(f"job {start.id} is there already")
+        try:
+            if self._ending:
+                raise Refusal(protocol.FAILED, "penstockd is stopping", "stopping")
+            grant = self._host.grants.check(start)
+            if len(self.jobs) >= self._host.max_jobs:
+                raise Refusal(
+                    protocol.EXHAUSTED, f"this host holds {self._host.max_jobs} jobs already"
+                )
+            self._launch(start, grant, send)
+        except Refusal as refusal:
+            send(protocol.REFUSED, id=start.id, **refusal.fields())
+        except Replaced as replaced:
+            files = [each.fields() for each in replaced.files]
+            send(protocol.REPLACED, id=start.id, files=files)
+
+    def _launch(self, start: Start, grant: Grant, send: Send) -> None:
+        """Raises Refusal before there is anything; later the job itself tells."""
+        command = grant.command
+        own = self._make_workdir(start, grant)
+        workdir = command.workdir or own
+        limit_class = self._host.grants.policy.classes[command.class_name]
+        try:
+            processes = self._confine(start.id, limit_class, grant.client, workdir)
+        except (GroupError, OSError) as error:
+            workdirs.discard(own)
+            raise _failure(grant, "group", error) from error
+        totals = grant.client.totals
+        offers = self._host.offers
+        env = job_environment.environment(grant, start.id, workdir)
+        places = job_environment.places(grant, workdir, workdirs.temporary(own), env["HOME"])
+        isolated = isolation.make_isolation(command, offers, places)
+        project = self._host.quotas.hold(_both(own), limit_class.limits)
+        storage = {} if project is None else project.entries(confined=bool(isolated.seccomp))
+        reported = isolation.report(command, offers)
+        user = grant.user
+        terms = Terms(
+            *(command, grant.argv, grant.timeout_s, limit_class, totals, reported, user, storage)
+        )
+        directories = self._directories(own, project)
+        job = HeldJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
+        job.send = send
+        self.jobs[start.id] = job
+        pipes: dict[str, int] = {}
+        child_ends: list[int] = []
+        try:
+            held, held_together = terms.enforcement(processes), terms.client_enforcement(processes)
+            check_limits(held, limit_class, "class {!r} requires limits")
+            check_limits(held_together, totals, "client {!r} requires total limits")
+            check_isolation(command, limit_class, offers, root=self._host.hierarchy is not None)
+            for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
+                pipes[name], write_end = standard_pipes.make_output(user)
+                child_ends.append(write_end)
+            standard_input = standard_pipes.make_input(pipes, user) if grant.stdin else None
+            child_ends.append(
+                standard_pipes.no_input() if standard_input is None else standard_input
+            )
+            plan = Plan(
+                executable_fd=grant.executable.fd,
+                argv=[_bytes(text) for text in grant.argv],
+                env={_bytes(key): _bytes(value) for key, value in env.items()},
+                workdir=workdir,
+                user=user,
+                entrance=processes.entrance(),
+                stdin_fd=child_ends[-1],
+                stdout_fd=child_ends[0],
+                stderr_fd=child_ends[-2],
+                isolation=isolated,
+                rlimits=rlimits.for_jobs(limit_class),
+            )
+            job.start(plan, pipes, directories)
+            if any(entry.state != "enforced" for entry in terms.storage()):
+                self._watch(start.id, limit_class.limits, own, processes)
+            if processes.look is not None:
+                self._limits.add(start.id, processes.look)
+        except (Refusal, GroupError, OSError) as error:
+            for fd in pipes.values():
+                os.close(fd)
+            refusal = error if isinstance(error, Refusal) else _failure(grant, "prepare", error)
+            job.discard(directories, refusal.fields())
+        finally:
+            for fd in child_ends:
+                os.close(fd)
+
+    def _watch(self, name: str, limits: Limits, own: str, processes: Processes) -> None:
+        if limits.storage_bytes is None and limits.files is None:
+            return
+        group, keeper = processes.place()
+        self._storage.add(
+            Watched(name, _both(own), limits.storage_bytes, limits.files, group, keeper)
+        )
+
+    def _directories(self, own: str, project: Project | None) -> workdirs.Workdir:
+        if project is None:
+            return workdirs.Workdir(self._loop, own)
+        return workdirs.Workdir(self._loop, own, lambda: self._host.quotas.free(project))
+
+    def _over(self, name: str) -> None:
+        job = self.jobs.get(name)
+        if job is not None:
+            job.storage_full()
+
+    def _make_workdir(self, start: Start, grant: Grant) -> str:
+        try:
+            own_view = isolation.needs_temporary(grant.command, self._host.offers)
+            return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
+        except OSError as error:
+            raise _failure(grant, "directory", error) from error
+
+    def _confine(
+        self, name: str, limit_class: LimitClass, client: Client, workdir: str
+    ) -> Processes:
+        if self._host.hierarchy is None:
+            return KeptProcesses(self._loop)
+        totals = ClientTotals(group_name(client.id), client.totals.limits)
+        device = block_device(workdir)
+        group = self._host.hierarchy.create(name, limit_class.limits, device, totals)
+        return GroupProcesses(self._loop, group)
+
+    def _forgotten(self, name: str) -> None:
+        self._storage.remove(name)
+        self._limits.remove(name)
+        del self.jobs[name]
+        if not self.jobs:
+            self._on_empty()
+
+    def _signal(self, message: dict[str, Any], send: Send) -> None:
+        name, number = message["id"], message["signal"]
+        tree, kill_after_s = message.get("tree", False), message.get("kill_after_s")
+        job = self.jobs.get(name)
+        if job is None:
+            count = 0
+        elif kill_after_s is None:
+            count = job.signal(number, tree)
+        else:
+            job.kill_after(kill_after_s)
+            count = job.ask_end(number, tree=tree)
+        send(protocol.SIGNALED, id=name, count=count)
+
+    def _pause(self, message: dict[str, Any], send: Send) -> None:
+        name, paused = message["id"], message["paused"]
+        job = self.jobs.get(name)
+        if job is not None:
+            job.pause(paused)
+        else:
+            send(protocol.PAUSED, id=name, paused=False, message="it has ended")
+
+    def _inspect(self, message: dict[str, Any], send: Send) -> None:
+        name = message["id"]
+        job = self.jobs.get(name)
+        send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
+
+    def _look(self, message: dict[str, Any], send: Send) -> None:
+        name = message["id"]
+        self._limits.look(name, lambda: send(protocol.LOOKED, id=name))
+
+    def _limits_changed(self, name: str, changes: Sequence[LimitChange]) -> None:
+        job = self.jobs.get(name)
+        if job is not None:
+            job.limits_changed(changes)
+
+    def _close_input(self, message: dict[str, Any], send: Send) -> None:
+        job = self.jobs.get(message["id"])
+        if job is not None:
+            job.close_input()
+
+    def _kill(self, message: dict[str, Any], send: Send) -> None:
+        name = message["id"]
+        job = self.jobs.get(name)
+        send(protocol.KILLED, id=name, count=job.kill() if job else 0)
+
+    def _release(self, message: dict[str, Any], send: Send) -> None:
+        job = self.jobs.get(message["id"])
+        if job is not None:
+            job.release()
+
+
+def _both(own: str) -> tuple[str, ...]:
+    """A job's own directory and that for its temporary files, if it has one."""
+    return tuple(path for path in (own, workdirs.temporary(own)) if os.path.isdir(path))
+
+
+def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
+    """What the client hears has no path of ours in it; the log has everything."""
+    log(f"{grant.command.name} could not be started: {stage}: {error}")
+    code = error.errno or 0 if isinstance(error, OSError) else 0
+    why = os.strerror(code) if code else "penstockd's log says why"
+    text = f"{grant.command.name} could not be started: {stage}: {why}"
+    return Refusal(protocol.FAILED, text, stage, code)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,74 @@
+"""Scripts that a granted interpreter or wrapper runs, by identity.
+
+They are opened by the program, by name, so nobody but root may decide what the name means; and what
+has changed since the policy was read is written down before it runs, as for the program itself.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ...policy import programs
+from ...policy.policy_file import Command
+from ...policy.slots import LiteralSlot
+from .executables import ExecutableError, file_mistakes, identity_of, way_mistakes
+
+_RUN_OTHERS: Final = (
+    programs.SHELLS | programs.COMMAND_READERS | programs.WRAPPERS | programs.RUNNERS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptFile:
+    """A checked file, which is not kept open."""
+
+    path: str
+    identity: tuple[int, ...]
+
+
+def check_script(path: str, owners: frozenset[int]) -> ScriptFile:
+    """What ``path`` names now: a regular file of one of ``owners``, and nobody else's to write or
+    to replace. Raises ExecutableError, naming every mistake."""
+    try:
+        status = os.stat(path)
+        mistakes = file_mistakes(status, owners) + way_mistakes(path, owners)
+    except OSError as error:
+        raise ExecutableError(f"{path}: {error.strerror}") from None
+    if mistakes:
+        raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
+    return ScriptFile(path, identity_of(status))
+
+
+def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptFile], list[str]]:
+    """Those of a command, and warnings of those that are somebody else's to change: these are run
+    as ever, and nobody looks at them again."""
+    found, warnings = [], []
+    for path in _paths(command):
+        try:
+            found.append(check_script(path, owners))
+        except ExecutableError as error:
+            warnings.append(
+                f"commands.{command.name}: {error}; whoever can change it decides what is run"
+            )
+    return found, warnings
+
+
+def _paths(command: Command) -> Iterator[str]:
+    """Files among the words that the policy has fixed, of a program that runs others."""
+    # A link of any name may lead to an interpreter.
+    names = programs.names_of(command.path) | programs.names_of(os.path.realpath(command.path))
+    if not names & _RUN_OTHERS:
+        return
+    words = [*command.fixed]
+    for slot in command.grammar.slots:
+        if not isinstance(slot, LiteralSlot):
+            break
+        words.append(slot.text)
+    for word in dict.fromkeys(words):
+        try:
+            if word.startswith("/") and stat.S_ISREG(os.stat(word).st_mode):
+                yield word
+        except (OSError, ValueError):  # no file, or none yet
+            continue

@@ -1,0 +1,113 @@
+"""What the server is told first: who holds its jobs, under which policy, within what limits."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
+from ..cgroups import Hierarchy, Swept
+from ..isolation import Offers
+from . import protocol
+from .server_socket import Peer
+
+USER_MODE_WARNINGS: Final = (
+    "no limits: penstockd does not run as root, so no job is held to its class",
+    "no separation: jobs, server and supervisor are one user, so a job could read or change "
+    "logs, records and keys",
+)
+
+# Ids of swept jobs that are told one by one: a message has an end, and max_jobs need not have.
+_MOST_SWEPT: Final = 2000
+# Of userless, for the same reason; a START of one that is not told of is refused as well.
+_MOST_USERLESS_CHARACTERS: Final = 20_000
+
+
+class Welcome:
+    """The fields of WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
+
+    def __init__(
+        self,
+        policy_hash: str,
+        policy_data: bytes,
+        hierarchy: Hierarchy | None,
+        offers: Offers,
+        max_jobs: int,
+        device: str | None,
+        settings: str,
+        quotas: Sequence[Enforcement] = (),
+    ) -> None:
+        """``settings`` are those that this process runs with, as config_changes has them, in
+        JSON; ``quotas`` what the file system of ``work_root`` holds, project_quota's entries."""
+        self.policy_hash = policy_hash
+        self.max_jobs = max_jobs
+        self._device = device
+        self._settings = settings
+        self._quotas = quotas
+        self.swept = Swept()
+        """Of an earlier life, told until a server has taken calls."""
+        self.userless: Mapping[str, str] = {}
+        """Clients that have no user, and why, so that nobody is told that a start would work."""
+        self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
+        self._policy_data = policy_data
+        self._hierarchy = hierarchy
+        self._offers = offers
+
+    def send(self, peer: Peer) -> None:
+        """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
+        fd = os.memfd_create("policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(fd, "wb") as file:
+            file.write(self._policy_data)
+            file.flush()
+            file.seek(0)
+            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            fds = {"policy": fd}
+            kill_fd = self._hierarchy.kill_fd() if self._hierarchy is not None else None
+            if kill_fd is not None:
+                fds["kill"] = kill_fd
+            peer.send(protocol.WELCOME, list(fds.values()), **self._fields(), fds=list(fds))
+            if kill_fd is not None:
+                os.close(kill_fd)
+
+    def _fields(self) -> dict[str, Any]:
+        if self._hierarchy is not None:
+            kind, limits = self._hierarchy.kind, self._hierarchy.capabilities(self._device)
+        else:
+            kind = "tree"
+            limits = [
+                Enforcement(name, "unavailable", detail="no root") for name in GROUP_LIMIT_NAMES
+            ]
+            limits += held_without_groups()
+        limits = with_quotas(limits, self._quotas)
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot_id = file.read().strip()
+        return {
+            "version": protocol.VERSION,
+            "mode": "root" if os.geteuid() == 0 else "user",
+            "kind": kind,
+            "boot_id": boot_id,
+            "beats": True,
+            "looks": self._hierarchy is not None,
+            "policy": self.policy_hash,
+            "settings": self._settings,  # as text: they are the file's, and no messages' fields
+            "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
+            "max_jobs": self.max_jobs,
+            "swept": {
+                "jobs": self.swept.jobs[:_MOST_SWEPT],
+                "processes": self.swept.processes,
+                "groups_left": len(self.swept.left),
+            },
+            "warnings": list(self.warnings),
+            "userless": dict(_shortened(self.userless)),
+        }
+
+
+def _shortened(userless: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    left = _MOST_USERLESS_CHARACTERS
+    for client, why in userless.items():
+        left -= len(client) + len(why)
+        if left < 0:
+            return
+        yield client, why

@@ -1,0 +1,192 @@
+"""Who may be the server: one process at a time, of one user, and alone."""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..logs.supervisor_log import log
+from ..loop import READ, Loop, Timer
+from ..run_directory import RunDirectory
+from . import protocol
+from .server_socket import Peer, discard, listen, peer_ids
+
+# A peer that says nothing would keep the place from the server.
+HELLO_TIMEOUT_S: Final = 10.0
+# Out of descriptors while accepting: some may have been closed by then.
+_ACCEPT_AGAIN_S: Final = 1.0
+
+
+class Reception:
+    """The listening socket and the one connection.
+
+    ``expected_pid`` is asked at each connection: the only process that may be the server, -1
+    for none, None for any of the user. ``on_hello`` gets the peer, ``on_message`` what follows;
+    ``on_gone`` gets the pid of one that is gone, and whether it had said HELLO.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        directory: RunDirectory,
+        *,
+        uid: int,
+        gid: int | None,
+        expected_pid: Callable[[], int | None],
+        on_hello: Callable[[Peer], None],
+        on_message: Callable[[dict[str, Any], Peer], None],
+        on_gone: Callable[[int, bool], None],
+    ) -> None:
+        """Listens. Raises OSError."""
+        self._loop = loop
+        self._directory = directory
+        self._uid = uid
+        self._gid = gid
+        self._expected_pid = expected_pid
+        self._on_hello = on_hello
+        self._on_message = on_message
+        self._on_gone = on_gone
+        self._peer: Peer | None = None
+        self._peer_pid = 0
+        self._greeted = False
+        self.beats = False
+        """The latest peer has said that it beats, and so knows a BEAT."""
+        self._hello_timer: Timer | None = None
+        self._pidfd = -1  # of the latest peer, until the next one
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = listen(self._directory.socket_path, self._gid)
+        # Of the file that bind has made: the socket's own descriptor has another number.
+        self._bound = os.lstat(self._directory.socket_path)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._loop.watch(self._listener.fileno(), READ, self._accept)
+
+    def listen_again(self) -> None:
+        """Before a server is started: makes what somebody has removed or replaced, or says why
+        that cannot be. Never raises; who is connected stays."""
+        if self._directory.is_ours() and self._is_bound():
+            return
+        log(f"{self._directory.socket_path} was removed or replaced; it is made again")
+        if not self._directory.make_again():
+            return
+        before = self._listener
+        try:
+            self._listen()
+        except OSError as error:
+            log(f"{self._directory.socket_path}: {error.strerror}; jobs run on")
+            return
+        self._loop.forget(before.fileno())
+        before.close()
+
+    def _is_bound(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._directory.socket_path), self._bound)
+        except OSError:
+            return False
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the server is connected and has said HELLO."""
+        return self._peer is not None and self._greeted
+
+    def beat(self) -> None:
+        """Tells the server that we live, unless it has not even read what it was told before."""
+        if self._peer is not None and self._greeted and self.beats and not self._peer.waits:
+            self._peer.send(protocol.BEAT)
+
+    def close(self) -> None:
+        """Ends the connection, if any, and removes the socket."""
+        if self._peer is not None:
+            self._peer.close("penstockd ends")
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        if self._is_bound():  # else it is somebody else's
+            os.unlink(self._directory.socket_path)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:
+            log(f"accepting a connection: {error.strerror}")
+            self._loop.forget(self._listener.fileno())
+            self._loop.after(_ACCEPT_AGAIN_S, self._watch)
+            return
+        pid, uid = peer_ids(connection)
+        why = self._refusal(pid, uid)
+        if why is not None:
+            log(f"refused the connection of process {pid}: {why}")
+            discard(connection)
+            return
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            log(f"refused the connection of process {pid}: {error.strerror}")
+            discard(connection)
+            return
+        self._peer_pid = pid
+        self._greeted = False
+        self._peer = Peer(self._loop, connection, self._told, self._closed, self._breaking)
+        self._hello_timer = self._loop.after(HELLO_TIMEOUT_S, self._silent)
+
+    def _refusal(self, pid: int, uid: int) -> str | None:
+        if uid != self._uid:
+            return f"user {uid} is not the server's"
+        expected = self._expected_pid()
+        if expected is not None and pid != expected:
+            return f"the server is process {expected}" if expected > 0 else "no server runs"
+        if self._peer is not None:
+            return f"process {self._peer_pid} is connected"
+        # Two holders of one pipe would each take a part of its bytes. A process that has
+        # closed its connection may hold descriptors still; only its end is certain.
+        if self._pidfd >= 0 and pid != self._peer_pid and not _ended(self._pidfd):
+            return f"process {self._peer_pid}, the server before, is alive"
+        return None
+
+    def _told(self, message: dict[str, Any]) -> None:
+        assert self._peer is not None
+        if self._greeted:
+            if message["type"] == protocol.HELLO:
+                raise protocol.ProtocolError("HELLO was said already")
+            self._on_message(message, self._peer)
+            return
+        if message["type"] != protocol.HELLO:
+            raise protocol.ProtocolError(f"{message['type']} before HELLO")
+        if message["version"] != protocol.VERSION:
+            raise protocol.ProtocolError(f"version {message['version']} is not spoken here")
+        self._greeted = True
+        self.beats = message.get("beats", False)
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._on_hello(self._peer)
+
+    def _silent(self) -> None:
+        if self._peer is not None and not self._greeted:
+            self._peer.break_off("it has not said HELLO")
+
+    def _breaking(self) -> None:
+        """Our own server is killed first: it would take the end of its connection for ours, and
+        end every job before the next server can have them. Somebody else's process is not."""
+        if self._expected_pid() == self._peer_pid:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _closed(self, why: str) -> None:
+        log(f"the connection of process {self._peer_pid} ended: {why}")
+        self._peer = None
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        self._on_gone(self._peer_pid, self._greeted)
+
+
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,264 @@
+"""A job's processes in a cgroup: started, watched to the last one, killed together."""
+
+import os
+import signal
+from typing import Any, Final, Protocol
+
+from ...policy.limit_classes import Enforcement
+from ..cgroups import Group, GroupError, LimitLook, signal_members
+from ..logs.supervisor_log import log
+from ..loop import PRIORITY, READ, Loop, Timer
+from .clone3 import Entrance
+from .reap import reap, reap_ended
+from .spawn import Plan, decode_report, spawn
+from .tracing import let_tracee_run
+
+# Between two rounds of killing, doubled up to the last. Where the kernel tells when a group
+# empties, and kills it as one, a second round is for what nobody has foreseen; pure v1 and
+# kernels before cgroup.kill (Linux 5.14) need them.
+_AGAIN_S: Final = 0.005
+_AGAIN_NOTIFIED_S: Final = 0.1
+_AGAIN_LAST_S: Final = 1.0
+
+
+class Events(Protocol):
+    """What a process tells, each once: started or failed; after started, exited; then emptied.
+
+    ``failed`` comes when the child is gone. ``status`` is that of wait(2), None if it
+    cannot be known.
+    """
+
+    def started(self, pid: int) -> None: ...
+    def failed(self, stage: str, errno: int) -> None: ...
+    def exited(self, status: int | None, rusage: dict[str, Any]) -> None: ...
+    def emptied(self, killed: int, counters: dict[str, Any]) -> None: ...
+
+
+class Processes(Protocol):
+    """A job's process tree, however it is confined. Nothing here blocks."""
+
+    usage_files: dict[str, str]
+    look: LimitLook | None
+    """At its limits; None where nothing holds them."""
+
+    @property
+    def enforcement(self) -> list[Enforcement]: ...
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]: ...
+
+    def start(self, plan: Plan, events: Events) -> None:
+        """Forks. Raises OSError or GroupError; nothing is left then but what close removes."""
+        ...
+
+    def entrance(self) -> Entrance:
+        """How the plan's child gets inside. Raises GroupError."""
+        ...
+
+    def kill_fd(self) -> int | None:
+        """A descriptor that kills the tree when 1 is written to it, the caller's to close."""
+        ...
+
+    def signal(self, number: int, tree: bool = False) -> int:
+        """To the main process, or to all; how many got it."""
+        ...
+
+    def freeze(self, frozen: bool) -> None:
+        """Asks for all to stand still, or run on. Raises GroupError."""
+        ...
+
+    def frozen(self) -> bool:
+        """Do all stand still? Raises GroupError."""
+        ...
+
+    def let_run(self) -> list[str]:
+        """SIGCONT to all, and whatever else keeps them from running is undone, as far as that is
+        possible; what was in the way, or is still, for the log."""
+        ...
+
+    def kill(self) -> int:
+        """KILL to all; how many there were."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Who is left, for a report."""
+        ...
+
+    def place(self) -> tuple[str, int]:
+        """The directory of its group; or "", and the process that all of it is below."""
+        ...
+
+    def close(self) -> bool:
+        """Frees what an ended or never started tree holds. False: try again later."""
+        ...
+
+
+class GroupProcesses:
+    """The tree of one job, held by a Group."""
+
+    def __init__(self, loop: Loop, group: Group) -> None:
+        self._loop = loop
+        self._group = group
+        self._events: Events | None = None
+        self._pid = 0
+        self._pidfd = -1
+        self._report_fd = -1
+        self._failure: tuple[str, int] | None = None
+        self._killed = 0
+        self._inits = 0  # processes of ours in the group, which are none of the job's
+        self._again_s = _AGAIN_S
+        self._again: Timer | None = None
+        self.usage_files = group.usage_files
+        self.look: LimitLook | None = group.look
+
+    @property
+    def enforcement(self) -> list[Enforcement]:
+        return self._group.enforcement
+
+    @property
+    def client_enforcement(self) -> list[Enforcement]:
+        return self._group.client_enforcement
+
+    def entrance(self) -> Entrance:
+        return self._group.entrance()
+
+    def kill_fd(self) -> int | None:
+        return self._group.kill_fd()
+
+    def start(self, plan: Plan, events: Events) -> None:
+        self._events = events
+        self._inits = int(plan.isolation.pids)
+        try:
+            self._pid, self._report_fd = spawn(plan)
+        finally:
+            self._group.close_entrance()
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:  # out of descriptors; nobody could wait for this child
+            os.close(self._report_fd)
+            os.kill(self._pid, signal.SIGKILL)
+            reap(self._pid)
+            raise
+        self._loop.watch(self._report_fd, READ, self._reported)
+        self._loop.watch(self._pidfd, READ, self._exited)
+
+    def signal(self, number: int, tree: bool = False) -> int:
+        if tree:
+            self._group.gather()
+            return max(0, signal_members(self._group.pids, number) - self._inits)
+        if self._pidfd < 0:
+            return 0
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            return 0
+        return 1
+
+    def freeze(self, frozen: bool) -> None:
+        self._group.gather()
+        self._group.freeze(frozen)
+
+    def frozen(self) -> bool:
+        return self._group.frozen()
+
+    def let_run(self) -> list[str]:
+        moved = self._group.gather()
+        # Before they are thawed, so that no stop is left for when they are. To all, as service
+        # managers do it: who stands still is not told by /proc at one moment for a whole tree.
+        signal_members(self._group.pids, signal.SIGCONT)
+        try:
+            found = self._group.thaw()
+        except (GroupError, OSError) as error:
+            found = [str(error)]
+        # Not reaped yet, so the pid is its own still.
+        if self._pidfd >= 0 and (why := let_tracee_run(self._pid)):
+            found.append(why)
+        return [f"process {pid} was in a group of others" for pid in moved] + found
+
+    def kill(self) -> int:
+        try:
+            count = max(0, self._group.kill() - self._inits)
+        except GroupError as error:
+            log(str(error))
+            count = len(self._group.pids())
+        # Not the sum: who is killed twice because it was slow to die is one process.
+        self._killed = max(self._killed, count)
+        return count
+
+    def pids(self) -> list[int]:
+        return self._group.pids()
+
+    def place(self) -> tuple[str, int]:
+        return self._group.path, 0
+
+    def close(self) -> bool:
+        self._stop_looking()
+        return self._group.remove()
+
+    def _reported(self) -> None:
+        """The report pipe has something, or its end: no other event comes before it."""
+        if self._report_fd < 0:
+            return
+        self._loop.forget(self._report_fd)
+        self._failure = decode_report(os.read(self._report_fd, 64))
+        os.close(self._report_fd)
+        self._report_fd = -1
+        if self._failure is None and self._events is not None:
+            self._group.follow(self._pid)
+            self._events.started(self._pid)
+
+    def _exited(self) -> None:
+        self._reported()  # the child's end of that pipe is closed now at the latest
+        self._loop.forget(self._pidfd)
+        if self._populated():
+            self.kill()  # the job is its main process; what it left behind goes with it
+        self._group.look.end()
+        # After that, as one of them may trace it, and the kernel keeps its status for a tracer.
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, status: int | None, rusage: dict[str, Any]) -> None:
+        os.close(self._pidfd)
+        self._pidfd = -1
+        assert self._events is not None
+        if self._failure is not None:
+            events, self._events = self._events, None
+            events.failed(*self._failure)
+            return
+        self._events.exited(status, rusage)
+        notify_fd = self._group.notify_fd()
+        if notify_fd is not None:
+            self._again_s = _AGAIN_NOTIFIED_S
+            self._loop.watch(notify_fd, PRIORITY, self._look)
+        self._look()
+
+    def _populated(self) -> bool:
+        try:
+            return self._group.populated()
+        except (GroupError, OSError) as error:
+            log(f"cannot see whether a group is empty: {error}")
+            return bool(self._group.pids())
+
+    def _look(self) -> None:
+        """Looked at again after registering, as the change may have come before."""
+        if self._events is None:
+            return
+        if self._populated():
+            if self._again is None or not self._again.pending:
+                self._again = self._loop.after(self._again_s, self._kill_again)
+                self._again_s = min(_AGAIN_LAST_S, self._again_s * 2)
+            return
+        self._stop_looking()
+        events, self._events = self._events, None
+        events.emptied(self._killed, self._group.counters())
+
+    def _kill_again(self) -> None:
+        if self._populated():
+            self.kill()
+        self._look()
+
+    def _stop_looking(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        notify_fd = self._group.notify_fd()
+        if notify_fd is not None:
+            self._loop.forget(notify_fd)

@@ -1,0 +1,27 @@
+"""What a job finds around it: its environment, and whom its own view of the host names."""
+
+from typing import Final
+
+from ..isolation import Places
+from ..start_check import Grant
+from ..users import accounts
+
+BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+def environment(grant: Grant, job_id: str, workdir: str) -> dict[str, str]:
+    """What every job has, then the policy's, then the request's."""
+    name = grant.account.name
+    own = {"HOME": workdir, "USER": name, "LOGNAME": name, "PENSTOCK_JOB": job_id}
+    return BASE_ENV | own | grant.command.env | grant.env
+
+
+def places(grant: Grant, workdir: str, temporary: str, home: str) -> Places:
+    """For its view. ``home`` is what its environment says."""
+    user = grant.user
+    return Places(
+        workdir,
+        temporary,
+        None if user is None else (user.uid, user.gid),
+        accounts.entries(grant.account, user, grant.client.id, home),
+    )

@@ -1,0 +1,139 @@
+"""Limits of jobs that run, looked at again: each within a minute, and whenever somebody asks.
+
+A look reads some files, a tenth of a millisecond, so it is done here, a few jobs each second. What
+is not as it was set is put back by a process of its own, as lowering a limit of memory can take
+long; one for a job at a time.
+"""
+
+import math
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ..cgroups import LimitChange, LimitLook
+from ..logs.supervisor_log import log
+from ..loop import READ, Loop
+from .reap import disown, fork, reap_ended
+
+ROUND_S: Final = 60.0
+_TICK_S: Final = 1.0
+# So much earlier than a minute is a round over, so that no job waits longer.
+_TICKS: Final = 55
+# Usually milliseconds. Then what there is is told, and once more when it is done.
+_PUT_BACK_S: Final = 1.0
+
+Report = Callable[[str, Sequence[LimitChange]], None]
+
+
+class LimitWatch:
+    """``report`` gets a job's name, and what was changed with what became of it, each time that
+    there is anything to say; its enforcement is up to date then."""
+
+    def __init__(self, loop: Loop, report: Report) -> None:
+        self._loop = loop
+        self._report = report
+        self._looks: dict[str, LimitLook] = {}
+        self._round: deque[str] = deque()
+        self._share = 1
+        self._putting_back: set[str] = set()
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
+        """Of these jobs: whom to tell when it is done."""
+        self._ticking = False
+
+    def add(self, name: str, look: LimitLook) -> None:
+        """From now on, until ``remove``."""
+        self._looks[name] = look
+        if not self._ticking:
+            self._ticking = True
+            self._loop.after(_TICK_S, self._tick)
+
+    def remove(self, name: str) -> None:
+        """Nothing of it is to be looked at any more. No error if there is no such job."""
+        self._looks.pop(name, None)
+
+    def look(self, name: str, done: Callable[[], None]) -> None:
+        """Now; ``done`` is called when all is as it was set, or cannot be, or after _PUT_BACK_S."""
+        if name in self._waiting:
+            self._waiting[name].append(done)
+            return
+        look = self._looks.get(name)
+        changes = look.changed() if look is not None else []
+        if look is None or not changes or name in self._putting_back:
+            done()
+            return
+        self._waiting[name] = [done]
+        self._put_back(name, look, changes)
+
+    def _tick(self) -> None:
+        if not self._looks:
+            self._ticking = False
+            return
+        self._loop.after(_TICK_S, self._tick)
+        if not self._round:
+            self._round.extend(self._looks)
+            self._share = math.ceil(len(self._round) / _TICKS)
+        for _ in range(min(self._share, len(self._round))):
+            self.look(self._round.popleft(), lambda: None)
+
+    def _put_back(self, name: str, look: LimitLook, changes: Sequence[LimitChange]) -> None:
+        pid, pidfd = _in_a_child(look.put_back)
+        if pid == 0:
+            self._settle(name, look, changes)  # the next look tries again
+            return
+        # Who asks meanwhile waits with the others; after the bound nobody does.
+        self._putting_back.add(name)
+        bound = self._loop.after(_PUT_BACK_S, lambda: self._settle(name, look, changes))
+
+        def ended() -> None:
+            self._loop.forget(pidfd)
+            os.close(pidfd)
+            reap_ended(self._loop, pid, lambda *_: None)
+            bound.cancel()
+            self._putting_back.discard(name)
+            self._settle(name, look, changes)
+
+        self._loop.watch(pidfd, READ, ended)
+
+    def _settle(self, name: str, look: LimitLook, changes: Sequence[LimitChange]) -> None:
+        waiting = self._waiting.pop(name, [])
+        if name in self._looks:  # else it has ended meanwhile
+            done = look.settle(changes)
+            for each in done:
+                log(f"job {name}: {_sentence(each)}")
+            self._report(name, done)
+        for each_done in waiting:
+            each_done()
+
+
+def _in_a_child(work: Callable[[], None]) -> tuple[int, int]:
+    """Its pid and pidfd; 0 if there can be none now."""
+    try:
+        pid = fork()
+    except OSError as error:
+        log(f"no process for putting limits back: {error.strerror}")
+        return 0, -1
+    if pid == 0:
+        try:
+            # Above all the server's connection: it must end when the supervisor does.
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            work()
+        finally:
+            os._exit(0)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError as error:
+        log(f"a process that puts limits back cannot be watched: {error.strerror}")
+        os.kill(pid, signal.SIGKILL)
+        disown(pid)
+        return 0, -1
+
+
+def _sentence(change: LimitChange) -> str:
+    whose = "its" if change.of == "job" else "its client's"
+    became = "was put back" if change.put_back else "cannot be put back now"
+    return (
+        f"{whose} {change.limit} limit was changed from outside, {change.file} was "
+        f"{change.found!r}; it {became} to {change.held!r}"
+    )

@@ -1,0 +1,281 @@
+"""A job as the supervisor holds it: its processes, pipes, timer and directory, until RELEASE."""
+
+import errno as errno_names
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ...policy.rlimit_policy import storage_bounds_files
+from ..cgroups import LimitChange
+from ..ipc import protocol
+from ..ipc.notices import Descriptors, Notices
+from ..ipc.server_socket import Send, nobody
+from ..logs.supervisor_log import log
+from ..loop import Loop, Timer
+from ..storage import disk_usage
+from . import proc_tree, workdirs
+from .cgroup_processes import Processes
+from .pause import Pausing
+from .spawn import Plan
+from .standard_pipes import INPUT_PIPES
+from .terms import Terms
+
+_REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
+_REMOVE_TRIES: Final = 250
+# From fork to exec takes milliseconds. An executable on a dead network mount can take for
+# ever, and the caller is told then.
+START_TIMEOUT_S: Final = 10.0
+# The server sends KILL itself when a stop's grace is over, unless it stands still.
+_SERVER_IS_LATE_S: Final = 1.0
+
+
+class HeldJob:
+    """One job. ``on_forgotten`` is called when nothing of it is left anywhere.
+
+    It tells the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is
+    left of it (but see START_TIMEOUT_S). A server that came later is told HELD for STARTED, and
+    what it has missed.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        job_id: str,
+        opaque: str,
+        terms: Terms,
+        processes: Processes,
+        on_forgotten: Callable[[str], None],
+    ) -> None:
+        self.id = job_id
+        self.opaque = opaque
+        self._loop = loop
+        self._terms = terms
+        self._processes = processes
+        self._on_forgotten = on_forgotten
+        self._fds: dict[str, int] = {}
+        self._workdir = workdirs.Workdir(loop)
+        self._timer: Timer | None = None
+        self._stop_timer: Timer | None = None
+        self._timed_out = False
+        self._escalated = False
+        self._storage_full = False
+        self._xfsz_sent = False
+        self._ended = False
+        self._exited = False
+        self._released = False
+        self._pausing = Pausing(loop, processes)
+        fds = Descriptors(lambda: dict(self._fds), self._kill_fd)
+        self._notices = Notices(job_id, opaque, terms, processes, fds)
+
+    @property
+    def send(self) -> Send:
+        """How the server is told; ``nobody`` while there is none."""
+        return self._notices.send
+
+    @send.setter
+    def send(self, send: Send) -> None:
+        self._notices.send = send
+
+    @property
+    def takeable(self) -> bool:
+        """It is of the server before, which has not released it."""
+        return not self._released and self.send is nobody
+
+    @property
+    def starting(self) -> bool:
+        """It cannot be told of yet."""
+        return not self._notices.has_started
+
+    def start(self, plan: Plan, pipes: dict[str, int], workdir: workdirs.Workdir | None) -> None:
+        """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
+
+        Raises OSError or GroupError; discard frees what there is then.
+        """
+        self._processes.start(plan, self)
+        self._fds = pipes
+        self._workdir = workdir or self._workdir
+        self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
+
+    def signal(self, number: int, tree: bool = False) -> int:
+        """To the main process, or to all; how many got it."""
+        self._xfsz_sent |= number == signal.SIGXFSZ
+        return 0 if self._ended else self._processes.signal(number, tree)
+
+    def ask_end(self, number: int | None = None, *, tree: bool = False) -> int:
+        """The first signal of its end, by default the command's own; how many got it. Whatever
+        makes it stand still is undone after that, so that the signal is the first thing it sees."""
+        if number is None:
+            control = self._terms.command.control
+            number, tree = control.stop_signal, control.stop_tree
+        count = self.signal(number, tree)
+        if not self._ended and self._pausing.let_run(self.id):
+            self.send(protocol.RESUMED, id=self.id)
+        return count
+
+    def kill_after(self, grace_s: float) -> None:
+        """It is being stopped. The last one to say so counts."""
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+        if not self._exited:
+            seconds = grace_s + _SERVER_IS_LATE_S
+            self._stop_timer = self._loop.after(seconds, self._timeout_kill)
+
+    def pause(self, paused: bool) -> None:
+        """PAUSED is told when all stand still, or run on, or cannot."""
+
+        def answer(is_paused: bool, why: str) -> None:
+            self.send(protocol.PAUSED, id=self.id, paused=is_paused, message=why)
+
+        if self._exited:
+            answer(False, "it has ended")
+        elif paused:
+            self._pausing.pause(answer)
+        else:
+            self._pausing.resume(answer)
+
+    def disconnect(self) -> None:
+        """The server is gone: it runs on, and tells nobody."""
+        self.send = nobody
+        self._pausing.give_up()
+
+    def close_input(self) -> None:
+        """No more input comes: the job reads its end. No error if it has none."""
+        for name in INPUT_PIPES:
+            fd = self._fds.pop(name, None)
+            if fd is not None:
+                os.close(fd)
+
+    def kill(self) -> int:
+        """KILL to all; how many there were."""
+        return 0 if self._ended else self._processes.kill()
+
+    def storage_full(self) -> None:
+        """It has more on the disk than its class allows. KILL, without a grace: in each second of
+        that it could take what others need."""
+        if not self._exited and not self._timed_out:
+            self._storage_full = True
+            self.kill()
+
+    def limits_changed(self, changes: Sequence[LimitChange]) -> None:
+        """Its limits were found changed; what became of that is told, to a later server too."""
+        self._notices.changed(changes)
+
+    def pids(self) -> list[int]:
+        """Who is left of it."""
+        return [] if self._ended else self._processes.pids()
+
+    def release(self) -> None:
+        """The end record is durable, or nobody wants one: kill what there is, and forget it."""
+        if self._released:
+            return
+        self._released = True
+        if self._ended:
+            self._forget()
+        else:
+            self.kill()
+
+    def discard(self, workdir: workdirs.Workdir, refusal: dict[str, Any]) -> None:
+        """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
+        self._workdir = workdir
+        self._notices.refuse(refusal)
+        self._ended = self._released = True
+        self._forget()
+
+    # What the processes tell (process.Events).
+
+    def started(self, pid: int) -> None:
+        self._cancel_timer()
+        if self._notices.refused:
+            return  # too late: the caller has been told that it did not start
+        if self._terms.timeout_s is not None:
+            self._timer = self._loop.after(self._terms.timeout_s, self._timeout)
+        self._notices.started(
+            {"pid": pid, "start_ticks": proc_tree.start_ticks(pid), "started_ns": time.time_ns()},
+            paused=self._pausing.paused,
+        )
+        if self._released:  # abandoned while it started
+            self.kill()
+
+    def failed(self, stage: str, errno: int) -> None:
+        self._cancel_timer()
+        self._refuse(stage, errno)
+        self._ended = self._released = True
+        self._forget()
+
+    def exited(self, status: int | None, rusage: dict[str, Any]) -> None:
+        self._cancel_timer()
+        self._exited = True
+        self._pausing.ended()
+        if not self._notices.refused:
+            # Unless it was sent that signal by a client.
+            too_long = not self._xfsz_sent and disk_usage.died_of_length(status)
+            bounded = storage_bounds_files(self._terms.limit_class)
+            full = self._storage_full or (bounded and too_long)
+            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
+            self._notices.later(protocol.EXITED, about | {"storage_full": full, "rusage": rusage})
+
+    def emptied(self, killed: int, counters: dict[str, Any]) -> None:
+        self._ended = True
+        self._notices.later(protocol.EMPTIED, {"killed": killed, "counters": counters})
+        # Not first when it is released: without a server nobody does that, and the disk may be
+        # full of it.
+        self._workdir.remove()
+        if self._released:
+            self._forget()
+
+    def hand_over(self, send: Send) -> None:
+        """To a server that has come since: all that it has missed, and what follows."""
+        self._notices.hand_over(send, paused=self._pausing.paused)
+
+    def _kill_fd(self) -> int | None:
+        return None if self._ended else self._processes.kill_fd()
+
+    def _refuse(self, stage: str, errno: int) -> None:
+        reason = os.strerror(errno) if errno else "it ended before it could say why"
+        self._notices.refuse(
+            {
+                "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
+                "stage": stage,
+                "errno": errno,
+                "message": f"{self._terms.command.name} could not be started: {stage}: {reason}",
+            }
+        )
+
+    def _start_hangs(self) -> None:
+        self._refuse("exec", errno_names.ETIMEDOUT)
+        self._notices.tell_refusal()
+        self.release()
+
+    def _timeout(self) -> None:
+        self._timed_out = True
+        self.ask_end()
+        self._timer = self._loop.after(self._terms.command.grace_s, self._timeout_kill)
+
+    def _timeout_kill(self) -> None:
+        self._escalated = True
+        self.kill()
+
+    def _cancel_timer(self) -> None:
+        for timer in (self._timer, self._stop_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def _forget(self) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds = {}
+        self._remove_group(_REMOVE_TRIES)
+
+    def _remove_group(self, tries: int) -> None:
+        if not self._processes.close():
+            if tries:
+                self._loop.after(_REMOVE_AGAIN_S, lambda: self._remove_group(tries - 1))
+                return
+            log(f"the group of job {self.id} stays busy; the next start of penstockd removes it")
+        self._workdir.when_removed(self._forgotten)
+
+    def _forgotten(self) -> None:
+        self._on_forgotten(self.id)
+        self._notices.tell_refusal()

@@ -1,0 +1,160 @@
+"""The log where it is a file: written by a process of its own, as a disk may stand still.
+
+Pipes, sockets and terminals can be asked whether they take a line now (log_lines.py). A regular file
+always says yes, O_NONBLOCK has no effect on it (open(2)), and then the write waits for the disk:
+timers, deadlines, KILL and whoever connects would wait with it. So standard error of the supervisor
+becomes a pipe, and a child writes what comes out of it into the file. What waits for the disk is
+bounded by that pipe; what does not go in is dropped and counted, as with any reader that is slow.
+
+The child ends when nobody can write into the pipe any more, so that the last words of a supervisor
+that was killed are in the file too. One that dies is followed by another, and nothing is lost by
+that: this process has the read end as well.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import stat
+from typing import Any, Final, NoReturn
+
+from ..job.reap import disown, fork, reap_ended
+from ..loop import READ, Loop
+from .log_lines import LineWriter
+from .supervisor_log import log
+
+_AGAIN_S: Final = 1.0
+# How long the end of this process waits for its last lines. A disk that takes longer has them when
+# it can: the child outlives us.
+_END_S: Final = 2.0
+# Between two looks whether there is room again to say how many lines were lost.
+_TELL_LOST_MS: Final = 2000
+_READ_BYTES: Final = 1 << 16
+
+
+class LogFile:
+    """Between ``start`` and ``end`` descriptor 2 is the pipe. Without a file nothing is done."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._file_fd = -1
+        self._read_fd = -1
+        self._pid = 0
+        self._pidfd = -1
+
+    def start(self) -> None:
+        """Raises OSError if there is no pipe to be had; the log is as before then."""
+        if not _may_stand_still(2):
+            return
+        self._file_fd = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+        try:
+            # Our own pipe, so it can be told not to block (lines.LineWriter, which may not do that
+            # to what it was given).
+            self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            os.close(self._file_fd)
+            self._file_fd = -1
+            raise
+        os.set_blocking(self._read_fd, True)
+        os.dup2(write_fd, 2)
+        os.close(write_fd)
+        self._start_child()
+
+    def end(self) -> None:
+        """What was said is in the file, if that takes it in time; descriptor 2 is the file again.
+
+        Waits for _END_S at most.
+        """
+        if self._file_fd < 0:
+            return
+        os.dup2(self._file_fd, 2)
+        os.close(self._file_fd)
+        os.close(self._read_fd)
+        self._file_fd = self._read_fd = -1
+        if self._pidfd < 0:
+            return
+        self._loop.forget(self._pidfd)
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll(_END_S * 1000)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        os.waitpid(self._pid, os.WNOHANG)
+
+    def _start_child(self) -> None:
+        try:
+            self._pid = fork()
+            if self._pid == 0:
+                _run(self._read_fd, self._file_fd)
+            try:
+                self._pidfd = os.pidfd_open(self._pid)
+            except OSError:  # out of descriptors; nobody would hear of its end
+                os.kill(self._pid, signal.SIGKILL)
+                disown(self._pid)
+                raise
+        except OSError as error:
+            self._start_again(f"cannot be started: {error.strerror}")
+            return
+        self._loop.watch(self._pidfd, READ, self._ended)
+
+    def _ended(self) -> None:
+        self._loop.forget(self._pidfd)
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, *_: Any) -> None:
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._start_again("has ended")
+
+    def _start_again(self, why: str) -> None:
+        log(f"the process that writes the log {why}; again in {_AGAIN_S:g} s")
+
+        def start() -> None:
+            if self._file_fd >= 0:
+                self._start_child()
+
+        self._loop.after(_AGAIN_S, start)
+
+
+def _may_stand_still(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def _run(read_fd: int, file_fd: int) -> NoReturn:
+    """In the child. Never returns."""
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 5) for fd in (read_fd, file_fd)]
+        for target, fd in enumerate((null, null, null, *high)):
+            os.dup2(fd, target, inheritable=False)
+        # The server's connection must end with the supervisor, and the write end of the pipe, which
+        # was at 2, with whoever else has it.
+        os.closerange(5, os.sysconf("SC_OPEN_MAX"))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # what ends the supervisor is written, too
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        _write_lines(3, LineWriter(4, "penstockd"))
+    finally:
+        os._exit(0)
+
+
+def _write_lines(read_fd: int, writer: LineWriter) -> None:
+    """Until nobody can say anything any more. What the file does not take is counted, and told as
+    soon as it does."""
+    poll = select.poll()
+    poll.register(read_fd, select.POLLIN)
+    begun = b""
+    while True:
+        if not poll.poll(_TELL_LOST_MS if writer.lost else None):
+            writer.tell_lost()
+            continue
+        data = os.read(read_fd, _READ_BYTES)
+        *lines, begun = (begun + data).split(b"\n")
+        if not data and begun:
+            lines.append(begun)
+        for line in lines:
+            writer.write(line.decode(errors="replace"))
+        if not data:
+            return

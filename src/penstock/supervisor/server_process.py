@@ -1,0 +1,193 @@
+"""The server as the supervisor's child: started as its user, restarted when it dies."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from .client_listeners import Listeners
+from .isolation import leave_keyring
+from .job.reap import disown, fork, reap_ended
+from .job.spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
+from .logs.log_relay import Relay
+from .logs.supervisor_log import log, log_of_server
+from .loop import READ, Loop, Timer
+from .socket_passing import pass_sockets_on
+from .users.user_names import User
+
+_FIRST_DELAY_S: Final = 0.1
+_LAST_DELAY_S: Final = 10.0
+# One that came up can have been killed by anybody; jobs wait to be taken over.
+_CAME_UP_DELAY_S: Final = 1.0
+_STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
+
+
+def server_command(config_path: str) -> list[str]:
+    """How the server is started. -I: no environment and no working directory of anybody's."""
+    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
+
+
+class ServerProcess:
+    """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then.
+
+    ``prepare`` is called before each start, for what a server needs to be there. Each has copies of
+    the listening sockets.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        argv: Sequence[str],
+        user: User | None,
+        prepare: Callable[[], None] = lambda: None,
+        listeners: Listeners | None = None,
+    ) -> None:
+        self._loop = loop
+        self._argv = list(argv)
+        self._user = user
+        self._prepare = prepare
+        self._listeners = listeners or Listeners(())
+        self._pid = 0
+        self._pidfd = -1
+        self._delay_s = _FIRST_DELAY_S
+        self._ends_in_order = False
+        self._steady: Timer | None = None
+        self._restart: Timer | None = None
+        self._on_stopped: Callable[[], None] | None = None
+        self._relay = Relay(loop, log_of_server)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server that runs now."""
+        return self._pid if self.running else None
+
+    @property
+    def running(self) -> bool:
+        """Is there a server process?"""
+        return self._pidfd >= 0
+
+    def start(self) -> None:
+        """Forks and executes the server."""
+        self._ends_in_order = False
+        self._prepare()
+        self._listeners.listen_again()
+        try:
+            log_fd = self._relay.open()
+        except OSError as error:
+            self._start_again(f"cannot have a log: {error.strerror}")
+            return
+        try:
+            self._pid = fork()
+            if self._pid == 0:
+                self._run(log_fd)
+        except OSError as error:
+            self._start_again(f"cannot be forked: {error.strerror}")
+            return
+        finally:
+            os.close(log_fd)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError as error:  # out of descriptors; nobody would hear of its end
+            os.kill(self._pid, signal.SIGKILL)
+            disown(self._pid)
+            self._start_again(f"cannot be watched: {error.strerror}")
+            return
+        self._loop.watch(self._pidfd, READ, self._exited)
+        self._steady = self._loop.after(_STEADY_S, self._is_steady)
+
+    def stop(self, kill_after_s: float, on_stopped: Callable[[], None]) -> None:
+        """SIGTERM, and SIGKILL after so many seconds; calls back when it is gone."""
+        self._on_stopped = on_stopped
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._pidfd < 0:
+            on_stopped()
+            return
+        self.signal(signal.SIGTERM)
+        self.kill_after(kill_after_s)
+
+    def kill_after(self, seconds: float) -> None:
+        """SIGKILL after so many seconds, to this one; another is started then."""
+        pid = self._pid
+
+        def kill() -> None:
+            if self._pid == pid:
+                self.signal(signal.SIGKILL)
+
+        self._loop.after(seconds, kill)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal, if the server is alive."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:
+                return
+
+    def came_up(self) -> None:
+        """It has connected: what ends it now is no mistake in its files."""
+        self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
+
+    def take_lines(self) -> None:
+        """Writes into the log what it has said so far: its messages come another way."""
+        self._relay.take()
+
+    def restart(self, number: int) -> None:
+        """Sends the signal that makes it end in order; the next one is started at once then."""
+        self._ends_in_order = True
+        self.signal(number)
+
+    def _is_steady(self) -> None:
+        self._delay_s = _FIRST_DELAY_S
+
+    def _exited(self) -> None:
+        self._loop.forget(self._pidfd)
+        reap_ended(self._loop, self._pid, self._reaped)
+
+    def _reaped(self, status: int | None, _: dict[str, Any]) -> None:
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._relay.close()
+        if self._steady is not None:
+            self._steady.cancel()
+        if self._on_stopped is not None:
+            self._on_stopped()
+            return
+        if status == 0 and self._ends_in_order:
+            self.start()  # clients wait for it already
+            return
+        how = "has ended, traced by somebody"
+        if status is not None:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
+        self._start_again(how)
+
+    def _start_again(self, why: str) -> None:
+        log(f"the server {why}; starting it again in {self._delay_s:g} s")
+        self._restart = self._loop.after(self._delay_s, self.start)
+        self._delay_s = min(_LAST_DELAY_S, self._delay_s * 2)
+
+    def _run(self, log_fd: int) -> None:
+        """In the child. Never returns."""
+        try:
+            os.dup2(log_fd, 1)
+            os.dup2(log_fd, 2)
+            os.setsid()  # a terminal's ^C is for the supervisor, which then ends it in order
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, 0)
+            variables = pass_sockets_on(self._listeners.fds)
+            reset_signals()
+            if self._user is not None:
+                leave_keyring()
+                drop_bounding_set()
+                become(self._user)
+                clear_capabilities()
+            no_new_privs()
+            os.chdir("/")
+            variables |= {"PATH": os.defpath, "LANG": "C.UTF-8"}
+            os.execve(self._argv[0], self._argv, variables)
+        except OSError as error:
+            os.write(2, f"cannot be executed: {error}\n".encode())
+        finally:
+            os._exit(127)

@@ -1,0 +1,185 @@
+"""Whether a START is granted: checked again here, by the policy that this process has read.
+
+Certificates are the server's to check, so its word is trusted on who the client is, and on
+nothing else.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..policy.environment import OWN_KEYS, valid_key
+from ..policy.grammar import Match, Mismatch
+from ..policy.policy_file import Client, Command, Policy
+from .files.directory_writers import Trusted
+from .files.executables import Executable, ExecutableError
+from .files.path_arguments import PathRefused, resolve
+from .files.program_files import ProgramFiles
+from .ipc import protocol
+from .logs.supervisor_log import log
+from .users.accounts import Account
+from .users.client_users import NoUser
+from .users.command_users import CommandUsers
+from .users.user_names import User
+
+
+class Refusal(Exception):
+    """A START that nothing came of; the text is for the caller."""
+
+    def __init__(self, fault: str, message: str, stage: str = "check", errno: int = 0) -> None:
+        super().__init__(message)
+        self.fault, self.stage, self.errno = fault, stage, errno
+
+    def fields(self) -> dict[str, Any]:
+        """As in REFUSED, but for the id."""
+        return {
+            "fault": self.fault,
+            "stage": self.stage,
+            "errno": self.errno,
+            "message": str(self),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A well-formed START; nothing of it is granted yet."""
+
+    id: str
+    opaque: str
+    client: str
+    policy: str
+    command: str
+    arguments: list[str]
+    env: dict[str, str]
+    timeout_s: float | None
+    stdin: bool = False
+    audited: Sequence[str] = ()
+    """Replaced files of the program that the server has written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
+
+    client: Client
+    command: Command
+    executable: Executable
+    user: User | None
+    account: Account
+    argv: list[str]
+    env: dict[str, str]
+    timeout_s: float | None
+    stdin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """The policy with what it names on this host, opened and resolved.
+
+    ``standalone``: who started this supervisor is who connects, so a policy that names no clients
+    grants every command to whatever owners that program has. ``owners`` are those that path slots
+    name.
+    """
+
+    policy: Policy
+    programs: ProgramFiles
+    users: CommandUsers
+    standalone: bool = False
+    owners: Mapping[str, Trusted] = field(default_factory=dict)
+
+    def check(self, start: Start) -> Grant:
+        """Raises Refusal, or Replaced for what the server must write down first."""
+        if start.policy != self.policy.hash:
+            raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
+        texts = (*start.arguments, *start.env, *start.env.values())
+        if any("\0" in text for text in texts):
+            raise Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
+        if not all(_encodable(text) for text in texts):
+            raise Refusal(protocol.INVALID, "a lone surrogate cannot be part of a command line")
+        client = self._client(start.client)
+        if client is None or "start" not in client.verbs or start.command not in client.commands:
+            raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
+        command = self.policy.commands[start.command]
+        for key in start.env:
+            if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
+                raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
+        if start.stdin and not command.control.stdin:
+            raise Refusal(protocol.DENIED, f"command {command.name!r} is granted no input")
+        match = command.grammar.match(start.arguments)
+        if isinstance(match, Mismatch):
+            raise Refusal(protocol.DENIED, match.message)
+        user = self._user(command, client)
+        argv = command.argv(self._resolved(start.arguments, match, user))
+        encoded = json.dumps([argv, start.env], ensure_ascii=False)
+        size = len(encoded.encode("utf-8", "surrogatepass"))
+        if size > protocol.MAX_COMMAND_LINE_BYTES:
+            raise Refusal(
+                protocol.INVALID,
+                f"command line and environment take {size} bytes; at most "
+                f"{protocol.MAX_COMMAND_LINE_BYTES} are possible",
+            )
+        try:
+            executable = self.programs.current(command, start.audited)
+        except ExecutableError as error:
+            raise Refusal(protocol.EXECUTABLE, str(error)) from None
+        bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
+        return Grant(
+            client,
+            command,
+            executable,
+            user,
+            self.users.account_of(command, user),
+            argv,
+            start.env,
+            min(bounds, default=None),
+            start.stdin,
+        )
+
+    def _client(self, name: str) -> Client | None:
+        if self.standalone and not self.policy.clients:
+            return Client(name, frozenset(self.policy.commands))
+        return self.policy.clients.get(name)
+
+    def _user(self, command: Command, client: Client) -> User | None:
+        try:
+            return self.users.user_of(command, client.id)
+        except NoUser as error:
+            log(f"{command.name} could not be started for {client.id!r}: {error}")
+            text = f"{command.name} could not be started: user: {error.public}"
+            raise Refusal(protocol.FAILED, text, "user") from None
+
+    def _resolved(self, arguments: list[str], match: Match, user: User | None) -> list[str]:
+        resolved = list(arguments)
+        for path, slot in zip(match.paths, match.path_slots, strict=True):
+            owners = [self.owners[name] for name in slot.owners]
+            try:
+                resolved[path.position] = resolve(path.root, path.relative, user, owners)
+            except PathRefused as error:
+                raise Refusal(protocol.DENIED, str(error)) from None
+        return resolved
+
+
+def parse_start(message: dict[str, Any]) -> Start:
+    """The fields of a START, whose form is checked already (message_forms)."""
+    timeout_s = message["timeout_s"]
+    return Start(
+        id=message["id"],
+        opaque=message["opaque"],
+        client=message["client"],
+        policy=message["policy"],
+        command=message["command"],
+        arguments=message["arguments"],
+        env=message["env"],
+        timeout_s=None if timeout_s is None else float(timeout_s),
+        stdin=message.get("stdin", False),
+        audited=message.get("audited", ()),
+    )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Files that have lost their names, by the processes that hold them.
+
+A descriptor belongs to a thread, not to a process: threads may have tables of their own, and that
+of the first one is empty once it has ended, although others go on. So every thread is looked at
+whose table is not the one that was seen before it.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ..isolation import kernel
+from ..isolation.seccomp import DENIED, MACHINES
+
+_KCMP_FILES: Final = 2  # linux/kcmp.h: have two tasks one table of descriptors?
+_KCMP: Final = next(calls["kcmp"] for calls in DENIED.values() if "kcmp" in calls)
+_DELETED: Final = " (deleted)"  # proc(5), /proc/pid/fd
+# From one pause to the next.
+_STEP: Final = 32
+
+
+def nameless(pids: Iterable[int]) -> Iterator[os.stat_result | None]:
+    """Regular files without a name that somebody has open or mapped, perhaps several times; None
+    is a pause, for whoever asks whether to go on.
+
+    What is in a message that nobody has received yet is nobody's, and is not found. Raises OSError
+    if this process is out of descriptors.
+    """
+    for pid in pids:
+        yield None
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            yield from _of_process(pid)
+
+
+def _of_process(pid: int) -> Iterator[os.stat_result | None]:
+    seen: str | None = None
+    has_memory = False
+    for number, thread in enumerate(os.listdir(f"/proc/{pid}/task")):
+        if number % _STEP == 0:
+            yield None
+        if seen is not None and has_memory and _has_same_table(seen, thread):
+            continue
+        seen = thread
+        # By the number of a thread there is all that there is by that of a process (proc(5)).
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            yield from _held_by(f"/proc/{thread}/fd")
+        if has_memory:
+            continue
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            # A program has a hundred mappings: one text of them all is read sooner than as links.
+            with open(f"/proc/{thread}/maps", "rb") as file:
+                text = file.read()
+            has_memory = bool(text)  # all threads have the same, but for those that have ended
+            if _DELETED.encode() in text:
+                yield from _held_by(f"/proc/{thread}/map_files")
+
+
+def _has_same_table(one: str, other: str) -> bool:
+    """Of descriptors; False also where the kernel does not say."""
+    machine = MACHINES.get(os.uname().machine)
+    number = None if machine is None else _KCMP[machine.column]
+    if number is None:
+        return False
+    try:
+        return kernel.call(number, int(one), int(other), _KCMP_FILES, 0, 0) == 0
+    except OSError:
+        return False
+
+
+def _held_by(directory: str) -> Iterator[os.stat_result | None]:
+    with os.scandir(directory) as entries:
+        for number, entry in enumerate(entries):
+            if number % _STEP == 0:
+                yield None
+            with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+                # By its text first: to ask for the status of a file on a dead network mount waits.
+                if not _is_deleted(entry.path):
+                    continue
+                status = os.stat(entry.path)
+                if status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
+                    yield status
+
+
+def _is_deleted(link: str) -> bool:
+    """May it be that this descriptor's file has no name? Raises OSError."""
+    try:
+        return os.readlink(link).endswith(_DELETED)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return True  # a path that is longer than a page tells nothing

@@ -1,0 +1,109 @@
+"""Whom a command's jobs run as: a named user, the client's own, or this process's."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...policy.configuration import Config
+from ...policy.policy_file import AUTO, Command, Policy
+from ...policy.uid_range import UidRange
+from .accounts import Account, account_of, unlisted
+from .client_users import ClientUsers, NoUser
+from .id_maps import own_maps
+from .user_checks import FoundUsers, new_users, shared_user_warnings, uses_own_users
+from .user_names import User
+from .user_table import TableDamaged, UserTable
+
+_MOST_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CommandUsers:
+    """As root ``named`` has the user of each command that names one, and ``allocated`` those of
+    clients; without root both are empty, as nobody's user can be changed. ``groups`` are
+    supplementary ones, by command."""
+
+    named: Mapping[str, User] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    allocated: ClientUsers | None = None
+    _accounts: dict[User | None, Account] = field(default_factory=dict)
+
+    def user_of(self, command: Command, client: str) -> User | None:
+        """None: nobody's user is changed. Raises NoUser."""
+        user = self.named.get(command.name)
+        if user is None and command.user == AUTO and self.allocated is not None:
+            user = self.allocated.user_of(client)
+        if user is None:
+            return None
+        return user._replace(groups=self.groups.get(command.name, ()))
+
+    def account_of(self, command: Command, user: User | None) -> Account:
+        """What that user is called. The host's tables are asked once for each named one."""
+        if user is not None and command.user == AUTO:
+            return unlisted(user.uid)
+        if user not in self._accounts:
+            self._accounts[user] = account_of(user)
+        return self._accounts[user]
+
+
+def open_users(policy: Policy, config: Config, found: FoundUsers, *, root: bool) -> CommandUsers:
+    """Reads the table of clients' users, where the policy needs one. Raises TableDamaged and
+    OSError."""
+    clients = None
+    if root and uses_own_users(policy):
+        clients = ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
+    return CommandUsers(found.named, found.groups, clients)
+
+
+def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
+    """A user for each client of the policy that needs one, so that no start waits for a disk.
+    Warnings: of those that have none, whose starts will be refused, and of those that share one."""
+    warnings = shared_user_warnings(policy) if users.named else []
+    if users.allocated is not None:
+        warnings += strangers_among(users.allocated.uids)
+        try:
+            users.allocated.allocate(new_users(policy))
+        except NoUser as error:
+            warnings.append(f"{error}. Starts of clients without a user are refused")
+    return warnings
+
+
+def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:
+    """Those of the policy whose starts of commands without a named user are all refused as long as
+    this process lives, and why."""
+    if users.allocated is None:
+        return {}
+    found = {name: users.allocated.never(name) for name in sorted(policy.clients)}
+    return {name: why for name, why in found.items() if why}
+
+
+def strangers_among(uids: UidRange) -> list[str]:
+    """A warning of processes that run as clients' users before this penstockd has started any: to
+    the kernel they and our jobs of that client are one. No mistake, as one of an earlier life may
+    be slow to die."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.stat(f"/proc/{name}").st_uid in uids:
+                found.append(name)
+    if not found:
+        return []
+    more = ", ..." if len(found) > _MOST_SHOWN else ""
+    return [
+        f"job_uids: processes {', '.join(found[:_MOST_SHOWN])}{more} run as users of {uids} "
+        "already, and are none of this penstockd's; give each penstockd on a host its own range"
+    ]
+
+
+def clients_users(policy: Policy, config: Config) -> tuple[str, str]:
+    """For doctor, as root: the range and how much of it is given, and what is wrong with it; both
+    empty where no command needs it. Looks, and writes nothing."""
+    if not uses_own_users(policy):
+        return "", ""
+    try:
+        clients = ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
+    except (TableDamaged, OSError) as error:
+        return "", str(error)
+    return f"{config.job_uids}, {len(clients)} given", clients.missing(new_users(policy))

@@ -1,0 +1,39 @@
+"""The server as the supervisor's child, where the whole supervisor cannot be brought to it."""
+
+import errno
+import os
+
+import pytest
+
+from penstock.supervisor.job.reap import strangers
+from penstock.supervisor.loop import Loop
+from penstock.supervisor.server_process import ServerProcess
+
+
+def test_a_server_that_cannot_be_watched_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """penstockd is out of descriptors in that moment: nobody would hear of this one's end."""
+    loop = Loop()
+    pidfd_open = os.pidfd_open
+    unwatched: list[int] = []
+
+    def first_fails(pid: int) -> int:
+        if not unwatched:
+            unwatched.append(pid)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        loop.stop()
+        return pidfd_open(pid)
+
+    server = ServerProcess(loop, ["/bin/sleep", "300"], None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pidfd_open", first_fails)
+        server.start()
+        assert not server.running
+        loop.run()
+    assert server.pid not in (None, *unwatched)
+    assert "cannot be watched: Too many open files; starting it again" in capfd.readouterr().err
+    server.stop(0.0, loop.stop)
+    loop.run()
+    while unwatched[0] in strangers():
+        pass

@@ -1,0 +1,204 @@
+"""What a START has to be, field by field, and what is granted of one that is well-formed.
+
+The supervisor decides this again for itself: the server that asks may have been taken over.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.policy.policy_file import parse_policy
+from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
+from penstock.supervisor.files.program_files import ProgramFiles
+from penstock.supervisor.ipc import protocol
+from penstock.supervisor.start_check import Grants, Refusal, Start, parse_start
+from penstock.supervisor.users.command_users import CommandUsers
+
+# Whoever owns the directories above a temporary one may be anybody.
+EVERYBODY = frozenset({0, os.geteuid()})
+START: dict[str, Any] = {
+    "type": protocol.START,
+    "id": "0123456789abcdef" * 2,
+    "opaque": "alice",
+    "client": "alice",
+    "policy": "hash",
+    "command": "show",
+    "arguments": ["file"],
+    "env": {"COLUMNS": "80"},
+    "timeout_s": None,
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A root with a file, and a program."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "file").touch()
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and the rest")
+    program.chmod(0o755)
+    return tmp_path
+
+
+def executable(path: Path) -> Executable:
+    """As open_executable makes it, whoever owns the directories above."""
+    status = path.stat()
+    found = (status.st_dev, status.st_ino, status.st_uid, status.st_gid, status.st_mode)
+    return Executable(str(path), -1, (*found, status.st_size, status.st_ctime_ns))
+
+
+def grants(place: Path, clients: str = '[clients.alice]\ncommands = ["show"]\n') -> Grants:
+    text = f"""
+[classes.free]
+needs = {{ all = "best_effort" }}
+[commands.show]
+path = "{place}/program"
+class = "free"
+env_allowed = ["COLUMNS"]
+timeout = "10s"
+arguments = [
+    {{ path = {{ root = "{place}/root" }} }},
+    {{ repeat = {{ slot = {{ pattern = "x{{0,255}}" }}, max = 511 }} }},
+]
+[commands.other]
+path = "{place}/program"
+class = "free"
+stdin = true
+{clients}"""
+    policy = parse_policy(text.encode())
+    programs = {name: executable(place / "program") for name in policy.commands}
+    return Grants(policy, ProgramFiles(programs, EVERYBODY), CommandUsers(), standalone=not clients)
+
+
+def start(of: Grants, **changed: Any) -> Start:
+    return replace(parse_start(START | {"policy": of.policy.hash}), **changed)
+
+
+def refused(of: Grants, **changed: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        of.check(start(of, **changed))
+    return caught.value
+
+
+def test_what_is_granted_is_run_with_its_paths_resolved(place: Path) -> None:
+    """The shorter of both bounds of time counts, and the command's where none was asked for."""
+    found = grants(place)
+    grant = found.check(start(found, arguments=["./file"]))
+    assert grant.argv == [f"{place}/program", f"{place}/root/file"]
+    assert grant.command.name == "show"
+    assert grant.client.id == "alice"
+    assert grant.env == {"COLUMNS": "80"}
+    assert grant.user is None
+    assert grant.timeout_s == 10.0
+    assert found.check(start(found, timeout_s=2.5)).timeout_s == 2.5
+    assert found.check(start(found, timeout_s=99.0)).timeout_s == 10.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault", "text"),
+    [
+        ({"policy": "another"}, protocol.STALE_POLICY, "has just been replaced"),
+        ({"arguments": ["a\0b"]}, protocol.INVALID, "NUL"),
+        ({"env": {"COLUMNS": "\0"}}, protocol.INVALID, "NUL"),
+        ({"arguments": ["\ud800"]}, protocol.INVALID, "lone surrogate"),
+        ({"client": "mallory"}, protocol.DENIED, "'show' is not granted"),
+        ({"command": "other", "arguments": []}, protocol.DENIED, "'other' is not granted"),
+        ({"command": "c" * 300}, protocol.DENIED, f"{'c' * 64!r} is not granted"),
+        ({"env": {"LINES": "1"}}, protocol.DENIED, "key 'LINES' is not granted"),
+        ({"stdin": True}, protocol.DENIED, "'show' is granted no input"),
+        ({"arguments": []}, protocol.DENIED, ""),
+        ({"arguments": ["../program"]}, protocol.DENIED, ""),
+        ({"arguments": ["missing"]}, protocol.DENIED, "missing: No such file"),
+        ({"arguments": ["file", *["x" * 255] * 511]}, protocol.INVALID, "at most"),
+    ],
+)
+def test_what_is_not_granted(place: Path, changed: dict[str, Any], fault: str, text: str) -> None:
+    """Each with its fault, and nothing of it is ever a Grant."""
+    error = refused(grants(place), **changed)
+    assert error.fault == fault
+    assert text in str(error)
+    assert error.fields() == {"fault": fault, "stage": "check", "errno": 0, "message": str(error)}
+
+
+def test_a_client_without_the_verb_starts_nothing(place: Path) -> None:
+    clients = '[clients.alice]\ncommands = ["show"]\nverbs = ["status"]\n'
+    assert refused(grants(place, clients)).fault == protocol.DENIED
+
+
+def test_input_where_the_command_takes_it(place: Path) -> None:
+    found = grants(place, '[clients.alice]\ncommands = ["other"]\n')
+    grant = found.check(start(found, command="other", arguments=[], env={}, stdin=True))
+    assert grant.stdin
+    assert grant.timeout_s is None
+
+
+def test_standalone_grants_every_command_to_any_owner(place: Path) -> None:
+    """Of a policy that names no clients; whoever it names is all there is otherwise."""
+    anybody = grants(place, "")
+    assert anybody.check(start(anybody, client="me")).client.id == "me"
+    named = replace(grants(place), standalone=True)
+    assert refused(named, client="me").fault == protocol.DENIED
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_program_that_is_not_the_checked_one_any_more(place: Path, replaced: bool) -> None:
+    """Replaced or gone, it is refused until the policy is read again."""
+    found = grants(place)
+    found.check(start(found))
+    (place / "program").unlink()
+    if replaced:
+        (place / "program").write_bytes(b"\x7fELF of somebody else")
+    error = refused(found)
+    assert error.fault == protocol.EXECUTABLE
+    assert "read the policy again" in str(error)
+
+
+def test_a_start_of_an_earlier_version_has_no_input() -> None:
+    parsed = parse_start(START | {"timeout_s": 3})
+    assert (parsed.stdin, parsed.timeout_s) == (False, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda path: path.mkdir(), "is no regular file"),
+        (lambda path: (path.write_bytes(b"#!/bin/sh\n"), path.chmod(0o755)), "is no ELF file"),
+        (lambda path: (path.write_bytes(b"\x7fELF"), path.chmod(0o644)), "is not executable"),
+        (lambda path: (path.write_bytes(b"\x7fELF"), path.chmod(0o775)), "written by others"),
+        (lambda path: (path.write_bytes(b"\x7fELF"), path.chmod(0o4755)), "is set-uid or set-gid"),
+        (lambda path: None, "No such file"),
+    ],
+)
+def test_a_program_that_is_not_run(tmp_path: Path, make: Any, text: str) -> None:
+    """Each mistake by its name, and no descriptor is left of it."""
+    path = tmp_path / "program"
+    make(path)
+    with pytest.raises(ExecutableError, match=text):
+        open_executable(str(path), EVERYBODY)
+
+
+def test_a_program_that_others_own_or_could_replace(tmp_path: Path) -> None:
+    """Whoever owns the file, or may write to a directory above it, would decide what is run."""
+    path = tmp_path / "open" / "program"
+    path.parent.mkdir()
+    path.write_bytes(b"\x7fELF")
+    path.chmod(0o755)
+    path.parent.chmod(0o777)
+    with pytest.raises(ExecutableError) as caught:
+        open_executable(str(path), EVERYBODY)
+    assert f"others can replace it, as they can write {path.parent}" in str(caught.value)
+    with pytest.raises(ExecutableError, match=f"belongs to user {os.geteuid()}; chown"):
+        open_executable(str(path), frozenset({4242}))
+
+
+def test_a_program_that_is_run(tmp_path: Path) -> None:
+    """The descriptor is of the file that was checked."""
+    found = open_executable("/bin/true", frozenset({0}))
+    try:
+        assert os.pread(found.fd, 4, 0) == b"\x7fELF"
+        assert found.is_current()
+    finally:
+        os.close(found.fd)
