@@ -111,7 +111,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def few_free_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the databases of this process, because to make them all takes longer than most tests.
 
-    tests/jobs/test_reserve.py has them all, as have real servers.
+    tests/jobs/output/test_preallocation.py has them all, as have real servers.
     """
     monkeypatch.setattr("penstock.jobs.database_reserve._ROWS", 1)
 

@@ -15,8 +15,8 @@ from fake_backend import FakeBackend
 from marks import SOURCE, modules
 from walked import SLEEP, managed
 
-from penstock.jobs.backend import JobSpec
-from penstock.jobs.errors import Precondition
+from penstock.jobs.backends.base import JobSpec
+from penstock.jobs.job_errors import Precondition
 
 # Awaits of public functions that say "no checkpoint", as the source spells them. Private ones are
 # found by themselves.
@@ -32,7 +32,7 @@ QUIET = {
 # What one function's source does not show.
 SHOWN_OTHERWISE = {
     "follow.py: Follower.deliver": "it returns when an attempt has read its call to the end",
-    "jobs/local.py: LocalBackend.start": "its loop runs once at least, and each time asks",
+    "jobs/backends/local.py: LocalBackend.start": "its loop runs once at least, and each time asks",
     "rpc/transport.py: TlsTransport.handshake": "it asks for its turn before anything else",
 }
 

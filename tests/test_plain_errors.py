@@ -136,7 +136,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/starting.py: Start.connected": a_start,
     "client.py: connect": a_connection,
     "follow.py: Follower.messages": a_follower,
-    "jobs/local.py: connect_local": a_supervisor,
+    "jobs/backends/local.py: connect_local": a_supervisor,
     "jobs/manager.py: Manager._life_of": a_manager,
     "jobs/manager.py: Manager.open_nursery": a_manager,
     "jobs/manager.py: open_manager": a_manager,

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .audit_lines import line_of
-from .jobs.disk import RealDisk
-from .jobs.reserve import Reserve
+from .jobs.output.disk import RealDisk
+from .jobs.output.preallocation import Reserve
 
 log = logging.getLogger("penstock.server")
 

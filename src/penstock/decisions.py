@@ -13,8 +13,8 @@ from . import authz
 from .audit import AuditError, AuditLog
 from .audit_lines import bounded
 from .authn import Identity
-from .jobs.errors import JobError
 from .jobs.job import Job
+from .jobs.job_errors import JobError
 from .jobs.manager import Manager
 from .methods import METHODS, SERVICE
 from .policy.policy_file import Client, Policy

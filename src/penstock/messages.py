@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Final
 
-from .jobs.bounds import OutputBound
-from .jobs.gaps import Gap
+from .jobs.end_record import EndRecord
 from .jobs.input import JobInput
 from .jobs.job import Job
-from .jobs.records import EndRecord
-from .jobs.segments import StreamNumber
+from .jobs.output.gaps import Gap
+from .jobs.output.output_quota import OutputBound
+from .jobs.output.segment import StreamNumber
 from .jobs.states import State
 from .jobs.usage import Usage
 from .policy.limit_classes import Enforcement, Limits

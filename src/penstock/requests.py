@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .jobs.backend import JobSpec
-from .jobs.cursors import BOTH
-from .jobs.segments import StreamNumber
+from .jobs.backends.base import JobSpec
+from .jobs.output.cursor import BOTH
+from .jobs.output.segment import StreamNumber
 from .messages import STREAMS
 from .policy.signal_names import parse_signal
 from .proto import command_pb2 as pb

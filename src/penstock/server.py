@@ -25,11 +25,11 @@ from .audit import AuditError, AuditLog
 from .authn import Identity
 from .credentials import CredentialsError, load_credentials
 from .gate import Gate
-from .jobs.errors import JobError
-from .jobs.keeping import keeping
-from .jobs.local import LocalBackend, connect_local
+from .jobs.backends.local import LocalBackend, connect_local
+from .jobs.job_errors import JobError
 from .jobs.manager import Manager, open_manager
-from .jobs.telling import LINES
+from .jobs.reporting import LINES
+from .jobs.retention_settings import keeping
 from .methods import MESSAGE_LIMITS
 from .policy.configuration import Config, ConfigError, parse_config
 from .policy.policy_file import parse_policy

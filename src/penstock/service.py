@@ -14,9 +14,9 @@ from typing import Any, Final
 from . import __version__, authz, render
 from .audit import AuditLog
 from .decisions import translated
-from .jobs.errors import JobError
+from .jobs.job_errors import JobError
 from .jobs.manager import Manager
-from .jobs.seeking import begin_of_lines, begin_of_time
+from .jobs.output.seek import begin_of_lines, begin_of_time
 from .messages import enforcement_message, job_message, totals_message, usage_message
 from .policy.limit_classes import Enforcement
 from .policy.policy_file import Policy

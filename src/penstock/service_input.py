@@ -6,9 +6,9 @@ from typing import Any, Final
 import trio
 
 from .decisions import Decisions, translated
-from .jobs.errors import Precondition
 from .jobs.input import JobInput, Sender
 from .jobs.job import Job
+from .jobs.job_errors import Precondition
 from .proto import command_pb2 as pb
 from .requests import check_input
 from .statuses import bad_field

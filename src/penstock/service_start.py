@@ -12,7 +12,7 @@ from typing import Any, Final
 from . import authz
 from .authn import Identity
 from .decisions import Decisions, translated
-from .jobs.errors import Precondition, RequestConflict
+from .jobs.job_errors import Precondition, RequestConflict
 from .messages import job_message
 from .policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from .policy.policy_file import AUTO

@@ -4,7 +4,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from purerpc.grpclib.status import StatusCode
 
-from .jobs import errors
+from .jobs import job_errors
 from .rpc.errors import RpcError
 from .rpc.statuses import DOMAIN
 
@@ -53,34 +53,34 @@ def not_found(handle: str) -> RpcError:
     return failure(StatusCode.NOT_FOUND, "JOB_NOT_FOUND", f"Job {handle} not found")
 
 
-def from_job_error(error: errors.JobError) -> RpcError:
+def from_job_error(error: job_errors.JobError) -> RpcError:
     """The status of a failure that the job library raised."""
     match error:
-        case errors.JobNotFound():
+        case job_errors.JobNotFound():
             return not_found(error.handle)
-        case errors.OffsetPastEnd():
+        case job_errors.OffsetPastEnd():
             return failure(StatusCode.OUT_OF_RANGE, "OFFSET_PAST_END", str(error))
-        case errors.InputGap():
+        case job_errors.InputGap():
             accepted = str(error.accepted)
             return failure(StatusCode.OUT_OF_RANGE, "INPUT_GAP", str(error), accepted=accepted)
-        case errors.InputTakenOver():
+        case job_errors.InputTakenOver():
             return failure(StatusCode.ABORTED, "INPUT_TAKEN_OVER", str(error))
-        case errors.InvalidRequest():
+        case job_errors.InvalidRequest():
             return bad_field(error.field, str(error))
-        case errors.NotGranted():
+        case job_errors.NotGranted():
             return denied(str(error))
-        case errors.RequestConflict():
+        case job_errors.RequestConflict():
             return failure(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error))
-        case errors.Precondition():
+        case job_errors.Precondition():
             code = StatusCode.FAILED_PRECONDITION
             return failure(code, error.reason, str(error), **error.about)
-        case errors.Exhausted():
+        case job_errors.Exhausted():
             return retryable(StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED", str(error), 1.0)
-        case errors.NotRecorded():
+        case job_errors.NotRecorded():
             return retryable(StatusCode.UNAVAILABLE, "NOT_RECORDED", str(error), 1.0)
-        case errors.SupervisorSilent():
+        case job_errors.SupervisorSilent():
             return retryable(StatusCode.UNAVAILABLE, "SUPERVISOR_SILENT", str(error), 2.0)
-        case errors.Unavailable():
+        case job_errors.Unavailable():
             return retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", str(error), 1.0)
         case _:
             # Every class of errors.py is above; the transport turns this into INTERNAL.

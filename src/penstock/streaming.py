@@ -8,12 +8,12 @@ from typing import Final
 
 import trio
 
-from .jobs.cursors import Chunk
-from .jobs.gaps import Gap
 from .jobs.job import Job
-from .jobs.readers import OutputReader
-from .jobs.seeking import unfinished_characters
-from .jobs.segments import StreamNumber
+from .jobs.output.cursor import Chunk
+from .jobs.output.gaps import Gap
+from .jobs.output.reader import OutputReader
+from .jobs.output.seek import unfinished_characters
+from .jobs.output.segment import StreamNumber
 from .messages import STREAMS, end_message, gap_message, job_message
 from .proto import command_pb2 as pb
 from .requests import Wish

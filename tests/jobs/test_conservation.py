@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import slowness
 
-from penstock.jobs.bounds import Budget, Intake, MustStop, MustWait, OutputBound
-from penstock.jobs.cursors import BOTH, Chunk
-from penstock.jobs.gaps import Gap
-from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
-from penstock.jobs.readers import OutputReader
-from penstock.jobs.segments import ENTRY_BYTES, StreamNumber
+from penstock.jobs.output.cursor import BOTH, Chunk
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.output.output_quota import Budget, Intake, MustStop, MustWait, OutputBound
+from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
 from penstock.policy.output_policy import WHEN_FULL, WhenFull
 
 DIRECTORY = "/state/jobs/one"

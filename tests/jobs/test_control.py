@@ -12,11 +12,11 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backend import JobSpec, Left, Verdict
-from penstock.jobs.bounds import MustStop
-from penstock.jobs.errors import Precondition, Unavailable
+from penstock.jobs.backends.base import JobSpec, Left, Verdict
 from penstock.jobs.job import Job
+from penstock.jobs.job_errors import Precondition, Unavailable
 from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.output.output_quota import MustStop
 from penstock.jobs.states import State
 from penstock.policy.control_policy import Control
 
@@ -247,7 +247,7 @@ async def test_a_job_that_cannot_be_paused_says_why(tmp_path: Path) -> None:
 
 async def test_who_survives_kill_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it waits for; the stop goes on, and the next to ask is told at once."""
-    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.05)
     backend = FakeBackend()
     async with manager_of(tmp_path, backend) as manager:
         job = await manager.start("alice", STUBBORN)
@@ -272,8 +272,8 @@ async def test_who_has_died_at_last_is_not_said_to_survive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop that comes while the end record waits for the disk waits for it, too."""
-    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
-    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
     backend = FakeBackend()
     async with manager_of(tmp_path, backend) as manager:
         job = await manager.start("alice", STUBBORN)

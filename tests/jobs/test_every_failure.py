@@ -18,11 +18,11 @@ from fake_backend import FakeBackend
 from steps import Failing, at_every
 from walked import SLEEP, STUBBORN, Told, announced, joined, managed, none_left, read, shorten
 
-from penstock.jobs.backend import Verdict
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import JobError
+from penstock.jobs.backends.base import Verdict
+from penstock.jobs.job_errors import JobError
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.manager import no_audit as no_audit
+from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.store import Store
 
 

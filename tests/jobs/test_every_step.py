@@ -13,9 +13,9 @@ from fake_backend import FakeBackend
 from steps import at_every, before_step_of, cancelled_at
 from walked import SLEEP, STUBBORN, Told, joined, managed, none_left, read, shorten
 
-from penstock.jobs.backend import JobSpec, Verdict
-from penstock.jobs.cursors import Chunk
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
+from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.states import State
 
 

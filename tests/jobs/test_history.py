@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
 
-from penstock.jobs.backend import JobSpec, Verdict
-from penstock.jobs.bounds import Budget, OutputBound
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import JobNotFound, NotGranted, Precondition
-from penstock.jobs.gaps import Gap
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
-from penstock.jobs.keeping import Keeping, keeping
+from penstock.jobs.job_errors import JobNotFound, NotGranted, Precondition
 from penstock.jobs.manager import Manager, open_manager
-from penstock.jobs.retention import Retention, Shelf
+from penstock.jobs.output.cursor import Chunk
+from penstock.jobs.output.disk import RealDisk
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_quota import Budget, OutputBound
+from penstock.jobs.output.retention import Retention, Shelf
+from penstock.jobs.retention_settings import Keeping, keeping
 from penstock.policy.policy_file import parse_policy
 
 

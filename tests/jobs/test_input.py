@@ -15,11 +15,11 @@ import pytest
 import trio
 import trio.testing
 
-from penstock.jobs import disk as disk_module
-from penstock.jobs.backend import InputPipes
-from penstock.jobs.errors import InputGap, InputTakenOver, JobError, Precondition
+from penstock.jobs.backends.base import InputPipes
 from penstock.jobs.input import JobInput
 from penstock.jobs.input_note import NOTE_NAME
+from penstock.jobs.job_errors import InputGap, InputTakenOver, JobError, Precondition
+from penstock.jobs.output import disk as disk_module
 
 F_SETPIPE_SZ = 1031
 FULL = bytes(itertools.islice(itertools.cycle(range(251)), 30_000))

@@ -14,10 +14,10 @@ from leaks import Descriptors
 from sigint import Lines, Steps, pythons_own_handler
 from walked import SLEEP, STUBBORN, Told, joined, none_left, read, shorten
 
-from penstock.jobs.backend import JobSpec, Verdict
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.manager import open_manager
-from penstock.jobs.seeking import seek_lines
+from penstock.jobs.output.seek import seek_lines
 from penstock.jobs.states import State
 
 JOBS = 5

@@ -14,14 +14,14 @@ from fake_backend import FakeBackend, FakeJob
 from fake_disk import STDOUT_PIPE, FakeDisk
 
 from penstock.jobs import usage
-from penstock.jobs.backend import JobSpec, Left, Verdict
-from penstock.jobs.bounds import OutputBound
-from penstock.jobs.cursors import BOTH, Chunk
-from penstock.jobs.errors import NotGranted, OffsetPastEnd, Precondition, Unavailable
-from penstock.jobs.gaps import Gap
+from penstock.jobs.backends.base import JobSpec, Left, Verdict
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job import UNKILLABLE_S, Job, StopAsked
-from penstock.jobs.output import OutputLog
-from penstock.jobs.records import EndRecord
+from penstock.jobs.job_errors import NotGranted, OffsetPastEnd, Precondition, Unavailable
+from penstock.jobs.output.cursor import BOTH, Chunk
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_log import OutputLog
+from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
 from penstock.policy.control_policy import Control

@@ -13,9 +13,9 @@ import trio.testing
 from leaks import Descriptors
 from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
-from penstock.jobs.backend import Held, JobSpec, Left, Refused, ReplacedFile, Started
-from penstock.jobs.errors import SupervisorSilent, Unavailable
-from penstock.jobs.local import LocalBackend
+from penstock.jobs.backends.base import Held, JobSpec, Left, Refused, ReplacedFile, Started
+from penstock.jobs.backends.local import LocalBackend
+from penstock.jobs.job_errors import SupervisorSilent, Unavailable
 from penstock.supervisor.ipc import protocol
 
 

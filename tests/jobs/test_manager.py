@@ -17,11 +17,10 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backend import JobSpec, Verdict
-from penstock.jobs.bounds import MustStop
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.digest import Digest
-from penstock.jobs.errors import (
+from penstock.jobs.backends.base import JobSpec, Verdict
+from penstock.jobs.end_record import EndRecord
+from penstock.jobs.job import Job
+from penstock.jobs.job_errors import (
     JobError,
     JobNotFound,
     NotGranted,
@@ -29,10 +28,11 @@ from penstock.jobs.errors import (
     RequestConflict,
     Unavailable,
 )
-from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, open_manager
-from penstock.jobs.records import EndRecord
-from penstock.jobs.reserve import AHEAD_BYTES
+from penstock.jobs.output.cursor import Chunk
+from penstock.jobs.output.digest import Digest
+from penstock.jobs.output.output_quota import MustStop
+from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.states import State
 from penstock.jobs.store import Store
 
@@ -432,7 +432,7 @@ async def test_a_stop_after_the_last_process_did_not_end_the_job(
             return sha256(digest)
 
         monkeypatch.setattr(Digest, "sha256", slow)
-        monkeypatch.setattr("penstock.jobs.life._HASH_HERE_BYTES", -1)
+        monkeypatch.setattr("penstock.jobs.lifecycle._HASH_HERE_BYTES", -1)
         w.backend.jobs[job.id].end(Verdict("exited", 4))
         assert await trio.to_thread.run_sync(hashing.wait, 10)
         assert job.state is State.ENDING
@@ -536,7 +536,7 @@ async def test_a_descendant_that_does_not_die_is_said(
 ) -> None:
     """The main process heeds TERM, something else sleeps uninterruptibly: UNKILLABLE in bounded
     time, and the job ends when it wakes."""
-    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.05)
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", JobSpec("stubborn"))
         fake = w.backend.jobs[job.id]
@@ -605,7 +605,9 @@ async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
         with monkeypatch.context() as patch:
-            patch.setattr("penstock.jobs.bounds.Intake.take", None)  # calling it is a TypeError
+            patch.setattr(
+                "penstock.jobs.output.output_quota.Intake.take", None
+            )  # calling it is a TypeError
             w.backend.jobs[job.id].write(b"x")
             assert (await job.wait_finished()).reason == "lost"
         assert w.backend.jobs[job.id].signals == [9]
@@ -662,10 +664,10 @@ async def test_last_words_do_not_wait_for_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records that cannot be written hold up the end of a stream, not the bytes before it."""
-    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
     # After its first move the log's task rests, so that what comes then is drained at the end.
-    monkeypatch.setattr("penstock.jobs.capture.COALESCE_S", 60.0)
-    monkeypatch.setattr("penstock.jobs.capture._FREE_WAKES", 0)
+    monkeypatch.setattr("penstock.jobs.output.capture.COALESCE_S", 60.0)
+    monkeypatch.setattr("penstock.jobs.output.capture._FREE_WAKES", 0)
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", SLEEP)
         told, got = trio.Event(), bytearray()

@@ -14,22 +14,22 @@ from fake_disk import STDOUT_PIPE, FakeDisk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.jobs.bounds import Budget, Intake, MustStop, MustWait, OutputBound
-from penstock.jobs.capture import COALESCE_S, Bandwidth, Pace, capture, drain
-from penstock.jobs.cursors import BOTH, CHUNK_BYTES, Chunk
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import OffsetPastEnd
-from penstock.jobs.gaps import Gap
-from penstock.jobs.output import OutputLog
-from penstock.jobs.readers import OutputReader
-from penstock.jobs.seeking import (
+from penstock.jobs.job_errors import OffsetPastEnd
+from penstock.jobs.output.capture import COALESCE_S, Bandwidth, Pace, capture, drain
+from penstock.jobs.output.cursor import BOTH, CHUNK_BYTES, Chunk
+from penstock.jobs.output.disk import RealDisk
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_log import OutputLog
+from penstock.jobs.output.output_quota import Budget, Intake, MustStop, MustWait, OutputBound
+from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.output.seek import (
     begin_of_lines,
     begin_of_time,
     seek_lines,
     seek_time,
     unfinished_characters,
 )
-from penstock.jobs.segments import StreamNumber
+from penstock.jobs.output.segment import StreamNumber
 
 
 class Pipe:
@@ -491,7 +491,7 @@ def test_a_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     log = OutputLog.create(str(tmp_path / "job"))
     pipe = Pipe()
     now = [0]
-    monkeypatch.setattr("penstock.jobs.output.time.time_ns", lambda: now[0])
+    monkeypatch.setattr("penstock.jobs.output.output_log.time.time_ns", lambda: now[0])
     for number in range(20):
         now[0] = 1_000_000_000 * (number + 1)
         pipe.write(b"%08d" % number)

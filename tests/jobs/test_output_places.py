@@ -12,12 +12,12 @@ import pytest
 import trio
 from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk, Killed
 
-from penstock.jobs.cursors import Cursor
-from penstock.jobs.errors import OffsetPastEnd
-from penstock.jobs.gaps import Gap
-from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
-from penstock.jobs.seeking import seek_lines, seek_time, unfinished_characters
-from penstock.jobs.segments import ENTRY_BYTES, StreamNumber
+from penstock.jobs.job_errors import OffsetPastEnd
+from penstock.jobs.output.cursor import Cursor
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.output.seek import seek_lines, seek_time, unfinished_characters
+from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
 
 DIRECTORY = "/state/jobs/one"
 MIB = 1024 * 1024
@@ -359,7 +359,7 @@ def test_a_last_segment_that_does_not_open_again(
         return 100
 
     monkeypatch.setattr(FakeDisk, "open", failing)
-    monkeypatch.setattr("penstock.jobs.recovery.end_of_files", after_recovery)
+    monkeypatch.setattr("penstock.jobs.output.recovery.end_of_files", after_recovery)
     if code == errno.EMFILE:
         with pytest.raises(OSError, match="Too many open files"):
             OutputLog.resume(DIRECTORY, disk=disk)
@@ -522,7 +522,7 @@ def test_a_log_is_on_the_real_disk_unless_told(tmp_path: Path) -> None:
 def many_runs(disk: FakeDisk, monkeypatch: pytest.MonkeyPatch, count: int) -> OutputLog:
     """Ten bytes at each second from 1 on, in turns on both streams; ended and loaded again."""
     now = [0]
-    monkeypatch.setattr("penstock.jobs.output.time.time_ns", lambda: now[0])
+    monkeypatch.setattr("penstock.jobs.output.output_log.time.time_ns", lambda: now[0])
     log = made(disk)
     for number in range(count):
         now[0] = 1_000_000_000 * (number + 1)

@@ -9,7 +9,7 @@ import pytest
 from fake_backend import FakeBackend
 from walked import SLEEP, managed
 
-from penstock.jobs.errors import Unavailable
+from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.store import Store
 
 

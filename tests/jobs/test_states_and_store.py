@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from penstock.jobs.backend import JobSpec, Started
-from penstock.jobs.errors import Unavailable
-from penstock.jobs.records import EndRecord
-from penstock.jobs.reserve import AHEAD_BYTES
+from penstock.jobs.backends.base import JobSpec, Started
+from penstock.jobs.end_record import EndRecord
+from penstock.jobs.job_errors import Unavailable
+from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
 from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory

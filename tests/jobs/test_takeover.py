@@ -13,15 +13,15 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backend import Held, JobSpec, LimitsChanged, Verdict
-from penstock.jobs.bounds import OutputBound
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import Precondition, Unavailable
-from penstock.jobs.gaps import Gap
+from penstock.jobs.backends.base import Held, JobSpec, LimitsChanged, Verdict
 from penstock.jobs.job import Job
-from penstock.jobs.keeping import Keeping
+from penstock.jobs.job_errors import Precondition, Unavailable
 from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.output.cursor import Chunk
+from penstock.jobs.output.disk import RealDisk
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_quota import OutputBound
+from penstock.jobs.retention_settings import Keeping
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
 from penstock.policy.limit_classes import Enforcement

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from penstock.jobs.bounds import Budget, Intake, OutputBound
-from penstock.jobs.capture import Bandwidth, capture
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.output import OutputLog
-from penstock.jobs.readers import OutputReader
+from penstock.jobs.output.capture import Bandwidth, capture
+from penstock.jobs.output.cursor import Chunk
+from penstock.jobs.output.disk import RealDisk
+from penstock.jobs.output.output_log import OutputLog
+from penstock.jobs.output.output_quota import Budget, Intake, OutputBound
+from penstock.jobs.output.reader import OutputReader
 
 READERS = 1000
 SIZE = 100 * 1000 * 1000

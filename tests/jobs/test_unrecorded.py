@@ -11,9 +11,9 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import ErrorInfo
 from walked import SLEEP, managed, none_left, shorten
 
-from penstock.jobs import life as life_module
-from penstock.jobs.errors import NotRecorded
+from penstock.jobs import lifecycle as life_module
 from penstock.jobs.job import RECORD_PATIENCE_S, Job
+from penstock.jobs.job_errors import NotRecorded
 from penstock.jobs.states import State
 from penstock.jobs.store import Store
 from penstock.statuses import from_job_error

@@ -16,15 +16,15 @@ from supervisor_end import JOB, Supervisor, connected
 from walked import SLEEP, managed
 
 from penstock.jobs import history as history_module
-from penstock.jobs import life as life_module
-from penstock.jobs.backend import JobSpec, Refused
-from penstock.jobs.digest import Digest
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.errors import Unavailable
-from penstock.jobs.hashing import DIGEST_THREADS
+from penstock.jobs import lifecycle as life_module
+from penstock.jobs.backends.base import JobSpec, Refused
+from penstock.jobs.backends.local import _MOST_UNANSWERED, LocalBackend
+from penstock.jobs.backends.supervisor_connection import _MOST_WAITING_BYTES
 from penstock.jobs.job import Job
-from penstock.jobs.local import _MOST_UNANSWERED, LocalBackend
-from penstock.jobs.supervisor_connection import _MOST_WAITING_BYTES
+from penstock.jobs.job_errors import Unavailable
+from penstock.jobs.output.digest import Digest
+from penstock.jobs.output.digest_threads import DIGEST_THREADS
+from penstock.jobs.output.disk import RealDisk
 from penstock.supervisor.ipc import protocol
 
 FLOOD = _MOST_UNANSWERED + 200

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from penstock.jobs.backend import (
+from penstock.jobs.backends.base import (
     Held,
     InputPipes,
     JobSpec,

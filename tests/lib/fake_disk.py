@@ -1,6 +1,6 @@
 """A Disk in memory that fills, fails, writes short and dies, with pipes that remember.
 
-It is held to tests/jobs/test_disk.py, the same suite as the real one.
+It is held to tests/jobs/output/test_disk.py, the same suite as the real one.
 """
 
 import errno

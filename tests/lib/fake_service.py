@@ -14,8 +14,8 @@ import trio
 from pki import Pki, shared_pki
 from ports import reserved_port
 
-from penstock.jobs.errors import JobError
 from penstock.jobs.input import Sender
+from penstock.jobs.job_errors import JobError
 from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer

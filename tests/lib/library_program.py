@@ -11,7 +11,7 @@ import sys
 import trio
 from sigint import Lines
 
-from penstock.jobs.backend import JobSpec
+from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.job import Job
 from penstock.jobs.standalone import open_local
 from penstock.plain_errors import PlainErrors

@@ -10,8 +10,8 @@ from typing import Any
 import trio
 import trio.testing
 
-from penstock.jobs.backend import JobSpec, Refused, Started
-from penstock.jobs.local import LocalBackend
+from penstock.jobs.backends.base import JobSpec, Refused, Started
+from penstock.jobs.backends.local import LocalBackend
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Limits
 from penstock.supervisor.ipc import protocol

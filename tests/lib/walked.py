@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from fake_backend import FakeBackend
 
-from penstock.jobs.backend import JobSpec
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.gaps import Gap
+from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager, no_audit, open_manager
+from penstock.jobs.output.cursor import Chunk
+from penstock.jobs.output.gaps import Gap
 
 SLEEP, STUBBORN = JobSpec("sleep"), JobSpec("stubborn")
 
@@ -20,7 +20,7 @@ SLEEP, STUBBORN = JobSpec("sleep"), JobSpec("stubborn")
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in real time."""
     monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.02)
-    monkeypatch.setattr("penstock.jobs.life.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
 
 
 class Told:

@@ -14,18 +14,18 @@ from typing import Any, Final
 import trio
 
 from penstock.decisions import Decisions
-from penstock.jobs import errors
-from penstock.jobs.backend import Verdict
-from penstock.jobs.gaps import GapReason
+from penstock.jobs import job_errors
+from penstock.jobs.backends.base import Verdict
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job, StopAsked
-from penstock.jobs.life import Life
+from penstock.jobs.lifecycle import Life
 from penstock.jobs.manager import Manager
-from penstock.jobs.output import SPLICE_BYTES, OutputLog
-from penstock.jobs.readers import OutputReader
-from penstock.jobs.records import EndRecord
-from penstock.jobs.stopping import StopNotes
+from penstock.jobs.output.gaps import GapReason
+from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
+from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.stop import StopNotes
 from penstock.jobs.store import JobRecord, Store
 
 from .more_canaries import (
@@ -100,7 +100,7 @@ def early_stop() -> Iterator[None]:
         backend = self.backend
         if self.end is not None or backend is None:
             return await true(self, **how)
-        with contextlib.suppress(errors.Unavailable):
+        with contextlib.suppress(job_errors.Unavailable):
             self.ask_stop(**how)
         await backend.wait_main_exited(self.id)
         return EndRecord("stopped", 1), False
@@ -186,7 +186,7 @@ def signal_after_reap() -> Iterator[None]:
     async def signal(self: Job, number: int, *, tree: bool = False) -> int:
         await self.begun.wait()
         if not Process.kill_pid(self.pid, number):
-            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
+            raise job_errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
         return 1
 
     with instead(Job, "signal", signal):

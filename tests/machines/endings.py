@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from penstock.jobs.gaps import Gap
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
+from penstock.jobs.output.gaps import Gap
 from penstock.proto import command_pb2 as pb
 
 from .group import QUIET_SIGNALS, Group

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
 
 from .group import Group
 from .world import World

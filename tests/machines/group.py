@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from fake_pipes import FakePipe
 
-from penstock.jobs.backend import JobSpec, Started, Verdict
+from penstock.jobs.backends.base import JobSpec, Started, Verdict
 
 from .process import JobPipe
 from .programs import GRACE_S, Act, Behaviour

@@ -13,8 +13,8 @@ from typing import Any, Final
 import trio
 
 import penstock.jobs.manager as manager_module
+import penstock.jobs.reporting as telling_module
 import penstock.jobs.salvage as salvage_module
-import penstock.jobs.telling as telling_module
 import penstock.rpc.link as link_module
 import penstock.rpc.turns as turns_module
 
@@ -26,7 +26,7 @@ _MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 class _Lines:
-    """Stands for telling.py's writer of lines on standard error."""
+    """Stands for reporting.py's writer of lines on standard error."""
 
     def __init__(self, world: World) -> None:
         self._world = world

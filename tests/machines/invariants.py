@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
 from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from database_copy import opened_copy
 
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
 from penstock.proto import command_pb2 as pb
 
 from .invariants import Invariants

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from penstock.jobs.backend import (
+from penstock.jobs.backends.base import (
     Held,
     InputPipes,
     JobSpec,
@@ -24,7 +24,7 @@ from penstock.jobs.backend import (
     Started,
     Verdict,
 )
-from penstock.jobs.errors import SupervisorSilent
+from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Limits
 from penstock.supervisor.ipc.silence import ANSWER_S

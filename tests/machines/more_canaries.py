@@ -7,16 +7,16 @@ from typing import Any
 import trio
 
 from penstock.decisions import Decisions
-from penstock.jobs.gaps import Gap
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
 from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.manager import Manager
-from penstock.jobs.output import SPLICE_BYTES, OutputLog
-from penstock.jobs.readers import OutputReader
-from penstock.jobs.records import EndRecord
-from penstock.jobs.segments import StreamNumber
-from penstock.jobs.stopping import StopNotes
+from penstock.jobs.output.gaps import Gap
+from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
+from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.output.segment import StreamNumber
+from penstock.jobs.stop import StopNotes
 
 from .planting import instead
 

@@ -16,8 +16,8 @@ import trio
 from fake_disk import FakeDisk, Killed
 from fake_pipes import FakePipe
 
-from penstock.jobs.backend import JobSpec, Started
-from penstock.jobs.records import EndRecord
+from penstock.jobs.backends.base import JobSpec, Started
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import Store
 
 current: ContextVar["Process"] = ContextVar("process")

@@ -13,10 +13,10 @@ from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
 from penstock.gate import Gate
-from penstock.jobs import ending as ending_module
-from penstock.jobs import life as life_module
+from penstock.jobs import lifecycle as life_module
 from penstock.jobs import manager
-from penstock.jobs.life import Life
+from penstock.jobs import verdict as ending_module
+from penstock.jobs.lifecycle import Life
 from penstock.repeats import Repeats
 from penstock.rpc.server import Server
 

@@ -10,7 +10,7 @@ import pytest
 from machines.judging import judge
 from machines.programs import Act, Behaviour
 from machines.real import History, Told
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
 from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
 

@@ -12,8 +12,8 @@ from machines.kernel import SimBackend
 from machines.programs import Act, Fault, Op
 from machines.rules import Rules
 from machines.schedule import Schedule
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job import Job
-from penstock.jobs.records import EndRecord
 
 _COMMON: Final[dict[str, Any]] = {
     "deadline": None,

@@ -16,10 +16,10 @@ import trio
 from penstock.audit import AuditError
 from penstock.authn import Identity
 from penstock.gate import Gate
-from penstock.jobs.bounds import OutputBound
-from penstock.jobs.errors import Unavailable
-from penstock.jobs.keeping import Keeping, keeping
+from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.manager import Manager, open_manager
+from penstock.jobs.output.output_quota import OutputBound
+from penstock.jobs.retention_settings import Keeping, keeping
 from penstock.methods import MESSAGE_LIMITS
 from penstock.policy.policy_file import Policy, parse_policy
 from penstock.refusals import Refusals

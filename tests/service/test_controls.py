@@ -12,7 +12,7 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import ErrorInfo
 from service_world import World, asked_by, world
 
-from penstock.jobs.backend import JobSpec, Left, Verdict
+from penstock.jobs.backends.base import JobSpec, Left, Verdict
 from penstock.jobs.job import Job
 from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
@@ -226,7 +226,7 @@ async def test_who_survives_kill_is_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """UNKILLABLE, with the processes and where they sleep, for people and for programs."""
-    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.05)
+    monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.05)
     async with world(tmp_path, monkeypatch, FakeBackend(), POLICY) as w:
         job = await job_of(w)
         fake = w.backend.jobs[job.id]

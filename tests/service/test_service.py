@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from service_world import POLICY_TEXT, asked_by, world
 
 from penstock.audit import AuditError
-from penstock.jobs.backend import JobSpec, OnReplaced, Refused, Started, Verdict
+from penstock.jobs.backends.base import JobSpec, OnReplaced, Refused, Started, Verdict
 from penstock.jobs.job import Job
 from penstock.messages import job_message
 from penstock.methods import SERVICE

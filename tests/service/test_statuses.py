@@ -3,23 +3,23 @@
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
-from penstock.jobs import errors
+from penstock.jobs import job_errors
 from penstock.rpc.errors import RpcError, StatusCode
 from penstock.statuses import from_job_error
 
-CASES: list[tuple[errors.JobError, StatusCode, str]] = [
-    (errors.JobNotFound("7"), StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
-    (errors.OffsetPastEnd(9, 5), StatusCode.OUT_OF_RANGE, "OFFSET_PAST_END"),
-    (errors.InputGap("gap", 5), StatusCode.OUT_OF_RANGE, "INPUT_GAP"),
-    (errors.InputTakenOver("taken"), StatusCode.ABORTED, "INPUT_TAKEN_OVER"),
-    (errors.InvalidRequest("argv", "bad"), StatusCode.INVALID_ARGUMENT, "BAD_FIELD"),
-    (errors.NotGranted("no"), StatusCode.PERMISSION_DENIED, "NOT_GRANTED"),
-    (errors.RequestConflict("reused"), StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
-    (errors.Precondition("WHY", "later"), StatusCode.FAILED_PRECONDITION, "WHY"),
-    (errors.Exhausted("full"), StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
-    (errors.Unavailable("gone"), StatusCode.UNAVAILABLE, "UNAVAILABLE"),
-    (errors.NotRecorded("full"), StatusCode.UNAVAILABLE, "NOT_RECORDED"),
-    (errors.SupervisorSilent("still"), StatusCode.UNAVAILABLE, "SUPERVISOR_SILENT"),
+CASES: list[tuple[job_errors.JobError, StatusCode, str]] = [
+    (job_errors.JobNotFound("7"), StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
+    (job_errors.OffsetPastEnd(9, 5), StatusCode.OUT_OF_RANGE, "OFFSET_PAST_END"),
+    (job_errors.InputGap("gap", 5), StatusCode.OUT_OF_RANGE, "INPUT_GAP"),
+    (job_errors.InputTakenOver("taken"), StatusCode.ABORTED, "INPUT_TAKEN_OVER"),
+    (job_errors.InvalidRequest("argv", "bad"), StatusCode.INVALID_ARGUMENT, "BAD_FIELD"),
+    (job_errors.NotGranted("no"), StatusCode.PERMISSION_DENIED, "NOT_GRANTED"),
+    (job_errors.RequestConflict("reused"), StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    (job_errors.Precondition("WHY", "later"), StatusCode.FAILED_PRECONDITION, "WHY"),
+    (job_errors.Exhausted("full"), StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
+    (job_errors.Unavailable("gone"), StatusCode.UNAVAILABLE, "UNAVAILABLE"),
+    (job_errors.NotRecorded("full"), StatusCode.UNAVAILABLE, "NOT_RECORDED"),
+    (job_errors.SupervisorSilent("still"), StatusCode.UNAVAILABLE, "SUPERVISOR_SILENT"),
 ]
 
 
@@ -30,7 +30,7 @@ def info_of(error: RpcError) -> ErrorInfo:
 
 @pytest.mark.parametrize(("error", "code", "reason"), CASES, ids=lambda value: str(value)[:20])
 def test_each_failure_has_its_status_and_its_word(
-    error: errors.JobError, code: StatusCode, reason: str
+    error: job_errors.JobError, code: StatusCode, reason: str
 ) -> None:
     """The text is the library's; whoever may try again at once is told after how long."""
     told = from_job_error(error)
@@ -42,15 +42,15 @@ def test_each_failure_has_its_status_and_its_word(
 
 def test_what_a_program_needs_to_go_on_is_in_the_details() -> None:
     """Where the input goes on; whatever else a precondition is about."""
-    gap = info_of(from_job_error(errors.InputGap("gap", 5)))
+    gap = info_of(from_job_error(job_errors.InputGap("gap", 5)))
     assert dict(gap.metadata) == {"accepted": "5"}
-    why = info_of(from_job_error(errors.Precondition("WHY", "later", handle="7")))
+    why = info_of(from_job_error(job_errors.Precondition("WHY", "later", handle="7")))
     assert dict(why.metadata) == {"handle": "7"}
 
 
 def test_no_failure_is_without_a_status() -> None:
     """A class that is added to the library is added here, or it would be an INTERNAL."""
-    classes = {*errors.JobError.__subclasses__(), *errors.Unavailable.__subclasses__()}
+    classes = {*job_errors.JobError.__subclasses__(), *job_errors.Unavailable.__subclasses__()}
     assert {type(error) for error, _, _ in CASES} == classes
-    with pytest.raises(errors.JobError):
-        from_job_error(errors.JobError("of no class"))
+    with pytest.raises(job_errors.JobError):
+        from_job_error(job_errors.JobError("of no class"))

@@ -10,14 +10,14 @@ import trio.testing
 from fake_backend import FakeBackend
 from fake_disk import STDOUT_PIPE, FakeDisk
 
-from penstock.jobs.backend import JobSpec, Verdict
-from penstock.jobs.bounds import OutputBound
-from penstock.jobs.cursors import CHUNK_BYTES
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
-from penstock.jobs.keeping import Keeping
 from penstock.jobs.manager import Manager, open_manager
-from penstock.jobs.output import OutputLog
-from penstock.jobs.readers import OutputReader
+from penstock.jobs.output.cursor import CHUNK_BYTES
+from penstock.jobs.output.output_log import OutputLog
+from penstock.jobs.output.output_quota import OutputBound
+from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.retention_settings import Keeping
 from penstock.proto import command_pb2 as pb
 from penstock.requests import Wish, streams_of, wish_of
 from penstock.rpc.errors import RpcError, StatusCode

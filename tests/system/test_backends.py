@@ -17,9 +17,9 @@ from machines.programs import Act, Behaviour
 from standing import wait_state
 from supervisor_process import IS_ROOT, Supervisor, running_supervisor, shell
 
-from penstock.jobs.backend import Backend, JobSpec, Started
-from penstock.jobs.disk import Disk, RealDisk
-from penstock.jobs.local import connect_local
+from penstock.jobs.backends.base import Backend, JobSpec, Started
+from penstock.jobs.backends.local import connect_local
+from penstock.jobs.output.disk import Disk, RealDisk
 
 KINDS = ("supervisor", "fake", "simulated")
 GREETS, SLEEPS, DEAF, HALTS = "greets", "sleeps", "deaf", "halts"

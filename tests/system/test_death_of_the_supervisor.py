@@ -16,7 +16,7 @@ from running import RunningServer, policy_text, running_again, running_server, s
 from this_run import new_group
 
 from penstock.client import connect
-from penstock.jobs.records import EndRecord
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import JobRecord, Store
 from penstock.supervisor import sentinel_main
 from penstock.supervisor.cgroups import mounted

@@ -17,7 +17,7 @@ from supervisor_peer import wait_dead
 from told import Told, at, follow, numbered_bytes
 
 from penstock.client import Client, connect
-from penstock.jobs.reserve import AHEAD_BYTES
+from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.proto import command_pb2 as pb
 
 pytestmark = pytest.mark.root

@@ -19,10 +19,10 @@ from steps import at_every, cancelled_at
 from this_run import group, new_directory
 
 from penstock.jobs import standalone
-from penstock.jobs.backend import JobSpec
-from penstock.jobs.cursors import Chunk
-from penstock.jobs.errors import NotGranted, Unavailable
+from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.job import Job
+from penstock.jobs.job_errors import NotGranted, Unavailable
+from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.standalone import open_local
 
 COMMANDS = script("greet", "echo hello") + script("idle", "sleep 300")

@@ -10,8 +10,8 @@ from running import JOB_UID
 from stuck_mount import StuckMount, stuck_mount
 from this_run import group, new_directory
 
-from penstock.jobs.backend import JobSpec
-from penstock.jobs.errors import Precondition
+from penstock.jobs.backends.base import JobSpec
+from penstock.jobs.job_errors import Precondition
 from penstock.jobs.standalone import open_local
 from penstock.jobs.states import State
 
@@ -57,7 +57,7 @@ async def test_who_survives_kill_is_named_with_what_it_waits_for(
 ) -> None:
     """UNKILLABLE at the bound, with pid, name, state D and wait channel; the job keeps its place
     and ends when it wakes."""
-    monkeypatch.setattr("penstock.jobs.stopping.UNKILLABLE_S", 0.2)
+    monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.2)
     policy = public_dir / "policy.toml"
     policy.write_text(POLICY % mount.path)
     async with open_local(policy, public_dir / "state", cgroup_parent=parent()) as manager:

@@ -128,7 +128,7 @@ def test_quick_takes_the_mirror_of_a_file_or_the_tests_that_import_it() -> None:
     """Not those of whole servers and simulations, which take minutes."""
     mirror = ["tests/policy/test_grammar.py"]
     assert _quick.tests_of(ROOT / "src/penstock/policy/grammar.py") == mirror
-    found = _quick.tests_of(ROOT / "src/penstock/jobs/records.py")
+    found = _quick.tests_of(ROOT / "src/penstock/jobs/end_record.py")
     assert "tests/jobs/test_job.py" in found
     assert not [name for name in found if name.split("/")[1] in ("system", "machines")]
     assert "tests/test_leaks.py" in _quick.tests_of(ROOT / "tests/lib/leaks.py")

@@ -1,6 +1,6 @@
 """Room that the database and its WAL have already: records are written when the disk is full.
 
-The **WAL** has blocks ahead, as a log has (reserve.py). SQLite overwrites it again and again from
+The **WAL** has blocks ahead, as a log has (preallocation.py). SQLite overwrites it again and again from
 its beginning and keeps its blocks; it deletes it only as the database is closed, and then it is
 made again, empty: with blocks, and with a name that the next start need not ask a full disk for.
 
@@ -15,8 +15,8 @@ import os
 import sqlite3
 from typing import Final
 
-from .disk import RealDisk
-from .reserve import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
+from .output.disk import RealDisk
+from .output.preallocation import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
 
 # Transactions from one look to the next; each takes some pages.
 _LOOK_EVERY: Final = 32

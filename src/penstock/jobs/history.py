@@ -12,21 +12,21 @@ from typing import Any, Final
 import trio
 
 from ..interrupts import uninterrupted_methods
-from .backend import Held, JobSpec, Started
-from .bounds import Budget, OutputBound
-from .disk import Disk, RealDisk
-from .errors import JobNotFound, Precondition, Unavailable
+from .backends.base import Held, JobSpec, Started
+from .end_record import EndRecord
 from .input_note import Phase, read_note
 from .job import Job
-from .keeping import Keeping
-from .output import OutputLog
-from .records import EndRecord
-from .recovery import SHORTAGES
-from .retention import Shelf
+from .job_errors import JobNotFound, Precondition, Unavailable
+from .output.disk import Disk, RealDisk
+from .output.output_log import OutputLog
+from .output.output_quota import Budget, OutputBound
+from .output.recovery import SHORTAGES
+from .output.retention import Shelf
+from .reporting import Audit, say, try_audit
+from .retention_settings import Keeping
 from .states import Event, State, after
-from .stopping import StopNotes
+from .stop import StopNotes
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
-from .telling import Audit, say, try_audit
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0

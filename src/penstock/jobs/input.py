@@ -17,11 +17,11 @@ from typing import Final, TypeVar
 import trio
 
 from ..interrupts import uninterrupted_methods
-from .backend import InputPipes
-from .disk import Disk, RealDisk
-from .errors import InputGap, InputTakenOver, JobError, Precondition
+from .backends.base import InputPipes
 from .input_note import NOBODY, Note, Phase, Written, sender_number
-from .telling import say
+from .job_errors import InputGap, InputTakenOver, JobError, Precondition
+from .output.disk import Disk, RealDisk
+from .reporting import say
 
 _MOVE_BYTES: Final = 1 << 20
 

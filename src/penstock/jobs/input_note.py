@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from .disk import Disk
+from .output.disk import Disk
 
 NOTE_NAME: Final = "input"
 _BODY: Final = struct.Struct("<BQQ")  # phase, accepted, sender

@@ -11,16 +11,16 @@ from ..interrupts import uninterrupted, uninterrupted_methods
 from ..plain_errors import PlainErrors
 from ..policy.control_policy import Control
 from ..policy.limit_classes import Enforcement, Limits
-from . import errors, usage
-from .backend import Backend, JobSpec, Left
-from .bounds import OutputBound
-from .cursors import BOTH
+from . import job_errors, usage
+from .backends.base import Backend, JobSpec, Left
+from .end_record import EndRecord
 from .input import JobInput
-from .limit_asking import LimitAsking
-from .output import OutputLog
-from .readers import OutputReader
-from .records import EndRecord
-from .segments import StreamNumber
+from .limit_checks import LimitAsking
+from .output.cursor import BOTH
+from .output.output_log import OutputLog
+from .output.output_quota import OutputBound
+from .output.reader import OutputReader
+from .output.segment import StreamNumber
 from .states import State
 from .store import JobRecord
 
@@ -131,12 +131,12 @@ class Job:
         self.ended_at = 0.0
         """On Trio's clock; the system's may step."""
         self.bound = bound
-        # What the job's own task (life.py) tells.
+        # What the job's own task (lifecycle.py) tells.
         self.sampler: usage.Sampler | None = None
         self.final_usage: usage.Usage | None = None
         self.begun = trio.Event()
         """It runs, or its start has failed with ``start_error``."""
-        self.start_error: errors.JobError | None = None
+        self.start_error: job_errors.JobError | None = None
         self.finished = trio.Event()
         """``end`` is there, or the manager has given it up."""
         self.unkillable = trio.Event()
@@ -249,13 +249,13 @@ class Job:
     ) -> OutputReader:
         """A reader of its own, the caller's to close. No checkpoint.
 
-        What is not there any more comes as gaps. For lines and times see seeking.py. Raises
+        What is not there any more comes as gaps. For lines and times see seek.py. Raises
         OffsetPastEnd, and Unavailable if the log cannot be looked at now.
         """
         try:
             log = self.log
         except OSError as error:
-            raise errors.Unavailable("the server has no free descriptors; try again") from error
+            raise job_errors.Unavailable("the server has no free descriptors; try again") from error
         return OutputReader(log, offset, follow, streams)
 
     async def wait_begun(self) -> None:
@@ -295,12 +295,12 @@ class Job:
 
     def _known_end(self) -> EndRecord:
         if self.end is None and not self.finished.is_set():
-            raise errors.NotRecorded(
+            raise job_errors.NotRecorded(
                 f"job {self.handle} has ended, and nothing of it runs, but that cannot be recorded "
                 "now; it is tried again and again, and the server's log says why. Ask again"
             )
         if self.end is None:
-            raise errors.Unavailable(f"the server has ended before job {self.handle} did")
+            raise job_errors.Unavailable(f"the server has ended before job {self.handle} did")
         return self.end
 
     @property
@@ -334,7 +334,7 @@ class Job:
         else:
             count = await self.backend.signal(self.id, number, tree=tree)
         if count == 0:
-            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
+            raise job_errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
         return count
 
     async def set_paused(self, paused: bool) -> None:
@@ -350,12 +350,12 @@ class Job:
         if self.backend is None or self.state is not State.RUNNING:
             stopping = self.state is State.STOPPING
             why = "is being stopped" if stopping else "has ended"
-            raise errors.Precondition("NOT_RUNNING", f"job {self.handle} {why}")
+            raise job_errors.Precondition("NOT_RUNNING", f"job {self.handle} {why}")
         self.pause_asked = self.pause_asked or paused
         why = await self.backend.set_paused(self.id, paused)
         if why:
             what = "paused" if paused else "resumed"
-            raise errors.Precondition("NOT_PAUSED", f"job {self.handle} is not {what}: {why}")
+            raise job_errors.Precondition("NOT_PAUSED", f"job {self.handle} is not {what}: {why}")
 
     def ask_stop(
         self,
@@ -382,7 +382,7 @@ class Job:
         if self.on_stop is not None:
             self.on_stop()
         if not self.stop_asked.recorded and self.state is State.STOPPING:
-            raise errors.Unavailable(
+            raise job_errors.Unavailable(
                 f"the stop of job {self.handle} is under way, but cannot be recorded now; the "
                 "server's log says why"
             )
@@ -410,7 +410,7 @@ class Job:
         if self.end is not None:
             await trio.lowlevel.checkpoint()
             return self.end, True
-        with contextlib.suppress(errors.Unavailable):  # it is waited for
+        with contextlib.suppress(job_errors.Unavailable):  # it is waited for
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
         backend, silent = self.backend, False
         while True:
@@ -423,13 +423,13 @@ class Job:
             if self.finished.is_set() or self.unrecorded.is_set():
                 return self._known_end(), False
             if silent:
-                raise errors.SupervisorSilent(
+                raise job_errors.SupervisorSilent(
                     f"the supervisor does not answer; the stop of job {self.handle} goes on, with "
                     "KILL after its grace: ask again"
                 )
             if self.unkillable.is_set() and self.end is None:  # else they have died meanwhile
                 left = ", ".join(str(each) for each in self.survivors) or "unknown ones"
-                raise errors.Precondition(
+                raise job_errors.Precondition(
                     "UNKILLABLE",
                     f"processes of job {self.handle} have survived KILL for {UNKILLABLE_S:g} s, "
                     f"and the job ends when they wake: {left}",

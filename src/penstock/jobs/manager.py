@@ -12,18 +12,18 @@ import trio
 
 from ..interrupts import uninterrupted_context, uninterrupted_methods
 from ..plain_errors import PlainErrors
-from .backend import Backend, Held, JobSpec, LimitsChanged
-from .capture import close_pipes
-from .disk import Disk
-from .errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
-from .hashing import Hashing
+from .backends.base import Backend, Held, JobSpec, LimitsChanged
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
-from .keeping import Keeping
-from .life import Life
+from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
+from .lifecycle import Life
+from .output.capture import close_pipes
+from .output.digest_threads import Hashing
+from .output.disk import Disk
+from .reporting import Audit, say, try_audit
+from .retention_settings import Keeping
 from .salvage import open_store
 from .store import Store, lock_directory
-from .telling import Audit, say, try_audit
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0

@@ -14,11 +14,11 @@ import trio
 from ..interrupts import uninterrupted, uninterrupted_context
 from ..plain_errors import PlainErrors
 from ..policy.policy_file import parse_policy
-from .errors import Unavailable
-from .keeping import keeping
-from .local import connect_local
+from .backends.local import connect_local
+from .job_errors import Unavailable
 from .manager import Manager, no_audit, open_manager
-from .telling import Audit
+from .reporting import Audit
+from .retention_settings import keeping
 
 _SUPERVISOR: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "supervisor")
 # It removes what its jobs have left; killing it after that would leave groups behind.

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from .backend import JobSpec, Started
+from .backends.base import JobSpec, Started
 from .database_reserve import DatabaseReserve
-from .errors import Unavailable
-from .records import EndRecord
-from .telling import say
+from .end_record import EndRecord
+from .job_errors import Unavailable
+from .reporting import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
 # For another program's lock as a server starts, when nobody waits for it: SQLite's own default.

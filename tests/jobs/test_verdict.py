@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from penstock.jobs import errors
-from penstock.jobs.backend import Refused, Verdict
-from penstock.jobs.ending import Ending, reason, start_error
+from penstock.jobs import job_errors
+from penstock.jobs.backends.base import Refused, Verdict
+from penstock.jobs.verdict import Ending, reason, start_error
 from penstock.supervisor.ipc import protocol
 
 PLAIN = Ending(
@@ -61,17 +61,19 @@ def test_the_reason_is_what_happened_to_the_job(
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (protocol.DENIED, errors.NotGranted),
-        (protocol.INVALID, errors.InvalidRequest),
-        (protocol.EXHAUSTED, errors.Exhausted),
-        (protocol.STALE_POLICY, errors.Unavailable),
-        ("lost", errors.Unavailable),
-        (protocol.EXECUTABLE, errors.Precondition),
-        (protocol.UNENFORCED, errors.Precondition),
-        ("exec", errors.Precondition),
+        (protocol.DENIED, job_errors.NotGranted),
+        (protocol.INVALID, job_errors.InvalidRequest),
+        (protocol.EXHAUSTED, job_errors.Exhausted),
+        (protocol.STALE_POLICY, job_errors.Unavailable),
+        ("lost", job_errors.Unavailable),
+        (protocol.EXECUTABLE, job_errors.Precondition),
+        (protocol.UNENFORCED, job_errors.Precondition),
+        ("exec", job_errors.Precondition),
     ],
 )
-def test_a_refused_start_says_whose_fault_it_is(fault: str, kind: type[errors.JobError]) -> None:
+def test_a_refused_start_says_whose_fault_it_is(
+    fault: str, kind: type[job_errors.JobError]
+) -> None:
     """The caller's, the quota's, a moment's, or the state of this machine; with the text."""
     error = start_error(Refused(fault, "the text"))
     assert type(error) is kind
@@ -82,5 +84,5 @@ def test_preconditions_have_a_word_for_programs() -> None:
     """One that is not named is a start that failed."""
     faults = (protocol.EXECUTABLE, protocol.UNENFORCED, "exec")
     told = [start_error(Refused(fault, "")) for fault in faults]
-    reasons = [error.reason for error in told if isinstance(error, errors.Precondition)]
+    reasons = [error.reason for error in told if isinstance(error, job_errors.Precondition)]
     assert reasons == ["EXECUTABLE", "LIMIT_NOT_ENFORCED", "START_FAILED"]

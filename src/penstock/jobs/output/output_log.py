@@ -14,18 +14,18 @@ from typing import Final
 
 import trio
 
+from ..job_errors import OffsetPastEnd
+from ..reporting import say
 from . import recovery
 from .digest import Digest
 from .disk import Disk, RealDisk
-from .errors import OffsetPastEnd
 from .gaps import Gap, GapFile, GapReason
-from .reserve import AHEAD_BYTES
-from .segments import Segment, StreamNumber
-from .telling import say
+from .preallocation import AHEAD_BYTES
+from .segment import Segment, StreamNumber
 
 # One byte at a time would else make an index of 21 bytes for each of them.
 MERGE_NS: Final = 5_000_000
-# Four chunks of cursors.py: what is moved at once is read in whole ones.
+# Four chunks of cursor.py: what is moved at once is read in whole ones.
 SPLICE_BYTES: Final = 4 * 63 * 1024
 # The oldest go a segment at a time: an eighth of what is kept, so that little is lost at once.
 SEGMENTS: Final = 8
@@ -68,7 +68,7 @@ class OutputLog:
     ) -> "OutputLog":
         """A new, empty log that is open for appending. Raises OSError.
 
-        ``limit_bytes`` decides the size of segments; who keeps the limit is bounds.py.
+        ``limit_bytes`` decides the size of segments; who keeps the limit is output_quota.py.
         """
         log = cls(directory, disk)
         log._set_limit(limit_bytes)

@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import Unavailable
+from ..job_errors import Unavailable
 from .gaps import Gap
-from .output import OutputLog
+from .output_log import OutputLog
 from .recovery import SHORTAGES
-from .segments import Segment, StreamNumber
+from .segment import Segment, StreamNumber
 
 # With a message's fields and prefix it fits an HTTP/2 frame of 64 KiB.
 CHUNK_BYTES: Final = 63 * 1024

@@ -13,10 +13,10 @@ from disks import MIB, fill_bytes, fill_inodes, loop_disk
 from fake_disk import STDOUT_PIPE, FakeDisk
 
 from penstock.audit import AuditError, AuditLog
-from penstock.jobs.backend import JobSpec
-from penstock.jobs.disk import RealDisk
-from penstock.jobs.output import RESERVE_BYTES, SPLICE_BYTES, OutputLog
-from penstock.jobs.reserve import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
+from penstock.jobs.backends.base import JobSpec
+from penstock.jobs.output.disk import RealDisk
+from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.output.preallocation import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
 from penstock.jobs.salvage import open_store
 from penstock.jobs.store import Store
 

@@ -5,11 +5,11 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted
-from .backend import Started
-from .bounds import Intake, MustStop, MustWait
+from ...interrupts import uninterrupted
+from ..backends.base import Started
 from .disk import Disk
-from .segments import StreamNumber
+from .output_quota import Intake, MustStop, MustWait
+from .segment import StreamNumber
 
 _BURST_S: Final = 0.1
 # Small writes in quick succession are taken together: a wake-up of every reader, a splice and

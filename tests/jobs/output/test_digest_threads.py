@@ -12,11 +12,11 @@ from fake_backend import FakeBackend
 from patience import patient
 from walked import SLEEP, managed, shorten
 
-from penstock.jobs import hashing as hashing_module
-from penstock.jobs import life as life_module
-from penstock.jobs.digest import Digest
-from penstock.jobs.errors import NotRecorded
-from penstock.jobs.hashing import DIGEST_THREADS, GIVE_UP_S, STALL_S, Hashing
+from penstock.jobs import lifecycle as life_module
+from penstock.jobs.job_errors import NotRecorded
+from penstock.jobs.output import digest_threads as hashing_module
+from penstock.jobs.output.digest import Digest
+from penstock.jobs.output.digest_threads import DIGEST_THREADS, GIVE_UP_S, STALL_S, Hashing
 
 
 class StuckDigest(Digest):

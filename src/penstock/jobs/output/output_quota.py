@@ -7,10 +7,10 @@ from typing import Final
 
 import trio
 
-from ..policy.output_policy import WhenFull
+from ...policy.output_policy import WhenFull
 from .gaps import GapReason
-from .output import SPLICE_BYTES, OutputLog
-from .segments import StreamNumber
+from .output_log import SPLICE_BYTES, OutputLog
+from .segment import StreamNumber
 
 # Once bytes were refused, so much must be free before any are kept again: else a log at its
 # bound would be made of tiny segments with tiny gaps between them.

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ..policy.control_policy import Control
-from ..policy.limit_classes import Enforcement, Limits
+from ...policy.control_policy import Control
+from ...policy.limit_classes import Enforcement, Limits
 
 VerdictKind = Literal["exited", "signaled", "lost"]
 

@@ -5,11 +5,11 @@ from typing import Self
 
 import trio
 
-from ..interrupts import uninterrupted_methods
-from .cursors import BOTH, Chunk, Cursor
+from ...interrupts import uninterrupted_methods
+from .cursor import BOTH, Chunk, Cursor
 from .gaps import Gap
-from .output import OutputLog
-from .segments import StreamNumber
+from .output_log import OutputLog
+from .segment import StreamNumber
 
 # So many runs of streams that it does not want a reader passes over in one go.
 _PASSED_OVER = 256

@@ -10,9 +10,9 @@ from typing import Any
 
 import trio
 
-from ..policy.control_policy import control_of
-from ..policy.limit_classes import Enforcement, Limits
-from .backend import InputPipes, LimitsChanged, Refused, ReplacedFile, Started
+from ...policy.control_policy import control_of
+from ...policy.limit_classes import Enforcement, Limits
+from .base import InputPipes, LimitsChanged, Refused, ReplacedFile, Started
 
 _LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a

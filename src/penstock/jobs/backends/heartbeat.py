@@ -5,9 +5,9 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted_methods
-from ..supervisor.ipc.silence import ANSWER_S, BEAT_S, Silence
-from .telling import LINES
+from ...interrupts import uninterrupted_methods
+from ...supervisor.ipc.silence import ANSWER_S, BEAT_S, Silence
+from ..reporting import LINES
 
 _LOOK_S: Final = 1.0
 # A wait that lasted longer than it should counts as much at most: this process stood still.

@@ -15,13 +15,13 @@ import trio
 
 from ..interrupts import uninterrupted_methods
 from ..policy.control_policy import Control
-from .backend import Backend
-from .bounds import MustStop
-from .errors import SupervisorSilent
+from .backends.base import Backend
 from .job import UNKILLABLE_S, Job, StopAsked
+from .job_errors import SupervisorSilent
+from .output.output_quota import MustStop
+from .reporting import say
 from .states import Event, State, after
 from .store import Store
-from .telling import say
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from .gaps import Gap
+from .output.gaps import Gap
 
 Reason = Literal[
     "exited",

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from .reserve import allocate
+from .preallocation import allocate
 
 # sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
 _SPLICE_F_NONBLOCK: Final = 2
@@ -51,7 +51,7 @@ class Disk(Protocol):
         ...
 
     def allocate(self, fd: int, start: int, count: int) -> None:
-        """Blocks for these bytes of a file, which keeps its size: see reserve.py."""
+        """Blocks for these bytes of a file, which keeps its size: see preallocation.py."""
         ...
 
     def trim(self, fd: int, size: int) -> None:

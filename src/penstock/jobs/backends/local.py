@@ -9,11 +9,15 @@ from typing import Any, Final
 
 import trio
 
-from ..interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
-from ..plain_errors import PlainErrors
-from ..policy.limit_classes import Enforcement
-from ..supervisor.ipc import protocol
-from .backend import (
+from ...interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
+from ...plain_errors import PlainErrors
+from ...policy.limit_classes import Enforcement
+from ...supervisor.ipc import protocol
+from ..job_errors import SupervisorSilent, Unavailable
+from ..output.capture import close_pipes
+from ..output.disk import RealDisk
+from ..reporting import say
+from .base import (
     Held,
     JobSpec,
     Left,
@@ -24,12 +28,8 @@ from .backend import (
     Started,
     Verdict,
 )
-from .capture import close_pipes
-from .disk import RealDisk
-from .errors import SupervisorSilent, Unavailable
-from .pending import Pending, close_all, limits_changed, read_whole, started
+from .job_state import Pending, close_all, limits_changed, read_whole, started
 from .supervisor_connection import SupervisorConnection
-from .telling import say
 
 _NO_DESCRIPTORS: Final = (
     "the server has no free file descriptors for the job's output; try again when others have ended"

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from fake_disk import FakeDisk
 
-from penstock.jobs.disk import Disk, RealDisk
+from penstock.jobs.output.disk import Disk, RealDisk
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 import trio
 
-from .backend import Backend
-from .errors import SupervisorSilent, Unavailable
+from .backends.base import Backend
+from .job_errors import SupervisorSilent, Unavailable
 
 # Usually a millisecond. Then the status says what was seen last.
 LOOK_S = 1.0

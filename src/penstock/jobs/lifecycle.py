@@ -9,20 +9,20 @@ from typing import Any, Final
 import trio
 
 from ..interrupts import uninterrupted_methods
-from . import errors, usage
-from .backend import Backend, Refused, ReplacedFile, Started, Verdict
-from .bounds import Budget, Intake, MustStop
-from .capture import Bandwidth, capture, close_pipes, drain, pipes_of
-from .ending import Ending, end_record, start_error
-from .hashing import Hashing
+from . import job_errors, usage
+from .backends.base import Backend, Refused, ReplacedFile, Started, Verdict
+from .end_record import EndRecord
 from .input import JobInput
 from .job import RECORD_PATIENCE_S, Job
-from .records import EndRecord
-from .segments import StreamNumber
+from .output.capture import Bandwidth, capture, close_pipes, drain, pipes_of
+from .output.digest_threads import Hashing
+from .output.output_quota import Budget, Intake, MustStop
+from .output.segment import StreamNumber
+from .reporting import Audit, say, try_audit
 from .states import Event, State, after
-from .stopping import StopNotes, Stopping
+from .stop import StopNotes, Stopping
 from .store import Store
-from .telling import Audit, say, try_audit
+from .verdict import Ending, end_record, start_error
 
 RECORD_AGAIN_S: Final = 1.0
 # Then the job ends all the same: a disk that takes nothing for ten seconds may never.
@@ -132,7 +132,7 @@ class Life:
             if not job.log.ended:
                 job.log.finish()
             if not job.begun.is_set():
-                job.start_error = errors.Unavailable("the server has ended; ask the next one")
+                job.start_error = job_errors.Unavailable("the server has ended; ask the next one")
                 job.begun.set()
             job.finished.set()
 
@@ -193,7 +193,7 @@ class Life:
         self._backend.release(job.id)
         job.log.finish()
         say(f"job {job.id} of {job.owner} is not started: {error}")
-        job.start_error = errors.Unavailable(
+        job.start_error = job_errors.Unavailable(
             "jobs cannot be recorded now; the server's log says why"
         )
         job.begun.set()

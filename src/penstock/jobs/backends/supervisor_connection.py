@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import trio
 
-from ..interrupts import uninterrupted_methods
-from ..supervisor.ipc import protocol
-from .errors import Unavailable
+from ...interrupts import uninterrupted_methods
+from ...supervisor.ipc import protocol
+from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
-from .pending import close_all
+from .job_state import close_all
 
 # Twenty of the longest command lines. Beyond that no client's request is taken: see `is_full`.
 _MOST_WAITING_BYTES: Final = 4 << 20

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 
 from ..supervisor.ipc import protocol
-from . import errors
-from .backend import Refused, Verdict
-from .output import OutputLog
-from .records import EndRecord, Reason
+from . import job_errors
+from .backends.base import Refused, Verdict
+from .end_record import EndRecord, Reason
+from .output.output_log import OutputLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +87,20 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
     return verdict.kind
 
 
-def start_error(refused: Refused) -> errors.JobError:
+def start_error(refused: Refused) -> job_errors.JobError:
     """The error of a start that the backend refused."""
     match refused.fault:
         case protocol.DENIED:
-            return errors.NotGranted(refused.message)
+            return job_errors.NotGranted(refused.message)
         case protocol.INVALID:
-            return errors.InvalidRequest("argv", refused.message)
+            return job_errors.InvalidRequest("argv", refused.message)
         case protocol.EXHAUSTED:
-            return errors.Exhausted(refused.message)
+            return job_errors.Exhausted(refused.message)
         case protocol.STALE_POLICY | "lost":
-            return errors.Unavailable(refused.message)
+            return job_errors.Unavailable(refused.message)
         case protocol.EXECUTABLE:
-            return errors.Precondition("EXECUTABLE", refused.message)
+            return job_errors.Precondition("EXECUTABLE", refused.message)
         case protocol.UNENFORCED:
-            return errors.Precondition("LIMIT_NOT_ENFORCED", refused.message)
+            return job_errors.Precondition("LIMIT_NOT_ENFORCED", refused.message)
         case _:
-            return errors.Precondition("START_FAILED", refused.message)
+            return job_errors.Precondition("START_FAILED", refused.message)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..policy.policy_file import Policy
-from .backend import JobSpec
-from .bounds import OutputBound
-from .retention import Retention
+from .backends.base import JobSpec
+from .output.output_quota import OutputBound
+from .output.retention import Retention
 
 
 class BoundOf(Protocol):

@@ -6,8 +6,8 @@ import pytest
 import trio
 import trio.testing
 
-from penstock.jobs.errors import SupervisorSilent, Unavailable
-from penstock.jobs.limit_asking import LOOK_S, LimitAsking
+from penstock.jobs.job_errors import SupervisorSilent, Unavailable
+from penstock.jobs.limit_checks import LOOK_S, LimitAsking
 
 
 class Slow:

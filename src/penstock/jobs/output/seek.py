@@ -8,10 +8,10 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted
-from .cursors import BOTH, CHUNK_BYTES, Chunk, Cursor
-from .output import OutputLog
-from .segments import StreamNumber
+from ...interrupts import uninterrupted
+from .cursor import BOTH, CHUNK_BYTES, Chunk, Cursor
+from .output_log import OutputLog
+from .segment import StreamNumber
 
 _LOOK_BACK_BYTES: Final = (4096, 65_536)
 # A run can be a single byte, and finding and reading one takes some 15 us: a millisecond.

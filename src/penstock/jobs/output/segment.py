@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .disk import Disk
-from .reserve import AHEAD_BYTES, Reserve
+from .preallocation import AHEAD_BYTES, Reserve
 
 StreamNumber = Literal[1, 2]  # stdout, stderr
 

@@ -5,9 +5,9 @@ import itertools
 import os
 from typing import Final
 
+from ..reporting import say
 from .disk import Disk
-from .segments import Segment
-from .telling import say
+from .segment import Segment
 
 # This process lacks something, and the disk is not to blame: never a gap.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
