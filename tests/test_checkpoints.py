@@ -33,7 +33,7 @@ QUIET = {
 SHOWN_OTHERWISE = {
     "follow.py: Follower.deliver": "it returns when an attempt has read its call to the end",
     "jobs/backends/local.py: LocalBackend.start": "its loop runs once at least, and each time asks",
-    "rpc/transport.py: TlsTransport.handshake": "it asks for its turn before anything else",
+    "rpc/tls/transport.py: TlsTransport.handshake": "it asks for its turn before anything else",
 }
 
 

@@ -17,8 +17,8 @@ from ports import reserved_port
 from penstock.client import Endpoint, connect
 from penstock.proto import command_pb2 as pb
 from penstock.retry import ask
-from penstock.rpc import client as rpc_client
-from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc import channel as rpc_client
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from penstock.statuses import retryable
 
 

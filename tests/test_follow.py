@@ -36,7 +36,7 @@ from penstock.follow import (
     Part,
 )
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 
 pytestmark = pytest.mark.mock_clock
 LOST = ConnectionLost("cut")

@@ -14,7 +14,7 @@ from penstock.client import Endpoint
 from penstock.follow import Follower
 from penstock.identity import IdentityError
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 
 
 def endpoint(server: FakeServer, port: int | None = None) -> Endpoint:

@@ -25,7 +25,7 @@ from penstock.identity import load_identity
 from penstock.jobs.manager import open_manager
 from penstock.jobs.standalone import open_local
 from penstock.plain_errors import PlainErrors
-from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.channel import Channel, open_channel
 from penstock.rpc.turns import FairTurns
 
 Manager = Callable[[], AbstractAsyncContextManager[Any]]
@@ -142,10 +142,10 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "jobs/manager.py: open_manager": a_manager,
     "jobs/standalone.py: _supervisor": a_supervisor,
     "jobs/standalone.py: open_local": a_supervisor,
-    "rpc/client.py: Channel.open_call": a_call,
-    "rpc/client.py: Channel.server_stream": a_stream,
-    "rpc/client.py: _channel": a_channel,
-    "rpc/client.py: open_channel": a_channel,
+    "rpc/channel.py: Channel.open_call": a_call,
+    "rpc/channel.py: Channel.server_stream": a_stream,
+    "rpc/channel.py: _channel": a_channel,
+    "rpc/channel.py: open_channel": a_channel,
     "rpc/turns.py: _Turn": a_turn,
 }
 # No KeyboardInterrupt comes there: a server receives SIGINT itself.

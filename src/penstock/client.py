@@ -20,7 +20,7 @@ from .backoff import Backoff
 from .identity import handshake_hint, load_identity
 from .interrupts import uninterrupted_context
 from .proto import command_pb2 as pb
-from .rpc.client import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
+from .rpc.channel import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
 
 MessageT = TypeVar("MessageT", bound=Message)
 

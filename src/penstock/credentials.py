@@ -15,8 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from .certs import UNREADABLE, KeyModeError, check_private_key_mode
 from .crl import NONE, CrlError, Revocations, read_crl
 from .policy.configuration import Config
-from .rpc.chain_trial import can_sign
-from .rpc.tls import KeyPasswordNeeded, server_ssl_context
+from .rpc.tls.chain_trial import can_sign
+from .rpc.tls.contexts import KeyPasswordNeeded, server_ssl_context
 from .supervisor.files.bounded_read import read_file
 
 # A chain of ten certificates has some 20 kB, and the CAs of the whole Web have 250 kB. A revoked

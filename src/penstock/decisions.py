@@ -22,7 +22,7 @@ from .quota import QuotaExceeded, Quotas
 from .refusals import Refusals
 from .repeats import Repeats
 from .requests import handle_of
-from .rpc.errors import RpcError
+from .rpc.call_errors import RpcError
 from .rpc.turns import FairTurns
 from .statuses import denied, from_job_error, retryable, unauthenticated
 

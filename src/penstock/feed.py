@@ -11,8 +11,8 @@ from .client import CONNECT_S, Connect, Endpoint, connect
 from .interrupts import uninterrupted, uninterrupted_methods
 from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
-from .rpc.client import ClientCall
-from .rpc.errors import HandshakeFailed, RpcError, StatusCode
+from .rpc.call_errors import HandshakeFailed, RpcError, StatusCode
+from .rpc.channel import ClientCall
 
 GIVE_UP_S: Final = 60.0
 # However little time is left, an attempt gets so much of it.

@@ -27,8 +27,8 @@ from .interrupts import uninterrupted, uninterrupted_context
 from .plain_errors import PlainErrors
 from .proto import command_pb2 as pb
 from .received import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
-from .rpc.client import ClientCall
-from .rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .rpc.channel import ClientCall
 
 __all__ = [
     "DigestMismatch",

@@ -17,8 +17,8 @@ from .credentials import Credentials, CredentialsError, load_credentials
 from .lockout import Verdict, try_files
 from .policy.configuration import Config
 from .refusals import Refusals
-from .rpc.errors import Reason
-from .rpc.server import Peer, Server
+from .rpc.call_errors import Reason
+from .rpc.grpc_server import Peer, Server
 from .statuses import unauthenticated
 from .unread import Unread
 

@@ -11,8 +11,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from .certs import check_private_key_mode
-from .rpc.errors import HandshakeFailed
-from .rpc.tls import client_ssl_context
+from .rpc.call_errors import HandshakeFailed
+from .rpc.tls.contexts import client_ssl_context
 
 # OpenSSL's PEM_BUFSIZE; Python's ssl refuses a longer one.
 _PASSPHRASE_MAX: Final = 1024

@@ -13,8 +13,8 @@ from typing import Final
 from cryptography import x509
 
 from .certs import UNREADABLE
-from .rpc.calls import Peer
-from .rpc.chain_trial import TrialFailed, refusal
+from .rpc.server_call import Peer
+from .rpc.tls.chain_trial import TrialFailed, refusal
 
 # X509_V_ERR_CERT_REVOKED: it is on a list that OpenSSL could use, which is what lists are for.
 _REVOKED: Final = 23

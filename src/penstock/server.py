@@ -36,10 +36,10 @@ from .policy.policy_file import parse_policy
 from .policy.toml_tables import MAX_FILE_BYTES
 from .refusals import Refusals
 from .repeats import Repeats
+from .rpc.grpc_server import Server
 from .rpc.lag import Lag
 from .rpc.limit_table import limits_from
 from .rpc.limits import SERVER_DEFAULTS, Limits
-from .rpc.server import Server
 from .service import CommandService, HostInfo
 from .supervisor.files.bounded_read import read_file
 from .supervisor.logs.log_lines import LineStream

@@ -131,7 +131,7 @@ class CommandService(
                 self._record_read(client.id, "stream", **about)
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
-                        yield message  # noqa: ASYNC119  # whoever iterates closes it: calls.py
+                        yield message  # noqa: ASYNC119  # whoever iterates closes it: server_call.py
             except JobError as error:  # no descriptors left to read with
                 raise from_job_error(error) from error
             finally:

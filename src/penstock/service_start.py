@@ -18,7 +18,7 @@ from .policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from .policy.policy_file import AUTO
 from .proto import command_pb2 as pb
 from .requests import ARGUMENTS_A_SLICE, argument_slices, spec_of
-from .rpc.errors import RpcError
+from .rpc.call_errors import RpcError
 from .statuses import denied
 
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log

@@ -5,8 +5,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from purerpc.grpclib.status import StatusCode
 
 from .jobs import job_errors
-from .rpc.errors import RpcError
-from .rpc.statuses import DOMAIN
+from .rpc.call_errors import RpcError
+from .rpc.status_codec import DOMAIN
 
 
 def failure(code: StatusCode, reason: str, message: str, **metadata: str) -> RpcError:
@@ -83,5 +83,5 @@ def from_job_error(error: job_errors.JobError) -> RpcError:
         case job_errors.Unavailable():
             return retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", str(error), 1.0)
         case _:
-            # Every class of errors.py is above; the transport turns this into INTERNAL.
+            # Every class of call_errors.py is above; the transport turns this into INTERNAL.
             raise error

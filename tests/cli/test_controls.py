@@ -7,7 +7,7 @@ import trio
 from fake_service import HANDLE, FakeService, fake_server
 
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.statuses import retryable
 
 

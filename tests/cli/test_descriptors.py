@@ -16,7 +16,7 @@ from fake_service import (
     terminal,
 )
 
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 pytestmark = pytest.mark.slow  # some fifty processes
 

@@ -10,7 +10,7 @@ import trio
 from fake_service import HANDLE, FakeService, chunk, fake_server, finished, gap
 
 from penstock.cli.times import since
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 NOW_NS = 1_800_000_000_000_000_000
 

@@ -15,7 +15,7 @@ from penstock.certs import issue, make_ca
 from penstock.cli.exits import message
 from penstock.cli.settings import Settings, SettingsError
 from penstock.client import Endpoint, connect
-from penstock.rpc.errors import HandshakeFailed
+from penstock.rpc.call_errors import HandshakeFailed
 
 
 def one_line(done: Done, code: int) -> str:

@@ -13,7 +13,7 @@ from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, fin
 from penstock.client import Endpoint
 from penstock.feed import Feeder
 from penstock.jobs.job_errors import InputTakenOver, Precondition
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.statuses import from_job_error
 
 ENDED = Precondition("STDIN_CLOSED", f"job {HANDLE} has ended")

@@ -13,8 +13,8 @@ from penstock.certs import CertificateError, KeyModeError, check_private_key_mod
 from penstock.cli.exits import Exit, exit_code, job_code, start_code
 from penstock.cli.settings import Settings, SettingsError
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
-from penstock.rpc.tls import client_ssl_context, server_ssl_context
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context
 
 ENVIRONMENT = {
     "PENSTOCK_ADDR": "example.org:9000",

@@ -11,7 +11,7 @@ from penstock.cli.exits import exit_code, message
 from penstock.cli.signals import Signals
 from penstock.cli.starting import ANSWER_S, Start
 from penstock.client import Endpoint, connect
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.statuses import denied, retryable
 
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -16,8 +16,8 @@ from pki import shared_pki
 from raw import message
 from toy import CHUNK, SERVICE, Running, serving
 
-from penstock.rpc.client import open_channel
-from penstock.rpc.faults import Budget
+from penstock.rpc.channel import open_channel
+from penstock.rpc.http2.protocol_errors import Budget
 
 HERE = Path(__file__).parent
 MIB = 2**20

@@ -10,7 +10,7 @@ from running import RunningServer
 
 from penstock.client import Client, connect
 from penstock.retry import ask
-from penstock.rpc.errors import RpcError
+from penstock.rpc.call_errors import RpcError
 
 # A server that stands still is killed only after some seconds, and then another has to come up.
 _WAIT_S: Final = patient(15)

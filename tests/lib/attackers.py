@@ -24,7 +24,7 @@ from hpack import Encoder
 from raw import GRPC_HEADERS, PREFACE, frame
 from tls_by_hand import agreed, hello_in_pieces
 
-from penstock.rpc.tls import client_ssl_context
+from penstock.rpc.tls.contexts import client_ssl_context
 
 TARGET: dict[str, Any] = {"paths": {}, "output_request": ""}
 Attack = Callable[["Attacker"], Awaitable[None]]

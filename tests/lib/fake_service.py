@@ -19,9 +19,9 @@ from penstock.jobs.job_errors import JobError
 from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.grpc_server import Server
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
-from penstock.rpc.server import Server
 from penstock.statuses import from_job_error
 
 HANDLE = "48213"

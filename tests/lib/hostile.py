@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import StringValue
 from pki import Pki
 
-from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.channel import Channel, open_channel
 
 LIB = Path(__file__).parent
 

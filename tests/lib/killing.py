@@ -23,8 +23,8 @@ from running import RunningServer, script
 from penstock.client import Client, connect
 from penstock.follow import Follower, OutputBroken
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import ConnectionLost
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import ConnectionLost
 
 # Numbered lines of 30 bytes, with a pause now and then; and an exit code of its own. TERM is
 # heeded between two lines, with the code, too.

@@ -17,9 +17,9 @@ from typing import Final
 import trio
 
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import Channel, open_channel
-from penstock.rpc.errors import ConnectionLost, RpcError
-from penstock.rpc.tls import client_ssl_context
+from penstock.rpc.call_errors import ConnectionLost, RpcError
+from penstock.rpc.channel import Channel, open_channel
+from penstock.rpc.tls.contexts import client_ssl_context
 
 SERVICE: Final = "teleport.CommandService"
 HEALTH: Final = "grpc.health.v1.Health"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from penstock.rpc.tls import client_ssl_context, server_ssl_context
+from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context
 
 HOUR = datetime.timedelta(hours=1)
 

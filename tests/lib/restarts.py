@@ -9,7 +9,7 @@ import trio
 from running import RunningServer
 
 from penstock.client import Client, connect
-from penstock.rpc.errors import ConnectionLost
+from penstock.rpc.call_errors import ConnectionLost
 
 
 async def kill_server(server: RunningServer) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from penstock.client import Client, Endpoint
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, RpcError
+from penstock.rpc.call_errors import ConnectionLost, RpcError
 
 ENDPOINT = Endpoint("nowhere", 1, Path("ca"), Path("certificate"), Path("key"))
 JOB = pb.Job(handle="7", command="ls", started_ns=5)

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.client import Client
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import ClientCall
+from penstock.rpc.channel import ClientCall
 
 # The bytes [begin, end) of a job's output, known from elsewhere.
 Truth = Callable[[int, int], bytes]

@@ -13,11 +13,11 @@ from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 from google.rpc.error_details_pb2 import ErrorInfo
 from pki import Pair, Pki
 
-from penstock.rpc.calls import Admit
-from penstock.rpc.client import Channel, open_channel
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import Channel, open_channel
+from penstock.rpc.grpc_server import Peer, Server
 from penstock.rpc.limits import MIB, SERVER_DEFAULTS, Limits, MessageLimits
-from penstock.rpc.server import Peer, Server
+from penstock.rpc.server_call import Admit
 
 SERVICE = "toy.Toy"
 CHUNK = b"\xa5" * 65_536

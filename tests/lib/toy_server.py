@@ -18,8 +18,8 @@ import trio
 from google.protobuf.wrappers_pb2 import StringValue
 from toy import Toy, changed
 
-from penstock.rpc.server import Server
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.grpc_server import Server
+from penstock.rpc.tls.contexts import server_ssl_context
 
 
 def resident_kib() -> int:

@@ -23,7 +23,7 @@ from pki import shared_pki
 from raw import GRPC_HEADERS, PREFACE, message
 from toy import Running, serving
 
-from penstock.rpc.client import Channel, open_channel
+from penstock.rpc.channel import Channel, open_channel
 
 HELLO = message(BytesValue(value=b"hello").SerializeToString())
 RESPONSE = ((":status", "200"), ("content-type", "application/grpc"))

@@ -17,8 +17,8 @@ from google.protobuf.message import Message
 from penstock.client import Client, Endpoint
 from penstock.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import Channel, open_channel_on
-from penstock.rpc.errors import ConnectionLost, RpcError
+from penstock.rpc.call_errors import ConnectionLost, RpcError
+from penstock.rpc.channel import Channel, open_channel_on
 
 from .clients import PATIENCE_S, Player
 from .faults import cause

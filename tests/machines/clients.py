@@ -13,8 +13,8 @@ from penstock.client import Client, Endpoint
 from penstock.follow import HEARTBEAT_S, Follower, Part
 from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import Channel, open_channel_on
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.channel import Channel, open_channel_on
 
 from .invariants import Invariants
 from .peeking import peek

@@ -15,7 +15,7 @@ import trio
 import penstock.jobs.manager as manager_module
 import penstock.jobs.reporting as telling_module
 import penstock.jobs.salvage as salvage_module
-import penstock.rpc.link as link_module
+import penstock.rpc.endpoint as link_module
 import penstock.rpc.turns as turns_module
 
 from .process import SimStore

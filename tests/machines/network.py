@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from penstock.rpc.errors import ConnectionLost
-from penstock.rpc.transport import TransportLost, WriteStalled
+from penstock.rpc.call_errors import ConnectionLost
+from penstock.rpc.tls.transport import TransportLost, WriteStalled
 
 from .process import Process
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import Channel
+from penstock.rpc.channel import Channel
 
 SERVICE: Final = "teleport.CommandService"
 _UNARY: Final[tuple[tuple[str, Callable[..., Message], type[Message]], ...]] = (

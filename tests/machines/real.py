@@ -25,7 +25,7 @@ from this_run import process_mark
 from penstock.client import Client, connect
 from penstock.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 
 from .clients import EXPECTED, HIDDEN, Enough
 from .feeding import Feeding

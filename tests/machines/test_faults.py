@@ -18,7 +18,7 @@ from penstock.jobs import manager
 from penstock.jobs import verdict as ending_module
 from penstock.jobs.lifecycle import Life
 from penstock.repeats import Repeats
-from penstock.rpc.server import Server
+from penstock.rpc.grpc_server import Server
 
 _DEAF = Behaviour((Act("deaf"), Act("sleep", seconds=5.0), Act("sleep", seconds=5.0)))
 

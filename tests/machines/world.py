@@ -24,7 +24,7 @@ from penstock.methods import MESSAGE_LIMITS
 from penstock.policy.policy_file import Policy, parse_policy
 from penstock.refusals import Refusals
 from penstock.repeats import Repeats
-from penstock.rpc.server import Peer, Server
+from penstock.rpc.grpc_server import Peer, Server
 from penstock.service import CommandService, HostInfo
 from penstock.statuses import unauthenticated
 
@@ -342,7 +342,7 @@ class World:
         if "is given up" in text and self.process.alive:
             self.fail(text)
 
-    # What happens to it; see faults.py.
+    # What happens to it; see protocol_errors.py.
 
     def stop_faults(self) -> None:
         """From now on everything works."""

@@ -15,9 +15,9 @@ from toy import SERVICE, Running, serving
 from wire import Wire, connected, data
 
 from penstock.rpc import wire_fields
-from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.framing import prefix
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.limits import MessageLimits
+from penstock.rpc.message_framing import prefix
 from penstock.rpc.wire_fields import FieldCounter
 
 DENIED = str(StatusCode.PERMISSION_DENIED.value)
@@ -184,7 +184,7 @@ def test_limits_for_what_is_not_served_are_a_mistake() -> None:
     """A method that was renamed would have none."""
     from toy import Toy
 
-    from penstock.rpc.server import Server
+    from penstock.rpc.grpc_server import Server
 
     with pytest.raises(ValueError, match="Eco, which is not served"):
         Server(

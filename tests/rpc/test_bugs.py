@@ -10,10 +10,10 @@ from pki import shared_pki
 from toy import SERVICE, Running, serving
 from wire import INTERNAL, connected
 
-from penstock.rpc.calls import Call
-from penstock.rpc.client import Channel
-from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.serving import ServerLink
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import Channel
+from penstock.rpc.server_call import Call
+from penstock.rpc.server_connection import ServerLink
 
 CODE = StatusCode.NOT_FOUND
 

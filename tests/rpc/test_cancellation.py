@@ -12,8 +12,8 @@ from steps import at_every, cancelled_at
 from toy import CHUNK, SERVICE, Running, serving
 from wire import to_client
 
-from penstock.rpc.client import Channel, ConnectionLost
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import Channel, ConnectionLost
 from penstock.rpc.limits import MIB
 
 WAIT = (SERVICE, "Wait", StringValue(), StringValue)

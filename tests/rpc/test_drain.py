@@ -12,13 +12,13 @@ from raw import GRPC_HEADERS, PREFACE, message
 from toy import CHUNK, Running, serving
 from wire import Wire, connected, data, settings, window
 
-from penstock.rpc import entrance
-from penstock.rpc.client import open_channel
-from penstock.rpc.connection import HIGHEST_STREAM_ID
-from penstock.rpc.errors import ConnectionLost
-from penstock.rpc.faults import NO_ERROR
-from penstock.rpc.server import Server
-from penstock.rpc.transport import TlsTransport
+from penstock.rpc.call_errors import ConnectionLost
+from penstock.rpc.channel import open_channel
+from penstock.rpc.grpc_server import Server
+from penstock.rpc.http2.connection import HIGHEST_STREAM_ID
+from penstock.rpc.http2.protocol_errors import NO_ERROR
+from penstock.rpc.tls import acceptor
+from penstock.rpc.tls.transport import TlsTransport
 
 _ARRIVALS = 60
 FOUR = message(b"\x08\x04")  # an Int64Value of 4
@@ -188,7 +188,7 @@ async def test_who_is_accepted_as_a_drain_begins_is_answered(
 
     As long as its handshake is done in time, which on a busy machine takes longer.
     """
-    monkeypatch.setattr(entrance, "_LAST_HANDSHAKES_S", patient(5))
+    monkeypatch.setattr(acceptor, "_LAST_HANDSHAKES_S", patient(5))
     pki = shared_pki()
     async with serving(pki, linger_s=patient(1)) as running, trio.open_nursery() as nursery:
         following = Server([], pki.server_context())

@@ -15,12 +15,12 @@ from raw import GRPC_HEADERS, message
 from toy import Running, serving
 from wire import CALM, Wire, connected, data, to_server
 
-from penstock.rpc.errors import StatusCode
+from penstock.rpc.call_errors import StatusCode
 from penstock.rpc.lag import SLOW_TURN_S, LagMeter
 from penstock.rpc.limits import Rate
-from penstock.rpc.serving import ServerLink
-from penstock.rpc.streams import Stream
-from penstock.rpc.transport import TlsTransport
+from penstock.rpc.message_stream import Stream
+from penstock.rpc.server_connection import ServerLink
+from penstock.rpc.tls.transport import TlsTransport
 
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
 

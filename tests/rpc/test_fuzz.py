@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from raw import GRPC_HEADERS, PREFACE, frame
 from toy import changed
 
-from penstock.rpc import events as ev
-from penstock.rpc.connection import Connection, ConnectionFailed
-from penstock.rpc.faults import CANCEL
-from penstock.rpc.frames import GOAWAY, HEADER_BYTES
+from penstock.rpc.http2 import events as ev
+from penstock.rpc.http2.connection import Connection, ConnectionFailed
+from penstock.rpc.http2.frames import GOAWAY, HEADER_BYTES
+from penstock.rpc.http2.protocol_errors import CANCEL
 from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS
 
 HEADERS = [(name.encode(), value.encode()) for name, value in GRPC_HEADERS]

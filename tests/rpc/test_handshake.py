@@ -12,8 +12,8 @@ from ports import reserved_port
 from raw import raw_client
 from toy import SERVICE, Running, serving
 
-from penstock.rpc.client import ConnectionLost, HandshakeFailed, open_channel
-from penstock.rpc.tls import KeyPasswordNeeded, client_ssl_context, server_ssl_context
+from penstock.rpc.channel import ConnectionLost, HandshakeFailed, open_channel
+from penstock.rpc.tls.contexts import KeyPasswordNeeded, client_ssl_context, server_ssl_context
 
 
 async def assert_serves(running: Running) -> None:

@@ -32,13 +32,13 @@ from wire import (
 
 from penstock.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
-from penstock.rpc.client import Channel
-from penstock.rpc.connection import Connection
-from penstock.rpc.errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.channel import Channel
+from penstock.rpc.grpc_server import Peer
+from penstock.rpc.http2.connection import Connection
 from penstock.rpc.limit_table import limits_from
 from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS, Rate
-from penstock.rpc.server import Peer
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.tls.contexts import server_ssl_context
 
 
 async def none_left(running: Running) -> None:

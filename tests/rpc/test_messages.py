@@ -11,14 +11,14 @@ from raw import PREFACE, frame
 from toy import changed
 
 from penstock.rpc import metadata
-from penstock.rpc.connection import Connection
-from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.faults import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood
-from penstock.rpc.frames import DATA, END_STREAM, HEADERS, PING, FrameReader
-from penstock.rpc.frames import SETTINGS as SETTINGS_KIND
-from penstock.rpc.framing import Deframer, prefix
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.http2.connection import Connection
+from penstock.rpc.http2.frames import DATA, END_STREAM, HEADERS, PING, FrameReader
+from penstock.rpc.http2.frames import SETTINGS as SETTINGS_KIND
+from penstock.rpc.http2.protocol_errors import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood
 from penstock.rpc.limits import Limits, Rate
-from penstock.rpc.statuses import error_from_reset, error_from_trailers, trailers_of
+from penstock.rpc.message_framing import Deframer, prefix
+from penstock.rpc.status_codec import error_from_reset, error_from_trailers, trailers_of
 
 SETTINGS = frame(4, 0, 0)
 LIMITS = Limits()

@@ -20,9 +20,9 @@ from raw import GRPC_HEADERS, frame, message, with_headers
 from toy import serving
 from wire import CALM, HELLO, Wire, connected, data, to_client, to_server, window
 
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.limits import SERVER_DEFAULTS, Rate
-from penstock.rpc.statuses import error_from_reset
+from penstock.rpc.status_codec import error_from_reset
 
 Mistake: TypeAlias = Callable[[Wire], Sequence[Frame | bytes]]
 SIBLING, CULPRIT, NEXT = 1, 3, 5

@@ -11,8 +11,8 @@ from pki import HOUR, Pair, Pki, make_pki
 from toy import serving
 
 from penstock.client import Endpoint, connect
-from penstock.rpc.errors import HandshakeFailed
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.call_errors import HandshakeFailed
+from penstock.rpc.tls.contexts import server_ssl_context
 
 
 def with_list(pki: Pki, path: Path) -> ssl.SSLContext:

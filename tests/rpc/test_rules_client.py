@@ -38,8 +38,8 @@ from wire import (
     window,
 )
 
-from penstock.rpc.client import Channel
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.channel import Channel
 
 Act = Callable[[Wire], Sequence[Frame | bytes]]
 

@@ -11,8 +11,8 @@ from patience import patient
 from pki import shared_pki
 from toy import SERVICE, Running, serving
 
-from penstock.rpc.client import Channel
-from penstock.rpc.errors import RpcError
+from penstock.rpc.call_errors import RpcError
+from penstock.rpc.channel import Channel
 
 CLIENTS = 20
 

@@ -30,7 +30,7 @@ from tls_by_hand import agreed, hello_in_pieces
 from toy import SERVICE, Running, serving
 from wire import HELLO, Wire, connected, data, to_client, window
 
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.limits import Limits, MessageLimits, Rate
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "rpc.md").read_text()

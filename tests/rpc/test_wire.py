@@ -13,7 +13,7 @@ from raw import PREFACE, RawClient, frame, message, raw_client, with_headers
 from toy import SERVICE, Running, serving
 from wire import connected
 
-from penstock.rpc.errors import StatusCode
+from penstock.rpc.call_errors import StatusCode
 from penstock.rpc.limits import Rate
 
 HELLO = message(BytesValue(value=b"hello").SerializeToString())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from penstock.methods import METHODS
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import reflection, wire_fields
-from penstock.rpc.errors import Refused, StatusCode
+from penstock.rpc.call_errors import Refused, StatusCode
 from penstock.rpc.limits import MessageLimits
 from penstock.rpc.wire_fields import FieldCounter
 

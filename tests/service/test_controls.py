@@ -17,7 +17,7 @@ from penstock.jobs.job import Job
 from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
 from penstock.requests import MAX_INPUT_BYTES
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 VERBS = ("stop", "signal", "pause", "resume", "send")
 POLICY = b"""

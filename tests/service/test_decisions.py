@@ -25,7 +25,7 @@ from penstock.proto import command_pb2 as pb
 from penstock.quota import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
 from penstock.refusals import Refusals
 from penstock.requests import argv_of, grace_of, handle_of, spec_of
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -23,9 +23,9 @@ from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
 from penstock.policy.configuration import parse_config
 from penstock.refusals import Refusals
-from penstock.rpc.errors import Reason, RpcError
-from penstock.rpc.server import Peer
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.call_errors import Reason, RpcError
+from penstock.rpc.grpc_server import Peer
+from penstock.rpc.tls.contexts import server_ssl_context
 
 CONFIG = parse_config(
     b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True

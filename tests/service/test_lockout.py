@@ -10,8 +10,8 @@ from pki import Pair, Pki, make_pki
 
 from penstock import lockout
 from penstock.lockout import Verdict, try_files
-from penstock.rpc.calls import Peer
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.server_call import Peer
+from penstock.rpc.tls.contexts import server_ssl_context
 
 
 @pytest.fixture

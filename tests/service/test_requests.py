@@ -16,7 +16,7 @@ from penstock.requests import (
     spec_of,
     stop_signal_of,
 )
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 

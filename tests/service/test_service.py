@@ -21,7 +21,7 @@ from penstock.methods import SERVICE
 from penstock.proto import command_pb2 as pb
 from penstock.quota import COSTLY_BURST
 from penstock.repeats import MAX_KNOWN
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.lag import Lag
 
 

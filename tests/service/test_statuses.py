@@ -4,7 +4,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from penstock.jobs import job_errors
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.statuses import from_job_error
 
 CASES: list[tuple[job_errors.JobError, StatusCode, str]] = [

@@ -20,7 +20,7 @@ from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
 from penstock.quota import COSTLY_BURST, COSTLY_PER_S
 from penstock.repeats import MAX_KNOWN
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 COMMANDS = (
     script("idle", "sleep 300")

@@ -12,7 +12,7 @@ from running import IS_ROOT, RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 # Every process of it says which signal it got; the children are in sessions of their own.
 FAMILY = (

@@ -16,8 +16,8 @@ from pki import shared_pki
 from slow_handshakes import far_away
 from toy import SERVICE
 
-from penstock.rpc.client import Channel, open_channel
-from penstock.rpc.errors import RpcError
+from penstock.rpc.call_errors import RpcError
+from penstock.rpc.channel import Channel, open_channel
 
 ROUND_TRIP_S = 0.2
 # TCP's, TLS's, the preface's and the call's.

@@ -15,7 +15,7 @@ from patience import patient, slowness
 from pki import shared_pki
 from toy import SERVICE
 
-from penstock.rpc.client import Channel
+from penstock.rpc.channel import Channel
 
 HOSTILE = 50
 CALLS = 40

@@ -20,7 +20,7 @@ from running import RunningServer, policy_text, running_server, script
 from penstock.client import Client, connect
 from penstock.feed import Feeder
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 CLOSES = "read line; echo $line; exec 0</dev/null; echo closed; exec sleep 300"
 # Some 200 kB a second.

@@ -18,7 +18,7 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 pytestmark = pytest.mark.root
 T = TypeVar("T")

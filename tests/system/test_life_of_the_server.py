@@ -13,7 +13,7 @@ from running import RunningServer, policy_text, running_server, script
 from penstock.client import Client, connect
 from penstock.jobs.store import JobRecord, Store
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost, RpcError, StatusCode
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.supervisor.cgroups import detect
 
 COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms") + script("say", "echo kept")

@@ -17,7 +17,7 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.supervisor.cgroups import group_name
 
 pytestmark = pytest.mark.root

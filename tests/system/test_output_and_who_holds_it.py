@@ -16,7 +16,7 @@ from told import Told, at, follow, kept_sha256, numbered, numbered_bytes, stream
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 FAST_BYTES = 100_000_000
 NUMBERED_BYTES = 40_000_000

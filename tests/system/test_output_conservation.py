@@ -21,7 +21,7 @@ from told import Told, at, follow, spans
 
 from penstock.client import connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import ConnectionLost
+from penstock.rpc.call_errors import ConnectionLost
 from penstock.text import REPLACEMENT
 
 BOUNDS = {

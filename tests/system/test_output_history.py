@@ -12,7 +12,7 @@ from told import Told, follow, kept_sha256, numbered, numbered_bytes, spans, str
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 PRINTED = 300_000
 LIMIT_BYTES = 131_072

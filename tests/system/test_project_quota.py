@@ -24,7 +24,7 @@ from penstock.client import Client, connect
 from penstock.policy.configuration import parse_config
 from penstock.policy.limit_classes import Limits
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError
+from penstock.rpc.call_errors import RpcError
 from penstock.supervisor.doctor import examine
 from penstock.supervisor.isolation.kernel import call
 from penstock.supervisor.storage import project_quota

@@ -11,9 +11,9 @@ from supervisor_process import IS_ROOT, running_supervisor, shell
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import health
-from penstock.rpc.client import open_channel
-from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.tls import client_ssl_context
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import open_channel
+from penstock.rpc.tls.contexts import client_ssl_context
 
 COMMANDS = script("idle", "sleep 300")
 CLIENTS = '[clients.alice]\ncommands = ["idle"]\n'

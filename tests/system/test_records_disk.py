@@ -17,7 +17,7 @@ from penstock.cli.exits import Exit
 from penstock.client import Client, connect
 from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 DEAF = script("deaf", "trap 'echo heard' TERM; echo ready; while :; do sleep 0.1; done")
 POLICY = policy_text(DEAF, '[clients.alice]\ncommands = ["deaf"]\n')

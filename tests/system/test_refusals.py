@@ -14,7 +14,7 @@ from penstock.client import Client, Endpoint, connect
 from penstock.proto import command_pb2 as pb
 from penstock.quota import COSTLY_PER_S
 from penstock.refusals import PER_MINUTE
-from penstock.rpc.errors import HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 
 COMMANDS = (
     script("idle", "sleep 300")

@@ -18,7 +18,7 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 
 COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms")
 CLIENTS = "".join(f'[clients.{name}]\ncommands = ["idle"]\n' for name in ("alice", "bob"))

@@ -12,7 +12,7 @@ from reloading import reload, reloaded
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.rpc.errors import HandshakeFailed
+from penstock.rpc.call_errors import HandshakeFailed
 
 CLIENTS = '[clients.alice]\ncommands = ["idle"]\n'
 

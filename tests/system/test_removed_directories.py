@@ -13,7 +13,7 @@ from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 COMMANDS = script("idle", "echo ready; read x; echo $x", grace="200ms").replace(
     'class = "free"', 'class = "free"\nstdin = true'

@@ -10,7 +10,7 @@ from running import RunningServer, policy_text, running_server, script
 from this_run import new_directory
 
 from penstock.client import Client, connect
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 CLIENTS = '[clients.alice]\ncommands = ["idle", "tool", "pinned", "scripted"]\n'
 

@@ -29,7 +29,7 @@ from penstock import server
 from penstock.client import Client, Endpoint, connect
 from penstock.jobs import standalone
 from penstock.policy.configuration import Config, parse_config
-from penstock.rpc.errors import ConnectionLost, RpcError
+from penstock.rpc.call_errors import ConnectionLost, RpcError
 from penstock.server import StartupError
 from penstock.supervisor.client_listeners import bound
 

@@ -21,7 +21,7 @@ from supervisor_process import running_supervisor, shell
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from running import IS_ROOT, RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError
+from penstock.rpc.call_errors import RpcError
 from penstock.supervisor.storage.storage_watch import LOOK_CPU_S
 
 BOUND = 8_000_000

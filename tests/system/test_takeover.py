@@ -15,8 +15,8 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.client import ConnectionLost
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import ConnectionLost
 
 PIDFD_GETFD = 438  # linux/asm-generic/unistd.h
 COMMANDS = killing.COMMANDS + script("sleep", "sleep 300", grace="1s")

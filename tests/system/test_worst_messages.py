@@ -15,7 +15,7 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.errors import RpcError, StatusCode
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 CALLS = 40
 # All kinds together take minutes; they are in tools/test --all.

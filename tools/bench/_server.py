@@ -13,8 +13,8 @@ import purerpc
 import trio
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from penstock.rpc.server import Server
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.grpc_server import Server
+from penstock.rpc.tls.contexts import server_ssl_context
 
 
 def service() -> purerpc.Service:

@@ -29,9 +29,9 @@ from penstock.jobs.standalone import open_local
 from penstock.methods import MESSAGE_LIMITS
 from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
+from penstock.rpc.grpc_server import Peer, Server
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
-from penstock.rpc.server import Peer, Server
-from penstock.rpc.tls import server_ssl_context
+from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.service import CommandService, HostInfo
 
 _CHUNK = 64 * 1024

@@ -9,7 +9,7 @@ import trio
 from ..client import Client, Endpoint, connect
 from ..interrupts import uninterrupted, uninterrupted_context
 from ..retry import RETRY_S, ask
-from ..rpc.errors import RpcError
+from ..rpc.call_errors import RpcError
 from .settings import Settings
 from .signals import beside
 from .standard import ERR, complain

@@ -221,7 +221,7 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
     """
     from ..client import Client
     from ..retry import was_lost
-    from ..rpc.errors import RpcError, StatusCode
+    from ..rpc.call_errors import RpcError, StatusCode
     from .connecting import asked
     from .exits import exit_code, message
     from .terminal import harmless

@@ -7,7 +7,7 @@ from ..certs import CertificateError, KeyModeError, NameRefused
 from ..identity import IdentityError
 from ..proto import command_pb2 as pb
 from ..received import OutputBroken
-from ..rpc.errors import ConnectionLost, RpcError, StatusCode
+from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .ending_signals import SIGNAL_BASE
 from .settings import SettingsError

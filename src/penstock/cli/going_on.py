@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..follow import News
-from ..rpc.errors import RpcError
+from ..rpc.call_errors import RpcError
 from .exits import message
 from .standard import complain
 

@@ -105,7 +105,7 @@ async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bo
     if not stdin:
         return
     from ..feed import Feeder
-    from ..rpc.errors import RpcError, StatusCode
+    from ..rpc.call_errors import RpcError, StatusCode
     from .exits import EXPECTED, message
     from .sending import read_input
     from .terminal import harmless

@@ -12,7 +12,7 @@ from ..client import CONNECT_S, Client, Connect, Endpoint, connect
 from ..interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
 from ..retry import RETRY_S, was_lost
-from ..rpc.errors import RpcError, StatusCode
+from ..rpc.call_errors import RpcError, StatusCode
 from .signals import Signals
 from .standard import complain
 from .terminal import harmless

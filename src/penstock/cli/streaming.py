@@ -172,7 +172,7 @@ def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     """Waits until job PID has ended, and exits as it did."""
     from .. import render
-    from ..rpc.errors import RpcError
+    from ..rpc.call_errors import RpcError
     from .connecting import asked
     from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
     from .going_on import say_waits_on

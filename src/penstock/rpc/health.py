@@ -6,7 +6,7 @@ from typing import Any, Final
 import purerpc
 import trio
 
-from .errors import RpcError, StatusCode
+from .call_errors import RpcError, StatusCode
 from .schema import Schema
 
 SERVICE: Final = "grpc.health.v1.Health"

@@ -68,7 +68,7 @@ class Limits:
     """
 
     handshakes: int = 1024
-    """Connections whose TLS handshake is not done; one more ends another, as ``handshakes.py``
+    """Connections whose TLS handshake is not done; one more ends another, as ``pending_handshakes.py``
     says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
     descriptor each and no task; all together at most a quarter of RLIMIT_NOFILE.
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from .errors import Refused, StatusCode
-from .events import Headers
+from .call_errors import Refused, StatusCode
+from .http2.events import Headers
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 

@@ -10,7 +10,7 @@ import purerpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 
-from .errors import StatusCode
+from .call_errors import StatusCode
 from .schema import Schema
 
 SERVICE: Final = "grpc.reflection.v1.ServerReflection"

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from .errors import Refused, StatusCode
+from .call_errors import Refused, StatusCode
 from .limits import MessageLimits
 
 _VARINT, _FIXED_64, _LENGTH, _BEGIN_GROUP, _END_GROUP, _FIXED_32 = range(6)

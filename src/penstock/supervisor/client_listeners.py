@@ -13,7 +13,7 @@ client is refused then, which is better than to wait for nobody.
 A queue holds BACKLOG connections. If a flood fills it while no server is there, the kernel drops
 further SYNs without a word, and a client's kernel repeats them after 1, 3 and 7 s (RFC 6298 with
 an initial timeout of 1 s). The next server takes the whole queue within some tenths of a second:
-it looks at each connection once, and closes those whose peer has closed (rpc/entrance.py).
+it looks at each connection once, and closes those whose peer has closed (rpc/tls/acceptor.py).
 
 A server has the same open file, and one that was taken over can shut it down. So each time before
 a server is started they are looked at, and made to listen again. What else such a server may have

@@ -12,7 +12,7 @@ record of TLS costs no more than who is silent.
 A listener may be another process's, too: that of the supervisor, which hands it to the next server.
 So when a drain begins nothing more is accepted, and what is in the kernel's queue waits for that
 server. What was accepted before is this one's, and nobody else can have it: its handshakes go on,
-for a moment, and whoever comes through is told to connect again (rpc/server.py).
+for a moment, and whoever comes through is told to connect again (rpc/grpc_server.py).
 """
 
 import errno
@@ -28,9 +28,9 @@ from typing import Any, Final
 
 import trio
 
-from .handshakes import Handshakes, Stage, source_of
-from .limits import Limits
-from .refusals import Refusals
+from ..limits import Limits
+from ..rejections import Refusals
+from .pending_handshakes import Handshakes, Stage, source_of
 from .transport import TlsTransport, Transport, TransportLost, peer_has_closed
 
 log = logging.getLogger("penstock.rpc")

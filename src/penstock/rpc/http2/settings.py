@@ -3,7 +3,7 @@
 import struct
 from typing import Final
 
-from .faults import FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, ConnectionFault
+from .protocol_errors import FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, ConnectionFault
 
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS = 1, 2, 3
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 4, 5, 6

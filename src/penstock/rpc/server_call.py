@@ -16,15 +16,15 @@ from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
 
-from .errors import Reason, Refused, RpcError, StatusCode
-from .faults import NO_ERROR
+from .call_errors import Reason, Refused, RpcError, StatusCode
+from .http2.protocol_errors import NO_ERROR
+from .message_stream import SendStalled, Stream, StreamClosed
 from .metadata import ACCEPT_ENCODING, RESPONSE_HEADERS, Metadata, RequestHead
-from .statuses import trailers_of
-from .streams import SendStalled, Stream, StreamClosed
+from .status_codec import trailers_of
 from .wire_fields import FieldCounter
 
 if TYPE_CHECKING:
-    from .serving import ServerLink
+    from .server_connection import ServerLink
 
 log = logging.getLogger("penstock.rpc")
 

@@ -5,19 +5,25 @@ from typing import Final
 import trio
 
 from ..interrupts import uninterrupted_methods
-from . import events as ev
-from .connection import HIGHEST_STREAM_ID, ConnectionFailed
-from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .faults import CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
+from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .endpoint import Ended, Link
+from .http2 import events as ev
+from .http2.connection import HIGHEST_STREAM_ID, ConnectionFailed
+from .http2.protocol_errors import (
+    CANCEL,
+    ENHANCE_YOUR_CALM,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+)
 from .limits import Limits
-from .link import Ended, Link
+from .message_stream import Stream
 from .metadata import Malformed, fields_of
-from .statuses import error_from_reset, error_from_trailers
-from .streams import Stream
-from .transport import Transport
+from .status_codec import error_from_reset, error_from_trailers
+from .tls.transport import Transport
 from .turns import FairTurns
 
-# How a connection ends by which nobody has decided anything: link.py, transport.py.
+# How a connection ends by which nobody has decided anything: endpoint.py, transport.py.
 _CUT: Final = ("closed", "lost", "drained")
 
 

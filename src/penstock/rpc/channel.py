@@ -18,12 +18,12 @@ from google.protobuf.message import DecodeError, Message
 
 from ..interrupts import uninterrupted_context, uninterrupted_methods
 from ..plain_errors import PlainErrors
-from .client_link import ClientLink, ClientStream
-from .errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .client_connection import ClientLink, ClientStream
 from .limits import CLIENT_DEFAULTS, Limits
+from .message_stream import SendStalled, StreamClosed
 from .metadata import request_headers
-from .streams import SendStalled, StreamClosed
-from .transport import TlsTransport, Transport, TransportLost
+from .tls.transport import TlsTransport, Transport, TransportLost
 
 __all__ = [
     "Channel",

@@ -14,10 +14,10 @@ from typing import Final, Protocol
 
 import trio
 
-from .faults import Budget, Flood
-from .limits import Limits
-from .records import RecordCounter
-from .tls import ALPN, sent_chain
+from ..http2.protocol_errors import Budget, Flood
+from ..limits import Limits
+from .contexts import ALPN, sent_chain
+from .record_counter import RecordCounter
 
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it

@@ -11,9 +11,9 @@ from google.rpc import status_pb2
 from google.rpc.error_details_pb2 import DESCRIPTOR as _KNOWN_DETAILS  # registers the types
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from .errors import RpcError, StatusCode
-from .events import Headers
-from .faults import REFUSED_STREAM
+from .call_errors import RpcError, StatusCode
+from .http2.events import Headers
+from .http2.protocol_errors import REFUSED_STREAM
 from .limits import Limits
 from .metadata import decode_binary, percent_decoded, percent_encoded
 

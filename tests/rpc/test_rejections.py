@@ -10,7 +10,7 @@ from raw import GRPC_HEADERS, message, with_headers
 from toy import serving
 from wire import HELLO, Wire, connected, data, window
 
-from penstock.rpc.refusals import Refusals
+from penstock.rpc.rejections import Refusals
 
 LOGGER = "penstock.rpc"
 NAMED = with_headers(("grpc-encoding", "gzip"), (":path", "/toy.Toy/Total"))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from .faults import Budget, Flood
+from .http2.protocol_errors import Budget, Flood
 from .limits import Rate
 
 log = logging.getLogger("penstock.rpc")

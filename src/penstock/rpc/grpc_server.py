@@ -10,21 +10,21 @@ from typing import Any, Final
 import purerpc
 import trio
 
-from .calls import Admit, CallContext, Method, OnInternalError, Peer, reported
-from .connection import Connection
-from .entrance import Entrance
-from .errors import Reason, RpcError
-from .faults import ENHANCE_YOUR_CALM, NO_ERROR
+from .call_errors import Reason, RpcError
+from .endpoint import Ended
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
+from .http2.connection import Connection
+from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR
 from .lag import Lag, LagMeter
 from .limits import SERVER_DEFAULTS, Limits, MessageLimits
-from .link import Ended
+from .message_stream import Held
 from .reflection import Reflection
-from .refusals import Refusals
-from .serving import ClientLoad, ServerLink, Shared
-from .streams import Held
-from .transport import Transport
+from .rejections import Refusals
+from .server_call import Admit, CallContext, Method, OnInternalError, Peer, reported
+from .server_connection import ClientLoad, ServerLink, Shared
+from .tls.acceptor import Entrance
+from .tls.transport import Transport
 from .turns import FairTurns
 from .wire_fields import FieldCounter
 

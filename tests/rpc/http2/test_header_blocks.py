@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from raw import GRPC_HEADERS, PREFACE, frame
 from toy import changed
 
-from penstock.rpc.connection import Connection, ConnectionFailed
-from penstock.rpc.events import OversizedHeaders
-from penstock.rpc.faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
-from penstock.rpc.headers import HeaderDecoder
+from penstock.rpc.http2.connection import Connection, ConnectionFailed
+from penstock.rpc.http2.events import OversizedHeaders
+from penstock.rpc.http2.header_blocks import HeaderDecoder
+from penstock.rpc.http2.protocol_errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 from penstock.rpc.limits import SERVER_DEFAULTS, Rate
 
 MANY = 16_000

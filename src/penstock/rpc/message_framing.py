@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .errors import Refused, StatusCode
+from .call_errors import Refused, StatusCode
 
 PREFIX_BYTES: Final = 5
 

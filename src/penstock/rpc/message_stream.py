@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .errors import Refused, RpcError, StatusCode
-from .faults import Flood
-from .framing import PREFIX_BYTES, Deframer, prefix
+from .call_errors import Refused, RpcError, StatusCode
+from .http2.protocol_errors import Flood
+from .message_framing import PREFIX_BYTES, Deframer, prefix
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .endpoint import Link
 
 
 # A connection may hold so much whatever others do, so that who fills the server shuts nobody out.

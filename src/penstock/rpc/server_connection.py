@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import trio
 
-from . import events as ev
-from .calls import Admit, Call, Method, Methods, OnInternalError, Peer, reported
-from .connection import HIGHEST_STREAM_ID
-from .errors import Reason, Refused, RpcError, StatusCode
-from .faults import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from .call_errors import Reason, Refused, RpcError, StatusCode
+from .endpoint import Ended, Link
+from .http2 import events as ev
+from .http2.connection import HIGHEST_STREAM_ID
+from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
-from .link import Ended, Link
+from .message_stream import Held, Stream
 from .metadata import (
     ACCEPT_ENCODING,
     RESPONSE_HEADERS,
@@ -23,10 +23,10 @@ from .metadata import (
     check_fields,
     parse_request,
 )
-from .refusals import Refusals
-from .statuses import trailers_of
-from .streams import Held, Stream
-from .transport import Transport, TransportLost
+from .rejections import Refusals
+from .server_call import Admit, Call, Method, Methods, OnInternalError, Peer, reported
+from .status_codec import trailers_of
+from .tls.transport import Transport, TransportLost
 from .turns import FairTurns
 
 _DRAIN_PING: Final = b"draining"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .limits import Rate
+from ..limits import Rate
 
 # RFC 9113 section 7.
 NO_ERROR: Final = 0x0

@@ -19,8 +19,8 @@ from patience import patient, slowness
 from pki import shared_pki
 from toy import SERVICE, Running, serving
 
-from penstock.rpc.client import open_channel
-from penstock.rpc.handshakes import Handshakes, Stage, source_of
+from penstock.rpc.channel import open_channel
+from penstock.rpc.tls.pending_handshakes import Handshakes, Stage, source_of
 
 
 def filled(*entries: tuple[str, str, Stage]) -> Handshakes[str]:

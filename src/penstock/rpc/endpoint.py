@@ -10,12 +10,12 @@ from typing import Final, Generic, TypeVar
 import trio
 
 from ..interrupts import uninterrupted_methods
-from . import events as ev
-from .connection import Connection, ConnectionFailed
-from .faults import INTERNAL_ERROR, Budget
+from .http2 import events as ev
+from .http2.connection import Connection, ConnectionFailed
+from .http2.protocol_errors import INTERNAL_ERROR, Budget
 from .limits import Limits
-from .streams import Held, Stream
-from .transport import Transport, TransportLost, WriteStalled
+from .message_stream import Held, Stream
+from .tls.transport import Transport, TransportLost, WriteStalled
 from .turns import FairTurns
 
 log = logging.getLogger("penstock.rpc")

@@ -11,8 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from lists import AUTHORITIES, LISTS
 from pki import HOUR, Pair, Pki, make_authority, make_pki
 
-from penstock.rpc.chain_trial import TrialFailed, refusal
-from penstock.rpc.tls import sent_chain, server_ssl_context
+from penstock.rpc.tls.chain_trial import TrialFailed, refusal
+from penstock.rpc.tls.contexts import sent_chain, server_ssl_context
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from .faults import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood, StreamFault
-from .limits import Limits, Rate
+from ..limits import Limits, Rate
+from .protocol_errors import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood, StreamFault
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9

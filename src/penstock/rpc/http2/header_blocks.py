@@ -17,7 +17,7 @@ from hpack.huffman_table import (
 from hpack.table import HeaderTable
 
 from .events import Headers
-from .faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault, StreamFault
+from .protocol_errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault, StreamFault
 
 # Dynamic table size update to 0 (RFC 7541 6.3), once at the start of our first block: after
 # it a block depends on nothing that went before, so equal headers are equal bytes.

@@ -18,8 +18,8 @@ from tls_by_hand import Writer, agreed, hello_in_pieces
 from toy import Running, changed, serving
 
 from penstock.rpc.limits import SERVER_DEFAULTS, Rate
-from penstock.rpc.records import RECORDS_A_STEP, RecordCounter
-from penstock.rpc.transport import TlsTransport, TransportLost
+from penstock.rpc.tls.record_counter import RECORDS_A_STEP, RecordCounter
+from penstock.rpc.tls.transport import TlsTransport, TransportLost
 
 
 def record(size: int) -> bytes:

@@ -8,18 +8,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
+from ..limits import Limits
 from . import events as ev
-from .faults import (
-    ENHANCE_YOUR_CALM,
-    FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
-    INTERNAL_ERROR,
-    STREAM_CLOSED,
-    Budget,
-    ConnectionFault,
-    Flood,
-    StreamFault,
-)
 from .frames import (
     ACK,
     DATA,
@@ -37,11 +27,21 @@ from .frames import (
     is_empty,
     long,
 )
-from .headers import HeaderDecoder, content_length, is_interim
-from .limits import Limits
+from .header_blocks import HeaderDecoder, content_length, is_interim
 from .outbox import Outbox
+from .protocol_errors import (
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    INTERNAL_ERROR,
+    STREAM_CLOSED,
+    Budget,
+    ConnectionFault,
+    Flood,
+    StreamFault,
+)
 from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
-from .streamstate import Closed, ClosedStreams, StreamState
+from .stream_state import Closed, ClosedStreams, StreamState
 
 HIGHEST_STREAM_ID: Final = 2**31 - 1
 _BLOCK_BYTES_A_FRAME: Final = 512

@@ -5,7 +5,6 @@
 
 from . import events as ev
 from . import settings
-from .faults import ConnectionFault
 from .frames import (
     CONTINUATION,
     DATA,
@@ -20,10 +19,11 @@ from .frames import (
     encoded,
     long,
 )
-from .headers import NO_TABLE, encode
+from .header_blocks import NO_TABLE, encode
+from .protocol_errors import ConnectionFault
 from .receiver import HIGHEST_STREAM_ID, ConnectionFailed, Receiver
 from .settings import DEFAULT_WINDOW
-from .streamstate import StreamState
+from .stream_state import StreamState
 
 __all__ = ["HIGHEST_STREAM_ID", "Connection", "ConnectionFailed"]
 

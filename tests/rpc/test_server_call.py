@@ -8,9 +8,9 @@ from pki import shared_pki
 from purerpc.grpclib.exceptions import AbortedError
 from toy import SERVICE, serving
 
-from penstock.rpc.client import Channel
-from penstock.rpc.errors import RpcError, StatusCode
-from penstock.rpc.server import Peer
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.rpc.channel import Channel
+from penstock.rpc.grpc_server import Peer
 
 
 async def echo(channel: Channel, data: bytes = b"x") -> bytes:
