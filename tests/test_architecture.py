@@ -60,8 +60,8 @@ def layer_of(module: str) -> str | None:
 
 ALLOWED = {
     "supervisor": {"supervisor"},
-    "interrupts.py": set(),
-    "plain_errors.py": set(),
+    "concurrency/interrupts.py": set(),
+    "concurrency/plain_errors.py": set(),
     "jobs": {"interrupts", "jobs", "plain_errors", "supervisor"},
     "rpc": {"interrupts", "plain_errors", "rpc"},
     "certnames.py": {"supervisor"},

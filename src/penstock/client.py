@@ -17,8 +17,8 @@ import trio
 from google.protobuf.message import Message
 
 from .backoff import Backoff
+from .concurrency.interrupts import uninterrupted_context
 from .identity import handshake_hint, load_identity
-from .interrupts import uninterrupted_context
 from .proto import command_pb2 as pb
 from .rpc.channel import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
 

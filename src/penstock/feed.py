@@ -8,8 +8,8 @@ import trio
 
 from .backoff import Backoff
 from .client import CONNECT_S, Connect, Endpoint, connect
-from .interrupts import uninterrupted, uninterrupted_methods
-from .plain_errors import PlainErrors
+from .concurrency.interrupts import uninterrupted, uninterrupted_methods
+from .concurrency.plain_errors import PlainErrors
 from .proto import command_pb2 as pb
 from .rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 from .rpc.channel import ClientCall

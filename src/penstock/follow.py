@@ -23,8 +23,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .interrupts import uninterrupted, uninterrupted_context
-from .plain_errors import PlainErrors
+from .concurrency.interrupts import uninterrupted, uninterrupted_context
+from .concurrency.plain_errors import PlainErrors
 from .proto import command_pb2 as pb
 from .received import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
 from .rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode

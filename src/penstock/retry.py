@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .interrupts import uninterrupted
+from .concurrency.interrupts import uninterrupted
 from .rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 
 ResultT = TypeVar("ResultT")

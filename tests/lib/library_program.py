@@ -11,10 +11,10 @@ import sys
 import trio
 from sigint import Lines
 
+from penstock.concurrency.plain_errors import PlainErrors
 from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.job import Job
 from penstock.jobs.standalone import open_local
-from penstock.plain_errors import PlainErrors
 
 JOBS = 14
 

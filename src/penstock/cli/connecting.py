@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import trio
 
 from ..client import Client, Endpoint, connect
-from ..interrupts import uninterrupted, uninterrupted_context
+from ..concurrency.interrupts import uninterrupted, uninterrupted_context
 from ..retry import RETRY_S, ask
 from ..rpc.call_errors import RpcError
 from .settings import Settings

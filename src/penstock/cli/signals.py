@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
-from ..interrupts import uninterrupted_context, uninterrupted_methods
-from ..plain_errors import PlainErrors
+from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
+from ..concurrency.plain_errors import PlainErrors
 from .ending_signals import SIGNAL_BASE, ending_signals
 from .standard import ERR
 

@@ -9,7 +9,7 @@ import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
 from ..client import CONNECT_S, Client, Connect, Endpoint, connect
-from ..interrupts import uninterrupted_context
+from ..concurrency.interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
 from ..retry import RETRY_S, was_lost
 from ..rpc.call_errors import RpcError, StatusCode

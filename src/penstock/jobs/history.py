@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from .backends.base import Held, JobSpec, Started
 from .end_record import EndRecord
 from .input_note import Phase, read_note

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from .backends.base import InputPipes
 from .input_note import NOBODY, Note, Phase, Written, sender_number
 from .job_errors import InputGap, InputTakenOver, JobError, Precondition

@@ -7,8 +7,8 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted, uninterrupted_methods
-from ..plain_errors import PlainErrors
+from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
+from ..concurrency.plain_errors import PlainErrors
 from ..policy.control_policy import Control
 from ..policy.limit_classes import Enforcement, Limits
 from . import job_errors, usage

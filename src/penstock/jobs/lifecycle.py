@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from . import job_errors, usage
 from .backends.base import Backend, Refused, ReplacedFile, Started, Verdict
 from .end_record import EndRecord

@@ -10,8 +10,8 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted_context, uninterrupted_methods
-from ..plain_errors import PlainErrors
+from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
+from ..concurrency.plain_errors import PlainErrors
 from .backends.base import Backend, Held, JobSpec, LimitsChanged
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job

@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted, uninterrupted_context
-from ..plain_errors import PlainErrors
+from ..concurrency.interrupts import uninterrupted, uninterrupted_context
+from ..concurrency.plain_errors import PlainErrors
 from ..policy.policy_file import parse_policy
 from .backends.local import connect_local
 from .job_errors import Unavailable

@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from ..policy.control_policy import Control
 from .backends.base import Backend
 from .job import UNKILLABLE_S, Job, StopAsked

@@ -16,8 +16,8 @@ from typing import Final, Generic, TypeVar
 import trio
 from google.protobuf.message import DecodeError, Message
 
-from ..interrupts import uninterrupted_context, uninterrupted_methods
-from ..plain_errors import PlainErrors
+from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
+from ..concurrency.plain_errors import PlainErrors
 from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .client_connection import ClientLink, ClientStream
 from .limits import CLIENT_DEFAULTS, Limits

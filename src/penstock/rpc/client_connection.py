@@ -4,7 +4,7 @@ from typing import Final
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .endpoint import Ended, Link
 from .http2 import events as ev

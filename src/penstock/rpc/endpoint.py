@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
-from ..interrupts import uninterrupted_methods
+from ..concurrency.interrupts import uninterrupted_methods
 from .http2 import events as ev
 from .http2.connection import Connection, ConnectionFailed
 from .http2.protocol_errors import INTERNAL_ERROR, Budget

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from ...interrupts import uninterrupted_methods
+from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc.silence import ANSWER_S, BEAT_S, Silence
 from ..reporting import LINES
 

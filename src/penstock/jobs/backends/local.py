@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import trio
 
-from ...interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
-from ...plain_errors import PlainErrors
+from ...concurrency.interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
+from ...concurrency.plain_errors import PlainErrors
 from ...policy.limit_classes import Enforcement
 from ...supervisor.ipc import protocol
 from ..job_errors import SupervisorSilent, Unavailable

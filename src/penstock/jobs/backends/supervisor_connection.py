@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from ...interrupts import uninterrupted_methods
+from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc import protocol
 from ..job_errors import Unavailable
 from .heartbeat import Heartbeat

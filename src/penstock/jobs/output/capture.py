@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from ...interrupts import uninterrupted
+from ...concurrency.interrupts import uninterrupted
 from ..backends.base import Started
 from .disk import Disk
 from .output_quota import Intake, MustStop, MustWait

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from ...interrupts import uninterrupted_methods
+from ...concurrency.interrupts import uninterrupted_methods
 from .digest import Digest
 
 # At once. More would not be faster: they share a disk and some processors.

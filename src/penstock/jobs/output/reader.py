@@ -5,7 +5,7 @@ from typing import Self
 
 import trio
 
-from ...interrupts import uninterrupted_methods
+from ...concurrency.interrupts import uninterrupted_methods
 from .cursor import BOTH, Chunk, Cursor
 from .gaps import Gap
 from .output_log import OutputLog

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from ...interrupts import uninterrupted
+from ...concurrency.interrupts import uninterrupted
 from .cursor import BOTH, CHUNK_BYTES, Chunk, Cursor
 from .output_log import OutputLog
 from .segment import StreamNumber

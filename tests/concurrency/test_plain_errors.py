@@ -20,11 +20,11 @@ from penstock.cli.signals import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
 from penstock.cli.starting import Start
 from penstock.client import Endpoint, connect
+from penstock.concurrency.plain_errors import PlainErrors
 from penstock.follow import Follower
 from penstock.identity import load_identity
 from penstock.jobs.manager import open_manager
 from penstock.jobs.standalone import open_local
-from penstock.plain_errors import PlainErrors
 from penstock.rpc.channel import Channel, open_channel
 from penstock.rpc.turns import FairTurns
 
@@ -174,7 +174,7 @@ def context_managers() -> dict[str, list[str]]:
 def test_every_one_is_known_and_protected() -> None:
     """All of them: whoever adds one shows that it loses nothing, and ^C comes not between."""
     found = context_managers()
-    assert found.pop("interrupts.py: _Uninterrupted") == []
+    assert found.pop("concurrency/interrupts.py: _Uninterrupted") == []
     assert set(found) == set(WORLDS)
     bare = {name for name, wrappers in found.items() if "uninterrupted_context" not in wrappers[:1]}
     assert bare == SERVERS_OWN
