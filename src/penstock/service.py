@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import __version__, authz, render
+from . import __version__, authz
 from .audit import AuditLog
 from .decisions import translated
 from .jobs.job_errors import JobError
@@ -32,6 +32,7 @@ from .service_input import InputCalls
 from .service_start import StartCalls
 from .statuses import from_job_error
 from .streaming import Frame, Frames, messages
+from .text import job_text
 
 FEATURES: Final = (
     "argv",
@@ -104,7 +105,7 @@ class CommandService(
         await job.look_at_limits()
         message, usage = job_message(job), usage_message(job.usage())
         return pb.StatusResponse(
-            status=render.status_text(message, usage), job=message, usage=usage
+            status=job_text.status_text(message, usage), job=message, usage=usage
         )
 
     async def StreamOutput(

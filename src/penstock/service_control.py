@@ -4,7 +4,7 @@ from typing import Any
 
 import trio
 
-from . import authz, render
+from . import authz
 from .decisions import Decisions, translated
 from .jobs.job import Job
 from .messages import job_message
@@ -13,6 +13,7 @@ from .policy.signal_names import signal_name
 from .proto import command_pb2 as pb
 from .requests import grace_of, signal_of, stop_signal_of
 from .statuses import denied
+from .text import job_text
 
 
 class ControlCalls(Decisions):
@@ -39,7 +40,7 @@ class ControlCalls(Decisions):
             with translated():
                 job.ask_stop(by=client.id, reason=reason, grace_s=grace_s, number=number)
             return pb.StopResponse(
-                result=render.stop_text(
+                result=job_text.stop_text(
                     job.handle,
                     already_finished=already_finished,
                     under_way=not already_finished,
@@ -53,7 +54,7 @@ class ControlCalls(Decisions):
             )
         began = asked_at if job.stop_asked is None else job.stop_asked.began
         return pb.StopResponse(
-            result=render.stop_text(job.handle, already_finished=already_finished),
+            result=job_text.stop_text(job.handle, already_finished=already_finished),
             job=job_message(job),
             already_finished=already_finished,
             escalated=end.escalated,

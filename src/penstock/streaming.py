@@ -17,7 +17,7 @@ from .jobs.output.segment import StreamNumber
 from .messages import STREAMS, end_message, gap_message, job_message
 from .proto import command_pb2 as pb
 from .requests import Wish
-from .text import REPLACEMENT, decode
+from .text.stream_decoder import REPLACEMENT, decode
 
 # Followers of one job are a few chunks apart; those who read what is old have it encoded anew.
 _CACHE_BYTES: Final = 8 * 1024 * 1024

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import render
 from penstock.cli.printing import LinePrinter, timestamp
 from penstock.cli.shell_words import shell_line
 from penstock.cli.terminal import harmless
 from penstock.proto import command_pb2 as pb
+from penstock.text import job_text
 
 NO_USAGE = pb.ResourceUsage()
 
@@ -22,7 +22,7 @@ def test_a_running_job() -> None:
     """The sentence, an empty line, and a table of 25 columns."""
     job = pb.Job(handle="48213", state=pb.JOB_STATE_RUNNING)
     usage = pb.ResourceUsage(cpu_percent=23.4, memory_bytes=32_000_000, operations_per_s=2370)
-    assert render.status_text(job, usage) == (
+    assert job_text.status_text(job, usage) == (
         "Job 48213 is running.\n"
         "\n"
         "=========================\n"
@@ -35,7 +35,7 @@ def test_a_running_job() -> None:
 
 def test_a_wider_value_widens_all_of_the_table() -> None:
     """Rules and rows stay one rectangle."""
-    lines = render.table([("A:", "x"), ("B:", "y" * 30)]).splitlines()
+    lines = job_text.table([("A:", "x"), ("B:", "y" * 30)]).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[2] == f"|B:        | {'y' * 30} |"
 
@@ -58,7 +58,7 @@ def test_a_wider_value_widens_all_of_the_table() -> None:
 def test_how_a_job_ended(end: pb.EndRecord, sentence: str) -> None:
     """Each reason has its sentence, and the table holds totals; what was not measured is not 0."""
     end.cpu_total_s, end.memory_peak_bytes = 1.5, 1_000_000
-    text = render.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), NO_USAGE)
+    text = job_text.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), NO_USAGE)
     assert text.startswith(f"{sentence}\n\n====")
     assert "|CPU:      | 1.5s       |" in text
     assert "|Memory:   | 1MB        |" in text
@@ -69,14 +69,14 @@ def test_how_a_job_ended(end: pb.EndRecord, sentence: str) -> None:
 def test_what_was_not_measured_is_said() -> None:
     """Every figure, also where another one is 0."""
     job = pb.Job(handle="7", state=pb.JOB_STATE_RUNNING)
-    assert render.status_text(job, NO_USAGE).count("| unmeasured |") == 3
+    assert job_text.status_text(job, NO_USAGE).count("| unmeasured |") == 3
     idle = pb.ResourceUsage(cpu_percent=0, memory_bytes=0, operations_per_s=0)
-    assert "unmeasured" not in render.status_text(job, idle)
+    assert "unmeasured" not in job_text.status_text(job, idle)
     job = pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=pb.EndRecord(reason="exited"))
-    assert render.status_text(job, NO_USAGE).count("| unmeasured |") == 3
-    assert "code 0" not in render.sentence(job)  # nor was that
+    assert job_text.status_text(job, NO_USAGE).count("| unmeasured |") == 3
+    assert "code 0" not in job_text.sentence(job)  # nor was that
     job.end.read_bytes = job.end.write_bytes = 0
-    assert "|Disk I/O: | 0B         |" in render.status_text(job, NO_USAGE)
+    assert "|Disk I/O: | 0B         |" in job_text.status_text(job, NO_USAGE)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_what_was_not_measured_is_said() -> None:
 )
 def test_what_the_reason_of_an_end_does_not_tell(end: pb.EndRecord, notes: list[str]) -> None:
     """Behind the table of a status, and behind the sentence where there is none."""
-    assert render.end_notes(end) == notes
-    text = render.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), NO_USAGE)
+    assert job_text.end_notes(end) == notes
+    text = job_text.status_text(pb.Job(handle="7", state=pb.JOB_STATE_FINISHED, end=end), NO_USAGE)
     assert text.splitlines()[7:] == notes
-    assert render.is_plain(end) == (
+    assert job_text.is_plain(end) == (
         end.reason == "exited" and not any("kill" in note.lower() for note in notes)
     )
 
@@ -127,19 +127,19 @@ def test_what_the_reason_of_an_end_does_not_tell(end: pb.EndRecord, notes: list[
 def test_what_a_stop_took() -> None:
     """Seconds where they are news."""
     quick = pb.EndRecord(reason="stopped", signal=15)
-    assert render.stop_notes(quick, 0.02) == []
-    assert render.stop_notes(quick, 4.5) == ["That took 4.5s; KILL was not needed."]
+    assert job_text.stop_notes(quick, 0.02) == []
+    assert job_text.stop_notes(quick, 4.5) == ["That took 4.5s; KILL was not needed."]
     quick.processes_killed = 2  # children of a shell: the first signal was not for them
-    assert render.stop_notes(quick, 0.02) == []
-    assert render.stop_notes(quick, 3) == ["That took 3s; KILL ended 2 processes that were left."]
+    assert job_text.stop_notes(quick, 0.02) == []
+    assert job_text.stop_notes(quick, 3) == ["That took 3s; KILL ended 2 processes that were left."]
     hard = pb.EndRecord(reason="stopped", escalated=True, processes_killed=1)
-    assert render.stop_notes(hard, 2.01) == ["KILL was needed after 2.01s: it ended 1 process."]
+    assert job_text.stop_notes(hard, 2.01) == ["KILL was needed after 2.01s: it ended 1 process."]
 
 
 def test_a_running_job_that_is_held_up_or_loses_a_process() -> None:
     """The table stays what it is; sentences come behind it."""
     usage = pb.ResourceUsage(cpu_percent=10, oom_kills=2, throttled_s=61)
-    text = render.status_text(pb.Job(handle="7", state=pb.JOB_STATE_RUNNING), usage)
+    text = job_text.status_text(pb.Job(handle="7", state=pb.JOB_STATE_RUNNING), usage)
     assert text.splitlines()[7:] == [
         "2 of its processes were killed: out of memory.",
         "It was throttled for 1m1s by its CPU limit.",
@@ -162,7 +162,7 @@ def test_a_running_job_that_is_held_up_or_loses_a_process() -> None:
 )
 def test_si(value: float, text: str) -> None:
     """Three significant digits, never four before a prefix would do."""
-    assert render.si(value) == text
+    assert job_text.si(value) == text
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_si(value: float, text: str) -> None:
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
     """Never an exponent, whatever the size."""
-    assert render.duration(seconds) == text
+    assert job_text.duration(seconds) == text
 
 
 def test_times_are_utc_milliseconds() -> None:

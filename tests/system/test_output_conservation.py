@@ -22,7 +22,7 @@ from told import Told, at, follow, spans
 from penstock.client import connect
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost
-from penstock.text import REPLACEMENT
+from penstock.text.stream_decoder import REPLACEMENT
 
 BOUNDS = {
     "all": 'output = "unlimited"\n',

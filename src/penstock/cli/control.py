@@ -74,7 +74,7 @@ async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
-    from ..render import stop_notes
+    from ..text.job_text import stop_notes
     from .connecting import Connecting
     from .exits import EXPECTED, exit_code, fail, message
     from .stopping import stop_job
@@ -148,13 +148,13 @@ async def resume(settings: Settings, pid: str) -> None:
 
 
 def _say_state(settings: Settings, job: "pb.Job") -> None:
-    from .. import render
+    from ..text import job_text
     from .terminal import harmless
 
     if settings.json:
         say_json(job)
     else:
-        say(harmless(render.sentence(job)))
+        say(harmless(job_text.sentence(job)))
 
 
 @click.command()
@@ -163,7 +163,7 @@ def _say_state(settings: Settings, job: "pb.Job") -> None:
 @detaches("nothing was changed; ask again with: penstock status {pid}")
 async def status(settings: Settings, pid: str) -> None:
     """Says what job PID is doing and what it uses."""
-    from ..render import limit_notes
+    from ..text.job_text import limit_notes
     from .connecting import asked
     from .terminal import harmless
 
@@ -204,9 +204,9 @@ async def list_jobs(settings: Settings, include_finished: bool) -> None:
 
 
 def _state(job: "pb.Job") -> str:
-    from .. import render
+    from ..text import job_text
 
-    text = render.sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
+    text = job_text.sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
     return text.removesuffix(".")
 
 

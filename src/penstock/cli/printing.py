@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from ..text import REPLACEMENT, decode
+from ..text.stream_decoder import REPLACEMENT, decode
 from .standard import say
 
 

@@ -198,16 +198,16 @@ class Sink:
             await self._form.chunk(STDOUT, job.started_ns, data)
 
     def _gap(self, gap: "pb.Gap") -> None:
-        from .. import render
+        from ..text import job_text
         from .terminal import harmless
 
-        complain(f"[{harmless(render.gap_text(gap))}]")
+        complain(f"[{harmless(job_text.gap_text(gap))}]")
 
     def _ended(self, end: "pb.EndRecord") -> None:
-        from .. import render
+        from ..text import job_text
         from .terminal import harmless
 
-        if self._narrate == "nothing" or (self._narrate == "odd" and render.is_plain(end)):
+        if self._narrate == "nothing" or (self._narrate == "odd" and job_text.is_plain(end)):
             return
-        for line in (f"The job {render.end_text(end)}", *render.end_notes(end)):
+        for line in (f"The job {job_text.end_text(end)}", *job_text.end_notes(end)):
             complain(harmless(line))

@@ -171,8 +171,8 @@ def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
 @detaches("job {pid} goes on; wait again with: penstock wait {pid}")
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     """Waits until job PID has ended, and exits as it did."""
-    from .. import render
     from ..rpc.call_errors import RpcError
+    from ..text import job_text
     from .connecting import asked
     from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
     from .going_on import say_waits_on
@@ -192,7 +192,7 @@ async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     if settings.json:
         say_json(job)
     else:
-        for line in (render.sentence(job), *render.end_notes(job.end)):
+        for line in (job_text.sentence(job), *job_text.end_notes(job.end)):
             say(harmless(line))
     return job_code(job.end)
 

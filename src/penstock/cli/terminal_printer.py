@@ -15,7 +15,7 @@ what is drawn anew ends before the edge, and the rest of it is shown once its li
 from collections.abc import Callable
 from typing import Final
 
-from ..text import REPLACEMENT, decode
+from ..text.stream_decoder import REPLACEMENT, decode
 from .printing import timestamp
 from .standard import Place
 from .terminal import columns_of, cut_at_column, harmless

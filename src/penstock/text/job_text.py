@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from .proto import command_pb2 as pb
+from ..proto import command_pb2 as pb
 
 # As in policy/limit_classes.py.
 CHANGED_OUTSIDE: Final = "changed from outside"
