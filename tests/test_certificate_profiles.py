@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from penstock.authn import identify
-from penstock.certs import CertificateError, issue, make_ca
+from penstock.pki.issue import CertificateError, issue, make_ca
 from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context
 
 PROFILES = Path(__file__).resolve().parent.parent / "certs" / "profiles"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .certs import UNREADABLE
+from .pki.issue import UNREADABLE
 from .policy.policy_file import valid_client_id
 
 

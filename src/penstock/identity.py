@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from .certs import check_private_key_mode
+from .pki.issue import check_private_key_mode
 from .rpc.call_errors import HandshakeFailed
 from .rpc.tls.contexts import client_ssl_context
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography import x509
 
-from .certs import UNREADABLE
+from .pki.issue import UNREADABLE
 from .rpc.server_call import Peer
 from .rpc.tls.chain_trial import TrialFailed, refusal
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from patience import patient
 
 from penstock.authn import AuthenticationError, identify
-from penstock.certnames import general_name
-from penstock.certs import CertificateError, KeyModeError, NameRefused, issue, make_ca
+from penstock.pki.issue import CertificateError, KeyModeError, NameRefused, issue, make_ca
+from penstock.pki.names import general_name
 
 
 def penstock(directory: Path, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:

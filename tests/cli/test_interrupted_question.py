@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from patience import patient
 
-from penstock.certs import issue, make_ca
+from penstock.pki.issue import issue, make_ca
 
 CLI = [sys.executable, "-m", "penstock.cli"]
 

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, finished
 from pki import Pair
 
-from penstock.certs import issue, make_ca
 from penstock.cli.exits import message
 from penstock.cli.settings import Settings, SettingsError
 from penstock.client import Endpoint, connect
+from penstock.pki.issue import issue, make_ca
 from penstock.rpc.call_errors import HandshakeFailed
 
 

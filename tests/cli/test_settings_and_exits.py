@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 from patience import patient
 
-from penstock.certs import CertificateError, KeyModeError, check_private_key_mode, issue, make_ca
 from penstock.cli.exits import Exit, exit_code, job_code, start_code
 from penstock.cli.settings import Settings, SettingsError
+from penstock.pki.issue import (
+    CertificateError,
+    KeyModeError,
+    check_private_key_mode,
+    issue,
+    make_ca,
+)
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context

@@ -30,7 +30,7 @@ from wire import (
     window,
 )
 
-from penstock.crl import CrlError, load_crl
+from penstock.pki.crl import CrlError, load_crl
 from penstock.rpc import health, reflection
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from penstock.rpc.channel import Channel

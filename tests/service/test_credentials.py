@@ -15,7 +15,7 @@ from pki import HOUR, Pair, Pki, make_pki
 
 from penstock.authn import AuthenticationError, identify
 from penstock.credentials import CredentialsError, load_credentials
-from penstock.crl import NONE
+from penstock.pki.crl import NONE
 from penstock.policy.configuration import Config, parse_config
 
 PASSPHRASE = b"open sesame"

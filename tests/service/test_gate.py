@@ -19,8 +19,8 @@ from steps import Failing, at_every, cancelled_at
 from penstock import gate as module
 from penstock.audit import AuditError, AuditLog
 from penstock.credentials import Credentials, CredentialsError
-from penstock.crl import NONE, load_crl
 from penstock.gate import Gate
+from penstock.pki.crl import NONE, load_crl
 from penstock.policy.configuration import parse_config
 from penstock.refusals import Refusals
 from penstock.rpc.call_errors import Reason, RpcError

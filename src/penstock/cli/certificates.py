@@ -24,7 +24,7 @@ def certs() -> None:
 @detaches("what is there is whole; see it with: ls {directory}")
 async def init(directory: str) -> None:
     """Makes a CA: ca.crt, and ca.key, which belongs in a safe place."""
-    from ..certs import make_ca
+    from ..pki.issue import make_ca
 
     path = make_ca(Path(directory))
     say(f"Made {path} and {path.with_suffix('.key')}")
@@ -52,7 +52,7 @@ async def issue(
 
     A client's NAME is its id, a plain name or a spiffe:// URI.
     """
-    from ..certs import issue as make
+    from ..pki.issue import issue as make
 
     issued = make(
         Path(directory),

@@ -3,8 +3,8 @@
 from enum import IntEnum
 from typing import Final, NoReturn
 
-from ..certs import CertificateError, KeyModeError, NameRefused
 from ..identity import IdentityError
+from ..pki.issue import CertificateError, KeyModeError, NameRefused
 from ..proto import command_pb2 as pb
 from ..received import OutputBroken
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode

@@ -105,7 +105,7 @@ class Settings:
 def read_passphrase(path: Path, name: str) -> bytes:
     """What the file holds, without its line end; ``name`` is what named the file. Raises
     KeyModeError if others can read it, as of a key, and SettingsError."""
-    from ..certs import KeyModeError
+    from ..pki.issue import KeyModeError
 
     try:
         # One that waits, such as a pipe whose writer asks somebody, can be interrupted.

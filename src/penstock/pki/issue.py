@@ -97,7 +97,7 @@ def issue(
     if isinstance(server_names, str | bytes):
         raise TypeError(f"server_names is one text; write [{server_names!r}]")
     # Here, because every client of a server imports this module for its key.
-    from .certnames import check_client_id, check_file_name, general_name
+    from .names import check_client_id, check_file_name, general_name
 
     alternatives: list[x509.GeneralName] = []
     try:
