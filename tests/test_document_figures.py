@@ -14,10 +14,10 @@ from this_run import new_group
 FIGURES = [
     ("cli.md", "they connect again for up to {} s", "cli.starting:RETRY_S", 1),
     ("cli.md", "before the answer waits up to {} s for it", "cli.starting:ANSWER_S", 1),
-    ("cli.md", "for `--reconnect` seconds ({})", "follow:GIVE_UP_S", 1),
-    ("cli.md", "pauses of {} s that double", "backoff:FIRST_PAUSE_S", 1),
-    ("cli.md", "that double up to {} s; 0 is not at all", "backoff:LONGEST_PAUSE_S", 1),
-    ("cli.md", "asked for a heartbeat every {} s", "follow:HEARTBEAT_S", 1),
+    ("cli.md", "for `--reconnect` seconds ({})", "client.follow:GIVE_UP_S", 1),
+    ("cli.md", "pauses of {} s that double", "client.backoff:FIRST_PAUSE_S", 1),
+    ("cli.md", "that double up to {} s; 0 is not at all", "client.backoff:LONGEST_PAUSE_S", 1),
+    ("cli.md", "asked for a heartbeat every {} s", "client.follow:HEARTBEAT_S", 1),
     (
         "operations.md",
         "restarts it when it dies, with {} s of delay",

@@ -9,10 +9,9 @@ import trio
 from cutting_proxy import cutting_proxy
 from fake_service import HANDLE, FakeServer, FakeService, chunk, fake_server
 
-from penstock import backoff
-from penstock.client import Endpoint
-from penstock.follow import Follower
-from penstock.identity import IdentityError
+from penstock.client import Endpoint, backoff
+from penstock.client.follow import Follower
+from penstock.client.identity import IdentityError
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 

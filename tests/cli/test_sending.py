@@ -11,7 +11,7 @@ import trio
 from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, finished
 
 from penstock.client import Endpoint
-from penstock.feed import Feeder
+from penstock.client.send_input import Feeder
 from penstock.jobs.job_errors import InputTakenOver, Precondition
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.statuses import from_job_error

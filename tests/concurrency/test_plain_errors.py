@@ -20,9 +20,9 @@ from penstock.cli.signals import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
 from penstock.cli.starting import Start
 from penstock.client import Endpoint, connect
+from penstock.client.follow import Follower
+from penstock.client.identity import load_identity
 from penstock.concurrency.plain_errors import PlainErrors
-from penstock.follow import Follower
-from penstock.identity import load_identity
 from penstock.jobs.manager import open_manager
 from penstock.jobs.standalone import open_local
 from penstock.rpc.channel import Channel, open_channel
@@ -134,8 +134,8 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signals.py: caught_signals": signals,
     "cli/signals.py: detaching": a_verb,
     "cli/starting.py: Start.connected": a_start,
-    "client.py: connect": a_connection,
-    "follow.py: Follower.messages": a_follower,
+    "client/client.py: connect": a_connection,
+    "client/follow.py: Follower.messages": a_follower,
     "jobs/backends/local.py: connect_local": a_supervisor,
     "jobs/manager.py: Manager._life_of": a_manager,
     "jobs/manager.py: Manager.open_nursery": a_manager,

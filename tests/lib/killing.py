@@ -21,7 +21,7 @@ from patience import patient
 from running import RunningServer, script
 
 from penstock.client import Client, connect
-from penstock.follow import Follower, OutputBroken
+from penstock.client.follow import Follower, OutputBroken
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.channel import ConnectionLost

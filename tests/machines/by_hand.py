@@ -15,7 +15,7 @@ import trio
 from google.protobuf.message import Message
 
 from penstock.client import Client, Endpoint
-from penstock.follow import Follower, Part
+from penstock.client.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError
 from penstock.rpc.channel import Channel, open_channel_on

@@ -23,7 +23,7 @@ from running import RunningServer, script
 from this_run import process_mark
 
 from penstock.client import Client, connect
-from penstock.follow import Follower, Part
+from penstock.client.follow import Follower, Part
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 

@@ -19,7 +19,7 @@ from fake_service import Cli
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.follow import Follower
+from penstock.client.follow import Follower
 
 MB = 1_000_000
 COMMANDS = (

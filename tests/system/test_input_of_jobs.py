@@ -18,7 +18,7 @@ from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
-from penstock.feed import Feeder
+from penstock.client.send_input import Feeder
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 

@@ -15,7 +15,7 @@ from restarts import kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.follow import Follower
+from penstock.client.follow import Follower
 
 COMMANDS = script("idle", "echo ready; sleep 300", grace="200ms") + script("say", "echo kept")
 COMMANDS += script("take", "cat") + "stdin = true\n"

@@ -6,9 +6,9 @@ from typing import Final, TypeVar
 
 import trio
 
-from ..client import Client, Endpoint, connect
+from ..client.client import Client, Endpoint, connect
+from ..client.retry import RETRY_S, ask
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
-from ..retry import RETRY_S, ask
 from ..rpc.call_errors import RpcError
 from .settings import Settings
 from .signals import beside
@@ -71,7 +71,7 @@ async def asked(
     give_up_s: float = RETRY_S,
     on_lost: Callable[[RpcError], None] = lambda error: None,
 ) -> ResultT:
-    """What ``call`` returns, over lost connections and restarts of the server: see retry.py.
+    """What ``call`` returns, over lost connections and restarts of the server: see client/retry.py.
 
     Cancellation: minimum cleanup.
     """

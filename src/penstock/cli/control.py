@@ -105,7 +105,7 @@ async def stop(
 @detaches("whether {signal} was sent is not known; look with: penstock status {pid}")
 async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
     """Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process."""
-    from ..client import Client
+    from ..client.client import Client
     from ..proto import command_pb2 as pb
     from .connecting import asked
     from .terminal import harmless
@@ -219,8 +219,8 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
 
     One that cannot be removed keeps no other from it; the exit status is the first one's.
     """
-    from ..client import Client
-    from ..retry import was_lost
+    from ..client.client import Client
+    from ..client.retry import was_lost
     from ..rpc.call_errors import RpcError, StatusCode
     from .connecting import asked
     from .exits import exit_code, message

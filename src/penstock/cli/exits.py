@@ -3,10 +3,10 @@
 from enum import IntEnum
 from typing import Final, NoReturn
 
-from ..identity import IdentityError
+from ..client.identity import IdentityError
+from ..client.verify import OutputBroken
 from ..pki.issue import CertificateError, KeyModeError, NameRefused
 from ..proto import command_pb2 as pb
-from ..received import OutputBroken
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .ending_signals import SIGNAL_BASE

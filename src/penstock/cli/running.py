@@ -9,7 +9,7 @@ from .settings import Settings
 from .standard import OutputFailed, complain
 
 if TYPE_CHECKING:
-    from ..client import Endpoint
+    from ..client.client import Endpoint
     from .sink import Sink
 
 
@@ -36,7 +36,7 @@ async def run(
     """
     import trio
 
-    from ..follow import DigestMismatch, Follower
+    from ..client.follow import DigestMismatch, Follower
     from .connecting import Connecting
     from .exits import EXPECTED, complete_code, fail, job_code, message, start_code
     from .going_on import SaidNews
@@ -104,7 +104,7 @@ async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bo
     on, and the job may be waiting for more."""
     if not stdin:
         return
-    from ..feed import Feeder
+    from ..client.send_input import Feeder
     from ..rpc.call_errors import RpcError, StatusCode
     from .exits import EXPECTED, message
     from .sending import read_input

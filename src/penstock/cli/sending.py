@@ -22,7 +22,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
 
     It begins after what the job was sent before. Answers when all of it is accepted.
     """
-    from ..feed import Feeder
+    from ..client.send_input import Feeder
     from .connecting import Connecting
     from .printing import say_json
     from .signals import detaching

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from .ending_signals import raising_signals
 
 if TYPE_CHECKING:
-    from ..client import Endpoint
+    from ..client.client import Endpoint
 
 DEFAULT_PORT: Final = 8443
-# More than OpenSSL takes (identity.py says so), and no device that never ends.
+# More than OpenSSL takes (client/identity.py says so), and no device that never ends.
 _PASSPHRASE_FILE_BYTES: Final = 64 * 1024
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 # RFC 1123 and the underscore, which resolvers take; labels of more than 63 octets raise
@@ -53,7 +53,7 @@ class Settings:
 
     def endpoint(self, environment: Mapping[str, str] = os.environ) -> "Endpoint":
         """The server and our identity. Raises SettingsError, naming all that is missing."""
-        from ..client import Endpoint
+        from ..client.client import Endpoint
 
         found = {}
         missing = []

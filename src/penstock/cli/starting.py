@@ -8,10 +8,10 @@ from typing import Final
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
-from ..client import CONNECT_S, Client, Connect, Endpoint, connect
+from ..client.client import CONNECT_S, Client, Connect, Endpoint, connect
+from ..client.retry import RETRY_S, was_lost
 from ..concurrency.interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
-from ..retry import RETRY_S, was_lost
 from ..rpc.call_errors import RpcError, StatusCode
 from .signals import Signals
 from .standard import complain

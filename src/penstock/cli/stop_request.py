@@ -10,7 +10,7 @@ from .standard import complain
 from .terminal import harmless
 
 if TYPE_CHECKING:
-    from ..client import Connect, Endpoint
+    from ..client.client import Connect, Endpoint
     from .signals import Signals
     from .standard import OutputFailed
     from .starting import Start

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..client import Client, Connect, Endpoint
-from ..retry import ask
+from ..client.client import Client, Connect, Endpoint
+from ..client.retry import ask
 
 if TYPE_CHECKING:
     from ..proto import command_pb2 as pb

@@ -21,7 +21,7 @@ from .settings import Settings
 from .standard import OutputFailed, complain, say
 
 if TYPE_CHECKING:
-    from ..follow import Part
+    from ..client.follow import Part
     from .sink import Sink
 
 
@@ -62,7 +62,7 @@ async def stream(
     """Prints job PID's output from the first byte, then live, until the job has ended."""
     import trio
 
-    from ..follow import DigestMismatch, Follower
+    from ..client.follow import DigestMismatch, Follower
     from .connecting import Connecting
     from .ending_signals import HUNG_UP, hangs_up
     from .exits import EXPECTED, Exit, Failed, complete_code, fail, job_code, message
@@ -139,7 +139,7 @@ def _part(
     given = [name for name, value in begins.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other: give one of them")
-    from ..follow import Part
+    from ..client.follow import Part
     from ..proto import command_pb2 as pb
 
     return Part(

@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
-from .pki.issue import check_private_key_mode
-from .rpc.call_errors import HandshakeFailed
-from .rpc.tls.contexts import client_ssl_context
+from ..pki.issue import check_private_key_mode
+from ..rpc.call_errors import HandshakeFailed
+from ..rpc.tls.contexts import client_ssl_context
 
 # OpenSSL's PEM_BUFSIZE; Python's ssl refuses a longer one.
 _PASSPHRASE_MAX: Final = 1024

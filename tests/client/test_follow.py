@@ -24,8 +24,8 @@ from scripted_job import (
     record,
 )
 
-from penstock.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
-from penstock.follow import (
+from penstock.client.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
+from penstock.client.follow import (
     GIVE_UP_S,
     HEARTBEAT_S,
     DigestMismatch,
@@ -450,7 +450,7 @@ async def test_a_digest_is_compared_where_it_is_of_what_was_received(case: str) 
 @given(st.data())
 def test_no_program_of_gaps_is_a_false_mismatch(data: st.DataObject) -> None:
     """Whatever the record and the reader miss: verified exactly if both have the same bytes."""
-    from penstock.received import Received
+    from penstock.client.verify import Received
 
     def holes(label: str) -> list[tuple[int, int]]:
         missing = sorted(data.draw(st.sets(st.integers(0, 19)), label=label))

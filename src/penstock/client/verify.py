@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .proto import command_pb2 as pb
+from ..proto import command_pb2 as pb
 
 _SHA256: Final = re.compile(r"([0-9a-f]{64})?", re.ASCII)
 _KINDS: Final = ("job", "gap", "finished")

@@ -6,10 +6,10 @@ from typing import Final, TypeVar
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
+from ..concurrency.interrupts import uninterrupted
+from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .concurrency.interrupts import uninterrupted
-from .rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 
 ResultT = TypeVar("ResultT")
 

@@ -6,13 +6,13 @@ from typing import Final
 
 import trio
 
+from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
+from ..concurrency.plain_errors import PlainErrors
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
+from ..rpc.channel import ClientCall
 from .backoff import Backoff
 from .client import CONNECT_S, Connect, Endpoint, connect
-from .concurrency.interrupts import uninterrupted, uninterrupted_methods
-from .concurrency.plain_errors import PlainErrors
-from .proto import command_pb2 as pb
-from .rpc.call_errors import HandshakeFailed, RpcError, StatusCode
-from .rpc.channel import ClientCall
 
 GIVE_UP_S: Final = 60.0
 # However little time is left, an attempt gets so much of it.

@@ -21,14 +21,14 @@ from typing import Final
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
+from ..concurrency.interrupts import uninterrupted, uninterrupted_context
+from ..concurrency.plain_errors import PlainErrors
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from ..rpc.channel import ClientCall
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .concurrency.interrupts import uninterrupted, uninterrupted_context
-from .concurrency.plain_errors import PlainErrors
-from .proto import command_pb2 as pb
-from .received import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
-from .rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .rpc.channel import ClientCall
+from .verify import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
 
 __all__ = [
     "DigestMismatch",

@@ -16,11 +16,11 @@ from typing import Final, Protocol, TypeVar
 import trio
 from google.protobuf.message import Message
 
+from ..concurrency.interrupts import uninterrupted_context
+from ..proto import command_pb2 as pb
+from ..rpc.channel import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
 from .backoff import Backoff
-from .concurrency.interrupts import uninterrupted_context
 from .identity import handshake_hint, load_identity
-from .proto import command_pb2 as pb
-from .rpc.channel import Channel, ClientCall, ConnectionLost, HandshakeFailed, open_channel
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -129,7 +129,7 @@ class Client:
     def send_input(self) -> AbstractAsyncContextManager[ClientCall[pb.SendInputResponse]]:
         """A call to send SendInputRequests on, each answered when it is accepted.
 
-        One connection's worth of it: ``penstock.feed`` goes on after a loss.
+        One connection's worth of it: ``penstock.client.send_input`` goes on after a loss.
         """
         return self._channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse)
 
@@ -192,7 +192,7 @@ class Client:
     ) -> AbstractAsyncContextManager[ClientCall[pb.StreamOutputResponse]]:
         """Messages of a job's output; the last one of a finished job has ``finished``.
 
-        One connection's worth of it, unchecked: ``penstock.follow`` goes on after a loss.
+        One connection's worth of it, unchecked: ``penstock.client.follow`` goes on after a loss.
         ``offset``, ``tail_lines`` (0: what is new) and ``since_ns`` (UTC, since 1970) exclude
         each other.
         """

@@ -1,0 +1,54 @@
+"""The Python client, public: what is named here stays, wherever it is defined.
+
+    from penstock.client import connect
+
+``connect`` gives a ``Client`` with one method for each RPC. ``Follower`` reads a job's output to its
+end and ``Feeder`` sends it input, both over as many connections as it takes; ``ask`` repeats one
+call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command
+line is its largest user. Begin with ``client``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client, Connect, Endpoint, connect
+    from .follow import Follower, News, Part
+    from .identity import IdentityError, load_identity
+    from .retry import ask, was_lost
+    from .send_input import Feeder
+    from .verify import DigestMismatch, EndMissing, OutputBroken
+
+__all__ = [
+    "Client",
+    "Connect",
+    "DigestMismatch",
+    "EndMissing",
+    "Endpoint",
+    "Feeder",
+    "Follower",
+    "IdentityError",
+    "News",
+    "OutputBroken",
+    "Part",
+    "ask",
+    "connect",
+    "load_identity",
+    "was_lost",
+]
+_DEFINED_IN = {
+    "client": ("Client", "Connect", "Endpoint", "connect"),
+    "follow": ("Follower", "News", "Part"),
+    "identity": ("IdentityError", "load_identity"),
+    "retry": ("ask", "was_lost"),
+    "send_input": ("Feeder",),
+    "verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A module is imported when one of its names is asked for: the command line starts sooner."""
+    for module, names in _DEFINED_IN.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
