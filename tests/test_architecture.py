@@ -68,40 +68,40 @@ ALLOWED = {
     "pki/issue.py": {"certnames"},
     "client/identity.py": {"certs", "rpc"},
     "pki/crl.py": {"certs"},
-    "credentials.py": {"certs", "crl", "rpc", "supervisor"},
+    "server/credentials.py": {"certs", "crl", "rpc", "supervisor"},
     "text/stream_decoder.py": set(),
     "text/job_text.py": {"proto"},
-    "audit.py": {"audit_lines", "jobs"},
-    "audit_lines.py": set(),
-    "authn.py": {"certs", "supervisor"},
-    "authz.py": {"supervisor"},
-    "quota.py": {"supervisor"},
-    "refusals.py": set(),
-    "repeats.py": set(),
-    "gate.py": {
+    "server/audit.py": {"audit_lines", "jobs"},
+    "server/audit_lines.py": set(),
+    "server/authn.py": {"certs", "supervisor"},
+    "server/authz.py": {"supervisor"},
+    "server/rate_limits.py": {"supervisor"},
+    "server/refusal_budget.py": set(),
+    "server/repeat_budget.py": set(),
+    "server/admission.py": {
         *("audit", "authn", "credentials", "lockout", "refusals", "rpc", "statuses"),
         *("supervisor", "unread"),
     },
-    "lockout.py": {"certs", "rpc"},
-    "unread.py": {"supervisor"},
-    "methods.py": {"rpc"},
-    "messages.py": {"jobs", "proto", "supervisor"},
-    "statuses.py": {"jobs", "rpc"},
-    "requests.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
-    "streaming.py": {"jobs", "messages", "proto", "requests", "text"},
-    "decisions.py": {
+    "server/lockout.py": {"certs", "rpc"},
+    "server/unread_changes.py": {"supervisor"},
+    "server/methods.py": {"rpc"},
+    "server/convert.py": {"jobs", "proto", "supervisor"},
+    "server/error_status.py": {"jobs", "rpc"},
+    "server/parse.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
+    "server/output_stream.py": {"jobs", "messages", "proto", "requests", "text"},
+    "server/access.py": {
         *("audit", "audit_lines", "authn", "authz", "jobs", "methods", "quota", "refusals"),
         *("repeats", "requests", "rpc", "statuses", "supervisor"),
     },
-    "service_control.py": {
+    "server/service_control.py": {
         *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
         "supervisor",
     },
-    "service_start.py": {
+    "server/service_start.py": {
         *("authn", "authz", "decisions", "jobs", "messages", "proto", "requests", "rpc"),
         *("statuses", "supervisor"),
     },
-    "service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
+    "server/service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
     "client/client.py": {"backoff", "identity", "interrupts", "proto", "rpc"},
     "client/retry.py": {"backoff", "client", "interrupts", "rpc"},
     "client/backoff.py": set(),
@@ -128,7 +128,7 @@ def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
 def test_every_file_is_in_a_layer() -> None:
     """A new file has its place said here."""
     tops = {path.name for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    entries = {"__init__.py", "penstockd.py", "server.py", "service.py"}
+    entries = {"__init__.py", "penstockd.py", "server/main.py", "server/service.py"}
     assert tops - {"__pycache__", "policies", "proto"} == set(ALLOWED) | entries
 
 
@@ -167,8 +167,15 @@ def test_pure_modules_do_no_io_and_never_wait() -> None:
     pure += [
         SOURCE / name
         for name in (
-            *("authz.py", "quota.py", "methods.py", "refusals.py", "repeats.py", "requests.py"),
-            *("messages.py", "audit_lines.py"),
+            *(
+                "server/authz.py",
+                "server/rate_limits.py",
+                "server/methods.py",
+                "server/refusal_budget.py",
+                "server/repeat_budget.py",
+                "server/parse.py",
+            ),
+            *("server/convert.py", "server/audit_lines.py"),
         )
     ]
     pure += [

@@ -8,9 +8,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from penstock.authn import identify
 from penstock.pki.issue import CertificateError, issue, make_ca
 from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context
+from penstock.server.authn import identify
 
 PROFILES = Path(__file__).resolve().parent.parent / "certs" / "profiles"
 

@@ -19,7 +19,7 @@ from penstock.client.retry import ask
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import channel as rpc_client
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from penstock.statuses import retryable
+from penstock.server.error_status import retryable
 
 
 def endpoint(server: FakeServer, port: int | None = None) -> Endpoint:

@@ -37,15 +37,15 @@ FIGURES = [
         "supervisor.logs.log_lines:LINE_BYTES",
         1,
     ),
-    ("operations.md", "Every line is at most {} KiB", "audit_lines:MAX_LINE_BYTES", 1024),
+    ("operations.md", "Every line is at most {} KiB", "server.audit_lines:MAX_LINE_BYTES", 1024),
     (
         "operations.md",
         "each argv in it at most {} KiB of JSON",
-        "audit_lines:MAX_VALUE_BYTES",
+        "server.audit_lines:MAX_VALUE_BYTES",
         1024,
     ),
-    ("operations.md", "| refusals | {};", "refusals:PER_MINUTE", 1),
-    ("operations.md", "for at most {} kinds at once", "repeats:MAX_KNOWN", 1),
+    ("operations.md", "| refusals | {};", "server.refusal_budget:PER_MINUTE", 1),
+    ("operations.md", "for at most {} kinds at once", "server.repeat_budget:MAX_KNOWN", 1),
     (
         "operations.md",
         "| audit log | {} MiB of blocks ahead",
@@ -94,7 +94,12 @@ FIGURES = [
         2**20,
     ),
     ("output.md", "Chunks end at multiples of {} KiB", "jobs.output.cursor:CHUNK_BYTES", 1024),
-    ("output.md", "the last {} MiB of encoded messages", "streaming:_CACHE_BYTES", 2**20),
+    (
+        "output.md",
+        "the last {} MiB of encoded messages",
+        "server.output_stream:_CACHE_BYTES",
+        2**20,
+    ),
     ("output.md", "one wake-up in {} ms", "jobs.output.capture:COALESCE_S", 0.001),
     ("architecture.md", "| {} unanswered ones", "jobs.backends.local:_MOST_UNANSWERED", 1),
     (
@@ -120,8 +125,13 @@ FIGURES = [
     ("cancellation.md", "then {} s of grace and 10 s for KILL", "jobs.manager:SHUTDOWN_GRACE_S", 1),
     ("cancellation.md", "| {} s, then KILL |", "jobs.standalone:_END_S", 1),
     ("cancellation.md", "KILL {} s after the grace", "jobs.backends.local:_KILL_ANSWER_S", 1),
-    ("policy.md", "at most {} requests for a start at once", "quota:COSTLY_BURST", 1),
-    ("policy.md", "requests for a start at once and {} a second", "quota:COSTLY_PER_S", 1),
+    ("policy.md", "at most {} requests for a start at once", "server.rate_limits:COSTLY_BURST", 1),
+    (
+        "policy.md",
+        "requests for a start at once and {} a second",
+        "server.rate_limits:COSTLY_PER_S",
+        1,
+    ),
     ("policy.md", "A tree of more than {} levels", "supervisor.storage.disk_usage:MOST_LEVELS", 1),
     (
         "policy.md",
@@ -129,7 +139,7 @@ FIGURES = [
         "supervisor.storage.storage_watch:LOOK_CPU_S",
         0.001,
     ),
-    ("security.md", "so each client has {} at once", "quota:COSTLY_BURST", 1),
+    ("security.md", "so each client has {} at once", "server.rate_limits:COSTLY_BURST", 1),
     (
         "README.md",
         "by default {} GiB of a job",

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of_table
 
-from penstock.authz import may_start
 from penstock.cli.root import VERBS, Verbs, root
 from penstock.policy.configuration import parse_config
 from penstock.policy.grammar import Match
 from penstock.policy.policy_file import Policy, PolicyError, parse_policy
 from penstock.policy.toml_tables import Table
 from penstock.rpc.limits import SERVER_DEFAULTS
+from penstock.server.authz import may_start
 
 POLICY_TABLES = {"classes", "commands", "clients", "output"}
 SAMPLE = (ROOT / "src/penstock/policies/sample-root.toml").read_bytes()

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
 
-from penstock.authn import AuthenticationError, identify
 from penstock.pki.issue import CertificateError, KeyModeError, NameRefused, issue, make_ca
 from penstock.pki.names import general_name
+from penstock.server.authn import AuthenticationError, identify
 
 
 def penstock(directory: Path, *arguments: str | bytes) -> subprocess.CompletedProcess[str]:

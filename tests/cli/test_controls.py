@@ -8,7 +8,7 @@ from fake_service import HANDLE, FakeService, fake_server
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.statuses import retryable
+from penstock.server.error_status import retryable
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from penstock.client import Endpoint
 from penstock.client.send_input import Feeder
 from penstock.jobs.job_errors import InputTakenOver, Precondition
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.statuses import from_job_error
+from penstock.server.error_status import from_job_error
 
 ENDED = Precondition("STDIN_CLOSED", f"job {HANDLE} has ended")
 TAKEN = InputTakenOver(f"somebody else has sent input to job {HANDLE} meanwhile")

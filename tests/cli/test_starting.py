@@ -12,7 +12,7 @@ from penstock.cli.signals import Signals
 from penstock.cli.starting import ANSWER_S, Start
 from penstock.client import Endpoint, connect
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
-from penstock.statuses import denied, retryable
+from penstock.server.error_status import denied, retryable
 
 SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 

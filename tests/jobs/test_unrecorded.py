@@ -16,7 +16,7 @@ from penstock.jobs.job import RECORD_PATIENCE_S, Job
 from penstock.jobs.job_errors import NotRecorded
 from penstock.jobs.states import State
 from penstock.jobs.store import Store
-from penstock.statuses import from_job_error
+from penstock.server.error_status import from_job_error
 
 Outcomes = dict[str, object]
 

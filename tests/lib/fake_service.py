@@ -16,13 +16,13 @@ from ports import reserved_port
 
 from penstock.jobs.input import Sender
 from penstock.jobs.job_errors import JobError
-from penstock.methods import MESSAGE_LIMITS
 from penstock.proto import command_pb2 as pb
 from penstock.proto.command_grpc import CommandServiceServicer
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.grpc_server import Server
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
-from penstock.statuses import from_job_error
+from penstock.server.error_status import from_job_error
+from penstock.server.methods import MESSAGE_LIMITS
 
 HANDLE = "48213"
 _COMMAND = (sys.executable, "-m", "penstock.cli")

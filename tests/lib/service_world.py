@@ -12,14 +12,14 @@ import pytest
 import trio
 from fake_backend import FakeBackend
 
-from penstock.audit import AuditLog
-from penstock.authn import Identity
 from penstock.jobs.manager import Manager, open_manager
 from penstock.policy.policy_file import Client, Policy, parse_policy
 from penstock.proto import command_pb2 as pb
-from penstock.refusals import Refusals
-from penstock.repeats import Repeats
-from penstock.service import CommandService, HostInfo
+from penstock.server.audit import AuditLog
+from penstock.server.authn import Identity
+from penstock.server.refusal_budget import Refusals
+from penstock.server.repeat_budget import Repeats
+from penstock.server.service import CommandService, HostInfo
 
 POLICY_TEXT = b"""
 [classes.free]

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import trio
 
-from penstock.decisions import Decisions
 from penstock.jobs import job_errors
 from penstock.jobs.backends.base import Verdict
 from penstock.jobs.end_record import EndRecord
@@ -27,6 +26,7 @@ from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.stop import StopNotes
 from penstock.jobs.store import JobRecord, Store
+from penstock.server.access import Decisions
 
 from .more_canaries import (
     cut_grace,

@@ -7,8 +7,8 @@ from typing import Final
 import trio
 
 from penstock.jobs.end_record import EndRecord
-from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
+from penstock.server.convert import end_message
 
 from .endings import Asked
 from .feeding import Feeding
@@ -26,7 +26,7 @@ _ALWAYS: Final = frozenset(
     (
         "penstock.jobs.history.History.run",
         "penstock.jobs.history.History._remove_files",
-        "penstock.gate.Gate.end_expired",
+        "penstock.server.admission.Gate.end_expired",
     )
 )
 # Where a disk fails nothing can be given back, and a server that is killed between the record of an

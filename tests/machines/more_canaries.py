@@ -6,7 +6,6 @@ from typing import Any
 
 import trio
 
-from penstock.decisions import Decisions
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
@@ -17,6 +16,7 @@ from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import StreamNumber
 from penstock.jobs.stop import StopNotes
+from penstock.server.access import Decisions
 
 from .planting import instead
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from penstock.repeats import INTERVAL_S
+from penstock.server.repeat_budget import INTERVAL_S
 
 if TYPE_CHECKING:
     from .world import World

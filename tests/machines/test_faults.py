@@ -12,13 +12,13 @@ from machines.kernel import SimBackend
 from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
-from penstock.gate import Gate
 from penstock.jobs import lifecycle as life_module
 from penstock.jobs import manager
 from penstock.jobs import verdict as ending_module
 from penstock.jobs.lifecycle import Life
-from penstock.repeats import Repeats
 from penstock.rpc.grpc_server import Server
+from penstock.server.admission import Gate
+from penstock.server.repeat_budget import Repeats
 
 _DEAF = Behaviour((Act("deaf"), Act("sleep", seconds=5.0), Act("sleep", seconds=5.0)))
 

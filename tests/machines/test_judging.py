@@ -11,8 +11,8 @@ from machines.judging import judge
 from machines.programs import Act, Behaviour
 from machines.real import History, Told
 from penstock.jobs.end_record import EndRecord
-from penstock.messages import end_message
 from penstock.proto import command_pb2 as pb
+from penstock.server.convert import end_message
 
 _OUTPUT = b"1\n2\n3\n4\n5\n"
 _END = EndRecord(

@@ -13,20 +13,20 @@ from typing import Any, Final
 
 import trio
 
-from penstock.audit import AuditError
-from penstock.authn import Identity
-from penstock.gate import Gate
 from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.retention_settings import Keeping, keeping
-from penstock.methods import MESSAGE_LIMITS
 from penstock.policy.policy_file import Policy, parse_policy
-from penstock.refusals import Refusals
-from penstock.repeats import Repeats
 from penstock.rpc.grpc_server import Peer, Server
-from penstock.service import CommandService, HostInfo
-from penstock.statuses import unauthenticated
+from penstock.server.admission import Gate
+from penstock.server.audit import AuditError
+from penstock.server.authn import Identity
+from penstock.server.error_status import unauthenticated
+from penstock.server.methods import MESSAGE_LIMITS
+from penstock.server.refusal_budget import Refusals
+from penstock.server.repeat_budget import Repeats
+from penstock.server.service import CommandService, HostInfo
 
 from .kernel import Kernel, SimBackend
 from .network import Network

@@ -15,7 +15,7 @@ run_dir = "/run/penstock"
 work_root = "/var/tmp/penstock"
 policy = "/etc/penstock/policy.toml"
 server_user = "penstock"
-cgroup_parent = "/system.slice/penstock.service"
+cgroup_parent = "/system.slice/penstock.server.service"
 orphan_timeout_s = 10
 on_shutdown = "stop"
 drain_s = 2.5
@@ -57,7 +57,7 @@ def test_reads_every_key() -> None:
         server_user="penstock",
         supervisor_dir="/var/lib/penstock-own",
         job_uids=UidRange(70000, 70099),
-        cgroup_parent="/system.slice/penstock.service",
+        cgroup_parent="/system.slice/penstock.server.service",
         orphan_timeout_s=10.0,
         on_shutdown="stop",
         drain_s=2.5,
@@ -146,9 +146,17 @@ def test_library_needs_neither_address_nor_certificates() -> None:
         ('server_user = "penstock"', 'server_user = "0"', "server_user: is root"),
         ('server_user = "penstock"', "server_user = 61190", "server_user: 61190 is not a string"),
         ('server_user = "penstock"', 'server_user = "a:b"', "server_user: 'a:b' is no user"),
-        ("/system.slice/penstock.service", "/", "cgroup_parent: '/' is no group"),
-        ("/system.slice/penstock.service", "/a/../b", "cgroup_parent: '/a/../b' is no group"),
-        ("/system.slice/penstock.service", "penstock", "cgroup_parent: 'penstock' is no group"),
+        ("/system.slice/penstock.server.service", "/", "cgroup_parent: '/' is no group"),
+        (
+            "/system.slice/penstock.server.service",
+            "/a/../b",
+            "cgroup_parent: '/a/../b' is no group",
+        ),
+        (
+            "/system.slice/penstock.server.service",
+            "penstock",
+            "cgroup_parent: 'penstock' is no group",
+        ),
         ("orphan_timeout_s = 10", "orphan_timeout_s = 0", "orphan_timeout_s: 0 is out of range"),
         ("orphan_timeout_s = 10", "orphan_timeout_s = nan", "orphan_timeout_s: nan is out of"),
         ("orphan_timeout_s = 10", "orphan_timeout_s = inf", "orphan_timeout_s: inf is out of"),

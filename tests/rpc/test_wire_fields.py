@@ -9,12 +9,12 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.methods import METHODS
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import reflection, wire_fields
 from penstock.rpc.call_errors import Refused, StatusCode
 from penstock.rpc.limits import MessageLimits
 from penstock.rpc.wire_fields import FieldCounter
+from penstock.server.methods import METHODS
 
 FEW = MessageLimits(
     message_bytes=1 << 20,

@@ -16,8 +16,8 @@ from penstock.jobs.backends.base import JobSpec, Left, Verdict
 from penstock.jobs.job import Job
 from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
-from penstock.requests import MAX_INPUT_BYTES
 from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.server.parse import MAX_INPUT_BYTES
 
 VERBS = ("stop", "signal", "pause", "resume", "send")
 POLICY = b"""
@@ -340,7 +340,7 @@ async def test_a_first_request_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would hold a place without a job to hold it for."""
-    monkeypatch.setattr("penstock.service_input._FIRST_S", 0.05)
+    monkeypatch.setattr("penstock.server.service_input._FIRST_S", 0.05)
     async with world(tmp_path, monkeypatch, FakeBackend(), POLICY) as w:
         async with aclosing(w.service.SendInput(Silent(), asked_by("alice"))) as answers:
             with pytest.raises(RpcError) as caught:

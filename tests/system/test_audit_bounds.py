@@ -15,12 +15,12 @@ from google.rpc.error_details_pb2 import RetryInfo
 from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
-from penstock.audit_lines import MAX_LINE_BYTES
 from penstock.client import Client, connect
 from penstock.proto import command_pb2 as pb
-from penstock.quota import COSTLY_BURST, COSTLY_PER_S
-from penstock.repeats import MAX_KNOWN
 from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.server.audit_lines import MAX_LINE_BYTES
+from penstock.server.rate_limits import COSTLY_BURST, COSTLY_PER_S
+from penstock.server.repeat_budget import MAX_KNOWN
 
 COMMANDS = (
     script("idle", "sleep 300")

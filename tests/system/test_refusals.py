@@ -12,9 +12,9 @@ from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, Endpoint, connect
 from penstock.proto import command_pb2 as pb
-from penstock.quota import COSTLY_PER_S
-from penstock.refusals import PER_MINUTE
 from penstock.rpc.call_errors import HandshakeFailed, RpcError, StatusCode
+from penstock.server.rate_limits import COSTLY_PER_S
+from penstock.server.refusal_budget import PER_MINUTE
 
 COMMANDS = (
     script("idle", "sleep 300")

@@ -25,12 +25,12 @@ from ports import reserved_port
 from running import policy_text, script
 from this_run import group, new_directory
 
-from penstock import server
 from penstock.client import Client, Endpoint, connect
 from penstock.jobs import standalone
 from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.call_errors import ConnectionLost, RpcError
-from penstock.server import StartupError
+from penstock.server import main
+from penstock.server.main import StartupError
 from penstock.supervisor.client_listeners import bound
 
 pytestmark = pytest.mark.system
@@ -135,7 +135,7 @@ async def running(
                 async def serve(task_status: trio.TaskStatus[None]) -> None:
                     task_status.started()
                     with made.stop:
-                        await server.run(made.config, [bound(made.config.listen[0])])
+                        await main.run(made.config, [bound(made.config.listen[0])])
                     made.ended.set()
 
                 await nursery.start(serve)
@@ -265,7 +265,7 @@ async def test_what_is_wrong_with_the_configuration_is_said(
     paths = {name: Path(path) for name, path in files.items()}
     config = parse_config(config_text(place, 1, more, **paths).encode())
     with pytest.raises(StartupError, match=text):
-        await server.run(config, [])
+        await main.run(config, [])
     assert not (place / "state" / "audit.jsonl").exists()
 
 
@@ -283,15 +283,15 @@ def test_a_server_that_cannot_start_exits_with_1(
     """Every mistake on a line; each error on one, however deep in a nursery it was."""
     path = place / "config.toml"
     path.write_text("nonsense = 1\n")
-    assert server.main(["--config", str(path)]) == 1
+    assert main.main(["--config", str(path)]) == 1
     assert "nonsense" in caplog.text
     caplog.clear()
     path.write_text(config_text(place, 1))
-    assert server.main(["--config", str(path)]) == 1
+    assert main.main(["--config", str(path)]) == 1
     assert "no socket to listen on was handed over; start penstockd instead" in caplog.text
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setattr(server, "received_sockets", lambda environ: [listening])
-        assert server.main(["--config", str(path)]) == 1
+        monkeypatch.setattr(main, "received_sockets", lambda environ: [listening])
+        assert main.main(["--config", str(path)]) == 1
     assert f"no supervisor on {place}/run/supervisor.sock: No such file" in caplog.text
 
 

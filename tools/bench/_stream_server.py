@@ -23,16 +23,16 @@ from typing import Any
 import grpc.aio
 import trio
 
-from penstock.audit import AuditLog
-from penstock.authn import identify
 from penstock.jobs.standalone import open_local
-from penstock.methods import MESSAGE_LIMITS
 from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.grpc_server import Peer, Server
 from penstock.rpc.limits import SERVER_DEFAULTS, Limits
 from penstock.rpc.tls.contexts import server_ssl_context
-from penstock.service import CommandService, HostInfo
+from penstock.server.audit import AuditLog
+from penstock.server.authn import identify
+from penstock.server.methods import MESSAGE_LIMITS
+from penstock.server.service import CommandService, HostInfo
 
 _CHUNK = 64 * 1024
 _TICKS = """

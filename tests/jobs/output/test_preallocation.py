@@ -12,13 +12,13 @@ from database_copy import opened_copy
 from disks import MIB, fill_bytes, fill_inodes, loop_disk
 from fake_disk import STDOUT_PIPE, FakeDisk
 
-from penstock.audit import AuditError, AuditLog
 from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
 from penstock.jobs.output.preallocation import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
 from penstock.jobs.salvage import open_store
 from penstock.jobs.store import Store
+from penstock.server.audit import AuditError, AuditLog
 
 LOG = "/log"
 

@@ -2,8 +2,8 @@
 
 A handler first checks the request's form, then the policy, then does the one thing it
 is for. Between a decision and what it allows there is no checkpoint. Cancelling a call
-never ends a job (docs/cancellation.md). A start is in service_start.py, what changes a running job
-in service_control.py and service_input.py.
+never ends a job (docs/cancellation.md). A start is in server/service_start.py, what changes a running job
+in server/service_control.py and server/service_input.py.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -11,28 +11,29 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import __version__, authz
+from .. import __version__
+from ..jobs.job_errors import JobError
+from ..jobs.manager import Manager
+from ..jobs.output.seek import begin_of_lines, begin_of_time
+from ..policy.limit_classes import Enforcement
+from ..policy.policy_file import Policy
+from ..proto import command_pb2 as pb
+from ..proto.command_grpc import CommandServiceServicer
+from ..rpc.lag import Lag
+from ..rpc.turns import FairTurns
+from ..text import job_text
+from . import authz
+from .access import translated
 from .audit import AuditLog
-from .decisions import translated
-from .jobs.job_errors import JobError
-from .jobs.manager import Manager
-from .jobs.output.seek import begin_of_lines, begin_of_time
-from .messages import enforcement_message, job_message, totals_message, usage_message
-from .policy.limit_classes import Enforcement
-from .policy.policy_file import Policy
-from .proto import command_pb2 as pb
-from .proto.command_grpc import CommandServiceServicer
-from .refusals import Refusals
-from .repeats import Repeats
-from .requests import page_begin_of, streams_of, wish_of
-from .rpc.lag import Lag
-from .rpc.turns import FairTurns
+from .convert import enforcement_message, job_message, totals_message, usage_message
+from .error_status import from_job_error
+from .output_stream import Frame, Frames, messages
+from .parse import page_begin_of, streams_of, wish_of
+from .refusal_budget import Refusals
+from .repeat_budget import Repeats
 from .service_control import ControlCalls
 from .service_input import InputCalls
 from .service_start import StartCalls
-from .statuses import from_job_error
-from .streaming import Frame, Frames, messages
-from .text import job_text
 
 FEATURES: Final = (
     "argv",

@@ -12,9 +12,9 @@ from typing import Final
 
 from cryptography import x509
 
-from .pki.issue import UNREADABLE
-from .rpc.server_call import Peer
-from .rpc.tls.chain_trial import TrialFailed, refusal
+from ..pki.issue import UNREADABLE
+from ..rpc.server_call import Peer
+from ..rpc.tls.chain_trial import TrialFailed, refusal
 
 # X509_V_ERR_CERT_REVOKED: it is on a list that OpenSSL could use, which is what lists are for.
 _REVOKED: Final = 23

@@ -9,22 +9,22 @@ from typing import Any, Final
 
 from purerpc.grpclib.status import StatusCode
 
+from ..jobs.job import Job
+from ..jobs.job_errors import JobError
+from ..jobs.manager import Manager
+from ..policy.policy_file import Client, Policy
+from ..rpc.call_errors import RpcError
+from ..rpc.turns import FairTurns
 from . import authz
 from .audit import AuditError, AuditLog
 from .audit_lines import bounded
 from .authn import Identity
-from .jobs.job import Job
-from .jobs.job_errors import JobError
-from .jobs.manager import Manager
+from .error_status import denied, from_job_error, retryable, unauthenticated
 from .methods import METHODS, SERVICE
-from .policy.policy_file import Client, Policy
-from .quota import QuotaExceeded, Quotas
-from .refusals import Refusals
-from .repeats import Repeats
-from .requests import handle_of
-from .rpc.call_errors import RpcError
-from .rpc.turns import FairTurns
-from .statuses import denied, from_job_error, retryable, unauthenticated
+from .parse import handle_of
+from .rate_limits import QuotaExceeded, Quotas
+from .refusal_budget import Refusals
+from .repeat_budget import Repeats
 
 _MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
 _REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there may be many

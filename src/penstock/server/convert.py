@@ -3,17 +3,17 @@
 from dataclasses import asdict
 from typing import Final
 
-from .jobs.end_record import EndRecord
-from .jobs.input import JobInput
-from .jobs.job import Job
-from .jobs.output.gaps import Gap
-from .jobs.output.output_quota import OutputBound
-from .jobs.output.segment import StreamNumber
-from .jobs.states import State
-from .jobs.usage import Usage
-from .policy.limit_classes import Enforcement, Limits
-from .proto import command_pb2 as pb
-from .supervisor.cgroups.counters import Pressure, Stall
+from ..jobs.end_record import EndRecord
+from ..jobs.input import JobInput
+from ..jobs.job import Job
+from ..jobs.output.gaps import Gap
+from ..jobs.output.output_quota import OutputBound
+from ..jobs.output.segment import StreamNumber
+from ..jobs.states import State
+from ..jobs.usage import Usage
+from ..policy.limit_classes import Enforcement, Limits
+from ..proto import command_pb2 as pb
+from ..supervisor.cgroups.counters import Pressure, Stall
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _STATES: Final = {

@@ -13,9 +13,9 @@ import stat
 from datetime import UTC, datetime
 from typing import Any
 
+from ..jobs.output.disk import RealDisk
+from ..jobs.output.preallocation import Reserve
 from .audit_lines import line_of
-from .jobs.output.disk import RealDisk
-from .jobs.output.preallocation import Reserve
 
 log = logging.getLogger("penstock.server")
 

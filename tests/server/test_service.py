@@ -13,16 +13,16 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import RetryInfo
 from service_world import POLICY_TEXT, asked_by, world
 
-from penstock.audit import AuditError
 from penstock.jobs.backends.base import JobSpec, OnReplaced, Refused, Started, Verdict
 from penstock.jobs.job import Job
-from penstock.messages import job_message
-from penstock.methods import SERVICE
 from penstock.proto import command_pb2 as pb
-from penstock.quota import COSTLY_BURST
-from penstock.repeats import MAX_KNOWN
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.lag import Lag
+from penstock.server.audit import AuditError
+from penstock.server.convert import job_message
+from penstock.server.methods import SERVICE
+from penstock.server.rate_limits import COSTLY_BURST
+from penstock.server.repeat_budget import MAX_KNOWN
 
 
 class SlowBackend(FakeBackend):
@@ -351,7 +351,7 @@ async def test_many_long_lists_are_made_in_slices(
 
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(60)]
-        monkeypatch.setattr("penstock.service.job_message", counted)
+        monkeypatch.setattr("penstock.server.service.job_message", counted)
         instrument = Counting()
         trio.lowlevel.add_instrument(instrument)
 

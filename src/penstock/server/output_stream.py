@@ -8,16 +8,16 @@ from typing import Final
 
 import trio
 
-from .jobs.job import Job
-from .jobs.output.cursor import Chunk
-from .jobs.output.gaps import Gap
-from .jobs.output.reader import OutputReader
-from .jobs.output.seek import unfinished_characters
-from .jobs.output.segment import StreamNumber
-from .messages import STREAMS, end_message, gap_message, job_message
-from .proto import command_pb2 as pb
-from .requests import Wish
-from .text.stream_decoder import REPLACEMENT, decode
+from ..jobs.job import Job
+from ..jobs.output.cursor import Chunk
+from ..jobs.output.gaps import Gap
+from ..jobs.output.reader import OutputReader
+from ..jobs.output.seek import unfinished_characters
+from ..jobs.output.segment import StreamNumber
+from ..proto import command_pb2 as pb
+from ..text.stream_decoder import REPLACEMENT, decode
+from .convert import STREAMS, end_message, gap_message, job_message
+from .parse import Wish
 
 # Followers of one job are a few chunks apart; those who read what is old have it encoded anew.
 _CACHE_BYTES: Final = 8 * 1024 * 1024

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import trio
 
-from .decisions import Decisions, translated
-from .jobs.input import JobInput, Sender
-from .jobs.job import Job
-from .jobs.job_errors import Precondition
-from .proto import command_pb2 as pb
-from .requests import check_input
-from .statuses import bad_field
+from ..jobs.input import JobInput, Sender
+from ..jobs.job import Job
+from ..jobs.job_errors import Precondition
+from ..proto import command_pb2 as pb
+from .access import Decisions, translated
+from .error_status import bad_field
+from .parse import check_input
 
 _FIRST_S: Final = 30.0  # what a call may take to say which job it is for
 

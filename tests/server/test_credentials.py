@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki import HOUR, Pair, Pki, make_pki
 
-from penstock.authn import AuthenticationError, identify
-from penstock.credentials import CredentialsError, load_credentials
 from penstock.pki.crl import NONE
 from penstock.policy.configuration import Config, parse_config
+from penstock.server.authn import AuthenticationError, identify
+from penstock.server.credentials import CredentialsError, load_credentials
 
 PASSPHRASE = b"open sesame"
 

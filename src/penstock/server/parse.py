@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .jobs.backends.base import JobSpec
-from .jobs.output.cursor import BOTH
-from .jobs.output.segment import StreamNumber
-from .messages import STREAMS
-from .policy.signal_names import parse_signal
-from .proto import command_pb2 as pb
-from .statuses import bad_field, not_found
-from .supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
+from ..jobs.backends.base import JobSpec
+from ..jobs.output.cursor import BOTH
+from ..jobs.output.segment import StreamNumber
+from ..policy.signal_names import parse_signal
+from ..proto import command_pb2 as pb
+from ..supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
+from .convert import STREAMS
+from .error_status import bad_field, not_found
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
 _ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)

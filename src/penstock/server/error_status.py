@@ -4,9 +4,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from purerpc.grpclib.status import StatusCode
 
-from .jobs import job_errors
-from .rpc.call_errors import RpcError
-from .rpc.status_codec import DOMAIN
+from ..jobs import job_errors
+from ..rpc.call_errors import RpcError
+from ..rpc.status_codec import DOMAIN
 
 
 def failure(code: StatusCode, reason: str, message: str, **metadata: str) -> RpcError:

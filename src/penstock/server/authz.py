@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .policy.control_policy import Control
-from .policy.grammar import Match, Mismatch
-from .policy.policy_file import Client, Policy
-from .policy.signal_names import signal_name
+from ..policy.control_policy import Control
+from ..policy.grammar import Match, Mismatch
+from ..policy.policy_file import Client, Policy
+from ..policy.signal_names import signal_name
 
 _SHOWN: Final = 64  # characters of a client's text in a message
 

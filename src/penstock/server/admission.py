@@ -11,16 +11,16 @@ from typing import Final
 
 import trio
 
+from ..policy.configuration import Config
+from ..rpc.call_errors import Reason
+from ..rpc.grpc_server import Peer, Server
 from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
+from .error_status import unauthenticated
 from .lockout import Verdict, try_files
-from .policy.configuration import Config
-from .refusals import Refusals
-from .rpc.call_errors import Reason
-from .rpc.grpc_server import Peer, Server
-from .statuses import unauthenticated
-from .unread import Unread
+from .refusal_budget import Refusals
+from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 

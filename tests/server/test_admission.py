@@ -16,16 +16,16 @@ import trio.testing
 from pki import shared_pki
 from steps import Failing, at_every, cancelled_at
 
-from penstock import gate as module
-from penstock.audit import AuditError, AuditLog
-from penstock.credentials import Credentials, CredentialsError
-from penstock.gate import Gate
 from penstock.pki.crl import NONE, load_crl
 from penstock.policy.configuration import parse_config
-from penstock.refusals import Refusals
 from penstock.rpc.call_errors import Reason, RpcError
 from penstock.rpc.grpc_server import Peer
 from penstock.rpc.tls.contexts import server_ssl_context
+from penstock.server import admission as module
+from penstock.server.admission import Gate
+from penstock.server.audit import AuditError, AuditLog
+from penstock.server.credentials import Credentials, CredentialsError
+from penstock.server.refusal_budget import Refusals
 
 CONFIG = parse_config(
     b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True

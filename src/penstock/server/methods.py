@@ -7,7 +7,7 @@ number of fields.
 from dataclasses import dataclass
 from typing import Final
 
-from .rpc.limits import KIB, MessageLimits
+from ..rpc.limits import KIB, MessageLimits
 
 SERVICE: Final = "teleport.CommandService"
 
@@ -17,7 +17,7 @@ class Method:
     """``verb``: one of policy.VERBS; None is granted to every client of the policy.
 
     ``costly`` calls are milliseconds of the event loop, whatever becomes of them, so each client
-    has a number of them a second (quota.py). ``message``: None is what the transport's limits say.
+    has a number of them a second (server/rate_limits.py). ``message``: None is what the transport's limits say.
     """
 
     verb: str | None

@@ -5,7 +5,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from penstock.jobs import job_errors
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.statuses import from_job_error
+from penstock.server.error_status import from_job_error
 
 CASES: list[tuple[job_errors.JobError, StatusCode, str]] = [
     (job_errors.JobNotFound("7"), StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),

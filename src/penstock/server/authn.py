@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .pki.issue import UNREADABLE
-from .policy.policy_file import valid_client_id
+from ..pki.issue import UNREADABLE
+from ..policy.policy_file import valid_client_id
 
 
 class AuthenticationError(Exception):

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final
 
-from .policy.policy_file import Client
+from ..policy.policy_file import Client
 
 _MINUTE_S: Final = 60.0
 # Calls that are work for the event loop before anything is decided, and whatever is.

@@ -21,30 +21,30 @@ from typing import Any, Final
 
 import trio
 
+from ..jobs.backends.local import LocalBackend, connect_local
+from ..jobs.job_errors import JobError
+from ..jobs.manager import Manager, open_manager
+from ..jobs.reporting import LINES
+from ..jobs.retention_settings import keeping
+from ..policy.configuration import Config, ConfigError, parse_config
+from ..policy.policy_file import parse_policy
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..rpc.grpc_server import Server
+from ..rpc.lag import Lag
+from ..rpc.limit_table import limits_from
+from ..rpc.limits import SERVER_DEFAULTS, Limits
+from ..supervisor.files.bounded_read import read_file
+from ..supervisor.logs.log_lines import LineStream
+from ..supervisor.socket_passing import PassingError, received_sockets
+from .admission import Gate
 from .audit import AuditError, AuditLog
 from .authn import Identity
 from .credentials import CredentialsError, load_credentials
-from .gate import Gate
-from .jobs.backends.local import LocalBackend, connect_local
-from .jobs.job_errors import JobError
-from .jobs.manager import Manager, open_manager
-from .jobs.reporting import LINES
-from .jobs.retention_settings import keeping
 from .methods import MESSAGE_LIMITS
-from .policy.configuration import Config, ConfigError, parse_config
-from .policy.policy_file import parse_policy
-from .policy.toml_tables import MAX_FILE_BYTES
-from .refusals import Refusals
-from .repeats import Repeats
-from .rpc.grpc_server import Server
-from .rpc.lag import Lag
-from .rpc.limit_table import limits_from
-from .rpc.limits import SERVER_DEFAULTS, Limits
+from .refusal_budget import Refusals
+from .repeat_budget import Repeats
 from .service import CommandService, HostInfo
-from .supervisor.files.bounded_read import read_file
-from .supervisor.logs.log_lines import LineStream
-from .supervisor.socket_passing import PassingError, received_sockets
-from .unread import Unread
+from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 

@@ -9,17 +9,17 @@ and by what runs, is decided in one go, and the job is in the list before the ne
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..jobs.job_errors import Precondition, RequestConflict
+from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
+from ..policy.policy_file import AUTO
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError
 from . import authz
+from .access import Decisions, translated
 from .authn import Identity
-from .decisions import Decisions, translated
-from .jobs.job_errors import Precondition, RequestConflict
-from .messages import job_message
-from .policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
-from .policy.policy_file import AUTO
-from .proto import command_pb2 as pb
-from .requests import ARGUMENTS_A_SLICE, argument_slices, spec_of
-from .rpc.call_errors import RpcError
-from .statuses import denied
+from .convert import job_message
+from .error_status import denied
+from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
 
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 

@@ -17,15 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pki import shared_pki
 
-from penstock import authz
-from penstock.audit import AuditError, AuditLog
-from penstock.authn import AuthenticationError, identify
 from penstock.policy.policy_file import Client, parse_policy
 from penstock.proto import command_pb2 as pb
-from penstock.quota import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
-from penstock.refusals import Refusals
-from penstock.requests import argv_of, grace_of, handle_of, spec_of
 from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.server import authz
+from penstock.server.audit import AuditError, AuditLog
+from penstock.server.authn import AuthenticationError, identify
+from penstock.server.parse import argv_of, grace_of, handle_of, spec_of
+from penstock.server.rate_limits import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
+from penstock.server.refusal_budget import Refusals
 from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())

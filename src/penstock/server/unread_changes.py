@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from .policy.configuration import Config, ConfigError, parse_config
-from .policy.configuration_changes import changes, settings
-from .policy.toml_tables import MAX_FILE_BYTES
-from .supervisor.files.bounded_read import read_file
+from ..policy.configuration import Config, ConfigError, parse_config
+from ..policy.configuration_changes import changes, settings
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..supervisor.files.bounded_read import read_file
 
 
 class Unread:

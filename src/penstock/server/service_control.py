@@ -4,16 +4,16 @@ from typing import Any
 
 import trio
 
+from ..jobs.job import Job
+from ..policy.policy_file import Client
+from ..policy.signal_names import signal_name
+from ..proto import command_pb2 as pb
+from ..text import job_text
 from . import authz
-from .decisions import Decisions, translated
-from .jobs.job import Job
-from .messages import job_message
-from .policy.policy_file import Client
-from .policy.signal_names import signal_name
-from .proto import command_pb2 as pb
-from .requests import grace_of, signal_of, stop_signal_of
-from .statuses import denied
-from .text import job_text
+from .access import Decisions, translated
+from .convert import job_message
+from .error_status import denied
+from .parse import grace_of, signal_of, stop_signal_of
 
 
 class ControlCalls(Decisions):

@@ -19,9 +19,9 @@ from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.retention_settings import Keeping
 from penstock.proto import command_pb2 as pb
-from penstock.requests import Wish, streams_of, wish_of
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.streaming import Frame, Frames, messages
+from penstock.server.output_stream import Frame, Frames, messages
+from penstock.server.parse import Wish, streams_of, wish_of
 
 
 @asynccontextmanager

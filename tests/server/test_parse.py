@@ -7,7 +7,8 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
 from penstock.proto import command_pb2 as pb
-from penstock.requests import (
+from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.server.parse import (
     MAX_INPUT_BYTES,
     check_input,
     grace_of,
@@ -16,7 +17,6 @@ from penstock.requests import (
     spec_of,
     stop_signal_of,
 )
-from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 

@@ -8,10 +8,10 @@ import pytest
 from lists import AUTHORITIES, LISTS, list_with
 from pki import Pair, Pki, make_pki
 
-from penstock import lockout
-from penstock.lockout import Verdict, try_files
 from penstock.rpc.server_call import Peer
 from penstock.rpc.tls.contexts import server_ssl_context
+from penstock.server import lockout
+from penstock.server.lockout import Verdict, try_files
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import trio
 
-from penstock.audit import AuditLog
-from penstock.refusals import Refusals
-from penstock.repeats import INTERVAL_S, Repeats
-from penstock.server import _AuditTrail
+from penstock.server.audit import AuditLog
+from penstock.server.main import _AuditTrail
+from penstock.server.refusal_budget import Refusals
+from penstock.server.repeat_budget import INTERVAL_S, Repeats
 
 
 @pytest.mark.mock_clock

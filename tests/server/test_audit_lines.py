@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.audit_lines import MAX_LINE_BYTES, MAX_VALUE_BYTES, bounded, line_of
-from penstock.repeats import INTERVAL_S, MAX_KNOWN, Repeats
+from penstock.server.audit_lines import MAX_LINE_BYTES, MAX_VALUE_BYTES, bounded, line_of
+from penstock.server.repeat_budget import INTERVAL_S, MAX_KNOWN, Repeats
 
 NASTY = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["\x01" * 5000, "\U0001f600" * 5000, '"' * 5000, "x" * 5000, "x" * 2000 + "\x01" * 100]
