@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, finished
 from pki import Pair
 
+from penstock.cli.connection_settings import Settings, SettingsError
 from penstock.cli.exits import message
-from penstock.cli.settings import Settings, SettingsError
 from penstock.client import Endpoint, connect
 from penstock.pki.issue import issue, make_ca
 from penstock.rpc.call_errors import HandshakeFailed

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from patience import patient
 
+from penstock.cli.connection_settings import Settings, SettingsError
 from penstock.cli.exits import Exit, exit_code, job_code, start_code
-from penstock.cli.settings import Settings, SettingsError
 from penstock.pki.issue import (
     CertificateError,
     KeyModeError,

@@ -15,10 +15,10 @@ from scripted_job import ENDPOINT, Scripted, begin
 from this_run import group, own_directory
 
 from penstock.cli.connecting import Connecting
-from penstock.cli.settings import Settings
-from penstock.cli.signals import beside, caught_signals, detaching
+from penstock.cli.connection_settings import Settings
+from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
-from penstock.cli.starting import Start
+from penstock.cli.start_again import Start
 from penstock.client import Endpoint, connect
 from penstock.client.follow import Follower
 from penstock.client.identity import load_identity
@@ -130,10 +130,10 @@ async def a_turn() -> AsyncIterator[Manager]:
 # What each is shown by. Those of a leading underscore, and open_nursery, are within others.
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/connecting.py: Connecting.__call__": a_first_connection,
-    "cli/signals.py: beside": a_task_beside,
-    "cli/signals.py: caught_signals": signals,
-    "cli/signals.py: detaching": a_verb,
-    "cli/starting.py: Start.connected": a_start,
+    "cli/signal_handling.py: beside": a_task_beside,
+    "cli/signal_handling.py: caught_signals": signals,
+    "cli/signal_handling.py: detaching": a_verb,
+    "cli/start_again.py: Start.connected": a_start,
     "client/client.py: connect": a_connection,
     "client/follow.py: Follower.messages": a_follower,
     "jobs/backends/local.py: connect_local": a_supervisor,

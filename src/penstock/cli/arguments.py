@@ -118,7 +118,7 @@ def detaches(go_on: str) -> Callable[[Callable[..., Awaitable[Any]]], Callable[.
     def decorate(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
         @wraps(verb)
         async def caught(*args: Any, **given: Any) -> Any:
-            from .signals import detaching
+            from .signal_handling import detaching
             from .terminal import harmless
 
             async with detaching(lambda: harmless(go_on.format(**given))):

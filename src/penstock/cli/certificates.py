@@ -6,7 +6,7 @@ from typing import Final
 import asyncclick as click
 
 from .arguments import TEXT, detaches
-from .settings import read_passphrase
+from .connection_settings import read_passphrase
 from .standard import say
 
 _DIRECTORY: Final = click.option(

@@ -10,8 +10,8 @@ from ..client.client import Client, Endpoint, connect
 from ..client.retry import RETRY_S, ask
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
 from ..rpc.call_errors import RpcError
-from .settings import Settings
-from .signals import beside
+from .connection_settings import Settings
+from .signal_handling import beside
 from .standard import ERR, complain
 from .terminal import harmless
 

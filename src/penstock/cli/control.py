@@ -8,8 +8,8 @@ import asyncclick as click
 
 from .. import __version__
 from .arguments import PASS_ON, TEXT, detaches
+from .connection_settings import Settings
 from .printing import say_json
-from .settings import Settings
 from .standard import OUT, complain, say
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     import trio
 
     from .connecting import Connecting
-    from .signals import caught_signals
-    from .starting import Start
+    from .signal_handling import caught_signals
+    from .start_again import Start
     from .terminal import harmless
 
     if not settings.json:
@@ -77,7 +77,7 @@ async def stop(
     from ..text.job_text import stop_notes
     from .connecting import Connecting
     from .exits import EXPECTED, exit_code, fail, message
-    from .stopping import stop_job
+    from .stop_again import stop_job
     from .terminal import harmless
 
     if not settings.json:

@@ -9,8 +9,8 @@ from ..pki.issue import CertificateError, KeyModeError, NameRefused
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
+from .connection_settings import SettingsError
 from .ending_signals import SIGNAL_BASE
-from .settings import SettingsError
 from .standard import OutputFailed, complain
 from .terminal import harmless
 

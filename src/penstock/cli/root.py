@@ -6,7 +6,7 @@ from typing import Any
 import asyncclick as click
 
 from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, PASSES_THROUGH
-from .settings import Settings
+from .connection_settings import Settings
 from .standard import OUT, complain
 
 VERBS = {

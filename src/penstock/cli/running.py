@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 import asyncclick as click
 
 from .arguments import ALLOW_GAPS, OUR_FAILURE, PASS_ON, RECONNECT, TEXT, PassThrough
-from .settings import Settings
+from .connection_settings import Settings
 from .standard import OutputFailed, complain
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ async def run(
     from ..client.follow import DigestMismatch, Follower
     from .connecting import Connecting
     from .exits import EXPECTED, complete_code, fail, job_code, message, start_code
-    from .going_on import SaidNews
-    from .signals import beside, caught_signals
+    from .reconnect import SaidNews
+    from .signal_handling import beside, caught_signals
     from .sink import Apart, Sink
-    from .starting import Start
+    from .start_again import Start
     from .stop_request import StopRequest
 
     connecting = Connecting(settings)

@@ -6,7 +6,7 @@ from typing import Final
 import asyncclick as click
 
 from .arguments import RECONNECT, TEXT
-from .settings import Settings
+from .connection_settings import Settings
 from .standard import say
 
 _PIECE_BYTES: Final = 64 * 1024
@@ -25,7 +25,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     from ..client.send_input import Feeder
     from .connecting import Connecting
     from .printing import say_json
-    from .signals import detaching
+    from .signal_handling import detaching
     from .terminal import harmless
 
     check_input()

@@ -11,9 +11,9 @@ from .terminal import harmless
 
 if TYPE_CHECKING:
     from ..client.client import Connect, Endpoint
-    from .signals import Signals
+    from .signal_handling import Signals
     from .standard import OutputFailed
-    from .starting import Start
+    from .start_again import Start
 
 # A reader that the same ^C has ended may fail a write a moment before the signal itself is heard.
 SIGNAL_FOLLOWS_S: Final = 0.2
@@ -73,7 +73,7 @@ class StopRequest:
         """
         await self.asked.wait()
         from .exits import EXPECTED, message
-        from .stopping import stop_job
+        from .stop_again import stop_job
 
         shown = harmless(handle)
         complain(f"Stopping {shown}; ^C again to detach")

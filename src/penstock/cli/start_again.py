@@ -13,7 +13,7 @@ from ..client.retry import RETRY_S, was_lost
 from ..concurrency.interrupts import uninterrupted_context
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
-from .signals import Signals
+from .signal_handling import Signals
 from .standard import complain
 from .terminal import harmless
 

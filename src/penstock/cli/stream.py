@@ -16,8 +16,8 @@ from .arguments import (
     PassThroughIfAsked,
     detaches,
 )
+from .connection_settings import Settings
 from .printing import say_json
-from .settings import Settings
 from .standard import OutputFailed, complain, say
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ async def stream(
     from .ending_signals import HUNG_UP, hangs_up
     from .exits import EXPECTED, Exit, Failed, complete_code, fail, job_code, message
     from .exits import exit_code as code_of
-    from .going_on import SaidNews
-    from .signals import caught_signals
+    from .reconnect import SaidNews
+    from .signal_handling import caught_signals
     from .sink import Apart, Lines, Sink
     from .terminal import harmless
 
@@ -175,7 +175,7 @@ async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     from ..text import job_text
     from .connecting import asked
     from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
-    from .going_on import say_waits_on
+    from .reconnect import say_waits_on
     from .terminal import harmless
 
     try:

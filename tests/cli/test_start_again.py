@@ -8,8 +8,8 @@ import trio
 from fake_service import HANDLE, FakeService, chunk, fake_server, finished
 
 from penstock.cli.exits import exit_code, message
-from penstock.cli.signals import Signals
-from penstock.cli.starting import ANSWER_S, Start
+from penstock.cli.signal_handling import Signals
+from penstock.cli.start_again import ANSWER_S, Start
 from penstock.client import Endpoint, connect
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server.error_status import denied, retryable
@@ -62,7 +62,7 @@ async def test_a_lost_connection_repeats_the_start_under_its_id(verb: str) -> No
 
 async def test_a_server_that_stays_away_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounded, exit 3, and it says that the job may run."""
-    monkeypatch.setattr("penstock.cli.starting.RETRY_S", 0.3)
+    monkeypatch.setattr("penstock.cli.start_again.RETRY_S", 0.3)
     service = FakeService()
     service.start_may_answer = trio.Event()
     async with fake_server(service) as server:
