@@ -1,4 +1,4 @@
-"""^C ends no task of the library: each that it starts is protected (penstock.concurrency.interrupts)."""
+"""^C ends no task of the library: each that it starts is protected (interrupts.py)."""
 
 import ast
 from collections.abc import Iterator

@@ -2,10 +2,10 @@
 
     from penstock.client import connect
 
-``connect`` gives a ``Client`` with one method for each RPC. ``Follower`` reads a job's output to its
-end and ``Feeder`` sends it input, both over as many connections as it takes; ``ask`` repeats one
-call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command
-line is its largest user. Begin with ``client``.
+``connect`` gives a ``Client`` with one method for each RPC. ``Follower`` reads a job's output to
+its end and ``Feeder`` sends it input, both over as many connections as it takes; ``ask`` repeats
+one call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the
+command line is its largest user. Begin with ``client``.
 """
 
 from importlib import import_module

@@ -237,7 +237,7 @@ class Store:
         return handle
 
     def set_stopping(self, job_id: str, notes: dict[str, Any]) -> None:
-        """Its end was asked for (see stop_again.py): a server that takes it over goes on with it."""
+        """Its end was asked for (see stop.py): a server that takes it over goes on with it."""
         with self._transaction() as db:
             db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (json.dumps(notes), job_id))
 

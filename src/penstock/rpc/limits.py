@@ -68,8 +68,8 @@ class Limits:
     """
 
     handshakes: int = 1024
-    """Connections whose TLS handshake is not done; one more ends another, as ``pending_handshakes.py``
-    says, so that half-open ones cannot lock others out. Those that have sent nothing cost a
+    """Connections whose TLS handshake is not done; one more ends another (pending_handshakes.py),
+    so that half-open ones cannot lock others out. Those that have sent nothing cost a
     descriptor each and no task; all together at most a quarter of RLIMIT_NOFILE.
 
     No implementation has one: they count such connections among the others.

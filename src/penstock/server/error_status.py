@@ -83,5 +83,5 @@ def from_job_error(error: job_errors.JobError) -> RpcError:
         case job_errors.Unavailable():
             return retryable(StatusCode.UNAVAILABLE, "UNAVAILABLE", str(error), 1.0)
         case _:
-            # Every class of call_errors.py is above; the transport turns this into INTERNAL.
+            # Every class of job_errors.py is above; the transport turns this into INTERNAL.
             raise error

@@ -17,7 +17,8 @@ class Method:
     """``verb``: one of policy.VERBS; None is granted to every client of the policy.
 
     ``costly`` calls are milliseconds of the event loop, whatever becomes of them, so each client
-    has a number of them a second (server/rate_limits.py). ``message``: None is what the transport's limits say.
+    has a number of them a second (rate_limits.py). ``message``: None is what the transport's limits
+    say.
     """
 
     verb: str | None

@@ -2,8 +2,8 @@
 
 A handler first checks the request's form, then the policy, then does the one thing it
 is for. Between a decision and what it allows there is no checkpoint. Cancelling a call
-never ends a job (docs/cancellation.md). A start is in server/service_start.py, what changes a running job
-in server/service_control.py and server/service_input.py.
+never ends a job (docs/cancellation.md). A start is in service_start.py, what changes a running job
+in service_control.py and service_input.py.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping

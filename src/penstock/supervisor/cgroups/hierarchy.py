@@ -23,8 +23,8 @@ from .v2_kill import Unified
 
 class CgroupHierarchy:
     """Groups below ``parent`` in every hierarchy that this kind of host uses; with a ``life``
-    (life_groups.py) below the group of that name there, but what is swept, and removed at the end, is all
-    that the parent has."""
+    (life_groups.py) below the group of that name there, but what is swept, and removed at the end,
+    is all that the parent has."""
 
     def __init__(self, kind: str, mounts: Mounts, parent: str, life: str = "") -> None:
         self.kind = kind
