@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from penstock.supervisor.cgroups import Group
-from penstock.supervisor.job.clone3 import clone_into
+from penstock.supervisor.kernel.clone3 import clone_into
 
 
 def fork_inside(group: Group) -> int:

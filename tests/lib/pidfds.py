@@ -3,7 +3,7 @@
 import errno
 import os
 
-from penstock.supervisor.isolation.kernel import call
+from penstock.supervisor.kernel.system_calls import call
 
 # Gone is ESRCH; on Linux 6.1 EINVAL, as long as somebody else holds a pidfd of it.
 _GONE = (errno.ESRCH, errno.EINVAL)

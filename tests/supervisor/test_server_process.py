@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from penstock.supervisor.job.reap import strangers
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
+from penstock.supervisor.kernel.reap import strangers
 from penstock.supervisor.server_process import ServerProcess
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import penstock.supervisor.server_watch as watching
 from penstock.supervisor.ipc.silence import BEAT_S
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.server_process import ServerProcess
 from penstock.supervisor.server_watch import ServerWatch
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from mounted import mounted
 
-from penstock.supervisor.isolation import account_files, kernel, mount_view
-from penstock.supervisor.job.reap import reap
+from penstock.supervisor.isolation import account_files, mount_view
+from penstock.supervisor.kernel import system_calls
+from penstock.supervisor.kernel.reap import reap
 
 pytestmark = pytest.mark.root
 
@@ -33,7 +34,7 @@ def test_a_line_more(tmp_path: Path, memory: str) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            kernel.unshare(CLONE_NEWNS)
+            system_calls.unshare(CLONE_NEWNS)
             mount_view.enter((), (), (), "", memory, owner=None, own_proc=False)
             account_files.show([(str(path), b"line\n") for path in paths], memory)
             found = {path.name: path.read_text()[-8:] for path in paths if path.exists()}

@@ -13,8 +13,8 @@ from this_run import group as group_of
 
 from penstock.policy.limit_classes import Limits
 from penstock.supervisor.cgroups import Hierarchy, detect, job_group
-from penstock.supervisor.job import clone3
-from penstock.supervisor.job.proc_tree import children
+from penstock.supervisor.kernel import clone3
+from penstock.supervisor.kernel.proc_tree import children
 
 pytestmark = pytest.mark.root
 NAME = "0011223344556677" * 2

@@ -9,9 +9,9 @@ import pytest
 from supervisor_process import JOB_UID
 
 from penstock.supervisor.isolation import Isolation
-from penstock.supervisor.job.clone3 import NOWHERE
-from penstock.supervisor.job.reap import reap
 from penstock.supervisor.job.spawn import Plan, decode_report, spawn
+from penstock.supervisor.kernel.clone3 import NOWHERE
+from penstock.supervisor.kernel.reap import reap
 
 pytestmark = pytest.mark.root
 

@@ -15,9 +15,9 @@ from supervisor_process import JOB_UID, SUPERVISOR, command, running_supervisor
 from this_run import visible_directory
 
 from penstock.supervisor.isolation import NOTHING, Isolation, seccomp
-from penstock.supervisor.job.clone3 import NOWHERE
-from penstock.supervisor.job.reap import reap
 from penstock.supervisor.job.spawn import Plan, decode_report, spawn
+from penstock.supervisor.kernel.clone3 import NOWHERE
+from penstock.supervisor.kernel.reap import reap
 
 pytestmark = pytest.mark.root
 

@@ -15,8 +15,8 @@ from this_run import visible_directory
 
 from penstock.supervisor.isolation import Isolation, fork_both
 from penstock.supervisor.job import spawn as spawning
-from penstock.supervisor.job.clone3 import Entrance
 from penstock.supervisor.job.spawn import Plan, decode_report
+from penstock.supervisor.kernel.clone3 import Entrance
 
 pytestmark = pytest.mark.root
 

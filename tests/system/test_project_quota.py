@@ -26,7 +26,7 @@ from penstock.policy.limit_classes import Limits
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError
 from penstock.supervisor.doctor import examine
-from penstock.supervisor.isolation.kernel import call
+from penstock.supervisor.kernel.system_calls import call
 from penstock.supervisor.storage import project_quota
 from penstock.supervisor.storage.project_quota import FIRST, ProjectQuotas
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from penstock.supervisor.job import proc_tree
+from penstock.supervisor.kernel import proc_tree
 
 
 def paused_child() -> int:

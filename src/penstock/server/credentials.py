@@ -17,7 +17,7 @@ from ..pki.issue import UNREADABLE, KeyModeError, check_private_key_mode
 from ..policy.configuration import Config
 from ..rpc.tls.chain_trial import can_sign
 from ..rpc.tls.contexts import KeyPasswordNeeded, server_ssl_context
-from ..supervisor.files.bounded_read import read_file
+from ..supervisor.kernel.bounded_read import read_file
 
 # A chain of ten certificates has some 20 kB, and the CAs of the whole Web have 250 kB. A revoked
 # certificate takes about 50 bytes in a list.

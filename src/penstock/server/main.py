@@ -33,7 +33,7 @@ from ..rpc.grpc_server import Server
 from ..rpc.lag import Lag
 from ..rpc.limit_table import limits_from
 from ..rpc.limits import SERVER_DEFAULTS, Limits
-from ..supervisor.files.bounded_read import read_file
+from ..supervisor.kernel.bounded_read import read_file
 from ..supervisor.logs.log_lines import LineStream
 from ..supervisor.socket_passing import PassingError, received_sockets
 from .admission import Gate

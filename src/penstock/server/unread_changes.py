@@ -7,7 +7,7 @@ from typing import Any
 from ..policy.configuration import Config, ConfigError, parse_config
 from ..policy.configuration_changes import changes, settings
 from ..policy.toml_tables import MAX_FILE_BYTES
-from ..supervisor.files.bounded_read import read_file
+from ..supervisor.kernel.bounded_read import read_file
 
 
 class Unread:

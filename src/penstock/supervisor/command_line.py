@@ -12,7 +12,7 @@ from ..policy.toml_tables import MAX_FILE_BYTES
 from . import startup
 from .cgroups import GroupError
 from .daemon import Daemon
-from .files.bounded_read import read_file
+from .kernel.bounded_read import read_file
 from .logs.supervisor_log import log
 from .users.user_table import TableDamaged
 

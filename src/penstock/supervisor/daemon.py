@@ -23,18 +23,18 @@ from .ipc.server_socket import Peer
 from .isolation import kept, missing_by_default
 from .isolation_probe import probe
 from .job import rlimits
-from .job.reap import strangers
 from .job.spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
+from .job.start_check import Grants
+from .kernel.loop import READ, Loop, Timer
+from .kernel.reap import strangers
 from .logs.log_file import LogFile
 from .logs.supervisor_log import log
-from .loop import READ, Loop, Timer
 from .policy_checks import disk_warnings, shell_warnings
 from .sentinel import Sentinel
 from .server_process import ServerProcess, server_command
 from .server_watch import ServerWatch
 from .shutdown import Shutdown
 from .signal_events import watch_signals
-from .start_check import Grants
 from .storage.project_quota import ProjectQuotas
 from .users.command_users import allocate_users, open_users, userless_clients
 

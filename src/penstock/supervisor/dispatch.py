@@ -13,18 +13,19 @@ from .files.program_files import Replaced
 from .ipc import protocol
 from .ipc.protocol import ProtocolError
 from .ipc.server_socket import Send
-from .job import job_environment, rlimits, standard_pipes, workdirs
+from .job import job_environment, rlimits, standard_pipes
 from .job.cgroup_processes import GroupProcesses, Processes
 from .job.inspect_survivors import inspect
 from .job.limit_watch import LimitWatch
 from .job.spawn import Plan
+from .job.start_check import Grant, Grants, Refusal, Start, parse_start
 from .job.start_requirements import check_isolation, check_limits
 from .job.subreaper_processes import KeptProcesses
 from .job.supervised_job import HeldJob
 from .job.terms import Terms
+from .kernel.loop import Loop
 from .logs.supervisor_log import log
-from .loop import Loop
-from .start_check import Grant, Grants, Refusal, Start, parse_start
+from .storage import workdirs
 from .storage.disk_usage import Watched
 from .storage.project_quota import Project, ProjectQuotas
 from .storage.storage_watch import StorageWatch

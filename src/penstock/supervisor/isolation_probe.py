@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
 from ..policy.limit_classes import ISOLATION_NAMES, Enforcement, IsolationName
-from .isolation import apply, kernel, landlock, namespaces, seccomp
+from .isolation import apply, landlock, namespaces, seccomp
 from .isolation.pids import await_init, fork_both
 from .isolation.plan import Isolation, Offers
-from .job import workdirs
-from .job.reap import fork, reap
 from .job.spawn import no_new_privs
+from .kernel import system_calls
+from .kernel.reap import fork, reap
+from .storage import workdirs
 
 _TEMPORARY: Final = ("/tmp", "/var/tmp")
 _SHM: Final = "/dev/shm"
@@ -246,10 +247,10 @@ def _try_seccomp(trial: _Trial, at: Callable[[str], None]) -> str:
     no_new_privs()
     apply.restrict(Isolation(seccomp=trial.offers.seccomp), at)
     with contextlib.suppress(PermissionError):
-        kernel.unshare(0)  # without a filter this does nothing, and succeeds
+        system_calls.unshare(0)  # without a filter this does nothing, and succeeds
         raise _Ineffective("seccomp: a denied call was not refused")
     try:
-        kernel.call(_CLONE3, None, 0)
+        system_calls.call(_CLONE3, None, 0)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise _Ineffective("seccomp: clone3 is still there") from None

@@ -5,8 +5,8 @@ needs room comes after this.
 """
 
 from .cgroups import Hierarchy, Swept
-from .job import workdirs
 from .logs.supervisor_log import log
+from .storage import workdirs
 
 
 def remove(hierarchy: Hierarchy | None, work_root: str) -> Swept:

@@ -17,7 +17,7 @@ from .cgroups import (
     mounted,
     new_life,
 )
-from .run_directory import RunDirectory
+from .ipc.run_directory import RunDirectory
 from .startup import StartupError
 
 # More than sentinel_main.py takes.

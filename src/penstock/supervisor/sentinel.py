@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .cgroups import Hierarchy
-from .job.reap import disown, fork, reap_ended
 from .job.spawn import reset_signals
+from .kernel.loop import READ, Loop
+from .kernel.reap import disown, fork, reap_ended
 from .logs.supervisor_log import log
-from .loop import READ, Loop
 from .sentinel_main import IGNORED
 
 _PROGRAM: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sentinel_main.py")

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from .client_listeners import Listeners
 from .isolation import leave_keyring
-from .job.reap import disown, fork, reap_ended
 from .job.spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
+from .kernel.loop import READ, Loop, Timer
+from .kernel.reap import disown, fork, reap_ended
 from .logs.log_relay import Relay
 from .logs.supervisor_log import log, log_of_server
-from .loop import READ, Loop, Timer
 from .socket_passing import pass_sockets_on
 from .users.user_names import User
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from .ipc.silence import BEAT_S, Silence
+from .kernel.loop import Loop
 from .logs.supervisor_log import LINES, log
-from .loop import Loop
 from .server_process import ServerProcess
 
 # Until it takes calls it may read records of many jobs, in one go.

@@ -5,8 +5,8 @@ from typing import Final
 
 from .client_listeners import Listeners
 from .dispatch import Requests
+from .kernel.loop import Loop
 from .logs.supervisor_log import log
-from .loop import Loop
 from .server_process import ServerProcess
 
 # The server drains for config.drain_s and stops its jobs; then it has had its time.

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from .loop import READ, Loop
+from .kernel.loop import READ, Loop
 
 
 def watch_signals(loop: Loop, told: Callable[[int], None]) -> None:

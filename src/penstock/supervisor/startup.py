@@ -12,12 +12,12 @@ from ..policy.toml_tables import MAX_FILE_BYTES
 from ..policy.uid_range import UidRange
 from . import own_code
 from .files import executables as exe
-from .files.bounded_read import read_file
 from .files.directory_writers import Trusted, trusted_owner
 from .files.path_arguments import check_root
 from .files.private_directory import check_private
 from .files.writable_places import check_writable
-from .run_directory import RunDirectory
+from .ipc.run_directory import RunDirectory
+from .kernel.bounded_read import read_file
 from .users.user_checks import FoundUsers, find_users
 from .users.user_names import User, UserError, own_user, resolve_user
 

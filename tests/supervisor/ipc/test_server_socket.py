@@ -15,9 +15,9 @@ from patience import patient
 
 from penstock.supervisor.ipc import protocol
 from penstock.supervisor.ipc.server_socket import Peer, discard
-from penstock.supervisor.job.proc_tree import children
-from penstock.supervisor.job.reap import strangers
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
+from penstock.supervisor.kernel.proc_tree import children
+from penstock.supervisor.kernel.reap import strangers
 
 # How long closing it would take. Anything that does not wait takes a small part of it.
 LINGER_S = int(patient(30))

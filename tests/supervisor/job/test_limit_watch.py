@@ -14,7 +14,7 @@ from penstock.supervisor.cgroups import GroupError, LimitChange, LimitLook, cont
 from penstock.supervisor.cgroups.control_files import ControlFiles
 from penstock.supervisor.job import limit_watch
 from penstock.supervisor.job.limit_watch import LimitWatch
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
 
 AS_SET = (Enforcement("cpu", "enforced", "5"), Enforcement("disk_read", "partial", "1", "direct"))
 

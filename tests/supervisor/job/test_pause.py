@@ -7,7 +7,7 @@ import pytest
 from penstock.supervisor.cgroups import GroupError
 from penstock.supervisor.job import pause
 from penstock.supervisor.job.pause import Pausing
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
 
 
 class Scripted:

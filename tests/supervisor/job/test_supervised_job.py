@@ -26,12 +26,12 @@ from penstock.supervisor.cgroups import LimitChange, LimitLook
 from penstock.supervisor.ipc.message_forms import MOST_CHANGES
 from penstock.supervisor.job import supervised_job
 from penstock.supervisor.job.cgroup_processes import Events
-from penstock.supervisor.job.clone3 import NOWHERE, Entrance
 from penstock.supervisor.job.spawn import Plan
 from penstock.supervisor.job.supervised_job import HeldJob
 from penstock.supervisor.job.terms import Terms
-from penstock.supervisor.job.workdirs import Workdir
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.clone3 import NOWHERE, Entrance
+from penstock.supervisor.kernel.loop import Loop
+from penstock.supervisor.storage.workdirs import Workdir
 
 PLAN = Plan(-1, [b"x"], {}, "/", None, NOWHERE, -1, -1, -1)
 

@@ -97,7 +97,7 @@ def test_what_is_no_file_is_left_as_it_is(how: str) -> None:
     script = (
         "import os; before = os.fstat(2).st_ino\n"
         "from penstock.supervisor.logs.log_file import LogFile\n"
-        "from penstock.supervisor.loop import Loop\n"
+        "from penstock.supervisor.kernel.loop import Loop\n"
         "file = LogFile(Loop()); file.start()\n"
         "assert (os.fstat(2).st_ino, file._pid) == (before, 0); file.end()\n"
     )

@@ -15,9 +15,9 @@ import pytest
 from patience import patient
 
 import penstock.supervisor.logs.log_lines as lines_module
+from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.logs.log_lines import LINE_BYTES, LineStream, LineWriter
 from penstock.supervisor.logs.log_relay import Relay
-from penstock.supervisor.loop import Loop
 
 
 @contextlib.contextmanager

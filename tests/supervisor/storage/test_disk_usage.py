@@ -14,8 +14,7 @@ import pytest
 from running import IS_ROOT
 from this_run import new_directory
 
-from penstock.supervisor.job import workdirs
-from penstock.supervisor.storage import unlinked_files
+from penstock.supervisor.storage import unlinked_files, workdirs
 from penstock.supervisor.storage.disk_usage import MOST_LEVELS, Used, Watched, died_of_length, walk
 from penstock.supervisor.storage.storage_watch import LOOK_CPU_S, Looker
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ...policy.limit_classes import Enforcement, Limits
-from ..job.clone3 import Entrance
+from ..kernel.clone3 import Entrance
 from .client_groups import ClientTotals
 from .limit_look import LimitLook
 from .sweeping import Swept

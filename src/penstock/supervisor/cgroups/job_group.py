@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from ...policy.limit_classes import Enforcement
-from ..job.clone3 import Entrance, can_clone_into
+from ..kernel.clone3 import Entrance, can_clone_into
 from .counters import parse as parse_counters
 from .group_files import GroupError, read
 from .limit_look import LimitLook

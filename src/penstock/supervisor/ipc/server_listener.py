@@ -7,10 +7,10 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..kernel.loop import READ, Loop, Timer
 from ..logs.supervisor_log import log
-from ..loop import READ, Loop, Timer
-from ..run_directory import RunDirectory
 from . import protocol
+from .run_directory import RunDirectory
 from .server_socket import Peer, discard, listen, peer_ids
 
 # A peer that says nothing would keep the place from the server.

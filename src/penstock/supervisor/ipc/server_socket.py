@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
-from ..job.reap import disown, fork
+from ..kernel.loop import READ, WRITE, Loop
+from ..kernel.reap import disown, fork
 from ..logs.supervisor_log import log
-from ..loop import READ, WRITE, Loop
 from . import protocol
 
 # While so many answers wait to be read, no more is asked for: each request has one answer,

@@ -13,7 +13,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from . import kernel, mount_view
+from ..kernel import system_calls
+from . import mount_view
 
 _FLAGS: Final = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec
 _OPTIONS: Final = b"mode=755"
@@ -36,14 +37,14 @@ def show(entries: Sequence[tuple[str, bytes]], memory: str) -> None:
     # Over a directory that is there anyway; the files are opened before it is taken away again.
     place = memory or os.path.dirname(copies[0][0])
     if not memory:
-        kernel.mount(b"tmpfs", place, _FLAGS, _OPTIONS)
+        system_calls.mount(b"tmpfs", place, _FLAGS, _OPTIONS)
     names = [f"{place}/{number}" for number in range(len(copies))]
     trees = []
     for name, (_, content) in zip(names, copies, strict=True):
         _write(name, content)
         trees.append(mount_view.open_tree(name))
     if not memory:
-        kernel.unmount(place)
+        system_calls.unmount(place)
     for tree, (path, _) in zip(trees, copies, strict=True):
         mount_view.make_harmless(tree)
         mount_view.attach(tree, path, follow=True)

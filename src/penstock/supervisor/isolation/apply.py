@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from . import account_files, inherited, kernel, landlock, mount_view, namespaces
+from ..kernel import system_calls
+from . import account_files, inherited, landlock, mount_view, namespaces
 from .plan import Isolation, beneath
 
 STAGES: Final = (
@@ -28,7 +29,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
     """Before rights are dropped. ``stage`` is told each step. Raises OSError."""
     if isolation.namespaces:
         stage("namespaces")
-        kernel.unshare(isolation.namespaces)
+        system_calls.unshare(isolation.namespaces)
     if isolation.mounts:
         stage("mounts")
         mount_view.enter(
@@ -63,4 +64,4 @@ def restrict(isolation: Isolation, stage: Stage) -> None:
         )
     if isolation.seccomp:
         stage("seccomp")
-        kernel.install_filter(isolation.seccomp)
+        system_calls.install_filter(isolation.seccomp)

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 from typing import Final
 
-from . import kernel
+from ..kernel import system_calls
 from .seccomp import MACHINES, denied_numbers
 
 _JOIN_SESSION_KEYRING: Final = 1  # linux/keyctl.h
@@ -31,7 +31,7 @@ def leave_keyring() -> None:
     if machine is None:
         return
     try:
-        kernel.call(denied_numbers(machine)["keyctl"], _JOIN_SESSION_KEYRING, None)
+        system_calls.call(denied_numbers(machine)["keyctl"], _JOIN_SESSION_KEYRING, None)
     except OSError as error:
         # A kernel without keys, or a container that may use none: then nobody in it can read any.
         if error.errno not in (errno.ENOSYS, errno.EPERM):
@@ -63,10 +63,10 @@ def leave_priority() -> None:
 def leave_settings() -> None:
     """What prctl(2) and personality(2) have set for whoever is started from here, through exec too:
     addresses that are not random (setarch -R), another uname, late timers, no huge pages."""
-    kernel.set_personality(0)
-    kernel.prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS)
+    system_calls.set_personality(0)
+    system_calls.prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS)
     with contextlib.suppress(OSError):  # kernels without huge pages
-        kernel.prctl(_PR_SET_THP_DISABLE, 0)
+        system_calls.prctl(_PR_SET_THP_DISABLE, 0)
 
 
 def kept() -> list[str]:
@@ -106,4 +106,4 @@ def _set_io_priority(value: int) -> None:
     number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
         with contextlib.suppress(OSError):  # a kernel without block devices
-            kernel.call(number, _IOPRIO_WHO_PROCESS, 0, value)
+            system_calls.call(number, _IOPRIO_WHO_PROCESS, 0, value)

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from . import kernel
+from ..kernel import system_calls
 
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
@@ -42,7 +42,7 @@ def abi() -> int:
     """The kernel's version of Landlock, 0 where there is none, it is off, or a filter above us
     forbids it."""
     try:
-        return kernel.call(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
+        return system_calls.call(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     except OSError:
         return 0
 
@@ -62,7 +62,7 @@ def restrict(rights: int, read: Sequence[str], write: Sequence[str], maybe: Sequ
     ``rights`` are those of handled(). ``read`` and ``write`` must be there; of the system's own
     paths only those that are, and ``maybe``, which are written, too.
     """
-    ruleset = kernel.call(_CREATE_RULESET, struct.pack("=Q", rights), 8, 0)
+    ruleset = system_calls.call(_CREATE_RULESET, struct.pack("=Q", rights), 8, 0)
     try:
         for path in read:
             _allow(ruleset, path, READ)
@@ -74,7 +74,7 @@ def restrict(rights: int, read: Sequence[str], write: Sequence[str], maybe: Sequ
         ):
             with contextlib.suppress(FileNotFoundError):
                 _allow(ruleset, path, allowed)
-        kernel.call(_RESTRICT_SELF, ruleset, 0)
+        system_calls.call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -84,6 +84,6 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             rights &= _OF_A_FILE  # others are of directories, and EINVAL
-        kernel.call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _PATH_BENEATH.pack(rights, fd), 0)
+        system_calls.call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _PATH_BENEATH.pack(rights, fd), 0)
     finally:
         os.close(fd)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from . import kernel
+from ..kernel import system_calls
 
 # The same numbers on every architecture: asm-generic/unistd.h.
 _OPEN_TREE: Final = 428
@@ -66,22 +66,22 @@ def enter(
     # Opened now, so read-only; and before anything hides them.
     inner += [(open_tree(path), path) for path in visible]
     if own_proc:
-        kernel.mount(b"proc", "/proc", _PROC_FLAGS, b"")
+        system_calls.mount(b"proc", "/proc", _PROC_FLAGS, b"")
     if shm:
-        kernel.mount(b"tmpfs", shm, _SHM_FLAGS, _SHM_OPTIONS)
+        system_calls.mount(b"tmpfs", shm, _SHM_FLAGS, _SHM_OPTIONS)
     for tree, target in trees:
         attach(tree, target)
     for tree, target in sorted(inner, key=lambda entry: entry[1]):
         _make_place(tree, target)
         attach(tree, target)
     if owner is not None and given >= 0:
-        kernel.chown(given, *owner)
+        system_calls.chown(given, *owner)
         os.close(given)
 
 
 def _set(path: str, attributes: int, propagation: int = 0) -> None:
     data = _ATTRIBUTES.pack(attributes, 0, propagation, 0)
-    kernel.call(
+    system_calls.call(
         *(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _AT_RECURSIVE, data, len(data)),
     )
 
@@ -90,14 +90,14 @@ def make_harmless(tree: int) -> None:
     """A tree that hangs nowhere yet: nothing of it can be written, executed as another user, or
     opened as a device."""
     data = _ATTRIBUTES.pack(_RDONLY | _NOSUID | _NODEV, 0, _PRIVATE, 0)
-    kernel.call(*(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, data, len(data)))
+    system_calls.call(*(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, data, len(data)))
 
 
 def open_tree(path: str) -> int:
     """The mounts at a path as a tree that hangs nowhere."""
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
     try:
-        return kernel.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+        return system_calls.call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
     except OSError as error:
         error.filename = path
         raise
@@ -117,5 +117,5 @@ def attach(tree: int, target: str, *, follow: bool = False) -> None:
     """Puts a tree there, over what is there now, and closes its descriptor. ``follow``: where a
     symbolic link leads to. Raises OSError."""
     flags = _MOVE_MOUNT_F_EMPTY_PATH | (_MOVE_MOUNT_T_SYMLINKS if follow else 0)
-    kernel.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags))
+    system_calls.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags))
     os.close(tree)

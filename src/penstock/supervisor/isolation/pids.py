@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from . import kernel
+from ..kernel import system_calls
 
 CLONE_NEWPID: Final = 0x2000_0000  # linux/sched.h
 
@@ -34,7 +34,7 @@ def fork_both(
     init = 0
     try:
         # For children only, and taken back below: a process itself never changes its namespace.
-        kernel.unshare(CLONE_NEWPID)
+        system_calls.unshare(CLONE_NEWPID)
         init = fork()
         if init == 0:
             os.close(ready_read)
@@ -63,7 +63,7 @@ def fork_both(
 def _leave(own: int, *pipe: int) -> None:
     """Later children are as this process is again."""
     try:
-        kernel.setns(own, CLONE_NEWPID)
+        system_calls.setns(own, CLONE_NEWPID)
     finally:
         for fd in (own, *pipe):
             os.close(fd)

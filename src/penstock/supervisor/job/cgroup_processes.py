@@ -6,10 +6,10 @@ from typing import Any, Final, Protocol
 
 from ...policy.limit_classes import Enforcement
 from ..cgroups import Group, GroupError, LimitLook, signal_members
+from ..kernel.clone3 import Entrance
+from ..kernel.loop import PRIORITY, READ, Loop, Timer
+from ..kernel.reap import reap, reap_ended
 from ..logs.supervisor_log import log
-from ..loop import PRIORITY, READ, Loop, Timer
-from .clone3 import Entrance
-from .reap import reap, reap_ended
 from .spawn import Plan, decode_report, spawn
 from .tracing import let_tracee_run
 

@@ -3,8 +3,8 @@
 from typing import Final
 
 from ..isolation import Places
-from ..start_check import Grant
 from ..users import accounts
+from .start_check import Grant
 
 BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..cgroups import LimitChange, LimitLook
+from ..kernel.loop import READ, Loop
+from ..kernel.reap import disown, fork, reap_ended
 from ..logs.supervisor_log import log
-from ..loop import READ, Loop
-from .reap import disown, fork, reap_ended
 
 ROUND_S: Final = 60.0
 _TICK_S: Final = 1.0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ..cgroups import GroupError
+from ..kernel.loop import Loop, Timer
 from ..logs.supervisor_log import log
-from ..loop import Loop, Timer
 from .cgroup_processes import Processes
 
 # Usually a millisecond. v1 has no event for it, hence the looking again.

@@ -21,10 +21,10 @@ from typing import Final, NoReturn
 
 from .. import isolation
 from ..isolation import Isolation
+from ..kernel.clone3 import Entrance
+from ..kernel.reap import HANDLED, disown, fork
 from ..users.user_names import User
 from . import rlimits
-from .clone3 import Entrance
-from .reap import HANDLED, disown, fork
 from .rlimits import Applied
 
 # linux/prctl.h, linux/capability.h

@@ -4,7 +4,7 @@ from ...policy.limit_classes import Enforcement, LimitClass
 from ...policy.policy_file import Command
 from ..ipc import protocol
 from ..isolation import Offers, unmet
-from ..start_check import Refusal
+from .start_check import Refusal
 
 
 def check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:

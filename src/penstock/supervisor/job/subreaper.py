@@ -13,8 +13,8 @@ import select
 import signal
 from typing import Final, NoReturn
 
-from . import proc_tree
-from .reap import rusage
+from ..kernel import proc_tree
+from ..kernel.reap import rusage
 from .spawn import PR_SET_CHILD_SUBREAPER, STAGES, Plan, decode_report, prctl, spawn
 
 _ROUND_MS: Final = 5  # between two rounds of killing, for what forked meanwhile

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement
 from ..cgroups import GroupError, LimitLook
-from ..loop import READ, Loop
-from . import proc_tree, reap
+from ..kernel import proc_tree, reap
+from ..kernel.clone3 import NOWHERE, Entrance
+from ..kernel.loop import READ, Loop
 from .cgroup_processes import Events
-from .clone3 import NOWHERE, Entrance
 from .spawn import STAGES, Plan
 from .subreaper import Keeper
 

@@ -10,13 +10,13 @@ from typing import Any, Final
 from ...policy.rlimit_policy import storage_bounds_files
 from ..cgroups import LimitChange
 from ..ipc import protocol
-from ..ipc.notices import Descriptors, Notices
 from ..ipc.server_socket import Send, nobody
+from ..kernel import proc_tree
+from ..kernel.loop import Loop, Timer
 from ..logs.supervisor_log import log
-from ..loop import Loop, Timer
-from ..storage import disk_usage
-from . import proc_tree, workdirs
+from ..storage import disk_usage, workdirs
 from .cgroup_processes import Processes
+from .notices import Descriptors, Notices
 from .pause import Pausing
 from .spawn import Plan
 from .standard_pipes import INPUT_PIPES

@@ -18,8 +18,8 @@ import signal
 import stat
 from typing import Any, Final, NoReturn
 
-from ..job.reap import disown, fork, reap_ended
-from ..loop import READ, Loop
+from ..kernel.loop import READ, Loop
+from ..kernel.reap import disown, fork, reap_ended
 from .log_lines import LineWriter
 from .supervisor_log import log
 

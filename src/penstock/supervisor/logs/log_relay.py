@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from ..loop import READ, Loop
+from ..kernel.loop import READ, Loop
 from .log_lines import LINE_BYTES
 
 # As much as the pipe holds; others have their turn after that.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from ..cgroups.v2_kill import pids_below
-from ..job import proc_tree
+from ..kernel import proc_tree
 from .unlinked_files import nameless
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

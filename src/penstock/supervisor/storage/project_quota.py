@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...policy.limit_classes import Enforcement, LimitName, Limits, State
-from ..isolation.kernel import call
-from ..job import workdirs
-from ..job.reap import fork, reap
+from ..kernel.reap import fork, reap
+from ..kernel.system_calls import call
 from ..logs.supervisor_log import log
+from . import workdirs
 
 _QUOTACTL_FD: Final = 443  # Linux 5.14; on every architecture
 _PROJECTS: Final = 2  # PRJQUOTA

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from ..job.reap import disown, fork
+from ..kernel.loop import READ, Loop
+from ..kernel.reap import disown, fork
 from ..logs.supervisor_log import log
-from ..loop import READ, Loop
 from .disk_usage import Used, Watched, walk
 
 LOOK_S: Final = 1.0

@@ -12,8 +12,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..isolation import kernel
 from ..isolation.seccomp import DENIED, MACHINES
+from ..kernel import system_calls
 
 _KCMP_FILES: Final = 2  # linux/kcmp.h: have two tasks one table of descriptors?
 _KCMP: Final = next(calls["kcmp"] for calls in DENIED.values() if "kcmp" in calls)
@@ -65,7 +65,7 @@ def _has_same_table(one: str, other: str) -> bool:
     if number is None:
         return False
     try:
-        return kernel.call(number, int(one), int(other), _KCMP_FILES, 0, 0) == 0
+        return system_calls.call(number, int(one), int(other), _KCMP_FILES, 0, 0) == 0
     except OSError:
         return False
 

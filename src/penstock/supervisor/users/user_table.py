@@ -18,9 +18,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from ..files.bounded_read import read_file
-from ..isolation.kernel import prctl
-from ..job.reap import disown, fork, reap
+from ..kernel.bounded_read import read_file
+from ..kernel.reap import disown, fork, reap
+from ..kernel.system_calls import prctl
 
 NAME: Final = "client-users.json"
 _NEW: Final = "client-users.new-"

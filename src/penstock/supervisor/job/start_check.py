@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..policy.environment import OWN_KEYS, valid_key
-from ..policy.grammar import Match, Mismatch
-from ..policy.policy_file import Client, Command, Policy
-from .files.directory_writers import Trusted
-from .files.executables import Executable, ExecutableError
-from .files.path_arguments import PathRefused, resolve
-from .files.program_files import ProgramFiles
-from .ipc import protocol
-from .logs.supervisor_log import log
-from .users.accounts import Account
-from .users.client_users import NoUser
-from .users.command_users import CommandUsers
-from .users.user_names import User
+from ...policy.environment import OWN_KEYS, valid_key
+from ...policy.grammar import Match, Mismatch
+from ...policy.policy_file import Client, Command, Policy
+from ..files.directory_writers import Trusted
+from ..files.executables import Executable, ExecutableError
+from ..files.path_arguments import PathRefused, resolve
+from ..files.program_files import ProgramFiles
+from ..ipc import protocol
+from ..logs.supervisor_log import log
+from ..users.accounts import Account
+from ..users.client_users import NoUser
+from ..users.command_users import CommandUsers
+from ..users.user_names import User
 
 
 class Refusal(Exception):

@@ -14,7 +14,7 @@ from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.start_check import Grants, Refusal, Start, parse_start
+from penstock.supervisor.job.start_check import Grants, Refusal, Start, parse_start
 from penstock.supervisor.users.command_users import CommandUsers
 
 # Whoever owns the directories above a temporary one may be anybody.

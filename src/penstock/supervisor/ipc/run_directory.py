@@ -11,9 +11,9 @@ import os
 import stat
 from typing import Final
 
-from ..policy.configuration import Config
-from .logs.supervisor_log import log
-from .users.user_names import User
+from ...policy.configuration import Config
+from ..logs.supervisor_log import log
+from ..users.user_names import User
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..cgroups import LimitChange
-from ..job.cgroup_processes import Processes
-from ..job.terms import Terms
-from . import protocol
-from .message_forms import MOST_CHANGES
-from .server_socket import Send, nobody
+from ..ipc import protocol
+from ..ipc.message_forms import MOST_CHANGES
+from ..ipc.server_socket import Send, nobody
+from .cgroup_processes import Processes
+from .terms import Terms
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from this_run import new_directory
 
-from penstock.supervisor.job import workdirs
-from penstock.supervisor.job.reap import strangers
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.kernel.loop import Loop
+from penstock.supervisor.kernel.reap import strangers
+from penstock.supervisor.storage import workdirs
 
 JOB = "0123456789abcdef" * 2
 # More than a path may have, than Python's calls may be nested, and than descriptors are left.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.supervisor import command_line
-from penstock.supervisor.files.bounded_read import FileRefused, read_file
+from penstock.supervisor.kernel.bounded_read import FileRefused, read_file
 
 MOST = 1 << 16
 

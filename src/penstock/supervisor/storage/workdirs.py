@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
+from ..kernel.loop import READ, Loop
+from ..kernel.reap import disown, fork, reap
 from ..logs.supervisor_log import log
-from ..loop import READ, Loop
 from ..users.user_names import User
-from .reap import disown, fork, reap
 
 _FORK_AGAIN_S: Final = 1.0
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..loop import Loop
 from .clone3 import clone_into
+from .loop import Loop
 from .proc_tree import children
 
 _own: Final[set[int]] = set()

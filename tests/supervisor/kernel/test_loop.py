@@ -2,8 +2,8 @@
 
 import os
 
-from penstock.supervisor import loop as loop_module
-from penstock.supervisor.loop import READ, Loop
+from penstock.supervisor.kernel import loop as loop_module
+from penstock.supervisor.kernel.loop import READ, Loop
 
 
 def test_timers_fire_in_order() -> None:
