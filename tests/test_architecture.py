@@ -2,34 +2,85 @@
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "penstock"
 GENERATED = SOURCE / "proto"
-# What of supervisor/ both sides share; everything else there is the supervisor's own.
-PURE = {
-    *(
-        "config",
-        "config_changes",
-        "counters",
-        "environment",
-        "grammar",
-        "isolation_policy",
-        "limits",
-        "output_policy",
-        "patterns",
-        "policy",
-    ),
-    *("protocol", "shells", "control_policy", "signal_names", "silence", "uid_range"),
+# What each package may import of penstock, besides itself.
+ALLOWED = {
+    "policy": set(),
+    "supervisor": {"policy"},
+    "concurrency": set(),
+    "text": {"proto"},
+    "jobs": {"concurrency", "policy", "supervisor"},
+    "rpc": {"concurrency"},
+    "pki": {"policy"},
+    "server": {
+        *("concurrency", "jobs", "pki", "policy", "proto", "rpc", "supervisor", "text"),
+        "__version__",
+    },
+    "client": {"concurrency", "pki", "proto", "rpc"},
+    "cli": {"client", "concurrency", "pki", "proto", "rpc", "text", "__version__"},
 }
-# Not pure, and of both sides all the same: how a line of a log is written.
-SHARED = {"lines"}
+# The supervisor's rooms: each imports only those before it. Its files at the top are after all.
+ROOMS = (
+    *("kernel", "logs", "users", "files", "cgroups", "isolation", "storage", "ipc", "job"),
+    "",
+)
+# Of the supervisor's folder, what the server's processes import: pure, but for how a line of a log
+# is written.
+SHARED = {
+    *("cgroups.counters", "ipc.message_forms", "ipc.protocol", "ipc.silence"),
+    "logs.log_lines",
+}
+# Of server/: each file imports only those before it, and of other packages only what is named.
+SERVER = {
+    "audit_lines": set(),
+    "methods": {"rpc"},
+    "convert": {"jobs", "policy", "proto", "supervisor"},
+    "error_status": {"jobs", "rpc"},
+    "parse": {"jobs", "policy", "proto", "supervisor"},
+    "authn": {"pki", "policy"},
+    "authz": {"policy"},
+    "rate_limits": {"policy"},
+    "refusal_budget": set(),
+    "repeat_budget": set(),
+    "credentials": {"pki", "policy", "rpc", "supervisor"},
+    "lockout": {"pki", "rpc"},
+    "unread_changes": {"policy", "supervisor"},
+    "audit": {"jobs"},
+    "output_stream": {"jobs", "proto", "text"},
+    "admission": {"policy", "rpc", "supervisor"},
+    "access": {"jobs", "policy", "rpc"},
+    "service_control": {"jobs", "policy", "proto", "text"},
+    "service_input": {"jobs", "proto"},
+    "service_start": {"jobs", "policy", "proto", "rpc"},
+    "service": {"jobs", "policy", "proto", "rpc", "supervisor", "text", "__version__"},
+    "main": ALLOWED["server"],
+    "__main__": set(),
+    "__init__": set(),
+}
+# Plain functions of values: no I/O, no waiting.
+PURE = (
+    *("policy/*.py", "text/*.py", "rpc/http2/*.py"),
+    *(f"supervisor/{name.replace('.', '/')}.py" for name in sorted(SHARED - {"logs.log_lines"})),
+    *("jobs/states.py", "jobs/job_errors.py", "jobs/end_record.py", "jobs/verdict.py"),
+    *("rpc/tls/pending_handshakes.py", "client/backoff.py", "client/verify.py"),
+    *(
+        f"server/{name}.py"
+        for name in (
+            *("authz", "rate_limits", "methods", "refusal_budget", "repeat_budget", "parse"),
+            *("convert", "audit_lines"),
+        )
+    ),
+)
 
 
 def imported(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions too, absolute, at module level or not."""
+    """Every module that a file imports, inside functions too, by its absolute name."""
     package = ("penstock", *path.relative_to(SOURCE).parent.parts)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -38,119 +89,117 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            if module == "penstock" or not node.module:
-                found |= {f"{module}.{name.name}" for name in node.names}
-            else:
-                found.add(module)
+            for name in node.names:
+                full = f"{module}.{name.name}"
+                found.add(full if module == "penstock" or is_module(full) else module)
     return found
 
 
-def files(layer: str) -> list[Path]:
-    path = SOURCE / layer
-    if path.is_file():
-        return [path]
-    return [file for file in sorted(path.rglob("*.py")) if GENERATED not in file.parents]
+def is_module(name: str) -> bool:
+    path = SOURCE.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def layer_of(module: str) -> str | None:
+def files(folder: str) -> list[Path]:
+    found = sorted((SOURCE / folder).rglob("*.py"))
+    return [file for file in found if GENERATED not in file.parents]
+
+
+def package_of(module: str) -> str | None:
     """The part of penstock that a module is in; None outside."""
     parts = module.split(".")
     return parts[1] if parts[0] == "penstock" and len(parts) > 1 else None
 
 
-ALLOWED = {
-    "supervisor": {"supervisor"},
-    "concurrency/interrupts.py": set(),
-    "concurrency/plain_errors.py": set(),
-    "jobs": {"interrupts", "jobs", "plain_errors", "supervisor"},
-    "rpc": {"interrupts", "plain_errors", "rpc"},
-    "pki/names.py": {"supervisor"},
-    "pki/issue.py": {"certnames"},
-    "client/identity.py": {"certs", "rpc"},
-    "pki/crl.py": {"certs"},
-    "server/credentials.py": {"certs", "crl", "rpc", "supervisor"},
-    "text/stream_decoder.py": set(),
-    "text/job_text.py": {"proto"},
-    "server/audit.py": {"audit_lines", "jobs"},
-    "server/audit_lines.py": set(),
-    "server/authn.py": {"certs", "supervisor"},
-    "server/authz.py": {"supervisor"},
-    "server/rate_limits.py": {"supervisor"},
-    "server/refusal_budget.py": set(),
-    "server/repeat_budget.py": set(),
-    "server/admission.py": {
-        *("audit", "authn", "credentials", "lockout", "refusals", "rpc", "statuses"),
-        *("supervisor", "unread"),
-    },
-    "server/lockout.py": {"certs", "rpc"},
-    "server/unread_changes.py": {"supervisor"},
-    "server/methods.py": {"rpc"},
-    "server/convert.py": {"jobs", "proto", "supervisor"},
-    "server/error_status.py": {"jobs", "rpc"},
-    "server/parse.py": {"jobs", "messages", "proto", "statuses", "supervisor"},
-    "server/output_stream.py": {"jobs", "messages", "proto", "requests", "text"},
-    "server/access.py": {
-        *("audit", "audit_lines", "authn", "authz", "jobs", "methods", "quota", "refusals"),
-        *("repeats", "requests", "rpc", "statuses", "supervisor"),
-    },
-    "server/service_control.py": {
-        *("authz", "decisions", "jobs", "messages", "proto", "render", "requests", "statuses"),
-        "supervisor",
-    },
-    "server/service_start.py": {
-        *("authn", "authz", "decisions", "jobs", "messages", "proto", "requests", "rpc"),
-        *("statuses", "supervisor"),
-    },
-    "server/service_input.py": {"authz", "decisions", "jobs", "proto", "requests", "statuses"},
-    "client/client.py": {"backoff", "identity", "interrupts", "proto", "rpc"},
-    "client/retry.py": {"backoff", "client", "interrupts", "rpc"},
-    "client/backoff.py": set(),
-    "client/verify.py": {"proto"},
-    "client/follow.py": {
-        *("backoff", "client", "interrupts", "plain_errors", "proto", "received", "rpc"),
-    },
-    "client/send_input.py": {"backoff", "client", "interrupts", "plain_errors", "proto", "rpc"},
-    "cli": {
-        *("cli", "client", "feed", "follow", "certs", "identity", "proto", "render", "rpc", "text"),
-        *("backoff", "interrupts", "plain_errors", "received", "retry", "__version__"),
-    },
-}
-
-
-@pytest.mark.parametrize("layer", ALLOWED)
-def test_a_layer_imports_only_what_is_below_it(layer: str) -> None:
-    """No cycle and no short cut between the layers."""
-    for file in files(layer):
-        above = {layer_of(name) for name in imported(file)} - {None} - ALLOWED[layer]
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_what_is_below_it(package: str) -> None:
+    """No cycle and no short cut between the packages."""
+    for file in files(package):
+        above = {package_of(name) for name in imported(file)} - {None, package} - ALLOWED[package]
         assert not above, f"{file.relative_to(SOURCE)} imports {above}"
 
 
-def test_every_file_is_in_a_layer() -> None:
-    """A new file has its place said here."""
+def test_every_package_is_in_a_layer_and_the_layers_have_no_circle() -> None:
+    """A new package has its place said here; entries at the top are named one by one."""
     tops = {path.name for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    entries = {"__init__.py", "penstockd.py", "server/main.py", "server/service.py"}
-    assert tops - {"__pycache__", "policies", "proto"} == set(ALLOWED) | entries
+    entries = {"__init__.py", "penstockd.py", "__pycache__", "policies", "proto"}
+    assert tops - entries == set(ALLOWED)
+    placed: set[str] = {"proto", "__version__"}
+    for package, below in ALLOWED.items():
+        assert below <= placed, package
+        placed.add(package)
 
 
-def test_the_supervisor_is_the_standard_library_and_itself() -> None:
-    """Nothing that can be installed is ever imported by root."""
+def test_the_supervisors_rooms_go_one_way() -> None:
+    """Also for who runs one of them alone: kernel and logs need nothing above them."""
+    folders = {path.parent.name for path in (SOURCE / "supervisor").glob("*/__init__.py")}
+    assert folders == set(ROOMS) - {""}
     for file in files("supervisor"):
+        place = room(file.relative_to(SOURCE).with_suffix("").parts)
         for name in imported(file):
-            assert layer_of(name) == "supervisor" or name.split(".")[0] in (
-                sys.stdlib_module_names | {"supervisor"}
+            if package_of(name) == "supervisor":
+                other = room(tuple(name.split(".")[1:]))
+                assert ROOMS.index(other) <= ROOMS.index(place), f"{file}: {name}"
+
+
+def room(parts: tuple[str, ...]) -> str:
+    """Of ('supervisor', 'job', 'spawn'): job; of what stands at the top: nothing."""
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else ""
+
+
+def test_the_supervisor_is_the_standard_library_itself_and_policy() -> None:
+    """Nothing that can be installed is ever imported by root."""
+    for file in (*files("supervisor"), *files("policy")):
+        for name in imported(file):
+            assert (
+                package_of(name) in ("supervisor", "policy")
+                or name.split(".")[0] in sys.stdlib_module_names
             ), f"{file.name} imports {name}"
 
 
+@pytest.mark.parametrize("file", SERVER)
+def test_a_file_of_the_server_imports_only_those_before_it(file: str) -> None:
+    """Decisions know no handlers, handlers no process; each with what it needs of others."""
+    allowed = set(SERVER) if file == "__main__" else set(list(SERVER)[: list(SERVER).index(file)])
+    for name in imported(SOURCE / "server" / f"{file}.py"):
+        if package_of(name) == "server":
+            assert name.split(".")[2] in allowed, name
+        elif package_of(name) is not None:
+            assert package_of(name) in SERVER[file] | {"concurrency"}, name
+
+
+def test_every_file_of_the_server_has_its_place() -> None:
+    assert {path.stem for path in (SOURCE / "server").glob("*.py")} == set(SERVER)
+
+
+@pytest.mark.parametrize("package", ["jobs", "server"])
+def test_of_the_supervisor_only_what_is_shared_is_imported(package: str) -> None:
+    """Its messages and their form, counters of groups, lines of a log."""
+    for file in files(package):
+        for name in imported(file):
+            if package_of(name) == "supervisor":
+                assert name.removeprefix("penstock.supervisor.") in SHARED | READ, (file, name)
+
+
+# How the server reads files and takes its listening sockets; not pure, and of both all the same.
+READ = {"kernel.bounded_read", "socket_passing"}
+
+
 def test_the_job_library_needs_trio_and_nothing_else() -> None:
-    """No gRPC, no TLS, no certificates; and of the supervisor only what is pure."""
+    """No gRPC, no TLS, no certificates."""
     for file in files("jobs"):
         for name in imported(file):
             top = name.split(".")[0]
             assert top in sys.stdlib_module_names | {"trio", "penstock"}, f"{file.name}: {name}"
             assert top != "ssl"
-            if layer_of(name) == "supervisor":
-                parts = name.split(".")
-                assert len(parts) < 3 or parts[2] in PURE | SHARED, f"{file.name} imports {name}"
+
+
+def test_http2_is_free_of_io_and_of_the_rest() -> None:
+    """Of the transport it knows the limits alone."""
+    for file in files("rpc/http2"):
+        of_rpc = {name for name in imported(file) if package_of(name) == "rpc"}
+        outside = {name for name in of_rpc if not name.startswith("penstock.rpc.http2")}
+        assert outside <= {"penstock.rpc.limits"}, file.name
 
 
 def test_purerpcs_connection_and_h2_are_not_imported() -> None:
@@ -161,34 +210,27 @@ def test_purerpcs_connection_and_h2_are_not_imported() -> None:
         assert not {n for n in names if n in foreign or n.split(".")[0] in foreign}, file
 
 
-def test_pure_modules_do_no_io_and_never_wait() -> None:
+@pytest.mark.parametrize("pattern", PURE)
+def test_pure_modules_do_no_io_and_never_wait(pattern: str) -> None:
     """Decisions are plain functions of values."""
-    pure = [SOURCE / "supervisor" / f"{name}.py" for name in sorted(PURE)]
-    pure += [
-        SOURCE / name
-        for name in (
-            *(
-                "server/authz.py",
-                "server/rate_limits.py",
-                "server/methods.py",
-                "server/refusal_budget.py",
-                "server/repeat_budget.py",
-                "server/parse.py",
-            ),
-            *("server/convert.py", "server/audit_lines.py"),
-        )
-    ]
-    pure += [
-        SOURCE / name for name in ("client/backoff.py", "client/verify.py", "text/job_text.py")
-    ]
-    pure += [
-        SOURCE / "jobs" / name for name in ("states.py", "call_errors.py", "record_counter.py")
-    ]
-    pure += [
-        SOURCE / "rpc" / name for name in ("frames.py", "pending_handshakes.py", "receiver.py")
-    ]
-    for file in pure:
+    found = sorted(SOURCE.glob(pattern))
+    assert found
+    for file in found:
         tree = ast.parse(file.read_text())
         assert not [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
         tops = {name.split(".")[0] for name in imported(file)}
         assert not tops & {"socket", "subprocess", "trio", "select"}, file.name
+
+
+def test_no_file_and_no_class_has_the_name_of_another() -> None:
+    """A name says where to look: in a trace, in a search, in a sentence."""
+    sources = files("")
+    names = Counter(path.name for path in sources if not path.name.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []
+    classes = Counter(
+        node.name
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in classes.items() if count > 1] == []

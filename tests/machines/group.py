@@ -250,8 +250,8 @@ class Group:
             self.told_at = trio.current_time()
 
     def kill_after(self, grace_s: float) -> None:
-        """As supervised_job.py: it is being stopped, and whoever says so sends KILL himself when the
-        grace is over, unless he stands still or is gone. The last one to say so counts."""
+        """As supervised_job.py: it is being stopped, and whoever says so sends KILL himself when
+        the grace is over, unless he stands still or is gone. The last one to say so counts."""
         if self._late is not None:
             self._late.cancel()
         if not self.exit_told:

@@ -9,8 +9,9 @@ from penstock.policy.configuration import parse_config
 from penstock.policy.environment import reserved_key
 from penstock.policy.grammar import Match
 from penstock.policy.policy_file import Policy, PolicyError, parse_policy, valid_client_id
-from penstock.supervisor.policy_checks import check_mode, disk_warnings, shell_warnings
+from penstock.supervisor.policy_checks import disk_warnings, shell_warnings
 from penstock.supervisor.storage.filesystems import kind_by
+from penstock.supervisor.users.command_user_checks import check_mode
 
 
 @pytest.mark.parametrize(

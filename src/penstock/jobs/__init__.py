@@ -1,1 +1,7 @@
-"""The job library: Trio and the standard library only, no gRPC, TLS or client certificates."""
+"""The job library: Trio and the standard library only, no gRPC, TLS or client certificates.
+
+``manager`` starts and ends the jobs of one state directory, ``job`` is one of them as others see
+it, ``lifecycle`` its task, ``store`` what survives. Output is in ``output``, where jobs run in
+``backends``. Imports ``concurrency``, ``policy``, and the supervisor's pure modules. Begin with
+``job``, then ``lifecycle``.
+"""

@@ -1,8 +1,8 @@
 """Room that the database and its WAL have already: records are written when the disk is full.
 
 The **WAL** has blocks ahead, as a log has (preallocation.py). SQLite overwrites it again and again
-from its beginning and keeps its blocks; it deletes it only as the database is closed, and then it is
-made again, empty: with blocks, and with a name that the next start need not ask a full disk for.
+from its beginning and keeps its blocks; it deletes it only as the database is closed, and then it
+is made again, empty: with blocks, and with a name that the next start need not ask a full disk for.
 
 The **database** would lose blocks beyond its end: SQLite cuts it to its length whenever all of the
 WAL has been copied into it. So it has free pages within: rows of a table are made and deleted, and

@@ -1,7 +1,7 @@
 """What a client may do: one screen, deny by default, decided without a checkpoint (pure).
 
 The supervisor decides the same again, by the policy that it has read itself, before anything
-runs: it believes the server who the client is, and nothing else (see supervisor/job/start_check.py).
+runs: it believes the server who the client is, and nothing else (start_check.py).
 """
 
 from collections.abc import Sequence

@@ -12,9 +12,9 @@ from penstock.policy.group_policy import check_groups, forbidden_groups
 from penstock.policy.policy_file import Policy, PolicyError, parse_policy
 from penstock.policy.uid_range import JobIds, UidRange
 from penstock.supervisor.files.writable_places import check_writable
-from penstock.supervisor.policy_checks import check_mode
 from penstock.supervisor.users import accounts
 from penstock.supervisor.users.accounts import Account, entries, others_in
+from penstock.supervisor.users.command_user_checks import check_mode
 from penstock.supervisor.users.user_checks import find_users, new_users, shared_user_warnings
 from penstock.supervisor.users.user_names import User, UserError
 

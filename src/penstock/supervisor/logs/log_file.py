@@ -1,9 +1,10 @@
 """The log where it is a file: written by a process of its own, as a disk may stand still.
 
 Pipes, sockets and terminals can be asked whether they take a line now (log_lines.py). A regular
-file always says yes, O_NONBLOCK has no effect on it (open(2)), and then the write waits for the disk:
-timers, deadlines, KILL and whoever connects would wait with it. So standard error of the supervisor
-becomes a pipe, and a child writes what comes out of it into the file. What waits for the disk is
+file always says yes, O_NONBLOCK has no effect on it (open(2)), and then the write waits for the
+disk: timers, deadlines, KILL and new connections would wait with it. So standard error of the
+supervisor becomes a pipe, and a child writes what comes out of it into the file. What waits for the
+disk is
 bounded by that pipe; what does not go in is dropped and counted, as with any reader that is slow.
 
 The child ends when nobody can write into the pipe any more, so that the last words of a supervisor

@@ -7,8 +7,8 @@ from typing import Any, Final
 from ...policy.group_policy import check_groups, forbidden_groups, resolve_group
 from ...policy.policy_file import AUTO, Policy
 from ...policy.uid_range import JobIds, UidRange
-from ..policy_checks import check_mode
 from . import accounts
+from .command_user_checks import check_mode
 from .user_names import User, UserError, resolve_user
 
 
