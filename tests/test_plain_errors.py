@@ -18,7 +18,7 @@ from penstock.cli.connecting import Connecting
 from penstock.cli.connection_settings import Settings
 from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
-from penstock.cli.start_again import Start
+from penstock.cli.start_again import RepeatedStart
 from penstock.client import Endpoint, connect
 from penstock.client.follow import Follower
 from penstock.client.identity import load_identity
@@ -73,7 +73,7 @@ async def a_call() -> AsyncIterator[Manager]:
 @asynccontextmanager
 async def a_start() -> AsyncIterator[Manager]:
     async with fake_server() as server:
-        yield lambda: Start("ls", []).connected(endpoint(server))
+        yield lambda: RepeatedStart("ls", []).connected(endpoint(server))
 
 
 @asynccontextmanager
@@ -133,7 +133,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signal_handling.py: beside": a_task_beside,
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,
-    "cli/start_again.py: Start.connected": a_start,
+    "cli/start_again.py: RepeatedStart.connected": a_start,
     "client/client.py: connect": a_connection,
     "client/follow.py: Follower.messages": a_follower,
     "jobs/backends/local.py: connect_local": a_supervisor,

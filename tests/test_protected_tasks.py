@@ -7,9 +7,9 @@ from marks import SOURCE
 
 # What runs in its user's process. Servers and the command line receive SIGINT themselves.
 LIBRARY = [
-    *sorted((SOURCE / "jobs").glob("*.py")),
-    *(SOURCE / f"{name}.py" for name in ("client", "follow", "feed", "retry")),
-    *(SOURCE / "rpc" / f"{name}.py" for name in ("client", "client_link", "link")),
+    *sorted((SOURCE / "jobs").rglob("*.py")),
+    *sorted((SOURCE / "client").rglob("*.py")),
+    *(SOURCE / "rpc" / f"{name}.py" for name in ("channel", "client_connection", "endpoint")),
 ]
 METHODS, FUNCTION = "uninterrupted_methods", "uninterrupted"
 

@@ -11,7 +11,7 @@ import trio
 from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, finished
 
 from penstock.client import Endpoint
-from penstock.client.send_input import Feeder
+from penstock.client.send_input import InputSender
 from penstock.jobs.job_errors import InputTakenOver, Precondition
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.server.error_status import from_job_error
@@ -175,7 +175,7 @@ class Given:
 async def test_a_source_that_fails_is_not_an_end() -> None:
     """Its error is the feed's, plain; the job must not read an end that nobody sent."""
     async with fake_server() as server:
-        feeder = Feeder(endpoint(server), HANDLE)
+        feeder = InputSender(endpoint(server), HANDLE)
         with pytest.raises(OSError, match="gone"):
             await feeder.feed(Given(b"abc", OSError("gone")))
         assert not server.service.input_ended
@@ -188,7 +188,7 @@ async def test_an_answer_that_cannot_be_is_no_success(accepted: int) -> None:
     service.accepted_told = [5, accepted]
     async with fake_server(service) as server:
         with pytest.raises(RpcError, match="cannot be"):
-            await Feeder(endpoint(server), HANDLE).feed(Given(b"abc", b""))
+            await InputSender(endpoint(server), HANDLE).feed(Given(b"abc", b""))
 
 
 async def test_an_input_that_cannot_be_read_starts_nothing() -> None:

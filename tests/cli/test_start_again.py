@@ -9,7 +9,7 @@ from fake_service import HANDLE, FakeService, chunk, fake_server, finished
 
 from penstock.cli.exits import exit_code, message
 from penstock.cli.signal_handling import Signals
-from penstock.cli.start_again import ANSWER_S, Start
+from penstock.cli.start_again import ANSWER_S, RepeatedStart
 from penstock.client import Endpoint, connect
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server.error_status import denied, retryable
@@ -74,7 +74,7 @@ async def test_a_server_that_stays_away_is_given_up_on(monkeypatch: pytest.Monke
             server.break_connections()
 
         server.nursery.start_soon(leave)
-        attempt = Start("ls", [])
+        attempt = RepeatedStart("ls", [])
         with pytest.raises(ConnectionLost) as caught:
             async with attempt.connected(endpoint):
                 pass
@@ -156,7 +156,7 @@ async def test_a_start_that_is_interrupted_twice_says_how_to_find_the_job(verb: 
 
 async def test_an_interrupted_start_waits_for_a_bounded_time() -> None:
     """ANSWER_S from the first signal on; before anything was asked, and at a second, no more."""
-    signals, attempt = Signals(), Start("ls", [])
+    signals, attempt = Signals(), RepeatedStart("ls", [])
     signals.count = 1
     scope = trio.CancelScope()
     attempt.hurry(signals, scope)

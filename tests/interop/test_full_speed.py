@@ -17,7 +17,7 @@ from raw import message
 from toy import CHUNK, SERVICE, Running, serving
 
 from penstock.rpc.channel import open_channel
-from penstock.rpc.http2.protocol_errors import Budget
+from penstock.rpc.http2.protocol_errors import FloodBudget
 
 HERE = Path(__file__).parent
 MIB = 2**20
@@ -31,7 +31,7 @@ class Spending:
     def __init__(self) -> None:
         self.lowest: dict[str, float] = {}
 
-    def noted(self, budget: Budget) -> None:
+    def noted(self, budget: FloodBudget) -> None:
         kind, left = budget.kind, budget._tokens / budget._rate.burst
         self.lowest[kind] = min(self.lowest.get(kind, 1.0), left)
 
@@ -45,13 +45,13 @@ class Spending:
 def spending(monkeypatch: pytest.MonkeyPatch) -> Spending:
     """Notes what is left each time that something is taken."""
     found = Spending()
-    take = Budget.take
+    take = FloodBudget.take
 
-    def noting(budget: Budget) -> None:
+    def noting(budget: FloodBudget) -> None:
         take(budget)
         found.noted(budget)
 
-    monkeypatch.setattr(Budget, "take", noting)
+    monkeypatch.setattr(FloodBudget, "take", noting)
     return found
 
 

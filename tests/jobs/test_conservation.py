@@ -19,7 +19,7 @@ from patience import slowness
 from penstock.jobs.output.cursor import BOTH, Chunk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
-from penstock.jobs.output.output_quota import Budget, Intake, MustStop, MustWait, OutputBound
+from penstock.jobs.output.output_quota import Intake, MustStop, MustWait, OutputBound, OutputBudget
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
 from penstock.policy.output_policy import WHEN_FULL, WhenFull
@@ -56,7 +56,7 @@ class World:
     followers: list[Follower] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.client_bytes)
+        self.budget = OutputBudget(self.client_bytes)
         self.log = OutputLog.create(DIRECTORY, limit_bytes=self.bound.limit_bytes, disk=self.disk)
         self.intake = Intake(self.log, self.bound, self.budget, clock=lambda: self.now)
         self._written = 0
@@ -508,7 +508,7 @@ def test_a_disk_that_refuses_even_to_forget_ends_nothing() -> None:
 
 def test_a_small_shared_bound_is_used_again_after_a_refusal() -> None:
     """What must be free first is less than there can ever be; segments fit it, too."""
-    budget = Budget(524_288)
+    budget = OutputBudget(524_288)
     assert budget.least_limit(2**30) == 524_288
     world = World(OutputBound(2**30, "drop_newest"), 524_288)
     world.write(1, 600_000)
@@ -585,7 +585,7 @@ def test_a_log_can_be_gone_on_with_after_a_kill_at_any_step(at: int) -> None:
     world.log = gone_on_with(world)
     assert produced - SPLICE_BYTES <= world.log.length <= produced
     del world.disk.produced[world.log.length :], world.disk.owners[world.log.length :]
-    world.intake = Intake(world.log, OutputBound(131_072, "wait"), Budget(), lambda: 0.0)
+    world.intake = Intake(world.log, OutputBound(131_072, "wait"), OutputBudget(), lambda: 0.0)
     world.disk.pipes[STDOUT_PIPE].clear()
     while world.log.drop_oldest():
         pass

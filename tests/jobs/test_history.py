@@ -25,9 +25,9 @@ from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.gaps import Gap
-from penstock.jobs.output.output_quota import Budget, OutputBound
+from penstock.jobs.output.output_quota import OutputBound, OutputBudget
 from penstock.jobs.output.retention import Retention, Shelf
-from penstock.jobs.retention_settings import Keeping, keeping
+from penstock.jobs.retention_settings import RetentionSettings, keeping
 from penstock.policy.policy_file import parse_policy
 
 
@@ -47,7 +47,7 @@ class TellingDisk(RealDisk):
 
 @asynccontextmanager
 async def managed(
-    tmp_path: Path, keep: Keeping, disk: RealDisk | None = None
+    tmp_path: Path, keep: RetentionSettings, disk: RealDisk | None = None
 ) -> AsyncIterator[tuple[Manager, FakeBackend]]:
     backend = FakeBackend()
     state = str(tmp_path / "state")
@@ -55,8 +55,8 @@ async def managed(
         yield manager, backend
 
 
-def bounded(limit_bytes: int | None) -> Keeping:
-    return Keeping(lambda _: OutputBound(limit_bytes))
+def bounded(limit_bytes: int | None) -> RetentionSettings:
+    return RetentionSettings(lambda _: OutputBound(limit_bytes))
 
 
 async def printed(manager: Manager, owner: str, size: int = 10) -> Job:
@@ -100,7 +100,7 @@ def test_by_age_and_count(
 async def test_removed_now(tmp_path: Path) -> None:
     """Its name, record and files go; the number is never given again."""
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(), disk) as (manager, backend):
+    async with managed(tmp_path, RetentionSettings(), disk) as (manager, backend):
         job = await printed(manager, "alice")
         running = await manager.start("alice", JobSpec("sleep"))
         with pytest.raises(Precondition) as caught:
@@ -113,13 +113,13 @@ async def test_removed_now(tmp_path: Path) -> None:
         assert directories(tmp_path) == {running.id}
         backend.next_pid = job.pid - 1
         assert (await printed(manager, "alice")).handle == f"{job.pid}.2"
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         assert job.handle not in [each.handle for each in manager.list(include_finished=True)]
 
 
 async def test_who_reads_a_removed_job_is_told_of_a_gap_and_its_end(tmp_path: Path) -> None:
     """A clear end: every byte is still received or announced."""
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         job = await printed(manager, "alice", 60_000)
         with job.read_output() as reader, job.read_output(50_000) as late:
             first = await anext(late)
@@ -132,7 +132,10 @@ async def test_who_reads_a_removed_job_is_told_of_a_gap_and_its_end(tmp_path: Pa
 async def test_no_more_than_so_many_are_kept(tmp_path: Path) -> None:
     """Of each client the newest; the others' count for nothing."""
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(retention=Retention(None, 2)), disk) as (
+        manager,
+        _,
+    ):
         jobs = [await printed(manager, owner) for owner in ("bob", "alice", "alice", "alice")]
         await disk.wait_removed(jobs[1].id)
         kept = manager.list(include_finished=True)
@@ -157,7 +160,10 @@ class DiskThatFreesSlowly(TellingDisk):
 async def test_the_oldest_goes_first_though_its_reserve_is_given_back_last(tmp_path: Path) -> None:
     """Jobs stand in the order of their ends, however long the disk takes to free blocks."""
     disk = DiskThatFreesSlowly()
-    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(retention=Retention(None, 2)), disk) as (
+        manager,
+        _,
+    ):
         jobs = [await manager.start("alice", JobSpec("print", ("x",)))]
         disk.first = jobs[0].id
         await jobs[0].wait_finished()
@@ -171,7 +177,10 @@ async def test_the_oldest_goes_first_though_its_reserve_is_given_back_last(tmp_p
 async def test_removed_while_its_reserve_is_given_back(tmp_path: Path) -> None:
     """It is gone, and is not found among those that could make room."""
     disk = DiskThatFreesSlowly()
-    async with managed(tmp_path, Keeping(retention=Retention(None, 2)), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(retention=Retention(None, 2)), disk) as (
+        manager,
+        _,
+    ):
         job = await manager.start("alice", JobSpec("print", ("x",)))
         disk.first = job.id
         await job.wait_finished()
@@ -186,7 +195,10 @@ async def test_removed_while_its_reserve_is_given_back(tmp_path: Path) -> None:
 async def test_what_is_too_old_goes_by_itself(tmp_path: Path) -> None:
     """A quarter of a second after its end, whether or not anything else happens."""
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(retention=Retention(0.25)), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(retention=Retention(0.25)), disk) as (
+        manager,
+        _,
+    ):
         job = await printed(manager, "alice")
         await disk.wait_removed(job.id)
         assert trio.current_time() >= job.ended_at + 0.25
@@ -195,7 +207,7 @@ async def test_what_is_too_old_goes_by_itself(tmp_path: Path) -> None:
 
 async def test_what_became_too_old_while_nothing_ran_goes_at_the_start(tmp_path: Path) -> None:
     """Age is counted over restarts, by the end record's time."""
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         old = await printed(manager, "alice")
         new = await printed(manager, "alice")
         end = old.end
@@ -203,14 +215,17 @@ async def test_what_became_too_old_while_nothing_ran_goes_at_the_start(tmp_path:
         text = end.to_json().replace(str(end.ended_ns), str(end.ended_ns - 10**13))
         manager._store._db.execute("UPDATE jobs SET end = ? WHERE id = ?", (text, old.id))
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(retention=Retention(3600.0)), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(retention=Retention(3600.0)), disk) as (
+        manager,
+        _,
+    ):
         await disk.wait_removed(old.id)
         assert [job.handle for job in manager.list(include_finished=True)] == [new.handle]
 
 
 async def test_a_client_s_new_output_pushes_out_its_own_oldest(tmp_path: Path) -> None:
     """Its bytes on the disk stay within its bound; others keep what they have."""
-    keep = Keeping(client_bytes=300_000)
+    keep = RetentionSettings(client_bytes=300_000)
     async with managed(tmp_path, keep) as (manager, _):
         bob = await printed(manager, "bob", 60_000)
         jobs = []
@@ -228,7 +243,7 @@ async def test_a_client_s_new_output_pushes_out_its_own_oldest(tmp_path: Path) -
 
 async def test_who_uses_most_makes_room_for_all(tmp_path: Path) -> None:
     """The server's bound: a client that fills it loses its own, not another's."""
-    keep = Keeping(server_bytes=300_000)
+    keep = RetentionSettings(server_bytes=300_000)
     async with managed(tmp_path, keep) as (manager, _):
         bob = await printed(manager, "bob", 60_000)
         for _ in range(8):
@@ -241,9 +256,9 @@ async def test_who_uses_most_makes_room_for_all(tmp_path: Path) -> None:
 
 async def test_bounds_hold_over_a_restart(tmp_path: Path) -> None:
     """A smaller bound than before makes room at the start; sizes come from the end records."""
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         jobs = [await printed(manager, "alice", 60_000) for _ in range(5)]
-    async with managed(tmp_path, Keeping(client_bytes=200_000)) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(client_bytes=200_000)) as (manager, _):
         left = manager.list("alice", include_finished=True)
         assert [job.handle for job in left] == [job.handle for job in jobs[:1:-1]]
         assert manager.history.budget_of("alice").used_bytes < 200_000
@@ -252,7 +267,7 @@ async def test_bounds_hold_over_a_restart(tmp_path: Path) -> None:
 async def test_a_start_that_was_refused_leaves_no_directory(tmp_path: Path) -> None:
     """Nor a record."""
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(), disk) as (manager, backend):
+    async with managed(tmp_path, RetentionSettings(), disk) as (manager, backend):
         backend.gate = trio.Event()
         async with trio.open_nursery() as nursery:
 
@@ -271,11 +286,11 @@ async def test_a_start_that_was_refused_leaves_no_directory(tmp_path: Path) -> N
 
 async def test_files_that_were_to_go_go_at_the_next_start(tmp_path: Path) -> None:
     """As of a server that was killed while it removed a job."""
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         job = await printed(manager, "alice")
         manager._store.delete(job.id)
     disk = TellingDisk()
-    async with managed(tmp_path, Keeping(), disk) as (manager, _):
+    async with managed(tmp_path, RetentionSettings(), disk) as (manager, _):
         await disk.wait_removed(job.id)
         assert directories(tmp_path) == set()
 
@@ -283,7 +298,7 @@ async def test_files_that_were_to_go_go_at_the_next_start(tmp_path: Path) -> Non
 @pytest.mark.parametrize("how", ["gone", "empty"])
 async def test_output_without_records_is_left_and_said(tmp_path: Path, how: str) -> None:
     """The database is gone: nothing is deleted, and no handle is given again."""
-    async with managed(tmp_path, Keeping()) as (manager, backend):
+    async with managed(tmp_path, RetentionSettings()) as (manager, backend):
         jobs = [await printed(manager, "alice") for _ in range(3)]
     for ending in ("", "-wal", "-shm"):
         (tmp_path / "state" / f"penstock.db{ending}").unlink(missing_ok=True)
@@ -303,7 +318,7 @@ async def test_output_without_records_is_left_and_said(tmp_path: Path, how: str)
 
 async def test_nobody_pushes_out_who_uses_less(tmp_path: Path) -> None:
     """A running job that takes the whole server's room costs its own client, and then itself."""
-    keep = Keeping(lambda _: OutputBound(None, "drop_newest"), server_bytes=300_000)
+    keep = RetentionSettings(lambda _: OutputBound(None, "drop_newest"), server_bytes=300_000)
     async with managed(tmp_path, keep) as (manager, backend):
         bobs = [await printed(manager, "bob", 30_000) for _ in range(3)]
         job = await manager.start("mallory", JobSpec("sleep"))
@@ -318,7 +333,7 @@ async def test_nobody_pushes_out_who_uses_less(tmp_path: Path) -> None:
 
 async def test_a_job_that_waits_goes_on_when_another_can_be_forgotten(tmp_path: Path) -> None:
     """`wait`: the room is held by a running job; when that ends its output can go."""
-    keep = Keeping(lambda _: OutputBound(None, "wait"), client_bytes=150_000)
+    keep = RetentionSettings(lambda _: OutputBound(None, "wait"), client_bytes=150_000)
     async with managed(tmp_path, keep) as (manager, backend):
         first = await manager.start("alice", JobSpec("sleep"))
         second = await manager.start("alice", JobSpec("sleep"))
@@ -384,14 +399,14 @@ def test_a_budget_asks_for_room_before_it_says_no() -> None:
     """And the one above it; what a child uses its parent uses too."""
     asked: list[int] = []
 
-    def reclaim(asking: Budget) -> bool:
+    def reclaim(asking: OutputBudget) -> bool:
         assert asking is client
         asked.append(1)
         server.charge(-50)
         return len(asked) < 3
 
-    server = Budget(100, reclaim=reclaim)
-    client = Budget(None, server)
+    server = OutputBudget(100, reclaim=reclaim)
+    client = OutputBudget(None, server)
     client.charge(220)
     assert (server.used_bytes, client.room_bytes(), len(asked)) == (220, 30, 3)
 
@@ -406,7 +421,7 @@ async def test_a_record_that_cannot_be_removed_keeps_its_job(
         asked.append(job_id)
         raise sqlite3.OperationalError("database or disk is full")
 
-    async with managed(tmp_path, Keeping()) as (manager, _):
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
         job = await printed(manager, "alice")
         with monkeypatch.context() as patch:
             patch.setattr(manager._store, "delete", full)

@@ -25,7 +25,7 @@ from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import Enforcement, Limits
+from penstock.policy.limit_classes import Enforcement, ResourceLimits
 
 SPEC = JobSpec("sleep", ("60",))
 BOUND = OutputBound(1 << 20, "wait")
@@ -77,7 +77,7 @@ async def test_a_job_that_has_not_begun_has_nothing_yet() -> None:
     assert (job.id, job.sequence, job.owner, job.spec) == ("id", 7, "alice", SPEC)
     assert (job.policy_hash, job.bound, job.log) == ("policy", BOUND, log)
     assert (job.handle, job.pid, job.argv, job.class_name) == ("", 0, (), "")
-    assert (job.limits, job.client_limits) == (Limits(), Limits())
+    assert (job.limits, job.client_limits) == (ResourceLimits(), ResourceLimits())
     assert (job.enforcement, job.client_enforcement, job.survivors) == ((), (), ())
     assert (job.started_ns, job.ended_at, job.state) == (0, 0.0, State.STARTING)
     nobody = (job.end, job.sampler, job.final_usage, job.start_error, job.input, job.backend)
@@ -97,9 +97,9 @@ STARTED: dict[str, Any] = {
     "argv": ["/bin/sleep", "60"],
     "class_name": "small",
     "timeout_s": 2.5,
-    "limits": asdict(Limits(processes=3)),
+    "limits": asdict(ResourceLimits(processes=3)),
     "enforcement": [asdict(Enforcement("processes", "enforced", "3"))],
-    "client_limits": asdict(Limits(processes=9)),
+    "client_limits": asdict(ResourceLimits(processes=9)),
     "client_enforcement": [asdict(Enforcement("memory", "unavailable", "", "none"))],
 }
 
@@ -129,7 +129,10 @@ def test_a_recorded_job_is_as_it_was() -> None:
     assert (job.handle, job.pid, job.started_ns) == ("9", 1001, 55)
     assert (job.argv, job.class_name) == (("/bin/sleep", "60"), "small")
     assert job.timeout_s == 2.5
-    assert (job.limits, job.client_limits) == (Limits(processes=3), Limits(processes=9))
+    assert (job.limits, job.client_limits) == (
+        ResourceLimits(processes=3),
+        ResourceLimits(processes=9),
+    )
     assert job.enforcement == (Enforcement("processes", "enforced", "3"),)
     assert job.client_enforcement == (Enforcement("memory", "unavailable", "", "none"),)
     assert (job.end, job.state, job.begun.is_set()) == (None, State.STARTING, False)
@@ -142,7 +145,11 @@ def test_a_record_of_an_earlier_version_has_no_clients_limits() -> None:
     started = {key: value for key, value in STARTED.items() if key not in later}
     log = log_of()
     job = Job.from_record(record(started=started, handle=None), log, BOUND)
-    assert (job.client_limits, job.client_enforcement, job.timeout_s) == (Limits(), (), None)
+    assert (job.client_limits, job.client_enforcement, job.timeout_s) == (
+        ResourceLimits(),
+        (),
+        None,
+    )
     assert (job.handle, job.pid) == ("", 1001)
     log.finish()
 

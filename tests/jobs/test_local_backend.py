@@ -13,7 +13,7 @@ import trio.testing
 from leaks import Descriptors
 from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
-from penstock.jobs.backends.base import Held, JobSpec, Left, Refused, ReplacedFile, Started
+from penstock.jobs.backends.base import HeldJob, JobSpec, Left, ReplacedFile, Started, StartRefused
 from penstock.jobs.backends.local import LocalBackend
 from penstock.jobs.job_errors import SupervisorSilent, Unavailable
 from penstock.supervisor.ipc import protocol
@@ -158,7 +158,7 @@ async def test_descriptors_that_no_field_names_are_closed() -> None:
 async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
     """Out of descriptors the kernel cuts them off in silence: the job must not run unread."""
     async with connected() as (backend, supervisor):
-        answers: list[Started | Refused] = []
+        answers: list[Started | StartRefused] = []
 
         async def start() -> None:
             answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
@@ -172,7 +172,7 @@ async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
             supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout", "stderr"])
         await trio.testing.wait_all_tasks_blocked()
         (answer,) = answers
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, StartRefused)
         assert answer.fault == protocol.EXHAUSTED
         assert supervisor.heard() == {"type": protocol.RELEASE, "id": JOB}
         # What it still says of that job interests nobody, and hurts nobody.
@@ -197,7 +197,7 @@ async def test_jobs_of_the_server_before_are_asked_for_one_by_one() -> None:
     kill_read, kill_write = os.pipe()
     first, second = "1" * 32, "2" * 32
     async with connected() as (backend, supervisor):
-        taken: list[Held] = []
+        taken: list[HeldJob] = []
 
         async def take() -> None:
             taken.extend(await backend.take_held())
@@ -234,7 +234,7 @@ async def test_jobs_of_the_server_before_are_asked_for_one_by_one() -> None:
 async def test_what_was_held_is_what_came_before_the_end() -> None:
     """C14: a supervisor that dies meanwhile holds nobody up; afterwards there is nothing."""
     async with connected() as (backend, supervisor):
-        taken: list[Held] = []
+        taken: list[HeldJob] = []
 
         async def take() -> None:
             taken.extend(await backend.take_held())
@@ -296,7 +296,7 @@ async def test_without_a_supervisor_every_request_has_its_answer() -> None:
         supervisor.die()
         await backend.wait_closed()
         answer = await backend.start(JOB, JobSpec("sleep"), "alice")
-        assert answer == Refused("lost", "the supervisor is gone")
+        assert answer == StartRefused("lost", "the supervisor is gone")
         assert await backend.set_paused(JOB, True) == "the supervisor is gone"
         assert await backend.kill(JOB) == 0
         assert await backend.inspect(JOB) == []
@@ -346,7 +346,7 @@ REPLACED = {
 async def test_a_replaced_program_is_written_down_before_it_is_asked_for_again() -> None:
     """The second START says what was written down; the job is one and the same."""
     told: list[str] = []
-    answers: list[Started | Refused] = []
+    answers: list[Started | StartRefused] = []
     async with connected() as (backend, supervisor):
 
         async def start() -> None:
@@ -378,7 +378,7 @@ async def test_a_replaced_program_is_written_down_before_it_is_asked_for_again()
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_replaced_program_does_not_run_without_its_line(fails: bool) -> None:
     """No line, no start; nor does it run if its file is another one each time."""
-    answers: list[Started | Refused] = []
+    answers: list[Started | StartRefused] = []
 
     def write(files: Sequence[ReplacedFile]) -> None:
         if fails:
@@ -396,7 +396,7 @@ async def test_a_replaced_program_does_not_run_without_its_line(fails: bool) -> 
                 assert supervisor.heard()["type"] == protocol.START
                 supervisor.say(protocol.REPLACED, **REPLACED)
         (answer,) = answers
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, StartRefused)
         assert answer.fault == ("lost" if fails else protocol.EXECUTABLE)
         with pytest.raises(BlockingIOError):
             supervisor.heard()
@@ -407,7 +407,7 @@ async def test_a_command_line_that_fits_no_message_is_the_callers_fault() -> Non
     async with connected() as (backend, supervisor):
         spec = JobSpec("sleep", ("x" * protocol.MAX_MESSAGE_BYTES,))
         answer = await backend.start(JOB, spec, "alice")
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, StartRefused)
         assert answer.fault == protocol.INVALID
         with pytest.raises(BlockingIOError):
             supervisor.heard()
@@ -436,7 +436,7 @@ async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
 
 async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_fd: int) -> Started:
     """As ``started``, with a descriptor of the group's cgroup.kill."""
-    answers: list[Started | Refused] = []
+    answers: list[Started | StartRefused] = []
 
     async def start() -> None:
         answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))

@@ -20,7 +20,7 @@ from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
 from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory
-from penstock.policy.limit_classes import Enforcement, Limits
+from penstock.policy.limit_classes import Enforcement, ResourceLimits
 
 
 def test_every_state_is_reachable_and_only_finished_is_final() -> None:
@@ -57,7 +57,7 @@ def started(pid: int) -> Started:
         started_ns=2,
         argv=("/bin/true",),
         class_name="small",
-        limits=Limits(cpu_cores=0.1),
+        limits=ResourceLimits(cpu_cores=0.1),
         enforcement=(Enforcement("cpu", "enforced", "10000us"),),
         usage_files={},
         grace_s=1,

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backends.base import Held, JobSpec, LimitsChanged, Verdict
+from penstock.jobs.backends.base import HeldJob, JobSpec, LimitsChanged, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.job_errors import Precondition, Unavailable
 from penstock.jobs.manager import Manager, open_manager
@@ -21,7 +21,7 @@ from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_quota import OutputBound
-from penstock.jobs.retention_settings import Keeping
+from penstock.jobs.retention_settings import RetentionSettings
 from penstock.jobs.states import State
 from penstock.jobs.store import JobRecord
 from penstock.policy.limit_classes import Enforcement
@@ -29,7 +29,7 @@ from penstock.policy.limit_classes import Enforcement
 
 @asynccontextmanager
 async def manager_of(
-    tmp_path: Path, backend: FakeBackend, keeping: Keeping | None = None
+    tmp_path: Path, backend: FakeBackend, keeping: RetentionSettings | None = None
 ) -> AsyncIterator[Manager]:
     """Its jobs run on when it ends, as those of a server that was killed."""
     async with open_manager(backend, str(tmp_path / "state"), keeping=keeping) as manager:
@@ -314,7 +314,7 @@ async def test_a_log_whose_end_is_unknown_ends_its_job(tmp_path: Path) -> None:
 async def test_bounds_go_on(tmp_path: Path) -> None:
     """What was stored before counts; the oldest of it goes."""
     backend = FakeBackend()
-    keep = Keeping(lambda _: OutputBound(131_072, "drop_oldest"), client_bytes=10**6)
+    keep = RetentionSettings(lambda _: OutputBound(131_072, "drop_oldest"), client_bytes=10**6)
     async with manager_of(tmp_path, backend, keep) as manager:
         job = await manager.start("alice", JobSpec("sleep"))
     fake = backend.jobs[job.id]
@@ -367,7 +367,7 @@ async def test_limits_that_were_changed_meanwhile_are_written_down(tmp_path: Pat
     changed = LimitsChanged((entry,), (), ({"of": "job", "limit": "cpu", "put_back": True},))
 
     class Told(FakeBackend):
-        async def take_held(self) -> list[Held]:
+        async def take_held(self) -> list[HeldJob]:
             held = await super().take_held()
             for each in held:
                 self.on_limits_changed(each.id, changed)

@@ -11,7 +11,7 @@ from penstock.jobs.output.capture import Bandwidth, capture
 from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.output_log import OutputLog
-from penstock.jobs.output.output_quota import Budget, Intake, OutputBound
+from penstock.jobs.output.output_quota import Intake, OutputBound, OutputBudget
 from penstock.jobs.output.reader import OutputReader
 
 READERS = 1000
@@ -29,7 +29,7 @@ async def test_a_thousand_readers_that_join_at_random_moments_read_the_same(
     Through TLS it is what tests/system/test_output_promises.py does with fewer bytes.
     """
     log = OutputLog.create(str(tmp_path / "job"), limit_bytes=2**30)
-    intake = Intake(log, OutputBound(2**30), Budget())
+    intake = Intake(log, OutputBound(2**30), OutputBudget())
     truth = memoryview(random.Random(40).randbytes(SIZE))
     moments = random.Random(41)
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

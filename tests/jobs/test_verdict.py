@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.jobs import job_errors
-from penstock.jobs.backends.base import Refused, Verdict
+from penstock.jobs.backends.base import StartRefused, Verdict
 from penstock.jobs.verdict import Ending, reason, start_error
 from penstock.supervisor.ipc import protocol
 
@@ -75,7 +75,7 @@ def test_a_refused_start_says_whose_fault_it_is(
     fault: str, kind: type[job_errors.JobError]
 ) -> None:
     """The caller's, the quota's, a moment's, or the state of this machine; with the text."""
-    error = start_error(Refused(fault, "the text"))
+    error = start_error(StartRefused(fault, "the text"))
     assert type(error) is kind
     assert str(error) == "the text"
 
@@ -83,6 +83,6 @@ def test_a_refused_start_says_whose_fault_it_is(
 def test_preconditions_have_a_word_for_programs() -> None:
     """One that is not named is a start that failed."""
     faults = (protocol.EXECUTABLE, protocol.UNENFORCED, "exec")
-    told = [start_error(Refused(fault, "")) for fault in faults]
+    told = [start_error(StartRefused(fault, "")) for fault in faults]
     reasons = [error.reason for error in told if isinstance(error, job_errors.Precondition)]
     assert reasons == ["EXECUTABLE", "LIMIT_NOT_ENFORCED", "START_FAILED"]

@@ -17,7 +17,7 @@ from walked import SLEEP, managed
 
 from penstock.jobs import history as history_module
 from penstock.jobs import lifecycle as life_module
-from penstock.jobs.backends.base import JobSpec, Refused
+from penstock.jobs.backends.base import JobSpec, StartRefused
 from penstock.jobs.backends.local import _MOST_UNANSWERED, LocalBackend
 from penstock.jobs.backends.supervisor_connection import _MOST_WAITING_BYTES
 from penstock.jobs.job import Job
@@ -53,7 +53,7 @@ async def test_a_supervisor_that_stands_still_is_asked_so_much() -> None:
         with pytest.raises(Unavailable):
             await backend.set_paused(JOB, True)
         answer = await backend.start("b" * 32, JobSpec("sleep"), "alice")
-        assert isinstance(answer, Refused)
+        assert isinstance(answer, StartRefused)
         assert "nothing was done" in answer.message
         done: list[str] = []
 
@@ -115,7 +115,7 @@ async def test_long_command_lines_are_bounded_by_their_bytes() -> None:
             nursery.start_soon(start, number)
         await trio.testing.wait_all_tasks_blocked()
         assert answers
-        assert all(isinstance(each, Refused) for each in answers)
+        assert all(isinstance(each, StartRefused) for each in answers)
         nursery.cancel_scope.cancel()
 
 

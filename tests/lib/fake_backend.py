@@ -12,19 +12,19 @@ from typing import Any
 import trio
 
 from penstock.jobs.backends.base import (
-    Held,
+    HeldJob,
     InputPipes,
     JobSpec,
     Left,
     LimitsChanged,
     OnReplaced,
-    Refused,
     ReplacedFile,
     Started,
+    StartRefused,
     Verdict,
 )
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 
 
 @dataclass
@@ -110,18 +110,18 @@ class FakeBackend:
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | Refused:
+    ) -> Started | StartRefused:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
         if spec.command == "refused":
-            return Refused("denied", "command 'refused' is not granted")
+            return StartRefused("denied", "command 'refused' is not granted")
         if spec.command == "replaced":
             assert on_replaced is not None
             try:
                 on_replaced([ReplacedFile("/bin/replaced", "inode 1", "inode 2")])
             except Exception:
-                return Refused("lost", "this cannot be written down now")
+                return StartRefused("lost", "this cannot be written down now")
         pipes = [os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) for _ in range(2)]
         self.next_pid += 1
         job = FakeJob(job_id, owner, self.next_pid, [write_fd for _, write_fd in pipes])
@@ -144,7 +144,7 @@ class FakeBackend:
             started_ns=1,
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
-            limits=Limits(),
+            limits=ResourceLimits(),
             enforcement=(),
             usage_files={},
             grace_s=5.0,
@@ -155,7 +155,7 @@ class FakeBackend:
         )
         return job.started
 
-    async def take_held(self) -> list[Held]:
+    async def take_held(self) -> list[HeldJob]:
         await trio.lowlevel.checkpoint()
         held = [job for job in self.jobs.values() if job.started is not None and not job.released]
         for job in held:
@@ -165,7 +165,7 @@ class FakeBackend:
             job.started = replace(
                 job.started, stdout_fd=fds[0], stderr_fd=fds[1], input=_copies(job.input_fds)
             )
-        return [Held(job.id, job.owner, job.started) for job in held if job.started]
+        return [HeldJob(job.id, job.owner, job.started) for job in held if job.started]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self.jobs[job_id].exited.wait()

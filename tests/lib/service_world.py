@@ -13,12 +13,12 @@ import trio
 from fake_backend import FakeBackend
 
 from penstock.jobs.manager import Manager, open_manager
-from penstock.policy.policy_file import Client, Policy, parse_policy
+from penstock.policy.policy_file import ClientPolicy, Policy, parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.server.audit import AuditLog
 from penstock.server.authn import Identity
-from penstock.server.refusal_budget import Refusals
-from penstock.server.repeat_budget import Repeats
+from penstock.server.refusal_budget import RefusalBudget
+from penstock.server.repeat_budget import RepeatBudget
 from penstock.server.service import CommandService, HostInfo
 
 POLICY_TEXT = b"""
@@ -47,17 +47,17 @@ class World:
         self.audit_path = directory / "audit"
         self.audit = AuditLog(str(self.audit_path))
         policy: Policy = parse_policy(policy_text)
-        assert isinstance(policy.clients["alice"], Client)
+        assert isinstance(policy.clients["alice"], ClientPolicy)
         host = HostInfo("user", "none", (), ())
         self.suppressed: list[tuple[str, int]] = []
-        self.limit = Refusals(
+        self.limit = RefusalBudget(
             trio.current_time, lambda who, count: self.suppressed.append((who, count)), per_minute=5
         )
         self.service = CommandService(
             manager, policy, self.audit, host, trio.current_time, self.limit
         )
         self.repeated: list[tuple[str, str, dict[str, Any], int]] = []
-        self.repeats = Repeats(
+        self.repeats = RepeatBudget(
             trio.current_time,
             lambda who, verb, about, count: self.repeated.append((who, verb, dict(about), count)),
         )

@@ -10,10 +10,10 @@ from typing import Any
 import trio
 import trio.testing
 
-from penstock.jobs.backends.base import JobSpec, Refused, Started
+from penstock.jobs.backends.base import JobSpec, Started, StartRefused
 from penstock.jobs.backends.local import LocalBackend
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc import protocol
 
 JOB = "a" * 32
@@ -25,9 +25,9 @@ STARTED: dict[str, Any] = {
     "argv": ["/bin/sleep"],
     "uid": 1000,
     "class": "small",
-    "limits": Limits().fields(),
+    "limits": ResourceLimits().fields(),
     "enforcement": [],
-    "client_limits": Limits().fields(),
+    "client_limits": ResourceLimits().fields(),
     "client_enforcement": [],
     "usage": {},
     "grace_s": 1.0,
@@ -109,7 +109,7 @@ async def connected(
 
 
 async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
-    answers: list[Started | Refused] = []
+    answers: list[Started | StartRefused] = []
 
     async def start() -> None:
         answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))

@@ -19,14 +19,14 @@ from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job, StopAsked
-from penstock.jobs.lifecycle import Life
+from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import GapReason
 from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.stop import StopNotes
 from penstock.jobs.store import JobRecord, Store
-from penstock.server.access import Decisions
+from penstock.server.access import Access
 
 from .more_canaries import (
     cut_grace,
@@ -112,7 +112,7 @@ def early_stop() -> Iterator[None]:
 @contextlib.contextmanager
 def early_end() -> Iterator[None]:
     """A job has ended when its main process has."""
-    true = Life.__init__
+    true = JobRunner.__init__
 
     class Hasty:
         def __init__(self, backend: Any) -> None:
@@ -125,10 +125,10 @@ def early_end() -> Iterator[None]:
             await self._backend.wait_main_exited(job_id)
             return Verdict("exited", 0)
 
-    def init(self: Life, job: Job, backend: Any, *more: Any) -> None:
+    def init(self: JobRunner, job: Job, backend: Any, *more: Any) -> None:
         true(self, job, Hasty(backend), *more)
 
-    with instead(Life, "__init__", init):
+    with instead(JobRunner, "__init__", init):
         yield
 
 
@@ -270,11 +270,11 @@ class Canary:
 
 
 PLACES: Final = (
-    Decisions,
+    Access,
     History,
     Job,
     JobInput,
-    Life,
+    JobRunner,
     Manager,
     OutputLog,
     OutputReader,

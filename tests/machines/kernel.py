@@ -13,20 +13,20 @@ from typing import Any
 import trio
 
 from penstock.jobs.backends.base import (
-    Held,
+    HeldJob,
     InputPipes,
     JobSpec,
     Left,
     LimitsChanged,
     OnReplaced,
-    Refused,
     ReplacedFile,
     Started,
+    StartRefused,
     Verdict,
 )
 from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc.silence import ANSWER_S
 
 from .group import Group
@@ -126,9 +126,9 @@ class Kernel:
 
     def start(
         self, job_id: str, spec: JobSpec, owner: str, audited: bool
-    ) -> Group | Refused | list[ReplacedFile]:
+    ) -> Group | StartRefused | list[ReplacedFile]:
         if self.gone:
-            return Refused("lost", "the supervisor is gone")
+            return StartRefused("lost", "the supervisor is gone")
         # A package update, now and then: it is written down before anything of it runs. Which start
         # finds it is the same in each run of a seed.
         if self._next_pid % _EACH == 0:
@@ -150,7 +150,7 @@ class Kernel:
             started_ns=int(trio.current_time() * 1e9),
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
-            limits=Limits(),
+            limits=ResourceLimits(),
             enforcement=(),
             usage_files={},
             grace_s=GRACE_S,
@@ -337,21 +337,21 @@ class SimBackend:
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | Refused:
+    ) -> Started | StartRefused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=False))
         if isinstance(result, list):
             assert on_replaced is not None
             try:
                 on_replaced(result)
             except Exception:  # a full disk, or a fault of the program's
-                return Refused("lost", "the replaced program cannot be written down")
+                return StartRefused("lost", "the replaced program cannot be written down")
             result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=True))
-        return result if isinstance(result, Refused) else self._kernel.with_descriptors(result)
+        return result if isinstance(result, StartRefused) else self._kernel.with_descriptors(result)
 
-    async def take_held(self) -> list[Held]:
+    async def take_held(self) -> list[HeldJob]:
         held: list[Group] = await self._ask(self._kernel.held)
         share = self._kernel.with_descriptors
-        return [Held(each.id, each.owner, share(each)) for each in held]
+        return [HeldJob(each.id, each.owner, share(each)) for each in held]
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self._until(self._kernel.groups[job_id], "exit_told")

@@ -16,7 +16,7 @@ from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import StreamNumber
 from penstock.jobs.stop import StopNotes
-from penstock.server.access import Decisions
+from penstock.server.access import Access
 
 from .planting import instead
 
@@ -192,9 +192,9 @@ def foreign_stream() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _asked_by(asks: Callable[[str], bool]) -> Iterator[None]:
-    true = Decisions._job
+    true = Access._job
 
-    def job(self: Decisions, request: Any, verb: str, pid: str, **more: Any) -> Any:
+    def job(self: Access, request: Any, verb: str, pid: str, **more: Any) -> Any:
         if asks(verb):
             return true(self, request, verb, pid, **more)
         manager: Any = self._manager
@@ -205,7 +205,7 @@ def _asked_by(asks: Callable[[str], bool]) -> Iterator[None]:
         finally:
             self._manager = manager
 
-    with instead(Decisions, "_job", job):
+    with instead(Access, "_job", job):
         yield
 
 

@@ -15,10 +15,10 @@ from machines.timeline import Broken
 from penstock.jobs import lifecycle as life_module
 from penstock.jobs import manager
 from penstock.jobs import verdict as ending_module
-from penstock.jobs.lifecycle import Life
+from penstock.jobs.lifecycle import JobRunner
 from penstock.rpc.grpc_server import Server
-from penstock.server.admission import Gate
-from penstock.server.repeat_budget import Repeats
+from penstock.server.admission import Admission
+from penstock.server.repeat_budget import RepeatBudget
 
 _DEAF = Behaviour((Act("deaf"), Act("sleep", seconds=5.0), Act("sleep", seconds=5.0)))
 
@@ -75,10 +75,10 @@ def test_an_end_of_a_certificate_that_ends_nothing_is_noticed(
 ) -> None:
     """C16b, planted."""
 
-    async def end_expired(self: Gate, server: Server) -> None:
+    async def end_expired(self: Admission, server: Server) -> None:
         await trio.sleep_forever()
 
-    monkeypatch.setattr(Gate, "end_expired", end_expired)
+    monkeypatch.setattr(Admission, "end_expired", end_expired)
     with pytest.raises(Broken, match="run on, whose certificate is good no more"):
         run(_waits(Fault("expire", at=1.0, seconds=2.0)))
 
@@ -230,7 +230,7 @@ _READS = Program(
 )
 
 
-def _uncounted(self: Repeats, client: str, verb: str, about: Mapping[str, Any]) -> bool:
+def _uncounted(self: RepeatBudget, client: str, verb: str, about: Mapping[str, Any]) -> bool:
     first = (client, verb) not in self._counts
     self._counts.setdefault((client, verb), {})
     return first
@@ -242,9 +242,9 @@ def test_reads_are_all_told_of_in_few_lines(plant: str, monkeypatch: pytest.Monk
     a line more. Either bug, planted, is noticed."""
     run(_READS)
     take: Any = _uncounted if plant == "uncounted" else lambda *_: True
-    monkeypatch.setattr(Repeats, "take", take)
-    monkeypatch.setattr(Repeats, "_end", lambda self, before: None)
-    monkeypatch.setattr(Repeats, "close", lambda self: 0)
+    monkeypatch.setattr(RepeatBudget, "take", take)
+    monkeypatch.setattr(RepeatBudget, "_end", lambda self, before: None)
+    monkeypatch.setattr(RepeatBudget, "close", lambda self: 0)
     says = "times by status, and 1 are told" if plant == "uncounted" else "has two lines within"
     with pytest.raises(Broken, match=says):
         run(_READS)
@@ -260,9 +260,9 @@ def test_blocks_ahead_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     program = next(each for each in programs if zlib.crc32(repr(each).encode()) % 2)
     run(program)
 
-    async def give_back(self: Life) -> None:
+    async def give_back(self: JobRunner) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(Life, "give_back", give_back)
+    monkeypatch.setattr(JobRunner, "give_back", give_back)
     with pytest.raises(Broken, match="have blocks ahead still"):
         run(program)

@@ -16,16 +16,16 @@ import trio
 from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.output_quota import OutputBound
-from penstock.jobs.retention_settings import Keeping, keeping
+from penstock.jobs.retention_settings import RetentionSettings, keeping
 from penstock.policy.policy_file import Policy, parse_policy
 from penstock.rpc.grpc_server import Peer, Server
-from penstock.server.admission import Gate
+from penstock.server.admission import Admission
 from penstock.server.audit import AuditError
 from penstock.server.authn import Identity
 from penstock.server.error_status import unauthenticated
 from penstock.server.methods import MESSAGE_LIMITS
-from penstock.server.refusal_budget import Refusals
-from penstock.server.repeat_budget import Repeats
+from penstock.server.refusal_budget import RefusalBudget
+from penstock.server.repeat_budget import RepeatBudget
 from penstock.server.service import CommandService, HostInfo
 
 from .kernel import Kernel, SimBackend
@@ -107,7 +107,7 @@ class World:
                 self.expires.setdefault(owner, []).append(fault.at)
         self.bugs_told = 0
         """Handlers have had so many that were planted."""
-        self._gate: Gate
+        self._gate: Admission
         self.everything = trio.CancelScope()
         """What the server of this life does: S0."""
         # Few programs have more than three of them: each begins with another.
@@ -197,8 +197,8 @@ class World:
         ) as manager:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
-            refusals = Refusals(trio.current_time, lambda who, count: None, per_minute=1000)
-            repeats = Repeats(trio.current_time, partial(self._tell_repeated, process))
+            refusals = RefusalBudget(trio.current_time, lambda who, count: None, per_minute=1000)
+            repeats = RepeatBudget(trio.current_time, partial(self._tell_repeated, process))
             audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
                 manager, policy(), audit_log, host, trio.current_time, refusals, repeats
@@ -232,7 +232,7 @@ class World:
                 everything.cancel_scope.cancel()
             repeats.close()
 
-    async def _tell_regularly(self, repeats: Repeats) -> None:
+    async def _tell_regularly(self, repeats: RepeatBudget) -> None:
         """As server._AuditTrail does it."""
         while True:
             await trio.sleep(_TELL_S)
@@ -267,13 +267,13 @@ class World:
                 del group.moved[job.log.length :], group.owners[job.log.length :]
                 group.discarded_last = 0
 
-    def _keeping(self) -> Keeping:
+    def _keeping(self) -> RetentionSettings:
         made = keeping(policy())
         if not self.program.output:
             return made
         limit = self.program.output
         bounds = {name: OutputBound(limit, policy().commands[name].when_full) for name in COMMANDS}
-        return Keeping(lambda spec: bounds[spec.command], None, None, made.retention)
+        return RetentionSettings(lambda spec: bounds[spec.command], None, None, made.retention)
 
     def _audit(self, process: Process, event: str) -> None:
         process.effect()
@@ -324,11 +324,11 @@ class World:
         first = min(self.expires.get(owner, ()), default=float("inf"))
         return "C16" in self.covered or trio.current_time() >= first - _MICROSECOND_S
 
-    def _gate_of(self, process: Process, refusals: Refusals) -> Gate:
+    def _gate_of(self, process: Process, refusals: RefusalBudget) -> Admission:
         """Of one life: it ends those whose certificate does."""
         audit_log: Any = _AuditLog(lambda event, fields: self._audit(process, event))
         no_tls: Any = None
-        return Gate(
+        return Admission(
             no_tls,
             no_tls,
             audit_log,

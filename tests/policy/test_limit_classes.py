@@ -10,12 +10,12 @@ from penstock.policy.limit_classes import (
     Enforcement,
     LimitClass,
     LimitName,
-    Limits,
     Need,
+    ResourceLimits,
     State,
 )
 
-ALL = Limits(
+ALL = ResourceLimits(
     cpu_cores=1.5,
     memory_bytes=1,
     disk_read_bytes_per_s=2,
@@ -27,7 +27,7 @@ ALL = Limits(
 )
 
 
-def of(need: Need, limits: Limits = ALL) -> LimitClass:
+def of(need: Need, limits: ResourceLimits = ALL) -> LimitClass:
     return LimitClass("small", limits, dict.fromkeys(LIMIT_NAMES, need))
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_told_is_not_held() -> None:
 def test_a_limit_that_is_not_set_is_never_unmet() -> None:
     """A class without limits runs anywhere; one with a single limit minds that one."""
     assert NO_LIMITS.unmet(told("unavailable")) == []
-    alone = of("required", Limits(processes=4))
+    alone = of("required", ResourceLimits(processes=4))
     assert [each.limit for each in alone.unmet(told("unavailable"))] == ["processes"]
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.policy.grammar import Mismatch
-from penstock.policy.limit_classes import LIMIT_NAMES, NO_LIMITS, Limits
+from penstock.policy.limit_classes import LIMIT_NAMES, NO_LIMITS, ResourceLimits
 from penstock.policy.output_policy import OutputPolicy
-from penstock.policy.policy_file import VERBS, Client, Policy, PolicyError, parse_policy
+from penstock.policy.policy_file import VERBS, ClientPolicy, Policy, PolicyError, parse_policy
 
 POLICY = r"""
 [classes.small]
@@ -94,7 +94,7 @@ def test_reads_every_key() -> None:
     assert ls.grammar.usage() == (
         "[-l|-a|-la] [-w INT(1..500)] TEXT([a-z]{1,20}\\.log){0,8} PATH(/srv)"
     )
-    assert policy.clients["alice"] == Client(
+    assert policy.clients["alice"] == ClientPolicy(
         "alice", frozenset({"ls", "hostname"}), 2, 3, 4, frozenset({"start", "status"}), "stop"
     )
 
@@ -269,7 +269,7 @@ needs = { disk = "best_effort", memory = "best_effort" }
 def test_a_client_may_have_limits_of_its_own() -> None:
     """The words and units of a class; what is not there is not limited."""
     alice = parse_policy((POLICY + TOTALS).encode()).clients["alice"]
-    assert alice.totals.limits == Limits(1.5, 2 * 10**9, 20_000_000, None, 500, None)
+    assert alice.totals.limits == ResourceLimits(1.5, 2 * 10**9, 20_000_000, None, 500, None)
     assert alice.totals.name == "alice"
     assert alice.totals.needs["cpu"] == "required"
     assert alice.totals.needs["memory"] == alice.totals.needs["disk_read"] == "best_effort"

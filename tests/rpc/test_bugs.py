@@ -12,8 +12,8 @@ from wire import INTERNAL, connected
 
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.channel import Channel
-from penstock.rpc.server_call import Call
-from penstock.rpc.server_connection import ServerLink
+from penstock.rpc.server_call import ServerCall
+from penstock.rpc.server_connection import ServerConnection
 
 CODE = StatusCode.NOT_FOUND
 
@@ -107,11 +107,11 @@ async def test_a_bug_in_an_event_ends_one_connection(monkeypatch: pytest.MonkeyP
             await wire.send(wire.call(1, "/toy.Toy/Wait"))
             await running.toy.started.wait()
 
-            def broken(self: ServerLink, event: Any) -> None:
+            def broken(self: ServerConnection, event: Any) -> None:
                 raise ValueError("a bug")
 
             with monkeypatch.context() as patch:
-                patch.setattr(ServerLink, "_headers_arrived", broken)
+                patch.setattr(ServerConnection, "_headers_arrived", broken)
                 await wire.send(wire.call(3))
                 await wire.goaway(INTERNAL)
             await running.toy.ended.wait()
@@ -125,11 +125,11 @@ async def test_a_bug_in_a_calls_task_ends_one_connection(monkeypatch: pytest.Mon
         await echo(other)
         async with connected(running) as wire:
 
-            async def broken(self: Call) -> None:
+            async def broken(self: ServerCall) -> None:
                 raise ValueError("a bug")
 
             with monkeypatch.context() as patch:
-                patch.setattr(Call, "run", broken)
+                patch.setattr(ServerCall, "run", broken)
                 await wire.send(wire.call(1))
                 while await wire.next() is not None:
                     pass

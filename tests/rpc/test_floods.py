@@ -18,8 +18,8 @@ from wire import CALM, Wire, connected, data, to_server
 from penstock.rpc.call_errors import StatusCode
 from penstock.rpc.lag import SLOW_TURN_S, LagMeter
 from penstock.rpc.limits import Rate
-from penstock.rpc.message_stream import Stream
-from penstock.rpc.server_connection import ServerLink
+from penstock.rpc.message_stream import MessageStream
+from penstock.rpc.server_connection import ServerConnection
 from penstock.rpc.tls.transport import TlsTransport
 
 EXHAUSTED = str(StatusCode.RESOURCE_EXHAUSTED.value)
@@ -104,20 +104,20 @@ async def test_a_backlog_ends_with_its_connection(
     They are answered by nothing, so writing does not tell that the peer has gone.
     """
     gate, received, fed = trio.Event(), TlsTransport.receive, 0
-    true = Stream.feed
+    true = MessageStream.feed
 
     async def receive(self: TlsTransport) -> bytes:
         await gate.wait()
         return await received(self)
 
-    def feed(self: Stream, data: bytes, flow_bytes: int) -> None:
+    def feed(self: MessageStream, data: bytes, flow_bytes: int) -> None:
         nonlocal fed
         fed += 1
         true(self, data, flow_bytes)
 
     gate.set()
     monkeypatch.setattr(TlsTransport, "receive", receive)
-    monkeypatch.setattr(Stream, "feed", feed)
+    monkeypatch.setattr(MessageStream, "feed", feed)
     async with serving(shared_pki(), little_data=Rate(100_000, 0.0)) as running:
         async with connected(running) as wire:
             gate = trio.Event()
@@ -138,16 +138,16 @@ async def test_a_turn_has_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
     """Where a frame costs a millisecond, a turn has no sixteen of them."""
     async with serving(shared_pki()) as running, connected(running) as wire:
         in_turn: Counter[int] = Counter()
-        true = ServerLink._headers_arrived
+        true = ServerConnection._headers_arrived
 
-        def slow(self: ServerLink, event: Any) -> None:
+        def slow(self: ServerConnection, event: Any) -> None:
             in_turn[running.server.statistics().lag.turns] += 1
             until = time.perf_counter() + 0.001
             while time.perf_counter() < until:
                 pass
             true(self, event)
 
-        monkeypatch.setattr(ServerLink, "_headers_arrived", slow)
+        monkeypatch.setattr(ServerConnection, "_headers_arrived", slow)
         fields = [(name, "/no/thing" if name == ":path" else value) for name, value in GRPC_HEADERS]
         blocks = [
             wire.headers(each, fields, ("END_HEADERS", "END_STREAM")) for each in range(1, 160, 2)
@@ -162,7 +162,7 @@ async def test_a_little_from_many_connections_has_an_end_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What each may have handled at once is a millisecond; of all, some are, and the rest waits."""
-    gate, received, true = trio.Event(), TlsTransport.receive, ServerLink._headers_arrived
+    gate, received, true = trio.Event(), TlsTransport.receive, ServerConnection._headers_arrived
     gate.set()
     in_turn: Counter[int] = Counter()
 
@@ -170,7 +170,7 @@ async def test_a_little_from_many_connections_has_an_end_in_time(
         await gate.wait()
         return await received(self)
 
-    def slow(self: ServerLink, event: Any) -> None:
+    def slow(self: ServerConnection, event: Any) -> None:
         in_turn[running.server.statistics().lag.turns] += 1
         until = time.perf_counter() + 0.001
         while time.perf_counter() < until:
@@ -178,7 +178,7 @@ async def test_a_little_from_many_connections_has_an_end_in_time(
         true(self, event)
 
     monkeypatch.setattr(TlsTransport, "receive", receive)
-    monkeypatch.setattr(ServerLink, "_headers_arrived", slow)
+    monkeypatch.setattr(ServerConnection, "_headers_arrived", slow)
     fields = [(name, "/no/thing" if name == ":path" else value) for name, value in GRPC_HEADERS]
     async with serving(shared_pki()) as running, AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(connected(running)) for _ in range(12)]

@@ -15,7 +15,7 @@ from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.http2.connection import Connection
 from penstock.rpc.http2.frames import DATA, END_STREAM, HEADERS, PING, FrameReader
 from penstock.rpc.http2.frames import SETTINGS as SETTINGS_KIND
-from penstock.rpc.http2.protocol_errors import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood
+from penstock.rpc.http2.protocol_errors import FRAME_SIZE_ERROR, ConnectionFault, Flood, FloodBudget
 from penstock.rpc.limits import Limits, Rate
 from penstock.rpc.message_framing import Deframer, prefix
 from penstock.rpc.status_codec import error_from_reset, error_from_trailers, trailers_of
@@ -170,7 +170,7 @@ def test_no_timeout_is_not_sent() -> None:
 def test_budget() -> None:
     """The burst, then the rate."""
     now = 0.0
-    budget = Budget("thing", Rate(3, 2.0), lambda: now)
+    budget = FloodBudget("thing", Rate(3, 2.0), lambda: now)
     for _ in range(3):
         budget.take()
     with pytest.raises(Flood, match="thing"):

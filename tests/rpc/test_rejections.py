@@ -10,7 +10,7 @@ from raw import GRPC_HEADERS, message, with_headers
 from toy import serving
 from wire import HELLO, Wire, connected, data, window
 
-from penstock.rpc.rejections import Refusals
+from penstock.rpc.rejections import Rejections
 
 LOGGER = "penstock.rpc"
 NAMED = with_headers(("grpc-encoding", "gzip"), (":path", "/toy.Toy/Total"))
@@ -95,7 +95,7 @@ def test_lines_are_bounded_and_the_next_says_how_many(caplog: pytest.LogCaptureF
     """Of each kind on its own; the counters have them all, escapes reach no terminal."""
     caplog.set_level(logging.INFO, LOGGER)
     now = 0.0
-    refusals = Refusals(lambda: now)
+    refusals = Rejections(lambda: now)
     for _ in range(1_000):
         refusals.refused("flood", "\x1b[31mred")
     refusals.refused("other", "one")

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pki import shared_pki
 
-from penstock.policy.policy_file import Client, parse_policy
+from penstock.policy.policy_file import ClientPolicy, parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.server import authz
@@ -25,7 +25,7 @@ from penstock.server.audit import AuditError, AuditLog
 from penstock.server.authn import AuthenticationError, identify
 from penstock.server.parse import argv_of, grace_of, handle_of, spec_of
 from penstock.server.rate_limits import COSTLY_BURST, COSTLY_PER_S, QuotaExceeded, Quotas
-from penstock.server.refusal_budget import Refusals
+from penstock.server.refusal_budget import RefusalBudget
 from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -149,7 +149,7 @@ def test_quotas_count_and_give_back() -> None:
     """Unfinished jobs, starts a minute, streams; a minute later starts are free again."""
     now = [0.0]
     quotas = Quotas(lambda: now[0])
-    client = Client("alice", frozenset(), max_running=2, max_streams=1, starts_per_minute=3)
+    client = ClientPolicy("alice", frozenset(), max_running=2, max_streams=1, starts_per_minute=3)
     with pytest.raises(QuotaExceeded):
         quotas.take_start(client, running=2)
     for running in (0, 1, 0):
@@ -307,7 +307,7 @@ def test_an_audit_file_that_was_moved_or_removed(
 def test_refusals_have_a_bucket_each_up_to_a_number_of_identities() -> None:
     """A minute later there is room again; what was not written is told once."""
     now, told = [0.0], list[tuple[str, int]]()
-    refusals = Refusals(lambda: now[0], lambda *what: told.append(what), per_minute=2)
+    refusals = RefusalBudget(lambda: now[0], lambda *what: told.append(what), per_minute=2)
     answers = [refusals.take("a") for _ in range(4)]
     assert answers == [None, None, 60.0, 60.0]
     for number in range(1500):
@@ -345,7 +345,7 @@ def test_signals_are_free_again_a_minute_later() -> None:
     """Each counts for a minute by itself; when the next is free is said."""
     now = [0.0]
     quotas = Quotas(lambda: now[0])
-    client = Client("alice", frozenset(), signals_per_minute=2)
+    client = ClientPolicy("alice", frozenset(), signals_per_minute=2)
     quotas.take_signal(client)
     now[0] = 30.0
     quotas.take_signal(client)
@@ -370,9 +370,9 @@ def test_starts_have_a_burst_and_a_rate() -> None:
     """Of each client by itself; when the next is free is said."""
     now = [0.0]
     quotas = Quotas(lambda: now[0])
-    alice, bob = Client("alice", frozenset()), Client("bob", frozenset())
+    alice, bob = ClientPolicy("alice", frozenset()), ClientPolicy("bob", frozenset())
 
-    def taken(client: Client) -> int:
+    def taken(client: ClientPolicy) -> int:
         count = 0
         with contextlib.suppress(QuotaExceeded):
             while True:

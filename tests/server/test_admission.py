@@ -22,10 +22,10 @@ from penstock.rpc.call_errors import Reason, RpcError
 from penstock.rpc.grpc_server import Peer
 from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.server import admission as module
-from penstock.server.admission import Gate
+from penstock.server.admission import Admission
 from penstock.server.audit import AuditError, AuditLog
 from penstock.server.credentials import Credentials, CredentialsError
-from penstock.server.refusal_budget import Refusals
+from penstock.server.refusal_budget import RefusalBudget
 
 CONFIG = parse_config(
     b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True
@@ -61,10 +61,12 @@ class World:
         self.path = directory / "audit"
         self.now = datetime.datetime.now(datetime.UTC)
         self.told: list[tuple[str, int]] = []
-        refusals = Refusals(trio.current_time, lambda *what: self.told.append(what), per_minute=2)
+        refusals = RefusalBudget(
+            trio.current_time, lambda *what: self.told.append(what), per_minute=2
+        )
         credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE)
         self.audit = AuditLog(str(self.path))
-        self.gate = Gate(CONFIG, credentials, self.audit, refusals, lambda: self.now)
+        self.gate = Admission(CONFIG, credentials, self.audit, refusals, lambda: self.now)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.server.audit_lines import MAX_LINE_BYTES, MAX_VALUE_BYTES, bounded, line_of
-from penstock.server.repeat_budget import INTERVAL_S, MAX_KNOWN, Repeats
+from penstock.server.repeat_budget import INTERVAL_S, MAX_KNOWN, RepeatBudget
 
 NASTY = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
     ["\x01" * 5000, "\U0001f600" * 5000, '"' * 5000, "x" * 5000, "x" * 2000 + "\x01" * 100]
@@ -89,7 +89,7 @@ class Told:
         self.now = 0.0
         self.full = False
         self.lines: list[tuple[str, str, dict[str, Any], int]] = []
-        self.repeats = Repeats(lambda: self.now, self._tell)
+        self.repeats = RepeatBudget(lambda: self.now, self._tell)
 
     def _tell(self, client: str, verb: str, about: Mapping[str, Any], count: int) -> None:
         if self.full:

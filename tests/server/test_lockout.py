@@ -11,7 +11,7 @@ from pki import Pair, Pki, make_pki
 from penstock.rpc.server_call import Peer
 from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.server import lockout
-from penstock.server.lockout import Verdict, try_files
+from penstock.server.lockout import TrialResult, try_files
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tried(
     crl: bytes | None = None,
     ca: bytes | None = None,
     revoked: tuple[Pair, ...] = (),
-) -> Verdict:
+) -> TrialResult:
     """With these connected, and a new list or CA; ``revoked`` are refused after the handshake."""
     old = pki.server_context()
     path = pki.directory / "new"
@@ -72,18 +72,18 @@ def test_one_who_gets_in_is_enough(pki: Pki) -> None:
     assert not tried(
         pki, *alice_and_carol(pki), crl=pki.authority.crl(pki.clients["alice"])
     ).lockout
-    assert tried(pki, ca=AUTHORITIES["a leaf"](pki)) == Verdict(0)
+    assert tried(pki, ca=AUTHORITIES["a leaf"](pki)) == TrialResult(0)
 
 
 def test_who_is_named_on_a_list_is_meant(pki: Pki) -> None:
     """A stolen certificate must be revocable also where nobody else is connected; it does not
     excuse a list that keeps others out."""
     alice, carol = alice_and_carol(pki)
-    assert tried(pki, alice, crl=pki.authority.crl(alice)) == Verdict(1)
-    assert tried(pki, alice, carol, crl=pki.authority.crl(alice, carol)) == Verdict(2)
+    assert tried(pki, alice, crl=pki.authority.crl(alice)) == TrialResult(1)
+    assert tried(pki, alice, carol, crl=pki.authority.crl(alice, carol)) == TrialResult(2)
     broken = LISTS["unknown critical extension"](pki)
     assert tried(pki, alice, carol, crl=broken).lockout
-    assert tried(pki, alice, carol, revoked=(alice,)) == Verdict(2)
+    assert tried(pki, alice, carol, revoked=(alice,)) == TrialResult(2)
     verdict = tried(
         pki, alice, pki.other_client, ca=AUTHORITIES["another CA"](pki), revoked=(pki.other_client,)
     )
@@ -94,7 +94,7 @@ def test_who_is_named_on_a_list_is_meant(pki: Pki) -> None:
 
 def test_who_would_not_get_in_any_more_counts_for_nothing(pki: Pki) -> None:
     """A client whose time is over is refused by the files of now as well."""
-    assert tried(pki, pki.expired_client, crl=pki.authority.crl()) == Verdict(1)
+    assert tried(pki, pki.expired_client, crl=pki.authority.crl()) == TrialResult(1)
     verdict = tried(pki, pki.expired_client, pki.clients["alice"], ca=AUTHORITIES["a leaf"](pki))
     assert "CN=alice" in verdict.lockout
 
@@ -119,5 +119,5 @@ def test_what_a_client_has_sent_besides_is_sent_again(
     monkeypatch.setattr(lockout, "refusal", seen)
     sender = dataclasses.replace(peer(pki.clients["alice"]), issuers=(b"between",))
     context = pki.server_context()
-    assert try_files(context, context, [sender]) == Verdict(1)
+    assert try_files(context, context, [sender]) == TrialResult(1)
     assert asked == [(sender.certificate, b"between")]

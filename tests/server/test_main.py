@@ -8,16 +8,16 @@ import trio
 
 from penstock.server.audit import AuditLog
 from penstock.server.main import _AuditTrail
-from penstock.server.refusal_budget import Refusals
-from penstock.server.repeat_budget import INTERVAL_S, Repeats
+from penstock.server.refusal_budget import RefusalBudget
+from penstock.server.repeat_budget import INTERVAL_S, RepeatBudget
 
 
 @pytest.mark.mock_clock
 async def test_counts_are_told_though_nobody_comes_any_more(tmp_path: Path) -> None:
     """Of refusals and of reads, a few seconds after their minute; and once."""
     told: list[tuple[Any, ...]] = []
-    refusals = Refusals(trio.current_time, lambda *what: told.append(what), per_minute=1)
-    repeats = Repeats(trio.current_time, lambda *what: told.append(what))
+    refusals = RefusalBudget(trio.current_time, lambda *what: told.append(what), per_minute=1)
+    repeats = RepeatBudget(trio.current_time, lambda *what: told.append(what))
     trail = _AuditTrail(AuditLog(str(tmp_path / "audit")), refusals, repeats)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trail.tell_regularly)

@@ -17,16 +17,16 @@ from penstock.jobs.output.cursor import CHUNK_BYTES
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.output.reader import OutputReader
-from penstock.jobs.retention_settings import Keeping
+from penstock.jobs.retention_settings import RetentionSettings
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.server.output_stream import Frame, Frames, messages
+from penstock.server.output_stream import OutputFrame, OutputFrames, messages
 from penstock.server.parse import Wish, streams_of, wish_of
 
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, keep: Keeping | None = None
+    tmp_path: Path, keep: RetentionSettings | None = None
 ) -> AsyncIterator[tuple[Manager, Job, FakeBackend]]:
     backend = FakeBackend()
     async with open_manager(backend, str(tmp_path / "state"), keeping=keep) as manager:
@@ -44,7 +44,7 @@ async def write(backend: FakeBackend, job: Job, data: bytes, stream: int = 1) ->
 
 async def stream(
     job: Job,
-    frames: Frames,
+    frames: OutputFrames,
     *,
     offset: int = 0,
     raw: bool = False,
@@ -62,7 +62,7 @@ async def stream(
 
 async def test_every_message_says_where_to_go_on(tmp_path: Path) -> None:
     """From each next_offset the rest comes, and nothing twice."""
-    frames = Frames()
+    frames = OutputFrames()
     async with running(tmp_path) as (_, job, backend):
         for part in (b"one ", b"two ", b"three"):
             await write(backend, job, part, 1 if part != b"two " else 2)
@@ -79,7 +79,7 @@ async def test_every_message_says_where_to_go_on(tmp_path: Path) -> None:
 
 async def test_text_cut_anywhere_is_whole_after_a_resume(tmp_path: Path) -> None:
     """A character that was cut by its write, by stderr in between, and by the resume."""
-    frames = Frames()
+    frames = OutputFrames()
     text = "a\u00e9\u20ac\U0001f600z"
     data = text.encode()
     async with running(tmp_path) as (_, job, backend):
@@ -100,7 +100,7 @@ async def test_text_cut_anywhere_is_whole_after_a_resume(tmp_path: Path) -> None
 
 async def test_half_a_character_at_the_end_is_said_once_the_job_has_ended(tmp_path: Path) -> None:
     """U+FFFD stands for it then, and not while the job may still complete it."""
-    frames = Frames()
+    frames = OutputFrames()
     async with running(tmp_path) as (_, job, backend):
         await write(backend, job, b"x\xe2\x82")
         found = await stream(job, frames, follow=False)
@@ -113,7 +113,7 @@ async def test_half_a_character_at_the_end_is_said_once_the_job_has_ended(tmp_pa
 
 async def test_half_a_character_before_a_gap_is_said(tmp_path: Path) -> None:
     """Its rest is in the gap."""
-    keep = Keeping(lambda _: OutputBound(131_072, "drop_newest"))
+    keep = RetentionSettings(lambda _: OutputBound(131_072, "drop_newest"))
     async with running(tmp_path, keep) as (_, job, backend):
         for _ in range(2):
             await write(backend, job, b"y" * 60_000)
@@ -123,7 +123,7 @@ async def test_half_a_character_before_a_gap_is_said(tmp_path: Path) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
         backend.jobs[job.id].end(Verdict("exited", 0))
         await job.wait_finished()
-        found = await stream(job, Frames())
+        found = await stream(job, OutputFrames())
         (at,) = [number for number, message in enumerate(found) if message.HasField("gap")]
         assert found[at].gap.reason == "quota"
         assert found[at - 1].output.endswith("\ufffd")
@@ -132,14 +132,14 @@ async def test_half_a_character_before_a_gap_is_said(tmp_path: Path) -> None:
 
 async def test_only_the_streams_that_were_asked_for(tmp_path: Path) -> None:
     """The other one's bytes are passed over, and offsets say so."""
-    frames = Frames()
+    frames = OutputFrames()
     async with running(tmp_path) as (_, job, backend):
         for number in range(6):
             await write(backend, job, b"%d" % number, 1 + number % 2)
         backend.jobs[job.id].end(Verdict("exited", 0))
         await job.wait_finished()
         await stream(job, frames, raw=True)  # all frames are there for the next one
-        for cached in (frames, Frames()):
+        for cached in (frames, OutputFrames()):
             found = await stream(job, cached, raw=True, streams=(pb.STREAM_STDERR,))
             assert [(m.offset, m.data) for m in found if m.data] == [
                 (1, b"1"),
@@ -159,9 +159,9 @@ async def test_a_heartbeat_comes_when_nothing_else_does(tmp_path: Path) -> None:
     log.move(STDOUT_PIPE, 1)
     begin = trio.current_time()
     with OutputReader(log) as reader:
-        async with aclosing(messages(job, reader, Wish(True, 20.0), Frames())) as found:
+        async with aclosing(messages(job, reader, Wish(True, 20.0), OutputFrames())) as found:
             await anext(found)
-            assert isinstance(await anext(found), Frame)
+            assert isinstance(await anext(found), OutputFrame)
             for number in (1, 2):
                 beat = await anext(found)
                 assert isinstance(beat, pb.StreamOutputResponse)
@@ -172,7 +172,7 @@ async def test_a_heartbeat_comes_when_nothing_else_does(tmp_path: Path) -> None:
 
 async def test_a_chunk_is_encoded_once_for_all_its_readers(tmp_path: Path) -> None:
     """Fifty followers of the same bytes make as many frames as one; memory stays bounded."""
-    frames = Frames(most_bytes=400_000)
+    frames = OutputFrames(most_bytes=400_000)
     async with running(tmp_path) as (_, job, backend):
         followers: list[list[pb.StreamOutputResponse]] = []
 
@@ -200,7 +200,7 @@ async def test_all_come_to_the_same_chunks(tmp_path: Path) -> None:
         await job.wait_finished()
         ends = []
         for offset in (0, 1, 70_000):
-            found = await stream(job, Frames(), offset=offset, raw=True)
+            found = await stream(job, OutputFrames(), offset=offset, raw=True)
             ends.append({message.next_offset for message in found if message.data})
         assert ends[0] >= ends[1] >= ends[2]
         assert CHUNK_BYTES in ends[1]
@@ -232,8 +232,8 @@ def test_wishes_that_make_no_sense(request_: pb.StreamOutputRequest, field: str)
 
 async def test_a_frame_whose_bytes_were_dropped_is_not_sent(tmp_path: Path) -> None:
     """Somebody has had it before; who comes now has a gap, as the record of the job says."""
-    frames = Frames()
-    keep = Keeping(lambda _: OutputBound(131_072))
+    frames = OutputFrames()
+    keep = RetentionSettings(lambda _: OutputBound(131_072))
     async with running(tmp_path, keep) as (_, job, backend):
         await write(backend, job, b"a" * 10_000)
         backend.jobs[job.id].end(Verdict("exited", 0))
@@ -250,16 +250,16 @@ async def test_a_frame_whose_bytes_were_dropped_is_not_sent(tmp_path: Path) -> N
 
 def test_frames_that_were_used_longest_ago_make_room() -> None:
     """By their bytes and what each costs besides; one that is put again counts once."""
-    frames = Frames(most_bytes=2_500)
+    frames = OutputFrames(most_bytes=2_500)
     keys: list[tuple[str, int, None]] = [("job", offset, None) for offset in range(4)]
     for key in keys[:2]:
-        frames.put(key, Frame(1, 1, b"x" * 600))
+        frames.put(key, OutputFrame(1, 1, b"x" * 600))
     assert frames.get(keys[0]) is not None
     before = frames.statistics()
-    frames.put(keys[0], Frame(1, 1, b"x" * 600))
+    frames.put(keys[0], OutputFrame(1, 1, b"x" * 600))
     assert frames.statistics() == before
     for key in keys[2:]:
-        frames.put(key, Frame(1, 1, b"x" * 600))
+        frames.put(key, OutputFrame(1, 1, b"x" * 600))
     assert frames.statistics()["bytes"] <= 2_500
     assert frames.get(keys[1]) is None
     assert frames.get(keys[3]) is not None
@@ -267,7 +267,7 @@ def test_frames_that_were_used_longest_ago_make_room() -> None:
 
 async def test_bytes_from_a_frame_end_where_the_stream_was_to_end(tmp_path: Path) -> None:
     """Who does not follow gets what was there when it began, not the longer frame of another."""
-    frames = Frames()
+    frames = OutputFrames()
     async with running(tmp_path) as (_, job, backend):
         await write(backend, job, b"first ")
         with job.read_output(0, follow=False) as reader:

@@ -8,7 +8,7 @@ import pytest
 from penstock.policy.limit_classes import (
     STORAGE_LIMIT_NAMES,
     Enforcement,
-    Limits,
+    ResourceLimits,
     held_without_groups,
     with_quotas,
 )
@@ -22,7 +22,7 @@ def test_a_host_without_says_so_and_gives_none(tmp_path: Path) -> None:
     wanted = "no project quotas" if os.geteuid() == 0 else "without root"
     assert wanted in quotas.missing
     assert quotas.entries() == []
-    assert quotas.hold([str(tmp_path)], Limits(storage_bytes=1, files=1)) is None
+    assert quotas.hold([str(tmp_path)], ResourceLimits(storage_bytes=1, files=1)) is None
     quotas.sweep()
     quotas.free(Project(project_quota.FIRST, 1024, 1))
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.cgroups import Hierarchy, detect, job_group
 from penstock.supervisor.kernel import clone3
 from penstock.supervisor.kernel.proc_tree import children
@@ -34,7 +34,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
 def test_it_is_inside(hierarchy: Hierarchy, born: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With clone3 as without it, and its exit status comes to its parent."""
     monkeypatch.setattr(job_group, "_can_be_born_inside", lambda: born)
-    group = hierarchy.create(NAME, Limits(memory_bytes=100_000_000, processes=8), None)
+    group = hierarchy.create(NAME, ResourceLimits(memory_bytes=100_000_000, processes=8), None)
     inside = directories(group)
     assert (group.entrance().birth_fd is not None) is (born and hierarchy.kind != "v1")
     (ready_read, ready_write), (code_read, code_write) = os.pipe(), os.pipe()

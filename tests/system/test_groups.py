@@ -13,7 +13,7 @@ from inside import directories, fork_inside
 from kinds import host_kinds, mountinfo
 from this_run import group as group_of
 
-from penstock.policy.limit_classes import LIMIT_NAMES, LimitClass, Limits
+from penstock.policy.limit_classes import LIMIT_NAMES, LimitClass, ResourceLimits
 from penstock.supervisor.cgroups import (
     ClientTotals,
     Group,
@@ -29,7 +29,7 @@ from penstock.supervisor.cgroups.group_files import remove_tree
 
 pytestmark = pytest.mark.root
 NAME = "0123456789abcdef" * 2
-LIMITS = Limits(0.1, 100_000_000, 10_000_000, 20_000_000, 64)
+LIMITS = ResourceLimits(0.1, 100_000_000, 10_000_000, 20_000_000, 64)
 
 
 @pytest.fixture(params=host_kinds())
@@ -184,7 +184,7 @@ def test_a_group_stands_still_and_can_be_killed(hierarchy: Hierarchy) -> None:
 
 def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:
     """Members die, directories go, however deep; which jobs they were and how many comes back."""
-    alice = ClientTotals(group_name("alice"), Limits())
+    alice = ClientTotals(group_name("alice"), ResourceLimits())
     group = hierarchy.create(NAME, LIMITS, device(), alice)
     other = hierarchy.create(NAME[::-1], LIMITS, device(), alice)
     idle = hierarchy.create("0" * 32, LIMITS, None)

@@ -21,7 +21,7 @@ from leaks import job_groups
 from patience import slowness
 from this_run import group as group_of
 
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.cgroups import (
     ClientTotals,
     Group,
@@ -35,7 +35,7 @@ from penstock.supervisor.cgroups import (
 
 pytestmark = pytest.mark.root
 NAME = "fedcba9876543210" * 2
-LIMITS = Limits(0.5, 50_000_000, 10_000_000, 10_000_000, 16)
+LIMITS = ResourceLimits(0.5, 50_000_000, 10_000_000, 10_000_000, 16)
 CGROUPS = "/sys/fs/cgroup/"
 
 
@@ -80,12 +80,12 @@ def directories() -> list[str]:
 
 def test_a_share_below_one_percent_is_held_as_asked(hierarchy: Hierarchy) -> None:
     """The kernel's least quota is 1 ms: the period grows, the share does not."""
-    group = hierarchy.create(NAME, Limits(cpu_cores=0.005), None)
+    group = hierarchy.create(NAME, ResourceLimits(cpu_cores=0.005), None)
     cpu = next(entry for entry in group.enforcement if entry.limit == "cpu")
     assert (cpu.state, cpu.actual) == ("enforced", "5000us/1000000us")
     assert group.remove()
     with pytest.raises(GroupError, match=r"below 0\.001 cores"):
-        hierarchy.create(NAME, Limits(cpu_cores=0.0005), None)
+        hierarchy.create(NAME, ResourceLimits(cpu_cores=0.0005), None)
     assert directories() == []
 
 
@@ -140,7 +140,7 @@ def test_a_fork_bomb_is_contained_and_dies(hierarchy: Hierarchy) -> None:
 @pytest.mark.parametrize("way", ["kill", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_who_is_killed_dies_without_a_quota(hierarchy: Hierarchy, way: str) -> None:
     """Each gives back 256 MB, several ms of CPU, where all four have 1 ms of it in every second."""
-    group = hierarchy.create(NAME, Limits(cpu_cores=2.0), None)
+    group = hierarchy.create(NAME, ResourceLimits(cpu_cores=2.0), None)
     read_end, write_end = os.pipe()
 
     def work() -> None:
@@ -188,7 +188,7 @@ def test_direct_writes_are_counted_without_a_limit(hierarchy: Hierarchy, tmp_pat
     device = block_device(str(tmp_path))
     if device is None:
         pytest.skip("the temporary directory is on no disk")
-    group = hierarchy.create(NAME, Limits(), device)
+    group = hierarchy.create(NAME, ResourceLimits(), device)
 
     def work() -> None:
         fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
@@ -207,7 +207,7 @@ def test_a_taken_name_leaves_its_owner_alone(hierarchy: Hierarchy) -> None:
     group = hierarchy.create(NAME, LIMITS, None)
     before = directories()
     with pytest.raises(GroupError, match="File exists"):
-        hierarchy.create(NAME, Limits(), None)
+        hierarchy.create(NAME, ResourceLimits(), None)
     assert directories() == before
     assert group.remove()
 
@@ -224,7 +224,7 @@ def test_whatever_call_fails_nothing_is_left(
     names = ("mkdir", "open", "read", "pread", "write")
     reals = {(os, name): getattr(os, name) for name in names}
     reals[(builtins, "open")] = open
-    client = ClientTotals(group_name("alice"), Limits(1.0, 100_000_000, processes=100))
+    client = ClientTotals(group_name("alice"), ResourceLimits(1.0, 100_000_000, processes=100))
     for failing in itertools.count():
         if first:
             hierarchy.remove_parent()
@@ -354,7 +354,7 @@ def test_a_rule_of_the_parent_holds_on_v2_alone(hierarchy: Hierarchy, tmp_path: 
     device = block_device(str(tmp_path))
     if device is None:
         pytest.skip("the temporary directory is on no disk")
-    group = hierarchy.create(NAME, Limits(), device)
+    group = hierarchy.create(NAME, ResourceLimits(), device)
     is_v2 = hierarchy.kind == "v2"
     job = next(path for path in directories() if is_v2 or path.startswith(f"{CGROUPS}blkio/"))
     name, rule = ("io.max", "wbps=") if is_v2 else ("blkio.throttle.write_bps_device", "")
@@ -378,7 +378,9 @@ def test_whoever_has_frozen_it_it_runs_on_when_it_is_thawed(
     hierarchy: Hierarchy, above: int
 ) -> None:
     """Its own group, its client's or penstock's; which one it was is said."""
-    group = hierarchy.create(NAME, Limits(), None, ClientTotals(group_name("alice"), Limits()))
+    group = hierarchy.create(
+        NAME, ResourceLimits(), None, ClientTotals(group_name("alice"), ResourceLimits())
+    )
     read_end, write_end = os.pipe()
 
     def work() -> None:
@@ -415,7 +417,7 @@ def test_whoever_has_frozen_it_it_runs_on_when_it_is_thawed(
 
 def test_limits_that_were_changed_are_put_back_by_the_kernel(hierarchy: Hierarchy) -> None:
     """Of every controller there is, up and down, with a process inside; others' disks stay."""
-    totals = ClientTotals(group_name("alice"), Limits(1.5, 200_000_000, processes=300))
+    totals = ClientTotals(group_name("alice"), ResourceLimits(1.5, 200_000_000, processes=300))
     group = hierarchy.create(NAME, LIMITS, block_device("/var/tmp"), totals)
     entered, inside = os.pipe()
 

@@ -18,7 +18,7 @@ from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
-from penstock.client.send_input import Feeder
+from penstock.client.send_input import InputSender
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 
@@ -90,7 +90,7 @@ async def test_what_is_sent_is_read_and_ends(server: RunningServer) -> None:
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("echo", stdin=True)
         assert job.HasField("input")
-        feeder = Feeder(server.endpoint("alice"), job.handle)
+        feeder = InputSender(server.endpoint("alice"), job.handle)
         await feeder.feed(source(BIG[:300_000], 7_777))
         assert feeder.accepted == 300_000
         assert await output(client, job.handle) == BIG[:300_000]
@@ -105,7 +105,7 @@ async def test_without_it_a_job_reads_nothing(server: RunningServer) -> None:
         assert not job.HasField("input")
         assert (await client.wait(job.handle)).end.exit_code == 0
         with pytest.raises(RpcError) as caught:
-            await Feeder(server.endpoint("alice"), job.handle).feed(source(b"x"))
+            await InputSender(server.endpoint("alice"), job.handle).feed(source(b"x"))
         assert caught.value.code is StatusCode.FAILED_PRECONDITION
         assert "started without input" in caught.value.message
         with pytest.raises(RpcError, match="input is not granted") as caught:
@@ -114,7 +114,7 @@ async def test_without_it_a_job_reads_nothing(server: RunningServer) -> None:
         async with connect(server.endpoint("bob")) as bob:
             job = await client.start("deaf", stdin=True)
             with pytest.raises(RpcError) as caught:
-                await Feeder(server.endpoint("bob"), job.handle).feed(source(b"x"))
+                await InputSender(server.endpoint("bob"), job.handle).feed(source(b"x"))
             assert caught.value.code is StatusCode.NOT_FOUND
             assert await bob.jobs() == []
         await client.stop(job.handle)
@@ -135,7 +135,7 @@ async def test_kills_of_the_server_lose_and_double_nothing(
 
     async def feed() -> None:
         # Small pieces, or all is done before the first kill.
-        await Feeder(server.endpoint("alice"), job.handle).feed(source(data, 1_500))
+        await InputSender(server.endpoint("alice"), job.handle).feed(source(data, 1_500))
         fed.set()
 
     kills = 0
@@ -167,7 +167,7 @@ async def test_a_job_that_does_not_read_costs_others_nothing(server: RunningServ
 
         async def feed() -> None:
             with contextlib.suppress(RpcError):
-                await Feeder(server.endpoint("bob"), job.handle).feed(source(BIG, 200_000))
+                await InputSender(server.endpoint("bob"), job.handle).feed(source(BIG, 200_000))
 
         async def flood() -> None:
             async with client.send_input() as call:
@@ -208,7 +208,7 @@ async def test_a_job_that_closes_its_input_or_ends_is_said(server: RunningServer
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("one", stdin=True)
         with pytest.raises(RpcError, match="closed its input") as caught:
-            await Feeder(server.endpoint("alice"), job.handle).feed(source(b"hello\n" + BIG))
+            await InputSender(server.endpoint("alice"), job.handle).feed(source(b"hello\n" + BIG))
         assert caught.value.code is StatusCode.FAILED_PRECONDITION
         deaf = await client.start("deaf", stdin=True)
         async with client.send_input() as call:
@@ -260,7 +260,7 @@ async def test_requests_that_make_no_sense_end_their_call_alone(server: RunningS
                     async for _ in call:
                         pass
                 assert caught.value.code is code, requests
-        await Feeder(server.endpoint("alice"), job.handle).feed(source(b"good"))
+        await InputSender(server.endpoint("alice"), job.handle).feed(source(b"good"))
         assert await output(client, job.handle) == b"good"
 
 
@@ -270,7 +270,7 @@ async def test_the_newest_sender_has_it(server: RunningServer) -> None:
         job = await client.start("echo", stdin=True)
         await first.send(pb.SendInputRequest(pid=job.handle, data=b"one "))
         assert (await anext(first)).accepted == 4
-        await Feeder(server.endpoint("alice"), job.handle).feed(source(b"two"))
+        await InputSender(server.endpoint("alice"), job.handle).feed(source(b"two"))
         with pytest.raises(RpcError) as caught:
             await anext(first)
         assert caught.value.code is StatusCode.ABORTED
@@ -288,7 +288,7 @@ async def test_who_was_cut_off_is_told_that_others_have_sent(server: RunningServ
     async with connect(server.endpoint("alice")) as client, client.send_input() as call:
         await call.send(mine)
         assert (await anext(call)).accepted == 4
-    await Feeder(server.endpoint("alice"), job.handle).feed(source(b"two"), end=False)
+    await InputSender(server.endpoint("alice"), job.handle).feed(source(b"two"), end=False)
     await kill_server(server)
     async with connected_again(server, "alice") as client:
         async with client.send_input() as call:
@@ -296,7 +296,7 @@ async def test_who_was_cut_off_is_told_that_others_have_sent(server: RunningServ
             with pytest.raises(RpcError, match="has sent input") as caught:
                 await anext(call)
         assert caught.value.code is StatusCode.ABORTED
-        await Feeder(server.endpoint("alice"), job.handle).feed(source(b""))
+        await InputSender(server.endpoint("alice"), job.handle).feed(source(b""))
         assert await output(client, job.handle) == b"one two"
 
 

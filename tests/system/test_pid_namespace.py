@@ -16,7 +16,7 @@ from this_run import visible_directory
 from penstock.supervisor.isolation import Isolation, fork_both
 from penstock.supervisor.job import spawn as spawning
 from penstock.supervisor.job.spawn import Plan, decode_report
-from penstock.supervisor.kernel.clone3 import Entrance
+from penstock.supervisor.kernel.clone3 import CgroupEntrance
 
 pytestmark = pytest.mark.root
 
@@ -183,7 +183,7 @@ def test_an_init_that_cannot_join_its_group(monkeypatch: pytest.MonkeyPatch) -> 
             {},
             "/",
             None,
-            Entrance(None, (null_fd,)),
+            CgroupEntrance(None, (null_fd,)),
             null_fd,
             null_fd,
             null_fd,

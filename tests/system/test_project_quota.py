@@ -22,7 +22,7 @@ from running import (
 
 from penstock.client import Client, connect
 from penstock.policy.configuration import parse_config
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError
 from penstock.supervisor.doctor import examine
@@ -227,7 +227,7 @@ def test_where_it_does_not_hold_it_is_not_said(disk: Path) -> None:
         _switch_off(disk)
     directory = disk / "own"
     directory.mkdir()
-    bounds = Limits(storage_bytes=1_000_000, files=10)
+    bounds = ResourceLimits(storage_bytes=1_000_000, files=10)
     assert quotas.hold([str(directory)], bounds) is None
     assert "no project quotas" in ProjectQuotas(str(disk)).missing
     assert ProjectQuotas("/proc").missing

@@ -30,7 +30,7 @@ from penstock.jobs import standalone
 from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.call_errors import ConnectionLost, RpcError
 from penstock.server import main
-from penstock.server.main import StartupError
+from penstock.server.main import ServerStartError
 from penstock.supervisor.client_listeners import bound
 
 pytestmark = pytest.mark.system
@@ -264,7 +264,7 @@ async def test_what_is_wrong_with_the_configuration_is_said(
     """By its table, before anything is opened: no audit log is begun."""
     paths = {name: Path(path) for name, path in files.items()}
     config = parse_config(config_text(place, 1, more, **paths).encode())
-    with pytest.raises(StartupError, match=text):
+    with pytest.raises(ServerStartError, match=text):
         await main.run(config, [])
     assert not (place / "state" / "audit.jsonl").exists()
 

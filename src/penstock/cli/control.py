@@ -30,13 +30,13 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
 
     from .connecting import Connecting
     from .signal_handling import caught_signals
-    from .start_again import Start
+    from .start_again import RepeatedStart
     from .terminal import harmless
 
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
         say(harmless(f"Starting {command}{behind}..."))
-    attempt = Start(command, arguments, stdin=stdin, connecting=Connecting(settings))
+    attempt = RepeatedStart(command, arguments, stdin=stdin, connecting=Connecting(settings))
     async with caught_signals() as signals:
         # Scope K0.start.
         with trio.CancelScope() as scope:

@@ -21,9 +21,9 @@ VERBS = {
     "ps": "control",
     "rm": "control",
     "version": "control",
-    "stream": "streaming",
+    "stream": "stream",
     "run": "running",
-    "wait": "streaming",
+    "wait": "stream",
     "certs": "certificates",
 }
 

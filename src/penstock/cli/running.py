@@ -42,11 +42,11 @@ async def run(
     from .reconnect import SaidNews
     from .signal_handling import beside, caught_signals
     from .sink import Apart, Sink
-    from .start_again import Start
+    from .start_again import RepeatedStart
     from .stop_request import StopRequest
 
     connecting = Connecting(settings)
-    attempt = Start(command, arguments, stdin=stdin, connecting=connecting)
+    attempt = RepeatedStart(command, arguments, stdin=stdin, connecting=connecting)
     sink = Sink(None if settings.json else Apart(raw=raw), narrate="odd")
     async with caught_signals() as signals:
         # Scope K0.run.
@@ -104,14 +104,14 @@ async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bo
     on, and the job may be waiting for more."""
     if not stdin:
         return
-    from ..client.send_input import Feeder
+    from ..client.send_input import InputSender
     from ..rpc.call_errors import RpcError, StatusCode
     from .exits import EXPECTED, message
     from .sending import read_input
     from .terminal import harmless
 
     try:
-        await Feeder(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
+        await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
     except EXPECTED as error:
         # As a shell does when a command does not read what is piped into it: no word of it.
         if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):

@@ -22,14 +22,14 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
 
     It begins after what the job was sent before. Answers when all of it is accepted.
     """
-    from ..client.send_input import Feeder
+    from ..client.send_input import InputSender
     from .connecting import Connecting
     from .printing import say_json
     from .signal_handling import detaching
     from .terminal import harmless
 
     check_input()
-    feeder = Feeder(
+    feeder = InputSender(
         settings.endpoint(),
         pid,
         give_up_s=reconnect,

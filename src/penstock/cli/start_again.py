@@ -42,7 +42,7 @@ def _leaves_open(error: RpcError) -> bool:
     return error.code in _OPEN and not any(isinstance(item, RetryInfo) for item in error.details)
 
 
-class Start:
+class RepeatedStart:
     """One start. ``asked``: the server may have heard of it. ``job``: it has answered."""
 
     def __init__(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..client.client import Connect, Endpoint
     from .signal_handling import Signals
     from .standard import OutputFailed
-    from .start_again import Start
+    from .start_again import RepeatedStart
 
 # A reader that the same ^C has ended may fail a write a moment before the signal itself is heard.
 SIGNAL_FOLLOWS_S: Final = 0.2
@@ -27,7 +27,9 @@ class StopRequest:
     of those that do.
     """
 
-    def __init__(self, attempt: "Start", signals: "Signals", scope: trio.CancelScope) -> None:
+    def __init__(
+        self, attempt: "RepeatedStart", signals: "Signals", scope: trio.CancelScope
+    ) -> None:
         """``scope`` is cancelled to leave."""
         self.asked = trio.Event()
         self.answered = trio.Event()

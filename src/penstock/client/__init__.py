@@ -3,9 +3,9 @@
     from penstock.client import connect
 
 ``connect`` gives a ``Client`` with one method for each RPC. ``Follower`` reads a job's output to
-its end and ``Feeder`` sends it input, both over as many connections as it takes; ``ask`` repeats
-one call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the
-command line is its largest user. Begin with ``client``.
+its end and ``InputSender`` sends it input, both over as many connections as it takes; ``ask``
+repeats one call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and
+``concurrency``; the command line is its largest user. Begin with ``client``.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .follow import Follower, News, Part
     from .identity import IdentityError, load_identity
     from .retry import ask, was_lost
-    from .send_input import Feeder
+    from .send_input import InputSender
     from .verify import DigestMismatch, EndMissing, OutputBroken
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "DigestMismatch",
     "EndMissing",
     "Endpoint",
-    "Feeder",
     "Follower",
     "IdentityError",
+    "InputSender",
     "News",
     "OutputBroken",
     "Part",
@@ -41,7 +41,7 @@ _DEFINED_IN = {
     "follow": ("Follower", "News", "Part"),
     "identity": ("IdentityError", "load_identity"),
     "retry": ("ask", "was_lost"),
-    "send_input": ("Feeder",),
+    "send_input": ("InputSender",),
     "verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
 }
 

@@ -28,7 +28,7 @@ from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusC
 from ..rpc.channel import ClientCall
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .verify import DigestMismatch, EndMissing, OutputBroken, Received, Verdict
+from .verify import DigestMismatch, EndMissing, OutputBroken, OutputVerdict, Received
 
 __all__ = [
     "DigestMismatch",
@@ -36,8 +36,8 @@ __all__ = [
     "Follower",
     "News",
     "OutputBroken",
+    "OutputVerdict",
     "Part",
-    "Verdict",
 ]
 
 GIVE_UP_S: Final = 60.0
@@ -97,7 +97,7 @@ class Follower:
     ) -> None:
         self.end: pb.EndRecord | None = None
         """How the job ended, once its last message is given."""
-        self.verdict = Verdict(False, "the job has not ended")
+        self.verdict = OutputVerdict(False, "the job has not ended")
         self._endpoint = endpoint
         self._handle = handle
         self._part = part

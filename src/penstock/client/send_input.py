@@ -26,7 +26,7 @@ is sent."""
 
 
 @uninterrupted_methods
-class Feeder:
+class InputSender:
     """Feeds one job once. One piece at a time is under way, and kept until it is accepted."""
 
     def __init__(

@@ -40,7 +40,7 @@ class DigestMismatch(OutputBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OutputVerdict:
     """Whether the bytes are proven to be those that the job wrote.
 
     Not ``verified`` means that they could not be compared, never that they differ (that is
@@ -112,23 +112,25 @@ class Received:
                 raise OutputBroken("the job came twice in one stream")
         return kind
 
-    def verdict(self, end: pb.EndRecord) -> Verdict:
+    def verdict(self, end: pb.EndRecord) -> OutputVerdict:
         """Compares with the end record, which ``take`` has had. Raises DigestMismatch.
 
         The digest is of the bytes that the log had at the job's end. It can be compared exactly
         if those are the bytes that were received.
         """
         if self._streams:
-            return Verdict(False, "only some of the streams were asked for")
+            return OutputVerdict(False, "only some of the streams were asked for")
         if not end.output_sha256:
-            return Verdict(False, "the server does not know the digest")
+            return OutputVerdict(False, "the server does not know the digest")
         recorded = [(gap.from_offset, gap.to_offset) for gap in end.gaps]
         received = _without((self._first or 0, self.next_offset), self._gaps)
         digested = _without((end.sha256_from, end.sha256_to), recorded)
         if (at := _first_outside(digested, received)) is not None:
-            return Verdict(False, f"byte {at}, which the digest covers, was not received")
+            return OutputVerdict(False, f"byte {at}, which the digest covers, was not received")
         if (at := _first_outside(received, digested)) is not None:
-            return Verdict(False, f"byte {at}, which was received, was not kept for the digest")
+            return OutputVerdict(
+                False, f"byte {at}, which was received, was not kept for the digest"
+            )
         found = self._digest.hexdigest()
         if found != end.output_sha256:
             raise DigestMismatch(
@@ -138,7 +140,7 @@ class Received:
                 "does not help, the server's disk has damaged them",
                 end,
             )
-        return Verdict(True)
+        return OutputVerdict(True)
 
     def _kind(self, message: pb.StreamOutputResponse) -> str:
         if message.output or message.error:

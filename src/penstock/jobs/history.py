@@ -12,18 +12,18 @@ from typing import Any, Final
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from .backends.base import Held, JobSpec, Started
+from .backends.base import HeldJob, JobSpec, Started
 from .end_record import EndRecord
 from .input_note import Phase, read_note
 from .job import Job
 from .job_errors import JobNotFound, Precondition, Unavailable
 from .output.disk import Disk, RealDisk
 from .output.output_log import OutputLog
-from .output.output_quota import Budget, OutputBound
+from .output.output_quota import OutputBound, OutputBudget
 from .output.recovery import SHORTAGES
 from .output.retention import Shelf
 from .reporting import Audit, say, try_audit
-from .retention_settings import Keeping
+from .retention_settings import RetentionSettings
 from .states import Event, State, after
 from .stop import StopNotes
 from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
@@ -53,7 +53,7 @@ class History:
         store: Store,
         state_dir: str,
         audit: Audit,
-        keeping: Keeping,
+        keeping: RetentionSettings,
         disk: Disk | None = None,
     ) -> None:
         self._store = store
@@ -64,8 +64,8 @@ class History:
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
         self._damaged: set[str] = set()
-        self._server = Budget(keeping.server_bytes, reclaim=self._reclaim_for)
-        self._clients: dict[str, Budget] = {}
+        self._server = OutputBudget(keeping.server_bytes, reclaim=self._reclaim_for)
+        self._clients: dict[str, OutputBudget] = {}
         self._shelf = Shelf(keeping.retention)
         self._records_again = -math.inf
         self._changed = trio.Event()
@@ -91,14 +91,14 @@ class History:
         """How much of a job's output is kept."""
         return self._keeping.bound_of(spec)
 
-    def budget_of(self, owner: str) -> Budget:
+    def budget_of(self, owner: str) -> OutputBudget:
         """What all logs of a client share."""
         if owner not in self._clients:
 
-            def reclaim(_: Budget) -> bool:
+            def reclaim(_: OutputBudget) -> bool:
                 return self._reclaim(owner)
 
-            self._clients[owner] = Budget(self._keeping.client_bytes, self._server, reclaim)
+            self._clients[owner] = OutputBudget(self._keeping.client_bytes, self._server, reclaim)
         return self._clients[owner]
 
     # Finding.
@@ -197,7 +197,7 @@ class History:
                 return self._forget(job, "room needed")
         return False
 
-    def _reclaim_for(self, asking: Budget) -> bool:
+    def _reclaim_for(self, asking: OutputBudget) -> bool:
         """Those who use most make room first, and nobody for one who uses more than they do."""
         least = asking.used_bytes
         owners = [owner for owner in self._clients if self._clients[owner].used_bytes >= least]
@@ -273,7 +273,7 @@ class History:
 
     # Recovery.
 
-    def recover(self, held: Mapping[str, Held], boot_id: str) -> Sequence[Recovered]:
+    def recover(self, held: Mapping[str, HeldJob], boot_id: str) -> Sequence[Recovered]:
         """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
         What ran then and is not held is lost, and says so.
@@ -322,7 +322,7 @@ class History:
             say(complaint)
             try_audit(self._audit, "records.lost", {"message": complaint})
 
-    def _take_over(self, record: JobRecord, held: Held, boot_id: str) -> Recovered:
+    def _take_over(self, record: JobRecord, held: HeldJob, boot_id: str) -> Recovered:
         bound = self.bound_of(record.spec)
         limit_bytes = self.budget_of(record.owner).least_limit(bound.limit_bytes)
         directory, output_error = self.directory(record.id), None

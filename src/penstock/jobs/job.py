@@ -10,7 +10,7 @@ import trio
 from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
 from ..policy.control_policy import Control
-from ..policy.limit_classes import Enforcement, Limits
+from ..policy.limit_classes import Enforcement, ResourceLimits
 from . import job_errors, usage
 from .backends.base import Backend, JobSpec, Left
 from .end_record import EndRecord
@@ -119,9 +119,9 @@ class Job:
         self.pid = 0
         self.argv: tuple[str, ...] = ()
         self.class_name = ""
-        self.limits = Limits()
+        self.limits = ResourceLimits()
         self.enforcement: tuple[Enforcement, ...] = ()
-        self.client_limits = Limits()
+        self.client_limits = ResourceLimits()
         self.client_enforcement: tuple[Enforcement, ...] = ()
         self.timeout_s: float | None = None
         """How long it may run; None is no limit."""
@@ -169,12 +169,12 @@ class Job:
             job.started_ns = record.started["started_ns"]
             job.argv = tuple(record.started["argv"])
             job.class_name = record.started["class_name"]
-            job.limits = Limits(**record.started["limits"])
+            job.limits = ResourceLimits(**record.started["limits"])
             job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
             # Not in records of earlier versions.
             job.timeout_s = record.started.get("timeout_s")
             totals = record.started.get("client_enforcement", ())
-            job.client_limits = Limits(**record.started.get("client_limits", {}))
+            job.client_limits = ResourceLimits(**record.started.get("client_limits", {}))
             job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)
         if record.end is not None:
             job.set_ended(record.end)

@@ -10,17 +10,17 @@ import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
 from . import job_errors, usage
-from .backends.base import Backend, Refused, ReplacedFile, Started, Verdict
+from .backends.base import Backend, ReplacedFile, Started, StartRefused, Verdict
 from .end_record import EndRecord
 from .input import JobInput
 from .job import RECORD_PATIENCE_S, Job
 from .output.capture import Bandwidth, capture, close_pipes, drain, pipes_of
 from .output.digest_threads import Hashing
-from .output.output_quota import Budget, Intake, MustStop
+from .output.output_quota import Intake, MustStop, OutputBudget
 from .output.segment import StreamNumber
 from .reporting import Audit, say, try_audit
 from .states import Event, State, after
-from .stop import StopNotes, Stopping
+from .stop import JobStop, StopNotes
 from .store import Store
 from .verdict import Ending, end_record, start_error
 
@@ -34,7 +34,7 @@ _GIVE_BACK_S: Final = 1.0
 
 
 @uninterrupted_methods
-class Life:
+class JobRunner:
     """What happens to one Job. ``budget`` is what its output shares with others, ``hashing`` the
     threads that hash it and give its reserve back."""
 
@@ -44,7 +44,7 @@ class Life:
         backend: Backend,
         store: Store,
         audit: Audit,
-        budget: Budget,
+        budget: OutputBudget,
         hashing: Hashing,
     ) -> None:
         self._job = job
@@ -53,7 +53,7 @@ class Life:
         self._audit = audit
         self._hashing = hashing
         self._intake = Intake(job.log, job.bound, budget)
-        self._stopping = Stopping(job, backend, store)
+        self._stopping = JobStop(job, backend, store)
         self._stuck: OSError | None = None
         self._digest_error: OSError | None = None
         self.never_started = False
@@ -74,7 +74,7 @@ class Life:
             result = await self._backend.start(
                 job.id, job.spec, job.owner, on_replaced=self._replaced
             )
-            if isinstance(result, Refused):
+            if isinstance(result, StartRefused):
                 self._refused(result)
             else:
                 await self._live(result, on_running)
@@ -150,7 +150,7 @@ class Life:
                 about | {"path": each.path, "before": each.before, "now": each.now},
             )
 
-    def _refused(self, refused: Refused) -> None:
+    def _refused(self, refused: StartRefused) -> None:
         job = self._job
         self.never_started = True
         self._after(Event.REFUSED)

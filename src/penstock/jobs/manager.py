@@ -12,16 +12,16 @@ import trio
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from .backends.base import Backend, Held, JobSpec, LimitsChanged
+from .backends.base import Backend, HeldJob, JobSpec, LimitsChanged
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
 from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
-from .lifecycle import Life
+from .lifecycle import JobRunner
 from .output.capture import close_pipes
 from .output.digest_threads import Hashing
 from .output.disk import Disk
 from .reporting import Audit, say, try_audit
-from .retention_settings import Keeping
+from .retention_settings import RetentionSettings
 from .salvage import open_store
 from .store import Store, lock_directory
 
@@ -46,7 +46,7 @@ class Manager:
         self._closing = False
         self._leaving = False
         self._over = False
-        self._lives: dict[str, Life] = {}
+        self._lives: dict[str, JobRunner] = {}
         self._hashing = Hashing()
         # What is told of jobs that this manager takes over comes before they are known here.
         self._early: list[tuple[str, LimitsChanged]] | None = []
@@ -199,9 +199,9 @@ class Manager:
 
     @uninterrupted_context
     @contextlib.asynccontextmanager
-    async def _life_of(self, job: Job) -> AsyncIterator[Life]:
+    async def _life_of(self, job: Job) -> AsyncIterator[JobRunner]:
         budget = self.history.budget_of(job.owner)
-        life = Life(job, self._backend, self._store, self._audit, budget, self._hashing)
+        life = JobRunner(job, self._backend, self._store, self._audit, budget, self._hashing)
         self._lives[job.id] = life
         if self._over:  # its task has come to run only now, and nobody else would end it
             life.end_now()
@@ -215,7 +215,7 @@ class Manager:
         finally:
             del self._lives[job.id]
 
-    async def _give_up(self, job: Job, life: Life) -> None:
+    async def _give_up(self, job: Job, life: JobRunner) -> None:
         # Scope S4.given_up.
         with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
             await self._backend.kill(job.id)
@@ -231,7 +231,7 @@ class Manager:
                 job.log.finish()
         life.end_now()
 
-    def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[Held]) -> None:
+    def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""
         early, self._early = self._early or [], None
         for job_id, changed in early:
@@ -322,7 +322,7 @@ async def open_manager(
     state_dir: str,
     *,
     audit: Audit = no_audit,
-    keeping: Keeping | None = None,
+    keeping: RetentionSettings | None = None,
     disk: Disk | None = None,
 ) -> AsyncIterator[Manager]:
     """A Manager over a state directory that it holds alone. Raises Unavailable if it cannot.
@@ -346,7 +346,7 @@ async def open_manager(
             swept = backend.capabilities().get("swept", {})
             if any(swept.values()):
                 try_audit(audit, "groups.swept", swept)
-            history = History(store, state_dir, audit, keeping or Keeping(), disk)
+            history = History(store, state_dir, audit, keeping or RetentionSettings(), disk)
             manager = Manager(backend, store, audit, history)
             boot_id = str(backend.capabilities().get("boot_id", ""))
             held = {each.id: each for each in await backend.take_held()}

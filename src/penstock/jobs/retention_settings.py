@@ -21,7 +21,7 @@ def unbounded(spec: JobSpec) -> OutputBound:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class RetentionSettings:
     """How much there may be, in bytes on the disk: of each job, each client, and in all."""
 
     bound_of: BoundOf = unbounded
@@ -30,7 +30,7 @@ class Keeping:
     retention: Retention = field(default_factory=Retention)
 
 
-def keeping(policy: Policy) -> Keeping:
+def keeping(policy: Policy) -> RetentionSettings:
     """A command that the policy has dropped meanwhile has the defaults of ``[output]``."""
     output = policy.output
     default = OutputBound(output.job_bytes, output.when_full)
@@ -42,7 +42,7 @@ def keeping(policy: Policy) -> Keeping:
     def bound_of(spec: JobSpec) -> OutputBound:
         return bounds.get(spec.command, default)
 
-    return Keeping(
+    return RetentionSettings(
         bound_of,
         output.client_bytes,
         output.server_bytes,

@@ -51,7 +51,7 @@ class StopNotes:
 
 
 @uninterrupted_methods
-class Stopping:
+class JobStop:
     """The stop of one job, before and after anybody has asked for it."""
 
     def __init__(self, job: Job, backend: Backend, store: Store) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..supervisor.ipc import protocol
 from . import job_errors
-from .backends.base import Refused, Verdict
+from .backends.base import StartRefused, Verdict
 from .end_record import EndRecord, Reason
 from .output.output_log import OutputLog
 
@@ -87,7 +87,7 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
     return verdict.kind
 
 
-def start_error(refused: Refused) -> job_errors.JobError:
+def start_error(refused: StartRefused) -> job_errors.JobError:
     """The error of a start that the backend refused."""
     match refused.fault:
         case protocol.DENIED:

@@ -12,8 +12,8 @@ from .limit_classes import (
     STORAGE_LIMIT_NAMES,
     LimitClass,
     LimitName,
-    Limits,
     Need,
+    ResourceLimits,
     parse_cores,
     parse_rate,
     parse_size,
@@ -79,11 +79,11 @@ def parse_totals(name: str, client: Table) -> LimitClass:
     return LimitClass(name, limits, needs)
 
 
-def _group_limits(table: Table) -> Limits:
+def _group_limits(table: Table) -> ResourceLimits:
     if table.has("disk") and (table.has("disk_read") or table.has("disk_write")):
         table.wrong("disk", "stands beside disk_read or disk_write", "write either, not both")
     disk = _limit(table, "disk", parse_rate, "10MB/s")
-    return Limits(
+    return ResourceLimits(
         cpu_cores=_limit(table, "cpu", parse_cores, "10%"),
         memory_bytes=_limit(table, "memory", parse_size, "100MB"),
         disk_read_bytes_per_s=_limit(table, "disk_read", parse_rate, "10MB/s") or disk,

@@ -85,7 +85,7 @@ def parse_cores(text: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResourceLimits:
     """What a job may use; None is no limit."""
 
     cpu_cores: float | None = None
@@ -173,7 +173,7 @@ class LimitClass:
     """
 
     name: str
-    limits: Limits
+    limits: ResourceLimits
     needs: dict[LimitName, Need] = field(hash=False)
     isolation: Need | None = None
     rlimits: Mapping[str, Rlimit] = field(default_factory=dict, hash=False)
@@ -198,4 +198,4 @@ class LimitClass:
         return missing
 
 
-NO_LIMITS: Final = LimitClass("", Limits(), dict.fromkeys(LIMIT_NAMES, "required"))
+NO_LIMITS: Final = LimitClass("", ResourceLimits(), dict.fromkeys(LIMIT_NAMES, "required"))

@@ -78,7 +78,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientPolicy:
     """Who may start what, and how much of it at once."""
 
     id: str
@@ -98,7 +98,7 @@ class Policy:
 
     classes: dict[str, LimitClass]
     commands: dict[str, Command]
-    clients: dict[str, Client]
+    clients: dict[str, ClientPolicy]
     hash: str
     output: OutputPolicy = field(default_factory=OutputPolicy)
 
@@ -170,7 +170,7 @@ def _command(
     return command
 
 
-def _client(name: str, table: Table, commands: dict[str, Command]) -> Client:
+def _client(name: str, table: Table, commands: dict[str, Command]) -> ClientPolicy:
     if not valid_client_id(name):
         table.wrong_itself(
             "is no client id",
@@ -183,7 +183,7 @@ def _client(name: str, table: Table, commands: dict[str, Command]) -> Client:
             table.wrong(
                 "commands", f"there is no command {show(command)}", _one_of("commands", commands)
             )
-    client = Client(
+    client = ClientPolicy(
         id=name,
         commands=frozenset(granted),
         max_running=table.integer("max_running", 8, 1, 100_000),

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
 from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .client_connection import ClientLink, ClientStream
+from .client_connection import ClientConnection, ClientStream
 from .limits import CLIENT_DEFAULTS, Limits
 from .message_stream import SendStalled, StreamClosed
 from .metadata import request_headers
@@ -51,7 +51,7 @@ class ClientCall(Generic[MessageT]):
 
     def __init__(
         self,
-        link: ClientLink,
+        link: ClientConnection,
         stream: ClientStream,
         response_type: type[MessageT],
         deadline: float,
@@ -131,7 +131,7 @@ class Channel:
     ValueError for metadata that cannot be sent.
     """
 
-    def __init__(self, link: ClientLink, authority: str) -> None:
+    def __init__(self, link: ClientConnection, authority: str) -> None:
         self._link = link
         self._authority = authority
 
@@ -283,7 +283,7 @@ async def _channel(
 ) -> AsyncIterator[Channel]:
     errors = PlainErrors()
     try:
-        link = ClientLink(transport, limits)
+        link = ClientConnection(transport, limits)
         with errors.outside():
             # Scope K1.
             async with trio.open_nursery() as nursery:

@@ -6,7 +6,7 @@ import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
 from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .endpoint import Ended, Link
+from .endpoint import Ended, HttpEndpoint
 from .http2 import events as ev
 from .http2.connection import HIGHEST_STREAM_ID, ConnectionFailed
 from .http2.protocol_errors import (
@@ -17,7 +17,7 @@ from .http2.protocol_errors import (
     PROTOCOL_ERROR,
 )
 from .limits import Limits
-from .message_stream import Stream
+from .message_stream import MessageStream
 from .metadata import Malformed, fields_of
 from .status_codec import error_from_reset, error_from_trailers
 from .tls.transport import Transport
@@ -27,7 +27,7 @@ from .turns import FairTurns
 _CUT: Final = ("closed", "lost", "drained")
 
 
-class ClientStream(Stream):
+class ClientStream(MessageStream):
     """A call's stream; how the call failed is what ``receive`` raises after the messages."""
 
     answered = False
@@ -59,7 +59,7 @@ class ClientStream(Stream):
 
 
 @uninterrupted_methods
-class ClientLink(Link[ClientStream]):
+class ClientConnection(HttpEndpoint[ClientStream]):
     """``unusable`` says why no new call can begin; None: they can."""
 
     def __init__(self, transport: Transport, limits: Limits) -> None:

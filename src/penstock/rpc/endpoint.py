@@ -12,15 +12,15 @@ import trio
 from ..concurrency.interrupts import uninterrupted_methods
 from .http2 import events as ev
 from .http2.connection import Connection, ConnectionFailed
-from .http2.protocol_errors import INTERNAL_ERROR, Budget
+from .http2.protocol_errors import INTERNAL_ERROR, FloodBudget
 from .limits import Limits
-from .message_stream import Held, Stream
+from .message_stream import HeldData, MessageStream
 from .tls.transport import Transport, TransportLost, WriteStalled
 from .turns import FairTurns
 
 log = logging.getLogger("penstock.rpc")
 
-StreamT = TypeVar("StreamT", bound=Stream)
+StreamT = TypeVar("StreamT", bound=MessageStream)
 
 # A record of 16 KiB can hold 500 begun and reset calls, which cost 50 ms. A call is two frames.
 _FRAMES_FREE: Final = 4
@@ -47,7 +47,7 @@ class Ended:
 
 
 @uninterrupted_methods
-class Link(Generic[StreamT]):
+class HttpEndpoint(Generic[StreamT]):
     """Events are handled without a checkpoint, so that no decision spans one.
 
     No exception leaves ``read`` but Cancelled: the first reason to end is kept in ``ended``.
@@ -60,7 +60,7 @@ class Link(Generic[StreamT]):
         turns: FairTurns,
         *,
         client: Hashable = None,
-        held: Sequence[Held] = (),
+        held: Sequence[HeldData] = (),
         client_side: bool,
     ) -> None:
         """``turns`` and ``held`` are common to connections that must not crowd others out;
@@ -70,7 +70,7 @@ class Link(Generic[StreamT]):
         self._client = client
         self.connection = Connection(limits, client_side=client_side)
         self.streams: dict[int, StreamT] = {}
-        self.held = (Held(limits.unfinished_bytes, "on this connection"), *held)
+        self.held = (HeldData(limits.unfinished_bytes, "on this connection"), *held)
         self.ended: Ended | None = None
         self._transport = transport
         # Scope S2.reading.
@@ -83,7 +83,7 @@ class Link(Generic[StreamT]):
         self._peer_speaks = False
         self._heard_at = trio.current_time()
         self._reads = 0
-        self.little_data = Budget("DATA of few bytes", limits.little_data)
+        self.little_data = FloodBudget("DATA of few bytes", limits.little_data)
         # Scope S2.keepalive.
         self._keeping_alive = trio.CancelScope()
         self.connection.start()

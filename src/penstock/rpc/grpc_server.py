@@ -18,12 +18,12 @@ from .http2.connection import Connection
 from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR
 from .lag import Lag, LagMeter
 from .limits import SERVER_DEFAULTS, Limits, MessageLimits
-from .message_stream import Held
+from .message_stream import HeldData
 from .reflection import Reflection
-from .rejections import Refusals
-from .server_call import Admit, CallContext, Method, OnInternalError, Peer, reported
-from .server_connection import ClientLoad, ServerLink, Shared
-from .tls.acceptor import Entrance
+from .rejections import Rejections
+from .server_call import Admit, CallContext, OnInternalError, Peer, ServedMethod, reported
+from .server_connection import ClientLoad, ServerConnection, Shared
+from .tls.acceptor import Acceptor
 from .tls.transport import Transport
 from .turns import FairTurns
 from .wire_fields import FieldCounter
@@ -98,14 +98,14 @@ class Server:
         self._identify = identify
         self._accepts_calls = True
         self._draining = False
-        self._refusals = Refusals()
+        self._refusals = Rejections()
         self._lag = LagMeter(self._tell_slow_turn)
         self._ended: Counter[str] = Counter()
         self._lingering = 0
-        self._links: dict[ServerLink, None] = {}  # in order, so that one run is as another
+        self._links: dict[ServerConnection, None] = {}  # in order, so that one run is as another
         # Scope S1.listening.
         self._listening = trio.CancelScope()
-        self._entrance = Entrance(
+        self._entrance = Acceptor(
             limits,
             ssl_context,
             self._refusals,
@@ -122,7 +122,7 @@ class Server:
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
             refusals=self._refusals,
-            held=Held(limits.unfinished_bytes_in_all, "on this server"),
+            held=HeldData(limits.unfinished_bytes_in_all, "on this server"),
             turns=FairTurns(),
             message_turns=FairTurns(),
             admit=admit,
@@ -257,14 +257,14 @@ class Server:
         load = self._loads.get(key)
         if load is None:
             most = self._limits.unfinished_bytes_per_client
-            load = self._loads[key] = ClientLoad(Held(most, "of this client"))
+            load = self._loads[key] = ClientLoad(HeldData(most, "of this client"))
         if load.connections >= self._limits.connections_per_client:
             text = "too many connections of this client"
             await self._send_away(
                 transport, address, "connections_per_client", ENHANCE_YOUR_CALM, text
             )
             return
-        link = ServerLink(transport, self._shared, peer, identity, refusal, load)
+        link = ServerConnection(transport, self._shared, peer, identity, refusal, load)
         self._links[link] = None
         load.connections += 1
         try:
@@ -327,10 +327,10 @@ class Server:
 
 def _methods(
     services: Iterable[purerpc.Service], limits: Limits, others: Mapping[str, MessageLimits]
-) -> dict[str, dict[str, Method]]:
+) -> dict[str, dict[str, ServedMethod]]:
     """Raises ValueError: a method of ``others`` is not served, or a field of it is not there."""
     usual = MessageLimits(limits.message_bytes, limits.message_fields)
-    found: dict[str, dict[str, Method]] = {}
+    found: dict[str, dict[str, ServedMethod]] = {}
     used = set[str]()
     for service in services:
         of_service = found.setdefault(service.name, {})
@@ -338,7 +338,9 @@ def _methods(
             path = f"{service.name}/{name}"
             used.add(path)
             descriptor = bound.signature.request_type.DESCRIPTOR
-            of_service[name] = Method(bound, FieldCounter(descriptor, others.get(path, usual)))
+            of_service[name] = ServedMethod(
+                bound, FieldCounter(descriptor, others.get(path, usual))
+            )
     if unknown := sorted(others.keys() - used):
         raise ValueError(f"message limits for {unknown[0]}, which is not served")
     return found

@@ -12,7 +12,7 @@ from .http2.protocol_errors import Flood
 from .message_framing import PREFIX_BYTES, Deframer, prefix
 
 if TYPE_CHECKING:
-    from .endpoint import Link
+    from .endpoint import HttpEndpoint
 
 
 # A connection may hold so much whatever others do, so that who fills the server shuts nobody out.
@@ -20,7 +20,7 @@ _FREE_BYTES: Final = 65_536
 
 
 @dataclass(slots=True)
-class Held:
+class HeldData:
     """Inbound bytes of messages that are not complete or not taken; how many there may be."""
 
     most: int
@@ -36,7 +36,7 @@ class StreamClosed(Exception):
     """The stream has ended under a sender; how is for the receiving side to tell."""
 
 
-class Stream:
+class MessageStream:
     """Messages in and out. One task may receive while another sends.
 
     Inbound memory is bounded by the stream's window, one message and what the connection,
@@ -48,7 +48,7 @@ class Stream:
 
     def __init__(
         self,
-        link: Link[Any],
+        link: HttpEndpoint[Any],
         stream_id: int,
         encoding: str = "identity",
         *,

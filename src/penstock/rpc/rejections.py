@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from .http2.protocol_errors import Budget, Flood
+from .http2.protocol_errors import Flood, FloodBudget
 from .limits import Rate
 
 log = logging.getLogger("penstock.rpc")
@@ -15,13 +15,13 @@ log = logging.getLogger("penstock.rpc")
 _LINES: Final = Rate(20, 1.0)
 
 
-class Refusals:
+class Rejections:
     """``counts`` has all; of the lines of one kind some are left out, and the next says so."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
-        self._budgets: dict[str, Budget] = {}
+        self._budgets: dict[str, FloodBudget] = {}
         self._left_out: Counter[str] = Counter()
 
     def refused(self, kind: str, text: str) -> None:
@@ -33,7 +33,7 @@ class Refusals:
         """A line of log, if it is not one too many of its kind. Kinds are ours, so they are few."""
         budget = self._budgets.get(kind)
         if budget is None:
-            budget = self._budgets[kind] = Budget(kind, _LINES, self._clock)
+            budget = self._budgets[kind] = FloodBudget(kind, _LINES, self._clock)
         try:
             budget.take()
         except Flood:

@@ -18,13 +18,13 @@ from purerpc.grpclib.exceptions import RpcFailedError
 
 from .call_errors import Reason, Refused, RpcError, StatusCode
 from .http2.protocol_errors import NO_ERROR
-from .message_stream import SendStalled, Stream, StreamClosed
+from .message_stream import MessageStream, SendStalled, StreamClosed
 from .metadata import ACCEPT_ENCODING, RESPONSE_HEADERS, Metadata, RequestHead
 from .status_codec import trailers_of
 from .wire_fields import FieldCounter
 
 if TYPE_CHECKING:
-    from .server_connection import ServerLink
+    from .server_connection import ServerConnection
 
 log = logging.getLogger("penstock.rpc")
 
@@ -32,14 +32,14 @@ OnInternalError: TypeAlias = Callable[[str, BaseException], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class ServedMethod:
     """A method that is served: purerpc's BoundRPCMethod, and how its messages are judged."""
 
     bound: Any
     messages: FieldCounter
 
 
-Methods: TypeAlias = Mapping[str, Mapping[str, Method]]
+Methods: TypeAlias = Mapping[str, Mapping[str, ServedMethod]]
 """Service name to method name to the method."""
 Admit: TypeAlias = Callable[[Any, str, str], None]
 """Asked with identity, service and method when a call's headers are there, before anything of its
@@ -74,15 +74,15 @@ class CallContext:
     metadata: Metadata
 
 
-class Requests:
+class RequestStream:
     """The request messages of a streaming call. Not a generator: it needs no closing."""
 
-    def __init__(self, stream: Stream, method: Method, turn: Turn) -> None:
+    def __init__(self, stream: MessageStream, method: ServedMethod, turn: Turn) -> None:
         self._stream = stream
         self._method = method
         self._turn = turn
 
-    def __aiter__(self) -> Requests:
+    def __aiter__(self) -> RequestStream:
         return self
 
     async def __anext__(self) -> Any:
@@ -98,11 +98,13 @@ class Requests:
         return await _parsed(self._method, data, self._turn)
 
 
-class Call:
+class ServerCall:
     """Runs one handler. However it ends, the client gets one status or none, never an
     exception's text."""
 
-    def __init__(self, link: ServerLink, stream: Stream, head: RequestHead, method: Method) -> None:
+    def __init__(
+        self, link: ServerConnection, stream: MessageStream, head: RequestHead, method: ServedMethod
+    ) -> None:
         self.stream = stream
         self._method = method
         self._link = link
@@ -164,7 +166,7 @@ class Call:
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
             argument = await _parsed(self._method, await self._only_request(), turn)
         else:
-            argument = Requests(self.stream, self._method, turn)
+            argument = RequestStream(self.stream, self._method, turn)
         answer = method.method_fn(argument, request=self._request_event())
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.STREAM_UNARY):
             await self._send((await answer).SerializeToString())
@@ -271,7 +273,7 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
     return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
 
 
-async def _parsed(method: Method, data: bytes, turn: Turn) -> Any:
+async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:
     """Raises RpcError.
 
     Cancellation: atomic.
@@ -295,7 +297,7 @@ async def _parsed(method: Method, data: bytes, turn: Turn) -> Any:
         return message
 
 
-def _merged(method: Method, message: Any, data: bytes) -> Any:
+def _merged(method: ServedMethod, message: Any, data: bytes) -> Any:
     """``message``, or None for a new one, and what ``data`` adds to it."""
     request_type = method.bound.signature.request_type
     if message is None:

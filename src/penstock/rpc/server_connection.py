@@ -8,12 +8,12 @@ from typing import Any, Final
 import trio
 
 from .call_errors import Reason, Refused, RpcError, StatusCode
-from .endpoint import Ended, Link
+from .endpoint import Ended, HttpEndpoint
 from .http2 import events as ev
 from .http2.connection import HIGHEST_STREAM_ID
 from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from .limits import Limits
-from .message_stream import Held, Stream
+from .message_stream import HeldData, MessageStream
 from .metadata import (
     ACCEPT_ENCODING,
     RESPONSE_HEADERS,
@@ -23,8 +23,8 @@ from .metadata import (
     check_fields,
     parse_request,
 )
-from .rejections import Refusals
-from .server_call import Admit, Call, Method, Methods, OnInternalError, Peer, reported
+from .rejections import Rejections
+from .server_call import Admit, Methods, OnInternalError, Peer, ServedMethod, ServerCall, reported
 from .status_codec import trailers_of
 from .tls.transport import Transport, TransportLost
 from .turns import FairTurns
@@ -41,8 +41,8 @@ class Shared:
     limits: Limits
     on_internal_error: OnInternalError
     accepts_calls: Callable[[], bool]
-    refusals: Refusals
-    held: Held
+    refusals: Rejections
+    held: HeldData
     turns: FairTurns
     """For floods of frames: one slice of one of them in a turn of the scheduler."""
     message_turns: FairTurns
@@ -54,12 +54,12 @@ class Shared:
 class ClientLoad:
     """What one client has open over all its connections, which take its turns together."""
 
-    held: Held
+    held: HeldData
     connections: int = 0
     calls: int = 0
 
 
-class ServerLink(Link[Stream]):
+class ServerConnection(HttpEndpoint[MessageStream]):
     """Cancels each call on its own: reset, deadline and shutdown end one, the connection's end
     all. ``refusal``, when the peer could not be identified, is every call's answer."""
 
@@ -87,7 +87,7 @@ class ServerLink(Link[Stream]):
         self.refusal = refusal
         self._shared = shared
         self._load = load
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, ServerCall] = {}
         self._nursery: trio.Nursery | None = None
         self._draining = False
         self._hurry = False
@@ -172,7 +172,7 @@ class ServerLink(Link[Stream]):
             self.connection.go_away(NO_ERROR, last, text)
             self.wake()
 
-    def call_ended(self, call: Call) -> None:
+    def call_ended(self, call: ServerCall) -> None:
         self._load.calls -= 1
         call.stream.release()
         self.streams.pop(call.stream.id, None)
@@ -243,15 +243,15 @@ class ServerLink(Link[Stream]):
         else:
             assert self._nursery is not None
             most = method.messages.limits.message_bytes
-            stream = Stream(self, stream_id, head.encoding, message_bytes=most)
-            call = Call(self, stream, head, method)
+            stream = MessageStream(self, stream_id, head.encoding, message_bytes=most)
+            call = ServerCall(self, stream, head, method)
             self.streams[stream_id] = stream
             self._calls[stream_id] = call
             self._load.calls += 1
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
-    def _admitted(self, head: RequestHead) -> Method:
+    def _admitted(self, head: RequestHead) -> ServedMethod:
         """Who asks, for what, and may they: before a byte of a message is kept, and without a task.
 
         Raises RpcError. A bug in ``admit`` is one, too.
@@ -319,7 +319,7 @@ class ServerLink(Link[Stream]):
         if not event.ended:
             self.connection.reset(event.stream_id, NO_ERROR)
 
-    def _trailers_arrived(self, stream: Stream, event: ev.TrailersArrived) -> None:
+    def _trailers_arrived(self, stream: MessageStream, event: ev.TrailersArrived) -> None:
         """gRPC has no trailers of requests, but malformed ones are still an error."""
         try:
             check_fields(event.headers, frozenset())
@@ -331,7 +331,7 @@ class ServerLink(Link[Stream]):
     def _rule_broken(self, event: ev.StreamReset) -> None:
         self.refused("stream_error", event.text)
 
-    def _stream_reset(self, stream: Stream, event: ev.StreamReset) -> None:
+    def _stream_reset(self, stream: MessageStream, event: ev.StreamReset) -> None:
         self._calls[stream.id].cancel(Reason.RESET)
 
     def _ping_answered(self, event: ev.PingAnswered) -> None:

@@ -12,7 +12,7 @@ from purerpc.grpclib.status import StatusCode
 from ..jobs.job import Job
 from ..jobs.job_errors import JobError
 from ..jobs.manager import Manager
-from ..policy.policy_file import Client, Policy
+from ..policy.policy_file import ClientPolicy, Policy
 from ..rpc.call_errors import RpcError
 from ..rpc.turns import FairTurns
 from . import authz
@@ -23,8 +23,8 @@ from .error_status import denied, from_job_error, retryable, unauthenticated
 from .methods import METHODS, SERVICE
 from .parse import handle_of
 from .rate_limits import QuotaExceeded, Quotas
-from .refusal_budget import Refusals
-from .repeat_budget import Repeats
+from .refusal_budget import RefusalBudget
+from .repeat_budget import RepeatBudget
 
 _MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
 _REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there may be many
@@ -43,7 +43,7 @@ def translated() -> Iterator[None]:
         ) from error
 
 
-class Decisions:
+class Access:
     """What every handler begins with. ``identity`` on a request's context comes from authn."""
 
     def __init__(
@@ -52,8 +52,8 @@ class Decisions:
         policy: Policy,
         audit: AuditLog,
         clock: Callable[[], float],
-        refusals: Refusals | None = None,
-        repeats: Repeats | None = None,
+        refusals: RefusalBudget | None = None,
+        repeats: RepeatBudget | None = None,
     ) -> None:
         """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
         down of them, ``repeats`` what of grants that change nothing; without them each has its
@@ -80,11 +80,11 @@ class Decisions:
             with translated(), self._refusals_recorded(client.id, verb):
                 self._quotas.take_costly(client)
 
-    def _client(self, request: Any, verb: str | None, **about: object) -> Client:
+    def _client(self, request: Any, verb: str | None, **about: object) -> ClientPolicy:
         """The policy's entry of who asks. ``verb`` None: no grant is needed."""
         return self._asking(request.context.identity, verb, **about)
 
-    def _asking(self, identity: Identity, verb: str | None, **about: object) -> Client:
+    def _asking(self, identity: Identity, verb: str | None, **about: object) -> ClientPolicy:
         client = authz.client_of(self._policy, identity.client_id)
         if client is None:
             decision = authz.Decision(False, f"{identity.client_id} is no client of this server")
@@ -99,7 +99,7 @@ class Decisions:
 
     def _job(
         self, request: Any, verb: str, pid: str, *, granted: bool = True
-    ) -> tuple[Client, Job]:
+    ) -> tuple[ClientPolicy, Job]:
         """The caller and its own job; foreign and unknown ones are the same NOT_FOUND.
 
         ``granted``: it is a read, and recorded as one. False: more is to be checked, and whoever

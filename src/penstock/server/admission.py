@@ -18,8 +18,8 @@ from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
 from .error_status import unauthenticated
-from .lockout import Verdict, try_files
-from .refusal_budget import Refusals
+from .lockout import TrialResult, try_files
+from .refusal_budget import RefusalBudget
 from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
@@ -35,7 +35,7 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate:
+class Admission:
     """Asked at every connection; ends those whose certificate is no longer good."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Gate:
         config: Config,
         credentials: Credentials,
         audit: AuditLog,
-        refusals: Refusals,
+        refusals: RefusalBudget,
         now: Callable[[], datetime] = wall_clock,
         unread: Unread | None = None,
     ) -> None:
@@ -136,7 +136,7 @@ class Gate:
         more |= {"tried": verdict.asked, "connections_ended": ended}
         self._record("tls.reload", loaded=True, **more)
 
-    async def _tried(self, new: Credentials, server: Server) -> Verdict:
+    async def _tried(self, new: Credentials, server: Server) -> TrialResult:
         """What these files would do to who is connected. A checkpoint only if these are many."""
         peers = server.connected()
         old = self.credentials.context

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..policy.control_policy import Control
 from ..policy.grammar import Match, Mismatch
-from ..policy.policy_file import Client, Policy
+from ..policy.policy_file import ClientPolicy, Policy
 from ..policy.signal_names import signal_name
 
 _SHOWN: Final = 64  # characters of a client's text in a message
@@ -25,12 +25,12 @@ class Decision:
     rule: str = ""
 
 
-def client_of(policy: Policy, client_id: str) -> Client | None:
+def client_of(policy: Policy, client_id: str) -> ClientPolicy | None:
     """The policy's entry of a client, None for nobody."""
     return policy.clients.get(client_id)
 
 
-def may_call(client: Client, verb: str) -> Decision:
+def may_call(client: ClientPolicy, verb: str) -> Decision:
     """May this client use a verb, one of policy.VERBS, at all?"""
     if verb in client.verbs:
         return Decision(True, rule=f"clients.{client.id}.verbs")
@@ -39,7 +39,7 @@ def may_call(client: Client, verb: str) -> Decision:
 
 def may_start(
     policy: Policy,
-    client: Client,
+    client: ClientPolicy,
     command_name: str,
     arguments: Sequence[str],
     env: Sequence[str] = (),

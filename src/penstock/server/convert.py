@@ -11,7 +11,7 @@ from ..jobs.output.output_quota import OutputBound
 from ..jobs.output.segment import StreamNumber
 from ..jobs.states import State
 from ..jobs.usage import Usage
-from ..policy.limit_classes import Enforcement, Limits
+from ..policy.limit_classes import Enforcement, ResourceLimits
 from ..proto import command_pb2 as pb
 from ..supervisor.cgroups.counters import Pressure, Stall
 
@@ -63,7 +63,7 @@ def enforcement_message(entry: Enforcement) -> pb.Enforcement:
     )
 
 
-def limits_message(limits: Limits, bound: OutputBound | None = None) -> pb.Limits:
+def limits_message(limits: ResourceLimits, bound: OutputBound | None = None) -> pb.Limits:
     """What may be used; what is not limited stays 0. ``bound`` is of one job's log."""
     return pb.Limits(
         cpu_cores=limits.cpu_cores or 0,
@@ -79,9 +79,9 @@ def limits_message(limits: Limits, bound: OutputBound | None = None) -> pb.Limit
     )
 
 
-def totals_message(limits: Limits) -> pb.Limits | None:
+def totals_message(limits: ResourceLimits) -> pb.Limits | None:
     """What a client's jobs may use together; None without any limit."""
-    return None if limits == Limits() else limits_message(limits)
+    return None if limits == ResourceLimits() else limits_message(limits)
 
 
 def job_message(job: Job) -> pb.Job:

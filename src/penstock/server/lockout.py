@@ -25,7 +25,7 @@ _MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TrialResult:
     """``asked``: certificates that were tried. ``lockout``: why nobody gets in, or ""."""
 
     asked: int
@@ -37,7 +37,7 @@ def try_files(
     new: ssl.SSLContext,
     peers: Iterable[Peer],
     revoked: Callable[[bytes], bool] = lambda certificate: False,
-) -> Verdict:
+) -> TrialResult:
     """One client that gets in is enough, so then no more are asked.
 
     A client that the files of now refuse, too, as it has expired for example, counts for nothing;
@@ -54,17 +54,17 @@ def try_files(
         try:
             error = refusal(new, chain)
             if error is None:
-                return Verdict(len(chains))
+                return TrialResult(len(chains))
             if error.verify_code == _REVOKED or refusal(old, chain) is not None:
                 continue
         except TrialFailed:  # nothing is known of this one
-            return Verdict(len(chains))
+            return TrialResult(len(chains))
         key = "crl" if error.verify_code in _OF_A_LIST else "client_ca"
         refused.setdefault(f"[tls] {key}: {error.verify_message}", []).append(_name(chain[0]))
     texts = [f"{text} ({_listed(names)})" for text, names in refused.items()]
     if not texts:
-        return Verdict(len(chains))
-    return Verdict(len(chains), f"no client that is connected would get in: {'; '.join(texts)}")
+        return TrialResult(len(chains))
+    return TrialResult(len(chains), f"no client that is connected would get in: {'; '.join(texts)}")
 
 
 def _listed(names: list[str]) -> str:

@@ -36,13 +36,13 @@ from ..rpc.limits import SERVER_DEFAULTS, Limits
 from ..supervisor.kernel.bounded_read import read_file
 from ..supervisor.logs.log_lines import LineStream
 from ..supervisor.socket_passing import PassingError, received_sockets
-from .admission import Gate
+from .admission import Admission
 from .audit import AuditError, AuditLog
 from .authn import Identity
 from .credentials import CredentialsError, load_credentials
 from .methods import MESSAGE_LIMITS
-from .refusal_budget import Refusals
-from .repeat_budget import Repeats
+from .refusal_budget import RefusalBudget
+from .repeat_budget import RepeatBudget
 from .service import CommandService, HostInfo
 from .unread_changes import Unread
 
@@ -53,7 +53,7 @@ _LOOK_AT_FILES_S: Final = 5.0
 _TELL_S: Final = 5.0
 
 
-class StartupError(Exception):
+class ServerStartError(Exception):
     """The server cannot start; the text says what to do."""
 
 
@@ -77,16 +77,18 @@ async def run(
     try:
         credentials = load_credentials(config)
     except CredentialsError as error:
-        raise StartupError(str(error)) from error
+        raise ServerStartError(str(error)) from error
     if credentials.untimely is not None:
         log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", credentials.untimely)
     try:
         limits = limits_from(config.transport, SERVER_DEFAULTS)
     except RecursionError as error:
-        raise StartupError("[transport] nested too deeply; write limits as docs/rpc.md") from error
+        raise ServerStartError(
+            "[transport] nested too deeply; write limits as docs/rpc.md"
+        ) from error
     except ValueError as error:
         text = str(error).replace("\n", "\n[transport] ")
-        raise StartupError(f"[transport] {text}") from error
+        raise ServerStartError(f"[transport] {text}") from error
     audit = AuditLog(config.audit_log)
 
     def record(event: str, fields: Mapping[str, Any]) -> None:
@@ -99,8 +101,8 @@ async def run(
     def tell_repeated(client: str, verb: str, about: Mapping[str, Any], count: int) -> None:
         audit.write("decisions.repeated", client=client, verb=verb, **about, count=count)
 
-    refusals = Refusals(trio.current_time, tell_suppressed)
-    repeats = Repeats(trio.current_time, tell_repeated)
+    refusals = RefusalBudget(trio.current_time, tell_suppressed)
+    repeats = RepeatBudget(trio.current_time, tell_repeated)
     try:
         # Before the supervisor knows us, as it passes these on from then on.
         with (
@@ -126,7 +128,7 @@ async def run(
                         told = backend.capabilities()
                         runs = json.loads(told.get("settings", "{}"))
                         unread = Unread(config_path, config, runs, str(told["policy"]))
-                    gate = Gate(config, credentials, audit, refusals, unread=unread)
+                    gate = Admission(config, credentials, audit, refusals, unread=unread)
                     signals = _Signals(hangups, endings)
                     trail = _AuditTrail(audit, refusals, repeats)
                     await _serve(config, sockets, backend, manager, trail, gate, limits, signals)
@@ -158,8 +160,8 @@ class _AuditTrail:
     """Where decisions are written down, and how much of them."""
 
     audit: AuditLog
-    refusals: Refusals
-    repeats: Repeats
+    refusals: RefusalBudget
+    repeats: RepeatBudget
 
     async def tell_regularly(self) -> None:
         """What is counted becomes a line though nobody comes any more. Until cancelled.
@@ -178,7 +180,7 @@ async def _serve(
     backend: LocalBackend,
     manager: Manager,
     trail: _AuditTrail,
-    gate: Gate,
+    gate: Admission,
     limits: Limits,
     signals: _Signals,
 ) -> None:
@@ -318,9 +320,11 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_config(read_file(path, MAX_FILE_BYTES))
         sockets = received_sockets(os.environ)
         if not sockets:
-            raise StartupError("no socket to listen on was handed over; start penstockd instead")
+            raise ServerStartError(
+                "no socket to listen on was handed over; start penstockd instead"
+            )
         trio.run(run, config, sockets, path)
-    except* (ConfigError, PassingError, StartupError, AuditError, JobError, OSError) as group:
+    except* (ConfigError, PassingError, ServerStartError, AuditError, JobError, OSError) as group:
         failed = True
         for error in _leaves(group):
             log.error("%s", error)

@@ -25,7 +25,7 @@ _FRAME_OVERHEAD_BYTES: Final = 400  # its key, its objects
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class OutputFrame:
     """An encoded StreamOutputResponse. ``rest``: of a character, for the stream's next frame."""
 
     stream: StreamNumber
@@ -42,7 +42,7 @@ class Frame:
 Key = tuple[str, int, tuple[tuple[StreamNumber, bytes], ...] | None]
 
 
-class Frames:
+class OutputFrames:
     """The last few MiB of frames of all jobs. Plain functions, no checkpoint."""
 
     def __init__(self, most_bytes: int = _CACHE_BYTES) -> None:
@@ -50,16 +50,16 @@ class Frames:
         self._bytes = 0
         self.encoded = 0
         """How many were put."""
-        self._frames: OrderedDict[Key, Frame] = OrderedDict()
+        self._frames: OrderedDict[Key, OutputFrame] = OrderedDict()
 
-    def get(self, key: Key) -> Frame | None:
+    def get(self, key: Key) -> OutputFrame | None:
         """The frame, if it is still here."""
         frame = self._frames.get(key)
         if frame is not None:
             self._frames.move_to_end(key)
         return frame
 
-    def put(self, key: Key, frame: Frame) -> None:
+    def put(self, key: Key, frame: OutputFrame) -> None:
         """Remembers it; the longest unused ones make room."""
         self.encoded += 1
         earlier = self._frames.pop(key, None)
@@ -77,8 +77,8 @@ class Frames:
 
 
 async def messages(
-    job: Job, reader: OutputReader, wish: Wish, frames: Frames
-) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
+    job: Job, reader: OutputReader, wish: Wish, frames: OutputFrames
+) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
     """The stream of one reader, which stays the caller's to close.
 
     First the job; then every byte in a chunk or in a gap; the end record once it is durable
@@ -158,7 +158,7 @@ async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
     return None
 
 
-def _encoded(chunk: Chunk, rest: bytes | None) -> Frame:
+def _encoded(chunk: Chunk, rest: bytes | None) -> OutputFrame:
     """``rest`` None: raw. A chunk that completes no character makes a frame without data."""
     message = pb.StreamOutputResponse(
         stream=STREAMS[chunk.stream],
@@ -168,10 +168,10 @@ def _encoded(chunk: Chunk, rest: bytes | None) -> Frame:
     )
     if rest is None:
         message.data = chunk.data
-        return Frame(chunk.stream, chunk.end, message.SerializeToString())
+        return OutputFrame(chunk.stream, chunk.end, message.SerializeToString())
     message.output, rest = decode(rest + chunk.data)
     data = message.SerializeToString() if message.output else b""
-    return Frame(chunk.stream, chunk.end, data, rest)
+    return OutputFrame(chunk.stream, chunk.end, data, rest)
 
 
 def _broken_off(

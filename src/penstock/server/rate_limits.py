@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final
 
-from ..policy.policy_file import Client
+from ..policy.policy_file import ClientPolicy
 
 _MINUTE_S: Final = 60.0
 # Calls that are work for the event loop before anything is decided, and whatever is.
@@ -35,7 +35,7 @@ class Quotas:
         self._costly: dict[str, tuple[float, float]] = {}
         """By client: what was left of its burst, and when that was."""
 
-    def take_costly(self, client: Client) -> None:
+    def take_costly(self, client: ClientPolicy) -> None:
         """Counts one more call that costs much, before it is known what it asks for. Raises
         QuotaExceeded."""
         now = self._clock()
@@ -49,7 +49,7 @@ class Quotas:
             )
         self._costly[client.id] = (left - 1.0, now)
 
-    def take_start(self, client: Client, running: int) -> None:
+    def take_start(self, client: ClientPolicy, running: int) -> None:
         """Counts one more start. Raises QuotaExceeded.
 
         ``running`` are the client's unfinished jobs, those that are starting included: the
@@ -70,7 +70,7 @@ class Quotas:
             )
         starts.append(now)
 
-    def take_signal(self, client: Client) -> None:
+    def take_signal(self, client: ClientPolicy) -> None:
         """Counts one more signal, pause or resume, which are the supervisor's work, and that is
         all clients'. Raises QuotaExceeded."""
         now = self._clock()
@@ -84,7 +84,7 @@ class Quotas:
             )
         signals.append(now)
 
-    def take_stream(self, client: Client) -> None:
+    def take_stream(self, client: ClientPolicy) -> None:
         """Counts one more open stream; pair with give_stream. Raises QuotaExceeded.
 
         Not a context manager: its user is an async generator, and those must not yield
@@ -94,6 +94,6 @@ class Quotas:
             raise QuotaExceeded(f"{client.id} may have {client.max_streams} streams open", 1.0)
         self._streams[client.id] += 1
 
-    def give_stream(self, client: Client) -> None:
+    def give_stream(self, client: ClientPolicy) -> None:
         """The stream has ended."""
         self._streams[client.id] -= 1

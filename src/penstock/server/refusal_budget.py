@@ -23,7 +23,7 @@ class _Bucket:
     suppressed: int = 0
 
 
-class Refusals:
+class RefusalBudget:
     """Buckets by identity. ``clock`` gives monotonic seconds; ``tell(identity, count)`` is called
     once for a minute in which refusals were not written down, as soon as anybody is refused
     after it, and by ``close``.

@@ -26,7 +26,7 @@ class _Count:
     count: int = 0
 
 
-class Repeats:
+class RepeatBudget:
     """Counts by client, verb and subject. ``clock`` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float], tell: Tell) -> None:

@@ -27,10 +27,10 @@ from .access import translated
 from .audit import AuditLog
 from .convert import enforcement_message, job_message, totals_message, usage_message
 from .error_status import from_job_error
-from .output_stream import Frame, Frames, messages
+from .output_stream import OutputFrame, OutputFrames, messages
 from .parse import page_begin_of, streams_of, wish_of
-from .refusal_budget import Refusals
-from .repeat_budget import Repeats
+from .refusal_budget import RefusalBudget
+from .repeat_budget import RepeatBudget
 from .service_control import ControlCalls
 from .service_input import InputCalls
 from .service_start import StartCalls
@@ -85,8 +85,8 @@ class CommandService(
         audit: AuditLog,
         host: HostInfo,
         clock: Callable[[], float],
-        refusals: Refusals | None = None,
-        repeats: Repeats | None = None,
+        refusals: RefusalBudget | None = None,
+        repeats: RepeatBudget | None = None,
         lag: Callable[[], Lag] = Lag,
     ) -> None:
         """As Decisions; ``host`` and ``lag``, asked each time, are what ServerInfo says."""
@@ -94,7 +94,7 @@ class CommandService(
         self._host = host
         self._userless = host.userless
         self._lag = lag
-        self._frames = Frames()
+        self._frames = OutputFrames()
         self._list_turns = FairTurns()
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
@@ -111,7 +111,7 @@ class CommandService(
 
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: Any
-    ) -> AsyncGenerator[pb.StreamOutputResponse | Frame, None]:
+    ) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing.
 
         Cancellation: minimum cleanup; C1, C10.

@@ -5,18 +5,18 @@ from typing import Any
 import trio
 
 from ..jobs.job import Job
-from ..policy.policy_file import Client
+from ..policy.policy_file import ClientPolicy
 from ..policy.signal_names import signal_name
 from ..proto import command_pb2 as pb
 from ..text import job_text
 from . import authz
-from .access import Decisions, translated
+from .access import Access, translated
 from .convert import job_message
 from .error_status import denied
 from .parse import grace_of, signal_of, stop_signal_of
 
 
-class ControlCalls(Decisions):
+class ControlCalls(Access):
     """These calls of CommandService."""
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
@@ -106,7 +106,7 @@ class ControlCalls(Decisions):
         return job
 
     def _may_stop(
-        self, client: Client, job: Job, number: int | None, grace_s: float | None
+        self, client: ClientPolicy, job: Job, number: int | None, grace_s: float | None
     ) -> None:
         """As ``_may_signal``. Of a job whose stop is under way, or that has ended, a stop is
         recorded as a read is: it can be asked for as often as the network carries it."""
@@ -125,7 +125,9 @@ class ControlCalls(Decisions):
                 raise denied(decision.message)
         self._record_read(client.id, "stop", **_about(job), **more)
 
-    def _may_signal(self, client: Client, job: Job, verb: str, number: int, **more: object) -> None:
+    def _may_signal(
+        self, client: ClientPolicy, job: Job, verb: str, number: int, **more: object
+    ) -> None:
         """Records the decision. Raises RpcError (PERMISSION_DENIED)."""
         decision = authz.may_signal(job.control, job.spec.command, number)
         about = {**_about(job), "signal": signal_name(number), **more}

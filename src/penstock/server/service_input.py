@@ -9,14 +9,14 @@ from ..jobs.input import JobInput, Sender
 from ..jobs.job import Job
 from ..jobs.job_errors import Precondition
 from ..proto import command_pb2 as pb
-from .access import Decisions, translated
+from .access import Access, translated
 from .error_status import bad_field
 from .parse import check_input
 
 _FIRST_S: Final = 30.0  # what a call may take to say which job it is for
 
 
-class InputCalls(Decisions):
+class InputCalls(Access):
     """This call of CommandService."""
 
     async def SendInput(

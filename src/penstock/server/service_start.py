@@ -15,7 +15,7 @@ from ..policy.policy_file import AUTO
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError
 from . import authz
-from .access import Decisions, translated
+from .access import Access, translated
 from .authn import Identity
 from .convert import job_message
 from .error_status import denied
@@ -24,7 +24,7 @@ from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
-class StartCalls(Decisions):
+class StartCalls(Access):
     """Start of CommandService."""
 
     _userless: Mapping[str, str]

@@ -14,17 +14,17 @@ from ..policy.policy_file import parse_policy
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
-from .dispatch import Host, Requests
+from .dispatch import Dispatcher, Host
 from .files.program_files import ProgramFiles
 from .ipc import protocol
 from .ipc.handshake import Welcome
-from .ipc.server_listener import Reception
-from .ipc.server_socket import Peer
+from .ipc.server_listener import ServerListener
+from .ipc.server_socket import ServerPeer
 from .isolation import kept, missing_by_default
 from .isolation_probe import probe
 from .job import rlimits
 from .job.spawn import PR_SET_CHILD_SUBREAPER, drop_bounding_set, prctl
-from .job.start_check import Grants
+from .job.start_check import StartCheck
 from .kernel.loop import READ, Loop, Timer
 from .kernel.reap import strangers
 from .logs.log_file import LogFile
@@ -82,11 +82,11 @@ class Daemon:
         owners = startup.slot_owners(policy)
         programs = ProgramFiles(executables, frozenset({0, os.geteuid()}))
         script_warnings = programs.add_scripts(policy)
-        grants = Grants(policy, programs, users, options.no_server, owners)
+        grants = StartCheck(policy, programs, users, options.no_server, owners)
         quotas = ProjectQuotas(config.work_root)
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
-        self._requests = Requests(self._loop, host, self._jobs_gone)
+        self._requests = Dispatcher(self._loop, host, self._jobs_gone)
         self._shutdown = Shutdown(
             *(self._loop, self._requests, self._listeners),
             drain_s=config.drain_s,
@@ -106,7 +106,7 @@ class Daemon:
         if not options.no_server:
             self._warnings += disk_warnings(config, quotas=not quotas.missing)
         self._server: ServerProcess | None = None
-        self._reception: Reception | None = None
+        self._reception: ServerListener | None = None
         self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
         self._ready = False
@@ -144,7 +144,7 @@ class Daemon:
                 drop_bounding_set()
         if self._hierarchy is None:
             prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
-        self._reception = Reception(
+        self._reception = ServerListener(
             self._loop,
             self._run_directory,
             uid=self._server_user.uid,
@@ -256,7 +256,7 @@ class Daemon:
 
         self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
 
-    def _message(self, message: dict[str, Any], peer: Peer) -> None:
+    def _message(self, message: dict[str, Any], peer: ServerPeer) -> None:
         if self._watch is not None:
             self._watch.heard()
         if message["type"] == protocol.BEAT:
@@ -280,7 +280,7 @@ class Daemon:
             self._server.take_lines()
         self._say_ready()
 
-    def _hello(self, peer: Peer) -> None:
+    def _hello(self, peer: ServerPeer) -> None:
         if self._options.no_server:  # the library's connection is its life
             self._served()
         if self._watch is not None and self._reception is not None:

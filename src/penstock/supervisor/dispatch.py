@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..policy.limit_classes import LimitClass, Limits
-from ..policy.policy_file import Client
+from ..policy.limit_classes import LimitClass, ResourceLimits
+from ..policy.policy_file import ClientPolicy
 from . import isolation
 from .cgroups import ClientTotals, GroupError, Hierarchy, LimitChange, block_device, group_name
 from .files.program_files import Replaced
@@ -14,14 +14,14 @@ from .ipc import protocol
 from .ipc.protocol import ProtocolError
 from .ipc.server_socket import Send
 from .job import job_environment, rlimits, standard_pipes
-from .job.cgroup_processes import GroupProcesses, Processes
+from .job.cgroup_processes import CgroupProcesses, Processes
 from .job.inspect_survivors import inspect
 from .job.limit_watch import LimitWatch
 from .job.spawn import Plan
-from .job.start_check import Grant, Grants, Refusal, Start, parse_start
+from .job.start_check import CheckedStart, Refusal, StartCheck, StartRequest, parse_start
 from .job.start_requirements import check_isolation, check_limits
-from .job.subreaper_processes import KeptProcesses
-from .job.supervised_job import HeldJob
+from .job.subreaper_processes import SubreaperProcesses
+from .job.supervised_job import SupervisedJob
 from .job.terms import Terms
 from .kernel.loop import Loop
 from .logs.supervisor_log import log
@@ -35,7 +35,7 @@ from .storage.storage_watch import StorageWatch
 class Host:
     """What starts are made with. Without ``hierarchy`` each job gets a keeper."""
 
-    grants: Grants
+    grants: StartCheck
     hierarchy: Hierarchy | None
     offers: isolation.Offers
     work_root: str
@@ -43,11 +43,11 @@ class Host:
     quotas: ProjectQuotas
 
 
-class Requests:
+class Dispatcher:
     """Answers the table's requests; ``jobs`` are all that are held."""
 
     def __init__(self, loop: Loop, host: Host, on_empty: Callable[[], None]) -> None:
-        self.jobs: dict[str, HeldJob] = {}
+        self.jobs: dict[str, SupervisedJob] = {}
         self._loop = loop
         self._host = host
         self._on_empty = on_empty
@@ -116,7 +116,7 @@ class Requests:
             files = [each.fields() for each in replaced.files]
             send(protocol.REPLACED, id=start.id, files=files)
 
-    def _launch(self, start: Start, grant: Grant, send: Send) -> None:
+    def _launch(self, start: StartRequest, grant: CheckedStart, send: Send) -> None:
         """Raises Refusal before there is anything; later the job itself tells."""
         command = grant.command
         own = self._make_workdir(start, grant)
@@ -140,7 +140,7 @@ class Requests:
             *(command, grant.argv, grant.timeout_s, limit_class, totals, reported, user, storage)
         )
         directories = self._directories(own, project)
-        job = HeldJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
+        job = SupervisedJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
@@ -184,7 +184,7 @@ class Requests:
             for fd in child_ends:
                 os.close(fd)
 
-    def _watch(self, name: str, limits: Limits, own: str, processes: Processes) -> None:
+    def _watch(self, name: str, limits: ResourceLimits, own: str, processes: Processes) -> None:
         if limits.storage_bytes is None and limits.files is None:
             return
         group, keeper = processes.place()
@@ -202,7 +202,7 @@ class Requests:
         if job is not None:
             job.storage_full()
 
-    def _make_workdir(self, start: Start, grant: Grant) -> str:
+    def _make_workdir(self, start: StartRequest, grant: CheckedStart) -> str:
         try:
             own_view = isolation.needs_temporary(grant.command, self._host.offers)
             return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
@@ -210,14 +210,14 @@ class Requests:
             raise _failure(grant, "directory", error) from error
 
     def _confine(
-        self, name: str, limit_class: LimitClass, client: Client, workdir: str
+        self, name: str, limit_class: LimitClass, client: ClientPolicy, workdir: str
     ) -> Processes:
         if self._host.hierarchy is None:
-            return KeptProcesses(self._loop)
+            return SubreaperProcesses(self._loop)
         totals = ClientTotals(group_name(client.id), client.totals.limits)
         device = block_device(workdir)
         group = self._host.hierarchy.create(name, limit_class.limits, device, totals)
-        return GroupProcesses(self._loop, group)
+        return CgroupProcesses(self._loop, group)
 
     def _forgotten(self, name: str) -> None:
         self._storage.remove(name)
@@ -282,7 +282,7 @@ def _both(own: str) -> tuple[str, ...]:
     return tuple(path for path in (own, workdirs.temporary(own)) if os.path.isdir(path))
 
 
-def _failure(grant: Grant, stage: str, error: Exception) -> Refusal:
+def _failure(grant: CheckedStart, stage: str, error: Exception) -> Refusal:
     """What the client hears has no path of ours in it; the log has everything."""
     log(f"{grant.command.name} could not be started: {stage}: {error}")
     code = error.errno or 0 if isinstance(error, OSError) else 0

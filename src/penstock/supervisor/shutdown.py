@@ -4,7 +4,7 @@ import signal
 from typing import Final
 
 from .client_listeners import Listeners
-from .dispatch import Requests
+from .dispatch import Dispatcher
 from .kernel.loop import Loop
 from .logs.supervisor_log import log
 from .server_process import ServerProcess
@@ -23,7 +23,7 @@ class Shutdown:
     def __init__(
         self,
         loop: Loop,
-        requests: Requests,
+        requests: Dispatcher,
         listeners: Listeners,
         *,
         drain_s: float,

@@ -20,7 +20,7 @@ from penstock.jobs.output.cursor import BOTH, CHUNK_BYTES, Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
-from penstock.jobs.output.output_quota import Budget, Intake, MustStop, MustWait, OutputBound
+from penstock.jobs.output.output_quota import Intake, MustStop, MustWait, OutputBound, OutputBudget
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.seek import (
     begin_of_lines,
@@ -68,7 +68,7 @@ def nothing(_: MustStop) -> None:
 
 
 def intake_of(log: OutputLog) -> Intake:
-    return Intake(log, OutputBound(), Budget(), clock=lambda: 0.0)
+    return Intake(log, OutputBound(), OutputBudget(), clock=lambda: 0.0)
 
 
 @settings(deadline=None)
@@ -266,7 +266,7 @@ async def test_bandwidth_is_kept_over_time() -> None:
 async def test_a_job_that_must_wait_goes_on_when_somebody_frees_room(tmp_path: Path) -> None:
     """`wait`: nothing is moved and nothing is lost until another log of the client is gone."""
     log = OutputLog.create(str(tmp_path / "job"), limit_bytes=None)
-    budget = Budget(200_000)
+    budget = OutputBudget(200_000)
     budget.charge(200_000)
     pipe = Pipe()
     pipe.write(b"z" * 1000)
@@ -290,7 +290,7 @@ async def test_a_full_disk_is_tried_again_each_second(
     free = [0, 0, 0, 1 << 40]  # first as it is made: it has no reserve
     monkeypatch.setattr(RealDisk, "free_bytes", lambda *_: free.pop(0))
     log = OutputLog.create(str(tmp_path / "job"))
-    intake = Intake(log, OutputBound(None, "wait"), Budget())
+    intake = Intake(log, OutputBound(None, "wait"), OutputBudget())
     pipe = Pipe()
     pipe.write(b"late")
     begin = trio.current_time()
@@ -311,7 +311,7 @@ async def test_a_full_disk_is_tried_again_each_second(
 async def test_a_job_that_must_be_stopped_is_told_once(tmp_path: Path) -> None:
     """`stop`: the capture ends; what is in the pipe is a gap when it is drained."""
     log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
-    intake = Intake(log, OutputBound(131_072, "stop"), Budget())
+    intake = Intake(log, OutputBound(131_072, "stop"), OutputBudget())
     pipe = Pipe()
     told: list[MustStop] = []
     async with trio.open_nursery() as nursery:
@@ -352,7 +352,7 @@ async def test_small_writes_in_quick_succession_are_taken_together() -> None:
 async def test_a_gap_that_grows_is_told_to_who_follows(tmp_path: Path) -> None:
     """A follower hears of bytes that are left out while they are, and loses count of none."""
     log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
-    intake = Intake(log, OutputBound(131_072, "drop_newest"), Budget(), clock=lambda: 0.0)
+    intake = Intake(log, OutputBound(131_072, "drop_newest"), OutputBudget(), clock=lambda: 0.0)
     pipe = Pipe()
     with OutputReader(log) as reader:
         received = gaps = 0

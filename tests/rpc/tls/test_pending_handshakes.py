@@ -20,11 +20,11 @@ from pki import shared_pki
 from toy import SERVICE, Running, serving
 
 from penstock.rpc.channel import open_channel
-from penstock.rpc.tls.pending_handshakes import Handshakes, Stage, source_of
+from penstock.rpc.tls.pending_handshakes import PendingHandshakes, Stage, source_of
 
 
-def filled(*entries: tuple[str, str, Stage]) -> Handshakes[str]:
-    found: Handshakes[str] = Handshakes(Random(1), lambda: 0.0, 0.3)
+def filled(*entries: tuple[str, str, Stage]) -> PendingHandshakes[str]:
+    found: PendingHandshakes[str] = PendingHandshakes(Random(1), lambda: 0.0, 0.3)
     for name, source, stage in entries:
         found.add(name, source.encode(), stage)
     return found
@@ -35,7 +35,7 @@ def test_who_is_silent_gives_way_at_random() -> None:
     gone: Counter[str | None] = Counter()
     random = Random(1)
     for _ in range(400):
-        table: Handshakes[str] = Handshakes(random, lambda: 0.0, 0.3)
+        table: PendingHandshakes[str] = PendingHandshakes(random, lambda: 0.0, 0.3)
         table.add("speaks", b"1", Stage.SPOKEN)
         for number in range(4):
             table.add(f"silent {number}", b"2" if number % 2 else b"3")
@@ -48,7 +48,7 @@ def test_who_was_silent_for_longest_gives_way_once_it_had_its_grace() -> None:
     """So that a flood that gives everybody a round trip costs no client its place; and the same
     among those that were answered, each from its own answer on."""
     now = 0.0
-    table: Handshakes[int] = Handshakes(Random(1), lambda: now, 0.3)
+    table: PendingHandshakes[int] = PendingHandshakes(Random(1), lambda: now, 0.3)
     for number in range(100):
         table.add(number, b"1")
         now += 0.01
@@ -67,7 +67,7 @@ def test_who_does_not_answer_gives_way_before_who_waits_for_us() -> None:
     """Else those that are answered and never go on fill the table, and each that has said hello
     makes way for the next before it is its turn. Of these the newest stays, which is begun with."""
     now = 0.0
-    table: Handshakes[int] = Handshakes(Random(1), lambda: now, 0.3)
+    table: PendingHandshakes[int] = PendingHandshakes(Random(1), lambda: now, 0.3)
     for number in range(4):
         table.add(number, b"1", Stage.ANSWERED if number < 2 else Stage.SPOKEN)
     assert table.take_who_gives_way(b"1", 4, Stage.SPOKEN) == 2
@@ -102,7 +102,7 @@ def test_no_source_holds_more_than_half_while_others_wait(
     """Whatever comes in whatever order: once full, who is over its half never grows, and another
     never loses one to a source that holds half."""
     most = 8
-    table: Handshakes[int] = Handshakes(Random(2), lambda: 0.0, 0.3)
+    table: PendingHandshakes[int] = PendingHandshakes(Random(2), lambda: 0.0, 0.3)
     held: Counter[str] = Counter()
     source_by_entry: dict[int, str] = {}
     for entry, (source, stage) in enumerate(arrivals):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from penstock.policy.limit_classes import CHANGED_OUTSIDE, Enforcement, Limits
+from penstock.policy.limit_classes import CHANGED_OUTSIDE, Enforcement, ResourceLimits
 from penstock.supervisor.cgroups import (
     ClientTotals,
     Group,
@@ -41,7 +41,7 @@ V2_FILES = (
     *("cgroup.subtree_control", "cgroup.procs", "cgroup.events"),
 )
 PAGE = os.sysconf("SC_PAGE_SIZE")
-LIMITS = Limits(0.25, 25 * PAGE, 10_000_000, 20_000_000, 64)
+LIMITS = ResourceLimits(0.25, 25 * PAGE, 10_000_000, 20_000_000, 64)
 ALICE = ClientTotals("client-alice", LIMITS)
 JOB = "0123456789abcdef" * 2
 
@@ -104,7 +104,11 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
 
 
 def create(
-    kernel: Kernel, hierarchy: CgroupHierarchy, limits: Limits, client: ClientTotals, name: str
+    kernel: Kernel,
+    hierarchy: CgroupHierarchy,
+    limits: ResourceLimits,
+    client: ClientTotals,
+    name: str,
 ) -> Group:
     group = hierarchy.create(name, limits, None, client)
     kernel.made.append(group)
@@ -294,10 +298,10 @@ def test_groups_that_can_never_be_made_are_one_error(
 def test_v1_gives_no_job_more_cpu_than_its_client(kernel: Kernel) -> None:
     """The kernel would refuse it, with EINVAL and no word to the client."""
     hierarchy = CgroupHierarchy("hybrid", kernel.mounts("hybrid"), "/penstock")
-    group = create(kernel, hierarchy, Limits(cpu_cores=8.0), ALICE, JOB)
+    group = create(kernel, hierarchy, ResourceLimits(cpu_cores=8.0), ALICE, JOB)
     assert states(group.enforcement)["cpu"] == ("enforced", "25000us/100000us")
-    free = ClientTotals("client-bob", Limits())
-    group = create(kernel, hierarchy, Limits(cpu_cores=8.0), free, JOB)
+    free = ClientTotals("client-bob", ResourceLimits())
+    group = create(kernel, hierarchy, ResourceLimits(cpu_cores=8.0), free, JOB)
     assert states(group.enforcement)["cpu"] == ("enforced", "800000us/100000us")
 
 
@@ -307,7 +311,7 @@ def test_controllers_that_are_mounted_together_are_one_directory(
     """As most distributions mount cpu and cpuacct."""
     both = {"cpu": str(tmp_path / "cpu"), "cpuacct": str(tmp_path / "cpu")}
     job = V1Limits(both, "", JOB)
-    job.create(Limits(), None)
+    job.create(ResourceLimits(), None)
     assert job.tasks_files() == [f"{tmp_path}/cpu/{JOB}/tasks"]
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from penstock.policy.limit_classes import Limits
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.cgroups import GroupError, detect, v2
 from penstock.supervisor.cgroups.cgroup_mounts import parse
 from penstock.supervisor.cgroups.cpu_quota import judge_quota, quota_and_period_us
 from penstock.supervisor.cgroups.group_files import read
 from penstock.supervisor.cgroups.v1 import has_swap
-from penstock.supervisor.cgroups.v2_kill import Unified
+from penstock.supervisor.cgroups.v2_kill import V2Killer
 
 NAME = "0123456789abcdef" * 2
 V2_FILES = (
@@ -28,14 +28,14 @@ V2_FILES = (
 V1_MOUNTS = ("cpu", "cpuacct", "memory", "pids", "blkio", "freezer")
 
 
-def group_v2(root: Path, controllers: str = "cpuset cpu io memory pids") -> Unified:
+def group_v2(root: Path, controllers: str = "cpuset cpu io memory pids") -> V2Killer:
     """A v2 group as files; a control file is written over, so they begin empty."""
     directory = root / "penstock" / NAME
     directory.mkdir(parents=True)
     for name in V2_FILES:
         (directory / name).touch()
     (directory / "cgroup.controllers").write_text(controllers + "\n")
-    return Unified(str(root), "/penstock", NAME)
+    return V2Killer(str(root), "/penstock", NAME)
 
 
 def states(limits: v2.V2Limits) -> dict[str, tuple[str, str]]:
@@ -107,7 +107,7 @@ def test_every_v2_limit_is_written_and_read_back(tmp_path: Path) -> None:
     """One file a limit; swap is none, and the whole group ends when it is out of memory."""
     group = group_v2(tmp_path)
     limits = v2.V2Limits(group)
-    limits.create(Limits(0.25, 4096 * 25, 10_000_000, 20_000_000, 64), "254:0")
+    limits.create(ResourceLimits(0.25, 4096 * 25, 10_000_000, 20_000_000, 64), "254:0")
     assert states(limits) == {
         "cpu": ("enforced", "25000us/100000us"),
         "memory": ("enforced", "102400"),
@@ -145,7 +145,7 @@ def test_what_reads_back_otherwise_is_unavailable(
     group = group_v2(tmp_path)
     monkeypatch.setattr(v2, "read", lambda path: back if path.endswith(f"/{name}") else read(path))
     limits = v2.V2Limits(group)
-    limits.create(Limits(0.25, 102400, 10_000_000, 20_000_000, 64), "254:0")
+    limits.create(ResourceLimits(0.25, 102400, 10_000_000, 20_000_000, 64), "254:0")
     found = states(limits)
     assert found.pop(limit)[0] == "unavailable"
     if name != "io.max":
@@ -155,7 +155,7 @@ def test_what_reads_back_otherwise_is_unavailable(
 def test_a_limit_without_its_controller_is_unavailable(tmp_path: Path) -> None:
     """Nothing is written for it; the others hold."""
     limits = v2.V2Limits(group_v2(tmp_path, "cpu pids"))
-    limits.create(Limits(0.25, 102400, 10_000_000, None, 64), "254:0")
+    limits.create(ResourceLimits(0.25, 102400, 10_000_000, None, 64), "254:0")
     found = states(limits)
     assert {name for name, (state, _) in found.items() if state == "enforced"} == {
         "cpu",

@@ -9,13 +9,13 @@ import pytest
 from supervisor_end import STARTED, WELCOME, exited
 
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import Enforcement, Limits
+from penstock.policy.limit_classes import Enforcement, ResourceLimits
 from penstock.supervisor.ipc import protocol
 from penstock.supervisor.ipc.message_forms import FORMS
 from penstock.supervisor.ipc.protocol import ProtocolError
 
 ID = {"id": "0123456789abcdef" * 2}
-LIMITS = dict.fromkeys(Limits().fields(), 1.5)
+LIMITS = dict.fromkeys(ResourceLimits().fields(), 1.5)
 HELD_TO = [Enforcement("cpu", "enforced", "50%").fields()]
 FULL_START = STARTED | {
     "limits": LIMITS,

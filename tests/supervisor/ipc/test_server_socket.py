@@ -14,7 +14,7 @@ import pytest
 from patience import patient
 
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.ipc.server_socket import Peer, discard
+from penstock.supervisor.ipc.server_socket import ServerPeer, discard
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.kernel.proc_tree import children
 from penstock.supervisor.kernel.reap import strangers
@@ -67,7 +67,7 @@ def closed_by(ours: socket.socket, loop: Loop) -> list[str]:
         assert ours.fileno() >= 0
         why.append("breaking")
 
-    Peer(loop, ours, lambda message: why.append(message["type"]), closed, breaking)
+    ServerPeer(loop, ours, lambda message: why.append(message["type"]), closed, breaking)
     loop.run()
     return why
 
@@ -126,7 +126,9 @@ def test_without_descriptors_for_copies_only_the_connection_ends(
     """A server that takes none of what it was sent: nothing of a message stays open."""
     ours, theirs = pair
     reasons: list[str] = []
-    peer = Peer(Loop(), ours, lambda _: None, reasons.append, lambda: reasons.append("breaking"))
+    peer = ServerPeer(
+        Loop(), ours, lambda _: None, reasons.append, lambda: reasons.append("breaking")
+    )
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)

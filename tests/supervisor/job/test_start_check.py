@@ -14,7 +14,7 @@ from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.job.start_check import Grants, Refusal, Start, parse_start
+from penstock.supervisor.job.start_check import Refusal, StartCheck, StartRequest, parse_start
 from penstock.supervisor.users.command_users import CommandUsers
 
 # Whoever owns the directories above a temporary one may be anybody.
@@ -50,7 +50,7 @@ def executable(path: Path) -> Executable:
     return Executable(str(path), -1, (*found, status.st_size, status.st_ctime_ns))
 
 
-def grants(place: Path, clients: str = '[clients.alice]\ncommands = ["show"]\n') -> Grants:
+def grants(place: Path, clients: str = '[clients.alice]\ncommands = ["show"]\n') -> StartCheck:
     text = f"""
 [classes.free]
 needs = {{ all = "best_effort" }}
@@ -70,14 +70,16 @@ stdin = true
 {clients}"""
     policy = parse_policy(text.encode())
     programs = {name: executable(place / "program") for name in policy.commands}
-    return Grants(policy, ProgramFiles(programs, EVERYBODY), CommandUsers(), standalone=not clients)
+    return StartCheck(
+        policy, ProgramFiles(programs, EVERYBODY), CommandUsers(), standalone=not clients
+    )
 
 
-def start(of: Grants, **changed: Any) -> Start:
+def start(of: StartCheck, **changed: Any) -> StartRequest:
     return replace(parse_start(START | {"policy": of.policy.hash}), **changed)
 
 
-def refused(of: Grants, **changed: Any) -> Refusal:
+def refused(of: StartCheck, **changed: Any) -> Refusal:
     with pytest.raises(Refusal) as caught:
         of.check(start(of, **changed))
     return caught.value

@@ -17,8 +17,8 @@ from penstock.policy.limit_classes import (
     Enforcement,
     LimitClass,
     LimitName,
-    Limits,
     Need,
+    ResourceLimits,
     Rlimit,
 )
 from penstock.policy.policy_file import Command
@@ -27,9 +27,9 @@ from penstock.supervisor.ipc.message_forms import MOST_CHANGES
 from penstock.supervisor.job import supervised_job
 from penstock.supervisor.job.cgroup_processes import Events
 from penstock.supervisor.job.spawn import Plan
-from penstock.supervisor.job.supervised_job import HeldJob
+from penstock.supervisor.job.supervised_job import SupervisedJob
 from penstock.supervisor.job.terms import Terms
-from penstock.supervisor.kernel.clone3 import NOWHERE, Entrance
+from penstock.supervisor.kernel.clone3 import NOWHERE, CgroupEntrance
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.storage.workdirs import Workdir
 
@@ -55,7 +55,7 @@ class Scripted:
     def start(self, plan: Plan, events: Events) -> None:
         self.events = events
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         return NOWHERE
 
     def kill_fd(self) -> int | None:
@@ -91,7 +91,7 @@ class Scripted:
 
 
 def class_of(storage_bytes: int | None, rlimits: dict[str, Rlimit]) -> LimitClass:
-    limits = Limits(storage_bytes=storage_bytes)
+    limits = ResourceLimits(storage_bytes=storage_bytes)
     needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "best_effort")
     return LimitClass("free", limits, needs, rlimits=rlimits)
 
@@ -111,7 +111,7 @@ class Held:
         command = Command("x", "/x", "free", control=control or Control())
         terms = Terms(command, ["/x"], None, limit_class, NO_LIMITS)
         told = self.forgotten.append
-        self.job = HeldJob(self.loop, "1" * 32, "", terms, self.processes, told)
+        self.job = SupervisedJob(self.loop, "1" * 32, "", terms, self.processes, told)
         self.job.send = self.send
 
     def send(self, kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...policy.control_policy import Control
-from ...policy.limit_classes import Enforcement, Limits
+from ...policy.limit_classes import Enforcement, ResourceLimits
 
 VerdictKind = Literal["exited", "signaled", "lost"]
 
@@ -64,13 +64,15 @@ class Started:
     started_ns: int  # UTC
     argv: tuple[str, ...]
     class_name: str
-    limits: Limits
+    limits: ResourceLimits
     enforcement: tuple[Enforcement, ...]
     usage_files: Mapping[str, str]  # what to read for usage, see usage.py
     grace_s: float  # the command's own
     stdout_fd: int
     stderr_fd: int | None  # None: merged into stdout
-    client_limits: Limits = field(default_factory=Limits)  # of all its client's jobs together
+    client_limits: ResourceLimits = field(
+        default_factory=ResourceLimits
+    )  # of all its client's jobs together
     client_enforcement: tuple[Enforcement, ...] = ()
     input: InputPipes | None = None  # None: it has none, or its end was sent
     control: Control = field(default_factory=Control)  # the command's own
@@ -89,7 +91,7 @@ class LimitsChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldJob:
     """A job of a process before this one, which runs on, or has ended unheard."""
 
     id: str
@@ -98,7 +100,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class StartRefused:
     """Nothing was started, and nothing is left behind. ``fault`` is one of protocol's."""
 
     fault: str
@@ -142,7 +144,7 @@ class Backend(Protocol):
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | Refused:
+    ) -> Started | StartRefused:
         """Starts a job of ``owner``, if that client is granted it.
 
         ``on_replaced`` is called, in no checkpoint, before a program runs whose file was replaced.
@@ -152,7 +154,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def take_held(self) -> list[Held]:
+    async def take_held(self) -> list[HeldJob]:
         """What an earlier process has started and not released; for once, before any start.
 
         From then on they are as if this one had started them. Cancelled: whoever comes next

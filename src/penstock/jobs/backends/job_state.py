@@ -11,22 +11,22 @@ from typing import Any
 import trio
 
 from ...policy.control_policy import control_of
-from ...policy.limit_classes import Enforcement, Limits
-from .base import InputPipes, LimitsChanged, Refused, ReplacedFile, Started
+from ...policy.limit_classes import Enforcement, ResourceLimits
+from .base import InputPipes, LimitsChanged, ReplacedFile, Started, StartRefused
 
-_LIMIT_FIELDS = frozenset(field.name for field in fields(Limits))
+_LIMIT_FIELDS = frozenset(field.name for field in fields(ResourceLimits))
 # Jobs of a class are told the same again and again; what is equal is kept once, which is a
 # good part of what an idle job costs.
-_shared_limits = lru_cache(maxsize=256)(Limits)
+_shared_limits = lru_cache(maxsize=256)(ResourceLimits)
 _shared_enforcement = lru_cache(maxsize=1024)(Enforcement)
 
 
-class Pending:
+class JobState:
     """One job, from START on. ``kill_fd`` is of its cgroup.kill, -1 without one."""
 
     def __init__(self) -> None:
         self.answered = trio.Event()
-        self.answer: Started | Refused | None = None
+        self.answer: Started | StartRefused | None = None
         self.replaced: tuple[ReplacedFile, ...] = ()
         """In place of an answer: what is to be written down before the START is repeated."""
         self.left_alone = False
@@ -111,7 +111,7 @@ def limits_changed(message: Mapping[str, Any]) -> LimitsChanged:
     )
 
 
-def _limits(told: Mapping[str, Any]) -> Limits:
+def _limits(told: Mapping[str, Any]) -> ResourceLimits:
     return _shared_limits(**{key: value for key, value in told.items() if key in _LIMIT_FIELDS})
 
 

@@ -18,17 +18,17 @@ from ..output.capture import close_pipes
 from ..output.disk import RealDisk
 from ..reporting import say
 from .base import (
-    Held,
+    HeldJob,
     JobSpec,
     Left,
     LimitsChanged,
     OnReplaced,
-    Refused,
     ReplacedFile,
     Started,
+    StartRefused,
     Verdict,
 )
-from .job_state import Pending, close_all, limits_changed, read_whole, started
+from .job_state import JobState, close_all, limits_changed, read_whole, started
 from .supervisor_connection import SupervisorConnection
 
 _NO_DESCRIPTORS: Final = (
@@ -77,11 +77,11 @@ class LocalBackend:
 
     def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
         self._connection = SupervisorConnection(connection, silence_s)
-        self._pending: dict[str, Pending] = {}
+        self._pending: dict[str, JobState] = {}
         self._asked: defaultdict[tuple[str, str], deque[_Question]] = defaultdict(deque)
         self._unanswered = 0
         self._taking: trio.MemorySendChannel[None] | None = None
-        self._taken: list[Held] = []
+        self._taken: list[HeldJob] = []
         self._welcome: dict[str, Any] = {}
         self.policy_bytes = b""
         self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
@@ -173,7 +173,7 @@ class LocalBackend:
             # Its output could not be kept, so it must not run: RELEASE kills it.
             close_all(fds)
             self._connection.send(protocol.RELEASE, id=job_id)
-            pending.answer = Refused(protocol.EXHAUSTED, _NO_DESCRIPTORS)
+            pending.answer = StartRefused(protocol.EXHAUSTED, _NO_DESCRIPTORS)
             pending.answered.set()
         elif kind == protocol.STARTED:
             pending.answer, pending.kill_fd = started(message, fds)
@@ -181,7 +181,7 @@ class LocalBackend:
                 close_pipes(RealDisk(), pending.answer)
             pending.answered.set()
         elif kind == protocol.REFUSED:
-            pending.answer = Refused(message["fault"], message["message"])
+            pending.answer = StartRefused(message["fault"], message["message"])
             pending.answered.set()
         elif kind == protocol.REPLACED:
             pending.replaced = tuple(ReplacedFile(**each) for each in message["files"])
@@ -205,11 +205,11 @@ class LocalBackend:
             close_all(fds)
             return
         if len(fds) == len(message["fds"]):
-            pending = self._pending[job_id] = Pending()
+            pending = self._pending[job_id] = JobState()
             pending.answer, pending.kill_fd = started(message, fds)
             pending.paused = message["paused"]
             pending.answered.set()
-            self._taken.append(Held(job_id, message["opaque"], pending.answer))
+            self._taken.append(HeldJob(job_id, message["opaque"], pending.answer))
         else:  # as for STARTED
             close_all(fds)
             self._connection.send(protocol.RELEASE, id=job_id)
@@ -229,7 +229,7 @@ class LocalBackend:
             self._kill_fd = -1
         for pending in self._pending.values():
             if not pending.answered.is_set():
-                pending.answer = Refused("lost", why)
+                pending.answer = StartRefused("lost", why)
                 pending.answered.set()
             # With the supervisor gone nobody holds these jobs, so nobody would ever end them:
             # each START brought a descriptor of the group's cgroup.kill, opened by root, for this.
@@ -248,7 +248,7 @@ class LocalBackend:
         """Tells the supervisor that jobs have somebody again who can end them. No checkpoint."""
         self._connection.send(protocol.SERVING)
 
-    async def take_held(self) -> list[Held]:
+    async def take_held(self) -> list[HeldJob]:
         """As in Backend. What came before the connection was lost.
 
         Cancellation: minimum cleanup; C13.
@@ -273,7 +273,7 @@ class LocalBackend:
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | Refused:
+    ) -> Started | StartRefused:
         """As in Backend. A command line that fits no message is refused as invalid.
 
         Cancellation: completes; C4.
@@ -281,28 +281,28 @@ class LocalBackend:
         audited: list[str] = []
         for _ in range(_MOST_REPLACED):
             answer = await self._start(job_id, spec, owner, audited)
-            if isinstance(answer, Started | Refused):
+            if isinstance(answer, Started | StartRefused):
                 return answer
             try:
                 if on_replaced is not None:
                     on_replaced(answer)
             except Exception as error:  # the audit's callback is anybody's
                 say(f"job {job_id} of {owner} is not started: {error}")
-                return Refused("lost", _NOT_WRITTEN_DOWN)
+                return StartRefused("lost", _NOT_WRITTEN_DOWN)
             audited += [each.now for each in answer]
-        return Refused(protocol.EXECUTABLE, _REPLACED_AGAIN)
+        return StartRefused(protocol.EXECUTABLE, _REPLACED_AGAIN)
 
     async def _start(
         self, job_id: str, spec: JobSpec, owner: str, audited: list[str]
-    ) -> Started | Refused | tuple[ReplacedFile, ...]:
+    ) -> Started | StartRefused | tuple[ReplacedFile, ...]:
         """One START, and its answer."""
         if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
-            return Refused("lost", self._connection.lost)
+            return StartRefused("lost", self._connection.lost)
         if self._is_full():
             await trio.lowlevel.checkpoint()
-            return Refused("lost", _STANDS_STILL)
-        pending = self._pending[job_id] = Pending()
+            return StartRefused("lost", _STANDS_STILL)
+        pending = self._pending[job_id] = JobState()
         try:
             self._connection.send(
                 protocol.START,
@@ -320,7 +320,7 @@ class LocalBackend:
         except protocol.ProtocolError as error:
             del self._pending[job_id]
             await trio.lowlevel.checkpoint()
-            return Refused(protocol.INVALID, str(error))
+            return StartRefused(protocol.INVALID, str(error))
         self._unanswered += 1
         try:
             await pending.answered.wait()
@@ -333,7 +333,7 @@ class LocalBackend:
             del self._pending[job_id]
             return pending.replaced
         assert pending.answer is not None
-        if isinstance(pending.answer, Refused):
+        if isinstance(pending.answer, StartRefused):
             del self._pending[job_id]
         return pending.answer
 

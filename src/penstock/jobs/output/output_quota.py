@@ -27,7 +27,7 @@ class OutputBound:
     when_full: WhenFull = "drop_oldest"
 
 
-class Budget:
+class OutputBudget:
     """Bytes that several logs share: a client's, within the server's.
 
     ``reclaim`` is asked to free some when there are none left, for the budget that it is given;
@@ -37,8 +37,8 @@ class Budget:
     def __init__(
         self,
         limit_bytes: int | None = None,
-        parent: "Budget | None" = None,
-        reclaim: "Callable[[Budget], bool] | None" = None,
+        parent: "OutputBudget | None" = None,
+        reclaim: "Callable[[OutputBudget], bool] | None" = None,
     ) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
@@ -60,7 +60,7 @@ class Budget:
         """What may still be used; below 1 only if nothing could be reclaimed. May reclaim."""
         return self._room_for(self)
 
-    def _room_for(self, asking: "Budget") -> float:
+    def _room_for(self, asking: "OutputBudget") -> float:
         room = float("inf")
         if self.limit_bytes is not None:
             while self.used_bytes >= self.limit_bytes and self._reclaim and self._reclaim(asking):
@@ -113,7 +113,7 @@ class Intake:
         self,
         log: OutputLog,
         bound: OutputBound,
-        budget: Budget,
+        budget: OutputBudget,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """``clock``: monotonic seconds."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..limits import Limits, Rate
-from .protocol_errors import FRAME_SIZE_ERROR, Budget, ConnectionFault, Flood, StreamFault
+from .protocol_errors import FRAME_SIZE_ERROR, ConnectionFault, Flood, FloodBudget, StreamFault
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
@@ -89,8 +89,8 @@ class FrameReader:
         self._max_block_bytes = max(limits.header_block_bytes, 2 * limits.header_bytes)
         self._max_parts = limits.continuations + 1
 
-        def budget(kind: str, rate: Rate) -> Budget:
-            return Budget(kind, rate, clock)
+        def budget(kind: str, rate: Rate) -> FloodBudget:
+            return FloodBudget(kind, rate, clock)
 
         self.resets = budget("RST_STREAM", limits.resets)
         self.window_updates = budget("WINDOW_UPDATE", limits.window_updates)

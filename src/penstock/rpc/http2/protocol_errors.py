@@ -49,7 +49,7 @@ class Flood(ConnectionFault):
         super().__init__(f"too many: {kind}", ENHANCE_YOUR_CALM, kind)
 
 
-class Budget:
+class FloodBudget:
     """A token bucket over a monotonic clock."""
 
     def __init__(self, kind: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:

@@ -35,9 +35,9 @@ from .protocol_errors import (
     FRAME_SIZE_ERROR,
     INTERNAL_ERROR,
     STREAM_CLOSED,
-    Budget,
     ConnectionFault,
     Flood,
+    FloodBudget,
     StreamFault,
 )
 from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
@@ -80,8 +80,8 @@ class Receiver:
         self._peer = PeerSettings()
         self._streams: dict[int, StreamState] = {}
         self._closed = ClosedStreams()
-        self._interim = Budget("interim responses", limits.interim_responses)
-        self._late_frames = Budget("frames on streams that were reset", limits.late_frames)
+        self._interim = FloodBudget("interim responses", limits.interim_responses)
+        self._late_frames = FloodBudget("frames on streams that were reset", limits.late_frames)
         self._out = Outbox()
         self._late_data = 0
         self._send_window = DEFAULT_WINDOW
@@ -157,7 +157,7 @@ class Receiver:
             self.highest_inbound_stream_id = culprit
         self.go_away(code, self.highest_inbound_stream_id, text)
 
-    def _spend(self, budget: Budget, out: list[ev.Event]) -> None:
+    def _spend(self, budget: FloodBudget, out: list[ev.Event]) -> None:
         """One of what streams use up. Where one has used half of it, that one ends: it is to
         blame, and the budget has back what it has taken. Raises Flood where none has.
         """

@@ -29,8 +29,8 @@ from typing import Any, Final
 import trio
 
 from ..limits import Limits
-from ..rejections import Refusals
-from .pending_handshakes import Handshakes, Stage, source_of
+from ..rejections import Rejections
+from .pending_handshakes import PendingHandshakes, Stage, source_of
 from .transport import TlsTransport, Transport, TransportLost, peer_has_closed
 
 log = logging.getLogger("penstock.rpc")
@@ -76,7 +76,7 @@ class _Arrival:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Entrance:
+class Acceptor:
     """Accepts, lets TLS shake hands, and gives what comes of it to ``serve``.
 
     ``linger`` reads a refused connection's rest; ``links`` says how many connections there are
@@ -87,7 +87,7 @@ class Entrance:
         self,
         limits: Limits,
         ssl_context: ssl.SSLContext,
-        refusals: Refusals,
+        refusals: Rejections,
         *,
         accepting: trio.CancelScope,
         links: Callable[[], int],
@@ -107,7 +107,7 @@ class Entrance:
         self._linger = linger
         self._acceptors = 0
         self._empty = trio.lowlevel.ParkingLot()
-        self._handshakes: Handshakes[_Arrival] = Handshakes(
+        self._handshakes: PendingHandshakes[_Arrival] = PendingHandshakes(
             Random(), trio.current_time, limits.handshake_grace_s, self._empty.unpark_all
         )
         self._silent: dict[int, _Arrival] = {}

@@ -95,7 +95,7 @@ class _Stages(Generic[EntryT]):
         return self._bags[stage]
 
 
-class Handshakes(Generic[EntryT]):
+class PendingHandshakes(Generic[EntryT]):
     """Entries, which must be hashable, by source and stage.
 
     ``clock`` gives monotonic seconds; who has been at one stage for ``grace_s`` gives way before

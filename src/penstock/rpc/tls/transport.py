@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ..http2.protocol_errors import Budget, Flood
+from ..http2.protocol_errors import Flood, FloodBudget
 from ..limits import Limits
 from .contexts import ALPN, sent_chain
 from .record_counter import RecordCounter
@@ -116,7 +116,7 @@ class TlsTransport:
         self._since_turn = _FLUSH_BYTES - _WRITE_BYTES
         """Bytes encrypted; at the beginning as if some were."""
         self._handshake_bytes = limits.handshake_bytes
-        self._silent = Budget("TLS records without data", limits.silent_records)
+        self._silent = FloodBudget("TLS records without data", limits.silent_records)
         self._counter = RecordCounter()
         self._received = b""
         """Of which ``_position`` bytes were given to TLS."""

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from ...policy.limit_classes import Limits
+from ...policy.limit_classes import ResourceLimits
 from .cgroup_mounts import Mounts
 from .group_files import GroupError
 from .life_groups import is_life
 from .v1 import V1Limits
 from .v2 import V2Limits, enable_controllers
-from .v2_kill import Unified
+from .v2_kill import V2Killer
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -48,7 +48,7 @@ class ClientTotals:
     """Whose jobs these are, and what they may use together; ``name`` is the group's."""
 
     name: str
-    limits: Limits
+    limits: ResourceLimits
 
 
 class ClientGroups:
@@ -96,6 +96,6 @@ class ClientGroups:
             return v1
         assert self._mounts.v2 is not None  # a v2 host has the v2 mount
         enable_controllers(self._mounts.v2 + self._parent, client.name)
-        v2 = V2Limits(Unified(self._mounts.v2, self._parent, client.name), total=True)
+        v2 = V2Limits(V2Killer(self._mounts.v2, self._parent, client.name), total=True)
         v2.create(client.limits, device)
         return v2

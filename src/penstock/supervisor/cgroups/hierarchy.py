@@ -5,20 +5,25 @@ import os
 from dataclasses import replace
 from functools import partial
 
-from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, Limits, held_without_groups
+from ...policy.limit_classes import (
+    GROUP_LIMIT_NAMES,
+    Enforcement,
+    ResourceLimits,
+    held_without_groups,
+)
 from .cgroup_mounts import Mounts, mounted, parse
 from .client_groups import ClientGroups, ClientTotals, is_job_id, is_ours
 from .group_files import GroupError, remove_tree
 from .interface import Group, Hierarchy
-from .job_group import CgroupGroup
+from .job_group import JobGroup
 from .probing import try_limit
 from .sweeping import Swept, sweep
 from .v1 import CONTROLLERS as V1_NEEDED
 from .v1 import NO_DISK, V1Limits
-from .v1_kill import Freezer
+from .v1_kill import V1Killer
 from .v2 import CONTROLLERS as V2_NEEDED
 from .v2 import V2Limits, enable_controllers
-from .v2_kill import Unified
+from .v2_kill import V2Killer
 
 
 class CgroupHierarchy:
@@ -66,7 +71,7 @@ class CgroupHierarchy:
     def create(
         self,
         name: str,
-        limits: Limits,
+        limits: ResourceLimits,
         device: str | None,
         client: ClientTotals | None = None,
     ) -> Group:
@@ -83,7 +88,7 @@ class CgroupHierarchy:
         return self._create(name, limits, device, client)
 
     def _create(
-        self, name: str, limits: Limits, device: str | None, client: ClientTotals | None
+        self, name: str, limits: ResourceLimits, device: str | None, client: ClientTotals | None
     ) -> Group:
         mounts, parent = self._mounts, self._parent
         held: V1Limits | V2Limits | None = None
@@ -92,7 +97,7 @@ class CgroupHierarchy:
             parent = f"{parent}/{client.name}"
             if self.kind != "v2":
                 limits = _within(limits, client.limits)
-        unified = Unified(mounts.v2, parent, name) if mounts.v2 is not None else None
+        unified = V2Killer(mounts.v2, parent, name) if mounts.v2 is not None else None
         v1 = None
         if self.kind != "v2":
             v1 = V1Limits(mounts.v1, parent, name, mounts.v1_used())
@@ -110,8 +115,8 @@ class CgroupHierarchy:
     def _limited(
         self,
         v1: V1Limits | None,
-        unified: Unified | None,
-        limits: Limits,
+        unified: V2Killer | None,
+        limits: ResourceLimits,
         device: str | None,
         held: V1Limits | V2Limits | None,
         parent: str,
@@ -124,12 +129,12 @@ class CgroupHierarchy:
                 v2 = V2Limits(unified)
                 v2.create(limits, device)
                 enable = partial(self._enable, parent)
-                return CgroupGroup(v2, unified, held, enable, top, _freezer_mount())
+                return JobGroup(v2, unified, held, enable, top, _freezer_mount())
             v1.create(limits, device)
             if unified is None:
-                freezer = Freezer(v1.paths["freezer"])
-                return CgroupGroup(v1, freezer, held, _nothing, top, None)
-            return CgroupGroup(v1, unified, held, _nothing, top, _freezer_mount())
+                freezer = V1Killer(v1.paths["freezer"])
+                return JobGroup(v1, freezer, held, _nothing, top, None)
+            return JobGroup(v1, unified, held, _nothing, top, _freezer_mount())
         except (OSError, ValueError) as error:
             raise GroupError(f"setting limits: {error}") from error
 
@@ -181,7 +186,7 @@ def _nothing() -> None:
     """v1 has its files wherever it has the directory."""
 
 
-def _within(limits: Limits, total: Limits) -> Limits:
+def _within(limits: ResourceLimits, total: ResourceLimits) -> ResourceLimits:
     """v1 refuses a group more CPU than the one above has (tg_cfs_schedulable_down in
     kernel/sched/core.c); it could not use it."""
     if limits.cpu_cores is None or total.cpu_cores is None:

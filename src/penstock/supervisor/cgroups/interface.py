@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from ...policy.limit_classes import Enforcement, Limits
-from ..kernel.clone3 import Entrance
+from ...policy.limit_classes import Enforcement, ResourceLimits
+from ..kernel.clone3 import CgroupEntrance
 from .client_groups import ClientTotals
 from .limit_look import LimitLook
 from .sweeping import Swept
@@ -28,7 +28,7 @@ class Group(Protocol):
         """Of its client's."""
         ...
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         """How a child gets inside; the group's own until close_entrance. Raises GroupError."""
         ...
 
@@ -102,7 +102,7 @@ class Hierarchy(Protocol):
     def create(
         self,
         name: str,
-        limits: Limits,
+        limits: ResourceLimits,
         device: str | None,
         client: ClientTotals | None = None,
     ) -> Group:

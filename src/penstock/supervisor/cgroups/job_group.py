@@ -6,27 +6,27 @@ import os
 from collections.abc import Callable
 
 from ...policy.limit_classes import Enforcement
-from ..kernel.clone3 import Entrance, can_clone_into
+from ..kernel.clone3 import CgroupEntrance, can_clone_into
 from .counters import parse as parse_counters
 from .group_files import GroupError, read
 from .limit_look import LimitLook
 from .strays import V2, Strays
 from .thawing import leave_freezers, thaw
 from .v1 import V1Limits
-from .v1_kill import Freezer
+from .v1_kill import V1Killer
 from .v2 import V2Limits
-from .v2_kill import Unified
+from .v2_kill import V2Killer
 
 _can_be_born_inside = functools.cache(can_clone_into)
 
 
-class CgroupGroup:
+class JobGroup:
     """One job's group: ``limits`` holds it, ``killer`` ends it."""
 
     def __init__(
         self,
         limits: V1Limits | V2Limits,
-        killer: Unified | Freezer,
+        killer: V2Killer | V1Killer,
         client: V1Limits | V2Limits | None,
         prepare: Callable[[], None],
         top: str,
@@ -35,7 +35,7 @@ class CgroupGroup:
         """``client`` and ``prepare`` are LimitLook's, ``top`` the own parent in the hierarchy of
         ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
         homes = dict(limits.paths) if isinstance(limits, V1Limits) else {}
-        if isinstance(killer, Unified):
+        if isinstance(killer, V2Killer):
             homes[V2] = killer.path
         self._strays = Strays(homes, killer.pids)
         self.look = LimitLook(limits, client, prepare, self._strays)
@@ -43,10 +43,10 @@ class CgroupGroup:
         self._killer = killer
         self._top = top
         self._freezer = freezer
-        self._entrance: Entrance | None = None
+        self._entrance: CgroupEntrance | None = None
         self.path = killer.path
         self.usage_files: dict[str, str] = limits.usage_files()
-        if isinstance(killer, Unified):
+        if isinstance(killer, V2Killer):
             self.usage_files |= killer.usage_files()
 
     @property
@@ -57,15 +57,15 @@ class CgroupGroup:
     def client_enforcement(self) -> list[Enforcement]:
         return self.look.client_enforcement
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         if self._entrance is None:
             self._entrance = self._open_entrance()
         return self._entrance
 
-    def _open_entrance(self) -> Entrance:
+    def _open_entrance(self) -> CgroupEntrance:
         files = self._limits.tasks_files() if isinstance(self._limits, V1Limits) else []
         birth: list[str] = []
-        if isinstance(self._killer, Unified):
+        if isinstance(self._killer, V2Killer):
             if _can_be_born_inside():
                 birth = [self._killer.path]
             else:
@@ -80,7 +80,7 @@ class CgroupGroup:
             for fd in opened:
                 os.close(fd)
             raise GroupError(f"opening {path}: {error.strerror}") from error
-        return Entrance(opened[0] if birth else None, tuple(opened[len(birth) :]))
+        return CgroupEntrance(opened[0] if birth else None, tuple(opened[len(birth) :]))
 
     def close_entrance(self) -> None:
         entrance, self._entrance = self._entrance, None
@@ -90,16 +90,16 @@ class CgroupGroup:
                     os.close(fd)
 
     def notify_fd(self) -> int | None:
-        return self._killer.notify_fd() if isinstance(self._killer, Unified) else None
+        return self._killer.notify_fd() if isinstance(self._killer, V2Killer) else None
 
     def kill_fd(self) -> int | None:
-        return self._killer.kill_fd() if isinstance(self._killer, Unified) else None
+        return self._killer.kill_fd() if isinstance(self._killer, V2Killer) else None
 
     def follow(self, main: int) -> None:
         self._strays.follow(main)
 
     def gather(self) -> list[int]:
-        return self._strays.bring_back(V2 if isinstance(self._killer, Unified) else "freezer")
+        return self._strays.bring_back(V2 if isinstance(self._killer, V2Killer) else "freezer")
 
     def populated(self) -> bool:
         return self._killer.populated()
@@ -112,7 +112,7 @@ class CgroupGroup:
         self.look.end()
         count = self._killer.kill()
         if count:
-            if isinstance(self._killer, Freezer):
+            if isinstance(self._killer, V1Killer):
                 # It keeps KILL from whom it holds, the groups' above it too; v2's does not.
                 with contextlib.suppress(GroupError):
                     thaw(self.path, self._top)
@@ -148,4 +148,4 @@ class CgroupGroup:
         self.look.end()
         self.close_entrance()
         done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
-        return (self._killer.remove() if isinstance(self._killer, Unified) else True) and done
+        return (self._killer.remove() if isinstance(self._killer, V2Killer) else True) and done

@@ -4,18 +4,18 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from ...policy.limit_classes import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
 from .group_files import GroupError
 from .interface import Group
 
 # Values that every kernel takes that has the limit at all.
-_TRIED: Final[dict[LimitName, Limits]] = {
-    "cpu": Limits(cpu_cores=0.5),
-    "memory": Limits(memory_bytes=2**26),
-    "processes": Limits(processes=16),
+_TRIED: Final[dict[LimitName, ResourceLimits]] = {
+    "cpu": ResourceLimits(cpu_cores=0.5),
+    "memory": ResourceLimits(memory_bytes=2**26),
+    "processes": ResourceLimits(processes=16),
 }
 
-Create = Callable[[str, Limits, str | None], Group]
+Create = Callable[[str, ResourceLimits, str | None], Group]
 
 
 def try_limit(create: Create, limit: LimitName) -> Enforcement:

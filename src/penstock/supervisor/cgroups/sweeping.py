@@ -14,8 +14,8 @@ from typing import Final
 from .client_groups import is_job_id
 from .cpu_quota import lift_quota
 from .group_files import GroupError, remove_tree
-from .v1_kill import Freezer
-from .v2_kill import Unified, pids_below
+from .v1_kill import V1Killer
+from .v2_kill import V2Killer, pids_below
 
 # A process in uninterruptible sleep outlives its KILL; penstockd starts all the same.
 _BOUND_S: Final = 10.0
@@ -92,9 +92,9 @@ def _lift_quotas(path: str) -> None:
 def _end(path: str, deadline: float) -> set[int]:
     """Whoever was inside; nobody is when it returns before the deadline."""
     if os.path.exists(os.path.join(path, "freezer.state")):
-        group: Unified | Freezer = Freezer(path)
+        group: V2Killer | V1Killer = V1Killer(path)
     else:  # of v2, or of a v1 hierarchy, which has no cgroup.kill: its members one by one
-        group = Unified(os.path.dirname(path), "", os.path.basename(path))
+        group = V2Killer(os.path.dirname(path), "", os.path.basename(path))
     found: set[int] = set()
     while (pids := pids_below(path)) and time.monotonic() < deadline:
         found.update(pids)

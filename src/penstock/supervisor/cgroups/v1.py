@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from ...policy.limit_classes import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
 from .control_files import ControlFiles
 from .cpu_quota import judge_quota, lift_quota, quota_and_period_us
 from .group_files import GroupError, make_directory, put, read, remove_tree, write
@@ -73,14 +73,14 @@ class V1Limits:
         """Each once: distributions mount cpu and cpuacct together."""
         return list(dict.fromkeys(self.paths.values()))
 
-    def create(self, limits: Limits, device: str | None) -> None:
+    def create(self, limits: ResourceLimits, device: str | None) -> None:
         """Makes the directories and sets the limits. Raises GroupError; the caller removes."""
         for path in self._directories():
             make_directory(path)
             self._made.append(path)
         self.set(limits, device)
 
-    def set(self, limits: Limits, device: str | None) -> None:
+    def set(self, limits: ResourceLimits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
         self.files.forget()
         self.enforcement = [

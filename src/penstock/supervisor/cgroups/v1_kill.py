@@ -11,7 +11,7 @@ from .group_files import GroupError, read, write
 from .v2_kill import kill_below, pids_below
 
 
-class Freezer:
+class V1Killer:
     """The freezer directory of one group; made and removed with the other v1 directories."""
 
     def __init__(self, path: str) -> None:

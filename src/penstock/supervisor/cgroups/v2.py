@@ -6,12 +6,12 @@ docs/cgroups.md says which file holds which limit.
 import os
 from typing import Final
 
-from ...policy.limit_classes import Enforcement, LimitName, Limits
+from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
 from .control_files import ControlFiles
 from .cpu_quota import judge_quota, lift_quota, quota_and_period_us
 from .group_files import make_directory, read, write
 from .v1 import NO_DISK, has_swap
-from .v2_kill import Unified, enabled_controllers
+from .v2_kill import V2Killer, enabled_controllers
 
 CONTROLLERS: Final = ("cpu", "memory", "io", "pids")
 
@@ -37,7 +37,7 @@ def enable_controllers(mount: str, parent: str) -> None:
 class V2Limits:
     """The limit files of one v2 group: a job's, or with ``total`` a client's."""
 
-    def __init__(self, group: Unified, *, total: bool = False) -> None:
+    def __init__(self, group: V2Killer, *, total: bool = False) -> None:
         self._path = group.path
         self._total = total
         self.enforcement: list[Enforcement] = []
@@ -45,7 +45,7 @@ class V2Limits:
         self.as_set: tuple[Enforcement, ...] = ()
         self.files = ControlFiles()
 
-    def create(self, limits: Limits, device: str | None) -> None:
+    def create(self, limits: ResourceLimits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
         controllers = enabled_controllers(self._path)
         self.files.forget()
@@ -92,7 +92,9 @@ class V2Limits:
             return Enforcement("memory", "partial", actual, "swap is not limited")
         return Enforcement("memory", "enforced" if held else "unavailable", actual)
 
-    def _disk(self, limits: Limits, device: str | None, available: bool) -> list[Enforcement]:
+    def _disk(
+        self, limits: ResourceLimits, device: str | None, available: bool
+    ) -> list[Enforcement]:
         asked = {"rbps": limits.disk_read_bytes_per_s, "wbps": limits.disk_write_bytes_per_s}
         wanted = {key: value for key, value in asked.items() if value is not None}
         actual: dict[str, str] = {}

@@ -11,7 +11,7 @@ from .counters import RESOURCES, flat
 from .group_files import GroupError, make_directory, read, read_pids, remove_tree, write
 
 
-class Unified:
+class V2Killer:
     """One directory in the v2 mount. ``notify_fd`` is kept open until remove."""
 
     def __init__(self, mount: str, parent: str, name: str) -> None:

@@ -10,7 +10,7 @@ from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without
 from ..cgroups import Hierarchy, Swept
 from ..isolation import Offers
 from . import protocol
-from .server_socket import Peer
+from .server_socket import ServerPeer
 
 USER_MODE_WARNINGS: Final = (
     "no limits: penstockd does not run as root, so no job is held to its class",
@@ -54,7 +54,7 @@ class Welcome:
         self._hierarchy = hierarchy
         self._offers = offers
 
-    def send(self, peer: Peer) -> None:
+    def send(self, peer: ServerPeer) -> None:
         """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
         fd = os.memfd_create("policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with os.fdopen(fd, "wb") as file:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from ...policy.limit_classes import Enforcement, Limits
+from ...policy.limit_classes import Enforcement, ResourceLimits
 from ..cgroups.counters import COUNTED
 
 Check = Callable[[Any], bool]
@@ -136,7 +136,7 @@ class Form:
         return None
 
 
-_LIMITS: Final = Form({each.name: or_null(number) for each in fields(Limits)})
+_LIMITS: Final = Form({each.name: or_null(number) for each in fields(ResourceLimits)})
 _ENFORCEMENT: Final = list_of(
     Form({each.name: text for each in fields(Enforcement)} | {"state": one_of(*_STATES)})
 )

@@ -11,7 +11,7 @@ from ..kernel.loop import READ, Loop, Timer
 from ..logs.supervisor_log import log
 from . import protocol
 from .run_directory import RunDirectory
-from .server_socket import Peer, discard, listen, peer_ids
+from .server_socket import ServerPeer, discard, listen, peer_ids
 
 # A peer that says nothing would keep the place from the server.
 HELLO_TIMEOUT_S: Final = 10.0
@@ -19,7 +19,7 @@ HELLO_TIMEOUT_S: Final = 10.0
 _ACCEPT_AGAIN_S: Final = 1.0
 
 
-class Reception:
+class ServerListener:
     """The listening socket and the one connection.
 
     ``expected_pid`` is asked at each connection: the only process that may be the server, -1
@@ -35,8 +35,8 @@ class Reception:
         uid: int,
         gid: int | None,
         expected_pid: Callable[[], int | None],
-        on_hello: Callable[[Peer], None],
-        on_message: Callable[[dict[str, Any], Peer], None],
+        on_hello: Callable[[ServerPeer], None],
+        on_message: Callable[[dict[str, Any], ServerPeer], None],
         on_gone: Callable[[int, bool], None],
     ) -> None:
         """Listens. Raises OSError."""
@@ -48,7 +48,7 @@ class Reception:
         self._on_hello = on_hello
         self._on_message = on_message
         self._on_gone = on_gone
-        self._peer: Peer | None = None
+        self._peer: ServerPeer | None = None
         self._peer_pid = 0
         self._greeted = False
         self.beats = False
@@ -133,7 +133,7 @@ class Reception:
             return
         self._peer_pid = pid
         self._greeted = False
-        self._peer = Peer(self._loop, connection, self._told, self._closed, self._breaking)
+        self._peer = ServerPeer(self._loop, connection, self._told, self._closed, self._breaking)
         self._hello_timer = self._loop.after(HELLO_TIMEOUT_S, self._silent)
 
     def _refusal(self, pid: int, uid: int) -> str | None:

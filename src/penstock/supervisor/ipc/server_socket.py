@@ -87,7 +87,7 @@ def _may_carry_descriptors(connection: socket.socket) -> bool:
         return True
 
 
-class Peer:
+class ServerPeer:
     """The connected server. ``on_closed`` is called once, however the connection ends;
     ``on_breaking`` before, while it is open still, if that is for what the peer has done.
     """

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from ...policy.limit_classes import Enforcement
 from ..cgroups import Group, GroupError, LimitLook, signal_members
-from ..kernel.clone3 import Entrance
+from ..kernel.clone3 import CgroupEntrance
 from ..kernel.loop import PRIORITY, READ, Loop, Timer
 from ..kernel.reap import reap, reap_ended
 from ..logs.supervisor_log import log
@@ -51,7 +51,7 @@ class Processes(Protocol):
         """Forks. Raises OSError or GroupError; nothing is left then but what close removes."""
         ...
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         """How the plan's child gets inside. Raises GroupError."""
         ...
 
@@ -93,7 +93,7 @@ class Processes(Protocol):
         ...
 
 
-class GroupProcesses:
+class CgroupProcesses:
     """The tree of one job, held by a Group."""
 
     def __init__(self, loop: Loop, group: Group) -> None:
@@ -119,7 +119,7 @@ class GroupProcesses:
     def client_enforcement(self) -> list[Enforcement]:
         return self._group.client_enforcement
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         return self._group.entrance()
 
     def kill_fd(self) -> int | None:

@@ -4,19 +4,19 @@ from typing import Final
 
 from ..isolation import Places
 from ..users import accounts
-from .start_check import Grant
+from .start_check import CheckedStart
 
 BASE_ENV: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
-def environment(grant: Grant, job_id: str, workdir: str) -> dict[str, str]:
+def environment(grant: CheckedStart, job_id: str, workdir: str) -> dict[str, str]:
     """What every job has, then the policy's, then the request's."""
     name = grant.account.name
     own = {"HOME": workdir, "USER": name, "LOGNAME": name, "PENSTOCK_JOB": job_id}
     return BASE_ENV | own | grant.command.env | grant.env
 
 
-def places(grant: Grant, workdir: str, temporary: str, home: str) -> Places:
+def places(grant: CheckedStart, workdir: str, temporary: str, home: str) -> Places:
     """For its view. ``home`` is what its environment says."""
     user = grant.user
     return Places(

@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 from .. import isolation
 from ..isolation import Isolation
-from ..kernel.clone3 import Entrance
+from ..kernel.clone3 import CgroupEntrance
 from ..kernel.reap import HANDLED, disown, fork
 from ..users.user_names import User
 from . import rlimits
@@ -76,7 +76,7 @@ class Plan:
     env: dict[bytes, bytes]
     workdir: str
     user: User | None  # None: stay who we are
-    entrance: Entrance
+    entrance: CgroupEntrance
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int

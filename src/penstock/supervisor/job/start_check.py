@@ -11,7 +11,7 @@ from typing import Any
 
 from ...policy.environment import OWN_KEYS, valid_key
 from ...policy.grammar import Match, Mismatch
-from ...policy.policy_file import Client, Command, Policy
+from ...policy.policy_file import ClientPolicy, Command, Policy
 from ..files.directory_writers import Trusted
 from ..files.executables import Executable, ExecutableError
 from ..files.path_arguments import PathRefused, resolve
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartRequest:
     """A well-formed START; nothing of it is granted yet."""
 
     id: str
@@ -59,10 +59,10 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class CheckedStart:
     """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
 
-    client: Client
+    client: ClientPolicy
     command: Command
     executable: Executable
     user: User | None
@@ -74,7 +74,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
+class StartCheck:
     """The policy with what it names on this host, opened and resolved.
 
     ``standalone``: who started this supervisor is who connects, so a policy that names no clients
@@ -88,7 +88,7 @@ class Grants:
     standalone: bool = False
     owners: Mapping[str, Trusted] = field(default_factory=dict)
 
-    def check(self, start: Start) -> Grant:
+    def check(self, start: StartRequest) -> CheckedStart:
         """Raises Refusal, or Replaced for what the server must write down first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
@@ -124,7 +124,7 @@ class Grants:
         except ExecutableError as error:
             raise Refusal(protocol.EXECUTABLE, str(error)) from None
         bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
-        return Grant(
+        return CheckedStart(
             client,
             command,
             executable,
@@ -136,12 +136,12 @@ class Grants:
             start.stdin,
         )
 
-    def _client(self, name: str) -> Client | None:
+    def _client(self, name: str) -> ClientPolicy | None:
         if self.standalone and not self.policy.clients:
-            return Client(name, frozenset(self.policy.commands))
+            return ClientPolicy(name, frozenset(self.policy.commands))
         return self.policy.clients.get(name)
 
-    def _user(self, command: Command, client: Client) -> User | None:
+    def _user(self, command: Command, client: ClientPolicy) -> User | None:
         try:
             return self.users.user_of(command, client.id)
         except NoUser as error:
@@ -160,10 +160,10 @@ class Grants:
         return resolved
 
 
-def parse_start(message: dict[str, Any]) -> Start:
+def parse_start(message: dict[str, Any]) -> StartRequest:
     """The fields of a START, whose form is checked already (message_forms)."""
     timeout_s = message["timeout_s"]
-    return Start(
+    return StartRequest(
         id=message["id"],
         opaque=message["opaque"],
         client=message["client"],

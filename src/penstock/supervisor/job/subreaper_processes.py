@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement
 from ..cgroups import GroupError, LimitLook
 from ..kernel import proc_tree, reap
-from ..kernel.clone3 import NOWHERE, Entrance
+from ..kernel.clone3 import NOWHERE, CgroupEntrance
 from ..kernel.loop import READ, Loop
 from .cgroup_processes import Events
 from .spawn import STAGES, Plan
@@ -19,7 +19,7 @@ from .subreaper import Keeper
 _ROUND_S: Final = 0.005
 
 
-class KeptProcesses:
+class SubreaperProcesses:
     """The tree of one job below its keeper."""
 
     def __init__(self, loop: Loop) -> None:
@@ -43,7 +43,7 @@ class KeptProcesses:
         self.look: LimitLook | None = None
         self.usage_files: dict[str, str] = {}
 
-    def entrance(self) -> Entrance:
+    def entrance(self) -> CgroupEntrance:
         return NOWHERE
 
     def kill_fd(self) -> int | None:

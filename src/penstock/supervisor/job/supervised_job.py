@@ -31,7 +31,7 @@ START_TIMEOUT_S: Final = 10.0
 _SERVER_IS_LATE_S: Final = 1.0
 
 
-class HeldJob:
+class SupervisedJob:
     """One job. ``on_forgotten`` is called when nothing of it is left anywhere.
 
     It tells the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is

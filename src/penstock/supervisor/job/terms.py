@@ -11,7 +11,7 @@ from ...policy.limit_classes import (
     Enforcement,
     LimitClass,
     LimitName,
-    Limits,
+    ResourceLimits,
 )
 from ...policy.policy_file import Command
 from ..users.user_names import User
@@ -58,7 +58,7 @@ class Terms:
 
     def client_enforcement(self, processes: Processes) -> list[Enforcement]:
         """Of ``totals``; empty where they limit nothing."""
-        return processes.client_enforcement if self.totals.limits != Limits() else []
+        return processes.client_enforcement if self.totals.limits != ResourceLimits() else []
 
     def fields(self, processes: Processes) -> dict[str, Any]:
         """Of STARTED. Not kept by anybody, as they are most of what an idle job would cost."""

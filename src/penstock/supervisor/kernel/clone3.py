@@ -29,7 +29,7 @@ for _hook in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Parent, _python.Py
     _hook.restype, _hook.argtypes = None, []
 
 
-class Entrance(NamedTuple):
+class CgroupEntrance(NamedTuple):
     """How a child gets into its groups: born in one, if the kernel can do that; then, before it is
     anything else, it writes "0" to the others' files. Descriptors stay their owner's."""
 
@@ -37,7 +37,7 @@ class Entrance(NamedTuple):
     write_fds: tuple[int, ...]
 
 
-NOWHERE: Final = Entrance(None, ())
+NOWHERE: Final = CgroupEntrance(None, ())
 
 
 def clone_into(directory_fd: int) -> int:

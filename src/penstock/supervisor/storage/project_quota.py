@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ...policy.limit_classes import Enforcement, LimitName, Limits, State
+from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits, State
 from ..kernel.reap import fork, reap
 from ..kernel.system_calls import call
 from ..logs.supervisor_log import log
@@ -60,7 +60,7 @@ _TRIES: Final = 16
 _MOST_SWEPT: Final = 100_000
 
 # Of the try: more than one of its limits lets through, by a user who has no other rights.
-_TRIED: Final = Limits(storage_bytes=64 * UNIT_BYTES, files=8)
+_TRIED: Final = ResourceLimits(storage_bytes=64 * UNIT_BYTES, files=8)
 _TRIED_UID: Final = 65534
 _HELD_CODE: Final = 42
 
@@ -113,7 +113,7 @@ class ProjectQuotas:
         return [Enforcement("storage", "enforced", detail=_BY_QUOTA),
                 Enforcement("files", "enforced", detail=_BY_QUOTA)]  # fmt: skip
 
-    def hold(self, directories: Sequence[str], limits: Limits) -> Project | None:
+    def hold(self, directories: Sequence[str], limits: ResourceLimits) -> Project | None:
         """A project for these, which are there and empty; None where there are no quotas (any
         more) or nothing to limit. What goes wrong is in the log: then there are looks only."""
         if self.missing or (limits.storage_bytes is None and limits.files is None):
@@ -177,7 +177,7 @@ class ProjectQuotas:
         return "" if held else "the file system lets a user write beyond a project quota"
 
 
-def _hold(fd: int, directories: Sequence[str], limits: Limits) -> Project:
+def _hold(fd: int, directories: Sequence[str], limits: ResourceLimits) -> Project:
     """Raises OSError; what was set by then goes with the directories and the next sweep."""
     if not _is_enforced(fd):
         raise OSError(errno.ESRCH, "quotas are off")
