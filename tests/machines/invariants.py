@@ -26,7 +26,7 @@ _ALWAYS: Final = frozenset(
     (
         "penstock.jobs.history.History.run",
         "penstock.jobs.history.History._remove_files",
-        "penstock.server.admission.Gate.end_expired",
+        "penstock.server.admission.Admission.end_expired",
     )
 )
 # Where a disk fails nothing can be given back, and a server that is killed between the record of an

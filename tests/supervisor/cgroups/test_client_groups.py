@@ -59,7 +59,7 @@ class Kernel:
         for name in (*V1_FILES, "unified"):
             (root / name).mkdir()
         monkeypatch.setattr(os, "mkdir", self.mkdir)
-        for module in ("v1", "v2", "unified"):
+        for module in ("v1", "v2", "v2_kill"):
             monkeypatch.setattr(f"penstock.supervisor.cgroups.{module}.read", self.read)
         monkeypatch.setattr("penstock.supervisor.cgroups.v1.put", self.put)
 

@@ -17,7 +17,7 @@ from penstock.supervisor.cgroups.counters import (
     parse_pressure,
 )
 
-KERNELS = Path(__file__).resolve().parent.parent / "kernels"
+KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 
 
 def texts(kernel: str) -> dict[str, str]:

@@ -9,9 +9,9 @@ import pytest
 # Standard error is the file. What each part of it does is said there.
 _BEGIN = """
 import os, select, signal, stat, sys, time
-from penstock.supervisor.log import LINES, log
-from penstock.supervisor.log_file import LogFile
-from penstock.supervisor.loop import Loop
+from penstock.supervisor.logs.supervisor_log import LINES, log
+from penstock.supervisor.logs.log_file import LogFile
+from penstock.supervisor.kernel.loop import Loop
 loop = Loop()
 file = LogFile(loop)
 file.start()

@@ -136,7 +136,7 @@ def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, how: 
     if how.startswith("mapped") and not IS_ROOT:
         pytest.skip("only root may look at what others have mapped")
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent.parent / "lib" / "holder.py"), how],
+        [sys.executable, str(Path(__file__).parents[2] / "lib" / "holder.py"), how],
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
