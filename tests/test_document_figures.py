@@ -101,7 +101,12 @@ FIGURES = [
         2**20,
     ),
     ("output.md", "one wake-up in {} ms", "jobs.output.capture:COALESCE_S", 0.001),
-    ("architecture.md", "| {} unanswered ones", "jobs.backends.local:_MOST_UNANSWERED", 1),
+    (
+        "architecture.md",
+        "`jobs/backends/local.py`: {} unanswered ones",
+        "jobs.backends.local:_MOST_UNANSWERED",
+        1,
+    ),
     (
         "architecture.md",
         "callers have left; {} MiB",
@@ -110,11 +115,11 @@ FIGURES = [
     ),
     (
         "architecture.md",
-        "`jobs/output/digest_threads.py` | {} |",
+        "`jobs/output/digest_threads.py`: {} at once",
         "jobs.output.digest_threads:DIGEST_THREADS",
         1,
     ),
-    ("architecture.md", "| 1, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
+    ("architecture.md", "one, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
     (
         "cancellation.md",
         "grace, then KILL; who is still there {} s later",
