@@ -47,7 +47,8 @@ def end_all(kill_fd: int, directory: str) -> None:
     at_once = _written(f"{directory}/cgroup.kill", b"1")
     if not at_once:
         _written(f"{directory}/freezer.state", b"FROZEN")
-    # Also after cgroup.kill, which misses who goes on without its first thread (groups/unified.py).
+    # Also after cgroup.kill, which misses a process that runs on without its first thread
+    # (cgroups/v2_kill.py).
     for pid in members(directory):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)

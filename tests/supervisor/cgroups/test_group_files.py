@@ -35,7 +35,7 @@ def group_v2(root: Path, controllers: str = "cpuset cpu io memory pids") -> V2Ki
     for name in V2_FILES:
         (directory / name).touch()
     (directory / "cgroup.controllers").write_text(controllers + "\n")
-    return V2Killer(str(root), "/penstock", NAME)
+    return V2Killer(str(directory))
 
 
 def states(limits: v2.V2Limits) -> dict[str, tuple[str, str]]:
@@ -106,7 +106,7 @@ def test_v2_controllers_are_enabled_from_the_top_down(
 def test_every_v2_limit_is_written_and_read_back(tmp_path: Path) -> None:
     """One file a limit; swap is none, and the whole group ends when it is out of memory."""
     group = group_v2(tmp_path)
-    limits = v2.V2Limits(group)
+    limits = v2.V2Limits(group.path)
     limits.create(ResourceLimits(0.25, 4096 * 25, 10_000_000, 20_000_000, 64), "254:0")
     assert states(limits) == {
         "cpu": ("enforced", "25000us/100000us"),
@@ -144,7 +144,7 @@ def test_what_reads_back_otherwise_is_unavailable(
     """More than was asked, less by a unit, another disk, no limit: none of it is enforced."""
     group = group_v2(tmp_path)
     monkeypatch.setattr(v2, "read", lambda path: back if path.endswith(f"/{name}") else read(path))
-    limits = v2.V2Limits(group)
+    limits = v2.V2Limits(group.path)
     limits.create(ResourceLimits(0.25, 102400, 10_000_000, 20_000_000, 64), "254:0")
     found = states(limits)
     assert found.pop(limit)[0] == "unavailable"
@@ -154,7 +154,7 @@ def test_what_reads_back_otherwise_is_unavailable(
 
 def test_a_limit_without_its_controller_is_unavailable(tmp_path: Path) -> None:
     """Nothing is written for it; the others hold."""
-    limits = v2.V2Limits(group_v2(tmp_path, "cpu pids"))
+    limits = v2.V2Limits(group_v2(tmp_path, "cpu pids").path)
     limits.create(ResourceLimits(0.25, 102400, 10_000_000, None, 64), "254:0")
     found = states(limits)
     assert {name for name, (state, _) in found.items() if state == "enforced"} == {

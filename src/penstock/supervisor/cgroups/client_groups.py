@@ -9,10 +9,10 @@ from typing import Final
 from ...policy.limit_classes import ResourceLimits
 from .cgroup_mounts import Mounts
 from .group_files import GroupError
+from .group_limits import GroupLimits
 from .life_groups import is_life
 from .v1 import V1Limits
 from .v2 import V2Limits, enable_controllers
-from .v2_kill import V2Killer
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -63,9 +63,9 @@ class ClientGroups:
         self._mounts = mounts
         self._parent = parent
         # A bandwidth is set for each disk when a job first works on it.
-        self._held: dict[tuple[ClientTotals, str | None], V1Limits | V2Limits] = {}
+        self._held: dict[tuple[ClientTotals, str | None], GroupLimits] = {}
 
-    def hold(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
+    def hold(self, client: ClientTotals, device: str | None) -> GroupLimits:
         """Makes the group if need be; its limits, as read back.
 
         Raises GroupError. A group that could not be limited is limited by the next call.
@@ -89,13 +89,14 @@ class ClientGroups:
             except OSError as error:
                 raise GroupError(f"making {path}: {error.strerror}") from error
 
-    def _limit(self, client: ClientTotals, device: str | None) -> V1Limits | V2Limits:
-        if self._kind != "v2":
-            v1 = V1Limits(self._mounts.v1, self._parent, client.name, total=True)
-            v1.set(client.limits, device)
-            return v1
-        assert self._mounts.v2 is not None  # a v2 host has the v2 mount
-        enable_controllers(self._mounts.v2 + self._parent, client.name)
-        v2 = V2Limits(V2Killer(self._mounts.v2, self._parent, client.name), total=True)
-        v2.create(client.limits, device)
-        return v2
+    def _limit(self, client: ClientTotals, device: str | None) -> GroupLimits:
+        limits: GroupLimits
+        if self._kind == "v2":
+            assert self._mounts.v2 is not None  # a v2 host has the v2 mount
+            above = self._mounts.v2 + self._parent
+            enable_controllers(above, client.name)
+            limits = V2Limits(f"{above}/{client.name}", total=True)
+        else:
+            limits = V1Limits(self._mounts.v1, self._parent, client.name, total=True)
+        limits.set(client.limits, device)
+        return limits

@@ -79,6 +79,15 @@ def read_pids(path: str) -> list[int]:
         return []
 
 
+def pids_below(path: str) -> list[int]:
+    """Members of a group and of all groups below it; nobody where it is gone."""
+    return [
+        pid
+        for directory, _, _ in os.walk(path)
+        for pid in read_pids(os.path.join(directory, "cgroup.procs"))
+    ]
+
+
 def remove_tree(path: str) -> bool:
     """Removes a group and the groups below it. False if the kernel is not done with one yet."""
     if _remove(path):

@@ -1,4 +1,26 @@
-"""The three kinds of host, put together from what sets limits and what kills."""
+"""The three kinds of host, put together from what sets limits and what kills.
+
+Theory of operation. A host has one of three arrangements, and ``detect_below`` says which:
+
+    kind      who holds the limits                    who kills, and knows who is inside
+    v2        V2Limits, files of the one directory    V2Killer, in that same directory
+    hybrid    V1Limits, a directory a hierarchy       V2Killer, a directory in the v2 mount
+    v1        V1Limits, a directory a hierarchy       V1Killer, V1Limits's freezer directory
+
+*Hybrid* means that the controllers are on v1 and a v2 mount without controllers is beside them, as
+older service managers leave it. Killing needs no controller, so the v2 mount does it there too: its
+``cgroup.kill`` is one write and its ``cgroup.events`` tells the end, where v1 has to freeze and
+look again. ``_parts`` is the one place that knows which parts make which kind; JobGroup puts a
+GroupLimits and a Killer together and asks neither which one it has.
+
+Levels below each mount: own parent, life (life_groups.py), client (client_groups.py), job. Each
+call is synchronous and is made by the supervisor's one thread, so no two change groups at once
+here; other programs with root's rights can at any time, and that is the race which shaped this
+file. A directory above may be gone between making it and using it: ``create`` then finds
+FileNotFoundError, makes and limits all levels again, and tries once more. A limit is believed only
+as read back (GroupLimits), and read again while the job runs (LimitLook). A job is born inside its
+group (kernel/clone3.py) or enters it before exec, after every limit is set: it never runs outside.
+"""
 
 import functools
 import os
@@ -14,8 +36,10 @@ from ...policy.limit_classes import (
 from .cgroup_mounts import Mounts, mounted, parse
 from .client_groups import ClientGroups, ClientTotals, is_job_id, is_ours
 from .group_files import GroupError, remove_tree
+from .group_limits import GroupLimits
 from .interface import Group, Hierarchy
 from .job_group import JobGroup
+from .killer import Killer
 from .probing import try_limit
 from .sweeping import Swept, sweep
 from .v1 import CONTROLLERS as V1_NEEDED
@@ -39,9 +63,8 @@ class CgroupHierarchy:
         self.parent = self._roots(self._above)[0]
         self._capabilities: list[Enforcement] | None = None
         self._clients = ClientGroups(kind, mounts, self._parent)
-        if kind == "v2" and mounts.v2 is not None:
-            # The life's own comes later: this may be another penstockd's place, and be refused.
-            enable_controllers(mounts.v2, parent)
+        # The life's own comes later: this may be another penstockd's place, and be refused.
+        self._enable(parent)
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # the host does not change while this process lives
@@ -90,58 +113,43 @@ class CgroupHierarchy:
     def _create(
         self, name: str, limits: ResourceLimits, device: str | None, client: ClientTotals | None
     ) -> Group:
-        mounts, parent = self._mounts, self._parent
-        held: V1Limits | V2Limits | None = None
+        parent = self._parent
+        held: GroupLimits | None = None
         if client is not None:
             held = self._clients.hold(client, device)
             parent = f"{parent}/{client.name}"
             if self.kind != "v2":
                 limits = _within(limits, client.limits)
-        unified = V2Killer(mounts.v2, parent, name) if mounts.v2 is not None else None
-        v1 = None
-        if self.kind != "v2":
-            v1 = V1Limits(mounts.v1, parent, name, mounts.v1_used())
-        if unified is not None:
-            unified.create()
+        own, killer = self._parts(parent, name)
+        killer.create()
         try:
-            return self._limited(v1, unified, limits, device, held, parent)
+            _limit(own, limits, device)
         except BaseException:
-            if v1 is not None:
-                v1.remove()
-            if unified is not None:
-                unified.remove()
+            own.remove()
+            killer.remove()
             raise
+        # Beside a v2 mount no group of ours is in v1's freezer hierarchy, but one of others' may
+        # hold our processes.
+        freezer = _freezer_mount() if self._mounts.v2 is not None else None
+        enable = partial(self._enable, parent)
+        return JobGroup(own, killer, held, enable, self.kill_directory(), freezer)
 
-    def _limited(
-        self,
-        v1: V1Limits | None,
-        unified: V2Killer | None,
-        limits: ResourceLimits,
-        device: str | None,
-        held: V1Limits | V2Limits | None,
-        parent: str,
-    ) -> Group:
-        """Raises GroupError; the caller removes what was made."""
-        top = self.kill_directory()
-        try:
-            if v1 is None:
-                assert unified is not None  # a v2 host has the v2 mount
-                v2 = V2Limits(unified)
-                v2.create(limits, device)
-                enable = partial(self._enable, parent)
-                return JobGroup(v2, unified, held, enable, top, _freezer_mount())
-            v1.create(limits, device)
-            if unified is None:
-                freezer = V1Killer(v1.paths["freezer"])
-                return JobGroup(v1, freezer, held, _nothing, top, None)
-            return JobGroup(v1, unified, held, _nothing, top, _freezer_mount())
-        except (OSError, ValueError) as error:
-            raise GroupError(f"setting limits: {error}") from error
+    def _parts(self, parent: str, name: str) -> tuple[GroupLimits, Killer]:
+        """What will hold a group's limits and what will end it: all that the kinds differ in."""
+        v2, v1 = self._mounts.v2, self._mounts.v1
+        if v2 is None:
+            limits = V1Limits(v1, parent, name, self._mounts.v1_used())
+            return limits, V1Killer(limits.paths["freezer"])
+        killer = V2Killer(f"{v2}{parent}/{name}")
+        if self.kind == "v2":
+            return V2Limits(killer.path), killer
+        return V1Limits(v1, parent, name, self._mounts.v1_used()), killer
 
     def _enable(self, parent: str) -> None:
-        """Gives the controllers on down to there, on v2. Raises GroupError."""
-        assert self._mounts.v2 is not None
-        enable_controllers(self._mounts.v2, parent)
+        """Gives the controllers on down to there; v1 has its files wherever it has a directory.
+        Raises GroupError."""
+        if self.kind == "v2" and self._mounts.v2 is not None:
+            enable_controllers(self._mounts.v2, parent)
 
     def _roots(self, path: str) -> list[str]:
         return [root + path for root in self._mounts.roots(self.kind)]
@@ -153,8 +161,7 @@ class CgroupHierarchy:
                 os.makedirs(parent, exist_ok=True)
             except OSError as error:
                 raise GroupError(f"making {parent}: {error.strerror}") from error
-        if self.kind == "v2" and self._mounts.v2 is not None:
-            enable_controllers(self._mounts.v2, self._parent)
+        self._enable(self._parent)
 
     def kill_fd(self) -> int | None:
         if self._mounts.v2 is None:
@@ -182,8 +189,12 @@ class CgroupHierarchy:
             remove_tree(parent)  # one that is not empty stays; the next sweep has it
 
 
-def _nothing() -> None:
-    """v1 has its files wherever it has the directory."""
+def _limit(own: GroupLimits, limits: ResourceLimits, device: str | None) -> None:
+    """Raises GroupError; the caller removes what was made."""
+    try:
+        own.create(limits, device)
+    except (OSError, ValueError) as error:
+        raise GroupError(f"setting limits: {error}") from error
 
 
 def _within(limits: ResourceLimits, total: ResourceLimits) -> ResourceLimits:

@@ -9,13 +9,11 @@ from ...policy.limit_classes import Enforcement
 from ..kernel.clone3 import CgroupEntrance, can_clone_into
 from .counters import parse as parse_counters
 from .group_files import GroupError, read
+from .group_limits import GroupLimits
+from .killer import Killer
 from .limit_look import LimitLook
-from .strays import V2, Strays
+from .strays import Strays
 from .thawing import leave_freezers, thaw
-from .v1 import V1Limits
-from .v1_kill import V1Killer
-from .v2 import V2Limits
-from .v2_kill import V2Killer
 
 _can_be_born_inside = functools.cache(can_clone_into)
 
@@ -25,18 +23,16 @@ class JobGroup:
 
     def __init__(
         self,
-        limits: V1Limits | V2Limits,
-        killer: V2Killer | V1Killer,
-        client: V1Limits | V2Limits | None,
+        limits: GroupLimits,
+        killer: Killer,
+        client: GroupLimits | None,
         prepare: Callable[[], None],
         top: str,
         freezer: str | None,
     ) -> None:
         """``client`` and ``prepare`` are LimitLook's, ``top`` the own parent in the hierarchy of
         ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
-        homes = dict(limits.paths) if isinstance(limits, V1Limits) else {}
-        if isinstance(killer, V2Killer):
-            homes[V2] = killer.path
+        homes = {**limits.paths, killer.controller: killer.path}
         self._strays = Strays(homes, killer.pids)
         self.look = LimitLook(limits, client, prepare, self._strays)
         self._limits = limits
@@ -45,9 +41,7 @@ class JobGroup:
         self._freezer = freezer
         self._entrance: CgroupEntrance | None = None
         self.path = killer.path
-        self.usage_files: dict[str, str] = limits.usage_files()
-        if isinstance(killer, V2Killer):
-            self.usage_files |= killer.usage_files()
+        self.usage_files: dict[str, str] = limits.usage_files() | killer.usage_files()
 
     @property
     def enforcement(self) -> list[Enforcement]:
@@ -63,13 +57,14 @@ class JobGroup:
         return self._entrance
 
     def _open_entrance(self) -> CgroupEntrance:
-        files = self._limits.tasks_files() if isinstance(self._limits, V1Limits) else []
+        files = self._limits.tasks_files()
         birth: list[str] = []
-        if isinstance(self._killer, V2Killer):
+        entry = self._killer.procs_file()
+        if entry is not None:
             if _can_be_born_inside():
                 birth = [self._killer.path]
             else:
-                files.append(self._killer.procs_file())
+                files.append(entry)
         opened: list[int] = []
         try:
             for path in birth:
@@ -90,16 +85,16 @@ class JobGroup:
                     os.close(fd)
 
     def notify_fd(self) -> int | None:
-        return self._killer.notify_fd() if isinstance(self._killer, V2Killer) else None
+        return self._killer.notify_fd()
 
     def kill_fd(self) -> int | None:
-        return self._killer.kill_fd() if isinstance(self._killer, V2Killer) else None
+        return self._killer.kill_fd()
 
     def follow(self, main: int) -> None:
         self._strays.follow(main)
 
     def gather(self) -> list[int]:
-        return self._strays.bring_back(V2 if isinstance(self._killer, V2Killer) else "freezer")
+        return self._strays.bring_back(self._killer.controller)
 
     def populated(self) -> bool:
         return self._killer.populated()
@@ -112,11 +107,9 @@ class JobGroup:
         self.look.end()
         count = self._killer.kill()
         if count:
-            if isinstance(self._killer, V1Killer):
-                # It keeps KILL from whom it holds, the groups' above it too; v2's does not.
-                with contextlib.suppress(GroupError):
-                    thaw(self.path, self._top)
-            # Nobody runs on, and under a quota dying takes its time: docs/cgroups.md has figures.
+            self._killer.let_die(self._top)
+            # Under a quota dying takes its time, and none is needed now: docs/cgroups.md has
+            # figures.
             with contextlib.suppress(GroupError):
                 self._limits.lift_quota()
         return count
@@ -147,5 +140,5 @@ class JobGroup:
     def remove(self) -> bool:
         self.look.end()
         self.close_entrance()
-        done = self._limits.remove() if isinstance(self._limits, V1Limits) else True
-        return (self._killer.remove() if isinstance(self._killer, V2Killer) else True) and done
+        done = self._limits.remove()
+        return self._killer.remove() and done

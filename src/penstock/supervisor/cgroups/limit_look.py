@@ -15,9 +15,8 @@ from typing import Final, Literal
 from ...policy.limit_classes import CHANGED_OUTSIDE, Enforcement, LimitName
 from .control_files import ControlFile
 from .group_files import GroupError
+from .group_limits import GroupLimits
 from .strays import Strays
-from .v1 import V1Limits
-from .v2 import V2Limits
 
 _NONE: Final = "nothing"
 _ALL: Final = "with all processes of the job"
@@ -46,8 +45,8 @@ class LimitLook:
 
     def __init__(
         self,
-        own: V1Limits | V2Limits,
-        client: V1Limits | V2Limits | None,
+        own: GroupLimits,
+        client: GroupLimits | None,
         prepare: Callable[[], None] = lambda: None,
         strays: Strays | None = None,
     ) -> None:
@@ -132,7 +131,7 @@ def _change(of: Literal["job", "client"], file: ControlFile, found: str) -> Limi
     return LimitChange(of, file.limit, name, found, file.held, put_back=False)
 
 
-def _say(limits: V1Limits | V2Limits, changes: Sequence[LimitChange], at: str) -> None:
+def _say(limits: GroupLimits, changes: Sequence[LimitChange], at: str) -> None:
     for index, entry in enumerate(limits.enforcement):
         mine = [each for each in changes if each.limit == entry.limit]
         if not mine:

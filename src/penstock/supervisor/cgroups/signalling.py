@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+from .group_files import read_pids
+
 _AT_ONCE: Final = 64  # pidfds held at a time
 
 
@@ -38,3 +40,25 @@ def _send(pidfd: int, number: int) -> int:
     except ProcessLookupError:
         return 0
     return 1
+
+
+def kill_below(path: str) -> None:
+    """One round of KILL to the members of a group and of all groups below it, one by one.
+
+    A pid may have been reused between the listing and the open; the membership is
+    looked at again through the same group after the pidfd pins the process.
+    """
+    for directory, _, _ in os.walk(path):
+        members = os.path.join(directory, "cgroup.procs")
+        for pid in read_pids(members):
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if pid in read_pids(members):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(fd)

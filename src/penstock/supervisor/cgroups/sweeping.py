@@ -13,9 +13,10 @@ from typing import Final
 
 from .client_groups import is_job_id
 from .cpu_quota import lift_quota
-from .group_files import GroupError, remove_tree
+from .group_files import GroupError, pids_below, remove_tree
+from .killer import Killer
 from .v1_kill import V1Killer
-from .v2_kill import V2Killer, pids_below
+from .v2_kill import V2Killer
 
 # A process in uninterruptible sleep outlives its KILL; penstockd starts all the same.
 _BOUND_S: Final = 10.0
@@ -92,14 +93,14 @@ def _lift_quotas(path: str) -> None:
 def _end(path: str, deadline: float) -> set[int]:
     """Whoever was inside; nobody is when it returns before the deadline."""
     if os.path.exists(os.path.join(path, "freezer.state")):
-        group: V2Killer | V1Killer = V1Killer(path)
+        killer: Killer = V1Killer(path)
     else:  # of v2, or of a v1 hierarchy, which has no cgroup.kill: its members one by one
-        group = V2Killer(os.path.dirname(path), "", os.path.basename(path))
+        killer = V2Killer(path)
     found: set[int] = set()
     while (pids := pids_below(path)) and time.monotonic() < deadline:
         found.update(pids)
         with contextlib.suppress(GroupError):  # removed meanwhile; else it is tried again
-            group.kill()
+            killer.kill()
         for pid in pids:
             _wait_dead(pid, deadline)
     return found

@@ -5,17 +5,39 @@ when the freeze was complete; new ones can only come before that, and the next r
 gets them.
 """
 
+import contextlib
 import os
 
-from .group_files import GroupError, read, write
-from .v2_kill import kill_below, pids_below
+from .group_files import GroupError, pids_below, read, write
+from .signalling import kill_below
+from .thawing import thaw
 
 
 class V1Killer:
-    """The freezer directory of one group; made and removed with the other v1 directories."""
+    """The freezer directory of one group; V1Limits makes and removes it with its others."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.controller = "freezer"
+
+    def create(self) -> None:
+        """V1Limits makes it."""
+
+    def usage_files(self) -> dict[str, str]:
+        """The freezer counts nothing."""
+        return {}
+
+    def procs_file(self) -> str | None:
+        """V1Limits has its tasks file."""
+        return None
+
+    def notify_fd(self) -> int | None:
+        """v1 tells nothing, so the caller looks again."""
+        return None
+
+    def kill_fd(self) -> int | None:
+        """v1 has no cgroup.kill."""
+        return None
 
     def pids(self) -> list[int]:
         """Members, and those of groups below."""
@@ -52,3 +74,12 @@ class V1Killer:
                 if os.path.exists(state):
                     raise
         return count
+
+    def let_die(self, top: str) -> None:
+        """A frozen process dies only once it runs; groups above this one may be frozen, too."""
+        with contextlib.suppress(GroupError):
+            thaw(self.path, top)
+
+    def remove(self) -> bool:
+        """V1Limits removes it."""
+        return True

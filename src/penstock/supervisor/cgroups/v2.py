@@ -11,7 +11,6 @@ from .control_files import ControlFiles
 from .cpu_quota import judge_quota, lift_quota, quota_and_period_us
 from .group_files import make_directory, read, write
 from .v1 import NO_DISK, has_swap
-from .v2_kill import V2Killer, enabled_controllers
 
 CONTROLLERS: Final = ("cpu", "memory", "io", "pids")
 
@@ -34,11 +33,17 @@ def enable_controllers(mount: str, parent: str) -> None:
             write(control, " ".join(f"+{name}" for name in sorted(missing)))
 
 
+def enabled_controllers(path: str) -> frozenset[str]:
+    """What cgroup.controllers of a group lists."""
+    return frozenset(read(os.path.join(path, "cgroup.controllers")).split())
+
+
 class V2Limits:
     """The limit files of one v2 group: a job's, or with ``total`` a client's."""
 
-    def __init__(self, group: V2Killer, *, total: bool = False) -> None:
-        self._path = group.path
+    def __init__(self, path: str, *, total: bool = False) -> None:
+        self.paths: dict[str, str] = {}
+        self._path = path
         self._total = total
         self.enforcement: list[Enforcement] = []
         """As of the last look; ``as_set``: as it was when the limits were set."""
@@ -46,6 +51,10 @@ class V2Limits:
         self.files = ControlFiles()
 
     def create(self, limits: ResourceLimits, device: str | None) -> None:
+        """As ``set``: the directory is the killer's, which has made it."""
+        self.set(limits, device)
+
+    def set(self, limits: ResourceLimits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
         controllers = enabled_controllers(self._path)
         self.files.forget()
@@ -144,3 +153,11 @@ class V2Limits:
         """What the controllers count; not every kernel has every file."""
         names = ("memory.current", "memory.stat", "memory.peak", "memory.events")
         return {name: self._file(name) for name in (*names, "io.stat", "pids.current")}
+
+    def tasks_files(self) -> list[str]:
+        """None: the killer's directory is entered."""
+        return []
+
+    def remove(self) -> bool:
+        """The killer removes its directory."""
+        return True

@@ -5,21 +5,23 @@ v1 hierarchies that hold the limits.
 """
 
 import os
-import signal
 
 from .counters import RESOURCES, flat
-from .group_files import GroupError, make_directory, read, read_pids, remove_tree, write
+from .group_files import GroupError, make_directory, pids_below, read, remove_tree, write
+from .signalling import kill_below
+from .strays import V2
 
 
 class V2Killer:
     """One directory in the v2 mount. ``notify_fd`` is kept open until remove."""
 
-    def __init__(self, mount: str, parent: str, name: str) -> None:
-        self.path = f"{mount}{parent}/{name}"
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.controller = V2
         self._events_fd = -1
 
     def create(self) -> None:
-        """Makes the directory. Raises GroupError; then it is not there, or was there before."""
+        """As Killer.create."""
         make_directory(self.path)
         events = f"{self.path}/cgroup.events"
         try:
@@ -33,8 +35,8 @@ class V2Killer:
         names = ("cpu.stat", *(f"{resource}.pressure" for resource in RESOURCES))
         return {name: f"{self.path}/{name}" for name in names}
 
-    def procs_file(self) -> str:
-        """The cgroup.procs file."""
+    def procs_file(self) -> str | None:
+        """The cgroup.procs file; a process can also be born inside (kernel/clone3.py)."""
         return os.path.join(self.path, "cgroup.procs")
 
     def notify_fd(self) -> int | None:
@@ -83,6 +85,9 @@ class V2Killer:
             write(control, "1")
         return count
 
+    def let_die(self, top: str) -> None:
+        """Nothing to do: KILL reaches the frozen here, too."""
+
     def freeze(self, frozen: bool) -> None:
         """By cgroup.freeze (Linux 5.2). Raises GroupError."""
         write(os.path.join(self.path, "cgroup.freeze"), "1" if frozen else "0")
@@ -101,15 +106,6 @@ class V2Killer:
         return True
 
 
-def pids_below(path: str) -> list[int]:
-    """Members of a group and of all groups below it; nobody where it is gone."""
-    return [
-        pid
-        for directory, _, _ in os.walk(path)
-        for pid in read_pids(os.path.join(directory, "cgroup.procs"))
-    ]
-
-
 def _first_thread_has_ended(pid: int) -> bool:
     """Of a process that goes on, or of one that is ending."""
     try:
@@ -117,30 +113,3 @@ def _first_thread_has_ended(pid: int) -> bool:
             return file.read().rpartition(b") ")[2][:1] in (b"Z", b"X")
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def kill_below(path: str) -> None:
-    """One round of KILL to the members of a group and of all groups below it, one by one.
-
-    A pid may have been reused between the listing and the open; the membership is
-    looked at again through the same group after the pidfd pins the process.
-    """
-    for directory, _, _ in os.walk(path):
-        members = os.path.join(directory, "cgroup.procs")
-        for pid in read_pids(members):
-            try:
-                fd = os.pidfd_open(pid)
-            except OSError:
-                continue
-            try:
-                if pid in read_pids(members):
-                    signal.pidfd_send_signal(fd, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            finally:
-                os.close(fd)
-
-
-def enabled_controllers(path: str) -> frozenset[str]:
-    """What cgroup.controllers of a group lists."""
-    return frozenset(read(os.path.join(path, "cgroup.controllers")).split())

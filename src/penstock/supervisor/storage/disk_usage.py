@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from ..cgroups.v2_kill import pids_below
+from ..cgroups.group_files import pids_below
 from ..kernel import proc_tree
 from .unlinked_files import nameless
 
