@@ -2,13 +2,15 @@
 
 import ast
 import re
-from pathlib import Path
+from typing import get_args
 
+import pytest
+from cancellation_page import FIELDS, NOTHING, PAGE, ROOT, constants, defined, rows, table
 from marks import modules, read
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "docs" / "cancellation.md").read_text()
-NOTHING = "\N{EN DASH}"
+from penstock.jobs.end_record import Reason
+
+TEXT = PAGE.read_text()
 WORDS = ("atomic", "completes", "minimum cleanup", "no checkpoint")
 # Two in one statement.
 SHIELDS_WITH_A_DEADLINE = {"S5.reserve", "S4.given_up", "S4.standalone"}
@@ -16,24 +18,11 @@ SHIELDS_WITH_A_DEADLINE = {"S5.reserve", "S4.given_up", "S4.standalone"}
 LAST_LINE = re.compile(rf"Cancellation: ({'|'.join(WORDS)})(?:; (C\d+b?(?:, C\d+b?)*))?\.")
 
 
-def table(header: str) -> list[list[str]]:
-    """The cells of the rows below a header."""
-    lines = iter(TEXT.splitlines())
-    for line in lines:
-        if line.startswith(header):
-            break
-    next(lines)
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return rows
-
-
-SCOPES = {row[0]: row for row in table("| scope | file |")}
-DEADLINES = {row[0]: row for row in table("| scope | deadline |")}
-ROWS = {row[0]: row for row in table("| id | event |")}
+SCOPES = {row[0]: row for row in table(TEXT, "| scope | file |")}
+DEADLINES = {row[0]: row for row in table(TEXT, "| scope | deadline |")}
+ROWS = rows(TEXT)
+# Of the kernel, of the command line and of files: what the source does not define.
+FOREIGN = {"cgroup.kill", "penstock", "penstock.client"}
 
 
 def rows_of_tests() -> dict[str, set[str]]:
@@ -143,22 +132,80 @@ def test_every_public_async_function_says_its_word() -> None:
     assert rows == set(ROWS)
 
 
-def test_every_row_is_whole_and_shown_by_tests_that_exist() -> None:
-    """C1 to C30, each with its scope or none, who does it, a bound, and tests."""
-    assert [row for row in ROWS if "b" not in row] == [f"C{number}" for number in range(1, 31)]
+def test_every_row_is_whole() -> None:
+    """Each has its six fields, in order, with words in each, and its own number."""
+    numbers = [int(re.sub(r"\D", "", name)) for name in ROWS if not name.endswith("b")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for name, row in ROWS.items():
+        assert tuple(field for field, _ in row.fields) == FIELDS, name
+        for field, text in row.fields:
+            assert text.endswith("."), f"{name}: {field} ends in the middle"
+            assert text != ".", f"{name}: {field} says nothing"
+
+
+def test_every_row_says_who_cancels_what() -> None:
+    """Scopes of the table, each with a function that cancels it where there is one; or nothing."""
+    for name, row in ROWS.items():
+        assert row.scopes <= set(SCOPES), (name, row.scopes - set(SCOPES))
+        assert row.scopes or row["Cancels"].lower().startswith("nothing"), name
+        for scope in row.scopes:
+            deadline = DEADLINES[scope][2] if scope in DEADLINES else ""
+            who = set(re.findall(r"`([^`]+)`", SCOPES[scope][4] + deadline))
+            assert not who or who & row.functions, f"{name}: {scope} is cancelled by {who}"
+
+
+def test_every_name_of_a_row_is_one_of_the_source() -> None:
+    """Functions, constants, settings, files. Who moves one meets this test."""
+    known = defined() | FOREIGN | set(get_args(Reason))
+    wrong = {name: row.identifiers - known for name, row in ROWS.items()}
+    assert {name: unknown for name, unknown in wrong.items() if unknown} == {}
+
+
+def test_every_figure_that_names_its_constant_is_that_of_the_source() -> None:
+    """As in ``10 s (`START_TIMEOUT_S`)``."""
+    values = constants()
+    wrong = [
+        f"{name}: {figure:g} is not {constant}, {values.get(constant)}"
+        for name, row in ROWS.items()
+        for figure, constant in row.figures
+        if figure not in values.get(constant, ())
+    ]
+    assert wrong == []
+    assert sum(len(row.figures) for row in ROWS.values()) >= 3
+
+
+def test_every_row_is_shown_by_tests_that_exist() -> None:
+    """Once each; and none of them says that it shows other rows instead."""
     tests = rows_of_tests()
     for name, row in ROWS.items():
-        assert len(row) == 8, name
-        assert all(row), name
-        scopes = set(re.findall(r"\b[SK]\d(?:\.\w+)?", row[2]))
-        assert scopes <= set(SCOPES), (name, scopes - set(SCOPES))
-        assert scopes or row[2] == NOTHING, name
-        named = re.findall(r"`(test_\w+)`", row[7])
+        named = row.tests
         assert named, name
+        assert len(set(named)) == len(named), name
         assert set(named) <= set(tests), f"{name}: {set(named) - set(tests)}"
         others = {test for test in named if tests[test] and name not in tests[test]}
         assert not others, f"{name}: {others} show other rows"
     assert set().union(*tests.values()) <= set(ROWS)
+
+
+def test_a_row_without_a_field_is_found() -> None:
+    """And so are a name, a figure, and a line that belongs to nothing."""
+    fields = "\n".join(f"- **{field}:** text." for field in FIELDS[:-1])
+    (row,) = rows(f"### C1: it\n{fields}\n  more of it, 5 s (`NO_SUCH_S`), `Some.name`.\n").values()
+    assert [field for field, _ in row.fields] == list(FIELDS[:-1])
+    assert row["Caller sees"] == "text. more of it, 5 s (`NO_SUCH_S`), `Some.name`."
+    assert row.figures == [(5.0, "NO_SUCH_S")]
+    assert row.identifiers == {"NO_SUCH_S", "Some.name"}
+    assert not row.identifiers & defined()
+    with pytest.raises(AssertionError, match="belongs to no field"):
+        rows(f"### C1: it\nwords\n{fields}\n")
+
+
+def test_the_constants_of_the_source_are_found() -> None:
+    """Of a module, of a class, with another one in them."""
+    found = constants()
+    assert found["UNKILLABLE_S"] == {10.0}
+    assert found["linger_s"] == {1.0}
+    assert found["_MOST_WAITING_BYTES"] == {4.0 * 2**20}
 
 
 def test_a_difference_is_found() -> None:
