@@ -55,8 +55,10 @@ class Row:
     def figures(self) -> list[tuple[float, str]]:
         """Figures with the name of the constant or setting that each of them is."""
         text = " ".join(text for _, text in self.fields)
-        found = _FIGURE.findall(text)
-        return [(float(number.replace(",", "")) * _UNITS[unit], name) for number, unit, name in found]
+        return [
+            (float(number.replace(",", "")) * _UNITS[unit], name)
+            for number, unit, name in _FIGURE.findall(text)
+        ]
 
 
 def rows(text: str) -> dict[str, Row]:
@@ -131,6 +133,7 @@ def constants() -> Mapping[str, set[float]]:
     for tree in _trees():
         values: dict[str, float] = {"KIB": 2.0**10, "MIB": 2.0**20}
         for node in ast.walk(tree):
+            target: ast.expr
             if isinstance(node, ast.AnnAssign) and node.value is not None:
                 target = node.target
             elif isinstance(node, ast.Assign) and len(node.targets) == 1:
