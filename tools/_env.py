@@ -1,14 +1,15 @@
 """The tools' own virtual environment: python3 and its venv module are all that is needed.
 
-Two layers, both outside the checkout, so that a checkout stays clean and may be read-only (and one
+Layers outside the checkout, so that a checkout stays clean and may be read-only (and one
 more over the first for tools/test --quick, which sees the checkout's source instead of a wheel):
 
 - *dependencies*, by the hash of the pinned requirements and the interpreter;
+- *docs*, beside it, by the hash of what builds the docs site, for tools/test --all alone;
 - *project*, by the hash of what the wheel is built from: a small environment that holds the
   built wheel and sees the first one. It never changes once it is complete, so a run goes
   on undisturbed while somebody edits the source or runs another checkout.
 
-Both are made under a lock, at their final path (an environment cannot be moved), and count only
+All are made under a lock, at their final path (an environment cannot be moved), and count only
 once a marker, written last, is there: an interrupted creation is begun anew.
 """
 
@@ -34,6 +35,7 @@ JOB_UID = 65531
 _FIRST_UID = 1_900_000_000
 _UIDS_A_PROCESS = 32
 _COMPLETE = ".complete"
+_DEVELOPMENT, _DOCS = "requirements-dev.txt", "requirements-docs.txt"
 _WHEEL_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "src", "proto", "tools/gen_proto")
 _UNUSED_S = 14 * 86400
 # What venv and pip need of an interpreter, and its version as two numbers.
@@ -122,6 +124,22 @@ def make_source_environment() -> Environment:
     return Environment(source / "bin" / "python", dependencies / "bin" / "python", cache)
 
 
+def make_docs_environment() -> Path:
+    """The interpreter that has mkdocs. Raises EnvironmentFailed.
+
+    An environment of its own, as its packages take twenty seconds to install.
+    """
+    os.umask(0o022)
+    interpreter = _choose_interpreter()
+    base = _base_directory()
+    with locked(base / "lock") as lock:
+        docs = base / f"docs-{_dependencies_key(interpreter, _DOCS)}"
+        if not _is_complete(docs):
+            _make_dependencies(docs, interpreter, lock, _DOCS)
+        os.utime(docs / _COMPLETE)
+    return docs / "bin" / "python"
+
+
 def _base_directory() -> Path:
     """Root's is where every user can read; a user's own is below the home directory."""
     if is_root():
@@ -187,14 +205,14 @@ def _unsuitable(interpreter: str) -> str | None:
     return None if (major, minor) >= OLDEST_PYTHON else f"version {major}.{minor}"
 
 
-def _dependencies_key(interpreter: str) -> str:
+def _dependencies_key(interpreter: str, requirements: str = _DEVELOPMENT) -> str:
     version = subprocess.run(
         [interpreter, "-I", "-c", "import sys; print(sys.version, sys.base_prefix)"],
         capture_output=True,
         check=True,
     ).stdout
     digest = hashlib.sha256(version)
-    digest.update((ROOT / "requirements-dev.txt").read_bytes())
+    digest.update((ROOT / requirements).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -225,7 +243,9 @@ def _wheel_files() -> list[Path]:
     return files
 
 
-def _make_dependencies(directory: Path, interpreter: str, lock: int) -> None:
+def _make_dependencies(
+    directory: Path, interpreter: str, lock: int, requirements: str = _DEVELOPMENT
+) -> None:
     print(f"Making an environment in {directory}, once ...", file=sys.stderr, flush=True)
     shutil.rmtree(directory, ignore_errors=True)
     _run([interpreter, "-m", "venv", str(directory)], "python3 -m venv", lock)
@@ -235,7 +255,7 @@ def _make_dependencies(directory: Path, interpreter: str, lock: int) -> None:
             *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
             # Wheels alone: building from source would fetch what no hash holds.
             *("--only-binary", ":all:", "--require-hashes"),
-            *("-r", str(ROOT / "requirements-dev.txt")),
+            *("-r", str(ROOT / requirements)),
         ],
         "pip install",
         lock,
@@ -306,7 +326,11 @@ def mark_complete(directory: Path) -> None:
 
 def _remove_unused(base: Path) -> None:
     """Environments that nobody has asked for in two weeks."""
-    for directory in (*base.glob("project-*"), *base.glob("dependencies-*")):
+    for directory in (
+        directory
+        for kind in ("project", "dependencies", "docs")
+        for directory in base.glob(f"{kind}-*")
+    ):
         marker = directory / _COMPLETE
         if marker.exists() and marker.stat().st_mtime < time.time() - _UNUSED_S:
             shutil.rmtree(directory, ignore_errors=True)
