@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of_table
+from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of
 
 from penstock.cli.root import VERBS, Verbs, root
 from penstock.policy.configuration import parse_config
@@ -170,7 +170,7 @@ SLOTS = [
 
 @pytest.mark.parametrize("slot", SLOTS)
 def test_every_slot_that_is_shown_is_one(slot: str) -> None:
-    """In the table of docs/policy.md; a cell writes a backslash as a file does."""
+    """In docs/policy.md, which writes a backslash as a file does."""
     parse_policy(of_slot(slot))
 
 
@@ -191,14 +191,14 @@ def keys_read(
     return asked
 
 
-def test_the_tables_of_keys_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lists_of_keys_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/policy.md has every key that the parser knows, and no other."""
     asked = keys_read(monkeypatch, parse_policy, completed("[output]\n[clients.alice.limits]\n"))
     page = "docs/policy.md"
-    assert keys_of_table(page, "## Classes") == asked["classes.any"]
-    assert keys_of_table(page, "## Commands") == asked["commands.anything"]
-    assert keys_of_table(page, "## Clients") == asked["clients.alice"]
-    assert keys_of_table(page, "## Output") == asked["output"]
+    assert keys_of(page, "## Classes") == asked["classes.any"]
+    assert keys_of(page, "## Commands") == asked["commands.anything"]
+    assert keys_of(page, "## Clients") == asked["clients.alice"]
+    assert keys_of(page, "## Output") == asked["output"]
 
 
 CONFIG = (
@@ -207,26 +207,28 @@ CONFIG = (
 )
 
 
-def test_the_table_of_the_configuration_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_the_configuration_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/operations.md has every key of penstockd's, and no other; and defaults as they are."""
     shown: set[str] = set()
-    for key in keys_of_table("docs/operations.md", "## penstockd --config FILE"):
+    for key in keys_of("docs/operations.md", "### Settings"):
         shown.update(re.sub(r"^\[tls\]", "", key).strip("[] ").split(", "))
     asked = keys_read(monkeypatch, parse_config, CONFIG)
     assert shown == (asked[""] | asked["tls"]) - {"tls"}
     config = parse_config(CONFIG)
     text = (ROOT / "docs/operations.md").read_text()
     compared = set()
-    for name, default in re.findall(r"^\| `(\w+)` \| ([\w.]+) \|", text, re.MULTILINE):
-        if hasattr(config, name) and default != "see":
+    for name, default in re.findall(
+        r"^- \*\*`(\w+)`\*\* \(default ([\w.]+)\):", text, re.MULTILINE
+    ):
+        if hasattr(config, name):
             compared.add(name)
             assert default == f"{getattr(config, name):g}" or default == "false", name
     assert len(compared) >= 6
     (listen,) = config.listen
     assert listen.host == "127.0.0.1"
-    assert f"| `listen` | `{listen}` |" in text
-    assert f"| `state_dir` | `{config.state_dir}` |" in text
-    assert f"| `run_dir` | `{config.run_dir}` |" in text
+    assert f"**`listen`** (default `{listen}`)" in text
+    assert f"**`state_dir`** (default `{config.state_dir}`)" in text
+    assert f"**`run_dir`** (default `{config.run_dir}`)" in text
 
 
 UNITS = {"KiB": 1024, "MiB": 1024 * 1024, "s": 1}
@@ -292,7 +294,7 @@ def test_every_line_for_penstock_names_a_verb_and_its_options() -> None:
         assert given <= options(command), (page, words)
 
 
-def test_the_table_of_verbs_is_complete() -> None:
+def test_the_list_of_verbs_is_complete() -> None:
     """docs/cli.md: every verb with every option that is its own."""
     text = (ROOT / "docs/cli.md").read_text().split("\n## ")[0]
     shown = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
@@ -335,6 +337,19 @@ def test_every_file_that_is_named_exists() -> None:
             if not found or (function and function not in found[0].read_text()):
                 wrong.append((page.name, code))
     assert wrong == []
+
+
+# What is being written anew elsewhere; to be taken out with the pages' next version.
+UNWRAPPED = {"architecture.md", "cancellation.md"}
+LONGEST = 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_of_prose_is_longer_than_a_screen_is_wide(page: Path) -> None:
+    """Code between fences excepted. What does not fit into a table is a paragraph or a list."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > LONGEST]
+    assert long == [] or page.name in UNWRAPPED
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "certs" / "README.md"])
-# What a table's cell names: the first cell's code, several apart by commas.
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -52,18 +51,15 @@ def command_lines() -> Iterator[tuple[Path, str]]:
     yield from inline_code()
 
 
-def keys_of_table(page: str, heading: str) -> set[str]:
-    """The codes in the first column of the first table below a heading."""
+def keys_of(page: str, heading: str) -> set[str]:
+    """The codes in bold at the head of each entry of the first list below a heading."""
     lines = iter((ROOT / page).read_text().split(f"\n{heading}\n", 1)[1].splitlines())
     found: set[str] = set()
     for line in lines:
-        if line.startswith("|"):
-            break
-    next(lines)
-    for line in lines:
-        if not line.startswith("|"):
+        if entry := re.match(r"- \*\*(.+?)\*\*", line):
+            found.update(_CODE.findall(entry[1]))
+        elif found and not line.startswith("  "):
             return found
-        found.update(_CODE.findall(line.split(" | ")[0]))
     return found
 
 

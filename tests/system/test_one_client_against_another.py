@@ -74,12 +74,14 @@ def table() -> dict[str, tuple[str, str, str]]:
     """Rows of the table of docs/security.md by the attempts that they name."""
     section = DOCS.read_text().split("## One client's jobs and another's")[1].split("\n## ")[0]
     found = {}
-    for line in section.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("|") and len(cells) == 5 and "`" in cells[4]:
-            for name in re.findall(r"`([^`]+)`", cells[4]):
-                assert name not in found, name
-                found[name] = (cells[1], cells[2], cells[3])
+    entry = r"^- \*\*(\w+), (\w+), (\w+)\*\*: (.*?)\n(?=- |\n)"
+    entries = re.findall(entry, section, re.MULTILINE | re.DOTALL)
+    for *columns, text in entries:
+        _, tried, names = " ".join(text.split()).partition(" Tried as ")
+        assert tried, text
+        for name in re.findall(r"`([^`]+)`", names):
+            assert name not in found, name
+            found[name] = (columns[0], columns[1], columns[2])
     return found
 
 
