@@ -56,7 +56,7 @@ class Live:
         await follow(self.client, self.handle, self.told, until=self._look, heartbeat_s=0.3)
 
     def _look(self, told: Told) -> bool:
-        if told.received and quiet(told):
+        if told.received > KEPT_BYTES * 3 // 4 and quiet(told):
             self.quiet.set()
         return False
 

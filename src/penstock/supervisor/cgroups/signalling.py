@@ -10,14 +10,17 @@ from .group_files import read_pids
 _AT_ONCE: Final = 64  # pidfds held at a time
 
 
-def signal_members(list_pids: Callable[[], list[int]], number: int) -> int:
+def signal_members(list_pids: Callable[[], list[int]], number: int, first: int = 0) -> int:
     """Signals all that are listed now; how many got it. Who is born meanwhile is not counted on.
+
+    The process ``first``, if it is listed, gets the signal before the others, because a main
+    process whose children have died of it could otherwise end before it has heard it itself.
 
     A pid that is listed may be reused before it is opened. So each is pinned by a pidfd
     first, and is signalled only if the group lists its pid after that: a process that is
     alive then has that pid itself, and a pidfd of a dead one reaches nobody.
     """
-    listed = list_pids()
+    listed = sorted(list_pids(), key=lambda pid: pid != first)
     count = 0
     for begin in range(0, len(listed), _AT_ONCE):
         pinned = {}
@@ -27,7 +30,8 @@ def signal_members(list_pids: Callable[[], list[int]], number: int) -> int:
                     pinned[pid] = os.pidfd_open(pid)
                 except OSError:  # it has ended
                     continue
-            count += sum(_send(pinned[pid], number) for pid in pinned.keys() & set(list_pids()))
+            members = set(list_pids())
+            count += sum(_send(fd, number) for pid, fd in pinned.items() if pid in members)
         finally:
             for fd in pinned.values():
                 os.close(fd)

@@ -145,7 +145,7 @@ class CgroupProcesses:
     def signal(self, number: int, tree: bool = False) -> int:
         if tree:
             self._group.gather()
-            return max(0, signal_members(self._group.pids, number) - self._inits)
+            return max(0, signal_members(self._group.pids, number, self._pid) - self._inits)
         if self._pidfd < 0:
             return 0
         try:
