@@ -37,7 +37,7 @@ def _is_host(bracketed: str | None, plain: str | None) -> bool:
     if bracketed is None and plain is not None and not _NUMBERS.fullmatch(plain):
         return _HOST.fullmatch(plain) is not None
     try:
-        # "0", "127.1" and their like are addresses to some and names to others.
+        # "0", "127.1" and their like are addresses to some programs and names to others.
         address = ipaddress.ip_address(bracketed or plain or "")
     except ValueError:
         return False

@@ -33,7 +33,7 @@ Number = TypeVar("Number", int, float)
 
 
 def check_name(table: Table, name: str, what: str) -> None:
-    """Classes and commands are named by what can stand in a shell without quotes."""
+    """Classes and commands have names that need no quotes in a shell. Mistakes are recorded."""
     if not _NAME.fullmatch(name):
         table.wrong_itself(
             f"is no name of {what}",
@@ -47,7 +47,7 @@ def parse_class(name: str, table: Table) -> LimitClass:
     check_name(table, name, "a class")
     limits = _group_limits(table)
     output = _limit(table, "output", parse_rate, "10MB/s")
-    # What a job prints is written to disk for it, so its output counts as that.
+    # The server writes to disk what a job prints, so the output counts as the job's writing.
     bandwidth = output if table.has("output") else limits.disk_write_bytes_per_s
     limits = replace(
         limits,
@@ -57,8 +57,8 @@ def parse_class(name: str, table: Table) -> LimitClass:
     )
     needs_table = table.table("needs")
     isolation = _isolation_need(needs_table)
-    # A default that nobody has written is held as well as the host can hold it, or policies of
-    # before would start nothing any more.
+    # A default that the administrator has not written is held as well as the host can hold it;
+    # otherwise policies from before this limit existed would start nothing any more.
     written = {name for name in STORAGE_LIMIT_NAMES if table.has(name)}
     silent = dict.fromkeys((name for name in STORAGE_LIMIT_NAMES if name not in written), WATCHED)
     needs = _needs(needs_table, LIMIT_NAMES, silent)
@@ -68,8 +68,10 @@ def parse_class(name: str, table: Table) -> LimitClass:
 
 
 def parse_totals(name: str, client: Table) -> LimitClass:
-    """``[clients.NAME.limits]``: what all jobs of a client may use together. As a class, but for
-    output, which is kept for each job alone."""
+    """What all jobs of a client may use together: ``[clients.NAME.limits]``.
+
+    It has the limits of a class that a cgroup holds; output is bounded for each job alone.
+    """
     if not client.has("limits"):
         return NO_LIMITS
     table = client.table("limits")
@@ -132,10 +134,11 @@ def _isolation_need(table: Table) -> Need | None:
 def _needs(
     table: Table, limits: tuple[LimitName, ...], silent: dict[LimitName, Need] | None = None
 ) -> dict[LimitName, Need]:
-    """``silent``: of limits of which nothing is said, where that is not ``required``."""
+    """How much each limit is needed. A limit of which the table says nothing is ``required``,
+    unless ``silent`` has another word for it."""
     needs: dict[LimitName, Need] = dict.fromkeys(LIMIT_NAMES, "required")
     needs.update(silent or {})
-    # What a key speaks of; later ones win over earlier ones.
+    # The limits that each key means. Later keys win over earlier ones, so the general come first.
     keys: dict[str, tuple[LimitName, ...]] = {
         "all": limits,
         "disk": ("disk_read", "disk_write"),

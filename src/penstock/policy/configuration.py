@@ -41,12 +41,12 @@ class Config:
     policy: str
     server_user: str | None
     supervisor_dir: str
-    """Root's alone, for what the server must not change. Unused without root."""
+    """Root's alone, because the server must not change what is in it. Unused without root."""
     job_uids: UidRange
-    """Of these each client gets one, for the commands that have ``user = "auto"``."""
+    """Each client gets one of these ids, for the commands that have ``user = "auto"``."""
     cgroup_parent: str | None
-    """A path below each cgroup mount; "delegated": below the own group; None: that if systemd has
-    delegated it, else /penstock."""
+    """A path below each cgroup mount; "delegated": below the group that penstockd is in; None: that
+    one if systemd has delegated it, otherwise /penstock."""
     orphan_timeout_s: float
     on_shutdown: Literal["stop"]
     drain_s: float
@@ -60,7 +60,7 @@ class Config:
     tls_crl: str
     legacy_certificates: bool
     allow_lockout: bool
-    """SIGHUP may take files that refuse everybody who is connected."""
+    """SIGHUP may take files of ``[tls]`` that refuse every client that is connected now."""
     reflection: bool
     transport: dict[str, Any]
     """Limits of the transport as the file has them; the server checks them."""
@@ -70,8 +70,9 @@ class Config:
 def parse_config(data: bytes, *, library: bool = False) -> Config:
     """The configuration in the bytes of a file. Raises ConfigError with every mistake.
 
-    ``library``: a missing ``listen`` and ``[tls]`` are no mistake. Whether ``server_user``
-    is needed depends on who runs penstockd: see check_server_user.
+    ``library``: a missing ``listen`` and ``[tls]`` are no mistake, because the library opens no
+    port. Whether ``server_user`` is needed depends on the user that runs penstockd: see
+    check_server_user.
     """
     mistakes: list[str] = []
     table = read_document(data, mistakes)
@@ -119,7 +120,10 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
 
 
 def check_server_user(config: Config, *, root: bool) -> list[str]:
-    """Mistakes that depend on who runs penstockd; a name's uid is the caller's to check."""
+    """Mistakes that depend on the user that runs penstockd.
+
+    That a name is not another name of root is the caller's to check: it needs the user database.
+    """
     if root and config.server_user is None:
         return ["server_user: is missing; name the user without privilege that the server runs as"]
     if not root and config.server_user is not None:
@@ -176,7 +180,11 @@ def _run_dir(table: Table) -> str:
 
 
 def _check_private(table: Table, config: Config) -> None:
-    """Nobody but root may replace supervisor_dir, nor has anybody else to go through it."""
+    """Only root may be able to replace supervisor_dir, and no other user needs to pass through it.
+
+    So it lies in no directory that the server can write, and nothing that the server uses lies
+    in it.
+    """
     own, elsewhere = config.supervisor_dir, "name a directory elsewhere"
     if f"{own}/".startswith(f"{config.state_dir}/"):
         what = f"{show(own)} lies within state_dir, where the server can replace it"

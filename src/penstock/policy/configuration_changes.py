@@ -7,15 +7,15 @@ from typing import Any, Final
 
 from .configuration import Config
 
-# What the server alone reads, as it starts: SIGUSR2 to penstockd is enough. All else is penstockd's
-# own, or of both.
+# The server alone reads these, as it starts, so SIGUSR2 to penstockd is enough for them. All others
+# are penstockd's own, or both read them.
 _OF_SERVER: Final = frozenset(
     {
         *("tls_certificate", "tls_key", "tls_key_passphrase_file", "tls_client_ca", "tls_crl"),
         *("legacy_certificates", "reflection", "transport", "audit_log", "supervisor_silence_s"),
     }
 )
-# What SIGHUP takes from the file.
+# SIGHUP takes these from the file.
 _READ_AGAIN: Final = frozenset({"allow_lockout"})
 _OF_TLS: Final = frozenset({"legacy_certificates"})
 _MOST_SHOWN: Final = 200  # of a value; a path is rarely longer
@@ -24,16 +24,22 @@ _BY_RESTART: Final = "it takes a restart of penstockd, which ends all jobs"
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """By the names of Config's fields, as they come out of JSON, so that both sides have the same:
-    what JSON does not know, such as an address, is its text."""
+    """By the names of Config's fields, as they come out of JSON.
+
+    Server and supervisor compare these, and one of them has had them by JSON: so a value that JSON
+    does not know, such as an address, is its text on both sides.
+    """
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     found: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return found
 
 
 def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Config) -> list[str]:
-    """A line for each key whose value in the file is not what runs: what the server has read as it
-    started, and penstockd (as ``settings``, which an earlier version may lack some of)."""
+    """A line for each key whose value in the file is not the one in use.
+
+    ``server`` is what the server has read as it started, ``supervisor`` what penstockd has, both
+    as ``settings``; one of an earlier version may lack some.
+    """
     lines: list[str] = []
     for field, value in settings(fresh).items():
         runs = server if field in _OF_SERVER else supervisor
@@ -57,7 +63,7 @@ def _table(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 
 def _key(field: str) -> str:
-    """As it stands in the file."""
+    """The key's name as the file has it."""
     if field.startswith("tls_"):
         return f"[tls] {field.removeprefix('tls_')}"
     return f"[tls] {field}" if field in _OF_TLS else field

@@ -11,8 +11,10 @@ _TERM: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """``stop_tree``: a stop's first signal goes to every process, not to the main one alone.
-    ``signals`` are those that a client may send; None: all. ``stdin``: it may have input.
+    """How a running job may be controlled.
+
+    ``stop_tree``: a stop's first signal goes to every process, not to the main one alone.
+    ``signals`` are those that a client may send; None: all. ``stdin``: the job may have input.
     """
 
     stop_signal: int = _TERM
@@ -35,8 +37,10 @@ class Control:
 
 
 def control_of(fields: dict[str, Any] | None) -> Control:
-    """What ``fields`` gave; the defaults for None, which is what a supervisor of an earlier
-    version says."""
+    """The Control that ``fields`` was made of.
+
+    None gives the defaults, because a supervisor of an earlier version does not send it.
+    """
     if fields is None:
         return Control()
     signals = fields["signals"]
@@ -44,7 +48,7 @@ def control_of(fields: dict[str, Any] | None) -> Control:
 
 
 def parse_control(table: Table) -> Control:
-    """Of the table of a command."""
+    """The keys of a command's table that are about running jobs. Mistakes are recorded."""
     return Control(
         stop_signal=table.parsed(
             "stop_signal", parse_signal, _TERM, remedy='write a signal, such as "TERM" or "INT"'

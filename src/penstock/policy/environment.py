@@ -1,9 +1,10 @@
 """Environment keys that no client may set (pure).
 
 Each of these makes some loader, interpreter, library or tool run or read what the client chooses,
-or send elsewhere what it works on, so that a granted command line would become another one. They
-are compared in upper case, as many tools take both (``http_proxy``, ``npm_config_registry``).
-Which program takes each stands in environment_keys.py.
+or send elsewhere what it works on. They are refused, because with one of them a granted command
+line would become another one. They are compared in upper case, because many tools take both
+spellings (``http_proxy``, ``npm_config_registry``). environment_keys.py says which program takes
+each.
 """
 
 import re
@@ -13,7 +14,8 @@ from .environment_keys import KEYS, PREFIXES, SUFFIXES
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 
-# Every job has these; a policy may set them otherwise for a command, a request may not.
+# penstock sets these for every job; a command of the policy may set them to something else, a
+# request may not.
 OWN_KEYS: Final = frozenset({"PATH", "HOME", "USER", "LOGNAME", "PENSTOCK_JOB"})
 RESERVED_KEYS: Final = frozenset(KEYS.split())
 RESERVED_PREFIXES: Final = tuple(PREFIXES.split())

@@ -1,4 +1,4 @@
-"""Reserved environment keys by who takes them (data, read by environment.py).
+"""Reserved environment keys by the programs that take them (data, read by environment.py).
 
 The source is each program's documentation, its section on the environment; where that is another
 page, it is named. In upper case.
@@ -199,7 +199,7 @@ KEYS: Final = (
     + _PROFILERS
     + _MORE_TOOLS
 )
-# Of families whose documentation lists many: whatever begins so.
+# Families whose documentation lists many keys: every key that begins so is reserved.
 PREFIXES: Final = """
     ANDROID_ ANSIBLE_ APACHE_ APPTAINER ASAN_ AUTOSSH_ AWS_ENDPOINT AZURE_ BASH_ BAZELISK_
     BAZEL_ BLENDER_ BOOT_HOME BOOT_JVM BORG_ BUILDAH_ BUNDLER_ BUNDLE_ BUN_ CARGO_ CCACHE_ CC_
@@ -223,7 +223,7 @@ PREFIXES: Final = """
     WGET WINE WP_CLI XDG_CACHE_HOME XDG_CONFIG XDG_CURRENT_DESKTOP XDG_DATA XDG_RUNTIME_DIR
     XDG_SESSION XDG_STATE_HOME XONSH YARN_ ZDOTDIR ZSH _JAVA_ _LD_ _RLD _RR_ __EGL_ __GLX_ __GL_
 """
-# Words that say what they are for, whichever tool it is that takes them.
+# Endings that say what a key is for, so that they are reserved for tools that are not listed, too.
 SUFFIXES: Final = """
     _ASKPASS _BROWSER _CONFIG_DIR _CONFIG_FILE _CONFIG_HOME _CONFIG_PATH _EDITOR _INITFILE
     _JVM_OPTS _LIBRARY_PATH _LOAD_PATH _MODULE_PATH _OPTS _PAGER _PLUGIN_PATH _PLUGINS_PATH

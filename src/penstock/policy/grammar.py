@@ -1,11 +1,11 @@
 """Which argument lists a command takes: a sequence of slots (pure).
 
-Theory of operation. The slots are unrolled into leaves in a row, one argument each; a
-place before a leaf may be connected to a later place, past what is optional there.
-Matching steps the set of places that the arguments so far can lead to, so its time is
-bounded by arguments times leaves, however ambiguous the grammar is. Where several ways
-through exist, the one whose last arguments take the earliest slots is the match; all
-ways are granted, so the choice matters only for what counts as a path.
+Theory of operation. The slots are unrolled into leaves in a row, one argument each; a place before
+a leaf may be connected to a later place, past what is optional there. Matching steps the set of
+places that the arguments so far can lead to, so its time is bounded by arguments times leaves,
+however ambiguous the grammar is. Where several ways lead to the end, the match is the one whose
+last arguments take the earliest slots. All ways are granted, so the choice matters only for what
+counts as a path: such an argument is replaced by what it resolves to.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -111,7 +111,8 @@ class Grammar:
                 return found
 
     def match_in_slices(self, arguments: Sequence[str]) -> Generator[None, None, Match | Mismatch]:
-        """The same for who has others to serve: yields after some CHARACTERS_A_SLICE.
+        """As match, in slices: yields after some CHARACTERS_A_SLICE, so that the server can serve
+        other clients in between.
 
         A command line of 128 KiB may take a pattern a quarter of a microsecond a character.
         """
@@ -155,8 +156,10 @@ class Grammar:
                 self._leaves.append(slot)
 
     def _taking(self, places: int, argument: str, answers: dict[int, bool]) -> int:
-        """Those of the places whose leaf takes the argument. ``answers``: of each leaf that was
-        asked, as a repeated slot is one object."""
+        """Those of the places whose leaf takes the argument.
+
+        ``answers`` keeps each leaf's answer, because the places of a repeated slot share one leaf.
+        """
         taking = 0
         for place in self._open(places):
             leaf = self._leaves[place]

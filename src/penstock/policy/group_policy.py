@@ -10,8 +10,9 @@ FORBIDDEN: Final = (
     *("root", "disk", "docker", "shadow", "kmem", "sudo", "wheel", "admin", "lxd", "incus"),
     *("incus-admin", "libvirt", "podman", "staff"),
 )
-"""Who is in one of these is root in two steps: raw disks and memory, the sockets of those who start
-containers and machines as root, password hashes, /usr/local, sudo."""
+"""A member of one of these is root in two steps, because the group opens raw disks and memory, the
+sockets of daemons that start containers and machines as root, password hashes, /usr/local or
+sudo."""
 
 
 def resolve_group(text: str) -> int:
@@ -42,8 +43,8 @@ def check_groups(
 ) -> tuple[list[str], dict[str, tuple[int, ...]]]:
     """Mistakes in the commands' groups, and ids by command of those that have any.
 
-    ``forbidden`` says why of an id; ``allocated`` are clients' own groups. ``resolve`` raises
-    KeyError for a name that is not there.
+    ``forbidden`` gives the reason by id; ``allocated`` are clients' own groups, which would let a
+    job read another client's files. ``resolve`` raises KeyError for a name that this host lacks.
     """
     mistakes: list[str] = []
     found: dict[str, tuple[int, ...]] = {}

@@ -1,7 +1,7 @@
 """How a command is kept apart from the host, as the policy file writes it (pure).
 
-Every command is isolated unless its table says otherwise; more has to be asked for, as not
-every program can live with it. docs/policy.md explains the keys.
+Every command is isolated unless its table turns that off. More isolation has to be asked for,
+because not every program can live with it. docs/policy.md explains the keys.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ DEFAULT: Final[frozenset[IsolationName]] = frozenset(
 )
 TURNED_OFF: Final = "turned off by the policy"
 """Why a job does not have one of DEFAULT, for its enforcement."""
-# What means nothing beside isolation = "none".
+# Keys that mean nothing beside isolation = "none", so that both together are a mistake.
 _KEYS: Final = ("network", "pid_namespace", "seccomp", "writable", "landlock")
 
 
 @dataclass(frozen=True, slots=True)
 class LandlockPaths:
-    """Absolute paths with all beneath them: what may be read and executed, and directories that
-    may be written too."""
+    """Absolute paths, each with all beneath it: ``read`` may be read and executed, ``write`` may be
+    written too."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -30,8 +30,12 @@ class LandlockPaths:
 
 @dataclass(frozen=True, slots=True)
 class IsolationPolicy:
-    """``wanted`` are the isolations that a job of this command gets, ``asked`` those of them that
-    its table names itself. ``writable`` are directories that stay writable, with Landlock's."""
+    """``wanted`` are the isolations that a job of this command gets.
+
+    ``asked`` are those of them that its table names itself: without root, and where the class says
+    nothing, a start is refused only for want of these. ``writable`` are directories that stay
+    writable, those of Landlock among them.
+    """
 
     wanted: frozenset[IsolationName] = DEFAULT
     asked: frozenset[IsolationName] = frozenset()

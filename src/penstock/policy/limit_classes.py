@@ -21,9 +21,9 @@ GROUP_LIMIT_NAMES: Final[tuple[LimitName, ...]] = (
 )
 # How much a job may have on the disk at a time, in its own directories.
 STORAGE_LIMIT_NAMES: Final[tuple[LimitName, ...]] = ("storage", "files")
-# Output is kept by the server, as it reads.
+# The server itself holds the bandwidth of output, because it reads the pipes.
 LIMIT_NAMES: Final[tuple[LimitName, ...]] = (*GROUP_LIMIT_NAMES, "output", *STORAGE_LIMIT_NAMES)
-# Not how much a job may use, but what of the host it can see and change.
+# These do not bound how much a job may use, but what of the host it can see and change.
 IsolationName = Literal[
     "isolation.filesystem",
     "isolation.ipc",
@@ -98,8 +98,8 @@ class ResourceLimits:
     files: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        """By name. Every start tells them; dataclasses.asdict, which copies, takes five times as
-        long."""
+        """By name. Not dataclasses.asdict, because that copies and takes five times as long, and
+        every start reports these."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def asked(self, name: LimitName) -> float | int | None:
@@ -118,7 +118,11 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Enforcement:
-    """What became of one limit or isolation: read back from the kernel, not hoped for."""
+    """What became of one limit or isolation, as read back from the kernel after it was set.
+
+    ``enforced``: the kernel holds what was asked. ``partial``: it holds a part, which ``detail``
+    names. ``unavailable``: it holds nothing.
+    """
 
     limit: LimitName | IsolationName
     state: State
@@ -126,14 +130,14 @@ class Enforcement:
     detail: str = ""
 
     def fields(self) -> dict[str, Any]:
-        """By name."""
+        """By name, as a JSON object."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-# In an entry's detail, when somebody else has written the limit's file since it was set.
+# In an entry's detail, when another program has written the limit's file since it was set.
 CHANGED_OUTSIDE: Final = "changed from outside"
 
-# By penstock itself (storage_watch), where the file system has no quotas (project_quota).
+# Where the file system has no quotas (project_quota), penstock looks itself (storage_watch).
 HOW_STORAGE_IS_HELD: Final[dict[LimitName, str]] = {
     "storage": "looked at each second; the length of each file by the kernel",
     "files": "looked at each second",
@@ -141,13 +145,13 @@ HOW_STORAGE_IS_HELD: Final[dict[LimitName, str]] = {
 
 
 def with_quotas(limits: Iterable[Enforcement], quotas: Iterable[Enforcement]) -> list[Enforcement]:
-    """The same, but for those that a quota of the file system holds better."""
+    """The same entries, with those replaced that a quota of the file system holds better."""
     better = {entry.limit: entry for entry in quotas}
     return [better.get(entry.limit, entry) for entry in limits]
 
 
 def held_without_groups() -> list[Enforcement]:
-    """What every host gives, whatever its kernel and rights, of the limits that no cgroup holds."""
+    """The limits that no cgroup holds, as penstock holds them on every host without help."""
     storage = [
         Enforcement(name, "partial", detail=how) for name, how in HOW_STORAGE_IS_HELD.items()
     ]
@@ -156,8 +160,8 @@ def held_without_groups() -> list[Enforcement]:
 
 @dataclass(frozen=True, slots=True)
 class Rlimit:
-    """One of setrlimit(2), of a single process: what it may use, and how far it may raise that
-    itself. None is no limit."""
+    """One limit of setrlimit(2), which is of a single process: what the process may use, and how
+    far it may raise that itself. None is no limit."""
 
     soft: int | None
     hard: int | None
@@ -167,9 +171,9 @@ class Rlimit:
 class LimitClass:
     """A named set of limits: a class, for each job, or a client's, for all its jobs together.
 
-    ``needs`` has an entry for every limit name. ``isolation`` is the need of a class's jobs'
-    isolation, None where the class says nothing. ``rlimits`` are those that it sets by the names
-    of rlimit_policy.DEFAULTS.
+    ``needs`` has an entry for every limit name. ``isolation`` says how much the class needs the
+    isolation of its jobs, None where it says nothing. ``rlimits`` are those that the class sets,
+    by the names of rlimit_policy.DEFAULTS.
     """
 
     name: str
@@ -182,8 +186,8 @@ class LimitClass:
         """Limits that this class requires and that the kernel does not hold.
 
         A limit that the class does not set is never unmet. ``direct_io`` and ``watched`` accept
-        ``partial``: cgroup v1 holds a disk bandwidth for direct I/O only, and where a file system
-        has no quotas what a job takes of it is looked at now and then.
+        ``partial``, because cgroup v1 holds a disk bandwidth for direct I/O only, and because a
+        file system without quotas leaves only looking now and then.
         """
         states = {entry.limit: entry for entry in enforcement}
         missing: list[Enforcement] = []

@@ -11,7 +11,8 @@ WHEN_FULL: Final[tuple[WhenFull, ...]] = ("drop_oldest", "drop_newest", "wait", 
 UNLIMITED: Final = "unlimited"
 
 _GIB: Final = 2**30
-# A log is kept in eight segments, and one below 16 KiB would be mostly files.
+# A log is kept in eight segments, and segments below 16 KiB would cost more in files than they
+# hold.
 _LEAST_BYTES: Final = 128 * 1024
 _DAY_S: Final = 86400.0
 _MAX_KEEP_S: Final = 3660 * _DAY_S
@@ -22,9 +23,9 @@ _MAX_JOBS: Final = 1_000_000
 class OutputPolicy:
     """Bounds in bytes on the disk, indexes included; None is no bound.
 
-    ``job_bytes`` and ``when_full`` are what commands have that say nothing else. Finished jobs
-    are kept ``keep_s`` seconds, and ``keep_jobs`` of them for each client; sooner gone are the
-    oldest where ``client_bytes`` or ``server_bytes`` are used up.
+    ``job_bytes`` and ``when_full`` are for commands that set no others. Finished jobs are kept for
+    ``keep_s`` seconds, and ``keep_jobs`` of them for each client; the oldest are removed sooner
+    where ``client_bytes`` or ``server_bytes`` are used up.
     """
 
     job_bytes: int | None = _GIB

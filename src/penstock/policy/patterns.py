@@ -1,11 +1,12 @@
 """A linear subset of regular expressions, for one argument (pure).
 
-What the administrator writes is matched against what a client sends, so matching must
-not explode: Python's ``re`` took 3.3 s for ``([a-z]+-?)+\\.log`` on 27 characters. Here
-there are literals and character classes, each with an optional count ``{n}`` or
-``{m,n}``, and nothing else: no groups, alternation, backreferences, anchors or unbounded
-repeats. A pattern is matched by stepping the set of places where it could stand, one
-step a character, and always against the whole argument.
+Theory of operation. The administrator's pattern is matched against what a client sends, so
+matching must not explode: Python's ``re`` took 3.3 s for ``([a-z]+-?)+\\.log`` on 27 characters.
+Here there are literals and character classes, each with an optional count ``{n}`` or ``{m,n}``,
+and nothing else: no groups, alternation, backreferences, anchors or unbounded repeats. Such a
+pattern unrolls into a row of places. Matching steps the set of places where it could stand, an
+integer with one bit for each, one step a character, and always against the whole argument. So its
+time is bounded by characters times places, whatever the client sends.
 """
 
 import re
@@ -64,7 +65,7 @@ class Element:
         return any(low <= code <= high for low, high in self.ranges) != self.negated
 
     def expression(self) -> str:
-        """The same for ``re``, with every character as its number: none has a meaning there."""
+        """The same for ``re``, each character as its number, so that none has a meaning there."""
         ranges = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in self.ranges)
         return f"[{'^' if self.negated else ''}{ranges}]{{{self.least},{self.most}}}"
 
@@ -106,8 +107,9 @@ class Pattern:
         set_field(self, "_ascii", tuple(self._where(code) for code in range(_ASCII)))
         alone = self.elements[0].expression() if len(self.elements) == 1 else None
         set_field(self, "_alone", None if alone is None else re.compile(alone))
-        # The answer changes only where a range begins or has ended. Asking every element for every
-        # character would let one argv of many characters hold everybody up.
+        # The answer changes only where a range begins or has ended, so it is computed once for each
+        # stretch between. Asking every element for every character would let one long argv hold up
+        # the server's event loop.
         edges = {_ASCII}
         for element in self.elements:
             for low, high in element.ranges:
@@ -119,15 +121,15 @@ class Pattern:
     def matches(self, text: str) -> bool:
         """Does the whole text match? Takes time linear in the text's length.
 
-        A ``-`` that begins the text must be written as a literal in the pattern: a class
-        that admits it, such as ``[a-z-]``, was meant for names and would else admit
-        ``-rf``, which a program reads as an option.
+        A ``-`` that begins the text must be written as a literal in the pattern. A class that
+        admits it, such as ``[a-z-]``, was meant for names; otherwise it would admit ``-rf``, which
+        a program reads as an option.
         """
         if not self.least_length <= len(text) <= self.most_length:
             return False
         if self._alone is not None:
-            # Most patterns are one class, such as [a-z]{1,64}; with nothing behind it there is
-            # nothing to go back for, and re is ten times as fast.
+            # Most patterns are one class, such as [a-z]{1,64}. With nothing behind it ``re`` has
+            # nothing to go back for, so it is linear too, and ten times as fast.
             dashed = text.startswith("-") and not self._dash & 1
             return not dashed and self._alone.fullmatch(text) is not None
         states = self._skip(1)
@@ -145,7 +147,7 @@ class Pattern:
         return bool(states >> self.most_length)
 
     def _where(self, code: int) -> int:
-        """The places that take this character."""
+        """The places that take the character with this code point."""
         found = 0
         for element, mask in zip(self.elements, self._places, strict=True):
             if element.admits(code):

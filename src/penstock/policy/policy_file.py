@@ -1,9 +1,9 @@
 """The policy: classes of limits, commands with their grammars, clients with their grants (pure).
 
-One TOML file says who may start what. It is read whole or refused whole, and a refusal
-names every mistake. What a file does not grant is denied: a client without an entry, a
-command without a grant, an argument without a slot, an environment key not listed.
-docs/policy.md explains the file to those who write it.
+One TOML file says which client may start what. It is read whole or refused whole, and a refusal
+names every mistake. What a file does not grant is denied: a client without an entry, a command
+without a grant, an argument without a slot, an environment key that is not listed. docs/policy.md
+explains the file to administrators.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class Command:
     control: Control = field(default_factory=Control)
     isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
     pinned: bool = False
-    """A file that takes the program's place is refused, also if it passes every check."""
+    """A file that takes the program's place is refused, even if it passes every check."""
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -79,7 +79,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ClientPolicy:
-    """Who may start what, and how much of it at once."""
+    """What one client may start, how much of it at once, and which verbs it may use."""
 
     id: str
     commands: frozenset[str]
@@ -244,7 +244,7 @@ def _seconds(
 def _groups(table: Table) -> tuple[str, ...]:
     names = table.texts("groups")
     for name in names:
-        if not valid_user(name):  # groups are called in the same way
+        if not valid_user(name):  # names of groups have the form of users' names
             table.wrong("groups", f"{show(name)} is no group", 'write names, such as ["adm"]')
     if len(names) > _MAX_GROUPS:
         table.wrong("groups", f"are {len(names)}", f"name at most {_MAX_GROUPS}")

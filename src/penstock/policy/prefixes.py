@@ -7,8 +7,9 @@ from .slots import EnumSlot, Leaf, LiteralSlot, PatternSlot
 def may_begin(leaf: Leaf, text: str) -> bool:
     """Is there an argument that the slot takes and that begins with ``text``?
 
-    Of a pattern whose classes all admit something. Integers begin with nothing that has a meaning,
-    and paths are given to the program as absolute ones beneath their root.
+    It assumes that each class of a pattern admits something. Integers and paths give False: an
+    integer begins with nothing that means something to a program, and a path reaches the program
+    as an absolute one beneath its root.
     """
     if isinstance(leaf, LiteralSlot):
         return leaf.text.startswith(text)
@@ -23,7 +24,7 @@ def may_leave(leaf: Leaf) -> bool:
 
 
 def _pattern_may_begin(pattern: Pattern, text: str) -> bool:
-    """Steps the set of elements, each with how often it has stood already."""
+    """Steps the set of places in the pattern: an element, and how often it was used already."""
     elements = pattern.elements
     states = _with_skipped(pattern, {(0, 0)})
     for index, character in enumerate(text):

@@ -5,8 +5,9 @@ Like program_table.py written from each program's own documentation.
 
 from typing import Final
 
-# They run commands that they read from their input, whatever file or database they are given,
-# unless an option names the commands: ed and vim have `!`, psql and sqlite3 `\!` and `.shell`.
+# Programs that run commands which they read from their input, whatever file or database they are
+# given, unless an option names the commands: ed and vim have `!`, psql and sqlite3 `\!` and
+# `.shell`.
 COMMANDS_BY_INPUT: Final = """
     dc ed ex red gnuplot gp maxima crash psql pgcli usql mysql mysqlsh mariadb mycli sqlite sqlite3
     litecli duckdb sqlplus sqlcl isql sqlcmd tsql bteq cqlsh mongo mongosh redis-cli valkey-cli
@@ -17,7 +18,8 @@ COMMANDS_BY_INPUT: Final = """
     instmodsh cscope erl iex gforth swipl sbcl ecl guile mit-scheme gap magma ghci irb
     debconf-communicate sftp-server rmt rmt-tar at batch parallel xfs_db zeek jshell
 """
-# Without a program of their arguments they run a shell, or the login of one, which reads its input.
+# Programs that run a shell, or a login, unless their arguments name a program. The shell reads what
+# was their input.
 SHELL_BY_DEFAULT: Final = """
     chroot unshare nsenter fakeroot fakeroot-ng fakechroot proot firejail setarch linux32 linux64
     i386 x86_64 schroot dbus-run-session script scriptlive su runuser newgrp sg login sulogin run0
@@ -25,7 +27,7 @@ SHELL_BY_DEFAULT: Final = """
     singularity apptainer nix-shell tmux byobu screen dtach abduco openvt luit systemd-nspawn
     torsocks datefudge faketime
 """
-# What they read is arguments of the program that they run.
+# Programs that turn what they read into arguments of the program that they run.
 ARGUMENTS_BY_INPUT: Final = "xargs gxargs"
 # Options with which an interpreter reads commands from its input also when it has a script.
 INTERACTIVE: Final = """

@@ -5,8 +5,8 @@ Like program_table.py written from each program's own documentation.
 
 from typing import Final
 
-# Options (or words of their kind) that do it, whatever else stands there: `gives option option;`.
-# One that ends with "=" has its value in the same word.
+# Options, or words of their kind, and what each gives whatever other arguments there are:
+# `gives option option;`. One that ends with "=" has its value in the same word.
 OPTIONS: Final = """
 iptables ip6tables: execute -M --modprobe=
 dig host kdig: read -f -k
@@ -250,7 +250,7 @@ expect: -f
 swipl: -p -t -g -f
 deno: --config --import-map
 """
-# What a name that begins so is one of.
+# Beginnings of names, and the program of which every name that begins so is one.
 FAMILIES: Final = {
     "git-": "git",
     "qemu-": "qemu-user",

@@ -9,7 +9,7 @@ complete, and a program that does not stand here is not thereby safe.
 
 from typing import Final
 
-# A shell: they run program text, or a script, that an argument names or that they read from their
+# Shells: they run program text, or a script, that an argument names or that they read from their
 # input. Once the script is fixed, what follows it belongs to the script.
 SHELLS: Final = """
     ash bash csh dash elvish es fish hush ion ksh lksh mksh mrksh nu oksh osh pdksh posh
@@ -27,8 +27,8 @@ SHELLS: Final = """
     jbang fsi fsharpi pyspark gap magma math mathematica matlab Rgui vlang kotlinc-jvm erb
     osascript luau nwjs tcl chicken-csi chicken picat zeek bro dgsh j2 k6 locust sysbench pylint
 """
-# A shell, wherever a text of the client's stands: they take commands, expressions or files of them
-# by several ways, so that no first argument makes the others harmless.
+# These give a shell wherever a text of the client's stands, because they take commands, expressions
+# or files of them in several ways, so that no first argument makes the others harmless.
 COMMAND_READERS: Final = """
     dc ed ex m4 red sed gsed ssed make gmake bmake pmake remake mk gnuplot gp maxima mlr crash
     psql pgcli usql mysql mysqlsh mariadb mycli sqlite sqlite3 litecli duckdb sqlplus sqlcl isql
@@ -50,8 +50,8 @@ COMMAND_READERS: Final = """
     mitmproxy mitmdump mitmweb gmic wrk wrk2 asciidoctor asciidoc gtags darktable-cli gdbtui
     vimtutor k9s percona-toolkit
 """
-# They run a program that their arguments name, and what follows it is that program's: harmless once
-# it is fixed and harmless itself.
+# Wrappers run a program that their arguments name, and what follows it is that program's. So they
+# are harmless once the program is fixed and harmless itself.
 WRAPPERS: Final = """
     env nice ionice timeout gtimeout time gtime multitime chrt taskset numactl setsid nohup
     stdbuf unbuffer strace ltrace uftrace valgrind flock lckdo setlock softlimit chpst setuidgid
@@ -71,7 +71,7 @@ WRAPPERS: Final = """
     chamber envchain doppler infisical dotenv direnv honcho foreman overmind pipexec cset
     switch_root luit gdb-add-index verynice noroot xtrace
 """
-# They run a program, or a text of a shell's, that an argument, a file or their input names.
+# Runners run a program, or a text for a shell, that an argument, a file or their input names.
 RUNNERS: Final = """
     script scriptlive operf parallel sem rush pexec watch entr tcpserver tcpsvd udpsvd multilog
     supervisord supervisorctl pm2 forever nodemon watchexec watchman runsv runsvdir sv svc
@@ -173,8 +173,8 @@ RUNNERS: Final = """
     sensu-agent salt-minion puppetserver chef-apply inspec kitchen serverspec goss testinfra
     molecule tmuxinator tmuxp teamocil
 """
-# What an argument names is read, wherever it is: a text that may begin with a slash or with ".."
-# leaves every directory that was meant.
+# Readers read the file that an argument names, wherever it is. So a text that may begin with a
+# slash or with ".." leaves every directory that was meant.
 READERS: Final = """
     arp ascii85 aspell base32 base58 base64 basenc basez bat batcat bsdcat bzcat cat cksum
     clamscan cmp column comm csplit csvtool cut dd diff diff3 dos2unix egrep eqn espeak expand
@@ -202,7 +202,7 @@ READERS: Final = """
     ggrep gcat ghead gtail gsort gcut bsdcpio mdless vimcat pygmentize ccat lolcat figlet toilet
     boxes
 """
-# What an argument names is written, made, removed or given other rights.
+# Writers write, make or remove the file that an argument names, or give it other rights.
 WRITERS: Final = """
     cp mv ln install rm rmdir unlink touch truncate tee gtee shred wipe srm mkdir mkfifo mknod
     chmod chown chgrp setfacl chattr setfattr chcon setcap sponge split csplit gzip gunzip bzip2

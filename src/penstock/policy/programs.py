@@ -12,10 +12,11 @@ READ: Final = "read"
 WRITE: Final = "write"
 GIVES: Final = (SHELL, EXECUTE, WRITE, READ)
 
-# Programs of many names: the first argument is the one that counts.
+# Programs that are many programs: the first argument says which one is meant.
 MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "sbase-box", "ubase-box"})
 
-# Where such a one is what a link leads to, the link's name says what it does.
+# Programs that look at the name by which they are called: where a link leads to one of these, the
+# link's name says what it does.
 BY_THE_NAME: Final = MULTICALL | {
     "exim4",
     "kmod",
@@ -43,7 +44,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _entries(text: str) -> dict[str, list[str]]:
-    """``names: rest``, a line each; one that is indented goes on."""
+    """The rest by name of lines ``names: rest``; an indented line continues the one before it."""
     found: dict[str, list[str]] = {}
     for line in text.strip().replace("\n    ", " ").splitlines():
         names, _, rest = line.partition(": ")

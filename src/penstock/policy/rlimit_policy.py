@@ -1,8 +1,8 @@
 """The kernel's limits of single processes, setrlimit(2), as jobs have them (pure).
 
-A process has these from whoever started it. So every one of them is set for each job, from its
-class or from DEFAULTS, and a job has the same whether penstockd was started by systemd, by a shell
-with ``ulimit -t 100``, or by cron.
+A process inherits these from its parent. So every one of them is set for each job, from its class
+or from DEFAULTS; otherwise a job's limits would depend on whether penstockd was started by systemd,
+by a shell with ``ulimit -t 100``, or by cron.
 """
 
 import math
@@ -28,15 +28,15 @@ _NONE: Final = Rlimit(0, 0)
 # and nproc, nofile, sigpending, locks, nice and rtprio (counts).
 DEFAULTS: Final[Mapping[str, Rlimit]] = {
     "as": FREE,
-    "core": _NONE,  # what a job had in memory is no file that stays
+    "core": _NONE,  # otherwise what a job had in memory would stay behind as a file
     "cpu": FREE,
     "data": FREE,
     "fsize": FREE,
     "locks": FREE,  # no effect since Linux 2.4.25
     "memlock": Rlimit(8 * _MIB, 8 * _MIB),  # MLOCK_LIMIT, the kernel's own since Linux 5.16
     "msgqueue": Rlimit(819_200, 819_200),  # MQ_BYTES_MAX, the kernel's own
-    "nice": _NONE,  # whoever is served before others is held by no CPU limit
-    # What systemd gives: 1024 for who uses select(2), and the rest for who asks for it.
+    "nice": _NONE,  # a process that is preferred to others is not held by a limit of CPU
+    # As systemd: select(2) works up to 1024, and a program that can use more raises it itself.
     "nofile": Rlimit(1024, 524_288),
     "nproc": FREE,  # it counts all processes of a user; `processes` of a class is a job's own
     "rss": FREE,  # no effect since Linux 2.4.30
@@ -80,8 +80,8 @@ def _cpu_seconds(value: Any) -> int:
     return math.ceil(seconds)  # the kernel counts whole seconds
 
 
-# Those that a class may set. A job is never preferred, so nice, rtprio and rttime are not among
-# them, nor is what has no effect.
+# Those that a class may set. A job is never preferred to others, so nice, rtprio and rttime are not
+# among them; nor are limits that have no effect.
 _KINDS: Final[dict[str, _Kind]] = {
     # Below that the dynamic loader itself fails, which looks like a broken program.
     "as": _Kind(_size, 16 * _MIB, '"2GiB"'),
@@ -91,20 +91,20 @@ _KINDS: Final[dict[str, _Kind]] = {
     "fsize": _Kind(_size, 0, '"1GiB"'),
     "memlock": _Kind(_size, 0, '"64MiB"'),
     "msgqueue": _Kind(_size, 0, '"800kB"'),
-    # 0 to 2, a program, its libraries one after the other.
+    # Descriptors 0 to 2, the program, and its libraries, which the loader opens one at a time.
     "nofile": _Kind(_count, 8, "4096", _MAX_OPEN),
     "nproc": _Kind(_count, 1, "512"),
     "sigpending": _Kind(_count, 0, "1024"),
-    # A quarter of it is what arguments may have, and execve(2) promises 128 KiB.
+    # The kernel lets arguments have a quarter of it, and execve(2) promises 128 KiB for them.
     "stack": _Kind(_size, 512 * 1024, '"8MiB"'),
 }
 
 
 def parse_rlimits(table: Table) -> dict[str, Rlimit]:
-    """``[classes.NAME.rlimits]``: what it sets, over DEFAULTS. Mistakes are recorded.
+    """What ``[classes.NAME.rlimits]`` sets, over DEFAULTS. Mistakes are recorded.
 
-    A value is both limits; ``{ soft = …, hard = … }`` sets them apart, and one that is left out
-    is the default's.
+    A plain value is the soft and the hard limit; ``{ soft = …, hard = … }`` sets them apart, and
+    the one that is left out is that of DEFAULTS.
     """
     found = {
         name: _both(table, name, kind)
@@ -164,8 +164,11 @@ def most(*limits: int | None) -> int | None:
 
 
 def of_class(limit_class: LimitClass) -> dict[str, Rlimit]:
-    """All of them, for a job of such a class: what it sets over DEFAULTS, and ``fsize`` no higher
-    than its ``storage``, which the kernel so holds between two looks (storage_watch)."""
+    """All of them, for a job of such a class: what it sets over DEFAULTS.
+
+    ``fsize`` is no higher than the class's ``storage``, so that the kernel bounds a single file
+    between two looks of storage_watch.
+    """
     found = {**DEFAULTS, **limit_class.rlimits}
     file, storage = found["fsize"], limit_class.limits.storage_bytes
     found["fsize"] = Rlimit(least(file.soft, storage), least(file.hard, storage))
@@ -173,6 +176,9 @@ def of_class(limit_class: LimitClass) -> dict[str, Rlimit]:
 
 
 def storage_bounds_files(limit_class: LimitClass) -> bool:
-    """Is it its ``storage`` that a file of such a job meets, and not a lower ``fsize``?"""
+    """Does a file of such a job end at the class's ``storage``, instead of at a lower ``fsize``?
+
+    A job that dies of the length of a file has then used up its storage, and its end says so.
+    """
     storage = limit_class.limits.storage_bytes
     return storage is not None and of_class(limit_class)["fsize"].soft == storage

@@ -1,8 +1,14 @@
 """What a granted command gives by accident: a shell, other programs, or any file (pure).
 
-A warning is not a refusal: whoever writes the policy may mean it. Text and paths are what a client
-chooses; literals, enums and integers are the administrator's own words. programs.py knows the
-programs; a program that is not listed there is not thereby safe.
+Theory of operation. A grammar is what a client may choose: text and paths are the client's words,
+while literals, enums and integers are the administrator's own. A program is dangerous where a word
+of the client's reaches a place that names a program, a script or a file. So the words that stand
+before the client's are walked as the program itself would read them (is the script fixed? does an
+option take the next word?), and what is left to the client is held against the tables of
+programs.py. A wrapper such as ``env`` or ``timeout`` is followed into the program that it runs.
+
+The result is a warning and no refusal, because the administrator may mean it. A program that the
+tables do not list is not thereby safe.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,11 +30,12 @@ from .slots import (
     Slot,
 )
 
-# In place of a script: what comes by the standard input.
+# Words that stand in place of a script and mean the standard input.
 _INPUT_WORDS: Final = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PROGRAM_DIRECTORIES: Final = frozenset({"bin", "sbin", "libexec", "games"})
 _ANY_TEXT: Final = PatternSlot(parse_pattern("[^a]{1,256}"))
-# A program that runs one that runs one: more are nobody's idea of a command.
+# A program that runs a program that runs one. No real command needs more, and without a bound a
+# policy could make this walk long.
 _MOST_NESTED: Final = 4
 _DOES: Final = {
     SHELL: "gives a shell",
@@ -46,9 +53,11 @@ def shell_warning(
     stdin: bool = False,
     resolved: str | None = None,
 ) -> str | None:
-    """Why this program with this grammar may give a shell, another program or any file; None if
-    nothing is known. ``stdin``: the client may send input. ``resolved``: where ``path`` leads, if
-    that is known: a link of any name may lead to an interpreter."""
+    """Why this program with this grammar may give a shell, another program or any file.
+
+    None if nothing is known. ``stdin``: the client may send input. ``resolved``: where ``path``
+    leads, if that is known, because a link of any name may lead to an interpreter.
+    """
     slots = (*(LiteralSlot(text) for text in fixed), *grammar.slots)
     why = _warning(path, slots, stdin, _MOST_NESTED)
     if why or resolved in (None, path) or names_of(resolved) & programs.BY_THE_NAME:
@@ -100,7 +109,8 @@ def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str
 def _granted_option(
     path: str, slots: Sequence[Slot], options: Sequence[Option], stdin: bool
 ) -> str | None:
-    """Options whose values the client chooses, or that a text of the client's can be."""
+    """Why an option is the client's: it chooses the option's value, or its text can be the option.
+    """
     by_words = any(len(option.text) > 2 and option.text[:2].strip("-") for option in options)
     for leaf, following in _followed(slots, frozenset()):
         value_chosen = any(isinstance(each, PatternSlot | PathSlot) for each in following)
@@ -123,25 +133,30 @@ def _granted_option(
 
 
 def _lists_or_runs(option: Option) -> bool:
-    """Does its file name what is run, or which files are read? Then an input that stands in its
-    place says that, too."""
+    """Does the option's file name what is run, or which files are read?
+
+    Then input in place of that file names it as well.
+    """
     return option.gives in (SHELL, EXECUTE) or "file" in option.text
 
 
 def _asks(word: str, option: str, by_words: bool) -> bool:
-    """Does this word give the option, with its value in the next one?"""
-    if option.startswith("--"):  # getopt_long(3): any beginning of it that is not ambiguous
+    """Is this word the option, so that the option's value is the next word?"""
+    if option.startswith("--"):  # getopt_long(3) takes any beginning that is not ambiguous
         plain = option.removesuffix("=")
         return "=" not in word and (word == plain or (len(word) > 3 and plain.startswith(word)))
     if word == option:
         return True
-    # A letter may stand at the end of others: -xzf.
+    # Options of one letter may be written together, and the last one takes the value: -xzf.
     cluster = len(option) == 2 and option[0] == "-" and not by_words
     return cluster and word[:1] == "-" and word[1:].isalpha() and word.endswith(option[1])
 
 
 def _nested(path: str, slots: Sequence[Slot], stdin: bool, depth: int) -> str | None:
-    """A program within the administrator's own words, and what comes after it."""
+    """Why a program that stands within the administrator's own words is one to warn of.
+
+    What comes after it is judged as that program's arguments.
+    """
     for index, slot in enumerate(slots if depth else ()):
         for word in _own_words(slot):
             bare = not index and "/" not in word and bool(names_of(path) & programs.WRAPPERS)
@@ -159,7 +174,7 @@ def _is_program(word: str) -> bool:
 
 
 def _runs_input(names: frozenset[str], known: Sequence[str]) -> str | None:
-    """Why a program with these words runs what it is sent, also where it has a file."""
+    """Why a program with these words runs what the client sends, even where it has a file."""
     words = _before_script(names, known)
     interactive = frozenset[str]().union(*(programs.INTERACTIVE.get(name, ()) for name in names))
     if any(_asks(word, option, False) for word in words for option in interactive):
@@ -179,7 +194,7 @@ def _runs_input(names: frozenset[str], known: Sequence[str]) -> str | None:
 
 
 def _before_script(names: frozenset[str], known: Sequence[str]) -> list[str]:
-    """An interpreter's own options; all words where a program takes no script."""
+    """The options before an interpreter's script; all words where a program takes no script."""
     if not names & programs.SHELLS:
         return list(known)
     valued = frozenset[str]().union(*(programs.VALUED.get(name, ()) for name in names))
@@ -192,7 +207,7 @@ def _before_script(names: frozenset[str], known: Sequence[str]) -> list[str]:
 
 
 def _names_script(names: frozenset[str], known: Sequence[str]) -> bool:
-    """Is a script or program text given before anything that the client chooses?"""
+    """Is the script, or the program text, fixed before anything that the client chooses?"""
     valued = frozenset[str]().union(*(programs.VALUED.get(name, ()) for name in names))
     verbs = frozenset[str]().union(*(programs.SUBCOMMANDS.get(name, ()) for name in names))
     before = ""
@@ -216,7 +231,7 @@ def _ends(names: frozenset[str]) -> set[str]:
 
 
 def _known_words(slots: Sequence[Slot]) -> list[str]:
-    """The administrator's own, up to the first slot that is anything else."""
+    """The words that the administrator fixed, up to the first slot that is anything else."""
     known = []
     for slot in slots:
         if not isinstance(slot, LiteralSlot):
@@ -244,7 +259,7 @@ def _leaves(slots: Sequence[Slot]) -> Iterator[Leaf]:
 
 
 def _first(slots: Sequence[Slot], after: frozenset[Leaf]) -> frozenset[Leaf]:
-    """What can stand first, where ``after`` can stand behind all of them."""
+    """The leaves that can take the first argument, if ``after`` are those behind all slots."""
     for slot in reversed(slots):
         if isinstance(slot, OptionalSlot):
             after |= _first(slot.slots, after)
@@ -258,7 +273,7 @@ def _first(slots: Sequence[Slot], after: frozenset[Leaf]) -> frozenset[Leaf]:
 def _followed(
     slots: Sequence[Slot], after: frozenset[Leaf]
 ) -> Iterator[tuple[Leaf, frozenset[Leaf]]]:
-    """Each leaf with those that can stand right behind it."""
+    """Each leaf with the leaves that can take the argument right behind it."""
     for index, slot in enumerate(slots):
         behind = _first(slots[index + 1 :], after)
         if isinstance(slot, RepeatSlot):

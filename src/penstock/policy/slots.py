@@ -1,7 +1,7 @@
 """The parts that an argument grammar is made of (pure).
 
-Each leaf decides about one whole argument. What begins with ``-`` can change the meaning
-of a whole command line, so no leaf takes it unless the administrator wrote it: as a
+Each leaf decides about one whole argument. An argument that begins with ``-`` can change the
+meaning of a whole command line. So no leaf takes one unless the administrator wrote it: as a
 literal, an enum's value, a negative bound, or a literal dash in a pattern.
 """
 
@@ -105,9 +105,10 @@ class PatternSlot:
 class PathSlot:
     """A path beneath ``root``: absolute, or relative to it.
 
-    Only the text is judged here. Whoever starts the program resolves it without
-    following symbolic links and passes the result, always absolute, in its place. ``owners`` are
-    names or numbers of the users, besides root, that may own directories on the way.
+    Only the text is judged here. The supervisor resolves the path as it starts the program,
+    without following symbolic links, and passes the result, always absolute, in its place.
+    ``owners`` are names or numbers of the users, besides root, that may own directories on the
+    way.
     """
 
     root: str

@@ -1,7 +1,8 @@
 """Reads TOML tables by their keys and collects every mistake, named by its key (pure).
 
-A file with mistakes is refused whole, so a reader goes on after a mistake with any value
-of the right type: the administrator sees all mistakes at once, and no result is used.
+A file with mistakes is refused whole. So a reader that meets a mistake records it and continues
+with any value of the right type: the administrator sees all mistakes at once, and no result of such
+a file is ever used.
 """
 
 import difflib
@@ -58,20 +59,20 @@ class Table:
         return self._values.get(key)
 
     def finish(self) -> None:
-        """Records a mistake for every key that nobody asked for."""
+        """Records a mistake for every key that its reader did not ask for."""
         for key in self._values.keys() - self._asked:
             close = difflib.get_close_matches(key, self._asked, n=1)
             hint = f"did you mean {close[0]!r}?" if close else _known(self._asked)
             self.wrong(key, "unknown key", hint)
 
     def typed(self, key: str, kind: type[T], name: str, default: T, *, required: bool) -> T:
-        """The value if it is of the kind, else ``default`` and perhaps a mistake."""
+        """The value if it is of the kind; otherwise ``default``, and a mistake if it is needed."""
         if not self.has(key):
             if required:
                 self.wrong(key, "is missing", f"add it as {name}")
             return default
         value = self._values[key]
-        # bool is a subclass of int, and true is no number to whoever writes the file.
+        # bool is a subclass of int, but the administrator who writes true means no number.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self.wrong(key, f"{show(value)} is not {name}", f"write {name}")
             return default
@@ -86,7 +87,7 @@ class Table:
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
+        """A boolean: true or false."""
         return self.typed(key, bool, "true or false", default, required=False)
 
     def integer(

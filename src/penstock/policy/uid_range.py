@@ -30,7 +30,7 @@ class UidRange:
 
 DEFAULT_JOB_UIDS: Final = UidRange(1_879_200_000, 1_879_265_535)
 """65,536 ids, below 2^31, that neither systemd's table (UIDS-GIDS.md) nor Debian's (Policy 9.2.2)
-gives to anybody: above what containers get (524,288 to 1,879,048,191)."""
+assigns: they lie above what containers get (524,288 to 1,879,048,191)."""
 
 
 def parse_uid_range(text: str) -> UidRange:
@@ -53,8 +53,10 @@ def parse_uid_range(text: str) -> UidRange:
 
 @dataclass(frozen=True, slots=True)
 class JobIds:
-    """Users, or groups, of jobs, for checks of who can write what: those of commands that name
-    one, and all that clients may get."""
+    """Users, or groups, that jobs may have: those that commands name, and all that clients may get.
+
+    Checks of files ask it whether an owner could be a job, which must not own what is checked.
+    """
 
     named: frozenset[int]
     allocated: UidRange
