@@ -109,8 +109,7 @@ def _warning(path: str, slots: tuple[Slot, ...], stdin: bool, depth: int) -> str
 def _granted_option(
     path: str, slots: Sequence[Slot], options: Sequence[Option], stdin: bool
 ) -> str | None:
-    """Why an option is the client's: it chooses the option's value, or its text can be the option.
-    """
+    """Why an option is the client's: the client chooses its value, or a text can be the option."""
     by_words = any(len(option.text) > 2 and option.text[:2].strip("-") for option in options)
     for leaf, following in _followed(slots, frozenset()):
         value_chosen = any(isinstance(each, PatternSlot | PathSlot) for each in following)

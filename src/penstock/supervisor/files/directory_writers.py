@@ -1,8 +1,9 @@
-"""Who can put something else into a directory: by owner, mode, group or access list.
+"""Which users can put something else into a directory: by owner, mode, group or access list.
 
-A name that was checked means the same when a program opens it only as long as nobody can write the
-directory that it stands in. Mode bits do not say it all: with an access control list those of the
-group are a mask (acl(5)), and a file system of FUSE says of its owners what its own process likes.
+A name that was checked means the same file when a program opens it only as long as no untrusted
+user can write the directory that it stands in. Mode bits do not say it all: with an access control
+list those of the group are a mask (acl(5)), and the process that serves a file system of FUSE
+reports whatever owners and modes it likes.
 """
 
 import contextlib
@@ -31,13 +32,13 @@ _WRITE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whose writing is no mistake. ``groups`` are those that have nobody else for a member."""
+    """The users whose writing is no mistake. ``groups`` have no members but these."""
 
     users: frozenset[int]
     groups: frozenset[int] = frozenset()
 
     def also(self, *others: "Trusted") -> "Trusted":
-        """With these, too."""
+        """Those that these trust together."""
         return Trusted(
             self.users.union(*(other.users for other in others)),
             self.groups.union(*(other.groups for other in others)),
@@ -45,18 +46,21 @@ class Trusted:
 
 
 def trusted_here() -> Trusted:
-    """Root, and who runs this; without root with the own group, as a umask of 002 makes
-    directories."""
+    """Root and the user of this process.
+
+    Without root its group as well, because directories made under a umask of 002 are the group's to
+    write.
+    """
     groups = frozenset() if os.geteuid() == 0 else frozenset({os.getegid()})
     return Trusted(frozenset({0, os.geteuid()}), groups)
 
 
 def trusted_owner(name: str) -> Trusted:
-    """A user by name or number, and its group if nobody else is in that now. Raises UserError."""
+    """A user by name or number, and its group if that has no other member now. Raises UserError."""
     user = resolve_user(name)
     try:
         names = set(grp.getgrgid(user.gid).gr_mem)
-    except KeyError:  # as nothing says who is in it
+    except KeyError:  # nothing says which members the group has
         return Trusted(frozenset({user.uid}))
     members = {
         entry.pw_uid
@@ -69,10 +73,10 @@ def trusted_owner(name: str) -> Trusted:
 
 
 def why_writable(fd: int, status: os.stat_result, trusted: Trusted) -> str | None:
-    """Who else can write the open directory, for people, such as "belongs to user 1000".
+    """Which untrusted user can write the open directory, such as "belongs to user 1000".
 
-    ``fd`` may be O_PATH. Owners count as writers, as they can give themselves the right. None if
-    nobody else can. Raises OSError.
+    None if there is none. Owners count as writers, because they can give themselves the right.
+    ``fd`` may be O_PATH. Raises OSError.
     """
     if status.st_uid not in trusted.users:
         return f"belongs to user {status.st_uid}"
@@ -85,20 +89,26 @@ def why_writable(fd: int, status: os.stat_result, trusted: Trusted) -> str | Non
 
 
 def sticky_of_trusted(status: os.stat_result, trusted: Trusted) -> bool:
-    """In such a one nobody else can replace what belongs to somebody trusted (unlink(2))."""
+    """Is the directory a trusted user's and sticky? In such a one no other user can replace what a
+    trusted user owns (unlink(2))."""
     return bool(status.st_mode & stat.S_ISVTX) and status.st_uid in trusted.users
 
 
 def mount_of(fd: int) -> str:
-    """The id of the mount that an open file is in, "" if the kernel does not say; the file system
-    is not asked. Raises OSError."""
+    """The id of the mount that an open file is in, "" if the kernel does not say.
+
+    It does not ask the file system, which may not answer. Raises OSError.
+    """
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
         return next((line.split()[1] for line in file if line.startswith("mnt_id:")), "")
 
 
 def why_foreign_mount(mount: str, trusted: Trusted) -> str | None:
-    """Whether the mount with this id is served by a process of somebody else's (fuse(4)), who can
-    show any owner, mode and content, and let whoever looks wait. Raises OSError."""
+    """Why the mount with this id cannot be trusted: an untrusted user's process serves it.
+
+    Such a process (fuse(4)) can report any owner, mode and content, and can let each look wait for
+    ever. Raises OSError.
+    """
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields = line.split()
@@ -134,8 +144,8 @@ def listed_writers(path: str) -> tuple[frozenset[int], frozenset[int]]:
 
 
 def _access_list(fd: int) -> bytes | None:
-    # By its link, as an O_PATH descriptor has no attributes of its own. No list, or no file
-    # system that has any, is the same.
+    # By the link in /proc, because an O_PATH descriptor has no attributes. A directory without a
+    # list and a file system without lists are the same here.
     with contextlib.suppress(OSError):
         return os.getxattr(f"/proc/self/fd/{fd}", _ACL)
     return None
@@ -165,7 +175,7 @@ def _is_known(data: bytes) -> bool:
 
 
 def _writing(data: bytes) -> Iterator[tuple[int, int]]:
-    """Tags and ids of the entries that may write, as far as the mask lets them."""
+    """Tags and ids of the entries that may write, where the mask lets them."""
     whole = len(data) - (len(data) - _HEADER.size) % _ENTRY.size
     entries = list(_ENTRY.iter_unpack(data[_HEADER.size : whole]))
     mask = next((rights for tag, rights, _ in entries if tag == _MASK), _WRITE)

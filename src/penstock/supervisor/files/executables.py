@@ -1,6 +1,8 @@
 """Executables by identity: opened and checked when the policy is read, run by that descriptor.
 
-Where another file has taken the path since, program_files.py says what becomes of that.
+A path is only a name, and what it means can change between the check and exec. A descriptor cannot:
+so the file that was checked is the file that runs. If another file has taken the path since,
+program_files.py decides what becomes of that.
 """
 
 import os
@@ -19,7 +21,7 @@ class ExecutableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Executable:
-    """An open, checked file. ``fd`` is O_PATH-free and close-on-exec."""
+    """An open, checked file. ``fd`` is open for reading, not O_PATH, and close-on-exec."""
 
     path: str
     fd: int
@@ -51,8 +53,9 @@ def describe(path: str, identity: tuple[int, ...]) -> str:
 def identity_of(status: os.stat_result) -> tuple[int, ...]:
     """Which file it is and, by its change time, whether anything of it has changed since.
 
-    Nobody can set a change time back, so a file that was rewritten in place, even by who had
-    come to own it, is another one; owner and mode stand here for what has a coarse clock.
+    No user can set a change time back. So a file that was rewritten in place is another one, even
+    if a user rewrote it that had come to own it. Owner and mode are here for file systems whose
+    clock is too coarse to show a quick change.
     """
     return (
         *(status.st_dev, status.st_ino, status.st_uid, status.st_gid, status.st_mode),
@@ -63,9 +66,8 @@ def identity_of(status: os.stat_result) -> tuple[int, ...]:
 def open_executable(path: str, owners: frozenset[int]) -> Executable:
     """Opens what ``path`` names now. Raises ExecutableError, naming every mistake.
 
-    The file must be a regular ELF file, executable, owned by one of ``owners``, and
-    not writable by group or others. So must every directory on the way be, or
-    else it could be swapped.
+    The file must be a regular ELF file, executable, owned by one of ``owners``, and not writable by
+    group or others. So must be every directory on the way; otherwise the file could be swapped.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -84,7 +86,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         if mistakes:
             raise ExecutableError(f"{path}: {'; '.join(mistakes)}")
         return Executable(path, fd, identity_of(status))
-    except OSError as error:  # the disk's, or of what was taken away since it was opened
+    except OSError as error:  # the disk's, or a directory was taken away since the file was opened
         os.close(fd)
         raise ExecutableError(f"{path}: {error.strerror}") from None
     except BaseException:
@@ -93,7 +95,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
 
 
 def file_mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
-    """Why a file's content is somebody else's to decide, or none that is run."""
+    """Why an untrusted user could decide a file's content, or why the file is none that is run."""
     if not stat.S_ISREG(status.st_mode):
         return ["is no regular file"]
     mistakes = []
@@ -107,8 +109,11 @@ def file_mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
 
 
 def way_mistakes(path: str, owners: frozenset[int]) -> list[str]:
-    """Who but ``owners`` could make an absolute path name another file: every directory on the way
-    counts, and every symbolic link with the directory that it is in. Raises OSError."""
+    """Which users but ``owners`` could make an absolute path name another file.
+
+    Every directory on the way counts, and every symbolic link with the directory that it is in.
+    Raises OSError.
+    """
     mistakes: dict[str, None] = {}
     current, waiting, links = "/", path.split("/")[::-1], 0
     while waiting:
@@ -139,7 +144,7 @@ def way_mistakes(path: str, owners: frozenset[int]) -> list[str]:
 
 
 def directory_mistakes(directory: str, owners: frozenset[int]) -> list[str]:
-    """Who but ``owners`` could replace what is in an absolute, resolved directory."""
+    """Which users but ``owners`` could replace what is in an absolute, resolved directory."""
     mistakes = []
     while True:
         status = os.stat(directory)

@@ -18,9 +18,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def files_as(user: User | None) -> Iterator[None]:
     """Files are looked at with this user's rights inside; None changes nothing. Raises OSError.
 
-    setfsuid(2): the kernel takes the capabilities that bypass permissions away with the user 0,
-    and gives them back with it; signals and everything else stay root's. Supplementary groups
-    are the user's, as a job has them. Not for several threads: groups are the process's.
+    By setfsuid(2): with the file system's user 0 the kernel takes away the capabilities that bypass
+    permissions, and gives them back with it; for signals and everything else the process stays
+    root, so that the user cannot signal or trace it meanwhile. Supplementary groups are the user's,
+    as a job has them. Only for a process with one thread, because groups are the whole process's.
     """
     if user is None:
         yield
@@ -43,7 +44,7 @@ def files_as(user: User | None) -> Iterator[None]:
 
 
 def _set(kind: str, number: int) -> None:
-    # It reports no error but by the number that is there afterwards, which -1 asks for.
+    # The call reports no error. So it is asked again with -1, which only returns the number in use.
     call = _libc.setfsuid if kind == "uid" else _libc.setfsgid
     call(ctypes.c_uint(number))
     if ctypes.c_uint(call(ctypes.c_uint(0xFFFFFFFF))).value != number:

@@ -1,10 +1,11 @@
 """Path arguments: resolved beneath their root, component by component, no symlink followed.
 
-The program opens the path again by its name, so what the name means must stay what was checked.
-Nobody can change that but who can write a directory on the way: each from / to the one that holds
-the last part must belong to root, or to a user that the slot names, and nobody else may be able to
-write it. Above the root a sticky one such as /tmp will do, as nobody can replace there what belongs
-to somebody else, and the next directory on the way is held to the same.
+Theory of operation. The program opens the path again, by its name, so what the name means must stay
+what was checked. Only a user that can write a directory on the way can change that. So each
+directory, from / to the one that holds the last part, must belong to root, or to a user that the
+slot names, and no other user may be able to write it. Above the root a sticky directory such as
+/tmp will do, because there no user can replace what belongs to another, and the next directory on
+the way is held to the same rule.
 """
 
 import os
@@ -39,10 +40,11 @@ def resolve(
 ) -> str:
     """The absolute path of ``relative`` beneath ``root``; "" and "." are the root itself.
 
-    Every component must exist, none may be a symbolic link, and nobody but root and ``owners`` (the
-    slot's) may be able to write a directory on the way. With ``user``, the job's, it is
-    looked for with that user's rights: what a job could not see, no refusal tells of.
-    The answer is a path, not a descriptor: the program opens it again itself. Raises PathRefused.
+    Every component must exist, none may be a symbolic link, and only root and ``owners`` (the
+    slot's) may be able to write a directory on the way. With ``user``, the job's, the path is
+    looked for with that user's rights, so that no refusal tells a client of what its job could not
+    see. The answer is a path, not a descriptor, because the program opens it again itself. Raises
+    PathRefused.
     """
     parts = [part for part in relative.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in relative:
@@ -58,7 +60,7 @@ def resolve(
 
 
 def check_root(root: str, owners: Sequence[Trusted] = ()) -> list[str]:
-    """Mistakes of a granted root, as ``resolve`` would refuse every path below it for them."""
+    """Mistakes of a granted root for which ``resolve`` would refuse every path below it."""
     try:
         status = os.stat(root)
         resolved = os.path.realpath(root, strict=True)
@@ -78,8 +80,8 @@ def check_root(root: str, owners: Sequence[Trusted] = ()) -> list[str]:
 def _walk(root: str, parts: list[str], trusted: Trusted) -> Iterator[str]:
     """What is wrong with each directory on the way, from / on.
 
-    The root of the slot itself is one, whether or not anything below it is asked for. Raises
-    PathRefused where there is no going on, and OSError with the path that it is about.
+    The slot's root counts as one of them, whether or not anything below it is asked for. Raises
+    PathRefused where the walk cannot continue, and OSError with the path that it is about.
     """
     above = [part for part in root.split("/") if part]
     current = "/"
@@ -96,7 +98,7 @@ def _walk(root: str, parts: list[str], trusted: Trusted) -> Iterator[str]:
                 raise
             os.close(fd)
             fd = following
-            # Before anything is asked of the file itself, as its file system may not answer.
+            # Before the file itself is asked for anything, because its file system may not answer.
             if mount != (mount := mount_of(fd)):
                 served = why_foreign_mount(mount, trusted)
                 if served is not None:
@@ -110,10 +112,10 @@ def _walk(root: str, parts: list[str], trusted: Trusted) -> Iterator[str]:
 
 
 def _mistakes(fd: int, path: str, trusted: Trusted, *, inside: bool) -> Iterator[str]:
-    """Of one directory on the way; ``inside`` it is the slot's root or below that."""
+    """What is wrong with one directory on the way. ``inside``: it is the slot's root or below."""
     status = os.fstat(fd)
     if not stat.S_ISDIR(status.st_mode):
-        return  # the next step says so
+        return  # the next step fails, and its error says so
     why = why_writable(fd, status, trusted)
     if why is not None and (inside or not sticky_of_trusted(status, trusted)):
         yield f"{path} {why}, {_REMEDY}"

@@ -4,14 +4,15 @@ import errno
 import os
 import stat
 
-# A full disk must not keep penstockd from starting: what needs the directory says so itself.
+# A full disk must not keep penstockd from starting, so code that needs the directory reports it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_private(key: str, path: str) -> list[str]:
-    """Makes it, 0700, or says what is wrong with what is there, by the configuration's ``key``.
+    """Makes the directory, 0700, or returns the mistakes of what is there.
 
-    It may be missing afterwards, if the disk is full. Raises OSError.
+    They name the configuration's ``key``. The directory may be missing afterwards, if the disk is
+    full. Raises OSError.
     """
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)

@@ -1,8 +1,9 @@
 """What becomes of a granted program whose file was replaced, by a package update for example.
 
-The new file at the same path is checked as the first one was. If it passes, the server is told what
-has changed, writes it down, and asks again: without that line nothing starts. If it does not pass,
-or the command is pinned, the start is refused, and the refusal names both files.
+The new file at the same path is checked as the first one was. If it passes, the supervisor reports
+the change to the server, which writes it into the audit log and asks again; without that line
+nothing starts. If it does not pass, or the command is pinned, the start is refused, and the refusal
+names both files.
 """
 
 import os
@@ -25,12 +26,12 @@ class Replacement:
     now: str
 
     def fields(self) -> dict[str, Any]:
-        """As in REPLACED."""
+        """The entry of a REPLACED message."""
         return {"path": self.path, "before": self.before, "now": self.now}
 
 
 class Replaced(Exception):
-    """These files were replaced by good ones, which nobody has written down yet."""
+    """These files were replaced by good ones, which the server has not written down yet."""
 
     def __init__(self, files: Collection[Replacement]) -> None:
         super().__init__("; ".join(each.now for each in files))
@@ -46,7 +47,8 @@ class ProgramFiles:
     scripts: dict[str, list[ScriptFile]] = field(default_factory=dict)
 
     def add_scripts(self, policy: Policy) -> list[str]:
-        """Looks for the scripts of every command; warnings of those that others can change."""
+        """Looks for the scripts of every command. Returns warnings of those that an untrusted user
+        can change."""
         warnings: list[str] = []
         for command in policy.commands.values():
             self.scripts[command.name], found = find_scripts(command, self.owners)
@@ -54,9 +56,10 @@ class ProgramFiles:
         return warnings
 
     def current(self, command: Command, audited: Collection[str]) -> Executable:
-        """What is to be run now. ``audited``: what the server has written down of ``now``.
+        """The file to run now. ``audited``: the replacements that the server has written down.
 
-        Takes up new files, all or none. Raises Replaced, or ExecutableError for what must not run.
+        It takes up new files, all or none. Raises Replaced, or ExecutableError for what must not
+        run.
         """
         before = self.executables[command.name]
         files: list[Replacement] = []
@@ -94,7 +97,7 @@ class ProgramFiles:
     def _current_script(
         self, command: Command, script: ScriptFile, files: list[Replacement]
     ) -> ScriptFile:
-        # The way to it each time, too: unlike the program it is opened again by its name.
+        # The way to it as well, each time: unlike the program, it is opened again by its name.
         try:
             found = check_script(script.path, self.owners)
             if found.identity == script.identity:

@@ -1,7 +1,8 @@
 """Scripts that a granted interpreter or wrapper runs, by identity.
 
-They are opened by the program, by name, so nobody but root may decide what the name means; and what
-has changed since the policy was read is written down before it runs, as for the program itself.
+The interpreter opens a script by its name, so only root may decide what the name means. A script
+that has changed since the policy was read is written into the audit log before it runs, as for the
+program itself.
 """
 
 import os
@@ -29,8 +30,8 @@ class ScriptFile:
 
 
 def check_script(path: str, owners: frozenset[int]) -> ScriptFile:
-    """What ``path`` names now: a regular file of one of ``owners``, and nobody else's to write or
-    to replace. Raises ExecutableError, naming every mistake."""
+    """The file that ``path`` names now: regular, of one of ``owners``, and no other user's to write
+    or to replace. Raises ExecutableError, naming every mistake."""
     try:
         status = os.stat(path)
         mistakes = file_mistakes(status, owners) + way_mistakes(path, owners)
@@ -42,8 +43,10 @@ def check_script(path: str, owners: frozenset[int]) -> ScriptFile:
 
 
 def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptFile], list[str]]:
-    """Those of a command, and warnings of those that are somebody else's to change: these are run
-    as ever, and nobody looks at them again."""
+    """The scripts of a command, and warnings of those that an untrusted user can change.
+
+    The latter run as before, and are not checked again: a check would prove nothing.
+    """
     found, warnings = [], []
     for path in _paths(command):
         try:
@@ -56,7 +59,7 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
 
 
 def _paths(command: Command) -> Iterator[str]:
-    """Files among the words that the policy has fixed, of a program that runs others."""
+    """Files among the words that the policy has fixed, if the program is one that runs others."""
     # A link of any name may lead to an interpreter.
     names = programs.names_of(command.path) | programs.names_of(os.path.realpath(command.path))
     if not names & _RUN_OTHERS:

@@ -1,4 +1,5 @@
-"""Directories that a command's jobs may write, besides their own: who could exchange them."""
+"""Directories that a command's jobs may write, besides their own, and which users could exchange
+them."""
 
 import os
 import stat
@@ -8,13 +9,13 @@ from .directory_writers import listed_writers
 
 
 def check_writable(path: str, users: Container[int], groups: Container[int]) -> list[str]:
-    """Mistakes of a directory that a command's jobs are to write: which other jobs' user could put
-    another in its place, which would be writable then.
+    """Mistakes of a directory that a command's jobs are to write.
 
-    ``users`` and ``groups`` are those of other jobs: nothing above may belong to such a user, or be
-    writable by such a group, or by one or a user of an access list, or by everybody, unless it is
-    sticky. The directory itself is whose it
-    is. One that is not there is another check's.
+    It is one if the user of another job could put another directory in its place, because that
+    would be writable then. ``users`` and ``groups`` are those of other jobs. No directory above may
+    belong to such a user; nor, unless it is sticky, be writable by such a group, by such a user or
+    group of an access list, or by everybody. The directory itself may belong to any user. If it is
+    missing, another check reports that.
     """
     try:
         resolved = os.path.realpath(path, strict=True)

@@ -1,7 +1,8 @@
 """What a job sees and can change of the host: namespaces, mounts, Landlock, seccomp.
 
-``plan`` says what a job gets, as plain data; ``apply`` is what its process does with it between
-fork and exec; ``offers`` tries at the start of penstockd what this kernel grants.
+``plan`` says what a job gets, as plain data; ``apply`` is what its process does with that between
+fork and exec; ``isolation_probe``, which stands above, tries at the start of penstockd what this
+kernel grants. Imports ``kernel`` and ``policy``. Begin with ``plan``, then ``apply``.
 """
 
 from .apply import STAGES, enter, leave_inherited, restrict

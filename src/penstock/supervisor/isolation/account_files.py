@@ -1,12 +1,14 @@
 """Files of the host with a line more, in a job's own mount namespace: passwd and group.
 
 The copies live in memory and have no name: each is made in the job's own /dev/shm, opened as a tree
-that hangs nowhere, put over the host's file, and then unlinked. So nothing is on a disk, and they
-end with the job. Where a job has no /dev/shm of its own, a file system in memory is mounted for a
-moment; taking that away again costs half a millisecond, as the kernel waits for all processors.
+that hangs nowhere, put over the host's file, and then unlinked. So nothing is on a disk, and the
+copies end with the job. Where a job has no /dev/shm of its own, a file system in memory is mounted
+for a moment; taking that away again costs half a millisecond, because the kernel waits for all
+processors.
 
-The copies are made from what the host has as the job starts. A host that replaces one of the files
-(useradd renames a new one over it) takes the job's away, and the job then sees the host's.
+The copies are made from what the host has as the job starts. If the host replaces one of the files
+(useradd renames a new one over it), the kernel takes the job's copy away, and the job sees the
+host's file from then on.
 """
 
 import os
@@ -34,7 +36,7 @@ def show(entries: Sequence[tuple[str, bytes]], memory: str) -> None:
             copies.append((path, content + line))
     if not copies:
         return
-    # Over a directory that is there anyway; the files are opened before it is taken away again.
+    # Mounted over a directory that is there anyway; the files are opened before it is unmounted.
     place = memory or os.path.dirname(copies[0][0])
     if not memory:
         system_calls.mount(b"tmpfs", place, _FLAGS, _OPTIONS)
@@ -49,11 +51,11 @@ def show(entries: Sequence[tuple[str, bytes]], memory: str) -> None:
         mount_view.make_harmless(tree)
         mount_view.attach(tree, path, follow=True)
     if memory:
-        for name in names:  # not before: what has no name cannot be attached
+        for name in names:  # not earlier, because a file without a name cannot be attached
             os.unlink(name)
 
 
-# By system calls alone: in a new child each object of Python's is a page that the kernel copies.
+# By system calls alone, because in a new child each object of Python's is a page to copy.
 def _write(path: str, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     left = memoryview(content)
@@ -63,7 +65,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _content(path: str) -> bytes | None:
-    """With an end to its last line; None if there is no such file."""
+    """The file's bytes, with an end to the last line; None if there is no such file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,9 @@
-"""Between fork and exec: what the child does with its Isolation. The caller has one thread."""
+"""Between fork and exec: what the child does with its Isolation.
+
+Three steps, because each needs what the next takes away: ``leave_inherited`` before the child joins
+its groups, ``enter`` while it still has root, ``restrict`` after everything else. The process has
+one thread.
+"""
 
 import os
 from collections.abc import Callable
@@ -16,8 +21,11 @@ Stage = Callable[[str], None]
 
 
 def leave_inherited(stage: Stage) -> None:
-    """What a child must not keep; before its groups, as a v1 kernel with real-time groups
-    lets no real-time process into one. Raises OSError."""
+    """Gives up what the child has of its parent and must not keep. Raises OSError.
+
+    It comes before the child joins its groups, because a v1 kernel with real-time groups lets no
+    real-time process into one.
+    """
     stage("inherited")
     if os.geteuid() == 0:
         inherited.leave_keyring()
@@ -26,7 +34,10 @@ def leave_inherited(stage: Stage) -> None:
 
 
 def enter(isolation: Isolation, stage: Stage) -> None:
-    """Before rights are dropped. ``stage`` is told each step. Raises OSError."""
+    """Enters namespaces and makes the job's view, which needs root. Raises OSError.
+
+    ``stage`` is called with the name of each step, so that a failure can be named.
+    """
     if isolation.namespaces:
         stage("namespaces")
         system_calls.unshare(isolation.namespaces)
@@ -41,7 +52,7 @@ def enter(isolation: Isolation, stage: Stage) -> None:
             owner=isolation.owner,
             own_proc=isolation.pids,
         )
-        # A writable place over it would be the host's.
+        # The policy may have made the host's directory writable there, which is not ours to use.
         own_shm = isolation.shm and not beneath(isolation.shm, isolation.writable)
         account_files.show(isolation.entries, isolation.shm if own_shm else "")
     if isolation.loopback:
@@ -50,9 +61,9 @@ def enter(isolation: Isolation, stage: Stage) -> None:
 
 
 def restrict(isolation: Isolation, stage: Stage) -> None:
-    """Last before exec, with no_new_privs: the filter would stop what comes before.
+    """Installs Landlock and the filter of system calls. Needs no_new_privs. Raises OSError.
 
-    Raises OSError.
+    It comes last, because the filter would refuse the steps before it.
     """
     if isolation.landlock:
         stage("landlock")

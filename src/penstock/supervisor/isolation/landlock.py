@@ -1,7 +1,7 @@
-"""Landlock: of all files only those beneath listed paths, whatever their own rights say.
+"""Landlock: a job reaches only files beneath listed paths, whatever their own rights say.
 
-The rights are those of linux/landlock.h. A kernel knows those up to its ABI version, and
-what it does not know it does not hold back.
+The rights are those of linux/landlock.h. A kernel knows those up to its ABI version, and does not
+hold back what it does not know.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ _REFER: Final = 1 << 13  # ABI 2
 _TRUNCATE: Final = 1 << 14  # ABI 3
 _IOCTL_DEV: Final = 1 << 15  # ABI 5
 _OF_A_FILE: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
-# From here on nothing that changes a file is let through: truncate(2) came with it.
+# From this version on Landlock holds back every change of a file; truncate(2) was the last one.
 COMPLETE_ABI: Final = 3
 
 READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
-# What every program needs to run at all. Not /etc and not /proc.
+# What every program needs to run at all. Not /etc and /proc, which tell much about the host.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache")
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 def abi() -> int:
-    """The kernel's version of Landlock, 0 where there is none, it is off, or a filter above us
+    """The kernel's version of Landlock; 0 where it has none, or it is off, or a container's filter
     forbids it."""
     try:
         return system_calls.call(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
@@ -57,10 +57,10 @@ def handled(version: int) -> int:
 
 
 def restrict(rights: int, read: Sequence[str], write: Sequence[str], maybe: Sequence[str]) -> None:
-    """From here on, and for all descendants. Needs no_new_privs. Raises OSError.
+    """Restricts this process, from here on, and all its descendants. Needs no_new_privs.
 
-    ``rights`` are those of handled(). ``read`` and ``write`` must be there; of the system's own
-    paths only those that are, and ``maybe``, which are written, too.
+    ``rights`` are those of handled(). ``read`` and ``write`` must be there. The system's own paths,
+    and ``maybe``, which may be written, are allowed as far as they are there. Raises OSError.
     """
     ruleset = system_calls.call(_CREATE_RULESET, struct.pack("=Q", rights), 8, 0)
     try:
@@ -83,7 +83,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            rights &= _OF_A_FILE  # others are of directories, and EINVAL
+            rights &= _OF_A_FILE  # the others are for directories, and would be EINVAL
         system_calls.call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, _PATH_BENEATH.pack(rights, fd), 0)
     finally:
         os.close(fd)

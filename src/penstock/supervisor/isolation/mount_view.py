@@ -1,8 +1,8 @@
 """A read-only view of the host in an own mount namespace, with a few writable directories.
 
-Read-only is a property of a mount, not of the file system below it: the kernel refuses every
-change through this view, whoever the process is, and the host's own view stays as it was.
-Devices, sockets and FIFOs can still be written, as they are no files of the mount.
+Read-only is a property of a mount, not of the file system below it. So the kernel refuses every
+change through this view, whichever user the process has, and the host's own view stays as it was.
+Devices, sockets and FIFOs can still be written, because what is behind them is not on the mount.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _ATTRIBUTES: Final = struct.Struct("QQQQ")
 _RDONLY: Final = 0x1
 _NOSUID: Final = 0x2
 _NODEV: Final = 0x4
-# Not slave: what the host mounts later would appear here, writable. The price is that what
-# it unmounts stays in use until the jobs that were there have ended.
+# Not slave, because what the host mounts later would then appear here, writable. The price is that
+# what the host unmounts stays in use until the jobs that were there have ended.
 _PRIVATE: Final = 1 << 18
 
 _SHM_FLAGS: Final = 0x2 | 0x4  # nosuid, nodev
@@ -54,16 +54,17 @@ def enter(
     ``writable`` keeps its own mounts' rights. Over each of ``private`` comes the directory
     ``behind``, and in it the ``visible`` and writable ones that it would hide; over ``shm`` a
     tmpfs, which counts as the job's memory; over /proc, in an own PID namespace, its own
-    processes. ``behind`` is given to ``owner`` (uid, gid) at the end: until then nobody can put a
-    symbolic link in the way of what is made in it here. Raises OSError.
+    processes. ``behind`` is given to ``owner`` (uid, gid) only at the end, so that no process of
+    that user can put a symbolic link in the way of what is made in it here. Raises OSError.
     """
     _set("/", _NOSUID, _PRIVATE)
     trees = [(open_tree(behind), target) for target in private]
-    # Of the tree itself: a private place can be a writable one, and then its name is the host's.
+    # A descriptor of the tree itself, because a private place can be a writable one as well, and
+    # then its name means the host's directory.
     given = os.dup(trees[0][0]) if trees and owner is not None else -1
     inner = [(open_tree(path), path) for path in writable]
     _set("/", _RDONLY)
-    # Opened now, so read-only; and before anything hides them.
+    # Opened after the step above, so that they are read-only, and before anything hides them.
     inner += [(open_tree(path), path) for path in visible]
     if own_proc:
         system_calls.mount(b"proc", "/proc", _PROC_FLAGS, b"")
@@ -87,8 +88,7 @@ def _set(path: str, attributes: int, propagation: int = 0) -> None:
 
 
 def make_harmless(tree: int) -> None:
-    """A tree that hangs nowhere yet: nothing of it can be written, executed as another user, or
-    opened as a device."""
+    """Makes a tree that hangs nowhere yet read-only, nosuid and nodev."""
     data = _ATTRIBUTES.pack(_RDONLY | _NOSUID | _NODEV, 0, _PRIVATE, 0)
     system_calls.call(*(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, data, len(data)))
 
@@ -104,7 +104,8 @@ def open_tree(path: str) -> int:
 
 
 def _make_place(tree: int, target: str) -> None:
-    """Where a tree can be attached. Only what is hidden is missing, and is made in ``behind``."""
+    """Makes the place where a tree is attached. It is missing only where ``behind`` hides it, so it
+    is made in there."""
     with contextlib.suppress(FileExistsError):
         if stat.S_ISDIR(os.fstat(tree).st_mode):
             os.makedirs(target)
@@ -114,8 +115,10 @@ def _make_place(tree: int, target: str) -> None:
 
 
 def attach(tree: int, target: str, *, follow: bool = False) -> None:
-    """Puts a tree there, over what is there now, and closes its descriptor. ``follow``: where a
-    symbolic link leads to. Raises OSError."""
+    """Puts a tree over what is at ``target`` now, and closes its descriptor. Raises OSError.
+
+    ``follow``: if the target is a symbolic link, over what that leads to.
+    """
     flags = _MOVE_MOUNT_F_EMPTY_PATH | (_MOVE_MOUNT_T_SYMLINKS if follow else 0)
     system_calls.call(*(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), flags))
     os.close(tree)

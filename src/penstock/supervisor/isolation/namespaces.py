@@ -20,7 +20,10 @@ _IFF_UP: Final = 1
 
 
 def raise_loopback() -> None:
-    """A new network has lo, but down: programs that talk to themselves need it. Raises OSError."""
+    """Brings up lo, which a new network has, but down: many programs talk to themselves by it.
+
+    Raises OSError.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         # struct ifreq: a name of 16 bytes, then flags; 40 bytes in all.
         fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))

@@ -1,9 +1,12 @@
 """An own PID namespace: the job's processes see, and can signal, none but their own.
 
-A PID namespace needs an init, its first process: who loses a parent inside becomes its child,
-and everybody inside dies with it. A main process that were init itself would ignore each signal
-that it does not handle, TERM included. So there are two, both children of the caller: init, which
-only reaps, and the main process, whose pid, pidfd and status are as without a namespace.
+Theory of operation. A PID namespace needs an init, its first process: a process inside that loses
+its parent becomes init's child, and all of them die with init. If the job's main process were init
+itself, it would ignore each signal that it does not handle, TERM included. So there are two, both
+children of the caller: init, which only reaps, and the main process, whose pid, pidfd and status
+are as without a namespace. The main process begins when init has reported by a pipe that it is
+ready. If init reports an error, it stays until the main process has passed that on, because its
+own end would be the main process's end.
 """
 
 import contextlib
@@ -26,14 +29,15 @@ def fork_both(
 
     Returns the main process's pid and -1; in the main process 0 and the descriptor with which it
     must call await_init. ``prepare_init`` runs in init: it joins the job's groups and drops its
-    rights. ``on_init`` is told init's pid, which is the caller's to reap, also after an error.
-    Raises OSError; init has been killed then.
+    rights. ``on_init`` is called with init's pid, which is the caller's to reap, even after an
+    error. Raises OSError; init has been killed then.
     """
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     init = 0
     try:
-        # For children only, and taken back below: a process itself never changes its namespace.
+        # This is for children only, because a process never changes its own namespace. It is taken
+        # back below.
         system_calls.unshare(CLONE_NEWPID)
         init = fork()
         if init == 0:
@@ -51,17 +55,17 @@ def fork_both(
         _leave(own, ready_read, ready_write)
         raise
     try:
-        # In a user namespace there may be no way back: the namespace before is not ours then.
+        # In a user namespace there may be no way back, as the namespace before belongs to another.
         _leave(own, ready_read, ready_write)
     except OSError:
         os.kill(init, signal.SIGKILL)  # and with it all inside
-        os.waitpid(main, 0)  # before init, which has ended only when all others were reaped
+        os.waitpid(main, 0)  # before init, which ends only when all others were reaped
         raise
     return main, -1
 
 
 def _leave(own: int, *pipe: int) -> None:
-    """Later children are as this process is again."""
+    """Returns to the own namespace, so that later children are born there again."""
     try:
         system_calls.setns(own, CLONE_NEWPID)
     finally:
@@ -70,21 +74,24 @@ def _leave(own: int, *pipe: int) -> None:
 
 
 def await_init(ready_fd: int) -> None:
-    """In the main process, before anything else: init is there. Raises OSError if it failed."""
+    """In the main process, before anything else: waits until init is there.
+
+    Raises OSError if init failed.
+    """
     told = os.read(ready_fd, 1)
     code = told[0] if told else errno.ECHILD
     if code:
-        # Not closed: init ends when nobody reads any more, and the caller, with it, could then
-        # tell nobody of this error.
+        # The pipe stays open, because init ends when its reader is gone, and this process, which
+        # ends with init, could then not report the error.
         raise OSError(code, os.strerror(code))
     os.close(ready_fd)
 
 
 def _serve(prepare: Callable[[], None], ready_fd: int) -> NoReturn:
-    """Init's life. Nobody inside can end it: it blocks all signals but KILL, which the kernel lets
-    pass from outside only (pid_namespaces(7)).
+    """Init's life. No process inside can end it: it blocks all signals but KILL, which the kernel
+    delivers to it from outside only (pid_namespaces(7)).
 
-    It ends by the kill of the job's group, or, if it could not join that, with the main process.
+    It ends when the job's group is killed or, if it could not join that, with the main process.
     """
     code = 0
     try:

@@ -12,9 +12,11 @@ from .namespaces import FLAGS
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What the child does, in this order; only numbers, texts, bytes and tuples of them.
+    """What the child does, in this order.
 
-    The mounts are as in mounts.enter, Landlock's paths as in landlock.restrict.
+    Only numbers, texts, bytes and tuples of them, because the child of a fork reads it, and must
+    not compute anything of its own. The mounts are as in mount_view.enter, Landlock's paths as in
+    landlock.restrict.
     """
 
     pids: bool = False
@@ -40,7 +42,8 @@ NOTHING: Final = Isolation()
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What was tried on this host, an entry for every name, and what it takes to do it.
+    """What this host gives: an entry for every isolation, as it was tried, and what it takes to do
+    it.
 
     ``private`` are the directories for temporary files that each job gets for itself, ``shm`` that
     of shared memory, "" where there is none.
@@ -53,15 +56,17 @@ class Offers:
     seccomp: bytes = b""
 
     def gives(self, name: IsolationName) -> bool:
-        """Is it there, if not in full?"""
+        """Does the host give this isolation, in full or in part?"""
         return self.entries[name].state != "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of one job: where it starts, the directory for its temporary files, and who is to own that
-    (uid, gid; None: who does already). ``entries`` are lines that files of the host have more in
-    its view, by path."""
+    """The places of one job: where it starts, and the directory for its temporary files.
+
+    ``owner`` (uid, gid) gets that directory; None leaves it as it is. ``entries`` are the lines
+    that files of the host have more in the job's view, by path.
+    """
 
     workdir: str
     temporary: str
@@ -70,7 +75,7 @@ class Places:
 
 
 def make_isolation(command: Command, offers: Offers, places: Places) -> Isolation:
-    """Of what the command wants, all that the host gives."""
+    """What the child is to do: all that the command wants and the host gives."""
     policy = command.isolation
     given = {name for name in policy.wanted if offers.gives(name)}
     flags = sum(FLAGS[name] for name in given if name in FLAGS)
@@ -84,7 +89,7 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
     shm = offers.shm if mounts else ""
     over = (*private, shm) if shm else private
     return Isolation(
-        # Without an own view of /proc it would see the host's processes there.
+        # Only with a view of its own, because the host's /proc would still show all processes.
         pids=mounts and "isolation.pid" in given,
         namespaces=flags,
         mounts=mounts,
@@ -99,7 +104,7 @@ def make_isolation(command: Command, offers: Offers, places: Places) -> Isolatio
         landlock=offers.landlock if landlock is not None else 0,
         landlock_read=(*listed, *roots) if landlock is not None else (),
         landlock_write=writable if landlock is not None else (),
-        # Without an own view these would be everybody's.
+        # Without a view of its own these would be the host's, shared by all jobs.
         landlock_maybe=over if landlock is not None else (),
         seccomp=offers.seccomp if "isolation.seccomp" in given else b"",
     )
@@ -113,7 +118,9 @@ def needs_temporary(command: Command, offers: Offers) -> bool:
 
 def report(command: Command, offers: Offers) -> list[Enforcement]:
     """An entry for each isolation that a job of this command gets, or that its table turns off.
-    What is had only on request, and was not asked for, is no lack and has none."""
+
+    An isolation that comes only on request, and was not asked for, is no lack and has no entry.
+    """
     policy = command.isolation
     return [
         _became(name, command, offers)
@@ -133,11 +140,11 @@ def _became(name: IsolationName, command: Command, offers: Offers) -> Enforcemen
 def unmet(
     command: Command, limit_class: LimitClass, offers: Offers, *, root: bool
 ) -> list[Enforcement]:
-    """What the host does not give of what this command must have.
+    """What this command must have and the host does not give.
 
-    Everything it wants, if its class says ``required``; nothing, if ``best_effort``. Where the
-    class is silent, all as root; without root, where the default cannot be had, what the
-    command's own table asks for.
+    It must have everything that it wants if its class says ``required``, and nothing if the class
+    says ``best_effort``. Where the class is silent it must have everything as root. Without root
+    the default cannot be had, so it must have only what the command's own table asks for.
     """
     if limit_class.isolation == "best_effort":
         return []
@@ -148,7 +155,7 @@ def unmet(
 
 
 def missing_by_default(offers: Offers) -> list[str]:
-    """What every job should have and this host does not give, for the log."""
+    """Lines for the log: what every job should have and this host does not give."""
     return [
         f"{entry.limit} is {entry.state} on this host: {entry.detail}"
         for name, entry in offers.entries.items()
@@ -157,7 +164,7 @@ def missing_by_default(offers: Offers) -> list[str]:
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """Without those that lie beneath others, and each once; parents first."""
+    """Each path once, without those that lie beneath others; in order."""
     found: list[str] = []
     for path in sorted(set(paths)):
         if not beneath(path, found):
@@ -168,7 +175,8 @@ def outermost(paths: Iterable[str]) -> tuple[str, ...]:
 def hidden(
     paths: Sequence[str], private: Sequence[str], writable: Sequence[str]
 ) -> tuple[str, ...]:
-    """Of the paths those that a job's private directories hide, and no writable one shows."""
+    """Those of the paths that a job's private directories hide, and that no writable directory
+    shows again."""
     return outermost(
         path for path in paths if beneath(path, private) and not beneath(path, writable)
     )

@@ -1,8 +1,9 @@
 """System calls that no granted program needs, refused with EPERM (pure).
 
-A list of what is denied, not of what is allowed: programs differ, and a job has no capability
-that most of these would need. What the list takes away is the kernel code that has been the way
-from a user to root again and again, and what reaches into other processes of the same user.
+It lists what is denied, not what is allowed, because programs differ, and because a job has no
+capability that most of these calls would need anyway. What the list takes away is the kernel code
+that has been the way from a user to root again and again, and the calls that reach into other
+processes of the same user.
 """
 
 import errno
@@ -84,10 +85,10 @@ DENIED: Final[dict[str, dict[str, tuple[int | None, int | None]]]] = {
 
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 CLONE_NEW: Final = 0x7E02_0000
-# Of ioctl(2), by its second argument (linux/fs.h): an owner could put his files into another
-# project, and so beyond the quota that his job is held to (project_quota.py). The flags are among
-# them because one says whether new files inherit it; FS_IOC32_SETFLAGS is that call's name in 32
-# bits, of which some file systems do not ask who uses it.
+# Calls of ioctl(2), by its second argument (linux/fs.h), with which an owner could put files into
+# another project, and so beyond the quota that its job is held to (project_quota.py). SETFLAGS is
+# among them because one flag says whether new files inherit the project; FS_IOC32_SETFLAGS is that
+# call in 32 bits, which some file systems take from a process of 64 bits, too.
 DENIED_IOCTLS: Final = {
     "FS_IOC_FSSETXATTR": 0x401C_5820,
     "FS_IOC_SETFLAGS": 0x4008_6602,
@@ -141,10 +142,11 @@ def denied_numbers(machine: Machine) -> dict[str, int]:
 
 
 def make_filter(name: str) -> bytes | None:
-    """The program for a machine by its name in uname(2), None for one that is not known here.
+    """The filter for a machine by its name in uname(2), None for one that is not known here.
 
-    Calls of any other ABI of the machine (32 bits, x32) are answered as if the kernel had none of
-    them: ENOSYS. So is clone3, and C libraries then use clone, whose flags are looked at.
+    Calls of any other ABI of the machine (32 bits, x32) are answered with ENOSYS, as by a kernel
+    without them, because their numbers are other calls. So is clone3, because its flags are in
+    memory, where no filter can look; C libraries then use clone, whose flags are looked at.
     """
     machine = MACHINES.get(name)
     if machine is None:

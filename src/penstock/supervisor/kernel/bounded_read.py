@@ -1,9 +1,9 @@
-"""A file that an operator has named, read whole: never more of it than is bearable, and never a
-wait for somebody else.
+"""A file that an operator has named, read whole: bounded in length, and never a wait for a peer.
 
-What stands where a file is expected may be a FIFO that nobody writes to, a device, or a file
-without end, by mistake or because somebody can replace it. Whoever opens and reads such a thing the
-usual way stands still, and with one loop for everybody so does everything else.
+What stands where a file is expected may be a FIFO without a writer, a device, or a file without
+end, by mistake or because another user can replace it. A process that opens and reads such a thing
+the usual way stands still, and because supervisor and server have one loop each, so does everything
+that they serve.
 """
 
 import errno
@@ -22,7 +22,7 @@ _PIECE_BYTES: Final = 1 << 18
 
 
 class FileRefused(OSError):
-    """It is there, and is not read. ``strerror`` says why and what to do, ``filename`` which."""
+    """The file is there, but is not read. ``strerror`` says why and what to do."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(errno.EINVAL, why, path)
@@ -32,11 +32,14 @@ class FileRefused(OSError):
 
 
 def read_file(path: str, most_bytes: int) -> bytes:
-    """Raises OSError with the path; FileRefused is one. Symbolic links are followed, as those who
-    renew certificates by themselves put them there. Waits for nothing but the disk.
+    """The file's bytes. Waits for nothing but the disk.
+
+    Symbolic links are followed, because programs that renew certificates put them there. Raises
+    OSError with the path; FileRefused is one.
     """
-    # A path alone opens nothing: some devices do something when they are opened, and a FIFO waits.
-    # What is opened then is what was looked at, whatever the path leads to by now.
+    # O_PATH opens only the name, because some devices do something when they are opened, and a FIFO
+    # waits. What is opened after the look is then what was looked at, wherever the path leads by
+    # that time.
     found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         status = os.fstat(found)
@@ -45,7 +48,7 @@ def read_file(path: str, most_bytes: int) -> bytes:
             raise FileRefused(path, f"is {kind}; name a regular file")
         if status.st_size > most_bytes:
             raise _too_long(path, most_bytes)
-        # Not blocking: a file may have a lease (fcntl(2)), whose holder is waited for.
+        # Without blocking, because open(2) waits for the holder of a lease on the file (fcntl(2)).
         fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileRefused:
         raise
@@ -64,7 +67,7 @@ def read_file(path: str, most_bytes: int) -> bytes:
 
 
 def _read(fd: int, path: str, most_bytes: int) -> bytes:
-    # Not by its size: it may grow, and files of /proc say that they are empty.
+    # To its end and not by its size, because it may grow, and files of /proc claim to be empty.
     data = b""
     while piece := os.read(fd, _PIECE_BYTES):
         data += piece

@@ -1,9 +1,9 @@
 """A fork whose child is born in a cgroup: clone3(2) with CLONE_INTO_CGROUP, Linux 5.7.
 
-A process that is moved into a group of the v2 hierarchy has to wait until no processor can be in
-the middle of a fork or exit any more: an RCU grace period, 10 ms on an idle host
-(cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). One that is born there was never elsewhere,
-and the kernel's limits hold from its first page on.
+A process that moves itself into a group of the v2 hierarchy has to wait until no processor can be
+in the middle of a fork or exit any more: an RCU grace period, 10 ms on an idle host
+(cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). So a start would take 10 ms longer. A process
+that is born in the group was never elsewhere, and the group's limits hold from its first page on.
 """
 
 import ctypes
@@ -30,8 +30,12 @@ for _hook in (_python.PyOS_BeforeFork, _python.PyOS_AfterFork_Parent, _python.Py
 
 
 class CgroupEntrance(NamedTuple):
-    """How a child gets into its groups: born in one, if the kernel can do that; then, before it is
-    anything else, it writes "0" to the others' files. Descriptors stay their owner's."""
+    """How a child gets into its groups.
+
+    It is born in the group of ``birth_fd``, if the kernel can do that; then, as its first step, it
+    writes "0" into the files of ``write_fds``, which moves it into the others. Descriptors stay
+    their owner's.
+    """
 
     birth_fd: int | None
     write_fds: tuple[int, ...]
@@ -41,9 +45,11 @@ NOWHERE: Final = CgroupEntrance(None, ())
 
 
 def clone_into(directory_fd: int) -> int:
-    """As os.fork, with the child in the group whose directory this is; for one thread only.
+    """As os.fork, with the child in the group whose directory this is.
 
-    Raises OSError: EAGAIN too where the group may have no more processes.
+    Only for a process with one thread, because the system call passes by what the C library does
+    for its locks around fork(2). Raises OSError; EAGAIN also means that the group may have no more
+    processes.
     """
     arguments = ctypes.create_string_buffer(
         _ARGUMENTS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, directory_fd)
@@ -63,9 +69,12 @@ def clone_into(directory_fd: int) -> int:
 
 
 def can_clone_into() -> bool:
-    """Does the kernel know this, and does no filter of a container's forbid it? Forks nothing."""
+    """Does the kernel know this call, and does no container's filter forbid it? Forks nothing.
+
+    It asks with a descriptor that cannot exist, so EBADF means that the kernel has looked for it.
+    """
     try:
         clone_into(_NO_DESCRIPTOR)
     except OSError as error:
-        return error.errno == errno.EBADF  # it has looked for the group
+        return error.errno == errno.EBADF
     raise AssertionError("a group without a directory")

@@ -1,4 +1,24 @@
-"""One thread's events: descriptors by epoll, and timers on the monotonic clock."""
+"""One thread's events: descriptors by epoll, and timers on the monotonic clock.
+
+Theory of operation. The supervisor has one thread and no Trio, because the process that has root
+must be small enough to be read whole, and because a fork beside other threads is the trouble that
+it exists to avoid. So everything in it is a callback: a descriptor is ready, or a timer is due.
+Three rules follow.
+
+- A callback never waits. What could (a disk, a name service after the start, a child's end) is done
+  by a child process, whose end or whose pipe is one more descriptor here.
+- A callback may change everything, so the loop trusts nothing from before it: an earlier callback
+  of the same batch may have closed a descriptor of this one, and the kernel may have given its
+  number to another. That is why ``run`` compares callbacks, not numbers, and why ``forget`` comes
+  before ``close``.
+- Timers and signals are no exceptions to the order: signals arrive by a descriptor
+  (signal_events.py), and a timer that is cancelled stays in the heap until it is due, or until
+  cancelled ones are half of it. Otherwise a host that ends thousands of jobs, each with a timeout
+  of a day, would keep all of their timers for that day.
+
+An exception of a callback ends ``run`` and with it the supervisor, on purpose: a supervisor that
+has a bug ends its jobs (daemon.py) instead of losing count of them.
+"""
 
 import heapq
 import itertools
@@ -13,7 +33,7 @@ PRIORITY: Final = select.EPOLLPRI
 
 # epoll_wait(2) takes milliseconds in an int, which 25 days overflow; a job may have longer.
 _LONGEST_WAIT_S: Final = 3600.0
-# Timers of ended jobs are dropped when there are this many, and half of all.
+# Cancelled timers are dropped from the heap when there are this many, and they are half of all.
 _MANY_CANCELLED: Final = 256
 
 Callback = Callable[[], None]
@@ -32,13 +52,13 @@ class Timer:
         return self._callback is not None
 
     def cancel(self) -> None:
-        """It will not be called any more."""
+        """The callback will not be called any more."""
         if self._callback is not None:
             self._callback = None
             self._on_cancelled()
 
     def fire(self) -> None:
-        """Calls it once, unless cancelled."""
+        """Calls the callback, unless it was called or cancelled before. The loop's to use."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
@@ -56,7 +76,10 @@ class Loop:
         self._running = False
 
     def watch(self, fd: int, events: int, callback: Callback) -> None:
-        """Calls ``callback`` while ``fd`` is ready for ``events``; again replaces."""
+        """Calls ``callback`` while ``fd`` is ready for ``events``.
+
+        For a descriptor that is watched already, both are replaced.
+        """
         if fd in self._callbacks:
             self._epoll.modify(fd, events)
         else:
@@ -64,7 +87,7 @@ class Loop:
         self._callbacks[fd] = callback
 
     def forget(self, fd: int) -> None:
-        """Must be called before ``fd`` is closed. Not watched is fine."""
+        """Must be called before ``fd`` is closed. Does nothing for one that is not watched."""
         if self._callbacks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 

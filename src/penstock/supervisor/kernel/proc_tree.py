@@ -1,4 +1,9 @@
-"""Process trees by /proc, where no cgroup holds them together."""
+"""Process trees by /proc, where no cgroup holds them together.
+
+A pid that was read from /proc may belong to another process a moment later, because its parent may
+reap it. So a process is pinned by a pidfd first, is then looked at again, and is signalled by that
+pidfd only if its parent is still in the tree.
+"""
 
 import contextlib
 import errno
@@ -7,8 +12,8 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-# A stopped process cannot fork, so each round finds fewer that still can. Whoever forks
-# faster than it is listed is met again by the caller's next kill.
+# A stopped process cannot fork, so each round finds fewer that still can. A process that forks
+# faster than it is listed is found by the caller's next kill.
 _ROUNDS: Final = 50
 
 
@@ -34,7 +39,10 @@ def descendants(pid: int) -> set[int]:
 
 
 def start_ticks(pid: int) -> int:
-    """Field 22 of /proc/<pid>/stat, which with the boot id names a process for ever; 0 if gone."""
+    """When a process started: field 22 of /proc/<pid>/stat, 0 if it is gone.
+
+    With the pid and the boot id it names a process for ever.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rsplit(b")", 1)[1].split()[19])
@@ -48,11 +56,10 @@ def alive(pids: set[int]) -> set[int]:
 
 
 def kill(find: Callable[[], set[int]]) -> int:
-    """STOP to all that ``find`` lists until it lists nobody new, then KILL; how many there were.
+    """Stops all that ``find`` lists until it lists no new process, then kills them; how many.
 
-    ``find`` lists processes below this one. Their parents may reap them meanwhile and
-    their pids be reused; so each is pinned by a pidfd, and is signalled only if its
-    parent is one of the tree still.
+    Stopped first, because KILL to one after the other would let those that are left fork.
+    ``find`` lists processes below this one.
     """
     held: dict[int, int] = {}
     try:
@@ -71,9 +78,9 @@ def kill(find: Callable[[], set[int]]) -> int:
 
 
 def signal_below(top: int, number: int) -> int:
-    """Signals the processes below one, which is nobody's to reap but ours; how many got it.
+    """Signals the processes below ``top``; how many got it.
 
-    Pinned and looked at again as for ``kill``.
+    ``top`` itself must be a child that only this process reaps, so that its pid stays its own.
     """
     listed = descendants(top)
     count = 0
@@ -100,7 +107,7 @@ def _pin(pid: int, listed: set[int], held: dict[int, int]) -> bool:
     try:
         fd = os.pidfd_open(pid)
     except OSError as error:
-        # Gone is ESRCH, and on some kernels (6.1) EINVAL while somebody holds a pidfd of it.
+        # A process that is gone is ESRCH, or on some kernels (6.1) EINVAL while it has a pidfd.
         return error.errno in (errno.ESRCH, errno.EINVAL)
     state, parent = _stat(pid)
     if state != "Z" and (parent in listed or parent == os.getpid()):
@@ -118,7 +125,7 @@ def _send(fd: int, number: int) -> None:
 
 
 def _stat(pid: int) -> tuple[str, int]:
-    """State and parent: fields 3 and 4 of /proc/<pid>/stat; a zombie of nobody if it is gone."""
+    """State and parent, fields 3 and 4 of /proc/<pid>/stat; ("Z", 0) for one that is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, parent, *_ = file.read().rsplit(")", 1)[1].split()

@@ -1,7 +1,9 @@
 """The supervisor's own children: forked here, reaped here, told apart from strangers.
 
-A stranger is a process that the kernel made our child because its parent died: as init
-of a container, or as subreaper of jobs without a cgroup.
+A stranger is a process that the kernel made our child because its parent died: we are init of a
+container, or the subreaper of jobs without a cgroup. Strangers are reaped as they come, and their
+status is thrown away; of an own child the status is a job's or the server's end, so it is reaped
+only by the code that waits for it.
 """
 
 import os
@@ -17,8 +19,8 @@ from .proc_tree import children
 _own: Final[set[int]] = set()
 _TRACED_S: Final = 2.0
 _TRACED_AGAIN_S: Final = 0.005
-# What this process or a keeper has handlers for. Not all signals: Python makes objects of what was
-# blocked before, 0.1 ms for all, in the child again.
+# The signals that this process or a keeper has handlers for. Not all signals, because Python makes
+# objects of the mask that was there before, 0.1 ms for all, and in the child once more.
 HANDLED: Final = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD}
 )
@@ -27,8 +29,8 @@ HANDLED: Final = frozenset(
 def fork(birth_fd: int | None = None) -> int:
     """fork(2), with HANDLED blocked across it; into the group with this directory. Raises OSError.
 
-    The child keeps them blocked until it has its own dispositions: a signal that came
-    before would be taken by the supervisor's handlers, which write into the supervisor's pipe.
+    The child keeps them blocked until it has its own dispositions. Otherwise the supervisor's
+    handlers would take a signal that comes before, and write into the supervisor's own pipe.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
@@ -55,10 +57,11 @@ def reap(pid: int) -> tuple[int, dict[str, Any]]:
 def reap_ended(
     loop: Loop, pid: int, on_reaped: Callable[[int | None, dict[str, Any]], None]
 ) -> None:
-    """The same of one whose pidfd says that it has ended, told by a call: nothing waits here.
+    """As reap, for a child whose pidfd says that it has ended: calls back instead of waiting.
 
-    At once, unless somebody traces it (ptrace(2)): the kernel keeps a zombie for its tracer until
-    that has waited for it or ended. After _TRACED_S the status is None, and the zombie a stranger.
+    It calls at once, unless a tracer holds the child (ptrace(2)), because the kernel keeps a zombie
+    until its tracer has waited for it or ended. After _TRACED_S the status is None, and the zombie
+    is left to be reaped as a stranger.
     """
     deadline = time.monotonic() + _TRACED_S
 
@@ -77,12 +80,15 @@ def reap_ended(
 
 
 def disown(pid: int) -> None:
-    """Nobody waits for this one: it is reaped as a stranger, whenever it ends."""
+    """Gives up waiting for this child: it is reaped as a stranger, whenever it ends."""
     _own.discard(pid)
 
 
 def rusage(used: Any) -> dict[str, Any]:
-    """CPU time by getrusage(2). Its maximum of memory counts the fork before exec, too."""
+    """CPU time by getrusage(2).
+
+    Not its maximum of memory, because that counts what the fork shared with us before exec.
+    """
     return {"user_s": used.ru_utime, "system_s": used.ru_stime}
 
 
@@ -92,7 +98,7 @@ def strangers() -> set[int]:
     for pid in list(found):
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
-            # One that has asked to be traced by its parent is told of when it stops, too.
+            # A child that has asked to be traced by its parent is reported when it stops, too.
             if ended and not os.WIFSTOPPED(status):
                 found.discard(pid)
         except ChildProcessError:

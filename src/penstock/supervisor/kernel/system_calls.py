@@ -12,9 +12,11 @@ _NO_MORE: Final = (ctypes.c_ulong(0),) * 3  # PR_SET_THP_DISABLE looks at what i
 
 
 def call(number: int, *arguments: "int | bytes | ctypes.Array[ctypes.c_char] | None") -> int:
-    """syscall(2): integers as longs; bytes, and what the kernel is to write into, as a pointer to
-    them. Raises OSError."""
-    # A variadic argument that is an int would be passed as 32 bits.
+    """syscall(2). Raises OSError.
+
+    Integers are passed as longs; bytes, and what the kernel is to write into, as pointers.
+    """
+    # Otherwise ctypes would pass an int that is a variadic argument as 32 bits.
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     return checked(int(_syscall(ctypes.c_long(number), *words)))
 
@@ -58,7 +60,7 @@ def set_personality(value: int) -> None:
 
 
 def chown(fd: int, uid: int, gid: int) -> None:
-    """fchownat(2) of what a descriptor means, one of a path alone too. Raises OSError."""
+    """fchownat(2) of what a descriptor means, which may be an O_PATH one. Raises OSError."""
     checked(_libc.fchownat(ctypes.c_int(fd), b"", ctypes.c_uint(uid), ctypes.c_uint(gid), 0x1000))
 
 

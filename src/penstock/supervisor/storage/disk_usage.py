@@ -1,9 +1,9 @@
 """What a job takes of the disk: counted, a slice at a time, by looking at its directories.
 
-The job changes them meanwhile and may not wish to be counted. So nothing is looked up by a whole
-path, no symbolic link is followed, and the descriptor of each directory on the way is kept until
-all below it was seen: who renames one changes nothing. Files that have lost their names are
-counted by the processes that hold them.
+Theory of operation. The job changes its directories meanwhile, and a hostile one tries not to be
+counted. So nothing is looked up by a whole path, no symbolic link is followed, and the descriptor
+of each directory on the way is kept until all below it was seen, so that renaming one changes
+nothing. Files that have lost their names are counted by the processes that hold them.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC 
 _BLOCK_BYTES: Final = 512
 # One descriptor each while a walk is under way. No honest program's tree is so deep.
 MOST_LEVELS: Final = 100
-# How often a directory is looked for again that has another name than it had a moment ago.
+# How often a directory is looked for by its inode when its name is gone: a job may rename it.
 _RENAMED_TRIES: Final = 5
-# From one question whether there is time left to the next.
+# Entries between two pauses, at which the looker sees whether it has time left.
 _STEP: Final = 32
 
 
@@ -50,11 +50,11 @@ class Watched:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
-        """What ``fields`` has given, out of JSON."""
+        """The job that ``fields`` was made of, out of JSON."""
         return cls(**fields | {"directories": tuple(fields["directories"])})
 
     def members(self) -> list[int]:
-        """Pids of the job; nobody if that cannot be known."""
+        """Pids of the job; none if that cannot be known."""
         if self.group:
             return pids_below(self.group)
         return sorted(proc_tree.descendants(self.keeper)) if self.keeper else []
@@ -62,17 +62,19 @@ class Watched:
 
 @dataclass(slots=True)
 class Used:
-    """So far: bytes of blocks, and entries (files, directories, links, whatever has a name, and
-    files that have lost it)."""
+    """What was counted so far: bytes of blocks, and entries.
+
+    An entry is whatever has a name (files, directories, links), and a file that has lost it.
+    """
 
     storage_bytes: int = 0
     files: int = 0
     too_deep: bool = False
     seen: set[tuple[int, int]] = field(default_factory=set)
-    """Device and inode of what could be met again."""
+    """Device and inode of files that may be met again by another name or descriptor."""
 
     def over(self, watched: Watched) -> bool:
-        """More than the job may have? A tree that is too deep to be counted is."""
+        """Is it more than the job may have? A tree that is too deep to be counted is."""
         return (
             self.too_deep
             or (watched.storage_bytes is not None and self.storage_bytes > watched.storage_bytes)
@@ -80,7 +82,7 @@ class Used:
         )
 
     def count(self, status: os.stat_result, *, entry: bool) -> None:
-        """Its blocks once, however many names and descriptors it has."""
+        """Counts a file's blocks once, however many names and descriptors it has."""
         self.files += entry
         if status.st_nlink != 1 and not stat.S_ISDIR(status.st_mode):
             inode = (status.st_dev, status.st_ino)
@@ -91,23 +93,26 @@ class Used:
 
 
 def died_of_length(status: int | None) -> bool:
-    """Did the kernel end a process with this status of wait(2), or the child of a shell that says
-    so, for writing beyond RLIMIT_FSIZE?"""
+    """Did the kernel end a process for writing beyond RLIMIT_FSIZE? ``status`` is that of wait(2).
+
+    A shell whose child was ended so passes it on as its own exit status.
+    """
     ends = (signal.SIGXFSZ, (128 + signal.SIGXFSZ) << 8)
     return status is not None and status & ~0x80 in ends  # 0x80: it has dumped core
 
 
 def walk(watched: Watched, used: Used) -> Iterator[None]:
-    """Counts into ``used``; pauses now and then, for whoever asks whether to go on.
+    """Counts into ``used``, and yields now and then, so that its caller can pause it.
 
-    Closing it frees its descriptors. What cannot be looked at is left out: without root a job can
-    close its own directories to us. Raises OSError if this process is out of descriptors.
+    Closing it frees its descriptors. Directories that cannot be looked at are left out, because
+    without root a job can close its own to us. Raises OSError if this process is out of
+    descriptors.
     """
     owners: set[tuple[int, int]] = set()
     for directory in watched.directories:
         yield from _below(directory, used, owners)
-    # Of the job's user, on the disks of its directories. Not libraries that were replaced since:
-    # those are root's.
+    # Only files of the job's user, on the disks of its directories: libraries that were replaced
+    # since have no names either, but they are root's.
     for status in nameless(watched.members()):
         if status is None:
             yield
@@ -158,7 +163,7 @@ def _entries(fd: int, directories: list[tuple[str, int]], used: Used) -> Iterato
                 yield
             try:
                 status = entry.stat(follow_symlinks=False)
-            except OSError:  # gone, or renamed: one of the next looks has it
+            except OSError:  # gone, or renamed: one of the next looks counts it
                 used.files += 1
                 continue
             used.count(status, entry=True)
@@ -167,7 +172,7 @@ def _entries(fd: int, directories: list[tuple[str, int]], used: Used) -> Iterato
 
 
 def _open(name: str, inode: int, directory: int) -> int | None:
-    """A directory by its name, or by the one that it has now; None if it is gone."""
+    """Opens a directory by its name, or by the name that its inode has now; None if it is gone."""
     for _ in range(_RENAMED_TRIES):
         try:
             return os.open(name, _DIRECTORY, dir_fd=directory)

@@ -4,8 +4,8 @@ import os
 import re
 from typing import Final
 
-# They write in new places, or below are others that do: blocks that a file was given ahead
-# (fallocate(2)) are not those that its next bytes take, or it is given none.
+# These file systems write in new places, or lie above others that do. So the next bytes of a file
+# do not take the blocks that it was given ahead (fallocate(2)), or it is given none.
 NO_RESERVE: Final = frozenset(
     {"bcachefs", "btrfs", "zfs", "overlay", "fuse", "nfs", "nfs4", "9p", "virtiofs", "cifs", "smb3"}
 )
@@ -13,7 +13,7 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 def shared(one: str, other: str) -> bool:
-    """Are both on the same file system? Of what is not there yet: where it would be made."""
+    """Are both on the same file system? A path that is missing counts where it would be made."""
     return os.stat(_first_there(one)).st_dev == os.stat(_first_there(other)).st_dev
 
 
@@ -24,8 +24,10 @@ def kind(path: str) -> str:
 
 
 def kind_by(mountinfo: str, path: str) -> str:
-    """The same, of a text as in proc(5): of the mounts above the path the last one of the nearest
-    (pure)."""
+    """The same, by the text of mountinfo as in proc(5) (pure).
+
+    Of the mounts above the path the nearest counts, and of several at that place the last.
+    """
     found, longest = "", -1
     for line in mountinfo.splitlines():
         before, dash, after = line.partition(" - ")

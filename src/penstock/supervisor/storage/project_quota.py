@@ -1,16 +1,16 @@
 """What a job takes of the disk, held by the kernel: project quotas of ext4, xfs and others.
 
 Each job's directories get a project of their own, which everything that is made below them inherits
-(FS_XFLAG_PROJINHERIT), and that project gets hard limits: who would go beyond them gets EDQUOT, at
-the bound and not a look later (storage_watch.py), also for files that have lost their names. Root's
-limits these are not: the kernel lets whoever has CAP_SYS_RESOURCE pass.
+(FS_XFLAG_PROJINHERIT), and that project gets hard limits. A write beyond them fails with EDQUOT, at
+the bound and not a look later (storage_watch.py), also for files that have lost their names. The
+limits do not hold root, because the kernel lets a process with CAP_SYS_RESOURCE pass.
 
-An owner may change the project of what is his, unless a filter keeps him from these calls
-(isolation/seccomp.py): so limits are *enforced* only for jobs that have the filter.
+The owner of a file may change its project, unless a filter refuses these calls
+(isolation/seccomp.py). So limits are *enforced* only for jobs that have the filter.
 
 Numbers are from linux/fs.h, linux/quota.h, linux/dqblk_xfs.h and asm-generic/unistd.h. A project's
-number is drawn: two penstockds may have their jobs on one file system, and an administrator uses
-small ones (/etc/projid).
+number is drawn at random, because two penstockds may have their jobs on one file system, and from
+2^30 on, because administrators use small ones (/etc/projid).
 """
 
 import contextlib
@@ -53,13 +53,13 @@ _SET_ATTRIBUTES: Final = 0x401C5820  # FS_IOC_FSSETXATTR
 _ATTRIBUTES: Final = struct.Struct("=IIIII8x")
 _INHERIT: Final = 0x200
 
-# Ours are from the first on, 2^30 of them.
+# Projects of penstock have numbers from the first on, 2^30 of them.
 FIRST: Final = 1 << 30
 _TRIES: Final = 16
-# Projects that are looked through at a start, of jobs that were not removed in order.
+# How many projects of jobs that were not removed in order a start looks through.
 _MOST_SWEPT: Final = 100_000
 
-# Of the try: more than one of its limits lets through, by a user who has no other rights.
+# The limits of the try at a start: a user without rights writes more than they let through.
 _TRIED: Final = ResourceLimits(storage_bytes=64 * UNIT_BYTES, files=8)
 _TRIED_UID: Final = 65534
 _HELD_CODE: Final = 42
@@ -67,14 +67,14 @@ _HELD_CODE: Final = 42
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One job's, as read back from the kernel: bytes and files, None where they are not limited."""
+    """One job's project and its limits, as read back from the kernel; None is no limit."""
 
     number: int
     storage_bytes: int | None
     files: int | None
 
     def entries(self, *, confined: bool) -> dict[LimitName, Enforcement]:
-        """What became of the limits that it has. ``confined``: the job cannot change projects."""
+        """What became of its limits. ``confined``: the job cannot change the project of a file."""
         state, how = _HOW[confined]
         values: dict[LimitName, int | None] = {"storage": self.storage_bytes, "files": self.files}
         return {
@@ -93,13 +93,13 @@ _HOW: Final[dict[bool, tuple[State, str]]] = {
 
 
 class ProjectQuotas:
-    """Those of the file system that ``root`` is on, if it has them and this process may set them.
+    """The project quotas of the file system that ``root`` is on.
 
-    ``missing`` says why not, and is "" where jobs can have them.
+    ``missing`` says why jobs cannot have them, and is "" where they can.
     """
 
     def __init__(self, root: str) -> None:
-        """Tries it, with a directory in ``root`` for a moment. Raises nothing."""
+        """Tries them, with a directory in ``root`` for a moment. Raises nothing."""
         self._root = root
         try:
             self.missing = self._why_not()
@@ -107,15 +107,18 @@ class ProjectQuotas:
             self.missing = f"project quotas cannot be used here: {error.strerror}"
 
     def entries(self) -> list[Enforcement]:
-        """What this host can do; empty where it has no quotas."""
+        """What this host can hold; empty where it has no quotas."""
         if self.missing:
             return []
         return [Enforcement("storage", "enforced", detail=_BY_QUOTA),
                 Enforcement("files", "enforced", detail=_BY_QUOTA)]  # fmt: skip
 
     def hold(self, directories: Sequence[str], limits: ResourceLimits) -> Project | None:
-        """A project for these, which are there and empty; None where there are no quotas (any
-        more) or nothing to limit. What goes wrong is in the log: then there are looks only."""
+        """Makes a project for these directories, which are there and empty.
+
+        None where there are no quotas (any more), or nothing to limit. An error is logged, and then
+        only storage_watch bounds the job.
+        """
         if self.missing or (limits.storage_bytes is None and limits.files is None):
             return None
         try:
@@ -126,7 +129,7 @@ class ProjectQuotas:
             return None
 
     def free(self, project: Project) -> None:
-        """Its directories are gone, so its limits go. Raises nothing."""
+        """Removes the limits of a project whose directories are gone. Raises nothing."""
         try:
             with self._opened() as fd:
                 _set(fd, project.number, 0, 0)
@@ -134,8 +137,8 @@ class ProjectQuotas:
             log(f"the quota of project {project.number} stays: {error.strerror}")
 
     def sweep(self) -> None:
-        """Of jobs of earlier lives: limits of projects of ours that nothing has any more. Raises
-        nothing."""
+        """Removes the limits of projects of ours that have no file any more, which jobs of earlier
+        lives have left. Raises nothing."""
         if self.missing:
             return
         with contextlib.suppress(OSError), self._opened() as fd:
@@ -163,7 +166,7 @@ class ProjectQuotas:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            return ""  # too full for a try; what each job gets is read back
+            return ""  # too full for a try; but what each job gets is read back anyway
         project = None
         try:
             with self._opened() as fd:
@@ -178,13 +181,13 @@ class ProjectQuotas:
 
 
 def _hold(fd: int, directories: Sequence[str], limits: ResourceLimits) -> Project:
-    """Raises OSError; what was set by then goes with the directories and the next sweep."""
+    """As hold. Raises OSError; what was set by then goes with the directories, or by a sweep."""
     if not _is_enforced(fd):
         raise OSError(errno.ESRCH, "quotas are off")
     number = _unused_number(fd)
     for path in directories:
         _put_into(path, number)
-    # The directories are inodes of the project too, and not the job's.
+    # The directories are inodes of the project, but not files of the job's.
     units = 0 if limits.storage_bytes is None else max(1, limits.storage_bytes // UNIT_BYTES)
     inodes = 0 if limits.files is None else limits.files + len(directories)
     _set(fd, number, units, inodes)
@@ -199,7 +202,7 @@ def _hold(fd: int, directories: Sequence[str], limits: ResourceLimits) -> Projec
 
 
 def _put_into(path: str, number: int) -> None:
-    """Raises OSError. No symbolic link is followed."""
+    """Gives a directory this project. Follows no symbolic link. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         data = bytearray(_ATTRIBUTES.size)
@@ -212,7 +215,7 @@ def _put_into(path: str, number: int) -> None:
 
 
 def _unused_number(fd: int) -> int:
-    """Raises OSError."""
+    """Draws a project number that has neither limits nor files. Raises OSError."""
     for _ in range(_TRIES):
         number = FIRST + random.getrandbits(30)
         limit, _, used, inodes_limit, _, inodes, *_ = _get(fd, number)
@@ -222,7 +225,10 @@ def _unused_number(fd: int) -> int:
 
 
 def _unused(fd: int) -> Iterator[int]:
-    """Projects of ours with limits and without a file. Raises OSError at their end, mostly."""
+    """Projects of ours with limits and without a file.
+
+    Raises OSError after the last one, on most file systems.
+    """
     number = FIRST
     for _ in range(_MOST_SWEPT):
         limit, _, used, inodes_limit, _, inodes, _, _, _, number = _get(fd, number, _NEXT)
@@ -234,8 +240,8 @@ def _unused(fd: int) -> Iterator[int]:
 
 
 def _is_enforced(fd: int) -> bool:
-    """Does the file system hold anybody to limits of projects? False as well where the kernel has
-    no quotas, or this process may not ask."""
+    """Does the file system enforce limits of projects? False as well where the kernel has no
+    quotas, or this process may not ask."""
     data = ctypes.create_string_buffer(_STATE_BYTES)
     try:
         _quotactl(fd, _STATE, 0, data)
@@ -253,7 +259,7 @@ def _get(fd: int, number: int, what: int = _GET) -> tuple[int, ...]:
 
 
 def _set(fd: int, number: int, units: int, inodes: int) -> None:
-    """Raises OSError."""
+    """Sets a project's hard and soft limits to these; 0 is none. Raises OSError."""
     values = (units, units, 0, inodes, inodes, 0, 0, 0, _LIMITS_ARE_VALID, 0)
     _quotactl(fd, _SET, number, ctypes.create_string_buffer(_BLOCK.pack(*values)))
 
@@ -263,7 +269,7 @@ def _quotactl(fd: int, what: int, number: int, data: "ctypes.Array[ctypes.c_char
 
 
 def _is_held(directory: str) -> bool:
-    """Whether its owner, with no more rights than a job, is stopped by _TRIED. Raises OSError."""
+    """Do the limits of _TRIED stop a child that has no more rights than a job? Raises OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         pid = fork()

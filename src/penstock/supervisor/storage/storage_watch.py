@@ -1,9 +1,10 @@
 """Looks each second at what jobs take of the disk, in a process of its own.
 
-A job may have a hundred thousand files, and the disk may stand still: the supervisor waits for
-neither. It tells the looker which jobs there are, by a pipe, and is told by another which is over
-its bound. The looker ends when the supervisor does. If it dies, or takes nothing for so long that
-its pipe is full, there is another, which knows of all jobs as it is forked from the supervisor.
+A job may have a hundred thousand files, and the disk may stand still, but the supervisor must wait
+for neither. So it forks a looker, names the jobs to it by one pipe, and reads from another which of
+them are over their bound. The looker ends when the supervisor does. If it dies, or takes nothing
+for so long that its pipe is full, the supervisor forks another, which knows all jobs because it is
+a copy of the supervisor.
 """
 
 import contextlib
@@ -24,15 +25,15 @@ from ..logs.supervisor_log import log
 from .disk_usage import Used, Watched, walk
 
 LOOK_S: Final = 1.0
-# Of CPU, for all jobs together. What was not reached has its turn in the next look.
+# CPU time of a look, for all jobs together. Jobs that were not reached come first in the next.
 LOOK_CPU_S: Final = 0.05
-# Each job in turn has so much: one with many files does not hide what another does.
+# CPU time of one turn of a job, so that one with many files does not hide what another does.
 _SLICE_CPU_S: Final = 0.002
 _AGAIN_S: Final = 1.0
 
 
 class StorageWatch:
-    """The supervisor's end. ``on_over`` is told a job's id, once."""
+    """The supervisor's end. ``on_over`` is called with the id of a job over its bound, once."""
 
     def __init__(self, loop: Loop, on_over: Callable[[str], None]) -> None:
         """Nothing is started before there is a job to look at."""
@@ -45,7 +46,7 @@ class StorageWatch:
         self._waiting = False
 
     def add(self, watched: Watched) -> None:
-        """From the next look on."""
+        """The job is looked at from the next look on."""
         self._jobs[watched.id] = watched
         if self._pid:
             self._tell(watched.fields())
@@ -53,7 +54,7 @@ class StorageWatch:
             self._start()
 
     def remove(self, job_id: str) -> None:
-        """It has ended, or was told of. Not there is fine."""
+        """The job has ended. Does nothing for one that was reported or never added."""
         if self._jobs.pop(job_id, None) is not None:
             self._tell({"id": job_id})
 
@@ -102,7 +103,7 @@ class StorageWatch:
 
     def _tell(self, fields: dict[str, Any]) -> None:
         if not self._pid:
-            return  # the next one is forked with what it must know
+            return  # the next looker is forked with all that it must know
         try:
             data = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
             if os.write(self._command_fd, data) == len(data):
@@ -128,8 +129,9 @@ class StorageWatch:
         os.close(self._report_fd)
         os.close(self._command_fd)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)  # ours until it is reaped: no other has its number
-        disown(self._pid)  # one that waits for a disk ends when it can
+            # Not reaped yet, so no other process can have this pid.
+            os.kill(self._pid, signal.SIGKILL)
+        disown(self._pid)  # if it waits for a disk, it ends when it can
         self._pid = 0
         self._again()
 
@@ -143,7 +145,7 @@ class _Job:
 
 
 class Looker:
-    """The other end: what is looked at, and how far it has come. Not for several threads."""
+    """The looker's end: the jobs, and how far each walk has come. For one thread."""
 
     def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         """``clock``: seconds of CPU of this process."""
@@ -153,24 +155,26 @@ class Looker:
         self._looks = 0
 
     def add(self, watched: Watched) -> None:
-        """It has its turn in the next look."""
+        """The job has its turn in the next look."""
         self._jobs[watched.id] = _Job(watched)
         self._turns.append(watched.id)
 
     def remove(self, job_id: str) -> None:
-        """Its descriptors are closed. Not there is fine."""
+        """Ends the job's walk, if it has one, which closes its descriptors."""
         job = self._jobs.pop(job_id, None)
         if job is not None:
             self._turns.remove(job_id)
             self._close(job)
 
     def look(self) -> list[str]:
-        """Goes on with every job's walk, for LOOK_CPU_S in all; ids of those that are over their
-        bound, which are not looked at any more."""
+        """Continues every job's walk, for LOOK_CPU_S in all.
+
+        Returns the ids of those that are over their bound; these are not looked at any more.
+        """
         self._looks += 1
         end = self._clock() + LOOK_CPU_S
         over: list[str] = []
-        done = 0  # in a row, of those that have been walked through in this look
+        done = 0  # jobs in a row that were walked to their end in this look
         while self._turns and done < len(self._turns) and self._clock() < end:
             job_id = self._turns[0]
             self._turns.rotate(-1)
@@ -195,7 +199,7 @@ class Looker:
                 if job.used.over(job.watched) or self._clock() >= end:
                     return
         except OSError as error:
-            # Out of descriptors, or a disk that fails: this job has its turn in the next look.
+            # Out of descriptors, or a disk that fails: the next look tries this job again.
             log(f"looking at what job {job.watched.id} takes of the disk: {error.strerror}")
         job.steps = None
         job.looked = self._looks
@@ -229,7 +233,8 @@ def _run(jobs: dict[str, Watched], command_fd: int, report_fd: int) -> NoReturn:
 
 
 def _keep_only(command_fd: int, report_fd: int) -> None:
-    """At 3 and 4, and nothing above: the server's connection must end with the supervisor."""
+    """Moves both to 3 and 4 and closes all above, because the server's connection must end with the
+    supervisor."""
     high = [os.dup(fd) for fd in (command_fd, report_fd)]
     while min(high) < 5:
         high = [os.dup(fd) for fd in high]

@@ -1,8 +1,8 @@
 """Files that have lost their names, by the processes that hold them.
 
-A descriptor belongs to a thread, not to a process: threads may have tables of their own, and that
-of the first one is empty once it has ended, although others go on. So every thread is looked at
-whose table is not the one that was seen before it.
+A descriptor belongs to a thread, not to a process: threads may have tables of their own, and the
+table of the first one is empty once it has ended, although others run on. So every thread is looked
+at, unless it shares its table with the one before.
 """
 
 import contextlib
@@ -18,16 +18,15 @@ from ..kernel import system_calls
 _KCMP_FILES: Final = 2  # linux/kcmp.h: have two tasks one table of descriptors?
 _KCMP: Final = next(calls["kcmp"] for calls in DENIED.values() if "kcmp" in calls)
 _DELETED: Final = " (deleted)"  # proc(5), /proc/pid/fd
-# From one pause to the next.
+# Entries between two pauses.
 _STEP: Final = 32
 
 
 def nameless(pids: Iterable[int]) -> Iterator[os.stat_result | None]:
-    """Regular files without a name that somebody has open or mapped, perhaps several times; None
-    is a pause, for whoever asks whether to go on.
+    """Regular files without a name that these processes have open or mapped; None is a pause.
 
-    What is in a message that nobody has received yet is nobody's, and is not found. Raises OSError
-    if this process is out of descriptors.
+    A file may come several times. A descriptor within a message that no process has received yet
+    belongs to none, so it is not found. Raises OSError if this process is out of descriptors.
     """
     for pid in pids:
         yield None
@@ -44,22 +43,22 @@ def _of_process(pid: int) -> Iterator[os.stat_result | None]:
         if seen is not None and has_memory and _has_same_table(seen, thread):
             continue
         seen = thread
-        # By the number of a thread there is all that there is by that of a process (proc(5)).
+        # /proc has for the number of a thread all that it has for that of a process (proc(5)).
         with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
             yield from _held_by(f"/proc/{thread}/fd")
         if has_memory:
             continue
         with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-            # A program has a hundred mappings: one text of them all is read sooner than as links.
+            # A program has a hundred mappings, and one text of them all is read sooner than links.
             with open(f"/proc/{thread}/maps", "rb") as file:
                 text = file.read()
-            has_memory = bool(text)  # all threads have the same, but for those that have ended
+            has_memory = bool(text)  # all threads share it, but for those that have ended
             if _DELETED.encode() in text:
                 yield from _held_by(f"/proc/{thread}/map_files")
 
 
 def _has_same_table(one: str, other: str) -> bool:
-    """Of descriptors; False also where the kernel does not say."""
+    """Do two threads share their table of descriptors? False also where the kernel does not say."""
     machine = MACHINES.get(os.uname().machine)
     number = None if machine is None else _KCMP[machine.column]
     if number is None:
@@ -76,7 +75,7 @@ def _held_by(directory: str) -> Iterator[os.stat_result | None]:
             if number % _STEP == 0:
                 yield None
             with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
-                # By its text first: to ask for the status of a file on a dead network mount waits.
+                # Its text first, because stat(2) of a file on a dead network mount waits for ever.
                 if not _is_deleted(entry.path):
                     continue
                 status = os.stat(entry.path)
@@ -85,7 +84,7 @@ def _held_by(directory: str) -> Iterator[os.stat_result | None]:
 
 
 def _is_deleted(link: str) -> bool:
-    """May it be that this descriptor's file has no name? Raises OSError."""
+    """Could the file of this descriptor be without a name? Raises OSError."""
     try:
         return os.readlink(link).endswith(_DELETED)
     except OSError as error:

@@ -1,9 +1,9 @@
 """Directories of a job's own, made with it and removed with it.
 
-Beside the one where it works there is another for its temporary files, which the job sees as
-/tmp. On the disk, not in memory: a program that spills there, because its data does not fit into
-memory, would be killed by its memory limit. Beside it and not within, so that what a job works in
-is empty at the start.
+Beside the one where the job works there is another for its temporary files, which the job sees as
+/tmp. It is on the disk, not in memory, because a program spills there what does not fit into
+memory, and its memory limit would kill it for that. It lies beside the other and not within, so
+that the job's working directory is empty at the start.
 """
 
 import contextlib
@@ -24,14 +24,17 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _TEMPORARY: Final = ".tmp"
 _OF_A_JOB: Final = re.compile(rf"[0-9a-f]{{32}}({re.escape(_TEMPORARY)})?", re.ASCII)
-# Of directories that hold one more and nothing else; deeper or fuller ones take a process.
+# How deep a chain of directories that hold one more and nothing else is removed at once; deeper or
+# fuller ones take a process of their own.
 _MAX_DEPTH: Final = 16
 
 
 def make(root: str, job_id: str, user: User | None, with_temporary: bool) -> str:
-    """``<root>/<job id>``, 0700, the job's user's, and perhaps its temporary one, which is our own
-    until the job's process gives it away (isolation.mounts). Raises OSError, and nothing is left
-    then."""
+    """Makes ``<root>/<job id>``, 0700, which belongs to the job's user, and perhaps its temporary
+    one, which is ours until the job's process gives it away (isolation.mount_view).
+
+    Raises OSError, and nothing is left then.
+    """
     path = os.path.join(root, job_id)
     try:
         os.mkdir(path, 0o700)
@@ -51,14 +54,14 @@ def temporary(path: str) -> str:
 
 
 def discard(path: str) -> bool:
-    """Removes both if they are as good as empty; was that so?"""
+    """Removes both if they are as good as empty. Returns whether both are gone."""
     return all([_remove_empty(each) for each in (path, temporary(path))])
 
 
 class Workdir:
-    """One job's directories, from when it has some to their end; without ``path`` it has none.
+    """One job's directories, until they are removed; without ``path`` it has none.
 
-    ``on_gone`` is called when they are, before whoever waits for that.
+    ``on_gone`` is called when they are gone, before the callback of ``when_removed``.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Workdir:
         self._on_removed: Callable[[], None] | None = None
 
     def remove(self) -> None:
-        """Begins, once: nobody of the job is left."""
+        """Begins the removal, once: no process of the job is left."""
         if not self._begun and self._path is not None:
             self._begun = True
             remove(self._loop, self._path, self._removed)
@@ -99,8 +102,8 @@ class Workdir:
 def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
     """Removes the directories; full ones in a process of its own.
 
-    A job may leave a million files, and the supervisor must not wait for their end. That
-    process runs with the supervisor's rights, as some files can be another user's.
+    A job may leave a million files, and the supervisor must not wait for their removal. That
+    process keeps the supervisor's rights, because some files may belong to another user.
     """
     if discard(path):
         on_removed()
@@ -112,7 +115,7 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
         return
     if pid == 0:
         try:
-            # Above all the server's connection: it must end when the supervisor does.
+            # Above all the server's connection, because it must end when the supervisor does.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             remove_tree(path)
             remove_tree(temporary(path))
@@ -120,7 +123,7 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
             os._exit(0)
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:  # out of descriptors; nobody could wait for this one
+    except OSError:  # out of descriptors, so the end of this process could not be seen
         os.kill(pid, signal.SIGKILL)
         disown(pid)
         loop.after(_FORK_AGAIN_S, lambda: remove(loop, path, on_removed))
@@ -138,11 +141,11 @@ def remove(loop: Loop, path: str, on_removed: Callable[[], None]) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Removes all that can be removed, and follows no symbolic link. Without root, what a job
-    closed is opened first.
+    """Removes all that can be removed, and follows no symbolic link.
 
-    A directory within a directory is moved to the top before it is looked into: a job can make
-    them deeper than a path, a stack or a process's descriptors reach.
+    Without root, directories that a job closed are opened first. A directory within a directory is
+    moved to the top before it is looked into, because a job can nest them deeper than a path, a
+    stack or a process's descriptors reach.
     """
     if os.geteuid() != 0:
         with contextlib.suppress(OSError):
@@ -159,7 +162,8 @@ def remove_tree(path: str) -> None:
 
 
 def _take_apart(name: str, top: int) -> list[str]:
-    """Removes what is called so in ``top``; the names of directories moved there from within."""
+    """Removes what has this name in ``top``. Returns the names of directories that were moved there
+    from within."""
     moved: list[str] = []
     if _removed(name, top):
         return moved
@@ -186,7 +190,7 @@ def _take_apart(name: str, top: int) -> list[str]:
 
 
 def _removed(name: str, directory: int) -> bool:
-    """Is this file or empty directory gone now?"""
+    """Tries to remove a file or an empty directory. Returns whether it is gone."""
     for remove_one in (os.unlink, os.rmdir):
         try:
             remove_one(name, dir_fd=directory)
@@ -197,16 +201,16 @@ def _removed(name: str, directory: int) -> bool:
 
 
 def _open_up(name: str, directory: int) -> None:
-    """A directory; of another user only root could have it, who needs no rights. Raises OSError."""
+    """Makes a directory accessible, without root. Root needs no rights for it. Raises OSError."""
     if os.geteuid() != 0:
         os.chmod(name, 0o700, dir_fd=directory)
 
 
 def _remove_empty(path: str) -> bool:
-    """Removes a directory that is gone, empty, or holds nothing but one such after another.
+    """Removes a directory that is empty, or holds nothing but a chain of such. Is it gone now?
 
-    Places of mounts are like that (isolation.mounts). No symbolic link is followed, as another job
-    of the same user could put one there.
+    Places of mounts are such chains (isolation.mount_view). No symbolic link is followed, because
+    another job of the same user could put one there.
     """
     fds: list[int] = []
     names = [path]

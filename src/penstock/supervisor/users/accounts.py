@@ -1,7 +1,7 @@
 """What a job's user is called, and the entries of passwd and group that programs look for.
 
-A user without an entry is nobody to ssh, initdb, whoami or a library's getpwuid(3), and they fail.
-So the files that a job sees have one line more than the host's (isolation.account_files).
+ssh, initdb, whoami or a library's getpwuid(3) fail for a user that has no entry there. So the files
+that a job sees have one line more than the host's (isolation.account_files).
 """
 
 import contextlib
@@ -41,18 +41,21 @@ def account_of(user: User | None) -> Account:
 
 
 def unlisted(uid: int) -> Account:
-    """Of an id that the host has no name for."""
+    """The account of an id for which the host has no name."""
     return Account(f"job{uid}", listed=False)
 
 
 def entries(
     account: Account, user: User | None, client: str, home: str
 ) -> tuple[tuple[str, bytes], ...]:
-    """File and additional line of each file for the job's view; none for who is listed, or where
-    no user is changed."""
+    """Each file of the job's view with its additional line.
+
+    None for a user that the host lists, or where no user is changed.
+    """
     if account.listed or user is None:
         return ()
-    # A colon or a newline would be another field or entry.
+    # A client's name is the policy's, and a colon or newline in it would begin another field or
+    # entry.
     comment = f"penstock client {_NOT_PLAIN.sub('_', client[:_SHOWN_CHARACTERS])}"
     place = "/" if any(mark in home for mark in ":\n") else home
     fields = (account.name, "x", str(user.uid), str(user.gid), comment, place, _NO_SHELL)
@@ -65,8 +68,11 @@ def _line(fields: Iterable[str]) -> bytes:
 
 
 def others_in(uids: UidRange) -> list[str]:
-    """Mistakes: accounts, groups and subordinate ids of this host that lie in a range which is to
-    be clients' alone. Of files only: nobody can list all of a directory service."""
+    """Mistakes: accounts, groups and subordinate ids of this host that lie in the range.
+
+    The range is to be clients' alone. Only files are looked at, because a directory service need
+    not list all that it has.
+    """
     found = [
         f"{name!r} of {path} is {number}"
         for path in (PASSWD, GROUP)

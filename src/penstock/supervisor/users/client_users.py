@@ -1,9 +1,10 @@
 """Clients' own users: which client's jobs run as which id, once and for ever.
 
-The supervisor alone allocates; a server is told. What a client has stays its own while the table
-lasts (user_table.py), also when it leaves the policy, and no other client ever gets it. Where
-``job_uids`` was changed a client gets a new id out of the new range, and has the old one again if
-that comes back.
+The supervisor alone allocates them, and reports to the server what a job got, because a server that
+could choose would be one bug away from another client's files. A client's id stays its own as long
+as the table lasts (user_table.py), even when the client leaves the policy, and no other client ever
+gets it. Where ``job_uids`` was changed, a client gets a new id out of the new range, and gets its
+old one again if the old range comes back.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,10 @@ _MOST_SAID: Final = 20
 
 
 class NoUser(Exception):
-    """This client has no user to run jobs as. The text says why, and what the operator can do;
-    ``public`` is that for clients, without paths of ours."""
+    """This client has no user to run jobs as. The text says why, and what the operator can do.
+
+    ``public`` is the text for clients, without paths of this host.
+    """
 
     def __init__(self, text: str, public: str = "") -> None:
         super().__init__(text)
@@ -48,7 +51,7 @@ class ClientUsers:
         return len(self._of)
 
     def missing(self, clients: Sequence[str]) -> str:
-        """Why one of these could not have a user, "" if all could. Nothing is allocated."""
+        """Why one of these clients could not have a user, "" if all could. Allocates nothing."""
         for uid in (self._of[client] for client in clients if client in self._of):
             if not self._maps.has(uid):
                 return _not_mapped(uid, self._taken[uid])
@@ -58,18 +61,21 @@ class ClientUsers:
         return self._none_left(new[-1]) if len(new) > free - taken else ""
 
     def never(self, client: str) -> str:
-        """Why this client has no user as long as this process lives; "" if it has one, or may have
-        one at its next start. Nothing is allocated."""
+        """Why this client has no user as long as this process lives. Allocates nothing.
+
+        "" if it has one, or may get one at its next start.
+        """
         uid = self._of.get(client)
         if uid is not None:
             return "" if self._maps.has(uid) else _not_mapped(uid, client)
         return self.missing([client])
 
     def allocate(self, clients: Iterable[str]) -> None:
-        """One for each client that has none, in this order, durable together.
+        """Allocates one for each client that has none, in this order, and makes all durable
+        together.
 
-        Raises NoUser. Those whose ids could be had keep them, and the next call goes on: an id
-        that was chosen for a client is never another's, whether or not it could be written.
+        Raises NoUser, and the clients that got an id before it keep it: an id that was chosen for
+        a client is never given to another, whether or not it could be written.
         """
         missing = None
         for client in clients:

@@ -62,7 +62,7 @@ def _taken(uid: int, gid: int, uids: Container[int], forbidden: Mapping[int, str
 
 
 def _rights(uid: int, gid: int, server: tuple[int, int] | None) -> list[str]:
-    """What a command's user must not be, as root."""
+    """Why the user of a command has too many rights, where penstockd runs as root."""
     server_uid, server_gid = server if server is not None else (None, None)
     if uid == 0:
         return ["is root; name a user without privilege"]

@@ -1,4 +1,4 @@
-"""Whom a command's jobs run as: a named user, the client's own, or this process's."""
+"""As which user a command's jobs run: a named one, the client's own, or this process's."""
 
 import contextlib
 import os
@@ -21,9 +21,12 @@ _MOST_SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class CommandUsers:
-    """As root ``named`` has the user of each command that names one, and ``allocated`` those of
-    clients; without root both are empty, as nobody's user can be changed. ``groups`` are
-    supplementary ones, by command."""
+    """The users of jobs. As root, ``named`` has the user of each command that names one, and
+    ``allocated`` those of clients.
+
+    Without root both are empty, because this process cannot change its user. ``groups`` are
+    supplementary ones, by command.
+    """
 
     named: Mapping[str, User] = field(default_factory=dict)
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -31,7 +34,7 @@ class CommandUsers:
     _accounts: dict[User | None, Account] = field(default_factory=dict)
 
     def user_of(self, command: Command, client: str) -> User | None:
-        """None: nobody's user is changed. Raises NoUser."""
+        """The user of this client's job; None: it stays that of this process. Raises NoUser."""
         user = self.named.get(command.name)
         if user is None and command.user == AUTO and self.allocated is not None:
             user = self.allocated.user_of(client)
@@ -40,7 +43,8 @@ class CommandUsers:
         return user._replace(groups=self.groups.get(command.name, ()))
 
     def account_of(self, command: Command, user: User | None) -> Account:
-        """What that user is called. The host's tables are asked once for each named one."""
+        """The name of that user. The host's tables are asked once for each named user, because
+        they may be a directory service, for which not every start should wait."""
         if user is not None and command.user == AUTO:
             return unlisted(user.uid)
         if user not in self._accounts:
@@ -49,8 +53,10 @@ class CommandUsers:
 
 
 def open_users(policy: Policy, config: Config, found: FoundUsers, *, root: bool) -> CommandUsers:
-    """Reads the table of clients' users, where the policy needs one. Raises TableDamaged and
-    OSError."""
+    """The users of this policy; reads the table of clients' users, where the policy needs one.
+
+    Raises TableDamaged and OSError.
+    """
     clients = None
     if root and uses_own_users(policy):
         clients = ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
@@ -58,8 +64,12 @@ def open_users(policy: Policy, config: Config, found: FoundUsers, *, root: bool)
 
 
 def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
-    """A user for each client of the policy that needs one, so that no start waits for a disk.
-    Warnings: of those that have none, whose starts will be refused, and of those that share one."""
+    """Allocates a user for each client of the policy that needs one, so that no start waits for a
+    disk.
+
+    Returns warnings: of clients that have none, whose starts will be refused, and of clients that
+    share a named user.
+    """
     warnings = shared_user_warnings(policy) if users.named else []
     if users.allocated is not None:
         warnings += strangers_among(users.allocated.uids)
@@ -71,8 +81,10 @@ def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
 
 
 def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:
-    """Those of the policy whose starts of commands without a named user are all refused as long as
-    this process lives, and why."""
+    """Clients of the policy that have no user as long as this process lives, and why.
+
+    All their starts of commands without a named user are refused.
+    """
     if users.allocated is None:
         return {}
     found = {name: users.allocated.never(name) for name in sorted(policy.clients)}
@@ -80,9 +92,11 @@ def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:
 
 
 def strangers_among(uids: UidRange) -> list[str]:
-    """A warning of processes that run as clients' users before this penstockd has started any: to
-    the kernel they and our jobs of that client are one. No mistake, as one of an earlier life may
-    be slow to die."""
+    """A warning of processes that run as clients' users before this penstockd has started any.
+
+    The kernel does not tell them from our jobs of that client, so they can signal and read each
+    other. It is no mistake, because a process of an earlier life may be slow to die.
+    """
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):  # it has ended
@@ -98,8 +112,10 @@ def strangers_among(uids: UidRange) -> list[str]:
 
 
 def clients_users(policy: Policy, config: Config) -> tuple[str, str]:
-    """For doctor, as root: the range and how much of it is given, and what is wrong with it; both
-    empty where no command needs it. Looks, and writes nothing."""
+    """For doctor, as root: the range with how much of it is given, and what is wrong with it.
+
+    Both are empty where no command needs the range. Writes nothing.
+    """
     if not uses_own_users(policy):
         return "", ""
     try:

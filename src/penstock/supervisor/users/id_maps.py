@@ -44,7 +44,7 @@ def parse_map(text: str) -> Map:
 
 
 def own_maps() -> IdMaps:
-    """Of this process, whose maps never change once they are written. Raises OSError."""
+    """The maps of this process, which never change once they are written. Raises OSError."""
     found = []
     for path in _MAPS:
         with open(path, encoding="ascii") as file:

@@ -14,8 +14,8 @@ from .user_names import User, UserError, resolve_user
 
 @dataclass(frozen=True, slots=True)
 class FoundUsers:
-    """``named`` and ``groups`` by command, as CommandUsers takes them; empty where there are
-    ``mistakes``, and without root."""
+    """What was found. ``named`` and ``groups`` are by command, as CommandUsers takes them; both are
+    empty where there are ``mistakes``, and without root."""
 
     mistakes: list[str]
     named: dict[str, User] = field(default_factory=dict)
@@ -33,7 +33,8 @@ class FoundUsers:
 
 
 def find_users(policy: Policy, uids: UidRange, server: User | None, *, root: bool) -> FoundUsers:
-    """Looks names up, in files and directory services."""
+    """Looks up the names of users and groups. May wait for a directory service, so only a start of
+    penstockd calls it."""
     forbidden = forbidden_groups()
     if server is not None:
         forbidden.setdefault(server.gid, "is the server's, which may enter run_dir")
@@ -72,9 +73,9 @@ def new_users(policy: Policy) -> list[str]:
 def shared_user_warnings(
     policy: Policy, resolve: Callable[[str], tuple[Any, ...]] = resolve_user
 ) -> list[str]:
-    """Where jobs of several clients run as one named user, and see each other: one line a user.
+    """One line for each named user as which jobs of several clients run, and see each other.
 
-    ``resolve`` is resolve_user; users that it does not find are mistakes, and none of these.
+    ``resolve`` is resolve_user; users that it does not find are mistakes elsewhere.
     """
     by_uid: dict[int, list[str]] = {}
     for command in policy.commands.values():

@@ -36,5 +36,5 @@ def resolve_user(text: str) -> User:
 
 
 def own_user() -> User:
-    """Who this process is."""
+    """The user and group that this process runs as."""
     return User(os.geteuid(), os.getegid())

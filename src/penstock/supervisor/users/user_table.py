@@ -1,10 +1,10 @@
 """The table of which client has which user: a file of root's alone, whole or as it was before.
 
-An id that was a client's once must never be another's: files, and processes that nobody could kill,
-would change hands. So the file is only ever replaced by one with more in it: written beside it,
-synced, renamed, and the directory synced (rename(2) is atomic; fsync(2) of the directory makes it
-last). Its SHA-256 tells a damaged one, which is refused: from a table that lacks a line, an id
-would be given twice.
+An id that was a client's once must never become another's, because its files, and processes that
+KILL could not end, would change hands. So the file is only ever replaced by one with more in it:
+that is written beside it, synced, renamed, and the directory synced (rename(2) is atomic; fsync(2)
+of the directory makes it last). By its SHA-256 a damaged file is known and refused; otherwise, from
+a table that lacks a line, an id would be given twice.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ _VERSION: Final = 1
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _MOST_BYTES: Final = 64 << 20
 WRITE_S: Final = 5.0
-"""How long a write may take. The supervisor, which has one thread, waits for it; a start that it is
-made for is refused then."""
+"""How long a write may take. The supervisor, which has one thread, waits for it. If it takes more,
+the start that needs it is refused."""
 
 Entries = Sequence[tuple[int, str]]
 
 
 class TableDamaged(Exception):
-    """What is there cannot be trusted. The text says where, what, and what to do."""
+    """The file cannot be trusted. The text says where it is, what is wrong, and what to do."""
 
 
 def encode(entries: Entries) -> bytes:
@@ -81,8 +81,11 @@ class UserTable:
         self.path = os.path.join(directory, NAME)
 
     def read(self) -> list[tuple[int, str]]:
-        """Empty if nothing was ever written. Raises TableDamaged, also for a file that is not this
-        process's alone, or OSError if it cannot be read."""
+        """The entries; none if nothing was ever written.
+
+        Raises TableDamaged, also for a file that is not this process's alone, and OSError if it
+        cannot be read.
+        """
         try:
             self._check(os.lstat(self.path))
             return decode(read_file(self.path, _MOST_BYTES))
@@ -96,7 +99,8 @@ class UserTable:
             ) from None
 
     def _check(self, status: os.stat_result) -> None:
-        """Who else can change it decides whose files and processes a client gets."""
+        """Raises TableDamaged if another user can change the file, because that user would decide
+        whose files and processes a client gets."""
         where = f"supervisor_dir: {self.path}"
         if not stat.S_ISREG(status.st_mode):
             raise TableDamaged(f"{where} is no regular file; put the table itself there")
@@ -107,10 +111,10 @@ class UserTable:
             )
 
     def write(self, entries: Entries) -> None:
-        """Durable when it returns. Raises OSError: then it may or may not be, and the caller must
-        keep what it wanted to write.
+        """Replaces the entries, durably when it returns. Takes at most WRITE_S.
 
-        In a process of its own, as a disk may stand still: WRITE_S at most.
+        It writes in a process of its own, because a disk may stand still. Raises OSError; the
+        entries may then be written or not, so the caller must keep what it wanted to write.
         """
         data = encode(entries)
         parent = os.getpid()
@@ -130,12 +134,13 @@ class UserTable:
         """In the child. Never returns; errno is its status."""
         code = errno.EIO
         try:
-            # A supervisor that is killed leaves nobody who writes: the next one has read what is
-            # there, and gives ids on from that.
+            # This process must not outlive the supervisor: the next one reads the file and gives
+            # ids by it, and a late rename would put an older table in its place.
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                return  # it was, before that; the process ends
-            # Above all locks and the server's connection: they must end when the supervisor does.
+                return  # the supervisor was killed before that; the process ends
+            # Above all locks and the server's connection, because they must end with the
+            # supervisor.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             self._replace(data)
             code = 0
@@ -178,7 +183,7 @@ def _opened(directory: str) -> Iterator[int]:
 
 
 def _ended_within(pid: int, seconds: float) -> bool:
-    """Raises OSError without descriptors; the process has been given up then."""
+    """Has the child ended? Raises OSError where there are no descriptors; it was given up then."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
