@@ -31,7 +31,6 @@ QUIET = {
 
 # What one function's source does not show.
 SHOWN_OTHERWISE = {
-    "client/follow.py: Follower.deliver": "it returns when an attempt has read its call to the end",
     "jobs/backends/local.py: LocalBackend.start": "its loop runs once at least, and each time asks",
     "rpc/tls/transport.py: TlsTransport.handshake": "it asks for its turn before anything else",
 }

@@ -15,7 +15,7 @@ from patience import slowness
 from ports import reserved_port
 
 from penstock.client import Endpoint, connect
-from penstock.client.retry import ask
+from penstock.client.repeated_calls import ask
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import channel as rpc_client
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode

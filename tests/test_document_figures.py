@@ -12,9 +12,9 @@ from this_run import new_group
 
 # The page, its words with {} for the figure, where the code has it, and by what it is divided.
 FIGURES = [
-    ("cli.md", "they connect again for up to {} s", "cli.start_again:RETRY_S", 1),
-    ("cli.md", "before the answer waits up to {} s for it", "cli.start_again:ANSWER_S", 1),
-    ("cli.md", "for `--reconnect` seconds ({})", "client.follow:GIVE_UP_S", 1),
+    ("cli.md", "they connect again for up to {} s", "client.retry:RETRY_S", 1),
+    ("cli.md", "before the answer waits up to {} s for it", "cli.interrupted_start:ANSWER_S", 1),
+    ("cli.md", "for `--reconnect` seconds ({})", "client.retry:GIVE_UP_S", 1),
     ("cli.md", "pauses of {} s that double", "client.backoff:FIRST_PAUSE_S", 1),
     ("cli.md", "that double up to {} s; 0 is not at all", "client.backoff:LONGEST_PAUSE_S", 1),
     ("cli.md", "asked for a heartbeat every {} s", "client.follow:HEARTBEAT_S", 1),

@@ -18,8 +18,7 @@ from penstock.cli.connecting import Connecting
 from penstock.cli.connection_settings import Settings
 from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
-from penstock.cli.start_again import RepeatedStart
-from penstock.client import Endpoint, connect
+from penstock.client import Endpoint, RepeatedStart, connect
 from penstock.client.follow import Follower
 from penstock.client.identity import load_identity
 from penstock.concurrency.plain_errors import PlainErrors
@@ -133,9 +132,10 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signal_handling.py: beside": a_task_beside,
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,
-    "cli/start_again.py: RepeatedStart.connected": a_start,
     "client/client.py: connect": a_connection,
     "client/follow.py: Follower.messages": a_follower,
+    "client/repeated_calls.py: RepeatedStart.connected": a_start,
+    "client/retry.py: Attempts.answered": a_start,
     "jobs/backends/local.py: connect_local": a_supervisor,
     "jobs/manager.py: Manager._life_of": a_manager,
     "jobs/manager.py: Manager.open_nursery": a_manager,

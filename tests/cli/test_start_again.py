@@ -8,9 +8,9 @@ import trio
 from fake_service import HANDLE, FakeService, chunk, fake_server, finished
 
 from penstock.cli.exits import exit_code, message
+from penstock.cli.interrupted_start import ANSWER_S, hurry, interrupted_text
 from penstock.cli.signal_handling import Signals
-from penstock.cli.start_again import ANSWER_S, RepeatedStart
-from penstock.client import Endpoint, connect
+from penstock.client import Endpoint, RepeatedStart, connect
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server.error_status import denied, retryable
 
@@ -60,9 +60,8 @@ async def test_a_lost_connection_repeats_the_start_under_its_id(verb: str) -> No
     assert first.request_id
 
 
-async def test_a_server_that_stays_away_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_stays_away_is_given_up_on() -> None:
     """Bounded, exit 3, and it says that the job may run."""
-    monkeypatch.setattr("penstock.cli.start_again.RETRY_S", 0.3)
     service = FakeService()
     service.start_may_answer = trio.Event()
     async with fake_server(service) as server:
@@ -74,7 +73,7 @@ async def test_a_server_that_stays_away_is_given_up_on(monkeypatch: pytest.Monke
             server.break_connections()
 
         server.nursery.start_soon(leave)
-        attempt = RepeatedStart("ls", [])
+        attempt = RepeatedStart("ls", [], give_up_s=0.3)
         with pytest.raises(ConnectionLost) as caught:
             async with attempt.connected(endpoint):
                 pass
@@ -159,16 +158,16 @@ async def test_an_interrupted_start_waits_for_a_bounded_time() -> None:
     signals, attempt = Signals(), RepeatedStart("ls", [])
     signals.count = 1
     scope = trio.CancelScope()
-    attempt.hurry(signals, scope)
+    hurry(attempt, signals, scope)
     assert scope.cancel_called
-    assert "nothing was started" in attempt.interrupted_text()
+    assert "nothing was started" in interrupted_text(attempt)
     attempt.asked = True
     scope = trio.CancelScope()
     before = trio.current_time()
-    attempt.hurry(signals, scope)
+    hurry(attempt, signals, scope)
     assert before < scope.deadline <= trio.current_time() + ANSWER_S
     signals.count = 2
-    attempt.hurry(signals, scope)
+    hurry(attempt, signals, scope)
     assert scope.cancel_called
 
 

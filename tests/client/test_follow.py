@@ -26,7 +26,6 @@ from scripted_job import (
 
 from penstock.client.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
 from penstock.client.follow import (
-    GIVE_UP_S,
     HEARTBEAT_S,
     DigestMismatch,
     EndMissing,
@@ -35,6 +34,7 @@ from penstock.client.follow import (
     OutputBroken,
     Part,
 )
+from penstock.client.retry import GIVE_UP_S
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 

@@ -9,7 +9,7 @@ from patience import patient
 from running import RunningServer
 
 from penstock.client import Client, connect
-from penstock.client.retry import ask
+from penstock.client.repeated_calls import ask
 from penstock.rpc.call_errors import RpcError
 
 # A server that stands still is killed only after some seconds, and then another has to come up.

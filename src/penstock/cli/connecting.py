@@ -7,9 +7,8 @@ from typing import Final, TypeVar
 import trio
 
 from ..client.client import Client, Endpoint, connect
-from ..client.retry import RETRY_S, ask
+from ..client.repeated_calls import ask
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
-from ..rpc.call_errors import RpcError
 from .connection_settings import Settings
 from .signal_handling import beside
 from .standard import ERR, complain
@@ -68,18 +67,11 @@ async def asked(
     call: Callable[[Client], Awaitable[ResultT]],
     *,
     repeatable: bool = True,
-    give_up_s: float = RETRY_S,
-    on_lost: Callable[[RpcError], None] = lambda error: None,
 ) -> ResultT:
-    """What ``call`` returns, over lost connections and restarts of the server: see client/retry.py.
+    """What ``call`` returns, over lost connections and restarts of the server, as
+    ``penstock.client.ask`` has it.
 
     Cancellation: minimum cleanup.
     """
-    return await ask(
-        settings.endpoint(),
-        call,
-        repeatable=repeatable,
-        give_up_s=give_up_s,
-        connecting=Connecting(settings),
-        on_lost=on_lost,
-    )
+    connecting = Connecting(settings)
+    return await ask(settings.endpoint(), call, repeatable=repeatable, connecting=connecting)

@@ -28,9 +28,10 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     """
     import trio
 
+    from ..client.repeated_calls import RepeatedStart
     from .connecting import Connecting
+    from .interrupted_start import hurry, interrupted_text
     from .signal_handling import caught_signals
-    from .start_again import RepeatedStart
     from .terminal import harmless
 
     if not settings.json:
@@ -40,14 +41,14 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     async with caught_signals() as signals:
         # Scope K0.start.
         with trio.CancelScope() as scope:
-            signals.react = partial(attempt.hurry, signals, scope)
+            signals.react = partial(hurry, attempt, signals, scope)
             async with attempt.connected(settings.endpoint()):
                 pass
         # Inside of caught_signals: a signal that comes now must not lose the handle either.
         if attempt.job is not None:
             _tell_started(settings, attempt.job)
         if signals.count:
-            complain(attempt.interrupted_text())
+            complain(interrupted_text(attempt))
     return signals.exit_code
 
 
@@ -74,18 +75,24 @@ async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
     """Ends job PID with its whole process tree; answers when nothing of it is left."""
+    from ..client.repeated_calls import stop_job
     from ..text.job_text import stop_notes
     from .connecting import Connecting
     from .exits import EXPECTED, exit_code, fail, message
-    from .stop_again import stop_job
     from .terminal import harmless
 
     if not settings.json:
         say(f"Stopping {harmless(pid)}...")
     try:
-        options = {"grace_s": grace, "reason": reason, "signal": signal, "no_wait": no_wait}
-        connecting = Connecting(settings)
-        answer = await stop_job(settings.endpoint(), pid, options, connecting=connecting)
+        answer = await stop_job(
+            settings.endpoint(),
+            pid,
+            grace_s=grace,
+            reason=reason,
+            signal=signal,
+            no_wait=no_wait,
+            connecting=Connecting(settings),
+        )
     except EXPECTED as error:
         fail(f"Error: {harmless(pid)} could not be stopped. {message(error)}", exit_code(error))
     if settings.json:

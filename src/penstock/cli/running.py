@@ -37,12 +37,13 @@ async def run(
     import trio
 
     from ..client.follow import DigestMismatch, Follower
+    from ..client.repeated_calls import RepeatedStart
     from .connecting import Connecting
     from .exits import EXPECTED, complete_code, fail, job_code, message, start_code
+    from .interrupted_start import interrupted_text
     from .reconnect import SaidNews
     from .signal_handling import beside, caught_signals
     from .sink import Apart, Sink
-    from .start_again import RepeatedStart
     from .stop_request import StopRequest
 
     connecting = Connecting(settings)
@@ -93,7 +94,7 @@ async def run(
         code = job_code(sink.end)
         return complete_code(code, sink.missing, OUR_FAILURE, allow_gaps=allow_gaps)
     if attempt.job is None:
-        complain(attempt.interrupted_text())
+        complain(interrupted_text(attempt))
     else:
         complain(_detached(attempt.job.handle, sink))
     return signals.exit_code

@@ -11,9 +11,9 @@ from .terminal import harmless
 
 if TYPE_CHECKING:
     from ..client.client import Connect, Endpoint
+    from ..client.repeated_calls import RepeatedStart
     from .signal_handling import Signals
     from .standard import OutputFailed
-    from .start_again import RepeatedStart
 
 # A reader that the same ^C has ended may fail a write a moment before the signal itself is heard.
 SIGNAL_FOLLOWS_S: Final = 0.2
@@ -39,7 +39,9 @@ class StopRequest:
 
     def react(self) -> None:
         """To the signal that has just come."""
-        self._attempt.hurry(self._signals, self._scope)
+        from .interrupted_start import hurry
+
+        hurry(self._attempt, self._signals, self._scope)
         asks = self._signals.number in ASKING
         if asks and not self.asked.is_set():
             self.asked.set()
@@ -74,8 +76,8 @@ class StopRequest:
         Cancellation: minimum cleanup; C6, C22.
         """
         await self.asked.wait()
+        from ..client.repeated_calls import stop_job
         from .exits import EXPECTED, message
-        from .stop_again import stop_job
 
         shown = harmless(handle)
         complain(f"Stopping {shown}; ^C again to detach")
@@ -83,8 +85,14 @@ class StopRequest:
         # under way: until then another HUP of the same closing must not make us leave.
         try:
             for no_wait in (True, False):
-                options = {"reason": "interrupted", "no_wait": no_wait}
-                await stop_job(endpoint, handle, options, connecting=connecting, reached=True)
+                await stop_job(
+                    endpoint,
+                    handle,
+                    reason="interrupted",
+                    no_wait=no_wait,
+                    reached=True,
+                    connecting=connecting,
+                )
                 self._signals.hangup_is_one = False
         except EXPECTED as error:
             complain(f"Error: {shown} could not be stopped. {message(error)}")

@@ -171,18 +171,20 @@ def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
 @detaches("job {pid} goes on; wait again with: penstock wait {pid}")
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
     """Waits until job PID has ended, and exits as it did."""
+    from ..client.repeated_calls import wait_for_job
     from ..rpc.call_errors import RpcError
     from ..text import job_text
-    from .connecting import asked
+    from .connecting import Connecting
     from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
     from .reconnect import say_waits_on
     from .terminal import harmless
 
     try:
-        job = await asked(
-            settings,
-            lambda client: client.wait(pid),
+        job = await wait_for_job(
+            settings.endpoint(),
+            pid,
             give_up_s=reconnect,
+            connecting=Connecting(settings),
             on_lost=say_waits_on(reconnect),
         )
     except RpcError as error:

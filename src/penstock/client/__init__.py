@@ -2,10 +2,13 @@
 
     from penstock.client import connect
 
-``connect`` gives a ``Client`` with one method for each RPC. ``Follower`` reads a job's output to
-its end and ``InputSender`` sends it input, both over as many connections as it takes; ``ask``
-repeats one call as far as it may be repeated. Above ``rpc``, ``proto``, ``pki`` and
-``concurrency``; the command line is its largest user. Begin with ``client``.
+``connect`` gives a ``Client`` on one connection, with one method for each RPC. The others make
+connections of their own, as many as it takes: ``start_job``, ``stop_job`` and ``wait_for_job`` are
+one call each, ``ask`` is any other; ``Follower`` reads a job's output to its end, and
+``InputSender`` sends it input. What they share is ``retry.Attempts``.
+
+Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command line is its largest user. Begin
+with ``client``.
 """
 
 from importlib import import_module
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from .client import Client, Connect, Endpoint, connect
     from .follow import Follower, News, Part
     from .identity import IdentityError, load_identity
-    from .retry import ask, was_lost
+    from .repeated_calls import RepeatedStart, ask, start_job, stop_job, wait_for_job
+    from .retry import is_away, was_lost
     from .send_input import InputSender
     from .verify import DigestMismatch, EndMissing, OutputBroken
 
@@ -31,16 +35,22 @@ __all__ = [
     "News",
     "OutputBroken",
     "Part",
+    "RepeatedStart",
     "ask",
     "connect",
+    "is_away",
     "load_identity",
+    "start_job",
+    "stop_job",
+    "wait_for_job",
     "was_lost",
 ]
 _DEFINED_IN = {
     "client": ("Client", "Connect", "Endpoint", "connect"),
     "follow": ("Follower", "News", "Part"),
     "identity": ("IdentityError", "load_identity"),
-    "retry": ("ask", "was_lost"),
+    "repeated_calls": ("RepeatedStart", "ask", "start_job", "stop_job", "wait_for_job"),
+    "retry": ("is_away", "was_lost"),
     "send_input": ("InputSender",),
     "verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
 }

@@ -19,15 +19,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import trio
-from google.rpc.error_details_pb2 import RetryInfo
 
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
 from ..concurrency.plain_errors import PlainErrors
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from ..rpc.channel import ClientCall
-from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .retry import GIVE_UP_S, Attempts, is_away
 from .verify import DigestMismatch, EndMissing, OutputBroken, OutputVerdict, Received
 
 __all__ = [
@@ -40,11 +39,8 @@ __all__ = [
     "Part",
 ]
 
-GIVE_UP_S: Final = 60.0
 HEARTBEAT_S: Final = 20.0
 SILENT_HEARTBEATS: Final = 3
-# However little time is left, an attempt gets so much of it.
-_LEAST_ATTEMPT_S: Final = 1.0
 
 Take = Callable[[pb.StreamOutputResponse], Awaitable[None]]
 
@@ -98,19 +94,16 @@ class Follower:
         self.end: pb.EndRecord | None = None
         """How the job ended, once its last message is given."""
         self.verdict = OutputVerdict(False, "the job has not ended")
-        self._endpoint = endpoint
         self._handle = handle
         self._part = part
         self._heartbeat_s = heartbeat_s
-        self._give_up_s = give_up_s
         self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
         self._news = news or News()
-        self._connecting = connecting
-        self._connect_timeout_s = connect_timeout_s
-        self._backoff = Backoff(give_up_s)
+        self._attempts = Attempts(
+            endpoint, give_up_s, connecting=connecting, connect_timeout_s=connect_timeout_s
+        )
         begins = None if part.tail_lines is not None or part.since_ns else part.offset
         self._received = Received(begins, part.streams)
-        self._reached = False
         self._answered_at: float | None = None
         self._is_lost = False
         self._giving = False
@@ -131,24 +124,30 @@ class Follower:
 
         Cancellation: minimum cleanup; C21.
         """
-        while True:
-            loss = await self._attempt(take, client)
-            if loss is None:
-                return
-            client = None
-            now = trio.current_time()
-            if self._answered_at is not None and now - self._answered_at >= LONGEST_PAUSE_S:
-                self._backoff.progress()  # it has stood for a while, though the job was quiet
+
+        async def attempt(connected: Client) -> None:
             self._answered_at = None
-            pause_s = self._backoff.pause_s(now, _retry_after_s(loss))
-            if pause_s is None:
-                if self._give_up_s > 0:
-                    loss.add_note(f"given up after {self._give_up_s:g} s without anything new")
-                raise loss
-            if not self._is_lost:
-                self._is_lost = True
-                self._news.lost(loss)
-            await trio.sleep(pause_s)
+            try:
+                await self._stream(connected, take)
+            except RpcError:
+                if self._answered_at is not None:
+                    self._attempts.progress_if_stood(self._answered_at)  # though the job was quiet
+                raise
+
+        try:
+            await self._attempts.make(
+                attempt, passes=self._passes, on_lost=self._lost, client=client
+            )
+        except RpcError as error:
+            if self._attempts.gave_up and self._attempts.give_up_s > 0:
+                time_s = self._attempts.give_up_s
+                error.add_note(f"given up after {time_s:g} s without anything new")
+            raise
+
+    def _lost(self, error: RpcError) -> None:
+        if not self._is_lost:  # a connection that was lost before its first message is the same
+            self._is_lost = True
+            self._news.lost(error)
 
     @uninterrupted_context
     @asynccontextmanager
@@ -183,24 +182,6 @@ class Follower:
                 # Cancels K3.
                 nursery.cancel_scope.cancel()
 
-    async def _attempt(self, take: Take, client: Client | None) -> RpcError | None:
-        """One connection; how it was lost, or None when all is done."""
-        left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
-        try:
-            if client is not None:
-                self._reached = True
-                await self._stream(client, take)
-                return None
-            timeout_s = min(CONNECT_S, left_s) if self._reached else self._connect_timeout_s
-            async with self._connecting(self._endpoint, connect_timeout_s=timeout_s) as connected:
-                self._reached = True
-                await self._stream(connected, take)
-            return None
-        except RpcError as error:
-            if self._giving or not self._passes(error):
-                raise
-            return error
-
     async def _stream(self, client: Client, take: Take) -> None:
         part, received = self._part, self._received
         fresh = self.job is None
@@ -213,8 +194,7 @@ class Follower:
             follow=part.follow,
             heartbeat_s=self._heartbeat_s,
         ) as call:
-            left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
-            first = await self._next(call, min(self._silence_s, left_s))
+            first = await self._next(call, min(self._silence_s, self._attempts.left_s))
             if first is None:
                 raise EndMissing("the stream ended before it had begun")
             received.begin(first)
@@ -226,7 +206,7 @@ class Follower:
                 await self._give(take, first)
             while (message := await self._next(call, self._silence_s)) is not None:
                 kind = received.take(message)
-                self._backoff.progress()
+                self._attempts.progress()
                 if kind == "finished":
                     self.verdict = received.verdict(message.finished)
                     self.end = message.finished
@@ -253,9 +233,9 @@ class Follower:
 
     def _passes(self, error: RpcError) -> bool:
         """Whether it may go away by itself."""
-        if not self._reached or (isinstance(error, HandshakeFailed) and not error.may_pass):
+        if self._giving or not self._attempts.reached:
             return False
-        if error.code is StatusCode.UNAVAILABLE:
+        if is_away(error):
             return True
         # To one who was let in before: the server may not have noticed yet that the last
         # connection is gone, or it has cut a reader off that did not read for minutes. What our
@@ -281,9 +261,3 @@ class _Messages:
             if self.failure is not None:
                 raise self.failure from None
             raise StopAsyncIteration from None
-
-
-def _retry_after_s(error: RpcError) -> float:
-    """How long the server asks us to wait."""
-    delays = [each.retry_delay for each in error.details if isinstance(each, RetryInfo)]
-    return max((delay.seconds + delay.nanos / 1e9 for delay in delays), default=0.0)

@@ -1,78 +1,166 @@
-"""One call, asked for over as many connections as it takes, as far as it may be repeated."""
+"""Trying again after a loss: the one loop of this package, and what counts as one.
 
-from collections.abc import Awaitable, Callable
+``Attempts`` makes one connection after the other until what is wanted is done or it has been tried
+for long enough. What may be repeated, and what is new enough to begin the time anew, differs, so
+its users decide that: single calls (``repeated_calls``), a reader (``follow``), a sender of input
+(``send_input``). Only the first connection has a loop of its own (``client.connect``), because
+there nothing was lost.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final, TypeVar
 
 import trio
 from google.rpc.error_details_pb2 import RetryInfo
 
-from ..concurrency.interrupts import uninterrupted
+from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 from .backoff import LONGEST_PAUSE_S, Backoff
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
 
 ResultT = TypeVar("ResultT")
 
-# A server that is restarted takes calls again within a second or two.
 RETRY_S: Final = 10.0
+"""How long a single call is tried for: a restarted server takes calls again within 1 to 2 s."""
+GIVE_UP_S: Final = 60.0
+"""How long it is tried for where a job runs on meanwhile: its output, its input, its end."""
+
 # However little time is left, an attempt gets so much of it.
 _LEAST_ATTEMPT_S: Final = 1.0
+
+
+def is_away(error: RpcError) -> bool:
+    """The server is out of reach or takes no calls for now. Not when TLS was refused: nothing
+    changes that."""
+    refused = isinstance(error, HandshakeFailed) and not error.may_pass
+    return error.code is StatusCode.UNAVAILABLE and not refused
 
 
 def was_lost(error: RpcError) -> bool:
     """The connection went, or the server with the call under way; not when the service has refused
     the call for now: then it says for how long."""
-    asked_to_wait = any(isinstance(item, RetryInfo) for item in error.details)
-    refused = isinstance(error, HandshakeFailed) and not error.may_pass
-    return error.code is StatusCode.UNAVAILABLE and not asked_to_wait and not refused
+    return is_away(error) and not asks_to_wait(error)
 
 
-@uninterrupted
-async def ask(
-    endpoint: Endpoint,
-    call: Callable[[Client], Awaitable[ResultT]],
-    *,
-    repeatable: bool,
-    give_up_s: float = RETRY_S,
-    reached: bool = False,
-    connecting: Connect = connect,
-    on_lost: Callable[[RpcError], None] = lambda error: None,
-) -> ResultT:
-    """What ``call`` returns, which is given a connection. When that or the server is lost, it is
-    called again on another one, for ``give_up_s``, which begin anew when a connection has stood for
-    five seconds; ``on_lost`` is told of each loss.
+def asks_to_wait(error: RpcError) -> bool:
+    """The service has decided: not now."""
+    return any(isinstance(item, RetryInfo) for item in error.details)
 
-    ``repeatable``: it may be asked for twice, as it reads, or as what it does twice is the same.
-    Else it is called again only where the server says that it has not begun it. ``connecting``
-    makes connections; a first one that it cannot make is not tried for again, unless ``reached``
-    says that the server was there a moment ago. Raises what ``connecting`` and ``call`` raise.
-    Cancelled: what was asked for may happen.
 
-    Cancellation: minimum cleanup.
+def _retry_after_s(error: RpcError) -> float:
+    delays = [each.retry_delay for each in error.details if isinstance(each, RetryInfo)]
+    return max((delay.seconds + delay.nanos / 1e9 for delay in delays), default=0.0)
+
+
+@uninterrupted_methods
+class Attempts:
+    """Connections to one server for one purpose, the next one after a loss of the one before.
+
+    ``reached``: there was a connection, or the caller knows that the server is there.
+    ``connected``: the attempt under way has one. ``gave_up``: the time was over.
     """
-    backoff = Backoff(give_up_s)
-    lost = False
-    while True:
-        left_s = min(CONNECT_S, max(_LEAST_ATTEMPT_S, backoff.left_s(trio.current_time())))
-        opened = connecting(endpoint, connect_timeout_s=left_s) if lost else connecting(endpoint)
-        connected = False
-        begun_at = trio.current_time()
-        try:
-            async with opened as client:
-                reached = connected = True
-                begun_at = trio.current_time()
-                return await call(client)
-        except RpcError as error:
-            if connected and trio.current_time() - begun_at >= LONGEST_PAUSE_S:
-                # Not each time: a server that always answers so would be asked for ever.
-                backoff.progress()
-            again = was_lost(error) and (repeatable or not connected) and reached
-            pause_s = None
-            if again or error.not_begun:
-                pause_s = backoff.pause_s(trio.current_time())
-            if pause_s is None:
-                raise
-            if connected:
-                on_lost(error)
-        lost = True
-        await trio.sleep(pause_s)
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        give_up_s: float,
+        *,
+        connecting: Connect = connect,
+        connect_timeout_s: float | None = None,
+        reached: bool = False,
+    ) -> None:
+        """``give_up_s``: how long to try after a loss, in seconds, until ``progress``; 0: not at
+        all. ``connecting`` makes connections, the first one within ``connect_timeout_s``, or its
+        own default."""
+        self.give_up_s = give_up_s
+        self.reached = reached
+        self.connected = False
+        self.gave_up = False
+        self._endpoint = endpoint
+        self._connecting = connecting
+        self._first = {} if connect_timeout_s is None else {"connect_timeout_s": connect_timeout_s}
+        self._lost = False
+        self._backoff = Backoff(give_up_s)
+
+    @property
+    def left_s(self) -> float:
+        """What the attempt under way may take to show that it leads anywhere; infinite before the
+        first loss."""
+        return max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
+
+    def progress(self) -> None:
+        """Something new has arrived: the time after the next loss begins anew."""
+        self._backoff.progress()
+
+    def progress_if_stood(self, since: float) -> None:
+        """Counts it as progress that the connection has stood since then, if that was for a while.
+
+        Not each time: a server that always breaks off would be asked for ever.
+        """
+        if trio.current_time() - since >= LONGEST_PAUSE_S:
+            self._backoff.progress()
+
+    async def make(
+        self,
+        attempt: Callable[[Client], Awaitable[ResultT]],
+        *,
+        passes: Callable[[RpcError], bool],
+        on_lost: Callable[[RpcError], None] = lambda error: None,
+        client: Client | None = None,
+    ) -> ResultT:
+        """What ``attempt`` returns, as ``answered`` has it.
+
+        Cancellation: minimum cleanup.
+        """
+        made = self.answered(attempt, passes=passes, on_lost=on_lost, client=client)
+        async with made as (_, answer):
+            return answer
+
+    @uninterrupted_context
+    @asynccontextmanager
+    async def answered(
+        self,
+        attempt: Callable[[Client], Awaitable[ResultT]],
+        *,
+        passes: Callable[[RpcError], bool],
+        on_lost: Callable[[RpcError], None] = lambda error: None,
+        client: Client | None = None,
+    ) -> AsyncIterator[tuple[Client, ResultT]]:
+        """A connection on which ``attempt`` has returned, and what it did.
+
+        ``attempt`` is called on one connection after the other while ``passes`` says of its error,
+        or of that of connecting, that it may be different next time. ``on_lost`` hears of each
+        connection that was lost so; it must not wait. ``client`` is a connection to begin with,
+        which stays the caller's. Raises the last error, and what the block raises, which is never
+        tried again.
+
+        Cancellation: minimum cleanup.
+        """
+        done = False
+        while True:
+            self.connected = False
+            try:
+                async with self._opened() if client is None else nullcontext(client) as opened:
+                    self.reached = self.connected = True
+                    answer = await attempt(opened)
+                    done = True
+                    yield opened, answer
+                return
+            except RpcError as error:
+                if done or not passes(error):
+                    raise
+                pause_s = self._backoff.pause_s(trio.current_time(), _retry_after_s(error))
+                if pause_s is None:
+                    self.gave_up = True
+                    raise
+                if self.connected:
+                    on_lost(error)
+            self._lost, client = True, None
+            await trio.sleep(pause_s)
+
+    def _opened(self) -> AbstractAsyncContextManager[Client]:
+        options = self._first
+        if self._lost:
+            options = {"connect_timeout_s": min(CONNECT_S, self.left_s)}
+        return self._connecting(self._endpoint, **options)

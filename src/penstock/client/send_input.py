@@ -9,14 +9,11 @@ import trio
 from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
+from ..rpc.call_errors import RpcError, StatusCode
 from ..rpc.channel import ClientCall
-from .backoff import Backoff
-from .client import CONNECT_S, Connect, Endpoint, connect
+from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .retry import GIVE_UP_S, Attempts, is_away
 
-GIVE_UP_S: Final = 60.0
-# However little time is left, an attempt gets so much of it.
-_LEAST_ATTEMPT_S: Final = 1.0
 # Of one request: what every server takes.
 _PIECE_BYTES: Final = 64 * 1024
 
@@ -43,12 +40,11 @@ class InputSender:
         (``penstock.client.connect``); one that it could not make is not tried for again."""
         self.accepted = 0
         """Bytes of the job's input in all, as far as was answered."""
-        self._endpoint = endpoint
         self._handle = handle
-        self._connecting = connecting
-        self._connect_timeout_s = connect_timeout_s
-        self._backoff = Backoff(give_up_s)
-        self._reached = False
+        self._attempts = Attempts(
+            endpoint, give_up_s, connecting=connecting, connect_timeout_s=connect_timeout_s
+        )
+        self._answered = False
         self._name = str(uuid.uuid4())
         self._piece = b""
         self._offset = 0
@@ -90,36 +86,30 @@ class InputSender:
                 await give.send(piece)
 
     async def _feed(self, pieces: trio.MemoryReceiveChannel[bytes], end: bool) -> None:
-        while True:
-            try:
-                await self._attempt(pieces, end)
-                return
-            except RpcError as error:
-                away = error.code is StatusCode.UNAVAILABLE and self._reached
-                if not away or (isinstance(error, HandshakeFailed) and not error.may_pass):
-                    raise
-                pause_s = self._backoff.pause_s(trio.current_time())
-                if pause_s is None:
-                    raise
-            await trio.sleep(pause_s)
+        async def attempt(client: Client) -> None:
+            await self._send(client, pieces, end)
 
-    async def _attempt(self, pieces: trio.MemoryReceiveChannel[bytes], end: bool) -> None:
-        left_s = max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
-        timeout_s = min(CONNECT_S, left_s) if self._reached else self._connect_timeout_s
-        connecting = self._connecting(self._endpoint, connect_timeout_s=timeout_s)
-        async with connecting as client, client.send_input() as call:
+        def passes(error: RpcError) -> bool:
+            return self._answered and is_away(error)
+
+        await self._attempts.make(attempt, passes=passes)
+
+    async def _send(
+        self, client: Client, pieces: trio.MemoryReceiveChannel[bytes], end: bool
+    ) -> None:
+        async with client.send_input() as call:
             # Where to go on: some of what was under way may have been accepted.
             answer = await _asked(
                 call,
-                pb.SendInputRequest(pid=self._handle, sender=self._name, goes_on=self._reached),
+                pb.SendInputRequest(pid=self._handle, sender=self._name, goes_on=self._answered),
             )
-            if not self._reached:
+            if not self._answered:
                 self._offset = answer.accepted
-            self._reached = True
+            self._answered = True
             while True:
                 self._accepted(answer)
                 if not self._piece and not self._read_all:
-                    self._backoff.progress()  # there is nothing that could be any newer
+                    self._attempts.progress()  # there is nothing that could be any newer
                     await self._next_piece(call, pieces)
                 if self._read_all and not self._piece and (answer.eof or not end):
                     break
@@ -174,7 +164,7 @@ class InputSender:
                 f"the server says that {answer.accepted} bytes are accepted, which cannot be",
             )
         if answer.accepted > self._offset:
-            self._backoff.progress()
+            self._attempts.progress()
         self._piece = self._piece[answer.accepted - self._offset :]
         self._offset = self.accepted = answer.accepted
 

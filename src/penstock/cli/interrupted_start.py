@@ -1,0 +1,37 @@
+"""What a signal does to a start that has not been answered yet, and what is said of it then."""
+
+from typing import Final
+
+import trio
+
+from ..client.repeated_calls import START_UNKNOWN, RepeatedStart
+from .signal_handling import Signals
+from .standard import complain
+from .terminal import harmless
+
+# After ^C: a start takes some tens of milliseconds, so an answer that can be had comes by then.
+ANSWER_S: Final = 3.0
+
+
+def hurry(start: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> None:
+    """The reaction to a signal: the first lets ``scope`` wait ANSWER_S for an answer that
+    is under way, a second one, or the first before anything was asked, ends it."""
+    if start.job is not None:
+        return
+    if signals.count > 1 or not start.asked:
+        # Cancels K0.start, K0.run.
+        scope.cancel()
+        return
+    # Deadline K0.start, K0.run.
+    scope.deadline = trio.current_time() + ANSWER_S
+    complain(f"Waiting {ANSWER_S:g} s for the server's answer; ^C again to leave at once")
+
+
+def interrupted_text(start: RepeatedStart) -> str:
+    """What became of the start, for the user who has interrupted it."""
+    if start.job is not None:
+        handle = harmless(start.job.handle)
+        return f"Interrupted, but job {handle} was started; end it with: penstock stop {handle}"
+    if start.asked:
+        return f"Interrupted: {START_UNKNOWN}"
+    return "Interrupted before the server was asked: nothing was started"

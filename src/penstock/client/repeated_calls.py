@@ -1,0 +1,251 @@
+"""Single calls over as many connections as it takes, each as far as it may be repeated.
+
+job = await start_job(endpoint, "logs", ["-n", "20"])  # one job, however often it was asked for
+await stop_job(endpoint, job.handle, grace_s=3)
+job = await wait_for_job(endpoint, job.handle)
+
+Each makes connections of its own; ``endpoint`` is a ``penstock.client.Endpoint``. ``ask`` does so
+for any other call of a ``Client``.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from ..concurrency.interrupts import uninterrupted, uninterrupted_context
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError, StatusCode
+from .client import Client, Connect, Endpoint, connect
+from .retry import GIVE_UP_S, RETRY_S, Attempts, asks_to_wait, was_lost
+
+ResultT = TypeVar("ResultT")
+
+START_UNKNOWN: Final = "whether the job was started is not known; look for it with: penstock list"
+# What tells nothing about whether the job was started.
+_OPEN: Final = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.CANCELLED,
+        StatusCode.UNKNOWN,
+        StatusCode.INTERNAL,
+    }
+)
+
+
+@uninterrupted
+async def ask(
+    endpoint: Endpoint,
+    call: Callable[[Client], Awaitable[ResultT]],
+    *,
+    repeatable: bool,
+    give_up_s: float = RETRY_S,
+    reached: bool = False,
+    connecting: Connect = connect,
+    on_lost: Callable[[RpcError], None] = lambda error: None,
+) -> ResultT:
+    """What ``call`` returns, which is given a connection. When that or the server is lost, it is
+    called again on another one, for ``give_up_s``, which begin anew when a connection has stood for
+    five seconds; ``on_lost`` hears of each loss.
+
+    ``repeatable``: it may be asked for twice, as it reads, or as what it does twice is the same.
+    Else it is called again only where the server says that it has not begun it. ``connecting``
+    makes connections; a first one that it cannot make is not tried for again, unless ``reached``
+    says that the server was there a moment ago. Raises what ``connecting`` and ``call`` raise.
+    Cancelled: what was asked for may happen.
+
+    Cancellation: minimum cleanup.
+    """
+    attempts = Attempts(endpoint, give_up_s, connecting=connecting, reached=reached)
+
+    async def attempt(client: Client) -> ResultT:
+        begun_at = trio.current_time()
+        try:
+            return await call(client)
+        except RpcError:
+            attempts.progress_if_stood(begun_at)
+            raise
+
+    def passes(error: RpcError) -> bool:
+        unharmed = repeatable or not attempts.connected
+        return error.not_begun or (was_lost(error) and unharmed and attempts.reached)
+
+    return await attempts.make(attempt, passes=passes, on_lost=on_lost)
+
+
+class RepeatedStart:
+    """One start, under one request id. ``asked``: the server may have heard of it. ``job``: it has
+    answered. For who needs to know how far it came, or its connection; else ``start_job``."""
+
+    def __init__(
+        self,
+        command: str,
+        arguments: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 0.0,
+        stdin: bool = False,
+        give_up_s: float = RETRY_S,
+        connecting: Connect = connect,
+    ) -> None:
+        """The job's as ``Client.start`` has it. ``give_up_s``: how long to try after a loss."""
+        self.job: pb.Job | None = None
+        self.asked = False
+        self._command = command
+        self._arguments = arguments
+        self._env = env
+        self._timeout_s = timeout_s
+        self._stdin = stdin
+        self._give_up_s = give_up_s
+        self._connecting = connecting
+        # The same id gives the job of the first time, restarts of the server included.
+        self._request_id = str(uuid.uuid4())
+
+    @uninterrupted_context
+    @asynccontextmanager
+    async def connected(self, endpoint: Endpoint) -> AsyncIterator[Client]:
+        """A connection on which the start has been answered: ``job`` is there.
+
+        When the connection or the server goes before the answer, for ``give_up_s`` another one is
+        made and the start repeated under its id; a first one that ``connecting`` could not make is
+        not tried for again.
+        An error that leaves it open whether a job runs has a note that says so. Raises what
+        ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
+
+        Cancellation: minimum cleanup; C4, C22.
+        """
+        attempts = Attempts(endpoint, self._give_up_s, connecting=self._connecting)
+
+        def passes(error: RpcError) -> bool:
+            return self.asked and was_lost(error)
+
+        try:
+            async with attempts.answered(self._start, passes=passes) as (client, _):
+                yield client
+        except RpcError as error:
+            if self.asked and self.job is None and _leaves_open(error):
+                error.add_note(START_UNKNOWN)
+            raise
+
+    async def _start(self, client: Client) -> None:
+        self.asked = True
+        self.job = await client.start(
+            self._command,
+            self._arguments,
+            env=self._env,
+            request_id=self._request_id,
+            timeout_s=self._timeout_s,
+            stdin=self._stdin,
+        )
+
+
+@uninterrupted
+async def start_job(
+    endpoint: Endpoint,
+    command: str,
+    arguments: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 0.0,
+    stdin: bool = False,
+    give_up_s: float = RETRY_S,
+    connecting: Connect = connect,
+) -> pb.Job:
+    """The job of one start, which is asked for under one request id until it is answered, for
+    ``give_up_s`` seconds after a loss. ``timeout_s``: how many seconds the job may run; 0: as long
+    as its command may.
+
+    Raises what ``connecting`` and ``Client.start`` raise; with a note where it is not known
+    whether the job runs. Cancelled: the job may run.
+
+    Cancellation: minimum cleanup; C4.
+    """
+    start = RepeatedStart(
+        command,
+        arguments,
+        env=env,
+        timeout_s=timeout_s,
+        stdin=stdin,
+        give_up_s=give_up_s,
+        connecting=connecting,
+    )
+    async with start.connected(endpoint):
+        assert start.job is not None
+        return start.job
+
+
+@uninterrupted
+async def stop_job(
+    endpoint: Endpoint,
+    handle: str,
+    *,
+    grace_s: float | None = None,
+    reason: str = "",
+    signal: str = "",
+    no_wait: bool = False,
+    give_up_s: float = RETRY_S,
+    reached: bool = False,
+    connecting: Connect = connect,
+) -> pb.StopResponse:
+    """The answer to a stop, which is the same stop however often it is asked for: over lost
+    connections and restarts of the server, for ``give_up_s`` seconds each time.
+
+    ``grace_s``: seconds between the first signal (``signal``, "TERM", or the command's own) and
+    KILL; None: as the command has it. ``no_wait``: answered once the stop is under way. ``reached``
+    as in ``ask``. Raises what ``connecting`` and ``Client.stop`` raise. Cancelled: the stop goes on
+    if the server has heard of it.
+
+    Cancellation: minimum cleanup; C6.
+    """
+
+    async def stop(client: Client) -> pb.StopResponse:
+        return await client.stop(
+            handle, grace_s=grace_s, reason=reason, signal=signal, no_wait=no_wait
+        )
+
+    return await ask(
+        endpoint,
+        stop,
+        repeatable=True,
+        give_up_s=give_up_s,
+        reached=reached,
+        connecting=connecting,
+    )
+
+
+@uninterrupted
+async def wait_for_job(
+    endpoint: Endpoint,
+    handle: str,
+    *,
+    give_up_s: float = GIVE_UP_S,
+    connecting: Connect = connect,
+    on_lost: Callable[[RpcError], None] = lambda error: None,
+) -> pb.Job:
+    """The job, with its end, once it has ended; over lost connections and restarts of the server,
+    for ``give_up_s`` seconds each time. ``on_lost`` hears of each loss.
+
+    Raises what ``connecting`` and ``Client.wait`` raise. Cancelled: the job runs on.
+
+    Cancellation: minimum cleanup; C8.
+    """
+
+    async def wait(client: Client) -> pb.Job:
+        return await client.wait(handle)
+
+    return await ask(
+        endpoint,
+        wait,
+        repeatable=True,
+        give_up_s=give_up_s,
+        connecting=connecting,
+        on_lost=on_lost,
+    )
+
+
+def _leaves_open(error: RpcError) -> bool:
+    """May the job run? Not when the service has refused it for now: then it says for how long."""
+    return error.code in _OPEN and not asks_to_wait(error)
