@@ -60,20 +60,20 @@ FIGURES = [
     ),
     ("output.md", "entries of {} bytes", "jobs.output.segment:ENTRY_BYTES", 1),
     ("output.md", "records of {} bytes for what was refused", "jobs.output.gaps:_RECORD_BYTES", 1),
-    ("output.md", "the last is older than {} ms", "jobs.output.output_log:MERGE_NS", 1_000_000),
+    ("output.md", "the last is older than {} ms", "jobs.output.segment_chain:MERGE_NS", 1_000_000),
     (
         "output.md",
         "at least {} KiB, at most 32 MiB",
-        "jobs.output.output_log:LEAST_SEGMENT_BYTES",
+        "jobs.output.segment_chain:LEAST_SEGMENT_BYTES",
         1024,
     ),
     (
         "output.md",
         "at most {} MiB, and ends where",
-        "jobs.output.output_log:MOST_SEGMENT_BYTES",
+        "jobs.output.segment_chain:MOST_SEGMENT_BYTES",
         2**20,
     ),
-    ("output.md", "moves at most {} KiB at a time", "jobs.output.output_log:SPLICE_BYTES", 1024),
+    ("output.md", "moves at most {} KiB at a time", "jobs.output.segment_chain:SPLICE_BYTES", 1024),
     (
         "output.md",
         "its log has {} MiB of blocks ahead",
@@ -84,7 +84,7 @@ FIGURES = [
     (
         "output.md",
         "{} MiB of the disk always stay free",
-        "jobs.output.output_log:RESERVE_BYTES",
+        "jobs.output.segment_chain:RESERVE_BYTES",
         2**20,
     ),
     (

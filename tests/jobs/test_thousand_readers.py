@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from penstock.jobs.output.capture import Bandwidth, capture
+from penstock.jobs.output.capture import Bandwidth, reader_task
 from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.output_log import OutputLog
@@ -62,7 +62,7 @@ async def test_a_thousand_readers_that_join_at_random_moments_read_the_same(
 
     async with trio.open_nursery() as readers:
         async with trio.open_nursery() as writing:
-            writing.start_soon(capture, intake, read_fd, 1, Bandwidth(None), nothing)
+            writing.start_soon(reader_task, intake, read_fd, 1, Bandwidth(None), nothing)
             writing.start_soon(write)
             for moment in sorted(moments.randrange(SIZE) for _ in range(READERS)):
                 with OutputReader(log) as progress:

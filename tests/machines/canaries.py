@@ -22,8 +22,9 @@ from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import GapReason
-from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
+from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
+from penstock.jobs.output.segment_chain import SPLICE_BYTES
 from penstock.jobs.stop import StopNotes
 from penstock.jobs.store import JobRecord, Store
 from penstock.server.access import Access
@@ -66,8 +67,8 @@ def lost_wakeup() -> Iterator[None]:
                 return False
             await trio.lowlevel.checkpoint()
             with contextlib.suppress(trio.WouldBlock):
-                self._wakeups.receive_nowait()
-            await self._wakeups.receive()
+                self._wakeups._receive.receive_nowait()
+            await self._wakeups.wait()
 
     with instead(OutputReader, "wait_ready", wait_ready):
         yield
@@ -201,14 +202,14 @@ def doubled_chunk() -> Iterator[None]:
 
     def resume(cls: Any, directory: str, /, **how: Any) -> OutputLog:
         log: OutputLog = true(cls, directory, **how)
-        segment = log._current
+        segment = log._chain._current
         if segment is not None and segment._last is not None:
             data = segment.read(segment._last.offset, SPLICE_BYTES)
             with contextlib.suppress(OSError):
                 log.disk.write(segment._data_fd, data, segment.end - segment.start)
                 segment.end += len(data)
                 log.length += len(data)
-                log.stored_bytes += len(data)
+                log._chain.stored_bytes += len(data)
         return log
 
     with instead(OutputLog, "resume", classmethod(resume)):

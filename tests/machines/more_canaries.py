@@ -12,9 +12,10 @@ from penstock.jobs.input import JobInput, Sender
 from penstock.jobs.job import Job, StopAsked
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import Gap
-from penstock.jobs.output.output_log import SPLICE_BYTES, OutputLog
+from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import StreamNumber
+from penstock.jobs.output.segment_chain import SPLICE_BYTES
 from penstock.jobs.stop import StopNotes
 from penstock.server.access import Access
 

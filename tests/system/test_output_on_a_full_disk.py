@@ -14,7 +14,7 @@ from running import RunningServer, policy_text, running_server, script
 from told import Told, at, follow, kept_sha256, numbered_bytes, quiet, spans
 
 from penstock.client import Client, connect
-from penstock.jobs.output.output_log import RESERVE_BYTES
+from penstock.jobs.output.segment_chain import RESERVE_BYTES
 from penstock.proto import command_pb2 as pb
 
 pytestmark = pytest.mark.root

@@ -14,7 +14,7 @@ from .backends.base import Backend, ReplacedFile, Started, StartRefused, Verdict
 from .end_record import EndRecord
 from .input import JobInput
 from .job import RECORD_PATIENCE_S, Job
-from .output.capture import Bandwidth, capture, close_pipes, drain, pipes_of
+from .output.capture import Bandwidth, close_pipes, drain, pipes_of, reader_task
 from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
 from .output.segment import StreamNumber
@@ -99,7 +99,7 @@ class JobRunner:
             self._job.pause_asked = self._backend.is_paused(self._job.id)
             self._intake.settle()
             self._describe(started)
-            await self._keep(started)
+            await self._job_nursery(started)
 
     async def give_back(self) -> None:
         """The disk has what its log does not need any more. After it has ended, and is found among
@@ -214,9 +214,15 @@ class JobRunner:
             raise
         on_running(job)
         try_audit(self._audit, "job.running", self._about() | {"uid": started.uid})
-        await self._keep(started)
+        await self._job_nursery(started)
 
-    async def _keep(self, started: Started) -> None:
+    async def _job_nursery(self, started: Started) -> None:
+        """While its processes live: the nursery of its reader tasks, its input and its stop.
+
+        Its cancel scope (S5.parts) is cancelled when the last process is dead; only ``end_now``
+        ends it before. What a reader task has not moved by then is drained before the end is
+        recorded.
+        """
         job = self._job
         pipes = pipes_of(started)
         kept = pipes if self._stuck is None else []
@@ -236,7 +242,7 @@ class JobRunner:
                     self._stopping.must_stop(MustStop(self._stuck))
                 for fd, stream in kept:
                     nursery.start_soon(
-                        capture, self._intake, fd, stream, bandwidth, self._stopping.must_stop
+                        reader_task, self._intake, fd, stream, bandwidth, self._stopping.must_stop
                     )
                 if job.input is not None:
                     nursery.start_soon(job.input.run)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.jobs.job_errors import OffsetPastEnd
-from penstock.jobs.output.capture import COALESCE_S, Bandwidth, Pace, capture, drain
+from penstock.jobs.output.capture import COALESCE_S, Bandwidth, Pace, drain, reader_task
 from penstock.jobs.output.cursor import BOTH, CHUNK_BYTES, Chunk
 from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.gaps import Gap
@@ -230,7 +230,7 @@ async def test_capture_moves_until_the_pipe_ends(tmp_path: Path) -> None:
         os.close(pipe.write_fd)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(capture, intake_of(log), pipe.read_fd, 1, Bandwidth(None), nothing)
+        nursery.start_soon(reader_task, intake_of(log), pipe.read_fd, 1, Bandwidth(None), nothing)
         nursery.start_soon(trio.to_thread.run_sync, write)
     RealDisk().close_pipe(pipe.read_fd)
     chunks = await everything(OutputReader(log, 0, follow=False))
@@ -273,7 +273,7 @@ async def test_a_job_that_must_wait_goes_on_when_somebody_frees_room(tmp_path: P
     os.close(pipe.write_fd)
     intake = Intake(log, OutputBound(None, "wait"), budget)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(capture, intake, pipe.read_fd, 1, Bandwidth(None), nothing)
+        nursery.start_soon(reader_task, intake, pipe.read_fd, 1, Bandwidth(None), nothing)
         await trio.testing.wait_all_tasks_blocked()
         assert log.length == 0
         budget.charge(-100_000)
@@ -315,7 +315,7 @@ async def test_a_job_that_must_be_stopped_is_told_once(tmp_path: Path) -> None:
     pipe = Pipe()
     told: list[MustStop] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(capture, intake, pipe.read_fd, 1, Bandwidth(None), told.append)
+        nursery.start_soon(reader_task, intake, pipe.read_fd, 1, Bandwidth(None), told.append)
         for _ in range(4):
             pipe.write(b"x" * 40_000)
             await trio.testing.wait_all_tasks_blocked(0.01)
@@ -460,7 +460,7 @@ def test_the_last_lines_are_those_of_a_plain_reading(text: str, count: int) -> N
 async def test_lines_far_back_are_found_over_chunks_and_segments(tmp_path: Path) -> None:
     """Ten thousand lines of fifty bytes, in segments of 16 KiB."""
     log = OutputLog.create(str(tmp_path / "job"), limit_bytes=131_072)
-    log._segment_bytes = 16_384
+    log._chain._segment_bytes = 16_384
     pipe = Pipe()
     text = b"".join(b"%049d\n" % number for number in range(10_000))
     for at in range(0, len(text), 50_000):
@@ -491,14 +491,14 @@ def test_a_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     log = OutputLog.create(str(tmp_path / "job"))
     pipe = Pipe()
     now = [0]
-    monkeypatch.setattr("penstock.jobs.output.output_log.time.time_ns", lambda: now[0])
+    monkeypatch.setattr("penstock.jobs.output.segment_chain.time.time_ns", lambda: now[0])
     for number in range(20):
         now[0] = 1_000_000_000 * (number + 1)
         pipe.write(b"%08d" % number)
         log.move(pipe.read_fd, 1)
         if number % 6 == 5:
-            log._segments[-1].close()
-            log._let_go(log._segments[-1])
+            log.segments()[-1].close()
+            log._chain._let_go(log.segments()[-1])
     assert seek_time(log, 1) == 0
     assert seek_time(log, 7_000_000_000) == 48
     assert seek_time(log, 7_000_000_001) == 56

@@ -6,6 +6,7 @@ Over the disk in memory, so that every file, size and fault is known.
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from fake_disk import STDERR_PIPE, STDOUT_PIPE, FakeDisk, Killed
 from penstock.jobs.job_errors import OffsetPastEnd
 from penstock.jobs.output.cursor import Cursor
 from penstock.jobs.output.gaps import Gap
-from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.seek import seek_lines, seek_time, unfinished_characters
 from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
+from penstock.jobs.output.segment_chain import RESERVE_BYTES, SPLICE_BYTES
 
 DIRECTORY = "/state/jobs/one"
 MIB = 1024 * 1024
@@ -137,19 +139,17 @@ def test_a_log_says_what_it_is() -> None:
     log = three_segments(disk)
     assert (log.directory, log.ended) == (DIRECTORY, False)
     stored = 40_000 + 3 * ENTRY_BYTES
-    send, receive = log.subscribe()
+    wakeups = log.broadcaster.subscribe()
     expected = {"readers": 1, "segments": 3, "entries": 3, "length": 40_000, "stored_bytes": stored}
     assert log.statistics() == expected
     assert log.drop_oldest()
-    log.unsubscribe(send)
+    wakeups.close()
     dropped = stored - 16_384 - ENTRY_BYTES
     expected |= {"readers": 0, "segments": 2, "entries": 2, "stored_bytes": dropped}
     assert log.statistics() == expected
     assert log.first == 16_384
     log.finish()
     assert (log.ended, disk.open_files) == (True, 0)
-    send.close()
-    receive.close()
 
 
 def test_every_byte_has_its_segment_or_its_gap() -> None:
@@ -488,23 +488,15 @@ def test_a_digest_is_of_the_bytes_that_are_there() -> None:
     log.finish()
 
 
-async def test_every_reader_is_woken_also_behind_one_that_was() -> None:
-    """A wake-up that waits is enough, and keeps no other reader from its own, whoever is first."""
+@pytest.mark.parametrize("end", [OutputLog.finish, OutputLog.remove])
+async def test_the_end_of_a_log_wakes_its_readers(end: Callable[[OutputLog], None]) -> None:
+    """As any change does."""
     log = made(FakeDisk())
-    pairs = [log.subscribe() for _ in range(3)]
-    for woken, _ in pairs:
-        woken.send_nowait(None)
-        log.notify()
-        for _, receive in pairs:
-            receive.receive_nowait()
-            with pytest.raises(trio.WouldBlock):
-                receive.receive_nowait()
-    log.remove()
-    for send, receive in pairs:
-        receive.receive_nowait()  # the end wakes, too
-        log.unsubscribe(send)
-        send.close()
-        receive.close()
+    wakeups = log.broadcaster.subscribe()
+    end(log)
+    with trio.fail_after(5):
+        await wakeups.wait()
+    wakeups.close()
     log.finish()
 
 
@@ -522,7 +514,7 @@ def test_a_log_is_on_the_real_disk_unless_told(tmp_path: Path) -> None:
 def many_runs(disk: FakeDisk, monkeypatch: pytest.MonkeyPatch, count: int) -> OutputLog:
     """Ten bytes at each second from 1 on, in turns on both streams; ended and loaded again."""
     now = [0]
-    monkeypatch.setattr("penstock.jobs.output.output_log.time.time_ns", lambda: now[0])
+    monkeypatch.setattr("penstock.jobs.output.segment_chain.time.time_ns", lambda: now[0])
     log = made(disk)
     for number in range(count):
         now[0] = 1_000_000_000 * (number + 1)

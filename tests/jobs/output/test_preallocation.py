@@ -14,8 +14,9 @@ from fake_disk import STDOUT_PIPE, FakeDisk
 
 from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.output.disk import RealDisk
-from penstock.jobs.output.output_log import RESERVE_BYTES, SPLICE_BYTES, OutputLog
+from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.preallocation import AHEAD_BYTES, LEAST_LEFT_BYTES, Reserve
+from penstock.jobs.output.segment_chain import RESERVE_BYTES, SPLICE_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.store import Store
 from penstock.server.audit import AuditError, AuditLog

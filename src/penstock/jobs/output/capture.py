@@ -1,4 +1,10 @@
-"""Moving a job's pipes into its log, no faster than its class allows."""
+"""The reader task of each of a job's pipes: moves it into the log, no faster than its class allows.
+
+The job nursery (lifecycle.py) has one reader task for stdout and, if it is apart, one for stderr.
+A reader task is the only one that takes bytes from its pipe while the job lives, and wakes the
+log's readers after each move (broadcaster.py); ``drain`` takes the rest when all processes are
+dead and the reader tasks have ended.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -68,14 +74,15 @@ class Pace:
 
 
 @uninterrupted
-async def capture(
+async def reader_task(
     intake: Intake,
     pipe_fd: int,
     stream: StreamNumber,
     bandwidth: Bandwidth,
     on_must_stop: Callable[[MustStop], None],
 ) -> None:
-    """Moves until end of file. ``on_must_stop`` is called, and it ends, if the policy says so.
+    """Moves what one pipe has, until end of file. ``on_must_stop`` is called, and it ends, if the
+    policy says so.
 
     While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
     never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.

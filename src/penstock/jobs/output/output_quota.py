@@ -9,8 +9,9 @@ import trio
 
 from ...policy.output_policy import WhenFull
 from .gaps import GapReason
-from .output_log import SPLICE_BYTES, OutputLog
+from .output_log import OutputLog
 from .segment import StreamNumber
+from .segment_chain import SPLICE_BYTES
 
 # Once bytes were refused, so much must be free before any are kept again: else a log at its
 # bound would be made of tiny segments with tiny gaps between them.

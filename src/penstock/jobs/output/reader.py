@@ -1,4 +1,4 @@
-"""Readers of a log: each a cursor of its own, woken by a lossy broadcast."""
+"""Readers of a log: each a cursor of its own, woken by the log's broadcaster."""
 
 from collections.abc import Collection
 from typing import Self
@@ -39,7 +39,8 @@ class OutputReader:
         self._log = log
         self._cursor = Cursor(log, offset, streams)
         self._stop = None if follow else log.length
-        self._waker, self._wakeups = log.subscribe()
+        # Before the first look at what there is: see broadcaster.py.
+        self._wakeups = log.broadcaster.subscribe()
         self._open = True
         self._calls = 0
 
@@ -92,7 +93,7 @@ class OutputReader:
                 return True
             if self._log.ended:
                 return False
-            await self._wakeups.receive()
+            await self._wakeups.wait()
 
     def take(self) -> Chunk | Gap | None:
         """What is at the offset now. None: nothing that was asked for, look again.
@@ -127,8 +128,6 @@ class OutputReader:
         """Frees the cursor; again is fine."""
         if self._open:
             self._open = False
-            self._log.unsubscribe(self._waker)
-            self._waker.close()
             self._wakeups.close()
             self._cursor.close()
 
