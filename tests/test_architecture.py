@@ -42,9 +42,8 @@ SERVER = {
     "methods": {"rpc"},
     "convert": {"jobs", "policy", "proto", "supervisor"},
     "error_status": {"jobs", "rpc"},
-    "parse": {"jobs", "policy", "proto", "supervisor"},
+    "parse": {"jobs", "policy", "proto"},
     "authn": {"pki", "policy"},
-    "authz": {"policy"},
     "rate_limits": {"policy"},
     "refusal_budget": set(),
     "repeat_budget": set(),
@@ -72,7 +71,7 @@ PURE = (
     *(
         f"server/{name}.py"
         for name in (
-            *("authz", "rate_limits", "methods", "refusal_budget", "repeat_budget", "parse"),
+            *("rate_limits", "methods", "refusal_budget", "repeat_budget", "parse"),
             *("convert", "audit_lines"),
         )
     ),

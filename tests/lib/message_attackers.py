@@ -53,7 +53,11 @@ KINDS: Final[dict[str, tuple[str, str, bytes]]] = {
     "unknown_fields": (SERVICE, "Start", b"\xfa\x01\x00" * 87_000),
     "padded_lengths": (SERVICE, "Start", b"\x1a\x80\x80\x80\x80\x00" * 8192),
     "long_argument": (SERVICE, "Start", _start(argv=["x" * 130_000])),
-    "granted": (SERVICE, "Start", _start(argv=["\x01" * 256] * 500, validate_only=True)),
+    "granted": (SERVICE, "Start", _start(argv=["x" * 256] * 500, validate_only=True)),
+    "granted_but_for_json": (
+        *(SERVICE, "Start"),
+        _start(argv=["\x01" * 256] * 500, validate_only=True),
+    ),
     "four_mib": (SERVICE, "Start", b"\x12\x00" * 2_097_000),
     "input_fields": (SERVICE, "SendInput", b"\x0a\x01x" * 27_000),
     "input": (SERVICE, "SendInput", b"\x0a\x011\x1a\xe8\xfb\x03" + bytes(65_000)),

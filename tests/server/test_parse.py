@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
+from penstock.jobs.backends.base import JobSpec
+from penstock.policy.decision import MAX_COMMAND_LINE_BYTES, Denial, may_start
+from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
+from penstock.server.access import error_of
 from penstock.server.parse import (
     MAX_INPUT_BYTES,
     check_input,
@@ -17,11 +21,32 @@ from penstock.server.parse import (
     spec_of,
     stop_signal_of,
 )
-from penstock.supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
+
+POLICY = parse_policy(
+    b"""
+[classes.free]
+[commands.x]
+path = "/bin/x"
+class = "free"
+env_allowed = ["A"]
+stdin = true
+[clients.alice]
+commands = ["x"]
+"""
+)
+
+
+def checked(request: pb.StartRequest) -> JobSpec:
+    """As Start has it: what is of the request alone, and then the decision."""
+    spec = spec_of(request)
+    decision = may_start(POLICY, "alice", spec)
+    if isinstance(decision, Denial):
+        raise error_of(decision)
+    return spec
 
 
 def start(**fields: Any) -> Callable[[], object]:
-    return lambda: spec_of(pb.StartRequest(**({"command": "x"} | fields)))
+    return lambda: checked(pb.StartRequest(**({"command": "x"} | fields)))
 
 
 def sent(**fields: Any) -> Callable[[], object]:
@@ -31,14 +56,19 @@ def sent(**fields: Any) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("ask", "field", "text"),
     [
+        (start(command=""), "command", "is empty"),
         (start(command="a\0"), "command", "NUL"),
         (start(argv=["a\0"]), "argv", "NUL"),
         (start(env={"1A": ""}), "env", "'1A' is not a name"),
+        (start(env={"A" * 129: ""}), "env", "is not a name"),
         (start(env={"A": "\0"}), "env", "'A' holds a NUL"),
+        (start(argv=["a"], arguments=[pb.Argument(name="b")]), "argv", "exclude each other"),
         (start(argv=["x" * MAX_COMMAND_LINE_BYTES]), "argv", "at most"),
         (start(request_id="é" * 65), "request_id", "over 128 bytes"),
         (start(timeout_s=-1.0), "timeout_s", ""),
         (start(timeout_s=float("nan")), "timeout_s", ""),
+        (start(timeout_s=float("inf")), "timeout_s", ""),
+        (start(timeout_s=31_536_001.0), "timeout_s", "between 0 and 3.1536e+07 seconds"),
         (lambda: handle_of(""), "pid", "what start printed"),
         (lambda: grace_of(pb.StopRequest(reason="é" * 513)), "reason", "over 1024 bytes"),
         (lambda: grace_of(pb.StopRequest(grace_s=1e6)), "grace_s", ""),
@@ -65,8 +95,8 @@ def test_what_is_out_of_bounds_is_named(ask: Callable[[], object], field: str, t
 
 def test_what_is_just_within_its_bounds() -> None:
     """The longest request id, reason, sender and data, and the last offset."""
-    assert spec_of(pb.StartRequest(command="x", request_id="é" * 64)).timeout_s is None
-    assert spec_of(pb.StartRequest(command="x", env={"A": "b"}, stdin=True)).env == {"A": "b"}
+    assert checked(pb.StartRequest(command="x", request_id="é" * 64)).timeout_s is None
+    assert checked(pb.StartRequest(command="x", env={"A": "b"}, stdin=True)).env == {"A": "b"}
     assert grace_of(pb.StopRequest(reason="é" * 512)) is None
     assert grace_of(pb.StopRequest(grace_s=0.0)) == 0.0
     assert stop_signal_of(pb.StopRequest()) is None

@@ -52,15 +52,18 @@ def test_a_client_that_the_policy_does_not_have(
 
 
 def test_a_command_is_granted_to_some_and_not_to_others(running: tuple[Supervisor, Peer]) -> None:
-    """By the client's own list and verbs; a refusal is that of a command that is not there."""
+    """By the client's own list and verbs; a refusal is that of a command that is not there, and
+    names what is the asker's own alone."""
     peer = running[1]
-    texts = {
-        peer.refused("echo", client="alice")["message"],
-        peer.refused("true", client="bob")["message"].replace("true", "echo"),
-        peer.refused("true", client="carol")["message"].replace("true", "echo"),
-        peer.refused("none", client="alice")["message"].replace("none", "echo"),
-    }
-    assert texts == {"command 'echo' is not granted"}
+    for client, name, text in (
+        ("alice", "echo", "command 'echo' is not granted to alice; granted: true"),
+        ("alice", "none", "command 'none' is not granted to alice; granted: true"),
+        ("bob", "true", "command 'true' is not granted to bob; granted: echo"),
+        ("carol", "true", "the verb 'start' is not granted to carol"),
+        ("carol", "none", "the verb 'start' is not granted to carol"),
+    ):
+        refused = peer.refused(name, client=client)
+        assert (refused["fault"], refused["message"]) == ("denied", text)
     peer.end(peer.start("echo", client="bob"))
 
 

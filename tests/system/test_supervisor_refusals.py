@@ -60,8 +60,9 @@ def test_arguments_that_no_slot_takes(
 
 def test_a_command_that_the_policy_does_not_have(running: tuple[Supervisor, Peer]) -> None:
     """Neither its path nor another case is its name."""
-    for name in ("/bin/echo", "Echo", "", "x" * 10_000):
+    for name in ("/bin/echo", "Echo", "x" * 10_000):
         assert running[1].refused(name)["fault"] == "denied"
+    assert running[1].refused("")["fault"] == "invalid"
 
 
 def test_another_policy(running: tuple[Supervisor, Peer]) -> None:
@@ -76,8 +77,6 @@ def test_another_policy(running: tuple[Supervisor, Peer]) -> None:
         {"PATH": "/tmp"},
         {"HOME": "/tmp"},
         {"PENSTOCK_JOB": "x"},
-        {"SHADE=X": "dark"},
-        {"": "dark"},
     ],
 )
 def test_environment_that_is_not_granted(
@@ -85,6 +84,14 @@ def test_environment_that_is_not_granted(
 ) -> None:
     """Only the keys that the policy lists."""
     assert running[1].refused("env", env=env)["fault"] == "denied"
+
+
+@pytest.mark.parametrize("key", ["SHADE=X", "", "1SHADE", "SH\0DE", "S" * 129])
+def test_what_is_no_environment_key(running: tuple[Supervisor, Peer], key: str) -> None:
+    """Whatever a policy says: as the server answers it, by the form."""
+    refused = running[1].refused("env", env={key: "dark"})
+    assert (refused["fault"], refused["stage"]) == ("invalid", "check")
+    assert refused["message"] == f"environment key {key[:64]!r} is not a name"
 
 
 def test_texts_that_no_command_line_can_hold(running: tuple[Supervisor, Peer]) -> None:

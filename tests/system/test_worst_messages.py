@@ -69,6 +69,7 @@ EXPECTED = {
     "padded_lengths": StatusCode.INVALID_ARGUMENT,
     "long_argument": StatusCode.PERMISSION_DENIED,
     "granted": None,
+    "granted_but_for_json": StatusCode.INVALID_ARGUMENT,
     "four_mib": StatusCode.RESOURCE_EXHAUSTED,
     "input_fields": StatusCode.INVALID_ARGUMENT,
     "input": StatusCode.NOT_FOUND,

@@ -13,6 +13,7 @@ from typing import Final
 from .environment_keys import KEYS, PREFIXES, SUFFIXES
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
+_SETTABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 # penstock sets these for every job; a command of the policy may set them to something else, a
 # request may not.
@@ -25,6 +26,11 @@ RESERVED_SUFFIXES: Final = tuple(SUFFIXES.split())
 def valid_key(key: str) -> bool:
     """Can this be a key at all? No ``=``, no NUL, at most 255 characters."""
     return _KEY.fullmatch(key) is not None
+
+
+def settable_name(key: str) -> bool:
+    """Can a request name this key? As ``valid_key``, and at most 128 characters."""
+    return _SETTABLE.fullmatch(key) is not None
 
 
 def reserved_key(key: str) -> bool:

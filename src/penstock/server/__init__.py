@@ -1,6 +1,6 @@
 """The server: who asks, may they, and what becomes of it; one process without privilege.
 
 Files are in the order in which they may import each other in tests/test_architecture.py: pure
-decisions (``authn``, ``authz``, ``parse``, budgets and rates), then ``audit``, ``admission`` and
+decisions (``authn``, ``parse``, budgets and rates), then ``audit``, ``admission`` and
 ``access``, then the handlers (``service*``), and ``main``. Begin with ``service``.
 """

@@ -12,14 +12,14 @@ from purerpc.grpclib.status import StatusCode
 from ..jobs.job import Job
 from ..jobs.job_errors import JobError
 from ..jobs.manager import Manager
+from ..policy.decision import Denial, may_call
 from ..policy.policy_file import ClientPolicy, Policy
 from ..rpc.call_errors import RpcError
 from ..rpc.turns import FairTurns
-from . import authz
 from .audit import AuditError, AuditLog
 from .audit_lines import bounded
 from .authn import Identity
-from .error_status import denied, from_job_error, retryable, unauthenticated
+from .error_status import bad_field, denied, from_job_error, retryable, unauthenticated
 from .methods import METHODS, SERVICE
 from .parse import handle_of
 from .rate_limits import QuotaExceeded, Quotas
@@ -41,6 +41,17 @@ def translated() -> Iterator[None]:
         raise retryable(
             StatusCode.RESOURCE_EXHAUSTED, "QUOTA", str(error), error.retry_after_s
         ) from error
+
+
+def error_of(denial: Denial) -> RpcError:
+    """What the caller hears of it."""
+    match denial.kind:
+        case "client":
+            return unauthenticated(denial.message)
+        case "form" | "length":
+            return bad_field(denial.field, denial.message)
+        case "policy":
+            return denied(denial.message)
 
 
 class Access:
@@ -85,16 +96,10 @@ class Access:
         return self._asking(request.context.identity, verb, **about)
 
     def _asking(self, identity: Identity, verb: str | None, **about: object) -> ClientPolicy:
-        client = authz.client_of(self._policy, identity.client_id)
-        if client is None:
-            decision = authz.Decision(False, f"{identity.client_id} is no client of this server")
-            self._record(identity.client_id, verb or "info", decision, **about)
-            raise unauthenticated(decision.message)
-        if verb is not None:
-            decision = authz.may_call(client, verb)
-            if not decision.allowed:
-                self._record(client.id, verb, decision, **about)
-                raise denied(decision.message)
+        client = may_call(self._policy, identity.client_id, verb)
+        if isinstance(client, Denial):
+            self._record(identity.client_id, verb or "info", client, **about)
+            raise error_of(client)
         return client
 
     def _job(
@@ -120,15 +125,15 @@ class Access:
             yield
         except (QuotaExceeded, JobError, RpcError) as error:
             message = error.message if isinstance(error, RpcError) else str(error)
-            self._record(client_id, verb, authz.Decision(False, message), **about)
+            self._record(client_id, verb, Denial(message), **about)
             raise
 
-    def _record(self, client_id: str, verb: str, decision: authz.Decision, **about: object) -> None:
-        """One line per decision. A refusal stands even if it cannot be written down.
+    def _record(self, client_id: str, verb: str, denial: Denial | None, **about: object) -> None:
+        """One line per decision; None is a grant. A refusal stands even if it cannot be written.
 
         Raises RpcError in place of a refusal that is one too many of this client's.
         """
-        if not decision.allowed:
+        if denial is not None:
             wait_s = self._refusals.take(client_id) if self._refusals else None
             if wait_s is not None:
                 raise retryable(
@@ -139,9 +144,9 @@ class Access:
                 )
             about = bounded(about, _REFUSED_BYTES)
         try:
-            self._write(client_id, verb, decision, about)
+            self._write(client_id, verb, denial, about)
         except AuditError as error:
-            if decision.allowed and verb == "start":  # a stop must be possible always
+            if denial is None and verb == "start":  # a stop must be possible always
                 raise retryable(
                     StatusCode.UNAVAILABLE, "AUDIT", "this cannot be recorded now", 5.0
                 ) from error
@@ -151,19 +156,19 @@ class Access:
         about = bounded(about, _REFUSED_BYTES)
         if self._repeats is None or self._repeats.take(client_id, verb, about):
             try:
-                self._write(client_id, verb, authz.Decision(True), about)
+                self._write(client_id, verb, None, about)
             except AuditError:
                 if self._repeats is not None:
                     self._repeats.not_written(client_id, verb, about)
 
     def _write(
-        self, client_id: str, verb: str, decision: authz.Decision, about: Mapping[str, object]
+        self, client_id: str, verb: str, denial: Denial | None, about: Mapping[str, object]
     ) -> None:
         self._audit.write(
             "decision",
             client=client_id,
             verb=verb,
-            allowed=decision.allowed,
-            message=decision.message[:_MAX_MESSAGE],
+            allowed=denial is None,
+            message="" if denial is None else denial.message[:_MAX_MESSAGE],
             **about,
         )

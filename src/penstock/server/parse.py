@@ -1,4 +1,8 @@
-"""What a request's fields must look like, before anything is decided about it (pure)."""
+"""What a request's fields must look like, before anything is decided about it (pure).
+
+Those of a command line have their form in policy/decision.py, because the supervisor asks for it,
+too.
+"""
 
 import math
 import re
@@ -11,18 +15,14 @@ from ..jobs.output.cursor import BOTH
 from ..jobs.output.segment import StreamNumber
 from ..policy.signal_names import parse_signal
 from ..proto import command_pb2 as pb
-from ..supervisor.ipc.protocol import MAX_COMMAND_LINE_BYTES
 from .convert import STREAMS
 from .error_status import bad_field, not_found
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
-_ENV_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _TOKEN: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _MAX_REQUEST_ID_BYTES: Final = 128
 _MAX_REASON_BYTES: Final = 1024
-# A day and a year: beyond either the number is a mistake, not a wish.
-_MAX_GRACE_S: Final = 86_400.0
-_MAX_TIMEOUT_S: Final = 31_536_000.0
+_MAX_GRACE_S: Final = 86_400.0  # a day: beyond it the number is a mistake, not a wish
 _LEAST_HEARTBEAT_S: Final = 0.1
 ARGUMENTS_A_SLICE: Final = 1000
 MAX_INPUT_BYTES: Final = 64 * 1024  # a job's pipe: what a sender can hold up
@@ -57,54 +57,23 @@ def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
         ]
 
 
-def argv_of(request: pb.StartRequest) -> tuple[str, ...]:
-    """All of ``argument_slices`` at once. Raises RpcError (INVALID_ARGUMENT)."""
-    _check_form(request)
-    return tuple(part for some in argument_slices(request) for part in some)
+def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) -> JobSpec:
+    """What is asked for, as it stands there: whether it may be is decision.may_start's to say.
 
-
-def _check_form(request: pb.StartRequest) -> None:
+    ``arguments``: all of ``argument_slices``, if the caller has gone through it. Raises RpcError
+    (INVALID_ARGUMENT) for what is of the request alone.
+    """
     if request.argv and request.arguments:
         raise bad_field("argv", "argv and arguments exclude each other; send one of them")
-
-
-def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) -> JobSpec:
-    """The checked start. Raises RpcError (INVALID_ARGUMENT) naming the field.
-
-    ``arguments``: its ``argv_of``, if somebody has that already.
-    """
-    if not request.command:
-        raise bad_field("command", "command is empty; it is the policy's name of a command")
-    _check_form(request)
-    if arguments is None:
-        arguments = argv_of(request)
-    total = 0
-    for name, texts in (("command", (request.command,)), ("argv", arguments)):
-        # All at once: there may be thousands.
-        joined = "\0".join(texts)
-        if joined.count("\0") > max(0, len(texts) - 1):
-            raise bad_field(name, f"{name} holds a NUL byte, which no argv can carry")
-        total += len(joined.encode()) + bool(texts)
-    for key, value in request.env.items():
-        if not _ENV_KEY.fullmatch(key):
-            raise bad_field("env", f"environment key {key[:64]!r} is not a name")
-        if "\0" in value:
-            raise bad_field("env", f"the value of environment key {key!r} holds a NUL byte")
-        total += len(key) + len(value.encode()) + 2
-    if total > MAX_COMMAND_LINE_BYTES:
-        raise bad_field(
-            "argv",
-            f"command line and environment are {total} bytes; "
-            f"at most {MAX_COMMAND_LINE_BYTES} are possible",
-        )
     if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
         raise bad_field("request_id", f"request_id is over {_MAX_REQUEST_ID_BYTES} bytes")
-    timeout_s = _seconds("timeout_s", request.timeout_s, _MAX_TIMEOUT_S)
+    if arguments is None:
+        arguments = tuple(part for some in argument_slices(request) for part in some)
     return JobSpec(
         command=request.command,
         arguments=arguments,
         env=dict(request.env),
-        timeout_s=timeout_s or None,
+        timeout_s=request.timeout_s or None,
         stdin=request.stdin,
     )
 

@@ -22,7 +22,6 @@ from ..proto.command_grpc import CommandServiceServicer
 from ..rpc.lag import Lag
 from ..rpc.turns import FairTurns
 from ..text import job_text
-from . import authz
 from .access import translated
 from .audit import AuditLog
 from .convert import enforcement_message, job_message, totals_message, usage_message
@@ -189,7 +188,7 @@ class CommandService(
         message = job_message(job)
         with translated(), self._refusals_recorded(client.id, "remove", **about):
             self._manager.remove(job)
-        self._record(client.id, "remove", authz.Decision(True), **about)
+        self._record(client.id, "remove", None, **about)
         return pb.RemoveResponse(job=message)
 
     async def ServerInfo(

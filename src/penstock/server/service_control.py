@@ -5,14 +5,13 @@ from typing import Any
 import trio
 
 from ..jobs.job import Job
+from ..policy.decision import may_signal
 from ..policy.policy_file import ClientPolicy
 from ..policy.signal_names import signal_name
 from ..proto import command_pb2 as pb
 from ..text import job_text
-from . import authz
-from .access import Access, translated
+from .access import Access, error_of, translated
 from .convert import job_message
-from .error_status import denied
 from .parse import grace_of, signal_of, stop_signal_of
 
 
@@ -100,7 +99,7 @@ class ControlCalls(Access):
         client, job = self._job(request, verb, pid, granted=False)
         with translated(), self._refusals_recorded(client.id, verb, **_about(job)):
             self._quotas.take_signal(client)
-        self._record(client.id, verb, authz.Decision(True), **_about(job))
+        self._record(client.id, verb, None, **_about(job))
         with translated():
             await job.set_paused(verb == "pause")
         return job
@@ -112,28 +111,28 @@ class ControlCalls(Access):
         recorded as a read is: it can be asked for as often as the network carries it."""
         if job.stop_asked is None and job.end is None:
             if number is None:
-                self._record(client.id, "stop", authz.Decision(True), **_about(job))
+                self._record(client.id, "stop", None, **_about(job))
             else:
                 self._may_signal(client, job, "stop", number)
             return
         more: dict[str, object] = {} if grace_s is None else {"grace_s": grace_s}
         if number is not None:
             more["signal"] = signal_name(number)
-            decision = authz.may_signal(job.control, job.spec.command, number)
-            if not decision.allowed:
-                self._record(client.id, "stop", decision, **_about(job), **more)
-                raise denied(decision.message)
+            denial = may_signal(job.control, job.spec.command, number)
+            if denial is not None:
+                self._record(client.id, "stop", denial, **_about(job), **more)
+                raise error_of(denial)
         self._record_read(client.id, "stop", **_about(job), **more)
 
     def _may_signal(
         self, client: ClientPolicy, job: Job, verb: str, number: int, **more: object
     ) -> None:
         """Records the decision. Raises RpcError (PERMISSION_DENIED)."""
-        decision = authz.may_signal(job.control, job.spec.command, number)
+        denial = may_signal(job.control, job.spec.command, number)
         about = {**_about(job), "signal": signal_name(number), **more}
-        self._record(client.id, verb, decision, **about)
-        if not decision.allowed:
-            raise denied(decision.message)
+        self._record(client.id, verb, denial, **about)
+        if denial is not None:
+            raise error_of(denial)
 
 
 def _about(job: Job) -> dict[str, object]:

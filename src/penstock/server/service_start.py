@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..jobs.job_errors import Precondition, RequestConflict
+from ..policy.decision import Denial, may_start
 from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from ..policy.policy_file import AUTO
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError
-from . import authz
-from .access import Access, translated
+from .access import Access, error_of, translated
 from .authn import Identity
 from .convert import job_message
-from .error_status import denied
 from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
 
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
@@ -44,22 +43,16 @@ class StartCalls(Access):
         try:
             spec = spec_of(input_message, arguments)
         except RpcError as error:
-            refusal = authz.Decision(False, error.message)
-            self._record(client.id, "start", refusal, command=command)
+            self._record(client.id, "start", Denial(error.message), command=command)
             raise
-        decision = authz.may_start(
-            self._policy,
-            client,
-            spec.command,
-            spec.arguments,
-            tuple(spec.env),
-            stdin=spec.stdin,
-            match=match,
-        )
+        granted = may_start(self._policy, client.id, spec, match=match)
+        if isinstance(granted, Denial) and granted.kind == "form":
+            self._record(client.id, "start", granted, command=command)
+            raise error_of(granted)
         about = {"command": spec.command, "argv": spec.arguments}
-        if not decision.allowed:
-            self._record(client.id, "start", decision, **about)
-            raise denied(decision.message)
+        if isinstance(granted, Denial):
+            self._record(client.id, "start", granted, **about)
+            raise error_of(granted)
         request_id = input_message.request_id or None
         with translated():
             with self._refusals_recorded(client.id, "start", **about):
@@ -75,7 +68,7 @@ class StartCalls(Access):
                 if starts:
                     self._quotas.take_start(client, len(self._manager.list(client.id)))
             if starts:
-                self._record(client.id, "start", decision, **about)
+                self._record(client.id, "start", None, **about)
             else:
                 self._record_read(client.id, "start", **about, starts=False)
             if input_message.validate_only:
@@ -111,7 +104,7 @@ class StartCalls(Access):
         self, command: str, arguments: tuple[str, ...], identity: Identity
     ) -> Match | Mismatch | None:
         """What the command's grammar says, where that takes long; None: may_start asks it."""
-        client = authz.client_of(self._policy, identity.client_id)
+        client = self._policy.clients.get(identity.client_id)
         if client is None or command not in client.commands:
             return None
         if sum(map(len, arguments)) <= CHARACTERS_A_SLICE:

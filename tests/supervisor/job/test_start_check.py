@@ -3,6 +3,7 @@
 The supervisor decides this again for itself: the server that asks may have been taken over.
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penstock.policy.decision import MAX_COMMAND_LINE_BYTES
 from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.files.program_files import ProgramFiles
@@ -106,15 +108,20 @@ def test_what_is_granted_is_run_with_its_paths_resolved(place: Path) -> None:
         ({"arguments": ["a\0b"]}, protocol.INVALID, "NUL"),
         ({"env": {"COLUMNS": "\0"}}, protocol.INVALID, "NUL"),
         ({"arguments": ["\ud800"]}, protocol.INVALID, "lone surrogate"),
-        ({"client": "mallory"}, protocol.DENIED, "'show' is not granted"),
+        ({"client": "mallory"}, protocol.DENIED, "mallory is no client of this server"),
         ({"command": "other", "arguments": []}, protocol.DENIED, "'other' is not granted"),
-        ({"command": "c" * 300}, protocol.DENIED, f"{'c' * 64!r} is not granted"),
+        ({"command": "c" * 300}, protocol.DENIED, f"{'c' * 64!r}... is not granted to alice"),
+        ({"command": ""}, protocol.INVALID, "command is empty"),
+        ({"env": {"A=B": "1"}}, protocol.INVALID, "environment key 'A=B' is not a name"),
+        ({"env": {"K" * 129: "1"}}, protocol.INVALID, "is not a name"),
+        ({"timeout_s": 31_536_001.0}, protocol.INVALID, "timeout_s is 31536001.0"),
         ({"env": {"LINES": "1"}}, protocol.DENIED, "key 'LINES' is not granted"),
-        ({"stdin": True}, protocol.DENIED, "'show' is granted no input"),
+        ({"stdin": True}, protocol.DENIED, "input is not granted for command 'show'"),
         ({"arguments": []}, protocol.DENIED, ""),
         ({"arguments": ["../program"]}, protocol.DENIED, ""),
         ({"arguments": ["missing"]}, protocol.DENIED, "missing: No such file"),
         ({"arguments": ["file", *["x" * 255] * 511]}, protocol.INVALID, "at most"),
+        ({"env": {"COLUMNS": "\x01" * 30_000}}, protocol.INVALID, "bytes as JSON; at most"),
     ],
 )
 def test_what_is_not_granted(place: Path, changed: dict[str, Any], fault: str, text: str) -> None:
@@ -127,7 +134,24 @@ def test_what_is_not_granted(place: Path, changed: dict[str, Any], fault: str, t
 
 def test_a_client_without_the_verb_starts_nothing(place: Path) -> None:
     clients = '[clients.alice]\ncommands = ["show"]\nverbs = ["status"]\n'
-    assert refused(grants(place, clients)).fault == protocol.DENIED
+    error = refused(grants(place, clients))
+    assert (error.fault, str(error)) == (
+        protocol.DENIED,
+        "the verb 'start' is not granted to alice",
+    )
+
+
+def test_paths_count_as_long_as_they_are_once_resolved(place: Path) -> None:
+    """What fits before may not fit with its root in front, and then no STARTED could bring it."""
+    found = grants(place)
+    argv = [f"{place}/program", "file", *["x" * 255] * 500]
+    left = MAX_COMMAND_LINE_BYTES - len(json.dumps([argv, {"COLUMNS": ""}]))
+    line: dict[str, Any] = {"arguments": argv[1:], "env": {"COLUMNS": "8" * left}}
+    too_long = MAX_COMMAND_LINE_BYTES + len(f"{place}/root/")
+    error = refused(found, **line)
+    assert (error.fault, f"take {too_long} bytes" in str(error)) == (protocol.INVALID, True)
+    line["env"] = {"COLUMNS": "8" * (left - len(f"{place}/root/"))}
+    assert found.check(start(found, **line)).argv[1] == f"{place}/root/file"
 
 
 def test_input_where_the_command_takes_it(place: Path) -> None:

@@ -12,12 +12,11 @@ from .message_forms import FORMS
 VERSION: Final = 1
 
 # A unix datagram holds about 212,000 bytes with the kernel's default buffers
-# (net.core.wmem_default); the rest is room for the envelope.
+# (net.core.wmem_default). A command line is at most decision.MAX_COMMAND_LINE_BYTES of it; the rest
+# is room for the envelope.
 MAX_MESSAGE_BYTES: Final = 200_000
 # SCM_MAX_FD in include/net/scm.h.
 MAX_DESCRIPTORS: Final = 253
-# argv and environment of one start, as encoded here.
-MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 
 # From the server.
 HELLO: Final = "HELLO"  # version, pid, beats: it says BEAT

@@ -1,16 +1,17 @@
-"""Whether a START is granted: checked again here, by the policy that this process has read.
+"""What a START becomes: granted by the policy that this process has read, and found on this host.
 
 Certificates are the server's to check, so its word is trusted on who the client is, and on
-nothing else.
+nothing else. Whether that client may start this command line is decided by the very function that
+the server has asked (policy/decision.py), and refused in the same words. What is left is the host's
+alone: whose user the job gets, where its paths lead, which file the program is.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...policy.environment import OWN_KEYS, valid_key
-from ...policy.grammar import Match, Mismatch
+from ...policy.decision import Denial, length_mistake, may_start
+from ...policy.grammar import Match
 from ...policy.policy_file import ClientPolicy, Command, Policy
 from ..files.directory_writers import Trusted
 from ..files.executables import Executable, ExecutableError
@@ -92,33 +93,16 @@ class StartCheck:
         """Raises Refusal, or Replaced for what the server must write down first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
-        texts = (*start.arguments, *start.env, *start.env.values())
-        if any("\0" in text for text in texts):
-            raise Refusal(protocol.INVALID, "a NUL byte cannot be part of a command line")
-        if not all(_encodable(text) for text in texts):
-            raise Refusal(protocol.INVALID, "a lone surrogate cannot be part of a command line")
-        client = self._client(start.client)
-        if client is None or "start" not in client.verbs or start.command not in client.commands:
-            raise Refusal(protocol.DENIED, f"command {start.command[:64]!r} is not granted")
-        command = self.policy.commands[start.command]
-        for key in start.env:
-            if key not in command.env_allowed or key in OWN_KEYS or not valid_key(key):
-                raise Refusal(protocol.DENIED, f"environment key {key[:64]!r} is not granted")
-        if start.stdin and not command.control.stdin:
-            raise Refusal(protocol.DENIED, f"command {command.name!r} is granted no input")
-        match = command.grammar.match(start.arguments)
-        if isinstance(match, Mismatch):
-            raise Refusal(protocol.DENIED, match.message)
+        granted = may_start(self.policy, start.client, start, standalone=self.standalone)
+        if isinstance(granted, Denial):
+            raise _refusal(granted)
+        client, command = granted.client, granted.command
         user = self._user(command, client)
-        argv = command.argv(self._resolved(start.arguments, match, user))
-        encoded = json.dumps([argv, start.env], ensure_ascii=False)
-        size = len(encoded.encode("utf-8", "surrogatepass"))
-        if size > protocol.MAX_COMMAND_LINE_BYTES:
-            raise Refusal(
-                protocol.INVALID,
-                f"command line and environment take {size} bytes; at most "
-                f"{protocol.MAX_COMMAND_LINE_BYTES} are possible",
-            )
+        argv = command.argv(self._resolved(start.arguments, granted.match, user))
+        if granted.match.paths:
+            too_long = length_mistake(argv, start.env)
+            if too_long is not None:
+                raise _refusal(too_long)
         try:
             executable = self.programs.current(command, start.audited)
         except ExecutableError as error:
@@ -135,11 +119,6 @@ class StartCheck:
             min(bounds, default=None),
             start.stdin,
         )
-
-    def _client(self, name: str) -> ClientPolicy | None:
-        if self.standalone and not self.policy.clients:
-            return ClientPolicy(name, frozenset(self.policy.commands))
-        return self.policy.clients.get(name)
 
     def _user(self, command: Command, client: ClientPolicy) -> User | None:
         try:
@@ -177,9 +156,6 @@ def parse_start(message: dict[str, Any]) -> StartRequest:
     )
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _refusal(denial: Denial) -> Refusal:
+    invalid = denial.kind in ("form", "length")
+    return Refusal(protocol.INVALID if invalid else protocol.DENIED, denial.message)
