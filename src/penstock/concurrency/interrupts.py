@@ -1,14 +1,16 @@
 """^C reaches the caller, never the middle of the library.
 
-Python raises KeyboardInterrupt between any two lines of whatever runs as the signal comes. In a
-job's task that would end the task, and with it the job's record; between two lines that belong
-together it would leave one of them undone. Trio asks of each frame whether it is protected: below
-one that is, it keeps the interrupt for the main task, which gets it at its next checkpoint, just
-as it would get Cancelled. So what is called from outside, and each task, is protected here; what
-they call is, too.
+Theory of operation. Python raises KeyboardInterrupt between any two lines of whatever runs as the
+signal comes. In a job's task that would end the task, and with it the job's record; between two
+lines that belong together it would leave one of them undone. Trio looks whether a frame of the
+stack is protected, and if one is, it keeps the interrupt for the main task, which gets it at its
+next checkpoint, just as it would get Cancelled. So every function that is called from outside, and
+every task, is protected here; what they call is protected by that.
 
-Trio protects no task for being started by one that is protected, and no context manager of
-contextlib's: ^C as its block is left would keep it from ever being left.
+Two things are not protected by that, and are why there is more than one decorator below. A task
+that a protected one has started is not, because its stack begins anew. A context manager of
+contextlib's is not, because contextlib's own methods run before its generator does: ^C in one of
+them, as the block is left, would keep it from ever being left.
 """
 
 import functools
@@ -26,8 +28,10 @@ Parameters = ParamSpec("Parameters")
 
 
 def uninterrupted(function: FunctionT) -> FunctionT:
-    """A function, coroutines too, into which no KeyboardInterrupt comes but at a checkpoint of the
-    main task. For what is started as a task, or called from outside. Returns ``function``.
+    """Protects a function, coroutines too: KeyboardInterrupt comes into it only at a checkpoint of
+    the main task.
+
+    For functions that are started as a task, or called from outside. Returns ``function``.
     """
     code = getattr(function, "__code__", None)
     if not isinstance(code, types.CodeType):
@@ -37,10 +41,10 @@ def uninterrupted(function: FunctionT) -> FunctionT:
 
 
 def uninterrupted_methods(cls: ClassT) -> ClassT:
-    """Every method and property that the class itself defines is ``uninterrupted``.
+    """Makes every method and property that the class itself defines ``uninterrupted``.
 
-    Not those that another decorator has wrapped, whose code is that decorator's: they say it
-    themselves.
+    Not those that another decorator has wrapped, because their code is that decorator's: these have
+    to be decorated one by one.
     """
     for each in list(vars(cls).values()):
         functions = [each]
@@ -57,11 +61,11 @@ def uninterrupted_methods(cls: ClassT) -> ClassT:
 def uninterrupted_context(
     make: Callable[Parameters, AbstractAsyncContextManager[ValueT]],
 ) -> Callable[Parameters, AbstractAsyncContextManager[ValueT]]:
-    """For a function that ``asynccontextmanager`` has made: its entering and leaving are
-    ``uninterrupted``; the block is not.
+    """Protects what ``asynccontextmanager`` has made, as its block is entered and left; not the
+    block.
 
-    What waits while it is left can be interrupted all the same, in the main task: a second ^C. It
-    is to be a task, which the first one waits for in a nursery.
+    A second ^C can still interrupt what the main task waits for as the block is left. So whatever
+    must not be interrupted there has to be a task, for which the main task waits in a nursery.
     """
     uninterrupted(make.__wrapped__)  # type: ignore[attr-defined]
 
@@ -88,5 +92,5 @@ class _Uninterrupted(AbstractAsyncContextManager[ValueT]):
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> bool | None:
-        # The wrapped one bounds what it waits for, as the table of scopes has it.
+        # The wrapped one bounds what it waits for (docs/cancellation.md).
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102

@@ -1,8 +1,8 @@
 """Errors of a block that a nursery is hidden around: as the block raised them, and never lost.
 
-A nursery wraps what is raised in it into a group, and where the scope around it is cancelled in
-the same moment, what comes out of it may be Cancelled alone. So the block's own error goes around
-the nursery: caught inside of it, raised again outside.
+A nursery wraps an error that is raised in it into a group. If the scope around it is cancelled at
+the same moment, what comes out of it may be Cancelled alone, and the error is lost. So the block's
+own error is led around the nursery: it is caught inside of it, and raised again outside.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import trio
 
 
 class PlainErrors:
-    """Of one nursery, and the block in it:
+    """The errors of one nursery, and of the block in it:
 
     errors = PlainErrors()
     with errors.outside():
@@ -23,8 +23,8 @@ class PlainErrors:
             nursery.cancel_scope.cancel()
 
     One error leaves as itself. Several (the block's, and a bug of a task beside it, or ^C as the
-    nursery ends) leave as a group, so that none is lost. Cancelled leaves only where there is
-    nothing else: what is raised goes through the cancelled scope just as well.
+    nursery ends) leave as a group, so that none is lost. Cancelled leaves only if there is no
+    error, because an error unwinds the stack through the cancelled scope just as well.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class PlainErrors:
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """Around the block. What it raises is kept, and the nursery goes on as if it had ended:
-        tasks beside it are the caller's to cancel.
+        """Around the block. Keeps what the block raises, so that to the nursery it has just ended;
+        the caller cancels the tasks beside it.
 
-        Cancelled is not: it is the nursery's, or that of a scope around it, to catch.
+        Cancelled is not kept, because the nursery, or a scope around it, has to catch it.
         """
         try:
             yield
-        # What is kept is raised by ``outside``; Cancelled alone is raised here.
+        # ``outside`` raises what is kept; Cancelled alone is raised again here.
         except BaseException as error:  # noqa: ASYNC103
             self._of_block = _without_cancelled(error)
             if self._of_block is None:
@@ -47,11 +47,11 @@ class PlainErrors:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """Around the nursery. Raises what the block raised, and what the nursery did."""
+        """Around the nursery. Raises the errors of the block and of the nursery, together."""
         found: list[BaseException] = []
         try:
             yield
-        # Cancelled is raised unless there is an error to take its place, below.
+        # Cancelled is raised again here, unless there is an error to take its place, below.
         except BaseException as error:  # noqa: ASYNC103
             found = _leaves(error)
             if self._of_block is None and not found:
@@ -76,14 +76,15 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def _together(found: list[BaseException]) -> BaseException:
-    # ^C may come twice, to the block and as the nursery ends: that is one.
+    # ^C may come twice, to the block and as the nursery ends; two of it are one interrupt.
     if len(found) == 1 or all(isinstance(each, KeyboardInterrupt) for each in found):
         return found[0]
     return BaseExceptionGroup("an error, and others as its block was left", found)
 
 
 def _raise(error: BaseException) -> NoReturn:
-    """Without the nursery's group as its context, which has the same error in it once more."""
+    """Raises it without the nursery's group as its context, because that has the same error in it
+    once more, and a traceback would show it twice."""
     context = error.__context__
     try:
         raise error

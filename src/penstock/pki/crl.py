@@ -1,4 +1,4 @@
-"""Certificate revocation lists: which clients may not be here any more."""
+"""Certificate revocation lists: which clients' certificates are no longer valid."""
 
 import re
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Revocations:
     def covers(self, certificate_der: bytes) -> bool:
         """Whether this certificate is revoked. Never raises.
 
-        One that cannot be read counts as revoked: OpenSSL admits forms that this reader does not,
-        and who issued such a certificate, under which number, cannot be told.
+        One that cannot be read counts as revoked, because OpenSSL admits forms that this reader
+        does not, and then neither the issuer nor the number of the certificate can be known.
         """
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
@@ -49,8 +49,8 @@ NONE = Revocations(frozenset())
 def load_crl(path: str, ca_path: str) -> Revocations:
     """PEM lists, one of every CA in ``ca_path``. Raises CrlError with every mistake.
 
-    OpenSSL judges the same files at every handshake, and refuses everybody where it finds no
-    list, or one whose time is not now: so all of that is a mistake here, before it is used.
+    OpenSSL judges the same files at every handshake, and refuses every client where it finds no
+    list, or one whose time is not now. So all of that is a mistake here, before the files are used.
     """
     try:
         text, ca_text = Path(path).read_bytes(), Path(ca_path).read_bytes()
@@ -60,7 +60,7 @@ def load_crl(path: str, ca_path: str) -> Revocations:
 
 
 def read_crl(path: str, text: bytes, ca_path: str, ca_text: bytes) -> Revocations:
-    """As load_crl, of files that were read; the paths are for mistakes."""
+    """As load_crl, for files that were read already; the paths are for mistakes."""
     try:
         authorities = x509.load_pem_x509_certificates(ca_text)
     except UNREADABLE as error:
@@ -104,7 +104,7 @@ def _lists_in(path: str, text: bytes) -> tuple[list[x509.CertificateRevocationLi
     for block in _PEM_BLOCK.finditer(text):
         kind = block[1].decode("ascii")
         if kind != "X509 CRL":
-            # OpenSSL would read it too, and trust a certificate there as a CA.
+            # OpenSSL would read it as well, and would trust a certificate there as a CA.
             mistakes.append(f"{path}: holds a {kind}, which is no CRL; take it out")
             continue
         try:

@@ -16,8 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
-# What reading a certificate or a list raises where OpenSSL has found nothing wrong with it. Some
-# parts are read only when they are asked for, so this can come late.
+# What reading a certificate or a list raises though OpenSSL has found nothing wrong with it. Some
+# parts are parsed only when they are asked for, so it can be raised late.
 UNREADABLE: Final = (
     ValueError,
     TypeError,
@@ -25,12 +25,12 @@ UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-# A certificate must be valid on a machine whose clock is a little behind.
+# Certificates begin so much earlier, because they must be valid where a clock is a little behind.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
 class KeyModeError(Exception):
-    """A private key that others can read; the text has the chmod to do."""
+    """A private key that other users can read; the text has the chmod that mends it."""
 
 
 class CertificateError(Exception):
@@ -38,7 +38,7 @@ class CertificateError(Exception):
 
 
 class NameRefused(CertificateError):
-    """Nothing can be called that; the text says what can."""
+    """No certificate can be issued for this name; the text says which names are possible."""
 
 
 def check_private_key_mode(path: Path) -> None:
@@ -74,7 +74,7 @@ class Issued:
     key: Path
     not_after: datetime
     cut_to_ca: bool
-    """The CA ends before the days that were asked for; so does this certificate."""
+    """The CA ends before the days that were asked for, and so does this certificate."""
 
 
 def issue(
@@ -96,7 +96,7 @@ def issue(
     """
     if isinstance(server_names, str | bytes):
         raise TypeError(f"server_names is one text; write [{server_names!r}]")
-    # Here, because every client of a server imports this module for its key.
+    # Imported here, because every client imports this module to look at its key's mode.
     from .names import check_client_id, check_file_name, general_name
 
     alternatives: list[x509.GeneralName] = []
@@ -248,7 +248,7 @@ def _write_pair(
     try:
         _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     except CertificateError:
-        os.unlink(key_path)  # or the next attempt would find a key without a certificate
+        os.unlink(key_path)  # otherwise the next attempt would find a key without a certificate
         raise
 
 

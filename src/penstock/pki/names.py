@@ -1,7 +1,8 @@
 """What a certificate may be issued for: client ids, names and addresses of servers (pure).
 
-Every function raises ValueError, whose text says what is allowed: a certificate that no policy
-could name, or that TLS would never match, is better refused than issued.
+Every function raises ValueError, whose text says what is allowed. It is raised before a certificate
+is issued, because one that no policy could name, or that TLS would never match, would fail only
+later, and far from its cause.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ _DNS_MAX: Final = 253
 
 
 def check_client_id(name: str) -> None:
-    """A plain name, or one spiffe:// URI, as the policy has it."""
+    """Raises ValueError unless it is a plain name, or one spiffe:// URI, as a policy has them."""
     if not valid_client_id(name):
         raise ValueError(
             f"{name!r} is no client id: lower-case letters, digits, '.', '_' and '-', at most 63, "
@@ -31,7 +32,7 @@ def check_client_id(name: str) -> None:
 
 
 def check_file_name(name: str) -> None:
-    """What a server's files are called after; it is no name that anybody connects to."""
+    """Raises ValueError unless a server's files can have this name, which no client connects to."""
     if not _FILE_NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot be a server's NAME, after which its files are called: letters, "
@@ -42,7 +43,7 @@ def check_file_name(name: str) -> None:
 
 def general_name(text: str) -> x509.GeneralName:
     """A DNS name, with or without a wildcard in front, or an address."""
-    if "%" not in text:  # an address with a zone is this machine's own affair
+    if "%" not in text:  # an address with a zone means something on this machine only
         with contextlib.suppress(ValueError):
             return x509.IPAddress(ipaddress.ip_address(text))
     labels = text.removeprefix("*.").split(".")

@@ -1,9 +1,10 @@
 """Entry of ``python -I -S -E <directory>``: makes this directory and ``policy`` importable.
 
-Run as a directory there is no parent package, so relative imports would fail; and importing
-``penstock`` instead would put the whole of site-packages within reach of root. So a package
-``penstock`` is made here whose path is the directory above alone. Of what is there, the rest needs
-packages that this process cannot import, and a test keeps the supervisor from asking for it.
+Python that runs a directory knows no parent package, so relative imports would fail. Importing
+``penstock`` instead would put the whole of site-packages within reach of root, because that is
+where ``penstock`` lies. So a package ``penstock`` is made here whose path is the directory above
+alone: what lies beside ``penstock`` cannot be found. What else lies within it needs packages that
+this process cannot import, and a test keeps the supervisor from asking for it.
 """
 
 import importlib
@@ -20,11 +21,12 @@ def _make_package() -> None:
 
 
 def _hear_signals() -> None:
-    """Whoever has started us may block signals or ignore SIGCHLD, and both are inherited.
+    """Undoes what the parent may have set: it may block signals or ignore SIGCHLD, and a child
+    inherits both.
 
-    The kernel reaps the children of a process that ignores it, and their statuses are lost. And a
-    terminal may stop whoever writes on it from the background (stty tostop): with SIGTTOU ignored
-    it does not.
+    The kernel reaps the children of a process that ignores SIGCHLD, and their statuses are lost. A
+    terminal may also stop a process that writes on it from the background (stty tostop); with
+    SIGTTOU ignored it does not.
     """
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

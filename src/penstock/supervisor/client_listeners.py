@@ -1,23 +1,23 @@
 """The sockets on which clients connect, bound here and accepted from by servers.
 
 The supervisor binds them before it starts its first server, never accepts or reads, and hands them
-to each server as it is executed. So while no server is there, as one was killed or a planned
-restart is under way, the kernel goes on completing connections into the sockets' queues, and the
-next server finds them there: nobody is refused.
+to each server as it is executed. So while there is no server, because one was killed or a planned
+restart is under way, the kernel continues to complete connections into the sockets' queues, and the
+next server finds them there: no client is refused.
 
 Two servers never accept at once, because a server is started only after the one before is reaped.
-One that drains closes its descriptors first, so what comes meanwhile waits for the next; closing
-resets nothing that is queued, as ours stay open. They are closed as penstockd begins to stop: a
-client is refused then, which is better than to wait for nobody.
+A server that drains closes its descriptors first, so new connections wait for the next one; closing
+resets nothing that is queued, because ours stay open. They are closed as penstockd begins to stop:
+a client is refused then, instead of waiting for a server that will never come.
 
 A queue holds BACKLOG connections. If a flood fills it while no server is there, the kernel drops
 further SYNs without a word, and a client's kernel repeats them after 1, 3 and 7 s (RFC 6298 with
 an initial timeout of 1 s). The next server takes the whole queue within some tenths of a second:
 it looks at each connection once, and closes those whose peer has closed (rpc/tls/acceptor.py).
 
-A server has the same open file, and one that was taken over can shut it down. So each time before
-a server is started they are looked at, and made to listen again. What else such a server may have
-set on them (a filter, say) lasts until penstockd is restarted.
+A server has the same open files, so one that an attacker has taken over can shut them down. So
+before each start of a server they are looked at, and made to listen again. What else such a server
+may have set on them (a filter, say) lasts until penstockd is restarted.
 """
 
 import errno
@@ -34,7 +34,8 @@ from .startup import StartupError
 
 # As many as the kernel's own bound admits by default since Linux 5.4 (net.core.somaxconn).
 BACKLOG: Final = 4096
-# A server whose supervisor was killed closes its sockets as soon as it hears of that.
+# How long an address may be in use: a server whose supervisor was killed closes its sockets as soon
+# as it sees that.
 _IN_USE_S: Final = 3.0
 _LOOK_S: Final = 0.02
 _REMEDIES: Final = {
@@ -55,17 +56,17 @@ class Listeners:
 
     @property
     def text(self) -> str:
-        """For the line that says ``ready``; empty where nothing is listened on."""
+        """A part of the ``ready`` line: where clients connect; "" if there are no sockets."""
         where = ", ".join(str(each) for each in self.addresses)
         return f"; clients connect to {where}" if where else ""
 
     @property
     def fds(self) -> list[int]:
-        """For a server; none once they are closed."""
+        """The descriptors that a server gets; none once they are closed."""
         return [each.fileno() for each in self._sockets]
 
     def listen_again(self) -> None:
-        """Before a server is started: those that were shut down listen again, which is said."""
+        """Before a server is started: makes those that were shut down listen again, and logs it."""
         for each, address in zip(self._sockets, self.addresses, strict=True):
             if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 continue
@@ -77,7 +78,7 @@ class Listeners:
                 log(f"{address}: the server before has shut it down; it listens again")
 
     def close(self) -> None:
-        """Clients are refused from now on, once no server has them either. Idempotent."""
+        """Closes them, so that clients are refused once no server has them either. Idempotent."""
         for each in self._sockets:
             each.close()
         self._sockets.clear()
@@ -87,10 +88,11 @@ class Listeners:
 def open_listeners(
     config: Config, environ: MutableMapping[str, str], *, server: bool = True
 ) -> Listeners:
-    """Those that this process was started with (socket_passing.py), or else those that ``listen``
-    of the configuration names; none without a ``server``, as nobody would ever accept.
+    """The sockets that this process was started with (socket_passing.py), otherwise those that
+    ``listen`` of the configuration names.
 
-    Raises StartupError with every mistake.
+    None without a ``server``, because no process would ever accept. Raises StartupError with every
+    mistake.
     """
     if not server:
         return Listeners(())
@@ -115,9 +117,10 @@ def open_listeners(
 
 
 def bound(address: Address) -> socket.socket:
-    """A non-blocking socket that listens there alone, never on every interface by default; of a
-    name's addresses on the first, as what is said to listen and what does must be one.
+    """A non-blocking socket that listens on this address alone.
 
+    Never on every interface by default. Of a name's addresses it takes the first, because what is
+    logged and what listens must be one.
     Waits up to 3 s for an address that is in use. Raises OSError, and UnicodeError for a name that
     DNS cannot have.
     """
@@ -130,16 +133,16 @@ def bound(address: Address) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                 raise
-        time.sleep(_LOOK_S)  # nobody tells when an address is free, and is bounded
+        time.sleep(_LOOK_S)  # there is no event for an address that becomes free
 
 
 def _bound(family: int, where: object) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Connections of before that linger are no hindrance; another listener is.
+        # Connections that linger from before are no hindrance then; another listener still is.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Else [::] would be 0.0.0.0 too, which nobody has asked for.
+            # Otherwise [::] would be 0.0.0.0 as well, which the configuration does not name.
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.setblocking(False)
         made.bind(where)  # type: ignore[arg-type]  # as getaddrinfo gave it
@@ -151,7 +154,7 @@ def _bound(family: int, where: object) -> socket.socket:
 
 
 def address_of(listening: socket.socket) -> Address:
-    """Where it is bound."""
+    """The address that a socket is bound to."""
     host, port = listening.getsockname()[:2]
     return Address(str(host), int(port))
 
@@ -166,7 +169,7 @@ def _mistake(address: Address, error: OSError | UnicodeError) -> str:
 
 
 def _unused(config: Config, given: Sequence[socket.socket]) -> list[str]:
-    """A warning if the configuration names other addresses than it was given."""
+    """A warning if the configuration names other addresses than the sockets have."""
     found = [str(address_of(each)) for each in given]
     named = [str(each) for each in config.listen]
     if named == [DEFAULT_LISTEN] or set(named) <= set(found):

@@ -1,4 +1,4 @@
-"""penstockd's command line: reads its files, and says what is wrong with them."""
+"""penstockd's command line: reads its files, and reports what is wrong with them."""
 
 import argparse
 import os
@@ -18,8 +18,8 @@ from .users.user_table import TableDamaged
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 after a stop, 1 if it was orphaned or a job did not die, 2 if it could not
-    start."""
+    """Runs penstockd. The exit status: 0 after a stop, 1 if it was orphaned or a job did not die, 2
+    if it could not start."""
     parser = argparse.ArgumentParser(prog="penstockd", description="Runs granted commands.")
     parser.add_argument("--config", required=True, metavar="FILE", help="the configuration, TOML")
     # For the library, which starts a supervisor without a server.
@@ -52,7 +52,7 @@ def _reported(run: Callable[[], int]) -> int:
         log(str(error))
         return 2
     except OSError as error:
-        # As penstockd starts, a file that is not there; later, a bug.
+        # With a file name it is one that is missing or broken as penstockd starts; without, a bug.
         log(f"{error.filename or 'system call'}: {error.strerror}")
         for line in traceback.format_exc().splitlines() if error.filename is None else []:
             log(line)
@@ -60,15 +60,19 @@ def _reported(run: Callable[[], int]) -> int:
 
 
 def _own_descriptors() -> None:
-    """0 to 2 are open, and no child inherits any other by exec."""
+    """Opens 0 to 2 where they are closed, and lets no child inherit any other by exec.
+
+    Otherwise the first file that is opened would be standard output, and jobs would hold files of
+    the process that started penstockd.
+    """
     while (fd := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
-    if sys.stderr is None:  # it was closed, and Python has made none
+    if sys.stderr is None:  # descriptor 2 was closed as Python started
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for good
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
                 os.set_inheritable(int(name), False)
             except OSError:
-                continue  # that of the listing itself
+                continue  # the descriptor of the listing itself

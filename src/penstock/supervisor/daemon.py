@@ -1,4 +1,29 @@
-"""penstockd's life: starts the server, holds the jobs, ends everything in order."""
+"""penstockd's life: starts the server, holds the jobs, ends everything in order.
+
+Theory of operation. This process outlives servers, and its jobs must not outlive it. Its life has
+four parts, each of which may assume that the one before is done.
+
+1. ``__init__`` checks everything and locks what must be its own; it starts nothing that lasts, so
+   a StartupError leaves nothing behind. The order is not free: locks come before what is locked is
+   touched, an earlier server is ended before its addresses are listened on, and what an earlier
+   life has left is removed before anything needs room, because it may be what fills the disk.
+2. ``_begin`` puts everything that happens later into the loop (kernel/loop.py): signals, the child
+   that writes the log, the sentinel, the socket for the server, and then the server.
+3. The loop runs. A server says HELLO, is told WELCOME, takes over the jobs that it finds, and says
+   SERVING. When a server goes, its jobs run on and their news are kept for the next one, which
+   ServerProcess starts. Meanwhile the orphan timer runs: jobs that no server can be asked about for
+   ``orphan_timeout_s`` are ended. SERVING ends that timer and HELLO does not, because a server that
+   comes up and fails, again and again, is no server for jobs.
+4. ``_stop`` begins the end, whatever its reason: a signal, the orphan timer, the end of the library
+   that started this process. Shutdown has the order from there.
+
+Of the library's supervisor (``--no-server``) the connection is the life: no server is started, and
+when the connection ends, so do the jobs.
+
+One race shaped ``_message``: this process may stand still (SIGSTOP, a suspended machine) while a
+server gives it up and its client is told to ask another one. A START that was queued before that
+must not be obeyed afterwards, so it is dropped if its sender has hung up by then.
+"""
 
 import argparse
 import contextlib
@@ -38,7 +63,7 @@ from .signal_events import watch_signals
 from .storage.project_quota import ProjectQuotas
 from .users.command_users import allocate_users, open_users, userless_clients
 
-# A server whose connection was ended should end by itself.
+# A server whose connection has ended ends by itself, within this time; otherwise it is killed.
 _SERVER_LINGER_S: Final = 15.0
 
 
@@ -112,20 +137,24 @@ class Daemon:
         self._ready = False
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, or until nobody wants it any more. The exit status."""
+        """Runs until SIGTERM or SIGINT, or until no server and no library wants its jobs any more.
+
+        Returns the exit status.
+        """
         try:
             self._begin()
             self._loop.run()
             if self._sentinel is not None:
                 self._sentinel.end()
         except BaseException:
-            # A bug of ours: nothing may be left without somebody who holds it.
+            # A bug of ours: no job may be left without a process that holds it.
             for job in self._requests.jobs.values():
                 job.kill()
             raise
         finally:
-            # Python restores the default as it ends, and a late SIGTERM would change the status.
-            # Blocked, not ignored: one that has just come would make Python complain of a race.
+            # Python restores the default handlers as it ends, so a late SIGTERM would change the
+            # exit status. They are blocked, not ignored, because Python would complain of a race
+            # about one that has just come.
             late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
             signal.pthread_sigmask(signal.SIG_BLOCK, late)
             if self._reception is not None:
@@ -136,11 +165,11 @@ class Daemon:
         return self._shutdown.exit_code
 
     def _begin(self) -> None:
-        """All that runs in the loop. Raises OSError."""
+        """Starts all that runs in the loop. Raises OSError."""
         watch_signals(self._loop, self._signaled)
         self._log_file.start()
         if self._root:
-            with contextlib.suppress(OSError):  # the child that needs it will say so
+            with contextlib.suppress(OSError):  # the child that needs it reports the error
                 drop_bounding_set()
         if self._hierarchy is None:
             prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
@@ -160,7 +189,7 @@ class Daemon:
         if self._options.parent_fd is not None:
             self._loop.watch(self._options.parent_fd, READ, self._parent_gone)
         if self._options.ready_fd is not None:
-            with contextlib.suppress(BrokenPipeError):  # nobody waits: the parent has left or goes
+            with contextlib.suppress(BrokenPipeError):  # the parent has ended, or waits no more
                 os.write(self._options.ready_fd, b"R")
             os.close(self._options.ready_fd)
         if not self._options.no_server:
@@ -174,12 +203,12 @@ class Daemon:
         self._say_warnings()
         if self._options.no_server:
             self._say_ready()
-        # What is there now stays: no collection, here or in a child, need look at it again.
+        # What is there now stays for good, so no collection, here or in a child, need look at it.
         gc.collect()
         gc.freeze()
 
     def _expected_pid(self) -> int | None:
-        """Our own server's; -1 while there is none; None where the library connects."""
+        """The pid of our own server; -1 while there is none; None where the library connects."""
         if self._options.no_server:
             return None
         return self._server.pid or -1 if self._server is not None else -1
@@ -196,7 +225,8 @@ class Daemon:
             )
 
     def _say_ready(self) -> None:
-        """Once: whoever waits for this line may call from then on."""
+        """Logs, once, that clients may call from now on: service managers and scripts wait for that
+        line."""
         if self._ready:
             return
         self._ready = True
@@ -208,7 +238,7 @@ class Daemon:
 
     def _signaled(self, number: int) -> None:
         if number == signal.SIGCHLD:
-            strangers()  # as init of a container: reap who was left to us
+            strangers()  # as init of a container: reaps orphans that the kernel gave to us
         elif number == signal.SIGHUP:
             self._reload()
         elif number == signal.SIGUSR2:
@@ -234,7 +264,7 @@ class Daemon:
         server.restart(signal.SIGUSR2)
 
     def _tell_server(self, number: int) -> None:
-        # Not before its HELLO: until then a server has no hand for these signals, and dies of them.
+        # Not before its HELLO, because a server has no handlers until then, and would die of it.
         if self._server is not None and self._reception is not None and self._reception.greeted:
             self._server.signal(number)
 
@@ -264,14 +294,14 @@ class Daemon:
         if message["type"] == protocol.SERVING:
             self._served()
         elif message["type"] == protocol.START and peer.hung_up:
-            # We have stood still, and it has given us up: its client has asked somebody else.
+            # We have stood still, and it has given us up: its client was told to ask again.
             log(f"a START of a server that is gone is not heeded: job {message.get('id')!s:.32}")
         else:
             self._requests.answer(message, peer.send)
 
     def _served(self) -> None:
-        """Not at HELLO: servers that come up and fail again and again are no server for jobs."""
-        self._welcome.swept = Swept()  # somebody has written it down
+        """A server takes calls: it has the jobs, and has written down what was swept."""
+        self._welcome.swept = Swept()
         if self._watch is not None:
             self._watch.serving()
         if self._orphan_timer is not None:
@@ -281,7 +311,7 @@ class Daemon:
         self._say_ready()
 
     def _hello(self, peer: ServerPeer) -> None:
-        if self._options.no_server:  # the library's connection is its life
+        if self._options.no_server:  # the library sends no SERVING
             self._served()
         if self._watch is not None and self._reception is not None:
             self._watch.greeted(self._reception.beats)
@@ -295,7 +325,7 @@ class Daemon:
         if self._shutdown.begun:
             return
         if self._server is not None and self._server.pid == pid:
-            # It has closed the connection itself, so it is ending, and says why as it does.
+            # It has closed the connection itself, so it is ending, and logs why as it does.
             self._server.kill_after(_SERVER_LINGER_S)
         if greeted and self._options.no_server:  # the library's connection is its life
             self._stop(0)

@@ -72,7 +72,7 @@ _PARTIAL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``name`` is that of a limit or isolation, or one of ours. ``remedy`` is empty when ok."""
+    """``name`` is that of a limit or isolation, or one of this module. ``remedy`` is "" when ok."""
 
     name: str
     state: FindingState
@@ -82,12 +82,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was seen. ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made; ``users`` are
-    mistakes about who runs what; ``blocked`` is the first path that stops the server's user on the
-    way to the interpreter or to penstock, "" if none does; ``policy_read`` False: ``users`` has
-    nothing of those it names; ``doubts`` are warnings, as policy_checks' disk_warnings;
-    ``clients_users`` is what command_users says of the clients' own users, and what is wrong with
-    them, both "" where there are none."""
+    """What was seen.
+
+    ``cgroups`` is v1, v2 or hybrid, "" where no groups can be made. ``users`` are mistakes about
+    the users that things run as; with ``policy_read`` False it has nothing of those that the policy
+    names. ``blocked`` is the first path that stops the server's user on the way to the interpreter
+    or to penstock, "" if none does. ``doubts`` are warnings, as policy_checks' disk_warnings.
+    ``clients_users`` is what command_users reports of the clients' own users, and what is wrong
+    with them; both are "" where there are none.
+    """
 
     root: bool
     kernel: str
@@ -115,10 +118,10 @@ def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
 
 
 def gather(config: Config, policy: Policy | None) -> Facts:
-    """The facts alone. As examine."""
+    """What examine sees of this host, without its judgement. Raises as examine."""
     root = os.geteuid() == 0
-    # Where a unit's delegated group is meant, doctor is not in it: it tries the default place,
-    # which the same kernel holds in the same way.
+    # Where a unit's delegated group is meant, this process is not in that unit. So it tries the
+    # default place instead, which the same kernel holds in the same way.
     named = config.cgroup_parent
     above = DEFAULT_PARENT if named in (None, DELEGATED) else named
     disk = block_device(_first_there(config.work_root))
@@ -245,14 +248,15 @@ def _entry(entry: Enforcement) -> Finding:
 
 
 def _first_there(path: str) -> str:
-    """A directory that is to be made is on the disk of the one that it will be in."""
+    """The path or, if it is missing, the nearest directory above it, which is on the same disk."""
     while not os.path.exists(path):
         path = os.path.dirname(path) or "/"
     return path
 
 
 def _cgroups(parent: str, disk: str | None, *, root: bool) -> tuple[str, list[Enforcement]]:
-    """With a parent group of our own, as a running penstockd's must be left alone."""
+    """What groups can hold here, tried in a parent group of its own, because that of a penstockd
+    that runs must be left alone."""
     try:
         hierarchy = detect(parent) if root else None
         why = "no cgroups that can be written" if root else "no root"

@@ -1,9 +1,10 @@
 """A server of an earlier life that has not ended: it has the records, and the port.
 
 A server ends when it sees that its supervisor is gone. One that stands still (SIGSTOP) does not see
-it, and holds the lock of the state directory and the listening sockets: no next one could open the
-records or be reached. So the next penstockd, before it listens, gives it as long as it gives its
-own to answer, and then kills it; its server records what became of the jobs.
+it, and keeps the lock of the state directory and the listening sockets, so that the next server
+could neither open the records nor be reached. So the next penstockd, before it listens, waits for
+it as long as it would wait for its own server to answer, and then kills it. The next server records
+what became of the jobs.
 """
 
 import contextlib
@@ -17,15 +18,16 @@ from .logs.supervisor_log import log
 from .users.user_names import User
 
 _PROGRAM: Final = b"penstock.server"
-# After KILL. One in an uninterruptible sleep takes longer; then the start fails, and says why.
+# How long its end is waited for after KILL. In an uninterruptible sleep it takes longer; then the
+# start fails, and the lock says why.
 _KILLED_S: Final = 2.0
 
 
 def end(config: Config, user: User) -> None:
-    """Returns when there is none, or none that can be ended. ``user`` is that of all servers.
+    """Ends such a server, if there is one. ``user`` is the one that all servers run as.
 
-    Waits for server_silence_s and _KILLED_S at most. The caller holds the locks of run_dir and
-    work_root, so no other supervisor has one.
+    Waits for server_silence_s and _KILLED_S at most, and returns then whether or not it has ended.
+    The caller holds the locks of run_dir and work_root, so the server has no supervisor any more.
     """
     lock = os.path.join(config.state_dir, "lock")
     pid = holder(lock)
@@ -36,7 +38,8 @@ def end(config: Config, user: User) -> None:
     if fd < 0:
         return
     try:
-        # Looked at again: what the descriptor means now is who has the lock.
+        # The holder is looked at again, because the pid may have been reused before the pidfd was
+        # opened; from here on the descriptor means the process that has the lock.
         if holder(lock) != pid or not _is_server(pid, user.uid):
             return
         if not _has_ended(fd, config.server_silence_s):
@@ -56,8 +59,10 @@ def _has_ended(fd: int, within_s: float) -> bool:
 
 
 def holder(path: str) -> int:
-    """Pid of who has locked this file by flock(2), as /proc/locks (proc(5)) has it; 0: nobody, or
-    nobody that can be known."""
+    """Pid of the process that has locked this file by flock(2), as /proc/locks (proc(5)) has it.
+
+    0: there is none, or it cannot be known.
+    """
     try:
         status = os.stat(path)
         with open("/proc/locks", encoding="ascii") as file:
@@ -67,10 +72,10 @@ def holder(path: str) -> int:
 
 
 def holder_by(locks: str, device: int, inode: int) -> int:
-    """The same, of a text (pure)."""
+    """The same, by the text of /proc/locks (pure)."""
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     for line in locks.splitlines():
-        # 1: FLOCK ADVISORY WRITE pid major:minor:inode start end; "->" is one that waits.
+        # 1: FLOCK ADVISORY WRITE pid major:minor:inode start end; a waiter's line begins with "->".
         fields = line.split()
         if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == wanted:
             return max(0, int(fields[4]))
@@ -78,7 +83,7 @@ def holder_by(locks: str, device: int, inode: int) -> int:
 
 
 def _is_server(pid: int, uid: int) -> bool:
-    """Of that user, and by its command line."""
+    """Is it a server of penstock, by its user and its command line?"""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")

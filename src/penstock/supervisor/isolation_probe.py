@@ -1,7 +1,8 @@
 """What this host gives of each isolation: tried once, in a process of its own, and looked at.
 
-Not by the kernel's version: a container, a security module or a system call filter above us can
-forbid what the kernel has, and a distribution's kernel can have what its version does not say.
+Each isolation is tried instead of concluded from the kernel's version, because a container, a
+security module or a filter of system calls can forbid what the kernel has, and because a
+distribution's kernel can have what its version does not say.
 """
 
 import contextlib
@@ -26,9 +27,9 @@ from .storage import workdirs
 _TEMPORARY: Final = ("/tmp", "/var/tmp")
 _SHM: Final = "/dev/shm"
 _CLONE3: Final = 435
-# In memory nearly everywhere, and ours to write: for where all disks are full.
+# In memory on nearly every host, and ours to write; used where all disks are full.
 _LAST_ROOT: Final = "/run"
-# More entries than a try makes: where these fit, no try fails for want of room.
+# More entries than a try makes, so that no try fails for want of room where these fit.
 _ENTRIES: Final = 16
 
 _NS_FILES: Final[dict[IsolationName, str]] = {
@@ -51,12 +52,12 @@ class _Trial:
 
 
 def probe(*scratch_roots: str) -> Offers:
-    """Tries everything, with a directory in the first of ``scratch_roots`` that has room for one;
-    it is gone afterwards.
+    """Tries every isolation, with a directory in the first of ``scratch_roots`` that has room for
+    one, which is removed afterwards.
 
-    Where all are full nothing can be tried, and so nothing is offered, but a penstockd that
-    starts can be asked to end jobs and to give out what they have printed. Raises OSError if the
-    first cannot be written for another reason, or there is no process for a try.
+    Where all are full nothing can be tried, so nothing is offered. That is no error, because
+    clients need a penstockd that runs to end their jobs and to get their output. Raises OSError if
+    the first cannot be written for another reason, or if no process can be had for a try.
     """
     machine = os.uname().machine
     known = Offers(
@@ -85,9 +86,11 @@ def probe(*scratch_roots: str) -> Offers:
 
 
 def _make_scratch(roots: tuple[str, ...]) -> str:
-    """Raises OSError: none of ``roots`` has room, or the first cannot be written for another
-    reason."""
-    # Named as a job's, so that a sweep knows it if this process is killed meanwhile.
+    """An empty directory in the first of ``roots`` that has room.
+
+    Raises OSError if none has, or the first cannot be written for another reason.
+    """
+    # It has the name of a job's, so that a sweep removes it if this process is killed meanwhile.
     name = uuid.uuid4().hex
     full: OSError | None = None
     for root in roots:
@@ -121,7 +124,7 @@ def _entry(name: IsolationName, result: dict[str, Any]) -> Enforcement:
 def _tried(
     attempt: Callable[[_Trial, Callable[[str], None]], str], trial: _Trial
 ) -> dict[str, Any]:
-    """``actual`` if it works, ``detail`` of what is wrong otherwise, from a child."""
+    """The result of a try in a child: ``actual`` if it works, otherwise ``detail``."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
         pid = fork()
@@ -144,7 +147,7 @@ def _tried(
 def _child(
     attempt: Callable[[_Trial, Callable[[str], None]], str], trial: _Trial, write_fd: int
 ) -> None:
-    """Never returns."""
+    """In the child: tries it, and writes the result. Never returns."""
     stage = ""
 
     def at(name: str) -> None:
@@ -229,7 +232,7 @@ def _try_pid(_: _Trial, at: Callable[[str], None]) -> str:
 
 
 def _in_pid_namespace(ready_fd: int, write_fd: int) -> NoReturn:
-    """Tells the pid that /proc says it has, or what is wrong."""
+    """Writes the pid that /proc reports for this process, or what is wrong. Never returns."""
     try:
         await_init(ready_fd)
         flags = namespaces.FLAGS["isolation.filesystem"]

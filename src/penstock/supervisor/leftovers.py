@@ -1,7 +1,7 @@
 """What an earlier life has left, removed before anything else: processes first, then files.
 
-The processes could write on otherwise, and what is written may be all that the disk has: whatever
-needs room comes after this.
+Processes first, because they could write on otherwise. Before anything else, because what they have
+written may be all that the disk has, and the next steps of a start need room.
 """
 
 from .cgroups import Hierarchy, Swept
@@ -10,10 +10,10 @@ from .storage import workdirs
 
 
 def remove(hierarchy: Hierarchy | None, work_root: str) -> Swept:
-    """Ends who is left in our groups and removes directories of jobs; says in the log what it was.
+    """Ends the processes that are left in our groups, removes directories of jobs, and logs both.
 
-    The caller holds the locks of both. Without ``hierarchy`` keepers have ended their own. Raises
-    GroupError and OSError.
+    The caller holds the locks of both. Without ``hierarchy`` there are no groups, and keepers have
+    ended their own jobs. Raises GroupError and OSError.
     """
     swept = Swept()
     if hierarchy is not None:

@@ -1,4 +1,9 @@
-"""What one penstockd alone may have at a time: its directories and its groups."""
+"""Locks of what only one penstockd may have at a time: its directories and its groups.
+
+Two on the same ones would end each other's jobs: each sweeps at its start what it takes for the
+leftovers of an earlier life. A lock of flock(2) ends with the process that holds it, so a
+penstockd that was killed leaves none.
+"""
 
 import contextlib
 import fcntl
@@ -26,10 +31,10 @@ _LOOK_S: Final = 0.02
 
 
 def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
-    """Locks of run_dir, which has its own, of work_root and, as root, of supervisor_dir, where
-    there is one; held as long as the descriptors.
+    """Locks run_dir, work_root and, as root, supervisor_dir, where there is one.
 
-    Raises StartupError.
+    Each is held as long as its descriptor, which is returned; run_dir has its own. Raises
+    StartupError.
     """
     if not run_directory.lock():
         raise StartupError([_used("run_dir", config.run_dir)])
@@ -40,10 +45,9 @@ def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
 
 
 def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
-    """Where jobs are confined, and the locks of the own parent group: a sweep by two would end
-    each other's jobs. The last one is of the hierarchy that kills.
+    """Where jobs are confined, and the locks of the own parent group in each hierarchy.
 
-    Raises StartupError, GroupError or OSError.
+    The last lock is of the hierarchy that kills. Raises StartupError, GroupError or OSError.
     """
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         own = file.read()
@@ -58,12 +62,14 @@ def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
                 f"cpu, memory, io and pids in the v2 mount or on v1 ({where}: {controllers})"
             ]
         )
-    # In each, as another penstockd may see others of them. The one that kills is the first.
+    # In each hierarchy, because another penstockd may use only some of them. The one that kills is
+    # the first.
     groups = [root + parent for root in mounts.roots(hierarchy.kind)]
     for group in groups:
         _check_nesting(locked_around, group)
     locks = [_lock_group(group) for group in reversed(groups)]
-    # Again, as one that has begun at the same moment has its locks now, or will see ours.
+    # Looked at again, because a penstockd that began at the same moment has its locks by now, or
+    # will see ours.
     for group in groups:
         _check_nesting(locked_around, group)
         _check_nesting(locked_below, group)
@@ -73,9 +79,9 @@ def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
 def _lock_group(path: str) -> int:
     while True:
         os.makedirs(path, exist_ok=True)
-        # The sentinel of one that was killed holds it for a moment longer (sentinel_main.py).
+        # The sentinel of a penstockd that was killed holds it for a moment longer.
         fd = _lock("cgroup_parent", path, patience_s=_SENTINEL_S)
-        # One that ends removes the group: what was locked may be no group any more.
+        # A penstockd that ends removes the group, so what was locked may be no group any more.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
@@ -83,7 +89,11 @@ def _lock_group(path: str) -> int:
 
 
 def _check_nesting(find: Callable[[str], str | None], group: str) -> None:
-    """Raises StartupError. Not tried again: though the other one may be ending, it was meant so."""
+    """Raises StartupError if another penstockd's group is around or below this one.
+
+    It is not tried again, even though the other one may be ending, because the configuration puts
+    one within the other.
+    """
     other = find(group)
     if other is not None:
         side = "inside" if find is locked_around else "around"
@@ -103,7 +113,7 @@ def _lock(key: str, path: str, *, patience_s: float = 0.0) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() < deadline:
-                time.sleep(_LOOK_S)  # nobody tells when a lock is free, and is bounded
+                time.sleep(_LOOK_S)  # flock(2) waits without a bound, or not at all
                 continue
             os.close(fd)
             raise StartupError([_used(key, path)]) from None

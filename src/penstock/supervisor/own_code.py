@@ -1,4 +1,4 @@
-"""Where the code lies that this process runs: this package, and ``policy`` beside it."""
+"""The directories of the code that this process runs: this package, and ``policy`` beside it."""
 
 import os
 from typing import Final

@@ -9,7 +9,7 @@ from .storage import filesystems
 
 
 def shell_warnings(policy: Policy) -> list[str]:
-    """What in a good policy gives clients a shell by accident, one line a command."""
+    """One line for each command that gives clients a shell by accident."""
     warnings = []
     for command in policy.commands.values():
         why = shell_warning(
@@ -26,8 +26,10 @@ def shell_warnings(policy: Policy) -> list[str]:
 
 
 def disk_warnings(config: Config, *, quotas: bool = False) -> list[str]:
-    """What in a good configuration lets jobs take room that records and output need. ``quotas``:
-    the file system of ``work_root`` holds jobs to their bounds (project_quota)."""
+    """One line for each place where jobs can take the room that records and output need.
+
+    ``quotas``: the file system of ``work_root`` holds jobs to their bounds (project_quota).
+    """
     warnings = []
     if not quotas and filesystems.shared(config.work_root, config.state_dir):
         warnings.append(

@@ -1,8 +1,9 @@
 """The child that ends every job if supervisor and server are killed at once.
 
-One of them is there after the other, usually: the server holds a descriptor of each group's
-cgroup.kill. With both killed nobody would be; so there is a third, which does nothing else
-(sentinel_main.py). Without cgroups each job's keeper does the same.
+Usually one of them outlives the other: the supervisor restarts a server, and a server holds a
+descriptor of each group's cgroup.kill. With both killed at once no process would be left that ends
+the jobs. So there is a third, which does nothing else (sentinel_main.py). Without cgroups each
+job's keeper does the same.
 """
 
 import os
@@ -21,12 +22,12 @@ from .sentinel_main import IGNORED
 
 _PROGRAM: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sentinel_main.py")
 _AGAIN_S: Final = 1.0
-# After KILL; longer only if somebody traces it.
+# How long its end is waited for after KILL; only a tracer can make it take longer.
 _END_MS: Final = 1000
 
 
 class Sentinel:
-    """Started, and started again if something ends it, until ``end``."""
+    """The sentinel's process: started, and started again if something ends it, until ``end``."""
 
     def __init__(self, loop: Loop, hierarchy: Hierarchy, lock_fd: int) -> None:
         """``lock_fd`` is of the parent group."""
@@ -37,7 +38,7 @@ class Sentinel:
         self._pidfd = -1
 
     def start(self) -> None:
-        """Forks and executes it. What fails is tried again, and said."""
+        """Forks and executes it. If that fails, it is logged and tried again."""
         fds: list[int] = []
         try:
             fds.append(os.pidfd_open(os.getpid()))
@@ -64,11 +65,11 @@ class Sentinel:
         self._loop.watch(self._pidfd, READ, self._ended)
 
     def end(self) -> None:
-        """It is not needed any more: no job is left, or all was done for it that could be."""
+        """Ends it: no job is left, or everything was done for them that could be done."""
         if self._pidfd < 0:
             return
         self._loop.forget(self._pidfd)
-        os.kill(self._pid, signal.SIGKILL)  # ours, and not reaped
+        os.kill(self._pid, signal.SIGKILL)  # not reaped yet, so the pid is still its own
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         poll.poll(_END_MS)
@@ -93,7 +94,7 @@ class Sentinel:
 def _execute(fds: Sequence[int], directory: str) -> None:
     """In the child. Never returns."""
     try:
-        os.setsid()  # what is sent to our session or group is not sent to it
+        os.setsid()  # so that a signal to the supervisor's session or group does not reach it
         null = os.open(os.devnull, os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
@@ -105,7 +106,7 @@ def _execute(fds: Sequence[int], directory: str) -> None:
             low = fd + 1
         os.closerange(low, os.sysconf("SC_OPEN_MAX"))
         reset_signals()
-        for number in IGNORED:  # which exec leaves as it is, so that there is no moment without
+        for number in IGNORED:  # exec keeps this, so there is no moment at which one would end it
             signal.signal(number, signal.SIG_IGN)
         os.chdir("/")
         words = [sys.executable, "-I", "-S", "-E", _PROGRAM, *(str(fd) for fd in fds), directory]

@@ -1,10 +1,10 @@
 """Outlives the supervisor for a moment, and ends its jobs if it was killed.
 
-Run as a file, ``sentinel_main.py PIDFD KILL_FD LOCK_FD DIRECTORY``, by sentinel.py. A program of
-its own, so that what ends all processes of the supervisor's name or session does not end this one:
-it imports nothing of penstock, and holds nothing but a pidfd of the supervisor, a descriptor of
-the parent group's cgroup.kill, and the lock of that group, so that no new penstockd has
-jobs there before this is done.
+sentinel.py runs it as a file: ``sentinel_main.py PIDFD KILL_FD LOCK_FD DIRECTORY``. It is a program
+of its own, so that a command that ends all processes of the supervisor's name or session does not
+end this one. It imports nothing of penstock, and holds nothing but a pidfd of the supervisor, a
+descriptor of the parent group's cgroup.kill, and the lock of that group, so that no new penstockd
+has jobs there before this is done.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ import sys
 import time
 from typing import Final
 
-# A manager of services sends them to everybody whom it knows of. sentinel.py sets them.
+# A service manager sends these to all processes of a unit. sentinel.py makes it ignore them.
 IGNORED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# Of who was just being moved in while the group was killed, or sleeps uninterruptibly. The next
-# penstockd, which waits for us, sweeps what is left then.
+# How long it kills again: a process may just have been moved in as the group was killed, or may be
+# in an uninterruptible sleep. The next penstockd, which waits for this process, sweeps the rest.
 _BOUND_S: Final = 2.0
 _ROUND_S: Final = 0.01
 
@@ -38,16 +38,17 @@ def main(arguments: list[str]) -> None:
 
 
 def end_all(kill_fd: int, directory: str) -> None:
-    """One round. Raises nothing."""
+    """Kills all members of the group, once. Raises nothing."""
     if kill_fd >= 0:
         with contextlib.suppress(OSError):
             os.write(kill_fd, b"1")
-    # The group may have been made anew since; and cgroup.kill is not there before Linux 5.14 and
-    # on pure v1, where who is frozen cannot fork while we go through them.
+    # By the path as well, because the group may have been made anew since. Before Linux 5.14 and on
+    # pure v1 there is no cgroup.kill; there the group is frozen first, because a frozen process
+    # cannot fork while the members are killed one by one.
     at_once = _written(f"{directory}/cgroup.kill", b"1")
     if not at_once:
         _written(f"{directory}/freezer.state", b"FROZEN")
-    # Also after cgroup.kill, which misses a process that runs on without its first thread
+    # Also after cgroup.kill, because that misses a process that runs on without its first thread
     # (cgroups/v2_kill.py).
     for pid in members(directory):
         with contextlib.suppress(OSError):
@@ -57,12 +58,12 @@ def end_all(kill_fd: int, directory: str) -> None:
 
 
 def members(directory: str) -> set[int]:
-    """Of the group and of all below. Raises nothing."""
+    """Pids of the group and of all groups below it. Raises nothing."""
     found = set()
     for folder, _, _ in os.walk(directory):
         with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "rb") as file:
             found |= {int(pid) for pid in file.read().split()}
-    return found - {0}  # 0: of another pid namespace than ours
+    return found - {0}  # 0 stands for a process of a pid namespace that is not visible here
 
 
 def _written(path: str, data: bytes) -> bool:

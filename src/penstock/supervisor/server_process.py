@@ -18,20 +18,22 @@ from .users.user_names import User
 
 _FIRST_DELAY_S: Final = 0.1
 _LAST_DELAY_S: Final = 10.0
-# One that came up can have been killed by anybody; jobs wait to be taken over.
+# A server that came up can have been killed from outside, so its files are no reason to wait for
+# long, and its jobs wait to be taken over.
 _CAME_UP_DELAY_S: Final = 1.0
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
 
 
 def server_command(config_path: str) -> list[str]:
-    """How the server is started. -I: no environment and no working directory of anybody's."""
+    """How the server is started. -I, so that neither variables nor the working directory of the
+    process that started penstockd can add code to it."""
     return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
 
 
 class ServerProcess:
     """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then.
 
-    ``prepare`` is called before each start, for what a server needs to be there. Each has copies of
+    ``prepare`` is called before each start, to make what a server needs. Each server has copies of
     the listening sockets.
     """
 
@@ -59,7 +61,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the server that runs now."""
+        """The pid of the server that runs now."""
         return self._pid if self.running else None
 
     @property
@@ -88,7 +90,7 @@ class ServerProcess:
             os.close(log_fd)
         try:
             self._pidfd = os.pidfd_open(self._pid)
-        except OSError as error:  # out of descriptors; nobody would hear of its end
+        except OSError as error:  # out of descriptors, so its end could not be seen
             os.kill(self._pid, signal.SIGKILL)
             disown(self._pid)
             self._start_again(f"cannot be watched: {error.strerror}")
@@ -108,7 +110,7 @@ class ServerProcess:
         self.kill_after(kill_after_s)
 
     def kill_after(self, seconds: float) -> None:
-        """SIGKILL after so many seconds, to this one; another is started then."""
+        """Sends SIGKILL after so many seconds, to this server only; another is started then."""
         pid = self._pid
 
         def kill() -> None:
@@ -126,15 +128,16 @@ class ServerProcess:
                 return
 
     def came_up(self) -> None:
-        """It has connected: what ends it now is no mistake in its files."""
+        """The server has connected, so if it ends now, its files are not the reason."""
         self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
 
     def take_lines(self) -> None:
-        """Writes into the log what it has said so far: its messages come another way."""
+        """Writes into the log what the server has written so far, so that these lines come before
+        what its messages, which come another way, make this process write."""
         self._relay.take()
 
     def restart(self, number: int) -> None:
-        """Sends the signal that makes it end in order; the next one is started at once then."""
+        """Sends the signal that makes it end in order; the next server is started at once then."""
         self._ends_in_order = True
         self.signal(number)
 
@@ -173,7 +176,7 @@ class ServerProcess:
         try:
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)
-            os.setsid()  # a terminal's ^C is for the supervisor, which then ends it in order
+            os.setsid()  # so that ^C reaches the supervisor alone, which ends the server in order
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
             variables = pass_sockets_on(self._listeners.fds)

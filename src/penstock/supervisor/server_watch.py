@@ -1,6 +1,7 @@
 """Watches whether the server answers: one that stands still is killed, and another takes over.
 
-Its jobs are held here, and the next server has them (C13 in docs/cancellation.md).
+It can be killed without loss, because the supervisor holds its jobs, and the next server takes them
+over (C13 in docs/cancellation.md).
 """
 
 import signal
@@ -13,7 +14,8 @@ from .kernel.loop import Loop
 from .logs.supervisor_log import LINES, log
 from .server_process import ServerProcess
 
-# Until it takes calls it may read records of many jobs, in one go.
+# How many times as long a server may be silent before it takes calls, because it reads the records
+# of many jobs in one go.
 _COMING_UP: Final = 6.0
 
 
@@ -27,7 +29,7 @@ class ServerWatch:
         bound_s: float,
         beat: Callable[[], None],
     ) -> None:
-        """``server`` None: somebody else's process, which is only told that we live."""
+        """``server`` None: the library's own process, which only gets our beats."""
         self._loop = loop
         self._server = server
         self._bound_s = bound_s
@@ -40,19 +42,19 @@ class ServerWatch:
         loop.after(BEAT_S, self._next)
 
     def greeted(self, beats: bool) -> None:
-        """It has said HELLO; ``beats``: and that it beats. A server of an earlier version does
-        not, and is not watched."""
+        """The server has sent HELLO. ``beats``: it sends beats; one of an earlier version does not,
+        and is not watched."""
         self._is_another()
         self._beats = beats
         self.heard()
 
     def serving(self) -> None:
-        """It takes calls."""
+        """The server takes calls from now on."""
         self._is_another()
         self._serving = True
 
     def heard(self) -> None:
-        """Something came from it."""
+        """A message came from the server."""
         self._silence.heard()
         self._asleep_s = 0.0
 
@@ -67,7 +69,8 @@ class ServerWatch:
             self._look(self._server, self._pid)
 
     def _is_another(self) -> bool:
-        """Since the last look it has ended, or another was started, of which nothing is known."""
+        """Has the server ended since the last look, or was another started? Then nothing is known
+        of it yet."""
         pid = None if self._server is None else self._server.pid
         if pid == self._pid:
             return False
@@ -76,7 +79,8 @@ class ServerWatch:
 
     def _look(self, server: ServerProcess, pid: int) -> None:
         if _state(pid) == "D":
-            # It waits for a disk, and KILL would have to wait for the same.
+            # It waits for a disk. KILL would have to wait for the same, so it would only cost the
+            # server the calls that it could still answer.
             self._silence.silent_s -= BEAT_S
             before, self._asleep_s = self._asleep_s, self._asleep_s + BEAT_S
             if before < self._bound_s <= self._asleep_s:
@@ -94,7 +98,7 @@ class ServerWatch:
 
 
 def _state(pid: int) -> str:
-    """Of its main thread, which is its event loop, a letter of proc(5); empty if it is gone."""
+    """The state of its main thread, which has the event loop: a letter of proc(5), "" if gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rsplit(b")", 1)[1].split()[0].decode()

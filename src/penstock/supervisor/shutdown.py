@@ -1,4 +1,8 @@
-"""How penstockd ends: the server first, so that its end records are written, then the jobs."""
+"""How penstockd ends: the server first, then the jobs.
+
+In this order, because the server stops the jobs itself and records their ends. What is left when it
+has ended, or has had its time, is ended here, without records; the next server records it as lost.
+"""
 
 import signal
 from typing import Final
@@ -9,11 +13,11 @@ from .kernel.loop import Loop
 from .logs.supervisor_log import log
 from .server_process import ServerProcess
 
-# The server drains for config.drain_s and stops its jobs; then it has had its time.
+# The server drains for config.drain_s and then stops its jobs, for which it has this time.
 _SERVER_EXTRA_S: Final = 15.0
-# How long the last jobs may take to die before penstockd says so and ends without them.
+# How long the last jobs may take to die before penstockd logs them and ends without them.
 _JOBS_BOUND_S: Final = 10.0
-# What the server gives jobs at a shutdown.
+# The grace that the server gives jobs at a shutdown, and so this process, too.
 _JOBS_GRACE_S: Final = 3.0
 
 
@@ -42,7 +46,8 @@ class Shutdown:
     def begin(
         self, exit_code: int, server: ServerProcess | None, number: int = signal.SIGTERM
     ) -> None:
-        """Once; again it is ``number`` for the server, which ends at once for its second one."""
+        """Begins, once. Later calls only send ``number`` to the server, which ends at once for its
+        second signal."""
         if self.begun:
             if self._server is not None:
                 self._server.signal(number)
@@ -58,14 +63,14 @@ class Shutdown:
             server.stop(self._drain_s + _SERVER_EXTRA_S, self._end_jobs)
 
     def jobs_gone(self) -> None:
-        """The last job that was held is forgotten."""
+        """Called when the last job that was held is forgotten: nothing is left to wait for."""
         if self.begun and (self._server is None or not self._server.running):
             self._loop.stop()
 
     def _end_jobs(self) -> None:
         running = [job for job in self._requests.jobs.values() if job.pids()]
         if running and self._ask_jobs:
-            # No server was there to stop them: they are asked first, as it would have done.
+            # No server was there to stop them, so they get their signal first, as from a server.
             for job in running:
                 job.ask_end()
             self._loop.after(_JOBS_GRACE_S, self._release_jobs)

@@ -1,4 +1,8 @@
-"""What penstockd is told by signals, as events of its loop."""
+"""Signals to penstockd as events of its loop.
+
+A handler of Python's runs between any two of its instructions, so it does nothing here: the kernel
+also writes the signal's number into a pipe, and the loop reads that between two callbacks.
+"""
 
 import os
 import signal
@@ -8,7 +12,10 @@ from .kernel.loop import READ, Loop
 
 
 def watch_signals(loop: Loop, told: Callable[[int], None]) -> None:
-    """Calls back with each that comes; of several at once those that end all come last."""
+    """Calls ``told`` with the number of each signal that comes.
+
+    Of several at once those that end penstockd come last, so that the others are not lost.
+    """
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)

@@ -1,8 +1,8 @@
 """Listening sockets from one process to the next, by the convention of sd_listen_fds(3).
 
-They are descriptors 3 and up; LISTEN_FDS says how many there are, and LISTEN_PID for which process
-they are meant: a variable that a child has inherited by chance means nothing to it. systemd hands
-the sockets of a unit to penstockd in this form, and penstockd hands its own to each server.
+They are descriptors 3 and up. LISTEN_FDS says how many there are, and LISTEN_PID for which process
+they are meant, so that a child that inherits the variable by chance does not believe it. systemd
+hands the sockets of a unit to penstockd in this form, and penstockd hands its own to each server.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ _FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 _COUNT: Final = "LISTEN_FDS"
 _PID: Final = "LISTEN_PID"
 _NAMES: Final = "LISTEN_FDNAMES"
-# More than any configuration or unit has.
+# More than any configuration or unit names.
 _MOST: Final = 64
 _REMEDY: Final = "a unit needs ListenStream=ADDRESS:PORT, and no Accept=yes"
 

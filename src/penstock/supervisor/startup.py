@@ -1,4 +1,8 @@
-"""What must be right before anything is started; every mistake is found, not only the first."""
+"""What must be right before anything is started; every mistake is found, not only the first.
+
+An administrator who has one mistake reported at a time restarts penstockd once for each. So checks
+collect their mistakes, and a StartupError has all that could be found by then.
+"""
 
 import os
 import resource
@@ -21,9 +25,9 @@ from .kernel.bounded_read import read_file
 from .users.user_checks import FoundUsers, find_users
 from .users.user_names import User, UserError, own_user, resolve_user
 
-# Of a held job: two pipes, three ends of its input's, pidfd, cgroup.events (a keeper's two pipes
-# and pidfd); while it
-# starts, and while its STARTED waits to be sent, more, which the reserve is for.
+# What a held job needs: two pipes, three ends of its input's, pidfd, cgroup.events (or a keeper's
+# two pipes and pidfd). While it starts, and while its STARTED waits to be sent, it needs more, for
+# which the reserve is.
 _DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
 
@@ -37,7 +41,7 @@ class StartupError(Exception):
 
 
 def config_mistakes(path: str) -> list[str]:
-    """Why a server could not be started with the configuration as its file has it now."""
+    """Why no server could be started with the configuration as the file has it now."""
     try:
         parse_config(read_file(path, MAX_FILE_BYTES))
     except ConfigError as error:
@@ -48,7 +52,7 @@ def config_mistakes(path: str) -> list[str]:
 
 
 def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
-    """Who the server is. Raises StartupError."""
+    """The user that the server runs as. Raises StartupError."""
     mistakes = check_server_user(config, root=root)
     if mistakes and not (no_server and config.server_user is None):
         raise StartupError(mistakes)
@@ -73,7 +77,7 @@ def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
 def check_policy(
     policy: Policy, config: Config, server_user: User, *, root: bool
 ) -> tuple[FoundUsers, dict[str, exe.Executable]]:
-    """Users and groups, and open executables by command. Raises StartupError."""
+    """Looks up users and groups, and opens the executables, by command. Raises StartupError."""
     users = find_users(policy, config.job_uids, server_user, root=root)
     mistakes = list(users.mistakes)
     executables: dict[str, exe.Executable] = {}
@@ -99,13 +103,14 @@ def check_policy(
 
 
 def slot_owners(policy: Policy) -> dict[str, Trusted]:
-    """Those that path slots name. Raises UserError."""
+    """The owners that path slots name, by that name. Raises UserError."""
     slots = (slot for each in policy.commands.values() for slot in each.grammar.path_slots())
     return {name: trusted_owner(name) for slot in slots for name in slot.owners}
 
 
 def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
-    """Mistakes of their roots, and of who may own what is on the way: no client's own user."""
+    """Mistakes of path slots: of their roots, and of their owners, which must not be a client's own
+    user."""
     try:
         owners = slot_owners(policy)
     except UserError as error:
@@ -125,7 +130,10 @@ def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
 def _check_writable(
     policy: Policy, users: FoundUsers, config: Config, server_user: User
 ) -> list[str]:
-    """Mistakes of places that other jobs' users could exchange; all of job_uids are such."""
+    """Mistakes of ``writable`` places that the users of other jobs could exchange.
+
+    All of job_uids count as such users, whether or not a client has them now.
+    """
     job_users = users.user_ids(config.job_uids)
     groups = users.group_ids(server_user, config.job_uids)
     mistakes: list[str] = []
@@ -139,7 +147,7 @@ def _check_writable(
 
 
 def _missing(isolation: IsolationPolicy) -> list[str]:
-    """A start would fail for want of these."""
+    """Paths of an isolation that are missing, so that a start would fail."""
     read = isolation.landlock.read if isolation.landlock is not None else ()
     return [path for path in isolation.writable if not os.path.isdir(path)] + [
         path for path in read if not os.path.exists(path)
@@ -147,9 +155,11 @@ def _missing(isolation: IsolationPolicy) -> list[str]:
 
 
 def check_own_files(paths: tuple[str, ...]) -> list[str]:
-    """Mistakes of our own code and of ``paths``: nobody but root, or who runs us, may write them.
+    """Mistakes of our own code and of ``paths``: only root and the user of this process may write
+    them.
 
-    An ordinary user's files may be writable by his own group, as a umask of 002 makes them.
+    Without root they may also be writable by the user's own group, because a umask of 002 makes
+    files so.
     """
     found = list(own_code.DIRECTORIES)
     for directory in own_code.DIRECTORIES:
@@ -161,7 +171,7 @@ def check_own_files(paths: tuple[str, ...]) -> list[str]:
         try:
             status = os.stat(path)
         except FileNotFoundError:
-            continue  # a compiled file that has just been replaced; others are missed when opened
+            continue  # a compiled file that was just replaced; of others opening reports it
         own_group = os.geteuid() != 0 and status.st_gid == os.getegid()
         shared = status.st_mode & (0o002 if own_group else 0o022)
         if status.st_uid not in trusted or shared:
@@ -170,9 +180,9 @@ def check_own_files(paths: tuple[str, ...]) -> list[str]:
 
 
 def replaceable(paths: tuple[str, ...]) -> list[str]:
-    """Warnings for root of code and ``paths`` that somebody else could replace as a whole.
+    """Warnings for root of code and ``paths`` that another user could replace as a whole.
 
-    No mistakes: a first look from a checkout in a user's home is to work.
+    They are no mistakes, so that a first try from a checkout in a user's home works.
     """
     directories = {
         os.path.dirname(os.path.realpath(path)) for path in (*own_code.DIRECTORIES, *paths)
@@ -189,7 +199,7 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
 def make_directories(
     config: Config, server_user: User, *, root: bool, server: bool
 ) -> RunDirectory:
-    """run_dir, work_root, supervisor_dir and, for a server, what it writes: made or checked.
+    """Makes, or checks, run_dir, work_root, supervisor_dir and, for a server, what it writes.
 
     Raises StartupError or OSError.
     """
@@ -213,8 +223,8 @@ def make_directories(
 
 
 def _make_state(config: Config, server_user: User) -> list[str]:
-    """state_dir and the audit log, the server user's own; it could make neither where only root
-    may write. Mistakes of what is there already."""
+    """Makes state_dir and the audit log for the server's user, which could make neither where only
+    root may write. Returns the mistakes of what is there already."""
     mistakes = []
     if not os.path.lexists(config.state_dir):
         os.makedirs(os.path.dirname(config.state_dir), mode=0o755, exist_ok=True)
@@ -234,7 +244,7 @@ def _make_state(config: Config, server_user: User) -> list[str]:
 
 
 def _give(fd: int, user: User) -> None:
-    """Closes it too."""
+    """Gives an open file to a user, and closes it."""
     try:
         os.fchown(fd, user.uid, user.gid)
     finally:
@@ -242,17 +252,17 @@ def _give(fd: int, user: User) -> None:
 
 
 def needed_descriptors(config: Config) -> int:
-    """For all of max_jobs at once."""
+    """How many descriptors all of max_jobs need at once."""
     return _RESERVED_DESCRIPTORS + _DESCRIPTORS_PER_JOB * config.max_jobs
 
 
 def most_jobs(config: Config) -> int:
-    """max_jobs, or what the descriptors suffice for; raises the soft limit to the hard one."""
+    """max_jobs, or as many as descriptors suffice for. Raises the soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return min(config.max_jobs, possible_jobs(hard))
 
 
 def possible_jobs(hard: int) -> int:
-    """Jobs at once with so many descriptors; at least one is tried."""
+    """How many jobs so many descriptors suffice for; 1 even if for none, so that one is tried."""
     return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)

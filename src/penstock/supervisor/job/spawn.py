@@ -1,9 +1,26 @@
 """From fork to exec: everything a child does before it is the job.
 
-The supervisor has one thread, so the child of a fork may do anything, unlike a
-preexec_fn in a threaded program. A failing step reports its name and errno through a
-close-on-exec pipe; end of file on it means that exec has succeeded. The supervisor polls
-that pipe, so a hung step (an executable on a dead network mount) stalls nobody.
+Theory of operation. The supervisor has one thread, so the child of a fork may do anything, unlike a
+preexec_fn in a threaded program. It does it in this order, and most places in it are fixed:
+
+1. It leaves what it has inherited, before its groups: a real-time process may not enter one on v1.
+2. It is in its groups, born there or by its own write, long before the job's program runs. So that
+   program has no instruction outside of its limits, and the supervisor never has to move a process
+   that may have forked meanwhile.
+3. Where it was not born in the group, it looks whether the supervisor still reads the report. If
+   that was killed, the group may have been killed just before this child came into it, and then
+   no process would be left to end it.
+4. Standard descriptors, session, signals: after this it holds nothing of the supervisor's but the
+   executable and the report pipe, both closed by exec.
+5. Namespaces and mounts need root, so they come before the user changes; capabilities and
+   no_new_privs come with that, so that nothing can bring root back.
+6. The working directory is entered with the user's own rights.
+7. Landlock, the filter of system calls, the limits of setrlimit(2), exec: each would stop the
+   steps before it.
+
+A failing step reports its name and errno through a close-on-exec pipe; end of file on it means that
+exec has succeeded. The supervisor polls that pipe, so a step that hangs (an executable on a dead
+network mount) stalls only this job.
 """
 
 import ctypes
@@ -43,13 +60,14 @@ _REPORT: Final = struct.Struct("BI")  # index of the stage, errno
 
 # Loaded once, before any fork.
 _libc = ctypes.CDLL(None, use_errno=True)
-# Declared arguments cost half of what prctl does, and there are 41 calls.
+# With declared arguments a call of prctl takes half as long, and there are 41 of them.
 _drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl
 _drop_from_bounding_set.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-# Made before any fork: in a child each new object is a page to copy.
+# Made before any fork, because in a child each new object is a page to copy.
 _CAP_HEADER: Final = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
 _CAP_NONE: Final = (ctypes.c_uint32 * 6)()
-# What this process or its keepers handle or ignore, and what they were started with ignored.
+# The signals that this process or its keepers handle or ignore, and those that were ignored already
+# as they were started.
 _NOT_DEFAULT: Final = sorted(
     HANDLED
     | {
@@ -75,7 +93,7 @@ class Plan:
     argv: Sequence[bytes]
     env: dict[bytes, bytes]
     workdir: str
-    user: User | None  # None: stay who we are
+    user: User | None  # None: the supervisor's own
     entrance: CgroupEntrance
     stdin_fd: int
     stdout_fd: int
@@ -105,7 +123,7 @@ def spawn(plan: Plan) -> tuple[int, int]:
     try:
         ready_fd = -1
         if plan.isolation.pids:
-            # Its init ends with the group, and nobody waits for that.
+            # Its init ends with the group, and is reaped as a stranger.
             pid, ready_fd = isolation.fork_both(fork_inside, lambda: _become_init(plan), disown)
         else:
             pid = fork_inside()
@@ -120,7 +138,10 @@ def spawn(plan: Plan) -> tuple[int, int]:
 
 
 def _become_init(plan: Plan) -> None:
-    """In the init of the job's PID namespace. Raises OSError."""
+    """In the init of the job's PID namespace: joins the groups, and drops its rights as a job does.
+
+    Raises OSError.
+    """
     for fd in plan.entrance.write_fds:
         os.write(fd, b"0")
     if plan.user is not None:
@@ -141,7 +162,7 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         nonlocal stage
         stage = name
 
-    # A collection would write into every object, and the kernel would copy page after page.
+    # A collection would write into every object, so that the kernel would copy page after page.
     gc.disable()
     try:
         if ready_fd >= 0:
@@ -152,7 +173,7 @@ def run_child(plan: Plan, report_fd: int, ready_fd: int = -1) -> NoReturn:
         for fd in plan.entrance.write_fds:
             os.write(fd, b"0")
         if plan.entrance.birth_fd is None and not _read_by_anybody(report_fd):
-            os._exit(127)  # too late for whoever has killed the group as the supervisor died
+            os._exit(127)  # the supervisor died, and the group may have been killed already
         stage = "stdio"
         executable_fd, report_fd = _keep_only(plan, report_fd)
         stage = "session"
@@ -192,7 +213,8 @@ def _read_by_anybody(write_fd: int) -> bool:
 
 
 def _keep_only(plan: Plan, report_fd: int) -> tuple[int, int]:
-    """0 to 2 as planned; the executable and the report pipe at 3 and 4, closed by exec; no more.
+    """Puts the planned descriptors at 0 to 2, the executable and the report pipe at 3 and 4, which
+    exec closes, and closes all others.
 
     Everything is first copied above 9, so that no copy overwrites another's source.
     """
@@ -205,9 +227,10 @@ def _keep_only(plan: Plan, report_fd: int) -> tuple[int, int]:
 
 
 def reset_signals() -> None:
-    """Default dispositions and an empty mask; Python itself ignores SIGPIPE and SIGXFSZ.
+    """Sets default dispositions and an empty mask; Python itself ignores SIGPIPE and SIGXFSZ.
 
-    A call for each of 62 signals would cost a tenth of a whole start.
+    Only for signals that are known to differ, because a call for each of 62 would cost a tenth of
+    a whole start.
     """
     for number in _NOT_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
@@ -216,10 +239,11 @@ def reset_signals() -> None:
 
 @functools.cache  # what is forked after the first call has none either
 def drop_bounding_set() -> None:
-    """No capability can ever come back, not even by executing a file that has some.
+    """Empties the bounding set, so that no capability can ever come back, not even by executing a
+    file that has some.
 
-    Takes nothing from this process itself. Before become, as it needs CAP_SETPCAP. Raises OSError
-    where that is missing.
+    It takes nothing from this process itself. It comes before become, because it needs CAP_SETPCAP.
+    Raises OSError where that is missing.
     """
     for capability in range(_MAX_CAPABILITIES):
         if _drop_from_bounding_set(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
@@ -247,5 +271,5 @@ def clear_capabilities() -> None:
 
 
 def no_new_privs() -> None:
-    """Executing can only lose rights from here on."""
+    """Sets no_new_privs: from here on exec can only lose rights. Raises OSError."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
