@@ -251,7 +251,7 @@ async def test_a_frame_whose_bytes_were_dropped_is_not_sent(tmp_path: Path) -> N
 def test_frames_that_were_used_longest_ago_make_room() -> None:
     """By their bytes and what each costs besides; one that is put again counts once."""
     frames = OutputFrames(most_bytes=2_500)
-    keys: list[tuple[str, int, None]] = [("job", offset, None) for offset in range(4)]
+    keys = [("job", offset) for offset in range(4)]
     for key in keys[:2]:
         frames.put(key, OutputFrame(1, 1, b"x" * 600))
     assert frames.get(keys[0]) is not None

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from ..text.stream_decoder import REPLACEMENT, decode
+from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .standard import say
 
 
@@ -35,21 +35,19 @@ class LinePrinter:
     def __init__(self, *, timestamps: bool) -> None:
         self._timestamps = timestamps
         self._at_start = True
-        self._rests: dict[int, bytes] = {}
+        self._decoder = TextDecoder[int]()
 
     def feed(self, stream: int, time_ns: int, data: bytes) -> str:
         """What to print for the next chunk of raw bytes."""
-        text, self._rests[stream] = decode(self._rests.get(stream, b"") + data)
-        return self._lines(text, time_ns)
+        return self._lines(self._decoder.feed(stream, data), time_ns)
 
     def held_bytes(self, stream: int) -> int:
         """How many of the bytes fed are not in what was to be printed yet."""
-        return len(self._rests.get(stream, b""))
+        return self._decoder.held_bytes(stream)
 
     def flush(self, time_ns: int) -> str:
         """What is left of characters that were cut at the end."""
-        cut = [rest for rest in self._rests.values() if rest]
-        self._rests.clear()
+        cut = self._decoder.break_off()
         return "".join(self._lines(REPLACEMENT, time_ns) for _ in cut)
 
     def _lines(self, text: str, time_ns: int) -> str:

@@ -15,7 +15,7 @@ what is drawn anew ends before the edge, and the rest of it is shown once its li
 from collections.abc import Callable
 from typing import Final
 
-from ..text.stream_decoder import REPLACEMENT, decode
+from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .printing import timestamp
 from .standard import Place
 from .terminal import columns_of, cut_at_column, harmless
@@ -38,7 +38,7 @@ class TerminalPrinter:
         self._timestamps = timestamps
         self._place = place
         self._columns = columns
-        self._rests: dict[int, bytes] = {}
+        self._decoder = TextDecoder[int]()
         self._begun = False
         self._column = 0
         self._redrawn = False
@@ -49,19 +49,17 @@ class TerminalPrinter:
 
     def feed(self, stream: int, time_ns: int, data: bytes) -> str:
         """What to print for the next chunk of raw bytes."""
-        text, self._rests[stream] = decode(self._rests.get(stream, b"") + data)
-        return self._print(stream, time_ns, text)
+        return self._print(stream, time_ns, self._decoder.feed(stream, data))
 
     def held_bytes(self, stream: int) -> int:
         """At most so many of the bytes fed are not in what was to be printed yet."""
         # Whose it is beyond the edge is not kept; escapes are longer than what they stand for.
         beyond = len(self._beyond.encode())
-        return len(self._rests.get(stream, b"")) + (self._returned_by == stream) + beyond
+        return self._decoder.held_bytes(stream) + (self._returned_by == stream) + beyond
 
     def flush(self, time_ns: int) -> str:
         """What is left of characters that were cut at the end, and of a line at the edge."""
-        cut = [stream for stream, rest in self._rests.items() if rest]
-        self._rests.clear()
+        cut = self._decoder.break_off()
         printed = [self._print(stream, time_ns, REPLACEMENT) for stream in cut]
         self._look_for_break()
         self._draw_beyond(printed, time_ns)

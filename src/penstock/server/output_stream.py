@@ -1,8 +1,12 @@
-"""A job's output as messages. A chunk is encoded once, however many follow it."""
+"""A job's output as messages. A chunk's raw message is encoded once, however many follow it.
+
+Text is made of raw messages, by each reader that wants it: what it reads depends on where it began
+and which streams it asked for, which its ``TextDecoder`` alone knows.
+"""
 
 import math
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +19,7 @@ from ..jobs.output.reader import OutputReader
 from ..jobs.output.seek import unfinished_characters
 from ..jobs.output.segment import StreamNumber
 from ..proto import command_pb2 as pb
-from ..text.stream_decoder import REPLACEMENT, decode
+from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .convert import STREAMS, end_message, gap_message, job_message
 from .parse import Wish
 
@@ -26,20 +30,20 @@ _FRAME_OVERHEAD_BYTES: Final = 400  # its key, its objects
 
 @dataclass(frozen=True, slots=True)
 class OutputFrame:
-    """An encoded StreamOutputResponse. ``rest``: of a character, for the stream's next frame."""
+    """An encoded StreamOutputResponse of raw bytes of one stream, up to the offset ``end``."""
 
     stream: StreamNumber
     end: int
     data: bytes
-    rest: bytes = b""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
         """As the transport asks a message."""
         return self.data
 
 
-# The job's id, the offset, and None for raw or the bytes of a character that goes on there.
-Key = tuple[str, int, tuple[tuple[StreamNumber, bytes], ...] | None]
+Message = pb.StreamOutputResponse | OutputFrame
+Key = tuple[str, int]
+"""The job's id, and the offset of the frame's first byte."""
 
 
 class OutputFrames:
@@ -78,7 +82,7 @@ class OutputFrames:
 
 async def messages(
     job: Job, reader: OutputReader, wish: Wish, frames: OutputFrames
-) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
+) -> AsyncGenerator[Message, None]:
     """The stream of one reader, which stays the caller's to close.
 
     First the job; then every byte in a chunk or in a gap; the end record once it is durable
@@ -91,59 +95,26 @@ async def messages(
     yield pb.StreamOutputResponse(
         job=job_message(job), offset=reader.offset, next_offset=reader.offset
     )
-    unfinished: dict[StreamNumber, bytes] = {}
-    if not wish.raw:
-        begun = await unfinished_characters(job.log, reader.offset)
-        unfinished = {stream: rest for stream, rest in begun.items() if stream in reader.streams}
+    text = None if wish.raw else await _decoder(job, reader)
     beat_at = trio.current_time() + wish.heartbeat_s
-    while True:
-        ready = await _ready_until(reader, beat_at)
-        if ready is None:
-            yield pb.StreamOutputResponse(
-                heartbeat=True, offset=reader.offset, next_offset=reader.offset
-            )
+    while (ready := await _ready_until(reader, beat_at)) is not False:
+        found = [_heartbeat(reader.offset)] if ready is None else _next(job, reader, frames, text)
+        for message in found:
+            yield message
+        if found and wish.heartbeat_s != math.inf:
             beat_at = trio.current_time() + wish.heartbeat_s
-            continue
-        if not ready:
-            break
-        state = None if wish.raw else tuple(sorted(unfinished.items()))
-        frame = frames.get((job.id, reader.offset, state))
-        if frame is not None and job.log.segment_at(reader.offset) is None:
-            frame = None  # dropped meanwhile: a gap from now on, though somebody has had it
-        if frame is not None and reader.skip(frame.end):
-            if frame.stream not in reader.streams:
-                continue
-        else:
-            piece = reader.take()
-            if piece is None:
-                continue
-            if isinstance(piece, Gap):
-                for message in _broken_off(unfinished, piece.start):
-                    yield message
-                unfinished = {}
-                yield pb.StreamOutputResponse(
-                    gap=gap_message(piece), offset=piece.start, next_offset=piece.end
-                )
-                beat_at = trio.current_time() + wish.heartbeat_s
-                continue
-            rest = None if wish.raw else unfinished.get(piece.stream, b"")
-            frame = _encoded(piece, rest)
-            # Where it begins, which is not where we stood if other streams were passed over.
-            frames.put((job.id, piece.offset, state), frame)
-        if not wish.raw:
-            unfinished = unfinished | {frame.stream: frame.rest}
-            if not frame.rest:
-                del unfinished[frame.stream]
-        if frame.data:
-            yield frame
-            if wish.heartbeat_s != math.inf:
-                beat_at = trio.current_time() + wish.heartbeat_s
     if job.end is not None and reader.at_end:
-        for message in _broken_off(unfinished, reader.offset):
+        for message in _broken_off(text, reader.offset):
             yield message
         yield pb.StreamOutputResponse(
             finished=end_message(job.end), offset=reader.offset, next_offset=reader.offset
         )
+
+
+async def _decoder(job: Job, reader: OutputReader) -> TextDecoder[StreamNumber]:
+    """As if it had read from the first byte on."""
+    begun = await unfinished_characters(job.log, reader.offset)
+    return TextDecoder({stream: rest for stream, rest in begun.items() if stream in reader.streams})
 
 
 async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
@@ -158,29 +129,69 @@ async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
     return None
 
 
-def _encoded(chunk: Chunk, rest: bytes | None) -> OutputFrame:
-    """``rest`` None: raw. A chunk that completes no character makes a frame without data."""
+def _next(
+    job: Job, reader: OutputReader, frames: OutputFrames, text: TextDecoder[StreamNumber] | None
+) -> Sequence[Message]:
+    """The messages of what is at the reader's offset, which moves behind it; none where that was
+    not asked for, or completes no character."""
+    piece = _take(job, reader, frames)
+    if piece is None:
+        return ()
+    if isinstance(piece, Gap):
+        gap = pb.StreamOutputResponse(
+            gap=gap_message(piece), offset=piece.start, next_offset=piece.end
+        )
+        return [*_broken_off(text, piece.start), gap]
+    return (piece,) if text is None else _as_text(piece, text)
+
+
+def _take(job: Job, reader: OutputReader, frames: OutputFrames) -> OutputFrame | Gap | None:
+    """From ``frames``, if a reader has had it before; else from the log."""
+    frame = frames.get((job.id, reader.offset))
+    # If it was dropped meanwhile it is a gap from now on, though a reader has had it.
+    is_there = frame is not None and job.log.segment_at(reader.offset) is not None
+    if frame is not None and is_there and reader.skip(frame.end):
+        return frame if frame.stream in reader.streams else None
+    piece = reader.take()
+    if not isinstance(piece, Chunk):
+        return piece
+    frame = _encoded(piece)
+    # Where it begins, which is not where the reader stood if other streams were passed over.
+    frames.put((job.id, piece.offset), frame)
+    return frame
+
+
+def _encoded(chunk: Chunk) -> OutputFrame:
     message = pb.StreamOutputResponse(
         stream=STREAMS[chunk.stream],
+        data=chunk.data,
         offset=chunk.offset,
         time_ns=chunk.time_ns,
         next_offset=chunk.end,
     )
-    if rest is None:
-        message.data = chunk.data
-        return OutputFrame(chunk.stream, chunk.end, message.SerializeToString())
-    message.output, rest = decode(rest + chunk.data)
-    data = message.SerializeToString() if message.output else b""
-    return OutputFrame(chunk.stream, chunk.end, data, rest)
+    return OutputFrame(chunk.stream, chunk.end, message.SerializeToString())
+
+
+def _as_text(
+    frame: OutputFrame, text: TextDecoder[StreamNumber]
+) -> Sequence[pb.StreamOutputResponse]:
+    message = pb.StreamOutputResponse.FromString(frame.data)
+    message.output = text.feed(frame.stream, message.data)
+    message.ClearField("data")
+    return (message,) if message.output else ()
+
+
+def _heartbeat(offset: int) -> pb.StreamOutputResponse:
+    return pb.StreamOutputResponse(heartbeat=True, offset=offset, next_offset=offset)
 
 
 def _broken_off(
-    unfinished: dict[StreamNumber, bytes], offset: int
+    text: TextDecoder[StreamNumber] | None, offset: int
 ) -> list[pb.StreamOutputResponse]:
     """Characters that will never be whole."""
     return [
         pb.StreamOutputResponse(
             stream=STREAMS[stream], output=REPLACEMENT, offset=offset, next_offset=offset
         )
-        for stream in unfinished
+        for stream in (text.break_off() if text is not None else ())
     ]
