@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _docs_site import place_of, relinked
 from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of
 
 from penstock.cli.root import VERBS, Verbs, root
@@ -91,10 +92,10 @@ def granted(policy: Policy, client: str, command: str, arguments: list[str]) -> 
     return isinstance(may_start(policy, client, spec), GrantedStart)
 
 
-def test_the_readmes_policy_grants_what_the_readme_starts() -> None:
-    """What its comment types, and what its example of the library does."""
+def test_the_readmes_policy_grants_what_is_started_by_it() -> None:
+    """What its comment types, and what the example of the library in docs/embed.md does."""
     policy = policy_of("README.md")
-    (example,) = [block for block in blocks("python") if block.page.name == "README.md"]
+    example, _ = [block for block in blocks("python") if block.page.name == "embed.md"]
     match = re.search(r'start\("(\w+)", JobSpec\("(\w+)", \((.*?)\)\)\)', example.text)
     assert match is not None
     client, command, arguments = match[1], match[2], re.findall(r'"([^"]*)"', match[3])
@@ -122,15 +123,15 @@ def test_the_terminal_of_the_readme_is_the_sample_policys() -> None:
 
 
 def test_the_small_policy_grants_what_its_page_says() -> None:
-    """docs/policy.md: the two lines, no other that it names, and the usage in the refusal."""
-    policy = policy_of("policy.md")
+    """docs/first-policy.md: the lines, no other that it names, and the usage in the refusal."""
+    policy = policy_of("first-policy.md")
     for line in ("-la /srv", "/srv/www"):
         assert granted(policy, "alice", "ls", line.split())
     for line in ("-R /srv", "/etc", ""):
         decision = may_start(policy, "alice", JobSpec("ls", tuple(line.split())))
         assert isinstance(decision, Denial)
         assert decision.message.endswith("[-l|-a|-la] PATH(/srv)")
-    text = (ROOT / "docs/policy.md").read_text()
+    text = (ROOT / "docs/first-policy.md").read_text()
     assert "`ls -R /srv`,\n`ls /etc`, `ls` and" in text
     assert "`[-l|-a|-la] PATH(/srv)`" in text
 
@@ -147,7 +148,7 @@ def test_a_fixed_script_is_run_as_its_page_says() -> None:
 
 
 def test_the_mistakes_are_named_as_their_page_shows() -> None:
-    """docs/policy.md: to the letter."""
+    """docs/first-policy.md: to the letter."""
     shown = next(block.text for block in blocks("") if "max_runing" in block.text)
     text = """
 [classes.c]
@@ -344,6 +345,47 @@ def test_every_file_that_is_named_exists() -> None:
             if not found or (function and function not in found[0].read_text()):
                 wrong.append((page.name, code))
     assert wrong == []
+
+
+def test_the_site_has_every_page_once() -> None:
+    """mkdocs.yml, in whose order they are read; ``mkdocs build --strict`` checks their links."""
+    nav = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [place_of(str(page.relative_to(ROOT))) for page in PAGES]
+    assert sorted(nav) == sorted(filter(None, pages))
+    assert None not in pages
+
+
+def test_links_of_a_page_are_those_of_the_site() -> None:
+    """In both directions, with their anchors; what is between fences stays as it is."""
+    assert relinked("[a](docs/cli.md#input)", "README.md") == "[a](cli.md#input)"
+    assert (
+        relinked("[a](../README.md), [b](rpc.md)", "docs/cli.md") == "[a](README.md), [b](rpc.md)"
+    )
+    assert relinked("[a](../docs/cli.md)", "certs/README.md") == "[a](cli.md)"
+    text = "[a](#here) [b](https://example.org/docs/x)\n```\n[a](docs/cli.md)\n```\n"
+    assert relinked(text, "README.md") == text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_page_says_for_whom_it_is(page: Path) -> None:
+    """In its first sentence."""
+    title, _, beginning, *_ = page.read_text().splitlines()
+    assert title.startswith("# ")
+    assert beginning.startswith("For ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_stand_apart(page: Path) -> None:
+    """A list, a table or code right below a paragraph is a part of it to most Markdown readers."""
+    wrong, before, fenced = [], "", False
+    for line in page.read_text().splitlines():
+        fence = line.lstrip().startswith("```")
+        begins = re.match(r"[-*] |\d+\. |\||```", line) and not fenced
+        goes_on = re.match(r" *[-*] | *\d+\. |\|| {2,}\S", before)
+        if begins and before and not (goes_on and not line.startswith("```")):
+            wrong.append(line)
+        fenced, before = fenced != fence, line
+    assert wrong == [] or page.name in UNWRAPPED
 
 
 # What is being written anew elsewhere; to be taken out with the pages' next version.

@@ -138,13 +138,14 @@ async def test_a_bad_policy_is_unavailable(place: Path) -> None:
             pass
 
 
-def test_the_readmes_example_runs(place: Path) -> None:
-    """As it stands, by README's policy: but for the job's user, and a log of this test's."""
-    texts = {each.language: each.text for each in blocks() if each.page.name == "README.md"}
+def test_the_example_of_the_library_runs(place: Path) -> None:
+    """docs/embed.md's, by README's policy: but for the job's user, and a log of this test's."""
+    shown = {each.language: each.text for each in blocks() if each.page.name == "README.md"}
+    program = next(each.text for each in blocks("python") if each.page.name == "embed.md")
     logs = place / "logs"
     logs.mkdir()
     (logs / "dpkg.log").write_text("a line\nthe last one\n")
-    policy = texts["toml"].replace("/var/log", str(logs))
+    policy = shown["toml"].replace("/var/log", str(logs))
     user = f'user = "{JOB_UID}"' if IS_ROOT else ""
     policy = re.sub(r'^user = "penstock-jobs"', user, policy, flags=re.MULTILINE)
     if not IS_ROOT:
@@ -153,7 +154,7 @@ def test_the_readmes_example_runs(place: Path) -> None:
         )
     (place / "policy.toml").write_text(policy)
     done = subprocess.run(
-        [sys.executable, "-c", texts["python"]],
+        [sys.executable, "-c", program],
         cwd=place,
         capture_output=True,
         text=True,
