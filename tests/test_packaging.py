@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import __version__
 from penstock.policy.configuration import check_server_user, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,3 +56,19 @@ def test_the_containers_configuration_is_valid() -> None:
     assert check_server_user(config, root=True) == []
     # On the volume, so that there is a disk to limit.
     assert config.work_root.startswith("/var/lib/penstock/")
+
+
+def test_the_version_is_the_changelogs() -> None:
+    """The newest there, or the one that is worked on, which is a later one."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert sections[0] == "Unreleased"
+    versions = []
+    for section in sections[1:]:
+        match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+) – \d{4}-\d\d-\d\d", section)
+        assert match is not None, section
+        versions.append(tuple(map(int, match.groups())))
+    assert versions == sorted(set(versions), reverse=True)
+    number, _, development = __version__.partition(".dev")
+    ours = tuple(map(int, number.split(".")))
+    assert ours > versions[0] if development else ours == versions[0]
