@@ -65,7 +65,7 @@ def test_the_version_is_the_changelogs() -> None:
     assert sections[0] == "Unreleased"
     versions = []
     for section in sections[1:]:
-        match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+) – \d{4}-\d\d-\d\d", section)
+        match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+) \(\d{4}-\d\d-\d\d\)", section)
         assert match is not None, section
         versions.append(tuple(map(int, match.groups())))
     assert versions == sorted(set(versions), reverse=True)
