@@ -99,7 +99,7 @@ async def test_a_first_connection_is_tried_for_again() -> None:
 
 
 async def test_a_server_that_goes_away_sends_its_clients_to_the_next() -> None:
-    """C30: GOAWAY in its first words, as from one that drains."""
+    """C30, C34: GOAWAY in its first words, as from one that drains."""
     async with fake_server() as server:
         connected = rpc_client._connect
         drained = False

@@ -5,17 +5,22 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from fake_backend import FakeBackend
 from leaks import Descriptors
 from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
 from penstock.jobs.backends.base import HeldJob, JobSpec, Left, ReplacedFile, Started, StartRefused
 from penstock.jobs.backends.local import LocalBackend
+from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job_errors import SupervisorSilent, Unavailable
+from penstock.jobs.manager import open_manager
+from penstock.jobs.verdict import start_error
 from penstock.supervisor.ipc import protocol
 
 
@@ -70,7 +75,7 @@ def _sized(value: object) -> bool:
 
 
 async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:
-    """C14: no exception leaves the backend; the verdict is `lost`."""
+    """C14, C50: no exception leaves the backend; the verdict is `lost`."""
     async with connected() as (backend, supervisor):
         os.close((await started(backend, supervisor)).stdout_fd)
         async with trio.open_nursery() as nursery:
@@ -232,7 +237,7 @@ async def test_jobs_of_the_server_before_are_asked_for_one_by_one() -> None:
 
 
 async def test_what_was_held_is_what_came_before_the_end() -> None:
-    """C14: a supervisor that dies meanwhile holds nobody up; afterwards there is nothing."""
+    """C14, C35: a supervisor that dies meanwhile holds nobody up; afterwards there is nothing."""
     async with connected() as (backend, supervisor):
         taken: list[HeldJob] = []
 
@@ -249,6 +254,45 @@ async def test_what_was_held_is_what_came_before_the_end() -> None:
         os.close(taken[0].started.stdout_fd)
         await backend.wait_closed()
         assert await backend.take_held() == []
+
+
+async def test_a_supervisor_that_dies_during_a_takeover_takes_its_jobs_with_it(
+    tmp_path: Path,
+) -> None:
+    """C35: what was handed over by then and what was not: each is killed from here, has an end
+    record that says so, and nobody waits for what nobody holds."""
+    before = FakeBackend()
+    async with open_manager(before, str(tmp_path)) as manager:
+        jobs = [await manager.start("alice", JobSpec("sleep")) for _ in range(2)]
+        manager.leave()
+    all_read, all_write = os.pipe()
+    own_read, own_write = os.pipe()
+    async with connected(all_write) as (backend, supervisor):
+        ends: list[EndRecord] = []
+
+        async def take_over() -> None:
+            async with open_manager(backend, str(tmp_path)) as manager:
+                for job in jobs:
+                    ends.append(await manager.get(job.handle, owner="alice").wait_finished())
+                with pytest.raises(Unavailable, match="the supervisor is gone"):
+                    await manager.start("alice", JobSpec("sleep"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_over)
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.TAKE
+            fds = [pipe_end(), own_write]
+            supervisor.say(protocol.HELD, fds, **held(jobs[0].id, ["stdout", "kill"]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.heard()["type"] == protocol.TAKE
+            supervisor.die()
+        assert [end.reason for end in ends] == ["lost", "lost"]
+        assert ends[0].detail == "the supervisor is gone"
+    for job in jobs:
+        before.release(job.id)
+    for fd in (all_read, own_read):
+        assert os.read(fd, 2) == b"1"
+        os.close(fd)
 
 
 async def test_who_is_cancelled_taking_jobs_over_keeps_nothing_of_them() -> None:
@@ -290,8 +334,39 @@ async def test_who_is_cancelled_starting_a_job_keeps_nothing_of_it_but_the_way_t
             supervisor.say(protocol.KILLED, id=JOB, count=1)
 
 
+async def test_a_start_that_comes_too_late_is_for_another_server() -> None:
+    """C32: penstockd is ending, which is no fault of the request: it may be asked again."""
+    async with connected() as (backend, supervisor):
+        answers: list[object] = []
+
+        async def start() -> None:
+            answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            about = {"fault": protocol.FAILED, "stage": protocol.STOPPING, "errno": 0}
+            supervisor.say(protocol.REFUSED, id=JOB, **about, message="penstockd is stopping")
+        (refused,) = answers
+        assert isinstance(refused, StartRefused)
+        error = start_error(refused)
+        assert isinstance(error, Unavailable)
+        assert str(error) == "penstockd is stopping"
+
+
+async def test_a_job_whose_status_nobody_has_is_lost() -> None:
+    """C36: its keeper was killed; with a status that is made up it would pass for a success."""
+    async with connected() as (backend, supervisor):
+        os.close((await started(backend, supervisor)).stdout_fd)
+        supervisor.say(protocol.EXITED, **exited(None))
+        supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
+        verdict = await backend.wait(JOB)
+        assert (verdict.kind, verdict.code) == ("lost", None)
+        assert verdict.detail == "the exit status could not be collected"
+
+
 async def test_without_a_supervisor_every_request_has_its_answer() -> None:
-    """C14: nothing waits for ever, nothing is claimed to be done, and why is said."""
+    """C14, C50: nothing waits for ever, nothing is claimed to be done, and why is said."""
     async with connected() as (backend, supervisor):
         supervisor.die()
         await backend.wait_closed()
@@ -545,7 +620,7 @@ async def test_a_supervisor_that_stays_silent_is_given_up() -> None:
 
 @pytest.mark.mock_clock
 async def test_a_server_that_stood_still_gives_nobody_up() -> None:
-    """C14b: a machine that was suspended, a debugger: what was not heard then does not count."""
+    """C14b, C53: a machine that was suspended, a debugger: what was not heard does not count."""
     async with connected(beats=True) as (backend, supervisor):
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, trio.testing.MockClock)

@@ -37,6 +37,7 @@ from penstock.jobs.states import State
 from penstock.jobs.store import Store
 
 SLEEP = JobSpec("sleep")
+STUBBORN = JobSpec("stubborn")
 
 
 @pytest.fixture(autouse=True)
@@ -420,7 +421,7 @@ async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
 async def test_a_stop_after_the_last_process_did_not_end_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C7, C8: while the output is hashed the job has ended by itself, and the record says so."""
+    """C7, C8, C41: while the output is hashed the job has ended by itself, and its record says it."""
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", SLEEP)
         hashing, go_on = threading.Event(), threading.Event()
@@ -445,7 +446,7 @@ async def test_a_stop_after_the_last_process_did_not_end_the_job(
 
 
 async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
-    """C12: a job that survives the end of the manager has no end record, and nobody hangs."""
+    """C12, C40: a job that survives the end of the manager has no end record, and nobody hangs."""
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", SLEEP)
         async with trio.open_nursery() as nursery:
@@ -600,7 +601,8 @@ async def test_a_damaged_record_s_request_id_starts_nothing_again(tmp_path: Path
 async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is killed and given up, and who waits is told; other jobs and the manager live."""
+    """C39: it is killed and given up, and who waits is told; other jobs and the manager live. Its
+    record is kept as long as those of others, from now on."""
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
@@ -613,8 +615,28 @@ async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
         assert w.backend.jobs[job.id].signals == [9]
         await trio.testing.wait_all_tasks_blocked()
         assert w.backend.jobs[job.id].released
+        assert trio.current_time() - 60 < job.ended_at <= trio.current_time()
         assert other.state is State.RUNNING
         assert (await w.manager.start("alice", JobSpec("print", ("x",)))).handle
+
+
+@pytest.mark.parametrize(("where", "command"), [("_refused", "refused"), ("_begin", "sleep")])
+async def test_a_bug_as_a_job_starts_is_that_job_s_misfortune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, command: str
+) -> None:
+    """C39: nothing of it runs or is listed as if it did, its caller is answered; others live."""
+    async with world(tmp_path) as w:
+        other = await w.manager.start("alice", SLEEP)
+        with monkeypatch.context() as patch:
+            patch.setattr(f"penstock.jobs.lifecycle.JobRunner.{where}", None)
+            with pytest.raises(Unavailable, match="a mistake of the server's own"):
+                await w.manager.start("alice", JobSpec(command), request_id="once")
+        await trio.testing.wait_all_tasks_blocked()
+        assert w.manager.list("alice", include_finished=True) == [other]
+        assert all(job.released for job in w.backend.jobs.values() if job.id != other.id)
+        assert other.state is State.RUNNING
+        again = await w.manager.start("alice", STUBBORN, request_id="once")
+        assert again.state is State.RUNNING
 
 
 async def test_a_shutdown_takes_no_more_starts(tmp_path: Path) -> None:
@@ -717,3 +739,100 @@ async def test_a_job_that_has_ended_keeps_no_blocks_ahead(tmp_path: Path) -> Non
         w.backend.jobs[job.id].end(Verdict("exited", 0))
         await job.wait_finished()
     assert blocks_bytes() < AHEAD_BYTES // 8
+
+
+async def test_a_job_that_starts_as_the_manager_ends_is_stopped_too(tmp_path: Path) -> None:
+    """C32: it has no process yet when it is asked to stop, and is stopped as soon as it has one;
+    its caller has its handle all the same."""
+    async with world(tmp_path) as w:
+        w.backend.gate = trio.Event()
+        told: list[Job] = []
+
+        async def start() -> None:
+            told.append(await w.manager.start("alice", SLEEP))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(w.manager.stop_all, "server")
+            await trio.testing.wait_all_tasks_blocked()
+            (job,) = w.manager.list("alice")
+            assert job.state is State.STARTING
+            w.backend.gate.set()
+    assert told == [job]
+    assert job.handle
+    assert job.end is not None
+    assert (job.end.reason, job.end.stopped_by, job.end.stop_reason) == (
+        *("stopped", "server"),
+        "shutdown",
+    )
+
+
+async def test_a_start_that_hangs_does_not_hold_up_the_end_of_the_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C32: beyond the bound its caller is sent to the next server, which knows what became of
+    it: here nothing."""
+    monkeypatch.setattr("penstock.jobs.manager.UNKILLABLE_S", 0.1)
+    async with world(tmp_path) as w:
+        w.backend.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                with pytest.raises(Unavailable, match="ask the next one"):
+                    await w.manager.start("alice", SLEEP, request_id="once")
+
+            nursery.start_soon(start)
+            await trio.testing.wait_all_tasks_blocked()
+            await w.manager.stop_all("server")
+    async with world(tmp_path) as w:
+        assert w.manager.list("alice", include_finished=True) == []
+        job = await w.manager.start("alice", SLEEP, request_id="once")
+        assert job.state is State.RUNNING
+
+
+@pytest.mark.parametrize("how", ["raises", "is cancelled"])
+async def test_however_its_block_is_left_the_manager_stops_its_jobs(
+    tmp_path: Path, how: str
+) -> None:
+    """C40: with a record for each that is durable when the block is left; what the block raised
+    comes out as it is."""
+    jobs: list[Job] = []
+
+    async def block() -> None:
+        async with world(tmp_path) as w:
+            jobs.extend([await w.manager.start("alice", each) for each in (SLEEP, STUBBORN)])
+            if how == "raises":
+                raise ZeroDivisionError("of the block")
+            scope.cancel()
+            await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        if how == "raises":
+            with pytest.raises(ZeroDivisionError, match="of the block"):
+                await block()
+        else:
+            await block()
+    assert scope.cancelled_caught is (how == "is cancelled")
+    assert [job.end.escalated for job in jobs if job.end] == [False, True]
+    async with world(tmp_path) as w:
+        known = w.manager.list("alice", include_finished=True)
+        assert [job.end.reason for job in known if job.end] == ["stopped", "stopped"]
+
+
+async def test_who_is_said_to_have_ended_a_job(tmp_path: Path) -> None:
+    """C41: a stop that was asked for before the main process is known to have exited, though the
+    signal came too late to matter; nobody, if it was asked for after that."""
+    async with world(tmp_path) as w:
+        before, after = [await w.manager.start("alice", STUBBORN) for _ in range(2)]
+        before.ask_stop(by="alice", reason="enough")
+        w.backend.jobs[before.id].end(Verdict("exited", 0))
+        w.backend.jobs[after.id].end(Verdict("exited", 0))
+        await trio.testing.wait_all_tasks_blocked()
+        assert after.state is not State.RUNNING
+        after.ask_stop(by="alice", reason="enough")
+        ends = [await job.wait_finished() for job in (before, after)]
+    assert [(end.reason, end.stopped_by, end.stop_reason, end.exit_code) for end in ends] == [
+        ("stopped", "alice", "enough", 0),
+        ("exited", "", "", 0),
+    ]

@@ -59,6 +59,44 @@ def test_a_client_that_expires_is_ended_and_its_job_runs_on() -> None:
     assert ("audit", "job.finished") in told[told.index(("world", "faults end")) :]
 
 
+_READS_LATE = Behaviour((Act("sleep", seconds=4.0), Act("read")), stdin=True)
+
+
+@pytest.mark.parametrize("fault", ["expire", "revoke"])
+@pytest.mark.parametrize(
+    ("what", "job", "ops", "kernel"),
+    [
+        # Each answer of the kernel takes half a second, so the start is under way until 1.5 s.
+        ("start", _DEAF, (Op("start", request_id="r1"), Op("start", 0, 3.0, request_id="r1")), 0.5),
+        ("stop", _DEAF, (Op("start"), Op("stop", seconds=2.0), Op("stop", after=3.0)), 0.0),
+        # More than both pipes hold, which the job reads later.
+        (
+            *("input", _READS_LATE),
+            (Op("start"), Op("input", number=200), Op("input", after=3.0, number=200), Op("wait")),
+            0.0,
+        ),
+    ],
+)
+def test_a_certificate_that_ends_undoes_nothing(
+    fault: str, what: str, job: Behaviour, ops: tuple[Op, ...], kernel: float
+) -> None:
+    """C4, C6, C19, C42: its client is cut off in the middle; with a new one it finds the same job,
+    the stop that was under way, and its input where it was accepted."""
+    end = Fault(fault, at=1.25, seconds=2.0)
+    result = run(Program((Actor("alice", ops),), (job,), (end,), kernel=kernel))
+    lines = result.timeline.lines
+    told = [(at, line) for at, who, line in lines if who == "alice.0"]
+    (refused_at,) = [at for at, line in told if line.startswith(f"{what}: UNAUTHENTICATED")]
+    assert refused_at == pytest.approx(1.25)
+    assert told[-1][1] == f"{ops[-1].what}: done"
+    events = [(at, line) for at, who, line in lines if who == "audit" and line.startswith("job.")]
+    assert [line for _, line in events] == ["job.starting", "job.running", "job.finished"]
+    if what == "start":
+        assert events[1][0] == pytest.approx(1.5), "it went on without its caller"
+    elif what == "stop":
+        assert events[2][0] == pytest.approx(0.5 + 2.0), "it was its own grace that ended it"
+
+
 def test_the_next_certificate_may_end_too() -> None:
     """C16b: the first is not forgotten for it."""
     ops = (Op("start"), Op("wait"), Op("status"))

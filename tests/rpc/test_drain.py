@@ -183,8 +183,8 @@ async def test_a_handshake_that_is_done_as_the_drain_begins_is_sent_away(
 async def test_who_is_accepted_as_a_drain_begins_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """C11: whoever comes while one server drains and the next begins, on the same socket, is served
-    by one of them or sent away by the first: none is refused, cut off in TLS or reset.
+    """C11, C34: who comes while one server drains and the next begins, on the same socket, is
+    served by one of them or sent away by the first: none is refused, cut off in TLS or reset.
 
     As long as its handshake is done in time, which on a busy machine takes longer.
     """

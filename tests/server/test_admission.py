@@ -150,8 +150,8 @@ async def test_a_clock_that_is_set_ends_who_has_expired(world: World) -> None:
 async def test_a_reload_cancelled_at_every_step(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C16: old or new, whole: the server's context and the list of the revoked are of one set, and
-    whoever is on it is gone."""
+    """C16, C33: old or new, whole: the server's context and the list of the revoked are of one set,
+    and whoever is on it is gone."""
     outcomes = set()
     alice = peer_of("alice")
     revoked = load_crl(str(shared_pki().write_crl("alice")), str(shared_pki().ca))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from service_world import POLICY_TEXT, asked_by, world
 
 from penstock.jobs.backends.base import JobSpec, OnReplaced, Started, StartRefused, Verdict
 from penstock.jobs.job import Job
+from penstock.jobs.states import State
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.lag import Lag
@@ -484,3 +486,49 @@ async def test_a_start_of_thousands_is_gone_through_in_slices(
             await w.service.Start(both, asked_by("alice"))
         assert caught.value.code is StatusCode.INVALID_ARGUMENT
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("what", ["wait", "status", "list"])
+async def test_who_leaves_a_read_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """C43: no task waits on for a caller that has left, at whichever of its steps; the job runs
+    on, and the next one that asks is answered."""
+
+    class Looking(FakeBackend):
+        looks = 0
+        answers = False
+
+        def holds_limits(self) -> bool:
+            return True
+
+        async def look_at_limits(self, job_id: str) -> None:
+            self.looks += 1
+            if not self.answers:
+                await trio.sleep_forever()
+
+    backend = Looking()
+    async with world(tmp_path, monkeypatch, backend) as w:
+        jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(60)]
+        job = jobs[0]
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
+            "wait": lambda: w.service.Wait(pb.WaitRequest(pid=job.handle), asked_by("alice")),
+            "status": lambda: w.service.Status(pb.StatusRequest(pid=job.handle), asked_by("alice")),
+            "list": lambda: w.service.List(pb.ListRequest(), asked_by("alice")),
+        }
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        for steps in range(1, 5):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(asks[what])
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+            assert trio.lowlevel.current_statistics().tasks_living == before
+            assert job.state is State.RUNNING
+        assert (backend.looks > 0) is (what == "status")
+        backend.answers = True
+        if what == "wait":
+            w.backend.jobs[job.id].end(Verdict("exited", 3))
+        await asks[what]()

@@ -146,7 +146,8 @@ async def until_dead(server: RunningServer) -> None:
 
 @pytest.mark.slow
 async def test_a_sentinel_that_is_killed_is_replaced(server: RunningServer) -> None:
-    """C14: and the next one does the same; SIGTERM, which a manager sends to all, ends none."""
+    """C14, C51: and the next one does the same; SIGTERM, which a manager sends to all, ends none
+    of them."""
     await started(server)
     before = sentinel(server)
     os.kill(before, signal.SIGTERM)

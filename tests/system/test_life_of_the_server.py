@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 from disks import Filler, small_disk
+from killing import until_served
 from pidfds import open_pidfd
 from running import RunningServer, policy_text, running_server, script
 
@@ -54,6 +55,26 @@ async def test_sigterm_drains_stops_the_jobs_and_exits_0(server: RunningServer) 
     await wait_gone(job.os_pid)
     (line,) = [line for line in server.audit() if line["event"] == "job.finished"]
     assert line["reason"] == "stopped"
+
+
+async def test_a_sigterm_to_the_server_alone_ends_its_jobs_and_not_penstockd(
+    server: RunningServer,
+) -> None:
+    """C48: whoever sends it wants its end, and that of its jobs; penstockd starts the next one."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("trapping")
+        async with client.stream(job.handle) as messages:
+            async for message in messages:
+                if message.data == b"ready\n":
+                    break
+        before = server.server_pid()
+        os.kill(before, signal.SIGTERM)
+    await until_served(server, before)
+    async with connect(server.endpoint("alice")) as client:
+        end = (await client.status(job.handle)).job.end
+        assert (end.reason, end.stopped_by, end.exit_code) == ("stopped", "server", 7)
+        assert (await client.wait((await client.start("say")).handle)).end.exit_code == 0
+    await wait_gone(job.os_pid)
 
 
 async def test_a_killed_server_is_started_again_and_remembers(server: RunningServer) -> None:

@@ -39,8 +39,8 @@ def is_another(server: RunningServer, pids: list[int]) -> bool:
 
 
 async def test_new_clients_are_never_refused(server: RunningServer) -> None:
-    """C13, C13b, C30: each 50 ms one, over a kill and over a planned restart that drains while a
-    stream goes on; that goes on with the next server."""
+    """C13, C13b, C30, C34: each 50 ms one, over a kill and over a planned restart that drains while
+    a stream goes on; that goes on with the next server."""
     arrivals = Arrivals(server)
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("idle")

@@ -28,7 +28,7 @@ from this_run import group, new_directory
 from penstock.client import Client, Endpoint, connect
 from penstock.jobs import standalone
 from penstock.policy.configuration import Config, parse_config
-from penstock.rpc.call_errors import ConnectionLost, RpcError
+from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server import main
 from penstock.server.main import ServerStartError
 from penstock.supervisor.client_listeners import bound
@@ -170,7 +170,7 @@ async def test_a_drain_ends_calls_then_the_jobs_then_the_server(place: Path) -> 
 
 @pytest.mark.slow
 async def test_a_second_signal_does_not_wait_for_calls(place: Path) -> None:
-    """C12: an hour to drain is over at once; jobs are stopped as after a drain.
+    """C12, C31: an hour to drain is over at once; jobs are stopped as after a drain.
 
     SIGUSR2 is no second signal: whether jobs are left was said by the first one.
     """
@@ -201,6 +201,29 @@ async def test_after_sigusr2_no_job_is_stopped(place: Path) -> None:
         await made.ended.wait()
     assert made.events("job.finished") == []
     assert [line["handle"] for line in made.events("job.running")] == [idle.handle]
+
+
+@pytest.mark.slow
+async def test_a_sigterm_after_sigusr2_stops_the_jobs_after_all(place: Path) -> None:
+    """C31: penstockd is to end, so no next server will come for them; it is a second signal, too,
+    and waits for no call."""
+    async with running(place, "drain_s = 3600\n") as made, made.alice() as client:
+        idle = await client.start("idle")
+        async with client.stream(idle.handle) as call:
+            messages = aiter(call)
+            await anext(messages)
+            signal.raise_signal(signal.SIGUSR2)
+            await made.told.wait("SIGUSR2: draining for at most 3600 s")
+            with pytest.raises(RpcError) as caught:
+                await client.start("idle")
+            assert caught.value.code is StatusCode.UNAVAILABLE
+            signal.raise_signal(signal.SIGTERM)
+            with pytest.raises((RpcError, ConnectionLost)):
+                await anext(messages)
+        await made.ended.wait()
+    assert "second signal: ending at once" in made.told.lines
+    (ended,) = made.events("job.finished")
+    assert (ended["handle"], ended["reason"]) == (idle.handle, "stopped")
 
 
 async def test_cancelled_it_leaves_its_jobs_to_the_next(place: Path) -> None:

@@ -78,7 +78,7 @@ async def test_cancelled_it_still_ends_in_order(place: Path) -> None:
 async def test_cancelled_at_every_step_of_its_beginning_it_leaves_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C12: no supervisor that nobody waits for, and no descriptor of one."""
+    """C12, C40: no supervisor that nobody waits for, and no descriptor of one."""
     fds, children = Descriptors(), Children()
     opened: list[trio.Process] = []
 

@@ -184,7 +184,7 @@ async def test_a_server_that_stands_still_is_killed_and_replaced() -> None:
 
 @pytest.mark.slow
 async def test_a_machine_that_stood_still_kills_nobody() -> None:
-    """C27, C14b: both were stopped for longer than either bound, as by a suspend, and go on."""
+    """C14b, C27, C53: both were stopped for longer than either bound, as by a suspend, then run."""
     policy = policy_text(COMMANDS, CLIENTS)
     with running_server(policy, server_silence_s=4.0, supervisor_silence_s=4.0) as server:
         async with connect(server.endpoint("alice")) as client:

@@ -243,7 +243,7 @@ async def connect(
     HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost, and
     ValueError for a time below 0.
 
-    Cancellation: minimum cleanup; C2, C30.
+    Cancellation: minimum cleanup; C2, C30, C34, C49.
     """
     if not connect_timeout_s >= 0:
         raise ValueError(f"connect_timeout_s is {connect_timeout_s!r}, and must be at least 0")

@@ -211,7 +211,7 @@ class History:
 
         Cancelled: what is not removed yet is at the next start.
 
-        Cancellation: minimum cleanup.
+        Cancellation: minimum cleanup; C44.
         """
         # Scope S4.removing.
         async with trio.open_nursery() as nursery:

@@ -405,7 +405,7 @@ class Job:
         Raises SupervisorSilent if nobody can say what becomes of it; the stop goes on, KILL
         after its grace included. Raises Unavailable and NotRecorded as wait_finished.
 
-        Cancellation: completes; C5, C6, C7, C23, C26.
+        Cancellation: completes; C5, C6, C7, C23, C26, C41.
         """
         if self.end is not None:
             await trio.lowlevel.checkpoint()

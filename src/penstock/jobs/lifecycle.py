@@ -58,6 +58,8 @@ class JobRunner:
         self._digest_error: OSError | None = None
         self.never_started = False
         """It was refused, or could not be recorded: nothing of it is left."""
+        self.held = False
+        """The backend has a process of it, which it keeps until it is released."""
         # Scope S5.
         self._scope = trio.CancelScope(shield=True)
 
@@ -67,7 +69,7 @@ class JobRunner:
         Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
 
-        Cancellation: completes; C4, C5, C8, C17, C17b.
+        Cancellation: completes; C4, C5, C8, C17, C17b, C37, C39.
         """
         with self._scope:
             job = self._job
@@ -77,6 +79,7 @@ class JobRunner:
             if isinstance(result, StartRefused):
                 self._refused(result)
             else:
+                self.held = True
                 await self._live(result, on_running)
 
     async def go_on(
@@ -92,6 +95,7 @@ class JobRunner:
 
         Cancellation: completes; C13.
         """
+        self.held = True
         with self._scope:
             if stop is not None:
                 self._stopping.restore(stop)

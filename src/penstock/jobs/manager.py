@@ -59,7 +59,7 @@ class Manager:
 
         As its block is left, jobs are stopped: shielded, bounded (see stop_all).
 
-        Cancellation: completes; C11, C12, C28.
+        Cancellation: completes; C11, C12, C28, C40.
         """
         errors = PlainErrors()
         with errors.outside():
@@ -95,7 +95,7 @@ class Manager:
         body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
         Exhausted, Unavailable. Raises SupervisorSilent if nobody answers; the start goes on.
 
-        Cancellation: completes; C4, C26.
+        Cancellation: completes; C4, C26, C32, C38.
         """
         job = self.find_request(owner, request_id) if request_id is not None else None
         if job is not None:
@@ -216,20 +216,28 @@ class Manager:
             del self._lives[job.id]
 
     async def _give_up(self, job: Job, life: JobRunner) -> None:
-        # Scope S4.given_up.
-        with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
-            await self._backend.kill(job.id)
-            await self._backend.wait(job.id)
-        self._backend.release(job.id)
-        if job.handle and job.end is None:
+        if life.held:
+            # Scope S4.given_up.
+            with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
+                await self._backend.kill(job.id)
+                await self._backend.wait(job.id)
+            self._backend.release(job.id)
+        if not job.handle:
+            life.never_started = True  # else it would be `starting` for ever, and of its quota
+            job.start_error = Unavailable("a mistake of the server's own; its log says more")
+            job.begun.set()
+        elif job.end is None:
             try:
                 end = self.history.lost(job)
             except sqlite3.Error as error:  # the next start finds it lost
                 say(f"the end of job {job.handle}: {error}")
             else:
                 job.set_ended(end)
+                # It is kept as long as others are, which counts from here.
+                job.ended_at = trio.current_time()
                 job.log.finish()
         life.end_now()
+        job.finished.set()
 
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""
@@ -335,7 +343,7 @@ async def open_manager(
     Manager.stop_all), or leaves them to the next one (see Manager.leave). What the block raises
     comes out as it is, in no group.
 
-    Cancellation: completes; C11, C12, C13, C28.
+    Cancellation: completes; C11, C12, C13, C28, C40.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))

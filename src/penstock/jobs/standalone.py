@@ -46,7 +46,7 @@ async def open_local(
     interrupted; ^C comes out of it as KeyboardInterrupt. If this process is killed, the supervisor
     ends every job and itself.
 
-    Cancellation: completes; C12, C28.
+    Cancellation: completes; C12, C28, C40, C50.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-") as run_dir:
         config = _write_config(run_dir, policy, state_dir, cgroup_parent or _own_parent())

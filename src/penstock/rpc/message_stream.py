@@ -216,7 +216,7 @@ class MessageStream:
         ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: neither do
         others run, nor is Cancelled raised.
 
-        Cancellation: minimum cleanup; C1.
+        Cancellation: minimum cleanup; C1, C45.
         """
         connection = self._link.connection
         head = prefix(len(message))

@@ -140,7 +140,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         RFC 9113 6.8: a first GOAWAY that refuses nothing, a round trip, then the real one,
         so that no call that was under way is refused.
 
-        Cancellation: minimum cleanup; C11.
+        Cancellation: minimum cleanup; C11, C47.
         """
         self.connection.go_away(NO_ERROR, HIGHEST_STREAM_ID)
         self.connection.ping(_DRAIN_PING)

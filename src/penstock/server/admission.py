@@ -87,7 +87,7 @@ class Admission:
         if nobody who is connected would get in with the new ones, unless ``allow_lockout`` says
         that this may be.
 
-        Cancellation: minimum cleanup; C16.
+        Cancellation: minimum cleanup; C16, C33.
         """
         async for _ in hangups:
             try:
@@ -152,7 +152,7 @@ class Admission:
     async def end_expired(self, server: Server) -> None:
         """Ends connections within a second of their certificate's end. Until cancelled.
 
-        Cancellation: minimum cleanup; C16b.
+        Cancellation: minimum cleanup; C16b, C42.
         """
         while True:
             while not self._ends:

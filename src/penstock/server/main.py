@@ -72,7 +72,7 @@ async def run(
     configured after the last call has ended. Raises StartupError. Cancelled: it ends at once, and
     leaves the jobs to the next server, as nobody has asked for their end.
 
-    Cancellation: minimum cleanup; C11, C12, C13b, C14.
+    Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52.
     """
     try:
         credentials = load_credentials(config)

@@ -99,7 +99,7 @@ class CommandService(
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
         """What the kernel holds the job to is looked at again before it is answered.
 
-        Cancellation: minimum cleanup; C18b.
+        Cancellation: minimum cleanup; C18b, C43.
         """
         _, job = self._job(request, "status", input_message.pid)
         await job.look_at_limits()
@@ -113,7 +113,7 @@ class CommandService(
     ) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing.
 
-        Cancellation: minimum cleanup; C1, C10.
+        Cancellation: minimum cleanup; C1, C10, C44, C46.
         """
         client, job = self._job(request, "stream", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}
@@ -143,7 +143,7 @@ class CommandService(
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
         """No checkpoint where there is nothing to list.
 
-        Cancellation: atomic.
+        Cancellation: atomic; C43.
         """
         client = self._client(request, "list")
         with self._refusals_recorded(client.id, "list"):
@@ -171,7 +171,7 @@ class CommandService(
     async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
         """Minimum cleanup: the waiting alone ends.
 
-        Cancellation: minimum cleanup; C8.
+        Cancellation: minimum cleanup; C8, C43.
         """
         _, job = self._job(request, "wait", input_message.pid)
         with translated():
@@ -181,7 +181,7 @@ class CommandService(
     async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
         """No checkpoint: it is done, or refused, when the call is dispatched.
 
-        Cancellation: no checkpoint.
+        Cancellation: no checkpoint; C43.
         """
         client, job = self._job(request, "remove", input_message.pid, granted=False)
         about = {"handle": job.handle, "job": job.id}

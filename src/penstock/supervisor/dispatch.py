@@ -103,7 +103,7 @@ class Dispatcher:
             raise ProtocolError(f"job {start.id} is there already")
         try:
             if self._ending:
-                raise Refusal(protocol.FAILED, "penstockd is stopping", "stopping")
+                raise Refusal(protocol.FAILED, "penstockd is stopping", protocol.STOPPING)
             grant = self._host.grants.check(start)
             if len(self.jobs) >= self._host.max_jobs:
                 raise Refusal(

@@ -44,7 +44,7 @@ class Heartbeat:
 
         No checkpoint if the bound is over as it is called.
 
-        Cancellation: minimum cleanup; C14b, C27.
+        Cancellation: minimum cleanup; C14b, C27, C51, C53.
         """
         if not self.on:
             await trio.sleep_forever()

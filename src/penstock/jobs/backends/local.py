@@ -181,7 +181,9 @@ class LocalBackend:
                 close_pipes(RealDisk(), pending.answer)
             pending.answered.set()
         elif kind == protocol.REFUSED:
-            pending.answer = StartRefused(message["fault"], message["message"])
+            # One that is just ending is no fault of the request: the next supervisor takes it.
+            fault = "lost" if message["stage"] == protocol.STOPPING else message["fault"]
+            pending.answer = StartRefused(fault, message["message"])
             pending.answered.set()
         elif kind == protocol.REPLACED:
             pending.replaced = tuple(ReplacedFile(**each) for each in message["files"])
@@ -251,7 +253,7 @@ class LocalBackend:
     async def take_held(self) -> list[HeldJob]:
         """As in Backend. What came before the connection was lost.
 
-        Cancellation: minimum cleanup; C13.
+        Cancellation: minimum cleanup; C13, C35.
         """
         self._taken = []
         self._taking, told = trio.open_memory_channel[None](1)
@@ -347,7 +349,7 @@ class LocalBackend:
     async def wait(self, job_id: str) -> Verdict:
         """As in Backend.
 
-        Cancellation: minimum cleanup; C8.
+        Cancellation: minimum cleanup; C8, C36.
         """
         pending = self._pending[job_id]
         await pending.emptied.wait()

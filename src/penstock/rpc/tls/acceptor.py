@@ -131,7 +131,7 @@ class Acceptor:
         that was accepted in that moment too; after two seconds at most, when the others are ended.
         Cancelled: they go on; call ``end_handshakes``. No checkpoint where there is none.
 
-        Cancellation: minimum cleanup; C11.
+        Cancellation: minimum cleanup; C11, C34.
         """
         # Scope S1.handshakes.
         with trio.move_on_after(_LAST_HANDSHAKES_S):

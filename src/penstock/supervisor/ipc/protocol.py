@@ -71,6 +71,7 @@ UNENFORCED: Final = "unenforced"  # a required limit is not held by this kernel
 INVALID: Final = "invalid"  # NUL, too long
 EXHAUSTED: Final = "exhausted"  # no more jobs fit
 FAILED: Final = "failed"  # the machine said no at some stage
+STOPPING: Final = "stopping"  # this stage: penstockd is ending, and the next one may be asked
 
 
 class ProtocolError(Exception):
