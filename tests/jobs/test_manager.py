@@ -421,7 +421,7 @@ async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
 async def test_a_stop_after_the_last_process_did_not_end_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C7, C8, C41: while the output is hashed the job has ended by itself, and its record says it."""
+    """C7, C8, C41: while its output is hashed the job has ended by itself; its record says so."""
     async with world(tmp_path) as w:
         job = await w.manager.start("alice", SLEEP)
         hashing, go_on = threading.Event(), threading.Event()
