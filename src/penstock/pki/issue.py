@@ -111,7 +111,7 @@ def issue(
     is_uri = name.startswith("spiffe://")
     if is_uri:
         alternatives = [x509.UniformResourceIdentifier(name)]
-    # A common name beside a URI would be a second id for whoever reads that instead.
+    # A common name beside a URI would be a second id to programs that read that instead.
     subject = x509.Name([] if is_uri else [x509.NameAttribute(NameOID.COMMON_NAME, name)])
     ca, ca_key = _load_ca(directory, ca_passphrase)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -165,7 +165,7 @@ def _load_ca(
     key = _load_ca_key(key_path, key_pem, passphrase)
     if key.public_key() != ca.public_key():
         raise CertificateError(
-            f"{key_path} is not the key of {certificate_path}: what it signs nobody would accept; "
+            f"{key_path} is not the key of {certificate_path}: no peer would accept what it signs; "
             "put the pair together again that was made together"
         )
     if ca.not_valid_after_utc <= datetime.now(UTC):

@@ -47,7 +47,7 @@ def parse_uid_range(text: str) -> UidRange:
         raise ValueError(f"{text!r} goes beyond {_LAST}, the last id that there is")
     for number in _TAKEN:
         if number in found:
-            raise ValueError(f"{text!r} has {number} in it, which the kernel uses for nobody")
+            raise ValueError(f"{text!r} has {number} in it, which the kernel keeps for itself")
     return found
 
 

@@ -160,7 +160,7 @@ class ServerProcess:
         if status == 0 and self._ends_in_order:
             self.start()  # clients wait for it already
             return
-        how = "has ended, traced by somebody"
+        how = "has ended, held by a tracer"
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
             how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"

@@ -159,7 +159,7 @@ def _by_group_or_list(
             yield f"group {status.st_gid}"
         return
     if not _is_known(data):
-        yield "whoever its access list names, which is of an unknown kind"
+        yield "users of its access list, which is of an unknown kind"
         return
     for tag, number in _writing(data):
         if tag == _USER and number not in trusted.users:

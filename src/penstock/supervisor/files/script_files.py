@@ -53,7 +53,7 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
             found.append(check_script(path, owners))
         except ExecutableError as error:
             warnings.append(
-                f"commands.{command.name}: {error}; whoever can change it decides what is run"
+                f"commands.{command.name}: {error}; a user that can change it decides what is run"
             )
     return found, warnings
 

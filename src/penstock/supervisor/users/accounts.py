@@ -90,7 +90,7 @@ def others_in(uids: UidRange) -> list[str]:
     more = f", and {len(found) - _MOST_SAID} more" if len(found) > _MOST_SAID else ""
     return [
         f"job_uids: {uids} is for clients alone, and {'; '.join(found[:_MOST_SAID])}{more}; "
-        "name a range that nobody has"
+        "name a range that is free"
     ]
 
 
