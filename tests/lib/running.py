@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trio
 from patience import patient
 from pki import Pki, make_pki
 from ports import reserved_port
@@ -79,6 +80,12 @@ class RunningServer:
     process: subprocess.Popen[bytes] = field(init=False)
     cgroup_parent: str
     log_lines: list[str] = field(repr=False)
+
+    async def logged(self, text: str) -> None:
+        """Until penstockd's log has a line with ``text``: a thread reads it, later than we look."""
+        with trio.fail_after(patient(20)):
+            while not any(text in line for line in self.log_lines):  # noqa: ASYNC110 - no event
+                await trio.sleep(0.01)
 
     def environment(self, client: str) -> dict[str, str]:
         """PENSTOCK_* settings of one client, on top of a plain environment."""

@@ -166,7 +166,7 @@ async def test_a_sentinel_that_is_killed_is_replaced(server: RunningServer) -> N
         await until_dead(server)
         while sentinel_lives(after):  # noqa: ASYNC110 - it is nobody's child here
             await trio.sleep(0.01)
-    assert any("the process that ends jobs if this one is killed" in x for x in server.log_lines)
+    await server.logged("the process that ends jobs if this one is killed")
     server.remove_groups()
 
 

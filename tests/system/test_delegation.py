@@ -141,7 +141,7 @@ async def test_a_group_that_systemd_has_marked_is_used_unasked(unit: Unit) -> No
         policy_text(COMMANDS, CLIENTS), prefix=unit.prefix, cgroup_parent=None
     ) as server:
         await check_places(server, unit)
-        assert any(f"in {unit.directory}/jobs" in line for line in server.log_lines)
+        await server.logged(f"in {unit.directory}/jobs")
 
 
 def test_what_a_killed_one_left_in_its_unit_is_swept(unit: Unit) -> None:

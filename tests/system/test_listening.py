@@ -14,7 +14,7 @@ import pytest
 import trio
 from patience import patient
 from restarts import kill_server
-from running import RunningServer, policy_text, running_server, script
+from running import policy_text, running_server, script
 
 from penstock.client import connect
 from penstock.supervisor.client_listeners import BACKLOG
@@ -44,28 +44,16 @@ def as_unit(other: int = 0) -> list[str]:
     return [sys.executable, "-I", "-c", UNIT, str(other)]
 
 
-def said(server: RunningServer, text: str) -> bool:
-    return any(text in line for line in server.log_lines)
-
-
-async def until_said(server: RunningServer, text: str) -> None:
-    with trio.fail_after(patient(20)):
-        while True:  # the log tells nobody that it has grown
-            if said(server, text):
-                return
-            await trio.sleep(0.02)
-
-
 async def test_a_socket_of_a_unit_is_accepted_from() -> None:
     """By each server in turn; what it is is named, and its clients of IPv4 are let in by IPv6."""
     with running_server(policy_text(COMMANDS, CLIENTS), prefix=as_unit()) as server:
-        await until_said(server, "ready; ")
+        await server.logged("ready; ")
         for _ in range(2):
             async with connect(server.endpoint("alice")) as client:
                 assert (await client.server_info()).client_id == "alice"
             await kill_server(server)
-        assert said(server, f"; clients connect to [::]:{server.port}\n")
-        assert said(server, "is not heeded: penstockd was started with sockets of")
+        await server.logged(f"; clients connect to [::]:{server.port}\n")
+        await server.logged("is not heeded: penstockd was started with sockets of")
         async with connect(server.endpoint("alice")) as client:
             await client.server_info()
 
@@ -74,8 +62,8 @@ async def test_a_socket_of_a_unit_is_accepted_from() -> None:
 async def test_a_socket_that_is_meant_for_another_process_is_not() -> None:
     """LISTEN_PID is another's, and ``listen`` counts."""
     with running_server(policy_text(COMMANDS, CLIENTS), prefix=as_unit(other=1)) as server:
-        await until_said(server, "ready; ")
-        assert said(server, f"; clients connect to 127.0.0.1:{server.port}\n")
+        await server.logged("ready; ")
+        await server.logged(f"; clients connect to 127.0.0.1:{server.port}\n")
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ async def test_a_server_that_stood_still_over_a_restart(
                 assert sorted(ends) == ["", "lost"]
                 assert (await client.status(job.handle)).job.state == pb.JOB_STATE_RUNNING
             if not goes_on:
-                assert any("a server of an earlier life" in line for line in server.log_lines)
+                await server.logged("a server of an earlier life")
     finally:
         os.close(fd)
     assert killing.processes_of(server) == []

@@ -77,15 +77,6 @@ async def never_read(server: RunningServer, handle: str) -> AsyncIterator[RawCli
         yield raw
 
 
-async def wait_logged(server: RunningServer, text: str) -> None:
-    """The server's log is read by another thread, which tells nobody."""
-    with trio.fail_after(patient(10)):
-        while True:
-            if any([text in line for line in server.log_lines]):
-                return
-            await trio.sleep(0.02)
-
-
 async def test_a_reader_that_stalls_costs_neither_memory_nor_speed() -> None:
     """100 MB at full speed beside a reader that takes nothing: flat memory; then it gets it all."""
     with serving() as server:
@@ -158,7 +149,7 @@ async def test_a_connection_that_is_never_read_is_dropped_at_the_stated_limit() 
             async with never_read(server, handle) as raw:
                 theirs, beside_s = await run_s(other, "lines")
                 (await follow(other, theirs, Told(numbered_bytes))).check_complete()
-                await wait_logged(server, "write_stall")
+                await server.logged("write_stall")
                 grown_kib = peak_kib(server) - before_kib
                 await raw.wait_closed()
             (await follow(client, handle, Told(keep=False))).check_complete()

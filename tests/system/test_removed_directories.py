@@ -83,7 +83,7 @@ async def test_a_next_server_comes_back(server: RunningServer, how: Callable[[Pa
         job = await alice.start("idle", stdin=True)
     how(run)
     await killed_and_back(server)
-    assert any("was removed or replaced; it is made again" in line for line in server.log_lines)
+    await server.logged("was removed or replaced; it is made again")
     status = run.stat()
     assert status.st_mode & 0o7777 == 0o750
     assert status.st_uid == os.geteuid()

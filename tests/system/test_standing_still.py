@@ -179,7 +179,7 @@ async def test_a_server_that_stands_still_is_killed_and_replaced() -> None:
             (job,) = await client.jobs()
             assert job.handle == handle
             assert (await client.stop(handle)).job.end.reason == "stopped"
-        assert any("does not answer for 4 s: it is killed" in line for line in server.log_lines)
+        await server.logged("does not answer for 4 s: it is killed")
 
 
 @pytest.mark.slow

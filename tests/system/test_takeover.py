@@ -124,7 +124,7 @@ async def test_a_server_that_talks_nonsense_loses_no_job(server: RunningServer) 
     with supervisors_end(server) as connection:
         connection.send(b"nonsense")
     await until_served(server, before)
-    assert any(f"connection of process {before} ended" in line for line in server.log_lines)
+    await server.logged(f"connection of process {before} ended")
     async with connect(server.endpoint("alice")) as client:
         again = (await client.status(job.handle)).job
         assert (again.state, again.os_pid) == (pb.JOB_STATE_RUNNING, job.os_pid)
