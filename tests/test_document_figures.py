@@ -103,8 +103,8 @@ FIGURES = [
     ("output.md", "one wake-up in {} ms", "jobs.output.capture:COALESCE_S", 0.001),
     (
         "architecture.md",
-        "`jobs/backends/local.py`: {} unanswered ones",
-        "jobs.backends.local:_MOST_UNANSWERED",
+        "`jobs/backends/requests.py`: {} unanswered ones",
+        "jobs.backends.requests:_MOST_UNANSWERED",
         1,
     ),
     (

@@ -12,13 +12,14 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backends.base import JobSpec, Left, Verdict
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.job_errors import Precondition, Unavailable
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.output_quota import MustStop
 from penstock.jobs.states import State
 from penstock.policy.control_policy import Control
+from penstock.supervisor.ipc.messages import Left
 
 SLEEP = JobSpec("sleep")
 STUBBORN = JobSpec("stubborn")

@@ -111,8 +111,8 @@ async def test_removed_now(tmp_path: Path) -> None:
             manager.get(job.handle, owner="alice")
         await disk.wait_removed(job.id)
         assert directories(tmp_path) == {running.id}
-        backend.next_pid = job.pid - 1
-        assert (await printed(manager, "alice")).handle == f"{job.pid}.2"
+        backend.next_pid = job.started.pid - 1
+        assert (await printed(manager, "alice")).handle == f"{job.started.pid}.2"
     async with managed(tmp_path, RetentionSettings()) as (manager, _):
         assert job.handle not in [each.handle for each in manager.list(include_finished=True)]
 

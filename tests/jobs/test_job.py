@@ -3,6 +3,7 @@
 The fake backend is asked directly; who drives a job over its life is tests/jobs/test_manager.py.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,18 +15,21 @@ from fake_backend import FakeBackend, FakeJob
 from fake_disk import STDOUT_PIPE, FakeDisk
 
 from penstock.jobs import usage
-from penstock.jobs.backends.base import JobSpec, Left, Verdict
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.end_record import EndRecord
-from penstock.jobs.job import UNKILLABLE_S, Job, StopAsked
+from penstock.jobs.job import UNKILLABLE_S, Job
 from penstock.jobs.job_errors import NotGranted, OffsetPastEnd, Precondition, Unavailable
+from penstock.jobs.job_rows import JobRecord, read_row, spec_text
 from penstock.jobs.output.cursor import BOTH, Chunk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.states import State
-from penstock.jobs.store import JobRecord
+from penstock.jobs.stop_notes import StopAsked
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
+from penstock.supervisor.ipc.messages import Left
+from penstock.supervisor.ipc.started import NOT_STARTED, HeldLimits
 
 SPEC = JobSpec("sleep", ("60",))
 BOUND = OutputBound(1 << 20, "wait")
@@ -76,15 +80,16 @@ async def test_a_job_that_has_not_begun_has_nothing_yet() -> None:
     job = job_with(log)
     assert (job.id, job.sequence, job.owner, job.spec) == ("id", 7, "alice", SPEC)
     assert (job.policy_hash, job.bound, job.log) == ("policy", BOUND, log)
-    assert (job.handle, job.pid, job.argv, job.class_name) == ("", 0, (), "")
-    assert (job.limits, job.client_limits) == (ResourceLimits(), ResourceLimits())
-    assert (job.enforcement, job.client_enforcement, job.survivors) == ((), (), ())
-    assert (job.started_ns, job.ended_at, job.state) == (0, 0.0, State.STARTING)
+    started = job.started
+    assert (job.handle, started.pid, started.argv, started.class_name) == ("", 0, (), "")
+    assert (started.limits, started.client_limits) == (ResourceLimits(), ResourceLimits())
+    assert (started.held, job.survivors) == (HeldLimits((), ()), ())
+    assert (started.started_ns, job.ended_at, job.state) == (0, 0.0, State.STARTING)
     nobody = (job.end, job.sampler, job.final_usage, job.start_error, job.input, job.backend)
     assert nobody == (None,) * 6
-    assert (job.stop_asked, job.on_stop, job.control) == (None, None, Control())
+    assert (job.stop_asked, job.on_stop, started.control) == (None, None, Control())
     assert job.pause_asked is False
-    assert job.timeout_s is None, "no limit, until the command's is known"
+    assert started.timeout_s is None, "no limit, until the command's is known"
     assert not any(event.is_set() for event in (job.begun, job.finished, job.unkillable))
     assert job.usage() == usage.Usage()
     assert job.paused is False
@@ -93,6 +98,7 @@ async def test_a_job_that_has_not_begun_has_nothing_yet() -> None:
 
 STARTED: dict[str, Any] = {
     "pid": 1001,
+    "start_ticks": 1,
     "started_ns": 55,
     "argv": ["/bin/sleep", "60"],
     "class_name": "small",
@@ -105,7 +111,7 @@ STARTED: dict[str, Any] = {
 
 
 def record(**changes: Any) -> JobRecord:
-    fields = {
+    fields: dict[str, Any] = {
         "id": "id",
         "sequence": 7,
         "owner": "alice",
@@ -116,8 +122,15 @@ def record(**changes: Any) -> JobRecord:
         "started": STARTED,
         "stop": None,
         "end": None,
+        **changes,
     }
-    return JobRecord(**{**fields, **changes})
+    started, end = fields["started"], fields["end"]
+    texts = {
+        "spec": spec_text(fields["spec"]),
+        "started": None if started is None else json.dumps(started),
+        "end": None if end is None else end.to_json(),
+    }
+    return read_row(tuple({**fields, **texts}.values()))
 
 
 def test_a_recorded_job_is_as_it_was() -> None:
@@ -126,15 +139,18 @@ def test_a_recorded_job_is_as_it_was() -> None:
     job = Job.from_record(record(), log, BOUND)
     assert (job.id, job.sequence, job.owner, job.spec) == ("id", 7, "alice", SPEC)
     assert (job.policy_hash, job.bound, job.log) == ("policy", BOUND, log)
-    assert (job.handle, job.pid, job.started_ns) == ("9", 1001, 55)
-    assert (job.argv, job.class_name) == (("/bin/sleep", "60"), "small")
-    assert job.timeout_s == 2.5
-    assert (job.limits, job.client_limits) == (
+    started = job.started
+    assert (job.handle, started.pid, started.started_ns) == ("9", 1001, 55)
+    assert (started.argv, started.class_name) == (("/bin/sleep", "60"), "small")
+    assert started.timeout_s == 2.5
+    assert (started.limits, started.client_limits) == (
         ResourceLimits(processes=3),
         ResourceLimits(processes=9),
     )
-    assert job.enforcement == (Enforcement("processes", "enforced", "3"),)
-    assert job.client_enforcement == (Enforcement("memory", "unavailable", "", "none"),)
+    assert started.held == HeldLimits(
+        (Enforcement("processes", "enforced", "3"),),
+        (Enforcement("memory", "unavailable", "", "none"),),
+    )
     assert (job.end, job.state, job.begun.is_set()) == (None, State.STARTING, False)
     log.finish()
 
@@ -145,12 +161,13 @@ def test_a_record_of_an_earlier_version_has_no_clients_limits() -> None:
     started = {key: value for key, value in STARTED.items() if key not in later}
     log = log_of()
     job = Job.from_record(record(started=started, handle=None), log, BOUND)
-    assert (job.client_limits, job.client_enforcement, job.timeout_s) == (
+    found = job.started
+    assert (found.client_limits, found.held.client_enforcement, found.timeout_s) == (
         ResourceLimits(),
         (),
         None,
     )
-    assert (job.handle, job.pid) == ("", 1001)
+    assert (job.handle, found.pid) == ("", 1001)
     log.finish()
 
 
@@ -158,7 +175,7 @@ def test_a_job_that_never_started_has_its_end_alone() -> None:
     """What it used is what the end record says, and nothing else is known."""
     log = log_of()
     job = Job.from_record(record(started=None, handle="9", end=END), log, BOUND)
-    assert (job.handle, job.pid, job.argv) == ("", 0, ())
+    assert (job.handle, job.started) == ("", NOT_STARTED)
     assert (job.end, job.state) == (END, State.FINISHED)
     assert job.begun.is_set()
     assert job.finished.is_set()

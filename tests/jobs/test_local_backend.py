@@ -15,19 +15,25 @@ from fake_backend import FakeBackend
 from leaks import Descriptors
 from supervisor_end import JOB, STARTED, WELCOME, Supervisor, connected, exited, started, welcome
 
-from penstock.jobs.backends.base import HeldJob, JobSpec, Left, ReplacedFile, Started, StartRefused
+from penstock.jobs.backends.base import (
+    HeldJob,
+    JobSpec,
+    StartedJob,
+    StartRefused,
+)
 from penstock.jobs.backends.local import LocalBackend
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job_errors import SupervisorSilent, Unavailable
 from penstock.jobs.manager import open_manager
 from penstock.jobs.verdict import start_error
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.messages import Left, ReplacedFile
 
 
 async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
     """C18: the pause is on its way, and what becomes of it is known to the next who looks."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         asked: list[tuple[Callable[[], Awaitable[object]], str]] = [
             (partial(backend.set_paused, JOB, True), "PAUSE"),
             (partial(backend.signal, JOB, 1), "SIGNAL"),
@@ -40,8 +46,8 @@ async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
                     scope.cancel()
             assert supervisor.heard()["type"] == kind
         assert not backend.is_paused(JOB)
-        supervisor.say(protocol.PAUSED, id=JOB, paused=True, message="")
-        supervisor.say(protocol.SIGNALED, id=JOB, count=1)
+        supervisor.say("PAUSED", id=JOB, paused=True, message="")
+        supervisor.say("SIGNALED", id=JOB, count=1)
         await trio.testing.wait_all_tasks_blocked()
         assert backend.is_paused(JOB)
         counts: list[int] = []
@@ -52,32 +58,35 @@ async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(again)
             await trio.testing.wait_all_tasks_blocked()
-            supervisor.say(protocol.SIGNALED, id=JOB, count=7)
+            supervisor.say("SIGNALED", id=JOB, count=7)
         assert counts == [7], "the answer of its own question"
 
 
 async def test_nothing_is_kept_of_a_job_that_was_released() -> None:
     """Also if it was asked about something until its end, and the answer came after that."""
     async with connected() as (backend, supervisor):
-        before = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
-        os.close((await started(backend, supervisor)).stdout_fd)
+        before = _sizes(backend)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.signal, JOB, 1)
             await trio.testing.wait_all_tasks_blocked()
             backend.release(JOB)
-            supervisor.say(protocol.SIGNALED, id=JOB, count=0)
-        after = {name: len(value) for name, value in vars(backend).items() if _sized(value)}
-        assert after == before
+            supervisor.say("SIGNALED", id=JOB, count=0)
+        assert _sizes(backend) == before
 
 
-def _sized(value: object) -> bool:
-    return isinstance(value, dict)
+def _sizes(backend: LocalBackend) -> list[int]:
+    """Of all that it has by job."""
+    found = [*vars(backend).values(), *vars(backend._requests).values()]
+    sizes = [len(value) for value in found if isinstance(value, dict)]
+    assert len(sizes) == 2
+    return sizes
 
 
 async def test_a_supervisor_that_dies_with_words_unread_loses_its_jobs_only() -> None:
     """C14, C50: no exception leaves the backend; the verdict is `lost`."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.signal, JOB, 15)  # never read
             await trio.testing.wait_all_tasks_blocked()
@@ -94,7 +103,7 @@ async def test_a_supervisor_that_dies_while_a_job_starts_leaves_it_to_nobody() -
     async with connected(write_fd) as (backend, supervisor), trio.open_nursery() as nursery:
         nursery.start_soon(backend.start, JOB, JobSpec("sleep"), "alice")
         await trio.testing.wait_all_tasks_blocked()
-        assert supervisor.heard()["type"] == protocol.START
+        assert supervisor.heard()["type"] == "START"
         supervisor.die()
     assert os.read(read_fd, 2) == b"1"
     os.close(read_fd)
@@ -119,12 +128,12 @@ async def test_a_server_that_leaves_ends_no_job() -> None:
 async def test_the_last_words_of_a_dead_supervisor_are_heard() -> None:
     """C14: what it said before it died is true, though it left a message of ours unread."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.signal, JOB, 15)
             await trio.testing.wait_all_tasks_blocked()
-            supervisor.say(protocol.EXITED, **exited(3 << 8))
-            supervisor.say(protocol.EMPTIED, id=JOB, killed=0, counters={})
+            supervisor.say("EXITED", **exited(3 << 8))
+            supervisor.say("EMPTIED", id=JOB, killed=0, counters={})
             supervisor.die()
         verdict = await backend.wait(JOB)
         assert (verdict.kind, verdict.code) == ("exited", 3)
@@ -134,11 +143,11 @@ async def test_the_last_words_of_a_dead_supervisor_are_heard() -> None:
     ("kind", "about"),
     [
         ("NONSENSE", {}),
-        (protocol.EXITED, exited(0, timed_out=0)),
-        (protocol.EMPTIED, {"id": JOB, "killed": True, "counters": {}}),
-        (protocol.PAUSED, {"id": JOB, "message": ""}),
-        (protocol.SIGNALED, {"id": JOB, "count": 1}),  # which nobody has asked for
-        (protocol.BEAT, {"surplus": 1}),
+        ("EXITED", exited(0, timed_out=0)),
+        ("EMPTIED", {"id": JOB, "killed": True, "counters": {}}),
+        ("PAUSED", {"id": JOB, "message": ""}),
+        ("SIGNALED", {"id": JOB, "count": 1}),  # which nobody has asked for
+        ("BEAT", {"surplus": 1}),
     ],
 )
 async def test_a_message_that_makes_no_sense_ends_the_connection(
@@ -146,7 +155,7 @@ async def test_a_message_that_makes_no_sense_ends_the_connection(
 ) -> None:
     """Its jobs are lost; no exception leaves the backend."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         supervisor.say(kind, **about)
         assert (await backend.wait(JOB)).kind == "lost"
         assert "connection broke" in backend.lost
@@ -155,15 +164,15 @@ async def test_a_message_that_makes_no_sense_ends_the_connection(
 async def test_descriptors_that_no_field_names_are_closed() -> None:
     """They end the connection, as what they are for is unknown; the leak check sees the rest."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
-        supervisor.say(protocol.EXITED, [pipe_end()], **exited(0))
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
+        supervisor.say("EXITED", [pipe_end()], **exited(0))
         assert (await backend.wait(JOB)).kind == "lost"
 
 
 async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
     """Out of descriptors the kernel cuts them off in silence: the job must not run unread."""
     async with connected() as (backend, supervisor):
-        answers: list[Started | StartRefused] = []
+        answers: list[StartedJob | StartRefused] = []
 
         async def start() -> None:
             answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
@@ -171,18 +180,18 @@ async def test_a_job_whose_pipes_did_not_arrive_is_refused_and_ended() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(start)
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.START
+            assert supervisor.heard()["type"] == "START"
             pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             os.close(pipe_write)
-            supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout", "stderr"])
+            supervisor.say("STARTED", [pipe_read], **STARTED, fds=["stdout", "stderr"])
         await trio.testing.wait_all_tasks_blocked()
         (answer,) = answers
         assert isinstance(answer, StartRefused)
         assert answer.fault == protocol.EXHAUSTED
-        assert supervisor.heard() == {"type": protocol.RELEASE, "id": JOB}
+        assert supervisor.heard() == {"type": "RELEASE", "id": JOB}
         # What it still says of that job interests nobody, and hurts nobody.
-        supervisor.say(protocol.EXITED, **exited(9))
-        supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
+        supervisor.say("EXITED", **exited(9))
+        supervisor.say("EMPTIED", id=JOB, killed=1, counters={})
         await trio.testing.wait_all_tasks_blocked()
 
 
@@ -210,24 +219,24 @@ async def test_jobs_of_the_server_before_are_asked_for_one_by_one() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.TAKE
+            assert supervisor.heard()["type"] == "TAKE"
             fds = [pipe_end(), kill_write]
-            supervisor.say(protocol.HELD, fds, **held(first, ["stdout", "kill"], paused=True))
+            supervisor.say("HELD", fds, **held(first, ["stdout", "kill"], paused=True))
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.TAKE
+            assert supervisor.heard()["type"] == "TAKE"
             # One of both has not arrived: this process has no free descriptors.
-            supervisor.say(protocol.HELD, [pipe_end()], **held(second, ["stdout", "stderr"]))
+            supervisor.say("HELD", [pipe_end()], **held(second, ["stdout", "stderr"]))
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard() == {"type": protocol.RELEASE, "id": second}
-            assert supervisor.heard()["type"] == protocol.TAKE
+            assert supervisor.heard() == {"type": "RELEASE", "id": second}
+            assert supervisor.heard()["type"] == "TAKE"
             refusal = {"id": "3" * 32, "fault": "failed", "stage": "", "errno": 0, "message": ""}
-            supervisor.say(protocol.REFUSED, **refusal)
+            supervisor.say("REFUSED", **refusal)
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.TAKE
-            supervisor.say(protocol.NOTHING)
+            assert supervisor.heard()["type"] == "TAKE"
+            supervisor.say("NOTHING")
         (found,) = taken
         assert (found.id, found.owner, found.started.pid) == (first, "alice", 7)
-        os.close(found.started.stdout_fd)
+        os.close(found.pipes.stdout_fd)
         assert backend.is_paused(first)
         assert not backend.is_paused(second)
         supervisor.die()
@@ -247,11 +256,11 @@ async def test_what_was_held_is_what_came_before_the_end() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             await trio.testing.wait_all_tasks_blocked()
-            supervisor.say(protocol.HELD, [pipe_end()], **held(JOB, ["stdout"]))
+            supervisor.say("HELD", [pipe_end()], **held(JOB, ["stdout"]))
             await trio.testing.wait_all_tasks_blocked()
             supervisor.die()
         assert [each.id for each in taken] == [JOB]
-        os.close(taken[0].started.stdout_fd)
+        os.close(taken[0].pipes.stdout_fd)
         await backend.wait_closed()
         assert await backend.take_held() == []
 
@@ -304,13 +313,13 @@ async def test_who_is_cancelled_taking_jobs_over_keeps_nothing_of_them() -> None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(backend.take_held)
                 await trio.testing.wait_all_tasks_blocked()
-                supervisor.say(protocol.HELD, [pipe_end()], **held("1" * 32, ["stdout"]))
+                supervisor.say("HELD", [pipe_end()], **held("1" * 32, ["stdout"]))
                 await trio.testing.wait_all_tasks_blocked()
                 scope.cancel()
-        supervisor.say(protocol.HELD, [pipe_end()], **held("2" * 32, ["stdout"]))
+        supervisor.say("HELD", [pipe_end()], **held("2" * 32, ["stdout"]))
         await trio.testing.wait_all_tasks_blocked()
         assert fds.opened_since() == before
-        assert [supervisor.heard()["type"] for _ in range(2)] == [protocol.TAKE] * 2
+        assert [supervisor.heard()["type"] for _ in range(2)] == ["TAKE"] * 2
 
 
 async def test_who_is_cancelled_starting_a_job_keeps_nothing_of_it_but_the_way_to_end_it() -> None:
@@ -323,15 +332,15 @@ async def test_who_is_cancelled_starting_a_job_keeps_nothing_of_it_but_the_way_t
                 nursery.start_soon(backend.start, JOB, JobSpec("sleep"), "alice")
                 await trio.testing.wait_all_tasks_blocked()
                 scope.cancel()
-        assert supervisor.heard()["type"] == protocol.START
-        supervisor.say(protocol.STARTED, [pipe_end()], **STARTED, fds=["stdout"])
+        assert supervisor.heard()["type"] == "START"
+        supervisor.say("STARTED", [pipe_end()], **STARTED, fds=["stdout"])
         await trio.testing.wait_all_tasks_blocked()
         assert fds.opened_since() == before
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.kill, JOB)
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.KILL
-            supervisor.say(protocol.KILLED, id=JOB, count=1)
+            assert supervisor.heard()["type"] == "KILL"
+            supervisor.say("KILLED", id=JOB, count=1)
 
 
 async def test_a_start_that_comes_too_late_is_for_another_server() -> None:
@@ -381,7 +390,7 @@ async def test_without_a_supervisor_every_request_has_its_answer() -> None:
 async def test_a_pause_is_done_or_says_why_not() -> None:
     """The text is the supervisor's; what a job has left is told with names and states."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
         answers: list[object] = []
 
         async def ask() -> None:
@@ -394,10 +403,10 @@ async def test_a_pause_is_done_or_says_why_not() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             for kind, said in (
-                (protocol.PAUSED, {"paused": True, "message": ""}),
-                (protocol.PAUSED, {"paused": True, "message": "it cannot be"}),
-                (protocol.KILLED, {"count": 2}),
-                (protocol.INSPECTED, {"processes": [process]}),
+                ("PAUSED", {"paused": True, "message": ""}),
+                ("PAUSED", {"paused": True, "message": "it cannot be"}),
+                ("KILLED", {"count": 2}),
+                ("INSPECTED", {"processes": [process]}),
             ):
                 await trio.testing.wait_all_tasks_blocked()
                 supervisor.say(kind, id=JOB, **said)
@@ -405,8 +414,8 @@ async def test_a_pause_is_done_or_says_why_not() -> None:
         backend.close_input(JOB)
         await trio.testing.wait_all_tasks_blocked()
         kinds = [supervisor.heard()["type"] for _ in range(5)]
-        asked = [protocol.PAUSE, protocol.PAUSE, protocol.KILL, protocol.INSPECT]
-        assert kinds == [*asked, protocol.CLOSE_INPUT]
+        asked = ["PAUSE", "PAUSE", "KILL", "INSPECT"]
+        assert kinds == [*asked, "CLOSE_INPUT"]
 
 
 REPLACED = {
@@ -421,7 +430,7 @@ REPLACED = {
 async def test_a_replaced_program_is_written_down_before_it_is_asked_for_again() -> None:
     """The second START says what was written down; the job is one and the same."""
     told: list[str] = []
-    answers: list[Started | StartRefused] = []
+    answers: list[StartedJob | StartRefused] = []
     async with connected() as (backend, supervisor):
 
         async def start() -> None:
@@ -440,20 +449,20 @@ async def test_a_replaced_program_is_written_down_before_it_is_asked_for_again()
             first = supervisor.heard()
             assert first["audited"] == []
             assert told == []
-            supervisor.say(protocol.REPLACED, **REPLACED)
+            supervisor.say("REPLACED", **REPLACED)
             await trio.testing.wait_all_tasks_blocked()
             assert told == ["inode 2", "inode 4"]
             assert supervisor.heard() == first | {"audited": told}
-            supervisor.say(protocol.STARTED, [pipe_end()], **STARTED, fds=["stdout"])
+            supervisor.say("STARTED", [pipe_end()], **STARTED, fds=["stdout"])
         (answer,) = answers
-        assert isinstance(answer, Started)
-        os.close(answer.stdout_fd)
+        assert isinstance(answer, StartedJob)
+        os.close(answer.pipes.stdout_fd)
 
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_replaced_program_does_not_run_without_its_line(fails: bool) -> None:
     """No line, no start; nor does it run if its file is another one each time."""
-    answers: list[Started | StartRefused] = []
+    answers: list[StartedJob | StartRefused] = []
 
     def write(files: Sequence[ReplacedFile]) -> None:
         if fails:
@@ -468,8 +477,8 @@ async def test_a_replaced_program_does_not_run_without_its_line(fails: bool) -> 
             nursery.start_soon(start)
             for _ in range(1 if fails else 3):
                 await trio.testing.wait_all_tasks_blocked()
-                assert supervisor.heard()["type"] == protocol.START
-                supervisor.say(protocol.REPLACED, **REPLACED)
+                assert supervisor.heard()["type"] == "START"
+                supervisor.say("REPLACED", **REPLACED)
         (answer,) = answers
         assert isinstance(answer, StartRefused)
         assert answer.fault == ("lost" if fails else protocol.EXECUTABLE)
@@ -492,7 +501,7 @@ async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
     """What it has sent along is closed; the leak check sees that."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with trio.socket.from_stdlib_socket(ours) as sock, theirs:
-        Supervisor(theirs).say(protocol.HELD, [pipe_end()], **held(JOB, ["stdout"]))
+        Supervisor(theirs).say("HELD", [pipe_end()], **held(JOB, ["stdout"]))
         with pytest.raises(Unavailable, match="did not welcome"):
             await LocalBackend(sock).greet()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -504,14 +513,16 @@ async def test_nobody_that_does_not_say_welcome_is_a_supervisor() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with trio.socket.from_stdlib_socket(ours) as sock, theirs:
             about = WELCOME | changed | {"fds": ["policy"]}
-            Supervisor(theirs).say(protocol.WELCOME, [os.memfd_create("policy")], **about)
+            Supervisor(theirs).say("WELCOME", [os.memfd_create("policy")], **about)
             with pytest.raises(Unavailable, match=text):
                 await LocalBackend(sock).greet()
 
 
-async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_fd: int) -> Started:
+async def started_with_kill(
+    backend: LocalBackend, supervisor: Supervisor, kill_fd: int
+) -> StartedJob:
     """As ``started``, with a descriptor of the group's cgroup.kill."""
-    answers: list[Started | StartRefused] = []
+    answers: list[StartedJob | StartRefused] = []
 
     async def start() -> None:
         answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
@@ -522,9 +533,9 @@ async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_
         pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.close(pipe_write)
         fds = [pipe_read, os.dup(kill_fd)]
-        supervisor.say(protocol.STARTED, fds, **STARTED, fds=["stdout", "kill"])
+        supervisor.say("STARTED", fds, **STARTED, fds=["stdout", "kill"])
     (answer,) = answers
-    assert isinstance(answer, Started)
+    assert isinstance(answer, StartedJob)
     return answer
 
 
@@ -532,8 +543,8 @@ async def started_with_kill(backend: LocalBackend, supervisor: Supervisor, kill_
 async def test_a_silent_supervisor_is_said_within_ten_seconds() -> None:
     """C26: each caller hears of it; what was asked is on its way, and its answer is nobody's."""
     async with connected(beats=True) as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
-        supervisor.say(protocol.BEAT)
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
+        supervisor.say("BEAT")
         began = trio.current_time()
         asks: list[Callable[[], Awaitable[object]]] = [
             partial(backend.signal, JOB, 1),
@@ -551,7 +562,7 @@ async def test_a_silent_supervisor_is_said_within_ten_seconds() -> None:
                 nursery.start_soon(refused, ask)
         await trio.sleep(4.0)
         assert backend.is_silent()
-        supervisor.say(protocol.BEAT)
+        supervisor.say("BEAT")
         await trio.testing.wait_all_tasks_blocked()
         assert not backend.is_silent()
         counts: list[int] = []
@@ -562,8 +573,8 @@ async def test_a_silent_supervisor_is_said_within_ten_seconds() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(signal_again)
             await trio.testing.wait_all_tasks_blocked()
-            supervisor.say(protocol.SIGNALED, id=JOB, count=5)  # of the first one
-            supervisor.say(protocol.SIGNALED, id=JOB, count=7)
+            supervisor.say("SIGNALED", id=JOB, count=5)  # of the first one
+            supervisor.say("SIGNALED", id=JOB, count=7)
         assert counts == [7]
 
 
@@ -576,7 +587,7 @@ async def test_who_answers_slowly_but_beats_is_waited_for() -> None:
 
             async def beat() -> None:
                 for _ in range(10):
-                    supervisor.say(protocol.BEAT)
+                    supervisor.say("BEAT")
                     await trio.sleep(2.0)
                 answered.set()
 
@@ -590,7 +601,7 @@ async def test_kill_does_not_wait_for_a_silent_supervisor() -> None:
     kill_read, kill_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     async with connected(beats=True) as (backend, supervisor):
         job = await started_with_kill(backend, supervisor, kill_write)
-        os.close(job.stdout_fd)
+        os.close(job.pipes.stdout_fd)
         began = trio.current_time()
         assert await backend.kill(JOB) == 0
         assert trio.current_time() - began == 1.0
@@ -605,8 +616,8 @@ async def test_a_supervisor_that_stays_silent_is_given_up() -> None:
     kill_read, kill_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     async with connected(beats=True) as (backend, supervisor):
         job = await started_with_kill(backend, supervisor, kill_write)
-        os.close(job.stdout_fd)
-        supervisor.say(protocol.BEAT)
+        os.close(job.pipes.stdout_fd)
+        supervisor.say("BEAT")
         began = trio.current_time()
         verdict = await backend.wait(JOB)
         assert (verdict.kind, verdict.detail) == ("lost", "the supervisor does not answer")
@@ -631,4 +642,4 @@ async def test_a_server_that_stood_still_gives_nobody_up() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert backend.lost == ""
         assert not backend.is_silent()
-        supervisor.say(protocol.BEAT)
+        supervisor.say("BEAT")

@@ -404,7 +404,7 @@ async def test_history_survives_and_what_ran_is_lost(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         again = w.manager.get(done.handle, owner="alice")
         assert again.end == done.end
-        assert again.argv == done.argv
+        assert again.started.argv == done.started.argv
         assert await read(again) == b"kept"
         running = await w.manager.start("alice", SLEEP)
         w.manager._store._db.execute("UPDATE jobs SET end = NULL WHERE id = ?", (done.id,))

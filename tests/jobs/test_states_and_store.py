@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from penstock.jobs.backends.base import JobSpec, Started
+from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job_errors import Unavailable
+from penstock.jobs.job_rows import DamagedRecord, JobRecord
 from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
-from penstock.jobs.store import DamagedRecord, JobRecord, Store, lock_directory
+from penstock.jobs.store import Store, lock_directory
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
+from penstock.supervisor.ipc.started import HeldLimits, Started
 
 
 def test_every_state_is_reachable_and_only_finished_is_final() -> None:
@@ -58,11 +60,8 @@ def started(pid: int) -> Started:
         argv=("/bin/true",),
         class_name="small",
         limits=ResourceLimits(cpu_cores=0.1),
-        enforcement=(Enforcement("cpu", "enforced", "10000us"),),
-        usage_files={},
+        held=HeldLimits((Enforcement("cpu", "enforced", "10000us"),)),
         grace_s=1,
-        stdout_fd=-1,
-        stderr_fd=-1,
     )
 
 

@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import itertools
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 
-from penstock.jobs.backends.base import HeldJob, JobSpec, LimitsChanged, Verdict
+from penstock.jobs.backends.base import HeldJob, JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.job_errors import Precondition, Unavailable
+from penstock.jobs.job_rows import JobRecord
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.disk import RealDisk
@@ -23,8 +26,9 @@ from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.retention_settings import RetentionSettings
 from penstock.jobs.states import State
-from penstock.jobs.store import JobRecord
 from penstock.policy.limit_classes import Enforcement
+from penstock.supervisor.ipc.messages import Changed, FoundChange
+from penstock.supervisor.ipc.started import HeldLimits
 
 
 @asynccontextmanager
@@ -55,7 +59,11 @@ async def test_a_job_goes_on_where_it_was(tmp_path: Path) -> None:
         written += data
         async with manager_of(tmp_path, backend) as manager:
             job = manager.get(handle, owner="alice")
-            assert (job.state, job.pid, job.argv) == (State.RUNNING, fake.pid, ("/bin/sleep",))
+            assert (job.state, job.started.pid, job.started.argv) == (
+                State.RUNNING,
+                fake.pid,
+                ("/bin/sleep",),
+            )
             assert manager.find_request("alice", "once") is job
             fake.write(b"heard ", 1 + life % 2)
             written += b"heard "
@@ -173,14 +181,16 @@ async def test_a_process_whose_start_was_not_recorded_is_its_owner_s(tmp_path: P
         db.execute("DELETE FROM handles")
     async with manager_of(tmp_path, backend) as manager:
         (again,) = manager.list("alice")
-        assert (again.id, again.handle) == (job.id, str(job.pid))
+        assert (again.id, again.handle) == (job.id, str(job.started.pid))
         assert manager.find_request("alice", "once") is again
         backend.jobs[job.id].end(Verdict("exited", 0))
         assert (await again.wait_finished()).exit_code == 0
         (record,) = manager._store.load()
         assert isinstance(record, JobRecord)
         assert record.started is not None
-        assert record.started["boot_id"] == "boot"
+        assert record.started.argv == again.started.argv
+        ((row,),) = manager._store._db.execute("SELECT started FROM jobs")
+        assert json.loads(row)["boot_id"] == "boot"
 
 
 async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
@@ -364,13 +374,14 @@ async def test_a_server_without_descriptors_leaves_the_jobs_to_the_next(
 async def test_limits_that_were_changed_meanwhile_are_written_down(tmp_path: Path) -> None:
     """They are told with the job itself, before the manager knows any; and of a job that runs."""
     entry = Enforcement("cpu", "enforced", "5", "changed from outside")
-    changed = LimitsChanged((entry,), (), ({"of": "job", "limit": "cpu", "put_back": True},))
+    change = FoundChange("job", "cpu", "cpu.max", "9", "5", put_back=True)
+    changed = Changed("", HeldLimits((entry,)), (change,))
 
     class Told(FakeBackend):
         async def take_held(self) -> list[HeldJob]:
             held = await super().take_held()
             for each in held:
-                self.on_limits_changed(each.id, changed)
+                self.on_limits_changed(replace(changed, id=each.id))
             return held
 
     backend = Told()
@@ -387,8 +398,8 @@ async def test_limits_that_were_changed_meanwhile_are_written_down(tmp_path: Pat
         assert [(handle, about["limit"], about["owner"]) for handle, about in lines] == [
             (job.handle, "cpu", "alice")
         ]
-        backend.on_limits_changed(job.id, changed)
+        backend.on_limits_changed(replace(changed, id=job.id))
         assert len(lines) == 2
-        assert manager.get(job.handle).enforcement == (entry,)
-        backend.on_limits_changed("unknown", changed)
+        assert manager.get(job.handle).started.held == HeldLimits((entry,))
+        backend.on_limits_changed(replace(changed, id="unknown"))
         assert len(lines) == 2

@@ -18,14 +18,14 @@ from walked import SLEEP, managed
 from penstock.jobs import history as history_module
 from penstock.jobs import lifecycle as life_module
 from penstock.jobs.backends.base import JobSpec, StartRefused
-from penstock.jobs.backends.local import _MOST_UNANSWERED, LocalBackend
+from penstock.jobs.backends.local import LocalBackend
+from penstock.jobs.backends.requests import _MOST_UNANSWERED
 from penstock.jobs.backends.supervisor_connection import _MOST_WAITING_BYTES
 from penstock.jobs.job import Job
 from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.output.digest import Digest
 from penstock.jobs.output.digest_threads import DIGEST_THREADS
 from penstock.jobs.output.disk import RealDisk
-from penstock.supervisor.ipc import protocol
 
 FLOOD = _MOST_UNANSWERED + 200
 
@@ -90,10 +90,10 @@ async def answer_all(supervisor: Supervisor, count: int) -> None:
             continue
         count -= 1
         answers: dict[str, tuple[str, dict[str, Any]]] = {
-            "SIGNAL": (protocol.SIGNALED, {"count": 1}),
-            "PAUSE": (protocol.PAUSED, {"paused": False, "message": ""}),
-            "KILL": (protocol.KILLED, {"count": 1}),
-            "INSPECT": (protocol.INSPECTED, {"processes": []}),
+            "SIGNAL": ("SIGNALED", {"count": 1}),
+            "PAUSE": ("PAUSED", {"paused": False, "message": ""}),
+            "KILL": ("KILLED", {"count": 1}),
+            "INSPECT": ("INSPECTED", {"processes": []}),
         }
         kind, about = answers[message["type"]]
         # The other end reads no faster, and nothing tells that it has.

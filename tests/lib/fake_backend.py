@@ -6,7 +6,7 @@ It is held to tests/system/test_backends.py, the same suite as the real one.
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -14,17 +14,16 @@ import trio
 from penstock.jobs.backends.base import (
     HeldJob,
     InputPipes,
+    JobPipes,
     JobSpec,
-    Left,
-    LimitsChanged,
     OnReplaced,
-    ReplacedFile,
-    Started,
+    StartedJob,
     StartRefused,
     Verdict,
 )
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import ResourceLimits
+from penstock.supervisor.ipc.messages import Changed, Left, ReplacedFile
+from penstock.supervisor.ipc.started import Started
 
 
 @dataclass
@@ -104,13 +103,13 @@ class FakeBackend:
         """Of every job that is started from now on."""
         self.silent = False
         """Nobody seems to be there."""
-        self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
+        self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | StartRefused:
+    ) -> StartedJob | StartRefused:
         await trio.lowlevel.checkpoint()
         if self.gate is not None:
             await self.gate.wait()
@@ -144,28 +143,22 @@ class FakeBackend:
             started_ns=1,
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
-            limits=ResourceLimits(),
-            enforcement=(),
-            usage_files={},
             grace_s=5.0,
-            stdout_fd=pipes[0][0],
-            stderr_fd=pipes[1][0],
-            input=_copies(job.input_fds),
             control=self.control,
         )
-        return job.started
+        given = JobPipes(pipes[0][0], pipes[1][0], _copies(job.input_fds))
+        return StartedJob(job.started, given)
 
     async def take_held(self) -> list[HeldJob]:
         await trio.lowlevel.checkpoint()
-        held = [job for job in self.jobs.values() if job.started is not None and not job.released]
-        for job in held:
-            assert job.started is not None
-            # Descriptors of its own for whoever takes it; the fake keeps those it made.
-            fds = [os.dup(fd) for fd in job.read_fds]
-            job.started = replace(
-                job.started, stdout_fd=fds[0], stderr_fd=fds[1], input=_copies(job.input_fds)
-            )
-        return [HeldJob(job.id, job.owner, job.started) for job in held if job.started]
+        held = []
+        for job in self.jobs.values():
+            if job.started is not None and not job.released:
+                # Descriptors of its own for whoever takes it; the fake keeps those it made.
+                stdout_fd, stderr_fd = (os.dup(fd) for fd in job.read_fds)
+                pipes = JobPipes(stdout_fd, stderr_fd, _copies(job.input_fds))
+                held.append(HeldJob(job.id, job.owner, job.started, pipes))
+        return held
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self.jobs[job_id].exited.wait()

@@ -10,11 +10,16 @@ from typing import Any
 import trio
 import trio.testing
 
-from penstock.jobs.backends.base import JobSpec, Started, StartRefused
+from penstock.jobs.backends.base import (
+    JobSpec,
+    StartedJob,
+    StartRefused,
+)
 from penstock.jobs.backends.local import LocalBackend
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.messages import FROM_SERVER
 
 JOB = "a" * 32
 STARTED: dict[str, Any] = {
@@ -63,7 +68,7 @@ class Supervisor:
         ancillary = []
         if fds:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-        self._sock.sendmsg([protocol.encode(kind, **fields)], ancillary)
+        self._sock.sendmsg([protocol.encode_fields(kind, fields)], ancillary)
         for fd in fds or ():
             os.close(fd)
 
@@ -76,7 +81,9 @@ class Supervisor:
         return True
 
     def heard(self) -> dict[str, Any]:
-        return protocol.decode(self._sock.recv(protocol.MAX_MESSAGE_BYTES), protocol.FROM_SERVER)
+        data = self._sock.recv(protocol.MAX_MESSAGE_BYTES)
+        kind, message = protocol.decode_fields(data, FROM_SERVER)
+        return {"type": kind, **message}
 
     def die(self) -> None:
         self._sock.close()
@@ -86,7 +93,7 @@ def welcome(supervisor: Supervisor, *kill_fd: int, beats: bool = False) -> None:
     policy = os.memfd_create("policy")
     about = WELCOME | {"beats": beats}
     names = ["policy", "kill"][: 1 + len(kill_fd)]
-    supervisor.say(protocol.WELCOME, [policy, *kill_fd], **about, fds=names)
+    supervisor.say("WELCOME", [policy, *kill_fd], **about, fds=names)
 
 
 @asynccontextmanager
@@ -108,8 +115,8 @@ async def connected(
         await backend.wait_closed()
 
 
-async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
-    answers: list[Started | StartRefused] = []
+async def started(backend: LocalBackend, supervisor: Supervisor) -> StartedJob:
+    answers: list[StartedJob | StartRefused] = []
 
     async def start() -> None:
         answers.append(await backend.start(JOB, JobSpec("sleep"), "alice"))
@@ -120,7 +127,7 @@ async def started(backend: LocalBackend, supervisor: Supervisor) -> Started:
         supervisor.heard()
         pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.close(pipe_write)
-        supervisor.say(protocol.STARTED, [pipe_read], **STARTED, fds=["stdout"])
+        supervisor.say("STARTED", [pipe_read], **STARTED, fds=["stdout"])
     (answer,) = answers
-    assert isinstance(answer, Started)
+    assert isinstance(answer, StartedJob)
     return answer

@@ -16,6 +16,7 @@ from patience import patient
 from pidfds import open_pidfd
 
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.messages import FROM_SUPERVISOR
 
 # Of any single wait; what is waited for takes milliseconds.
 PATIENCE_S = patient(20)
@@ -80,9 +81,8 @@ class Peer:
         self._fds += received
         if not data:
             return None
-        message = protocol.decode(data, protocol.FROM_SUPERVISOR)
-        message["_fds"] = list(received)
-        return message
+        kind, message = protocol.decode_fields(data, FROM_SUPERVISOR)
+        return {"type": kind, **message, "_fds": list(received)}
 
     def wait(self, kind: str | Sequence[str], job_id: str | None = None) -> dict[str, Any]:
         """The next message of a kind (and job); others are kept for later waits."""

@@ -18,15 +18,16 @@ from penstock.jobs.backends.base import Verdict
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
-from penstock.jobs.job import Job, StopAsked
+from penstock.jobs.job import Job
+from penstock.jobs.job_rows import JobRecord
 from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import GapReason
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
-from penstock.jobs.stop import StopNotes
-from penstock.jobs.store import JobRecord, Store
+from penstock.jobs.stop_notes import StopAsked, StopNotes
+from penstock.jobs.store import Store
 from penstock.server.access import Access
 
 from .more_canaries import (
@@ -186,7 +187,7 @@ def signal_after_reap() -> Iterator[None]:
 
     async def signal(self: Job, number: int, *, tree: bool = False) -> int:
         await self.begun.wait()
-        if not Process.kill_pid(self.pid, number):
+        if not Process.kill_pid(self.started.pid, number):
             raise job_errors.Precondition("NOT_RUNNING", f"job {self.handle} has ended")
         return 1
 

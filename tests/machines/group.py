@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 from fake_pipes import FakePipe
 
-from penstock.jobs.backends.base import JobSpec, Started, Verdict
+from penstock.jobs.backends.base import JobSpec, Verdict
+from penstock.supervisor.ipc.started import Started
 
 from .process import JobPipe
 from .programs import GRACE_S, Act, Behaviour

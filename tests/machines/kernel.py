@@ -7,7 +7,6 @@ has died meanwhile, as over a real socket.
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import trio
@@ -15,19 +14,18 @@ import trio
 from penstock.jobs.backends.base import (
     HeldJob,
     InputPipes,
+    JobPipes,
     JobSpec,
-    Left,
-    LimitsChanged,
     OnReplaced,
-    ReplacedFile,
-    Started,
+    StartedJob,
     StartRefused,
     Verdict,
 )
 from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
-from penstock.policy.limit_classes import ResourceLimits
+from penstock.supervisor.ipc.messages import Changed, Left, ReplacedFile
 from penstock.supervisor.ipc.silence import ANSWER_S
+from penstock.supervisor.ipc.started import Started
 
 from .group import Group
 from .process import Process, SimDisk
@@ -150,13 +148,8 @@ class Kernel:
             started_ns=int(trio.current_time() * 1e9),
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
-            limits=ResourceLimits(),
-            enforcement=(),
-            usage_files={},
             grace_s=GRACE_S,
             timeout_s=behaviour.timeout_s or None,
-            stdout_fd=-1,
-            stderr_fd=-1,
             control=Control(stop_tree=spec.command == "tree", stdin=True),
             uid=self.uid_of(owner),
         )
@@ -166,7 +159,7 @@ class Kernel:
         """Each client's own, however its jobs come to a server."""
         return 1000 + sum(owner.encode())
 
-    def with_descriptors(self, group: Group) -> Started:
+    def with_descriptors(self, group: Group) -> StartedJob:
         """For whoever is alive to get them."""
         assert group.started is not None
         share = self.disk.share
@@ -174,12 +167,8 @@ class Kernel:
         if group.input_pipes is not None:
             job, own = group.input_pipes
             given = InputPipes(share(job, write=True), share(own), share(own, write=True))
-        return replace(
-            group.started,
-            stdout_fd=share(group.outputs[0]),
-            stderr_fd=share(group.outputs[1]),
-            input=given,
-        )
+        pipes = JobPipes(share(group.outputs[0]), share(group.outputs[1]), given)
+        return StartedJob(group.started, pipes)
 
     def held(self) -> list[Group]:
         if self.gone:
@@ -301,7 +290,7 @@ class SimBackend:
         self._kernel = kernel
         self._process = process
         self._asked: dict[Request, None] = {}
-        self.on_limits_changed: Callable[[str, LimitsChanged], None] = lambda job_id, changed: None
+        self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
         process.on_death.append(self._wake)
 
     def _wake(self) -> None:
@@ -337,7 +326,7 @@ class SimBackend:
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | StartRefused:
+    ) -> StartedJob | StartRefused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=False))
         if isinstance(result, list):
             assert on_replaced is not None
@@ -350,8 +339,11 @@ class SimBackend:
 
     async def take_held(self) -> list[HeldJob]:
         held: list[Group] = await self._ask(self._kernel.held)
-        share = self._kernel.with_descriptors
-        return [HeldJob(each.id, each.owner, share(each)) for each in held]
+        found = []
+        for each in held:
+            begun = self._kernel.with_descriptors(each)
+            found.append(HeldJob(each.id, each.owner, begun.started, begun.pipes))
+        return found
 
     async def wait_main_exited(self, job_id: str) -> None:
         await self._until(self._kernel.groups[job_id], "exit_told")

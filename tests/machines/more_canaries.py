@@ -9,14 +9,14 @@ import trio
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
-from penstock.jobs.job import Job, StopAsked
+from penstock.jobs.job import Job
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import StreamNumber
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
-from penstock.jobs.stop import StopNotes
+from penstock.jobs.stop_notes import StopAsked, StopNotes
 from penstock.server.access import Access
 
 from .planting import instead

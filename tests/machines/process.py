@@ -16,9 +16,10 @@ import trio
 from fake_disk import FakeDisk, Killed
 from fake_pipes import FakePipe
 
-from penstock.jobs.backends.base import JobSpec, Started
+from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import Store
+from penstock.supervisor.ipc.started import Started
 
 current: ContextVar["Process"] = ContextVar("process")
 

@@ -12,12 +12,13 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import ErrorInfo
 from service_world import World, asked_by, world
 
-from penstock.jobs.backends.base import JobSpec, Left, Verdict
+from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.server.parse import MAX_INPUT_BYTES
+from penstock.supervisor.ipc.messages import Left
 
 VERBS = ("stop", "signal", "pause", "resume", "send")
 POLICY = b"""

@@ -14,7 +14,7 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import RetryInfo
 from service_world import POLICY_TEXT, asked_by, world
 
-from penstock.jobs.backends.base import JobSpec, OnReplaced, Started, StartRefused, Verdict
+from penstock.jobs.backends.base import JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.states import State
 from penstock.proto import command_pb2 as pb
@@ -36,7 +36,7 @@ class SlowBackend(FakeBackend):
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | StartRefused:
+    ) -> StartedJob | StartRefused:
         await self.go.wait()
         return await super().start(job_id, spec, owner, on_replaced=on_replaced)
 

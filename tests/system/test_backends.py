@@ -17,7 +17,11 @@ from machines.programs import Act, Behaviour
 from standing import wait_state
 from supervisor_process import IS_ROOT, Supervisor, running_supervisor, shell
 
-from penstock.jobs.backends.base import Backend, JobSpec, Started
+from penstock.jobs.backends.base import (
+    Backend,
+    JobSpec,
+    StartedJob,
+)
 from penstock.jobs.backends.local import connect_local
 from penstock.jobs.output.disk import Disk, RealDisk
 
@@ -34,9 +38,9 @@ class Place:
     specs: dict[str, JobSpec]
     read: Callable[[int], bytes]
 
-    async def started(self, sort: str) -> Started:
+    async def started(self, sort: str) -> StartedJob:
         started = await self.backend.start("a" * 32, self.specs[sort], "alice")
-        assert isinstance(started, Started)
+        assert isinstance(started, StartedJob)
         return started
 
     async def output(self, fd: int) -> bytes:
@@ -49,9 +53,9 @@ class Place:
                 return found
             found += data
 
-    def close(self, started: Started) -> None:
+    def close(self, started: StartedJob) -> None:
         self.backend.release("a" * 32)
-        for fd in (started.stdout_fd, started.stderr_fd):
+        for fd in (started.pipes.stdout_fd, started.pipes.stderr_fd):
             if fd is not None:
                 self.disk.close_pipe(fd)
 
@@ -130,10 +134,10 @@ async def test_a_job_that_ends_by_itself(kind: str) -> None:
     async with PLACES[kind]() as place:
         backend = place.backend
         started = await place.started(GREETS)
-        assert started.pid > 0
-        assert len(await place.output(started.stdout_fd)) == 5
-        assert started.stderr_fd is not None
-        assert await place.output(started.stderr_fd) == b""
+        assert started.started.pid > 0
+        assert len(await place.output(started.pipes.stdout_fd)) == 5
+        assert started.pipes.stderr_fd is not None
+        assert await place.output(started.pipes.stderr_fd) == b""
         await backend.wait_main_exited("a" * 32)
         verdict = await backend.wait("a" * 32)
         assert (verdict.kind, verdict.code) == ("exited", 0 if kind == "fake" else 3)
@@ -163,7 +167,7 @@ async def test_kill_ends_who_is_deaf(kind: str) -> None:
         backend = place.backend
         started = await place.started(DEAF)
         if kind != "fake":
-            await place.disk.wait_readable(started.stdout_fd)  # it is deaf by now
+            await place.disk.wait_readable(started.pipes.stdout_fd)  # it is deaf by now
         assert await backend.signal("a" * 32, signal.SIGTERM) == 1
         with trio.move_on_after(0.05) as waiting:
             await backend.wait("a" * 32)
@@ -181,9 +185,9 @@ async def test_who_stands_still_hears_the_signal_of_its_end(kind: str) -> None:
     async with PLACES[kind]() as place:
         backend = place.backend
         started = await place.started(HALTS)
-        await place.disk.wait_readable(started.stdout_fd)
+        await place.disk.wait_readable(started.pipes.stdout_fd)
         if kind == "supervisor":
-            await wait_state(started.pid, "T")
+            await wait_state(started.started.pid, "T")
         assert await backend.signal("a" * 32, signal.SIGUSR1) == 1
         with trio.move_on_after(0.05) as waiting:
             await backend.wait_main_exited("a" * 32)

@@ -17,7 +17,8 @@ from this_run import new_group
 
 from penstock.client import connect
 from penstock.jobs.end_record import EndRecord
-from penstock.jobs.store import JobRecord, Store
+from penstock.jobs.job_rows import JobRecord
+from penstock.jobs.store import Store
 from penstock.supervisor import sentinel_main
 from penstock.supervisor.cgroups import mounted
 

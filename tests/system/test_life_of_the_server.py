@@ -12,7 +12,8 @@ from pidfds import open_pidfd
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
-from penstock.jobs.store import JobRecord, Store
+from penstock.jobs.job_rows import JobRecord
+from penstock.jobs.store import Store
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.supervisor.cgroups import detect

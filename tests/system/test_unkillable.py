@@ -66,7 +66,7 @@ async def test_who_survives_kill_is_named_with_what_it_waits_for(
         with pytest.raises(Precondition) as caught:
             await job.stop(by="alice", grace_s=0.05)
         assert caught.value.reason == "UNKILLABLE"
-        expected = f"{job.pid} (cat, state D in "
+        expected = f"{job.started.pid} (cat, state D in "
         assert caught.value.about["processes"].startswith(expected), caught.value.about
         assert "fuse" in caught.value.about["processes"] or "request_wait" in str(caught.value)
         assert job.state is State.STOPPING

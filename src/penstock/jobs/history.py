@@ -12,11 +12,12 @@ from typing import Any, Final
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from .backends.base import HeldJob, JobSpec, Started
+from .backends.base import HeldJob, JobSpec, StartedJob
 from .end_record import EndRecord
 from .input_note import Phase, read_note
 from .job import Job
 from .job_errors import JobNotFound, Precondition, Unavailable
+from .job_rows import DAMAGE, DamagedRecord, JobRecord
 from .output.disk import Disk, RealDisk
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound, OutputBudget
@@ -24,9 +25,9 @@ from .output.recovery import SHORTAGES
 from .output.retention import Shelf
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
-from .states import Event, State, after
-from .stop import StopNotes
-from .store import DAMAGE, DamagedRecord, JobRecord, Store, described
+from .states import State
+from .stop_notes import StopNotes
+from .store import Store
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0
@@ -39,7 +40,7 @@ class Recovered:
     """A job that runs on. With ``output_error`` its log cannot be gone on with."""
 
     job: Job
-    started: Started
+    begun: StartedJob
     stop: StopNotes | None
     output_error: OSError | None = None
 
@@ -336,15 +337,14 @@ class History:
         started = held.started
         if record.handle is None:  # it was killed before it could record that it runs
             handle = self._store.set_running(record.id, started, boot_id)
-            record = replace(record, handle=handle, started=described(started, boot_id))
+            record = replace(record, handle=handle, started=started)
         job = Job.from_record(record, log, bound)
-        job.state = after(job.state, Event.STARTED)
         stop = None if record.stop is None else StopNotes.of(record.stop)
-        job.stop_asked = None if stop is None else stop.asked()
+        job.take_over(None if stop is None else stop.asked())
         self._jobs[job.id] = self._by_handle[job.handle] = job
         about = {"job": job.id, "handle": job.handle, "owner": job.owner}
         try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, started, stop, output_error)
+        return Recovered(job, StartedJob(started, held.pipes), stop, output_error)
 
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # nobody was ever told of it

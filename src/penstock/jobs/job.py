@@ -1,59 +1,35 @@
 """One job as others see it: what it is, how it goes, and how it is asked to end."""
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from ..policy.control_policy import Control
-from ..policy.limit_classes import Enforcement, ResourceLimits
+from ..supervisor.ipc.messages import Changed, Left
+from ..supervisor.ipc.started import NOT_STARTED, Started
 from . import job_errors, usage
-from .backends.base import Backend, JobSpec, Left
+from .backends.base import Backend, JobSpec
 from .end_record import EndRecord
 from .input import JobInput
+from .job_rows import JobRecord
 from .limit_checks import LimitAsking
 from .output.cursor import BOTH
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound
 from .output.reader import OutputReader
 from .output.segment import StreamNumber
-from .states import State
-from .store import JobRecord
+from .states import Event, State, after
+from .stop_notes import StopAsked
 
 # After KILL a process can only survive in an uninterruptible sleep; then it is said.
 UNKILLABLE_S: Final = 10.0
 # For so long the record of an end is waited for without a word.
 RECORD_PATIENCE_S: Final = 10.0
-
-
-@uninterrupted_methods
-class StopAsked:
-    """Who asked first for the job's end, and why. Of several graces the shortest counts."""
-
-    def __init__(
-        self, by: str, reason: str, grace_s: float | None, number: int | None = None
-    ) -> None:
-        """``grace_s`` and the signal's ``number`` None: the command's own."""
-        self.by = by
-        self.reason = reason
-        self.signal = number
-        self.began = trio.current_time()
-        self.recorded = False
-        """It outlives this server."""
-        self._first_s = grace_s
-        self._others_s = float("inf")
-
-    def add(self, grace_s: float) -> None:
-        """Somebody else has asked, for this grace."""
-        self._others_s = min(self._others_s, grace_s)
-
-    def grace_s(self, own_s: float) -> float:
-        """Seconds between TERM and KILL, for a command with this grace of its own."""
-        return min(own_s if self._first_s is None else self._first_s, self._others_s)
 
 
 @uninterrupted_methods
@@ -63,38 +39,29 @@ class Job:
     # More than 30 attributes have no dictionary in common any more: 1.5 KiB for each idle job.
     __slots__ = (
         "_log_or_loader",
-        "argv",
         "backend",
         "begun",
         "bound",
-        "class_name",
-        "client_enforcement",
-        "client_limits",
-        "control",
         "end",
         "ended_at",
-        "enforcement",
         "final_usage",
         "finished",
         "handle",
         "id",
         "input",
         "limit_asking",
-        "limits",
         "on_stop",
         "owner",
         "pause_asked",
-        "pid",
         "policy_hash",
         "sampler",
         "sequence",
         "spec",
         "start_error",
-        "started_ns",
+        "started",
         "state",
         "stop_asked",
         "survivors",
-        "timeout_s",
         "unkillable",
         "unrecorded",
     )
@@ -116,16 +83,8 @@ class Job:
         self.spec = spec
         self.policy_hash = policy_hash
         self.handle = ""
-        self.pid = 0
-        self.argv: tuple[str, ...] = ()
-        self.class_name = ""
-        self.limits = ResourceLimits()
-        self.enforcement: tuple[Enforcement, ...] = ()
-        self.client_limits = ResourceLimits()
-        self.client_enforcement: tuple[Enforcement, ...] = ()
-        self.timeout_s: float | None = None
-        """How long it may run; None is no limit."""
-        self.started_ns = 0
+        self.started = NOT_STARTED
+        """What its start became."""
         self.state = State.STARTING
         self.end: EndRecord | None = None
         self.ended_at = 0.0
@@ -143,7 +102,6 @@ class Job:
         self.unrecorded = trio.Event()
         """All are dead, and their end could not be recorded for RECORD_PATIENCE_S."""
         self.survivors: Sequence[Left] = ()
-        self.control = Control()
         self.input: JobInput | None = None
         """None: it was started without."""
         self.backend: Backend | None = None
@@ -161,24 +119,94 @@ class Job:
     def from_record(
         cls, record: JobRecord, log: OutputLog | Callable[[], OutputLog], bound: OutputBound
     ) -> "Job":
-        """A job of an earlier life, as the store has it. Raises what is in store.DAMAGE."""
+        """A job of an earlier life, as the store has it. Raises what is in job_rows.DAMAGE."""
         job = cls(record.id, record.sequence, record.owner, record.spec, record.policy, log, bound)
         if record.started is not None:
             job.handle = record.handle or ""
-            job.pid = record.started["pid"]
-            job.started_ns = record.started["started_ns"]
-            job.argv = tuple(record.started["argv"])
-            job.class_name = record.started["class_name"]
-            job.limits = ResourceLimits(**record.started["limits"])
-            job.enforcement = tuple(Enforcement(**entry) for entry in record.started["enforcement"])
-            # Not in records of earlier versions.
-            job.timeout_s = record.started.get("timeout_s")
-            totals = record.started.get("client_enforcement", ())
-            job.client_limits = ResourceLimits(**record.started.get("client_limits", {}))
-            job.client_enforcement = tuple(Enforcement(**entry) for entry in totals)
+            job.started = record.started
         if record.end is not None:
             job.set_ended(record.end)
         return job
+
+    # What becomes of it, as its own task (lifecycle.py), its stop (stop.py) and the history say.
+
+    def advance(self, event: Event) -> None:
+        """To the state after that."""
+        self.state = after(self.state, event)
+
+    def has_started(self, started: Started) -> None:
+        """Its process runs; nobody can name it yet."""
+        self.started = started
+        self.sampler = usage.Sampler(started.usage_files, started.started_ns)
+
+    def has_handle(self, handle: str) -> None:
+        """That is recorded, so it can be named."""
+        self.handle = handle
+        self.advance(Event.STARTED)
+
+    def take_over(self, stop_asked: StopAsked | None) -> None:
+        """It runs on from an earlier life, in which somebody may have asked for its end."""
+        self.advance(Event.STARTED)
+        self.stop_asked = stop_asked
+
+    def runs_on(self, backend: Backend, on_stop: Callable[[], None]) -> None:
+        """From now on it can be asked for something; ``on_stop`` is called for ``stop_asked``."""
+        self.backend = backend
+        self.on_stop = on_stop
+        self.begun.set()
+
+    def runs_no_more(self) -> None:
+        """There is nobody who could be asked."""
+        self.backend = None
+
+    def begins_paused(self, paused: bool) -> None:
+        """As an earlier server has left it."""
+        self.pause_asked = paused
+
+    def takes_input(self, given: JobInput) -> None:
+        """From now on."""
+        self.input = given
+
+    def limits_changed(self, changed: Changed) -> None:
+        """Somebody else has written them; ``started`` says what is held now."""
+        self.started = replace(self.started, held=changed.held)
+
+    def could_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
+        """Nothing of it is left."""
+        self.start_error = error
+        self.end = end
+        self.log.finish()
+        self.begun.set()
+        self.finished.set()
+
+    def has_survivors(self, survivors: Sequence[Left]) -> None:
+        """They were sent KILL UNKILLABLE_S ago."""
+        self.survivors = survivors
+        self.unkillable.set()
+
+    def is_unrecorded(self) -> None:
+        """All are dead, and their end cannot be recorded now."""
+        self.unrecorded.set()
+
+    def has_ended(self, end: EndRecord, counters: Mapping[str, Any]) -> None:
+        """Its end is durable."""
+        self.advance(Event.RECORDED)
+        self.end = end
+        self.ended_at = trio.current_time()
+        self.final_usage = usage.final(counters, end.ended_ns)
+        self.log.finish()
+        self.finished.set()
+
+    def is_given_up(self) -> None:
+        """Whoever reads or waits ends, without an end record: the server does."""
+        if self.end is not None or self.finished.is_set():
+            return
+        if not self.log.ended:
+            self.log.finish()
+        if not self.begun.is_set():
+            self.start_error = job_errors.Unavailable("the server has ended; ask the next one")
+            self.begun.set()
+        self.finished.set()
 
     def set_ended(self, end: EndRecord) -> None:
         """Recovery: what became of the job is known now."""

@@ -9,18 +9,21 @@ from typing import Any, Final
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from . import job_errors, usage
-from .backends.base import Backend, ReplacedFile, Started, StartRefused, Verdict
+from ..supervisor.ipc.messages import ReplacedFile
+from ..supervisor.ipc.started import Started
+from . import job_errors
+from .backends.base import Backend, JobPipes, StartedJob, StartRefused, Verdict
 from .end_record import EndRecord
 from .input import JobInput
 from .job import RECORD_PATIENCE_S, Job
-from .output.capture import Bandwidth, close_pipes, drain, pipes_of, reader_task
+from .output.capture import Bandwidth, close_pipes, drain, outputs_of, reader_task
 from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
 from .output.segment import StreamNumber
 from .reporting import Audit, say, try_audit
-from .states import Event, State, after
-from .stop import JobStop, StopNotes
+from .states import Event, State
+from .stop import JobStop
+from .stop_notes import StopNotes
 from .store import Store
 from .verdict import Ending, end_record, start_error
 
@@ -84,7 +87,7 @@ class JobRunner:
 
     async def go_on(
         self,
-        started: Started,
+        begun: StartedJob,
         stop: StopNotes | None = None,
         output_error: OSError | None = None,
     ) -> None:
@@ -100,10 +103,10 @@ class JobRunner:
             if stop is not None:
                 self._stopping.restore(stop)
             self._stuck = output_error
-            self._job.pause_asked = self._backend.is_paused(self._job.id)
+            self._job.begins_paused(self._backend.is_paused(self._job.id))
             self._intake.settle()
-            self._describe(started)
-            await self._job_nursery(started)
+            self._job.has_started(begun.started)
+            await self._job_nursery(begun.pipes)
 
     async def give_back(self) -> None:
         """The disk has what its log does not need any more. After it has ended, and is found among
@@ -131,17 +134,7 @@ class JobRunner:
         """
         # Cancels S5.
         self._scope.cancel()
-        job = self._job
-        if job.end is None and not job.finished.is_set():
-            if not job.log.ended:
-                job.log.finish()
-            if not job.begun.is_set():
-                job.start_error = job_errors.Unavailable("the server has ended; ask the next one")
-                job.begun.set()
-            job.finished.set()
-
-    def _after(self, event: Event) -> None:
-        self._job.state = after(self._job.state, event)
+        self._job.is_given_up()
 
     # The start.
 
@@ -157,36 +150,17 @@ class JobRunner:
     def _refused(self, refused: StartRefused) -> None:
         job = self._job
         self.never_started = True
-        self._after(Event.REFUSED)
-        job.start_error = start_error(refused)
-        job.end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
-        job.log.finish()
-        job.begun.set()
-        job.finished.set()
+        job.advance(Event.REFUSED)
+        end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
+        job.could_not_start(start_error(refused), end)
         about = {"job": job.id, "owner": job.owner, "message": refused.message}
         try_audit(self._audit, "job.refused", about)
 
     def _begin(self, started: Started) -> None:
         job = self._job
-        self._describe(started)
+        job.has_started(started)
         boot_id = str(self._backend.capabilities().get("boot_id", ""))
-        job.handle = self._store.set_running(job.id, started, boot_id)
-        self._after(Event.STARTED)
-
-    def _describe(self, started: Started) -> None:
-        job = self._job
-        job.pid = started.pid
-        job.started_ns = started.started_ns
-        job.argv = started.argv
-        job.class_name = started.class_name
-        job.limits = started.limits
-        job.enforcement = started.enforcement
-        job.timeout_s = started.timeout_s
-        job.client_limits = started.client_limits
-        job.client_enforcement = started.client_enforcement
-        job.sampler = usage.Sampler(started.usage_files, started.started_ns)
-        job.control = started.control
-        self._stopping.describe(started.control, started.grace_s)
+        job.has_handle(self._store.set_running(job.id, started, boot_id))
 
     async def _give_up(self, error: Exception) -> None:
         """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
@@ -195,32 +169,28 @@ class JobRunner:
         await self._backend.kill(job.id)
         await self._backend.wait(job.id)
         self._backend.release(job.id)
-        job.log.finish()
         say(f"job {job.id} of {job.owner} is not started: {error}")
-        job.start_error = job_errors.Unavailable(
-            "jobs cannot be recorded now; the server's log says why"
-        )
-        job.begun.set()
-        job.finished.set()
+        why = "jobs cannot be recorded now; the server's log says why"
+        job.could_not_start(job_errors.Unavailable(why))
 
     # While it runs.
 
-    async def _live(self, started: Started, on_running: Callable[[Job], None]) -> None:
+    async def _live(self, begun: StartedJob, on_running: Callable[[Job], None]) -> None:
         job = self._job
         try:
-            self._begin(started)
+            self._begin(begun.started)
         except sqlite3.Error as error:
-            close_pipes(job.log.disk, started)
+            close_pipes(job.log.disk, begun.pipes)
             await self._give_up(error)
             return
         except Exception:
-            close_pipes(job.log.disk, started)
+            close_pipes(job.log.disk, begun.pipes)
             raise
         on_running(job)
-        try_audit(self._audit, "job.running", self._about() | {"uid": started.uid})
-        await self._job_nursery(started)
+        try_audit(self._audit, "job.running", self._about() | {"uid": job.started.uid})
+        await self._job_nursery(begun.pipes)
 
-    async def _job_nursery(self, started: Started) -> None:
+    async def _job_nursery(self, pipes: JobPipes) -> None:
         """While its processes live: the nursery of its reader tasks, its input and its stop.
 
         Its cancel scope (S5.parts) is cancelled when the last process is dead; only ``end_now``
@@ -228,19 +198,18 @@ class JobRunner:
         recorded.
         """
         job = self._job
-        pipes = pipes_of(started)
-        kept = pipes if self._stuck is None else []
+        outputs = outputs_of(pipes)
+        kept = outputs if self._stuck is None else []
         if job.spec.stdin:
             end_input = partial(self._backend.close_input, job.id)
             log = job.log
-            job.input = JobInput(started.input, log.directory, job.handle, end_input, log.disk)
+            given = JobInput(pipes.input, log.directory, job.handle, end_input, log.disk)
+            job.takes_input(given)
         try:
-            bandwidth = Bandwidth(started.limits.output_bytes_per_s)
+            bandwidth = Bandwidth(job.started.limits.output_bytes_per_s)
             # Scope S5.parts.
             async with trio.open_nursery() as nursery:
-                job.backend = self._backend
-                job.on_stop = self._stopping.asked
-                job.begun.set()
+                job.runs_on(self._backend, self._stopping.asked)
                 self._stopping.open(nursery)
                 if self._stuck is not None:
                     self._stopping.must_stop(MustStop(self._stuck))
@@ -263,10 +232,10 @@ class JobRunner:
             job.log.notify()  # its last words do not wait for the record of its end
         finally:
             self._stopping.close()
-            job.backend = None
+            job.runs_no_more()
             if job.input is not None:
                 job.input.close(f"job {job.handle} has ended")
-            for fd, _ in pipes:
+            for fd, _ in outputs:
                 job.log.disk.close_pipe(fd)
         await self._finish(verdict)
         self._backend.release(job.id)
@@ -286,7 +255,7 @@ class JobRunner:
     def _main_exited(self) -> None:
         """Two wait for it, as all may be told to have ended before its main process is."""
         if self._job.state is not State.ENDING:
-            self._after(Event.MAIN_EXITED)
+            self._job.advance(Event.MAIN_EXITED)
 
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self._job.id)
@@ -322,21 +291,16 @@ class JobRunner:
                 # whoever waits for that is told so after a while.
                 say(f"the end of job {job.handle}: {error}")
                 if trio.current_time() - tried_since >= RECORD_PATIENCE_S:
-                    job.unrecorded.set()
+                    job.is_unrecorded()
                 await trio.sleep(RECORD_AGAIN_S)
-        self._after(Event.RECORDED)
-        job.end = end
-        job.ended_at = trio.current_time()
-        job.final_usage = usage.final(verdict.counters, end.ended_ns)
-        job.log.finish()
-        job.finished.set()
+        job.has_ended(end, verdict.counters)
         about = self._about() | {"reason": end.reason, "sha256": sha256}
         try_audit(self._audit, "job.finished", about)
 
     def _hashing_stands_still(self) -> None:
         job = self._job
         say(f"the end of job {job.handle}: the disk gives no byte of its output, which is hashed")
-        job.unrecorded.set()
+        job.is_unrecorded()
 
     def _ending(self) -> Ending:
         asked, given = self._job.stop_asked, self._job.input
@@ -353,4 +317,4 @@ class JobRunner:
 
     def _about(self) -> dict[str, Any]:
         job = self._job
-        return {"job": job.id, "handle": job.handle, "owner": job.owner, "argv": job.argv}
+        return {"job": job.id, "handle": job.handle, "owner": job.owner, "argv": job.started.argv}

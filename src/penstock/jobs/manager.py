@@ -6,13 +6,15 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from typing import Final
 
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from .backends.base import Backend, HeldJob, JobSpec, LimitsChanged
+from ..supervisor.ipc.messages import Changed
+from .backends.base import Backend, HeldJob, JobSpec
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job
 from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
@@ -49,7 +51,7 @@ class Manager:
         self._lives: dict[str, JobRunner] = {}
         self._hashing = Hashing()
         # What is told of jobs that this manager takes over comes before they are known here.
-        self._early: list[tuple[str, LimitsChanged]] | None = []
+        self._early: list[Changed] | None = []
         backend.on_limits_changed = self._limits_changed
 
     @uninterrupted_context
@@ -189,7 +191,7 @@ class Manager:
     async def _go_on(self, recovered: Recovered) -> None:
         """S5, of a job that an earlier server has started."""
         async with self._life_of(recovered.job) as life:
-            await life.go_on(recovered.started, recovered.stop, recovered.output_error)
+            await life.go_on(recovered.begun, recovered.stop, recovered.output_error)
         self._ended(recovered.job)
         await life.give_back()
 
@@ -242,28 +244,27 @@ class Manager:
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""
         early, self._early = self._early or [], None
-        for job_id, changed in early:
-            self._limits_changed(job_id, changed)
+        for changed in early:
+            self._limits_changed(changed)
         for each in recovered:
             self._nursery.start_soon(self._go_on, each)
         for left in unknown:
-            close_pipes(self.history.disk, left.started)
+            close_pipes(self.history.disk, left.pipes)
             self._backend.release(left.id)
             if self.history.by_id(left.id) is None:  # else only its release was missing
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
 
-    def _limits_changed(self, job_id: str, changed: LimitsChanged) -> None:
-        job = self.history.by_id(job_id)
+    def _limits_changed(self, changed: Changed) -> None:
+        job = self.history.by_id(changed.id)
         if job is None and self._early is not None:
-            self._early.append((job_id, changed))
+            self._early.append(changed)
         if job is None or job.end is not None:
             return
-        job.enforcement = changed.enforcement
-        job.client_enforcement = changed.client_enforcement
+        job.limits_changed(changed)
         for change in changed.changes:
-            about = {"job": job_id, "handle": job.handle, "owner": job.owner}
-            try_audit(self._audit, "limits.changed", {**about, **change})
+            about = {"job": job.id, "handle": job.handle, "owner": job.owner}
+            try_audit(self._audit, "limits.changed", about | asdict(change))
 
     def keep_records_in_place(self) -> str:
         """Writes the records anew if somebody has removed their files; why that cannot be, or "".
@@ -363,7 +364,7 @@ async def open_manager(
             except (sqlite3.Error, Unavailable) as error:
                 history.let_go()
                 for left in held.values():
-                    close_pipes(history.disk, left.started)
+                    close_pipes(history.disk, left.pipes)
                 if isinstance(error, Unavailable):
                     raise
                 raise Unavailable(f"what was lost cannot be recorded: {error}") from error

@@ -8,46 +8,19 @@ on with it.
 import contextlib
 import os
 import sqlite3
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from ..policy.control_policy import Control
 from .backends.base import Backend
-from .job import UNKILLABLE_S, Job, StopAsked
+from .job import UNKILLABLE_S, Job
 from .job_errors import SupervisorSilent
 from .output.output_quota import MustStop
 from .reporting import say
-from .states import Event, State, after
+from .states import Event, State
+from .stop_notes import StopNotes
 from .store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class StopNotes:
-    """What is recorded of a stop. ``by`` is None where only the output's policy wants it."""
-
-    by: str | None = None
-    reason: str = ""
-    grace_s: float = 0.0
-    signal: int | None = None
-    escalated: bool = False
-    output_full: bool = False
-    output_errno: int | None = None
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> "StopNotes":
-        """What the store has; earlier versions wrote the first three. Raises what is in
-        store.DAMAGE."""
-        notes = cls(**fields)
-        return replace(notes, grace_s=float(notes.grace_s))
-
-    def asked(self) -> StopAsked | None:
-        """Who asked, as Job has it."""
-        if self.by is None:
-            return None
-        return StopAsked(str(self.by), str(self.reason), self.grace_s, self.signal)
 
 
 @uninterrupted_methods
@@ -60,16 +33,10 @@ class JobStop:
         self._job = job
         self._backend = backend
         self._store = store
-        self._control = Control()
-        self._own_grace_s = 0.0
         self._recorded = StopNotes()
         self._nursery: trio.Nursery | None = None
         # Scope S6.
         self._grace = trio.CancelScope()
-
-    def describe(self, control: Control, grace_s: float) -> None:
-        """The command's own."""
-        self._control, self._own_grace_s = control, grace_s
 
     def restore(self, notes: StopNotes) -> None:
         """It was under way when an earlier server ended: it begins again once there is a
@@ -95,7 +62,7 @@ class JobStop:
         job, asked = self._job, self._job.stop_asked
         if asked is None:
             return
-        grace_s = asked.grace_s(self._own_grace_s)
+        grace_s = asked.grace_s(job.started.grace_s)
         if job.state in (State.RUNNING, State.STOPPING):
             self.notes = replace(
                 self.notes,
@@ -104,7 +71,7 @@ class JobStop:
                 grace_s=grace_s,
                 signal=asked.signal,
             )
-            asked.recorded = self._record()
+            asked.is_recorded(self._record())
         self._begin(grace_s)
 
     def must_stop(self, reason: MustStop) -> None:
@@ -112,9 +79,10 @@ class JobStop:
         self.output_error = reason.error
         errno = None if reason.error is None else reason.error.errno or 0
         notes = replace(self.notes, output_errno=errno, output_full=reason.error is None)
-        self.notes = notes if notes.by is not None else replace(notes, grace_s=self._own_grace_s)
+        own_s = self._job.started.grace_s
+        self.notes = notes if notes.by is not None else replace(notes, grace_s=own_s)
         self._record()
-        self._begin(self._own_grace_s)
+        self._begin(own_s)
 
     def _record(self) -> bool:
         """A stop must be possible always, so an error only means that it may be forgotten."""
@@ -134,7 +102,7 @@ class JobStop:
         # Deadline S6.
         self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace_s)
         if self._job.state is State.RUNNING:
-            self._job.state = after(self._job.state, Event.STOP_ASKED)
+            self._job.advance(Event.STOP_ASKED)
             self._nursery.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -151,14 +119,13 @@ class JobStop:
         await self.lose_patience()
 
     async def _ask_to_end(self) -> None:
-        job, number = self._job, self.notes.signal or self._control.stop_signal
+        job, control = self._job, self._job.started.control
+        number = self.notes.signal or control.stop_signal
         # What is left of the grace: the supervisor keeps to it, too, should this process stand
         # still when it is over, for a disk that does not answer.
         left_s = max(0.0, self._grace.deadline - trio.current_time())
         try:
-            await self._backend.signal(
-                job.id, number, tree=self._control.stop_tree, kill_after_s=left_s
-            )
+            await self._backend.signal(job.id, number, tree=control.stop_tree, kill_after_s=left_s)
         except SupervisorSilent as error:
             say(f"the stop of job {job.handle}: {error}")
         if job.pause_asked:  # after the signal: it is the first thing that they see
@@ -180,5 +147,4 @@ class JobStop:
                 continue
             break
         if self._nursery is not None:  # else they have died meanwhile
-            self._job.survivors = survivors
-            self._job.unkillable.set()
+            self._job.has_survivors(survivors)

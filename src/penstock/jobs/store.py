@@ -12,14 +12,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from .backends.base import JobSpec, Started
+from ..supervisor.ipc.started import Started
+from .backends.base import JobSpec
 from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
 from .job_errors import Unavailable
+from .job_rows import DAMAGE, DamagedRecord, JobRecord, read_row, spec_text, started_text
 from .reporting import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
@@ -53,34 +54,6 @@ CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
 """
 _VERSION: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """One row of jobs. ``started`` holds what Started says that outlives the process."""
-
-    id: str
-    sequence: int
-    owner: str
-    spec: JobSpec
-    policy: str
-    state: str
-    handle: str | None
-    started: dict[str, Any] | None
-    stop: dict[str, Any] | None
-    end: EndRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedRecord:
-    """A row that holds no job any more."""
-
-    id: str
-    why: str
-
-
-# What reading a text raises that is not what was written.
-DAMAGE: Final = (ValueError, TypeError, KeyError, AttributeError)
 
 
 @contextlib.contextmanager
@@ -211,7 +184,7 @@ class Store:
             db.execute(
                 "INSERT INTO jobs (id, sequence, owner, spec, policy, state, created_ns)"
                 " VALUES (?, ?, ?, ?, ?, 'starting', ?)",
-                (job_id, sequence, owner, _spec_json(spec), policy, created_ns),
+                (job_id, sequence, owner, spec_text(spec), policy, created_ns),
             )
             if request_id is not None:
                 db.execute(
@@ -222,7 +195,7 @@ class Store:
 
     def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
         """Gives the job its handle: the pid, with ".2" and so on if that was given before."""
-        what = described(started, boot_id)
+        what = started_text(started, boot_id)
         with self._transaction() as db:
             row = db.execute(
                 "INSERT INTO handles VALUES (?, ? + 1)"
@@ -232,7 +205,7 @@ class Store:
             handle = str(started.pid) if row[0] == 1 else f"{started.pid}.{row[0]}"
             db.execute(
                 "UPDATE jobs SET state = 'running', handle = ?, started = ? WHERE id = ?",
-                (handle, json.dumps(what), job_id),
+                (handle, what, job_id),
             )
         return handle
 
@@ -327,7 +300,7 @@ class Store:
         columns = "id, sequence, owner, spec, policy, state, handle, started, stop, end"
         for row in self._db.execute(f"SELECT {columns} FROM jobs ORDER BY sequence").fetchall():
             try:
-                yield _record(row)
+                yield read_row(row)
             except DAMAGE as error:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
 
@@ -378,23 +351,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def described(started: Started, boot_id: str) -> dict[str, Any]:
-    """What of a start outlives its process."""
-    return {
-        "pid": started.pid,
-        "start_ticks": started.start_ticks,
-        "boot_id": boot_id,
-        "started_ns": started.started_ns,
-        "argv": started.argv,
-        "class_name": started.class_name,
-        "timeout_s": started.timeout_s,
-        "limits": started.limits.fields(),
-        "enforcement": [entry.fields() for entry in started.enforcement],
-        "client_limits": started.client_limits.fields(),
-        "client_enforcement": [entry.fields() for entry in started.client_enforcement],
-    }
-
-
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     """Rows up to the first that cannot be read. Errors of whoever takes them are theirs."""
     try:
@@ -409,41 +365,3 @@ def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
         if row is None:
             return
         yield row
-
-
-def _record(row: tuple[Any, ...]) -> JobRecord:
-    return JobRecord(
-        id=row[0],
-        sequence=row[1],
-        owner=row[2],
-        spec=_spec(row[3]),
-        policy=row[4],
-        state=row[5],
-        handle=row[6],
-        started=None if row[7] is None else json.loads(row[7]),
-        stop=None if row[8] is None else json.loads(row[8]),
-        end=None if row[9] is None else EndRecord.from_json(row[9]),
-    )
-
-
-def _spec_json(spec: JobSpec) -> str:
-    return json.dumps(
-        {
-            "command": spec.command,
-            "arguments": spec.arguments,
-            "env": dict(sorted(spec.env.items())),
-            "timeout_s": spec.timeout_s,
-            "stdin": spec.stdin,
-        }
-    )
-
-
-def _spec(text: str) -> JobSpec:
-    fields = json.loads(text)
-    return JobSpec(
-        fields["command"],
-        tuple(fields["arguments"]),
-        fields["env"],
-        fields["timeout_s"],
-        fields.get("stdin", False),
-    )

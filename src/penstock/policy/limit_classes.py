@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -182,14 +182,14 @@ class LimitClass:
     isolation: Need | None = None
     rlimits: Mapping[str, Rlimit] = field(default_factory=dict, hash=False)
 
-    def unmet(self, enforcement: list[Enforcement]) -> list[Enforcement]:
+    def unmet(self, held: Sequence[Enforcement]) -> list[Enforcement]:
         """Limits that this class requires and that the kernel does not hold.
 
         A limit that the class does not set is never unmet. ``direct_io`` and ``watched`` accept
         ``partial``, because cgroup v1 holds a disk bandwidth for direct I/O only, and because a
         file system without quotas leaves only looking now and then.
         """
-        states = {entry.limit: entry for entry in enforcement}
+        states = {entry.limit: entry for entry in held}
         missing: list[Enforcement] = []
         for name in LIMIT_NAMES:
             need = self.needs[name]

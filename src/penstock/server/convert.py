@@ -86,27 +86,30 @@ def totals_message(limits: ResourceLimits) -> pb.Limits | None:
 
 def job_message(job: Job) -> pb.Job:
     """The job as its owner sees it now."""
+    started = job.started
     return pb.Job(
         handle=job.handle,
-        os_pid=job.pid,
+        os_pid=started.pid,
         owner=job.owner,
         command=job.spec.command,
-        argv=job.argv,
+        argv=started.argv,
         state=_STATES[job.state],
-        started_ns=job.started_ns,
+        started_ns=started.started_ns,
         ended_ns=job.end.ended_ns if job.end else 0,
-        class_name=job.class_name,
-        limits=limits_message(job.limits, job.bound),
-        enforcement=[enforcement_message(entry) for entry in job.enforcement],
+        class_name=started.class_name,
+        limits=limits_message(started.limits, job.bound),
+        enforcement=[enforcement_message(entry) for entry in started.held.enforcement],
         output_first_offset=job.output_first,
         output_next_offset=job.output_length,
         policy_revision=job.policy_hash,
         end=end_message(job.end) if job.end else None,
-        client_limits=totals_message(job.client_limits),
-        client_enforcement=[enforcement_message(entry) for entry in job.client_enforcement],
+        client_limits=totals_message(started.client_limits),
+        client_enforcement=[
+            enforcement_message(entry) for entry in started.held.client_enforcement
+        ],
         paused=job.paused,
         input=input_message(job.input) if job.input else None,
-        timeout_s=job.timeout_s or 0.0,
+        timeout_s=started.timeout_s or 0.0,
     )
 
 

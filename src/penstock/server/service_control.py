@@ -118,7 +118,7 @@ class ControlCalls(Access):
         more: dict[str, object] = {} if grace_s is None else {"grace_s": grace_s}
         if number is not None:
             more["signal"] = signal_name(number)
-            denial = may_signal(job.control, job.spec.command, number)
+            denial = may_signal(job.started.control, job.spec.command, number)
             if denial is not None:
                 self._record(client.id, "stop", denial, **_about(job), **more)
                 raise error_of(denial)
@@ -128,7 +128,7 @@ class ControlCalls(Access):
         self, client: ClientPolicy, job: Job, verb: str, number: int, **more: object
     ) -> None:
         """Records the decision. Raises RpcError (PERMISSION_DENIED)."""
-        denial = may_signal(job.control, job.spec.command, number)
+        denial = may_signal(job.started.control, job.spec.command, number)
         about = {**_about(job), "signal": signal_name(number), **more}
         self._record(client.id, verb, denial, **about)
         if denial is not None:

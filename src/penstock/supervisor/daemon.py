@@ -31,7 +31,7 @@ import gc
 import json
 import os
 import signal
-from typing import Any, Final
+from typing import Final
 
 from ..policy.configuration import Config
 from ..policy.configuration_changes import settings
@@ -41,8 +41,8 @@ from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
 from .dispatch import Dispatcher, Host
 from .files.program_files import ProgramFiles
-from .ipc import protocol
-from .ipc.handshake import Welcome
+from .ipc.handshake import Greeting
+from .ipc.messages import Beat, Message, Serving, Start
 from .ipc.server_listener import ServerListener
 from .ipc.server_socket import ServerPeer
 from .isolation import kept, missing_by_default
@@ -118,7 +118,7 @@ class Daemon:
             ask_jobs=not options.no_server,
         )
         disk = block_device(config.work_root)
-        self._welcome = Welcome(
+        self._welcome = Greeting(
             *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
             json.dumps(settings(config)),
             quotas.entries(),
@@ -286,16 +286,16 @@ class Daemon:
 
         self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
 
-    def _message(self, message: dict[str, Any], peer: ServerPeer) -> None:
+    def _message(self, message: Message, peer: ServerPeer) -> None:
         if self._watch is not None:
             self._watch.heard()
-        if message["type"] == protocol.BEAT:
+        if isinstance(message, Beat):
             return
-        if message["type"] == protocol.SERVING:
+        if isinstance(message, Serving):
             self._served()
-        elif message["type"] == protocol.START and peer.hung_up:
+        elif isinstance(message, Start) and peer.hung_up:
             # We have stood still, and it has given us up: its client was told to ask again.
-            log(f"a START of a server that is gone is not heeded: job {message.get('id')!s:.32}")
+            log(f"a START of a server that is gone is not heeded: job {message.id}")
         else:
             self._requests.answer(message, peer.send)
 

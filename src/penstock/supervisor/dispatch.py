@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
 from ..policy.limit_classes import LimitClass, ResourceLimits
 from ..policy.policy_file import ClientPolicy
@@ -11,6 +10,26 @@ from . import isolation
 from .cgroups import ClientTotals, GroupError, Hierarchy, LimitChange, block_device, group_name
 from .files.program_files import Replaced
 from .ipc import protocol
+from .ipc.messages import (
+    CloseInput,
+    Inspect,
+    Inspected,
+    Kill,
+    Killed,
+    Look,
+    Looked,
+    Message,
+    Nothing,
+    Pause,
+    Paused,
+    Release,
+    ReplacedFile,
+    ReplacedMessage,
+    Signal,
+    Signaled,
+    Start,
+    Take,
+)
 from .ipc.protocol import ProtocolError
 from .ipc.server_socket import Send
 from .job import job_environment, rlimits, standard_pipes
@@ -18,7 +37,7 @@ from .job.cgroup_processes import CgroupProcesses, Processes
 from .job.inspect_survivors import inspect
 from .job.limit_watch import LimitWatch
 from .job.spawn import Plan
-from .job.start_check import CheckedStart, Refusal, StartCheck, StartRequest, parse_start
+from .job.start_check import CheckedStart, Refusal, StartCheck
 from .job.start_requirements import check_isolation, check_limits
 from .job.subreaper_processes import SubreaperProcesses
 from .job.supervised_job import SupervisedJob
@@ -54,24 +73,30 @@ class Dispatcher:
         self._ending = False
         self._storage = StorageWatch(loop, self._over)
         self._limits = LimitWatch(loop, self._limits_changed)
-        self._table: Final[dict[str, Callable[[dict[str, Any], Send], None]]] = {
-            protocol.TAKE: self._take,
-            protocol.START: self._start,
-            protocol.SIGNAL: self._signal,
-            protocol.PAUSE: self._pause,
-            protocol.INSPECT: self._inspect,
-            protocol.LOOK: self._look,
-            protocol.CLOSE_INPUT: self._close_input,
-            protocol.KILL: self._kill,
-            protocol.RELEASE: self._release,
-        }
 
-    def answer(self, message: dict[str, Any], send: Send) -> None:
-        """Does what a message asks. Raises ProtocolError if it is not for now."""
-        handler = self._table.get(message["type"])
-        if handler is None:
-            raise ProtocolError(f"{message['type']} is not for now")
-        handler(message, send)
+    def answer(self, message: Message, send: Send) -> None:
+        """Does what a message asks: the table. Raises ProtocolError if it is not for now."""
+        match message:
+            case Take():
+                self._take(send)
+            case Start():
+                self._start(message, send)
+            case Signal():
+                self._signal(message, send)
+            case Pause():
+                self._pause(message, send)
+            case Inspect():
+                self._inspect(message, send)
+            case Look():
+                self._look(message, send)
+            case CloseInput():
+                self._close_input(message)
+            case Kill():
+                self._kill(message, send)
+            case Release():
+                self._release(message)
+            case _:
+                raise ProtocolError(f"{message.kind} is not for now")
 
     def refuse_starts(self) -> None:
         """From now on: penstockd is stopping."""
@@ -89,16 +114,15 @@ class Dispatcher:
         if not self.jobs:
             self._on_empty()
 
-    def _take(self, message: dict[str, Any], send: Send) -> None:
+    def _take(self, send: Send) -> None:
         """One job an answer, so that few descriptors are under way at a time."""
         left = [job for job in self.jobs.values() if job.takeable]
         for job in sorted(left, key=lambda job: job.starting):
             job.hand_over(send)  # one that starts still answers when it has, or has failed
             return
-        send(protocol.NOTHING)
+        send(Nothing())
 
-    def _start(self, message: dict[str, Any], send: Send) -> None:
-        start = parse_start(message)
+    def _start(self, start: Start, send: Send) -> None:
         if start.id in self.jobs:
             raise ProtocolError(f"job {start.id} is there already")
         try:
@@ -111,12 +135,12 @@ class Dispatcher:
                 )
             self._launch(start, grant, send)
         except Refusal as refusal:
-            send(protocol.REFUSED, id=start.id, **refusal.fields())
+            send(refusal.message(start.id))
         except Replaced as replaced:
-            files = [each.fields() for each in replaced.files]
-            send(protocol.REPLACED, id=start.id, files=files)
+            files = tuple(ReplacedFile(**each.fields()) for each in replaced.files)
+            send(ReplacedMessage(start.id, files))
 
-    def _launch(self, start: StartRequest, grant: CheckedStart, send: Send) -> None:
+    def _launch(self, start: Start, grant: CheckedStart, send: Send) -> None:
         """Raises Refusal before there is anything; later the job itself tells."""
         command = grant.command
         own = self._make_workdir(start, grant)
@@ -127,18 +151,14 @@ class Dispatcher:
         except (GroupError, OSError) as error:
             workdirs.discard(own)
             raise _failure(grant, "group", error) from error
-        totals = grant.client.totals
         offers = self._host.offers
         env = job_environment.environment(grant, start.id, workdir)
         places = job_environment.places(grant, workdir, workdirs.temporary(own), env["HOME"])
         isolated = isolation.make_isolation(command, offers, places)
         project = self._host.quotas.hold(_both(own), limit_class.limits)
         storage = {} if project is None else project.entries(confined=bool(isolated.seccomp))
-        reported = isolation.report(command, offers)
         user = grant.user
-        terms = Terms(
-            *(command, grant.argv, grant.timeout_s, limit_class, totals, reported, user, storage)
-        )
+        terms = Terms.of(grant, limit_class, isolation.report(command, offers), storage)
         directories = self._directories(own, project)
         job = SupervisedJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
         job.send = send
@@ -146,9 +166,7 @@ class Dispatcher:
         pipes: dict[str, int] = {}
         child_ends: list[int] = []
         try:
-            held, held_together = terms.enforcement(processes), terms.client_enforcement(processes)
-            check_limits(held, limit_class, "class {!r} requires limits")
-            check_limits(held_together, totals, "client {!r} requires total limits")
+            check_limits(terms.held(processes), limit_class, terms.totals)
             check_isolation(command, limit_class, offers, root=self._host.hierarchy is not None)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = standard_pipes.make_output(user)
@@ -179,7 +197,7 @@ class Dispatcher:
             for fd in pipes.values():
                 os.close(fd)
             refusal = error if isinstance(error, Refusal) else _failure(grant, "prepare", error)
-            job.discard(directories, refusal.fields())
+            job.discard(directories, refusal.message(start.id))
         finally:
             for fd in child_ends:
                 os.close(fd)
@@ -202,7 +220,7 @@ class Dispatcher:
         if job is not None:
             job.storage_full()
 
-    def _make_workdir(self, start: StartRequest, grant: CheckedStart) -> str:
+    def _make_workdir(self, start: Start, grant: CheckedStart) -> str:
         try:
             own_view = isolation.needs_temporary(grant.command, self._host.offers)
             return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
@@ -226,53 +244,47 @@ class Dispatcher:
         if not self.jobs:
             self._on_empty()
 
-    def _signal(self, message: dict[str, Any], send: Send) -> None:
-        name, number = message["id"], message["signal"]
-        tree, kill_after_s = message.get("tree", False), message.get("kill_after_s")
-        job = self.jobs.get(name)
+    def _signal(self, asked: Signal, send: Send) -> None:
+        job = self.jobs.get(asked.id)
         if job is None:
             count = 0
-        elif kill_after_s is None:
-            count = job.signal(number, tree)
+        elif asked.kill_after_s is None:
+            count = job.signal(asked.signal, asked.tree)
         else:
-            job.kill_after(kill_after_s)
-            count = job.ask_end(number, tree=tree)
-        send(protocol.SIGNALED, id=name, count=count)
+            job.kill_after(asked.kill_after_s)
+            count = job.ask_end(asked.signal, tree=asked.tree)
+        send(Signaled(asked.id, count))
 
-    def _pause(self, message: dict[str, Any], send: Send) -> None:
-        name, paused = message["id"], message["paused"]
-        job = self.jobs.get(name)
+    def _pause(self, asked: Pause, send: Send) -> None:
+        job = self.jobs.get(asked.id)
         if job is not None:
-            job.pause(paused)
+            job.pause(asked.paused)
         else:
-            send(protocol.PAUSED, id=name, paused=False, message="it has ended")
+            send(Paused(asked.id, False, "it has ended"))
 
-    def _inspect(self, message: dict[str, Any], send: Send) -> None:
-        name = message["id"]
-        job = self.jobs.get(name)
-        send(protocol.INSPECTED, id=name, processes=inspect(job.pids()) if job else [])
+    def _inspect(self, asked: Inspect, send: Send) -> None:
+        job = self.jobs.get(asked.id)
+        send(Inspected(asked.id, tuple(inspect(job.pids())) if job else ()))
 
-    def _look(self, message: dict[str, Any], send: Send) -> None:
-        name = message["id"]
-        self._limits.look(name, lambda: send(protocol.LOOKED, id=name))
+    def _look(self, asked: Look, send: Send) -> None:
+        self._limits.look(asked.id, lambda: send(Looked(asked.id)))
 
     def _limits_changed(self, name: str, changes: Sequence[LimitChange]) -> None:
         job = self.jobs.get(name)
         if job is not None:
             job.limits_changed(changes)
 
-    def _close_input(self, message: dict[str, Any], send: Send) -> None:
-        job = self.jobs.get(message["id"])
+    def _close_input(self, asked: CloseInput) -> None:
+        job = self.jobs.get(asked.id)
         if job is not None:
             job.close_input()
 
-    def _kill(self, message: dict[str, Any], send: Send) -> None:
-        name = message["id"]
-        job = self.jobs.get(name)
-        send(protocol.KILLED, id=name, count=job.kill() if job else 0)
+    def _kill(self, asked: Kill, send: Send) -> None:
+        job = self.jobs.get(asked.id)
+        send(Killed(asked.id, job.kill() if job else 0))
 
-    def _release(self, message: dict[str, Any], send: Send) -> None:
-        job = self.jobs.get(message["id"])
+    def _release(self, asked: Release) -> None:
+        job = self.jobs.get(asked.id)
         if job is not None:
             job.release()
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from patience import patient
 
-from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.messages import Nothing
 from penstock.supervisor.ipc.server_socket import ServerPeer, discard
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.kernel.proc_tree import children
@@ -67,7 +67,7 @@ def closed_by(ours: socket.socket, loop: Loop) -> list[str]:
         assert ours.fileno() >= 0
         why.append("breaking")
 
-    ServerPeer(loop, ours, lambda message: why.append(message["type"]), closed, breaking)
+    ServerPeer(loop, ours, lambda message: why.append(message.kind), closed, breaking)
     loop.run()
     return why
 
@@ -134,12 +134,12 @@ def test_without_descriptors_for_copies_only_the_connection_ends(
     os.close(lowest_free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
     try:
-        peer.send(protocol.NOTHING, [0, 1])  # there is room for one copy
+        peer.send(Nothing(), [0, 1])  # there is room for one copy
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert reasons == ["breaking", "1 messages wait for it: Too many open files"]
     assert theirs.recv(100) == b""
-    peer.send(protocol.NOTHING, [0, 1])
+    peer.send(Nothing(), [0, 1])
     assert len(reasons) == 2
     free_again = os.dup(0)
     os.close(free_again)

@@ -16,13 +16,15 @@ from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.job.start_check import Refusal, StartCheck, StartRequest, parse_start
+from penstock.supervisor.ipc.message_record import read_record
+from penstock.supervisor.ipc.messages import RefusedMessage, Start
+from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
 
 # Whoever owns the directories above a temporary one may be anybody.
 EVERYBODY = frozenset({0, os.geteuid()})
 START: dict[str, Any] = {
-    "type": protocol.START,
+    "type": "START",
     "id": "0123456789abcdef" * 2,
     "opaque": "alice",
     "client": "alice",
@@ -77,8 +79,8 @@ stdin = true
     )
 
 
-def start(of: StartCheck, **changed: Any) -> StartRequest:
-    return replace(parse_start(START | {"policy": of.policy.hash}), **changed)
+def start(of: StartCheck, **changed: Any) -> Start:
+    return replace(read_record(Start, START | {"policy": of.policy.hash}), **changed)
 
 
 def refused(of: StartCheck, **changed: Any) -> Refusal:
@@ -129,7 +131,7 @@ def test_what_is_not_granted(place: Path, changed: dict[str, Any], fault: str, t
     error = refused(grants(place), **changed)
     assert error.fault == fault
     assert text in str(error)
-    assert error.fields() == {"fault": fault, "stage": "check", "errno": 0, "message": str(error)}
+    assert error.message("a" * 32) == RefusedMessage("a" * 32, fault, "check", 0, str(error))
 
 
 def test_a_client_without_the_verb_starts_nothing(place: Path) -> None:
@@ -183,8 +185,9 @@ def test_a_program_that_is_not_the_checked_one_any_more(place: Path, replaced: b
 
 
 def test_a_start_of_an_earlier_version_has_no_input() -> None:
-    parsed = parse_start(START | {"timeout_s": 3})
+    parsed = read_record(Start, START | {"timeout_s": 3})
     assert (parsed.stdin, parsed.timeout_s) == (False, 3.0)
+    assert isinstance(parsed.timeout_s, float)
 
 
 @pytest.mark.parametrize(

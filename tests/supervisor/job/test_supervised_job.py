@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from penstock.policy.limit_classes import (
 )
 from penstock.policy.policy_file import Command
 from penstock.supervisor.cgroups import LimitChange, LimitLook
-from penstock.supervisor.ipc.message_forms import MOST_CHANGES
+from penstock.supervisor.ipc.message_record import write_record
+from penstock.supervisor.ipc.messages import MOST_CHANGES, Message
 from penstock.supervisor.job import supervised_job
 from penstock.supervisor.job.cgroup_processes import Events
 from penstock.supervisor.job.spawn import Plan
@@ -114,8 +115,8 @@ class Held:
         self.job = SupervisedJob(self.loop, "1" * 32, "", terms, self.processes, told)
         self.job.send = self.send
 
-    def send(self, kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
-        self.sent.append((kind, fields))
+    def send(self, message: Message, descriptors: Sequence[int] = (), /) -> None:
+        self.sent.append((message.kind, write_record(message)))
 
     def start(self) -> Events:
         self.job.start(PLAN, {}, None)

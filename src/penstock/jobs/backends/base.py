@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ...policy.control_policy import Control
-from ...policy.limit_classes import Enforcement, ResourceLimits
+from ...supervisor.ipc.messages import Changed, Left, ReplacedFile
+from ...supervisor.ipc.started import Started
 
 VerdictKind = Literal["exited", "signaled", "lost"]
 
@@ -42,52 +42,21 @@ class InputPipes:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """A process that is left of a job: ``state`` and ``wchan`` as in proc(5)."""
+class JobPipes:
+    """Descriptors of a job, the receiver's to close. ``stderr_fd`` None: merged into stdout;
+    ``input`` None: it has none, or its end was sent."""
 
-    pid: int
-    name: str
-    state: str
-    wchan: str
-
-    def __str__(self) -> str:
-        where = f" in {self.wchan}" if self.wchan else ""
-        return f"{self.pid} ({self.name}, state {self.state}{where})"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A process that runs inside its group. The descriptors are the receiver's to close."""
-
-    pid: int
-    start_ticks: int  # field 22 of /proc/<pid>/stat: with the boot id it names the process
-    started_ns: int  # UTC
-    argv: tuple[str, ...]
-    class_name: str
-    limits: ResourceLimits
-    enforcement: tuple[Enforcement, ...]
-    usage_files: Mapping[str, str]  # what to read for usage, see usage.py
-    grace_s: float  # the command's own
     stdout_fd: int
-    stderr_fd: int | None  # None: merged into stdout
-    client_limits: ResourceLimits = field(
-        default_factory=ResourceLimits
-    )  # of all its client's jobs together
-    client_enforcement: tuple[Enforcement, ...] = ()
-    input: InputPipes | None = None  # None: it has none, or its end was sent
-    control: Control = field(default_factory=Control)  # the command's own
-    timeout_s: float | None = None  # how long it may run
-    uid: int | None = None  # the user it runs as; None where there are no users
+    stderr_fd: int | None = None
+    input: InputPipes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsChanged:
-    """Somebody else has written limits of a job or its client since they were set. The two lists
-    are as it is now; ``changes`` are for the audit log: of, limit, file, found, held, put_back."""
+class StartedJob:
+    """What a start became, and what comes with it once."""
 
-    enforcement: tuple[Enforcement, ...]
-    client_enforcement: tuple[Enforcement, ...]
-    changes: tuple[Mapping[str, Any], ...]
+    started: Started
+    pipes: JobPipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +66,7 @@ class HeldJob:
     id: str
     owner: str
     started: Started
+    pipes: JobPipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +75,6 @@ class StartRefused:
 
     fault: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplacedFile:
-    """A file of a granted program that took the place of the one that was checked, and passes the
-    same checks; ``before`` and ``now`` name both for the audit log."""
-
-    path: str
-    before: str
-    now: str
 
 
 OnReplaced = Callable[[Sequence[ReplacedFile]], None]
@@ -138,13 +98,13 @@ class Verdict:
 class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
 
-    on_limits_changed: Callable[[str, LimitsChanged], None]
-    """Called with a job's id, whenever it is found; whoever has the jobs sets it. Does not
+    on_limits_changed: Callable[[Changed], None]
+    """Called whenever it is found that a job's limits were; whoever has the jobs sets it. Does not
     block."""
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
-    ) -> Started | StartRefused:
+    ) -> StartedJob | StartRefused:
         """Starts a job of ``owner``, if that client is granted it.
 
         ``on_replaced`` is called, in no checkpoint, before a program runs whose file was replaced.

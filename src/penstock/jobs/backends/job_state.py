@@ -1,24 +1,14 @@
-"""What one job's messages from the supervisor have told so far, and what is in them."""
+"""What one job's messages from the supervisor have told so far."""
 
 import contextlib
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from functools import lru_cache
 from typing import Any
 
 import trio
 
-from ...policy.control_policy import control_of
-from ...policy.limit_classes import Enforcement, ResourceLimits
-from .base import InputPipes, LimitsChanged, ReplacedFile, Started, StartRefused
-
-_LIMIT_FIELDS = frozenset(field.name for field in fields(ResourceLimits))
-# Jobs of a class are told the same again and again; what is equal is kept once, which is a
-# good part of what an idle job costs.
-_shared_limits = lru_cache(maxsize=256)(ResourceLimits)
-_shared_enforcement = lru_cache(maxsize=1024)(Enforcement)
+from ...supervisor.ipc.messages import Emptied, Exited, Held, ReplacedFile, StartedMessage
+from .base import InputPipes, JobPipes, StartedJob, StartRefused, Verdict
 
 
 class JobState:
@@ -26,39 +16,100 @@ class JobState:
 
     def __init__(self) -> None:
         self.answered = trio.Event()
-        self.answer: Started | StartRefused | None = None
+        self.answer: StartedJob | StartRefused | None = None
         self.replaced: tuple[ReplacedFile, ...] = ()
         """In place of an answer: what is to be written down before the START is repeated."""
         self.left_alone = False
         """Who asked for it was cancelled: nobody will have its pipes from here."""
         self.exited = trio.Event()
-        self.status: int | None = None
-        self.timed_out = False
-        self.escalated = False
-        self.storage_full = False
         self.emptied = trio.Event()
-        self.killed = 0
-        self.counters: Mapping[str, Any] = {}
-        self.lost = ""
         self.paused = False
-        self.kill_fd = -1
+        self._exit: Exited | None = None
+        self._end: Emptied | None = None
+        self._lost = ""
+        self._kill_fd = -1
+
+    @property
+    def can_kill(self) -> bool:
+        """There is a descriptor for it, whatever becomes of the supervisor."""
+        return self._kill_fd >= 0
 
     def kill(self) -> None:
         """KILL to the whole group, without the supervisor, where there is a descriptor for it."""
-        if self.kill_fd >= 0:
+        if self._kill_fd >= 0:
             with contextlib.suppress(OSError):  # the group is gone already
-                os.write(self.kill_fd, b"1")
+                os.write(self._kill_fd, b"1")
 
     def close(self, *, kill: bool = False) -> None:
         """Frees the descriptor of cgroup.kill, after using it if ``kill``."""
-        if self.kill_fd >= 0:
+        if self._kill_fd >= 0:
             if kill:
                 self.kill()
-            os.close(self.kill_fd)
-            self.kill_fd = -1
+            os.close(self._kill_fd)
+            self._kill_fd = -1
+
+    def has_started(self, message: StartedMessage | Held, fds: Sequence[int]) -> StartedJob:
+        """It runs; all descriptors have come."""
+        named = dict(zip(message.fds, fds, strict=True))
+        self._kill_fd = named.get("kill", -1)
+        pipes = JobPipes(named["stdout"], named.get("stderr"), _input(named))
+        job = self.answer = StartedJob(message.started, pipes)
+        self.answered.set()
+        return job
+
+    def was_refused(self, refused: StartRefused) -> None:
+        """It does not run."""
+        self.answer = refused
+        self.answered.set()
+
+    def waits_for(self, files: tuple[ReplacedFile, ...]) -> None:
+        """Of its program, these are to be written down before it may run."""
+        self.replaced = files
+        self.answered.set()
+
+    def has_exited(self, message: Exited) -> None:
+        """Its main process was reaped."""
+        self._exit = message
+        self.exited.set()
+
+    def has_emptied(self, message: Emptied) -> None:
+        """None of its processes is left."""
+        self._end = message
+        self.emptied.set()
+
+    def is_lost(self, why: str, *, kill: bool) -> None:
+        """Nothing is told of it any more; what runs of it is ended here if ``kill``."""
+        if not self.answered.is_set():
+            self.was_refused(StartRefused("lost", why))
+        # With the supervisor gone nobody holds these jobs, so nobody would ever end them:
+        # each START brought a descriptor of the group's cgroup.kill, opened by root, for this.
+        # If it is we who leave, the supervisor knows what to do with them.
+        if not self.emptied.is_set():
+            self._lost = why
+            self.close(kill=kill)
+        self.exited.set()
+        self.emptied.set()
+
+    def verdict(self) -> Verdict:
+        """How it ended, once it is ``emptied``."""
+        counters: Mapping[str, Any] = {} if self._end is None else self._end.counters
+        exited, end = self._exit, self._end
+        if self._lost or end is None or exited is None or exited.status is None:
+            why = self._lost or "the exit status could not be collected"
+            return Verdict("lost", counters=counters, detail=why)
+        code = os.waitstatus_to_exitcode(exited.status)
+        return Verdict(
+            "exited" if code >= 0 else "signaled",
+            abs(code),
+            exited.timed_out,
+            end.killed,
+            counters,
+            escalated=exited.escalated,
+            storage_full=exited.storage_full,
+        )
 
 
-def close_all(fds: list[int]) -> None:
+def close_all(fds: Sequence[int]) -> None:
     """Descriptors that nobody wants."""
     for fd in fds:
         os.close(fd)
@@ -71,49 +122,7 @@ def read_whole(fd: int) -> bytes:
         return file.read()
 
 
-def _input(named: dict[str, int]) -> InputPipes | None:
+def _input(named: Mapping[str, int]) -> InputPipes | None:
     if "stdin" not in named:
         return None
     return InputPipes(named["stdin"], named["input_read"], named["input_write"])
-
-
-def started(message: dict[str, Any], fds: list[int]) -> tuple[Started, int]:
-    """What was started, and the descriptor of its cgroup.kill, -1 without one."""
-    named = dict(zip(message["fds"], fds, strict=True))
-    told = Started(
-        pid=message["pid"],
-        start_ticks=message["start_ticks"],
-        started_ns=message["started_ns"],
-        argv=tuple(message["argv"]),
-        class_name=message["class"],
-        limits=_limits(message["limits"]),
-        enforcement=_enforcements(message["enforcement"]),
-        usage_files={sys.intern(name): path for name, path in message["usage"].items()},
-        grace_s=message["grace_s"],
-        timeout_s=message["timeout_s"],
-        stdout_fd=named["stdout"],
-        stderr_fd=named.get("stderr"),
-        client_limits=_limits(message["client_limits"]),
-        client_enforcement=_enforcements(message["client_enforcement"]),
-        input=_input(named),
-        control=control_of(message["control"]),
-        uid=message["uid"],
-    )
-    return told, named.get("kill", -1)
-
-
-def limits_changed(message: Mapping[str, Any]) -> LimitsChanged:
-    """What CHANGED tells. Not shared: each has the moment in it."""
-    return LimitsChanged(
-        tuple(Enforcement(**entry) for entry in message["enforcement"]),
-        tuple(Enforcement(**entry) for entry in message["client_enforcement"]),
-        tuple(message["changes"]),
-    )
-
-
-def _limits(told: Mapping[str, Any]) -> ResourceLimits:
-    return _shared_limits(**{key: value for key, value in told.items() if key in _LIMIT_FIELDS})
-
-
-def _enforcements(told: Sequence[Mapping[str, Any]]) -> tuple[Enforcement, ...]:
-    return tuple(_shared_enforcement(**entry) for entry in told)

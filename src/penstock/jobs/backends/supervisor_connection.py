@@ -6,12 +6,19 @@ import math
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc import protocol
+from ...supervisor.ipc.messages import (
+    FROM_SUPERVISOR,
+    Beat,
+    Hello,
+    Message,
+    Welcome,
+)
 from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
 from .job_state import close_all
@@ -36,28 +43,26 @@ class SupervisorConnection:
         self.gone = False
         """It was the supervisor that left."""
 
-    async def greet(self) -> tuple[dict[str, Any], dict[str, int]]:
+    async def greet(self) -> tuple[Welcome, dict[str, int]]:
         """HELLO; WELCOME and its descriptors by name, the caller's to close. Raises Unavailable.
 
         Cancellation: minimum cleanup.
         """
-        await self._socket.send(
-            protocol.encode(protocol.HELLO, version=protocol.VERSION, pid=os.getpid(), beats=True)
-        )
+        await self._socket.send(protocol.encode(Hello(protocol.VERSION, os.getpid(), beats=True)))
         try:
             message, fds = await self._receive()
         except protocol.ProtocolError as error:
             raise Unavailable(f"what listens there is no supervisor: {error}") from error
-        if message is None or message["type"] != protocol.WELCOME or len(fds) < len(message["fds"]):
+        if not isinstance(message, Welcome) or len(fds) < len(message.fds):
             close_all(fds)
             raise Unavailable("the supervisor did not welcome this process")
-        if message["version"] != protocol.VERSION:
+        if message.version != protocol.VERSION:
             close_all(fds)
-            raise Unavailable(f"the supervisor speaks version {message['version']}; restart it")
-        self.heartbeat.on = message.get("beats", False)
-        return message, dict(zip(message["fds"], fds, strict=True))
+            raise Unavailable(f"the supervisor speaks version {message.version}; restart it")
+        self.heartbeat.on = message.beats
+        return message, dict(zip(message.fds, fds, strict=True))
 
-    async def run(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
+    async def run(self, deliver: Callable[[Message, list[int]], None]) -> None:
         """Carries messages until the supervisor goes. ``deliver`` gets each that comes, with
         descriptors that are its own from then on; one that makes no sense ends the connection.
 
@@ -72,9 +77,9 @@ class SupervisorConnection:
             # Cancels S4.messages.
             nursery.cancel_scope.cancel()
 
-    def send(self, kind: str, **about: Any) -> None:
+    def send(self, message: Message) -> None:
         """Nothing after ``end``. No checkpoint. Raises ProtocolError for what fits no message."""
-        data = protocol.encode(kind, **about)
+        data = protocol.encode(message)
         if not self.closed.is_set():
             self._waiting_bytes += len(data)
             self._outgoing.send_nowait(data)
@@ -99,7 +104,7 @@ class SupervisorConnection:
 
     def _beat(self) -> None:
         if not self._outgoing.statistics().current_buffer_used:
-            self.send(protocol.BEAT)
+            self.send(Beat())
 
     async def _send_all(self) -> None:
         async for data in self._to_send:
@@ -113,7 +118,7 @@ class SupervisorConnection:
                     self._socket.shutdown(socket.SHUT_RDWR)
                 return
 
-    async def _receive_all(self, deliver: Callable[[dict[str, Any], list[int]], None]) -> None:
+    async def _receive_all(self, deliver: Callable[[Message, list[int]], None]) -> None:
         while True:
             try:
                 message, fds = await self._receive()
@@ -128,7 +133,7 @@ class SupervisorConnection:
             if message is None:
                 return
             self.heartbeat.heard()
-            if message["type"] == protocol.BEAT:
+            if isinstance(message, Beat):
                 continue
             try:
                 deliver(message, fds)
@@ -142,7 +147,7 @@ class SupervisorConnection:
         why = "supervisor is gone" if gone else f"supervisor's connection broke: {error}"
         self.lost = self.lost or f"the {why}"
 
-    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+    async def _receive(self) -> tuple[Message | None, list[int]]:
         """The next message and its descriptors; None at the end of the connection."""
         data, ancillary, _, _ = await self._socket.recvmsg(
             protocol.MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(protocol.MAX_DESCRIPTORS * 4)
@@ -156,9 +161,9 @@ class SupervisorConnection:
             os.set_inheritable(fd, False)
         try:
             if data:
-                message = protocol.decode(data, protocol.FROM_SUPERVISOR)
-                if len(fds) > len(message.get("fds", ())):
-                    raise protocol.ProtocolError(f"{message['type']}: descriptors without names")
+                message = protocol.decode(data, FROM_SUPERVISOR)
+                if len(fds) > len(getattr(message, "fds", ())):
+                    raise protocol.ProtocolError(f"{message.kind}: descriptors without names")
                 return message, fds
         except protocol.ProtocolError:
             close_all(fds)

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from ...concurrency.interrupts import uninterrupted
-from ..backends.base import Started
+from ..backends.base import JobPipes
 from .disk import Disk
 from .output_quota import Intake, MustStop, MustWait
 from .segment import StreamNumber
@@ -165,18 +165,18 @@ def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> bool:
     return True
 
 
-def pipes_of(started: Started) -> list[tuple[int, StreamNumber]]:
-    """Its descriptors, with their streams."""
-    pipes: list[tuple[int, StreamNumber]] = [(started.stdout_fd, 1)]
-    if started.stderr_fd is not None:
-        pipes.append((started.stderr_fd, 2))
-    return pipes
+def outputs_of(pipes: JobPipes) -> list[tuple[int, StreamNumber]]:
+    """Its descriptors of output, with their streams."""
+    outputs: list[tuple[int, StreamNumber]] = [(pipes.stdout_fd, 1)]
+    if pipes.stderr_fd is not None:
+        outputs.append((pipes.stderr_fd, 2))
+    return outputs
 
 
-def close_pipes(disk: Disk, started: Started) -> None:
+def close_pipes(disk: Disk, pipes: JobPipes) -> None:
     """Of a job that nobody will follow."""
-    for fd, _ in pipes_of(started):
+    for fd, _ in outputs_of(pipes):
         disk.close_pipe(fd)
-    if started.input is not None:
-        for fd in (started.input.job_fd, started.input.read_fd, started.input.write_fd):
+    if pipes.input is not None:
+        for fd in (pipes.input.job_fd, pipes.input.read_fd, pipes.input.write_fd):
             disk.close_pipe(fd)

@@ -3,13 +3,13 @@
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
 from ..cgroups import Hierarchy, Swept
 from ..isolation import Offers
 from . import protocol
+from .messages import SweptCounts, Welcome
 from .server_socket import ServerPeer
 
 USER_MODE_WARNINGS: Final = (
@@ -24,8 +24,8 @@ _MOST_SWEPT: Final = 2000
 _MOST_USERLESS_CHARACTERS: Final = 20_000
 
 
-class Welcome:
-    """The fields of WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
+class Greeting:
+    """WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Welcome:
             kill_fd = self._hierarchy.kill_fd() if self._hierarchy is not None else None
             if kill_fd is not None:
                 fds["kill"] = kill_fd
-            peer.send(protocol.WELCOME, list(fds.values()), **self._fields(), fds=list(fds))
+            peer.send(self._message(tuple(fds)), list(fds.values()))
             if kill_fd is not None:
                 os.close(kill_fd)
 
-    def _fields(self) -> dict[str, Any]:
+    def _message(self, fds: tuple[str, ...]) -> Welcome:
         if self._hierarchy is not None:
             kind, limits = self._hierarchy.kind, self._hierarchy.capabilities(self._device)
         else:
@@ -83,25 +83,23 @@ class Welcome:
         limits = with_quotas(limits, self._quotas)
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot_id = file.read().strip()
-        return {
-            "version": protocol.VERSION,
-            "mode": "root" if os.geteuid() == 0 else "user",
-            "kind": kind,
-            "boot_id": boot_id,
-            "beats": True,
-            "looks": self._hierarchy is not None,
-            "policy": self.policy_hash,
-            "settings": self._settings,  # as text: they are the file's, and no messages' fields
-            "limits": [asdict(entry) for entry in (*limits, *self._offers.entries.values())],
-            "max_jobs": self.max_jobs,
-            "swept": {
-                "jobs": self.swept.jobs[:_MOST_SWEPT],
-                "processes": self.swept.processes,
-                "groups_left": len(self.swept.left),
-            },
-            "warnings": list(self.warnings),
-            "userless": dict(_shortened(self.userless)),
-        }
+        swept = self.swept
+        return Welcome(
+            version=protocol.VERSION,
+            mode="root" if os.geteuid() == 0 else "user",
+            cgroups=kind,
+            boot_id=boot_id,
+            policy=self.policy_hash,
+            limits=(*limits, *self._offers.entries.values()),
+            max_jobs=self.max_jobs,
+            swept=SweptCounts(swept.jobs[:_MOST_SWEPT], swept.processes, len(swept.left)),
+            warnings=tuple(self.warnings),
+            fds=fds,
+            beats=True,
+            settings=self._settings,
+            looks=self._hierarchy is not None,
+            userless=dict(_shortened(self.userless)),
+        )
 
 
 def _shortened(userless: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -1,27 +1,19 @@
-"""The form of every message between server and supervisor, both ways (pure).
+"""What a field of a message can be, and a message: checks that the wire is held to (pure).
 
 Each field has its type, and a message has no other fields. What has another form is of a peer that
-is broken or was taken over, so nothing of it is obeyed (docs/protocol.md).
+is broken or was taken over, so nothing of it is obeyed (docs/protocol.md). Which field has which
+check stands beside it, in ``messages`` and ``started``.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Final
-
-from ...policy.limit_classes import Enforcement, ResourceLimits
-from ..cgroups.counters import COUNTED
 
 Check = Callable[[Any], bool]
 
 MAX_OPAQUE_BYTES: Final = 4096
-MOST_CHANGES: Final = 32
-# inspect_survivors.py tells of no more.
-MOST_INSPECTED: Final = 32
 _HEX: Final = frozenset("0123456789abcdef")
-_STATES: Final = frozenset({"enforced", "partial", "unavailable"})
-# Descriptors that a job's message brings; stdout always.
-_PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
 
 
 def text(value: Any) -> bool:
@@ -134,140 +126,3 @@ class Form:
         for name in value.keys() - self.needed.keys() - self.optional.keys():
             return f"{name[:64]!r} is no field of it"
         return None
-
-
-_LIMITS: Final = Form({each.name: or_null(number) for each in fields(ResourceLimits)})
-_ENFORCEMENT: Final = list_of(
-    Form({each.name: text for each in fields(Enforcement)} | {"state": one_of(*_STATES)})
-)
-_CONTROL: Final = Form(
-    {
-        "stop_signal": signal_number,
-        "stop_tree": flag,
-        "signals": or_null(list_of(signal_number)),
-        "stdin": flag,
-    }
-)
-_ID: Final = Form({"id": job_id})
-_COUNTED: Final = Form({"id": job_id, "count": count})
-_STARTED: Final[Mapping[str, Check]] = {
-    "id": job_id,
-    "pid": process_id,
-    "start_ticks": count,
-    "started_ns": count,
-    "argv": list_of(text),
-    "uid": count,
-    "class": text,
-    "limits": _LIMITS,
-    "enforcement": _ENFORCEMENT,
-    "client_limits": _LIMITS,
-    "client_enforcement": _ENFORCEMENT,
-    "usage": mapping(text),
-    "grace_s": number,
-    "timeout_s": or_null(above_zero),
-    "control": _CONTROL,
-    "fds": names(_PIPES, "stdout"),
-}
-_FAULTS: Final = (
-    *("denied", "stale_policy", "executable", "unenforced", "invalid", "exhausted", "failed"),
-)
-
-FORMS: Final[Mapping[str, Form]] = {
-    # From both.
-    "BEAT": Form(),
-    # From the server.
-    "HELLO": Form({"version": count, "pid": count}, {"beats": flag}),
-    "SERVING": Form(),
-    "TAKE": Form(),
-    "START": Form(
-        {
-            "id": job_id,
-            "opaque": opaque,
-            "client": text,
-            "policy": text,
-            "command": text,
-            "arguments": list_of(text),
-            "env": mapping(text),
-            "timeout_s": or_null(above_zero),
-        },
-        {"stdin": flag, "audited": list_of(text)},
-    ),
-    "SIGNAL": Form(
-        {"id": job_id, "signal": signal_number},
-        {"tree": flag, "kill_after_s": or_null(number)},
-    ),
-    "PAUSE": Form({"id": job_id, "paused": flag}),
-    "INSPECT": _ID,
-    "LOOK": _ID,
-    "CLOSE_INPUT": _ID,
-    "KILL": _ID,
-    "RELEASE": _ID,
-    # From the supervisor.
-    "WELCOME": Form(
-        {
-            "version": count,
-            "mode": one_of("root", "user"),
-            "kind": one_of("v1", "v2", "hybrid", "tree"),
-            "boot_id": text,
-            "policy": text,
-            "limits": _ENFORCEMENT,
-            "max_jobs": count,
-            "swept": Form({"jobs": list_of(job_id), "processes": count, "groups_left": count}),
-            "warnings": list_of(text),
-            "fds": names(frozenset({"policy", "kill"}), "policy"),
-        },
-        {"beats": flag, "settings": text, "looks": flag, "userless": mapping(text)},
-    ),
-    "STARTED": Form(_STARTED),
-    "HELD": Form({**_STARTED, "opaque": opaque, "paused": flag}),
-    "NOTHING": Form(),
-    "REFUSED": Form(
-        {"id": job_id, "fault": one_of(*_FAULTS), "stage": text, "errno": count, "message": text}
-    ),
-    "REPLACED": Form(
-        {"id": job_id, "files": list_of(Form(dict.fromkeys(("path", "before", "now"), text)))}
-    ),
-    "EXITED": Form(
-        {
-            "id": job_id,
-            "status": or_null(count),
-            "timed_out": flag,
-            "escalated": flag,
-            "storage_full": flag,
-            "rusage": mapping(number, frozenset({"user_s", "system_s"})),
-        }
-    ),
-    "EMPTIED": Form(
-        {"id": job_id, "killed": count, "counters": mapping(number, frozenset(COUNTED))}
-    ),
-    "KILLED": _COUNTED,
-    "SIGNALED": _COUNTED,
-    "PAUSED": Form({"id": job_id, "paused": flag, "message": text}),
-    "RESUMED": _ID,
-    "LOOKED": _ID,
-    "CHANGED": Form(
-        {
-            "id": job_id,
-            "enforcement": _ENFORCEMENT,
-            "client_enforcement": _ENFORCEMENT,
-            "changes": list_of(
-                Form(
-                    {
-                        "of": one_of("job", "client"),
-                        **dict.fromkeys(("limit", "file", "found", "held"), text),
-                        "put_back": flag,
-                    }
-                ),
-                MOST_CHANGES,
-            ),
-        }
-    ),
-    "INSPECTED": Form(
-        {
-            "id": job_id,
-            "processes": list_of(
-                Form({"pid": count, "name": text, "state": text, "wchan": text}), MOST_INSPECTED
-            ),
-        }
-    ),
-}

@@ -5,11 +5,12 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ..kernel.loop import READ, Loop, Timer
 from ..logs.supervisor_log import log
 from . import protocol
+from .messages import Beat, Hello, Message
 from .run_directory import RunDirectory
 from .server_socket import ServerPeer, discard, listen, peer_ids
 
@@ -36,7 +37,7 @@ class ServerListener:
         gid: int | None,
         expected_pid: Callable[[], int | None],
         on_hello: Callable[[ServerPeer], None],
-        on_message: Callable[[dict[str, Any], ServerPeer], None],
+        on_message: Callable[[Message, ServerPeer], None],
         on_gone: Callable[[int, bool], None],
     ) -> None:
         """Listens. Raises OSError."""
@@ -97,7 +98,7 @@ class ServerListener:
     def beat(self) -> None:
         """Tells the server that we live, unless it has not even read what it was told before."""
         if self._peer is not None and self._greeted and self.beats and not self._peer.waits:
-            self._peer.send(protocol.BEAT)
+            self._peer.send(Beat())
 
     def close(self) -> None:
         """Ends the connection, if any, and removes the socket."""
@@ -150,19 +151,19 @@ class ServerListener:
             return f"process {self._peer_pid}, the server before, is alive"
         return None
 
-    def _told(self, message: dict[str, Any]) -> None:
+    def _told(self, message: Message) -> None:
         assert self._peer is not None
         if self._greeted:
-            if message["type"] == protocol.HELLO:
+            if isinstance(message, Hello):
                 raise protocol.ProtocolError("HELLO was said already")
             self._on_message(message, self._peer)
             return
-        if message["type"] != protocol.HELLO:
-            raise protocol.ProtocolError(f"{message['type']} before HELLO")
-        if message["version"] != protocol.VERSION:
-            raise protocol.ProtocolError(f"version {message['version']} is not spoken here")
+        if not isinstance(message, Hello):
+            raise protocol.ProtocolError(f"{message.kind} before HELLO")
+        if message.version != protocol.VERSION:
+            raise protocol.ProtocolError(f"version {message.version} is not spoken here")
         self._greeted = True
-        self.beats = message.get("beats", False)
+        self.beats = message.beats
         if self._hello_timer is not None:
             self._hello_timer.cancel()
         self._on_hello(self._peer)

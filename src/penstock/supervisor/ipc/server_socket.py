@@ -8,12 +8,13 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from ..kernel.loop import READ, WRITE, Loop
 from ..kernel.reap import disown, fork
 from ..logs.supervisor_log import log
 from . import protocol
+from .messages import FROM_SERVER, Message
 
 # While so many answers wait to be read, no more is asked for: each request has one answer,
 # and each job two messages of its own, so the queue is bounded by the number of jobs.
@@ -96,7 +97,7 @@ class ServerPeer:
         self,
         loop: Loop,
         connection: socket.socket,
-        on_message: Callable[[dict[str, Any]], None],
+        on_message: Callable[[Message], None],
         on_closed: Callable[[str], None],
         on_breaking: Callable[[], None],
     ) -> None:
@@ -111,7 +112,7 @@ class ServerPeer:
         connection.setblocking(False)
         loop.watch(connection.fileno(), READ, self._readable)
 
-    def send(self, kind: str, descriptors: Sequence[int] | None = None, /, **fields: Any) -> None:
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Sends or queues one message with copies of ``descriptors``. Never blocks.
 
         Where there are no descriptors left for copies, as the peer does not take those that it
@@ -119,11 +120,11 @@ class ServerPeer:
         """
         if not self._open:
             return
-        data = protocol.encode(kind, **fields)
+        data = protocol.encode(message)
         copies: list[int] = []
         self._queue.append((data, copies))
         try:
-            for fd in descriptors or ():
+            for fd in descriptors:
                 copies.append(os.dup(fd))
         except OSError as error:
             self.break_off(f"{len(self._queue)} messages wait for it: {error.strerror}")
@@ -206,7 +207,7 @@ class ServerPeer:
             self.break_off(f"a message of over {protocol.MAX_MESSAGE_BYTES} bytes")
         else:
             try:
-                self._on_message(protocol.decode(data, protocol.FROM_SERVER))
+                self._on_message(protocol.decode(data, FROM_SERVER))
             except protocol.ProtocolError as error:
                 self.break_off(str(error))
 
@@ -219,10 +220,8 @@ class ServerPeer:
 class Send(Protocol):
     """Peer.send, or nothing while no server is connected."""
 
-    def __call__(
-        self, kind: str, descriptors: list[int] | None = None, /, **fields: Any
-    ) -> None: ...
+    def __call__(self, message: Message, descriptors: Sequence[int] = (), /) -> None: ...
 
 
-def nobody(kind: str, descriptors: list[int] | None = None, /, **fields: Any) -> None:
+def nobody(message: Message, descriptors: Sequence[int] = (), /) -> None:
     """No server is connected."""

@@ -1,18 +1,20 @@
 """Processes that do not end: what the kernel says they wait for."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
+
+from ..ipc.messages import Left
 
 _MOST: Final = 32  # told of one job; more would say nothing more
 
 
-def inspect(pids: Iterable[int]) -> list[dict[str, Any]]:
+def inspect(pids: Iterable[int]) -> list[Left]:
     """pid, name, state and wchan of each that is no zombie, by proc(5).
 
     ``state`` is a letter, D for an uninterruptible sleep. ``wchan`` is the kernel's function
     that it sleeps in, which only root may read of others' processes; "" if that is not known.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Left] = []
     for pid in pids:
         if len(found) == _MOST:
             break
@@ -21,8 +23,8 @@ def inspect(pids: Iterable[int]) -> list[dict[str, Any]]:
         if state in ("", "Z", "X"):
             continue
         wchan = _read(pid, "wchan").strip()
-        about = {"name": before.partition("(")[2], "state": state}
-        found.append({"pid": pid, **about, "wchan": "" if wchan == "0" else wchan})
+        name = before.partition("(")[2]
+        found.append(Left(pid, name, state, "" if wchan == "0" else wchan))
     return found
 
 

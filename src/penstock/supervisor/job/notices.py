@@ -3,14 +3,21 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..cgroups import LimitChange
-from ..ipc import protocol
-from ..ipc.message_forms import MOST_CHANGES
+from ..ipc.messages import (
+    MOST_CHANGES,
+    Changed,
+    Emptied,
+    Exited,
+    FoundChange,
+    Held,
+    RefusedMessage,
+    StartedMessage,
+)
 from ..ipc.server_socket import Send, nobody
 from .cgroup_processes import Processes
-from .terms import Terms
+from .terms import MainProcess, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,69 +42,73 @@ class Notices:
         self._terms = terms
         self._processes = processes
         self._descriptors = fds
-        self._refusal: dict[str, Any] | None = None
+        self._refusal: RefusedMessage | None = None
         self._handed_over = False
-        self._started: dict[str, Any] | None = None
-        self._later: list[tuple[str, dict[str, Any]]] = []
-        self._changes: list[dict[str, Any]] = []
+        self._main: MainProcess | None = None
+        self._later: list[Exited | Emptied] = []
+        self._changes: list[FoundChange] = []
 
     @property
     def has_started(self) -> bool:
         """STARTED was for telling, whether or not anybody was there."""
-        return self._started is not None
+        return self._main is not None
 
     @property
     def refused(self) -> bool:
         """It counts as not started, and nothing else is told of it."""
         return self._refusal is not None
 
-    def started(self, about: dict[str, Any], *, paused: bool) -> None:
-        """STARTED; ``about`` is of the process alone."""
-        self._started = {"id": self._id, **about}
-        self._tell_started(paused)
+    def started(self, main: MainProcess, *, paused: bool) -> None:
+        """STARTED."""
+        self._main = main
+        self._tell_started(main, paused)
 
-    def later(self, kind: str, about: dict[str, Any]) -> None:
+    def later(self, message: Exited | Emptied) -> None:
         """EXITED or EMPTIED; kept for whoever comes. Nothing where it was refused."""
         if self._refusal is None:
-            self._later.append((kind, about))
-            self.send(kind, id=self._id, **about)
+            self._later.append(message)
+            self.send(message)
 
     def changed(self, changes: Sequence[LimitChange]) -> None:
         """CHANGED, once to one server: the latest MOST_CHANGES."""
-        self._changes = [*self._changes, *(asdict(each) for each in changes)][-MOST_CHANGES:]
+        self._changes = [*self._changes, *(FoundChange(**asdict(each)) for each in changes)][
+            -MOST_CHANGES:
+        ]
         self._tell_changes()
 
-    def refuse(self, refusal: dict[str, Any]) -> None:
-        """What tell_refusal says, without the id. The first one counts."""
+    def refuse(self, refusal: RefusedMessage) -> None:
+        """What tell_refusal says. The first one counts."""
         if self._refusal is None:
-            self._refusal = {"id": self._id, **refusal}
+            self._refusal = refusal
 
     def tell_refusal(self) -> None:
         """REFUSED, if it is, and nothing after it."""
         if self._refusal is not None:
-            self.send(protocol.REFUSED, **self._refusal)
+            self.send(self._refusal)
             self.send = nobody
 
     def hand_over(self, send: Send, *, paused: bool) -> None:
         """To a server that has come since: all that it has missed, and what follows."""
         self.send = send
         self._handed_over = True
-        if self._started is not None:  # else it starts still, and will tell
-            self._tell_started(paused)
+        if self._main is not None:  # else it starts still, and will tell
+            self._tell_started(self._main, paused)
             self._tell_changes()
-            for kind, about in self._later:
-                self.send(kind, id=self._id, **about)
+            for message in self._later:
+                self.send(message)
 
-    def _tell_started(self, paused: bool) -> None:
-        assert self._started is not None
-        kind, about = protocol.STARTED, self._started | self._terms.fields(self._processes)
-        if self._handed_over:
-            kind, about = protocol.HELD, about | {"opaque": self._opaque, "paused": paused}
+    def _tell_started(self, main: MainProcess, paused: bool) -> None:
+        started = self._terms.started(main, self._processes)
         fds = self._descriptors.pipes()
         kill_fd = self._descriptors.kill()
         if kill_fd is not None:
             fds["kill"] = kill_fd
-        self.send(kind, list(fds.values()), **about, fds=list(fds))
+        names = tuple(fds)
+        if self._handed_over:
+            held = Held(self._id, started, self._opaque, paused, names)
+            self.send(held, list(fds.values()))
+        else:
+            self.send(StartedMessage(self._id, started, names), list(fds.values()))
         if kill_fd is not None:
             os.close(kill_fd)
 
@@ -105,11 +116,4 @@ class Notices:
         if self.send is nobody or not self._changes:
             return
         changes, self._changes = self._changes, []
-        terms, processes = self._terms, self._processes
-        self.send(
-            protocol.CHANGED,
-            id=self._id,
-            enforcement=[each.fields() for each in terms.enforcement(processes)],
-            client_enforcement=[each.fields() for each in terms.client_enforcement(processes)],
-            changes=changes,
-        )
+        self.send(Changed(self._id, self._terms.held(self._processes), tuple(changes)))

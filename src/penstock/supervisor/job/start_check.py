@@ -8,7 +8,6 @@ alone: whose user the job gets, where its paths lead, which file the program is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...policy.decision import Denial, length_mistake, may_start
 from ...policy.grammar import Match
@@ -18,6 +17,7 @@ from ..files.executables import Executable, ExecutableError
 from ..files.path_arguments import PathRefused, resolve
 from ..files.program_files import ProgramFiles
 from ..ipc import protocol
+from ..ipc.messages import RefusedMessage, Start
 from ..logs.supervisor_log import log
 from ..users.accounts import Account
 from ..users.client_users import NoUser
@@ -32,31 +32,9 @@ class Refusal(Exception):
         super().__init__(message)
         self.fault, self.stage, self.errno = fault, stage, errno
 
-    def fields(self) -> dict[str, Any]:
-        """As in REFUSED, but for the id."""
-        return {
-            "fault": self.fault,
-            "stage": self.stage,
-            "errno": self.errno,
-            "message": str(self),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class StartRequest:
-    """A well-formed START; nothing of it is granted yet."""
-
-    id: str
-    opaque: str
-    client: str
-    policy: str
-    command: str
-    arguments: list[str]
-    env: dict[str, str]
-    timeout_s: float | None
-    stdin: bool = False
-    audited: Sequence[str] = ()
-    """Replaced files of the program that the server has written down."""
+    def message(self, job_id: str) -> RefusedMessage:
+        """As the server is told."""
+        return RefusedMessage(job_id, self.fault, self.stage, self.errno, str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +47,7 @@ class CheckedStart:
     user: User | None
     account: Account
     argv: list[str]
-    env: dict[str, str]
+    env: Mapping[str, str]
     timeout_s: float | None
     stdin: bool = False
 
@@ -89,7 +67,7 @@ class StartCheck:
     standalone: bool = False
     owners: Mapping[str, Trusted] = field(default_factory=dict)
 
-    def check(self, start: StartRequest) -> CheckedStart:
+    def check(self, start: Start) -> CheckedStart:
         """Raises Refusal, or Replaced for what the server must write down first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
@@ -128,7 +106,7 @@ class StartCheck:
             text = f"{command.name} could not be started: user: {error.public}"
             raise Refusal(protocol.FAILED, text, "user") from None
 
-    def _resolved(self, arguments: list[str], match: Match, user: User | None) -> list[str]:
+    def _resolved(self, arguments: Sequence[str], match: Match, user: User | None) -> list[str]:
         resolved = list(arguments)
         for path, slot in zip(match.paths, match.path_slots, strict=True):
             owners = [self.owners[name] for name in slot.owners]
@@ -137,23 +115,6 @@ class StartCheck:
             except PathRefused as error:
                 raise Refusal(protocol.DENIED, str(error)) from None
         return resolved
-
-
-def parse_start(message: dict[str, Any]) -> StartRequest:
-    """The fields of a START, whose form is checked already (message_forms)."""
-    timeout_s = message["timeout_s"]
-    return StartRequest(
-        id=message["id"],
-        opaque=message["opaque"],
-        client=message["client"],
-        policy=message["policy"],
-        command=message["command"],
-        arguments=message["arguments"],
-        env=message["env"],
-        timeout_s=None if timeout_s is None else float(timeout_s),
-        stdin=message.get("stdin", False),
-        audited=message.get("audited", ()),
-    )
 
 
 def _refusal(denial: Denial) -> Refusal:

@@ -1,20 +1,27 @@
 """Whether what a class requires is held for a job that is about to start."""
 
+from collections.abc import Sequence
+
 from ...policy.limit_classes import Enforcement, LimitClass
 from ...policy.policy_file import Command
 from ..ipc import protocol
+from ..ipc.started import HeldLimits
 from ..isolation import Offers, unmet
 from .start_check import Refusal
 
 
-def check_limits(enforcement: list[Enforcement], limit_class: LimitClass, requires: str) -> None:
-    """Raises Refusal if a limit that is required is not held. ``requires`` begins its text, with
-    a place for the class's name."""
-    missing = limit_class.unmet(enforcement)
+def check_limits(held: HeldLimits, limit_class: LimitClass, totals: LimitClass) -> None:
+    """Raises Refusal if a limit that its class or its client's ``totals`` require is not held."""
+    _check(limit_class, held.enforcement, f"class {limit_class.name!r} requires limits")
+    _check(totals, held.client_enforcement, f"client {totals.name!r} requires total limits")
+
+
+def _check(limits: LimitClass, held: Sequence[Enforcement], requires: str) -> None:
+    missing = limits.unmet(held)
     if missing:
         raise Refusal(
             protocol.UNENFORCED,
-            f"{requires.format(limit_class.name)} that this host does not hold: {_listed(missing)}",
+            f"{requires} that this host does not hold: {_listed(missing)}",
             "group",
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ...policy.rlimit_policy import storage_bounds_files
 from ..cgroups import LimitChange
 from ..ipc import protocol
+from ..ipc.messages import Emptied, Exited, Paused, RefusedMessage, Resumed
 from ..ipc.server_socket import Send, nobody
 from ..kernel import proc_tree
 from ..kernel.loop import Loop, Timer
@@ -20,7 +21,7 @@ from .notices import Descriptors, Notices
 from .pause import Pausing
 from .spawn import Plan
 from .standard_pipes import INPUT_PIPES
-from .terms import Terms
+from .terms import MainProcess, Terms
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
 _REMOVE_TRIES: Final = 250
@@ -111,7 +112,7 @@ class SupervisedJob:
             number, tree = control.stop_signal, control.stop_tree
         count = self.signal(number, tree)
         if not self._ended and self._pausing.let_run(self.id):
-            self.send(protocol.RESUMED, id=self.id)
+            self.send(Resumed(self.id))
         return count
 
     def kill_after(self, grace_s: float) -> None:
@@ -126,7 +127,7 @@ class SupervisedJob:
         """PAUSED is told when all stand still, or run on, or cannot."""
 
         def answer(is_paused: bool, why: str) -> None:
-            self.send(protocol.PAUSED, id=self.id, paused=is_paused, message=why)
+            self.send(Paused(self.id, is_paused, why))
 
         if self._exited:
             answer(False, "it has ended")
@@ -176,7 +177,7 @@ class SupervisedJob:
         else:
             self.kill()
 
-    def discard(self, workdir: workdirs.Workdir, refusal: dict[str, Any]) -> None:
+    def discard(self, workdir: workdirs.Workdir, refusal: RefusedMessage) -> None:
         """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
         self._workdir = workdir
         self._notices.refuse(refusal)
@@ -192,7 +193,7 @@ class SupervisedJob:
         if self._terms.timeout_s is not None:
             self._timer = self._loop.after(self._terms.timeout_s, self._timeout)
         self._notices.started(
-            {"pid": pid, "start_ticks": proc_tree.start_ticks(pid), "started_ns": time.time_ns()},
+            MainProcess(pid, proc_tree.start_ticks(pid), time.time_ns()),
             paused=self._pausing.paused,
         )
         if self._released:  # abandoned while it started
@@ -213,12 +214,12 @@ class SupervisedJob:
             too_long = not self._xfsz_sent and disk_usage.died_of_length(status)
             bounded = storage_bounds_files(self._terms.limit_class)
             full = self._storage_full or (bounded and too_long)
-            about = {"status": status, "timed_out": self._timed_out, "escalated": self._escalated}
-            self._notices.later(protocol.EXITED, about | {"storage_full": full, "rusage": rusage})
+            timed_out, escalated = self._timed_out, self._escalated
+            self._notices.later(Exited(self.id, status, timed_out, escalated, full, rusage))
 
     def emptied(self, killed: int, counters: dict[str, Any]) -> None:
         self._ended = True
-        self._notices.later(protocol.EMPTIED, {"killed": killed, "counters": counters})
+        self._notices.later(Emptied(self.id, killed, counters))
         # Not first when it is released: without a server nobody does that, and the disk may be
         # full of it.
         self._workdir.remove()
@@ -235,12 +236,13 @@ class SupervisedJob:
     def _refuse(self, stage: str, errno: int) -> None:
         reason = os.strerror(errno) if errno else "it ended before it could say why"
         self._notices.refuse(
-            {
-                "fault": protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
-                "stage": stage,
-                "errno": errno,
-                "message": f"{self._terms.command.name} could not be started: {stage}: {reason}",
-            }
+            RefusedMessage(
+                self.id,
+                protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
+                stage,
+                errno,
+                f"{self._terms.command.name} could not be started: {stage}: {reason}",
+            )
         )
 
     def _start_hangs(self) -> None:

@@ -1,9 +1,8 @@
-"""On what terms a job runs, as the server is told."""
+"""On what terms a job runs: what of its start counts until it has ended."""
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...policy.limit_classes import (
     HOW_STORAGE_IS_HELD,
@@ -14,8 +13,19 @@ from ...policy.limit_classes import (
     ResourceLimits,
 )
 from ...policy.policy_file import Command
+from ..ipc.started import HeldLimits, Started
 from ..users.user_names import User
 from .cgroup_processes import Processes
+from .start_check import CheckedStart
+
+
+@dataclass(frozen=True, slots=True)
+class MainProcess:
+    """That of a job, as STARTED names it."""
+
+    pid: int
+    start_ticks: int
+    started_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,30 @@ class Terms:
     user: User | None = None
     quotas: Mapping[LimitName, Enforcement] = field(default_factory=dict)
 
-    def enforcement(self, processes: Processes) -> list[Enforcement]:
-        """Of every limit and isolation; output is kept by the server's own reader task."""
+    @classmethod
+    def of(
+        cls,
+        checked: CheckedStart,
+        limit_class: LimitClass,
+        isolation: Sequence[Enforcement],
+        quotas: Mapping[LimitName, Enforcement],
+    ) -> "Terms":
+        """Of a start that is granted, and what this host gives it. Its environment and the open
+        program count only until it runs."""
+        return cls(
+            checked.command,
+            checked.argv,
+            checked.timeout_s,
+            limit_class,
+            checked.client.totals,
+            isolation,
+            checked.user,
+            quotas,
+        )
+
+    def held(self, processes: Processes) -> HeldLimits:
+        """What of every limit and isolation the kernel holds now; output is kept by the server's
+        own reader task."""
         asked = self.limit_class.limits.output_bytes_per_s
         output = Enforcement(
             "output",
@@ -42,7 +74,10 @@ class Terms:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        return [*processes.enforcement, output, *self.storage(), *self.isolation]
+        together = processes.client_enforcement if self.totals.limits != ResourceLimits() else ()
+        return HeldLimits(
+            (*processes.enforcement, output, *self.storage(), *self.isolation), tuple(together)
+        )
 
     def storage(self) -> list[Enforcement]:
         """Of what it may have on the disk alone."""
@@ -56,22 +91,21 @@ class Terms:
             return self.quotas[name]
         return Enforcement(name, "partial", str(asked), HOW_STORAGE_IS_HELD[name])
 
-    def client_enforcement(self, processes: Processes) -> list[Enforcement]:
-        """Of ``totals``; empty where they limit nothing."""
-        return processes.client_enforcement if self.totals.limits != ResourceLimits() else []
-
-    def fields(self, processes: Processes) -> dict[str, Any]:
-        """Of STARTED. Not kept by anybody, as they are most of what an idle job would cost."""
-        return {
-            "argv": self.argv,
-            "uid": os.geteuid() if self.user is None else self.user.uid,
-            "class": self.limit_class.name,
-            "limits": self.limit_class.limits.fields(),
-            "enforcement": [entry.fields() for entry in self.enforcement(processes)],
-            "client_limits": self.totals.limits.fields(),
-            "client_enforcement": [entry.fields() for entry in self.client_enforcement(processes)],
-            "usage": processes.usage_files,
-            "grace_s": self.command.grace_s,
-            "timeout_s": self.timeout_s,
-            "control": self.command.control.fields(),
-        }
+    def started(self, main: MainProcess, processes: Processes) -> Started:
+        """What the start became. Not kept by anybody here, as it is most of what an idle job would
+        cost."""
+        return Started(
+            pid=main.pid,
+            start_ticks=main.start_ticks,
+            started_ns=main.started_ns,
+            argv=tuple(self.argv),
+            class_name=self.limit_class.name,
+            limits=self.limit_class.limits,
+            client_limits=self.totals.limits,
+            held=self.held(processes),
+            timeout_s=self.timeout_s,
+            uid=os.geteuid() if self.user is None else self.user.uid,
+            grace_s=self.command.grace_s,
+            control=self.command.control,
+            usage_files=processes.usage_files,
+        )

@@ -1,0 +1,460 @@
+"""Every message between server and supervisor, both ways, as a record (pure).
+
+The records are the protocol: ``message_record`` makes the form that a message is held to, its
+fields and the record out of the same annotations. docs/protocol.md says what each is for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from ..cgroups.counters import COUNTED
+from .message_forms import (
+    Check,
+    Form,
+    above_zero,
+    count,
+    flag,
+    job_id,
+    list_of,
+    mapping,
+    names,
+    number,
+    one_of,
+    opaque,
+    or_null,
+    signal_number,
+    text,
+)
+from .message_record import BESIDE, Wire, form_of
+from .started import Enforcements, HeldLimits, Started
+
+MOST_CHANGES: Final = 32
+# inspect_survivors.py tells of no more.
+_MOST_INSPECTED: Final = 32
+# Descriptors that a job's message brings; stdout always.
+_PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
+_FAULTS: Final = (
+    *("denied", "stale_policy", "executable", "unenforced", "invalid", "exhausted", "failed"),
+)
+
+Text = Annotated[str, Wire(text)]
+Flag = Annotated[bool, Wire(flag)]
+Count = Annotated[int, Wire(count)]
+JobId = Annotated[str, Wire(job_id)]
+Texts = Annotated[tuple[str, ...], Wire(list_of(text), tuple)]
+LaterFlag = Annotated[bool, Wire(flag, optional=True)]
+"""Of a message that an earlier version sends without it."""
+
+
+def _records(form: Check, of: type, most: int | None = None) -> Wire:
+    """A list of small records of texts and numbers."""
+    names = [each.name for each in fields(of)]
+    return Wire(
+        list_of(form, most),
+        lambda told: tuple(of(**each) for each in told),
+        lambda found: [{name: getattr(each, name) for name in names} for each in found],
+    )
+
+
+class Message:
+    """``kind`` is its ``type`` in the datagram."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OfJob(Message):
+    """One that says nothing but which job."""
+
+    id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class OfCount(Message):
+    """How many processes of a job were reached."""
+
+    id: JobId
+    count: Count
+
+
+# From both.
+
+
+@dataclass(frozen=True, slots=True)
+class Beat(Message):
+    """Every silence.BEAT_S: who sends it does not stand still."""
+
+    kind = "BEAT"
+
+
+# From the server.
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """``beats``: it sends BEAT, and knows it."""
+
+    kind = "HELLO"
+    version: Count
+    pid: Count
+    beats: LaterFlag = False
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Message):
+    """It takes calls: jobs have somebody again who can end them."""
+
+    kind = "SERVING"
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Message):
+    """The next job of the server before."""
+
+    kind = "TAKE"
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Message):
+    """What is asked for; nothing of it is granted yet. ``opaque`` comes back in HELD, ``policy`` is
+    the hash of the one that the server has read, ``audited`` are the replaced files of the program
+    that it has written down."""
+
+    kind = "START"
+    id: JobId
+    opaque: Annotated[str, Wire(opaque)]
+    client: Text
+    policy: Text
+    command: Text
+    arguments: Texts
+    env: Annotated[Mapping[str, str], Wire(mapping(text), None, dict)]
+    timeout_s: Annotated[
+        float | None, Wire(or_null(above_zero), lambda told: None if told is None else float(told))
+    ]
+    stdin: LaterFlag = False
+    audited: Annotated[tuple[str, ...], Wire(list_of(text), tuple, optional=True)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Message):
+    """To the job's main process, or to all. ``kill_after_s``, of a stop: its grace."""
+
+    kind = "SIGNAL"
+    id: JobId
+    signal: Annotated[int, Wire(signal_number)]
+    tree: LaterFlag = False
+    kill_after_s: Annotated[float | None, Wire(or_null(number), optional=True)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Message):
+    """All of it stands still, or runs on."""
+
+    kind = "PAUSE"
+    id: JobId
+    paused: Flag
+
+
+class Inspect(OfJob):
+    """Who is left of it, and what for?"""
+
+    __slots__ = ()
+    kind = "INSPECT"
+
+
+class Look(OfJob):
+    """Are its limits still as they were set?"""
+
+    __slots__ = ()
+    kind = "LOOK"
+
+
+class CloseInput(OfJob):
+    """Its standard input has ended."""
+
+    __slots__ = ()
+    kind = "CLOSE_INPUT"
+
+
+class Kill(OfJob):
+    """The whole group, until it is empty."""
+
+    __slots__ = ()
+    kind = "KILL"
+
+
+class Release(OfJob):
+    """The end record is durable: forget the job."""
+
+    __slots__ = ()
+    kind = "RELEASE"
+
+
+# From the supervisor.
+
+
+@dataclass(frozen=True, slots=True)
+class SweptCounts:
+    """What an earlier life has left, and is gone: ids of jobs, processes that were killed, groups
+    that could not be removed."""
+
+    jobs: tuple[str, ...] = ()
+    processes: int = 0
+    groups_left: int = 0
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "SweptCounts":
+        """Out of a message."""
+        return cls(tuple(told["jobs"]), told["processes"], told["groups_left"])
+
+    def fields(self) -> dict[str, Any]:
+        """As a message has it."""
+        return {
+            "jobs": self.jobs,
+            "processes": self.processes,
+            "groups_left": self.groups_left,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Message):
+    """``limits`` is what this host can hold, ``fds`` the policy's bytes in a sealed memory file,
+    and what ends all jobs. ``settings`` are those of the configuration, as text: they are the
+    file's, and no messages' fields. ``userless`` are clients that have no user, and why."""
+
+    kind = "WELCOME"
+    version: Count
+    mode: Annotated[str, Wire(one_of("root", "user"))]
+    cgroups: Annotated[str, Wire(one_of("v1", "v2", "hybrid", "tree"), name="kind")]
+    boot_id: Text
+    policy: Text
+    limits: Enforcements
+    max_jobs: Count
+    swept: Annotated[
+        SweptCounts,
+        Wire(
+            Form({"jobs": list_of(job_id), "processes": count, "groups_left": count}),
+            SweptCounts.read,
+            SweptCounts.fields,
+        ),
+    ]
+    warnings: Texts
+    fds: Annotated[tuple[str, ...], Wire(names(frozenset({"policy", "kill"}), "policy"), tuple)]
+    beats: LaterFlag = False
+    settings: Annotated[str, Wire(text, optional=True)] = "{}"
+    looks: LaterFlag = False
+    userless: Annotated[Mapping[str, str], Wire(mapping(text), optional=True)] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StartedMessage(Message):
+    """It runs. ``fds`` are its pipes, and what ends its group."""
+
+    kind = "STARTED"
+    id: JobId
+    started: Annotated[Started, BESIDE]
+    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple)]
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Message):
+    """As STARTED, of a job of the server before."""
+
+    kind = "HELD"
+    id: JobId
+    started: Annotated[Started, BESIDE]
+    opaque: Annotated[str, Wire(opaque)]
+    paused: Flag
+    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple)]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(Message):
+    """No more of them."""
+
+    kind = "NOTHING"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage(Message):
+    """Nothing was started. ``fault`` is one of protocol's, ``errno`` 0 if there was none,
+    ``message`` for people."""
+
+    kind = "REFUSED"
+    id: JobId
+    fault: Annotated[str, Wire(one_of(*_FAULTS))]
+    stage: Text
+    errno: Count
+    message: Text
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedFile:
+    """A file of a granted program that took the place of the one that was checked, and passes the
+    same checks; ``before`` and ``now`` name both for the audit log."""
+
+    path: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedMessage(Message):
+    """To be written down before the START is repeated."""
+
+    kind = "REPLACED"
+    id: JobId
+    files: Annotated[
+        tuple[ReplacedFile, ...],
+        _records(Form(dict.fromkeys(("path", "before", "now"), text)), ReplacedFile),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Exited(Message):
+    """The main process was reaped; ``status`` is wait(2)'s, None if it cannot be known."""
+
+    kind = "EXITED"
+    id: JobId
+    status: Annotated[int | None, Wire(or_null(count))]
+    timed_out: Flag
+    escalated: Flag
+    storage_full: Flag
+    rusage: Annotated[
+        Mapping[str, float], Wire(mapping(number, frozenset({"user_s", "system_s"})))
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied(Message):
+    """No process of the job is left; ``counters`` are what the kernel has counted."""
+
+    kind = "EMPTIED"
+    id: JobId
+    killed: Count
+    counters: Annotated[Mapping[str, Any], Wire(mapping(number, frozenset(COUNTED)))]
+
+
+class Killed(OfCount):
+    """KILL was sent to so many."""
+
+    __slots__ = ()
+    kind = "KILLED"
+
+
+class Signaled(OfCount):
+    """The signal was sent to so many."""
+
+    __slots__ = ()
+    kind = "SIGNALED"
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Message):
+    """As it is now, and why it is not as was asked."""
+
+    kind = "PAUSED"
+    id: JobId
+    paused: Flag
+    message: Text
+
+
+class Resumed(OfJob):
+    """It was paused, and runs on so that it can end."""
+
+    __slots__ = ()
+    kind = "RESUMED"
+
+
+class Looked(OfJob):
+    """CHANGED has told what was not."""
+
+    __slots__ = ()
+    kind = "LOOKED"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChange:
+    """``of`` the job's group or its client's; texts as the kernel has them. ``put_back``: it is as
+    it was again."""
+
+    of: Literal["job", "client"]
+    limit: str
+    file: str
+    found: str
+    held: str
+    put_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Message):
+    """Somebody else has written limits of the job or its client since they were set. ``held`` is as
+    it is now; ``changes`` are for the audit log."""
+
+    kind = "CHANGED"
+    id: JobId
+    held: Annotated[HeldLimits, BESIDE]
+    changes: Annotated[
+        tuple[FoundChange, ...],
+        _records(
+            Form(
+                {
+                    "of": one_of("job", "client"),
+                    **dict.fromkeys(("limit", "file", "found", "held"), text),
+                    "put_back": flag,
+                }
+            ),
+            FoundChange,
+            MOST_CHANGES,
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A process that is left of a job: ``state`` and ``wchan`` as in proc(5)."""
+
+    pid: int
+    name: str
+    state: str
+    wchan: str
+
+    def __str__(self) -> str:
+        where = f" in {self.wchan}" if self.wchan else ""
+        return f"{self.pid} ({self.name}, state {self.state}{where})"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected(Message):
+    """Who is left of the job; no zombies."""
+
+    kind = "INSPECTED"
+    id: JobId
+    processes: Annotated[
+        tuple[Left, ...],
+        _records(
+            Form({"pid": count, "name": text, "state": text, "wchan": text}), Left, _MOST_INSPECTED
+        ),
+    ]
+
+
+Kinds = Mapping[str, type[Message]]
+
+
+def _by_kind(*records: type[Message]) -> dict[str, type[Message]]:
+    return {record.kind: record for record in records}
+
+
+FROM_SERVER: Final = _by_kind(
+    *(Hello, Serving, Take, Start, Signal, Pause, Inspect, Look),
+    *(CloseInput, Kill, Release, Beat),
+)
+FROM_SUPERVISOR: Final = _by_kind(
+    *(Welcome, Held, Nothing, StartedMessage, RefusedMessage, ReplacedMessage, Exited, Emptied),
+    *(Killed, Signaled, Paused, Resumed, Inspected, Looked, Changed, Beat),
+)
+FORMS: Final = {kind: form_of(record) for kind, record in (FROM_SERVER | FROM_SUPERVISOR).items()}

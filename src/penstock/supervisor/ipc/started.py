@@ -1,0 +1,123 @@
+"""What a start became (pure): the one record that supervisor, server and database have of it.
+
+The supervisor fills it in (``job/terms.py``) and sends it (STARTED, HELD); a server's ``Job`` holds
+it, records what of it outlives the process (``jobs/job_rows.py``) and shows it to its owner
+(``server/convert.py``). A new field of a job is added here and in those; CONTRIBUTING.md has them.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from ...policy.control_policy import Control, control_of
+from ...policy.limit_classes import CHANGED_OUTSIDE, Enforcement, ResourceLimits
+from .message_forms import (
+    Form,
+    above_zero,
+    count,
+    flag,
+    list_of,
+    mapping,
+    number,
+    one_of,
+    or_null,
+    process_id,
+    signal_number,
+    text,
+)
+from .message_record import BESIDE, Wire
+
+# Jobs of a class are told the same again and again; what is equal is kept once, which is a
+# good part of what an idle job costs.
+_shared_limits = lru_cache(maxsize=256)(ResourceLimits)
+_shared_enforcement = lru_cache(maxsize=1024)(Enforcement)
+
+_LIMITS: Final = Form({each.name: or_null(number) for each in fields(ResourceLimits)})
+ENFORCEMENT_FORM: Final = list_of(
+    Form(
+        {each.name: text for each in fields(Enforcement)}
+        | {"state": one_of("enforced", "partial", "unavailable")}
+    )
+)
+_CONTROL: Final = Form(
+    {
+        "stop_signal": signal_number,
+        "stop_tree": flag,
+        "signals": or_null(list_of(signal_number)),
+        "stdin": flag,
+    }
+)
+
+
+def _read_limits(told: Mapping[str, Any]) -> ResourceLimits:
+    return _shared_limits(**told)
+
+
+def _read_enforcement(told: Sequence[Mapping[str, Any]]) -> tuple[Enforcement, ...]:
+    return tuple(_read_entry(entry) for entry in told)
+
+
+def _read_entry(told: Mapping[str, Any]) -> Enforcement:
+    # One that was changed from outside has the moment in it: it is equal to no other.
+    changed = CHANGED_OUTSIDE in told.get("detail", "")
+    return Enforcement(**told) if changed else _shared_enforcement(**told)
+
+
+def _read_usage(told: Mapping[str, str]) -> dict[str, str]:
+    return {sys.intern(name): path for name, path in told.items()}
+
+
+def write_enforcement(entries: Sequence[Enforcement]) -> list[dict[str, Any]]:
+    """As a message has it."""
+    return [entry.fields() for entry in entries]
+
+
+Limits = Annotated[ResourceLimits, Wire(_LIMITS, _read_limits, ResourceLimits.fields)]
+Enforcements = Annotated[
+    tuple[Enforcement, ...], Wire(ENFORCEMENT_FORM, _read_enforcement, write_enforcement)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLimits:
+    """What the kernel holds now: of the job itself, and of all its client's jobs together, which
+    is empty where these are not limited."""
+
+    enforcement: Enforcements = ()
+    client_enforcement: Enforcements = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that runs inside its group."""
+
+    pid: Annotated[int, Wire(process_id)]
+    start_ticks: Annotated[int, Wire(count)]
+    """Field 22 of /proc/<pid>/stat: with the boot id it names the process."""
+    started_ns: Annotated[int, Wire(count)]
+    """UTC."""
+    argv: Annotated[tuple[str, ...], Wire(list_of(text), tuple)]
+    class_name: Annotated[str, Wire(text, name="class")]
+    limits: Limits = field(default_factory=ResourceLimits)
+    client_limits: Limits = field(default_factory=ResourceLimits)
+    """Of all its client's jobs together."""
+    held: Annotated[HeldLimits, BESIDE] = field(default_factory=HeldLimits)
+    timeout_s: Annotated[float | None, Wire(or_null(above_zero))] = None
+    """How long it may run; None is no limit."""
+    uid: Annotated[int | None, Wire(count)] = None
+    """The user it runs as; None where there are no users."""
+    grace_s: Annotated[float, Wire(number)] = 0.0
+    """The command's own."""
+    control: Annotated[Control, Wire(_CONTROL, control_of, Control.fields)] = field(
+        default_factory=Control
+    )
+    """The command's own."""
+    usage_files: Annotated[
+        Mapping[str, str], Wire(mapping(text), _read_usage, dict, name="usage")
+    ] = field(default_factory=dict)
+    """What to read for usage, see jobs/usage.py."""
+
+
+NOT_STARTED: Final = Started(pid=0, start_ticks=0, started_ns=0, argv=(), class_name="")
