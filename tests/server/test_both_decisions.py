@@ -21,7 +21,8 @@ from penstock.server.service import CommandService, HostInfo
 from penstock.supervisor.files.executables import Executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.job.start_check import Refusal, StartCheck, StartRequest
+from penstock.supervisor.ipc.messages import Start
+from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
 
 URI = "spiffe://example.org/ci/runner"
@@ -111,13 +112,13 @@ class Both:
         return said
 
     def supervisor_says(self, client: str, start: pb.StartRequest) -> Said:
-        request = StartRequest(
+        request = Start(
             id="0" * 32,
             opaque=client,
             client=client,
             policy=self.check.policy.hash,
             command=start.command,
-            arguments=list(start.argv),
+            arguments=tuple(start.argv),
             env=dict(start.env),
             timeout_s=start.timeout_s or None,
             stdin=start.stdin,
