@@ -289,11 +289,11 @@ async def test_a_supervisor_that_dies_during_a_takeover_takes_its_jobs_with_it(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take_over)
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.TAKE
+            assert supervisor.heard()["type"] == "TAKE"
             fds = [pipe_end(), own_write]
-            supervisor.say(protocol.HELD, fds, **held(jobs[0].id, ["stdout", "kill"]))
+            supervisor.say("HELD", fds, **held(jobs[0].id, ["stdout", "kill"]))
             await trio.testing.wait_all_tasks_blocked()
-            assert supervisor.heard()["type"] == protocol.TAKE
+            assert supervisor.heard()["type"] == "TAKE"
             supervisor.die()
         assert [end.reason for end in ends] == ["lost", "lost"]
         assert ends[0].detail == "the supervisor is gone"
@@ -355,7 +355,7 @@ async def test_a_start_that_comes_too_late_is_for_another_server() -> None:
             nursery.start_soon(start)
             await trio.testing.wait_all_tasks_blocked()
             about = {"fault": protocol.FAILED, "stage": protocol.STOPPING, "errno": 0}
-            supervisor.say(protocol.REFUSED, id=JOB, **about, message="penstockd is stopping")
+            supervisor.say("REFUSED", id=JOB, **about, message="penstockd is stopping")
         (refused,) = answers
         assert isinstance(refused, StartRefused)
         error = start_error(refused)
@@ -366,9 +366,9 @@ async def test_a_start_that_comes_too_late_is_for_another_server() -> None:
 async def test_a_job_whose_status_nobody_has_is_lost() -> None:
     """C36: its keeper was killed; with a status that is made up it would pass for a success."""
     async with connected() as (backend, supervisor):
-        os.close((await started(backend, supervisor)).stdout_fd)
-        supervisor.say(protocol.EXITED, **exited(None))
-        supervisor.say(protocol.EMPTIED, id=JOB, killed=1, counters={})
+        os.close((await started(backend, supervisor)).pipes.stdout_fd)
+        supervisor.say("EXITED", **exited(None))
+        supervisor.say("EMPTIED", id=JOB, killed=1, counters={})
         verdict = await backend.wait(JOB)
         assert (verdict.kind, verdict.code) == ("lost", None)
         assert verdict.detail == "the exit status could not be collected"
