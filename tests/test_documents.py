@@ -347,6 +347,21 @@ def test_every_file_that_is_named_exists() -> None:
     assert wrong == []
 
 
+def test_every_module_that_is_named_exists() -> None:
+    """By the end of its path, as `jobs/lifecycle.py`; the changelog names what there was then."""
+    tops = [ROOT / name for name in ("src", "tests", "tools")]
+    files = [f"/{path.relative_to(ROOT)}" for top in tops for path in top.rglob("*.py")]
+    named = {
+        (page.name, code)
+        for page, code in inline_code()
+        if re.fullmatch(r"[\w/]+\.py", code) and page.name != "CHANGELOG.md"
+    }
+    wrong = {each for each in named if not any(file.endswith(f"/{each[1]}") for file in files)}
+    # Says why there is no such file.
+    assert wrong == {("architecture.md", "job/job.py")}
+    assert len(named) > 100
+
+
 def test_the_site_has_every_page_once() -> None:
     """mkdocs.yml, in whose order they are read; ``mkdocs build --strict`` checks their links."""
     nav = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
