@@ -6,10 +6,10 @@ Each does so by the policy that it has read itself, and the hash in START makes 
 read the same one. So the two agree on every command line, word for word, and there is no second
 place where a rule could be forgotten.
 
-The order is: who asks, the verb, the request's form, the command, its arguments by the grammar, the
-keys of the environment, input, and last whether all of it fits a message between the two processes.
-Who comes first so that a stranger learns nothing of forms; form comes before the policy so that a
-mistake of typing does not read as a missing grant.
+The order is: the client, the verb, the request's form, the command, its arguments by the grammar,
+the keys of the environment, input, and last whether all of it fits a message between the two
+processes. The client comes first so that a stranger learns nothing of forms. Form comes before the
+policy so that a mistake of typing does not read as a missing grant.
 
 What is not decided here: what only the host knows (where a path leads, whose user a job gets, which
 file the program is, which limits are held), which is the supervisor's (start_check.py); and what
@@ -79,10 +79,10 @@ class GrantedStart:
 def may_call(
     policy: Policy, client_id: str, verb: str | None, *, standalone: bool = False
 ) -> ClientPolicy | Denial:
-    """The policy's entry of who asks, if it grants the verb; None is a verb that every client has.
+    """The client's entry of the policy, if it grants the verb; None is a verb of all clients.
 
-    ``standalone``: who started the supervisor is who asks, so a policy that names no clients grants
-    every command to any id.
+    ``standalone``: the program that asks has started the supervisor itself, so a policy that names
+    no clients grants every command to any id.
     """
     if standalone and not policy.clients:
         return ClientPolicy(client_id, frozenset(policy.commands))

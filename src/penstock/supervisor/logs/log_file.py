@@ -1,15 +1,15 @@
 """The log where it is a file: written by a process of its own, as a disk may stand still.
 
-Pipes, sockets and terminals can be asked whether they take a line now (log_lines.py). A regular
-file always says yes, O_NONBLOCK has no effect on it (open(2)), and then the write waits for the
-disk: timers, deadlines, KILL and new connections would wait with it. So standard error of the
-supervisor becomes a pipe, and a child writes what comes out of it into the file. What waits for the
-disk is
-bounded by that pipe; what does not go in is dropped and counted, as with any reader that is slow.
+Theory of operation. Pipes, sockets and terminals can be asked whether they take a line now
+(log_lines.py). A regular file always says yes, because O_NONBLOCK has no effect on it (open(2)),
+and then the write waits for the disk; timers, deadlines, KILL and new connections would wait with
+it. So standard error of the supervisor becomes a pipe, and a child writes what comes out of it into
+the file. That pipe bounds what waits for the disk; a line that does not fit is dropped and counted,
+as with any slow reader.
 
-The child ends when nobody can write into the pipe any more, so that the last words of a supervisor
-that was killed are in the file too. One that dies is followed by another, and nothing is lost by
-that: this process has the read end as well.
+The child ends when the last process that can write into the pipe has ended, so that the last words
+of a supervisor that was killed are in the file, too. A child that dies is followed by another, and
+nothing is lost by that, because this process has the read end as well.
 """
 
 import fcntl
@@ -25,16 +25,16 @@ from .log_lines import LineWriter
 from .supervisor_log import log
 
 _AGAIN_S: Final = 1.0
-# How long the end of this process waits for its last lines. A disk that takes longer has them when
-# it can: the child outlives us.
+# How long the end of this process waits for its last lines to be written. If the disk takes longer,
+# they are written later, because the child outlives this process.
 _END_S: Final = 2.0
-# Between two looks whether there is room again to say how many lines were lost.
+# Between two tries to write how many lines were lost.
 _TELL_LOST_MS: Final = 2000
 _READ_BYTES: Final = 1 << 16
 
 
 class LogFile:
-    """Between ``start`` and ``end`` descriptor 2 is the pipe. Without a file nothing is done."""
+    """Between ``start`` and ``end`` descriptor 2 is the pipe, if it was a file before."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -44,13 +44,16 @@ class LogFile:
         self._pidfd = -1
 
     def start(self) -> None:
-        """Raises OSError if there is no pipe to be had; the log is as before then."""
+        """Puts the pipe in place of descriptor 2, and starts the child.
+
+        Raises OSError if no pipe can be had; the log is as before then.
+        """
         if not _may_stand_still(2):
             return
         self._file_fd = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
         try:
-            # Our own pipe, so it can be told not to block (lines.LineWriter, which may not do that
-            # to what it was given).
+            # O_NONBLOCK is possible here, because the pipe is our own. LineWriter may not set it on
+            # a descriptor that it was given.
             self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             os.close(self._file_fd)
@@ -62,7 +65,7 @@ class LogFile:
         self._start_child()
 
     def end(self) -> None:
-        """What was said is in the file, if that takes it in time; descriptor 2 is the file again.
+        """Makes descriptor 2 the file again, and waits until the child has written all lines.
 
         Waits for _END_S at most.
         """
@@ -89,7 +92,7 @@ class LogFile:
                 _run(self._read_fd, self._file_fd)
             try:
                 self._pidfd = os.pidfd_open(self._pid)
-            except OSError:  # out of descriptors; nobody would hear of its end
+            except OSError:  # out of descriptors, so its end could not be seen
                 os.kill(self._pid, signal.SIGKILL)
                 disown(self._pid)
                 raise
@@ -129,11 +132,11 @@ def _run(read_fd: int, file_fd: int) -> NoReturn:
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 5) for fd in (read_fd, file_fd)]
         for target, fd in enumerate((null, null, null, *high)):
             os.dup2(fd, target, inheritable=False)
-        # The server's connection must end with the supervisor, and the write end of the pipe, which
-        # was at 2, with whoever else has it.
+        # The server's connection must end with the supervisor. The write end of the pipe, which was
+        # at 2, must end with the processes that write, or this one would never see their end.
         os.closerange(5, os.sysconf("SC_OPEN_MAX"))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)  # what ends the supervisor is written, too
+            signal.signal(number, signal.SIG_IGN)  # so that the supervisor's end is logged, too
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _write_lines(3, LineWriter(4, "penstockd"))
@@ -142,8 +145,10 @@ def _run(read_fd: int, file_fd: int) -> NoReturn:
 
 
 def _write_lines(read_fd: int, writer: LineWriter) -> None:
-    """Until nobody can say anything any more. What the file does not take is counted, and told as
-    soon as it does."""
+    """Writes lines until no process can write into the pipe any more.
+
+    Lines that the file does not take are counted, and their number is written as soon as it does.
+    """
     poll = select.poll()
     poll.register(read_fd, select.POLLIN)
     begun = b""

@@ -1,12 +1,12 @@
-"""Lines of a log on a descriptor that is anybody's: writing one never blocks, ends or changes
-anything.
+"""Lines of a log on a descriptor that others share: writing one never blocks, and never kills us.
 
-Who started us has given us standard error: a terminal, a pipe to a collector, a socket of the
-journal, a file. Its reader may be gone, stand still or be slow, its disk full. A line that cannot
-be taken now is dropped and counted, and the count is told once there is room again.
+Standard error comes from the process that started us: a terminal, a pipe to a collector, a socket
+of the journal, a file. Its reader may be gone, stand still or be slow, its disk may be full. A line
+that cannot be written now is dropped and counted, and the count is written once there is room
+again. Otherwise a reader of the log that stands still would make this process stand still.
 
-Both sides use this: the supervisor for its own log and what the server says (log_relay.py), the
-server for a pipe to the supervisor, and the library for whatever its process has.
+Both sides use this: the supervisor for its own lines and the server's (log_relay.py), the server
+for the pipe to the supervisor, and the library for whatever standard error its process has.
 """
 
 import errno
@@ -18,35 +18,37 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-# A write of at most so many bytes to a pipe is done as a whole or not at all (pipe(7)): lines of
-# others do not land within ours. It is also what fits where poll(2) says that there is room.
+# A write of at most so many bytes to a pipe is done as a whole or not at all (pipe(7)), so that
+# lines of other processes do not land within ours. As much also fits where poll(2) reports room.
 LINE_BYTES: Final = 4096
 _CUT: Final = " [cut]"
 
 
 class LineWriter:
-    """Lines to one descriptor, which stays as it is: O_NONBLOCK would be that of everybody who
-    has the same open file, such as the shell that started us.
+    """Lines to one descriptor, which stays as it is.
+
+    O_NONBLOCK is never set, because that would be for all processes that have the same open file,
+    such as the shell that started this one.
     """
 
     def __init__(self, fd: int, name: str) -> None:
-        """``name`` begins the line that tells of lost ones."""
+        """``name`` begins the line that reports lost ones."""
         self.lost = 0
-        """Lines that nobody has taken, and that were not told of yet."""
+        """Lines that were dropped and not reported yet."""
         self._fd = fd
         self._name = name
         self._torn = False
 
     def write(self, text: str) -> None:
-        """One line of at most LINE_BYTES, whatever is in the text. Raises nothing.
+        """Writes one line of at most LINE_BYTES, whatever is in the text. Raises nothing.
 
-        What is not printable is escaped, as a peer's words must not look like lines of ours.
+        What is not printable is escaped, because a peer's words must not look like lines of ours.
         """
         if not (self.tell_lost() and self._written(_line(text))):
             self.lost += 1
 
     def tell_lost(self) -> bool:
-        """Says how many lines were lost, if any, once there is room. Is none left to tell?"""
+        """Reports how many lines were lost, if any, and if there is room. Are all reported now?"""
         if self.lost:
             lines = "line" if self.lost == 1 else "lines"
             text = f"{self._name}: {self.lost} {lines} lost, as nobody took them"
@@ -58,16 +60,16 @@ class LineWriter:
         data = b"\n" + line if self._torn else line
         try:
             done = _put(self._fd, data)
-        except OSError:  # nobody reads, the disk is full, the terminal hung up, it is closed
+        except OSError:  # the reader is gone, the disk full, the terminal hung up, or it is closed
             return False
-        # A full disk may take the first half of a line: the next one begins on a line of its own.
+        # A full disk may take the first half of a line, so the next one begins with a line end.
         self._torn = (0 < done < len(data)) or (self._torn and done == 0)
         return done == len(data)
 
 
 class LineStream(io.TextIOBase):
-    """In place of sys.stderr: what Python itself prints, tracebacks and warnings, goes the same
-    way."""
+    """In place of sys.stderr, so that what Python itself prints, tracebacks and warnings, goes the
+    same way."""
 
     def __init__(self, write_line: Callable[[str], None]) -> None:
         self._write_line = write_line
@@ -89,7 +91,7 @@ class LineStream(io.TextIOBase):
 
 
 def _line(text: str) -> bytes:
-    # More than this is cut anyway, and escaping a megabyte would take its time.
+    # Only so much is escaped, because the rest is cut anyway, and a megabyte would take its time.
     shown = "".join(
         char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[:LINE_BYTES]
     )
@@ -101,8 +103,8 @@ def _line(text: str) -> bytes:
 
 
 def _put(fd: int, data: bytes) -> int:
-    """Writes without ever waiting; how many bytes were taken. Raises OSError."""
-    # Looked at each time: a process that has this as a library may put another file there.
+    """Writes without ever waiting. Returns how many bytes were taken. Raises OSError."""
+    # Looked at each time, because a program that uses the library may put another file there.
     mode = os.fstat(fd).st_mode
     if stat.S_ISFIFO(mode):
         return _to_pipe(fd, data)
@@ -114,8 +116,11 @@ def _put(fd: int, data: bytes) -> int:
 
 
 def _to_pipe(fd: int, data: bytes) -> int:
-    """Only when poll says that there is room; and, as others may write to the same pipe in that
-    moment, told not to wait, which pipes understand since Linux 6.4. Raises OSError."""
+    """Writes only when poll reports room. Raises OSError.
+
+    Another process may take that room in the same moment, so the write is told not to wait, which
+    pipes understand since Linux 6.4.
+    """
     if not _has_room(fd):
         return 0
     try:
@@ -127,7 +132,7 @@ def _to_pipe(fd: int, data: bytes) -> int:
 
 
 def _to_socket(fd: int, data: bytes) -> int:
-    """Raises OSError."""
+    """Sends without waiting and without SIGPIPE. Raises OSError."""
     connection = socket.socket(fileno=fd)
     try:
         return connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -136,16 +141,15 @@ def _to_socket(fd: int, data: bytes) -> int:
 
 
 def _to_terminal(fd: int, data: bytes) -> int:
-    """Raises OSError.
+    """Writes by an open file of our own, which may have O_NONBLOCK. Raises OSError.
 
-    One that its user has stopped (^S), or whose emulator reads nothing, takes a part of a line and
-    then lets the writer wait, and poll says only that there is room for something. So it is opened
-    anew: an open file of our own, which may have O_NONBLOCK.
+    A terminal that its user has stopped (^S), or whose emulator reads nothing, takes a part of a
+    line and then lets the writer wait; poll only reports that there is room for something.
     """
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         own_fd = os.open(f"/proc/self/fd/{fd}", flags)
-    except PermissionError:  # another user's, after su(1)
+    except PermissionError:  # the terminal belongs to another user, as after su(1)
         return os.write(fd, data) if _has_room(fd) else 0
     try:
         return os.write(own_fd, data)
@@ -154,7 +158,7 @@ def _to_terminal(fd: int, data: bytes) -> int:
 
 
 def _has_room(fd: int) -> bool:
-    """Raises OSError where there will never be any: a write would raise SIGPIPE, too."""
+    """Is there room now? Raises OSError where there will never be any: a write would be SIGPIPE."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     events = sum(event for _, event in poll.poll(0))

@@ -1,7 +1,8 @@
 """What the server writes on its standard output and error: read here, and put into our log.
 
-The server has no descriptor of the log itself: a pipe that nobody reads, or a terminal that
-stands still, would hold up every client, and peers without a certificate cause such lines.
+The server has no descriptor of the log itself, because a pipe that its reader has left, or a
+terminal that stands still, would hold up every client, and peers without a certificate can cause
+lines.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Final
 from ..kernel.loop import READ, Loop
 from .log_lines import LINE_BYTES
 
-# As much as the pipe holds; others have their turn after that.
+# As much as the pipe holds. After that other events of the loop have their turn.
 _AT_ONCE_BYTES: Final = 65536
 
 
@@ -25,9 +26,9 @@ class Relay:
         self._begun = b""
 
     def open(self) -> int:
-        """For the next server: the write end, the caller's to close. Raises OSError.
+        """The write end for the next server, which the caller has to close. Raises OSError.
 
-        Neither end blocks: the server goes on when the supervisor stands still.
+        Neither end blocks, so that the server continues when the supervisor stands still.
         """
         self.close()
         self._fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -35,13 +36,13 @@ class Relay:
         return write_fd
 
     def close(self) -> None:
-        """The server has ended: what it has said last is written, and the pipe closed."""
+        """Writes the last lines of a server that has ended, and closes the pipe."""
         self.take()
-        if self._fd >= 0:  # somebody else has its other end: nothing of that is ours
+        if self._fd >= 0:  # another process has the other end still; its lines are not the server's
             self._end()
 
     def take(self) -> None:
-        """What the server has said so far is written now, before a line of ours about it."""
+        """Writes what has come from the server so far, so that it precedes our line about it."""
         if self._fd >= 0:
             self._readable()
 

@@ -1,4 +1,4 @@
-"""The supervisor's log: lines on standard error, for whoever keeps them, if anybody does."""
+"""The supervisor's log: lines on standard error, which the process that started it may keep."""
 
 import sys
 from typing import Final
@@ -9,15 +9,15 @@ LINES: Final = LineWriter(2, "penstockd")
 
 
 def log(text: str) -> None:
-    """One line. Never blocks and raises nothing: see log_lines.py."""
+    """Writes one line. Never blocks and raises nothing: see log_lines.py."""
     LINES.write(f"penstockd: {text}")
 
 
 def log_of_server(text: str) -> None:
-    """One line that the server has written: it cannot look like one of ours."""
+    """Writes one line of the server's, so that it cannot look like one of the supervisor's."""
     LINES.write(text if text.startswith("penstock: ") else f"penstock: {text}")
 
 
 def take_over_stderr() -> None:
-    """From now on what Python itself says, tracebacks too, goes into the log and no other way."""
+    """Leads what Python itself prints, tracebacks too, into the log from now on."""
     sys.stderr = LineStream(log)
