@@ -105,7 +105,7 @@ class PatternSlot:
 class PathSlot:
     """A path beneath ``root``: absolute, or relative to it.
 
-    Only the text is judged here. The supervisor resolves the path as it starts the program,
+    Only the text is checked here. The supervisor resolves the path as it starts the program,
     without following symbolic links, and passes the result, always absolute, in its place.
     ``owners`` are names or numbers of the users, besides root, that may own directories on the
     way.

@@ -9,7 +9,7 @@ four parts, each of which may assume that the one before is done.
    life has left is removed before anything needs room, because it may be what fills the disk.
 2. ``_begin`` puts everything that happens later into the loop (kernel/loop.py): signals, the child
    that writes the log, the sentinel, the socket for the server, and then the server.
-3. The loop runs. A server says HELLO, is told WELCOME, takes over the jobs that it finds, and says
+3. The loop runs. A server sends HELLO, gets WELCOME, takes over the jobs that it finds, and sends
    SERVING. When a server goes, its jobs run on and their news are kept for the next one, which
    ServerProcess starts. Meanwhile the orphan timer runs: jobs that no server can be asked about for
    ``orphan_timeout_s`` are ended. SERVING ends that timer and HELLO does not, because a server that

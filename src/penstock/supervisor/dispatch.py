@@ -103,7 +103,7 @@ class Dispatcher:
         self._ending = True
 
     def disconnect(self) -> None:
-        """The server is gone. Its jobs run on, and tell nobody."""
+        """The server is gone. Its jobs run on, and keep their news for the next one."""
         for job in self.jobs.values():
             job.disconnect()
 
@@ -141,7 +141,7 @@ class Dispatcher:
             send(ReplacedMessage(start.id, files))
 
     def _launch(self, start: Start, grant: CheckedStart, send: Send) -> None:
-        """Raises Refusal before there is anything; later the job itself tells."""
+        """Raises Refusal before anything is there; after that the job itself reports what fails."""
         command = grant.command
         own = self._make_workdir(start, grant)
         workdir = command.workdir or own

@@ -33,7 +33,7 @@ _OF_A_FILE: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 COMPLETE_ABI: Final = 3
 
 READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
-# What every program needs to run at all. Not /etc and /proc, which tell much about the host.
+# What every program needs to run at all. Not /etc and /proc, which show much of the host.
 SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache")
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 

@@ -5,16 +5,18 @@ must be small enough to be read whole, and because a fork beside other threads i
 it exists to avoid. So everything in it is a callback: a descriptor is ready, or a timer is due.
 Three rules follow.
 
-- A callback never waits. What could (a disk, a name service after the start, a child's end) is done
-  by a child process, whose end or whose pipe is one more descriptor here.
-- A callback may change everything, so the loop trusts nothing from before it: an earlier callback
+- A callback does not wait. What could (a disk, a child's end) is left to a child process, whose end
+  or whose pipe is one more descriptor here. The one wait that is left has a bound: a new client's
+  user must be on the disk before its first job starts (users/user_table.py, WRITE_S).
+- A callback may change everything, so the loop trusts nothing from before it. An earlier callback
   of the same batch may have closed a descriptor of this one, and the kernel may have given its
   number to another. That is why ``run`` compares callbacks, not numbers, and why ``forget`` comes
   before ``close``.
-- Timers and signals are no exceptions to the order: signals arrive by a descriptor
-  (signal_events.py), and a timer that is cancelled stays in the heap until it is due, or until
-  cancelled ones are half of it. Otherwise a host that ends thousands of jobs, each with a timeout
-  of a day, would keep all of their timers for that day.
+- Nothing interrupts a callback. Signals arrive by a descriptor as well (signal_events.py).
+
+A timer that is cancelled stays in the heap until it is due, because to find it there would cost a
+search. When cancelled ones are half of the heap they are dropped; otherwise a host that ends
+thousands of jobs, each with a timeout of a day, would keep all of their timers for that day.
 
 An exception of a callback ends ``run`` and with it the supervisor, on purpose: a supervisor that
 has a bug ends its jobs (daemon.py) instead of losing count of them.
