@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from documents import ROOT
+from test_architecture import ALLOWED, READ, SHARED
 
 PAGE = ROOT / "docs" / "architecture.md"
 # `file.py`: `name`, `name`; several files apart by semicolons.
@@ -100,3 +101,34 @@ def test_every_package_has_its_line_in_the_tree() -> None:
     source = ROOT / "src" / "penstock"
     packages = [path.parent.name for path in source.rglob("__init__.py") if path.parent != source]
     assert sorted(shown) == sorted([*packages, "policies"])
+
+
+def test_the_table_of_layers_is_that_of_the_test() -> None:
+    """A row for each package, with what it may import of penstock."""
+    rows = re.findall(r"^\| `(\w+)/` \| ([^|]*) \|", section("Layers"), re.MULTILINE)
+    shown = {package: set(re.findall(r"`(\w+)`", cell)) for package, cell in rows}
+    assert shown == {package: below - {"__version__"} for package, below in ALLOWED.items()}
+
+
+def test_the_shared_files_are_named() -> None:
+    """Those of the supervisor's folder that the server's processes import."""
+    (item,) = re.findall(r"^- Of `supervisor/` (.*(?:\n  .*)*)", section("Layers"), re.MULTILINE)
+    shown = set(re.findall(r"`([\w/]+)\.py`", item))
+    assert shown == {name.replace(".", "/") for name in SHARED | READ}
+
+
+def test_the_seam_is_the_protocol_backend() -> None:
+    """Its methods, and what is set on it."""
+    (text,) = re.findall(r"\*\*The seam\*\* is (.*?)\.\s`jobs/", section("Layers"), re.DOTALL)
+    tree = ast.parse((ROOT / "src/penstock/jobs/backends/base.py").read_text())
+    (backend,) = (
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Backend"
+    )
+    members = {node.name for node in backend.body if isinstance(node, ast.FunctionDef)}
+    members |= {node.name for node in backend.body if isinstance(node, ast.AsyncFunctionDef)}
+    members |= {
+        node.target.id
+        for node in backend.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert set(re.findall(r"`(\w+)`", text)) == members
