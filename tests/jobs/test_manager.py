@@ -836,3 +836,14 @@ async def test_who_is_said_to_have_ended_a_job(tmp_path: Path) -> None:
         ("stopped", "alice", "enough", 0),
         ("exited", "", "", 0),
     ]
+
+
+async def test_a_second_manager_of_a_directory_is_refused(tmp_path: Path) -> None:
+    """C55: before it has read or asked anything; the first one goes on."""
+    async with world(tmp_path) as w:
+        job = await w.manager.start("alice", SLEEP)
+        before = len(w.lines)
+        with pytest.raises(Unavailable, match="in use"):
+            async with world(tmp_path):
+                pass
+        assert (job.state, len(w.lines)) == (State.RUNNING, before)

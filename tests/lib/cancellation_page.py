@@ -16,8 +16,8 @@ _FIELD = re.compile(r"^- \*\*([^*]+):\*\* (.*)$")
 _SCOPE = re.compile(r"\b[SK]\d(?:\.\w+)?\b")
 _CODE = re.compile(r"`([^`]+)`")
 _NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
-_FIGURE = re.compile(rf"{_NUMBER} (s|ms|minutes|KiB|MiB|requests) \(`([A-Za-z_]+)`\)")
-_UNITS = {"s": 1, "ms": 0.001, "minutes": 60, "KiB": 2**10, "MiB": 2**20, "requests": 1}
+_FIGURE = re.compile(rf"{_NUMBER} (s|ms|minutes|KiB|MiB|requests|jobs) \(`([A-Za-z_]+)`\)")
+_UNITS = {"s": 1, "ms": 0.001, "minutes": 60, "KiB": 2**10, "MiB": 2**20, "requests": 1, "jobs": 1}
 
 
 @dataclass(frozen=True)

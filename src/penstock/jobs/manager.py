@@ -344,7 +344,7 @@ async def open_manager(
     Manager.stop_all), or leaves them to the next one (see Manager.leave). What the block raises
     comes out as it is, in no group.
 
-    Cancellation: completes; C11, C12, C13, C28, C40.
+    Cancellation: completes; C11, C12, C13, C28, C40, C55.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))

@@ -27,7 +27,7 @@ class InputCalls(Access):
         Each request is answered when all of it is accepted, so what waits here is one request,
         and what the transport holds of the next ones.
 
-        Cancellation: minimum cleanup; C19, C20.
+        Cancellation: minimum cleanup; C19, C20, C54.
         """
         client = self._client(request, "send")
         first = None

@@ -153,7 +153,7 @@ class Acceptor:
     async def accept(self, listener: trio.SocketListener) -> None:
         """Until cancelled; closes ``listener``.
 
-        Cancellation: minimum cleanup; C11, C12.
+        Cancellation: minimum cleanup; C11, C12, C56.
         """
         self._acceptors += 1
         try:
