@@ -94,8 +94,8 @@ async def test_old_kill_descriptors_reach_no_new_job(server: RunningServer) -> N
 async def test_a_server_that_stood_still_over_a_restart(
     server: RunningServer, goes_on: bool
 ) -> None:
-    """C14, C27, C55: it holds the records, so no other can open them: it is killed after a while, or
-    ends as it goes on, by itself. Jobs of the next life live on."""
+    """C14, C27, C55: it holds the records, so no other can open them: it is killed after a while,
+    or ends as it goes on, by itself. Jobs of the next life live on."""
     await started(server)
     before = server.server_pid()
     fd = os.pidfd_open(before)
