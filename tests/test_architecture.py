@@ -64,7 +64,7 @@ SERVER = {
 }
 # Plain functions of values: no I/O, no waiting.
 PURE = (
-    *("policy/*.py", "text/*.py", "rpc/http2/*.py"),
+    *("policy/*.py", "text/*.py", "rpc/http2/*.py", "rpc/limits.py", "rpc/token_bucket.py"),
     *(f"supervisor/{name.replace('.', '/')}.py" for name in sorted(SHARED - {"logs.log_lines"})),
     *("jobs/states.py", "jobs/job_errors.py", "jobs/end_record.py", "jobs/verdict.py"),
     *("rpc/tls/pending_handshakes.py", "client/backoff.py", "client/verify.py"),
@@ -193,12 +193,22 @@ def test_the_job_library_needs_trio_and_nothing_else() -> None:
             assert top != "ssl"
 
 
-def test_http2_is_free_of_io_and_of_the_rest() -> None:
-    """Of the transport it knows the limits alone."""
-    for file in files("rpc/http2"):
+@pytest.mark.parametrize("room", ["http2", "tls"])
+def test_a_room_of_the_transport_knows_the_limits_and_itself(room: str) -> None:
+    """Neither knows the other nor what puts both together: rpc's own files. That http2 is free of
+    I/O is with the pure modules below."""
+    below = {"penstock.rpc.limits", "penstock.rpc.token_bucket"}
+    for file in files(f"rpc/{room}"):
         of_rpc = {name for name in imported(file) if package_of(name) == "rpc"}
-        outside = {name for name in of_rpc if not name.startswith("penstock.rpc.http2")}
-        assert outside <= {"penstock.rpc.limits"}, file.name
+        outside = {name for name in of_rpc if not name.startswith(f"penstock.rpc.{room}.")}
+        assert outside - {f"penstock.rpc.{room}"} <= below, file.name
+
+
+def test_what_the_transports_rooms_share_needs_none_of_them() -> None:
+    """The limits nothing, and a bucket nothing but those."""
+    for name, allowed in (("limits", set()), ("token_bucket", {"penstock.rpc.limits"})):
+        found = imported(SOURCE / "rpc" / f"{name}.py")
+        assert {each for each in found if package_of(each) is not None} <= allowed, name
 
 
 def test_purerpcs_connection_and_h2_are_not_imported() -> None:

@@ -17,7 +17,7 @@ from raw import message
 from toy import CHUNK, SERVICE, Running, serving
 
 from penstock.rpc.channel import open_channel
-from penstock.rpc.http2.protocol_errors import FloodBudget
+from penstock.rpc.token_bucket import TokenBucket
 
 HERE = Path(__file__).parent
 MIB = 2**20
@@ -31,7 +31,7 @@ class Spending:
     def __init__(self) -> None:
         self.lowest: dict[str, float] = {}
 
-    def noted(self, budget: FloodBudget) -> None:
+    def noted(self, budget: TokenBucket) -> None:
         kind, left = budget.kind, budget._tokens / budget._rate.burst
         self.lowest[kind] = min(self.lowest.get(kind, 1.0), left)
 
@@ -45,13 +45,14 @@ class Spending:
 def spending(monkeypatch: pytest.MonkeyPatch) -> Spending:
     """Notes what is left each time that something is taken."""
     found = Spending()
-    take = FloodBudget.take
+    take = TokenBucket.try_take
 
-    def noting(budget: FloodBudget) -> None:
-        take(budget)
+    def noting(budget: TokenBucket, tokens: int = 1) -> bool:
+        taken = take(budget, tokens)
         found.noted(budget)
+        return taken
 
-    monkeypatch.setattr(FloodBudget, "take", noting)
+    monkeypatch.setattr(TokenBucket, "try_take", noting)
     return found
 
 

@@ -108,7 +108,7 @@ class Server:
         self._entrance = Acceptor(
             limits,
             ssl_context,
-            self._refusals,
+            refused=self._refusals.refused,
             accepting=self._listening,
             links=lambda: len(self._links),
             serve=self.serve_transport,

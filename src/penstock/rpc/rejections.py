@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from .http2.protocol_errors import Flood, FloodBudget
 from .limits import Rate
+from .token_bucket import TokenBucket
 
 log = logging.getLogger("penstock.rpc")
 
@@ -21,7 +21,7 @@ class Rejections:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
-        self._budgets: dict[str, FloodBudget] = {}
+        self._budgets: dict[str, TokenBucket] = {}
         self._left_out: Counter[str] = Counter()
 
     def refused(self, kind: str, text: str) -> None:
@@ -33,10 +33,8 @@ class Rejections:
         """A line of log, if it is not one too many of its kind. Kinds are ours, so they are few."""
         budget = self._budgets.get(kind)
         if budget is None:
-            budget = self._budgets[kind] = FloodBudget(kind, _LINES, self._clock)
-        try:
-            budget.take()
-        except Flood:
+            budget = self._budgets[kind] = TokenBucket(kind, _LINES, self._clock)
+        if not budget.try_take():
             self._left_out[kind] += 1
             return
         more = self._left_out.pop(kind, 0)

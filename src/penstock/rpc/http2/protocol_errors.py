@@ -1,10 +1,8 @@
 """What a peer did against HTTP/2's rules, and with which code it hears of it (pure)."""
 
-import time
-from collections.abc import Callable
 from typing import Final
 
-from ..limits import Rate
+from ..token_bucket import TokenBucket
 
 # RFC 9113 section 7.
 NO_ERROR: Final = 0x0
@@ -49,32 +47,10 @@ class Flood(ConnectionFault):
         super().__init__(f"too many: {kind}", ENHANCE_YOUR_CALM, kind)
 
 
-class FloodBudget:
-    """A token bucket over a monotonic clock."""
-
-    def __init__(self, kind: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
-        self.kind = kind
-        self._rate = rate
-        self._clock = clock
-        self._tokens = float(rate.burst)
-        self._at = clock()
-
-    @property
-    def burst(self) -> int:
-        return self._rate.burst
+class FloodBudget(TokenBucket):
+    """What a peer may do so often, and no more."""
 
     def take(self, tokens: int = 1) -> None:
         """Raises Flood when there is too little left."""
-        if self._tokens < tokens:
-            now = self._clock()
-            grown = self._tokens + (now - self._at) * self._rate.per_s
-            self._tokens = min(grown, float(self._rate.burst))
-            self._at = now
-            if self._tokens < tokens:
-                raise Flood(self.kind)
-        self._tokens -= tokens
-
-    def give(self, tokens: int) -> None:
-        """Adds tokens; they may exceed the burst tenfold."""
-        if self._tokens < 10 * self._rate.burst:
-            self._tokens += tokens
+        if not self.try_take(tokens):
+            raise Flood(self.kind)

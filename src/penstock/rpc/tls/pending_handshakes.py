@@ -197,7 +197,7 @@ class PendingHandshakes(Generic[EntryT]):
         if (late := self._late(answered)) is not None:
             return late
         if spoken.all:
-            return spoken.oldest  # the newest is begun with: see Entrance
+            return spoken.oldest  # the newest is begun with: see WaitingRoom
         return self._random.choice(answered.all) if answered.all else None
 
     def _late(self, bag: _Bag[EntryT]) -> EntryT | None:

@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 import trio
 
-from ..http2.protocol_errors import Flood, FloodBudget
 from ..limits import Limits
+from ..token_bucket import TokenBucket
 from .contexts import ALPN, sent_chain
 from .record_counter import RecordCounter
 
@@ -116,7 +116,7 @@ class TlsTransport:
         self._since_turn = _FLUSH_BYTES - _WRITE_BYTES
         """Bytes encrypted; at the beginning as if some were."""
         self._handshake_bytes = limits.handshake_bytes
-        self._silent = FloodBudget("TLS records without data", limits.silent_records)
+        self._silent = TokenBucket("TLS records without data", limits.silent_records)
         self._counter = RecordCounter()
         self._received = b""
         """Of which ``_position`` bytes were given to TLS."""
@@ -237,11 +237,9 @@ class TlsTransport:
 
     def _count_silent(self) -> None:
         """TLS has read all that it was given, and some of it was nothing for us."""
-        try:
-            for _ in range(self._ready):
-                self._silent.take()
-        except Flood as flood:
-            raise TransportLost(str(flood), kind="tls_records") from flood
+        for _ in range(self._ready):
+            if not self._silent.try_take():
+                raise TransportLost(f"too many: {self._silent.kind}", kind="tls_records")
         self._ready = 0
         self.flush_nowait()  # a KeyUpdate may ask for another
 

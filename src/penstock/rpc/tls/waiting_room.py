@@ -1,0 +1,253 @@
+"""Connections from accept until their handshake has a task: the cheapest place there is.
+
+Theory of operation. Most connects of a flood close at once, or never say a word. So none of them
+has a task or any state of TLS: an arrival is *silent* until a whole record of TLS has arrived, and
+one epoll descriptor, which one task waits for (``watch``), has all of the silent. Then it is
+*spoken* and waits for its turn, because TLS costs 0.2 ms a connection: a few are begun in a turn of
+the scheduler, the newest first, and from there on it is the acceptor's. A silent one is looked at
+with MSG_PEEK, so nothing that TLS will need is taken from it.
+
+Who is here, or has a task already, counts in ``handshakes``; if there are too many, that says which
+one gives way (pending_handshakes.py). What shaped this is that epoll tells each arrival of bytes
+once: one that is chosen to give way may have spoken a moment ago and not have been heard yet, so it
+is looked at once more before it is closed. Every step is whole: ``watch`` is the only thing here
+that waits.
+"""
+
+import select
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from ..limits import Limits
+from .arrival import Arrival
+from .pending_handshakes import PendingHandshakes, Stage
+from .transport import peer_has_closed
+
+BEGUN_A_TURN: Final = 2  # a task and TLS's state cost 0.2 ms; and so many wait for TLS's turns
+_EVENTS: Final = 64
+_GIVE_WAY_AT_ONCE: Final = 16
+# TLS's record header (RFC 8446 5.1): the kind, two bytes of version, two of length.
+_HEADER_BYTES: Final = 5
+_HANDSHAKE: Final = 22
+# Of the first record; a ClientHello has some 500 bytes, 1,700 with post-quantum keys.
+_LOOKED_AT: Final = 4_096
+# Each arrival of bytes is told once, so that half a record keeps nobody busy.
+_INTEREST: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_CLOSED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+
+class WaitingRoom:
+    """``handshakes`` has these, and those that have a task; ``refused`` counts a kind and logs a
+    text; ``has_turn`` says whether another handshake may be begun now."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        handshakes: PendingHandshakes[Arrival],
+        refused: Callable[[str, str], None],
+        has_turn: Callable[[], bool],
+    ) -> None:
+        self._limits = limits
+        self._handshakes = handshakes
+        self._refused = refused
+        self._has_turn = has_turn
+        self._silent: dict[int, Arrival] = {}
+        """By descriptor, in the order in which they came, so that of their deadlines."""
+        self._spoken: dict[Arrival, None] = {}
+        """Those that have said hello and have no task yet, in the order in which they did."""
+        self._epoll: select.epoll | None = None
+        self._watching: trio.CancelScope | None = None
+
+    @property
+    def open(self) -> bool:
+        """Is there a task that watches? Else nobody may enter."""
+        return self._epoll is not None
+
+    # Who comes in, and who gives way.
+
+    def enter(self, arrival: Arrival, stage: Stage, most: int) -> None:
+        """It is one of ``most``, who are made to be fewer if need be."""
+        while len(self._handshakes) >= most:
+            self._make_room(arrival, most, Stage.SILENT)
+        if stage is Stage.SPOKEN:
+            self._has_spoken(arrival)
+        else:
+            self._watch_silent(arrival)
+            self._handshakes.add(arrival, arrival.source)
+
+    def stage(self, arrival: Arrival, *, closed: bool = False) -> Stage | None:
+        """How far it is; None, which is told: it has ``closed``, or is refused; we must close."""
+        text = "the peer has closed during the handshake"
+        try:
+            data = arrival.raw.recv(_LOOKED_AT, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return Stage.SILENT
+        except OSError as error:
+            text = str(error.strerror)
+        else:
+            if closed or not data:
+                pass
+            elif data[0] == _HANDSHAKE:
+                whole = _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES], "big")
+                return Stage.SPOKEN if len(data) >= min(whole, _LOOKED_AT) else Stage.SILENT
+            elif self._handshakes.count(Stage.SPOKEN) < self._limits.handshakes_begun // 2:
+                return Stage.SPOKEN  # TLS tells it that this is no TLS, while there is room
+            else:
+                text = "TLS: not a handshake"
+        self._refused("handshake", f"connection from {arrival.text} refused: {text}")
+        return None
+
+    def _has_spoken(self, arrival: Arrival) -> None:
+        """It is to have a task and TLS, when it is its turn."""
+        self._handshakes.remove(arrival)
+        most = self._limits.handshakes_begun
+        while self._handshakes.count(Stage.SPOKEN) >= most:
+            self._make_room(arrival, most, Stage.SPOKEN)
+        self._handshakes.add(arrival, arrival.source, Stage.SPOKEN)
+        self._spoken[arrival] = None
+        if len(self._spoken) == 1:
+            self._set_deadline()
+
+    def _make_room(self, arrival: Arrival, most: int, least: Stage) -> None:
+        """Ends one; or finds that it has said hello meanwhile: then there may be no more room."""
+        victim = self._handshakes.take_who_gives_way(arrival.source, most, least)
+        assert victim is not None, "nobody is there, and yet there are too many"
+        if victim.raw.fileno() in self._silent:
+            stage = self.stage(victim, closed=peer_has_closed(victim.raw))
+            if stage is None:
+                self._close(victim)
+                return
+            if stage is Stage.SPOKEN:
+                self._not_silent(victim)
+                self._has_spoken(victim)
+                return
+        text = f"connection from {victim.text} ended: too many handshakes at once"
+        self._refused("handshakes", text)
+        if victim.scope is not None:
+            # Cancels S2.handshake.
+            victim.scope.cancel()
+        else:
+            self._close(victim)
+
+    def free_descriptors(self) -> bool:
+        """Some of who is silent give way to the next, as the process has no descriptor left.
+
+        False: nobody is. Waiting instead would have everybody wait for who waits for nothing.
+        """
+        most = len(self._handshakes)
+        for _ in range(min(_GIVE_WAY_AT_ONCE, len(self._silent))):
+            self._make_room(next(iter(self._silent.values())), most, Stage.SILENT)
+        return len(self._handshakes) < most
+
+    # Who says nothing.
+
+    async def watch(
+        self,
+        begin: Callable[[Arrival], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Until cancelled: begins the handshakes of those that say something, some in a turn, and
+        closes who is silent for too long; at the end, all whose handshake has not begun.
+
+        Cancellation: minimum cleanup; C11, C12.
+        """
+        with select.epoll() as epoll:
+            self._epoll = epoll
+            try:
+                task_status.started()
+                while True:
+                    # Scope S1.silent.
+                    with trio.CancelScope() as self._watching:
+                        self._set_deadline()
+                        await trio.lowlevel.wait_readable(epoll)
+                    self._watching = None
+                    self._close_late()
+                    self._hear(epoll)
+                    self._begin_some(begin)
+            finally:
+                self.close_all()
+                self._epoll = None
+
+    def close_all(self) -> None:
+        """All whose handshake has no task."""
+        for arrival in [*self._silent.values(), *self._spoken]:
+            self._handshakes.remove(arrival)
+            self._close(arrival)
+
+    def _set_deadline(self) -> None:
+        """When ``watch`` is to look by itself: at once while there is somebody to begin with."""
+        if self._watching is None:
+            return
+        first = next(iter(self._silent.values()), None)
+        late_at = float("inf") if first is None else first.late_at
+        # Deadline S1.silent.
+        self._watching.deadline = -float("inf") if self._spoken else late_at
+
+    def _watch_silent(self, arrival: Arrival) -> None:
+        assert self._epoll is not None
+        descriptor = arrival.raw.fileno()
+        try:
+            self._epoll.register(descriptor, _INTEREST)
+        except OSError:  # out of memory for it
+            arrival.raw.close()
+            raise
+        self._silent[descriptor] = arrival
+        if len(self._silent) == 1:
+            self._set_deadline()
+
+    def _close(self, arrival: Arrival) -> None:
+        """One that has no task."""
+        if arrival in self._spoken:
+            del self._spoken[arrival]
+        else:
+            self._not_silent(arrival)
+        arrival.raw.close()
+
+    def _not_silent(self, arrival: Arrival) -> None:
+        assert self._epoll is not None
+        descriptor = arrival.raw.fileno()
+        self._epoll.unregister(descriptor)
+        del self._silent[descriptor]
+
+    def _close_late(self) -> None:
+        now = trio.current_time()
+        while (first := next(iter(self._silent.values()), None)) and first.late_at <= now:
+            self._handshakes.remove(first)
+            self._close(first)
+            self.refuse_late(first)
+
+    def refuse_late(self, arrival: Arrival) -> None:
+        text = f"connection from {arrival.text} refused: the handshake took too long"
+        self._refused("handshake_timeout", text)
+
+    def _hear(self, epoll: select.epoll) -> None:
+        """Who has said something, or has closed. All that epoll tells, as it tells it once."""
+        for descriptor, events in epoll.poll(0, _EVENTS):
+            arrival = self._silent.get(descriptor)
+            if arrival is None:
+                continue  # another of these has made it give way
+            stage = self.stage(arrival, closed=bool(events & _CLOSED))
+            if stage is None:
+                self._handshakes.remove(arrival)
+                self._close(arrival)
+            elif stage is Stage.SPOKEN:
+                self._not_silent(arrival)
+                self._has_spoken(arrival)
+
+    def _begin_some(self, begin: Callable[[Arrival], None]) -> None:
+        for _ in range(BEGUN_A_TURN):
+            if not self._spoken or not self._has_turn():
+                return
+            # The newest: when more say hello than signatures can be made, the oldest first would
+            # have everybody wait for longer than a client does, those that mean it included.
+            arrival = next(reversed(self._spoken))
+            if self.stage(arrival, closed=peer_has_closed(arrival.raw)) is None:
+                self._handshakes.remove(arrival)
+                self._close(arrival)
+                continue
+            del self._spoken[arrival]
+            begin(arrival)
