@@ -22,8 +22,9 @@ from penstock.jobs.backends.base import (
     Verdict,
 )
 from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc.messages import Changed, Left, ReplacedFile
-from penstock.supervisor.ipc.started import Started
+from penstock.supervisor.ipc.started import HeldLimits, Started
 
 
 @dataclass
@@ -143,6 +144,8 @@ class FakeBackend:
             started_ns=1,
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
+            limits=ResourceLimits(),
+            held=HeldLimits(()),
             grace_s=5.0,
             control=self.control,
         )

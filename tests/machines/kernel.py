@@ -23,9 +23,10 @@ from penstock.jobs.backends.base import (
 )
 from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
+from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc.messages import Changed, Left, ReplacedFile
 from penstock.supervisor.ipc.silence import ANSWER_S
-from penstock.supervisor.ipc.started import Started
+from penstock.supervisor.ipc.started import HeldLimits, Started
 
 from .group import Group
 from .process import Process, SimDisk
@@ -148,6 +149,8 @@ class Kernel:
             started_ns=int(trio.current_time() * 1e9),
             argv=(f"/bin/{spec.command}", *spec.arguments),
             class_name="free",
+            limits=ResourceLimits(),
+            held=HeldLimits(()),
             grace_s=GRACE_S,
             timeout_s=behaviour.timeout_s or None,
             control=Control(stop_tree=spec.command == "tree", stdin=True),

@@ -21,6 +21,7 @@ from penstock.server.service import CommandService, HostInfo
 from penstock.supervisor.files.executables import Executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.job_spec import JobSpec
 from penstock.supervisor.ipc.messages import Start
 from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
@@ -117,11 +118,13 @@ class Both:
             opaque=client,
             client=client,
             policy=self.check.policy.hash,
-            command=start.command,
-            arguments=tuple(start.argv),
-            env=dict(start.env),
-            timeout_s=start.timeout_s or None,
-            stdin=start.stdin,
+            spec=JobSpec(
+                start.command,
+                tuple(start.argv),
+                dict(start.env),
+                start.timeout_s or None,
+                start.stdin,
+            ),
         )
         try:
             self.check.check(request)

@@ -257,9 +257,9 @@ class Job:
         return self.sampler.sample() if self.sampler is not None else usage.Usage()
 
     async def look_at_limits(self) -> bool:
-        """Returns when the kernel's limits were looked at again: ``enforcement`` says what was
-        found. False, and no checkpoint, where there is nothing to look at, as the job does not run
-        or nothing holds its limits; False also if it could not be done within a second.
+        """Returns when the kernel's limits were looked at again: ``started.held`` says what
+        was found. False, and no checkpoint, where there is nothing to look at, as the job does not
+        run or nothing holds its limits; False also if it could not be done within a second.
 
         Cancellation: minimum cleanup; C18b.
         """

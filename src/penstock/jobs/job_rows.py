@@ -1,7 +1,7 @@
 """Jobs as rows of the database: each record to its text, and back (pure)."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..supervisor.ipc.message_record import read_record, write_record
@@ -73,10 +73,8 @@ def read_row(row: tuple[Any, ...]) -> JobRecord:
 
 def spec_text(spec: JobSpec) -> str:
     """What was asked for."""
-    return json.dumps(asdict(spec) | {"env": dict(sorted(spec.env.items()))})
+    return json.dumps(write_record(spec) | {"env": dict(sorted(spec.env.items()))})
 
 
 def _spec(text: str) -> JobSpec:
-    found = json.loads(text)
-    known = {each.name: found[each.name] for each in fields(JobSpec) if each.name in found}
-    return JobSpec(**(known | {"arguments": tuple(found["arguments"])}))
+    return read_record(JobSpec, json.loads(text))

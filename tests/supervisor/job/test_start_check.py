@@ -80,7 +80,7 @@ stdin = true
 
 
 def start(of: StartCheck, **changed: Any) -> Start:
-    return replace(read_record(Start, START | {"policy": of.policy.hash}), **changed)
+    return read_record(Start, START | {"policy": of.policy.hash} | changed)
 
 
 def refused(of: StartCheck, **changed: Any) -> Refusal:
@@ -186,8 +186,8 @@ def test_a_program_that_is_not_the_checked_one_any_more(place: Path, replaced: b
 
 def test_a_start_of_an_earlier_version_has_no_input() -> None:
     parsed = read_record(Start, START | {"timeout_s": 3})
-    assert (parsed.stdin, parsed.timeout_s) == (False, 3.0)
-    assert isinstance(parsed.timeout_s, float)
+    assert (parsed.spec.stdin, parsed.spec.timeout_s) == (False, 3.0)
+    assert isinstance(parsed.spec.timeout_s, float)
 
 
 @pytest.mark.parametrize(

@@ -4,28 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ...supervisor.ipc.job_spec import JobSpec as JobSpec  # by this name embedders know it
 from ...supervisor.ipc.messages import Changed, Left, ReplacedFile
 from ...supervisor.ipc.started import Started
 
 VerdictKind = Literal["exited", "signaled", "lost"]
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """What a caller asks for; ``arguments`` do not include argv[0].
-
-    Raises TypeError for arguments that are one text: its characters would each become one.
-    """
-
-    command: str
-    arguments: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None
-    stdin: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.arguments, str | bytes):
-            raise TypeError(f"arguments is one text; write ({self.arguments!r},)")
 
 
 @dataclass(frozen=True, slots=True)

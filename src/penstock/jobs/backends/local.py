@@ -292,11 +292,7 @@ class LocalBackend:
             opaque=owner,
             client=owner,
             policy=self._welcome.policy,
-            command=spec.command,
-            arguments=spec.arguments,
-            env=spec.env,
-            timeout_s=spec.timeout_s,
-            stdin=spec.stdin,
+            spec=spec,
             audited=tuple(audited),
         )
         job = self._jobs[job_id] = JobState()

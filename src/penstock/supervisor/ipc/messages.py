@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from ..cgroups.counters import COUNTED
+from .job_spec import JobSpec
 from .message_forms import (
     Check,
     Form,
-    above_zero,
     count,
     flag,
     job_id,
@@ -34,6 +34,8 @@ MOST_CHANGES: Final = 32
 _MOST_INSPECTED: Final = 32
 # Descriptors that a job's message brings; stdout always.
 _PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
+# WELCOME's; the policy always.
+_FILES: Final = frozenset({"policy", "kill"})
 _FAULTS: Final = (
     *("denied", "stale_policy", "executable", "unenforced", "invalid", "exhausted", "failed"),
 )
@@ -42,7 +44,7 @@ Text = Annotated[str, Wire(text)]
 Flag = Annotated[bool, Wire(flag)]
 Count = Annotated[int, Wire(count)]
 JobId = Annotated[str, Wire(job_id)]
-Texts = Annotated[tuple[str, ...], Wire(list_of(text), tuple)]
+Texts = Annotated[tuple[str, ...], Wire(list_of(text), tuple, list)]
 LaterFlag = Annotated[bool, Wire(flag, optional=True)]
 """Of a message that an earlier version sends without it."""
 
@@ -127,14 +129,8 @@ class Start(Message):
     opaque: Annotated[str, Wire(opaque)]
     client: Text
     policy: Text
-    command: Text
-    arguments: Texts
-    env: Annotated[Mapping[str, str], Wire(mapping(text), None, dict)]
-    timeout_s: Annotated[
-        float | None, Wire(or_null(above_zero), lambda told: None if told is None else float(told))
-    ]
-    stdin: LaterFlag = False
-    audited: Annotated[tuple[str, ...], Wire(list_of(text), tuple, optional=True)] = ()
+    spec: Annotated[JobSpec, BESIDE]
+    audited: Annotated[tuple[str, ...], Wire(list_of(text), tuple, list, optional=True)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +208,7 @@ class SweptCounts:
     def fields(self) -> dict[str, Any]:
         """As a message has it."""
         return {
-            "jobs": self.jobs,
+            "jobs": list(self.jobs),
             "processes": self.processes,
             "groups_left": self.groups_left,
         }
@@ -241,7 +237,7 @@ class Welcome(Message):
         ),
     ]
     warnings: Texts
-    fds: Annotated[tuple[str, ...], Wire(names(frozenset({"policy", "kill"}), "policy"), tuple)]
+    fds: Annotated[tuple[str, ...], Wire(names(_FILES, "policy"), tuple, list)]
     beats: LaterFlag = False
     settings: Annotated[str, Wire(text, optional=True)] = "{}"
     looks: LaterFlag = False
@@ -257,7 +253,7 @@ class StartedMessage(Message):
     kind = "STARTED"
     id: JobId
     started: Annotated[Started, BESIDE]
-    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple)]
+    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple, list)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +265,7 @@ class Held(Message):
     started: Annotated[Started, BESIDE]
     opaque: Annotated[str, Wire(opaque)]
     paused: Flag
-    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple)]
+    fds: Annotated[tuple[str, ...], Wire(names(_PIPES, "stdout"), tuple, list)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,25 +85,26 @@ class HeldLimits:
     """What the kernel holds now: of the job itself, and of all its client's jobs together, which
     is empty where these are not limited."""
 
-    enforcement: Enforcements = ()
+    enforcement: Enforcements
     client_enforcement: Enforcements = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process that runs inside its group."""
+    """A process that runs inside its group. What has a default is not in each row of the database,
+    as it counts only while the process runs, or was not known to an earlier version."""
 
     pid: Annotated[int, Wire(process_id)]
     start_ticks: Annotated[int, Wire(count)]
     """Field 22 of /proc/<pid>/stat: with the boot id it names the process."""
     started_ns: Annotated[int, Wire(count)]
     """UTC."""
-    argv: Annotated[tuple[str, ...], Wire(list_of(text), tuple)]
+    argv: Annotated[tuple[str, ...], Wire(list_of(text), tuple, list)]
     class_name: Annotated[str, Wire(text, name="class")]
-    limits: Limits = field(default_factory=ResourceLimits)
+    limits: Limits
+    held: Annotated[HeldLimits, BESIDE]
     client_limits: Limits = field(default_factory=ResourceLimits)
     """Of all its client's jobs together."""
-    held: Annotated[HeldLimits, BESIDE] = field(default_factory=HeldLimits)
     timeout_s: Annotated[float | None, Wire(or_null(above_zero))] = None
     """How long it may run; None is no limit."""
     uid: Annotated[int | None, Wire(count)] = None
@@ -120,4 +121,4 @@ class Started:
     """What to read for usage, see jobs/usage.py."""
 
 
-NOT_STARTED: Final = Started(pid=0, start_ticks=0, started_ns=0, argv=(), class_name="")
+NOT_STARTED: Final = Started(0, 0, 0, (), "", ResourceLimits(), HeldLimits(()))

@@ -71,21 +71,21 @@ class StartCheck:
         """Raises Refusal, or Replaced for what the server must write down first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
-        granted = may_start(self.policy, start.client, start, standalone=self.standalone)
+        granted = may_start(self.policy, start.client, start.spec, standalone=self.standalone)
         if isinstance(granted, Denial):
             raise _refusal(granted)
-        client, command = granted.client, granted.command
+        spec, client, command = start.spec, granted.client, granted.command
         user = self._user(command, client)
-        argv = command.argv(self._resolved(start.arguments, granted.match, user))
+        argv = command.argv(self._resolved(spec.arguments, granted.match, user))
         if granted.match.paths:
-            too_long = length_mistake(argv, start.env)
+            too_long = length_mistake(argv, spec.env)
             if too_long is not None:
                 raise _refusal(too_long)
         try:
             executable = self.programs.current(command, start.audited)
         except ExecutableError as error:
             raise Refusal(protocol.EXECUTABLE, str(error)) from None
-        bounds = [bound for bound in (start.timeout_s, command.timeout_s) if bound is not None]
+        bounds = [bound for bound in (spec.timeout_s, command.timeout_s) if bound is not None]
         return CheckedStart(
             client,
             command,
@@ -93,9 +93,9 @@ class StartCheck:
             user,
             self.users.account_of(command, user),
             argv,
-            start.env,
+            spec.env,
             min(bounds, default=None),
-            start.stdin,
+            spec.stdin,
         )
 
     def _user(self, command: Command, client: ClientPolicy) -> User | None:
