@@ -143,6 +143,13 @@ def test_every_row_is_whole() -> None:
             assert text != ".", f"{name}: {field} says nothing"
 
 
+def test_every_row_is_found_from_who_is_hit() -> None:
+    """The table at the top leads to each row, and what is mentioned anywhere is a row."""
+    index = TEXT.split("## Which row\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"\bC\d+b?\b", index)) == set(ROWS)
+    assert set(re.findall(r"\bC\d+b?\b", TEXT)) == set(ROWS)
+
+
 def test_every_row_says_who_cancels_what() -> None:
     """Scopes of the table, each with a function that cancels it where there is one; or nothing."""
     for name, row in ROWS.items():

@@ -122,7 +122,7 @@ FIGURES = [
     ("architecture.md", "one, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
     (
         "cancellation.md",
-        "grace, then KILL; who is still there {} s later",
+        "KILL; a process that is there {} s (`UNKILLABLE_S`) later",
         "jobs.job:UNKILLABLE_S",
         1,
     ),
