@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -315,6 +315,6 @@ class JobRunner:
             given is not None and given.ended,
         )
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> dict[str, object]:
         job = self._job
         return {"job": job.id, "handle": job.handle, "owner": job.owner, "argv": job.started.argv}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Final
 
 from .configuration import Config
 
@@ -23,18 +23,20 @@ _BY_SIGUSR2: Final = "SIGUSR2 to penstockd starts the server anew with it, and j
 _BY_RESTART: Final = "it takes a restart of penstockd, which ends all jobs"
 
 
-def settings(config: Config) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, object]:
     """By the names of Config's fields, as they come out of JSON.
 
     Server and supervisor compare these, and one of them has had them by JSON: so a value that JSON
     does not know, such as an address, is its text on both sides.
     """
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    found: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    found: dict[str, object] = json.loads(json.dumps(values, default=str))
     return found
 
 
-def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Config) -> list[str]:
+def changes(
+    server: Mapping[str, object], supervisor: Mapping[str, object], fresh: Config
+) -> list[str]:
     """A line for each key whose value in the file is not the one in use.
 
     ``server`` is what the server has read as it started, ``supervisor`` what penstockd has, both
@@ -45,15 +47,16 @@ def changes(server: Mapping[str, Any], supervisor: Mapping[str, Any], fresh: Con
         runs = server if field in _OF_SERVER else supervisor
         if field in _READ_AGAIN or field not in runs or runs[field] == value:
             continue
-        if field == "transport":
-            lines += _table("[transport]", runs[field], value)
+        before = runs[field]
+        if isinstance(before, dict) and isinstance(value, dict):
+            lines += _table("[transport]", before, value)
         else:
             how = _BY_SIGUSR2 if field in _OF_SERVER else _BY_RESTART
-            lines.append(_line(_key(field), runs[field], value, how))
+            lines.append(_line(_key(field), before, value, how))
     return list(dict.fromkeys(lines))
 
 
-def _table(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _table(name: str, before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     keys = dict.fromkeys((*before, *now))
     return [
         _line(f"{name} {key}", before.get(key), now.get(key), _BY_SIGUSR2)
@@ -69,11 +72,11 @@ def _key(field: str) -> str:
     return f"[tls] {field}" if field in _OF_TLS else field
 
 
-def _line(key: str, before: Any, now: Any, how: str) -> str:
+def _line(key: str, before: object, now: object, how: str) -> str:
     return f"{key} was {_shown(before)}, is {_shown(now)}, and was not read: {how}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value in (None, "", []):
         return "not set"
     text = repr(value)

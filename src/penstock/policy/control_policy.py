@@ -22,7 +22,7 @@ class Control:
     signals: frozenset[int] | None = None
     stdin: bool = False
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """As a JSON object, for control_of."""
         return {
             "stop_signal": self.stop_signal,

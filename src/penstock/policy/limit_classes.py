@@ -6,7 +6,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 LimitName = Literal[
     "cpu", "memory", "disk_read", "disk_write", "processes", "output", "storage", "files"
@@ -97,7 +97,7 @@ class ResourceLimits:
     storage_bytes: int | None = None
     files: int | None = None
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """By name. Not dataclasses.asdict, because that copies and takes five times as long, and
         every start reports these."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -129,7 +129,7 @@ class Enforcement:
     actual: str = ""
     detail: str = ""
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """By name, as a JSON object."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

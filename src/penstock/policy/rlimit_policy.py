@@ -8,7 +8,7 @@ by a shell with ``ulimit -t 100``, or by cron.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from .limit_classes import LimitClass, Rlimit, parse_size
 from .toml_tables import Table, parse_duration, show
@@ -51,19 +51,19 @@ DEFAULTS: Final[Mapping[str, Rlimit]] = {
 class _Kind:
     """``parse`` gives a number, or raises ValueError; ``least`` is what any program needs."""
 
-    parse: Callable[[Any], int]
+    parse: Callable[[object], int]
     least: int
     example: str
     most: int | None = None  # None: it may be unlimited
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError(f"{show(value)} is no size")
     return parse_size(value)
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{show(value)} is no number")
     if not 0 <= value <= _MAX_COUNT:
@@ -71,7 +71,7 @@ def _count(value: Any) -> int:
     return value
 
 
-def _cpu_seconds(value: Any) -> int:
+def _cpu_seconds(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError(f"{show(value)} is no duration")
     seconds = parse_duration(value)

@@ -1,7 +1,7 @@
 """Argument grammars as the policy file writes them (pure)."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from .grammar import MAX_ARGUMENTS, Grammar, GrammarError
 from .patterns import PatternError, parse_pattern
@@ -25,7 +25,7 @@ _INT64: Final = 2**63
 
 def parse_grammar(command: Table, key: str) -> Grammar:
     """The grammar under a command's key; none if the key is absent. Mistakes are recorded."""
-    values: list[Any] = command.typed(key, list, "a list of slots", [], required=False)
+    values: list[object] = command.typed(key, list, "a list of slots", [], required=False)
     slots = _sequence(command, key, values, 0)
     try:
         return Grammar(slots)
@@ -34,7 +34,7 @@ def parse_grammar(command: Table, key: str) -> Grammar:
         return Grammar()
 
 
-def _sequence(table: Table, key: str, values: Any, depth: int) -> tuple[Slot, ...]:
+def _sequence(table: Table, key: str, values: object, depth: int) -> tuple[Slot, ...]:
     """Slots in a row, or a single one. Those with mistakes are left out."""
     if depth > _MAX_DEPTH:
         table.wrong(key, "slots are nested too deeply", f"nest at most {_MAX_DEPTH} levels")

@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", re.ASCII)
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Table:
     """One TOML table. ``finish`` must be called when all its keys were asked for."""
 
-    def __init__(self, values: dict[str, Any], path: str, mistakes: list[str]) -> None:
+    def __init__(self, values: dict[str, object], path: str, mistakes: list[str]) -> None:
         self._values = values
         self._path = path
         self._asked: set[str] = set()
@@ -53,7 +53,7 @@ class Table:
         self._asked.add(key)
         return key in self._values
 
-    def value(self, key: str) -> Any:
+    def value(self, key: str) -> object:
         """The value as TOML has it, None if absent."""
         self._asked.add(key)
         return self._values.get(key)
@@ -127,11 +127,12 @@ class Table:
 
     def texts(self, key: str, *, required: bool = False) -> list[str]:
         """A list of strings without NUL."""
-        values: list[Any] = self.typed(key, list, "a list of strings", [], required=required)
-        if not all(isinstance(value, str) and "\0" not in value for value in values):
+        values: list[object] = self.typed(key, list, "a list of strings", [], required=required)
+        texts = [value for value in values if isinstance(value, str) and "\0" not in value]
+        if len(texts) != len(values):
             self.wrong(key, "holds what is not a string, or a NUL", "write a list of strings")
             return []
-        return values
+        return texts
 
     def choices(self, key: str, allowed: Iterable[str], default: frozenset[str]) -> frozenset[str]:
         """A set of words out of ``allowed``."""
@@ -156,7 +157,7 @@ class Table:
 
     def table(self, key: str) -> "Table":
         """A table in this table; empty if absent or not a table."""
-        values: dict[str, Any] = self.typed(key, dict, "a table", {}, required=False)
+        values: dict[str, object] = self.typed(key, dict, "a table", {}, required=False)
         return Table(values, self.where(key), self.mistakes)
 
     def tables(self, key: str) -> list[tuple[str, "Table"]]:
@@ -167,7 +168,7 @@ class Table:
 
 def read_document(data: bytes, mistakes: list[str]) -> Table:
     """The top level of a TOML file; mistakes in its form are recorded, not raised."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     if len(data) > MAX_FILE_BYTES:
         mistakes.append(f"file: {len(data)} bytes are too many; the most is {MAX_FILE_BYTES}")
     else:

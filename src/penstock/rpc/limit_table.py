@@ -19,7 +19,7 @@ _RANGES: Final = {
 _MOST: Final = 2**48
 
 
-def limits_from(table: Mapping[str, Any], defaults: Limits) -> Limits:
+def limits_from(table: Mapping[str, object], defaults: Limits) -> Limits:
     """``defaults`` with the table's values. Raises ValueError with every mistake, one a line.
 
     Keys are the fields of Limits; a Rate is a table of ``burst`` and ``per_s``.
@@ -42,7 +42,7 @@ def limits_from(table: Mapping[str, Any], defaults: Limits) -> Limits:
     return dataclasses.replace(defaults, **changes)
 
 
-def _rate(key: str, value: Any, mistakes: list[str]) -> Rate | None:
+def _rate(key: str, value: object, mistakes: list[str]) -> Rate | None:
     if not isinstance(value, Mapping) or set(value) != {"burst", "per_s"}:
         mistakes.append(f"{key}: is no rate; write for example {{ burst = 100, per_s = 10.0 }}")
         return None
@@ -52,7 +52,7 @@ def _rate(key: str, value: Any, mistakes: list[str]) -> Rate | None:
 
 
 def _number(
-    key: str, value: Any, whole: bool, least: float, most: float, mistakes: list[str]
+    key: str, value: object, whole: bool, least: float, most: float, mistakes: list[str]
 ) -> float:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:

@@ -11,7 +11,6 @@ import logging
 import os
 import stat
 from datetime import UTC, datetime
-from typing import Any
 
 from ..jobs.output.disk import RealDisk
 from ..jobs.output.preallocation import Reserve
@@ -65,7 +64,7 @@ class AuditLog:
         self._reserve = Reserve(self._disk)
         self._reserve.refill(fd, status.st_size)
 
-    def write(self, event: str, **fields: Any) -> None:
+    def write(self, event: str, **fields: object) -> None:
         """Appends one line, of a bounded length. Never blocks on anything but the disk.
 
         Raises AuditError.

@@ -17,7 +17,7 @@ MAX_VALUE_BYTES: Final = 2048
 _LESS: Final = (MAX_VALUE_BYTES, 256, 64)
 
 
-def line_of(fields: Mapping[str, Any]) -> bytes:
+def line_of(fields: Mapping[str, object]) -> bytes:
     """One line of plain ASCII with its end, at most MAX_LINE_BYTES for up to 50 fields.
 
     No byte of a client's text can end a line or look like another one. Values are as JSON has
@@ -31,14 +31,14 @@ def line_of(fields: Mapping[str, Any]) -> bytes:
     return line
 
 
-def bounded(fields: Mapping[str, Any], most_bytes: int = MAX_VALUE_BYTES) -> dict[str, Any]:
+def bounded(fields: Mapping[str, object], most_bytes: int = MAX_VALUE_BYTES) -> dict[str, Any]:
     """The fields, none of them longer than ``most_bytes`` as JSON.
 
     A text is cut, a list of texts ends early; then ``<key>_bytes`` is the length of the whole in
     UTF-8, ``<key>_sha256`` its digest, and ``<key>_count`` of a list the number of its elements,
     each followed by a NUL in length and digest. Anything else is its JSON, as a text.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in fields.items():
         if isinstance(value, str):
             found |= _text(key, value, most_bytes)
@@ -51,15 +51,15 @@ def bounded(fields: Mapping[str, Any], most_bytes: int = MAX_VALUE_BYTES) -> dic
     return found
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     return len(_json(value))
 
 
-def _text(key: str, text: str, most_bytes: int) -> dict[str, Any]:
+def _text(key: str, text: str, most_bytes: int) -> dict[str, object]:
     if len(text) <= most_bytes and _size(text) <= most_bytes:
         return {key: text}
     data = _utf_8(text)
@@ -70,7 +70,7 @@ def _text(key: str, text: str, most_bytes: int) -> dict[str, Any]:
     }
 
 
-def _texts(key: str, texts: Sequence[str], most_bytes: int) -> dict[str, Any]:
+def _texts(key: str, texts: Sequence[str], most_bytes: int) -> dict[str, object]:
     kept: list[str] = []
     room = most_bytes - 2
     for text in texts:

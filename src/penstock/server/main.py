@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -91,14 +91,14 @@ async def run(
         raise ServerStartError(f"[transport] {text}") from error
     audit = AuditLog(config.audit_log)
 
-    def record(event: str, fields: Mapping[str, Any]) -> None:
+    def record(event: str, fields: Mapping[str, object]) -> None:
         audit.write(event, **fields)
 
     def tell_suppressed(identity: str, count: int) -> None:
         with contextlib.suppress(AuditError):
             audit.write("refusals.suppressed", client=identity, count=count)
 
-    def tell_repeated(client: str, verb: str, about: Mapping[str, Any], count: int) -> None:
+    def tell_repeated(client: str, verb: str, about: Mapping[str, object], count: int) -> None:
         audit.write("decisions.repeated", client=client, verb=verb, **about, count=count)
 
     refusals = RefusalBudget(trio.current_time, tell_suppressed)

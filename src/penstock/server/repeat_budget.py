@@ -8,20 +8,20 @@ as they go on. What changes anything has its own line and does not come here.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 INTERVAL_S: Final = 60.0
 # Of one client and verb; what is beyond shares one more count, which names the verb alone.
 MAX_KNOWN: Final = 30
 
-Tell = Callable[[str, str, Mapping[str, Any], int], None]
+Tell = Callable[[str, str, Mapping[str, object], int], None]
 """Writes down a client, a verb, what it was about, and how often. Raises whatever a write does, and
 is asked again later."""
 
 
 @dataclass(slots=True)
 class _Count:
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
     since: float
     count: int = 0
 
@@ -34,7 +34,7 @@ class RepeatBudget:
         self._tell = tell
         self._counts: dict[tuple[str, str], dict[str, _Count]] = {}
 
-    def take(self, client: str, verb: str, about: Mapping[str, Any]) -> bool:
+    def take(self, client: str, verb: str, about: Mapping[str, object]) -> bool:
         """True: write this one down, it is the first of its kind. Else it was counted.
 
         ``about`` is JSON, short, and the same for what is the same.
@@ -50,7 +50,7 @@ class RepeatBudget:
         found.count += 1
         return False
 
-    def not_written(self, client: str, verb: str, about: Mapping[str, Any]) -> None:
+    def not_written(self, client: str, verb: str, about: Mapping[str, object]) -> None:
         """The line that ``take`` asked for failed: it is in the count instead."""
         self._counts[client, verb][json.dumps(about, sort_keys=True)].count += 1
 

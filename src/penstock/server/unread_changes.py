@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 from ..policy.configuration import Config, ConfigError, parse_config
 from ..policy.configuration_changes import changes, settings
@@ -18,7 +17,7 @@ class Unread:
     """
 
     def __init__(
-        self, path: str, config: Config, supervisor: Mapping[str, Any], policy_hash: str
+        self, path: str, config: Config, supervisor: Mapping[str, object], policy_hash: str
     ) -> None:
         self._path = path
         self._config = config

@@ -13,7 +13,7 @@ import signal
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from ..policy.limit_classes import ISOLATION_NAMES, Enforcement, IsolationName
 from .isolation import apply, landlock, namespaces, seccomp
@@ -112,7 +112,7 @@ def _make_scratch(roots: tuple[str, ...]) -> str:
     raise full
 
 
-def _entry(name: IsolationName, result: dict[str, Any]) -> Enforcement:
+def _entry(name: IsolationName, result: dict[str, str]) -> Enforcement:
     if result["detail"]:
         return Enforcement(name, "unavailable", detail=result["detail"])
     actual = result["actual"]
@@ -123,7 +123,7 @@ def _entry(name: IsolationName, result: dict[str, Any]) -> Enforcement:
 
 def _tried(
     attempt: Callable[[_Trial, Callable[[str], None]], str], trial: _Trial
-) -> dict[str, Any]:
+) -> dict[str, str]:
     """The result of a try in a child: ``actual`` if it works, otherwise ``detail``."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     try:
@@ -140,7 +140,7 @@ def _tried(
     reap(pid)
     if not data:
         return {"actual": "", "detail": "the process that tried it was killed"}
-    result: dict[str, Any] = json.loads(data)
+    result: dict[str, str] = json.loads(data)
     return result
 
 

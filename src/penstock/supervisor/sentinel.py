@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from .cgroups import Hierarchy
 from .job.spawn import reset_signals
@@ -81,7 +81,7 @@ class Sentinel:
         self._loop.forget(self._pidfd)
         reap_ended(self._loop, self._pid, self._reaped)
 
-    def _reaped(self, *_: Any) -> None:
+    def _reaped(self, *_: object) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         self._start_again("has ended")

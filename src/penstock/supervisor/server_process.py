@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from .client_listeners import Listeners
 from .isolation import leave_keyring
@@ -148,7 +148,7 @@ class ServerProcess:
         self._loop.forget(self._pidfd)
         reap_ended(self._loop, self._pid, self._reaped)
 
-    def _reaped(self, status: int | None, _: dict[str, Any]) -> None:
+    def _reaped(self, status: int | None, _: dict[str, float]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         self._relay.close()

@@ -9,7 +9,7 @@ import select
 import shutil
 import termios
 from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -189,10 +189,10 @@ class RealDisk:
 
     # Trio's own coroutines, not another around them: each idle job waits in some.
 
-    def wait_readable(self, pipe_fd: int) -> Coroutine[Any, Any, None]:
+    def wait_readable(self, pipe_fd: int) -> Coroutine[object, object, None]:
         return trio.lowlevel.wait_readable(pipe_fd)  # noqa: ASYNC105  # the caller awaits it
 
-    def wait_writable(self, pipe_fd: int) -> Coroutine[Any, Any, None]:
+    def wait_writable(self, pipe_fd: int) -> Coroutine[object, object, None]:
         return trio.lowlevel.wait_writable(pipe_fd)  # noqa: ASYNC105
 
     def close_pipe(self, pipe_fd: int) -> None:

@@ -9,7 +9,6 @@ names both files.
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...policy.policy_file import Command, Policy
 from ..logs.supervisor_log import log
@@ -25,7 +24,7 @@ class Replacement:
     before: str
     now: str
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, str]:
         """The entry of a REPLACED message."""
         return {"path": self.path, "before": self.before, "now": self.now}
 

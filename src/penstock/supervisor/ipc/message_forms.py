@@ -8,35 +8,35 @@ check stands beside it, in ``messages`` and ``started``.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, TypeGuard
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
 
 MAX_OPAQUE_BYTES: Final = 4096
 _HEX: Final = frozenset("0123456789abcdef")
 
 
-def text(value: Any) -> bool:
+def text(value: object) -> TypeGuard[str]:
     """A text."""
     return isinstance(value, str)
 
 
-def flag(value: Any) -> bool:
+def flag(value: object) -> bool:
     """True or false, and no number."""
     return isinstance(value, bool)
 
 
-def count(value: Any) -> bool:
+def count(value: object) -> TypeGuard[int]:
     """A whole number from 0, and neither true nor 1.0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def process_id(value: Any) -> bool:
+def process_id(value: object) -> bool:
     """A whole number from 1."""
     return count(value) and value > 0
 
 
-def number(value: Any) -> bool:
+def number(value: object) -> TypeGuard[float]:
     """A finite number from 0, and neither true nor a text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -47,22 +47,22 @@ def number(value: Any) -> bool:
     return math.isfinite(found) and found >= 0
 
 
-def signal_number(value: Any) -> bool:
+def signal_number(value: object) -> bool:
     """1 to 64."""
     return count(value) and 1 <= value <= 64
 
 
-def job_id(value: Any) -> bool:
+def job_id(value: object) -> bool:
     """32 digits in lower-case hexadecimal."""
     return isinstance(value, str) and len(value) == 32 and set(value) <= _HEX
 
 
-def opaque(value: Any) -> bool:
+def opaque(value: object) -> bool:
     """A text of at most MAX_OPAQUE_BYTES."""
     return text(value) and len(value.encode("utf-8", "surrogatepass")) <= MAX_OPAQUE_BYTES
 
 
-def above_zero(value: Any) -> bool:
+def above_zero(value: object) -> bool:
     """A number, and not 0."""
     return number(value) and value > 0
 
@@ -98,7 +98,8 @@ def mapping(check: Check, keys: frozenset[str] | None = None) -> Check:
 def names(known: frozenset[str], needed: str) -> Check:
     """A list of different names out of ``known``, ``needed`` among them."""
     return lambda value: (
-        list_of(text)(value)
+        isinstance(value, list)
+        and list_of(text)(value)
         and len(set(value)) == len(value)
         and needed in value
         and known.issuperset(value)
@@ -112,10 +113,10 @@ class Form:
     needed: Mapping[str, Check] = field(default_factory=dict)
     optional: Mapping[str, Check] = field(default_factory=dict)
 
-    def __call__(self, value: Any) -> bool:
+    def __call__(self, value: object) -> bool:
         return isinstance(value, dict) and self.mistake(value) is None
 
-    def mistake(self, value: Mapping[str, Any]) -> str | None:
+    def mistake(self, value: Mapping[str, object]) -> str | None:
         """What is wrong with it, for a log; None if nothing is."""
         for name, check in (*self.needed.items(), *self.optional.items()):
             if name not in value:

@@ -6,7 +6,7 @@ and are named, in order, by its ``fds`` list. docs/protocol.md has the fields.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from .message_record import read_record, write_record
 from .messages import FORMS, Kinds, Message
@@ -49,7 +49,7 @@ def decode(data: bytes, allowed: Kinds) -> Message:
     return read_record(allowed[kind], message)
 
 
-def encode_fields(kind: str, about: Mapping[str, Any]) -> bytes:
+def encode_fields(kind: str, about: Mapping[str, object]) -> bytes:
     """As ``encode``, of a message by its fields, whatever they are."""
     data = json.dumps({"type": kind, **about}, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
@@ -59,7 +59,7 @@ def encode_fields(kind: str, about: Mapping[str, Any]) -> bytes:
     return data
 
 
-def decode_fields(data: bytes, allowed: Kinds) -> tuple[str, dict[str, Any]]:
+def decode_fields(data: bytes, allowed: Kinds) -> tuple[str, dict[str, object]]:
     """Type and other fields of the message in a datagram, which have its form.
 
     Raises ProtocolError.
@@ -83,7 +83,7 @@ def decode_fields(data: bytes, allowed: Kinds) -> tuple[str, dict[str, Any]]:
     return kind, message
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):  # which of them counts would be anybody's guess
         raise ProtocolError("a field stands twice")

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ...policy.limit_classes import Enforcement
 from ..cgroups import Group, GroupError, LimitLook, signal_members
@@ -30,8 +30,8 @@ class Events(Protocol):
 
     def started(self, pid: int) -> None: ...
     def failed(self, stage: str, errno: int) -> None: ...
-    def exited(self, status: int | None, rusage: dict[str, Any]) -> None: ...
-    def emptied(self, killed: int, counters: dict[str, Any]) -> None: ...
+    def exited(self, status: int | None, rusage: dict[str, float]) -> None: ...
+    def emptied(self, killed: int, counters: dict[str, float]) -> None: ...
 
 
 class Processes(Protocol):
@@ -216,7 +216,7 @@ class CgroupProcesses:
         # After that, as one of them may trace it, and the kernel keeps its status for a tracer.
         reap_ended(self._loop, self._pid, self._reaped)
 
-    def _reaped(self, status: int | None, rusage: dict[str, Any]) -> None:
+    def _reaped(self, status: int | None, rusage: dict[str, float]) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         assert self._events is not None

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ...policy.rlimit_policy import storage_bounds_files
 from ..cgroups import LimitChange
@@ -205,7 +205,7 @@ class SupervisedJob:
         self._ended = self._released = True
         self._forget()
 
-    def exited(self, status: int | None, rusage: dict[str, Any]) -> None:
+    def exited(self, status: int | None, rusage: dict[str, float]) -> None:
         self._cancel_timer()
         self._exited = True
         self._pausing.ended()
@@ -217,7 +217,7 @@ class SupervisedJob:
             timed_out, escalated = self._timed_out, self._escalated
             self._notices.later(Exited(self.id, status, timed_out, escalated, full, rusage))
 
-    def emptied(self, killed: int, counters: dict[str, Any]) -> None:
+    def emptied(self, killed: int, counters: dict[str, float]) -> None:
         self._ended = True
         self._notices.later(Emptied(self.id, killed, counters))
         # Not first when it is released: without a server nobody does that, and the disk may be

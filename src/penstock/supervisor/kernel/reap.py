@@ -10,7 +10,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from resource import struct_rusage
+from typing import Final
 
 from .clone3 import clone_into
 from .loop import Loop
@@ -47,7 +48,7 @@ def fork(birth_fd: int | None = None) -> int:
     return pid
 
 
-def reap(pid: int) -> tuple[int, dict[str, Any]]:
+def reap(pid: int) -> tuple[int, dict[str, float]]:
     """Status and resources of an own child that is about to end; waits for that."""
     _, status, used = os.wait4(pid, 0)
     _own.discard(pid)
@@ -55,7 +56,7 @@ def reap(pid: int) -> tuple[int, dict[str, Any]]:
 
 
 def reap_ended(
-    loop: Loop, pid: int, on_reaped: Callable[[int | None, dict[str, Any]], None]
+    loop: Loop, pid: int, on_reaped: Callable[[int | None, dict[str, float]], None]
 ) -> None:
     """As reap, for a child whose pidfd says that it has ended: calls back instead of waiting.
 
@@ -84,7 +85,7 @@ def disown(pid: int) -> None:
     _own.discard(pid)
 
 
-def rusage(used: Any) -> dict[str, Any]:
+def rusage(used: struct_rusage) -> dict[str, float]:
     """CPU time by getrusage(2).
 
     Not its maximum of memory, because that counts what the fork shared with us before exec.

@@ -17,7 +17,7 @@ import os
 import select
 import signal
 import stat
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from ..kernel.loop import READ, Loop
 from ..kernel.reap import disown, fork, reap_ended
@@ -105,7 +105,7 @@ class LogFile:
         self._loop.forget(self._pidfd)
         reap_ended(self._loop, self._pid, self._reaped)
 
-    def _reaped(self, *_: Any) -> None:
+    def _reaped(self, *_: object) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
         self._start_again("has ended")

@@ -44,7 +44,7 @@ class Watched:
     group: str = ""
     keeper: int = 0
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """By name, for JSON."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

@@ -101,7 +101,7 @@ class StorageWatch:
 
         self._loop.after(_AGAIN_S, start)
 
-    def _tell(self, fields: dict[str, Any]) -> None:
+    def _tell(self, fields: dict[str, object]) -> None:
         if not self._pid:
             return  # the next looker is forked with all that it must know
         try:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
-from typing import Any
 
 from ...policy.policy_file import AUTO, Policy
 
@@ -13,7 +12,7 @@ def check_mode(
     *,
     root: bool,
     server: tuple[int, int] | None,
-    resolve_user: Callable[[str], tuple[Any, ...]],
+    resolve_user: Callable[[str], tuple[int, int, *tuple[object, ...]]],
     uids: Container[int] = (),
     forbidden: Mapping[int, str] = MappingProxyType({}),
 ) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ...policy.group_policy import check_groups, forbidden_groups, resolve_group
 from ...policy.policy_file import AUTO, Policy
@@ -71,7 +71,7 @@ def new_users(policy: Policy) -> list[str]:
 
 
 def shared_user_warnings(
-    policy: Policy, resolve: Callable[[str], tuple[Any, ...]] = resolve_user
+    policy: Policy, resolve: Callable[[str], tuple[int, int, *tuple[object, ...]]] = resolve_user
 ) -> list[str]:
     """One line for each named user as which jobs of several clients run, and see each other.
 

@@ -16,7 +16,7 @@ import select
 import signal
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ..kernel.bounded_read import read_file
 from ..kernel.reap import disown, fork, reap
@@ -69,7 +69,7 @@ def decode(data: bytes) -> list[tuple[int, str]]:
     return list(found.items())
 
 
-def _digest(listed: list[Any]) -> str:
+def _digest(listed: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
