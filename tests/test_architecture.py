@@ -33,8 +33,9 @@ ROOMS = (
 # Of the supervisor's folder, what the server's processes import: pure, but for how a line of a log
 # is written.
 SHARED = {
-    *("cgroups.counters", "ipc.job_spec", "ipc.message_forms", "ipc.message_record"),
-    *("ipc.messages", "ipc.protocol", "ipc.silence", "ipc.started", "logs.log_lines"),
+    *("cgroups.counters", "ipc.from_server", "ipc.from_supervisor", "ipc.job_spec"),
+    *("ipc.message_base", "ipc.message_forms", "ipc.message_record"),
+    *("ipc.protocol", "ipc.silence", "ipc.started", "logs.log_lines"),
 }
 # Of server/: each file imports only those before it, and of other packages only what is named.
 SERVER = {

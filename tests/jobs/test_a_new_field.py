@@ -28,9 +28,9 @@ from penstock.policy.limit_classes import (
 from penstock.policy.policy_file import Command
 from penstock.server.convert import job_message
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.from_supervisor import FROM_SUPERVISOR, Held, StartedMessage
 from penstock.supervisor.ipc.message_forms import count
 from penstock.supervisor.ipc.message_record import Wire, form_of, read_record, write_record
-from penstock.supervisor.ipc.messages import FROM_SUPERVISOR, Held, StartedMessage
 from penstock.supervisor.ipc.started import NOT_STARTED, HeldLimits, Started
 from penstock.supervisor.job.terms import MainProcess, Terms
 from penstock.supervisor.users.user_names import User

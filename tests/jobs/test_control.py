@@ -19,7 +19,7 @@ from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.output_quota import MustStop
 from penstock.jobs.states import State
 from penstock.policy.control_policy import Control
-from penstock.supervisor.ipc.messages import Left
+from penstock.supervisor.ipc.from_supervisor import Left
 
 SLEEP = JobSpec("sleep")
 STUBBORN = JobSpec("stubborn")

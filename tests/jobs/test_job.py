@@ -28,7 +28,7 @@ from penstock.jobs.states import State
 from penstock.jobs.stop_notes import StopAsked
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
-from penstock.supervisor.ipc.messages import Left
+from penstock.supervisor.ipc.from_supervisor import Left
 from penstock.supervisor.ipc.started import NOT_STARTED, HeldLimits
 
 SPEC = JobSpec("sleep", ("60",))

@@ -27,7 +27,7 @@ from penstock.jobs.job_errors import SupervisorSilent, Unavailable
 from penstock.jobs.manager import open_manager
 from penstock.jobs.verdict import start_error
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.ipc.messages import Left, ReplacedFile
+from penstock.supervisor.ipc.from_supervisor import Left, ReplacedFile
 
 
 async def test_a_caller_that_leaves_does_not_undo_what_it_asked() -> None:

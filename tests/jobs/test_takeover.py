@@ -27,7 +27,7 @@ from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.retention_settings import RetentionSettings
 from penstock.jobs.states import State
 from penstock.policy.limit_classes import Enforcement
-from penstock.supervisor.ipc.messages import Changed, FoundChange
+from penstock.supervisor.ipc.from_supervisor import Changed, FoundChange
 from penstock.supervisor.ipc.started import HeldLimits
 
 

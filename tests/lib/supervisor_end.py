@@ -19,7 +19,7 @@ from penstock.jobs.backends.local import LocalBackend
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import ResourceLimits
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.ipc.messages import FROM_SERVER
+from penstock.supervisor.ipc.from_server import FROM_SERVER
 
 JOB = "a" * 32
 STARTED: dict[str, Any] = {

@@ -16,7 +16,7 @@ from patience import patient
 from pidfds import open_pidfd
 
 from penstock.supervisor.ipc import protocol
-from penstock.supervisor.ipc.messages import FROM_SUPERVISOR
+from penstock.supervisor.ipc.from_supervisor import FROM_SUPERVISOR
 
 # Of any single wait; what is waited for takes milliseconds.
 PATIENCE_S = patient(20)

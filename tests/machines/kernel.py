@@ -24,7 +24,7 @@ from penstock.jobs.backends.base import (
 from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import ResourceLimits
-from penstock.supervisor.ipc.messages import Changed, Left, ReplacedFile
+from penstock.supervisor.ipc.from_supervisor import Changed, Left, ReplacedFile
 from penstock.supervisor.ipc.silence import ANSWER_S
 from penstock.supervisor.ipc.started import HeldLimits, Started
 

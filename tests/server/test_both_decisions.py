@@ -21,8 +21,8 @@ from penstock.server.service import CommandService, HostInfo
 from penstock.supervisor.files.executables import Executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.from_server import Start
 from penstock.supervisor.ipc.job_spec import JobSpec
-from penstock.supervisor.ipc.messages import Start
 from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
 

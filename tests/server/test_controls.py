@@ -18,7 +18,7 @@ from penstock.policy.control_policy import Control
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.server.parse import MAX_INPUT_BYTES
-from penstock.supervisor.ipc.messages import Left
+from penstock.supervisor.ipc.from_supervisor import Left
 
 VERBS = ("stop", "signal", "pause", "resume", "send")
 POLICY = b"""

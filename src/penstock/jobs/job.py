@@ -10,7 +10,7 @@ import trio
 
 from ..concurrency.interrupts import uninterrupted, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from ..supervisor.ipc.messages import Changed, Left
+from ..supervisor.ipc.from_supervisor import Changed, Left
 from ..supervisor.ipc.started import NOT_STARTED, Started
 from . import job_errors, usage
 from .backends.base import Backend, JobSpec

@@ -9,7 +9,7 @@ from typing import Final
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from ..supervisor.ipc.messages import ReplacedFile
+from ..supervisor.ipc.from_supervisor import ReplacedFile
 from ..supervisor.ipc.started import Started
 from . import job_errors
 from .backends.base import Backend, JobPipes, StartedJob, StartRefused, Verdict

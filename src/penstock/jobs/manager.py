@@ -13,7 +13,7 @@ import trio
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from ..supervisor.ipc.messages import Changed
+from ..supervisor.ipc.from_supervisor import Changed
 from .backends.base import Backend, HeldJob, JobSpec
 from .history import History, Recovered
 from .job import UNKILLABLE_S, Job

@@ -41,8 +41,9 @@ from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
 from .dispatch import Dispatcher, Host
 from .files.program_files import ProgramFiles
+from .ipc.from_server import Serving, Start
 from .ipc.handshake import Greeting
-from .ipc.messages import Beat, Message, Serving, Start
+from .ipc.message_base import Beat, Message
 from .ipc.server_listener import ServerListener
 from .ipc.server_socket import ServerPeer
 from .isolation import kept, missing_by_default

@@ -10,26 +10,18 @@ from . import isolation
 from .cgroups import ClientTotals, GroupError, Hierarchy, LimitChange, block_device, group_name
 from .files.program_files import Replaced
 from .ipc import protocol
-from .ipc.messages import (
-    CloseInput,
-    Inspect,
+from .ipc.from_server import CloseInput, Inspect, Kill, Look, Pause, Release, Signal, Start, Take
+from .ipc.from_supervisor import (
     Inspected,
-    Kill,
     Killed,
-    Look,
     Looked,
-    Message,
     Nothing,
-    Pause,
     Paused,
-    Release,
     ReplacedFile,
     ReplacedMessage,
-    Signal,
     Signaled,
-    Start,
-    Take,
 )
+from .ipc.message_base import Message
 from .ipc.protocol import ProtocolError
 from .ipc.server_socket import Send
 from .job import job_environment, rlimits, standard_pipes

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from patience import patient
 
-from penstock.supervisor.ipc.messages import Nothing
+from penstock.supervisor.ipc.from_supervisor import Nothing
 from penstock.supervisor.ipc.server_socket import ServerPeer, discard
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.kernel.proc_tree import children

@@ -16,8 +16,9 @@ from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.executables import Executable, ExecutableError, open_executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.from_server import Start
+from penstock.supervisor.ipc.from_supervisor import RefusedMessage
 from penstock.supervisor.ipc.message_record import read_record
-from penstock.supervisor.ipc.messages import RefusedMessage, Start
 from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
 

@@ -23,8 +23,9 @@ from penstock.policy.limit_classes import (
 )
 from penstock.policy.policy_file import Command
 from penstock.supervisor.cgroups import LimitChange, LimitLook
+from penstock.supervisor.ipc.from_supervisor import MOST_CHANGES
+from penstock.supervisor.ipc.message_base import Message
 from penstock.supervisor.ipc.message_record import write_record
-from penstock.supervisor.ipc.messages import MOST_CHANGES, Message
 from penstock.supervisor.job import supervised_job
 from penstock.supervisor.job.cgroup_processes import Events
 from penstock.supervisor.job.spawn import Plan

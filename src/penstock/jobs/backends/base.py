@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ...supervisor.ipc.from_supervisor import Changed, Left, ReplacedFile
 from ...supervisor.ipc.job_spec import JobSpec as JobSpec  # by this name embedders know it
-from ...supervisor.ipc.messages import Changed, Left, ReplacedFile
 from ...supervisor.ipc.started import Started
 
 VerdictKind = Literal["exited", "signaled", "lost"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from ...supervisor.ipc.messages import Emptied, Exited, Held, ReplacedFile, StartedMessage
+from ...supervisor.ipc.from_supervisor import Emptied, Exited, Held, ReplacedFile, StartedMessage
 from .base import InputPipes, JobPipes, StartedJob, StartRefused, Verdict
 
 

@@ -12,37 +12,39 @@ from ...concurrency.interrupts import uninterrupted, uninterrupted_context, unin
 from ...concurrency.plain_errors import PlainErrors
 from ...policy.limit_classes import Enforcement
 from ...supervisor.ipc import protocol
-from ...supervisor.ipc.message_record import write_record
-from ...supervisor.ipc.messages import (
-    Changed,
+from ...supervisor.ipc.from_server import (
     CloseInput,
+    Inspect,
+    Kill,
+    Look,
+    Pause,
+    Release,
+    Serving,
+    Signal,
+    Start,
+    Take,
+)
+from ...supervisor.ipc.from_supervisor import (
+    Changed,
     Emptied,
     Exited,
     Held,
-    Inspect,
     Inspected,
-    Kill,
     Killed,
     Left,
-    Look,
     Looked,
-    Message,
     Nothing,
-    Pause,
     Paused,
     RefusedMessage,
-    Release,
     ReplacedFile,
     ReplacedMessage,
     Resumed,
-    Serving,
-    Signal,
     Signaled,
-    Start,
     StartedMessage,
-    Take,
     Welcome,
 )
+from ...supervisor.ipc.message_base import Message
+from ...supervisor.ipc.message_record import write_record
 from ..job_errors import Unavailable
 from ..output.capture import close_pipes
 from ..output.disk import RealDisk

@@ -10,19 +10,9 @@ from typing import Any, Final, Generic, TypeVar
 import trio
 
 from ...concurrency.interrupts import uninterrupted_methods
-from ...supervisor.ipc.messages import (
-    Inspect,
-    Inspected,
-    Kill,
-    Killed,
-    Look,
-    Looked,
-    Message,
-    Pause,
-    Paused,
-    Signal,
-    Signaled,
-)
+from ...supervisor.ipc.from_server import Inspect, Kill, Look, Pause, Signal
+from ...supervisor.ipc.from_supervisor import Inspected, Killed, Looked, Paused, Signaled
+from ...supervisor.ipc.message_base import Message
 from ...supervisor.ipc.protocol import ProtocolError
 from ..job_errors import SupervisorSilent, Unavailable
 from .supervisor_connection import SupervisorConnection

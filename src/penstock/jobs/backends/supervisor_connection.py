@@ -12,13 +12,9 @@ import trio
 
 from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc import protocol
-from ...supervisor.ipc.messages import (
-    FROM_SUPERVISOR,
-    Beat,
-    Hello,
-    Message,
-    Welcome,
-)
+from ...supervisor.ipc.from_server import Hello
+from ...supervisor.ipc.from_supervisor import FROM_SUPERVISOR, Welcome
+from ...supervisor.ipc.message_base import Beat, Message
 from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
 from .job_state import close_all

@@ -9,7 +9,7 @@ from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without
 from ..cgroups import Hierarchy, Swept
 from ..isolation import Offers
 from . import protocol
-from .messages import SweptCounts, Welcome
+from .from_supervisor import SweptCounts, Welcome
 from .server_socket import ServerPeer
 
 USER_MODE_WARNINGS: Final = (

@@ -2,7 +2,7 @@
 
 Each field has its type, and a message has no other fields. What has another form is of a peer that
 is broken or was taken over, so nothing of it is obeyed (docs/protocol.md). Which field has which
-check stands beside it, in ``messages`` and ``started``.
+check stands beside it, in the records.
 """
 
 import math

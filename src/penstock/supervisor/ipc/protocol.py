@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
-from .message_record import read_record, write_record
-from .messages import FORMS, Kinds, Message
+from .message_base import Kinds, Message
+from .message_record import form_of, read_record, write_record
 
 VERSION: Final = 1
 
@@ -77,7 +77,7 @@ def decode_fields(data: bytes, allowed: Kinds) -> tuple[str, dict[str, object]]:
     kind = message.pop("type", None)
     if not isinstance(kind, str) or kind not in allowed:
         raise ProtocolError(f"unknown message {kind!r:.64}")
-    mistake = FORMS[kind].mistake(message)
+    mistake = form_of(allowed[kind]).mistake(message)
     if mistake is not None:
         raise ProtocolError(f"{kind}: {mistake}")
     return kind, message

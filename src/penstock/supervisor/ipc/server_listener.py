@@ -10,7 +10,8 @@ from typing import Final
 from ..kernel.loop import READ, Loop, Timer
 from ..logs.supervisor_log import log
 from . import protocol
-from .messages import Beat, Hello, Message
+from .from_server import Hello
+from .message_base import Beat, Message
 from .run_directory import RunDirectory
 from .server_socket import ServerPeer, discard, listen, peer_ids
 

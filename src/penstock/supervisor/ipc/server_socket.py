@@ -14,7 +14,8 @@ from ..kernel.loop import READ, WRITE, Loop
 from ..kernel.reap import disown, fork
 from ..logs.supervisor_log import log
 from . import protocol
-from .messages import FROM_SERVER, Message
+from .from_server import FROM_SERVER
+from .message_base import Message
 
 # While so many answers wait to be read, no more is asked for: each request has one answer,
 # and each job two messages of its own, so the queue is bounded by the number of jobs.

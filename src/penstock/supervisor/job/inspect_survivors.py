@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from ..ipc.messages import Left
+from ..ipc.from_supervisor import Left
 
 _MOST: Final = 32  # told of one job; more would say nothing more
 

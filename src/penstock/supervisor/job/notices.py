@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from ..cgroups import LimitChange
-from ..ipc.messages import (
+from ..ipc.from_supervisor import (
     MOST_CHANGES,
     Changed,
     Emptied,

@@ -17,7 +17,8 @@ from ..files.executables import Executable, ExecutableError
 from ..files.path_arguments import PathRefused, resolve
 from ..files.program_files import ProgramFiles
 from ..ipc import protocol
-from ..ipc.messages import RefusedMessage, Start
+from ..ipc.from_server import Start
+from ..ipc.from_supervisor import RefusedMessage
 from ..logs.supervisor_log import log
 from ..users.accounts import Account
 from ..users.client_users import NoUser

@@ -10,7 +10,7 @@ from typing import Final
 from ...policy.rlimit_policy import storage_bounds_files
 from ..cgroups import LimitChange
 from ..ipc import protocol
-from ..ipc.messages import Emptied, Exited, Paused, RefusedMessage, Resumed
+from ..ipc.from_supervisor import Emptied, Exited, Paused, RefusedMessage, Resumed
 from ..ipc.server_socket import Send, nobody
 from ..kernel import proc_tree
 from ..kernel.loop import Loop, Timer

@@ -1,17 +1,28 @@
-"""Every message between server and supervisor, both ways, as a record (pure).
+"""What the supervisor sends to the server, each message a record (pure).
 
-The records are the protocol: ``message_record`` makes the form that a message is held to, its
-fields and the record out of the same annotations. docs/protocol.md says what each is for.
+docs/protocol.md says when.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Final, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
 
 from ..cgroups.counters import COUNTED
-from .job_spec import JobSpec
+from .message_base import (
+    Beat,
+    Count,
+    Flag,
+    JobId,
+    LaterFlag,
+    Message,
+    OfCount,
+    OfJob,
+    Text,
+    Texts,
+    by_kind,
+    records_wire,
+)
 from .message_forms import (
-    Check,
     Form,
     count,
     flag,
@@ -23,172 +34,19 @@ from .message_forms import (
     one_of,
     opaque,
     or_null,
-    signal_number,
     text,
 )
-from .message_record import BESIDE, Wire, form_of
+from .message_record import BESIDE, Wire
 from .started import Enforcements, HeldLimits, Started
 
 MOST_CHANGES: Final = 32
-# inspect_survivors.py tells of no more.
-_MOST_INSPECTED: Final = 32
+_MOST_INSPECTED: Final = 32  # inspect_survivors.py tells of no more
 # Descriptors that a job's message brings; stdout always.
 _PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
-# WELCOME's; the policy always.
-_FILES: Final = frozenset({"policy", "kill"})
+_FILES: Final = frozenset({"policy", "kill"})  # WELCOME's; the policy always
 _FAULTS: Final = (
     *("denied", "stale_policy", "executable", "unenforced", "invalid", "exhausted", "failed"),
 )
-
-Text = Annotated[str, Wire(text)]
-Flag = Annotated[bool, Wire(flag)]
-Count = Annotated[int, Wire(count)]
-JobId = Annotated[str, Wire(job_id)]
-Texts = Annotated[tuple[str, ...], Wire(list_of(text), tuple, list)]
-LaterFlag = Annotated[bool, Wire(flag, optional=True)]
-"""Of a message that an earlier version sends without it."""
-
-
-def _records(form: Check, of: type, most: int | None = None) -> Wire:
-    """A list of small records of texts and numbers."""
-    names = [each.name for each in fields(of)]
-    return Wire(
-        list_of(form, most),
-        lambda told: tuple(of(**each) for each in told),
-        lambda found: [{name: getattr(each, name) for name in names} for each in found],
-    )
-
-
-class Message:
-    """``kind`` is its ``type`` in the datagram."""
-
-    __slots__ = ()
-    kind: ClassVar[str]
-
-
-@dataclass(frozen=True, slots=True)
-class OfJob(Message):
-    """One that says nothing but which job."""
-
-    id: JobId
-
-
-@dataclass(frozen=True, slots=True)
-class OfCount(Message):
-    """How many processes of a job were reached."""
-
-    id: JobId
-    count: Count
-
-
-# From both.
-
-
-@dataclass(frozen=True, slots=True)
-class Beat(Message):
-    """Every silence.BEAT_S: who sends it does not stand still."""
-
-    kind = "BEAT"
-
-
-# From the server.
-
-
-@dataclass(frozen=True, slots=True)
-class Hello(Message):
-    """``beats``: it sends BEAT, and knows it."""
-
-    kind = "HELLO"
-    version: Count
-    pid: Count
-    beats: LaterFlag = False
-
-
-@dataclass(frozen=True, slots=True)
-class Serving(Message):
-    """It takes calls: jobs have somebody again who can end them."""
-
-    kind = "SERVING"
-
-
-@dataclass(frozen=True, slots=True)
-class Take(Message):
-    """The next job of the server before."""
-
-    kind = "TAKE"
-
-
-@dataclass(frozen=True, slots=True)
-class Start(Message):
-    """What is asked for; nothing of it is granted yet. ``opaque`` comes back in HELD, ``policy`` is
-    the hash of the one that the server has read, ``audited`` are the replaced files of the program
-    that it has written down."""
-
-    kind = "START"
-    id: JobId
-    opaque: Annotated[str, Wire(opaque)]
-    client: Text
-    policy: Text
-    spec: Annotated[JobSpec, BESIDE]
-    audited: Annotated[tuple[str, ...], Wire(list_of(text), tuple, list, optional=True)] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Signal(Message):
-    """To the job's main process, or to all. ``kill_after_s``, of a stop: its grace."""
-
-    kind = "SIGNAL"
-    id: JobId
-    signal: Annotated[int, Wire(signal_number)]
-    tree: LaterFlag = False
-    kill_after_s: Annotated[float | None, Wire(or_null(number), optional=True)] = None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause(Message):
-    """All of it stands still, or runs on."""
-
-    kind = "PAUSE"
-    id: JobId
-    paused: Flag
-
-
-class Inspect(OfJob):
-    """Who is left of it, and what for?"""
-
-    __slots__ = ()
-    kind = "INSPECT"
-
-
-class Look(OfJob):
-    """Are its limits still as they were set?"""
-
-    __slots__ = ()
-    kind = "LOOK"
-
-
-class CloseInput(OfJob):
-    """Its standard input has ended."""
-
-    __slots__ = ()
-    kind = "CLOSE_INPUT"
-
-
-class Kill(OfJob):
-    """The whole group, until it is empty."""
-
-    __slots__ = ()
-    kind = "KILL"
-
-
-class Release(OfJob):
-    """The end record is durable: forget the job."""
-
-    __slots__ = ()
-    kind = "RELEASE"
-
-
-# From the supervisor.
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +65,8 @@ class SweptCounts:
 
     def fields(self) -> dict[str, Any]:
         """As a message has it."""
-        return {
-            "jobs": list(self.jobs),
-            "processes": self.processes,
-            "groups_left": self.groups_left,
-        }
+        left = {"processes": self.processes, "groups_left": self.groups_left}
+        return {"jobs": list(self.jobs), **left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +161,7 @@ class ReplacedMessage(Message):
     id: JobId
     files: Annotated[
         tuple[ReplacedFile, ...],
-        _records(Form(dict.fromkeys(("path", "before", "now"), text)), ReplacedFile),
+        records_wire(Form(dict.fromkeys(("path", "before", "now"), text)), ReplacedFile),
     ]
 
 
@@ -396,7 +251,7 @@ class Changed(Message):
     held: Annotated[HeldLimits, BESIDE]
     changes: Annotated[
         tuple[FoundChange, ...],
-        _records(
+        records_wire(
             Form(
                 {
                     "of": one_of("job", "client"),
@@ -432,25 +287,13 @@ class Inspected(Message):
     id: JobId
     processes: Annotated[
         tuple[Left, ...],
-        _records(
+        records_wire(
             Form({"pid": count, "name": text, "state": text, "wchan": text}), Left, _MOST_INSPECTED
         ),
     ]
 
 
-Kinds = Mapping[str, type[Message]]
-
-
-def _by_kind(*records: type[Message]) -> dict[str, type[Message]]:
-    return {record.kind: record for record in records}
-
-
-FROM_SERVER: Final = _by_kind(
-    *(Hello, Serving, Take, Start, Signal, Pause, Inspect, Look),
-    *(CloseInput, Kill, Release, Beat),
-)
-FROM_SUPERVISOR: Final = _by_kind(
+FROM_SUPERVISOR: Final = by_kind(
     *(Welcome, Held, Nothing, StartedMessage, RefusedMessage, ReplacedMessage, Exited, Emptied),
     *(Killed, Signaled, Paused, Resumed, Inspected, Looked, Changed, Beat),
 )
-FORMS: Final = {kind: form_of(record) for kind, record in (FROM_SERVER | FROM_SUPERVISOR).items()}
