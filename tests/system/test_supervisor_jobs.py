@@ -244,3 +244,30 @@ def test_a_killed_keeper_leaves_no_tree() -> None:
         assert not alive(daemon)
         assert not alive(job.pid)
         peer.end(peer.start("true"))
+
+
+@pytest.mark.parametrize("way", ["a stop", "KILL"])
+def test_a_stopped_keeper_holds_up_no_end(way: str) -> None:
+    """C36: the job has stopped it. A stop's signal is heard all the same, and KILL is done."""
+    traps = "trap 'exit 7' TERM; trap 'kill -STOP $PPID; echo stopped' USR1"
+    script = f"{traps}; echo ready; while :; do sleep 0.05; done"
+    with (
+        running_supervisor(shell("halting", script, root=False), root=False) as supervisor,
+        supervisor.connect() as peer,
+    ):
+        peer.hello()
+        job = peer.start("halting")
+        job.read(until=b"ready")
+        peer.send("SIGNAL", id=job.id, signal=signal.SIGUSR1)
+        job.read(until=b"stopped")
+        if way == "KILL":
+            peer.send("KILL", id=job.id)
+        else:
+            peer.send("SIGNAL", id=job.id, signal=signal.SIGTERM, tree=False, kill_after_s=600.0)
+        exited, _ = peer.end(job)
+        if way == "KILL":
+            assert signaled(exited["status"]) == signal.SIGKILL
+        else:
+            assert os.WEXITSTATUS(exited["status"]) == 7
+        assert exited["escalated"] is False
+        assert not alive(job.pid)
