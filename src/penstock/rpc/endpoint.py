@@ -1,4 +1,31 @@
-"""Between a transport and the protocol: reads, dispatches, writes. Base of both sides."""
+"""Between a transport and the protocol: reads, dispatches, writes. Base of both sides.
+
+Theory of operation. Three tasks work on one connection: ``read``, ``write`` and ``keep_alive``.
+The protocol itself (http2/connection.py) does no I/O and is whole between any two checkpoints:
+``_handle`` gives it bytes and dispatches every event that comes of them before it waits for
+anything. So any task, also a call's, may give the connection a command at any time; it queues
+bytes, and ``wake`` lets the writer take them.
+
+    open ── end(why) ──▶ ended ── finish() ──▶ written ── the owner ──▶ transport closed
+    open ── a write fails ──▶ deaf ── linger_s, or end(why) ──▶ ended
+
+*open*: ``read`` handles frames until the peer closes, the protocol is broken, a deadline comes
+(``_read_until``), or anyone calls ``end``. *ended*: the first reason stands in ``ended`` and no
+later one changes it; ``read`` returns, and no exception but Cancelled leaves it. The writer still
+lives, because answers and GOAWAY may be waiting. *written*: after ``finish`` the writer returns as
+soon as nothing waits. *deaf*: on a client, once a write has failed, the reader goes on for
+``linger_s``, because the peer's last words say more than "broken pipe"; a server ends at once.
+Who may call what: ``read``, ``write`` and ``keep_alive`` once each, by the owner of the tasks
+(``run`` of either side), which also calls ``finish`` and closes the transport after ``write``;
+``end`` and ``wake`` any task, without a checkpoint, as often as it likes.
+
+The race that shaped it: ``write`` looks whether bytes wait, and then waits for ``wake``. A command
+between the two would be forgotten if the look and the wait were apart; both are between the same
+two checkpoints, and ``_wake`` is a new event each time, so none is set for an earlier look. The
+other one is between a peer that floods and everybody else: many small frames in one record would
+hold the thread for tens of milliseconds, so beyond the first few they are handled a slice a turn
+(turns.py), and a peer that does not read our answers is not read (``_wait_answers_taken``).
+"""
 
 import logging
 from collections.abc import Hashable, Sequence

@@ -3,8 +3,10 @@
 ``receive`` is the only way in for a peer's bytes and ``take`` the only way out for ours.
 """
 
+from ..limits import Limits
 from . import events as ev
 from . import settings
+from .connection_state import HIGHEST_STREAM_ID, ConnectionFailed
 from .frames import (
     CONTINUATION,
     DATA,
@@ -21,15 +23,18 @@ from .frames import (
 )
 from .header_blocks import NO_TABLE, encode
 from .protocol_errors import ConnectionFault
-from .receiver import HIGHEST_STREAM_ID, ConnectionFailed, Receiver
+from .receiver import Receiver
 from .settings import DEFAULT_WINDOW
-from .stream_state import StreamState
 
 __all__ = ["HIGHEST_STREAM_ID", "Connection", "ConnectionFailed"]
 
 
 class Connection(Receiver):
     """Either side of a connection. After ConnectionFailed only ``take`` is left."""
+
+    def __init__(self, limits: Limits, *, client_side: bool) -> None:
+        super().__init__(limits, client_side=client_side)
+        self._table_told = False
 
     def start(self) -> None:
         """Queues preface, SETTINGS and the connection's window."""
@@ -86,8 +91,7 @@ class Connection(Receiver):
 
     def open_stream(self, stream_id: int, headers: ev.Headers) -> None:
         """Client: begins the stream that ``next_stream_id`` has named."""
-        window = max(DEFAULT_WINDOW, self._limits.stream_window_bytes)
-        self._streams[stream_id] = StreamState(window, self._peer.initial_window)
+        self._open(stream_id)
         self._next_id = stream_id + 2
         self._send_block(stream_id, headers, end_stream=False)
 

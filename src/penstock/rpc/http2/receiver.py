@@ -1,7 +1,10 @@
 """A peer's frames by the rules of RFC 9113, each at the frame it is about (pure).
 
-The half of a connection that listens; connection.py adds the half that speaks. Every
-frame is handled whole or ends its stream or the connection, and nothing here waits.
+The half of a connection that listens; connection.py adds the half that speaks, and what both share
+is in connection_state.py. Every frame is handled whole or ends its stream or the connection, and
+nothing here waits. One function a kind of frame, in one file, because a reader comes with a frame
+in hand: that makes it a little longer than others. Frames of streams that are closed are judged in
+late_frames.py.
 """
 
 from collections.abc import Callable
@@ -10,6 +13,7 @@ from typing import Final
 
 from ..limits import Limits
 from . import events as ev
+from .connection_state import HIGHEST_STREAM_ID, TEXT_BYTES, ConnectionFailed, ConnectionState
 from .frames import (
     ACK,
     DATA,
@@ -28,7 +32,6 @@ from .frames import (
     long,
 )
 from .header_blocks import HeaderDecoder, content_length, is_interim
-from .outbox import Outbox
 from .protocol_errors import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
@@ -40,56 +43,28 @@ from .protocol_errors import (
     FloodBudget,
     StreamFault,
 )
-from .settings import DEFAULT_WINDOW, LARGEST_WINDOW, PeerSettings
-from .stream_state import Closed, ClosedStreams, StreamState
+from .settings import LARGEST_WINDOW
+from .stream_state import StreamState, too_large
 
-HIGHEST_STREAM_ID: Final = 2**31 - 1
 _BLOCK_BYTES_A_FRAME: Final = 512
-_LATE_BLOCKS: Final = 3
 # Of an oversized block: some 2 ms, as much as a reset with the call that it ends.
 _WORK_OF_A_RESET_BYTES: Final = 8192
-# A message of three bytes, in a frame of its own.
-_LEAST_DATA_BYTES: Final = 8
-# What late HEADERS and empty DATA, of which no window holds any, take of the budget.
-_OTHERS_THAN_DATA: Final = 10
 # Budgets that one stream may have used up, and where its part of them is counted.
 _OF_STREAMS: Final = {
     "empty DATA": "empty_data",
     "WINDOW_UPDATE": "window_updates",
     "interim responses": "interim_responses",
 }
-_TEXT_BYTES: Final = 200  # of GOAWAY's debug data, either way
 
 
-class ConnectionFailed(Exception):
-    """The peer broke the protocol; its GOAWAY is ready to be written. ``kind`` is for counters."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class Receiver:
+class Receiver(ConnectionState):
     """State of a connection, and what a peer's bytes do to it."""
 
     def __init__(self, limits: Limits, *, client_side: bool) -> None:
-        self._limits = limits
-        self._client_side = client_side
+        super().__init__(limits, client_side=client_side)
         self._reader = FrameReader(limits, expect_preface=not client_side)
         self._decoder = HeaderDecoder(limits.header_bytes)
-        self._peer = PeerSettings()
-        self._streams: dict[int, StreamState] = {}
-        self._closed = ClosedStreams()
         self._interim = FloodBudget("interim responses", limits.interim_responses)
-        self._late_frames = FloodBudget("frames on streams that were reset", limits.late_frames)
-        self._out = Outbox()
-        self._late_data = 0
-        self._send_window = DEFAULT_WINDOW
-        self._receive_window = max(DEFAULT_WINDOW, limits.connection_window_bytes)
-        self._acknowledged = 0
-        self._table_told = False
-        self._next_id = 1
-        self.highest_inbound_stream_id = 0
         self.more = False
         """Frames may wait that ``receive(b"")`` handles."""
         self._waiting: Frame | None = None
@@ -143,20 +118,6 @@ class Receiver:
             self._fail(INTERNAL_ERROR, "")
             raise ConnectionFailed("engine", repr(error)) from error
 
-    def _failed(self, fault: ConnectionFault) -> ConnectionFailed:
-        self._fail(fault.code, str(fault), fault.stream_id)
-        return ConnectionFailed(fault.kind, str(fault))
-
-    def _fail(self, code: int, text: str, culprit: int = 0) -> None:
-        self._out = Outbox()
-        begun = culprit > self.highest_inbound_stream_id and not self._is_ours(culprit)
-        if begun or culprit in self._streams:
-            # Its call must not be repeated, as those are that only the connection's end has ended.
-            self._out += encoded(RST_STREAM, 0, culprit, long(code))
-        if begun:
-            self.highest_inbound_stream_id = culprit
-        self.go_away(code, self.highest_inbound_stream_id, text)
-
     def _spend(self, budget: FloodBudget, out: list[ev.Event]) -> None:
         """One of what streams use up. Where one has used half of it, that one ends: it is to
         blame, and the budget has back what it has taken. Raises Flood where none has.
@@ -183,45 +144,6 @@ class Receiver:
         out.append(ev.StreamReset(stream_id, fault.code, by_peer=False, text=str(fault)))
         self._reset_by_us(stream_id)
 
-    def _reset_by_us(self, stream_id: int) -> None:
-        stream = self._streams.pop(stream_id, None)
-        if stream is not None:  # what its window has let the peer send is no flood
-            most = self._limits.connection_window_bytes // _LEAST_DATA_BYTES
-            more = max(0, stream.receive_window) // _LEAST_DATA_BYTES
-            self._late_data = min(self._late_data + more, most)
-        self._closed.add(stream_id, Closed.RESET_BY_US)
-
-    def _is_idle(self, stream_id: int) -> bool:
-        if self._is_ours(stream_id):
-            return stream_id >= self._next_id
-        return stream_id > self.highest_inbound_stream_id
-
-    def _is_ours(self, stream_id: int) -> bool:
-        return bool(stream_id & 1) == self._client_side
-
-    def _late(self, frame: Frame) -> None:
-        """DATA or HEADERS on a stream that is not open: RFC 9113 5.1, by how it was closed."""
-        stream_id = frame.stream_id
-        match self._closed.get(stream_id):
-            case Closed.RESET_BY_US:
-                # It was under way, and answering each would count against the peer. But only
-                # a window of DATA can be, and what is left of head and trailers.
-                if frame.kind == HEADERS or is_empty(frame.flags, frame.flow_bytes):
-                    self._late_frames.take(_OTHERS_THAN_DATA)
-                elif self._late_data:
-                    self._late_data -= 1
-                else:
-                    self._late_frames.take()
-                if frame.kind == HEADERS and self._closed.late_blocks(stream_id) > _LATE_BLOCKS:
-                    raise Flood("HEADERS after RST_STREAM")
-            case Closed.RESET_BY_PEER:
-                raise StreamFault(stream_id, "a frame after RST_STREAM", STREAM_CLOSED)
-            case Closed.ENDED:
-                # RFC 9113 5.1 leaves the choice, and it is one call that has gone wrong.
-                raise StreamFault(stream_id, "a frame after the end", STREAM_CLOSED)
-            case None:
-                raise ConnectionFault(f"stream {stream_id} is not open")
-
     def _data(self, frame: Frame, out: list[ev.Event]) -> None:
         stream_id, size = frame.stream_id, frame.flow_bytes
         if size > self._receive_window:
@@ -230,9 +152,9 @@ class Receiver:
         stream = self._streams.get(stream_id)
         if stream is None:
             if size > self._limits.frame_bytes and self._is_idle(stream_id):
-                raise ConnectionFault(self._too_large(size), FRAME_SIZE_ERROR)
+                raise ConnectionFault(too_large(size, self._limits.frame_bytes), FRAME_SIZE_ERROR)
             self._acknowledge_connection(size)
-            self._late(frame)
+            self._late_frames.judge(frame)
             return
         if is_empty(frame.flags, size):
             stream.empty_data += 1
@@ -240,7 +162,7 @@ class Receiver:
             if stream_id not in self._streams:
                 self._acknowledge_connection(size)
                 return
-        fault = self._data_fault(stream, frame)
+        fault = stream.data_fault(frame, self._limits.frame_bytes)
         if fault is not None:
             self._acknowledge_connection(size)
             raise fault
@@ -250,26 +172,6 @@ class Receiver:
         out.append(ev.DataArrived(stream_id, frame.body, size))
         if frame.flags & END_STREAM:
             self._remote_end(stream_id, stream, out)
-
-    def _data_fault(self, stream: StreamState, frame: Frame) -> StreamFault | None:
-        stream_id = frame.stream_id
-        if not stream.remote_open:
-            return StreamFault(stream_id, "DATA after END_STREAM", STREAM_CLOSED)
-        if not stream.head_seen:
-            return StreamFault(stream_id, "DATA before a response")
-        if frame.flow_bytes > self._limits.frame_bytes:
-            return StreamFault(stream_id, self._too_large(frame.flow_bytes), FRAME_SIZE_ERROR)
-        if frame.flow_bytes > stream.receive_window:
-            return StreamFault(stream_id, "more DATA than the window", FLOW_CONTROL_ERROR)
-        left = stream.content_left
-        if left is not None:
-            left -= len(frame.body)
-            if left < 0 or (left and frame.flags & END_STREAM):
-                return StreamFault(stream_id, "DATA is not of content-length")
-        return None
-
-    def _too_large(self, size: int) -> str:
-        return f"a frame of {size} bytes; {self._limits.frame_bytes} allowed"
 
     def _headers(self, frame: Frame, out: list[ev.Event]) -> None:
         stream_id = frame.stream_id
@@ -286,14 +188,12 @@ class Receiver:
         stream = self._streams.get(stream_id)
         if stream is None:
             if not self._is_idle(stream_id):
-                self._late(frame)
+                self._late_frames.judge(frame)
                 return
             if self._client_side or self._is_ours(stream_id):
                 raise ConnectionFault(f"stream {stream_id} is not the peer's to open")
             self.highest_inbound_stream_id = stream_id
-            window = max(DEFAULT_WINDOW, self._limits.stream_window_bytes)
-            stream = StreamState(window, self._peer.initial_window)
-            self._streams[stream_id] = stream
+            stream = self._open(stream_id)
         elif not stream.remote_open:
             raise StreamFault(stream_id, "HEADERS after END_STREAM", STREAM_CLOSED)
         if fields is None:
@@ -331,22 +231,17 @@ class Receiver:
         out.append(ev.StreamEnded(stream_id))
         self._close_if_ended(stream_id, stream)
 
-    def _close_if_ended(self, stream_id: int, stream: StreamState) -> None:
-        if not stream.remote_open and not stream.local_open:
-            del self._streams[stream_id]
-            self._closed.add(stream_id, Closed.ENDED)
-
     def _rst_stream(self, frame: Frame, out: list[ev.Event]) -> None:
         stream_id = frame.stream_id
         if self._is_idle(stream_id):
             raise ConnectionFault("RST_STREAM on an idle stream")
         if self._streams.pop(stream_id, None) is None:
-            if self._closed.get(stream_id) is Closed.RESET_BY_US:
+            if self._late_frames.was_reset_by_us(stream_id):
                 # It has crossed our answer, as grpc's do when that comes before their own end.
                 self._reader.resets.give(1)
-                self._closed.add(stream_id, Closed.RESET_BY_PEER)
+                self._late_frames.reset_by_peer(stream_id)
             return
-        self._closed.add(stream_id, Closed.RESET_BY_PEER)
+        self._late_frames.reset_by_peer(stream_id)
         code = int.from_bytes(frame.body, "big")
         out.append(ev.StreamReset(stream_id, code, by_peer=True))
 
@@ -382,7 +277,7 @@ class Receiver:
             raise ConnectionFault("GOAWAY is too short", FRAME_SIZE_ERROR)
         last = int.from_bytes(frame.body[:4], "big") & HIGHEST_STREAM_ID
         code = int.from_bytes(frame.body[4:8], "big")
-        text = frame.body[8 : 8 + _TEXT_BYTES].decode("ascii", "replace")
+        text = frame.body[8 : 8 + TEXT_BYTES].decode("ascii", "replace")
         out.append(ev.GoingAway(last, code, text))
 
     def _window_update(self, frame: Frame, out: list[ev.Event]) -> None:
@@ -412,15 +307,3 @@ class Receiver:
                 raise StreamFault(stream_id, "a window over 2^31-1", FLOW_CONTROL_ERROR)
             stream.send_window += increment
         out.append(ev.WindowOpened(stream_id))
-
-    def _acknowledge_connection(self, flow_bytes: int) -> None:
-        self._acknowledged += flow_bytes
-        if self._acknowledged * 2 >= self._limits.connection_window_bytes:
-            self._out += encoded(WINDOW_UPDATE, 0, 0, long(self._acknowledged))
-            self._receive_window += self._acknowledged
-            self._acknowledged = 0
-
-    def go_away(self, code: int, last_stream_id: int, text: str = "") -> None:
-        """Tells the peer to begin nothing new; streams go on."""
-        debug = text.encode("ascii", "replace")[:_TEXT_BYTES]
-        self._out += encoded(GOAWAY, 0, 0, long(last_stream_id) + long(code) + debug)

@@ -14,6 +14,14 @@ from collections import OrderedDict
 from enum import Enum, auto
 from typing import Final
 
+from .frames import END_STREAM, Frame
+from .protocol_errors import (
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    STREAM_CLOSED,
+    StreamFault,
+)
+
 _REMEMBERED: Final = 4096
 
 
@@ -56,6 +64,30 @@ class StreamState:
         self.empty_data = 0
         self.interim_responses = 0
         self.window_updates = 0
+
+    def data_fault(self, frame: Frame, most_bytes: int) -> StreamFault | None:
+        """What is wrong with a frame of DATA on it, if anything is."""
+        stream_id = frame.stream_id
+        if not self.remote_open:
+            return StreamFault(stream_id, "DATA after END_STREAM", STREAM_CLOSED)
+        if not self.head_seen:
+            return StreamFault(stream_id, "DATA before a response")
+        if frame.flow_bytes > most_bytes:
+            text = too_large(frame.flow_bytes, most_bytes)
+            return StreamFault(stream_id, text, FRAME_SIZE_ERROR)
+        if frame.flow_bytes > self.receive_window:
+            return StreamFault(stream_id, "more DATA than the window", FLOW_CONTROL_ERROR)
+        left = self.content_left
+        if left is not None:
+            left -= len(frame.body)
+            if left < 0 or (left and frame.flags & END_STREAM):
+                return StreamFault(stream_id, "DATA is not of content-length")
+        return None
+
+
+def too_large(size: int, most_bytes: int) -> str:
+    """For people."""
+    return f"a frame of {size} bytes; {most_bytes} allowed"
 
 
 class ClosedStreams:
