@@ -7,7 +7,6 @@ job's keeper does the same.
 """
 
 import os
-import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,15 +14,15 @@ from typing import Final
 
 from .cgroups import Hierarchy
 from .job.spawn import reset_signals
-from .kernel.loop import READ, Loop
-from .kernel.reap import disown, fork, reap_ended
+from .kernel.loop import Loop
+from .kernel.reap import fork
+from .kernel.restarted_child import RestartedChild
 from .logs.supervisor_log import log
 from .sentinel_main import IGNORED
 
 _PROGRAM: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sentinel_main.py")
-_AGAIN_S: Final = 1.0
 # How long its end is waited for after KILL; only a tracer can make it take longer.
-_END_MS: Final = 1000
+_END_S: Final = 1.0
 
 
 class Sentinel:
@@ -31,64 +30,38 @@ class Sentinel:
 
     def __init__(self, loop: Loop, hierarchy: Hierarchy, lock_fd: int) -> None:
         """``lock_fd`` is of the parent group."""
-        self._loop = loop
         self._hierarchy = hierarchy
         self._lock_fd = lock_fd
-        self._pid = 0
-        self._pidfd = -1
+        self._child = RestartedChild(
+            loop,
+            self._fork,
+            lambda why: log(f"the process that ends jobs if this one is killed {why}"),
+        )
 
     def start(self) -> None:
         """Forks and executes it. If that fails, it is logged and tried again."""
+        self._child.start()
+
+    def end(self) -> None:
+        """Ends it: no job is left, or everything was done for them that could be done."""
+        self._child.end(_END_S, kill=True)
+
+    def _fork(self) -> int:
         fds: list[int] = []
         try:
             fds.append(os.pidfd_open(os.getpid()))
             kill_fd = self._hierarchy.kill_fd()
             fds += [] if kill_fd is None else [kill_fd]
-            self._pid = fork()
-            if self._pid == 0:
+            pid = fork()
+            if pid == 0:
                 _execute(
                     [fds[0], -1 if kill_fd is None else kill_fd, self._lock_fd],
                     self._hierarchy.kill_directory(),
                 )
-            try:
-                self._pidfd = os.pidfd_open(self._pid)
-            except OSError:
-                os.kill(self._pid, signal.SIGKILL)
-                disown(self._pid)
-                raise
-        except OSError as error:
-            self._start_again(f"cannot be started: {error.strerror}")
-            return
+            return pid
         finally:
             for fd in fds:
                 os.close(fd)
-        self._loop.watch(self._pidfd, READ, self._ended)
-
-    def end(self) -> None:
-        """Ends it: no job is left, or everything was done for them that could be done."""
-        if self._pidfd < 0:
-            return
-        self._loop.forget(self._pidfd)
-        os.kill(self._pid, signal.SIGKILL)  # not reaped yet, so the pid is still its own
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        poll.poll(_END_MS)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        os.waitpid(self._pid, os.WNOHANG)
-
-    def _ended(self) -> None:
-        self._loop.forget(self._pidfd)
-        reap_ended(self._loop, self._pid, self._reaped)
-
-    def _reaped(self, *_: object) -> None:
-        os.close(self._pidfd)
-        self._pidfd = -1
-        self._start_again("has ended")
-
-    def _start_again(self, why: str) -> None:
-        log(f"the process that ends jobs if this one is killed {why}; again in {_AGAIN_S:g} s")
-        self._loop.after(_AGAIN_S, self.start)
 
 
 def _execute(fds: Sequence[int], directory: str) -> None:

@@ -16,7 +16,7 @@ loop = Loop()
 file = LogFile(loop)
 file.start()
 assert stat.S_ISFIFO(os.fstat(2).st_mode)
-child = file._pid
+child = file._writer._pid
 
 def wait_state(pid, letters):
     while open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] not in letters:
@@ -46,7 +46,7 @@ wait_state(child, "T")
 log("while it stands still")
 os.kill(child, signal.SIGKILL)
 def look():
-    if file._pidfd >= 0 and file._pid != child:
+    if file._writer._pidfd >= 0 and file._writer._pid != child:
         loop.stop()
     else:
         loop.after(0.01, look)
@@ -99,7 +99,7 @@ def test_what_is_no_file_is_left_as_it_is(how: str) -> None:
         "from penstock.supervisor.logs.log_file import LogFile\n"
         "from penstock.supervisor.kernel.loop import Loop\n"
         "file = LogFile(Loop()); file.start()\n"
-        "assert (os.fstat(2).st_ino, file._pid) == (before, 0); file.end()\n"
+        "assert (os.fstat(2).st_ino, file._writer._pid) == (before, 0); file.end()\n"
     )
     stderr = subprocess.PIPE if how == "pipe" else subprocess.DEVNULL
     done = subprocess.run([sys.executable, "-c", script], stderr=stderr, check=False)

@@ -19,12 +19,12 @@ import signal
 import stat
 from typing import Final, NoReturn
 
-from ..kernel.loop import READ, Loop
-from ..kernel.reap import disown, fork, reap_ended
+from ..kernel.loop import Loop
+from ..kernel.reap import fork
+from ..kernel.restarted_child import RestartedChild
 from .log_lines import LineWriter
 from .supervisor_log import log
 
-_AGAIN_S: Final = 1.0
 # How long the end of this process waits for its last lines to be written. If the disk takes longer,
 # they are written later, because the child outlives this process.
 _END_S: Final = 2.0
@@ -37,11 +37,11 @@ class LogFile:
     """Between ``start`` and ``end`` descriptor 2 is the pipe, if it was a file before."""
 
     def __init__(self, loop: Loop) -> None:
-        self._loop = loop
         self._file_fd = -1
         self._read_fd = -1
-        self._pid = 0
-        self._pidfd = -1
+        self._writer = RestartedChild(
+            loop, self._fork, lambda why: log(f"the process that writes the log {why}")
+        )
 
     def start(self) -> None:
         """Puts the pipe in place of descriptor 2, and starts the child.
@@ -62,7 +62,7 @@ class LogFile:
         os.set_blocking(self._read_fd, True)
         os.dup2(write_fd, 2)
         os.close(write_fd)
-        self._start_child()
+        self._writer.start()
 
     def end(self) -> None:
         """Makes descriptor 2 the file again, and waits until the child has written all lines.
@@ -75,49 +75,13 @@ class LogFile:
         os.close(self._file_fd)
         os.close(self._read_fd)
         self._file_fd = self._read_fd = -1
-        if self._pidfd < 0:
-            return
-        self._loop.forget(self._pidfd)
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        poll.poll(_END_S * 1000)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        os.waitpid(self._pid, os.WNOHANG)
+        self._writer.end(_END_S)
 
-    def _start_child(self) -> None:
-        try:
-            self._pid = fork()
-            if self._pid == 0:
-                _run(self._read_fd, self._file_fd)
-            try:
-                self._pidfd = os.pidfd_open(self._pid)
-            except OSError:  # out of descriptors, so its end could not be seen
-                os.kill(self._pid, signal.SIGKILL)
-                disown(self._pid)
-                raise
-        except OSError as error:
-            self._start_again(f"cannot be started: {error.strerror}")
-            return
-        self._loop.watch(self._pidfd, READ, self._ended)
-
-    def _ended(self) -> None:
-        self._loop.forget(self._pidfd)
-        reap_ended(self._loop, self._pid, self._reaped)
-
-    def _reaped(self, *_: object) -> None:
-        os.close(self._pidfd)
-        self._pidfd = -1
-        self._start_again("has ended")
-
-    def _start_again(self, why: str) -> None:
-        log(f"the process that writes the log {why}; again in {_AGAIN_S:g} s")
-
-        def start() -> None:
-            if self._file_fd >= 0:
-                self._start_child()
-
-        self._loop.after(_AGAIN_S, start)
+    def _fork(self) -> int:
+        pid = fork()
+        if pid == 0:
+            _run(self._read_fd, self._file_fd)
+        return pid
 
 
 def _may_stand_still(fd: int) -> bool:
