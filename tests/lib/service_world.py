@@ -19,7 +19,8 @@ from penstock.server.audit import AuditLog
 from penstock.server.authn import Identity
 from penstock.server.refusal_budget import RefusalBudget
 from penstock.server.repeat_budget import RepeatBudget
-from penstock.server.service import CommandService, HostInfo
+from penstock.server.service import CommandService
+from penstock.server.service_info import HostInfo
 
 POLICY_TEXT = b"""
 [classes.free]
@@ -64,7 +65,7 @@ class World:
 
     def count_repeats(self) -> None:
         """From now on, as the server does; else each grant has its line."""
-        self.service._repeats = self.repeats
+        self.service.access.lines.repeats = self.repeats
 
     async def stream(
         self, request: pb.StreamOutputRequest

@@ -28,7 +28,7 @@ from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
 from penstock.jobs.stop_notes import StopAsked, StopNotes
 from penstock.jobs.store import Store
-from penstock.server.access import Access
+from penstock.server.access import AskedCall
 
 from .more_canaries import (
     cut_grace,
@@ -272,7 +272,7 @@ class Canary:
 
 
 PLACES: Final = (
-    Access,
+    AskedCall,
     History,
     Job,
     JobInput,

@@ -17,7 +17,7 @@ from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment import StreamNumber
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
 from penstock.jobs.stop_notes import StopAsked, StopNotes
-from penstock.server.access import Access
+from penstock.server.access import AskedCall
 
 from .planting import instead
 
@@ -192,21 +192,21 @@ def foreign_stream() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _asked_by(asks: Callable[[str], bool]) -> Iterator[None]:
-    true = Access._job
+def _asked_by(asks: Callable[[str | None], bool]) -> Iterator[None]:
+    true = AskedCall.find_job
 
-    def job(self: Access, request: Any, verb: str, pid: str, **more: Any) -> Any:
-        if asks(verb):
-            return true(self, request, verb, pid, **more)
-        manager: Any = self._manager
+    def find_job(self: AskedCall, pid: str, **more: object) -> Job:
+        if asks(self.method.verb):
+            return true(self, pid, **more)
+        access, manager = self._access, self._access.manager
         lenient: Any = _Lenient(manager)
-        self._manager = lenient
+        access.manager = lenient
         try:
-            return true(self, request, verb, pid, **more)
+            return true(self, pid, **more)
         finally:
-            self._manager = manager
+            access.manager = manager
 
-    with instead(Access, "_job", job):
+    with instead(AskedCall, "find_job", find_job):
         yield
 
 

@@ -26,7 +26,8 @@ from penstock.server.error_status import unauthenticated
 from penstock.server.methods import MESSAGE_LIMITS
 from penstock.server.refusal_budget import RefusalBudget
 from penstock.server.repeat_budget import RepeatBudget
-from penstock.server.service import CommandService, HostInfo
+from penstock.server.service import CommandService
+from penstock.server.service_info import HostInfo
 
 from .kernel import Kernel, SimBackend
 from .network import Network

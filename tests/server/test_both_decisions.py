@@ -17,7 +17,8 @@ from service_world import asked_by
 from penstock.policy.policy_file import Policy, parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.server.service import CommandService, HostInfo
+from penstock.server.service import CommandService
+from penstock.server.service_info import HostInfo
 from penstock.supervisor.files.executables import Executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol

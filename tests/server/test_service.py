@@ -165,12 +165,12 @@ async def test_a_client_without_a_user_is_told_so_when_it_only_asks(
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         request = pb.StartRequest(command="print", argv=["x"], validate_only=True)
         await w.service.Start(request, asked_by("alice"))
-        w.service._userless = {"alice": "job_uids: none is left"}
+        w.service.starts.userless = {"alice": "job_uids: none is left"}
         with pytest.raises(RpcError, match="print could not be started: user: job_uids") as caught:
             await w.service.Start(request, asked_by("alice"))
         assert caught.value.code is StatusCode.FAILED_PRECONDITION
         assert [line["verb"] for line in w.refusals()] == ["start"]
-        w.service._userless = {"bob": "job_uids: none is left"}
+        w.service.starts.userless = {"bob": "job_uids: none is left"}
         await w.service.Start(request, asked_by("alice"))
 
 
@@ -353,7 +353,7 @@ async def test_many_long_lists_are_made_in_slices(
 
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         jobs = [await w.manager.start("alice", JobSpec("sleep")) for _ in range(60)]
-        monkeypatch.setattr("penstock.server.service.job_message", counted)
+        monkeypatch.setattr("penstock.server.service_read.job_message", counted)
         instrument = Counting()
         trio.lowlevel.add_instrument(instrument)
 
@@ -442,7 +442,7 @@ async def test_lag_is_told_as_it_is_now(tmp_path: Path, monkeypatch: pytest.Monk
     """Field by field, asked anew each time."""
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         lags = iter((Lag(7, 1, 0.5, 0.25, 0.125, 0.0625), Lag()))
-        w.service._lag = lambda: next(lags)
+        w.service.info.lag = lambda: next(lags)
         first, second = [
             (await w.service.ServerInfo(pb.ServerInfoRequest(), asked_by("alice"))).lag
             for _ in range(2)

@@ -32,7 +32,8 @@ from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.server.audit import AuditLog
 from penstock.server.authn import identify
 from penstock.server.methods import MESSAGE_LIMITS
-from penstock.server.service import CommandService, HostInfo
+from penstock.server.service import CommandService
+from penstock.server.service_info import HostInfo
 
 _CHUNK = 64 * 1024
 _TICKS = """

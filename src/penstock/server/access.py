@@ -1,11 +1,12 @@
-"""Who asks, may they, and of which job; each decision one line in the audit log.
+"""What every call begins with: who asks, may they, of which job; as its row of methods.py says.
 
-Between a decision and what it allows there is no checkpoint.
+Every refusal on the way is a line of audit, and so is the grant. What is refused before the job is
+looked up is written with the handle that was asked for, what is refused after it with the job's id.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from purerpc.grpclib.status import StatusCode
 
@@ -15,19 +16,16 @@ from ..jobs.manager import Manager
 from ..policy.decision import Denial, may_call
 from ..policy.policy_file import ClientPolicy, Policy
 from ..rpc.call_errors import RpcError
-from ..rpc.turns import FairTurns
-from .audit import AuditError, AuditLog
-from .audit_lines import bounded
 from .authn import Identity
+from .decision_lines import DecisionLines
 from .error_status import bad_field, denied, from_job_error, retryable, unauthenticated
-from .methods import METHODS, SERVICE
+from .methods import METHODS, SERVICE, Method
 from .parse import handle_of
 from .rate_limits import QuotaExceeded, Quotas
-from .refusal_budget import RefusalBudget
-from .repeat_budget import RepeatBudget
 
-_MAX_MESSAGE: Final = 1024  # of a refusal, which can name a whole grammar
-_REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there may be many
+P = ParamSpec("P")
+T = TypeVar("T")
+_LOGGED_HANDLE: Final = 64  # characters of a handle that was not looked up yet
 
 
 @contextmanager
@@ -55,27 +53,15 @@ def error_of(denial: Denial) -> RpcError:
 
 
 class Access:
-    """What every handler begins with. ``identity`` on a request's context comes from authn."""
+    """The calls of all clients. ``identity`` on a request's context comes from authn."""
 
     def __init__(
-        self,
-        manager: Manager,
-        policy: Policy,
-        audit: AuditLog,
-        clock: Callable[[], float],
-        refusals: RefusalBudget | None = None,
-        repeats: RepeatBudget | None = None,
+        self, manager: Manager, policy: Policy, quotas: Quotas, lines: DecisionLines
     ) -> None:
-        """``clock`` gives monotonic seconds, for the quotas. ``refusals`` bounds what is written
-        down of them, ``repeats`` what of grants that change nothing; without them each has its
-        line."""
-        self._manager = manager
-        self._policy = policy
-        self._audit = audit
-        self._quotas = Quotas(clock)
-        self._refusals = refusals
-        self._repeats = repeats
-        self._start_turns = FairTurns()
+        self.manager = manager
+        self.policy = policy
+        self.quotas = quotas
+        self.lines = lines
 
     def admit(self, identity: Any, service: str, name: str) -> None:
         """Before anything of a request is kept: who asks, and may they at all? Raises RpcError.
@@ -85,90 +71,121 @@ class Access:
         if service != SERVICE:
             return
         method = METHODS[name]
-        client = self._asking(identity, method.verb)
+        call = AskedCall(self, method, identity, {})
         if method.costly:
-            verb = method.verb or name
-            with translated(), self._refusals_recorded(client.id, verb):
-                self._quotas.take_costly(client)
+            with call.refusals():
+                self.quotas.take_costly(call.client)
 
-    def _client(self, request: Any, verb: str | None, **about: object) -> ClientPolicy:
-        """The policy's entry of who asks. ``verb`` None: no grant is needed."""
-        return self._asking(request.context.identity, verb, **about)
+    def begin(self, name: str, request: Any, message: Any) -> "AskedCall":
+        """Works the method's row off: who asks, verb, job, a signal's quota. Raises RpcError."""
+        call = self.asked(name, request, message)
+        if call.method.job:
+            call.find_job(message.pid)
+        return call
 
-    def _asking(self, identity: Identity, verb: str | None, **about: object) -> ClientPolicy:
-        client = may_call(self._policy, identity.client_id, verb)
-        if isinstance(client, Denial):
-            self._record(identity.client_id, verb or "info", client, **about)
-            raise error_of(client)
-        return client
+    def asked(self, name: str, request: Any, message: Any = None, **about: object) -> "AskedCall":
+        """Who asks, and the verb: for a call whose form is looked at before its job is.
 
-    def _job(
-        self, request: Any, verb: str, pid: str, *, granted: bool = True
-    ) -> tuple[ClientPolicy, Job]:
-        """The caller and its own job; foreign and unknown ones are the same NOT_FOUND.
-
-        ``granted``: it is a read, and recorded as one. False: more is to be checked, and whoever
-        does records that it was granted.
+        ``about`` is what its lines say beside. Raises RpcError.
         """
-        client = self._client(request, verb, handle=pid[:64])
-        with self._refusals_recorded(client.id, verb, handle=pid[:64]):
-            handle = handle_of(pid)
-            with translated():
-                job = self._manager.get(handle, owner=client.id)
-        if granted:
-            self._record_read(client.id, verb, handle=job.handle, job=job.id)
-        return client, job
+        method = METHODS[name]
+        if method.job and message is not None:
+            about = {"handle": message.pid[:_LOGGED_HANDLE]}
+        return AskedCall(self, method, request.context.identity, about)
+
+
+class AskedCall:
+    """One call, from who asks it to what is done for it. No method of it has a checkpoint."""
+
+    client: ClientPolicy
+    job: Job
+    """The caller's own, once it is found."""
+
+    def __init__(
+        self, access: Access, method: Method, identity: Identity, about: Mapping[str, object]
+    ) -> None:
+        """Raises RpcError: the caller is none of the policy's clients, or has not the verb."""
+        self.method = method
+        self._access = access
+        self._verb = method.verb or "info"
+        self._about = about
+        self._more: Mapping[str, object] = {}
+        client = may_call(access.policy, identity.client_id, method.verb)
+        if isinstance(client, Denial):
+            access.lines.refused(identity.client_id, self._verb, client.message, about)
+            raise error_of(client)
+        self.client = client
+
+    def says(self, **about: object) -> None:
+        """What its lines say from now on."""
+        self._about = about
+
+    def form(self, parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``parse`` makes of the request. Raises RpcError: its form is wrong."""
+        with self.refusals():
+            return parse(*args, **kwargs)
+
+    def find_job(self, pid: str, **more: object) -> Job:
+        """The caller's own job, and what the call takes of a quota because of it.
+
+        Foreign and unknown ones are the same NOT_FOUND. ``more`` stands in the lines after what is
+        decided. Raises RpcError.
+        """
+        self.says(handle=pid[:_LOGGED_HANDLE])
+        with self.refusals():
+            self.job = self._access.manager.get(handle_of(pid), owner=self.client.id)
+        self.says(handle=self.job.handle, job=self.job.id)
+        self._more = more
+        if self.method.quota == "signal":
+            with self.refusals():
+                self.take_quota()
+        return self.job
+
+    def take_quota(self, running: int = 0) -> None:
+        """As the row says. ``running`` are the client's jobs, for a start. Raises QuotaExceeded."""
+        match self.method.quota:
+            case "start":
+                self._access.quotas.take_start(self.client, running)
+            case "signal":
+                self._access.quotas.take_signal(self.client)
+            case "stream":
+                self._access.quotas.take_stream(self.client)
+
+    def give_stream(self) -> None:
+        """The stream that ``take_quota`` took has ended."""
+        self._access.quotas.give_stream(self.client)
 
     @contextmanager
-    def _refusals_recorded(self, client_id: str, verb: str, **about: object) -> Iterator[None]:
+    def refusals(self) -> Iterator[None]:
+        """What is raised in here refuses the call: a line of audit, and then a status."""
         try:
-            yield
-        except (QuotaExceeded, JobError, RpcError) as error:
-            message = error.message if isinstance(error, RpcError) else str(error)
-            self._record(client_id, verb, Denial(message), **about)
+            with translated():
+                yield
+        except RpcError as error:
+            self._refused(error.message)
             raise
 
-    def _record(self, client_id: str, verb: str, denial: Denial | None, **about: object) -> None:
-        """One line per decision; None is a grant. A refusal stands even if it cannot be written.
+    def refuse(self, denial: Denial, **decided: object) -> NoReturn:
+        """Raises RpcError."""
+        self._refused(denial.message, **decided)
+        raise error_of(denial)
 
-        Raises RpcError in place of a refusal that is one too many of this client's.
-        """
-        if denial is not None:
-            wait_s = self._refusals.take(client_id) if self._refusals else None
-            if wait_s is not None:
-                raise retryable(
-                    StatusCode.RESOURCE_EXHAUSTED,
-                    "REFUSALS",
-                    "too many requests were refused within a minute; look at why before the next",
-                    wait_s,
-                )
-            about = bounded(about, _REFUSED_BYTES)
-        try:
-            self._write(client_id, verb, denial, about)
-        except AuditError as error:
-            if denial is None and verb == "start":  # a stop must be possible always
-                raise retryable(
-                    StatusCode.UNAVAILABLE, "AUDIT", "this cannot be recorded now", 5.0
-                ) from error
+    def granted(self, **decided: object) -> None:
+        """The line of its row. Raises RpcError if nothing may be done without it."""
+        grant = self.method.grant
+        if grant == "counted":
+            self.counted(**decided)
+        elif grant != "none":
+            self._access.lines.granted(
+                self.client.id, self._verb, self._line(decided), before=grant == "before"
+            )
 
-    def _record_read(self, client_id: str, verb: str, **about: object) -> None:
-        """A grant that changes nothing and that no quota bounds: again and again it is a count."""
-        about = bounded(about, _REFUSED_BYTES)
-        if self._repeats is None or self._repeats.take(client_id, verb, about):
-            try:
-                self._write(client_id, verb, None, about)
-            except AuditError:
-                if self._repeats is not None:
-                    self._repeats.not_written(client_id, verb, about)
+    def counted(self, **decided: object) -> None:
+        """As a grant that changes nothing, whatever the row says."""
+        self._access.lines.counted(self.client.id, self._verb, self._line(decided))
 
-    def _write(
-        self, client_id: str, verb: str, denial: Denial | None, about: Mapping[str, object]
-    ) -> None:
-        self._audit.write(
-            "decision",
-            client=client_id,
-            verb=verb,
-            allowed=denial is None,
-            message="" if denial is None else denial.message[:_MAX_MESSAGE],
-            **about,
-        )
+    def _refused(self, message: str, **decided: object) -> None:
+        self._access.lines.refused(self.client.id, self._verb, message, self._line(decided))
+
+    def _line(self, decided: Mapping[str, object]) -> dict[str, object]:
+        return {**self._about, **decided, **self._more}

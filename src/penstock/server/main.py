@@ -43,7 +43,8 @@ from .credentials import CredentialsError, load_credentials
 from .methods import MESSAGE_LIMITS
 from .refusal_budget import RefusalBudget
 from .repeat_budget import RepeatBudget
-from .service import CommandService, HostInfo
+from .service import CommandService
+from .service_info import HostInfo
 from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")

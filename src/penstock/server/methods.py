@@ -1,11 +1,11 @@
-"""CommandService's methods: what a client must be granted, and how large a request may be (pure).
+"""CommandService's methods, one row each: what a call of it begins with (pure).
 
-All of it is judged before a message is parsed: who asks, then the verb, then the size, then the
-number of fields.
+A row is what every call of that method goes through before anything is done for it. Access
+(access.py) works rows off, so a new method is a row and a handler that says what is its own.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from ..rpc.limits import KIB, MessageLimits
 
@@ -16,12 +16,23 @@ SERVICE: Final = "teleport.CommandService"
 class Method:
     """``verb``: one of policy.VERBS; None is granted to every client of the policy.
 
+    ``job``: the request names one by ``pid``, which must be the caller's own. ``quota``: what the
+    call takes of (rate_limits.py); a ``signal`` is taken as soon as the job is known, the others by
+    the handler, as a ``stream`` is given back and a ``start`` may be one that only asks.
+
+    ``grant``: the line of audit where the call is granted. ``before``: without it nothing is done.
+    ``each``: every one has its line, and a disk without room keeps no client from stopping a job.
+    ``counted``: it changes nothing, so the first has a line and those that follow are a count.
+    ``none``: nothing is worth a line.
+
     ``costly`` calls are milliseconds of the event loop, whatever becomes of them, so each client
-    has a number of them a second (rate_limits.py). ``message``: None is what the transport's limits
-    say.
+    has a number of them a second. ``message``: None is what the transport's limits say.
     """
 
     verb: str | None
+    grant: Literal["before", "each", "counted", "none"]
+    job: bool = True
+    quota: Literal["start", "signal", "stream"] | None = None
     costly: bool = False
     message: MessageLimits | None = None
 
@@ -39,23 +50,23 @@ _START: Final = MessageLimits(
     ),
     one_a_turn=True,
 )
-# One piece of input, requests.MAX_INPUT_BYTES, and the fields beside it.
+# One piece of input, parse.MAX_INPUT_BYTES, and the fields beside it.
 _SEND: Final = MessageLimits(message_bytes=80 * KIB, fields=64)
 _LIST: Final = MessageLimits(message_bytes=16 * KIB, fields=256)
 
 METHODS: Final = {
-    "Start": Method("start", costly=True, message=_START),
-    "Stop": Method("stop"),
-    "Status": Method("status"),
-    "StreamOutput": Method("stream"),
-    "List": Method("list", message=_LIST),
-    "Wait": Method("wait"),
-    "Signal": Method("signal"),
-    "Pause": Method("pause"),
-    "Resume": Method("resume"),
-    "SendInput": Method("send", message=_SEND),
-    "Remove": Method("remove"),
-    "ServerInfo": Method(None),
+    "Start": Method("start", "before", job=False, quota="start", costly=True, message=_START),
+    "Stop": Method("stop", "each"),
+    "Status": Method("status", "counted"),
+    "StreamOutput": Method("stream", "counted", quota="stream"),
+    "List": Method("list", "counted", job=False, message=_LIST),
+    "Wait": Method("wait", "counted"),
+    "Signal": Method("signal", "each", quota="signal"),
+    "Pause": Method("pause", "each", quota="signal"),
+    "Resume": Method("resume", "each", quota="signal"),
+    "SendInput": Method("send", "counted", quota="stream", message=_SEND),
+    "Remove": Method("remove", "each"),
+    "ServerInfo": Method(None, "none", job=False),
 }
 
 MESSAGE_LIMITS: Final = {

@@ -1,4 +1,4 @@
-"""What a client may do to a job that runs: stop it, signal it, pause it and let it go on."""
+"""What a client may do to a job: stop it, signal it, pause it and let it run on, remove it."""
 
 from typing import Any
 
@@ -6,17 +6,19 @@ import trio
 
 from ..jobs.job import Job
 from ..policy.decision import may_signal
-from ..policy.policy_file import ClientPolicy
 from ..policy.signal_names import signal_name
 from ..proto import command_pb2 as pb
 from ..text import job_text
-from .access import Access, error_of, translated
+from .access import Access, AskedCall, translated
 from .convert import job_message
 from .parse import grace_of, signal_of, stop_signal_of
 
 
-class ControlCalls(Access):
+class ControlCalls:
     """These calls of CommandService."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
         """Completes: a stop that has begun goes on though the caller leaves.
@@ -25,19 +27,17 @@ class ControlCalls(Access):
 
         Cancellation: completes; C5, C6, C7.
         """
-        about = {"handle": input_message.pid[:64]}
-        client = self._client(request, "stop", **about)
-        with self._refusals_recorded(client.id, "stop", **about):
-            grace_s = grace_of(input_message)
-            number = stop_signal_of(input_message)
-        client, job = self._job(request, "stop", input_message.pid, granted=False)
-        self._may_stop(client, job, number, grace_s)
+        call = self._access.asked("Stop", request, input_message)
+        grace_s = call.form(grace_of, input_message)
+        number = call.form(stop_signal_of, input_message)
+        job = call.find_job(input_message.pid)
+        _decide_stop(call, job, number, grace_s)
         asked_at = trio.current_time()
         reason = input_message.reason
         if input_message.no_wait:
             already_finished = job.end is not None
             with translated():
-                job.ask_stop(by=client.id, reason=reason, grace_s=grace_s, number=number)
+                job.ask_stop(by=call.client.id, reason=reason, grace_s=grace_s, number=number)
             return pb.StopResponse(
                 result=job_text.stop_text(
                     job.handle,
@@ -49,7 +49,7 @@ class ControlCalls(Access):
             )
         with translated():
             end, already_finished = await job.stop(
-                by=client.id, reason=reason, grace_s=grace_s, number=number
+                by=call.client.id, reason=reason, grace_s=grace_s, number=number
             )
         began = asked_at if job.stop_asked is None else job.stop_asked.began
         return pb.StopResponse(
@@ -66,15 +66,13 @@ class ControlCalls(Access):
 
         Cancellation: completes; C18.
         """
-        asked = {"handle": input_message.pid[:64]}
-        client = self._client(request, "signal", **asked)
-        with self._refusals_recorded(client.id, "signal", **asked):
-            number = signal_of(input_message)
-        client, job = self._job(request, "signal", input_message.pid, granted=False)
-        about = {"tree": input_message.tree}
-        with translated(), self._refusals_recorded(client.id, "signal", **_about(job), **about):
-            self._quotas.take_signal(client)
-        self._may_signal(client, job, "signal", number, **about)
+        call = self._access.asked("Signal", request, input_message)
+        number = call.form(signal_of, input_message)
+        job = call.find_job(input_message.pid, tree=input_message.tree)
+        denial = may_signal(job.started.control, job.spec.command, number)
+        if denial is not None:
+            call.refuse(denial, signal=signal_name(number))
+        call.granted(signal=signal_name(number))
         with translated():
             count = await job.signal(number, tree=input_message.tree)
         return pb.SignalResponse(processes=count)
@@ -84,7 +82,7 @@ class ControlCalls(Access):
 
         Cancellation: completes; C18.
         """
-        job = await self._set_paused(request, "pause", input_message.pid)
+        job = await self._set_paused("Pause", request, input_message)
         return pb.PauseResponse(job=job_message(job))
 
     async def Resume(self, input_message: pb.ResumeRequest, request: Any) -> pb.ResumeResponse:
@@ -92,48 +90,45 @@ class ControlCalls(Access):
 
         Cancellation: completes; C18.
         """
-        job = await self._set_paused(request, "resume", input_message.pid)
+        job = await self._set_paused("Resume", request, input_message)
         return pb.ResumeResponse(job=job_message(job))
 
-    async def _set_paused(self, request: Any, verb: str, pid: str) -> Job:
-        client, job = self._job(request, verb, pid, granted=False)
-        with translated(), self._refusals_recorded(client.id, verb, **_about(job)):
-            self._quotas.take_signal(client)
-        self._record(client.id, verb, None, **_about(job))
+    async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
+        """No checkpoint: it is done, or refused, when the call is dispatched.
+
+        Cancellation: no checkpoint; C43.
+        """
+        call = self._access.begin("Remove", request, input_message)
+        message = job_message(call.job)
+        with call.refusals():
+            self._access.manager.remove(call.job)
+        call.granted()
+        return pb.RemoveResponse(job=message)
+
+    async def _set_paused(self, name: str, request: Any, message: Any) -> Job:
+        call = self._access.begin(name, request, message)
+        call.granted()
         with translated():
-            await job.set_paused(verb == "pause")
-        return job
+            await call.job.set_paused(name == "Pause")
+        return call.job
 
-    def _may_stop(
-        self, client: ClientPolicy, job: Job, number: int | None, grace_s: float | None
-    ) -> None:
-        """As ``_may_signal``. Of a job whose stop is under way, or that has ended, a stop is
-        recorded as a read is: it can be asked for as often as the network carries it."""
-        if job.stop_asked is None and job.end is None:
-            if number is None:
-                self._record(client.id, "stop", None, **_about(job))
-            else:
-                self._may_signal(client, job, "stop", number)
-            return
-        more: dict[str, object] = {} if grace_s is None else {"grace_s": grace_s}
-        if number is not None:
-            more["signal"] = signal_name(number)
-            denial = may_signal(job.started.control, job.spec.command, number)
-            if denial is not None:
-                self._record(client.id, "stop", denial, **_about(job), **more)
-                raise error_of(denial)
-        self._record_read(client.id, "stop", **_about(job), **more)
 
-    def _may_signal(
-        self, client: ClientPolicy, job: Job, verb: str, number: int, **more: object
-    ) -> None:
-        """Records the decision. Raises RpcError (PERMISSION_DENIED)."""
+def _decide_stop(call: AskedCall, job: Job, number: int | None, grace_s: float | None) -> None:
+    """A stop is always granted, but for a first signal of the client's own choice.
+
+    Where the job has ended, or a stop of it is under way, it is recorded as a read is: it can be
+    asked for as often as the network carries it. Raises RpcError (PERMISSION_DENIED).
+    """
+    is_first = job.stop_asked is None and job.end is None
+    decided: dict[str, object] = {}
+    if grace_s is not None and not is_first:
+        decided["grace_s"] = grace_s
+    if number is not None:
+        decided["signal"] = signal_name(number)
         denial = may_signal(job.started.control, job.spec.command, number)
-        about = {**_about(job), "signal": signal_name(number), **more}
-        self._record(client.id, verb, denial, **about)
         if denial is not None:
-            raise error_of(denial)
-
-
-def _about(job: Job) -> dict[str, object]:
-    return {"handle": job.handle, "job": job.id}
+            call.refuse(denial, **decided)
+    if is_first:
+        call.granted(**decided)
+    else:
+        call.counted(**decided)

@@ -16,8 +16,11 @@ from .parse import check_input
 _FIRST_S: Final = 30.0  # what a call may take to say which job it is for
 
 
-class InputCalls(Access):
+class InputCalls:
     """This call of CommandService."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     async def SendInput(
         self, input_messages: AsyncIterator[pb.SendInputRequest], request: Any
@@ -29,24 +32,23 @@ class InputCalls(Access):
 
         Cancellation: minimum cleanup; C19, C20, C54.
         """
-        client = self._client(request, "send")
+        call = self._access.asked("SendInput", request)
         first = None
         # Scope S3.first.
         with trio.move_on_after(_FIRST_S):
             first = await anext(input_messages, None)
         if first is None:
             raise bad_field("pid", "no request has come; the first one of a call names the job")
-        _, job = self._job(request, "send", first.pid, granted=False)
-        about = {"handle": job.handle, "job": job.id}
-        with translated(), self._refusals_recorded(client.id, "send", **about):
+        job = call.find_job(first.pid)
+        with call.refusals():
             check_input(first, first.pid)
             await job.wait_begun()  # one that is just being taken over
             given = _input_of(job)
-            self._quotas.take_stream(client)
+            call.take_quota()
         try:
-            with translated(), self._refusals_recorded(client.id, "send", **about):
+            with call.refusals():
                 sender = given.claim(first.sender, goes_on=first.goes_on)
-            self._record_read(client.id, "send", **about)
+            call.granted()
             try:
                 message: pb.SendInputRequest | None = first
                 while message is not None:
@@ -59,7 +61,7 @@ class InputCalls(Access):
             finally:
                 given.leave(sender)
         finally:
-            self._quotas.give_stream(client)
+            call.give_stream()
 
 
 def _input_of(job: Job) -> JobInput:

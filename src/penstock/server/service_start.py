@@ -9,13 +9,14 @@ and by what runs, is decided in one go, and the job is in the list before the ne
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..jobs.backends.base import JobSpec
 from ..jobs.job_errors import Precondition, RequestConflict
 from ..policy.decision import Denial, may_start
 from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from ..policy.policy_file import AUTO
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import RpcError
-from .access import Access, error_of, translated
+from ..rpc.turns import FairTurns
+from .access import Access, AskedCall, translated
 from .authn import Identity
 from .convert import job_message
 from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
@@ -23,10 +24,14 @@ from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
 _LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
 
 
-class StartCalls(Access):
+class StartCalls:
     """Start of CommandService."""
 
-    _userless: Mapping[str, str]
+    def __init__(self, access: Access, userless: Mapping[str, str]) -> None:
+        """``userless``: clients whose starts are refused for want of a user, and why."""
+        self.userless = userless
+        self._access = access
+        self._turns = FairTurns()
 
     async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves.
@@ -38,49 +43,47 @@ class StartCalls(Access):
         identity = request.context.identity
         arguments = await self._arguments(input_message, identity)
         match = await self._matched(input_message.command, arguments, identity)
-        command = input_message.command[:_LOGGED]
-        client = self._client(request, "start", command=command)
-        try:
-            spec = spec_of(input_message, arguments)
-        except RpcError as error:
-            self._record(client.id, "start", Denial(error.message), command=command)
-            raise
-        granted = may_start(self._policy, client.id, spec, match=match)
+        # No checkpoint from here on, until the job is in the list.
+        call = self._access.asked("Start", request, command=input_message.command[:_LOGGED])
+        spec = call.form(spec_of, input_message, arguments)
+        granted = may_start(self._access.policy, call.client.id, spec, match=match)
         if isinstance(granted, Denial) and granted.kind == "form":
-            self._record(client.id, "start", granted, command=command)
-            raise error_of(granted)
-        about = {"command": spec.command, "argv": spec.arguments}
+            call.refuse(granted)
+        call.says(command=spec.command, argv=spec.arguments)
         if isinstance(granted, Denial):
-            self._record(client.id, "start", granted, **about)
-            raise error_of(granted)
+            call.refuse(granted)
+        replayed = self._is_replayed(call, spec, input_message)
+        if replayed or input_message.validate_only:
+            call.counted(starts=False)
+        else:
+            call.granted()
+        if input_message.validate_only:
+            return pb.StartResponse()
         request_id = input_message.request_id or None
         with translated():
-            with self._refusals_recorded(client.id, "start", **about):
-                earlier = request_id and self._manager.find_request(client.id, request_id)
-                replayed = bool(earlier)
-                starts = not replayed and not input_message.validate_only
-                if earlier and earlier.spec != spec and not input_message.validate_only:
-                    raise RequestConflict(
-                        f"request id {request_id!r} was used before, for another start"
-                    )
-                if input_message.validate_only:
-                    self._check_user(client.id, spec.command)
-                if starts:
-                    self._quotas.take_start(client, len(self._manager.list(client.id)))
-            if starts:
-                self._record(client.id, "start", None, **about)
-            else:
-                self._record_read(client.id, "start", **about, starts=False)
-            if input_message.validate_only:
-                return pb.StartResponse()
-            # No checkpoint since the quota was asked: the job is in the list when it waits.
-            job = await self._manager.start(client.id, spec, request_id=request_id)
+            job = await self._access.manager.start(call.client.id, spec, request_id=request_id)
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
+
+    def _is_replayed(self, call: AskedCall, spec: JobSpec, start: pb.StartRequest) -> bool:
+        """Was this start asked for before, under its request id? Otherwise it takes of the quota,
+        unless it only asks. Raises RpcError: what runs, or ran, forbids it."""
+        manager, client, request_id = self._access.manager, call.client.id, start.request_id
+        with call.refusals():
+            earlier = manager.find_request(client, request_id) if request_id else None
+            if start.validate_only:
+                self._check_user(client, spec.command)
+            elif earlier is None:
+                call.take_quota(running=len(manager.list(client)))
+            elif earlier.spec != spec:
+                raise RequestConflict(
+                    f"request id {request_id!r} was used before, for another start"
+                )
+        return earlier is not None
 
     def _check_user(self, client: str, command: str) -> None:
         """As the supervisor would refuse it. Raises Precondition."""
-        why = self._userless.get(client)
-        if why is not None and self._policy.commands[command].user == AUTO:
+        why = self.userless.get(client)
+        if why is not None and self._access.policy.commands[command].user == AUTO:
             text = f"{command} could not be started: user: {why}"
             raise Precondition("START_FAILED", text)
 
@@ -94,7 +97,7 @@ class StartCalls(Access):
         if len(start.arguments) <= ARGUMENTS_A_SLICE:
             return tuple(found)
         while True:
-            async with self._start_turns.of(identity.client_id):
+            async with self._turns.of(identity.client_id):
                 more = next(slices, None)
                 if more is None:
                     return tuple(found)
@@ -104,14 +107,14 @@ class StartCalls(Access):
         self, command: str, arguments: tuple[str, ...], identity: Identity
     ) -> Match | Mismatch | None:
         """What the command's grammar says, where that takes long; None: may_start asks it."""
-        client = self._policy.clients.get(identity.client_id)
+        client = self._access.policy.clients.get(identity.client_id)
         if client is None or command not in client.commands:
             return None
         if sum(map(len, arguments)) <= CHARACTERS_A_SLICE:
             return None
-        slices = self._policy.commands[command].grammar.match_in_slices(arguments)
+        slices = self._access.policy.commands[command].grammar.match_in_slices(arguments)
         while True:
-            async with self._start_turns.of(identity.client_id):
+            async with self._turns.of(identity.client_id):
                 try:
                     next(slices)
                 except StopIteration as end:

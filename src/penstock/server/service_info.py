@@ -1,0 +1,84 @@
+"""ServerInfo: what this server is, what its host holds, and who the caller is to it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .. import __version__
+from ..policy.limit_classes import Enforcement
+from ..proto import command_pb2 as pb
+from ..rpc.lag import Lag
+from .access import Access
+from .convert import enforcement_message, totals_message
+
+FEATURES: Final = (
+    "argv",
+    "request_id",
+    "env",
+    "timeout",
+    "validate_only",
+    "raw_stream",
+    "wait",
+    "stream_from",  # tail_lines, since_ns, streams, heartbeat_s
+    "remove",
+    "signal",
+    "stop_options",  # no_wait, signal, took_s
+    "stdin",
+    "pause",  # not without cgroups
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """What ServerInfo says of the machine, as the supervisor told it."""
+
+    mode: str
+    kind: str
+    limits: tuple[Enforcement, ...]
+    warnings: tuple[str, ...]
+    userless: Mapping[str, str] = field(default_factory=dict)
+    """Clients whose starts are refused for want of a user, and why."""
+
+
+class InfoCalls:
+    """This call of CommandService."""
+
+    def __init__(self, access: Access, host: HostInfo, lag: Callable[[], Lag]) -> None:
+        """``lag`` is asked each time."""
+        self.lag = lag
+        self._access = access
+        self._host = host
+
+    async def ServerInfo(
+        self, input_message: pb.ServerInfoRequest, request: Any
+    ) -> pb.ServerInfoResponse:
+        """Atomic: reads only. Every client of the policy may ask.
+
+        No checkpoint.
+
+        Cancellation: atomic.
+        """
+        call = self._access.begin("ServerInfo", request, input_message)
+        return pb.ServerInfoResponse(
+            version=__version__,
+            mode=self._host.mode,
+            cgroups=self._host.kind,
+            limits=[enforcement_message(entry) for entry in self._host.limits],
+            features=[each for each in FEATURES if each != "pause" or self._host.kind != "tree"],
+            warnings=self._host.warnings,
+            client_id=call.client.id,
+            client_limits=totals_message(call.client.totals.limits),
+            lag=_lag_message(self.lag()),
+        )
+
+
+def _lag_message(lag: Lag) -> pb.EventLoopLag:
+    """How long calls have waited for the event loop."""
+    return pb.EventLoopLag(
+        worst_s=lag.worst_s,
+        recent_worst_s=lag.recent_s,
+        worst_cpu_s=lag.worst_cpu_s,
+        slow_turns=lag.slow,
+        turns=lag.turns,
+        busy_s=lag.busy_s,
+    )
