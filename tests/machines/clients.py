@@ -47,7 +47,8 @@ HIDDEN: Final = frozenset(
     )
 )  # fmt: skip
 _ROWS: Final = {"stop": ("C6",), "start": ("C4",), "stream": ("C1", "C21"), "signal": ("C18",),
-                "pause": ("C18",), "resume": ("C18",), "input": ("C19",)}  # fmt: skip
+                "pause": ("C18",), "resume": ("C18",), "input": ("C19",), "status": ("C43",),
+                "list": ("C43",), "wait": ("C43",), "remove": ("C43",)}  # fmt: skip
 _SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
 
 
@@ -112,7 +113,7 @@ class Player:
             if scope.cancelled_caught or left:
                 world.say(name, f"{op.what}: has left")
                 if patience < PATIENCE_S:
-                    world.covered.update(_ROWS.get(op.what, ("C3",)))
+                    world.covered.update(_ROWS.get(op.what, ()))
                 else:
                     self._check.hangs(name, op.what, handle or "")
             else:

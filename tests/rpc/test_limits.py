@@ -39,6 +39,7 @@ from penstock.rpc.http2.connection import Connection
 from penstock.rpc.limit_table import limits_from
 from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS, Rate
 from penstock.rpc.tls.contexts import server_ssl_context
+from penstock.rpc.tls.transport import TlsTransport
 
 
 async def none_left(running: Running) -> None:
@@ -234,6 +235,31 @@ async def test_new_certificates_without_dropping_connections(tmp_path: Path) -> 
                 pass
         renewed = replace(running, pki=other)
         async with renewed.channel("bob") as after:
+            await echo(after)
+
+
+async def test_a_handshake_ends_with_the_certificates_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C33: they are replaced in its middle; the next one that begins has the new ones."""
+    other = make_pki(tmp_path)
+    handshake = TlsTransport.handshake
+    begun: list[TlsTransport] = []
+
+    async def replaced_meanwhile(self: TlsTransport, turns: trio.Lock) -> None:
+        if self._tls.server_side and not begun:
+            begun.append(self)
+            running.server.use_ssl_context(other.server_context())
+        await handshake(self, turns)
+
+    monkeypatch.setattr(TlsTransport, "handshake", replaced_meanwhile)
+    async with serving(shared_pki()) as running, running.channel("alice") as channel:
+        assert begun
+        await echo(channel)
+        with pytest.raises(HandshakeFailed):
+            async with running.channel("bob"):
+                pass
+        async with replace(running, pki=other).channel("bob") as after:
             await echo(after)
 
 

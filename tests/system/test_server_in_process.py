@@ -226,6 +226,25 @@ async def test_a_sigterm_after_sigusr2_stops_the_jobs_after_all(place: Path) -> 
     assert (ended["handle"], ended["reason"]) == (idle.handle, "stopped")
 
 
+async def test_a_signal_that_comes_before_it_serves_is_heard_then(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C31: while it takes jobs over, say. It drains at once, and ends in order."""
+    opened = main.open_manager
+
+    @asynccontextmanager
+    async def opening(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        signal.raise_signal(signal.SIGTERM)
+        async with opened(*arguments, **options) as manager:
+            yield manager
+
+    monkeypatch.setattr(main, "open_manager", opening)
+    async with running(place, "drain_s = 3600\n") as made:
+        await made.ended.wait()
+    assert made.told.lines.index("SIGTERM: draining for at most 3600 s") >= 0
+    assert len(made.events("server.started")) == len(made.events("server.stopping")) == 1
+
+
 async def test_cancelled_it_leaves_its_jobs_to_the_next(place: Path) -> None:
     """Nobody has asked for their end; clients see the connection break."""
     async with running(place, "drain_s = 3600\n") as made, made.alice() as client:
