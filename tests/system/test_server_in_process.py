@@ -27,6 +27,7 @@ from this_run import group, new_directory
 
 from penstock.client import Client, Endpoint, connect
 from penstock.jobs import standalone
+from penstock.jobs.manager import open_manager
 from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server import main
@@ -230,15 +231,14 @@ async def test_a_signal_that_comes_before_it_serves_is_heard_then(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C31: while it takes jobs over, say. It drains at once, and ends in order."""
-    opened = main.open_manager
 
     @asynccontextmanager
     async def opening(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
         signal.raise_signal(signal.SIGTERM)
-        async with opened(*arguments, **options) as manager:
+        async with open_manager(*arguments, **options) as manager:
             yield manager
 
-    monkeypatch.setattr(main, "open_manager", opening)
+    monkeypatch.setattr("penstock.server.main.open_manager", opening)
     async with running(place, "drain_s = 3600\n") as made:
         await made.ended.wait()
     assert made.told.lines.index("SIGTERM: draining for at most 3600 s") >= 0
