@@ -269,7 +269,7 @@ def test_the_defaults_of_transport_limits_are_as_their_page_says() -> None:
 def verb_of(words: list[str]) -> Any:
     """The command of the CLI that these words name, and how many of them do."""
     verbs: Verbs = root
-    command = verbs.get_command(None, words[0])
+    command: Any = verbs.get_command(None, words[0])
     if words[0] == "certs" and len(words) > 1:
         return command.commands.get(words[1]), 2
     return command, 1

@@ -3,9 +3,12 @@ said when a signal ends one."""
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import asyncclick as click
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
 PASSES_THROUGH: Final = "penstock.passes_through"
 OUR_FAILURE: Final = 125
@@ -19,7 +22,7 @@ class _Text(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
 
     name = "text"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def convert(self, value: str, param: object, ctx: object) -> str:
         """The same text. Fails, showing the bytes, if it is not UTF-8."""
         try:
             value.encode()
@@ -37,7 +40,7 @@ class _Since(click.ParamType):  # type: ignore[misc]
 
     name = "time"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def convert(self, value: str, param: object, ctx: object) -> Any:
         """Fails, saying how to write it."""
         import time
 
@@ -60,9 +63,9 @@ class _Seconds(click.FloatRange):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(0, 86400)
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def convert(self, value: object, param: object, ctx: object) -> float:
         """Fails for what is none, and for NaN, which a range lets pass."""
-        seconds = super().convert(value, param, ctx)
+        seconds: float = super().convert(value, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is no time", param, ctx)
         return seconds
@@ -94,13 +97,14 @@ class PassThrough(click.Command):  # type: ignore[misc]
         """Is that so with these arguments?"""
         return True
 
-    async def parse_args(self, ctx: Any, args: list[str]) -> Any:
+    async def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click's; notes first what a failure, also one in here, will exit with.
 
         Cancellation: atomic.
         """
         ctx.meta[PASSES_THROUGH] = self.passes_through(args)
-        return await super().parse_args(ctx, args)
+        rest: list[str] = await super().parse_args(ctx, args)
+        return rest
 
 
 class PassThroughIfAsked(PassThrough):
@@ -111,13 +115,15 @@ class PassThroughIfAsked(PassThrough):
         return "--exit-code" in arguments
 
 
-def detaches(go_on: str) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Any]]:
+def detaches(
+    go_on: str,
+) -> Callable[[Callable[P, Awaitable[Answer]]], Callable[P, Awaitable[Answer]]]:
     """Decorates a verb that a signal ends (``signals.detaching``). ``go_on`` says how the user
     goes on, and may name the verb's parameters: ``{pid}``."""
 
-    def decorate(verb: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
         @wraps(verb)
-        async def caught(*args: Any, **given: Any) -> Any:
+        async def caught(*args: P.args, **given: P.kwargs) -> Answer:
             from .signal_handling import detaching
             from .terminal import harmless
 

@@ -2,7 +2,7 @@
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
 
@@ -288,7 +288,7 @@ async def version(settings: Settings) -> None:
         say(f"WARNING: {harmless(warning)}")
 
 
-def _lag_text(lag: Any) -> str:
+def _lag_text(lag: "pb.EventLoopLag") -> str:
     """What a call may have waited for the server's event loop."""
     worst = f"{_milliseconds(lag.worst_s)} since the server has started"
     recent = f"{_milliseconds(lag.recent_worst_s)} within two minutes"

@@ -34,18 +34,18 @@ _OUTPUTS = click.Choice(["text", "json"])
 class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
     """Imports a verb's file when the verb is named."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         """Every verb; aliases are not listed."""
         return [name for name in VERBS if name != "ps"]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> click.Command | None:
         """The verb, or None."""
         if cmd_name not in VERBS:
             return None
         from importlib import import_module
 
         name = "list" if cmd_name == "ps" else cmd_name
-        command = import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
+        command: click.Command = import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
         if not any("-o" in param.opts for param in command.params):
             command.params.append(_behind("output", "-o", type=_OUTPUTS, help="How to answer."))
             if name != "certs":  # which talks to no server
@@ -54,10 +54,10 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
         return command
 
 
-def _behind(setting: str, name: str, **form: Any) -> Any:
+def _behind(setting: str, name: str, **form: Any) -> click.Option:
     """An option of ours behind the verb too, where most people write it."""
 
-    def use(ctx: Any, _: Any, value: Any) -> None:
+    def use(ctx: click.Context, _: object, value: object) -> None:
         if value is not None:
             ctx.obj = replace(ctx.obj, **{setting: value})
 
@@ -78,7 +78,7 @@ def _behind(setting: str, name: str, **form: Any) -> Any:
 @click.option("-o", "output", type=_OUTPUTS, default="text", help="How to answer.")
 @click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
 @click.pass_context
-async def root(ctx: Any, **flags: Any) -> None:
+async def root(ctx: click.Context, **flags: Any) -> None:
     """Runs granted commands on a server, as the client that your certificate names."""
     ctx.obj = Settings(**flags)
 
@@ -87,9 +87,9 @@ def run(arguments: list[str]) -> int:
     """The exit status of a whole command line. ``standard.prepare`` has been called."""
     import trio
 
-    contexts: list[Any] = []
+    contexts: list[click.Context] = []
 
-    async def main() -> Any:
+    async def main() -> object:
         # Not root.main: it has ends of its own for errors, and for a reader who has gone.
         async with await root.make_context("penstock", list(arguments)) as ctx:
             contexts.append(ctx)

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
 
@@ -89,7 +88,7 @@ async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
 
 @uninterrupted_context
 @asynccontextmanager
-async def beside(task: Callable[..., Awaitable[Any]], *args: Any) -> AsyncIterator[None]:
+async def beside(task: Callable[..., Awaitable[object]], *args: object) -> AsyncIterator[None]:
     """Runs a task as long as the body; the body's error is raised plain, not in a group.
 
     Cancellation: minimum cleanup.

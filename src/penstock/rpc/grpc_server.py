@@ -307,7 +307,7 @@ class Server:
             self._lingering -= 1
             self._link_ended.unpark_all()
 
-    def _identified(self, peer: Peer) -> tuple[Any, Hashable, RpcError | None]:
+    def _identified(self, peer: Peer) -> tuple[object, Hashable, RpcError | None]:
         """Who it is, what its limits count by, and what its calls are answered if nobody."""
         if self._identify is None:
             return None, peer.certificate, None

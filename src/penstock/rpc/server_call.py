@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
@@ -195,7 +195,7 @@ class ServerCall:
             "request_timeout", StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time"
         )
 
-    async def _send_all(self, answers: AsyncIterator[Any]) -> None:
+    async def _send_all(self, answers: AsyncIterator[Message]) -> None:
         if not hasattr(answers, "aclose"):
             async for answer in answers:
                 await self._send(answer.SerializeToString())
@@ -247,7 +247,7 @@ class ServerCall:
             return RpcError(StatusCode.UNIMPLEMENTED, "the method is not implemented")
         return reported(self._link.on_internal_error, failure)
 
-    def _request_event(self) -> Any:
+    def _request_event(self) -> RequestReceived:
         """purerpc's event, as its generated handlers expect it, with our context attached."""
         head = self._head
         event: Any = RequestReceived(
@@ -297,7 +297,7 @@ async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:
         return message
 
 
-def _merged(method: ServedMethod, message: Any, data: bytes) -> Any:
+def _merged(method: ServedMethod, message: Message | None, data: bytes) -> Message:
     """``message``, or None for a new one, and what ``data`` adds to it."""
     request_type = method.bound.signature.request_type
     if message is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -68,7 +68,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         transport: Transport,
         shared: Shared,
         peer: Peer,
-        identity: Any,
+        identity: object,
         refusal: RpcError | None,
         load: ClientLoad,
     ) -> None:

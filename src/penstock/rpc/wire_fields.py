@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from .call_errors import Refused, StatusCode
 from .limits import MessageLimits
@@ -173,7 +173,7 @@ class FieldCounter:
 
 
 def _fields_of(
-    descriptor: Any,
+    descriptor: Descriptor,
     prefix: str,
     rules: Mapping[str, tuple[int, ...]],
     outside: Mapping[str, _Fields],

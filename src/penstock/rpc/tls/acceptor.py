@@ -24,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -160,7 +160,7 @@ class Acceptor:
                 continue
             self._arrived(raw, address)
 
-    def _arrived(self, raw: socket.socket, address: Any) -> None:
+    def _arrived(self, raw: socket.socket, address: tuple[str, int, *tuple[object, ...]]) -> None:
         if not self._waiting.open or self._ended:  # everything ends, and this was under way
             raw.close()
             return

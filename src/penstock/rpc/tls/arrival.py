@@ -1,7 +1,6 @@
 """One connection between accept and the end of its TLS handshake."""
 
 import socket
-from typing import Any
 
 import trio
 
@@ -16,7 +15,9 @@ class Arrival:
 
     __slots__ = ("address", "late_at", "raw", "scope", "source")
 
-    def __init__(self, raw: socket.socket, address: Any, late_at: float) -> None:
+    def __init__(
+        self, raw: socket.socket, address: tuple[str, int, *tuple[object, ...]], late_at: float
+    ) -> None:
         self.raw = raw
         self.address = address
         self.late_at = late_at

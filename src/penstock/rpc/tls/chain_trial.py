@@ -9,7 +9,7 @@ client's side is written out here, as no library sends a certificate without its
 import os
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -143,7 +143,7 @@ def _server_hello(answer: bytes) -> tuple[bytes, int, bytes]:
     raise ValueError("the server wants another group than P-256")
 
 
-def _keys(key: ec.EllipticCurvePrivateKey, hello: bytes, answer: bytes) -> Any:
+def _keys(key: ec.EllipticCurvePrivateKey, hello: bytes, answer: bytes) -> Callable[[bytes], bytes]:
     """What encrypts the client's handshake messages (7.1, 7.3). Raises ValueError."""
     message, suite, point = _server_hello(answer)
     if suite not in _SUITES:
