@@ -15,7 +15,7 @@ from fake_backend import FakeBackend
 from penstock.jobs.manager import Manager, open_manager
 from penstock.policy.policy_file import ClientPolicy, Policy, parse_policy
 from penstock.proto import command_pb2 as pb
-from penstock.server.audit import AuditLog
+from penstock.server.audit import AuditError, AuditLog
 from penstock.server.authn import Identity
 from penstock.server.refusal_budget import RefusalBudget
 from penstock.server.repeat_budget import RepeatBudget
@@ -83,6 +83,11 @@ class World:
     def refusals(self) -> list[dict[str, Any]]:
         """Those of them that refuse."""
         return [line for line in self.decisions() if not line["allowed"]]
+
+
+def failing(event: str, **fields: object) -> None:
+    """In the place of an audit log's ``write``, on a full disk."""
+    raise AuditError("audit log: No space left on device")
 
 
 def asked_by(client: str) -> Any:

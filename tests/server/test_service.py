@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import RetryInfo
-from service_world import POLICY_TEXT, asked_by, world
+from service_world import POLICY_TEXT, asked_by, failing, world
 
 from penstock.jobs.backends.base import JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from penstock.jobs.job import Job
@@ -20,7 +20,6 @@ from penstock.jobs.states import State
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.lag import Lag
-from penstock.server.audit import AuditError
 from penstock.server.convert import job_message
 from penstock.server.methods import SERVICE
 from penstock.server.rate_limits import COSTLY_BURST
@@ -406,10 +405,6 @@ async def test_a_read_that_could_not_be_written_is_counted(
         assert w.decisions() == []
         w.repeats.close()
         assert w.repeated == [("alice", "list", {}, 2)]
-
-
-def failing(event: str, **fields: object) -> None:
-    raise AuditError("audit log: No space left on device")
 
 
 async def test_admission_asks_who_then_which_verb_then_how_often(
