@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from supervisor_peer import PATIENCE_S, Peer
 from this_run import job_uids, new_directory, new_group
 
@@ -21,6 +22,8 @@ from penstock.supervisor.job.standard_pipes import F_SETPIPE_SZ, PIPE_BYTES
 SERVER_UID = 65530
 JOB_UID = 65531
 IS_ROOT = os.geteuid() == 0
+# Of a test that is the same for both: params of a fixture, or values of ``root``.
+MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 SUPERVISOR = Path(penstock.supervisor.__file__).parent
 
 CLASSES = """

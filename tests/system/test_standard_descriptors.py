@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
-from supervisor_process import running_supervisor, shell
+from supervisor_process import MODES, running_supervisor, shell
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 # As nginx, php-fpm and many a script do.
 BY_NAME = (
     "echo a | tee /dev/stderr; echo b >/dev/stdout; echo c >>/dev/stderr; echo d >/proc/self/fd/1"

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
-from supervisor_process import Supervisor, command, running_supervisor
+from supervisor_process import MODES, Supervisor, command, running_supervisor
 
 from penstock.supervisor.cgroups import group_name
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 URI = "spiffe://example.org/ci/runner"
 CLIENTS = f"""
 [clients.alice]

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer, Started, wait_dead
-from supervisor_process import IS_ROOT, JOB_UID, Supervisor, command, running_supervisor, shell
-
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
+from supervisor_process import (
+    IS_ROOT,
+    JOB_UID,
+    MODES,
+    Supervisor,
+    command,
+    running_supervisor,
+    shell,
+)
 
 
 @pytest.fixture(params=MODES)

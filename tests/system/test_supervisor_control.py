@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from supervisor_peer import Peer, Started
-from supervisor_process import Supervisor, running_supervisor, shell
+from supervisor_process import MODES, Supervisor, running_supervisor, shell
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 CHILD = "setsid sh -c 'trap \"echo got\" USR1; echo ready; while :; do sleep 0.05; done' &"
 COMMANDS = {
     "tree": f"trap 'echo got' USR1; {CHILD} {CHILD} while :; do sleep 0.05; done",

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer, Started, wait_dead
-from supervisor_process import command, running_supervisor, shell
-
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
+from supervisor_process import MODES, command, running_supervisor, shell
 
 # A daemon in a session of its own that ignores TERM and keeps the job's output open.
 DAEMON = "trap '' TERM; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM; sleep 1000' &"

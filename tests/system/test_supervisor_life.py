@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, wait_dead
 from supervisor_process import (
+    MODES,
     SUPERVISOR,
     command,
     run_again,
@@ -16,7 +17,6 @@ from supervisor_process import (
     shell,
 )
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 # All three processes are there when the line is.
 TREE = "trap '' TERM; sleep 1000 & setsid sleep 1000 & echo $!; wait"
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
-from supervisor_process import Supervisor, command, running_supervisor, shell
+from supervisor_process import MODES, Supervisor, command, running_supervisor, shell
 from this_run import new_directory
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 ECHO = '{ optional = { enum = ["-n"] } }, { pattern = "[a-z]{1,8}" }'
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import PATIENCE_S, wait_dead
-from supervisor_process import IS_ROOT, SUPERVISOR, Supervisor, command, running_supervisor
+from supervisor_process import IS_ROOT, MODES, SUPERVISOR, Supervisor, command, running_supervisor
 from this_run import new_directory
-
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 
 
 @pytest.fixture(params=MODES)

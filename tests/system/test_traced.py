@@ -8,9 +8,8 @@ import time
 
 import pytest
 from supervisor_peer import PATIENCE_S
-from supervisor_process import command, running_supervisor, shell
+from supervisor_process import MODES, command, running_supervisor, shell
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 PTRACE_SEIZE = 0x4206
 # Its child traces it, and then does nothing more, so never waits for it.
 OWN_TRACER = f"""

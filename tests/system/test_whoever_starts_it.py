@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from supervisor_process import IS_ROOT, SUPERVISOR, command, running_supervisor
+from supervisor_process import IS_ROOT, MODES, SUPERVISOR, command, running_supervisor
 
 from penstock.policy.class_parser import DEFAULT_STORAGE_BYTES
 from penstock.policy.limit_classes import Rlimit
 from penstock.policy.rlimit_policy import DEFAULTS
 from penstock.supervisor.job.rlimits import _NUMBERS
 
-MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
 SUPERVISOR_COMMAND = [sys.executable, "-I", "-S", "-E", str(SUPERVISOR)]
 INFINITY = resource.RLIM_INFINITY
 # Run by the job. What signals it has is read before Python has set its own.

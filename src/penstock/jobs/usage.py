@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..supervisor.cgroups.counters import RESOURCES, Pressure, parse_pressure
+from ..supervisor.cgroups.counters import COUNTED, RESOURCES, Counters, Pressure, parse_pressure
 from ..supervisor.cgroups.counters import parse as parse_counters
 
 
@@ -50,8 +50,13 @@ class Usage:
 
 def parse(texts: Mapping[str, str]) -> Usage:
     """Counters of one moment."""
-    counters = parse_counters(texts)
     cpu, memory, io = (parse_pressure(texts.get(f"{name}.pressure", "")) for name in RESOURCES)
+    usage = _of(parse_counters(texts))
+    return replace(usage, cpu_pressure=cpu, memory_pressure=memory, io_pressure=io)
+
+
+def _of(counters: Counters) -> Usage:
+    """The same, as clients know it."""
     memory_bytes = counters.memory_used_bytes
     if memory_bytes is not None:
         # The two are read one after the other, so the second can be the larger one.
@@ -70,9 +75,6 @@ def parse(texts: Mapping[str, str]) -> Usage:
         write_operations=counters.write_ops,
         processes=counters.processes,
         oom_kills=counters.oom_kills,
-        cpu_pressure=cpu,
-        memory_pressure=memory,
-        io_pressure=io,
     )
 
 
@@ -125,16 +127,5 @@ class Sampler:
 
 def final(counters: Mapping[str, Any], ended_ns: int) -> Usage:
     """What the supervisor counted at the end."""
-    return Usage(
-        cpu_total_s=counters.get("cpu_total_s"),
-        periods=counters.get("periods"),
-        throttled_periods=counters.get("throttled_periods"),
-        throttled_s=counters.get("throttled_s"),
-        memory_peak_bytes=counters.get("memory_peak_bytes"),
-        read_bytes=counters.get("read_bytes"),
-        write_bytes=counters.get("write_bytes"),
-        read_operations=counters.get("read_ops"),
-        write_operations=counters.get("write_ops"),
-        oom_kills=counters.get("oom_kills"),
-        sample_ns=ended_ns,
-    )
+    counted = {name: counters.get(name) for name in COUNTED}
+    return replace(_of(Counters(**counted)), sample_ns=ended_ns)
