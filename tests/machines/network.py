@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import trio
 
 from penstock.rpc.call_errors import ConnectionLost
-from penstock.rpc.tls.transport import TransportLost, WriteStalled
+from penstock.rpc.tls.transport_interface import TransportLost, WriteStalled
 
 from .process import Process
 

@@ -20,7 +20,8 @@ from patience import patient
 from pki import shared_pki
 
 from penstock.rpc.limits import SERVER_DEFAULTS
-from penstock.rpc.tls.transport import TlsTransport, Transport, TransportLost, WriteStalled
+from penstock.rpc.tls.transport import TlsTransport
+from penstock.rpc.tls.transport_interface import Transport, TransportLost, WriteStalled
 
 # More than socket buffers and a simulated way hold.
 MUCH = bytes(range(256)) * 4096 * 64

@@ -11,19 +11,20 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import trio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
-from .call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-from .client_connection import ClientConnection, ClientStream
+from .call_errors import ConnectionLost, HandshakeFailed, RpcError
+from .client_call import ClientCall, MessageT, deadline_exceeded
+from .client_connection import ClientConnection
 from .limits import CLIENT_DEFAULTS, Limits
-from .message_stream import SendStalled, StreamClosed
 from .metadata import request_headers
-from .tls.transport import TlsTransport, Transport, TransportLost
+from .tls.transport import TlsTransport
+from .tls.transport_interface import Transport, TransportLost
 
 __all__ = [
     "Channel",
@@ -38,86 +39,6 @@ __all__ = [
 USER_AGENT: Final = "penstock"
 # A server that is down for now, or was killed as we came: tcp(7), connect(2).
 _PASSING: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE))
-
-MessageT = TypeVar("MessageT", bound=Message)
-
-
-@uninterrupted_methods
-class ClientCall(Generic[MessageT]):
-    """A call under way: an async iterator of its responses, which may be sent to as well.
-
-    One task may iterate while another sends.
-    """
-
-    def __init__(
-        self,
-        link: ClientConnection,
-        stream: ClientStream,
-        response_type: type[MessageT],
-        deadline: float,
-    ) -> None:
-        self._link = link
-        self._stream = stream
-        self._type = response_type
-        self._deadline = deadline
-
-    async def send(self, message: Message) -> bool:
-        """Waits for the server's windows. False: the server has ended the call already, and
-        iterating tells how. Raises RpcError; cancelled: the call can only be left.
-
-        No checkpoint in most calls that need not wait: see Stream.send.
-
-        Cancellation: minimum cleanup; C3.
-        """
-        try:
-            # Scope K2.send.
-            with trio.move_on_at(self._deadline):
-                await self._stream.send(message.SerializeToString())
-                return True
-        except StreamClosed:
-            return False
-        except SendStalled:
-            raise RpcError(
-                StatusCode.UNAVAILABLE, "the server does not read what is sent to it"
-            ) from None
-        raise _deadline_exceeded()
-
-    def end(self) -> None:
-        """No more messages will be sent. Idempotent."""
-        self._link.connection.end_stream(self._stream.id)
-        self._link.wake()
-
-    def __aiter__(self) -> "ClientCall[MessageT]":
-        return self
-
-    async def __anext__(self) -> MessageT:
-        """Raises RpcError: the server's status, the deadline, or the connection's end.
-
-        No checkpoint in most calls that find a message: see Stream.receive.
-
-        Cancellation: atomic; C3.
-        """
-        # Scope K2.receive.
-        with trio.move_on_at(self._deadline):
-            data = await self._stream.receive()
-            if data is None:
-                raise StopAsyncIteration
-            return _parsed(self._type, data)
-        raise _deadline_exceeded()
-
-    async def only_response(self) -> MessageT:
-        """The one response of a unary or client-streaming call. Raises RpcError.
-
-        Cancellation: minimum cleanup.
-        """
-        first: MessageT | None = None
-        async for message in self:
-            if first is not None:
-                raise RpcError(StatusCode.INTERNAL, "the server sent a second response")
-            first = message
-        if first is None:
-            raise RpcError(StatusCode.INTERNAL, "the server sent no response")
-        return first
 
 
 @uninterrupted_methods
@@ -215,7 +136,7 @@ class Channel:
         with trio.move_on_at(deadline):
             stream = await self._link.open(headers)
         if stream is None:
-            raise _deadline_exceeded()
+            raise deadline_exceeded()
         try:
             yield ClientCall(self._link, stream, response_type, deadline)
         finally:
@@ -360,15 +281,3 @@ def _not_connected(where: str, error: OSError) -> ConnectionLost:
 
 def _too_slow(host: str, port: int, timeout_s: float) -> ConnectionLost:
     return ConnectionLost(f"{host} port {port}: no connection within {timeout_s:g} s")
-
-
-def _deadline_exceeded() -> RpcError:
-    return RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
-
-
-def _parsed(response_type: type[MessageT], data: bytes) -> MessageT:
-    try:
-        return response_type.FromString(data)
-    except DecodeError:
-        name = response_type.DESCRIPTOR.full_name
-        raise RpcError(StatusCode.INTERNAL, f"the response is not a {name}") from None

@@ -20,7 +20,7 @@ from .limits import Limits
 from .message_stream import MessageStream
 from .metadata import Malformed, fields_of
 from .status_codec import error_from_reset, error_from_trailers
-from .tls.transport import Transport
+from .tls.transport_interface import Transport
 from .turns import FairTurns
 
 # How a connection ends by which nobody has decided anything: endpoint.py, transport.py.

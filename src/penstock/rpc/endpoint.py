@@ -42,7 +42,7 @@ from .http2.connection import Connection, ConnectionFailed
 from .http2.protocol_errors import INTERNAL_ERROR, FloodBudget
 from .limits import Limits
 from .message_stream import HeldData, MessageStream
-from .tls.transport import Transport, TransportLost, WriteStalled
+from .tls.transport_interface import Transport, TransportLost, WriteStalled
 from .turns import FairTurns
 
 log = logging.getLogger("penstock.rpc")

@@ -24,7 +24,7 @@ from .rejections import Rejections
 from .server_call import Admit, CallContext, OnInternalError, Peer, ServedMethod, reported
 from .server_connection import ClientLoad, ServerConnection, Shared
 from .tls.acceptor import Acceptor
-from .tls.transport import Transport
+from .tls.transport_interface import Transport
 from .turns import FairTurns
 from .wire_fields import FieldCounter
 

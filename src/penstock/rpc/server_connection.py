@@ -26,7 +26,7 @@ from .metadata import (
 from .rejections import Rejections
 from .server_call import Admit, Methods, OnInternalError, Peer, ServedMethod, ServerCall, reported
 from .status_codec import trailers_of
-from .tls.transport import Transport, TransportLost
+from .tls.transport_interface import Transport, TransportLost
 from .turns import FairTurns
 
 _DRAIN_PING: Final = b"draining"

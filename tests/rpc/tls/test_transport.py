@@ -19,7 +19,8 @@ from toy import Running, changed, serving
 
 from penstock.rpc.limits import SERVER_DEFAULTS, Rate
 from penstock.rpc.tls.record_counter import RECORDS_A_STEP, RecordCounter
-from penstock.rpc.tls.transport import TlsTransport, TransportLost
+from penstock.rpc.tls.transport import TlsTransport
+from penstock.rpc.tls.transport_interface import TransportLost
 
 
 def record(size: int) -> bytes:

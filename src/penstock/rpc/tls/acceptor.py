@@ -31,7 +31,8 @@ import trio
 from ..limits import Limits
 from .arrival import Arrival
 from .pending_handshakes import PendingHandshakes, Stage
-from .transport import TlsTransport, Transport, TransportLost
+from .transport import TlsTransport
+from .transport_interface import Transport, TransportLost
 from .waiting_room import BEGUN_A_TURN, WaitingRoom
 
 log = logging.getLogger("penstock.rpc")

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -18,63 +18,16 @@ from ..limits import Limits
 from ..token_bucket import TokenBucket
 from .contexts import ALPN, sent_chain
 from .record_counter import RecordCounter
+from .tcp_socket import peer_has_closed, tune
+from .transport_interface import TransportLost, WriteStalled
 
 _RECORD_BYTES: Final = 16_384  # TLS's largest record, and the most that one read returns
 _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
 _WRITE_BYTES: Final = 4 * _RECORD_BYTES
 _FLUSH_BYTES: Final = 4 * 63 * 1024  # four chunks of output in one write
-# The kernel's include/net/tcp_states.h: CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
-_CLOSED_BY_PEER: Final = frozenset((7, 8, 9, 11))
 # A server has many clients that may all send as fast as they can; a client has one server.
 _READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
-
-
-class TransportLost(Exception):
-    """The peer is gone, or TLS broke. ``during_tls``: it was TLS that refused.
-
-    ``kind`` is for counters.
-    """
-
-    def __init__(self, message: str, *, during_tls: bool = False, kind: str = "lost") -> None:
-        super().__init__(message)
-        self.during_tls = during_tls
-        self.kind = kind
-
-
-class WriteStalled(Exception):
-    """The peer has read nothing for the time allowed."""
-
-
-class Transport(Protocol):
-    """What a connection asks of the bytes below it; see TlsTransport for what each does.
-
-    A seam: a simulation has other bytes below the same connection.
-    """
-
-    def peer_certificate(self) -> bytes: ...
-
-    def peer_issuers(self) -> tuple[bytes, ...]: ...
-
-    async def receive(self) -> bytes:
-        """Cancellation: atomic; C2."""
-        ...
-
-    async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
-        """Cancellation: minimum cleanup; C2."""
-        ...
-
-    def send_nowait(self, data: bytes | bytearray) -> None: ...
-
-    async def linger(self) -> None:
-        """Cancellation: minimum cleanup."""
-        ...
-
-    def peer_has_closed(self) -> bool:
-        """Whether nothing more will come than what has arrived, which may not be read yet."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class TlsTransport:
@@ -101,7 +54,7 @@ class TlsTransport:
         self._outgoing = ssl.MemoryBIO()
         try:
             raw.setblocking(False)
-            _tune(raw)
+            tune(raw)
             self._tls = context.wrap_bio(
                 self._incoming,
                 self._outgoing,
@@ -329,23 +282,6 @@ class TlsTransport:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-
-
-def peer_has_closed(sock: socket.socket) -> bool:
-    """Whether its last byte has arrived already, read or not, or a reset (tcp(7), TCP_INFO)."""
-    try:
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_BY_PEER
-    except OSError:  # no TCP, in a test
-        return False
-
-
-def _tune(raw: socket.socket) -> None:
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A peer whose machine is gone sends no FIN: the kernel finds out in two minutes.
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _is_tls(error: Exception) -> bool:

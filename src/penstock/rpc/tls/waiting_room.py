@@ -24,7 +24,7 @@ import trio
 from ..limits import Limits
 from .arrival import Arrival
 from .pending_handshakes import PendingHandshakes, Stage
-from .transport import peer_has_closed
+from .tcp_socket import peer_has_closed
 
 BEGUN_A_TURN: Final = 2  # a task and TLS's state cost 0.2 ms; and so many wait for TLS's turns
 _EVENTS: Final = 64

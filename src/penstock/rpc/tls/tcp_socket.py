@@ -1,0 +1,25 @@
+"""What is asked of a TCP socket, and asked about it."""
+
+import socket
+from typing import Final
+
+# The kernel's include/net/tcp_states.h: CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
+_CLOSED_BY_PEER: Final = frozenset((7, 8, 9, 11))
+
+
+def peer_has_closed(sock: socket.socket) -> bool:
+    """Whether its last byte has arrived already, read or not, or a reset (tcp(7), TCP_INFO)."""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_BY_PEER
+    except OSError:  # no TCP, in a test
+        return False
+
+
+def tune(raw: socket.socket) -> None:
+    """For many small messages, and for peers whose machine is gone."""
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A peer whose machine is gone sends no FIN: the kernel finds out in two minutes.
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
