@@ -56,7 +56,7 @@ class StopRequest:
         A terminal that is gone says what HUP says, though none need have been sent to us: a shell
         sends it to its own jobs alone. Where HUP is ignored (``nohup``) so is this.
 
-        Cancellation: minimum cleanup; C22.
+        Cancellation: minimum cleanup; C22, C57.
         """
         if failure.hung_up and hangs_up() and not self.asked.is_set():
             self._signals.take(signal.SIGHUP)
