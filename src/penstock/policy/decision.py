@@ -17,7 +17,6 @@ depends on what happens now (quotas, request ids), which is the server's.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -34,9 +33,6 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 # A year: beyond it the number is a mistake, not a wish.
 MAX_TIMEOUT_S: Final = 31_536_000.0
 _SHOWN: Final = 64  # characters of a client's text in a message
-# What UTF-8 cannot encode. Those from U+DC80 to U+DCFF stand for bytes of an argument that are no
-# UTF-8, as os.fsencode has it.
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class CommandLine(Protocol):
@@ -169,17 +165,19 @@ def _form_mistake(start: CommandLine) -> Denial | None:
         joined = "\0".join(texts)
         if joined.count("\0") > max(0, len(texts) - 1):
             return _form(name, f"{name} holds a NUL byte, which no argv can carry")
-        if _LONE_SURROGATE.search(joined):
+        size = _bytes_of(joined)
+        if size is None:
             return _form(name, f"{name} holds a lone surrogate, which no argv can carry")
-        total += _bytes_of(joined) + bool(texts)
+        total += size + bool(texts)
     for key, value in start.env.items():
         if not settable_name(key):
             return _form("env", f"environment key {key[:_SHOWN]!r} is not a name")
         if "\0" in value:
             return _form("env", f"the value of environment key {key!r} holds a NUL byte")
-        if _LONE_SURROGATE.search(value):
+        size = _bytes_of(value)
+        if size is None:
             return _form("env", f"the value of environment key {key!r} holds a lone surrogate")
-        total += len(key) + _bytes_of(value) + 2
+        total += len(key) + size + 2
     if total > MAX_COMMAND_LINE_BYTES:
         return _form(
             "argv",
@@ -196,8 +194,13 @@ def _form(field: str, message: str) -> Denial:
     return Denial(message, "form", field)
 
 
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
+def _bytes_of(text: str) -> int | None:
+    """As execve(2) takes it; None: no bytes are meant. U+DC80 to U+DCFF are bytes of an argument
+    that is no UTF-8, as os.fsencode has it."""
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return None
 
 
 def _shown(text: str) -> str:

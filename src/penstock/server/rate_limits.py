@@ -1,7 +1,8 @@
 """How much a client may have at once, or do in a time: jobs, streams, signals (sync, no I/O).
 
-Counters are kept per client; taking and giving back never awaits, so a check and what
-it allows are one step.
+Counters are kept per client, so that one client's flood refuses that client alone. Taking and
+giving back never await, so a check and what it allows are one step. Which call takes of which
+quota, its row in methods.py says.
 """
 
 from collections import defaultdict, deque
@@ -11,7 +12,7 @@ from typing import Final
 from ..policy.policy_file import ClientPolicy
 
 _MINUTE_S: Final = 60.0
-# Calls that are work for the event loop before anything is decided, and whatever is.
+# Of calls that are work for the event loop before they are decided, and however they are.
 COSTLY_BURST: Final = 100
 COSTLY_PER_S: Final = 20.0
 
@@ -36,8 +37,8 @@ class Quotas:
         """By client: what was left of its burst, and when that was."""
 
     def take_costly(self, client: ClientPolicy) -> None:
-        """Counts one more call that costs much, before it is known what it asks for. Raises
-        QuotaExceeded."""
+        """Counts one more call that costs much, by its headers: before the server has read what it
+        asks for. Raises QuotaExceeded."""
         now = self._clock()
         left, at = self._costly.get(client.id, (float(COSTLY_BURST), now))
         left = min(float(COSTLY_BURST), left + (now - at) * COSTLY_PER_S)
@@ -71,8 +72,8 @@ class Quotas:
         starts.append(now)
 
     def take_signal(self, client: ClientPolicy) -> None:
-        """Counts one more signal, pause or resume, which are the supervisor's work, and that is
-        all clients'. Raises QuotaExceeded."""
+        """Counts one more signal, pause or resume. These are bounded because each is work for the
+        supervisor, which all clients share. Raises QuotaExceeded."""
         now = self._clock()
         signals = self._signals[client.id]
         while signals and signals[0] <= now - _MINUTE_S:

@@ -1,8 +1,9 @@
-"""How much of refused requests is written down: bounded for each who asks (sync, no I/O).
+"""How many refusals of one identity are written down: a bounded number a minute (sync, no I/O).
 
-Whoever has a certificate of the CA can be refused as fast as the network carries it, and each
-refusal is a line of audit. So a line has a bounded length, and everybody a number of them a
-minute; what is beyond is counted, answered with RESOURCE_EXHAUSTED, and told in one line.
+A client with a certificate of the CA can be refused as fast as the network carries its calls, and
+each refusal is a line of audit. Without a bound it could fill the disk, and a full disk ends all
+starts. So each identity has a number of lines a minute; what is beyond is counted, answered with
+RESOURCE_EXHAUSTED, and reported in one line.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Final
 
 PER_MINUTE: Final = 600
 _MINUTE_S: Final = 60.0
-# Whoever comes when so many have been refused within a minute shares one more bucket with others.
+# Identities beyond these, refused within the same minute, share one more bucket, because a CA may
+# have issued any number of them.
 _MAX_KNOWN: Final = 1024
 _OTHERS: Final = "(others)"
 
@@ -25,8 +27,8 @@ class _Bucket:
 
 class RefusalBudget:
     """Buckets by identity. ``clock`` gives monotonic seconds; ``tell(identity, count)`` is called
-    once for a minute in which refusals were not written down, as soon as anybody is refused
-    after it, and by ``close``.
+    once for a minute in which refusals were not written down: with the next refusal after it, of
+    any identity, by ``end_old``, or by ``close``.
     """
 
     def __init__(
@@ -42,8 +44,8 @@ class RefusalBudget:
         self._buckets: dict[str, _Bucket] = {}  # oldest first
 
     def take(self, identity: str) -> float | None:
-        """None: write this refusal down. Else it was counted, and in so many seconds another
-        will be written."""
+        """None: write this refusal down. Otherwise it was counted, and a refusal is written again
+        after that many seconds."""
         now = self._clock()
         self._end_old(now - _MINUTE_S)
         if identity not in self._buckets and len(self._buckets) >= _MAX_KNOWN:
@@ -56,11 +58,11 @@ class RefusalBudget:
         return bucket.began + _MINUTE_S - now
 
     def end_old(self) -> None:
-        """Tells of minutes that are over, though nobody is refused any more."""
+        """Reports minutes that are over, although no refusal has come since."""
         self._end_old(self._clock() - _MINUTE_S)
 
     def close(self) -> None:
-        """Tells what has not been told yet."""
+        """Reports what was not reported yet."""
         self._end_old(float("inf"))
 
     def _end_old(self, before: float) -> None:

@@ -1,8 +1,9 @@
-"""How much of what is granted again and again is written down (sync, no I/O).
+"""How many of the same grants are written down: the first, then a count a minute (sync, no I/O).
 
-Whoever may read a job may ask ten thousand times a second, and each grant was a line of audit. So
-the first grant of its kind has a line, and those that follow are one count a minute, for as long
-as they go on. What changes anything has its own line and does not come here.
+A client that may read a job may ask ten thousand times a second, and each grant was a line of
+audit. So the first grant of its kind has a line, and those that follow are one count a minute, for
+as long as they come. A grant that changes anything has its own line and does not come here: the row
+in methods.py says which.
 """
 
 import json
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 INTERVAL_S: Final = 60.0
-# Of one client and verb; what is beyond shares one more count, which names the verb alone.
+# Kinds of one client and verb. What is beyond shares one more count, which names the verb alone,
+# because a client may have any number of jobs.
 MAX_KNOWN: Final = 30
 
 Tell = Callable[[str, str, Mapping[str, object], int], None]
-"""Writes down a client, a verb, what it was about, and how often. Raises whatever a write does, and
-is asked again later."""
+"""Writes down a client, a verb, what the grants were about, and how many they were. May raise what
+a write raises: the count is kept, and reported the next time."""
 
 
 @dataclass(slots=True)
@@ -35,7 +37,7 @@ class RepeatBudget:
         self._counts: dict[tuple[str, str], dict[str, _Count]] = {}
 
     def take(self, client: str, verb: str, about: Mapping[str, object]) -> bool:
-        """True: write this one down, it is the first of its kind. Else it was counted.
+        """True: write this grant down, it is the first of its kind. Otherwise it was counted.
 
         ``about`` is JSON, short, and the same for what is the same.
         """
@@ -55,14 +57,14 @@ class RepeatBudget:
         self._counts[client, verb][json.dumps(about, sort_keys=True)].count += 1
 
     def end_old(self) -> None:
-        """Tells the counts that are a minute old; whoever owns this calls it every few seconds.
+        """Reports the counts that are a minute old; the server calls this every few seconds.
 
-        Of what was not asked for in that minute nothing is known any more.
+        A kind that was not asked for in that minute is forgotten, so its next grant has a line.
         """
         self._end(self._clock() - INTERVAL_S)
 
     def close(self) -> int:
-        """Tells all that was not told yet; how many could not be."""
+        """Reports all that was not reported yet; returns how many grants could not be."""
         self._end(float("inf"))
         return sum(one.count for counts in self._counts.values() for one in counts.values())
 
@@ -76,7 +78,7 @@ class RepeatBudget:
                     continue
                 try:
                     self._tell(client, verb, one.about, one.count)
-                except Exception:  # whatever it was, a full disk for example: the next time
+                except Exception:  # a full disk, for example: it is tried again the next time
                     return
                 one.count = 0
                 one.since = self._clock()
