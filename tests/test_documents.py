@@ -12,7 +12,8 @@ import pytest
 from _docs_site import place_of, relinked
 from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of
 
-from penstock.cli.root import VERBS, Verbs, root
+from penstock.cli.root import Verbs, root
+from penstock.cli.verbs import VERBS
 from penstock.jobs.backends.base import JobSpec
 from penstock.policy.configuration import parse_config
 from penstock.policy.decision import Denial, GrantedStart, may_start

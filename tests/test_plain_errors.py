@@ -15,7 +15,7 @@ from scripted_job import ENDPOINT, Scripted, begin
 from this_run import group, own_directory
 
 from penstock.cli.connecting import Connecting
-from penstock.cli.connection_settings import Settings
+from penstock.cli.flags import Settings
 from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
 from penstock.client import Endpoint, RepeatedStart, connect

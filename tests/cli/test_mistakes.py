@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from fake_service import HANDLE, Done, FakeServer, FakeService, fake_server, finished
 from pki import Pair
 
-from penstock.cli.connection_settings import Settings, SettingsError
+from penstock.cli.connection_settings import endpoint_of
 from penstock.cli.exits import message
+from penstock.cli.flags import Settings, SettingsError
 from penstock.client import Endpoint, connect
 from penstock.pki.issue import issue, make_ca
 from penstock.rpc.call_errors import HandshakeFailed
@@ -88,14 +89,14 @@ async def test_offsets_that_no_stream_can_have(offset: str) -> None:
 def test_odd_host_names_are_explained(host: str, suffix: str) -> None:
     """Not by an exception out of the resolver or of TLS."""
     with pytest.raises(SettingsError, match="is no address; write host:port"):
-        Settings(address=host + suffix, ca="c", certificate="c", key="k").endpoint({})
+        endpoint_of(Settings(address=host + suffix, ca="c", certificate="c", key="k"), {})
 
 
 @pytest.mark.parametrize("port", ["\u00b2", "9" * 5000, "+1", "1_0", " 1"])
 def test_odd_ports_are_explained(port: str) -> None:
     """int() takes more than a port, and less."""
     with pytest.raises(SettingsError, match="is no address"):
-        Settings(address=f"host:{port}", ca="c", certificate="c", key="k").endpoint({})
+        endpoint_of(Settings(address=f"host:{port}", ca="c", certificate="c", key="k"), {})
 
 
 async def test_an_odd_host_name_is_one_line() -> None:
@@ -211,7 +212,7 @@ async def test_a_passphrase_may_be_any_bytes(files: Path) -> None:
         ("PENSTOCK_KEY_PASSPHRASE", os.fsdecode(b"\xff\xfe")),
         ("PENSTOCK_KEY_PASSPHRASE", "\udcff\udcfe"),
     ):
-        passphrase = settings.endpoint({name: value}).passphrase
+        passphrase = endpoint_of(settings, {name: value}).passphrase
         key = (files / "odd.key").read_bytes()
         serialization.load_pem_private_key(key, passphrase)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from patience import patient
 
-from penstock.cli.connection_settings import Settings, SettingsError
+from penstock.cli.connection_settings import endpoint_of
 from penstock.cli.exits import Exit, exit_code, job_code, start_code
+from penstock.cli.flags import Settings, SettingsError
 from penstock.pki.issue import (
     CertificateError,
     KeyModeError,
@@ -32,7 +33,7 @@ ENVIRONMENT = {
 
 def test_flags_come_before_the_environment() -> None:
     """Each value by itself."""
-    endpoint = Settings(address="[::1]:7", key="/f/b.key").endpoint(ENVIRONMENT)
+    endpoint = endpoint_of(Settings(address="[::1]:7", key="/f/b.key"), ENVIRONMENT)
     assert (endpoint.host, endpoint.port) == ("::1", 7)
     assert (str(endpoint.key), str(endpoint.ca)) == ("/f/b.key", "/e/ca.crt")
 
@@ -50,7 +51,7 @@ def test_flags_come_before_the_environment() -> None:
 )
 def test_addresses(text: str, expected: tuple[str, int]) -> None:
     """With and without port, IPv6 in brackets."""
-    endpoint = Settings(address=text).endpoint(ENVIRONMENT)
+    endpoint = endpoint_of(Settings(address=text), ENVIRONMENT)
     assert (endpoint.host, endpoint.port) == expected
 
 
@@ -58,13 +59,13 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
 def test_bad_addresses_are_explained(text: str) -> None:
     """The error shows what was given and how it should look."""
     with pytest.raises(SettingsError, match="host:port"):
-        Settings(address=text).endpoint(ENVIRONMENT)
+        endpoint_of(Settings(address=text), ENVIRONMENT)
 
 
 def test_everything_that_is_missing_is_named_at_once() -> None:
     """Flags and variables, in one message."""
     with pytest.raises(SettingsError) as caught:
-        Settings(address="host").endpoint({})
+        endpoint_of(Settings(address="host"), {})
     for name in ("--ca", "PENSTOCK_CA", "--cert", "PENSTOCK_KEY"):
         assert name in str(caught.value)
     assert "--addr" not in str(caught.value)
@@ -176,7 +177,7 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "PENSTOCK_KEY_PASSPHRASE" in done.stderr
     assert (
-        Settings().endpoint(environment | {"PENSTOCK_KEY_PASSPHRASE": "secret"}).passphrase
+        endpoint_of(Settings(), environment | {"PENSTOCK_KEY_PASSPHRASE": "secret"}).passphrase
         == b"secret"
     )
 

@@ -13,7 +13,7 @@ import trio
 from fake_service import HANDLE, Cli, FakeServer, FakeService, chunk, fake_server, finished
 
 from penstock.cli.ending_signals import ending_signals
-from penstock.cli.root import VERBS
+from penstock.cli.verbs import VERBS
 from penstock.proto import command_pb2 as pb
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"

@@ -1,7 +1,7 @@
 """The command ``penstock``: one file per group of verbs, rendering apart from calling.
 
-Nothing heavy is imported here or at the top of a verb's file: what a verb needs comes when
-it runs, so that ``penstock --help`` costs little more than Python itself.
+``verbs`` is what can be typed; what a verb does is in a file of its group, which is loaded when the
+verb is called (``lazy``). Begin with ``verbs`` and ``root``.
 """
 
 import os
@@ -9,7 +9,11 @@ import sys
 
 
 def main() -> None:
-    """The console script."""
+    """The console script.
+
+    The three imports are its first steps: signals are ours before anything takes time, and the
+    standard descriptors are whole before anything else opens one.
+    """
     try:
         from .ending_signals import take_signals
 

@@ -1,14 +1,11 @@
-"""What verbs have in common: types of arguments, how a status is passed through, and what is
-said when a signal ends one."""
+"""What verbs have in common: types of arguments, options, and how a status is passed through."""
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+import time
+from typing import Any, Final
 
 import asyncclick as click
 
-P = ParamSpec("P")
-Answer = TypeVar("Answer")
+from .times import since
 
 PASSES_THROUGH: Final = "penstock.passes_through"
 OUR_FAILURE: Final = 125
@@ -42,10 +39,6 @@ class _Since(click.ParamType):  # type: ignore[misc]
 
     def convert(self, value: str, param: object, ctx: object) -> Any:
         """Fails, saying how to write it."""
-        import time
-
-        from .times import since
-
         try:
             return since(value, time.time_ns())
         except ValueError as error:
@@ -70,6 +63,11 @@ class _Seconds(click.FloatRange):  # type: ignore[misc]
             self.fail(f"{value} is no time", param, ctx)
         return seconds
 
+
+OUTPUT: Final[dict[str, Any]] = {
+    "type": click.Choice(["text", "json"]),
+    "help": "How to answer.",
+}
 
 RECONNECT: Final[dict[str, Any]] = {
     "type": _Seconds(),
@@ -113,23 +111,3 @@ class PassThroughIfAsked(PassThrough):
     def passes_through(self, arguments: list[str]) -> bool:
         """Is it among them?"""
         return "--exit-code" in arguments
-
-
-def detaches(
-    go_on: str,
-) -> Callable[[Callable[P, Awaitable[Answer]]], Callable[P, Awaitable[Answer]]]:
-    """Decorates a verb that a signal ends (``signals.detaching``). ``go_on`` says how the user
-    goes on, and may name the verb's parameters: ``{pid}``."""
-
-    def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
-        @wraps(verb)
-        async def caught(*args: P.args, **given: P.kwargs) -> Answer:
-            from .signal_handling import detaching
-            from .terminal import harmless
-
-            async with detaching(lambda: harmless(go_on.format(**given))):
-                return await verb(*args, **given)
-
-        return caught
-
-    return decorate

@@ -9,7 +9,8 @@ import trio
 from ..client.client import Client, Endpoint, connect
 from ..client.repeated_calls import ask
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
-from .connection_settings import Settings
+from .connection_settings import endpoint_of
+from .flags import Settings
 from .signal_handling import beside
 from .standard import ERR, complain
 from .terminal import harmless
@@ -74,4 +75,4 @@ async def asked(
     Cancellation: minimum cleanup.
     """
     connecting = Connecting(settings)
-    return await ask(settings.endpoint(), call, repeatable=repeatable, connecting=connecting)
+    return await ask(endpoint_of(settings), call, repeatable=repeatable, connecting=connecting)

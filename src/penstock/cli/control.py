@@ -1,39 +1,33 @@
-"""start, stop, signal, pause, resume, status, list, rm, version: one call, one answer."""
+"""start, stop, signal, pause, resume, status, list, rm: one call, one answer."""
 
-import json
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
-import asyncclick as click
+import trio
 
-from .. import __version__
-from .arguments import PASS_ON, TEXT, detaches
-from .connection_settings import Settings
-from .printing import say_json
+from ..client.client import Client
+from ..client.repeated_calls import RepeatedStart, stop_job
+from ..client.retry import was_lost
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError, StatusCode
+from ..text.job_text import limit_notes, sentence, stop_notes
+from .connecting import Connecting, asked
+from .connection_settings import endpoint_of
+from .exits import EXPECTED, exit_code, message
+from .failures import fail
+from .flags import Settings
+from .interrupted_start import hurry, interrupted_text
+from .printing import say_json, timestamp
+from .shell_words import shell_line
+from .signal_handling import caught_signals, detaches
 from .standard import OUT, complain, say
-
-if TYPE_CHECKING:
-    from ..proto import command_pb2 as pb
+from .terminal import harmless
 
 
-@click.command(context_settings=PASS_ON)
-@click.option("--stdin", is_flag=True, help="Open its standard input, for send.")
-@click.argument("command", type=TEXT)
-@click.argument("arguments", nargs=-1, type=TEXT)
-@click.pass_obj
 async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[str, ...]) -> int:
-    """Starts COMMAND, with everything behind it as its arguments.
+    """Says the handle, also where a signal came before it; the signal's exit status then.
 
-    ^C before the server has answered waits a moment for the answer; a second one does not.
+    Cancellation: minimum cleanup; C4, C22.
     """
-    import trio
-
-    from ..client.repeated_calls import RepeatedStart
-    from .connecting import Connecting
-    from .interrupted_start import hurry, interrupted_text
-    from .signal_handling import caught_signals
-    from .terminal import harmless
-
     if not settings.json:
         behind = f" with {' '.join(arguments)}" if arguments else ""
         say(harmless(f"Starting {command}{behind}..."))
@@ -42,7 +36,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
         # Scope K0.start.
         with trio.CancelScope() as scope:
             signals.react = partial(hurry, attempt, signals, scope)
-            async with attempt.connected(settings.endpoint()):
+            async with attempt.connected(endpoint_of(settings)):
                 pass
         # Inside of caught_signals: a signal that comes now must not lose the handle either.
         if attempt.job is not None:
@@ -52,8 +46,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
     return signals.exit_code
 
 
-def _tell_started(settings: Settings, job: "pb.Job") -> None:
-    from .terminal import harmless
+def _tell_started(settings: Settings, job: pb.Job) -> None:
 
     if settings.json:
         say_json(job)
@@ -63,29 +56,16 @@ def _tell_started(settings: Settings, job: "pb.Job") -> None:
         complain(f"Job {harmless(job.handle)} was started; {OUT.failure}")
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.option("--grace", type=float, metavar="SECONDS", help="Between TERM and KILL.")
-@click.option("--reason", default="", type=TEXT, help="Kept in the end record.")
-@click.option("--signal", default="", type=TEXT, help="The first one; the command's own without.")
-@click.option("--no-wait", is_flag=True, help="Leave when the stop is under way.")
-@click.pass_obj
 @detaches("a stop that the server has heard of goes on; look with: penstock status {pid}")
 async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
-    """Ends job PID with its whole process tree; answers when nothing of it is left."""
-    from ..client.repeated_calls import stop_job
-    from ..text.job_text import stop_notes
-    from .connecting import Connecting
-    from .exits import EXPECTED, exit_code, fail, message
-    from .terminal import harmless
-
+    """Says how it went, and what it took."""
     if not settings.json:
         say(f"Stopping {harmless(pid)}...")
     try:
         answer = await stop_job(
-            settings.endpoint(),
+            endpoint_of(settings),
             pid,
             grace_s=grace,
             reason=reason,
@@ -104,18 +84,9 @@ async def stop(
             say(harmless(note))
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.argument("signal", type=TEXT)
-@click.option("--tree", is_flag=True, help="To every process of the job.")
-@click.pass_obj
 @detaches("whether {signal} was sent is not known; look with: penstock status {pid}")
 async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
-    """Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process."""
-    from ..client.client import Client
-    from ..proto import command_pb2 as pb
-    from .connecting import asked
-    from .terminal import harmless
+    """Says how many processes had it."""
 
     async def send(client: Client) -> int:
         return await client.signal(pid, signal, tree=tree)
@@ -128,52 +99,33 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
         say(harmless(f"Sent {signal} to {processes} of job {pid}."))
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.pass_obj
 @detaches("whether job {pid} is paused is not known; look with: penstock status {pid}")
 async def pause(settings: Settings, pid: str) -> None:
-    """Makes every process of job PID stand still; answers when they do."""
-    from .connecting import asked
-
+    """Says what the job does now."""
     # Not repeatable: it could undo what somebody else has asked for meanwhile.
     job = await asked(settings, lambda client: client.pause(pid), repeatable=False)
     _say_state(settings, job)
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.pass_obj
 @detaches("whether job {pid} runs on is not known; look with: penstock status {pid}")
 async def resume(settings: Settings, pid: str) -> None:
-    """Lets a paused job PID run on."""
-    from .connecting import asked
-
+    """Says what the job does now."""
     # Not repeatable: it could undo what somebody else has asked for meanwhile.
     job = await asked(settings, lambda client: client.resume(pid), repeatable=False)
     _say_state(settings, job)
 
 
-def _say_state(settings: Settings, job: "pb.Job") -> None:
-    from ..text import job_text
-    from .terminal import harmless
+def _say_state(settings: Settings, job: pb.Job) -> None:
 
     if settings.json:
         say_json(job)
     else:
-        say(harmless(job_text.sentence(job)))
+        say(harmless(sentence(job)))
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.pass_obj
 @detaches("nothing was changed; ask again with: penstock status {pid}")
 async def status(settings: Settings, pid: str) -> None:
-    """Says what job PID is doing and what it uses."""
-    from ..text.job_text import limit_notes
-    from .connecting import asked
-    from .terminal import harmless
-
+    """Says what the job does and uses."""
     if not settings.json:
         say(f"Querying the status of {harmless(pid)}...")
     answer = await asked(settings, lambda client: client.status(pid))
@@ -184,17 +136,9 @@ async def status(settings: Settings, pid: str) -> None:
             say(harmless(text))
 
 
-@click.command(name="list")
-@click.option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too.")
-@click.pass_obj
 @detaches("nothing was changed; ask again with: penstock list")
 async def list_jobs(settings: Settings, include_finished: bool) -> None:
-    """Lists your own jobs, newest first."""
-    from .connecting import asked
-    from .printing import timestamp
-    from .shell_words import shell_line
-    from .terminal import harmless
-
+    """A job a line, with its command as one would type it."""
     jobs = await asked(settings, lambda client: client.jobs(include_finished=include_finished))
     if settings.json:
         for job in jobs:
@@ -210,29 +154,15 @@ async def list_jobs(settings: Settings, include_finished: bool) -> None:
         say(harmless(line).replace("\n", "\\n") + command)
 
 
-def _state(job: "pb.Job") -> str:
-    from ..text import job_text
+def _state(job: pb.Job) -> str:
 
-    text = job_text.sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
+    text = sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
     return text.removesuffix(".")
 
 
-@click.command()
-@click.argument("pids", metavar="PID...", nargs=-1, required=True, type=TEXT)
-@click.pass_obj
 @detaches("which of them are removed is not known; look with: penstock list -a")
 async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
-    """Forgets finished jobs and their output, now instead of after the server's time.
-
-    One that cannot be removed keeps no other from it; the exit status is the first one's.
-    """
-    from ..client.client import Client
-    from ..client.retry import was_lost
-    from ..rpc.call_errors import RpcError, StatusCode
-    from .connecting import asked
-    from .exits import exit_code, message
-    from .terminal import harmless
-
+    """Each that is removed on standard output; the exit status of the first that is not."""
     code = 0
     left = list(pids)
 
@@ -259,54 +189,3 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
     # Not repeatable: one whose answer was lost would be called unknown.
     await asked(settings, remove, repeatable=False)
     return code
-
-
-@click.command()
-@click.pass_obj
-@detaches("nothing was changed; ask again with: penstock version")
-async def version(settings: Settings) -> None:
-    """Says which version this is, and what the server is and can enforce."""
-    if not settings.configured():
-        say(json.dumps({"client": __version__}) if settings.json else f"penstock {__version__}")
-        return
-    from .connecting import asked
-    from .terminal import harmless
-
-    info = await asked(settings, lambda client: client.server_info())
-    if settings.json:
-        say_json(info)
-        return
-    say(f"penstock {__version__}")
-    say(f"server {harmless(info.version)}, you are {harmless(info.client_id)}")
-    say(harmless(f"mode: {info.mode}, cgroups: {info.cgroups}"))
-    for entry in info.limits:
-        detail = f" ({entry.detail})" if entry.detail else ""
-        say(harmless(f"  {entry.limit:<12} {entry.state}{detail}"))
-    if info.HasField("lag"):
-        say(_lag_text(info.lag))
-    for warning in info.warnings:
-        say(f"WARNING: {harmless(warning)}")
-
-
-def _lag_text(lag: "pb.EventLoopLag") -> str:
-    """What a call may have waited for the server's event loop."""
-    worst = f"{_milliseconds(lag.worst_s)} since the server has started"
-    recent = f"{_milliseconds(lag.recent_worst_s)} within two minutes"
-    return f"longest turn of the event loop: {recent}, {worst}; {lag.slow_turns} of 100 ms or more"
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms"
-
-
-COMMANDS: Final = {
-    "start": start,
-    "stop": stop,
-    "signal": signal,
-    "pause": pause,
-    "resume": resume,
-    "status": status,
-    "list": list_jobs,
-    "rm": rm,
-    "version": version,
-}

@@ -1,7 +1,7 @@
 """Exit codes, and how an error becomes one line on standard error and a code."""
 
 from enum import IntEnum
-from typing import Final, NoReturn
+from typing import Final
 
 from ..client.identity import IdentityError
 from ..client.verify import OutputBroken
@@ -9,8 +9,9 @@ from ..pki.issue import CertificateError, KeyModeError, NameRefused
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
-from .connection_settings import SettingsError
 from .ending_signals import SIGNAL_BASE
+from .failures import Failed
+from .flags import SettingsError
 from .standard import OutputFailed, complain
 from .terminal import harmless
 
@@ -31,7 +32,7 @@ class Exit(IntEnum):
 
 
 # Pass-through verbs: what a shell says of its commands, so that scripts need not care.
-# OUR_FAILURE is in arguments.py, which --help imports too.
+# OUR_FAILURE is in arguments.py, as a mistake in an argument is one, too.
 TIMED_OUT: Final = 124
 NOT_EXECUTABLE: Final = 126
 COMMAND_NOT_FOUND: Final = 127
@@ -63,14 +64,6 @@ EXPECTED: Final = (
 _OF_OURS: Final = (OSError, KeyModeError, IdentityError, NameRefused, SettingsError)
 
 
-class Failed(Exception):
-    """A verb's own failure: the message is a whole line, the code the exit status."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def exit_code(error: BaseException) -> int:
     """The exit status of an error of a control verb."""
     if isinstance(error, Failed):
@@ -93,11 +86,6 @@ def message(error: BaseException) -> str:
     # What a caller higher up knew besides, as add_note has it.
     text = "; ".join([text, *getattr(error, "__notes__", ())])
     return " ".join(harmless(text).split())
-
-
-def fail(text: str, code: int) -> NoReturn:
-    """Ends the verb with a line of its own making."""
-    raise Failed(text, code)
 
 
 def start_code(error: BaseException) -> int:

@@ -2,24 +2,21 @@
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .standard import say
 
-if TYPE_CHECKING:  # protobuf is loaded with the first call of a verb that speaks to a server
-    from google.protobuf.message import Message
 
-
-def say_json(message: "Message") -> None:
+def say_json(message: Message) -> None:
     """A protobuf message as one JSON line on standard output."""
     say(json_line(message))
 
 
-def json_line(message: "Message") -> str:
+def json_line(message: Message) -> str:
     """A protobuf message as JSON; the field names are those of the proto."""
-    from google.protobuf.json_format import MessageToDict
-
     return json.dumps(MessageToDict(message, preserving_proto_field_name=True))
 
 

@@ -1,70 +1,28 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
-from dataclasses import replace
+import traceback
 from typing import Any
 
 import asyncclick as click
+import trio
 
-from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, PASSES_THROUGH
-from .connection_settings import Settings
+from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
+from .failures import Failed
+from .flags import Settings
+from .lazy import load
 from .standard import OUT, complain
-
-VERBS = {
-    "start": "control",
-    "stop": "control",
-    "signal": "control",
-    "pause": "control",
-    "resume": "control",
-    "send": "sending",
-    "status": "control",
-    "list": "control",
-    "ps": "control",
-    "rm": "control",
-    "version": "control",
-    "stream": "stream",
-    "run": "running",
-    "wait": "stream",
-    "certs": "certificates",
-}
-
-
-_OUTPUTS = click.Choice(["text", "json"])
+from .verbs import ALIASES, VERBS
 
 
 class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
-    """Imports a verb's file when the verb is named."""
+    """In the order of the table, without aliases."""
 
     def list_commands(self, ctx: object) -> list[str]:
         """Every verb; aliases are not listed."""
-        return [name for name in VERBS if name != "ps"]
-
-    def get_command(self, ctx: object, cmd_name: str) -> click.Command | None:
-        """The verb, or None."""
-        if cmd_name not in VERBS:
-            return None
-        from importlib import import_module
-
-        name = "list" if cmd_name == "ps" else cmd_name
-        command: click.Command = import_module(f".{VERBS[cmd_name]}", __package__).COMMANDS[name]
-        if not any("-o" in param.opts for param in command.params):
-            command.params.append(_behind("output", "-o", type=_OUTPUTS, help="How to answer."))
-            if name != "certs":  # which talks to no server
-                option = _behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
-                command.params.append(option)
-        return command
+        return [name for name in VERBS if name not in ALIASES]
 
 
-def _behind(setting: str, name: str, **form: Any) -> click.Option:
-    """An option of ours behind the verb too, where most people write it."""
-
-    def use(ctx: click.Context, _: object, value: object) -> None:
-        if value is not None:
-            ctx.obj = replace(ctx.obj, **{setting: value})
-
-    return click.Option([name, f"own_{setting}"], callback=use, expose_value=False, **form)
-
-
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, commands=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--addr", "address", metavar="HOST:PORT", help="The server; PENSTOCK_ADDR.")
 @click.option("--ca", metavar="FILE", help="The CA of the server; PENSTOCK_CA.")
 @click.option("--cert", "certificate", metavar="FILE", help="Our certificate; PENSTOCK_CERT.")
@@ -75,7 +33,7 @@ def _behind(setting: str, name: str, **form: Any) -> click.Option:
     metavar="FILE",
     help="The key's passphrase; PENSTOCK_KEY_PASSPHRASE_FILE, PENSTOCK_KEY_PASSPHRASE.",
 )
-@click.option("-o", "output", type=_OUTPUTS, default="text", help="How to answer.")
+@click.option("-o", "output", default="text", **OUTPUT)
 @click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
 @click.pass_context
 async def root(ctx: click.Context, **flags: Any) -> None:
@@ -85,8 +43,6 @@ async def root(ctx: click.Context, **flags: Any) -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit status of a whole command line. ``standard.prepare`` has been called."""
-    import trio
-
     contexts: list[click.Context] = []
 
     async def main() -> object:
@@ -125,16 +81,13 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
             return 130
         case SystemExit(code=int(code)):  # of ending_signals.raising_signals
             return code
-    from .exits import EXPECTED, Failed, exit_code, message
-
-    if isinstance(error, Failed):
-        complain(str(error))
-        return error.code
-    if isinstance(error, EXPECTED):
-        complain(f"Error: {message(error)}")
-        return OUR_FAILURE if passes_through else exit_code(error)
-    import traceback
-
+        case Failed():
+            complain(str(error))
+            return error.code
+    exits = load("exits")
+    if isinstance(error, exits.EXPECTED):
+        complain(f"Error: {exits.message(error)}")
+        return OUR_FAILURE if passes_through else int(exits.exit_code(error))
     traceback.print_exception(error)
     return OUR_FAILURE if passes_through else 1
 

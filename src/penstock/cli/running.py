@@ -1,26 +1,28 @@
 """run: start, follow, exit as the job does."""
 
-from typing import TYPE_CHECKING, Final
+import trio
 
-import asyncclick as click
-
-from .arguments import ALLOW_GAPS, OUR_FAILURE, PASS_ON, RECONNECT, TEXT, PassThrough
-from .connection_settings import Settings
+from ..client.client import Endpoint
+from ..client.follow import DigestMismatch, Follower
+from ..client.repeated_calls import RepeatedStart
+from ..client.send_input import InputSender
+from ..rpc.call_errors import RpcError, StatusCode
+from .arguments import OUR_FAILURE
+from .connecting import Connecting
+from .connection_settings import endpoint_of
+from .exits import EXPECTED, complete_code, job_code, message, start_code
+from .failures import fail
+from .flags import Settings
+from .interrupted_start import interrupted_text
+from .reconnect import SaidNews
+from .sending import check_input, read_input
+from .signal_handling import beside, caught_signals
+from .sink import Apart, Sink
 from .standard import OutputFailed, complain
-
-if TYPE_CHECKING:
-    from ..client.client import Endpoint
-    from .sink import Sink
+from .stop_request import StopRequest
+from .terminal import harmless
 
 
-@click.command(context_settings=PASS_ON, cls=PassThrough)
-@click.option("--raw", is_flag=True, help="Exact bytes on a terminal, too.")
-@click.option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job.")
-@click.option("--allow-gaps", **ALLOW_GAPS)
-@click.option("--reconnect", **RECONNECT)
-@click.argument("command", type=TEXT)
-@click.argument("arguments", nargs=-1, type=TEXT)
-@click.pass_obj
 async def run(
     settings: Settings,
     raw: bool,
@@ -30,22 +32,10 @@ async def run(
     command: str,
     arguments: tuple[str, ...],
 ) -> int:
-    """Starts COMMAND, prints what it prints, and exits as it does.
+    """The job's own exit status, or the signal's that has detached from it.
 
-    The first ^C, TERM, HUP or QUIT asks the job to stop, a second one detaches.
+    Cancellation: minimum cleanup; C4, C22.
     """
-    import trio
-
-    from ..client.follow import DigestMismatch, Follower
-    from ..client.repeated_calls import RepeatedStart
-    from .connecting import Connecting
-    from .exits import EXPECTED, complete_code, fail, job_code, message, start_code
-    from .interrupted_start import interrupted_text
-    from .reconnect import SaidNews
-    from .signal_handling import beside, caught_signals
-    from .sink import Apart, Sink
-    from .stop_request import StopRequest
-
     connecting = Connecting(settings)
     attempt = RepeatedStart(command, arguments, stdin=stdin, connecting=connecting)
     sink = Sink(None if settings.json else Apart(raw=raw), narrate="odd")
@@ -55,10 +45,8 @@ async def run(
             stop = StopRequest(attempt, signals, scope)
             signals.react = stop.react
             try:
-                endpoint = settings.endpoint()
+                endpoint = endpoint_of(settings)
                 if stdin:
-                    from .sending import check_input
-
                     check_input()  # the job would wait for ever for what nobody can read
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
@@ -100,16 +88,11 @@ async def run(
     return signals.exit_code
 
 
-async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bool) -> None:
+async def _feed(endpoint: Endpoint, handle: str, reconnect_s: float, stdin: bool) -> None:
     """Our input, to its end or until the job takes no more. A failure is said: the output goes
     on, and the job may be waiting for more."""
     if not stdin:
         return
-    from ..client.send_input import InputSender
-    from ..rpc.call_errors import RpcError, StatusCode
-    from .exits import EXPECTED, message
-    from .sending import read_input
-    from .terminal import harmless
 
     try:
         await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
@@ -119,12 +102,8 @@ async def _feed(endpoint: "Endpoint", handle: str, reconnect_s: float, stdin: bo
             complain(f"Error: input of job {harmless(handle)}: {message(error)}")
 
 
-def _detached(handle: str, sink: "Sink") -> str:
-    from .terminal import harmless
+def _detached(handle: str, sink: Sink) -> str:
 
     shown = harmless(handle)
     go_on = f"penstock stream {shown} --offset {sink.next}"
     return f"Detached from job {shown}; go on with: {go_on}"
-
-
-COMMANDS: Final = {"run": run}

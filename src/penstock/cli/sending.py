@@ -3,34 +3,29 @@
 import os
 from typing import Final
 
-import asyncclick as click
+import trio
 
-from .arguments import RECONNECT, TEXT
-from .connection_settings import Settings
+from ..client.send_input import InputSender
+from ..proto import command_pb2 as pb
+from .connecting import Connecting
+from .connection_settings import endpoint_of
+from .flags import Settings
+from .printing import say_json
+from .signal_handling import detaching
 from .standard import say
+from .terminal import harmless
 
 _PIECE_BYTES: Final = 64 * 1024
 
 
-@click.command()
-@click.argument("pid", type=TEXT)
-@click.option("--keep-open", is_flag=True, help="The job's input does not end with ours.")
-@click.option("--reconnect", **RECONNECT)
-@click.pass_obj
 async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) -> None:
-    """Sends our standard input to job PID, which was started with --stdin, and its end.
+    """Says how much was accepted, also where a signal ends it.
 
-    It begins after what the job was sent before. Answers when all of it is accepted.
+    Cancellation: minimum cleanup; C19, C22.
     """
-    from ..client.send_input import InputSender
-    from .connecting import Connecting
-    from .printing import say_json
-    from .signal_handling import detaching
-    from .terminal import harmless
-
     check_input()
     feeder = InputSender(
-        settings.endpoint(),
+        endpoint_of(settings),
         pid,
         give_up_s=reconnect,
         connecting=Connecting(settings),
@@ -47,8 +42,6 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     async with detaching(go_on):
         await feeder.feed(read_input, end=not keep_open)
     if settings.json:
-        from ..proto import command_pb2 as pb
-
         say_json(pb.SendInputResponse(accepted=feeder.accepted, eof=not keep_open))
     else:
         end = "" if keep_open else ", and its end"
@@ -62,8 +55,6 @@ async def read_input() -> bytes:
 
     Cancellation: minimum cleanup; C19.
     """
-    import trio
-
     # Of its own: a terminal at which nobody types must not take a thread from looking up names.
     own = trio.CapacityLimiter(1)
     return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True, limiter=own)
@@ -79,6 +70,3 @@ def _read(count: int) -> bytes:
         return os.read(0, count)
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard input") from error
-
-
-COMMANDS: Final = {"send": send}

@@ -3,13 +3,20 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..concurrency.plain_errors import PlainErrors
 from .ending_signals import SIGNAL_BASE, ending_signals
+from .failures import Failed
 from .standard import ERR
+from .terminal import harmless
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
 
 @uninterrupted_methods
@@ -74,8 +81,6 @@ async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
 
     Cancellation: minimum cleanup; C22.
     """
-    from .exits import Failed
-
     async with caught_signals() as signals:
         # Scope K0.detach.
         with trio.CancelScope() as scope:  # noqa: ASYNC100  # the checkpoints are the body's
@@ -84,6 +89,23 @@ async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
             yield
         if scope.cancelled_caught:
             raise Failed(f"Detached; {go_on()}", signals.exit_code)
+
+
+def detaches(
+    go_on: str,
+) -> Callable[[Callable[P, Awaitable[Answer]]], Callable[P, Awaitable[Answer]]]:
+    """Decorates a verb that a signal ends (``detaching``). ``go_on`` says how the user
+    goes on, and may name the verb's parameters: ``{pid}``."""
+
+    def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
+        @wraps(verb)
+        async def caught(*args: P.args, **given: P.kwargs) -> Answer:
+            async with detaching(lambda: harmless(go_on.format(**given))):
+                return await verb(*args, **given)
+
+        return caught
+
+    return decorate
 
 
 @uninterrupted_context

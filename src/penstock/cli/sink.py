@@ -1,14 +1,17 @@
 """Where the messages of a job's output go: lines, exact bytes, or JSON."""
 
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
+from ..proto import command_pb2 as pb
+from ..text import job_text
+from .printing import LinePrinter, json_line
 from .standard import ERR, OUT, Descriptor, Place, complain, encoded
+from .terminal import harmless
+from .terminal_printer import TerminalPrinter
+from .writing import write
 
-if TYPE_CHECKING:
-    from ..proto import command_pb2 as pb
-
-STDOUT: Final = 1  # pb.STREAM_STDOUT, whose module is not imported for --help
-STDERR: Final = 2
+STDOUT: Final = pb.STREAM_STDOUT
+STDERR: Final = pb.STREAM_STDERR
 
 
 class _Form(Protocol):
@@ -33,10 +36,7 @@ class _Printer(Protocol):
 
 def _printer(descriptor: Descriptor, *, timestamps: bool) -> _Printer:
     if not descriptor.terminal:
-        from .printing import LinePrinter
-
         return LinePrinter(timestamps=timestamps)
-    from .terminal_printer import TerminalPrinter
 
     return TerminalPrinter(
         timestamps=timestamps, place=descriptor.place, columns=lambda: descriptor.columns
@@ -57,7 +57,7 @@ class Lines:
 
         Cancellation: minimum cleanup.
         """
-        await OUT.write(encoded(self._printer.feed(stream, time_ns, data)))
+        await write(OUT, encoded(self._printer.feed(stream, time_ns, data)))
         return self._printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
@@ -65,7 +65,7 @@ class Lines:
 
         Cancellation: minimum cleanup.
         """
-        await OUT.write(encoded(self._printer.flush(time_ns)))
+        await write(OUT, encoded(self._printer.flush(time_ns)))
 
 
 class Apart:
@@ -94,9 +94,9 @@ class Apart:
         """
         descriptor, printer = self._targets.get(stream, self._targets[STDOUT])
         if printer is None:
-            await descriptor.write(data)
+            await write(descriptor, data)
             return 0
-        await descriptor.write(encoded(printer.feed(stream, time_ns, data)))
+        await write(descriptor, encoded(printer.feed(stream, time_ns, data)))
         return printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
@@ -108,7 +108,7 @@ class Apart:
         """
         for descriptor, printer in self._targets.values():
             if printer is not None:
-                await descriptor.write(encoded(printer.flush(time_ns)))
+                await write(descriptor, encoded(printer.flush(time_ns)))
 
 
 class Sink:
@@ -138,7 +138,7 @@ class Sink:
         # Of bytes that are held back, where each stream's first one is.
         self._held: dict[int, int] = {}
 
-    async def take(self, message: "pb.StreamOutputResponse") -> None:
+    async def take(self, message: pb.StreamOutputResponse) -> None:
         """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
         it does not count as written.
 
@@ -149,9 +149,7 @@ class Sink:
         if message.HasField("job"):
             self.next = self.first = message.offset
         if self._form is None:
-            from .printing import json_line
-
-            await OUT.write(f"{json_line(message)}\n".encode())
+            await write(OUT, f"{json_line(message)}\n".encode())
             self._count(message.offset + len(message.data) if message.data else self.next)
         elif message.HasField("job"):
             await self._began(message.job)
@@ -179,7 +177,7 @@ class Sink:
             await self._form.finish(self._time_ns)
             self._held.clear()
 
-    async def _chunk(self, form: _Form, message: "pb.StreamOutputResponse") -> None:
+    async def _chunk(self, form: _Form, message: pb.StreamOutputResponse) -> None:
         self._time_ns = message.time_ns
         held = await form.chunk(message.stream, message.time_ns, message.data)
         end = message.offset + len(message.data)
@@ -192,20 +190,16 @@ class Sink:
     def _count(self, offset: int) -> None:
         self.next = max(self.next, offset)
 
-    async def _began(self, job: "pb.Job") -> None:
+    async def _began(self, job: pb.Job) -> None:
         if self._narrate == "all" and self.next == 0 and self._form is not None:
             data = f"{job.command} started\n".encode()
             await self._form.chunk(STDOUT, job.started_ns, data)
 
-    def _gap(self, gap: "pb.Gap") -> None:
-        from ..text import job_text
-        from .terminal import harmless
+    def _gap(self, gap: pb.Gap) -> None:
 
         complain(f"[{harmless(job_text.gap_text(gap))}]")
 
-    def _ended(self, end: "pb.EndRecord") -> None:
-        from ..text import job_text
-        from .terminal import harmless
+    def _ended(self, end: pb.EndRecord) -> None:
 
         if self._narrate == "nothing" or (self._narrate == "odd" and job_text.is_plain(end)):
             return

@@ -2,7 +2,7 @@
 
 A verb that acts (start, stop) says what it does with ``say``, which never fails: a reader who
 has gone must not keep a job from being stopped. Whoever runs the verb looks at ``OUT.failure``
-afterwards. A verb that is about output (stream, run) uses ``Descriptor.write``, which raises.
+afterwards. A verb that is about output (stream, run) uses ``writing.write``, which raises.
 """
 
 import contextlib
@@ -96,32 +96,6 @@ class Descriptor:
         except OSError as error:
             self.failure = OutputFailed(self.name, error, terminal=self.terminal)
             raise self.failure from error
-
-    async def write(self, data: bytes) -> None:
-        """As ``send``, without holding up other tasks: a pager may not read for minutes.
-
-        Cancelled: an unknown part is written.
-
-        Cancellation: minimum cleanup.
-        """
-        import trio
-
-        if self._takes_at_once(len(data)):
-            await trio.lowlevel.checkpoint()
-            self.send(data)
-        else:
-            # Of its own: a pager that does not read must not take one from looking up names.
-            own = trio.CapacityLimiter(1)
-            await trio.to_thread.run_sync(self.send, data, abandon_on_cancel=True, limiter=own)
-
-    def _takes_at_once(self, size: int) -> bool:
-        """A thread for every short line would cost more than the line (25,000 a second are
-        7,000 then). A pipe that is writable has room for PIPE_BUF bytes (pipe(7)); a terminal
-        that is writable may be stopped (^S) half-way.
-        """
-        if size > select.PIPE_BUF or self.terminal:
-            return False
-        return bool(select.select((), (self.fd,), (), 0)[1])
 
 
 OUT: Final = Descriptor(1, "standard output")

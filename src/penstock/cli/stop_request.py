@@ -1,19 +1,18 @@
 """How ``run`` answers to signals: the first asks its job to stop, the second leaves it."""
 
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
+from ..client.client import Connect, Endpoint
+from ..client.repeated_calls import RepeatedStart, stop_job
 from .ending_signals import ASKING, hangs_up
-from .standard import complain
+from .exits import EXPECTED, message
+from .interrupted_start import hurry
+from .signal_handling import Signals
+from .standard import OutputFailed, complain
 from .terminal import harmless
-
-if TYPE_CHECKING:
-    from ..client.client import Connect, Endpoint
-    from ..client.repeated_calls import RepeatedStart
-    from .signal_handling import Signals
-    from .standard import OutputFailed
 
 # A reader that the same ^C has ended may fail a write a moment before the signal itself is heard.
 SIGNAL_FOLLOWS_S: Final = 0.2
@@ -27,9 +26,7 @@ class StopRequest:
     of those that do.
     """
 
-    def __init__(
-        self, attempt: "RepeatedStart", signals: "Signals", scope: trio.CancelScope
-    ) -> None:
+    def __init__(self, attempt: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> None:
         """``scope`` is cancelled to leave."""
         self.asked = trio.Event()
         self.answered = trio.Event()
@@ -39,8 +36,6 @@ class StopRequest:
 
     def react(self) -> None:
         """To the signal that has just come."""
-        from .interrupted_start import hurry
-
         hurry(self._attempt, self._signals, self._scope)
         asks = self._signals.number in ASKING
         if asks and not self.asked.is_set():
@@ -49,7 +44,7 @@ class StopRequest:
             # Cancels K0.run.
             self._scope.cancel()
 
-    async def wait_over_if_asked(self, failure: "OutputFailed") -> None:
+    async def wait_over_if_asked(self, failure: OutputFailed) -> None:
         """Our output takes nothing any more: by the same signal, perhaps, that asks for a stop,
         which then is not to be left half-way. Returns when that is over, or there is none.
 
@@ -66,9 +61,7 @@ class StopRequest:
         if self.asked.is_set():
             await self.answered.wait()
 
-    async def send_when_asked(
-        self, endpoint: "Endpoint", handle: str, connecting: "Connect"
-    ) -> None:
+    async def send_when_asked(self, endpoint: Endpoint, handle: str, connecting: Connect) -> None:
         """Asks the server, once ``asked`` is set. Never raises an expected error.
 
         Cancelled: a stop that the server has heard of goes on.
@@ -76,8 +69,6 @@ class StopRequest:
         Cancellation: minimum cleanup; C6, C22.
         """
         await self.asked.wait()
-        from ..client.repeated_calls import stop_job
-        from .exits import EXPECTED, message
 
         shown = harmless(handle)
         complain(f"Stopping {shown}; ^C again to detach")

@@ -1,49 +1,31 @@
 """stream, wait: following a job to its end."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 import asyncclick as click
+import trio
 
-from .arguments import (
-    ALLOW_GAPS,
-    MAX_OFFSET,
-    OUR_FAILURE,
-    RECONNECT,
-    SINCE,
-    TEXT,
-    PassThrough,
-    PassThroughIfAsked,
-    detaches,
-)
-from .connection_settings import Settings
+from ..client.follow import DigestMismatch, Follower, Part
+from ..client.repeated_calls import wait_for_job
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError
+from ..text import job_text
+from .arguments import OUR_FAILURE
+from .connecting import Connecting
+from .connection_settings import endpoint_of
+from .ending_signals import HUNG_UP, hangs_up
+from .exits import COMMAND_NOT_FOUND, EXPECTED, Exit, complete_code, job_code, message
+from .exits import exit_code as code_of
+from .failures import Failed, fail
+from .flags import Settings
 from .printing import say_json
+from .reconnect import SaidNews, say_waits_on
+from .signal_handling import caught_signals, detaches
+from .sink import Apart, Lines, Sink
 from .standard import OutputFailed, complain, say
-
-if TYPE_CHECKING:
-    from ..client.follow import Part
-    from .sink import Sink
+from .terminal import harmless
 
 
-@click.command(cls=PassThroughIfAsked)
-@click.argument("pid", type=TEXT)
-@click.option("--raw", is_flag=True, help="Exact bytes, stdout and stderr apart, nothing else.")
-@click.option("--offset", type=click.IntRange(0, MAX_OFFSET), help="First byte wanted.")
-@click.option(
-    "--tail",
-    type=click.IntRange(0, MAX_OFFSET),
-    metavar="N",
-    help="Begin with the last N lines; 0: what is new.",
-)
-@click.option("--since", type=SINCE, metavar="TIME", help="Begin there: 5m, 2026-11-23T11:21:38Z.")
-@click.option("--stdout", "only_out", is_flag=True, help="The job's standard output alone.")
-@click.option("--stderr", "only_err", is_flag=True, help="The job's standard error alone.")
-@click.option("--no-follow", is_flag=True, help="End at what is there now.")
-@click.option("--no-timestamps", is_flag=True, help="Lines alone.")
-@click.option("--exit-code", is_flag=True, help="Exit as the job did.")
-@click.option("--allow-gaps", **ALLOW_GAPS)
-@click.option("--reconnect", **RECONNECT)
-@click.pass_obj
 async def stream(
     settings: Settings,
     pid: str,
@@ -59,19 +41,10 @@ async def stream(
     allow_gaps: bool,
     reconnect: float,
 ) -> int:
-    """Prints job PID's output from the first byte, then live, until the job has ended."""
-    import trio
+    """The exit status: the job's own with --exit-code, else of the stream.
 
-    from ..client.follow import DigestMismatch, Follower
-    from .connecting import Connecting
-    from .ending_signals import HUNG_UP, hangs_up
-    from .exits import EXPECTED, Exit, Failed, complete_code, fail, job_code, message
-    from .exits import exit_code as code_of
-    from .reconnect import SaidNews
-    from .signal_handling import caught_signals
-    from .sink import Apart, Lines, Sink
-    from .terminal import harmless
-
+    Cancellation: minimum cleanup; C21, C22.
+    """
     part = _part(offset, tail, since, only_out, only_err, follow=not no_follow)
     plain = not raw and not settings.json
     failure = OUR_FAILURE if exit_code else Exit.FAILURE
@@ -91,7 +64,7 @@ async def stream(
             signals.react = scope.cancel
             try:
                 follower = Follower(
-                    settings.endpoint(),
+                    endpoint_of(settings),
                     pid,
                     part,
                     give_up_s=reconnect,
@@ -133,14 +106,12 @@ def _part(
     only_err: bool,
     *,
     follow: bool,
-) -> "Part":
+) -> Part:
     """Raises UsageError for what excludes each other."""
     begins = {"--offset": offset, "--tail": tail, "--since": since}
     given = [name for name, value in begins.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other: give one of them")
-    from ..client.follow import Part
-    from ..proto import command_pb2 as pb
 
     return Part(
         offset=offset or 0,
@@ -154,41 +125,27 @@ def _part(
     )
 
 
-def _go_on(handle: str, sink: "Sink", part: "Part") -> str:
-    from ..proto import command_pb2 as pb
+def _go_on(handle: str, sink: Sink, part: Part) -> str:
 
     names = {pb.STREAM_STDOUT: " --stdout", pb.STREAM_STDERR: " --stderr"}
     only = "".join(names[stream] for stream in part.streams)
-    from .terminal import harmless
 
     return f"go on with: penstock stream {harmless(handle)}{only} --offset {sink.next}"
 
 
-@click.command(cls=PassThrough)
-@click.argument("pid", type=TEXT)
-@click.option("--reconnect", **RECONNECT)
-@click.pass_obj
 @detaches("job {pid} goes on; wait again with: penstock wait {pid}")
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
-    """Waits until job PID has ended, and exits as it did."""
-    from ..client.repeated_calls import wait_for_job
-    from ..rpc.call_errors import RpcError
-    from ..text import job_text
-    from .connecting import Connecting
-    from .exits import COMMAND_NOT_FOUND, Exit, exit_code, fail, job_code, message
-    from .reconnect import say_waits_on
-    from .terminal import harmless
-
+    """Says how the job ended; its exit status."""
     try:
         job = await wait_for_job(
-            settings.endpoint(),
+            endpoint_of(settings),
             pid,
             give_up_s=reconnect,
             connecting=Connecting(settings),
             on_lost=say_waits_on(reconnect),
         )
     except RpcError as error:
-        if exit_code(error) != Exit.NOT_FOUND:
+        if code_of(error) != Exit.NOT_FOUND:
             raise
         fail(f"Error: {message(error)}", COMMAND_NOT_FOUND)
     if settings.json:
@@ -197,6 +154,3 @@ async def wait(settings: Settings, pid: str, reconnect: float) -> int:
         for line in (job_text.sentence(job), *job_text.end_notes(job.end)):
             say(harmless(line))
     return job_code(job.end)
-
-
-COMMANDS: Final = {"stream": stream, "wait": wait}

@@ -1,0 +1,76 @@
+"""Passphrases of private keys: from a file, the environment, or a question at the terminal."""
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from getpass import getpass
+from pathlib import Path
+from typing import Final
+
+from ..pki.issue import KeyModeError
+from .ending_signals import raising_signals
+from .flags import SettingsError
+
+# More than OpenSSL takes (client/identity.py says so), and no device that never ends.
+_FILE_BYTES: Final = 64 * 1024
+
+
+def key_passphrase(
+    key: Path, passphrase_file: str | None, environment: Mapping[str, str]
+) -> bytes | None:
+    """Of our private key, by the flag, the environment or the terminal; None where it needs none.
+    Raises SettingsError, and what ``read_passphrase`` raises."""
+    for name, path in (
+        ("--key-passphrase-file", passphrase_file),
+        ("PENSTOCK_KEY_PASSPHRASE_FILE", environment.get("PENSTOCK_KEY_PASSPHRASE_FILE")),
+    ):
+        if path:
+            return read_passphrase(Path(path), name)
+    if text := environment.get("PENSTOCK_KEY_PASSPHRASE"):
+        return os.fsencode(text)
+    if not _is_encrypted(key):
+        return None
+    if not sys.stdin.isatty():
+        raise SettingsError(
+            f"{key} is encrypted: give --key-passphrase-file, PENSTOCK_KEY_PASSPHRASE_FILE "
+            "or PENSTOCK_KEY_PASSPHRASE"
+        )
+    try:
+        with raising_signals():
+            return os.fsencode(getpass(f"Passphrase of {key}: "))
+    except EOFError:
+        raise SettingsError(f"no passphrase of {key} was typed") from None
+
+
+def _is_encrypted(key: Path) -> bool:
+    try:
+        return b"ENCRYPTED" in key.read_bytes()
+    except OSError:
+        return False  # whoever opens it next says why
+
+
+def read_passphrase(path: Path, name: str) -> bytes:
+    """What the file holds, without its line end; ``name`` is what named the file. Raises
+    KeyModeError if others can read it, as of a key, and SettingsError."""
+    try:
+        # One that waits, such as a pipe whose writer asks somebody, can be interrupted.
+        with raising_signals(), open(path, "rb") as file:
+            # Of the file that is read, not of one that took its place.
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            passphrase = b"" if mode & 0o077 else file.read(_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} ({name}): {error.strerror}; give a file that holds the passphrase"
+        ) from error
+    if mode & 0o077:
+        raise KeyModeError(
+            f"{path} ({name}) can be read or written by others (mode {mode:04o}); "
+            f"run: chmod 600 {path}"
+        )
+    if len(passphrase) > _FILE_BYTES:
+        raise SettingsError(f"{path} ({name}) is too large to be a passphrase's file")
+    passphrase = passphrase.rstrip(b"\r\n")
+    if not passphrase:
+        raise SettingsError(f"{path} ({name}) is empty; it must hold the passphrase")
+    return passphrase

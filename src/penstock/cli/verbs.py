@@ -1,0 +1,232 @@
+"""What can be typed: every verb, its arguments and options, and where its code is (``lazy``).
+
+A verb's function has the name and the parameters that are declared here, behind the settings.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from inspect import cleandoc
+from typing import Any, Final
+
+import asyncclick as click
+
+from .arguments import (
+    ALLOW_GAPS,
+    CONNECT_TIMEOUT,
+    MAX_OFFSET,
+    OUTPUT,
+    PASS_ON,
+    RECONNECT,
+    SINCE,
+    TEXT,
+    PassThrough,
+    PassThroughIfAsked,
+)
+from .flags import Settings
+from .lazy import load
+
+
+def argument(name: str, **form: Any) -> click.Argument:
+    """Text that is not an option."""
+    return click.Argument([name], type=TEXT, **form)
+
+
+def option(*names: str, **form: Any) -> click.Option:
+    """As click has it: --all, -a, and the parameter's name if that is another."""
+    return click.Option(list(names), **form)
+
+
+def behind(setting: str, name: str, **form: Any) -> click.Option:
+    """One of the global options behind the verb too, where most people write it."""
+
+    def use(ctx: click.Context, _: object, value: object) -> None:
+        if value is not None:
+            ctx.obj = replace(ctx.obj, **{setting: value})
+
+    return option(name, f"own_{setting}", callback=use, expose_value=False, **form)
+
+
+def verb(
+    place: str,
+    help_text: str,
+    *params: click.Parameter,
+    cls: type[click.Command] = click.Command,
+    connects: bool = True,
+    **form: Any,
+) -> click.Command:
+    """``place``: module.function, which is loaded when the verb is called. ``connects``: it is
+    about a server, and is given the settings first."""
+    module, function = place.split(".")
+
+    @click.pass_obj
+    def call(settings: Settings, **given: Any) -> Awaitable[Any]:
+        act: Callable[..., Awaitable[Any]] = getattr(load(module), function)
+        return act(settings, **given) if connects else act(**given)
+
+    own = (_OUTPUT, _CONNECT_TIMEOUT) if connects else ()
+    return cls(function, callback=call, params=[*params, *own], help=cleandoc(help_text), **form)
+
+
+_OUTPUT: Final = behind("output", "-o", **OUTPUT)
+_CONNECT_TIMEOUT: Final = behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
+_PID: Final = argument("pid")
+_ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
+_RECONNECT: Final = option("--reconnect", **RECONNECT)
+_COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
+
+START: Final = verb(
+    "control.start",
+    """Starts COMMAND, with everything behind it as its arguments.
+
+    ^C before the server has answered waits a moment for the answer; a second one does not.
+    """,
+    option("--stdin", is_flag=True, help="Open its standard input, for send."),
+    *_COMMAND,
+    context_settings=PASS_ON,
+)
+RUN: Final = verb(
+    "running.run",
+    """Starts COMMAND, prints what it prints, and exits as it does.
+
+    The first ^C, TERM, HUP or QUIT asks the job to stop, a second one detaches.
+    """,
+    option("--raw", is_flag=True, help="Exact bytes on a terminal, too."),
+    option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job."),
+    _ALLOW_GAPS,
+    _RECONNECT,
+    *_COMMAND,
+    context_settings=PASS_ON,
+    cls=PassThrough,
+)
+STOP: Final = verb(
+    "control.stop",
+    "Ends job PID with its whole process tree; answers when nothing of it is left.",
+    _PID,
+    option("--grace", type=float, metavar="SECONDS", help="Between TERM and KILL."),
+    option("--reason", default="", type=TEXT, help="Kept in the end record."),
+    option("--signal", default="", type=TEXT, help="The first one; the command's own without."),
+    option("--no-wait", is_flag=True, help="Leave when the stop is under way."),
+)
+SIGNAL: Final = verb(
+    "control.signal",
+    "Sends SIGNAL (TERM, SIGTERM, 15) to job PID's main process.",
+    _PID,
+    argument("signal"),
+    option("--tree", is_flag=True, help="To every process of the job."),
+)
+PAUSE: Final = verb(
+    "control.pause", "Makes every process of job PID stand still; answers when they do.", _PID
+)
+RESUME: Final = verb("control.resume", "Lets a paused job PID run on.", _PID)
+SEND: Final = verb(
+    "sending.send",
+    """Sends our standard input to job PID, which was started with --stdin, and its end.
+
+    It begins after what the job was sent before. Answers when all of it is accepted.
+    """,
+    _PID,
+    option("--keep-open", is_flag=True, help="The job's input does not end with ours."),
+    _RECONNECT,
+)
+STATUS: Final = verb("control.status", "Says what job PID is doing and what it uses.", _PID)
+LIST: Final = verb(
+    "control.list_jobs",
+    "Lists your own jobs, newest first.",
+    option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too."),
+)
+RM: Final = verb(
+    "control.rm",
+    """Forgets finished jobs and their output, now instead of after the server's time.
+
+    One that cannot be removed keeps no other from it; the exit status is the first one's.
+    """,
+    argument("pids", metavar="PID...", nargs=-1, required=True),
+)
+VERSION: Final = verb(
+    "version.version", "Says which version this is, and what the server is and can enforce."
+)
+STREAM: Final = verb(
+    "stream.stream",
+    "Prints job PID's output from the first byte, then live, until the job has ended.",
+    _PID,
+    option("--raw", is_flag=True, help="Exact bytes, stdout and stderr apart, nothing else."),
+    option("--offset", type=click.IntRange(0, MAX_OFFSET), help="First byte wanted."),
+    option(
+        "--tail",
+        type=click.IntRange(0, MAX_OFFSET),
+        metavar="N",
+        help="Begin with the last N lines; 0: what is new.",
+    ),
+    option("--since", type=SINCE, metavar="TIME", help="Begin there: 5m, 2026-11-23T11:21:38Z."),
+    option("--stdout", "only_out", is_flag=True, help="The job's standard output alone."),
+    option("--stderr", "only_err", is_flag=True, help="The job's standard error alone."),
+    option("--no-follow", is_flag=True, help="End at what is there now."),
+    option("--no-timestamps", is_flag=True, help="Lines alone."),
+    option("--exit-code", is_flag=True, help="Exit as the job did."),
+    _ALLOW_GAPS,
+    _RECONNECT,
+    cls=PassThroughIfAsked,
+)
+WAIT: Final = verb(
+    "stream.wait",
+    "Waits until job PID has ended, and exits as it did.",
+    _PID,
+    _RECONNECT,
+    cls=PassThrough,
+)
+
+_DIRECTORY: Final = option(
+    "--dir", "directory", default="certs", show_default=True, help="Where the files are."
+)
+INIT: Final = verb(
+    "certificates.init",
+    "Makes a CA: ca.crt, and ca.key, which belongs in a safe place.",
+    _DIRECTORY,
+    connects=False,
+)
+ISSUE: Final = verb(
+    "certificates.issue",
+    """Makes NAME.crt and NAME.key: for the client NAME, or with --host for a server.
+
+    A client's NAME is its id, a plain name or a spiffe:// URI.
+    """,
+    argument("name"),
+    _DIRECTORY,
+    option(
+        *("--host", "hosts"),
+        multiple=True,
+        type=TEXT,
+        help="A server's name or address; may be repeated.",
+    ),
+    option("--days", default=90, show_default=True, type=click.IntRange(1, 3650)),
+    option("--passphrase-file", help="Encrypts the key with what this file holds."),
+    option("--ca-passphrase-file", help="Opens an encrypted ca.key."),
+    connects=False,
+)
+CERTS: Final = click.Group(
+    "certs",
+    {"init": INIT, "issue": ISSUE},
+    params=[_OUTPUT],
+    help="Makes the certificates that clients and servers know each other by.",
+)
+
+VERBS: Final[dict[str, click.Command]] = {
+    "start": START,
+    "stop": STOP,
+    "signal": SIGNAL,
+    "pause": PAUSE,
+    "resume": RESUME,
+    "send": SEND,
+    "status": STATUS,
+    "list": LIST,
+    "ps": LIST,
+    "rm": RM,
+    "version": VERSION,
+    "stream": STREAM,
+    "run": RUN,
+    "wait": WAIT,
+    "certs": CERTS,
+}
+"""In the order of ``penstock --help``."""
+ALIASES: Final = frozenset({"ps"})
+"""Those that are not listed there."""
