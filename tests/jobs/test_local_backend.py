@@ -268,8 +268,8 @@ async def test_what_was_held_is_what_came_before_the_end() -> None:
 async def test_a_supervisor_that_dies_during_a_takeover_takes_its_jobs_with_it(
     tmp_path: Path,
 ) -> None:
-    """C35: what was handed over by then and what was not: each is killed from here, has an end
-    record that says so, and nobody waits for what nobody holds."""
+    """C35: what was handed over by then and what was not: each is killed from here and has an
+    end record that says so, and no caller waits for what the supervisor held."""
     before = FakeBackend()
     async with open_manager(before, str(tmp_path)) as manager:
         jobs = [await manager.start("alice", JobSpec("sleep")) for _ in range(2)]

@@ -601,7 +601,7 @@ async def test_a_damaged_record_s_request_id_starts_nothing_again(tmp_path: Path
 async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C39: it is killed and given up, and who waits is told; other jobs and the manager live. Its
+    """C39: it is killed and given up, and its waiters hear of it; other jobs and the manager live. Its
     record is kept as long as those of others, from now on."""
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
@@ -822,7 +822,7 @@ async def test_however_its_block_is_left_the_manager_stops_its_jobs(
 
 async def test_who_is_said_to_have_ended_a_job(tmp_path: Path) -> None:
     """C41: a stop that was asked for before the main process is known to have exited, though the
-    signal came too late to matter; nobody, if it was asked for after that."""
+    signal came too late to matter; no caller, if it was asked for after that."""
     async with world(tmp_path) as w:
         before, after = [await w.manager.start("alice", STUBBORN) for _ in range(2)]
         before.ask_stop(by="alice", reason="enough")

@@ -86,8 +86,8 @@ def test_jobs_that_no_server_has_stopped_are_asked_first() -> None:
 
 
 def test_jobs_of_a_program_that_is_gone_are_killed_at_once() -> None:
-    """C50: the library's manager has stopped its own, or was killed, and nobody waits for a
-    record."""
+    """C50: the library's manager has stopped its own, or was killed, so no record will be made
+    of them."""
     job = Job("left", heeds=True)
     made = ended(Requests(job), None, ask_jobs=False)
     assert job.heard == ["killed"]

@@ -61,7 +61,7 @@ async def test_sigterm_drains_stops_the_jobs_and_exits_0(server: RunningServer) 
 async def test_a_sigterm_to_the_server_alone_ends_its_jobs_and_not_penstockd(
     server: RunningServer,
 ) -> None:
-    """C48: whoever sends it wants its end, and that of its jobs; penstockd starts the next one."""
+    """C48: it is an order to end, with its jobs; penstockd starts the next one all the same."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("trapping")
         async with client.stream(job.handle) as messages:
