@@ -601,8 +601,8 @@ async def test_a_damaged_record_s_request_id_starts_nothing_again(tmp_path: Path
 async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C39: it is killed and given up, and its waiters hear of it; other jobs and the manager live. Its
-    record is kept as long as those of others, from now on."""
+    """C39: it is killed and given up, and its waiters hear of it; other jobs and the manager live.
+    Its record is kept as long as those of others, from now on."""
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
