@@ -19,6 +19,7 @@ from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job
+from penstock.jobs.job_recovery import JobRecovery
 from penstock.jobs.job_rows import JobRecord
 from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
@@ -138,10 +139,10 @@ def early_end() -> Iterator[None]:
 def second_end() -> Iterator[None]:
     """A server takes over what the supervisor holds, also if it has an end record already, and
     the store does not mind."""
-    true, true_recover = Store.load, History.recover
+    true, true_recover = Store.load, JobRecovery.recover
     held: Any = {}
 
-    def recover(self: History, given: Any, boot_id: str) -> Any:
+    def recover(self: JobRecovery, given: Any, boot_id: str) -> Any:
         nonlocal held
         held = given
         return true_recover(self, given, boot_id)
@@ -160,7 +161,7 @@ def second_end() -> Iterator[None]:
             )
 
     with (
-        instead(History, "recover", recover),
+        instead(JobRecovery, "recover", recover),
         instead(Store, "load", load),
         instead(Store, "set_finished", set_finished),
     ):

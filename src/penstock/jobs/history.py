@@ -4,45 +4,29 @@ import contextlib
 import math
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from ..concurrency.interrupts import uninterrupted_methods
-from .backends.base import HeldJob, JobSpec, StartedJob
+from .backends.base import JobSpec
 from .end_record import EndRecord
-from .input_note import Phase, read_note
 from .job import Job
-from .job_errors import JobNotFound, Precondition, Unavailable
-from .job_rows import DAMAGE, DamagedRecord, JobRecord
+from .job_errors import JobNotFound, Precondition
 from .output.disk import Disk, RealDisk
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound, OutputBudget
-from .output.recovery import SHORTAGES
 from .output.retention import Shelf
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
 from .states import State
-from .stop_notes import StopNotes
 from .store import Store
+from .verdict import lost_record
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0
 # Directories that wait for their removal in memory.
 _MOST_UNWANTED: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A job that runs on. With ``output_error`` its log cannot be gone on with."""
-
-    job: Job
-    begun: StartedJob
-    stop: StopNotes | None
-    output_error: OSError | None = None
 
 
 @uninterrupted_methods
@@ -58,7 +42,8 @@ class History:
         disk: Disk | None = None,
     ) -> None:
         self._store = store
-        self._state_dir = state_dir
+        self.outputs = os.path.join(state_dir, "jobs")
+        """The directory of all outputs."""
         self._audit = audit
         self._keeping = keeping
         self.disk: Disk = RealDisk() if disk is None else disk
@@ -77,7 +62,7 @@ class History:
 
     def directory(self, job_id: str) -> str:
         """Where a job's output is."""
-        return os.path.join(self._state_dir, "jobs", job_id)
+        return os.path.join(self.outputs, job_id)
 
     def create_log(self, job_id: str, owner: str, bound: OutputBound) -> OutputLog:
         """A new job's. Raises OSError; nothing of it is left then."""
@@ -85,7 +70,7 @@ class History:
         try:
             return OutputLog.create(self.directory(job_id), limit_bytes=limit_bytes, disk=self.disk)
         except OSError:
-            self._remove_soon(job_id)
+            self.remove_soon(job_id)
             raise
 
     def bound_of(self, spec: JobSpec) -> OutputBound:
@@ -167,7 +152,7 @@ class History:
             self._store.delete(job_id)
         except sqlite3.Error as error:  # the row stays `starting`: the next start removes it
             say(f"the record of job {job_id}: {error}")
-        self._remove_soon(job_id)
+        self.remove_soon(job_id)
 
     def _forget(self, job: Job, why: str) -> bool:
         assert job.end is not None
@@ -185,7 +170,7 @@ class History:
         if job.log_if_loaded is not None:
             job.log_if_loaded.remove()
         self.budget_of(job.owner).charge(-job.end.stored_bytes)
-        self._remove_soon(job.id)
+        self.remove_soon(job.id)
         about = {"job": job.id, "handle": job.handle, "owner": job.owner, "message": why}
         try_audit(self._audit, "job.removed", about)
         return True
@@ -227,7 +212,7 @@ class History:
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
 
-    def _remove_soon(self, job_id: str) -> None:
+    def remove_soon(self, job_id: str) -> None:
         """Its record is gone, or was never there: so go its files. No checkpoint."""
         try:
             self._unwanted.send_nowait(job_id)
@@ -266,147 +251,39 @@ class History:
 
     def lost(self, job: Job) -> EndRecord:
         """The record, now durable, of a job that this server gives up. Raises sqlite3.Error."""
-        end = _lost(job.log, sealed=job.log.seal(), why="the server gave it up; its log says why")
+        end = lost_record(
+            job.log, sealed=job.log.seal(), why="the server gave it up; its log says why"
+        )
         self._store.set_finished(job.id, end)
         about = {"job": job.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
         try_audit(self._audit, "job.finished", about)
         return end
 
-    # Recovery.
+    # What earlier lives have left (job_recovery.py).
 
-    def recover(self, held: Mapping[str, HeldJob], boot_id: str) -> Sequence[Recovered]:
-        """Loads what earlier lives left; those of ``held`` run on, and are returned.
+    def is_back(self, job: Job) -> None:
+        """It can be named as before."""
+        self._jobs[job.id] = self._by_handle[job.handle] = job
+        if job.end is not None:
+            self.budget_of(job.owner).charge(job.end.stored_bytes)
 
-        What ran then and is not held is lost, and says so.
-        """
-        known = self._store.removed()
-        for job_id in known:
-            self._remove_soon(job_id)
-        recovered = []
-        for record in self._store.load():
-            known.add(record.id)
-            if isinstance(record, DamagedRecord):
-                self._say_damaged(record.id, record.why)
-                continue
-            try:
-                if record.end is None and record.id in held:
-                    recovered.append(self._take_over(record, held[record.id], boot_id))
-                else:
-                    self._recover_one(record)
-            except (*DAMAGE, OSError) as error:
-                if isinstance(error, OSError) and error.errno in SHORTAGES:
-                    raise Unavailable(f"job {record.id}: {error}; the next server tries") from error
-                self._say_damaged(record.id, f"{type(error).__name__}: {error}")
+    def leave_out(self, job_id: str) -> None:
+        """Its record cannot be read."""
+        self._damaged.add(job_id)
+
+    def all_are_back(self) -> None:
+        """From now on they are kept as long as others like them."""
         finished = [job for job in self._jobs.values() if job.end is not None]
         for job in sorted(finished, key=_ended_at):
             self._shelf.add(job.owner, job.id, job.ended_at)
         for owner in list(self._clients):
             self._clients[owner].room_bytes()  # a smaller bound than before makes room now
-        self._look_for_strays(known)
-        return recovered
 
     def let_go(self) -> None:
-        """Closes what recover has opened, as nobody will go on with it. The next server can."""
+        """Closes what recovery has opened, as nobody will go on with it. The next server can."""
         for job in self._jobs.values():
             if not job.log.ended:
                 job.log.finish()
-
-    def _look_for_strays(self, known: set[str]) -> None:
-        """Output that no record speaks of was somebody's: it is left for who wants to look."""
-        directory = os.path.join(self._state_dir, "jobs")
-        new = self._store.note_strays(set(self.disk.names(directory)) - known)
-        if new:
-            complaint = (
-                f"{len(new)} directories in {directory} have no record, such as {min(new)}: "
-                "records were lost. Look at them, and remove them if you want"
-            )
-            say(complaint)
-            try_audit(self._audit, "records.lost", {"message": complaint})
-
-    def _take_over(self, record: JobRecord, held: HeldJob, boot_id: str) -> Recovered:
-        bound = self.bound_of(record.spec)
-        limit_bytes = self.budget_of(record.owner).least_limit(bound.limit_bytes)
-        directory, output_error = self.directory(record.id), None
-        try:
-            log = OutputLog.resume(directory, limit_bytes=limit_bytes, disk=self.disk)
-        except OSError as error:
-            if error.errno in SHORTAGES:
-                raise
-            say(f"the output of job {record.id} cannot be gone on with, so it is ended: {error}")
-            log, output_error = OutputLog.load_stuck(directory, disk=self.disk), error
-        started = held.started
-        if record.handle is None:  # it was killed before it could record that it runs
-            handle = self._store.set_running(record.id, started, boot_id)
-            record = replace(record, handle=handle, started=started)
-        job = Job.from_record(record, log, bound)
-        stop = None if record.stop is None else StopNotes.of(record.stop)
-        job.take_over(None if stop is None else stop.asked())
-        self._jobs[job.id] = self._by_handle[job.handle] = job
-        about = {"job": job.id, "handle": job.handle, "owner": job.owner}
-        try_audit(self._audit, "job.taken_over", about)
-        return Recovered(job, StartedJob(started, held.pipes), stop, output_error)
-
-    def _recover_one(self, record: JobRecord) -> None:
-        if record.handle is None:  # nobody was ever told of it
-            self._store.delete(record.id)
-            self._remove_soon(record.id)
-            about = {"job": record.id, "owner": record.owner, "reason": "never started"}
-            try_audit(self._audit, "job.finished", about)
-            return
-        bound = self.bound_of(record.spec)
-        end = record.end
-        if end is None:
-            log = OutputLog.load(self.directory(record.id), disk=self.disk)
-            job = Job.from_record(record, log, bound)
-            why = "the server ended while the job ran"
-            end = _lost(log, sealed=log.close_recovered(), why=why)
-            if record.spec.stdin:
-                given = read_note(self.directory(record.id), self.disk)
-                accepted, ended = given.accepted, given.phase is Phase.ENDED
-                end = replace(end, input_bytes=accepted, input_ended=ended)
-            self._store.set_finished(record.id, end)
-            about = {"job": record.id, "handle": job.handle, "owner": job.owner, "reason": "lost"}
-            try_audit(self._audit, "job.finished", about)
-            job.set_ended(end)
-        else:
-            job = Job.from_record(record, self._loader(record.id, end), bound)
-        age_s = max(0.0, (time.time_ns() - end.ended_ns) / _NANO)
-        job.ended_at = trio.current_time() - age_s
-        self._jobs[job.id] = self._by_handle[job.handle] = job
-        self.budget_of(job.owner).charge(end.stored_bytes)
-
-    def _loader(self, job_id: str, end: EndRecord) -> Callable[[], OutputLog]:
-        def load() -> OutputLog:
-            return OutputLog.load(
-                self.directory(job_id),
-                length=end.output_bytes,
-                gaps=end.gaps,
-                sealed=end.sealed,
-                disk=self.disk,
-            )
-
-        return load
-
-    def _say_damaged(self, job_id: str, why: str) -> None:
-        """One job's record is one job's misfortune: it is said, and all others are served."""
-        self._damaged.add(job_id)
-        say(f"the record of job {job_id} is damaged and left out: {why}")
-        fields: Mapping[str, Any] = {"job": job_id, "message": why}
-        try_audit(self._audit, "job.damaged", fields)
-
-
-def _lost(log: OutputLog, *, sealed: bool, why: str) -> EndRecord:
-    return EndRecord(
-        "lost",
-        time.time_ns(),
-        output_bytes=log.length,
-        sha256_from=log.first,
-        sha256_to=log.length,
-        gaps=log.gaps(),
-        stored_bytes=log.stored_bytes,
-        sealed=sealed,
-        detail=why,
-    )
 
 
 def _sequence(job: Job) -> int:

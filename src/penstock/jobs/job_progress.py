@@ -203,6 +203,10 @@ class JobProgress:
             self.begun.set()
         self.finished.set()
 
+    def ended_ago(self, seconds: float) -> None:
+        """Recovery: so long before now."""
+        self.ended_at = trio.current_time() - seconds
+
     def set_ended(self, end: EndRecord) -> None:
         """Recovery: what became of the job is known now."""
         self.end = end

@@ -15,9 +15,10 @@ from ..concurrency.interrupts import uninterrupted_context, uninterrupted_method
 from ..concurrency.plain_errors import PlainErrors
 from ..supervisor.ipc.from_supervisor import Changed
 from .backends.base import Backend, HeldJob, JobSpec
-from .history import History, Recovered
+from .history import History
 from .job import UNKILLABLE_S, Job
 from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
+from .job_recovery import JobRecovery, Recovered
 from .lifecycle import JobRunner
 from .output.capture import close_pipes
 from .output.digest_threads import Hashing
@@ -360,7 +361,7 @@ async def open_manager(
             boot_id = str(backend.capabilities().get("boot_id", ""))
             held = {each.id: each for each in await backend.take_held()}
             try:
-                recovered = history.recover(held, boot_id)
+                recovered = JobRecovery(history, store, audit).recover(held, boot_id)
             except (sqlite3.Error, Unavailable) as error:
                 history.let_go()
                 for left in held.values():

@@ -57,6 +57,21 @@ def end_record(
     )
 
 
+def lost_record(log: OutputLog, *, sealed: bool, why: str) -> EndRecord:
+    """The record of a job whose end was not seen; its output is what its log has."""
+    return EndRecord(
+        "lost",
+        time.time_ns(),
+        output_bytes=log.length,
+        sha256_from=log.first,
+        sha256_to=log.length,
+        gaps=log.gaps(),
+        stored_bytes=log.stored_bytes,
+        sealed=sealed,
+        detail=why,
+    )
+
+
 def _trouble(ending: Ending) -> str:
     """What the disk has done to it, without our paths: clients see this."""
     if ending.output_error is not None:
