@@ -1,5 +1,6 @@
 """A job's output on disk: the one truth that every reader reads (docs/output.md).
 
-Begin with ``output_log``: it is made of ``segment``s, read by ``cursor``s, filled by ``capture``.
+Begin with ``output_log``: it is a ``segment_chain``, filled by the reader tasks of ``capture``,
+read by a ``reader`` at its ``cursor``, which the ``broadcaster`` wakes.
 Imports nothing of jobs but their errors, reporting and the seam's types.
 """

@@ -1,4 +1,5 @@
 """TLS on both ends: what they insist on, the way from a listener to a done handshake, the bytes.
 
-Begin with ``acceptor`` (server) and ``transport`` (both).
+Of ``rpc`` it imports ``limits`` and ``token_bucket`` alone. Begin with ``acceptor`` and
+``waiting_room`` (server), and with ``transport`` (both).
 """
