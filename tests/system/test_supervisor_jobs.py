@@ -9,6 +9,8 @@ import pytest
 from supervisor_peer import Peer, Started, wait_dead
 from supervisor_process import MODES, command, running_supervisor, shell
 
+from penstock.policy.decision import MAX_TIMEOUT_S
+
 # A daemon in a session of its own that ignores TERM and keeps the job's output open.
 DAEMON = "trap '' TERM; setsid sleep 1000 & setsid sh -c 'trap \"\" TERM; sleep 1000' &"
 COMMANDS = {
@@ -193,9 +195,11 @@ def test_a_shorter_timeout_of_the_request_counts(peer: Peer) -> None:
 
 
 def test_a_timeout_of_months_is_no_error(peer: Peer) -> None:
-    """It exceeds what one epoll_wait can take."""
-    job = peer.start("words", timeout_s=1e300)
+    """It exceeds what one epoll_wait can take. The longest is a year, in both processes."""
+    job = peer.start("words", timeout_s=MAX_TIMEOUT_S)
     peer.end(job)
+    answer = peer.refused("words", timeout_s=1e300)
+    assert answer["message"].startswith("timeout_s is 1e+300; it must be between 0 and ")
 
 
 def test_release_of_a_running_job_ends_it(peer: Peer) -> None:
