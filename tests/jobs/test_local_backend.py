@@ -77,7 +77,7 @@ async def test_nothing_is_kept_of_a_job_that_was_released() -> None:
 
 def _sizes(backend: LocalBackend) -> list[int]:
     """Of all that it has by job."""
-    found = [*vars(backend).values(), *vars(backend._requests).values()]
+    found = [*vars(backend._incoming).values(), *vars(backend._requests).values()]
     sizes = [len(value) for value in found if isinstance(value, dict)]
     assert len(sizes) == 2
     return sizes

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -22,41 +22,27 @@ from ...supervisor.ipc.from_server import (
     Serving,
     Signal,
     Start,
-    Take,
 )
 from ...supervisor.ipc.from_supervisor import (
     Changed,
-    Emptied,
-    Exited,
-    Held,
     Inspected,
     Killed,
     Left,
     Looked,
-    Nothing,
     Paused,
-    RefusedMessage,
     ReplacedFile,
-    ReplacedMessage,
-    Resumed,
     Signaled,
-    StartedMessage,
     Welcome,
 )
-from ...supervisor.ipc.message_base import Message
 from ...supervisor.ipc.message_record import write_record
 from ..job_errors import Unavailable
-from ..output.capture import close_pipes
-from ..output.disk import RealDisk
 from ..reporting import say
 from .base import HeldJob, JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
-from .job_state import JobState, close_all, read_whole
+from .incoming import Incoming
+from .job_state import JobState, read_whole
 from .requests import STANDS_STILL, Requests
 from .supervisor_connection import SupervisorConnection
 
-_NO_DESCRIPTORS: Final = (
-    "the server has no free file descriptors for the job's output; try again when others have ended"
-)
 # A supervisor that runs answers a KILL in milliseconds. Then it is done from here.
 _KILL_ANSWER_S: Final = 1.0
 _SILENCE_S: Final = 60.0
@@ -79,9 +65,8 @@ class LocalBackend:
     def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
         self._connection = SupervisorConnection(connection, silence_s)
         self._requests = Requests(self._connection)
-        self._jobs: dict[str, JobState] = {}
-        self._taking: trio.MemorySendChannel[None] | None = None
-        self._taken: list[HeldJob] = []
+        self._incoming = Incoming(self._connection, self._requests, self._limits_changed)
+        self._jobs = self._incoming.jobs
         self._welcome: Welcome
         self.policy_bytes = b""
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
@@ -131,7 +116,7 @@ class LocalBackend:
         Cancellation: minimum cleanup; C14.
         """
         try:
-            await self._connection.run(self._dispatch)
+            await self._connection.run(self._incoming.deliver)
         finally:
             self._lose()
 
@@ -147,88 +132,19 @@ class LocalBackend:
         """
         await self._connection.closed.wait()
 
-    def _dispatch(self, message: Message, fds: list[int]) -> None:
-        match message:
-            case Paused():
-                if (job := self._jobs.get(message.id)) is not None:
-                    job.paused = message.paused
-                self._requests.answered(message)
-            case Killed() | Signaled() | Inspected() | Looked():
-                self._requests.answered(message)
-            case Held():
-                self._took(message, fds)
-            case Nothing() if self._taking is not None:
-                self._taking.close()
-            case RefusedMessage() if message.id not in self._jobs and self._taking is not None:
-                self._taking.send_nowait(None)  # it was starting still, and has failed
-            case (
-                StartedMessage()
-                | RefusedMessage()
-                | ReplacedMessage()
-                | Changed()
-                | Resumed()
-                | Exited()
-                | Emptied()
-            ) if (job := self._jobs.get(message.id)) is not None:
-                self._of_job(job, message, fds)
-            case _:  # of a job that was released
-                close_all(fds)
-
-    def _of_job(self, job: JobState, message: Message, fds: Sequence[int]) -> None:
-        match message:
-            case StartedMessage() if len(fds) != len(message.fds):
-                # unix(7): what this process has no free descriptors for is cut off, without a word.
-                # Its output could not be kept, so it must not run: RELEASE kills it.
-                close_all(fds)
-                self._connection.send(Release(message.id))
-                job.was_refused(StartRefused(protocol.EXHAUSTED, _NO_DESCRIPTORS))
-            case StartedMessage():
-                began = job.has_started(message, fds)
-                if job.left_alone:
-                    close_pipes(RealDisk(), began.pipes)
-            case RefusedMessage():
-                # One that is just ending is no fault of the request: the next supervisor takes it.
-                fault = "lost" if message.stage == protocol.STOPPING else message.fault
-                job.was_refused(StartRefused(fault, message.message))
-            case ReplacedMessage():
-                job.waits_for(message.files)
-            case Changed():
-                self.on_limits_changed(message)
-            case Resumed():
-                job.paused = False
-            case Exited():
-                job.has_exited(message)
-            case Emptied():
-                job.has_emptied(message)
-
-    def _took(self, message: Held, fds: list[int]) -> None:
-        if self._taking is None:  # whoever has asked was cancelled: it is the next one's
-            close_all(fds)
-            return
-        if len(fds) == len(message.fds):
-            job = self._jobs[message.id] = JobState()
-            began = job.has_started(message, fds)
-            job.paused = message.paused
-            self._taken.append(HeldJob(message.id, message.opaque, began.started, began.pipes))
-        else:  # as for STARTED
-            close_all(fds)
-            self._connection.send(Release(message.id))
-        self._taking.send_nowait(None)
+    def _limits_changed(self, changed: Changed) -> None:
+        self.on_limits_changed(changed)
 
     def _lose(self) -> None:
         self._connection.end()
-        why, kill = self._connection.lost, self._connection.gone
-        if self._taking is not None:
-            self._taking.close()
         # Before it was told of any job it was given this one, for those that are starting still.
         if self._kill_fd >= 0:
-            if kill:
+            if self._connection.gone:
                 with contextlib.suppress(OSError):  # there are none
                     os.write(self._kill_fd, b"1")
             os.close(self._kill_fd)
             self._kill_fd = -1
-        for job in self._jobs.values():
-            job.is_lost(why, kill=kill)
+        self._incoming.end()
         self._requests.give_up()
 
     def serving(self) -> None:
@@ -240,23 +156,7 @@ class LocalBackend:
 
         Cancellation: minimum cleanup; C13, C35.
         """
-        self._taken = []
-        self._taking, told = trio.open_memory_channel[None](1)
-        try:
-            with told:
-                if not self._connection.closed.is_set():
-                    self._connection.send(Take())
-                    async for _ in told:
-                        self._connection.send(Take())
-                else:
-                    await trio.lowlevel.checkpoint()
-        except BaseException:
-            for each in self._taken:
-                close_pipes(RealDisk(), each.pipes)
-            raise
-        finally:
-            self._taking = None
-        return self._taken
+        return await self._incoming.take_held()
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None

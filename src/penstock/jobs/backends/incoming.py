@@ -1,0 +1,154 @@
+"""What comes from the supervisor, each message to its place: a job's state, or who waits for it."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+
+from ...concurrency.interrupts import uninterrupted_methods
+from ...supervisor.ipc import protocol
+from ...supervisor.ipc.from_server import Release, Take
+from ...supervisor.ipc.from_supervisor import (
+    Changed,
+    Emptied,
+    Exited,
+    Held,
+    Inspected,
+    Killed,
+    Looked,
+    Nothing,
+    Paused,
+    RefusedMessage,
+    ReplacedMessage,
+    Resumed,
+    Signaled,
+    StartedMessage,
+)
+from ...supervisor.ipc.message_base import Message
+from ..output.capture import close_pipes
+from ..output.disk import RealDisk
+from .base import HeldJob, StartRefused
+from .job_state import JobState, close_all
+from .requests import Requests
+from .supervisor_connection import SupervisorConnection
+
+_NO_DESCRIPTORS: Final = (
+    "the server has no free file descriptors for the job's output; try again when others have ended"
+)
+
+
+@uninterrupted_methods
+class Incoming:
+    """Of one connection. ``jobs`` are those that were started or taken over, and not released."""
+
+    def __init__(
+        self,
+        connection: SupervisorConnection,
+        requests: Requests,
+        on_limits_changed: Callable[[Changed], None],
+    ) -> None:
+        self.jobs: dict[str, JobState] = {}
+        self._connection = connection
+        self._requests = requests
+        self._on_limits_changed = on_limits_changed
+        self._taking: trio.MemorySendChannel[None] | None = None
+        self._taken: list[HeldJob] = []
+
+    async def take_held(self) -> list[HeldJob]:
+        """What an earlier server has left, as far as it came before the connection was lost.
+
+        Cancellation: minimum cleanup; C13, C35.
+        """
+        self._taken = []
+        self._taking, told = trio.open_memory_channel[None](1)
+        try:
+            with told:
+                if not self._connection.closed.is_set():
+                    self._connection.send(Take())
+                    async for _ in told:
+                        self._connection.send(Take())
+                else:
+                    await trio.lowlevel.checkpoint()
+        except BaseException:
+            for each in self._taken:
+                close_pipes(RealDisk(), each.pipes)
+            raise
+        finally:
+            self._taking = None
+        return self._taken
+
+    def deliver(self, message: Message, fds: list[int]) -> None:
+        """One has come; ``fds`` are this one's to close or to hand on. Raises ProtocolError."""
+        match message:
+            case Paused():
+                if (job := self.jobs.get(message.id)) is not None:
+                    job.paused = message.paused
+                self._requests.answered(message)
+            case Killed() | Signaled() | Inspected() | Looked():
+                self._requests.answered(message)
+            case Held():
+                self._took(message, fds)
+            case Nothing() if self._taking is not None:
+                self._taking.close()
+            case RefusedMessage() if message.id not in self.jobs and self._taking is not None:
+                self._taking.send_nowait(None)  # it was starting still, and has failed
+            case (
+                StartedMessage()
+                | RefusedMessage()
+                | ReplacedMessage()
+                | Changed()
+                | Resumed()
+                | Exited()
+                | Emptied()
+            ) if (job := self.jobs.get(message.id)) is not None:
+                self._of_job(job, message, fds)
+            case _:  # of a job that was released
+                close_all(fds)
+
+    def _of_job(self, job: JobState, message: Message, fds: Sequence[int]) -> None:
+        match message:
+            case StartedMessage() if len(fds) != len(message.fds):
+                # unix(7): what this process has no free descriptors for is cut off, without a word.
+                # Its output could not be kept, so it must not run: RELEASE kills it.
+                close_all(fds)
+                self._connection.send(Release(message.id))
+                job.was_refused(StartRefused(protocol.EXHAUSTED, _NO_DESCRIPTORS))
+            case StartedMessage():
+                began = job.has_started(message, fds)
+                if job.left_alone:
+                    close_pipes(RealDisk(), began.pipes)
+            case RefusedMessage():
+                # One that is just ending is no fault of the request: the next supervisor takes it.
+                fault = "lost" if message.stage == protocol.STOPPING else message.fault
+                job.was_refused(StartRefused(fault, message.message))
+            case ReplacedMessage():
+                job.waits_for(message.files)
+            case Changed():
+                self._on_limits_changed(message)
+            case Resumed():
+                job.paused = False
+            case Exited():
+                job.has_exited(message)
+            case Emptied():
+                job.has_emptied(message)
+
+    def _took(self, message: Held, fds: list[int]) -> None:
+        if self._taking is None:  # whoever has asked was cancelled: it is the next one's
+            close_all(fds)
+            return
+        if len(fds) == len(message.fds):
+            job = self.jobs[message.id] = JobState()
+            began = job.has_started(message, fds)
+            job.paused = message.paused
+            self._taken.append(HeldJob(message.id, message.opaque, began.started, began.pipes))
+        else:  # as for STARTED
+            close_all(fds)
+            self._connection.send(Release(message.id))
+        self._taking.send_nowait(None)
+
+    def end(self) -> None:
+        """Nothing comes any more: what runs is lost, and killed if the supervisor has left."""
+        if self._taking is not None:
+            self._taking.close()
+        for job in self.jobs.values():
+            job.is_lost(self._connection.lost, kill=self._connection.gone)
