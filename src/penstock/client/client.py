@@ -221,7 +221,9 @@ class Connect(Protocol):
 
     def __call__(
         self, endpoint: Endpoint, *, connect_timeout_s: float = ...
-    ) -> AbstractAsyncContextManager[Client]: ...
+    ) -> AbstractAsyncContextManager[Client]:
+        """A connected client, as long as the block."""
+        ...
 
 
 @uninterrupted_context

@@ -12,7 +12,9 @@ from .output.retention import Retention
 class BoundOf(Protocol):
     """How much of a job's output is kept."""
 
-    def __call__(self, spec: JobSpec, /) -> OutputBound: ...
+    def __call__(self, spec: JobSpec, /) -> OutputBound:
+        """The bound of a job that is started so."""
+        ...
 
 
 def unbounded(spec: JobSpec) -> OutputBound:

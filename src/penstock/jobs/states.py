@@ -12,6 +12,8 @@ from typing import Final
 
 
 class State(Enum):
+    """Where a job is in its life; the values are those of the records."""
+
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
@@ -20,6 +22,8 @@ class State(Enum):
 
 
 class Event(Enum):
+    """What moves a job from one state to the next."""
+
     STARTED = "started"  # the supervisor answered with a pid
     REFUSED = "refused"  # nothing was started
     STOP_ASKED = "stop asked"

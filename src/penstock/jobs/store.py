@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
@@ -209,7 +209,7 @@ class Store:
             )
         return handle
 
-    def set_stopping(self, job_id: str, notes: dict[str, Any]) -> None:
+    def set_stopping(self, job_id: str, notes: dict[str, object]) -> None:
         """Its end was asked for (see stop.py): a server that takes it over goes on with it."""
         with self._transaction() as db:
             db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (json.dumps(notes), job_id))
@@ -286,7 +286,7 @@ class Store:
                         copied[table] += self._insert_as_it_was(table, row)
         return copied
 
-    def _insert_as_it_was(self, table: str, row: tuple[Any, ...]) -> int:
+    def _insert_as_it_was(self, table: str, row: tuple[object, ...]) -> int:
         marks = ", ".join("?" * len(row))
         try:
             with self._transaction() as db:
@@ -351,7 +351,7 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
     """Rows up to the first that cannot be read. Errors of whoever takes them are theirs."""
     try:
         cursor = source.execute(query)

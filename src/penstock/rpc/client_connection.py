@@ -48,6 +48,7 @@ class ClientStream(MessageStream):
         super().end()
 
     def fail(self, error: RpcError) -> None:
+        """Ends the call with this error; what it still waits for raises it."""
         self.closed = True
         super().fail(error)
 

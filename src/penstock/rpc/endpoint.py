@@ -119,6 +119,7 @@ class HttpEndpoint(Generic[StreamT]):
 
     @property
     def has_room(self) -> bool:
+        """May more be given to the writer without waiting?"""
         return self.connection.pending_bytes < self.limits.outbound_bytes
 
     async def wait_room(self) -> None:

@@ -214,6 +214,7 @@ class Server:
         return [link.peer for link in self._links if link.refusal is None]
 
     def statistics(self) -> Statistics:
+        """The counts of now: connections, handshakes, calls, what was refused."""
         return Statistics(
             connections=len(self._links),
             handshakes=len(self._entrance),

@@ -1,10 +1,11 @@
 """grpc.health.v1: may calls be sent here? The wire contract is gRPC's health checking protocol."""
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Final
+from typing import Final, Protocol
 
 import purerpc
 import trio
+from google.protobuf.message import Message
 
 from .call_errors import RpcError, StatusCode
 from .schema import Schema
@@ -39,6 +40,12 @@ HealthCheckRequest: Final = SCHEMA.message("HealthCheckRequest")
 HealthCheckResponse: Final = SCHEMA.message("HealthCheckResponse")
 
 
+class ServiceNamed(Protocol):
+    """A HealthCheckRequest, whose class is made at run time."""
+
+    service: str
+
+
 class Health:
     """One state for the server and all its services; the empty name is the server."""
 
@@ -59,7 +66,7 @@ class Health:
             return SERVICE_UNKNOWN
         return SERVING if self._serving else NOT_SERVING
 
-    async def check(self, message: Any, request: Any) -> Any:
+    async def check(self, message: ServiceNamed, request: object) -> Message:
         """NOT_FOUND for a service that is not here.
 
         No checkpoint.
@@ -69,9 +76,10 @@ class Health:
         status = self._status(message.service)
         if status == SERVICE_UNKNOWN:
             raise RpcError(StatusCode.NOT_FOUND, f"no service {message.service[:200]}")
-        return HealthCheckResponse(status=status)
+        answer: Message = HealthCheckResponse(status=status)
+        return answer
 
-    async def watch(self, message: Any, request: Any) -> AsyncGenerator[Any, None]:
+    async def watch(self, message: ServiceNamed, request: object) -> AsyncGenerator[Message, None]:
         """The state now and whenever it changes.
 
         Ends with UNAVAILABLE once no calls are taken, so that watchers do not hold up a drain.

@@ -60,10 +60,12 @@ class LagMeter(trio.abc.Instrument):
         self._window_s = self._window_before_s = 0.0
 
     def after_io_wait(self, timeout: float) -> None:
+        """A turn begins. Called by Trio."""
         self._begun = self._clock()
         self._cpu_begun = self._cpu_clock()
 
     def before_io_wait(self, timeout: float) -> None:
+        """A turn ends. Called by Trio."""
         if self._begun is None:  # added in the middle of this turn
             return
         now = self._clock()
@@ -88,6 +90,7 @@ class LagMeter(trio.abc.Instrument):
         self._window_end = now + _WINDOW_S
 
     def statistics(self) -> Lag:
+        """How long turns were, since the start and lately."""
         return Lag(
             turns=self._turns,
             slow=self._slow,

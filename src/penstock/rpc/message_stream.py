@@ -155,6 +155,7 @@ class MessageStream:
         self.window_opened()
 
     def window_opened(self) -> None:
+        """The peer takes more now: a send that waits looks again."""
         if self._writable is not None:
             self._writable.set()
 

@@ -149,7 +149,9 @@ class Reflection:
                     seen.add(needed.name)
                     waiting.append(needed)
 
-    async def info(self, messages: AsyncIterator[Any], request: Any) -> AsyncGenerator[Any, None]:
+    async def info(
+        self, messages: AsyncIterator[Any], request: object
+    ) -> AsyncGenerator[Any, None]:
         """An answer to each question, in order.
 
         Cancellation: minimum cleanup.

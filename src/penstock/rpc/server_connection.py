@@ -129,6 +129,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             self._transport.close()
 
     def cancel_calls(self, reason: Reason) -> None:
+        """Ends every call with this reason, each at its next checkpoint."""
         for call in list(self._calls.values()):
             if reason is Reason.DISCONNECTED:
                 call.stream.closed = True
@@ -173,6 +174,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             self.wake()
 
     def call_ended(self, call: ServerCall) -> None:
+        """Forgets a call, and gives back what it held of the bounds."""
         self._load.calls -= 1
         call.stream.release()
         self.streams.pop(call.stream.id, None)

@@ -21,6 +21,7 @@ class TokenBucket:
 
     @property
     def burst(self) -> int:
+        """How many tokens there are at most."""
         return self._rate.burst
 
     def try_take(self, tokens: int = 1) -> bool:

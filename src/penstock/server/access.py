@@ -6,7 +6,7 @@ looked up is written with the handle that was asked for, what is refused after i
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, Protocol, TypeVar
 
 from purerpc.grpclib.status import StatusCode
 
@@ -16,6 +16,7 @@ from ..jobs.manager import Manager
 from ..policy.decision import Denial, may_call
 from ..policy.policy_file import ClientPolicy, Policy
 from ..rpc.call_errors import RpcError
+from ..rpc.server_call import CallContext
 from .authn import Identity
 from .decision_lines import DecisionLines
 from .error_status import bad_field, denied, from_job_error, retryable, unauthenticated
@@ -26,6 +27,15 @@ from .rate_limits import QuotaExceeded, Quotas
 P = ParamSpec("P")
 T = TypeVar("T")
 _LOGGED_HANDLE: Final = 64  # characters of a handle that was not looked up yet
+
+
+class HandlerRequest(Protocol):
+    """What a handler gets beside its message: purerpc's event, with a context of ``rpc``."""
+
+    @property
+    def context(self) -> CallContext:
+        """Who asks; ``identity`` is an Identity of authn."""
+        ...
 
 
 @contextmanager
@@ -63,7 +73,7 @@ class Access:
         self.quotas = quotas
         self.lines = lines
 
-    def admit(self, identity: Any, service: str, name: str) -> None:
+    def admit(self, identity: Identity, service: str, name: str) -> None:
         """Before anything of a request is kept: who asks, and may they at all? Raises RpcError.
 
         Other services than ours (health, reflection) ask the policy nothing.
@@ -76,14 +86,16 @@ class Access:
             with call.refusals():
                 self.quotas.take_costly(call.client)
 
-    def begin(self, name: str, request: Any, message: Any) -> "AskedCall":
+    def begin(self, name: str, request: HandlerRequest, message: Any) -> "AskedCall":
         """Works the method's row off: who asks, verb, job, a signal's quota. Raises RpcError."""
         call = self.asked(name, request, message)
         if call.method.job:
             call.find_job(message.pid)
         return call
 
-    def asked(self, name: str, request: Any, message: Any = None, **about: object) -> "AskedCall":
+    def asked(
+        self, name: str, request: HandlerRequest, message: Any = None, **about: object
+    ) -> "AskedCall":
         """Who asks, and the verb: for a call whose form is looked at before its job is.
 
         ``about`` is what its lines say beside. Raises RpcError.

@@ -1,7 +1,5 @@
 """What a client may do to a job: stop it, signal it, pause it and let it run on, remove it."""
 
-from typing import Any
-
 import trio
 
 from ..jobs.job import Job
@@ -9,7 +7,7 @@ from ..policy.decision import may_signal
 from ..policy.signal_names import signal_name
 from ..proto import command_pb2 as pb
 from ..text import job_text
-from .access import Access, AskedCall, translated
+from .access import Access, AskedCall, HandlerRequest, translated
 from .convert import job_message
 from .parse import grace_of, signal_of, stop_signal_of
 
@@ -20,7 +18,7 @@ class ControlCalls:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def Stop(self, input_message: pb.StopRequest, request: Any) -> pb.StopResponse:
+    async def Stop(self, input_message: pb.StopRequest, request: HandlerRequest) -> pb.StopResponse:
         """Completes: a stop that has begun goes on though the caller leaves.
 
         With ``no_wait`` it has no checkpoint.
@@ -61,7 +59,9 @@ class ControlCalls:
             took_s=0.0 if already_finished else job.ended_at - began,
         )
 
-    async def Signal(self, input_message: pb.SignalRequest, request: Any) -> pb.SignalResponse:
+    async def Signal(
+        self, input_message: pb.SignalRequest, request: HandlerRequest
+    ) -> pb.SignalResponse:
         """Completes: the signal is on its way though the caller leaves.
 
         Cancellation: completes; C18.
@@ -77,7 +77,9 @@ class ControlCalls:
             count = await job.signal(number, tree=input_message.tree)
         return pb.SignalResponse(processes=count)
 
-    async def Pause(self, input_message: pb.PauseRequest, request: Any) -> pb.PauseResponse:
+    async def Pause(
+        self, input_message: pb.PauseRequest, request: HandlerRequest
+    ) -> pb.PauseResponse:
         """Completes: the job is paused though the caller leaves.
 
         Cancellation: completes; C18.
@@ -85,7 +87,9 @@ class ControlCalls:
         job = await self._set_paused("Pause", request, input_message)
         return pb.PauseResponse(job=job_message(job))
 
-    async def Resume(self, input_message: pb.ResumeRequest, request: Any) -> pb.ResumeResponse:
+    async def Resume(
+        self, input_message: pb.ResumeRequest, request: HandlerRequest
+    ) -> pb.ResumeResponse:
         """Completes: the job runs on though the caller leaves.
 
         Cancellation: completes; C18.
@@ -93,7 +97,9 @@ class ControlCalls:
         job = await self._set_paused("Resume", request, input_message)
         return pb.ResumeResponse(job=job_message(job))
 
-    async def Remove(self, input_message: pb.RemoveRequest, request: Any) -> pb.RemoveResponse:
+    async def Remove(
+        self, input_message: pb.RemoveRequest, request: HandlerRequest
+    ) -> pb.RemoveResponse:
         """No checkpoint: it is done, or refused, when the call is dispatched.
 
         Cancellation: no checkpoint; C43.
@@ -105,7 +111,9 @@ class ControlCalls:
         call.granted()
         return pb.RemoveResponse(job=message)
 
-    async def _set_paused(self, name: str, request: Any, message: Any) -> Job:
+    async def _set_paused(
+        self, name: str, request: HandlerRequest, message: pb.PauseRequest | pb.ResumeRequest
+    ) -> Job:
         call = self._access.begin(name, request, message)
         call.granted()
         with translated():

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from .. import __version__
 from ..policy.limit_classes import Enforcement
 from ..proto import command_pb2 as pb
 from ..rpc.lag import Lag
-from .access import Access
+from .access import Access, HandlerRequest
 from .convert import enforcement_message, totals_message
 
 FEATURES: Final = (
@@ -50,7 +50,7 @@ class InfoCalls:
         self._host = host
 
     async def ServerInfo(
-        self, input_message: pb.ServerInfoRequest, request: Any
+        self, input_message: pb.ServerInfoRequest, request: HandlerRequest
     ) -> pb.ServerInfoResponse:
         """Atomic: reads only. Every client of the policy may ask.
 

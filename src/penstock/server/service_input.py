@@ -1,7 +1,7 @@
 """SendInput: bytes for a job's standard input, as fast as it reads them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -9,7 +9,7 @@ from ..jobs.input import JobInput, Sender
 from ..jobs.job import Job
 from ..jobs.job_errors import Precondition
 from ..proto import command_pb2 as pb
-from .access import Access, translated
+from .access import Access, HandlerRequest, translated
 from .error_status import bad_field
 from .parse import check_input
 
@@ -23,7 +23,7 @@ class InputCalls:
         self._access = access
 
     async def SendInput(
-        self, input_messages: AsyncIterator[pb.SendInputRequest], request: Any
+        self, input_messages: AsyncIterator[pb.SendInputRequest], request: HandlerRequest
     ) -> AsyncGenerator[pb.SendInputResponse, None]:
         """Minimum cleanup: what was accepted is the job's, and the next call goes on after it.
 

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from ..jobs.job_errors import JobError
 from ..jobs.output.seek import begin_of_lines, begin_of_time
 from ..proto import command_pb2 as pb
 from ..rpc.turns import FairTurns
 from ..text import job_text
-from .access import Access, translated
+from .access import Access, HandlerRequest, translated
 from .convert import job_message, usage_message
 from .error_status import from_job_error
 from .output_stream import OutputFrame, OutputFrames, messages
@@ -31,7 +31,9 @@ class ReadCalls:
         self._frames = OutputFrames()
         self._turns = FairTurns()
 
-    async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
+    async def Status(
+        self, input_message: pb.StatusRequest, request: HandlerRequest
+    ) -> pb.StatusResponse:
         """What the kernel holds the job to is looked at again before it is answered.
 
         Cancellation: minimum cleanup; C18b, C43.
@@ -46,7 +48,7 @@ class ReadCalls:
         )
 
     async def StreamOutput(
-        self, input_message: pb.StreamOutputRequest, request: Any
+        self, input_message: pb.StreamOutputRequest, request: HandlerRequest
     ) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
         """Minimum cleanup: the cursor is freed, the job and other readers notice nothing.
 
@@ -77,7 +79,7 @@ class ReadCalls:
         finally:
             call.give_stream()
 
-    async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
+    async def List(self, input_message: pb.ListRequest, request: HandlerRequest) -> pb.ListResponse:
         """No checkpoint where there is nothing to list.
 
         Cancellation: atomic; C43.
@@ -104,7 +106,7 @@ class ReadCalls:
                     last = job.sequence
         return page
 
-    async def Wait(self, input_message: pb.WaitRequest, request: Any) -> pb.WaitResponse:
+    async def Wait(self, input_message: pb.WaitRequest, request: HandlerRequest) -> pb.WaitResponse:
         """Minimum cleanup: the waiting alone ends.
 
         Cancellation: minimum cleanup; C8, C43.

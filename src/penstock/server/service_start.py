@@ -7,7 +7,7 @@ and by what runs, is decided in one go, and the job is in the list before the ne
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ..jobs.backends.base import JobSpec
 from ..jobs.job_errors import Precondition, RequestConflict
@@ -16,7 +16,7 @@ from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from ..policy.policy_file import AUTO
 from ..proto import command_pb2 as pb
 from ..rpc.turns import FairTurns
-from .access import Access, AskedCall, translated
+from .access import Access, AskedCall, HandlerRequest, translated
 from .authn import Identity
 from .convert import job_message
 from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
@@ -33,7 +33,9 @@ class StartCalls:
         self._access = access
         self._turns = FairTurns()
 
-    async def Start(self, input_message: pb.StartRequest, request: Any) -> pb.StartResponse:
+    async def Start(
+        self, input_message: pb.StartRequest, request: HandlerRequest
+    ) -> pb.StartResponse:
         """Completes: once the policy has granted it, the job starts though the caller leaves.
 
         One that only validates has no checkpoint, but for a command line of many arguments.

@@ -40,7 +40,9 @@ class Disk(Protocol):
         """For reading and writing; ``create``: it must not be there."""
         ...
 
-    def close(self, fd: int) -> None: ...
+    def close(self, fd: int) -> None:
+        """Gives a descriptor back."""
+        ...
 
     def size(self, path: str) -> int:
         """Bytes; 0 if it is not there."""
@@ -58,9 +60,13 @@ class Disk(Protocol):
         """Gives back what a file of this size has beyond its end."""
         ...
 
-    def read(self, fd: int, count: int, offset: int) -> bytes: ...
+    def read(self, fd: int, count: int, offset: int) -> bytes:
+        """As pread(2): at most ``count`` bytes, fewer at the end."""
+        ...
 
-    def write(self, fd: int, data: bytes, offset: int) -> int: ...
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        """As pwrite(2): how many bytes were written, perhaps fewer than all."""
+        ...
 
     def waiting(self, pipe_fd: int) -> int | None:
         """Bytes in a pipe; None: at its end."""

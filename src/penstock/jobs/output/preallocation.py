@@ -32,9 +32,13 @@ def allocate(fd: int, start: int, count: int) -> None:
 class Blocks(Protocol):
     """What a reserve asks of a disk; jobs.disk.Disk has it."""
 
-    def free_bytes(self, fd: int) -> int: ...
+    def free_bytes(self, fd: int) -> int:
+        """Bytes that are free to this user on the file's disk."""
+        ...
 
-    def allocate(self, fd: int, start: int, count: int) -> None: ...
+    def allocate(self, fd: int, start: int, count: int) -> None:
+        """Blocks for ``count`` bytes from ``start`` on; the file's size stays."""
+        ...
 
 
 class Reserve:

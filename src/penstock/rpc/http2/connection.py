@@ -58,6 +58,7 @@ class Connection(Receiver):
 
     @property
     def pending_bytes(self) -> int:
+        """How much waits to be written."""
         return len(self._out)
 
     def take_parts(self) -> list[bytes | bytearray | memoryview]:

@@ -25,6 +25,8 @@ class OversizedHeaders:
 
 @dataclass(frozen=True, slots=True)
 class TrailersArrived:
+    """The header fields behind a stream's last message."""
+
     stream_id: int
     headers: Headers
 
@@ -65,6 +67,8 @@ class WindowOpened:
 
 @dataclass(frozen=True, slots=True)
 class PingAnswered:
+    """The answer to a PING of ours, with that one's data."""
+
     data: bytes
 
 

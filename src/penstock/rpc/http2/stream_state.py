@@ -98,6 +98,7 @@ class ClosedStreams:
         self._blocks: dict[int, int] = {}
 
     def add(self, stream_id: int, how: Closed) -> None:
+        """Remembers how a stream was closed; forgets the oldest beyond a bound."""
         self._how[stream_id] = how
         if len(self._how) > _REMEMBERED:
             oldest, _ = self._how.popitem(last=False)

@@ -26,5 +26,6 @@ class Arrival:
 
     @property
     def text(self) -> str:
+        """The peer's address, as in lines of log."""
         host, port = self.address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

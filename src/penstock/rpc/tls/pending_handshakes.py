@@ -136,6 +136,7 @@ class PendingHandshakes(Generic[EntryT]):
         return list(self._where)
 
     def add(self, entry: EntryT, source: bytes, stage: Stage = Stage.SILENT) -> None:
+        """One more that has connected, from this source, and has come so far."""
         self._where[entry] = source, stage, self._clock()
         self._everybody.add(entry, stage)
         of_source = self._by_source.get(source)

@@ -26,9 +26,13 @@ class Transport(Protocol):
     A seam: a simulation has other bytes below the same connection.
     """
 
-    def peer_certificate(self) -> bytes: ...
+    def peer_certificate(self) -> bytes:
+        """The peer's certificate in DER."""
+        ...
 
-    def peer_issuers(self) -> tuple[bytes, ...]: ...
+    def peer_issuers(self) -> tuple[bytes, ...]:
+        """What else the peer has sent, each in DER: certificates of CAs."""
+        ...
 
     async def receive(self) -> bytes:
         """Cancellation: atomic; C2."""
@@ -38,7 +42,9 @@ class Transport(Protocol):
         """Cancellation: minimum cleanup; C2."""
         ...
 
-    def send_nowait(self, data: bytes | bytearray) -> None: ...
+    def send_nowait(self, data: bytes | bytearray) -> None:
+        """Sends what the socket takes at once, and drops the rest: last words."""
+        ...
 
     async def linger(self) -> None:
         """Cancellation: minimum cleanup."""
@@ -48,4 +54,6 @@ class Transport(Protocol):
         """Whether nothing more will come than what has arrived, which may not be read yet."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes the socket at once, whatever is still to be read or sent."""
+        ...

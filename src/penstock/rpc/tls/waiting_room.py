@@ -221,6 +221,7 @@ class WaitingRoom:
             self.refuse_late(first)
 
     def refuse_late(self, arrival: Arrival) -> None:
+        """Reports that a handshake took too long; the caller closes it."""
         text = f"connection from {arrival.text} refused: the handshake took too long"
         self._refused("handshake_timeout", text)
 

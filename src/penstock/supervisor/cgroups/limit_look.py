@@ -58,10 +58,12 @@ class LimitLook:
 
     @property
     def enforcement(self) -> list[Enforcement]:
+        """What holds of the job's own limits, as it was seen last."""
         return self._own.enforcement
 
     @property
     def client_enforcement(self) -> list[Enforcement]:
+        """The same of its client's totals; empty where those are not limited."""
         return [] if self._client is None else self._client.enforcement
 
     def end(self) -> None:

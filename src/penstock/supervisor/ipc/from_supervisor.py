@@ -63,7 +63,7 @@ class SweptCounts:
         """Out of a message."""
         return cls(tuple(told["jobs"]), told["processes"], told["groups_left"])
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """As a message has it."""
         left = {"processes": self.processes, "groups_left": self.groups_left}
         return {"jobs": list(self.jobs), **left}

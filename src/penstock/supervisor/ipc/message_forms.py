@@ -114,6 +114,7 @@ class Form:
     optional: Mapping[str, Check] = field(default_factory=dict)
 
     def __call__(self, value: object) -> bool:
+        """Has it this form?"""
         return isinstance(value, dict) and self.mistake(value) is None
 
     def mistake(self, value: Mapping[str, object]) -> str | None:

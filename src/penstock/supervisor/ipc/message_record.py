@@ -74,10 +74,10 @@ def form_of(record: type) -> Form:
     return _layout(record).form
 
 
-def write_record(record: Any) -> dict[str, Any]:
+def write_record(record: object) -> dict[str, object]:
     """The fields of its message."""
     layout = _layout(type(record))
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for attribute in layout.beside:
         found.update(write_record(getattr(record, attribute)))
     for attribute, wire in layout.fields.items():
@@ -87,7 +87,7 @@ def write_record(record: Any) -> dict[str, Any]:
 
 
 def read_record(
-    record: type[Record], message: Mapping[str, Any], *, complete: bool = True
+    record: type[Record], message: Mapping[str, object], *, complete: bool = True
 ) -> Record:
     """The record of a message that has its form; of other fields nothing is read. Unless it is
     ``complete``, every field may be left out for which the record has a default."""

@@ -221,7 +221,9 @@ class ServerPeer:
 class Send(Protocol):
     """Peer.send, or nothing while no server is connected."""
 
-    def __call__(self, message: Message, descriptors: Sequence[int] = (), /) -> None: ...
+    def __call__(self, message: Message, descriptors: Sequence[int] = (), /) -> None:
+        """Sends it with these descriptors, which stay the caller's."""
+        ...
 
 
 def nobody(message: Message, descriptors: Sequence[int] = (), /) -> None:

@@ -69,7 +69,7 @@ def _read_usage(told: Mapping[str, str]) -> dict[str, str]:
     return {sys.intern(name): path for name, path in told.items()}
 
 
-def write_enforcement(entries: Sequence[Enforcement]) -> list[dict[str, Any]]:
+def write_enforcement(entries: Sequence[Enforcement]) -> list[dict[str, object]]:
     """As a message has it."""
     return [entry.fields() for entry in entries]
 
