@@ -37,7 +37,7 @@ class _Since(click.ParamType):  # type: ignore[misc]
 
     name = "time"
 
-    def convert(self, value: str, param: object, ctx: object) -> Any:
+    def convert(self, value: str, param: object, ctx: object) -> Any:  # noqa: ANN401  click's
         """Fails, saying how to write it."""
         try:
             return since(value, time.time_ns())
@@ -91,7 +91,7 @@ ALLOW_GAPS: Final[dict[str, Any]] = {
 class PassThrough(click.Command):  # type: ignore[misc]
     """A verb that exits as its job did: every failure of ours is 125, also a usage error."""
 
-    def passes_through(self, arguments: list[str]) -> bool:
+    def passes_through(self, arguments: list[str]) -> bool:  # noqa: ARG002  subclasses look
         """Is that so with these arguments?"""
         return True
 

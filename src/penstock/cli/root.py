@@ -17,7 +17,7 @@ from .verbs import ALIASES, VERBS
 class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
     """In the order of the table, without aliases."""
 
-    def list_commands(self, ctx: object) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002  click's
         """Every verb; aliases are not listed."""
         return [name for name in VERBS if name not in ALIASES]
 

@@ -45,9 +45,9 @@ _SHOWN: Final = _Shown()
 
 
 def harmless(text: str) -> str:
-    """What controls a terminal or cannot be seen there as visible escapes.
+    r"""What controls a terminal or cannot be seen there as visible escapes.
 
-    Line ends and tabs stay, and so does "\\r\\n"; a lone carriage return would let a line
+    Line ends and tabs stay, and so does "\r\n"; a lone carriage return would let a line
     overwrite another.
     """
     if text.isascii() and text.isprintable():

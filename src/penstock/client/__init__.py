@@ -56,7 +56,7 @@ _DEFINED_IN = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # noqa: ANN401  of whatever type that name has
     """A module is imported when one of its names is asked for: the command line starts sooner."""
     for module, names in _DEFINED_IN.items():
         if name in names:

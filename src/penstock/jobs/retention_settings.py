@@ -17,7 +17,7 @@ class BoundOf(Protocol):
         ...
 
 
-def unbounded(spec: JobSpec) -> OutputBound:
+def unbounded(spec: JobSpec) -> OutputBound:  # noqa: ARG001  as a BoundOf is called
     """The library's default: every byte is kept."""
     return OutputBound()
 

@@ -1,7 +1,7 @@
-"""A linear subset of regular expressions, for one argument (pure).
+r"""A linear subset of regular expressions, for one argument (pure).
 
 Theory of operation. The administrator's pattern is matched against what a client sends, so
-matching must not explode: Python's ``re`` took 3.3 s for ``([a-z]+-?)+\\.log`` on 27 characters.
+matching must not explode: Python's ``re`` took 3.3 s for ``([a-z]+-?)+\.log`` on 27 characters.
 Here there are literals and character classes, each with an optional count ``{n}`` or ``{m,n}``,
 and nothing else: no groups, alternation, backreferences, anchors or unbounded repeats. Such a
 pattern unrolls into a row of places. Matching steps the set of places where it could stand, an

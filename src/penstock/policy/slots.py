@@ -3,6 +3,9 @@
 Each leaf decides about one whole argument. An argument that begins with ``-`` can change the
 meaning of a whole command line. So no leaf takes one unless the administrator wrote it: as a
 literal, an enum's value, a negative bound, or a literal dash in a pattern.
+
+Every leaf has ``takes`` (may this argument stand here?), ``usage`` (its part of a usage line) and
+``describe`` (itself within a refusal). What holds other slots has ``usage``.
 """
 
 import shlex

@@ -66,7 +66,11 @@ class Health:
             return SERVICE_UNKNOWN
         return SERVING if self._serving else NOT_SERVING
 
-    async def check(self, message: ServiceNamed, request: object) -> Message:
+    async def check(
+        self,
+        message: ServiceNamed,
+        request: object,  # noqa: ARG002  every handler gets one
+    ) -> Message:
         """NOT_FOUND for a service that is not here.
 
         No checkpoint.
@@ -79,7 +83,11 @@ class Health:
         answer: Message = HealthCheckResponse(status=status)
         return answer
 
-    async def watch(self, message: ServiceNamed, request: object) -> AsyncGenerator[Message, None]:
+    async def watch(
+        self,
+        message: ServiceNamed,
+        request: object,  # noqa: ARG002  every handler gets one
+    ) -> AsyncGenerator[Message, None]:
         """The state now and whenever it changes.
 
         Ends with UNAVAILABLE once no calls are taken, so that watchers do not hold up a drain.

@@ -59,12 +59,12 @@ class LagMeter(trio.abc.Instrument):
         self._busy_s = self._worst_s = self._worst_cpu_s = 0.0
         self._window_s = self._window_before_s = 0.0
 
-    def after_io_wait(self, timeout: float) -> None:
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002  an Instrument of Trio
         """A turn begins. Called by Trio."""
         self._begun = self._clock()
         self._cpu_begun = self._cpu_clock()
 
-    def before_io_wait(self, timeout: float) -> None:
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002  an Instrument of Trio
         """A turn ends. Called by Trio."""
         if self._begun is None:  # added in the middle of this turn
             return

@@ -150,7 +150,9 @@ class Reflection:
                     waiting.append(needed)
 
     async def info(
-        self, messages: AsyncIterator[Any], request: object
+        self,
+        messages: AsyncIterator[Any],
+        request: object,  # noqa: ARG002  every handler gets one
     ) -> AsyncGenerator[Any, None]:
         """An answer to each question, in order.
 

@@ -85,7 +85,7 @@ class RequestStream:
     def __aiter__(self) -> RequestStream:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Any:  # noqa: ANN401  of the method's request type
         """Raises RpcError for a message that breaks a rule; a handler should let it pass.
 
         No checkpoint in most calls that find a message: see Stream.receive.
@@ -273,7 +273,7 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
     return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
 
 
-async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:
+async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:  # noqa: ANN401  its type
     """Raises RpcError.
 
     Cancellation: atomic.

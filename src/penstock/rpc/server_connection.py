@@ -333,7 +333,11 @@ class ServerConnection(HttpEndpoint[MessageStream]):
     def _rule_broken(self, event: ev.StreamReset) -> None:
         self.refused("stream_error", event.text)
 
-    def _stream_reset(self, stream: MessageStream, event: ev.StreamReset) -> None:
+    def _stream_reset(
+        self,
+        stream: MessageStream,
+        event: ev.StreamReset,  # noqa: ARG002  a channel's connection has a use for it
+    ) -> None:
         self._calls[stream.id].cancel(Reason.RESET)
 
     def _ping_answered(self, event: ev.PingAnswered) -> None:

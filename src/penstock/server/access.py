@@ -86,7 +86,12 @@ class Access:
             with call.refusals():
                 self.quotas.take_costly(call.client)
 
-    def begin(self, name: str, request: HandlerRequest, message: Any) -> "AskedCall":
+    def begin(
+        self,
+        name: str,
+        request: HandlerRequest,
+        message: Any,  # noqa: ANN401  of the method's request type
+    ) -> "AskedCall":
         """Works the method's row off: who asks, verb, job, a signal's quota. Raises RpcError."""
         call = self.asked(name, request, message)
         if call.method.job:
@@ -94,7 +99,11 @@ class Access:
         return call
 
     def asked(
-        self, name: str, request: HandlerRequest, message: Any = None, **about: object
+        self,
+        name: str,
+        request: HandlerRequest,
+        message: Any = None,  # noqa: ANN401  of the method's request type
+        **about: object,
     ) -> "AskedCall":
         """Who asks, and the verb: for a call whose form is looked at before its job is.
 

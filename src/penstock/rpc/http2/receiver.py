@@ -262,7 +262,7 @@ class Receiver(ConnectionState):
         out.append(ev.SettingsArrived())
         out.append(ev.WindowOpened(0))
 
-    def _push_promise(self, frame: Frame, out: list[ev.Event]) -> None:
+    def _push_promise(self, frame: Frame, out: list[ev.Event]) -> None:  # noqa: ARG002  of a table
         # RFC 9113 8.4: a client must not push, and a server was told not to.
         raise ConnectionFault("PUSH_PROMISE is not allowed")
 

@@ -42,10 +42,14 @@ class Processes(Protocol):
     """At its limits; None where nothing holds them."""
 
     @property
-    def enforcement(self) -> list[Enforcement]: ...
+    def enforcement(self) -> list[Enforcement]:
+        """What holds of the job's limits, as it was seen last."""
+        ...
 
     @property
-    def client_enforcement(self) -> list[Enforcement]: ...
+    def client_enforcement(self) -> list[Enforcement]:
+        """The same of its client's totals; empty where those are not limited."""
+        ...
 
     def start(self, plan: Plan, events: Events) -> None:
         """Forks. Raises OSError or GroupError; nothing is left then but what close removes."""

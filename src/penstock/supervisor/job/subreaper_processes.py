@@ -77,7 +77,7 @@ class SubreaperProcesses:
             return proc_tree.signal_below(self._keeper, number)
         return self._command(f"S {number}\n")
 
-    def freeze(self, frozen: bool) -> None:
+    def freeze(self, frozen: bool) -> None:  # noqa: ARG002  see the error
         raise GroupError("without cgroups no job can be paused")
 
     def frozen(self) -> bool:
