@@ -11,6 +11,6 @@ from importlib import import_module
 from typing import Any
 
 
-def load(module: str) -> Any:
+def load(module: str) -> Any:  # noqa: ANN401  as the line below says
     """A module of this package by its name, whose attributes mypy does not know."""
     return import_module(f".{module}", __package__)

@@ -6,7 +6,7 @@ A verb's function has the name and the parameters that are declared here, behind
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from inspect import cleandoc
-from typing import Any, Final
+from typing import Final
 
 import asyncclick as click
 
@@ -26,17 +26,17 @@ from .flags import Settings
 from .lazy import load
 
 
-def argument(name: str, **form: Any) -> click.Argument:
+def argument(name: str, **form: object) -> click.Argument:
     """Text that is not an option."""
     return click.Argument([name], type=TEXT, **form)
 
 
-def option(*names: str, **form: Any) -> click.Option:
+def option(*names: str, **form: object) -> click.Option:
     """As click has it: --all, -a, and the parameter's name if that is another."""
     return click.Option(list(names), **form)
 
 
-def behind(setting: str, name: str, **form: Any) -> click.Option:
+def behind(setting: str, name: str, **form: object) -> click.Option:
     """One of the global options behind the verb too, where most people write it."""
 
     def use(ctx: click.Context, _: object, value: object) -> None:
@@ -52,15 +52,15 @@ def verb(
     *params: click.Parameter,
     cls: type[click.Command] = click.Command,
     connects: bool = True,
-    **form: Any,
+    **form: object,
 ) -> click.Command:
     """``place``: module.function, which is loaded when the verb is called. ``connects``: it is
     about a server, and is given the settings first."""
     module, function = place.split(".")
 
     @click.pass_obj
-    def call(settings: Settings, **given: Any) -> Awaitable[Any]:
-        act: Callable[..., Awaitable[Any]] = getattr(load(module), function)
+    def call(settings: Settings, **given: object) -> Awaitable[object]:
+        act: Callable[..., Awaitable[object]] = getattr(load(module), function)
         return act(settings, **given) if connects else act(**given)
 
     own = (_OUTPUT, _CONNECT_TIMEOUT) if connects else ()
