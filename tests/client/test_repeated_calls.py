@@ -1,22 +1,29 @@
 """What a library user has of trying again: a start, a stop and a wait over lost connections."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
 import trio
-from fake_service import HANDLE, FakeServer, FakeService, fake_server, finished
+from documents import blocks
+from fake_service import HANDLE, FakeServer, FakeService, chunk, fake_server, finished
 
 import penstock.client
 from penstock.client import (
+    ConnectionLost,
     Endpoint,
     Follower,
     RepeatedStart,
+    RpcError,
+    StatusCode,
     start_job,
     stop_job,
     wait_for_job,
 )
 from penstock.proto import command_pb2 as pb
-from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server.error_status import denied, retryable
 
 SHUT_DOWN = RpcError(StatusCode.UNAVAILABLE, "the server is shutting down")
@@ -161,8 +168,33 @@ async def test_with_no_time_to_try_again_the_first_loss_is_the_last() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    """Each is found where it is defined, and is documented."""
-    for name in penstock.client.__all__:
-        assert getattr(penstock.client, name).__doc__, name
+    """Each is found where it is defined, and is documented, but for purerpc's own."""
+    found = {name: getattr(penstock.client, name) for name in penstock.client.__all__}
+    assert [name for name, each in found.items() if not each.__doc__] == ["StatusCode"]
     with pytest.raises(AttributeError, match="nonsense"):
         _ = penstock.client.nonsense
+
+
+async def test_the_example_of_docs_embed_runs(tmp_path: Path) -> None:
+    """As it stands, but for the port: a start and its output, each over a connection of its own."""
+    _, program = [each.text for each in blocks("python") if each.page.name == "embed.md"]
+    service = FakeService()
+    service.messages = [chunk(b"a line\n"), finished()]
+    async with fake_server(service) as server:
+        pair = server.pki.clients["alice"]
+        certs = tmp_path / "certs"
+        certs.mkdir()
+        shutil.copy(server.pki.ca, certs / "ca.crt")
+        shutil.copy(pair.certificate, certs / "alice.crt")
+        shutil.copy(pair.key, certs / "alice.key")
+        done = await trio.run_process(
+            [sys.executable, "-c", program.replace("8443", str(server.port))],
+            cwd=tmp_path,
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+        )
+    (start,) = service.starts
+    assert (start.command, list(start.argv)) == ("logs", ["-n", "20", "dpkg.log"])
+    assert done.stdout.startswith(b"a line\n")
+    assert b'reason: "exited"' in done.stdout
+    assert b"OutputVerdict(" in done.stdout

@@ -15,30 +15,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
     from .client import Client, Connect, Endpoint, connect
     from .follow import Follower, News, Part
     from .identity import IdentityError, load_identity
     from .repeated_calls import RepeatedStart, ask, start_job, stop_job, wait_for_job
-    from .retry import is_away, was_lost
+    from .retry import was_lost
     from .send_input import InputSender
     from .verify import DigestMismatch, EndMissing, OutputBroken
 
 __all__ = [
     "Client",
     "Connect",
+    "ConnectionLost",
     "DigestMismatch",
     "EndMissing",
     "Endpoint",
     "Follower",
+    "HandshakeFailed",
     "IdentityError",
     "InputSender",
     "News",
     "OutputBroken",
     "Part",
     "RepeatedStart",
+    "RpcError",
+    "StatusCode",
     "ask",
     "connect",
-    "is_away",
     "load_identity",
     "start_job",
     "stop_job",
@@ -46,13 +50,14 @@ __all__ = [
     "was_lost",
 ]
 _DEFINED_IN = {
-    "client": ("Client", "Connect", "Endpoint", "connect"),
-    "follow": ("Follower", "News", "Part"),
-    "identity": ("IdentityError", "load_identity"),
-    "repeated_calls": ("RepeatedStart", "ask", "start_job", "stop_job", "wait_for_job"),
-    "retry": ("is_away", "was_lost"),
-    "send_input": ("InputSender",),
-    "verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
+    "..rpc.call_errors": ("ConnectionLost", "HandshakeFailed", "RpcError", "StatusCode"),
+    ".client": ("Client", "Connect", "Endpoint", "connect"),
+    ".follow": ("Follower", "News", "Part"),
+    ".identity": ("IdentityError", "load_identity"),
+    ".repeated_calls": ("RepeatedStart", "ask", "start_job", "stop_job", "wait_for_job"),
+    ".retry": ("was_lost",),
+    ".send_input": ("InputSender",),
+    ".verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
 }
 
 
@@ -60,5 +65,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  of whatever type that name h
     """A module is imported when one of its names is asked for: the command line starts sooner."""
     for module, names in _DEFINED_IN.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+            return getattr(import_module(module, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -78,7 +78,8 @@ async def ask(
 
 class RepeatedStart:
     """One start, under one request id. ``asked``: the server may have heard of it. ``job``: it has
-    answered. For who needs to know how far it came, or its connection; else ``start_job``."""
+    answered. For a caller that needs to know how far it came, or its connection; else there is
+    ``start_job``."""
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class RepeatedStart:
         give_up_s: float = RETRY_S,
         connecting: Connect = connect,
     ) -> None:
-        """The job's as ``Client.start`` has it. ``give_up_s``: how long to try after a loss."""
+        """The job is what ``Client.start`` has. ``give_up_s``: how long to try after a loss."""
         self.job: pb.Job | None = None
         self.asked = False
         self._command = command
