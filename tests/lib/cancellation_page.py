@@ -16,8 +16,9 @@ _FIELD = re.compile(r"^- \*\*([^*]+):\*\* (.*)$")
 _SCOPE = re.compile(r"\b[SK]\d(?:\.\w+)?\b")
 _CODE = re.compile(r"`([^`]+)`")
 _NUMBER = r"(\d[\d,]*(?:\.\d+)?)"
-_FIGURE = re.compile(rf"{_NUMBER} (s|ms|minutes|KiB|MiB|requests|jobs) \(`([A-Za-z_]+)`\)")
-_UNITS = {"s": 1, "ms": 0.001, "minutes": 60, "KiB": 2**10, "MiB": 2**20, "requests": 1, "jobs": 1}
+_COUNTED = "requests|jobs|connections|calls"
+_FIGURE = re.compile(rf"{_NUMBER} (s|ms|minutes|KiB|MiB|{_COUNTED}) \(`([A-Za-z_]+)`\)")
+_UNITS = {"s": 1, "ms": 0.001, "minutes": 60, "KiB": 2**10, "MiB": 2**20}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Row:
         """Figures with the name of the constant or setting that each of them is."""
         text = " ".join(text for _, text in self.fields)
         return [
-            (float(number.replace(",", "")) * _UNITS[unit], name)
+            (float(number.replace(",", "")) * _UNITS.get(unit, 1), name)
             for number, unit, name in _FIGURE.findall(text)
         ]
 
