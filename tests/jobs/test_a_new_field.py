@@ -32,7 +32,7 @@ from penstock.supervisor.ipc.from_supervisor import FROM_SUPERVISOR, Held, Start
 from penstock.supervisor.ipc.message_forms import count
 from penstock.supervisor.ipc.message_record import Wire, form_of, read_record, write_record
 from penstock.supervisor.ipc.started import NOT_STARTED, HeldLimits, Started
-from penstock.supervisor.job.terms import MainProcess, Terms
+from penstock.supervisor.job.effective_start import EffectiveStart, MainProcess
 from penstock.supervisor.users.user_names import User
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,13 +67,13 @@ def test_the_full_one_has_a_value_in_each_field() -> None:
 
 
 def test_the_supervisor_fills_in_every_field() -> None:
-    """By its terms, and by what the kernel holds."""
+    """By what the start is in effect, and by what the kernel holds."""
     needs = dict.fromkeys(LIMIT_NAMES, "best_effort")
     small = LimitClass("small", FULL.limits, needs)  # type: ignore[arg-type]
     totals = LimitClass("alice", FULL.client_limits, needs)  # type: ignore[arg-type]
     command = Command("show", "/bin/show", "small", grace_s=1.5, control=FULL.control)
     user = User(1000, 1000, ())
-    terms = Terms(command, FULL.argv, FULL.timeout_s, small, totals, user=user)
+    effective = EffectiveStart(command, FULL.argv, FULL.timeout_s, small, totals, user=user)
 
     class Processes:
         enforcement = FULL.held.enforcement
@@ -81,7 +81,7 @@ def test_the_supervisor_fills_in_every_field() -> None:
         usage_files = FULL.usage_files
 
     processes: Any = Processes()
-    started = terms.started(MainProcess(7, 8, 9), processes)
+    started = effective.started(MainProcess(7, 8, 9), processes)
     assert replace(started, held=FULL.held) == FULL
     assert started.held.enforcement[:1] == FULL.held.enforcement
     assert started.held.client_enforcement == FULL.held.client_enforcement
@@ -161,14 +161,14 @@ def test_the_guide_lists_the_files_that_it_touches() -> None:
     assert 3 <= len(set(named)) == len(named) <= 5
     for path in named:
         assert (ROOT / path).is_file(), path
-    assert {"started", "terms", "convert"} <= {Path(path).stem for path in named}
+    assert {"started", "effective_start", "convert"} <= {Path(path).stem for path in named}
 
 
 def test_no_other_file_spells_a_start_out() -> None:
     """Who names three of the fields that only a start has copies them; the record does it once."""
     allowed = {
         "supervisor/ipc/started.py",
-        "supervisor/job/terms.py",
+        "supervisor/job/effective_start.py",
         "server/convert.py",
     }
     own = re.compile(r"\b(start_ticks|started_ns|client_enforcement|client_limits|usage_files)\b")

@@ -165,8 +165,9 @@ class JobProgress:
     def could_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
         """Nothing of it is left."""
         self.start_error = error
-        self.end = end
-        self.log.finish()
+        self.end = end or self.end
+        if not self.log.ended:
+            self.log.finish()
         self.begun.set()
         self.finished.set()
 
@@ -203,8 +204,12 @@ class JobProgress:
             self.begun.set()
         self.finished.set()
 
+    def is_over(self) -> None:
+        """Nobody waits for more of it, whatever is known of its end."""
+        self.finished.set()
+
     def ended_ago(self, seconds: float) -> None:
-        """Recovery: so long before now."""
+        """So long before now."""
         self.ended_at = trio.current_time() - seconds
 
     def set_ended(self, end: EndRecord) -> None:

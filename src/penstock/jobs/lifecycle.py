@@ -126,6 +126,11 @@ class JobRunner:
                 log.give_back, abandon_on_cancel=True, limiter=self._hashing.limiter
             )
 
+    def did_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
+        """Nothing of it is left; its callers get the error. No checkpoint."""
+        self.never_started = True
+        self._job.could_not_start(error, end)
+
     def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
 
@@ -149,10 +154,9 @@ class JobRunner:
 
     def _refused(self, refused: StartRefused) -> None:
         job = self._job
-        self.never_started = True
         job.advance(Event.REFUSED)
         end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
-        job.could_not_start(start_error(refused), end)
+        self.did_not_start(start_error(refused), end)
         about = {"job": job.id, "owner": job.owner, "message": refused.message}
         try_audit(self._audit, "job.refused", about)
 
@@ -165,13 +169,13 @@ class JobRunner:
     async def _give_up(self, error: Exception) -> None:
         """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
         job = self._job
-        self.never_started = True
+        self.never_started = True  # also if end_now comes meanwhile
         await self._backend.kill(job.id)
         await self._backend.wait(job.id)
         self._backend.release(job.id)
         say(f"job {job.id} of {job.owner} is not started: {error}")
         why = "jobs cannot be recorded now; the server's log says why"
-        job.could_not_start(job_errors.Unavailable(why))
+        self.did_not_start(job_errors.Unavailable(why))
 
     # While it runs.
 

@@ -226,9 +226,8 @@ class Manager:
                 await self._backend.wait(job.id)
             self._backend.release(job.id)
         if not job.handle:
-            life.never_started = True  # else it would be `starting` for ever, and of its quota
-            job.start_error = Unavailable("a mistake of the server's own; its log says more")
-            job.begun.set()
+            # Else it would be `starting` for ever, and of its quota.
+            life.did_not_start(Unavailable("a mistake of the server's own; its log says more"))
         elif job.end is None:
             try:
                 end = self.history.lost(job)
@@ -237,10 +236,10 @@ class Manager:
             else:
                 job.set_ended(end)
                 # It is kept as long as others are, which counts from here.
-                job.ended_at = trio.current_time()
+                job.ended_ago(0.0)
                 job.log.finish()
         life.end_now()
-        job.finished.set()
+        job.is_over()
 
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
         """What runs on goes on in this manager's nursery; what nobody knows is ended."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..policy.limit_classes import LimitClass, ResourceLimits
 from ..policy.policy_file import ClientPolicy
@@ -33,7 +33,6 @@ from .job.start_check import CheckedStart, Refusal, StartCheck
 from .job.start_requirements import check_isolation, check_limits
 from .job.subreaper_processes import SubreaperProcesses
 from .job.supervised_job import SupervisedJob
-from .job.terms import Terms
 from .kernel.loop import Loop
 from .logs.supervisor_log import log
 from .storage import workdirs
@@ -134,10 +133,9 @@ class Dispatcher:
 
     def _launch(self, start: Start, grant: CheckedStart, send: Send) -> None:
         """Raises Refusal before anything is there; after that the job itself reports what fails."""
-        command = grant.command
+        command, limit_class = grant.effective.command, grant.effective.limit_class
         own = self._make_workdir(start, grant)
         workdir = command.workdir or own
-        limit_class = self._host.grants.policy.classes[command.class_name]
         try:
             processes = self._confine(start.id, limit_class, grant.client, workdir)
         except (GroupError, OSError) as error:
@@ -149,16 +147,19 @@ class Dispatcher:
         isolated = isolation.make_isolation(command, offers, places)
         project = self._host.quotas.hold(_both(own), limit_class.limits)
         storage = {} if project is None else project.entries(confined=bool(isolated.seccomp))
-        user = grant.user
-        terms = Terms.of(grant, limit_class, isolation.report(command, offers), storage)
+        isolation_held = isolation.report(command, offers)
+        effective = replace(grant.effective, isolation=isolation_held, quotas=storage)
+        user = effective.user
         directories = self._directories(own, project)
-        job = SupervisedJob(self._loop, start.id, start.opaque, terms, processes, self._forgotten)
+        job = SupervisedJob(
+            self._loop, start.id, start.opaque, effective, processes, self._forgotten
+        )
         job.send = send
         self.jobs[start.id] = job
         pipes: dict[str, int] = {}
         child_ends: list[int] = []
         try:
-            check_limits(terms.held(processes), limit_class, terms.totals)
+            check_limits(effective.held(processes), limit_class, effective.totals)
             check_isolation(command, limit_class, offers, root=self._host.hierarchy is not None)
             for name in ("stdout",) if command.merge_stderr else ("stdout", "stderr"):
                 pipes[name], write_end = standard_pipes.make_output(user)
@@ -169,7 +170,7 @@ class Dispatcher:
             )
             plan = Plan(
                 executable_fd=grant.executable.fd,
-                argv=[_bytes(text) for text in grant.argv],
+                argv=[_bytes(text) for text in effective.argv],
                 env={_bytes(key): _bytes(value) for key, value in env.items()},
                 workdir=workdir,
                 user=user,
@@ -181,7 +182,7 @@ class Dispatcher:
                 rlimits=rlimits.for_jobs(limit_class),
             )
             job.start(plan, pipes, directories)
-            if any(entry.state != "enforced" for entry in terms.storage()):
+            if any(entry.state != "enforced" for entry in effective.storage()):
                 self._watch(start.id, limit_class.limits, own, processes)
             if processes.look is not None:
                 self._limits.add(start.id, processes.look)
@@ -214,8 +215,8 @@ class Dispatcher:
 
     def _make_workdir(self, start: Start, grant: CheckedStart) -> str:
         try:
-            own_view = isolation.needs_temporary(grant.command, self._host.offers)
-            return workdirs.make(self._host.work_root, start.id, grant.user, own_view)
+            own_view = isolation.needs_temporary(grant.effective.command, self._host.offers)
+            return workdirs.make(self._host.work_root, start.id, grant.effective.user, own_view)
         except OSError as error:
             raise _failure(grant, "directory", error) from error
 
@@ -288,10 +289,10 @@ def _both(own: str) -> tuple[str, ...]:
 
 def _failure(grant: CheckedStart, stage: str, error: Exception) -> Refusal:
     """What the client hears has no path of ours in it; the log has everything."""
-    log(f"{grant.command.name} could not be started: {stage}: {error}")
+    log(f"{grant.effective.command.name} could not be started: {stage}: {error}")
     code = error.errno or 0 if isinstance(error, OSError) else 0
     why = os.strerror(code) if code else "penstockd's log says why"
-    text = f"{grant.command.name} could not be started: {stage}: {why}"
+    text = f"{grant.effective.command.name} could not be started: {stage}: {why}"
     return Refusal(protocol.FAILED, text, stage, code)
 
 

@@ -94,14 +94,14 @@ def test_what_is_granted_is_run_with_its_paths_resolved(place: Path) -> None:
     """The shorter of both bounds of time counts, and the command's where none was asked for."""
     found = grants(place)
     grant = found.check(start(found, arguments=["./file"]))
-    assert grant.argv == [f"{place}/program", f"{place}/root/file"]
-    assert grant.command.name == "show"
+    assert grant.effective.argv == [f"{place}/program", f"{place}/root/file"]
+    assert grant.effective.command.name == "show"
     assert grant.client.id == "alice"
     assert grant.env == {"COLUMNS": "80"}
-    assert grant.user is None
-    assert grant.timeout_s == 10.0
-    assert found.check(start(found, timeout_s=2.5)).timeout_s == 2.5
-    assert found.check(start(found, timeout_s=99.0)).timeout_s == 10.0
+    assert grant.effective.user is None
+    assert grant.effective.timeout_s == 10.0
+    assert found.check(start(found, timeout_s=2.5)).effective.timeout_s == 2.5
+    assert found.check(start(found, timeout_s=99.0)).effective.timeout_s == 10.0
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_paths_count_as_long_as_they_are_once_resolved(place: Path) -> None:
     error = refused(found, **line)
     assert (error.fault, f"take {too_long} bytes" in str(error)) == (protocol.INVALID, True)
     line["env"] = {"COLUMNS": "8" * (left - len(f"{place}/root/"))}
-    assert found.check(start(found, **line)).argv[1] == f"{place}/root/file"
+    assert found.check(start(found, **line)).effective.argv[1] == f"{place}/root/file"
 
 
 def test_input_where_the_command_takes_it(place: Path) -> None:
     found = grants(place, '[clients.alice]\ncommands = ["other"]\n')
     grant = found.check(start(found, command="other", arguments=[], env={}, stdin=True))
     assert grant.stdin
-    assert grant.timeout_s is None
+    assert grant.effective.timeout_s is None
 
 
 def test_standalone_grants_every_command_to_any_owner(place: Path) -> None:

@@ -28,9 +28,9 @@ from penstock.supervisor.ipc.message_base import Message
 from penstock.supervisor.ipc.message_record import write_record
 from penstock.supervisor.job import supervised_job
 from penstock.supervisor.job.cgroup_processes import Events
+from penstock.supervisor.job.effective_start import EffectiveStart
 from penstock.supervisor.job.spawn import Plan
 from penstock.supervisor.job.supervised_job import SupervisedJob
-from penstock.supervisor.job.terms import Terms
 from penstock.supervisor.kernel.clone3 import NOWHERE, CgroupEntrance
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.storage.workdirs import Workdir
@@ -111,9 +111,9 @@ class Held:
         self.forgotten: list[str] = []
         limit_class = limit_class or class_of(None, {})
         command = Command("x", "/x", "free", control=control or Control())
-        terms = Terms(command, ["/x"], None, limit_class, NO_LIMITS)
+        effective = EffectiveStart(command, ["/x"], None, limit_class, NO_LIMITS)
         told = self.forgotten.append
-        self.job = SupervisedJob(self.loop, "1" * 32, "", terms, self.processes, told)
+        self.job = SupervisedJob(self.loop, "1" * 32, "", effective, self.processes, told)
         self.job.send = self.send
 
     def send(self, message: Message, descriptors: Sequence[int] = (), /) -> None:

@@ -1,8 +1,8 @@
 """What a start became (pure): the one record that supervisor, server and database have of it.
 
-The supervisor fills it in (``job/terms.py``) and sends it (STARTED, HELD); a server's ``Job`` holds
-it, records what of it outlives the process (``jobs/job_rows.py``) and shows it to its owner
-(``server/convert.py``). A new field of a job is added here and in those; CONTRIBUTING.md has them.
+The supervisor fills it in (``job/effective_start.py``) and sends it (STARTED, HELD); a server's
+``Job`` holds it, records what of it outlives the process (``jobs/job_rows.py``) and shows it to its
+owner (``server/convert.py``). CONTRIBUTING.md says what a new field of a job touches.
 """
 
 import sys

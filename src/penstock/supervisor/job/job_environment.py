@@ -13,12 +13,12 @@ def environment(grant: CheckedStart, job_id: str, workdir: str) -> dict[str, str
     """What every job has, then the policy's, then the request's."""
     name = grant.account.name
     own = {"HOME": workdir, "USER": name, "LOGNAME": name, "PENSTOCK_JOB": job_id}
-    return BASE_ENV | own | grant.command.env | dict(grant.env)
+    return BASE_ENV | own | grant.effective.command.env | dict(grant.env)
 
 
 def places(grant: CheckedStart, workdir: str, temporary: str, home: str) -> Places:
     """For its view. ``home`` is what its environment says."""
-    user = grant.user
+    user = grant.effective.user
     return Places(
         workdir,
         temporary,

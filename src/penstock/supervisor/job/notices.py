@@ -17,7 +17,7 @@ from ..ipc.from_supervisor import (
 )
 from ..ipc.server_socket import Send, nobody
 from .cgroup_processes import Processes
-from .terms import MainProcess, Terms
+from .effective_start import EffectiveStart, MainProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,17 @@ class Notices:
     for STARTED. ``send`` is ``nobody`` while there is none."""
 
     def __init__(
-        self, job_id: str, opaque: str, terms: Terms, processes: Processes, fds: Descriptors
+        self,
+        job_id: str,
+        opaque: str,
+        start: EffectiveStart,
+        processes: Processes,
+        fds: Descriptors,
     ) -> None:
         self.send: Send = nobody
         self._id = job_id
         self._opaque = opaque
-        self._terms = terms
+        self._start = start
         self._processes = processes
         self._descriptors = fds
         self._refusal: RefusedMessage | None = None
@@ -98,7 +103,7 @@ class Notices:
                 self.send(message)
 
     def _tell_started(self, main: MainProcess, paused: bool) -> None:
-        started = self._terms.started(main, self._processes)
+        started = self._start.started(main, self._processes)
         fds = self._descriptors.pipes()
         kill_fd = self._descriptors.kill()
         if kill_fd is not None:
@@ -116,4 +121,4 @@ class Notices:
         if self.send is nobody or not self._changes:
             return
         changes, self._changes = self._changes, []
-        self.send(Changed(self._id, self._terms.held(self._processes), tuple(changes)))
+        self.send(Changed(self._id, self._start.held(self._processes), tuple(changes)))

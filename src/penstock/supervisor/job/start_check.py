@@ -24,6 +24,7 @@ from ..users.accounts import Account
 from ..users.client_users import NoUser
 from ..users.command_users import CommandUsers
 from ..users.user_names import User
+from .effective_start import EffectiveStart
 
 
 class Refusal(Exception):
@@ -40,16 +41,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckedStart:
-    """What is to be run. ``argv`` has its paths resolved; ``user`` is None in user mode."""
+    """What is to be run: ``effective`` counts until the job has ended, the rest until it runs."""
 
+    effective: EffectiveStart
     client: ClientPolicy
-    command: Command
     executable: Executable
-    user: User | None
     account: Account
-    argv: list[str]
     env: Mapping[str, str]
-    timeout_s: float | None
     stdin: bool = False
 
 
@@ -87,17 +85,16 @@ class StartCheck:
         except ExecutableError as error:
             raise Refusal(protocol.EXECUTABLE, str(error)) from None
         bounds = [bound for bound in (spec.timeout_s, command.timeout_s) if bound is not None]
-        return CheckedStart(
-            client,
+        effective = EffectiveStart(
             command,
-            executable,
-            user,
-            self.users.account_of(command, user),
             argv,
-            spec.env,
             min(bounds, default=None),
-            spec.stdin,
+            self.policy.classes[command.class_name],
+            client.totals,
+            user=user,
         )
+        account = self.users.account_of(command, user)
+        return CheckedStart(effective, client, executable, account, spec.env, spec.stdin)
 
     def _user(self, command: Command, client: ClientPolicy) -> User | None:
         try:

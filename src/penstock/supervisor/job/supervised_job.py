@@ -17,11 +17,11 @@ from ..kernel.loop import Loop, Timer
 from ..logs.supervisor_log import log
 from ..storage import disk_usage, workdirs
 from .cgroup_processes import Processes
+from .effective_start import EffectiveStart, MainProcess
 from .notices import Descriptors, Notices
 from .pause import Pausing
 from .spawn import Plan
 from .standard_pipes import INPUT_PIPES
-from .terms import MainProcess, Terms
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
 _REMOVE_TRIES: Final = 250
@@ -45,14 +45,14 @@ class SupervisedJob:
         loop: Loop,
         job_id: str,
         opaque: str,
-        terms: Terms,
+        start: EffectiveStart,
         processes: Processes,
         on_forgotten: Callable[[str], None],
     ) -> None:
         self.id = job_id
         self.opaque = opaque
         self._loop = loop
-        self._terms = terms
+        self._start = start
         self._processes = processes
         self._on_forgotten = on_forgotten
         self._fds: dict[str, int] = {}
@@ -68,7 +68,7 @@ class SupervisedJob:
         self._released = False
         self._pausing = Pausing(loop, processes)
         fds = Descriptors(lambda: dict(self._fds), self._kill_fd)
-        self._notices = Notices(job_id, opaque, terms, processes, fds)
+        self._notices = Notices(job_id, opaque, start, processes, fds)
 
     @property
     def send(self) -> Send:
@@ -108,7 +108,7 @@ class SupervisedJob:
         """The first signal of its end, by default the command's own; how many got it. Whatever
         makes it stand still is undone after that, so that the signal is the first thing it sees."""
         if number is None:
-            control = self._terms.command.control
+            control = self._start.command.control
             number, tree = control.stop_signal, control.stop_tree
         count = self.signal(number, tree)
         if not self._ended and self._pausing.let_run(self.id):
@@ -190,8 +190,8 @@ class SupervisedJob:
         self._cancel_timer()
         if self._notices.refused:
             return  # too late: the caller has been told that it did not start
-        if self._terms.timeout_s is not None:
-            self._timer = self._loop.after(self._terms.timeout_s, self._timeout)
+        if self._start.timeout_s is not None:
+            self._timer = self._loop.after(self._start.timeout_s, self._timeout)
         self._notices.started(
             MainProcess(pid, proc_tree.start_ticks(pid), time.time_ns()),
             paused=self._pausing.paused,
@@ -212,7 +212,7 @@ class SupervisedJob:
         if not self._notices.refused:
             # Unless it was sent that signal by a client.
             too_long = not self._xfsz_sent and disk_usage.died_of_length(status)
-            bounded = storage_bounds_files(self._terms.limit_class)
+            bounded = storage_bounds_files(self._start.limit_class)
             full = self._storage_full or (bounded and too_long)
             timed_out, escalated = self._timed_out, self._escalated
             self._notices.later(Exited(self.id, status, timed_out, escalated, full, rusage))
@@ -241,7 +241,7 @@ class SupervisedJob:
                 protocol.EXECUTABLE if stage == "exec" else protocol.FAILED,
                 stage,
                 errno,
-                f"{self._terms.command.name} could not be started: {stage}: {reason}",
+                f"{self._start.command.name} could not be started: {stage}: {reason}",
             )
         )
 
@@ -253,7 +253,7 @@ class SupervisedJob:
     def _timeout(self) -> None:
         self._timed_out = True
         self.ask_end()
-        self._timer = self._loop.after(self._terms.command.grace_s, self._timeout_kill)
+        self._timer = self._loop.after(self._start.command.grace_s, self._timeout_kill)
 
     def _timeout_kill(self) -> None:
         self._escalated = True

@@ -1,4 +1,4 @@
-"""On what terms a job runs: what of its start counts until it has ended."""
+"""What a granted start is in effect: policy, request and host together, until the job has ended."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from ...policy.policy_file import Command
 from ..ipc.started import HeldLimits, Started
 from ..users.user_names import User
 from .cgroup_processes import Processes
-from .start_check import CheckedStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class MainProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class EffectiveStart:
     """``totals`` are of all the client's jobs together, ``isolation`` what of it is held, ``user``
     whom it runs as; None: as this process. ``quotas`` is what a quota of the file system holds
     (project_quota.py)."""
@@ -42,27 +41,6 @@ class Terms:
     isolation: Sequence[Enforcement] = ()
     user: User | None = None
     quotas: Mapping[LimitName, Enforcement] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        checked: CheckedStart,
-        limit_class: LimitClass,
-        isolation: Sequence[Enforcement],
-        quotas: Mapping[LimitName, Enforcement],
-    ) -> "Terms":
-        """Of a start that is granted, and what this host gives it. Its environment and the open
-        program count only until it runs."""
-        return cls(
-            checked.command,
-            checked.argv,
-            checked.timeout_s,
-            limit_class,
-            checked.client.totals,
-            isolation,
-            checked.user,
-            quotas,
-        )
 
     def held(self, processes: Processes) -> HeldLimits:
         """What of every limit and isolation the kernel holds now; output is kept by the server's
