@@ -44,7 +44,7 @@ def test_only_a_start_waits_for_a_lock(tmp_path: Path, monkeypatch: pytest.Monke
         made: sqlite3.Connection = connect(path, **options)
         return made
 
-    monkeypatch.setattr("penstock.jobs.store.sqlite3.connect", noting)
+    monkeypatch.setattr("penstock.jobs.database_file.sqlite3.connect", noting)
     path = tmp_path / "records"
     store = Store(str(path))
     try:

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from penstock.jobs.backends.base import JobSpec
+from penstock.jobs.database_file import lock_directory
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.job_rows import DamagedRecord, JobRecord
 from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
-from penstock.jobs.store import Store, lock_directory
+from penstock.jobs.store import Store
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
 from penstock.supervisor.ipc.started import HeldLimits, Started
 

@@ -15,6 +15,7 @@ from ..concurrency.interrupts import uninterrupted_context, uninterrupted_method
 from ..concurrency.plain_errors import PlainErrors
 from ..supervisor.ipc.from_supervisor import Changed
 from .backends.base import Backend, HeldJob, JobSpec
+from .database_file import lock_directory
 from .history import History
 from .job import UNKILLABLE_S, Job
 from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
@@ -26,7 +27,7 @@ from .output.disk import Disk
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
 from .salvage import open_store
-from .store import Store, lock_directory
+from .store import Store
 
 # Bounds what a shutdown adds to a command's own grace.
 SHUTDOWN_GRACE_S: Final = 3.0

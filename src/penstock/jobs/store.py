@@ -7,71 +7,21 @@ holder of the state directory's lock may open it.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from functools import partial
 from typing import Final
 
 from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
+from .database_file import LOCK_PATIENCE_S, connect_database, identity_of, open_database
 from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
-from .job_errors import Unavailable
 from .job_rows import DAMAGE, DamagedRecord, JobRecord, read_row, spec_text, started_text
 from .reporting import say
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
-# For another program's lock as a server starts, when nobody waits for it: SQLite's own default.
-_LOCK_PATIENCE_S: Final = 5.0
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY,
-    sequence INTEGER NOT NULL UNIQUE,
-    owner TEXT NOT NULL,
-    spec TEXT NOT NULL,
-    policy TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('starting', 'running', 'finished')),
-    created_ns INTEGER NOT NULL,
-    handle TEXT UNIQUE,
-    started TEXT,
-    stop TEXT,
-    end TEXT
-);
-CREATE TABLE IF NOT EXISTS handles (number INTEGER PRIMARY KEY, next INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS requests (
-    owner TEXT NOT NULL,
-    request_id TEXT NOT NULL,
-    job TEXT NOT NULL REFERENCES jobs (id),
-    PRIMARY KEY (owner, request_id)
-);
-CREATE TABLE IF NOT EXISTS removed (job TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
-"""
-_VERSION: Final = 1
-
-
-@contextlib.contextmanager
-def lock_directory(state_dir: str) -> Iterator[None]:
-    """Holds the state directory for this process alone. Raises Unavailable if another does."""
-    os.makedirs(state_dir, mode=0o700, exist_ok=True)
-    path = os.path.join(state_dir, "lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(
-                f"{state_dir} is in use by another server; stop that one first"
-            ) from None
-        yield
-    finally:
-        os.close(fd)
 
 
 class Store:
@@ -86,7 +36,7 @@ class Store:
         self._reserve = DatabaseReserve(path) if keep_reserve else None
         self._to_be_opened = False  # it could not be, once it was closed
         try:
-            self._db = _open(path, wait_s=_LOCK_PATIENCE_S)
+            self._db = open_database(path, wait_s=LOCK_PATIENCE_S)
             try:
                 self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
                 self._files = self._found()
@@ -141,7 +91,7 @@ class Store:
         self._open_again()
 
     def _open_again(self) -> None:
-        self._db = _open(self._path, wait_s=0.0)
+        self._db = open_database(self._path, wait_s=0.0)
         self._to_be_opened = False
         self._files = self._found()
         if self._reserve is not None:
@@ -149,7 +99,7 @@ class Store:
 
     def _found(self) -> dict[str, tuple[int, int] | None]:
         """Which files its names lead to; of the WAL, which SQLite empties by itself, as well."""
-        return {ending: _identity(self._path + ending) for ending in ("", "-wal")}
+        return {ending: identity_of(self._path + ending) for ending in ("", "-wal")}
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -278,7 +228,7 @@ class Store:
     def copy_from(self, path: str, tables: tuple[str, ...]) -> dict[str, int]:
         """Takes over what can be read of a damaged database; how many rows of each table."""
         copied = dict.fromkeys(tables, 0)
-        with contextlib.closing(_connect(path)) as source:
+        with contextlib.closing(connect_database(path)) as source:
             for table in tables:
                 # A broken page ends a walk through the rows; the other way leads to it from behind.
                 for order in ("ASC", "DESC"):
@@ -303,52 +253,6 @@ class Store:
                 yield read_row(row)
             except DAMAGE as error:
                 yield DamagedRecord(str(row[0]), f"{type(error).__name__}: {error}")
-
-
-def _open(path: str, *, wait_s: float) -> sqlite3.Connection:
-    """Raises sqlite3.Error. ``wait_s``: for another program's lock. Once it is open nobody else can
-    have one, and nothing waits: that would be the event loop."""
-    db = _connect(path, wait_s=wait_s)
-    # A flipped bit in a text is that row's damage, not an error of the whole query.
-    db.text_factory = partial(str, encoding="utf-8", errors="replace")
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA foreign_keys = ON")
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        db.executescript(_SCHEMA)
-        if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("PRAGMA busy_timeout = 0")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _connect(path: str, *, wait_s: float = _LOCK_PATIENCE_S) -> sqlite3.Connection:
-    """Nobody else can even read it, because the index of its WAL is in our own memory.
-
-    Elsewhere it would be in a mapped file. Where no block is left for a page of that (a file system
-    with blocks smaller than a page, or one that writes in new places), SIGBUS ends the process.
-    """
-    db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
-    try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
