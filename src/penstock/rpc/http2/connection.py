@@ -30,7 +30,11 @@ __all__ = ["HIGHEST_STREAM_ID", "Connection", "ConnectionFailed"]
 
 
 class Connection(Receiver):
-    """Either side of a connection. After ConnectionFailed only ``take`` is left."""
+    """Either side of a connection: commands in, bytes out, and no wait anywhere.
+
+    After ConnectionFailed the owner may only ``take`` what is queued, because the connection's
+    state is no longer one that RFC 9113 describes.
+    """
 
     def __init__(self, limits: Limits, *, client_side: bool) -> None:
         super().__init__(limits, client_side=client_side)
@@ -58,19 +62,19 @@ class Connection(Receiver):
 
     @property
     def pending_bytes(self) -> int:
-        """How much waits to be written."""
+        """Bytes that are queued for the transport and were not taken yet."""
         return len(self._out)
 
     def take_parts(self) -> list[bytes | bytearray | memoryview]:
-        """All that waits, in pieces, large ones without a copy."""
+        """All queued bytes, in pieces, so that large ones need no copy. The queue is empty then."""
         return self._out.take()
 
     def take(self) -> bytes:
-        """All that waits."""
+        """All queued bytes as one piece. The queue is empty then."""
         return b"".join(self._out.take())
 
     def statistics(self) -> dict[str, int]:
-        """open_streams, pending_bytes, buffered_bytes; for tests and for the curious."""
+        """open_streams, pending_bytes, buffered_bytes; for tests and diagnostics."""
         return {
             "open_streams": len(self._streams),
             "pending_bytes": len(self._out),
@@ -87,7 +91,7 @@ class Connection(Receiver):
 
     @property
     def max_outbound_streams(self) -> int:
-        """As many calls as the peer lets us have open."""
+        """How many streams the peer's SETTINGS let this side have open at once."""
         return self._peer.max_streams
 
     def open_stream(self, stream_id: int, headers: ev.Headers) -> None:
@@ -133,7 +137,10 @@ class Connection(Receiver):
         return max(0, window)
 
     def send_data(self, stream_id: int, head: bytes, data: bytes | memoryview = b"") -> None:
-        """One DATA frame; the caller has asked ``send_window``, and never changes ``data``."""
+        """Queues one DATA frame. The caller has asked ``send_window``.
+
+        It must never change ``data`` afterwards, because large pieces are queued without a copy.
+        """
         size = len(head) + len(data)
         self._out += size.to_bytes(3, "big") + b"\0\0" + stream_id.to_bytes(4, "big") + head
         if data:
@@ -148,7 +155,7 @@ class Connection(Receiver):
         self._reader.pings.give(self._limits.pings_per_data)
 
     def end_stream(self, stream_id: int) -> None:
-        """No more DATA of ours will come."""
+        """Ends this side's half of a stream. The peer may still send on it."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.local_open:
             self._out += encoded(DATA, END_STREAM, stream_id)
@@ -162,14 +169,14 @@ class Connection(Receiver):
             self._reset_by_us(stream_id)
 
     def count_late_frame(self) -> None:
-        """DATA for a call that has failed already. Raises ConnectionFailed if it is too often."""
+        """Counts DATA for a call that has failed already. Raises ConnectionFailed on too many."""
         try:
             self._late_frames.take()
         except ConnectionFault as fault:
             raise self._failed(fault) from fault
 
     def refuse(self, stream_id: int, code: int) -> None:
-        """A reset that the peer has provoked. Raises ConnectionFailed if it does so too often."""
+        """Resets a stream for a fault of the peer's. Raises ConnectionFailed on too many."""
         try:
             self._reader.resets.take()
         except ConnectionFault as fault:
@@ -179,8 +186,8 @@ class Connection(Receiver):
     def acknowledge(self, stream_id: int, flow_bytes: int) -> None:
         """Hands ``flow_bytes`` of window back to the peer.
 
-        It is told when half of a window has come together: a WINDOW_UPDATE for each DATA
-        frame would double the frames.
+        The WINDOW_UPDATE is sent when half of a window has come together, because one for each
+        DATA frame would double the frames.
         """
         if not flow_bytes:
             return

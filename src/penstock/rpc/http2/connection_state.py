@@ -1,6 +1,6 @@
 """What both halves of a connection read and write, and the moves that both make (pure).
 
-receiver.py is the half that listens, connection.py the half that speaks; each is a subclass of the
+receiver.py is the half that receives, connection.py the half that sends. Each is a subclass of the
 one before, because a frame that arrives changes what may be sent, and the other way round.
 """
 
@@ -51,7 +51,7 @@ class ConnectionState:
         return bool(stream_id & 1) == self._client_side
 
     def _open(self, stream_id: int) -> StreamState:
-        """A stream begins, whoever has opened it."""
+        """Enters a new stream, opened by either side, into the table."""
         window = max(DEFAULT_WINDOW, self._limits.stream_window_bytes)
         stream = StreamState(window, self._peer.initial_window)
         self._streams[stream_id] = stream
@@ -75,7 +75,7 @@ class ConnectionState:
             self._acknowledged = 0
 
     def go_away(self, code: int, last_stream_id: int, text: str = "") -> None:
-        """Tells the peer to begin nothing new; streams go on."""
+        """Queues GOAWAY: the peer must begin no new streams. Those that are open stay open."""
         debug = text.encode("ascii", "replace")[:TEXT_BYTES]
         self._out += encoded(GOAWAY, 0, 0, long(last_stream_id) + long(code) + debug)
 
@@ -87,7 +87,8 @@ class ConnectionState:
         self._out = Outbox()
         begun = culprit > self.highest_inbound_stream_id and not self._is_ours(culprit)
         if begun or culprit in self._streams:
-            # Its call must not be repeated, as those are that only the connection's end has ended.
+            # The reset ends this call for its own fault. Otherwise the client would repeat it, as
+            # it may repeat the calls that ended only because the connection did.
             self._out += encoded(RST_STREAM, 0, culprit, long(code))
         if begun:
             self.highest_inbound_stream_id = culprit

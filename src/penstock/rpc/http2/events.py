@@ -1,4 +1,4 @@
-"""What a peer did, as the protocol layer tells it (pure)."""
+"""What a peer did, as the protocol layer reports it to an endpoint (pure)."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -33,7 +33,7 @@ class TrailersArrived:
 
 @dataclass(frozen=True, slots=True)
 class DataArrived:
-    """``flow_bytes`` counts padding too, and is what must be acknowledged."""
+    """``flow_bytes`` counts padding too; the endpoint must acknowledge that many."""
 
     stream_id: int
     data: bytes
@@ -49,8 +49,11 @@ class StreamEnded:
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """``by_peer`` is False where the peer broke a rule, that of ``text``, and we answered with
-    a reset; perhaps on a stream that has ended already."""
+    """A stream was reset with ``code``, either by the peer or by this side.
+
+    ``by_peer`` is False where the peer broke the rule in ``text`` and this side answered with a
+    reset, which may concern a stream that has ended already.
+    """
 
     stream_id: int
     code: int
@@ -60,14 +63,14 @@ class StreamReset:
 
 @dataclass(frozen=True, slots=True)
 class WindowOpened:
-    """Sending may go on; stream 0 means every stream."""
+    """The peer has opened a window, so sending may resume. Stream 0 means every stream."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class PingAnswered:
-    """The answer to a PING of ours, with that one's data."""
+    """The peer has answered this side's PING that had the same eight bytes of ``data``."""
 
     data: bytes
 
@@ -79,7 +82,7 @@ class SettingsArrived:
 
 @dataclass(frozen=True, slots=True)
 class GoingAway:
-    """Streams above ``last_stream_id`` were not and will not be processed."""
+    """The peer sent GOAWAY: it will never process streams above ``last_stream_id``."""
 
     last_stream_id: int
     code: int

@@ -1,7 +1,8 @@
 """Bytes to HTTP/2 frames and back: where a peer's frames are first judged (pure).
 
-A frame is judged by its nine-byte header before any of its body is buffered, and every
-kind that a peer can send for nothing has a budget.
+A frame is judged by its nine-byte header before any of its body is buffered, so that a frame which
+is rejected costs no memory. Every kind that costs its sender next to nothing has a budget, because
+a peer could otherwise keep this side busy with them.
 """
 
 import struct
@@ -29,7 +30,7 @@ _HEADER: Final = struct.Struct(">HBBBL")
 # RFC 9113 6.4, 6.7, 6.9: any other length ends the connection.
 _EXACT_BYTES: Final = {RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 _ON_STREAMS: Final = frozenset((DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION))
-# Which budget they are taken from depends on the stream's state: the receiver's to know.
+# Their budget depends on the stream's state, which only the receiver knows.
 _JUDGED_BY_STREAM: Final = frozenset((DATA, WINDOW_UPDATE))
 _ON_CONNECTION: Final = frozenset((SETTINGS, PING, GOAWAY))
 
@@ -49,13 +50,13 @@ class Frame(NamedTuple):
 
 
 def encoded(kind: int, flags: int, stream_id: int, body: bytes = b"") -> bytes:
-    """A frame's bytes."""
+    """A whole frame, header included; ``body`` must fit the peer's maximum frame size."""
     size = len(body)
     return _HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + body
 
 
 def long(value: int) -> bytes:
-    """Four bytes, as most frames hold them."""
+    """An unsigned 32-bit integer in network order, as most frames hold one."""
     return _LONG.pack(value)
 
 
@@ -107,7 +108,7 @@ class FrameReader:
 
     @property
     def buffered_bytes(self) -> int:
-        """What is held of frames and header blocks that are not complete."""
+        """Bytes held of frames and header blocks that are not complete."""
         return len(self._data) - self._position + sum(map(len, self._block))
 
     def add_data(self, data: bytes) -> None:
@@ -157,7 +158,7 @@ class FrameReader:
                 return frame
 
     def _judge(self, kind: int, flags: int, length: int, stream_id: int) -> None:
-        """Everything that a frame's header alone can be refused for, before its body is here."""
+        """Raises for whatever a frame's header alone shows to be wrong, before its body is here."""
         if length > self._frame_bytes and (kind != DATA or self._first or self._block_head):
             raise ConnectionFault(
                 f"a frame of {length} bytes; {self._frame_bytes} allowed", FRAME_SIZE_ERROR

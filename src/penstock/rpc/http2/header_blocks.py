@@ -19,8 +19,8 @@ from hpack.table import HeaderTable
 from .events import Headers
 from .protocol_errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault, StreamFault
 
-# Dynamic table size update to 0 (RFC 7541 6.3), once at the start of our first block: after
-# it a block depends on nothing that went before, so equal headers are equal bytes.
+# Dynamic table size update to 0 (RFC 7541 6.3), sent once, at the start of the first block. After
+# it a block depends on no earlier block, so that equal headers are equal bytes and can be cached.
 NO_TABLE: Final = b"\x20"
 _CACHED: Final = 256
 
@@ -58,19 +58,20 @@ _LONG_INTEGER: Final = re.compile(rb"[\x80-\xff]{%d}" % (_INTEGER_BYTES - 1))
 _LEAST_FIELD_BYTES: Final = 32  # RFC 9113 6.5.2 counts that much for an empty field
 
 
-# A list that is too large belongs to one call, and the table to all of them: such a block is gone
-# through for the table alone, so far. At half a microsecond a byte, Huffman's code is what costs.
+# A list that is too large belongs to one call, but the table to all of them. So such a block is
+# still read, for the table alone, up to these bounds. Huffman's code costs most: 0.5 us a byte.
 _FIELDS_PASSED_OVER: Final = 2048
 _HUFFMAN_PASSED_OVER: Final = 49_152
-# And in steps of so much, some 2 ms: a byte of Huffman's code is one, and a field as many as that
-# takes as long.
+# The block is read in steps of so many units of work, some 2 ms, so that other tasks run between
+# them. A byte of Huffman's code is one unit; a field is as many as take the same time.
 _STEP: Final = 8192
 _WORK_OF_A_FIELD: Final = 16
 _LONGEST_CODE_BITS: Final = 30  # RFC 7541, appendix B
 
 
 class _Table(HeaderTable):  # type: ignore[misc]  # hpack has no types
-    """hpack hands over views, which would keep a whole block for a field of two bytes."""
+    """Copies what it keeps, because hpack passes views: a field of two bytes would otherwise
+    keep its whole block in memory."""
 
     dynamic_entries: deque[tuple[bytes, bytes]]
 
@@ -90,35 +91,40 @@ class _Table(HeaderTable):  # type: ignore[misc]  # hpack has no types
 
 
 class HeaderDecoder:
-    """One direction of a connection. Every block must be decoded, wanted or not."""
+    """Decodes one direction of a connection.
+
+    Every block must be decoded, also that of a rejected call, because each one changes the table
+    that later blocks refer to.
+    """
 
     def __init__(self, header_bytes: int) -> None:
         """``header_bytes`` is the largest list, by RFC 9113's count (6.5.2)."""
         self._decoder = Decoder(max_header_list_size=header_bytes)
         self._table = self._decoder.header_table = _Table()
         self._most_fields = header_bytes // _LEAST_FIELD_BYTES
-        # hpack decodes a field before it counts it, and one may be the whole block.
+        # A bound on the block too, because hpack decodes a field before it counts it, and one
+        # field may be the whole block.
         self._most_bytes = 2 * header_bytes
         self._steps: Iterator[None] | None = None
 
     @property
     def unfinished(self) -> bool:
-        """``decode_some`` is to be called again, with the same block."""
+        """Whether the caller must call ``decode_some`` again, with the same block."""
         return self._steps is not None
 
     def decode(self, block: bytes) -> Headers | None:
-        """As ``decode_some``, to the end."""
+        """As ``decode_some``, to the block's end; may take tens of milliseconds."""
         while True:
             fields = self.decode_some(block)
             if not self.unfinished:
                 return fields
 
     def decode_some(self, block: bytes) -> Headers | None:
-        """At most some milliseconds of a block; see ``unfinished``.
+        """Works on a block for some milliseconds at most; see ``unfinished``.
 
-        None: the list is too large, but the connection can go on.
-
-        Raises ConnectionFault; the connection cannot go on.
+        Returns None where the list is too large: the call is lost, but the connection stays
+        usable. Raises ConnectionFault where the tables of both ends may differ by now, so that no
+        later block could be understood.
         """
         steps, self._steps = self._steps, None
         try:
@@ -152,7 +158,7 @@ class HeaderDecoder:
             return
 
     def _pass_over(self, block: bytes) -> Iterator[None]:
-        """Does to the table what ``block`` does, and decodes only what stays in it.
+        """Applies ``block`` to the table, and decodes only the fields that stay in it.
 
         Raises ConnectionFault, IndexError and what hpack raises.
         """
@@ -206,7 +212,7 @@ class HeaderDecoder:
                 table.clear()
 
     def _check(self, block: bytes) -> None:
-        """What hpack would take any number of, at 13 to 37 ms for a block of 16 KiB."""
+        """Raises for what hpack accepts any number of, 13 to 37 ms for a block of 16 KiB."""
         position = updates = 0
         for _ in range(self._most_fields + _MOST_UPDATES + 1):
             if position >= len(block):

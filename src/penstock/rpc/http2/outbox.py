@@ -1,13 +1,13 @@
-"""What waits to be written: small pieces put together, large ones as they are (pure)."""
+"""What waits to be written: small pieces are joined, large ones stay as they are (pure)."""
 
 from typing import Final
 
-# Below this a copy is cheaper than a piece of its own, which becomes a TLS record of its own.
+# Below this a copy is cheaper, because each piece becomes a TLS record of its own.
 _LARGE_BYTES: Final = 4096
 
 
 class Outbox:
-    """Bytes in order. ``len`` is how many."""
+    """The bytes that wait for the transport, in order. ``len`` is their number."""
 
     def __init__(self) -> None:
         self._parts: list[bytes | bytearray | memoryview] = []
@@ -35,7 +35,7 @@ class Outbox:
         self._bytes += size
 
     def take(self) -> list[bytes | bytearray | memoryview]:
-        """All of it; it is empty then."""
+        """All pieces, in order. The outbox is empty then."""
         parts = self._parts
         if self._last:
             parts.append(self._last)

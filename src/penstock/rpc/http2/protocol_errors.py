@@ -1,4 +1,4 @@
-"""What a peer did against HTTP/2's rules, and with which code it hears of it (pure)."""
+"""How a peer broke HTTP/2's rules, and with which error code it is answered (pure)."""
 
 from typing import Final
 
@@ -20,7 +20,8 @@ ENHANCE_YOUR_CALM: Final = 0xB
 class ConnectionFault(Exception):
     """RFC 9113 5.4.1: ends the connection with ``code``. ``kind`` is for counters.
 
-    ``stream_id``: the stream whose header block did it. Its call hears so before the rest ends.
+    ``stream_id``: the stream whose header block caused it. That stream is reset first, so that the
+    client learns which call was at fault.
     """
 
     stream_id = 0
@@ -48,7 +49,7 @@ class Flood(ConnectionFault):
 
 
 class FloodBudget(TokenBucket):
-    """What a peer may do so often, and no more."""
+    """How often a peer may do one kind of thing that costs it next to nothing."""
 
     def take(self, tokens: int = 1) -> None:
         """Raises Flood when there is too little left."""

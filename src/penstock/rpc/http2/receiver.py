@@ -1,10 +1,10 @@
 """A peer's frames by the rules of RFC 9113, each at the frame it is about (pure).
 
-The half of a connection that listens; connection.py adds the half that speaks, and what both share
-is in connection_state.py. Every frame is handled whole or ends its stream or the connection, and
-nothing here waits. One function a kind of frame, in one file, because a reader comes with a frame
-in hand: that makes it a little longer than others. Frames of streams that are closed are judged in
-late_frames.py.
+This is the half of a connection that receives; connection.py adds the half that sends, and what
+both share is in connection_state.py. Every frame is handled whole or ends its stream or the
+connection, and nothing here waits. There is one function for each kind of frame, all in one file,
+because a reader of this code looks a frame up by its kind; so the file is a little longer than
+others. Frames for closed streams are judged in late_frames.py.
 """
 
 from collections.abc import Callable
@@ -47,9 +47,9 @@ from .settings import LARGEST_WINDOW
 from .stream_state import StreamState, too_large
 
 _BLOCK_BYTES_A_FRAME: Final = 512
-# Of an oversized block: some 2 ms, as much as a reset with the call that it ends.
+# So much of an oversized block takes some 2 ms, as long as a reset with the call that it ends.
 _WORK_OF_A_RESET_BYTES: Final = 8192
-# Budgets that one stream may have used up, and where its part of them is counted.
+# Budgets that a single stream may have used up, and where that stream's part is counted.
 _OF_STREAMS: Final = {
     "empty DATA": "empty_data",
     "WINDOW_UPDATE": "window_updates",
@@ -58,7 +58,7 @@ _OF_STREAMS: Final = {
 
 
 class Receiver(ConnectionState):
-    """State of a connection, and what a peer's bytes do to it."""
+    """A connection's state, and how a peer's bytes change it. Never waits."""
 
     def __init__(self, limits: Limits, *, client_side: bool) -> None:
         super().__init__(limits, client_side=client_side)
@@ -80,7 +80,7 @@ class Receiver(ConnectionState):
         }
 
     def receive(self, data: bytes, most: int | None = None) -> list[ev.Event]:
-        """What ``data`` brings about, of ``most`` frames at most; then ``more`` says so.
+        """The events of at most ``most`` frames of ``data``; ``more`` says whether frames are left.
 
         A header block counts as a frame for each half KiB, as decoding that takes as long;
         a long one waits for a call without ``data``, or for several.
@@ -119,8 +119,10 @@ class Receiver(ConnectionState):
             raise ConnectionFailed("engine", repr(error)) from error
 
     def _spend(self, budget: FloodBudget, out: list[ev.Event]) -> None:
-        """One of what streams use up. Where one has used half of it, that one ends: it is to
-        blame, and the budget has back what it has taken. Raises Flood where none has.
+        """Takes one from a budget that all streams share.
+
+        When it is used up, a stream that took half of it or more is reset, because that stream is
+        the cause, and the budget gets its part back. Otherwise raises Flood.
         """
         try:
             budget.take()
@@ -176,7 +178,7 @@ class Receiver(ConnectionState):
     def _headers(self, frame: Frame, out: list[ev.Event]) -> None:
         stream_id = frame.stream_id
         try:
-            # Always: both ends' tables must stay equal.
+            # Decoded in any case, because the tables of both ends must stay equal.
             fields = self._decoder.decode_some(frame.body)
         except ConnectionFault as fault:
             fault.stream_id = stream_id
@@ -197,7 +199,7 @@ class Receiver(ConnectionState):
         elif not stream.remote_open:
             raise StreamFault(stream_id, "HEADERS after END_STREAM", STREAM_CLOSED)
         if fields is None:
-            # Going through it was work, whatever the answer.
+            # Reading the block was work, so it is charged whatever the answer is.
             self._reader.resets.take(1 + len(frame.body) // _WORK_OF_A_RESET_BYTES)
             stream.head_seen = True
             out.append(ev.OversizedHeaders(stream_id, ended))
@@ -237,7 +239,8 @@ class Receiver(ConnectionState):
             raise ConnectionFault("RST_STREAM on an idle stream")
         if self._streams.pop(stream_id, None) is None:
             if self._late_frames.was_reset_by_us(stream_id):
-                # It has crossed our answer, as grpc's do when that comes before their own end.
+                # It has crossed this side's answer, which grpc's clients cause when the answer
+                # comes before their own end. So it is not charged to the peer.
                 self._reader.resets.give(1)
                 self._late_frames.reset_by_peer(stream_id)
             return
@@ -263,7 +266,7 @@ class Receiver(ConnectionState):
         out.append(ev.WindowOpened(0))
 
     def _push_promise(self, frame: Frame, out: list[ev.Event]) -> None:  # noqa: ARG002  of a table
-        # RFC 9113 8.4: a client must not push, and a server was told not to.
+        # RFC 9113 8.4: a client must not push, and this client's SETTINGS forbid it to a server.
         raise ConnectionFault("PUSH_PROMISE is not allowed")
 
     def _ping(self, frame: Frame, out: list[ev.Event]) -> None:

@@ -1,4 +1,4 @@
-"""SETTINGS: what the peer may set, and what is kept of it (pure). RFC 9113 6.5."""
+"""SETTINGS (RFC 9113 6.5): what the peer may set, and which of it is kept (pure)."""
 
 import struct
 from typing import Final
@@ -19,7 +19,8 @@ _ENTRY: Final = struct.Struct(">HL")
 class PeerSettings:
     """The peer's settings that matter to a sender.
 
-    Its table size does not: our encoder uses none. Unknown ones are not kept.
+    Its table size does not, because this side's encoder uses no table. Unknown settings are
+    ignored, as RFC 9113 6.5.2 requires.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,10 @@ class PeerSettings:
         self.max_frame_bytes = _DEFAULT_FRAME
 
     def apply(self, body: bytes, *, from_server: bool) -> None:
-        """One SETTINGS frame's content, in its order. Raises ConnectionFault."""
+        """Applies one SETTINGS frame's body in its order. Raises ConnectionFault.
+
+        A later value of the same setting replaces an earlier one.
+        """
         if len(body) % _ENTRY.size:
             raise ConnectionFault("SETTINGS are cut within an entry", FRAME_SIZE_ERROR)
         for identifier, value in _ENTRY.iter_unpack(body):
@@ -48,5 +52,5 @@ class PeerSettings:
 
 
 def encode(values: dict[int, int]) -> bytes:
-    """The content of our own SETTINGS."""
+    """The body of a SETTINGS frame with these values."""
     return b"".join(_ENTRY.pack(identifier, value) for identifier, value in values.items())

@@ -5,9 +5,9 @@
     idle ──HEADERS──▶ open ──END_STREAM of one side──▶ half-closed ──of the other──▶ closed
                         └─────────────── RST_STREAM of either side ────────────────────▶┘
 
-Streams that are not closed are in the connection's table. Of closed ones only how they
-ended is remembered, of the last few thousand: RFC 9113 5.1 has late frames answered by
-how their stream came to be closed.
+Streams that are not closed are in the connection's table. Of the last few thousand closed ones
+only the way they ended is remembered, because RFC 9113 5.1 lets the answer to a late frame depend
+on it.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ _REMEMBERED: Final = 4096
 
 
 class Closed(Enum):
-    """How a stream came to be closed."""
+    """How a stream came to be closed, which decides how a late frame on it is answered."""
 
     ENDED = auto()
     """Both sides have sent END_STREAM."""
@@ -60,13 +60,13 @@ class StreamState:
         """Bytes that were handed back but not yet told to the peer."""
         self.content_left: int | None = None
         """What content-length has promised and has not arrived."""
-        # What this stream has taken of the connection's budgets of these names.
+        # This stream's part of the connection's budgets, so that one stream can be blamed.
         self.empty_data = 0
         self.interim_responses = 0
         self.window_updates = 0
 
     def data_fault(self, frame: Frame, most_bytes: int) -> StreamFault | None:
-        """What is wrong with a frame of DATA on it, if anything is."""
+        """The rule that a DATA frame on this stream breaks; None if it breaks none."""
         stream_id = frame.stream_id
         if not self.remote_open:
             return StreamFault(stream_id, "DATA after END_STREAM", STREAM_CLOSED)
@@ -86,12 +86,12 @@ class StreamState:
 
 
 def too_large(size: int, most_bytes: int) -> str:
-    """For people."""
+    """The text of a fault: how many bytes came, and how many are allowed."""
     return f"a frame of {size} bytes; {most_bytes} allowed"
 
 
 class ClosedStreams:
-    """How the last few thousand closed streams have ended."""
+    """How the last few thousand closed streams ended; older ones are forgotten."""
 
     def __init__(self) -> None:
         self._how: OrderedDict[int, Closed] = OrderedDict()
@@ -105,11 +105,11 @@ class ClosedStreams:
             self._blocks.pop(oldest, None)
 
     def get(self, stream_id: int) -> Closed | None:
-        """None: it was never open, or it is too long ago."""
+        """How it was closed; None if it was never open, or is forgotten by now."""
         return self._how.get(stream_id)
 
     def late_blocks(self, stream_id: int) -> int:
-        """One more header block has come on it since: the how manieth."""
+        """Counts one more header block on a closed stream, and returns the count."""
         count = self._blocks.get(stream_id, 0) + 1
         self._blocks[stream_id] = count
         return count

@@ -1,18 +1,19 @@
-"""From a listener to the end of a TLS handshake: where anybody may come, as often as he can.
+"""From a listener to the end of a TLS handshake: open to any peer, at any rate.
 
-A connect costs its sender next to nothing, and 30,000 a second come from one program. Who is
-slower at accepting than that has a full queue in the kernel, which then drops everybody's SYN,
-and a client that is dropped tries again after one second, then three, then seven: that is what
-locks new clients out, and for long after the flood. So what a connection costs before its
-first message is here as small as can be: it is accepted in one go with others, looked at once,
-and waits without a task of its own, in an epoll that one task looks after. Who has closed
-already, which is what most connects of a flood are, is closed at once; who has not sent a whole
-record of TLS costs no more than who is silent.
+A connect costs its sender next to nothing, and one program can make 30,000 a second. A server that
+accepts fewer than that gets a full queue in the kernel, which then drops the SYN of every client.
+A client whose SYN was dropped tries again after one second, then three, then seven, and this delay
+is what locks new clients out, long after the flood has ended. So a connection costs as little as
+possible here before its first message: the server accepts it in one go with others, looks at it
+once, and lets it wait without a task of its own, in an epoll that one task watches. A peer that has
+closed already, as most connects of a flood have, is closed at once. A peer that has not sent a
+whole TLS record costs no more than a silent one.
 
-A listener may be another process's, too: that of the supervisor, which hands it to the next server.
-So when a drain begins nothing more is accepted, and what is in the kernel's queue waits for that
-server. What was accepted before is this one's, and nobody else can have it: its handshakes go on,
-for a moment, and whoever comes through is told to connect again (rpc/grpc_server.py).
+A listener may be shared with the supervisor, which hands it to the next server. So the server stops
+accepting when a drain begins, and connections in the kernel's queue wait for the next server. Those
+that were accepted before belong to this process and no other one can take them over. Their
+handshakes may therefore end, within a bound, and each client that completes one is sent a GOAWAY
+that lets it reconnect (rpc/grpc_server.py).
 """
 
 import errno
@@ -39,19 +40,19 @@ log = logging.getLogger("penstock.rpc")
 
 _ACCEPT_BACK_OFF_S: Final = 0.1
 _OUT_OF: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-# What a turn of the scheduler may give to accepting, and to those that say their first word.
+# How long accepting may take in one turn of the scheduler, because other tasks wait meanwhile.
 _SLICE_S: Final = 0.001
 _OF_DESCRIPTORS: Final = 4
-# How long handshakes may go on when a drain has begun: two round trips of a far network, and more.
+# How long handshakes may take once a drain has begun: more than two round trips of a far network.
 _LAST_HANDSHAKES_S: Final = 2.0
 
 
 class Acceptor:
-    """Accepts, lets TLS shake hands, and gives what comes of it to ``serve``.
+    """Accepts connections, runs their TLS handshakes, and passes each result to ``serve``.
 
-    ``linger`` reads a refused connection's rest; ``links`` says how many connections there are
-    besides; ``refused`` counts a kind of refusal and logs a text. ``accepting`` is cancelled when a
-    drain begins.
+    ``linger`` reads the rest of a refused connection; ``links`` returns how many connections the
+    server has besides; ``refused`` counts a kind of refusal and logs a text. The server cancels
+    ``accepting`` when a drain begins.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class Acceptor:
         linger: Callable[[Transport], Awaitable[None]],
     ) -> None:
         self.ssl_context = ssl_context
-        """For handshakes that begin from now on."""
+        """What handshakes that begin from now on use; a reload replaces it."""
         self._limits = limits
-        # Who has no certificate may not take the descriptors that jobs need.
+        # A bound, because peers without a certificate must not take the descriptors of jobs.
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = min(limits.handshakes, max(1, descriptors // _OF_DESCRIPTORS))
         self._refused = refused
@@ -83,19 +84,21 @@ class Acceptor:
         )
         self._waiting = WaitingRoom(limits, self._handshakes, refused, self._has_turn)
         self._ended = False
-        # Not those for floods: a new client must not queue behind everybody's frames.
+        # Not the turns for floods, because a new client must not wait for other clients' frames.
         self._turns = trio.Lock()
-        # Fifty sockets that take all they are given, 252 KiB each, are 25 ms and more in one turn.
+        # One at a time, because fifty sockets that take 252 KiB each need 25 ms in one turn.
         self._writing = trio.Lock()
 
     def __len__(self) -> int:
-        """Handshakes that are not done."""
+        """How many handshakes are not done, silent connections included."""
         return len(self._handshakes)
 
     async def drain(self) -> None:
-        """When ``accepting`` was cancelled: returns when every handshake is done, of a connection
-        that was accepted in that moment too; after two seconds at most, when the others are ended.
-        Cancelled: they go on; call ``end_handshakes``. No checkpoint where there is none.
+        """Waits for the handshakes under way, after the server has cancelled ``accepting``.
+
+        A connection that was accepted at that moment counts too. Handshakes that are not done
+        after two seconds are ended. Cancelled, they continue, so the caller must then call
+        ``end_handshakes``. No checkpoint where no handshake is under way.
 
         Cancellation: minimum cleanup; C11, C34.
         """
@@ -106,7 +109,7 @@ class Acceptor:
         self.end_handshakes()
 
     def end_handshakes(self) -> None:
-        """All of them, and none begins any more. Idempotent."""
+        """Ends every handshake, and lets none begin from now on. Idempotent."""
         self._ended = True
         for arrival in self._handshakes.all():
             if arrival.scope is not None:
@@ -114,10 +117,10 @@ class Acceptor:
                 arrival.scope.cancel()
         self._waiting.close_all()
 
-    # Who comes.
+    # Accepting.
 
     async def accept(self, listener: trio.SocketListener) -> None:
-        """Until cancelled; closes ``listener``.
+        """Accepts from ``listener`` until cancelled; then closes it.
 
         Cancellation: minimum cleanup; C11, C12, C56.
         """
@@ -138,20 +141,22 @@ class Acceptor:
                         accepted, address = await raw.accept()
                         first = socket.socket(fileno=accepted.detach())
                         self._arrived(first, address)
-                        # If a drain has begun as it came it is ours all the same, and the last.
+                        # A connection that comes as a drain begins is this server's, and the last.
                         if not self._accepting.cancel_called:
                             self._accept_more(queue)
                     except OSError as error:
                         if error.errno in _OUT_OF and self._waiting.free_descriptors():
                             continue
-                        # The connection is gone already, or descriptors are: waiting helps both.
+                        # The connection is gone, or no descriptor is free: waiting helps both.
                         level = logging.ERROR if error.errno in _OUT_OF else logging.DEBUG
                         log.log(level, "accept: %s", error.strerror)
                         await trio.sleep(_ACCEPT_BACK_OFF_S)
 
     def _accept_more(self, queue: socket.socket) -> None:
-        """What the kernel has for us, for as long as one turn may be."""
-        until = time.thread_time() + _SLICE_S  # else a busy machine would keep the queue full
+        """Accepts what is in the kernel's queue, for as long as one turn may take."""
+        until = (
+            time.thread_time() + _SLICE_S
+        )  # CPU time, so that a busy machine does not keep the queue full
         while time.thread_time() < until:
             try:
                 raw, address = queue.accept()
@@ -178,7 +183,7 @@ class Acceptor:
             return
         self._waiting.enter(arrival, stage, min(self._most, room))
 
-    # Who speaks.
+    # Handshakes.
 
     def watch(
         self,
@@ -199,7 +204,8 @@ class Acceptor:
         connections.start_soon(self._connection, arrival, arrival.scope)
 
     async def _connection(self, arrival: Arrival, scope: trio.CancelScope) -> None:
-        """From its first byte to close. No exception leaves it: a bug ends this one alone."""
+        """One connection from its first byte to close. No exception but Cancelled leaves it, so
+        that a bug ends this connection alone."""
         address = arrival.text
         try:
             transport = await self._handshake(arrival, address, scope)
@@ -235,7 +241,7 @@ class Acceptor:
             kind = "handshake" if error.kind == "lost" else error.kind
             self._refused(kind, f"connection from {address} refused: {error}")
             if transport is not None and error.during_tls:
-                await self._linger(transport)  # or the alert that says why may get lost
+                await self._linger(transport)  # otherwise the TLS alert with the reason may be lost
         finally:
             self._handshakes.remove(arrival)
             if transport is not None and not done:

@@ -1,4 +1,4 @@
-"""One connection between accept and the end of its TLS handshake."""
+"""A connection between accept and the end of its TLS handshake, as the acceptor keeps it."""
 
 import socket
 
@@ -8,9 +8,9 @@ from .pending_handshakes import source_of
 
 
 class Arrival:
-    """Whose handshake is not done. ``scope`` is that of its task, once it has one.
+    """A connection whose handshake is not done. ``scope`` is its task's, once it has a task.
 
-    ``late_at``, on Trio's clock, is when it must be done.
+    ``late_at``, on Trio's clock, is the time by which the handshake must be done.
     """
 
     __slots__ = ("address", "late_at", "raw", "scope", "source")
@@ -26,6 +26,6 @@ class Arrival:
 
     @property
     def text(self) -> str:
-        """The peer's address, as in lines of log."""
+        """The peer's address in the form that log lines use."""
         host, port = self.address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,9 +1,9 @@
 """Would this server admit that client? Asked of OpenSSL itself, of certificates without their keys.
 
 In TLS 1.3 OpenSSL judges a client's certificates as soon as it has them (RFC 8446 4.4.2), before
-the client has proved that it has the key (4.4.3). So a handshake in memory is played up to there:
-the server's side is the very context that connections would get, with its CAs, lists and flags; the
-client's side is written out here, as no library sends a certificate without its key.
+the client has proved that it has the key (4.4.3). So a handshake in memory is run up to that point.
+The server's side is the same context that connections would get, with its CAs, lists and flags. The
+client's side is written out here, because no library sends a certificate without its key.
 """
 
 import os
@@ -26,7 +26,7 @@ _SUITES: Final[dict[int, Any]] = {
     0x1303: (SHA256, ChaCha20Poly1305, 32),
 }
 _P256: Final = 0x0017
-# RFC 8446 4.2.3: whatever the server's own certificate is signed with.
+# RFC 8446 4.2.3: all kinds of signature, because the server's own certificate may have any.
 _SIGNATURES: Final = (
     *(0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804, 0x0805, 0x0806, 0x0809, 0x080A, 0x080B),
     *(0x0401, 0x0501, 0x0601),
@@ -36,19 +36,22 @@ _CLIENT_HELLO, _SERVER_HELLO, _CERTIFICATE = 1, 2, 11
 _HANDSHAKE, _DATA = 22, 23
 
 
-# Of ssl.SSLError: TLS 1.3 knows no signature for this kind of key (RFC 8446 4.2.3), such as
-# secp256k1's; there is no other protocol here. By OpenSSL 3.0, which does not get as far as to ask
-# for a signature, and by others.
+# Reasons of ssl.SSLError: TLS 1.3 has no signature for this kind of key (RFC 8446 4.2.3), such as
+# secp256k1's. OpenSSL 3.0 gives the first, because it ends before it asks for a signature; other
+# versions give the second.
 _NO_SIGNATURE: Final = frozenset({"UNSUPPORTED_PROTOCOL", "NO_SUITABLE_SIGNATURE_ALGORITHM"})
 
 
 class TrialFailed(Exception):
-    """The handshake did not come so far; the text says why. It tells nothing of the client."""
+    """The handshake ended too early to judge the client; the text has the reason."""
 
 
 def refusal(context: ssl.SSLContext, chain: Sequence[bytes]) -> ssl.SSLCertVerificationError | None:
-    """Why a server with ``context`` refuses a client that sends these certificates (DER, its own
-    first); None if it does not. Takes a millisecond or two. Raises TrialFailed."""
+    """Why a server with ``context`` refuses a client that sends these certificates.
+
+    ``chain`` is DER, the client's own certificate first. None: the server accepts them. Takes a
+    millisecond or two of CPU. Raises TrialFailed.
+    """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(incoming, outgoing, server_side=True)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -69,8 +72,10 @@ def refusal(context: ssl.SSLContext, chain: Sequence[bytes]) -> ssl.SSLCertVerif
 
 
 def can_sign(context: ssl.SSLContext) -> bool:
-    """Whether a server with ``context`` has a key that a handshake can be had with, whoever the
-    client is. OpenSSL loads others as well. Takes a millisecond."""
+    """Whether the private key in ``context`` can sign a TLS 1.3 handshake with any client.
+
+    The question is needed because OpenSSL also loads keys that cannot. Takes a millisecond of CPU.
+    """
     incoming = ssl.MemoryBIO()
     server = context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
     incoming.write(_plain_record(_client_hello(ec.generate_private_key(ec.SECP256R1()))))
@@ -106,7 +111,7 @@ def _numbers(values: Sequence[int]) -> bytes:
 
 
 def _client_hello(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """RFC 8446 4.1.2."""
+    """The client's first message (RFC 8446 4.1.2), with a share of ``key``."""
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     share = struct.pack(">HH", _P256, len(point)) + point
     extensions = b"".join(

@@ -1,4 +1,4 @@
-"""The TLS that both ends insist on: 1.3, both verified, ALPN ``h2``."""
+"""The TLS contexts of both ends: TLS 1.3 only, both ends verified, ALPN ``h2``."""
 
 import os
 import ssl
@@ -29,7 +29,7 @@ def server_ssl_context(
     Raises OSError (ssl.SSLError and KeyPasswordNeeded are): a file is missing, unreadable,
     not what it should be, or the key is not the certificate's or its password is wrong.
     OpenSSL refuses a client certificate whose extended key usage is there and lacks client
-    authentication; one without that extension is for the caller to judge.
+    authentication. It accepts one without that extension, so the caller must judge those.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -45,8 +45,8 @@ def client_ssl_context(
 ) -> ssl.SSLContext:
     """For a client that trusts servers of ``server_ca`` alone, by name. Raises as above."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
-    # RFC 9525: a common name is no host's; a client's certificate without any alternative
-    # name could pose as the server that it is called after.
+    # RFC 9525: a common name names no host. Otherwise a client whose certificate has no
+    # alternative name could pose as a server, if its common name is that server's.
     context.hostname_checks_common_name = False
     return _configured(context, certificate, key, server_ca, password)
 
@@ -64,7 +64,7 @@ def _configured(
     context: ssl.SSLContext, certificate: Path, key: Path, ca: Path, password: str | bytes | None
 ) -> ssl.SSLContext:
     def asked() -> str | bytes:
-        # Without a callback OpenSSL would ask on the terminal, or hang without one.
+        # A callback in any case, because OpenSSL would otherwise ask on the terminal, or hang.
         return password if password is not None else _refuse(key)
 
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -1,17 +1,20 @@
-"""Who is between connect and the end of a TLS handshake, and who of them gives way (pure).
+"""Connections between connect and the end of TLS's handshake, and which one gives way (pure).
 
-Anybody can connect, at any rate, without a certificate. So there is a bound, and when it is
-reached somebody must go, in an order that costs who means it least:
+Any peer can connect, at any rate, without a certificate. So their number has a bound. When it is
+reached, one of them is ended, in an order that costs honest clients least:
 
-- of a source that holds more than half, if there is one: it shuts out nobody but itself;
-- who has not sent a whole message: a client that means it does so at once;
-- then who was answered, and has not said a word for longer than a client far away takes;
-- then who waits for an answer: it is in our hands, and the newest has the best chance of one;
-- then who was answered a moment ago.
-Of who lets us wait (the first and the last of these) the one that has for longest, if that is
-longer than a client far away takes: while a flood is so slow that everybody has that long, no
-client is lost. Else one at random: if it were the oldest, who connects fast enough would make sure
-that nobody is given a round trip, and so that nobody far away gets in.
+- one of the source that holds more than half of all, if there is one, because such a source then
+  shuts out only itself;
+- one that has not sent a whole message, because an honest client does so at once;
+- then one that was answered, and has been silent for longer than a far client needs;
+- then one that waits for this server's answer: the oldest, because the newest are answered first;
+- then one that was answered a moment ago.
+
+In a group where the server waits for the peer (silent, or answered), the one that has kept it
+waiting longest is ended, if that is longer than a far client needs. So no honest client is lost
+while a flood is so slow that each connection gets that much time. Otherwise one is chosen at
+random, because if it were always the oldest, a peer that connects fast enough could make sure that
+no connection is given a round trip, so that no far client gets in.
 """
 
 from collections.abc import Callable
@@ -22,18 +25,18 @@ from typing import Final, Generic, TypeVar
 
 EntryT = TypeVar("EntryT")
 
-_SITE_BYTES: Final = 8  # an IPv6 client has a whole /64 (RFC 4291 2.5.4)
+_SITE_BYTES: Final = 8  # because an IPv6 client has a whole /64 (RFC 4291 2.5.4)
 
 
 class Stage(IntEnum):
-    """How far a handshake is: the less, the sooner it gives way."""
+    """How far a handshake has come; the lower the stage, the sooner it gives way."""
 
     SILENT = 0
-    """Nothing has arrived, or not a whole record: a byte must buy nothing."""
+    """Less than a whole record has arrived. It counts as silence, so that one byte buys nothing."""
     SPOKEN = 1
-    """TLS has something to answer, when it is its turn."""
+    """The peer has sent a whole record, and waits for this server's answer."""
     ANSWERED = 2
-    """Our certificate is on its way; the peer's is awaited."""
+    """The server's certificate is on its way; the server waits for the peer's."""
 
 
 def source_of(host: str) -> bytes:
@@ -44,13 +47,13 @@ def source_of(host: str) -> bytes:
     if ":" not in host:
         return host.encode()
     address = IPv6Address(host)
-    if address.ipv4_mapped is not None:  # as a socket of IPv6 tells of an IPv4 client
+    if address.ipv4_mapped is not None:  # how an IPv6 socket reports an IPv4 client
         return str(address.ipv4_mapped).encode()
     return address.packed[:_SITE_BYTES]
 
 
 class _Bag(Generic[EntryT]):
-    """A set that can be chosen from at random, or by age, in constant time."""
+    """A set whose entries can be picked at random or by age, in constant time."""
 
     def __init__(self) -> None:
         self.all: list[EntryT] = []
@@ -74,7 +77,7 @@ class _Bag(Generic[EntryT]):
 
 
 class _Stages(Generic[EntryT]):
-    """Entries by how far they are."""
+    """The entries of one source, or of all, by their stage."""
 
     def __init__(self) -> None:
         self._bags: tuple[_Bag[EntryT], ...] = tuple(_Bag() for _ in Stage)
@@ -98,9 +101,9 @@ class _Stages(Generic[EntryT]):
 class PendingHandshakes(Generic[EntryT]):
     """Entries, which must be hashable, by source and stage.
 
-    ``clock`` gives monotonic seconds; who has been at one stage for ``grace_s`` gives way before
-    who has not. ``on_empty`` is called each time that the last one goes; another may follow at
-    once.
+    ``clock`` gives monotonic seconds. An entry that has been at one stage for ``grace_s`` gives way
+    before one that has not. ``on_empty`` is called each time that the last entry is removed; the
+    caller may add another right after.
     """
 
     def __init__(
@@ -128,15 +131,15 @@ class PendingHandshakes(Generic[EntryT]):
         return entry in self._where
 
     def count(self, least: Stage) -> int:
-        """How many are so far or farther."""
+        """How many entries have reached stage ``least``."""
         return self._everybody.count(least)
 
     def all(self) -> list[EntryT]:
-        """In the order in which they came."""
+        """Every entry, in the order of ``add``."""
         return list(self._where)
 
     def add(self, entry: EntryT, source: bytes, stage: Stage = Stage.SILENT) -> None:
-        """One more that has connected, from this source, and has come so far."""
+        """Enters a new connection of this source, at this stage."""
         self._where[entry] = source, stage, self._clock()
         self._everybody.add(entry, stage)
         of_source = self._by_source.get(source)
@@ -147,7 +150,7 @@ class PendingHandshakes(Generic[EntryT]):
             self._largest = of_source
 
     def move(self, entry: EntryT, stage: Stage) -> None:
-        """It has come further. Nothing for who has given way meanwhile."""
+        """Moves an entry to a later stage. Does nothing if it has given way meanwhile."""
         found = self._where.get(entry)
         if found is None:
             return
@@ -158,7 +161,7 @@ class PendingHandshakes(Generic[EntryT]):
             stages.add(entry, stage)
 
     def remove(self, entry: EntryT) -> None:
-        """It is done, refused or gone; nothing if it has given way already."""
+        """Removes an entry that is done, refused or gone. Does nothing if it gave way before."""
         found = self._where.pop(entry, None)
         if found is None:
             return
@@ -174,7 +177,9 @@ class PendingHandshakes(Generic[EntryT]):
     def take_who_gives_way(
         self, source: bytes, most: int, least: Stage = Stage.SILENT
     ) -> EntryT | None:
-        """Removes one so that one of ``source`` finds room among ``most``; None: there is nobody.
+        """Removes and returns the entry that makes room for one of ``source`` among ``most``.
+
+        None: there is no entry to remove.
 
         ``least``: the lowest stage that counts against ``most``.
         """
@@ -194,15 +199,16 @@ class PendingHandshakes(Generic[EntryT]):
         if least is Stage.SILENT and silent.all:
             late = self._late(silent)
             return self._random.choice(silent.all) if late is None else late
-        # Who waits for us has done what it could; who lets us wait has not.
+        # A peer that keeps the server waiting gives way first, because one that waits for the
+        # server has done its part.
         if (late := self._late(answered)) is not None:
             return late
         if spoken.all:
-            return spoken.oldest  # the newest is begun with: see WaitingRoom
+            return spoken.oldest  # because WaitingRoom begins with the newest
         return self._random.choice(answered.all) if answered.all else None
 
     def _late(self, bag: _Bag[EntryT]) -> EntryT | None:
-        """The one that we have waited for for longest, if it has had its time."""
+        """The entry that has kept the server waiting longest, if longer than ``grace_s``."""
         if not bag.all:
             return None
         oldest = bag.oldest

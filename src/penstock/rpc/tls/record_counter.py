@@ -1,8 +1,9 @@
 """Where TLS records end in a stream of ciphertext, so that they can be counted (pure).
 
-What a record holds is OpenSSL's to know, but its length stands in the clear (RFC 8446 5.1).
-One read of OpenSSL goes on by itself through records that carry no data for us
-(KeyUpdate, tickets, empty ones), each 10 to 20 microseconds: it must not be given many.
+Only OpenSSL can read what a record holds, but its length stands in the clear (RFC 8446 5.1). One
+read of OpenSSL works through all records that carry no data (KeyUpdate, tickets, empty ones), 10 to
+20 microseconds each. So OpenSSL must not get many at once, because the event loop stands still
+meanwhile.
 """
 
 from typing import Final
@@ -12,7 +13,7 @@ RECORDS_A_STEP: Final = 16
 
 
 class RecordCounter:
-    """Of one direction of a connection, from its first byte on."""
+    """Counts the records of one direction of a connection, from its first byte on."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -21,10 +22,10 @@ class RecordCounter:
         """How much of the record under way is still to come."""
 
     def take(self, data: bytes, begin: int = 0) -> tuple[int, int]:
-        """How much of ``data[begin:]`` makes one step: its end, and the records it completes.
+        """One step through ``data[begin:]``: where it ends, and how many records it completes.
 
-        The next call must begin at that end. A length that TLS does not allow is for OpenSSL
-        to refuse.
+        The next call must begin at that end. A length that TLS does not allow is no error here,
+        because OpenSSL rejects it.
         """
         if self._head:
             return self._take_rest_of_header(data, begin)

@@ -1,4 +1,4 @@
-"""What is asked of a TCP socket, and asked about it."""
+"""Options of a TCP socket, and what the kernel reports about one."""
 
 import socket
 from typing import Final
@@ -8,7 +8,10 @@ _CLOSED_BY_PEER: Final = frozenset((7, 8, 9, 11))
 
 
 def peer_has_closed(sock: socket.socket) -> bool:
-    """Whether its last byte has arrived already, read or not, or a reset (tcp(7), TCP_INFO)."""
+    """Whether the peer's FIN or a reset has arrived, even if data before it is unread.
+
+    Needed because a read shows the end only after all data (tcp(7), TCP_INFO).
+    """
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_BY_PEER
     except OSError:  # no TCP, in a test
@@ -16,9 +19,9 @@ def peer_has_closed(sock: socket.socket) -> bool:
 
 
 def tune(raw: socket.socket) -> None:
-    """For many small messages, and for peers whose machine is gone."""
+    """Sets what many small messages, and peers whose machine is gone, require."""
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A peer whose machine is gone sends no FIN: the kernel finds out in two minutes.
+    # Because a peer whose machine is gone sends no FIN. The kernel detects it in two minutes.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)

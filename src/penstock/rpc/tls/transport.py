@@ -1,7 +1,7 @@
 """Bytes over one TLS connection, on a non-blocking socket that Trio waits for.
 
-OpenSSL reads from memory here, not from the descriptor: one call of it does as much as it
-finds, and what it finds is the peer's to choose. So it is given a few KiB of a handshake, or
+OpenSSL reads from memory here, not from the descriptor, because one call of it works through all
+input that it finds, and the peer chooses how much that is. So it gets a few KiB of a handshake, or
 a few records, at a time. docs/rpc.md has the figures.
 """
 
@@ -26,7 +26,7 @@ _RECEIVE_BYTES: Final = _RECORD_BYTES + 256  # with what TLS adds to it
 _HANDSHAKE_STEP_BYTES: Final = 4_096
 _WRITE_BYTES: Final = 4 * _RECORD_BYTES
 _FLUSH_BYTES: Final = 4 * 63 * 1024  # four chunks of output in one write
-# A server has many clients that may all send as fast as they can; a client has one server.
+# A server's is lower, because all of its clients may send as fast as they can at once.
 _READS_PER_CHECKPOINT: Final = {True: 2, False: 8}
 
 
@@ -44,9 +44,9 @@ class TlsTransport:
         writing: trio.Lock | None = None,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """Takes ``raw`` over, closed on failure. Raises TransportLost.
+        """Takes ``raw`` over, and closes it on failure. Raises TransportLost.
 
-        ``writing``: whose turn it is to write much, over all connections of a server.
+        ``writing`` is held by the connection of a server whose turn it is to write much.
         ``on_answer`` is called when the handshake has something to answer.
         """
         self._on_answer = on_answer
@@ -83,10 +83,10 @@ class TlsTransport:
         """Ciphertext; it must go before anything newer."""
 
     async def handshake(self, turns: trio.Lock) -> None:
-        """Raises TransportLost; cancelled: close it.
+        """Completes TLS's handshake. Raises TransportLost; cancelled, the caller must ``close``.
 
-        A step with signatures takes a millisecond or two that nobody else can have. Fifty
-        in one turn of the scheduler would be felt; ``turns`` spreads them.
+        A step with signatures takes a millisecond or two, in which no other task runs. Fifty of
+        them in one turn of the scheduler would delay every client, so ``turns`` spreads them.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -115,26 +115,26 @@ class TlsTransport:
                 while self._position < len(self._received):
                     self._feed()
         if not self._incoming.pending:
-            self._ready = 0  # else the first data is here too, and the count is a little high
+            self._ready = 0  # otherwise the first data is here too, and the count a little high
         if self._tls.selected_alpn_protocol() != ALPN:
-            # Without the extension TLS agrees; RFC 9113 3.2 does not.
+            # Checked here, because TLS accepts a peer without the extension; RFC 9113 3.2 does not.
             raise TransportLost("the peer does not speak HTTP/2 (ALPN h2)", during_tls=True)
 
     def peer_certificate(self) -> bytes:
-        """DER of the leaf; empty if there is none."""
+        """DER of the peer's own certificate; empty if it sent none."""
         return self._tls.getpeercert(binary_form=True) or b""
 
     def peer_issuers(self) -> tuple[bytes, ...]:
-        """DER of what a client has sent besides its leaf, in its order."""
+        """DER of the certificates that a client has sent besides its own, in its order."""
         return sent_chain(self._tls)[1:]
 
     async def receive(self) -> bytes:
-        """What has arrived, at most one record; ``b""`` when the peer has closed.
+        """Waits for data and returns at most one record of it; ``b""`` when the peer has closed.
 
         Raises TransportLost. Cancelled: nothing is lost.
 
-        A call that must wait is a checkpoint. Where a record is there each second call of a server
-        is, each eighth of a client, and others are no checkpoint.
+        A call that must wait is a checkpoint. Where a record is there, only each second call of a
+        server is one, or each eighth of a client; others are no checkpoint.
 
         Cancellation: atomic; C2.
         """
@@ -174,12 +174,12 @@ class TlsTransport:
                 raise TransportLost(_text(error)) from error
             else:
                 self._position = 0
-                # Waiting at once spares a receive that fails, mostly.
+                # The next receive waits at once, because one before that would mostly fail.
                 self._drained = len(self._received) < most
                 return
 
     def _feed(self) -> None:
-        """One step of what was received to TLS."""
+        """Passes one step of the received ciphertext to TLS."""
         begin, data = self._position, self._received
         self._position, records = self._counter.take(data, begin)
         self._ready += records
@@ -189,7 +189,7 @@ class TlsTransport:
             self._incoming.write(data)
 
     def _count_silent(self) -> None:
-        """TLS has read all that it was given, and some of it was nothing for us."""
+        """Charges the records without data that TLS has read. Raises when they are too many."""
         for _ in range(self._ready):
             if not self._silent.try_take():
                 raise TransportLost(f"too many: {self._silent.kind}", kind="tls_records")
@@ -197,9 +197,10 @@ class TlsTransport:
         self.flush_nowait()  # a KeyUpdate may ask for another
 
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
-        """All of ``parts``. Raises TransportLost, WriteStalled. Cancelled: some of it is sent.
+        """Sends all of ``parts``. Raises TransportLost, or WriteStalled after ``stall_s`` seconds.
 
-        No checkpoint where the socket takes it all at once.
+        Cancelled, an unknown part was sent, so the caller can only ``close``. No checkpoint where
+        the socket takes it all at once.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -208,7 +209,7 @@ class TlsTransport:
             for position in range(0, len(view), _WRITE_BYTES):
                 if self._since_turn >= _FLUSH_BYTES:
                     await self._flush(stall_s)
-                    # Never held while it waits for the peer.
+                    # Never held while waiting for the peer, because all connections share it.
                     async with self._writing:
                         self._since_turn = 0
                 piece = view[position : position + _WRITE_BYTES]
@@ -220,19 +221,19 @@ class TlsTransport:
         await self._flush(stall_s)
 
     def send_nowait(self, data: bytes | bytearray) -> None:
-        """As much as fits, without waiting and without complaint: for last words."""
+        """Sends as much as the socket takes now and drops the rest. Raises nothing."""
         with contextlib.suppress(OSError, ValueError):
             if data:
                 self._tls.write(data)
             self.flush_nowait()
 
     def flush_nowait(self) -> None:
-        """What TLS has to say, as far as it goes without waiting."""
+        """Sends TLS's own pending records, such as an alert, as far as the socket takes them."""
         with contextlib.suppress(TransportLost):
             self._write()
 
     async def _flush(self, stall_s: float | None = None) -> None:
-        """Everything that TLS has to say. Raises as ``send``."""
+        """Sends all ciphertext that TLS has pending. Raises as ``send``."""
         while not self._write():
             # Scope S2.flush.
             with trio.move_on_after(stall_s if stall_s is not None else float("inf")) as scope:
@@ -241,7 +242,7 @@ class TlsTransport:
                 raise WriteStalled(f"nothing could be written for {stall_s:g} s")
 
     def _write(self) -> bool:
-        """As much as the socket takes; whether that was all. Raises TransportLost."""
+        """Writes as much as the socket takes; returns whether that was all. TransportLost."""
         try:
             while True:
                 if not self._unsent:
@@ -255,10 +256,10 @@ class TlsTransport:
             raise TransportLost(_text(error)) from error
 
     async def linger(self) -> None:
-        """Ends our half, then reads until the peer has ended its own.
+        """Ends this side's half, then reads until the peer has ended its own.
 
-        Closing a socket with unread bytes makes the kernel send a reset, which takes our
-        last frames with it. The caller sets the time.
+        Needed because closing a socket with unread bytes makes the kernel send a reset, by which
+        the peer loses the last frames. It has no time limit of its own; the caller sets one.
 
         No checkpoint if the socket is broken already.
 
@@ -274,11 +275,14 @@ class TlsTransport:
             return
 
     def peer_has_closed(self) -> bool:
-        """Whether nothing more will come than what has arrived, which may not be read yet."""
+        """Whether the peer has ended its half; what arrived before may still be unread."""
         return peer_has_closed(self._sock)
 
     def close(self) -> None:
-        """Frees the descriptor; who waits for it gets trio.ClosedResourceError. Idempotent."""
+        """Frees the descriptor; a task that waits for it gets trio.ClosedResourceError. Idempotent.
+
+        No checkpoint.
+        """
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()

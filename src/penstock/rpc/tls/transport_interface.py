@@ -5,9 +5,9 @@ from typing import Protocol
 
 
 class TransportLost(Exception):
-    """The peer is gone, or TLS broke. ``during_tls``: it was TLS that refused.
+    """The peer is gone, or TLS failed. ``during_tls``: the failure came from TLS itself.
 
-    ``kind`` is for counters.
+    ``kind`` is for counters. After it only ``close`` may be called.
     """
 
     def __init__(self, message: str, *, during_tls: bool = False, kind: str = "lost") -> None:
@@ -17,13 +17,13 @@ class TransportLost(Exception):
 
 
 class WriteStalled(Exception):
-    """The peer has read nothing for the time allowed."""
+    """The peer has read nothing for the time that ``send`` allows, so its connection must end."""
 
 
 class Transport(Protocol):
     """What a connection asks of the bytes below it; see TlsTransport for what each does.
 
-    A seam: a simulation has other bytes below the same connection.
+    It is a seam, so that a simulation can put other bytes below the same connection.
     """
 
     def peer_certificate(self) -> bytes:
@@ -31,7 +31,7 @@ class Transport(Protocol):
         ...
 
     def peer_issuers(self) -> tuple[bytes, ...]:
-        """What else the peer has sent, each in DER: certificates of CAs."""
+        """The other certificates that the peer has sent, each in DER: those of CAs."""
         ...
 
     async def receive(self) -> bytes:
@@ -43,7 +43,7 @@ class Transport(Protocol):
         ...
 
     def send_nowait(self, data: bytes | bytearray) -> None:
-        """Sends what the socket takes at once, and drops the rest: last words."""
+        """Sends what the socket takes at once, and drops the rest. Raises nothing."""
         ...
 
     async def linger(self) -> None:
@@ -51,9 +51,9 @@ class Transport(Protocol):
         ...
 
     def peer_has_closed(self) -> bool:
-        """Whether nothing more will come than what has arrived, which may not be read yet."""
+        """Whether the peer has ended its half; what arrived before may still be unread."""
         ...
 
     def close(self) -> None:
-        """Closes the socket at once, whatever is still to be read or sent."""
+        """Closes the socket at once; bytes that wait to be read or sent are lost."""
         ...

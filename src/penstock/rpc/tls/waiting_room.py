@@ -1,17 +1,17 @@
-"""Connections from accept until their handshake has a task: the cheapest place there is.
+"""Connections from accept until their handshake has a task, kept as cheaply as possible.
 
-Theory of operation. Most connects of a flood close at once, or never say a word. So none of them
-has a task or any state of TLS: an arrival is *silent* until a whole record of TLS has arrived, and
-one epoll descriptor, which one task waits for (``watch``), has all of the silent. Then it is
-*spoken* and waits for its turn, because TLS costs 0.2 ms a connection: a few are begun in a turn of
-the scheduler, the newest first, and from there on it is the acceptor's. A silent one is looked at
-with MSG_PEEK, so nothing that TLS will need is taken from it.
+Theory of operation. Most connects of a flood close at once, or never send a byte. So none of them
+has a task or any state of TLS. An arrival is *silent* until a whole TLS record has arrived; one
+epoll descriptor, which one task waits for (``watch``), has all silent ones. Then the arrival is
+*spoken* and waits for its turn, because TLS costs 0.2 ms a connection: ``watch`` begins a few
+handshakes in a turn of the scheduler, the newest first, and hands each to the acceptor. A silent
+arrival is looked at with MSG_PEEK, so that no byte is taken which TLS needs later.
 
-Who is here, or has a task already, counts in ``handshakes``; if there are too many, that says which
-one gives way (pending_handshakes.py). What shaped this is that epoll tells each arrival of bytes
-once: one that is chosen to give way may have spoken a moment ago and not have been heard yet, so it
-is looked at once more before it is closed. Every step is whole: ``watch`` is the only thing here
-that waits.
+Every arrival here, and every one that has a task already, counts in ``handshakes``, which also
+decides which one gives way when there are too many (pending_handshakes.py). The race that shaped
+this file comes from epoll, which reports each arrival of bytes once: an arrival that is chosen to
+give way may have sent its record a moment ago, and ``watch`` may not have read that report yet. So
+it is looked at once more before it is closed. Every step is whole, because ``watch`` alone waits.
 """
 
 import select
@@ -34,14 +34,17 @@ _HEADER_BYTES: Final = 5
 _HANDSHAKE: Final = 22
 # Of the first record; a ClientHello has some 500 bytes, 1,700 with post-quantum keys.
 _LOOKED_AT: Final = 4_096
-# Each arrival of bytes is told once, so that half a record keeps nobody busy.
+# Edge-triggered, so that half a record, which stays unread, does not wake ``watch`` repeatedly.
 _INTEREST: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _CLOSED: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class WaitingRoom:
-    """``handshakes`` has these, and those that have a task; ``refused`` counts a kind and logs a
-    text; ``has_turn`` says whether another handshake may be begun now."""
+    """The silent and the spoken arrivals of one server.
+
+    ``handshakes`` counts these and those that have a task. ``refused`` counts a kind of refusal and
+    logs a text. ``has_turn`` returns whether another handshake may begin now.
+    """
 
     def __init__(
         self,
@@ -55,21 +58,21 @@ class WaitingRoom:
         self._refused = refused
         self._has_turn = has_turn
         self._silent: dict[int, Arrival] = {}
-        """By descriptor, in the order in which they came, so that of their deadlines."""
+        """By descriptor, in the order of accept, which is also that of their deadlines."""
         self._spoken: dict[Arrival, None] = {}
-        """Those that have said hello and have no task yet, in the order in which they did."""
+        """Arrivals with a whole record and no task yet, in the order in which it arrived."""
         self._epoll: select.epoll | None = None
         self._watching: trio.CancelScope | None = None
 
     @property
     def open(self) -> bool:
-        """Is there a task that watches? Else nobody may enter."""
+        """Whether ``watch`` runs. While it does not, no arrival may enter."""
         return self._epoll is not None
 
-    # Who comes in, and who gives way.
+    # Entering, and giving way.
 
     def enter(self, arrival: Arrival, stage: Stage, most: int) -> None:
-        """It is one of ``most``, who are made to be fewer if need be."""
+        """Takes an arrival in, and first ends others while there are ``most`` already."""
         while len(self._handshakes) >= most:
             self._make_room(arrival, most, Stage.SILENT)
         if stage is Stage.SPOKEN:
@@ -79,7 +82,10 @@ class WaitingRoom:
             self._handshakes.add(arrival, arrival.source)
 
     def stage(self, arrival: Arrival, *, closed: bool = False) -> Stage | None:
-        """How far it is; None, which is told: it has ``closed``, or is refused; we must close."""
+        """How far an arrival has come. None: it has ``closed``, or sent what is no TLS.
+
+        That is reported then, and the caller must close it.
+        """
         text = "the peer has closed during the handshake"
         try:
             data = arrival.raw.recv(_LOOKED_AT, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -94,14 +100,14 @@ class WaitingRoom:
                 whole = _HEADER_BYTES + int.from_bytes(data[3:_HEADER_BYTES], "big")
                 return Stage.SPOKEN if len(data) >= min(whole, _LOOKED_AT) else Stage.SILENT
             elif self._handshakes.count(Stage.SPOKEN) < self._limits.handshakes_begun // 2:
-                return Stage.SPOKEN  # TLS tells it that this is no TLS, while there is room
+                return Stage.SPOKEN  # while there is room, so that TLS answers it with an alert
             else:
                 text = "TLS: not a handshake"
         self._refused("handshake", f"connection from {arrival.text} refused: {text}")
         return None
 
     def _has_spoken(self, arrival: Arrival) -> None:
-        """It is to have a task and TLS, when it is its turn."""
+        """Moves an arrival with a whole record to those that wait for a task and TLS."""
         self._handshakes.remove(arrival)
         most = self._limits.handshakes_begun
         while self._handshakes.count(Stage.SPOKEN) >= most:
@@ -112,7 +118,11 @@ class WaitingRoom:
             self._set_deadline()
 
     def _make_room(self, arrival: Arrival, most: int, least: Stage) -> None:
-        """Ends one; or finds that it has said hello meanwhile: then there may be no more room."""
+        """Ends the arrival that must give way.
+
+        It may turn out to have sent a whole record meanwhile. Then it is moved instead, so that
+        there may be no room afterwards, and the caller must check again.
+        """
         victim = self._handshakes.take_who_gives_way(arrival.source, most, least)
         assert victim is not None, "nobody is there, and yet there are too many"
         if victim.raw.fileno() in self._silent:
@@ -133,16 +143,17 @@ class WaitingRoom:
             self._close(victim)
 
     def free_descriptors(self) -> bool:
-        """Some of who is silent give way to the next, as the process has no descriptor left.
+        """Ends some silent arrivals, because the process has no descriptor left to accept with.
 
-        False: nobody is. Waiting instead would have everybody wait for who waits for nothing.
+        False: there is none to end. The caller does not wait for descriptors instead, because every
+        client would then wait for peers that may stay silent.
         """
         most = len(self._handshakes)
         for _ in range(min(_GIVE_WAY_AT_ONCE, len(self._silent))):
             self._make_room(next(iter(self._silent.values())), most, Stage.SILENT)
         return len(self._handshakes) < most
 
-    # Who says nothing.
+    # Watching the silent.
 
     async def watch(
         self,
@@ -150,8 +161,9 @@ class WaitingRoom:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Until cancelled: begins the handshakes of those that say something, some in a turn, and
-        closes who is silent for too long; at the end, all whose handshake has not begun.
+        """Begins the handshakes of arrivals with a whole record, a few in a turn, until cancelled.
+
+        Closes arrivals that are silent for too long; at the end, all whose handshake has not begun.
 
         Cancellation: minimum cleanup; C11, C12.
         """
@@ -173,13 +185,13 @@ class WaitingRoom:
                 self._epoll = None
 
     def close_all(self) -> None:
-        """All whose handshake has no task."""
+        """Closes every arrival whose handshake has no task. Tasks are the acceptor's to end."""
         for arrival in [*self._silent.values(), *self._spoken]:
             self._handshakes.remove(arrival)
             self._close(arrival)
 
     def _set_deadline(self) -> None:
-        """When ``watch`` is to look by itself: at once while there is somebody to begin with."""
+        """Sets when ``watch`` looks without a report of epoll: at once while a spoken one waits."""
         if self._watching is None:
             return
         first = next(iter(self._silent.values()), None)
@@ -200,7 +212,7 @@ class WaitingRoom:
             self._set_deadline()
 
     def _close(self, arrival: Arrival) -> None:
-        """One that has no task."""
+        """Closes an arrival that has no task."""
         if arrival in self._spoken:
             del self._spoken[arrival]
         else:
@@ -226,7 +238,7 @@ class WaitingRoom:
         self._refused("handshake_timeout", text)
 
     def _hear(self, epoll: select.epoll) -> None:
-        """Who has said something, or has closed. All that epoll tells, as it tells it once."""
+        """Handles every report of epoll, because it reports each one only once."""
         for descriptor, events in epoll.poll(0, _EVENTS):
             arrival = self._silent.get(descriptor)
             if arrival is None:
@@ -243,8 +255,8 @@ class WaitingRoom:
         for _ in range(BEGUN_A_TURN):
             if not self._spoken or not self._has_turn():
                 return
-            # The newest: when more say hello than signatures can be made, the oldest first would
-            # have everybody wait for longer than a client does, those that mean it included.
+            # The newest first. When more records arrive than signatures can be made, the oldest
+            # first would make every peer wait longer than a client does, honest ones included.
             arrival = next(reversed(self._spoken))
             if self.stage(arrival, closed=peer_has_closed(arrival.raw)) is None:
                 self._handshakes.remove(arrival)
