@@ -129,7 +129,7 @@ class Client:
     def send_input(self) -> AbstractAsyncContextManager[ClientCall[pb.SendInputResponse]]:
         """A call to send SendInputRequests on, each answered when it is accepted.
 
-        One connection's worth of it: ``penstock.client.send_input`` goes on after a loss.
+        One connection's worth of it: ``penstock.client.InputSender`` resumes after a loss.
         """
         return self._channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse)
 
@@ -192,7 +192,7 @@ class Client:
     ) -> AbstractAsyncContextManager[ClientCall[pb.StreamOutputResponse]]:
         """Messages of a job's output; the last one of a finished job has ``finished``.
 
-        One connection's worth of it, unchecked: ``penstock.client.follow`` goes on after a loss.
+        One connection's worth of it, unchecked: ``penstock.client.Follower`` resumes after a loss.
         ``offset``, ``tail_lines`` (0: what is new) and ``since_ns`` (UTC, since 1970) exclude
         each other.
         """

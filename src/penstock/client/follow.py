@@ -1,5 +1,7 @@
 """A job's output to its end, over any number of connections: every byte once, and checked.
 
+from penstock.client import Endpoint, Follower
+
 follower = Follower(Endpoint("127.0.0.1", 8443, ca, certificate, key), "48213")
 async with follower.messages() as messages:
     async for message in messages:
