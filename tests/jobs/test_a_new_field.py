@@ -76,8 +76,8 @@ def test_the_supervisor_fills_in_every_field() -> None:
     effective = EffectiveStart(command, FULL.argv, FULL.timeout_s, small, totals, user=user)
 
     class Processes:
-        enforcement = FULL.held.enforcement
-        client_enforcement = FULL.held.client_enforcement
+        entries = FULL.held.enforcement
+        client_entries = FULL.held.client_enforcement
         usage_files = FULL.usage_files
 
     processes: Any = Processes()

@@ -115,14 +115,14 @@ def test_limits_are_read_back(hierarchy: Hierarchy) -> None:
     """Memory rounded to a page, disk partial on v1; a class that needs more is unmet."""
     disk = "enforced" if hierarchy.kind == "v2" else "partial"
     group = hierarchy.create(NAME, LIMITS, device())
-    found = {entry.limit: (entry.state, entry.actual) for entry in group.enforcement}
+    found = {entry.limit: (entry.state, entry.actual) for entry in group.entries}
     assert found["cpu"] == ("enforced", "10000us/100000us")
     assert found["memory"] == ("enforced", "99999744")
     assert found["disk_read"] == (disk, "10000000")
     assert found["disk_write"] == (disk, "20000000")
     assert found["processes"] == ("enforced", "64")
     strict = LimitClass("small", LIMITS, dict.fromkeys(LIMIT_NAMES, "required"))
-    unmet = {entry.limit for entry in strict.unmet(group.enforcement)}
+    unmet = {entry.limit for entry in strict.unmet(group.entries)}
     assert unmet == (set() if disk == "enforced" else {"disk_read", "disk_write"})
     assert group.remove()
 

@@ -81,7 +81,7 @@ def directories() -> list[str]:
 def test_a_share_below_one_percent_is_held_as_asked(hierarchy: Hierarchy) -> None:
     """The kernel's least quota is 1 ms: the period grows, the share does not."""
     group = hierarchy.create(NAME, ResourceLimits(cpu_cores=0.005), None)
-    cpu = next(entry for entry in group.enforcement if entry.limit == "cpu")
+    cpu = next(entry for entry in group.entries if entry.limit == "cpu")
     assert (cpu.state, cpu.actual) == ("enforced", "5000us/1000000us")
     assert group.remove()
     with pytest.raises(GroupError, match=r"below 0\.001 cores"):
@@ -250,7 +250,7 @@ def test_whatever_call_fails_nothing_is_left(
                 break
         assert directories() == [], failing
     assert failing > (45 if first else 25)
-    assert {entry.limit: entry.state for entry in group.client_enforcement} == {
+    assert {entry.limit: entry.state for entry in group.client_entries} == {
         "cpu": "enforced",
         "memory": "enforced",
         "disk_read": "unavailable",
@@ -429,7 +429,7 @@ def test_limits_that_were_changed_are_put_back_by_the_kernel(hierarchy: Hierarch
     assert os.read(entered, 1) == b"i"
     os.close(entered)
     os.close(inside)
-    before = list(group.enforcement), list(group.client_enforcement)
+    before = list(group.entries), list(group.client_entries)
     for values in ({"-1": "-1", "max": "max"}, {"-1": "2000", "max": "4"}):
         changed = 0
         for directory in (each for own in members.directories(group) for each in (own, own.parent)):
@@ -450,7 +450,7 @@ def test_limits_that_were_changed_are_put_back_by_the_kernel(hierarchy: Hierarch
         group.look.put_back()
         assert group.look.changed() == []
         assert all(each.put_back for each in group.look.settle(found))
-        after = [*group.enforcement, *group.client_enforcement]
+        after = [*group.entries, *group.client_entries]
         assert [(each.state, each.actual) for each in after] == [
             (each.state, each.actual) for each in (*before[0], *before[1])
         ]

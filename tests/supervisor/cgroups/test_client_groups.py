@@ -153,7 +153,7 @@ def test_names_are_safe_and_cannot_meet() -> None:
 
 def test_v2_gives_controllers_at_each_level_and_kills_one_job(kernel: Kernel) -> None:
     """The client's group gives them to jobs before it is limited, and is not killed as a whole."""
-    found = groups(kernel, "v2").hold(ALICE, "254:0").enforcement
+    found = groups(kernel, "v2").hold(ALICE, "254:0").entries
     assert states(found) == {
         "cpu": ("enforced", "25000us/100000us"),
         "memory": ("enforced", str(25 * PAGE)),
@@ -170,7 +170,7 @@ def test_v2_gives_controllers_at_each_level_and_kills_one_job(kernel: Kernel) ->
 @pytest.mark.parametrize("kind", ["v1", "hybrid"])
 def test_v1_holds_all_but_disks(kernel: Kernel, kind: str) -> None:
     """A rule of the parent says nothing to jobs below it, so none is written."""
-    found = groups(kernel, kind).hold(ALICE, "254:0").enforcement
+    found = groups(kernel, kind).hold(ALICE, "254:0").entries
     assert states(found) == {
         "cpu": ("enforced", "25000us/100000us"),
         "memory": ("enforced", str(25 * PAGE)),
@@ -194,7 +194,7 @@ def test_memory_below_is_counted_or_the_limit_is_none(
     kernel.use_hierarchy = reads[-1]
     if reads == "stays 0":
         kernel.back["memory.use_hierarchy"] = "0"
-    found = groups(kernel, "hybrid").hold(ALICE, None).enforcement
+    found = groups(kernel, "hybrid").hold(ALICE, None).entries
     assert states(found)["memory"][0] == state
     path = kernel.root / "memory/penstock/client-alice/memory.use_hierarchy"
     assert path.read_text() == "1"
@@ -227,12 +227,12 @@ def test_what_v1_reads_back_otherwise_is_unavailable(
     """Of a job and of a client; the other limits hold, as far as they do."""
     kernel.back[name] = back or "no number"
     mounts = kernel.mounts("hybrid")
-    found = groups(kernel, "hybrid").hold(ALICE, "254:0").enforcement
+    found = groups(kernel, "hybrid").hold(ALICE, "254:0").entries
     if not name.startswith("blkio"):
         assert states(found).pop(limit)[0] == "unavailable"
     job = V1Limits(mounts.v1, "/penstock/client-alice", JOB, mounts.v1_used())
     job.create(LIMITS, "254:0")
-    after = states(job.enforcement)
+    after = states(job.entries)
     assert after.pop(limit)[0] == "unavailable"
     assert "unavailable" not in {state for state, _ in after.values()}
 
@@ -242,8 +242,8 @@ def test_a_disk_is_limited_when_a_job_first_works_on_it(kernel: Kernel) -> None:
     held = groups(kernel, "v2")
     first = held.hold(ALICE, "254:0")
     assert held.hold(ALICE, "254:0") is first
-    assert states(held.hold(ALICE, "254:16").enforcement)["disk_write"] == ("enforced", "20000000")
-    assert states(held.hold(ALICE, None).enforcement)["disk_write"] == ("unavailable", "")
+    assert states(held.hold(ALICE, "254:16").entries)["disk_write"] == ("enforced", "20000000")
+    assert states(held.hold(ALICE, None).entries)["disk_write"] == ("unavailable", "")
 
 
 def test_what_could_not_be_limited_is_limited_by_the_next(
@@ -259,7 +259,7 @@ def test_what_could_not_be_limited_is_limited_by_the_next(
         patched.setattr("penstock.supervisor.cgroups.v1.put", refuse)
         with pytest.raises(GroupError, match="No space left"):
             held.hold(ALICE, None)
-    assert states(held.hold(ALICE, None).enforcement)["processes"] == ("enforced", "64")
+    assert states(held.hold(ALICE, None).entries)["processes"] == ("enforced", "64")
 
 
 @pytest.mark.parametrize("kind", ["v1", "hybrid", "v2"])
@@ -275,7 +275,7 @@ def test_a_group_that_somebody_removed_is_made_and_limited_again(
     for root in mounts.roots(kind):
         _remove(Path(root) / gone)
     group = create(kernel, hierarchy, LIMITS, ALICE, JOB[::-1])
-    assert states(group.client_enforcement)["processes"] == ("enforced", "64")
+    assert states(group.client_entries)["processes"] == ("enforced", "64")
     top = kernel.root / ("unified" if kind == "v2" else "pids")
     assert (top / "penstock/client-alice/pids.max").read_text() == "64"
     assert (top / "penstock/client-alice" / JOB[::-1]).is_dir()
@@ -299,10 +299,10 @@ def test_v1_gives_no_job_more_cpu_than_its_client(kernel: Kernel) -> None:
     """The kernel would refuse it, with EINVAL and no word to the client."""
     hierarchy = CgroupHierarchy("hybrid", kernel.mounts("hybrid"), "/penstock")
     group = create(kernel, hierarchy, ResourceLimits(cpu_cores=8.0), ALICE, JOB)
-    assert states(group.enforcement)["cpu"] == ("enforced", "25000us/100000us")
+    assert states(group.entries)["cpu"] == ("enforced", "25000us/100000us")
     free = ClientTotals("client-bob", ResourceLimits())
     group = create(kernel, hierarchy, ResourceLimits(cpu_cores=8.0), free, JOB)
-    assert states(group.enforcement)["cpu"] == ("enforced", "800000us/100000us")
+    assert states(group.entries)["cpu"] == ("enforced", "800000us/100000us")
 
 
 def test_controllers_that_are_mounted_together_are_one_directory(
@@ -373,7 +373,7 @@ def test_every_file_that_was_written_is_looked_at_again(
         if path.is_file() and path.name in LOOKED_AT and path.parent.name != "penstock"
         if (text := path.read_text())
     }
-    before = list(group.enforcement), list(group.client_enforcement)
+    before = list(group.entries), list(group.client_entries)
     for path in written:
         path.write_text("9")
     changes = group.look.changed()
@@ -388,7 +388,7 @@ def test_every_file_that_was_written_is_looked_at_again(
     done = group.look.settle(changes)
     # Of plain files the last of a disk's lines is all there is; the kernel has one for each disk.
     assert all(each.put_back for each in done if each.file != "io.max")
-    after = [*group.enforcement, *group.client_enforcement]
+    after = [*group.entries, *group.client_entries]
     for entry, was in zip(after, [*before[0], *before[1]], strict=True):
         if entry.limit.startswith("disk") and kind == "v2":
             continue

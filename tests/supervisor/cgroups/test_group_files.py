@@ -39,7 +39,7 @@ def group_v2(root: Path, controllers: str = "cpuset cpu io memory pids") -> V2Ki
 
 
 def states(limits: v2.V2Limits) -> dict[str, tuple[str, str]]:
-    return {entry.limit: (entry.state, entry.actual) for entry in limits.enforcement}
+    return {entry.limit: (entry.state, entry.actual) for entry in limits.entries}
 
 
 def mountinfo(root: Path, v1: tuple[str, ...], *, unified: bool) -> str:

@@ -25,7 +25,7 @@ class Limits:
     def __init__(self, directory: Path) -> None:
         self.files = ControlFiles()
         self.as_set = AS_SET
-        self.enforcement = list(AS_SET)
+        self.entries = list(AS_SET)
         self.quota, self.disk = directory / "quota", directory / "io.max"
         self.set(self.quota, "5\n")
         self.files.note("cpu", str(self.quota), "5", "5")
@@ -94,7 +94,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def held(world: World) -> bool:
-    return world.limits.enforcement[0].state == "enforced"
+    return world.limits.entries[0].state == "enforced"
 
 
 def run_at_once(world: World, done: list[int]) -> None:
@@ -122,7 +122,7 @@ def test_what_was_changed_is_put_back_and_told(world: World) -> None:
         ("job", "cpu", "quota", "-1", True),
         ("client", "cpu", "quota", "77", True),
     ]
-    (entry, other) = world.limits.enforcement
+    (entry, other) = world.limits.entries
     assert (entry.state, entry.actual) == ("enforced", "5")
     assert entry.detail.startswith(f"{CHANGED_OUTSIDE} at 20")
     assert entry.detail.endswith("and put back: quota was -1")
@@ -138,15 +138,15 @@ def test_what_cannot_be_put_back_is_not_said_to_be_held(world: World) -> None:
     world.own.quota.unlink()
     world.own.quota.mkdir()
     world.looked()
-    states = [(each.state, each.actual) for each in world.limits.enforcement]
+    states = [(each.state, each.actual) for each in world.limits.entries]
     assert states[0] == ("unavailable", "")
-    assert "and cannot be put back now: quota was nothing" in world.limits.enforcement[0].detail
+    assert "and cannot be put back now: quota was nothing" in world.limits.entries[0].detail
     assert states[1] == ("partial", "1")
-    assert world.limits.enforcement[1].detail.startswith(f"direct; {CHANGED_OUTSIDE} at 20")
+    assert world.limits.entries[1].detail.startswith(f"direct; {CHANGED_OUTSIDE} at 20")
     world.own.quota.rmdir()
     world.own.set(world.own.quota, "6\n")
     world.looked()
-    assert world.limits.enforcement[0].state == "enforced"
+    assert world.limits.entries[0].state == "enforced"
     assert world.own.quota.read_text() == "5"
 
 

@@ -42,8 +42,8 @@ class Scripted:
     """Processes whose events the test calls; ``busy`` closes fail first."""
 
     def __init__(self, busy: int = 0) -> None:
-        self.enforcement: list[Enforcement] = []
-        self.client_enforcement: list[Enforcement] = []
+        self.entries: list[Enforcement] = []
+        self.client_entries: list[Enforcement] = []
         self.usage_files: dict[str, str] = {}
         self.look: LimitLook | None = None
         self.events: Events | None = None

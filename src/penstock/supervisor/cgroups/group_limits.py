@@ -16,8 +16,8 @@ class GroupLimits(Protocol):
 
     paths: dict[str, str]
     """Directories of its own, by controller; none where they are the killer's directory."""
-    enforcement: list[Enforcement]
-    """As of the last look; ``as_set``: as it was when the limits were set."""
+    entries: list[Enforcement]
+    """What became of each limit, as of the last look; ``as_set``: when they were set."""
     as_set: tuple[Enforcement, ...]
     files: ControlFiles
 

@@ -19,12 +19,12 @@ class Group(Protocol):
     """At its limits, while it runs."""
 
     @property
-    def enforcement(self) -> list[Enforcement]:
+    def entries(self) -> list[Enforcement]:
         """Of its own limits, as of the last look."""
         ...
 
     @property
-    def client_enforcement(self) -> list[Enforcement]:
+    def client_entries(self) -> list[Enforcement]:
         """Of its client's."""
         ...
 

@@ -44,12 +44,12 @@ class JobGroup:
         self.usage_files: dict[str, str] = limits.usage_files() | killer.usage_files()
 
     @property
-    def enforcement(self) -> list[Enforcement]:
-        return self.look.enforcement
+    def entries(self) -> list[Enforcement]:
+        return self.look.entries
 
     @property
-    def client_enforcement(self) -> list[Enforcement]:
-        return self.look.client_enforcement
+    def client_entries(self) -> list[Enforcement]:
+        return self.look.client_entries
 
     def entrance(self) -> CgroupEntrance:
         if self._entrance is None:

@@ -37,7 +37,7 @@ class LimitChange:
 
 
 class LimitLook:
-    """Of one job. ``enforcement`` and ``client_enforcement`` are as of the last look.
+    """Of one job. ``entries`` and ``client_entries`` are as of the last look.
 
     ``prepare`` makes the files be there again, where somebody has taken a controller away; it may
     raise GroupError. ``strays`` are the job's; None where nobody can leave its group.
@@ -57,14 +57,14 @@ class LimitLook:
         self._over = False
 
     @property
-    def enforcement(self) -> list[Enforcement]:
+    def entries(self) -> list[Enforcement]:
         """What holds of the job's own limits, as it was seen last."""
-        return self._own.enforcement
+        return self._own.entries
 
     @property
-    def client_enforcement(self) -> list[Enforcement]:
+    def client_entries(self) -> list[Enforcement]:
         """The same of its client's totals; empty where those are not limited."""
-        return [] if self._client is None else self._client.enforcement
+        return [] if self._client is None else self._client.entries
 
     def end(self) -> None:
         """The job is being killed, and is freed of its quota for that, or has ended: there is
@@ -114,7 +114,7 @@ class LimitLook:
 
     def settle(self, changes: Sequence[LimitChange]) -> list[LimitChange]:
         """After that, or instead: the same changes with what became of them. From now on
-        ``enforcement`` says so."""
+        ``entries`` says so."""
         left = {_what(each) for each in self.changed()}
         done = [replace(each, put_back=_what(each) not in left) for each in changes]
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -134,7 +134,7 @@ def _change(of: Literal["job", "client"], file: ControlFile, found: str) -> Limi
 
 
 def _say(limits: GroupLimits, changes: Sequence[LimitChange], at: str) -> None:
-    for index, entry in enumerate(limits.enforcement):
+    for index, entry in enumerate(limits.entries):
         mine = [each for each in changes if each.limit == entry.limit]
         if not mine:
             continue
@@ -144,10 +144,8 @@ def _say(limits: GroupLimits, changes: Sequence[LimitChange], at: str) -> None:
         what = ", ".join(f"{each.file} was {each.found or _NONE}" for each in told)
         if lost:
             detail = f"{CHANGED_OUTSIDE} at {at}, and cannot be put back now: {what}"
-            limits.enforcement[index] = Enforcement(
-                entry.limit, "unavailable", lost[0].found, detail
-            )
+            limits.entries[index] = Enforcement(entry.limit, "unavailable", lost[0].found, detail)
         else:
             detail = f"{CHANGED_OUTSIDE} at {at}, and put back: {what}"
             before = f"{as_set.detail}; " if as_set.detail else ""
-            limits.enforcement[index] = replace(as_set, detail=before + detail)
+            limits.entries[index] = replace(as_set, detail=before + detail)

@@ -27,6 +27,6 @@ def try_limit(create: Create, limit: LimitName) -> Enforcement:
         group = create(uuid.uuid4().hex, _TRIED[limit], None)
     except GroupError as error:
         return Enforcement(limit, "unavailable", detail=str(error))
-    became = next(entry for entry in group.enforcement if entry.limit == limit)
+    became = next(entry for entry in group.entries if entry.limit == limit)
     group.remove()  # nobody was ever in it; if it stays all the same, the next sweep has it
     return Enforcement(limit, became.state, detail=became.detail)

@@ -62,7 +62,7 @@ class V1Limits:
             for controller in controllers
             if controller in mounts
         }
-        self.enforcement: list[Enforcement] = []
+        self.entries: list[Enforcement] = []
         """As of the last look; ``as_set``: as it was when the limits were set."""
         self.as_set: tuple[Enforcement, ...] = ()
         self.files = ControlFiles()
@@ -83,14 +83,14 @@ class V1Limits:
     def set(self, limits: ResourceLimits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError."""
         self.files.forget()
-        self.enforcement = [
+        self.entries = [
             self._set_cpu(limits.cpu_cores),
             self._set_memory(limits.memory_bytes),
             self._set_disk("disk_read", "read", limits.disk_read_bytes_per_s, device),
             self._set_disk("disk_write", "write", limits.disk_write_bytes_per_s, device),
             self._set_processes(limits.processes),
         ]
-        self.as_set = tuple(self.enforcement)
+        self.as_set = tuple(self.entries)
 
     def _put(self, limit: LimitName, path: str, value: str, *, keyed: bool = False) -> str:
         """As files.put; from now on it is looked at again."""

@@ -45,7 +45,7 @@ class V2Limits:
         self.paths: dict[str, str] = {}
         self._path = path
         self._total = total
-        self.enforcement: list[Enforcement] = []
+        self.entries: list[Enforcement] = []
         """As of the last look; ``as_set``: as it was when the limits were set."""
         self.as_set: tuple[Enforcement, ...] = ()
         self.files = ControlFiles()
@@ -58,13 +58,13 @@ class V2Limits:
         """Sets every limit and reads it back. Raises GroupError."""
         controllers = enabled_controllers(self._path)
         self.files.forget()
-        self.enforcement = [
+        self.entries = [
             self._cpu(limits.cpu_cores, "cpu" in controllers),
             self._memory(limits.memory_bytes, "memory" in controllers),
             *self._disk(limits, device, "io" in controllers),
             self._processes(limits.processes, "pids" in controllers),
         ]
-        self.as_set = tuple(self.enforcement)
+        self.as_set = tuple(self.entries)
 
     def _put(self, limit: LimitName, name: str, value: str) -> str:
         """Writes a file, and gives what it then says. From now on it is looked at again."""

@@ -42,12 +42,12 @@ class Processes(Protocol):
     """At its limits; None where nothing holds them."""
 
     @property
-    def enforcement(self) -> list[Enforcement]:
+    def entries(self) -> list[Enforcement]:
         """What holds of the job's limits, as it was seen last."""
         ...
 
     @property
-    def client_enforcement(self) -> list[Enforcement]:
+    def client_entries(self) -> list[Enforcement]:
         """The same of its client's totals; empty where those are not limited."""
         ...
 
@@ -116,12 +116,12 @@ class CgroupProcesses:
         self.look: LimitLook | None = group.look
 
     @property
-    def enforcement(self) -> list[Enforcement]:
-        return self._group.enforcement
+    def entries(self) -> list[Enforcement]:
+        return self._group.entries
 
     @property
-    def client_enforcement(self) -> list[Enforcement]:
-        return self._group.client_enforcement
+    def client_entries(self) -> list[Enforcement]:
+        return self._group.client_entries
 
     def entrance(self) -> CgroupEntrance:
         return self._group.entrance()

@@ -52,9 +52,9 @@ class EffectiveStart:
             "" if asked is None else str(asked),
             "no limit set" if asked is None else "kept by penstock itself",
         )
-        together = processes.client_enforcement if self.totals.limits != ResourceLimits() else ()
+        together = processes.client_entries if self.totals.limits != ResourceLimits() else ()
         return HeldLimits(
-            (*processes.enforcement, output, *self.storage(), *self.isolation), tuple(together)
+            (*processes.entries, output, *self.storage(), *self.isolation), tuple(together)
         )
 
     def storage(self) -> list[Enforcement]:

@@ -29,7 +29,7 @@ Report = Callable[[str, Sequence[LimitChange]], None]
 
 class LimitWatch:
     """``report`` gets a job's name, and what was changed with what became of it, each time that
-    there is anything to say; its enforcement is up to date then."""
+    there is anything to say; its entries are up to date then."""
 
     def __init__(self, loop: Loop, report: Report) -> None:
         self._loop = loop

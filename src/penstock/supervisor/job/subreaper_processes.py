@@ -35,11 +35,11 @@ class SubreaperProcesses:
         self._exited = False
         self._failure: tuple[str, int] | None = None
         self._counters: dict[str, Any] | None = None
-        self.enforcement = [
+        self.entries = [
             Enforcement(name, "unavailable", detail="no cgroups in user mode")
             for name in GROUP_LIMIT_NAMES
         ]
-        self.client_enforcement = self.enforcement
+        self.client_entries = self.entries
         self.look: LimitLook | None = None
         self.usage_files: dict[str, str] = {}
 
