@@ -10,6 +10,7 @@ from penstock.jobs.backends.base import JobSpec
 from penstock.policy.control_policy import Control
 from penstock.policy.decision import (
     MAX_COMMAND_LINE_BYTES,
+    MAX_TIMEOUT_S,
     Denial,
     GrantedStart,
     may_call,
@@ -45,6 +46,8 @@ verbs = ["start"]
 [clients.carol]
 commands = ["ls"]
 verbs = ["status"]
+[clients.erin]
+commands = []
 """
 )
 NOBODYS = parse_policy(b'[classes.free]\n[commands.true]\npath = "/bin/true"\nclass = "free"\n')
@@ -84,6 +87,7 @@ def test_deny_by_default() -> None:
         ("alice", JobSpec("ls", ("-a",)), "argument 1, '-a', is not granted: it must be one of -l"),
         ("alice", JobSpec("ls", ("-l", "x")), "there are at most 1; granted is: ls [-l]"),
         ("bob", JobSpec("rm", ("x",)), "there are at most 0; granted is: rm"),
+        ("erin", JobSpec("rm"), "command 'rm' is not granted to erin; granted: nothing"),
         (
             "alice",
             JobSpec("ls", (), {"PATH": "", "HOME": ""}),
@@ -96,6 +100,7 @@ def test_what_the_policy_does_not_grant(client: str, spec: JobSpec, text: str) -
     denial = asked(spec, client)
     assert (denial.kind, denial.field) == ("policy", "")
     assert text in denial.message
+    assert denial.message == denial.message.rstrip()
 
 
 @pytest.mark.parametrize("client", ["", "Alice", "alice\0", "\ud800", "x" * 5000])
@@ -111,7 +116,7 @@ def test_an_id_that_can_be_nobodys_is_shown_short_and_quoted(client: str) -> Non
 @pytest.mark.parametrize(
     ("spec", "field", "text"),
     [
-        (JobSpec(""), "command", "command is empty"),
+        (JobSpec(""), "command", "command is empty; it is the policy's name of a command"),
         (JobSpec("ls\0"), "command", "command holds a NUL byte"),
         (JobSpec("\ud800"), "command", "command holds a lone surrogate"),
         (JobSpec("ls", ("a\0",)), "argv", "argv holds a NUL byte"),
@@ -135,6 +140,17 @@ def test_what_no_policy_could_grant(spec: JobSpec, field: str, text: str) -> Non
     assert asked(spec, "dave").kind == "client"
 
 
+def test_a_timeout_is_from_nothing_to_a_year() -> None:
+    """Both included."""
+    for timeout_s in (0.0, 0.5, MAX_TIMEOUT_S):
+        granted(JobSpec("ls", timeout_s=timeout_s))
+
+
+def test_a_text_is_shown_whole_up_to_64_characters() -> None:
+    assert "'" + "m" * 64 + "' is not granted" in asked(JobSpec("m" * 64)).message
+    assert asked(JobSpec("")).message == "command is empty; it is the policy's name of a command"
+
+
 def test_a_refusal_tells_nothing_of_others() -> None:
     """A command that others have and one that nobody has read the same."""
     others, nobodys = asked(JobSpec("rm", ("x",))), asked(JobSpec("mv", ("x",)))
@@ -148,6 +164,11 @@ def test_a_command_line_is_counted_once() -> None:
     denial = asked(JobSpec("ls", ("a" * (most + 1),)))
     assert (denial.kind, denial.field) == ("form", "argv")
     assert f"are {MAX_COMMAND_LINE_BYTES + 1} bytes" in denial.message
+    assert asked(JobSpec("ls", ("",), {"KEY": "a" * (most - len("KEY=\0"))})).kind == "policy"
+    assert asked(JobSpec("ls", ("",), {"KEY": "a" * (most - len("KEY="))})).kind == "form"
+    pair = (most - len("\0")) // 2
+    assert asked(JobSpec("ls", ("a" * pair, "b" * (most - 1 - pair)))).kind == "policy"
+    assert asked(JobSpec("ls", ("a" * pair, "b" * (most - pair)))).kind == "form"
     value = "é" * ((most - len("KEY=\0")) // 2)
     assert asked(JobSpec("ls", ("",), {"KEY": value})).kind == "policy"
     assert asked(JobSpec("ls", ("",), {"KEY": value + "é"})).kind == "form"
@@ -195,6 +216,7 @@ def test_who_started_the_supervisor_has_every_command_of_a_policy_without_client
     assert isinstance(found, GrantedStart)
     assert found.client == ClientPolicy("me", frozenset({"true"}))
     assert asked(spec, "me", NOBODYS).kind == "client"
+    assert may_call(NOBODYS, "me", None) == Denial("me is no client of this server", "client")
     assert isinstance(may_start(POLICY, "me", JobSpec("ls"), standalone=True), Denial)
 
 
