@@ -1,4 +1,4 @@
-"""gRPC on Trio over purerpc's stubs and protocol core; knows nothing of jobs (docs/rpc.md).
+"""gRPC on Trio over purerpc's stubs and protocol core. It does not depend on jobs (docs/rpc.md).
 
 ``http2`` is the protocol without I/O, ``tls`` the bytes; ``endpoint`` joins the two for either
 side. Imports ``concurrency``. Begin with ``grpc_server`` and ``server_call``, or with ``channel``.

@@ -1,4 +1,4 @@
-"""How a call fails: a gRPC status with its details, and what made it (pure)."""
+"""How a call fails: a gRPC status with its details, and what caused it (pure)."""
 
 import enum
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ __all__ = ["ConnectionLost", "HandshakeFailed", "Reason", "Refused", "RpcError",
 
 
 class RpcError(Exception):
-    """A status that is not OK. Raised by handlers, it is what the client sees; raised by a
-    channel, it is what the server answered.
+    """A status that is not OK. A handler raises it so that the client receives it; a channel
+    raises it with what the server answered.
 
     ``details`` are google.rpc messages (ErrorInfo, RetryInfo and so on); they travel as
     google.rpc.Status in ``grpc-status-details-bin``. One of a type that this program does
@@ -26,12 +26,12 @@ class RpcError(Exception):
         self.message = message
         self.details: tuple[Message, ...] = tuple(details)
         self.not_begun = False
-        """The server has not begun the call and will not, so that it may be repeated elsewhere
-        whatever it does (RFC 9113 8.7)."""
+        """The server has not begun the call and never will, so that the caller may repeat it
+        elsewhere, even a call that must run only once (RFC 9113 8.7)."""
 
 
 class Refused(RpcError):
-    """The transport's own answer to what it does not take; ``kind`` is for counters."""
+    """The transport's own answer to a call or message that it rejects. ``kind`` is for counters."""
 
     def __init__(self, kind: str, code: StatusCode, message: str) -> None:
         super().__init__(code, message)
@@ -39,12 +39,12 @@ class Refused(RpcError):
 
 
 class ConnectionLost(RpcError):
-    """The server is out of reach: UNAVAILABLE that no server has said.
+    """The server is out of reach: an UNAVAILABLE that the channel raises, not the server.
 
     Whether a call that was under way has had its effect is unknown, unless ``not_begun``.
-    ``may_pass``: the next attempt to connect may find a server, as this one was refused, reset, cut
-    off or sent away by one that ends. Without it nothing has changed by then: a name that does not
-    resolve, a network without a route, what TLS or a limit has refused.
+    ``may_pass``: the next attempt to connect may succeed, because this one was refused, reset, cut
+    off, or sent away by a server that ends. Without it another attempt would fail the same way: a
+    name does not resolve, a network has no route, or TLS or a limit has rejected the client.
     """
 
     def __init__(self, message: str, *, may_pass: bool = False, not_begun: bool = False) -> None:
@@ -54,10 +54,10 @@ class ConnectionLost(RpcError):
 
 
 class HandshakeFailed(ConnectionLost):
-    """TLS could not be agreed on: a certificate, name, version or protocol was refused.
+    """TLS failed: one side rejected the other's certificate, name, version or protocol.
 
-    Nothing of any call was sent. Trying again does not help, unless it ``may_pass``: a server that
-    is killed in the middle of a handshake looks like one that refuses it.
+    No part of any call was sent. Another attempt does not help, unless it ``may_pass``, because a
+    server that is killed in the middle of a handshake looks like one that rejects it.
     """
 
 
@@ -65,21 +65,21 @@ class Reason(enum.Enum):
     """What ended a call from outside its handler; docs/rpc.md has the table."""
 
     RESET = "reset"
-    """The client has cancelled it; nobody hears a status."""
+    """The client has cancelled the call, so no status is sent."""
     DISCONNECTED = "disconnected"
-    """The connection is gone; nobody hears a status."""
+    """The connection is gone, so no status can be sent."""
     DEADLINE = "deadline"
     SHUTDOWN = "shutdown"
     REVOKED = "revoked"
-    """The client may not be here any more."""
+    """The client's right to connect was withdrawn."""
     EXPIRED = "expired"
-    """The time of the client's certificate is over."""
+    """The client's certificate has expired."""
     STALLED = "stalled"
     """The client did not read for ``Limits.stream_stall_s``."""
 
     @property
     def error(self) -> RpcError | None:
-        """The status for the client, if it can still hear one."""
+        """The status for the client; None where the client cannot receive one any more."""
         match self:
             case Reason.DEADLINE:
                 return RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")

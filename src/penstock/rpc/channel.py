@@ -1,7 +1,8 @@
 """A gRPC channel: many calls on one connection, for a client with a certificate.
 
-A channel is one connection and never reconnects: when it is lost, every call on it fails
-with ConnectionLost, and the caller, who knows which calls may be repeated, opens another.
+A channel is one connection and never reconnects. When it is lost, every call on it fails with
+ConnectionLost, and the caller opens another, because only the caller knows which calls may be
+repeated.
 """
 
 import errno
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 USER_AGENT: Final = "penstock"
-# A server that is down for now, or was killed as we came: tcp(7), connect(2).
+# Errors of a server that is down for now, or was killed during the connect: tcp(7), connect(2).
 _PASSING: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE))
 
 
@@ -58,7 +59,7 @@ class Channel:
 
     @property
     def usable(self) -> bool:
-        """Whether new calls have a chance: neither lost nor going away."""
+        """Whether new calls can succeed: the connection is not lost and the server not leaving."""
         return self._link.unusable is None
 
     async def wait_unusable(self) -> None:
@@ -78,7 +79,9 @@ class Channel:
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] = (),
     ) -> MessageT:
-        """Cancelled: the call is reset; whether it has had its effect is unknown.
+        """One request and its one response. Raises RpcError.
+
+        Cancelled: the call is reset, and whether it has had its effect is unknown.
 
         Cancellation: minimum cleanup; C3.
         """
@@ -99,7 +102,10 @@ class Channel:
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] = (),
     ) -> AsyncIterator[ClientCall[MessageT]]:
-        """``async with`` it, then iterate. What is not read holds the server back.
+        """One request and a stream of responses: ``async with`` it, then iterate.
+
+        Flow control stops the server while the caller does not iterate, so that unread responses
+        cost little memory. Leaving the block resets a call that has not ended.
 
         Cancellation: minimum cleanup; C1.
         """
@@ -154,13 +160,13 @@ async def open_channel(
     connect_timeout_s: float = 10.0,
     limits: Limits = CLIENT_DEFAULTS,
 ) -> AsyncIterator[Channel]:
-    """A channel, once the server has accepted our certificate and speaks HTTP/2.
+    """A channel, once the server has accepted this client's certificate and speaks HTTP/2.
 
-    ``server_hostname`` (default ``host``) is the name that the server's certificate must
-    have. Raises HandshakeFailed when TLS is refused by either side, ConnectionLost for
-    everything else that keeps us from the server within ``connect_timeout_s``. One attempt:
-    ``may_pass`` of the error says whether another is worth while. Leaving it ends all its calls;
-    minimum cleanup.
+    ``server_hostname`` (default ``host``) is the name that the server's certificate must have.
+    Raises HandshakeFailed when either side rejects TLS, and ConnectionLost when the server cannot
+    be reached within ``connect_timeout_s`` for any other reason. It makes one attempt; the error's
+    ``may_pass`` says whether another one may succeed. Leaving the block ends all calls of the
+    channel; minimum cleanup.
 
     Cancellation: minimum cleanup; C2.
     """
@@ -187,7 +193,7 @@ def open_channel_on(
     connect_timeout_s: float = 10.0,
     limits: Limits = CLIENT_DEFAULTS,
 ) -> AbstractAsyncContextManager[Channel]:
-    """As ``open_channel``, on a connection whose handshake is done; it is closed in the end."""
+    """As ``open_channel``, on a transport whose handshake is done; leaving the block closes it."""
     too_slow = ConnectionLost(f"{authority}: no connection within {connect_timeout_s:g} s")
     deadline = trio.current_time() + connect_timeout_s
     return _channel(transport, authority, deadline, too_slow, limits)
@@ -226,7 +232,7 @@ async def _channel(
 async def _connect(
     host: str, port: int, ssl_context: ssl.SSLContext, server_hostname: str, limits: Limits
 ) -> TlsTransport:
-    """Connected and agreed on TLS. Cancelled: nothing is left open."""
+    """A transport with its handshake done. Cancelled, it leaves no socket open."""
     try:
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
@@ -250,7 +256,7 @@ async def _connect(
 
 
 def _was_cut(error: TransportLost) -> bool:
-    """Whether the connection just ended in the middle of the handshake; a refusal is an alert."""
+    """Whether the connection ended without an alert, by which a server would reject the client."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLError):
         return isinstance(cause, ssl.SSLZeroReturnError | ssl.SSLEOFError)
@@ -260,8 +266,10 @@ def _was_cut(error: TransportLost) -> bool:
 
 
 def _not_connected(where: str, error: OSError) -> ConnectionLost:
-    """Trio keeps what each address said in the cause: the first is told, and whether any of them
-    is one at which a server may come up."""
+    """The error for a failed connect. Trio keeps the error of each address in the cause.
+
+    The text is that of the first. ``may_pass`` is set if a server may come up at any of them.
+    """
     causes: list[BaseException] = [error.__cause__ or error]
     found: list[OSError] = []
     while causes:
@@ -272,7 +280,7 @@ def _not_connected(where: str, error: OSError) -> ConnectionLost:
             found.append(cause)
     first = found[0] if found else error
     may_pass = any(each.errno in _PASSING for each in found)
-    # Trio's own text names the address again; that of a resolver is no errno's.
+    # strerror, because Trio's own text names the address again; a resolver's error has only str.
     text = first.strerror or str(first)
     if first.errno is not None and not isinstance(first, socket.gaierror):
         text = os.strerror(first.errno)

@@ -1,4 +1,4 @@
-"""One call of a client: what it sends, and the responses that come of it."""
+"""One call of a client: the requests that it sends, and the responses of the server."""
 
 from typing import Generic, TypeVar
 
@@ -15,7 +15,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 @uninterrupted_methods
 class ClientCall(Generic[MessageT]):
-    """A call under way: an async iterator of its responses, which may be sent to as well.
+    """A call under way: an async iterator of its responses, with ``send`` for its requests.
 
     One task may iterate while another sends.
     """
@@ -33,8 +33,11 @@ class ClientCall(Generic[MessageT]):
         self._deadline = deadline
 
     async def send(self, message: Message) -> bool:
-        """Waits for the server's windows. False: the server has ended the call already, and
-        iterating tells how. Raises RpcError; cancelled: the call can only be left.
+        """Sends one request; waits while the server's windows are full.
+
+        False: the server has ended the call already, and iterating raises or ends as it did.
+        Raises RpcError. Cancelled, part of the message may be sent, so the caller must leave the
+        call.
 
         No checkpoint in most calls that need not wait: see Stream.send.
 
@@ -54,7 +57,7 @@ class ClientCall(Generic[MessageT]):
         raise deadline_exceeded()
 
     def end(self) -> None:
-        """No more messages will be sent. Idempotent."""
+        """Ends the requests, so that the server's handler sees the end of them. Idempotent."""
         self._link.connection.end_stream(self._stream.id)
         self._link.wake()
 
@@ -92,7 +95,7 @@ class ClientCall(Generic[MessageT]):
 
 
 def deadline_exceeded() -> RpcError:
-    """The client's own clock says so, whatever the server does."""
+    """The error of a deadline that passed by the client's own clock, before the server answered."""
     return RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
 
 

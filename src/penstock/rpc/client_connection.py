@@ -1,4 +1,4 @@
-"""One connection on a client: its reader, its writer, its calls' streams."""
+"""One connection of a client: its reader, its writer, and the streams of its calls."""
 
 from typing import Final
 
@@ -23,12 +23,12 @@ from .status_codec import error_from_reset, error_from_trailers
 from .tls.transport_interface import Transport
 from .turns import FairTurns
 
-# How a connection ends by which nobody has decided anything: endpoint.py, transport.py.
+# Kinds of end (endpoint.py, transport.py) that are no decision of the server, so they may pass.
 _CUT: Final = ("closed", "lost", "drained")
 
 
 class ClientStream(MessageStream):
-    """A call's stream; how the call failed is what ``receive`` raises after the messages."""
+    """A call's stream. ``receive`` gives the messages first, then raises how the call failed."""
 
     answered = False
     """Response headers have arrived."""
@@ -41,14 +41,14 @@ class ClientStream(MessageStream):
         self._deframer.encoding = encoding
 
     def end(self) -> None:
-        """The call is over, and what is still to be sent is for nobody."""
+        """The call is over, so no more requests are sent, because the server would drop them."""
         self.closed = True
         if not self.status_known:
             self.fail(RpcError(StatusCode.UNKNOWN, "the server ended the call without a status"))
         super().end()
 
     def fail(self, error: RpcError) -> None:
-        """Ends the call with this error; what it still waits for raises it."""
+        """Ends the call with this error, which the caller's pending ``receive`` then raises."""
         self.closed = True
         super().fail(error)
 
@@ -61,7 +61,10 @@ class ClientStream(MessageStream):
 
 @uninterrupted_methods
 class ClientConnection(HttpEndpoint[ClientStream]):
-    """``unusable`` says why no new call can begin; None: they can."""
+    """A client's end of a connection: opens streams for calls, and fails them when it ends.
+
+    ``unusable`` has the reason why no new call can begin; None: calls can begin.
+    """
 
     def __init__(self, transport: Transport, limits: Limits) -> None:
         super().__init__(transport, limits, FairTurns(), client_side=True)
@@ -72,7 +75,7 @@ class ClientConnection(HttpEndpoint[ClientStream]):
         self._going = False
 
     async def run(self) -> None:
-        """Until the connection ends, or cancelled: then every call has failed.
+        """Runs the connection until it ends or is cancelled; every call has failed then.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -84,16 +87,19 @@ class ClientConnection(HttpEndpoint[ClientStream]):
                 await self.read()
                 self._fail_all()
                 if self.ended is not None and self.ended.reachable:
-                    # GOAWAY, as far as it goes without waiting for a server that breaks the rules.
+                    # GOAWAY without waiting, because this server has broken the protocol.
                     self._transport.send_nowait(self.connection.take())
                 # Cancels K1.link.
                 nursery.cancel_scope.cancel()
             self._transport.close()
         finally:
-            self._fail_all()  # calls are their callers' tasks, which may outlive the channel
+            self._fail_all()  # because calls run in tasks of callers that may outlive the channel
 
     async def wait_ready(self) -> None:
-        """The server's SETTINGS have arrived: TLS 1.3 tells of a refused certificate only then.
+        """Waits for the server's SETTINGS.
+
+        They prove that the server accepts this client, because in TLS 1.3 a client learns only
+        after its own handshake that its certificate was rejected.
 
         Raises HandshakeFailed, ConnectionLost.
 
@@ -106,8 +112,8 @@ class ClientConnection(HttpEndpoint[ClientStream]):
     async def open(self, headers: ev.Headers) -> ClientStream:
         """Begins a call; waits for a free stream. Raises ConnectionLost.
 
-        Where a stream is free, others do not run: no checkpoint, though it may be cancelled as it
-        is called.
+        Where a stream is free no other task runs: no checkpoint, although a cancelled caller gets
+        Cancelled at once.
 
         Cancellation: atomic.
         """
@@ -127,7 +133,10 @@ class ClientConnection(HttpEndpoint[ClientStream]):
         return stream
 
     def close(self, stream: ClientStream) -> None:
-        """The caller is done; a call that has not ended is reset. No checkpoint."""
+        """Forgets a stream whose caller is done, and resets a call that has not ended.
+
+        No checkpoint.
+        """
         if self.ended is None:
             stream.release()
             self.connection.reset(stream.id, NO_ERROR if stream.ended else CANCEL)
@@ -137,12 +146,15 @@ class ClientConnection(HttpEndpoint[ClientStream]):
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        """A server that goes away waits for us to close: it could not know what is under way."""
+        """Closes once the last call has ended on a connection whose server has sent GOAWAY.
+
+        The server waits for that, because it cannot know which requests are under way to it.
+        """
         if self._going and not self.streams:
             self.end(Ended("drained", "the server is going away"))
 
     def say_goodbye(self) -> None:
-        """Resets that still wait, and GOAWAY, as far as they can go without waiting."""
+        """Sends the pending resets and GOAWAY as far as the socket takes them. No checkpoint."""
         if self.ended is None:
             self.connection.go_away(NO_ERROR, 0)
             self._transport.send_nowait(self.connection.take())
@@ -233,6 +245,6 @@ class ClientConnection(HttpEndpoint[ClientStream]):
                 stream.closed = True
                 lost = ConnectionLost(f"{text}; the call was not processed", not_begun=True)
                 stream.fail(lost)
-        if event.last_stream_id < HIGHEST_STREAM_ID:  # else more GOAWAYs follow a round trip
+        if event.last_stream_id < HIGHEST_STREAM_ID:  # otherwise another GOAWAY follows
             self._going = True
             self._end_if_drained()

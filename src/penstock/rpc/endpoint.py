@@ -9,12 +9,13 @@ bytes, and ``wake`` lets the writer take them.
     open ── end(why) ──▶ ended ── finish() ──▶ written ── the owner ──▶ transport closed
     open ── a write fails ──▶ deaf ── linger_s, or end(why) ──▶ ended
 
-*open*: ``read`` handles frames until the peer closes, the protocol is broken, a deadline comes
-(``_read_until``), or anyone calls ``end``. *ended*: the first reason stands in ``ended`` and no
+*open*: ``read`` handles frames until the peer closes or breaks the protocol, a deadline comes
+(``_read_until``), or a task calls ``end``. *ended*: the first reason stands in ``ended`` and no
 later one changes it; ``read`` returns, and no exception but Cancelled leaves it. The writer still
 lives, because answers and GOAWAY may be waiting. *written*: after ``finish`` the writer returns as
-soon as nothing waits. *deaf*: on a client, once a write has failed, the reader goes on for
-``linger_s``, because the peer's last words say more than "broken pipe"; a server ends at once.
+soon as nothing waits. *deaf*: on a client, once a write has failed, the reader still reads for
+``linger_s``, because the server's last frames explain more than "broken pipe" does; a server ends
+at once instead.
 Who may call what: ``read``, ``write`` and ``keep_alive`` once each, by the owner of the tasks
 (``run`` of either side), which also calls ``finish`` and closes the transport after ``write``;
 ``end`` and ``wake`` any task, without a checkpoint, as often as it likes.
@@ -22,9 +23,9 @@ Who may call what: ``read``, ``write`` and ``keep_alive`` once each, by the owne
 The race that shaped it: ``write`` looks whether bytes wait, and then waits for ``wake``. A command
 between the two would be forgotten if the look and the wait were apart; both are between the same
 two checkpoints, and ``_wake`` is a new event each time, so none is set for an earlier look. The
-other one is between a peer that floods and everybody else: many small frames in one record would
-hold the thread for tens of milliseconds, so beyond the first few they are handled a slice a turn
-(turns.py), and a peer that does not read our answers is not read (``_wait_answers_taken``).
+other one is between a peer that floods and all other clients: many small frames in one record would
+hold the thread for tens of milliseconds. So beyond the first few they are handled a slice a turn
+(turns.py), and ``_wait_answers_taken`` stops reading from a peer that does not read its answers.
 """
 
 import logging
@@ -52,10 +53,10 @@ StreamT = TypeVar("StreamT", bound=MessageStream)
 # A record of 16 KiB can hold 500 begun and reset calls, which cost 50 ms. A call is two frames.
 _FRAMES_FREE: Final = 4
 _FRAMES_A_TURN: Final = 16
-# Frames differ: a call is a hundred times an unknown frame. So a turn has an end in time, too.
+# A turn has a bound in time as well, because a call costs a hundred times an unknown frame.
 _SLICE_S: Final = 0.00075
 _FRAMES_A_STEP: Final = 4
-# Between two looks at whether the peer is there still, which cost a system call.
+# Reads between two checks whether the peer is still there, because each costs a system call.
 _READS_A_LOOK: Final = 32
 _KEEPALIVE_PING: Final = b"any news"
 
@@ -64,7 +65,7 @@ _KEEPALIVE_PING: Final = b"any news"
 class Ended:
     """Why a connection has ended: ``kind`` for counters, ``text`` for people.
 
-    ``reachable``: the peer may still read what we have written.
+    ``reachable``: the peer may still read what was queued, so the writer should finish.
     """
 
     kind: str
@@ -90,8 +91,8 @@ class HttpEndpoint(Generic[StreamT]):
         held: Sequence[HeldData] = (),
         client_side: bool,
     ) -> None:
-        """``turns`` and ``held`` are common to connections that must not crowd others out;
-        ``client`` is whose turns this one's are."""
+        """``turns`` and ``held`` are shared by connections that must not crowd each other out;
+        this connection takes the turns of ``client``."""
         self.limits = limits
         self._turns = turns
         self._client = client
@@ -119,23 +120,23 @@ class HttpEndpoint(Generic[StreamT]):
 
     @property
     def has_room(self) -> bool:
-        """May more be given to the writer without waiting?"""
+        """Whether a sender may queue more without waiting for the writer."""
         return self.connection.pending_bytes < self.limits.outbound_bytes
 
     async def wait_room(self) -> None:
-        """Returns when the writer has taken what waits; ask ``has_room`` again.
+        """Returns when the writer has taken what waits. The caller checks ``has_room`` again.
 
         Cancellation: atomic.
         """
         await self._room.park()
 
     def wake(self) -> None:
-        """Tells the writer that there may be something to write."""
+        """Wakes the writer, because there may be something to write. No checkpoint."""
         if self._wake is not None and self.connection.pending_bytes:
             self._wake.set()
 
     async def write(self) -> None:
-        """Until ``finish`` and all is written, or the peer cannot be reached any more.
+        """Writes until ``finish`` is called and all is written, or the peer is out of reach.
 
         No checkpoint while the transport has none: what the socket takes at once needs no wait.
 
@@ -166,18 +167,20 @@ class HttpEndpoint(Generic[StreamT]):
                     self._wake = None
 
     def _write_failed(self, error: TransportLost) -> None:
-        """The reader goes on for a moment: the peer's last words say more than "broken pipe"."""
+        """Lets the reader read for a moment, because the peer's last frames explain more than
+        "broken pipe" does."""
         self._read_until(trio.current_time() + self.limits.linger_s)
         self._broken = Ended("lost", str(error), during_tls=error.during_tls)
 
     def _read_until(self, deadline: float) -> None:
-        """When reading ends by itself; once writing has failed, that stands."""
+        """Sets when reading ends by itself. Ignored once a write has failed, because the time that
+        was set then must stand."""
         if self._broken is None:
             # Deadline S2.reading.
             self._reading.deadline = deadline
 
     def finish(self) -> None:
-        """``write`` returns once everything is written."""
+        """Lets ``write`` return as soon as nothing waits to be written. No checkpoint."""
         self._finishing = True
         if self._wake is not None:
             self._wake.set()
@@ -185,14 +188,14 @@ class HttpEndpoint(Generic[StreamT]):
     # Reading.
 
     def end(self, ended: Ended) -> None:
-        """Stops reading. The first reason counts."""
+        """Stops reading. Only the first reason counts. No checkpoint."""
         if self.ended is None:
             self.ended = ended
         # Cancels S2.reading.
         self._reading.cancel()
 
     async def read(self) -> None:
-        """Until the connection ends; then ``ended`` is set.
+        """Reads and dispatches until the connection ends; ``ended`` has the reason then.
 
         No checkpoint if the connection has ended as it is called.
 
@@ -217,7 +220,7 @@ class HttpEndpoint(Generic[StreamT]):
             self.ended = self._broken or self._timed_out()
 
     async def keep_alive(self) -> None:
-        """Asks a peer that says nothing while calls run; ends with ``read``.
+        """Sends a PING to a peer that is silent while calls run; ends with ``read``.
 
         Without calls ``idle_s`` ends the connection sooner or later.
 
@@ -252,7 +255,7 @@ class HttpEndpoint(Generic[StreamT]):
             while self.connection.more:
                 # Many small frames at once: one slice of them a turn, over all connections.
                 async with self._turns.of(self._client):
-                    if self._nobody_is_there():  # asked last, as the wait may have been long
+                    if self._nobody_is_there():  # asked last, because the wait may have been long
                         break
                     self._handle_slice()
                 await self._wait_answers_taken()
@@ -261,9 +264,9 @@ class HttpEndpoint(Generic[StreamT]):
         self.end(Ended("closed", "the peer has closed the connection"))
 
     def _nobody_is_there(self) -> bool:
-        """Whether what is left to read and to handle would be for nobody.
+        """Whether the peer is gone, so that handling what is left would be in vain.
 
-        Asked of who has a backlog, which may take a minute to work off.
+        Checked for a peer with a backlog, because handling that may take a minute.
         """
         return False
 
@@ -275,7 +278,10 @@ class HttpEndpoint(Generic[StreamT]):
                 return
 
     async def _wait_answers_taken(self) -> None:
-        """Who does not read our answers to control frames and bad requests is not read."""
+        """Waits while the peer does not read its answers to control frames and bad requests.
+
+        Nothing is read from it meanwhile, because the answers would otherwise fill the memory.
+        """
         while self.connection.pending_bytes > 2 * self.limits.outbound_bytes:
             await self.wait_room()
 
@@ -343,13 +349,13 @@ class HttpEndpoint(Generic[StreamT]):
         raise NotImplementedError
 
     def _rule_broken(self, event: ev.StreamReset) -> None:
-        """For who counts."""
+        """The peer has broken a rule on one stream; the server counts it."""
 
     def _all_written(self) -> None:
-        """For a connection that ends once its answers are on their way."""
+        """The writer has nothing left; a connection that drains may end now."""
 
     def _ping_answered(self, event: ev.PingAnswered) -> None:
-        """For the drain's round trip."""
+        """The peer has answered a PING, which ends the drain's round trip."""
 
     def _going_away(self, event: ev.GoingAway) -> None:
-        """A client that goes away ends its calls itself."""
+        """The peer has sent GOAWAY. A server does nothing, because a client ends its own calls."""

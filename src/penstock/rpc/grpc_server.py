@@ -1,4 +1,4 @@
-"""The gRPC server: listeners, handshakes, connections, drain."""
+"""The gRPC server: it owns listeners, handshakes, connections and the drain."""
 
 import logging
 import ssl
@@ -37,10 +37,10 @@ _SHUTDOWN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """``refused`` counts by kind what was not served; ``ended`` connections by why.
+    """``refused`` counts by kind what was not served; ``ended`` counts connections by reason.
 
-    ``lingering`` connections are refused ones that may still read why. ``lag`` is that of the
-    event loop, which everybody waits for, while ``serve`` runs.
+    ``lingering`` connections are refused ones whose peers may still read the reason. ``lag`` is
+    that of the event loop, for which every client waits, while ``serve`` runs.
     """
 
     connections: int
@@ -53,20 +53,20 @@ class Statistics:
 
 
 def log_internal_error(error_id: str, error: BaseException) -> None:
-    """The default report: the client sees only ``error_id``."""
+    """The default report: logs the exception with ``error_id``, which is all the client sees."""
     log.error("internal error %s", error_id, exc_info=error)
 
 
 class Server:
     """Serves purerpc services over TLS to verified clients.
 
-    Every handler gets a CallContext as ``request.context``. ``identify`` is asked once
-    for each connection; the RpcError it raises becomes the answer to every call there.
-    ``admit`` is asked for each call of known methods. ``message_limits`` names, by
-    ``Service/Method``, those whose request messages may be other than ``limits`` says.
-    ``on_internal_error`` gets the id that the client sees and the exception that it does
-    not. Neither may block. ``client_of`` turns an identity into what the limits per client
-    count by; without it, and for who has no identity, that is the certificate.
+    Every handler gets a CallContext as ``request.context``. ``identify`` is called once for each
+    connection; the RpcError it raises becomes the answer to every call there. ``admit`` is called
+    for each call of known methods. ``message_limits`` names, by ``Service/Method``, those whose
+    request messages have other bounds than ``limits`` says. ``on_internal_error`` gets the id that
+    the client sees and the exception that it does not. None of these may block, because the event
+    loop calls them. ``client_of`` maps an identity to the key that the limits per client count by;
+    without it, and for a peer without an identity, the key is the certificate.
 
     grpc.health.v1 is always served, NOT_SERVING while no calls are taken;
     grpc.reflection.v1 with ``reflection``. Both behind the same authentication.
@@ -102,7 +102,7 @@ class Server:
         self._lag = LagMeter(self._tell_slow_turn)
         self._ended: Counter[str] = Counter()
         self._lingering = 0
-        self._links: dict[ServerConnection, None] = {}  # in order, so that one run is as another
+        self._links: dict[ServerConnection, None] = {}  # in order, so that runs are repeatable
         # Scope S1.listening.
         self._listening = trio.CancelScope()
         self._entrance = Acceptor(
@@ -134,7 +134,7 @@ class Server:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Until ``drain`` has ended, or cancelled: then connections break. Closes ``listeners``.
+        """Serves until ``drain`` has ended. Cancelled: connections break. Closes ``listeners``.
 
         May be called once.
 
@@ -145,7 +145,7 @@ class Server:
             # Scope S1.
             async with trio.open_nursery() as connections:
                 self._serving = connections.cancel_scope
-                # Beside the acceptors, as handshakes go on for a moment when those have ended.
+                # Beside the acceptors, because handshakes may still end after those have ended.
                 await connections.start(self._entrance.watch, connections)
                 with self._listening:
                     # Scope S1.acceptors.
@@ -161,10 +161,11 @@ class Server:
     async def drain(self, timeout_s: float) -> None:
         """No new connections or calls; running calls get ``timeout_s``, then UNAVAILABLE.
 
-        Nothing more is accepted. Who was, and is not done with TLS, has two seconds of the time to
-        get as far as to be told to connect again: GOAWAY without an error, which says that no call
-        was begun. Returns when everything has ended, at most two seconds after ``timeout_s``.
-        Cancelled: what runs goes on; call it again or cancel ``serve``.
+        The server accepts nothing more. A peer that was accepted, and is not done with TLS, has two
+        seconds of the time to complete it, so that it receives a GOAWAY without an error, which
+        says that no call was begun and lets it reconnect. Returns when everything has ended, at
+        most two seconds after ``timeout_s``. Cancelled: calls and connections stay as they are, so
+        the caller must call it again or cancel ``serve``.
 
         Cancellation: minimum cleanup; C11.
         """
@@ -191,7 +192,7 @@ class Server:
             self._serving.cancel()
 
     def accept_calls(self, accept: bool) -> None:
-        """False: new calls get UNAVAILABLE, running ones and connections stay."""
+        """False: new calls get UNAVAILABLE; running calls and connections stay. No checkpoint."""
         self._accepts_calls = accept
         self._health.set_serving(accept)
 
@@ -200,7 +201,7 @@ class Server:
         self._entrance.ssl_context = ssl_context
 
     def revoke(self, revoked: Callable[[Peer], bool], reason: Reason = Reason.REVOKED) -> int:
-        """Ends the connections of these peers, their calls with what this reason says; how many.
+        """Ends the connections of these peers, and their calls with ``reason``; returns how many.
 
         No checkpoint.
         """
@@ -210,7 +211,7 @@ class Server:
         return len(links)
 
     def connected(self) -> list[Peer]:
-        """Whom calls are taken from, once for each connection."""
+        """The peers that are connected, once for each connection."""
         return [link.peer for link in self._links if link.refusal is None]
 
     def statistics(self) -> Statistics:
@@ -234,9 +235,10 @@ class Server:
             await self._link_ended.park()
 
     async def serve_transport(self, transport: Transport, address: str) -> None:
-        """A connection whose handshake is done, to its end; then it is closed.
+        """Serves a connection whose handshake is done to its end, then closes it.
 
-        Cancelled: minimum cleanup, the peer sees it break. What it raises is a bug.
+        Cancelled: minimum cleanup, so the peer sees the connection break. Any other exception that
+        it raises is a bug.
 
         No checkpoint if the connection has ended as it is called.
 
@@ -249,7 +251,8 @@ class Server:
 
     async def _serve(self, transport: Transport, address: str) -> None:
         if self._draining:
-            # Its calls are none of ours: not one that was sent with the last of TLS's messages.
+            # None of its calls may begin, not even one that came with TLS's last message, because
+            # the server is ending. So the peer is sent away before anything is read.
             text = "the server is shutting down"
             await self._send_away(transport, address, "draining", NO_ERROR, text)
             return
@@ -287,7 +290,10 @@ class Server:
     async def _send_away(
         self, transport: Transport, address: str, kind: str, code: int, text: str
     ) -> None:
-        """GOAWAY that says of no call that it was begun, in the first bytes after TLS's own."""
+        """Sends, in the first bytes after TLS's own, a GOAWAY which says that no call was begun.
+
+        So the client may repeat all of its calls on another connection.
+        """
         self._refusals.refused(kind, f"connection from {address} refused: {text}")
         connection = Connection(self._limits, client_side=False)
         connection.start()
@@ -296,7 +302,7 @@ class Server:
         await self._linger(transport)
 
     async def _linger(self, transport: Transport) -> None:
-        """Until the peer has read our last words, if not too many are at that already."""
+        """Waits until the peer has read the last frames, unless too many connections do so."""
         if self._lingering >= self._limits.lingering:
             return
         self._lingering += 1
@@ -309,7 +315,7 @@ class Server:
             self._link_ended.unpark_all()
 
     def _identified(self, peer: Peer) -> tuple[object, Hashable, RpcError | None]:
-        """Who it is, what its limits count by, and what its calls are answered if nobody."""
+        """The peer's identity, the key of its limits, and what its calls get if it has none."""
         if self._identify is None:
             return None, peer.certificate, None
         try:

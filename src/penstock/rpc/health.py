@@ -1,4 +1,4 @@
-"""grpc.health.v1: may calls be sent here? The wire contract is gRPC's health checking protocol."""
+"""grpc.health.v1: reports whether this server takes calls, by gRPC's health checking protocol."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final, Protocol
@@ -55,7 +55,7 @@ class Health:
         self._changed = trio.Event()
 
     def set_serving(self, serving: bool) -> None:
-        """Tells every watcher. No checkpoint."""
+        """Sets the state, and wakes every watcher if it has changed. No checkpoint."""
         if serving is not self._serving:
             self._serving = serving
             self._changed.set()
@@ -71,7 +71,7 @@ class Health:
         message: ServiceNamed,
         request: object,  # noqa: ARG002  every handler gets one
     ) -> Message:
-        """NOT_FOUND for a service that is not here.
+        """The state now. Raises RpcError NOT_FOUND for a service that this server does not have.
 
         No checkpoint.
 
@@ -88,7 +88,7 @@ class Health:
         message: ServiceNamed,
         request: object,  # noqa: ARG002  every handler gets one
     ) -> AsyncGenerator[Message, None]:
-        """The state now and whenever it changes.
+        """Yields the state now and after each change.
 
         Ends with UNAVAILABLE once no calls are taken, so that watchers do not hold up a drain.
 

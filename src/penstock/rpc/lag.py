@@ -1,9 +1,8 @@
-"""How long the event loop stood still for everybody but one: the lag of a Trio program.
+"""How long each turn of Trio's scheduler took: the lag that every client may see.
 
-A turn of the scheduler runs every task that can run, one after another; whatever arrives
-meanwhile waits for its end. So the length of a turn is what a client's call may be late by,
-and who makes it long is at fault: a peer that is given too much at once, a disk, or other
-programs on the machine.
+A turn runs every task that can run, one after another, and whatever arrives meanwhile waits for its
+end. So a client's call may be late by the length of a turn. A turn is long because one peer was
+given too much at once, because of a disk, or because of other programs on the machine.
 """
 
 import time
@@ -13,19 +12,19 @@ from typing import Final
 
 import trio
 
-# The windows of which the worst is remembered: at least one and at most two of them are.
+# ``recent_s`` covers the last one to two of these windows.
 _WINDOW_S: Final = 60.0
 SLOW_TURN_S: Final = 0.1
-"""What a client's call may be late by; a turn that is longer is told."""
+"""How late a client's call may be, in seconds; a longer turn is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Of turns of the scheduler, in seconds of wall time.
+    """Lengths of the scheduler's turns, in seconds of wall time.
 
-    ``worst_s`` since the beginning and ``recent_s`` of the last one to two minutes; ``slow``
-    turns took ``SLOW_TURN_S`` or more. ``worst_cpu_s`` is the most CPU of this thread in a turn:
-    where it is far less than ``worst_s``, the turn has waited for a disk or for a processor.
+    ``worst_s`` is the longest since the start, ``recent_s`` that of the last one to two minutes;
+    ``slow`` counts turns of ``SLOW_TURN_S`` or more. ``worst_cpu_s`` is the most CPU of this thread
+    in a turn. Where it is far less than ``worst_s``, the turn has waited for a disk or a processor.
     """
 
     turns: int = 0
@@ -76,7 +75,7 @@ class LagMeter(trio.abc.Instrument):
             self._next_window(now)
         self._window_s = max(self._window_s, took_s)
         self._worst_s = max(self._worst_s, took_s)
-        if took_s > self._worst_cpu_s or took_s >= SLOW_TURN_S:  # else its CPU cannot be more
+        if took_s > self._worst_cpu_s or took_s >= SLOW_TURN_S:  # otherwise its CPU cannot be more
             cpu_s = self._cpu_clock() - self._cpu_begun
             self._worst_cpu_s = max(self._worst_cpu_s, cpu_s)
             if took_s >= SLOW_TURN_S:
@@ -90,7 +89,7 @@ class LagMeter(trio.abc.Instrument):
         self._window_end = now + _WINDOW_S
 
     def statistics(self) -> Lag:
-        """How long turns were, since the start and lately."""
+        """The lag since the start and of the last minutes. No checkpoint."""
         return Lag(
             turns=self._turns,
             slow=self._slow,

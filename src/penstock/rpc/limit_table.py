@@ -1,4 +1,4 @@
-"""Limits out of a configuration's table: names, types and ranges checked (pure)."""
+"""Reads Limits from a configuration's table, and checks names, types and ranges (pure)."""
 
 import dataclasses
 import difflib

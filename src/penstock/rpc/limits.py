@@ -21,10 +21,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """What one request message of a method may be, judged before it is parsed.
+    """Bounds of one request message of a method, checked before it is parsed.
 
-    A message may be within its bytes and still be millions of empty fields, each of which
-    becomes an object. So fields are counted in the wire form; those of messages inside are, too.
+    A message may keep its bound of bytes and still have millions of empty fields, each of which
+    becomes an object. So fields are counted in the wire form, those of nested messages included.
     """
 
     message_bytes: int
@@ -41,18 +41,18 @@ class MessageLimits:
     """
 
     one_a_turn: bool = False
-    """Costs milliseconds to read and decide: that is done in slices, one of them in a turn of the
-    scheduler over all connections, and clients take turns (turns.py). So a hundred that come at
-    once do not hold up who asks for little, nor another client's one for all of them.
+    """Set for messages that take milliseconds to parse and decide. That is done in slices, one of
+    them in a turn of the scheduler over all connections, and clients take turns (turns.py). So a
+    hundred such messages at once delay neither small calls nor another client's one message.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one peer may make us hold, do or wait for. Bytes, seconds, counts.
+    """How much one peer may make this process hold, do or wait for. Bytes, seconds, counts.
 
-    Sizes hold for each connection unless they say otherwise. A client's channel uses
-    the same record, for what a server may do to it.
+    Sizes are for each connection unless they say otherwise. A client's channel uses the same
+    record, because a server can flood a client too.
     """
 
     connections: int = 1024
@@ -62,7 +62,7 @@ class Limits:
     """
 
     connections_per_client: int = 128
-    """Open at once with the same identity; one more is told so and closed.
+    """Open at once with the same identity; one more gets the reason and is closed.
 
     No two implementations agree; with this one client takes an eighth of ``connections``.
     """
@@ -82,14 +82,14 @@ class Limits:
     """From accept to the end of the handshake. (grpc-go 120, Envoy 15, Go's net/http 10)"""
 
     handshake_grace_s: float = 0.3
-    """Who has been silent, or has not answered us, for so long gives way before who has not.
+    """A peer that has been silent, or has not answered the server, for so long gives way first.
 
     A round trip around the world. With ``handshakes`` and this, a flood of 3,400 silent connects a
-    second takes nobody's place; of a faster one chance decides.
+    second takes no honest client's place; under a faster one, chance decides.
     """
 
     handshake_bytes: int = 32 * KIB
-    """What a handshake may take of the peer; with long chains and post-quantum keys some 16 KiB.
+    """Bytes that a peer may send in a handshake; long chains and post-quantum keys need 16 KiB.
 
     OpenSSL's own bound is about 100 KiB for the certificates alone.
     """
@@ -104,7 +104,7 @@ class Limits:
     """
 
     write_stall_s: float = 300.0
-    """No byte could be written although there were some: the connection ends.
+    """The peer took no byte for so long although some were waiting: the connection ends.
 
     Envoy's stream_idle_timeout.
     """
@@ -124,15 +124,15 @@ class Limits:
     keepalive_s: float = 240.0
     """Nothing was heard for so long while calls run: a PING asks whether the peer is there.
 
-    Envoy, nginx and grpc servers (2 h) leave this to TCP; a client that has a job's output in
-    a pager reads nothing for minutes, hence not less.
+    Envoy, nginx and grpc servers (2 h) leave this to TCP. It is not shorter, because a client that
+    shows a job's output in a pager reads nothing for minutes.
     """
 
     keepalive_timeout_s: float = 60.0
     """Nothing was heard since that PING: the connection ends. (grpc 20 s)"""
 
     linger_s: float = 1.0
-    """How long a closing connection may take to read our GOAWAY. (nginx lingering_timeout 5)"""
+    """How long the peer of a closing connection has to read GOAWAY. (nginx lingering_timeout 5)"""
 
     lingering: int = 64
     """Refused connections that may do so at once, besides ``connections``; more are closed."""
@@ -158,10 +158,10 @@ class Limits:
     """
 
     frame_bytes: int = 16 * KIB
-    """Largest frame we accept; larger DATA ends its call. (RFC 9113's initial value)"""
+    """Largest frame accepted; larger DATA ends its call. (RFC 9113's initial value)"""
 
     outbound_frame_bytes: int = 66 * KIB
-    """Largest DATA frame we send, if the peer accepts that much; keeps calls interleaved.
+    """Largest DATA frame sent, if the peer accepts that much, so that calls interleave.
 
     A message with 64 KiB of output fits into one.
     """
@@ -170,9 +170,9 @@ class Limits:
     """Header list by RFC 9113's count; a longer one ends its call. (grpc's default soft limit)"""
 
     header_block_bytes: int = 128 * KIB
-    """The same on the wire: what is longer is not gone through, and ends the connection.
+    """The same on the wire. A longer block is not decoded, and so must end the connection.
 
-    Both ends' tables of HPACK must stay the same, whatever becomes of the call. (nghttp2 64 KiB)
+    Otherwise the HPACK tables of both ends would differ from then on. (nghttp2 64 KiB)
     """
 
     continuations: int = 8
@@ -208,7 +208,8 @@ class Limits:
     """Longer grpc-status-details-bin are left out: the peer's header limit would end the call."""
 
     sends_per_checkpoint: int = 8
-    """A handler that sends without ever blocking lets others run after so many messages."""
+    """A handler that sends without blocking has a checkpoint in so many messages, so that other
+    tasks run."""
 
     silent_records: Rate = Rate(100, 1.0)
     """TLS records without data: KeyUpdate, tickets, empty ones.
@@ -217,7 +218,7 @@ class Limits:
     """
 
     resets: Rate = Rate(1000, 33.0)
-    """RST_STREAM received, and those that the peer provoked on our side.
+    """RST_STREAM received, and those that the peer made this side send.
 
     nghttp2's stream reset rate limit.
     """
@@ -225,8 +226,8 @@ class Limits:
     late_frames: Rate = Rate(20_000, 1_000.0)
     """DATA, HEADERS and WINDOW_UPDATE on streams that have ended.
 
-    Besides one DATA for 8 bytes of the window of a stream that we have reset: so many messages of
-    three bytes may have been under way. HEADERS and empty DATA count as ten.
+    Not counted: one DATA for each 8 bytes of window of a stream that this side has reset, because
+    so many messages of three bytes may have been under way. HEADERS and empty DATA count as ten.
     """
 
     interim_responses: Rate = Rate(100, 10.0)
@@ -236,10 +237,10 @@ class Limits:
     """PING and its acknowledgements, besides ``pings_per_data``. (nghttp2's glitch rate)"""
 
     pings_per_data: int = 1
-    """PINGs granted with each DATA frame that we send.
+    """PINGs granted with each DATA frame that this side sends.
 
-    grpc-go, grpc-java and grpcio measure the bandwidth with a PING a round trip while DATA comes,
-    one at a time: on loopback that is thousands a second, but never more than DATA frames.
+    Needed because grpc-go, grpc-java and grpcio measure the bandwidth with a PING a round trip
+    while DATA comes. On loopback that is thousands a second, but never more than DATA frames.
     """
 
     settings: Rate = Rate(100, 10.0)
@@ -269,13 +270,13 @@ class Limits:
     """What is little there. (a sixteenth of the largest frame)"""
 
     unknown_frames: Rate = Rate(100, 10.0)
-    """Frames of types that we do not know; they must be ignored, not served."""
+    """Frames of unknown types, which RFC 9113 5.5 requires to be ignored."""
 
     window_updates: Rate = Rate(2000, 200.0)
     """WINDOW_UPDATE, besides ``window_updates_per_data``. Too many of one call end it."""
 
     window_updates_per_data: int = 10
-    """WINDOW_UPDATEs granted with each DATA frame that we send.
+    """WINDOW_UPDATEs granted with each DATA frame that this side sends.
 
     Envoy's max_inbound_window_update_frames_per_data_frame_sent.
     """
@@ -290,5 +291,6 @@ CLIENT_DEFAULTS: Final = Limits(
     keepalive_s=20.0,
     keepalive_timeout_s=20.0,
 )
-"""A client chose its server: larger frames halve the cost of a long stream. A server that is
-gone is found out in 40 s (grpc's keepalive_timeout is 20 s)."""
+"""A client's bounds. They are wider, because a client chose its server, and larger frames halve the
+cost of a long stream. A server that is gone is detected in 40 s (grpc's keepalive_timeout is 20 s).
+"""

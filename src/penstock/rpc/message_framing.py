@@ -1,4 +1,4 @@
-"""gRPC's length-prefixed messages out of a stream of bytes (pure)."""
+"""Cuts gRPC's length-prefixed messages out of a stream of bytes (pure)."""
 
 from typing import Final
 
@@ -8,16 +8,16 @@ PREFIX_BYTES: Final = 5
 
 
 def prefix(length: int) -> bytes:
-    """What goes before an uncompressed message of ``length`` bytes."""
+    """The five bytes that go before an uncompressed message of ``length`` bytes."""
     return b"\0" + length.to_bytes(4, "big")
 
 
 class Deframer:
     """Holds DATA as it arrives; a message is cut out of it when it is taken.
 
-    Not before, as 16 KiB of DATA may hold 3,000 messages: whoever wants them does the work.
-    The length of the message in front is judged when its five-byte prefix is complete,
-    before anything more of it is kept.
+    Not earlier, because 16 KiB of DATA may hold 3,000 messages. So the task that takes a message
+    does that work, not the connection's reader. The length of the message in front is checked when
+    its five-byte prefix is complete, before anything more of it is kept.
     """
 
     def __init__(self, max_message_bytes: int, encoding: str = "identity") -> None:
@@ -32,7 +32,7 @@ class Deframer:
 
     @property
     def pending_bytes(self) -> int:
-        """Of all messages, complete or not."""
+        """Bytes held of all messages, complete or not."""
         return len(self._data) - self._begin
 
     @property
@@ -41,7 +41,7 @@ class Deframer:
         return 0 < self._size <= len(self._data) - self._begin
 
     def feed(self, data: bytes) -> None:
-        """Raises Refused for the message in front; then only ``clear`` is left."""
+        """Adds DATA. Raises Refused for the message in front; only ``clear`` may follow then."""
         if self._begin == len(self._data):
             self._data = data  # the usual case, one message in one frame, costs no copy here
             self._begin = 0
@@ -67,14 +67,14 @@ class Deframer:
             return bytes(view[begin : self._begin])
 
     def next_message(self) -> None:
-        """Looks at what is in front now. Raises as ``feed``."""
+        """Checks the prefix of the message that is in front now. Raises as ``feed``."""
         if self._begin == len(self._data):
             self.clear()
         else:
             self._look()
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Drops all bytes, so that a failed stream holds no memory."""
         self._data = b""
         self._begin = self._size = 0
 

@@ -1,4 +1,28 @@
-"""One HTTP/2 stream with gRPC messages in both directions, on either side."""
+"""One HTTP/2 stream with gRPC messages in both directions, on either side.
+
+Theory of operation. A stream stands between two tasks: the connection's reader, which calls
+``feed``, ``end``, ``fail`` and ``window_opened`` as frames arrive, and the call's task, which calls
+``receive`` and ``send``. Each direction has a state of its own:
+
+    inbound    open ── ``end`` ──▶ ended      ``receive`` gives what is left, then None
+               open ── ``fail`` ──▶ failed    ``receive`` gives whole messages, then raises
+    outbound   open ── reset, answered, or the connection is gone ──▶ ``closed``
+
+*Who may call what.* The reader's calls never wait, because one call's task must not hold up the
+other calls of its connection. One task may ``receive`` while another ``send``s; two in the same
+direction would overwrite each other's event. ``release`` is called once the call has ended.
+
+*Memory is bounded by windows.* Window goes back to the peer at once for bytes of a message that is
+not complete, because its handler could not take it and the peer could not end it otherwise. For
+complete messages it goes back when they are taken, so that a slow handler holds its own client
+back. What all unfinished messages hold is counted by connection, client and server (``_judge``).
+
+*The race that shaped it*: a message arrives between the look and the wait. ``receive`` looks at the
+deframer and makes a new event without a checkpoint between, so that no wake-up is lost; after
+waking it looks again, because ``notify`` wakes for failures and the end as well. A reset may also
+arrive while a sender waits for window: ``send`` then raises StreamClosed and not the reason, which
+belongs to the receiving side.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +39,13 @@ if TYPE_CHECKING:
     from .endpoint import HttpEndpoint
 
 
-# A connection may hold so much whatever others do, so that who fills the server shuts nobody out.
+# Any connection may hold so much, so that clients which fill the server's bound shut no other out.
 _FREE_BYTES: Final = 65_536
 
 
 @dataclass(slots=True)
 class HeldData:
-    """Inbound bytes of messages that are not complete or not taken; how many there may be."""
+    """Counts inbound bytes of messages that are not complete or not taken, with their bound."""
 
     most: int
     where: str
@@ -33,7 +57,7 @@ class SendStalled(Exception):
 
 
 class StreamClosed(Exception):
-    """The stream has ended under a sender; how is for the receiving side to tell."""
+    """The stream has ended during a ``send``; the receiving side has the reason."""
 
 
 class MessageStream:
@@ -54,7 +78,7 @@ class MessageStream:
         *,
         message_bytes: int | None = None,
     ) -> None:
-        """``message_bytes``: of one message; None is what the connection's limits say."""
+        """``message_bytes`` bounds one inbound message; None: as the connection's limits say."""
         self.id = stream_id
         self.ended = False
         """The peer will send no more."""
@@ -69,15 +93,15 @@ class MessageStream:
         self._writable: trio.Event | None = None
         self._operations = 0
 
-    # From the link; never blocks.
+    # Called by the connection; never waits.
 
     def feed(self, data: bytes, flow_bytes: int) -> None:
-        """DATA has arrived. A rule it breaks becomes this stream's failure.
+        """Takes arrived DATA. If it breaks a rule, this stream fails and the connection stays.
 
-        Raises ConnectionFailed when that does not stop the peer.
+        Raises ConnectionFailed when the peer sends too much for a stream that has failed.
         """
         if self.failure is not None:
-            # Its handler has not noticed, and may not for long.
+            # Acknowledged here, because the handler may not notice the failure for long.
             self._link.connection.acknowledge(self.id, flow_bytes)
             self._link.connection.count_late_frame()
             return
@@ -114,8 +138,8 @@ class MessageStream:
     def _judge_little(self, size: int) -> None:
         """Raises Refused for a few bytes too many that have completed no message.
 
-        A frame costs the same whatever it holds, and a message of 4 MiB a byte a frame would
-        keep us busy for a minute.
+        Needed because a frame costs the same however little it holds: a message of 4 MiB, a byte in
+        each frame, would keep this process busy for a minute.
         """
         if 0 < size < self._link.limits.little_data_bytes and not self._deframer.ready:
             try:
@@ -128,7 +152,7 @@ class MessageStream:
                 ) from flood
 
     def end(self) -> None:
-        """The peer has ended its side."""
+        """The peer has ended its side; ``receive`` returns None after the last message."""
         self.ended = True
         self.notify()
 
@@ -140,7 +164,7 @@ class MessageStream:
         self.notify()
 
     def _settle(self) -> None:
-        """Of what is held, and hands back the window of what no handler has to take."""
+        """Counts what is held now, and returns the window of bytes that no handler waits for."""
         deframer = self._deframer
         if not deframer.ready:
             if self.failure is not None:
@@ -149,23 +173,23 @@ class MessageStream:
         self._hold(deframer.pending_bytes)
 
     def notify(self) -> None:
-        """Wakes whoever waits for anything here."""
+        """Wakes the tasks that wait in ``receive`` and ``send``; each looks again."""
         if self._arrived is not None:
             self._arrived.set()
         self.window_opened()
 
     def window_opened(self) -> None:
-        """The peer takes more now: a send that waits looks again."""
+        """The peer accepts more now, so a waiting ``send`` looks again."""
         if self._writable is not None:
             self._writable.set()
 
     def release(self) -> None:
-        """Gives back what it holds of the connection's budget and window."""
+        """Drops the messages, and gives their bytes and window back to the connection."""
         self._deframer.clear()
         self._hold(0)
         self._acknowledge(self._unacknowledged)
 
-    # From the task that owns it.
+    # Called by the call's tasks.
 
     async def receive(self) -> bytes | None:
         """The next message; None when the peer has ended its side.
@@ -173,8 +197,8 @@ class MessageStream:
         Raises RpcError: a rule was broken, or (client) the connection is gone.
 
         A call that must wait is a checkpoint. Where a message is there it is one in each
-        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: who does more
-        than passing it on adds its own.
+        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint. So a caller
+        that computes for long with each message must add its own.
 
         Cancellation: atomic.
         """
@@ -208,14 +232,14 @@ class MessageStream:
         return message
 
     async def send(self, message: bytes) -> None:
-        """Waits for the peer's windows and for room in the connection's buffer.
+        """Sends one message; waits for the peer's windows and for room in the connection's buffer.
 
         Raises SendStalled, StreamClosed. Cancelled: an unknown part is sent, and only a
         reset or a status other than OK may follow.
 
         A call that must wait is a checkpoint. Where there is room it is one in each
-        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: neither do
-        others run, nor is Cancelled raised.
+        ``Limits.sends_per_checkpoint`` (8) calls only, and otherwise no checkpoint: no other task
+        runs, and Cancelled is not raised.
 
         Cancellation: minimum cleanup; C1, C45.
         """
@@ -264,7 +288,7 @@ class MessageStream:
         raise SendStalled
 
     async def _checkpoint_sometimes(self) -> None:
-        # A whole checkpoint costs more than a small message: every few of them, others run.
+        # Only every few operations, because a whole checkpoint costs more than a small message.
         self._operations += 1
         if self._operations % self._link.limits.sends_per_checkpoint == 0:
             await trio.lowlevel.checkpoint()

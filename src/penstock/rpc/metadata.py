@@ -1,8 +1,8 @@
 """gRPC's header fields to values and back (pure).
 
-Two kinds of wrong: fields that HTTP/2 forbids make a stream malformed (``Malformed``,
-answered by a reset), and requests that are HTTP but not gRPC get an HTTP status
-(``HttpRefused``) or a gRPC one (Refused).
+Errors are of two kinds. Fields that HTTP/2 forbids make a stream malformed (``Malformed``, which
+the server answers by a reset). Requests that are HTTP but not gRPC get an HTTP status
+(``HttpRefused``) or a gRPC one (``Refused``).
 """
 
 import base64
@@ -82,7 +82,8 @@ def check_fields(headers: Headers, pseudo: frozenset[bytes]) -> dict[bytes, byte
 
 
 def parse_request(headers: Headers) -> RequestHead:
-    """Raises Malformed, HttpRefused, or Refused, in the order of the layers."""
+    """A request's headers, checked. Raises Malformed, HttpRefused or Refused, in that order, so
+    that the lowest layer that is wrong answers."""
     fields = check_fields(headers, _REQUEST_PSEUDO)
     method, scheme, path = (fields.get(n) for n in (b":method", b":scheme", b":path"))
     if not method or not scheme or not path:
@@ -149,7 +150,7 @@ def format_timeout(timeout_s: float) -> bytes:
 def parse_metadata(headers: Headers) -> Metadata:
     """The application's fields: all but HTTP's and gRPC's own. ``-bin`` ones are bytes.
 
-    Raises Refused for base64 that is none.
+    Raises Refused for a ``-bin`` field that is not base64.
     """
     found: list[tuple[str, str | bytes]] = []
     for name, value in headers:
@@ -175,7 +176,7 @@ def decode_binary(value: bytes) -> bytes:
 
 
 def encode_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Headers:
-    """Raises ValueError for what cannot be sent."""
+    """The application's metadata as header fields. Raises ValueError for what cannot be sent."""
     fields: Headers = []
     for name, value in metadata:
         if _METADATA_NAME.fullmatch(name) is None or name.startswith("grpc-"):
@@ -214,7 +215,7 @@ def request_headers(
     return headers
 
 
-# gRPC's compression: with UNIMPLEMENTED for an encoding goes what could be used instead.
+# gRPC's compression: UNIMPLEMENTED for an encoding goes with those that the peer can use instead.
 ACCEPT_ENCODING: Final = (b"grpc-accept-encoding", b"identity")
 RESPONSE_HEADERS: Final[Headers] = [(b":status", b"200"), (b"content-type", CONTENT_TYPE)]
 
@@ -232,7 +233,7 @@ def percent_encoded(text: str, max_bytes: int) -> bytes:
 
 
 def percent_decoded(value: bytes) -> str:
-    """Never fails: what is not UTF-8 is replaced."""
+    """The text of grpc-message. Never fails, because bytes that are not UTF-8 are replaced."""
     return unquote_to_bytes(value).decode("utf-8", "replace")
 
 

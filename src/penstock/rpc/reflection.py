@@ -1,6 +1,7 @@
-"""grpc.reflection.v1: the schema of what is served, for tools without proto files.
+"""grpc.reflection.v1: the schema of the served services, for tools without proto files.
 
-Only files that the served services need are shown, not all that the process has loaded.
+Only files that the served services need are shown, not all that the process has loaded, because
+those would disclose other packages.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -106,7 +107,7 @@ class Reflection:
                 self._add(needed)
 
     def answer(self, message: Any) -> Any:
-        """One answer to one question. Plain: it knows everything already."""
+        """The answer to one question. Synchronous, because all schemas are in memory."""
         response = Response(valid_host=message.host, original_request=message)
         match message.WhichOneof("choice"):
             case "list_services":
@@ -124,7 +125,7 @@ class Reflection:
         return response
 
     def _containing(self, symbol: str) -> FileDescriptor | None:
-        # A pool does not find methods: those are in their service's file.
+        # Both names, because a pool does not find methods, which are in their service's file.
         for name in (symbol, symbol.rpartition(".")[0]):
             for file in self._files.values():
                 try:
@@ -154,7 +155,7 @@ class Reflection:
         messages: AsyncIterator[Any],
         request: object,  # noqa: ARG002  every handler gets one
     ) -> AsyncGenerator[Any, None]:
-        """An answer to each question, in order.
+        """Yields an answer to each question, in order.
 
         Cancellation: minimum cleanup.
         """

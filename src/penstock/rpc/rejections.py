@@ -1,4 +1,4 @@
-"""What was refused, counted by kind, and told without letting the log be flooded."""
+"""Counts what was refused by kind, and logs it at a bounded rate, so that a flood fills no log."""
 
 import logging
 import time
@@ -11,12 +11,13 @@ from .token_bucket import TokenBucket
 
 log = logging.getLogger("penstock.rpc")
 
-# Of each kind; who is curious about the rest looks at the counters.
+# Log lines of each kind; an operator finds the rest in the counters.
 _LINES: Final = Rate(20, 1.0)
 
 
 class Rejections:
-    """``counts`` has all; of the lines of one kind some are left out, and the next says so."""
+    """``counts`` has every refusal. Some log lines of a kind may be left out; the next one of that
+    kind has their number."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
@@ -25,12 +26,12 @@ class Rejections:
         self._left_out: Counter[str] = Counter()
 
     def refused(self, kind: str, text: str) -> None:
-        """Counts one and tells of it."""
+        """Counts one refusal and logs it."""
         self.counts[kind] += 1
         self.say(kind, text)
 
     def say(self, kind: str, text: str) -> None:
-        """A line of log, if it is not one too many of its kind. Kinds are ours, so they are few."""
+        """Logs a line, unless its kind has had too many. Kinds are the code's own, hence few."""
         budget = self._budgets.get(kind)
         if budget is None:
             budget = self._budgets[kind] = TokenBucket(kind, _LINES, self._clock)

@@ -1,8 +1,8 @@
 """Messages of gRPC's own services, from descriptors in a pool of their own (pure).
 
-Generated modules would register the same names in the process-wide pool that other
-packages (grpcio-health-checking, grpcio-reflection) register them in, and the second
-one to be imported would fail.
+They have a pool of their own, because generated modules would register the same names in the
+process-wide pool in which other packages (grpcio-health-checking, grpcio-reflection) register them,
+so that the second one to be imported would fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,5 +76,5 @@ class Schema:
         self.file: FileDescriptor = pool.FindFileByName(path)
 
     def message(self, name: str) -> Any:
-        """The class of a message."""
+        """The class of a message, which protobuf makes at run time."""
         return message_factory.GetMessageClass(self.file.message_types_by_name[name])

@@ -1,4 +1,27 @@
-"""One call on a server: from its headers to its status."""
+"""One call on a server: from its headers to its status.
+
+Theory of operation. A ServerCall is made when a call's headers are admitted, and its ``run`` is one
+task in its connection's nursery. It parses the request, runs the handler and sends what it yields:
+
+    begun ── first message sent ──▶ responded ── the handler returns ──▶ finished (OK)
+    begun, responded ── the handler raises, or ``cancel(reason)`` ──▶ finished (its status, or none)
+
+``_finish`` is the only place that sends a status, and it sends one only while the stream is open.
+The status needs no flow-control window, so a client that does not read cannot delay the end.
+However a call ends, ``run`` calls ``call_ended`` last, which gives back what the call held.
+
+Who may call what: the connection calls ``run`` once, in a task of its own. ``cancel`` may be called
+by any task at any time and has no checkpoint: by the connection (reset, disconnect, shutdown) and
+by the server (revoked, expired). Only the first reason counts, because the later ones follow from
+it: a client that is revoked also loses its connection.
+
+The race that shaped it: a call's end has up to three causes at once, the handler's own, its
+deadline and ``cancel``. The scope decides. Cancelled from outside this call's own scope means that
+the connection breaks, so no status is sent. Cancelled by the scope without a reason means the
+deadline. A handler that has returned before the scope acted has ended in its own way, and a
+``cancel`` that comes then changes nothing. A sender that finds its stream closed therefore does not
+raise: it waits for the cancellation that closed the stream and is about to arrive (``_send``).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +56,7 @@ OnInternalError: TypeAlias = Callable[[str, BaseException], None]
 
 @dataclass(frozen=True, slots=True)
 class ServedMethod:
-    """A method that is served: purerpc's BoundRPCMethod, and how its messages are judged."""
+    """A served method: purerpc's BoundRPCMethod, and the bounds of its request messages."""
 
     bound: Any
     messages: FieldCounter
@@ -42,7 +65,7 @@ class ServedMethod:
 Methods: TypeAlias = Mapping[str, Mapping[str, ServedMethod]]
 """Service name to method name to the method."""
 Admit: TypeAlias = Callable[[Any, str, str], None]
-"""Asked with identity, service and method when a call's headers are there, before anything of its
+"""Called with identity, service and method when a call's headers are there, before anything of its
 message is kept. Raises RpcError, which is the call's answer. May not block.
 """
 Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
@@ -51,8 +74,8 @@ Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is connected. ``address`` is ``host:port``; ``certificate`` the verified leaf in DER,
-    ``issuers`` what else it has sent, which is of the CAs between."""
+    """The client of a connection. ``address`` is ``host:port``, ``certificate`` its verified leaf
+    in DER; ``issuers`` are the other certificates that it has sent, those of intermediate CAs."""
 
     address: str
     certificate: bytes
@@ -64,8 +87,8 @@ class CallContext:
     """``request.context`` of every handler.
 
     ``identity`` is what the server's ``identify`` made of the peer, None without one.
-    ``deadline`` is on Trio's clock, None if the client set none; the call is cancelled
-    at it whatever the handler does. ``metadata`` is the application's part of the headers.
+    ``deadline`` is on Trio's clock, None if the client set none; the call is cancelled then, so the
+    handler need not watch it. ``metadata`` is the application's part of the headers.
     """
 
     peer: Peer
@@ -75,7 +98,7 @@ class CallContext:
 
 
 class RequestStream:
-    """The request messages of a streaming call. Not a generator: it needs no closing."""
+    """The request messages of a streaming call. Not a generator, so that it needs no closing."""
 
     def __init__(self, stream: MessageStream, method: ServedMethod, turn: Turn) -> None:
         self._stream = stream
@@ -86,7 +109,8 @@ class RequestStream:
         return self
 
     async def __anext__(self) -> Any:  # noqa: ANN401  of the method's request type
-        """Raises RpcError for a message that breaks a rule; a handler should let it pass.
+        """The next message. Raises RpcError for one that breaks a rule; a handler should not catch
+        that, because it is the answer to the client.
 
         No checkpoint in most calls that find a message: see Stream.receive.
 
@@ -99,8 +123,8 @@ class RequestStream:
 
 
 class ServerCall:
-    """Runs one handler. However it ends, the client gets one status or none, never an
-    exception's text."""
+    """Runs one handler. However it ends, the client gets one status or none, and never the text
+    of an exception, because that could disclose the server's internals."""
 
     def __init__(
         self, link: ServerConnection, stream: MessageStream, head: RequestHead, method: ServedMethod
@@ -128,7 +152,7 @@ class ServerCall:
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Never raises but Cancelled. Cancelled from outside: nobody is told a status.
+        """Runs the handler to its end. Raises nothing but Cancelled; then no status is sent.
 
         No checkpoint if its handler has none.
 
@@ -158,7 +182,7 @@ class ServerCall:
     async def _handle(self) -> None:
         head = self._head
         if head.timeout_s is not None and head.timeout_s <= 0:
-            # The scope acts at a checkpoint, and a handler may have none.
+            # Raised here, because the scope acts only at a checkpoint, and a handler may have none.
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
         method, turn = self._method.bound, self._link.message_turn
         signature = method.signature
@@ -172,7 +196,7 @@ class ServerCall:
             await self._send((await answer).SerializeToString())
             return
         if inspect.isawaitable(answer):
-            # What the generated base class has for a method that nobody has written.
+            # The generated base class has a coroutine for a method that the service lacks.
             answer = await answer
         await self._send_all(answer)
 
@@ -211,11 +235,12 @@ class ServerCall:
         try:
             await self.stream.send(message)
         except StreamClosed:
-            # What closed the stream has cancelled this call too; that is about to arrive.
+            # The event that closed the stream has cancelled this call, too, and its Cancelled is
+            # about to arrive. An error instead would be taken for the handler's own.
             await trio.sleep_forever()
 
     def _finish(self, error: RpcError | None) -> None:
-        """The status; it needs no window, so it does not wait."""
+        """Sends the status. It needs no flow-control window, so it does not wait."""
         if self.stream.closed:
             return
         connection, stream_id = self._link.connection, self.stream.id
@@ -264,7 +289,10 @@ class ServerCall:
 
 
 def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError:
-    """A bug is told by its id alone; what it was goes to ``on_internal_error``, which may fail."""
+    """The client's error for a bug, with an id alone; ``on_internal_error`` gets the exception.
+
+    A failure of that callback is logged, because the call must still get its answer.
+    """
     error_id = secrets.token_hex(8)
     try:
         on_internal_error(error_id, failure)
@@ -274,14 +302,14 @@ def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError
 
 
 async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:  # noqa: ANN401  its type
-    """Raises RpcError.
+    """A request message out of its bytes, checked by its method's bounds. Raises RpcError.
 
     Cancellation: atomic.
     """
     if not method.messages.limits.one_a_turn:
         method.messages.check(data)
         return _merged(method, None, data)
-    # What is merged piece by piece is the same as the whole
+    # In pieces, because merging those gives the same message as parsing the whole
     # (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
     message, begin = None, 0
     ends = method.messages.ends(data)
@@ -292,13 +320,13 @@ async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:  # noqa
                 break
             message = _merged(method, message, data[begin:end])
             begin = end
-    # Another turn for what our caller does with it before its next checkpoint.
+    # Another turn, because the caller works with the message before its next checkpoint.
     async with turn():
         return message
 
 
 def _merged(method: ServedMethod, message: Message | None, data: bytes) -> Message:
-    """``message``, or None for a new one, and what ``data`` adds to it."""
+    """Adds ``data`` to ``message``, or to a new one for None. Raises Refused if that fails."""
     request_type = method.bound.signature.request_type
     if message is None:
         message = request_type()

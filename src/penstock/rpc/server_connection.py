@@ -1,4 +1,30 @@
-"""One connection on a server: its reader, its writer, its calls."""
+"""One connection on a server: its reader, its writer, its calls.
+
+Theory of operation. ``run`` owns every task of a connection, in two nurseries. The inner one has
+the reader (endpoint.py), the keep-alive and one task for each call; the outer one has the writer,
+which outlives them, because answers and GOAWAY must still be written after the last call:
+
+    serving ── drain() ──▶ draining ── the last call's answer is written ──▶ ended
+    serving, draining ── shut_down(), revoke() ──▶ hurried ── the last call has ended ──▶ ended
+    any ── the peer is gone, breaks the protocol, or is idle ──▶ ended
+    ended ── ``read`` returns, calls are cancelled, the writer ends, linger ──▶ closed
+
+*serving*: a call's headers are judged in ``_headers_arrived``, in the reader's task and without a
+checkpoint, so that a rejected call costs no task and no memory. *draining*: new calls are reset
+with REFUSED_STREAM, which lets a client repeat them elsewhere; running calls stay. *hurried*: calls
+are cancelled, and answers that a slow peer does not read are not waited for.
+
+Who may call what: the server calls ``run`` once, and ``drain``, ``shut_down`` and ``revoke`` from
+other tasks, in any order and repeatedly; only the first GOAWAY with a last stream is sent.
+``call_ended`` is called by each call's own task, as its last act. Only ``drain`` has a checkpoint.
+
+The race that shaped it: a client sends a call while the server's GOAWAY is under way. A GOAWAY that
+names the last stream at once would refuse that call although the client could not know. So
+``drain`` first sends one that refuses nothing, with a PING; what was sent before the client saw it
+has arrived when the PING's answer has. The second race is at the end: the last call ends, but its
+answer may still be in the writer. ``_end_if_drained`` is therefore called by both ends of it, when
+a call ends and when the writer has nothing left (``_all_written``).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,9 +70,9 @@ class Shared:
     refusals: Rejections
     held: HeldData
     turns: FairTurns
-    """For floods of frames: one slice of one of them in a turn of the scheduler."""
+    """Turns for floods of frames: one slice of one connection's in a turn of the scheduler."""
     message_turns: FairTurns
-    """For messages that cost much to read, one slice of one of them in a turn."""
+    """Turns for messages that take milliseconds to parse: one slice of one message in a turn."""
     admit: Admit
 
 
@@ -60,8 +86,11 @@ class ClientLoad:
 
 
 class ServerConnection(HttpEndpoint[MessageStream]):
-    """Cancels each call on its own: reset, deadline and shutdown end one, the connection's end
-    all. ``refusal``, when the peer could not be identified, is every call's answer."""
+    """A server's end of a connection: judges calls, runs them, and ends them.
+
+    Each call has a scope of its own, because reset and deadline end one call, but the connection's
+    end ends all. ``refusal`` is the answer to every call of a peer that could not be identified.
+    """
 
     def __init__(
         self,
@@ -101,7 +130,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         return len(self._calls)
 
     async def run(self) -> None:
-        """Until the connection ends. Cancelled: minimum cleanup, the peer sees it break.
+        """Serves until the connection ends. Cancelled: minimum cleanup, so the peer sees it break.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -136,7 +165,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             call.cancel(reason)
 
     async def drain(self) -> None:
-        """Tells the peer to begin nothing new; the connection ends with its last call.
+        """Asks the peer to begin no new calls; the connection ends with its last call.
 
         RFC 9113 6.8: a first GOAWAY that refuses nothing, a round trip, then the real one,
         so that no call that was under way is refused.
@@ -153,14 +182,20 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self._end_if_drained()
 
     def shut_down(self) -> None:
-        """Ends calls with UNAVAILABLE, then the connection, whatever waits to be written."""
+        """Ends calls with UNAVAILABLE, then the connection, even if bytes wait to be written.
+
+        No checkpoint.
+        """
         self._begin_nothing_new()
         self._hurry = True
         self.cancel_calls(Reason.SHUTDOWN)
         self._end_if_drained()
 
     def revoke(self, reason: Reason) -> None:
-        """Ends calls with what this reason says, then the connection, as above."""
+        """Ends calls with the status of ``reason``, then the connection, as ``shut_down`` does.
+
+        No checkpoint.
+        """
         self._begin_nothing_new(reason.value)
         self._hurry = True
         self.cancel_calls(reason)
@@ -187,7 +222,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
     def _end_if_drained(self) -> None:
         if not self._draining or self._calls:
             return
-        # The answer of a call that has ended may still wait for a slow reader.
+        # Not while bytes wait, because they may be an ended call's answer to a slow reader.
         if self._hurry or not (self._writing or self.connection.pending_bytes):
             self.end(Ended("drained", "the server is shutting down", reachable=True))
 
@@ -195,12 +230,12 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self._end_if_drained()
 
     def _write_failed(self, error: TransportLost) -> None:
-        """Nobody can hear of the calls any more, and what comes now needs no answer."""
+        """Ends the connection at once, because no answer can reach the client any more."""
         self.end(Ended("lost", str(error), during_tls=error.during_tls))
 
     def _nobody_is_there(self) -> bool:
-        """A client that has closed hears no answer, and its calls end with it: its backlog is
-        dropped. What a server sends before it closes is a client's to read."""
+        """Whether the client has closed. Its backlog is dropped then, because it can receive no
+        answer and its calls end with it. A client instead reads what a server sent before."""
         return self._transport.peer_has_closed()
 
     def _timed_out(self) -> Ended:
@@ -211,7 +246,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         return Ended("idle", "no calls for too long", reachable=True)
 
     def _settings_arrived(self) -> None:
-        if not self._greeted:  # later ones are no sign of use
+        if not self._greeted:  # only the first, because later ones are no sign of use
             self._greeted = True
             self._read_until(trio.current_time() + self.limits.idle_s)
 
@@ -254,14 +289,15 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             self._nursery.start_soon(call.run)
 
     def _admitted(self, head: RequestHead) -> ServedMethod:
-        """Who asks, for what, and may they: before a byte of a message is kept, and without a task.
+        """The method that the call asks for, once the caller's right to it is checked.
 
-        Raises RpcError. A bug in ``admit`` is one, too.
+        It runs before a byte of a message is kept, and without a task, so that a rejected call
+        costs little. Raises RpcError, also for a bug in ``admit``.
         """
         if not self._shared.accepts_calls():
             raise Refused("not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now")
         if (refusal := self.refusal) is not None:
-            # A new one each time: a traceback grows whenever its exception is raised.
+            # A new one each time, because a traceback grows whenever its exception is raised.
             raise RpcError(refusal.code, refusal.message, refusal.details)
         service = self._shared.methods.get(head.service)
         if service is None:
@@ -283,7 +319,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         return method
 
     def refused(self, kind: str, text: str) -> None:
-        """A call that was not served, or not to its end, for a reason that is the client's."""
+        """Counts and logs a call that was not served to its end for a fault of the client's."""
         refusals = self._shared.refusals
         if kind in self._refused_kinds:
             refusals.counts[kind] += 1  # one line of a kind is enough for a connection
@@ -296,7 +332,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self.connection.refuse(stream_id, code)
 
     def _headers_too_large(self, event: ev.OversizedHeaders) -> None:
-        """A call with too much metadata. In trailers of a request it has none to lose."""
+        """Answers a call with too much metadata. In a request's trailers it resets the call."""
         text = f"the metadata is larger than the {self.limits.header_bytes} bytes allowed"
         if (call := self._calls.get(event.stream_id)) is not None:
             self.refused("header_bytes", text)
@@ -311,7 +347,8 @@ class ServerConnection(HttpEndpoint[MessageStream]):
     def _answer_exhausted(
         self, kind: str, event: ev.HeadersArrived | ev.OversizedHeaders, text: str
     ) -> None:
-        """With what no library tries again by itself, as it does after REFUSED_STREAM."""
+        """Answers RESOURCE_EXHAUSTED, because a library would repeat the call by itself after a
+        REFUSED_STREAM."""
         self.refused(kind, text)
         error = RpcError(StatusCode.RESOURCE_EXHAUSTED, text)
         self._answer(event, RESPONSE_HEADERS + trailers_of(error, self.limits))
@@ -322,7 +359,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             self.connection.reset(event.stream_id, NO_ERROR)
 
     def _trailers_arrived(self, stream: MessageStream, event: ev.TrailersArrived) -> None:
-        """gRPC has no trailers of requests, but malformed ones are still an error."""
+        """Ignores a request's trailers, which gRPC does not have, but rejects malformed ones."""
         try:
             check_fields(event.headers, frozenset())
         except Malformed as error:

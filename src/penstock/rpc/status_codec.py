@@ -1,4 +1,4 @@
-"""Statuses to trailers and back, google.rpc details included (pure)."""
+"""Encodes statuses as trailers and decodes them, google.rpc details included (pure)."""
 
 import base64
 from collections.abc import Mapping
@@ -45,10 +45,11 @@ _HTTP_CODES: Final = {
 
 
 def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
-    """None is OK. What is too long for the peer's header limit is cut or left out.
+    """The trailers of a status; None is OK.
 
-    Any message will do; what else is wrong with an error raises TypeError, AttributeError and
-    so on.
+    A message that is too long for the peer's header limit is cut, and such details are left out.
+    ``error.message`` may be any object, because handlers pass what they have. Anything else that is
+    wrong with the error raises TypeError, AttributeError and so on.
     """
     if error is None:
         return _OK
@@ -57,7 +58,7 @@ def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
     if message:
         text = percent_encoded(message, limits.metadata_message_bytes)
         headers.append((b"grpc-message", text))
-    # What the transport itself refuses has a reason for programs, too.
+    # A refusal of the transport gets an ErrorInfo too, so that programs can tell the reason.
     details = error.details or (ErrorInfo(reason=error.code.name, domain=DOMAIN),)
     status = status_pb2.Status(code=error.code.value, message=message[:1024])
     for detail in details:
@@ -69,7 +70,8 @@ def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
 
 
 def _sendable(message: object) -> str:
-    """Handlers make messages of what they have: file names with surrogates, None, bytes."""
+    """``message`` as text that UTF-8 can encode. Handlers pass file names with surrogates, None,
+    or bytes."""
     if message is None:
         return ""
     if isinstance(message, bytes):
@@ -78,7 +80,7 @@ def _sendable(message: object) -> str:
 
 
 def error_from_trailers(fields: Mapping[bytes, bytes]) -> RpcError | None:
-    """What a server answered; None is OK. ``fields`` have been checked."""
+    """The server's status as an error; None is OK. ``fields`` have been checked."""
     raw = fields.get(b"grpc-status")
     if raw is None:
         http = fields.get(b":status", b"200")
@@ -103,7 +105,8 @@ def error_from_reset(code: int) -> RpcError:
 
 
 def _details(value: bytes | None) -> list[Message]:
-    """Empty for what cannot be read: details are a courtesy, the status stands."""
+    """The details in grpc-status-details-bin. Empty where they cannot be parsed, because the
+    status is valid without them."""
     if value is None:
         return []
     try:

@@ -1,6 +1,6 @@
-"""A token bucket: how often something may happen, at once and a second (pure).
+"""A token bucket: how often something may happen, at once and per second (pure).
 
-What HTTP/2, TLS and the log of refusals each count by, so it stands below all of them.
+HTTP/2, TLS and the log of refusals all use it, so it imports none of them.
 """
 
 import time
@@ -10,7 +10,7 @@ from .limits import Rate
 
 
 class TokenBucket:
-    """Over a monotonic clock. ``kind`` names what is counted."""
+    """A bucket that a monotonic clock refills. ``kind`` names what is counted."""
 
     def __init__(self, kind: str, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self.kind = kind
@@ -21,11 +21,11 @@ class TokenBucket:
 
     @property
     def burst(self) -> int:
-        """How many tokens there are at most."""
+        """The number of tokens in a full bucket."""
         return self._rate.burst
 
     def try_take(self, tokens: int = 1) -> bool:
-        """Takes them; False, and takes none, when there are too few left."""
+        """Takes ``tokens``. Returns False, and takes none, when too few are left."""
         if self._tokens < tokens:
             now = self._clock()
             grown = self._tokens + (now - self._at) * self._rate.per_s

@@ -1,16 +1,17 @@
-"""One at a time, and clients one after another: who may use the next turn of the event loop.
+"""One slice at a time, and clients one after another: which one has the event loop's next turn.
 
-Theory of operation. What costs milliseconds is cut into slices, and of all slices one is done in
-a turn of Trio's scheduler, so that whoever asks for little waits for one of them at most. A
-``trio.Lock`` does that too, but in the order of asking: a client with a hundred messages, or with
-128 connections, would have everybody else's large message wait for all of them. Here each client
-has a queue of its own, and the queues take turns.
+Theory of operation. Work that takes milliseconds is cut into slices, and only one of all slices is
+done in a turn of Trio's scheduler, so that a small call waits for one of them at most. A
+``trio.Lock`` does that too, but in the order of asking: one client with a hundred messages, or with
+128 connections, would make every other client's large message wait for all of them. So each client
+has a queue of its own here, and the queues take turns.
 
-A turn is handed over, never freed in between: whoever gives it back wakes the next, which runs in
-the next turn of the scheduler. So two slices are never in one.
+A turn is handed over and never freed in between: the task that gives it back wakes the next one,
+which runs in the next turn of the scheduler. So two slices are never in one turn.
 
-Little work needs no turn, as one costs more. But little from each of a hundred connections is
-much, and so what is done without a turn has a bound for all of them together: a share of the time.
+Little work needs no turn, because a turn costs more than the work. But a little from each of a
+hundred connections is much, so work without a turn has a bound for all of them together: a share of
+the time.
 """
 
 from collections import OrderedDict
@@ -39,16 +40,16 @@ class FairTurns:
         """Clients in the order of their next turn; none without a task that waits."""
 
     def of(self, client: Hashable) -> "_Turn":
-        """The block is one slice of this client's; it may not wait for anything.
+        """Makes the block one slice of this client's. The block must have no checkpoint.
 
-        What follows the block up to the next checkpoint is in the same turn of the scheduler.
+        Code behind the block runs in the same turn of the scheduler up to its next checkpoint.
         """
         return _Turn(self, client)
 
     def at_once(self, work: Callable[[], None]) -> bool:
-        """Does ``work`` now, without a turn; False, and it is not done: there was enough of that.
+        """Does ``work`` now, without a turn. False: the share is used up, so it was not done.
 
-        What it takes may be more than there was, and is missing afterwards.
+        ``work`` may take more time than was left; later calls have that much less.
         """
         begin = self._clock()
         self._free_s = min(_AT_ONCE_S, self._free_s + _SHARE * (begin - self._free_at))
@@ -62,7 +63,7 @@ class FairTurns:
         return True
 
     async def acquire(self, client: Hashable) -> None:
-        """Returns in a turn of the scheduler in which no other slice is. ``release`` follows.
+        """Returns in a turn of the scheduler that has no other slice. The caller then releases.
 
         Cancellation: atomic.
         """
@@ -80,7 +81,7 @@ class FairTurns:
         try:
             await queue.park()
         except BaseException:
-            # Woken is not cancelled: whoever was given the turn has returned from park().
+            # Only a cancelled task comes here, because one that got the turn returned from park().
             if not queue and self._waiting.get(client) is queue:
                 del self._waiting[client]
             raise
@@ -89,11 +90,12 @@ class FairTurns:
         """The turn goes to the client that has waited longest for one."""
         while self._waiting:
             client, queue = self._waiting.popitem(last=False)
-            # Who was cancelled has left its queue at once, and removes that when it runs next:
-            # until then there may be a queue of nobody, who could not pass the turn on.
+            # A cancelled task leaves its queue at once, but removes the queue only when it runs
+            # next. Until then the queue may be empty, and must not get the turn, because no task
+            # would pass it on.
             if queue.unpark():
                 if queue:
-                    self._waiting[client] = queue  # behind everybody else
+                    self._waiting[client] = queue  # behind all other clients
                 return
         self._taken = False
 

@@ -1,10 +1,10 @@
-"""How many fields a message has, by its wire form, before it is parsed (pure).
+"""Counts the fields of a message in its wire form, before it is parsed (pure).
 
 Theory of operation. A field of protobuf is a tag and a value, and an empty one is two bytes that
-become an object. Here only tags and lengths are read, and counting ends with the first field
-that is one too many: what is refused costs as much as what may be sent, however long it is.
-What is malformed is refused here, so that no other reading of it can have more fields than
-were counted. https://protobuf.dev/programming-guides/encoding/
+become an object. Only tags and lengths are read here, and counting ends with the first field that
+is one too many, so that a rejected message costs no more than an allowed one, however long it is. A
+malformed message is rejected here too, so that the parser cannot find more fields in it than were
+counted. https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_LENGTH: Final = (
 )
 _MOST_TAG_BYTES: Final = 5
 _MOST_VARINT_BYTES: Final = 10
-# Some 0.3 us each: a slice is well below a millisecond, as much as all connections' frames have.
+# Some 0.3 us each, so that a slice stays well below a millisecond, as a slice of frames does.
 _FIELDS_A_SLICE: Final = 1000
 
 
@@ -40,7 +40,7 @@ message the fields inside, and whether they are packed. Plain tuples, looked at 
 
 @dataclass(slots=True)
 class FieldCounter:
-    """Judges messages of one type. ``descriptor`` is protobuf's, of that type."""
+    """Checks messages of one type against its bounds. ``descriptor`` is that type's."""
 
     descriptor: Any
     limits: MessageLimits
@@ -59,19 +59,20 @@ class FieldCounter:
             )
 
     def check(self, data: bytes) -> None:
-        """Raises Refused (INVALID_ARGUMENT): too many fields, or no message of protobuf."""
+        """Raises Refused (INVALID_ARGUMENT) if fields are too many or ``data`` is malformed."""
         for _ in self.ends(data):
             pass
 
     def ends(self, data: bytes) -> Iterator[int]:
-        """The same in slices of a bounded length: yields how far ``data`` can be parsed already.
+        """As ``check``, in slices of a bounded length: yields how far ``data`` can be parsed.
 
-        Each is an end of a field of the message itself, not of one inside; the last is the end of
-        ``data``. The same again: a long field was counted in part. Raises Refused as ``check``.
+        Each is the end of a field of the message itself, not of a nested one; the last is the end
+        of ``data``. The same end comes again when a slice counted a part of a long field. Raises
+        Refused as ``check``.
         """
         try:
             yield from self._count(data)
-        except IndexError:  # a length or a tag that goes on behind the end
+        except IndexError:  # a length or a tag that extends beyond the end
             raise self._malformed() from None
         yield len(data)
 
@@ -81,7 +82,7 @@ class FieldCounter:
         fields = self._fields
         position, end = 0, len(data)
         outer: list[tuple[int, _Fields]] = []
-        groups = 0  # that are open; what is inside of one cannot be parsed without its end
+        groups = 0  # open ones, because what is inside cannot be parsed without its end
         whole = 0  # up to there all fields of the message itself have ended
         slice_left = _FIELDS_A_SLICE
         while True:
@@ -179,9 +180,9 @@ def _fields_of(
     outside: Mapping[str, _Fields],
     known: set[str],
 ) -> _Fields:
-    """By tag, those that need a look: with a rule, with fields inside, or packed.
+    """By tag, the fields that need a look: those with a rule, with fields inside, or packed.
 
-    A message inside one of its own type has its fields counted, and no rules.
+    In a message nested in one of its own type fields are counted, but no rules apply.
     """
     found: _Fields = {}
     outside = {**outside, descriptor.full_name: found}

@@ -154,9 +154,8 @@ class Acceptor:
 
     def _accept_more(self, queue: socket.socket) -> None:
         """Accepts what is in the kernel's queue, for as long as one turn may take."""
-        until = (
-            time.thread_time() + _SLICE_S
-        )  # CPU time, so that a busy machine does not keep the queue full
+        # CPU time, because by wall time a busy machine would keep the queue full.
+        until = time.thread_time() + _SLICE_S
         while time.thread_time() < until:
             try:
                 raw, address = queue.accept()
