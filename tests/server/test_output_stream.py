@@ -170,14 +170,15 @@ async def test_a_heartbeat_comes_when_nothing_else_does(tmp_path: Path) -> None:
     log.finish()
 
 
-async def test_a_chunk_is_encoded_once_for_all_its_readers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("raw", [True, False])
+async def test_a_chunk_is_encoded_once_for_all_its_readers(tmp_path: Path, raw: bool) -> None:
     """Fifty followers of the same bytes make as many frames as one; memory stays bounded."""
     frames = OutputFrames(most_bytes=400_000)
     async with running(tmp_path) as (_, job, backend):
         followers: list[list[pb.StreamOutputResponse]] = []
 
         async def follow() -> None:
-            followers.append(await stream(job, frames, raw=True))
+            followers.append(await stream(job, frames, raw=raw))
 
         async with trio.open_nursery() as nursery:
             for _ in range(50):
@@ -185,10 +186,27 @@ async def test_a_chunk_is_encoded_once_for_all_its_readers(tmp_path: Path) -> No
             for number in range(10):
                 await write(backend, job, bytes([number]) * 30_000)
             backend.jobs[job.id].end(Verdict("exited", 0))
-        texts = {b"".join(message.data for message in found) for found in followers}
+        texts = {
+            b"".join(each.data or each.output.encode() for each in found) for found in followers
+        }
         assert texts == {b"".join(bytes([number]) * 30_000 for number in range(10))}
-        assert frames.encoded < 3 * 10
+        assert frames.encoded < (3 if raw else 6) * 10
         assert frames.statistics()["bytes"] <= 400_000
+
+
+async def test_a_character_that_a_chunk_cuts_is_not_kept_for_others(tmp_path: Path) -> None:
+    """Readers that begin at any byte share frames, and each has the text of its own beginning."""
+    frames = OutputFrames()
+    async with running(tmp_path) as (_, job, backend):
+        for _ in range(5):
+            await write(backend, job, ("\N{EURO SIGN}" * 10_000).encode())
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        await job.wait_finished()
+        for offset in (0, 1, 2, 3, 0, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 0):
+            found = await stream(job, frames, offset=offset)
+            text = "".join(each.output for each in found)
+            assert text == "\N{EURO SIGN}" * len(text)
+            assert len(text) == 50_000 - offset // 3
 
 
 async def test_all_come_to_the_same_chunks(tmp_path: Path) -> None:
@@ -251,15 +269,15 @@ async def test_a_frame_whose_bytes_were_dropped_is_not_sent(tmp_path: Path) -> N
 def test_frames_that_were_used_longest_ago_make_room() -> None:
     """By their bytes and what each costs besides; one that is put again counts once."""
     frames = OutputFrames(most_bytes=2_500)
-    keys = [("job", offset) for offset in range(4)]
+    keys = [("job", offset, False) for offset in range(4)]
     for key in keys[:2]:
-        frames.put(key, OutputFrame(1, 1, b"x" * 600))
+        frames.put(key, OutputFrame(1, 0, 1, b"x" * 600))
     assert frames.get(keys[0]) is not None
     before = frames.statistics()
-    frames.put(keys[0], OutputFrame(1, 1, b"x" * 600))
+    frames.put(keys[0], OutputFrame(1, 0, 1, b"x" * 600))
     assert frames.statistics() == before
     for key in keys[2:]:
-        frames.put(key, OutputFrame(1, 1, b"x" * 600))
+        frames.put(key, OutputFrame(1, 0, 1, b"x" * 600))
     assert frames.statistics()["bytes"] <= 2_500
     assert frames.get(keys[1]) is None
     assert frames.get(keys[3]) is not None

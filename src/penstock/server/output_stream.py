@@ -1,7 +1,8 @@
-"""A job's output as messages. A chunk's raw message is encoded once, however many follow it.
+"""A job's output as messages. A chunk's message is encoded once, however many follow it.
 
-Text is made of raw messages, by each reader that wants it: what it reads depends on where it began
-and which streams it asked for, which its ``TextDecoder`` alone knows.
+Text is made of raw messages. What a reader of text gets depends on where it began and which streams
+it asked for, which its ``TextDecoder`` alone knows. But of a chunk that neither begins nor ends
+within a character the text is the same for all, so that it is kept like raw bytes are.
 """
 
 import math
@@ -30,9 +31,10 @@ _FRAME_OVERHEAD_BYTES: Final = 400  # its key, its objects
 
 @dataclass(frozen=True, slots=True)
 class OutputFrame:
-    """An encoded StreamOutputResponse of raw bytes of one stream, up to the offset ``end``."""
+    """An encoded StreamOutputResponse of one stream, of the bytes from ``start`` up to ``end``."""
 
     stream: StreamNumber
+    start: int
     end: int
     data: bytes
 
@@ -42,8 +44,8 @@ class OutputFrame:
 
 
 Message = pb.StreamOutputResponse | OutputFrame
-Key = tuple[str, int]
-"""The job's id, and the offset of the frame's first byte."""
+Key = tuple[str, int, bool]
+"""The job's id, the offset of the frame's first byte, and whether it is of text."""
 
 
 class OutputFrames:
@@ -142,12 +144,12 @@ def _next(
             gap=gap_message(piece), offset=piece.start, next_offset=piece.end
         )
         return [*_broken_off(text, piece.start), gap]
-    return (piece,) if text is None else _as_text(piece, text)
+    return (piece,) if text is None else _as_text(job.id, piece, text, frames)
 
 
 def _take(job: Job, reader: OutputReader, frames: OutputFrames) -> OutputFrame | Gap | None:
     """From ``frames``, if a reader has had it before; else from the log."""
-    frame = frames.get((job.id, reader.offset))
+    frame = frames.get((job.id, reader.offset, False))
     # If it was dropped meanwhile it is a gap from now on, though a reader has had it.
     is_there = frame is not None and job.log.segment_at(reader.offset) is not None
     if frame is not None and is_there and reader.skip(frame.end):
@@ -157,7 +159,7 @@ def _take(job: Job, reader: OutputReader, frames: OutputFrames) -> OutputFrame |
         return piece
     frame = _encoded(piece)
     # Where it begins, which is not where the reader stood if other streams were passed over.
-    frames.put((job.id, piece.offset), frame)
+    frames.put((job.id, piece.offset, False), frame)
     return frame
 
 
@@ -169,15 +171,24 @@ def _encoded(chunk: Chunk) -> OutputFrame:
         time_ns=chunk.time_ns,
         next_offset=chunk.end,
     )
-    return OutputFrame(chunk.stream, chunk.end, message.SerializeToString())
+    return OutputFrame(chunk.stream, chunk.offset, chunk.end, message.SerializeToString())
 
 
 def _as_text(
-    frame: OutputFrame, text: TextDecoder[StreamNumber]
-) -> Sequence[pb.StreamOutputResponse]:
+    job_id: str, frame: OutputFrame, text: TextDecoder[StreamNumber], frames: OutputFrames
+) -> Sequence[Message]:
+    key = (job_id, frame.start, True)
+    begins_whole = not text.held_bytes(frame.stream)
+    kept = frames.get(key) if begins_whole else None
+    if kept is not None and kept.end == frame.end:
+        return (kept,)
     message = pb.StreamOutputResponse.FromString(frame.data)
     message.output = text.feed(frame.stream, message.data)
     message.ClearField("data")
+    if begins_whole and not text.held_bytes(frame.stream):
+        whole = OutputFrame(frame.stream, frame.start, frame.end, message.SerializeToString())
+        frames.put(key, whole)
+        return (whole,)
     return (message,) if message.output else ()
 
 
