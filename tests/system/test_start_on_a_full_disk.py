@@ -17,7 +17,9 @@ pytestmark = pytest.mark.root
 # Both go on until nothing more fits, and then hold it.
 BYTES = "fallocate -l 4M 0; i=1; while fallocate -l 4M $i; do i=$((i+1)); done; "
 BYTES += "i=0; while echo x >> rest; do :; done; echo full; sleep 1000"
-INODES = "i=0; while : > $i; do i=$((i+1)); done; echo full; sleep 1000"
+# ext4 says for a moment that nothing fits while its journal holds what was just freed or asked for.
+INODES = "i=0; n=0; while [ $n -lt 5 ]; do if true > $i; then i=$((i+1)); n=0; "
+INODES += "else n=$((n+1)); sleep 0.2; fi; done; echo full; sleep 1000"
 UNLIMITED = 'class = "filling"\n'
 CLASS = """
 [classes.filling]
