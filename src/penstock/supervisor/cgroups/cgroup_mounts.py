@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Final
 
-# What penstock sets limits with on v1. freezer is for killing where there is no v2 mount.
+# v1's controllers that penstock uses; freezer only for killing, where there is no v2 mount.
 V1_CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio", "freezer")
 
 
@@ -18,30 +18,30 @@ class Mounts:
     v2_counts_cpu: bool = False
     """Each group of the v2 mount counts CPU time, without any controller (since Linux 4.20)."""
     v2_root: str = "/"
-    """What of the v2 hierarchy is mounted."""
+    """Which group of the v2 hierarchy is the mount's root."""
 
     def below(self, path: str) -> "Mounts":
-        """The same, as if no more than this group and what is below it were mounted."""
+        """The same mounts with this group as their root, so that groups above stay out of sight."""
         v1 = {name: mount + path for name, mount in self.v1.items()}
         return _looked_at(v1, self.v2 + path if self.v2 is not None else None)
 
     def v1_used(self) -> tuple[str, ...]:
-        """The controllers whose v1 hierarchies are used, where limits are v1's."""
+        """The controllers whose v1 hierarchies penstock uses where v1 holds the limits."""
         left_out = set()
         if self.v2 is not None:
-            left_out.add("freezer")  # which is for killing, and cgroup.kill is better at it
+            left_out.add("freezer")  # because cgroup.kill of the v2 mount kills better
             if self.v2_counts_cpu:
                 left_out.add("cpuacct")
         return tuple(name for name in V1_CONTROLLERS if name in self.v1 and name not in left_out)
 
     def roots(self, kind: str) -> list[str]:
-        """Where a host of this kind has groups, each mount once; v2 first, as it kills best."""
+        """Where a host of this kind has groups, each once; v2 first, because it kills best."""
         v1 = [self.v1[name] for name in self.v1_used()] if kind != "v2" else []
         return list(dict.fromkeys([*([self.v2] if self.v2 is not None else []), *v1]))
 
 
 def mounted() -> Mounts:
-    """Of this process."""
+    """The cgroup mounts that this process sees. Raises OSError if /proc cannot be read."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         return parse(file.read())
 
@@ -80,7 +80,7 @@ def _looked_at(v1: dict[str, str], v2: str | None, root: str = "/") -> Mounts:
 def block_device(path: str) -> str | None:
     """major:minor of the whole disk behind ``path``; None for overlay, tmpfs and the like.
 
-    Limits are per disk, so a partition is resolved to what it is a part of.
+    The kernel limits whole disks, so a partition is resolved to its disk.
     """
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"

@@ -1,4 +1,4 @@
-"""A group for each client, above those of its jobs: what they may use together, and have used."""
+"""A group for each client, above those of its jobs: bounds and counts what they use together."""
 
 import hashlib
 import os
@@ -22,10 +22,10 @@ _OURS: Final = re.compile(
 
 
 def group_name(client_id: str) -> str:
-    """The directory of a client: safe whatever the id is, and the same in every life.
+    """The directory of a client: safe for every id, and the same in every life.
 
-    A prefix, as ``memory.max`` is an id too, and the name of a file of every group. Ids that are
-    no plain names, such as URIs, are told by their SHA-256.
+    It has a prefix, because ``memory.max`` is a valid id and also a file of every group. Ids that
+    are no plain names, such as URIs, are replaced by their SHA-256.
     """
     if _NAME.fullmatch(client_id):
         return f"client-{client_id}"
@@ -34,41 +34,41 @@ def group_name(client_id: str) -> str:
 
 
 def is_job_id(name: str) -> bool:
-    """Is this the directory of a job?"""
+    """Whether ``name`` has the form of a job's directory."""
     return _JOB_ID.fullmatch(name) is not None
 
 
 def is_ours(name: str) -> bool:
-    """Does penstock give such names: to a life's group, a client's, or a job's without either?"""
+    """Whether penstock gives such names: to a life's group, a client's, or a job's without both."""
     return is_life(name) or _OURS.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTotals:
-    """Whose jobs these are, and what they may use together; ``name`` is the group's."""
+    """A client, and what its jobs may use together; ``name`` is that of its group."""
 
     name: str
     limits: ResourceLimits
 
 
 class ClientGroups:
-    """The groups that this process has made. They are kept while it lives.
+    """The clients' groups that this process has made. They are kept while it lives.
 
-    So a start makes none but a client's first, and what a client has used can be read at any
-    time; there are as many as the policy has clients. Who starts next sweeps them.
+    So only a client's first job makes its group, and what a client has used can be read at any
+    time. There are at most as many as the policy has clients; the next penstockd sweeps them.
     """
 
     def __init__(self, kind: str, mounts: Mounts, parent: str) -> None:
         self._kind = kind
         self._mounts = mounts
         self._parent = parent
-        # A bandwidth is set for each disk when a job first works on it.
+        # By disk as well, because a bandwidth is set when a job first works on a disk.
         self._held: dict[tuple[ClientTotals, str | None], GroupLimits] = {}
 
     def hold(self, client: ClientTotals, device: str | None) -> GroupLimits:
-        """Makes the group if need be; its limits, as read back.
+        """Makes the group if it is not there, and returns its limits as the kernel holds them.
 
-        Raises GroupError. A group that could not be limited is limited by the next call.
+        Raises GroupError. If a limit could not be set, the next call sets it again.
         """
         if (client, device) not in self._held:
             self._make_directories(client.name)
@@ -76,7 +76,7 @@ class ClientGroups:
         return self._held[client, device]
 
     def forget(self) -> None:
-        """Somebody has removed groups: each is looked for, and limited, again."""
+        """Another process has removed groups, so each is made and limited again when needed."""
         self._held.clear()
 
     def _make_directories(self, name: str) -> None:

@@ -1,8 +1,8 @@
-"""Control files that penstock has written, with what the kernel said then: to be compared later.
+"""Control files that penstock has written, with the text that was read back, to compare later.
 
-Root can write them, too, and other programs do: a limit is held only as long as its file says what
-it said after it was set. Some kernels round what is written, so what counts is the text that was
-read back, not the one that was written.
+Other programs with root's rights can write them too, so a limit holds only as long as its file has
+the text that it had after it was set. Later looks compare with the text that was read back, not
+with the one that was written, because some kernels round it.
 """
 
 import contextlib
@@ -14,13 +14,16 @@ from ...policy.limit_classes import LimitName
 from .group_files import GroupError, read, write
 
 _GONE: Final = ""
-_MOST_FOUND: Final = 100  # of a text that anybody may have written
+_MOST_FOUND: Final = 100  # characters shown of a text that another program may have written
 
 
 @dataclass(frozen=True, slots=True)
 class ControlFile:
-    """``value`` is what was written. Of a file with a line for each disk, ``value`` begins with
-    the disk's number, and ``held`` is of its line alone: what it says of the keys in ``value``."""
+    """One limit in a file. ``value`` was written to it, and ``held`` was read back.
+
+    In a file with a line for each disk ``value`` begins with the disk's number. ``held`` is then
+    what that line has for the keys in ``value``, because other lines are not penstock's.
+    """
 
     limit: LimitName
     path: str
@@ -29,7 +32,7 @@ class ControlFile:
     keyed: bool = False
 
     def now(self) -> str:
-        """What it says; "" where it cannot be read, or has no line of that disk."""
+        """The text now, as ``held``; "" where it cannot be read, or has no line for that disk."""
         try:
             return _said(read(self.path), self.value if self.keyed else None)
         except GroupError:
@@ -37,7 +40,7 @@ class ControlFile:
 
 
 class ControlFiles:
-    """Of one group, in the order in which they were written."""
+    """The limits' files of one group, in the order in which they were written."""
 
     def __init__(self) -> None:
         self._files: list[ControlFile] = []
@@ -45,17 +48,17 @@ class ControlFiles:
     def note(
         self, limit: LimitName, path: str, value: str, said: str, *, keyed: bool = False
     ) -> str:
-        """``value`` was written, and the file then said this, which is given back."""
+        """Remembers that ``value`` was written and what was read back, and returns the latter."""
         held = _said(said, value if keyed else None)
         self._files.append(ControlFile(limit, path, value, held, keyed))
         return said
 
     def forget(self) -> None:
-        """They are being written anew."""
+        """Forgets all files, because the caller sets every limit again."""
         self._files.clear()
 
     def limits_in(self, directory: str) -> list[LimitName]:
-        """Those that files there hold, each once."""
+        """The limits that files in this directory hold, each once."""
         return list(
             dict.fromkeys(
                 file.limit for file in self._files if os.path.dirname(file.path) == directory
@@ -63,13 +66,15 @@ class ControlFiles:
         )
 
     def changed(self) -> list[tuple[ControlFile, str]]:
-        """Those that say something else by now, and what. Reads each once."""
+        """The files whose text has changed, each with its text now. Reads each file once."""
         found = [(file, file.now()) for file in self._files]
         return [(file, now[:_MOST_FOUND]) for file, now in found if now != file.held]
 
     def put_back(self) -> None:
-        """Writes those that have changed, whatever becomes of each: who looks again sees it. May
-        take long: memory that is used is taken back while the kernel is writing."""
+        """Writes the files that have changed. Errors are ignored, because the next look finds them.
+
+        May take seconds, because the kernel takes back used memory during the write.
+        """
         for file, _ in self.changed():
             with contextlib.suppress(GroupError):
                 write(file.path, file.value)

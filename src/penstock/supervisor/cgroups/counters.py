@@ -1,8 +1,8 @@
-"""Texts of cgroup files to numbers (pure): what a group has used, whatever kernel counted it.
+"""Reads what a group has used from the texts of its files, of any kernel (pure).
 
 Keys of the texts are file names; v1 files that have the name of a v2 file have ``.v1`` behind.
-Kernels differ in what they list and new ones list more, so unknown keys and lines are passed
-over, and what is not there, damaged or no number is left out: never an error, never a guess.
+Unknown keys and lines are ignored, because kernels differ in what they list and new ones list more.
+A value that is missing, damaged or no number is left out: never an error, never a guess.
 
 Sources: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{memory,cpuacct,blkio-controller}.rst,
 scheduler/sched-bwc.rst and accounting/psi.rst of the kernel.
@@ -15,7 +15,7 @@ from typing import Final, Literal
 Resource = Literal["cpu", "memory", "io"]
 RESOURCES: Final[tuple[Resource, ...]] = ("cpu", "memory", "io")
 
-# What adds up over a job's life; also the fields of EMPTIED's counters.
+# Counters that only grow over a job's life; also the fields of EMPTIED's counters.
 COUNTED: Final = (
     *("cpu_total_s", "periods", "throttled_periods", "throttled_s", "memory_peak_bytes"),
     *("read_bytes", "write_bytes", "read_ops", "write_ops", "oom_kills"),
@@ -28,7 +28,7 @@ _V1_MEMORY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """One line of a pressure file: percent of time in the last seconds, and all of it."""
+    """One line of a pressure file: percent of the last seconds, and the total."""
 
     avg10: float
     avg60: float
@@ -49,14 +49,14 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """None is what the kernel does not count here, or what could not be read."""
+    """What a group has used. None: the kernel does not count it here, or it could not be read."""
 
     cpu_total_s: float | None = None
     periods: int | None = None
     throttled_periods: int | None = None
     throttled_s: float | None = None
     memory_used_bytes: int | None = None
-    """With cache."""
+    """Memory in use, page cache included."""
     reclaimable_bytes: int | None = None
     """Of that, pages of files, which the kernel takes back when it needs them."""
     cache_bytes: int | None = None
@@ -69,13 +69,13 @@ class Counters:
     oom_kills: int | None = None
 
     def counted(self) -> dict[str, float]:
-        """Those of COUNTED that are known."""
+        """The values of COUNTED that are known, by name."""
         found = {name: getattr(self, name) for name in COUNTED}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def parse(texts: Mapping[str, str]) -> Counters:
-    """What the files of one group say, in whichever hierarchies they are."""
+    """The counters in the files of one group, from all hierarchies that it is in."""
     throttling = flat(texts.get("cpu.stat.v1", texts.get("cpu.stat", "")))
     nanoseconds = number(texts.get("cpuacct.usage", ""))
     cpu_s = _scaled(flat(texts.get("cpu.stat", "")).get("usage_usec"), 1e6)
@@ -103,7 +103,7 @@ def parse(texts: Mapping[str, str]) -> Counters:
 
 
 def parse_pressure(text: str) -> Pressure | None:
-    """A ``*.pressure`` file; None if it does not say how long some waited."""
+    """Reads a ``*.pressure`` file; None if it has no line for ``some``."""
     stalls: dict[str, Stall] = {}
     for line in text.splitlines():
         kind, *pairs = line.split()[:5] or [""]
@@ -117,7 +117,7 @@ def parse_pressure(text: str) -> Pressure | None:
 
 
 def flat(text: str) -> dict[str, int]:
-    """A flat-keyed file: one "key number" a line; other lines are left out."""
+    """Reads a flat-keyed file of "key number" lines; other lines are left out."""
     found: dict[str, int] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -129,14 +129,14 @@ def flat(text: str) -> dict[str, int]:
 def number(text: str) -> int | None:
     """A whole number not below 0; None for ``max``, an empty text and anything else."""
     text = text.strip()
-    # A count of the kernel has 64 bits; more digits are no count, and Python bounds them too.
+    # Bounded, because a count of the kernel has 64 bits, and int() raises on thousands of digits.
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
 
 
 def _memory(
     texts: Mapping[str, str],
 ) -> tuple[dict[str, int], int | None, int | None, int | None]:
-    """memory.stat by v2's keys; what is used, the peak, and how many the OOM killer has ended."""
+    """memory.stat by v2's keys; bytes in use, the peak, and how many the OOM killer has ended."""
     if not _V1_MEMORY.isdisjoint(texts):
         v1 = flat(texts.get("memory.stat.v1", ""))
         keys = {
@@ -159,7 +159,7 @@ def _memory(
 
 
 def _traffic(texts: Mapping[str, str]) -> dict[str, int]:
-    """Sums over all disks, by the keys of v2's io.stat; a file that is not there has no sum."""
+    """Sums over all disks, by the keys of v2's io.stat; a missing file gives no sum."""
     if "io.stat" in texts:
         found = dict.fromkeys(("rbytes", "wbytes", "rios", "wios"), 0)
         for line in texts["io.stat"].splitlines():

@@ -10,18 +10,18 @@ from typing import Final
 from ...policy.limit_classes import Enforcement
 from .group_files import GroupError, write
 
-_LEAST_US: Final = 1000  # of quota; also the unit to which it counts as held
-# The kernel's default, and its longest: a share below 1% needs a quota of 1 ms in more than 100.
+_LEAST_US: Final = 1000  # smallest quota; also the precision to which it counts as held
+# The default and the longest period, because a share below 1% needs 1 ms in more than 100 ms.
 _PERIODS_US: Final = (100_000, 1_000_000)
 
 
 def quota_and_period_us(cores: float) -> tuple[int, int]:
     """The largest quota that is not above ``cores``. Raises GroupError below 0.001 cores.
 
-    Never raised to what the kernel takes: that would give a job more than its class.
+    It is never raised to the kernel's minimum, because that would give a job more than its class.
     """
     for period_us in _PERIODS_US:
-        # The addend undoes binary fractions: 0.29 * 100_000 is 28999.999999999996.
+        # An addend, because of binary fractions: 0.29 * 100_000 is 28999.999999999996.
         quota_us = math.floor(cores * period_us + 1e-6)
         if quota_us >= _LEAST_US:
             return quota_us, period_us
@@ -29,7 +29,7 @@ def quota_and_period_us(cores: float) -> tuple[int, int]:
 
 
 def judge_quota(asked_us: int, period_us: int, quota_text: str, period_text: str) -> Enforcement:
-    """By what the kernel reads back; ``max`` and ``-1`` are no quota."""
+    """Whether the quota holds, by the texts read back; ``max`` and ``-1`` are no quota."""
     held = (
         quota_text.isdigit()
         and 0 < int(quota_text) <= asked_us
@@ -41,7 +41,7 @@ def judge_quota(asked_us: int, period_us: int, quota_text: str, period_text: str
 
 
 def lift_quota(directory: str) -> None:
-    """Takes the quota off a group of either version that has one to take off; its period stays.
+    """Removes the quota of a group of either version, if it has one; its period stays.
 
     Raises GroupError.
     """

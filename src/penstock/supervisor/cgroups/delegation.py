@@ -1,9 +1,9 @@
-"""Where the groups are made: below a path of the configuration, or below the own group.
+"""Where groups are made: below a path of the configuration, or below this process's own group.
 
 A service manager gives a unit a group and, with ``Delegate=yes``, leaves all below it to the unit
 (systemd's "Control Group APIs and Delegation"). A v2 group with processes can give no controllers
-to those below it, so penstockd moves itself, and with it the server, into a leaf there, and has
-its jobs in another:
+to the groups below it. So penstockd moves itself, and with it the server, into a leaf there, and
+puts its jobs into another:
 
     <unit>/supervisor               penstockd and the server
     <unit>/jobs/<client>/<job id>
@@ -26,11 +26,11 @@ _HELP: Final = (
 
 
 def find_place(configured: str | None, mounts: Mounts, own: str) -> tuple[Mounts, str]:
-    """The mounts as the groups' code sees them, and the parent group below each.
+    """The mounts for the other modules here, and the parent group below each of them.
 
-    ``own`` is the text of /proc/self/cgroup. ``configured`` is a path, "delegated", or None: the
-    delegated group if systemd has marked the own one as such, else /penstock. In a delegated
-    group this moves the process into its leaf. Raises GroupError.
+    ``own`` is the text of /proc/self/cgroup. ``configured`` is a path, "delegated", or None, which
+    is the delegated group if systemd has marked this process's own group so, otherwise /penstock.
+    In a delegated group this moves the process into its leaf. Raises GroupError.
     """
     if configured is not None and configured != DELEGATED:
         return mounts, configured
@@ -63,7 +63,7 @@ def _top(mounts: Mounts) -> str:
 
 
 def _unit(mounts: Mounts, own: str) -> str | None:
-    """The unit's group below the mounts, "" if it is what is mounted; None in the host's root."""
+    """The unit's group below the mounts, "" if it is the mount's root; None in the host's root."""
     path = own_path(own, v2=mounts.v2 is not None)
     if path is None:
         return None
@@ -80,7 +80,7 @@ def _unit(mounts: Mounts, own: str) -> str | None:
 
 
 def _is_marked(path: str) -> bool:
-    """Does systemd say that all below this group is the unit's?"""
+    """Whether systemd has marked the group as delegated, so that all below it is the unit's."""
     for name in ("trusted.delegate", "user.delegate"):
         try:
             if os.getxattr(path, name) == b"1":

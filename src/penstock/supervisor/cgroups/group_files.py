@@ -1,20 +1,20 @@
-"""Reading and writing cgroup files; every error carries the path and the value."""
+"""Reading and writing cgroup files. Every error has the path and the value, for operators."""
 
 import os
 from typing import Final
 
-# What the kernel gives at once of a cgroup file; a limit's is far shorter.
+# What one read(2) of a cgroup file gives; the files of limits are far shorter.
 _PAGE_BYTES: Final = 4096
 
 
 class GroupError(Exception):
-    """The kernel did not take or does not hold something; the text says where and what."""
+    """The kernel refused a value or does not hold it; the text has the path and the value."""
 
 
 def read(path: str) -> str:
     """The file's text without surrounding white space. Raises GroupError."""
     try:
-        # Not open(): these reads are a good part of what a start costs, and it takes twice as long.
+        # Not open(), because it takes twice as long, and these reads are much of a start's cost.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _rest(fd)
@@ -37,7 +37,7 @@ def write(path: str, value: str) -> None:
 
 
 def put(path: str, value: str) -> str:
-    """Writes, and gives what the kernel then says, at most a page. Raises GroupError."""
+    """Writes, and returns the text that the file has then, at most a page. Raises GroupError."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -50,8 +50,8 @@ def put(path: str, value: str) -> str:
 
 
 def make_directory(path: str) -> None:
-    """mkdir(2) of a group whose parent is there. Raises GroupError; caused by
-    FileNotFoundError where it is not."""
+    """Makes a group whose parent exists. Raises GroupError; its cause is FileNotFoundError where
+    the parent is missing, so that the caller can make that first."""
     try:
         os.mkdir(path)
     except OSError as error:
@@ -59,7 +59,7 @@ def make_directory(path: str) -> None:
 
 
 def _rest(fd: int) -> str:
-    """To the end: the kernel gives long files a page at a time."""
+    """Reads to the end, in a loop because the kernel gives long files a page at a time."""
     data = b""
     while part := os.read(fd, 65536):
         data += part
@@ -80,7 +80,7 @@ def read_pids(path: str) -> list[int]:
 
 
 def pids_below(path: str) -> list[int]:
-    """Members of a group and of all groups below it; nobody where it is gone."""
+    """Pids in a group and in all groups below it; empty where the group is gone."""
     return [
         pid
         for directory, _, _ in os.walk(path)
@@ -99,7 +99,7 @@ def remove_tree(path: str) -> bool:
         return True
     except OSError:
         return False
-    # Every one is tried. A group of leaves alone has been tried already.
+    # A list, so that every one is tried. A group of leaves alone has been tried already.
     return bool(names) and all([remove_tree(name) for name in names]) and _remove(path)
 
 

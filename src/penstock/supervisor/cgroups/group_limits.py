@@ -1,8 +1,8 @@
 """What holds the limits of one group, of a job or of a client's jobs together: one interface.
 
 ``V1Limits`` (v1.py) has a directory in each v1 hierarchy, ``V2Limits`` (v2.py) the files of the
-one directory that the killer has made. Who holds a group (``JobGroup``, ``ClientGroups``) or looks
-at its limits (``LimitLook``) does not ask which of the two it is.
+one directory that the killer has made. ``JobGroup`` and ``ClientGroups``, which hold groups, and
+``LimitLook``, which checks their limits, work with either.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from .control_files import ControlFiles
 
 
 class GroupLimits(Protocol):
-    """Of one group. Everything here is synchronous and bounded."""
+    """The limits of one group. Every call is synchronous and bounded."""
 
     paths: dict[str, str]
     """Directories of its own, by controller; none where they are the killer's directory."""
@@ -22,25 +22,26 @@ class GroupLimits(Protocol):
     files: ControlFiles
 
     def create(self, limits: ResourceLimits, device: str | None) -> None:
-        """Makes its directories and sets the limits. Raises GroupError; the caller removes."""
+        """Makes the directories and sets the limits. Raises GroupError; the caller must then
+        ``remove``."""
         ...
 
     def set(self, limits: ResourceLimits, device: str | None) -> None:
-        """Sets every limit and reads it back. Raises GroupError."""
+        """Sets every limit and reads it back. Raises GroupError at the first that fails."""
         ...
 
     def lift_quota(self) -> None:
-        """The group may use all the CPU that the one above it has. Raises GroupError."""
+        """Removes the CPU quota, so that the group may use all that its parent has. GroupError."""
         ...
 
     def usage_files(self) -> dict[str, str]:
-        """What says how much the group uses; not every kernel has every file."""
+        """Paths of the files with what the group has used, by name. Not every kernel has each."""
         ...
 
     def tasks_files(self) -> list[str]:
-        """What a process with one thread writes "0" to, so that it is inside."""
+        """Files to which a process with one thread writes "0" to enter the group."""
         ...
 
     def remove(self) -> bool:
-        """Removes what ``create`` has made; False if the kernel is not done with it yet."""
+        """Removes what ``create`` made; False if the kernel still uses it: call again later."""
         ...

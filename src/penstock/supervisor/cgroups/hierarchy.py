@@ -2,21 +2,21 @@
 
 Theory of operation. A host has one of three arrangements, and ``detect_below`` says which:
 
-    kind      who holds the limits                    who kills, and knows who is inside
+    kind      the limits are held by                  processes are listed and killed by
     v2        V2Limits, files of the one directory    V2Killer, in that same directory
     hybrid    V1Limits, a directory a hierarchy       V2Killer, a directory in the v2 mount
     v1        V1Limits, a directory a hierarchy       V1Killer, V1Limits's freezer directory
 
 *Hybrid* means that the controllers are on v1 and a v2 mount without controllers is beside them, as
 older service managers leave it. Killing needs no controller, so the v2 mount does it there too: its
-``cgroup.kill`` is one write and its ``cgroup.events`` tells the end, where v1 has to freeze and
-look again. ``_parts`` is the one place that knows which parts make which kind; JobGroup puts a
-GroupLimits and a Killer together and asks neither which one it has.
+``cgroup.kill`` is one write and its ``cgroup.events`` reports the end, where v1 has to freeze and
+look again. ``_parts`` alone decides which parts make which kind; JobGroup combines a GroupLimits
+and a Killer, and works with either of each.
 
 Levels below each mount: own parent, life (life_groups.py), client (client_groups.py), job. Each
-call is synchronous and is made by the supervisor's one thread, so no two change groups at once
-here; other programs with root's rights can at any time, and that is the race which shaped this
-file. A directory above may be gone between making it and using it: ``create`` then finds
+call is synchronous and is made by the supervisor's one thread, so that no two calls change groups
+at once. Other programs with root's rights can do so at any time, and that is the race which shaped
+this file. A directory above may be gone between making it and using it: ``create`` then finds
 FileNotFoundError, makes and limits all levels again, and tries once more. A limit is believed only
 as read back (GroupLimits), and read again while the job runs (LimitLook). A job is born inside its
 group (kernel/clone3.py) or enters it before exec, after every limit is set: it never runs outside.
@@ -51,9 +51,11 @@ from .v2_kill import V2Killer
 
 
 class CgroupHierarchy:
-    """Groups below ``parent`` in every hierarchy that this kind of host uses; with a ``life``
-    (life_groups.py) below the group of that name there, but what is swept, and removed at the end,
-    is all that the parent has."""
+    """Makes groups below ``parent`` in every hierarchy that this kind of host uses.
+
+    With a ``life`` (life_groups.py) they are below the group of that name. ``sweep`` and
+    ``remove_parent`` act on all that the parent has, because earlier lives have left groups there.
+    """
 
     def __init__(self, kind: str, mounts: Mounts, parent: str, life: str = "") -> None:
         self.kind = kind
@@ -63,11 +65,11 @@ class CgroupHierarchy:
         self.parent = self._roots(self._above)[0]
         self._capabilities: list[Enforcement] | None = None
         self._clients = ClientGroups(kind, mounts, self._parent)
-        # The life's own comes later: this may be another penstockd's place, and be refused.
+        # The life's own group comes later, because this place may be another penstockd's.
         self._enable(parent)
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
-        if self._capabilities is None:  # the host does not change while this process lives
+        if self._capabilities is None:  # once, because the host does not change meanwhile
             self._capabilities = self._find_capabilities(device)
         return list(self._capabilities)
 
@@ -105,7 +107,7 @@ class CgroupHierarchy:
         except GroupError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-        # Somebody has removed a group above, or it was never made: it is made and limited now.
+        # Another process has removed a group above, or it was never made: it is made now.
         self._clients.forget()
         self._make_parents()
         return self._create(name, limits, device, client)
@@ -128,14 +130,14 @@ class CgroupHierarchy:
             own.remove()
             killer.remove()
             raise
-        # Beside a v2 mount no group of ours is in v1's freezer hierarchy, but one of others' may
-        # hold our processes.
+        # Beside a v2 mount penstock has no groups in v1's freezer hierarchy, but another
+        # program's group there may hold a job's processes.
         freezer = _freezer_mount() if self._mounts.v2 is not None else None
         enable = partial(self._enable, parent)
         return JobGroup(own, killer, held, enable, self.kill_directory(), freezer)
 
     def _parts(self, parent: str, name: str) -> tuple[GroupLimits, Killer]:
-        """What will hold a group's limits and what will end it: all that the kinds differ in."""
+        """The limits and the killer of a new group. The three kinds differ in nothing else."""
         v2, v1 = self._mounts.v2, self._mounts.v1
         if v2 is None:
             limits = V1Limits(v1, parent, name, self._mounts.v1_used())
@@ -146,8 +148,10 @@ class CgroupHierarchy:
         return V1Limits(v1, parent, name, self._mounts.v1_used()), killer
 
     def _enable(self, parent: str) -> None:
-        """Gives the controllers on down to there; v1 has its files wherever it has a directory.
-        Raises GroupError."""
+        """Enables the controllers down to ``parent``. Raises GroupError.
+
+        Only v2 needs it, because each directory of v1 has its hierarchy's files.
+        """
         if self.kind == "v2" and self._mounts.v2 is not None:
             enable_controllers(self._mounts.v2, parent)
 
@@ -155,7 +159,7 @@ class CgroupHierarchy:
         return [root + path for root in self._mounts.roots(self.kind)]
 
     def _make_parents(self) -> None:
-        """Raises GroupError."""
+        """Makes the parent groups in every hierarchy. Raises GroupError."""
         for parent in self._roots(self._parent):
             try:
                 os.makedirs(parent, exist_ok=True)
@@ -179,18 +183,18 @@ class CgroupHierarchy:
     def sweep(self) -> Swept:
         self._clients.forget()
         swept = sweep(self._roots(self._above), is_ours)
-        # Now, so that what cannot be made is said at the start and not to the first client.
+        # Now, so that a failure is reported at the start and not to the first client.
         self._make_parents()
         return swept
 
     def remove_parent(self) -> None:
         self._clients.forget()
         for parent in self._roots(self._above):
-            remove_tree(parent)  # one that is not empty stays; the next sweep has it
+            remove_tree(parent)  # one that is not empty stays for the next sweep
 
 
 def _limit(own: GroupLimits, limits: ResourceLimits, device: str | None) -> None:
-    """Raises GroupError; the caller removes what was made."""
+    """Creates the group's limits. Raises GroupError; the caller removes what was made."""
     try:
         own.create(limits, device)
     except (OSError, ValueError) as error:
@@ -198,8 +202,8 @@ def _limit(own: GroupLimits, limits: ResourceLimits, device: str | None) -> None
 
 
 def _within(limits: ResourceLimits, total: ResourceLimits) -> ResourceLimits:
-    """v1 refuses a group more CPU than the one above has (tg_cfs_schedulable_down in
-    kernel/sched/core.c); it could not use it."""
+    """``limits`` with no more CPU than ``total``, because v1 refuses a group more than its parent
+    has (tg_cfs_schedulable_down in kernel/sched/core.c)."""
     if limits.cpu_cores is None or total.cpu_cores is None:
         return limits
     return replace(limits, cpu_cores=min(limits.cpu_cores, total.cpu_cores))
@@ -207,21 +211,21 @@ def _within(limits: ResourceLimits, total: ResourceLimits) -> ResourceLimits:
 
 @functools.cache  # where it is mounted does not change while this process lives
 def _freezer_mount() -> str | None:
-    """Of the whole v1 freezer hierarchy, whatever part of it is ours."""
+    """The mount of the whole v1 freezer hierarchy, not only of penstock's part; None if none."""
     return mounted().v1.get("freezer")
 
 
 def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
-    """As detect_below, of this host's mounts. ``parent`` is below each mount, "/penstock"."""
+    """As detect_below, with this host's mounts. ``parent`` is a path below each, "/penstock"."""
     return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
 
 
 def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | None:
-    """The kind of this host, or None where this process may not make groups. ``life`` is a name of
-    lives.new_life for one that has jobs.
+    """The hierarchy of this host's kind, or None where this process may not make groups.
 
-    v2 where its mount has the controllers, else v1, with the v2 mount beside it where
-    there is one (hybrid). Raises GroupError.
+    v2 where its mount has the controllers; otherwise v1, with the v2 mount beside it where there
+    is one (hybrid). ``life`` is a name of life_groups.new_life, for a penstockd that runs jobs.
+    Raises GroupError.
     """
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
         writable = _writable(mounts.v2 + parent)
@@ -237,7 +241,7 @@ def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | Non
 
 
 def _writable(path: str) -> bool:
-    """May a directory be made at ``path``, or below it if it is there?"""
+    """Whether this process may make a directory at ``path``, or below it if it exists."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     return os.access(path, os.W_OK, effective_ids=True)

@@ -1,4 +1,4 @@
-"""What every kind of group can do, whatever kernel interface stands behind it."""
+"""The interface of groups and hierarchies, the same for every kind of kernel interface."""
 
 from typing import Protocol
 
@@ -10,34 +10,35 @@ from .sweeping import Swept
 
 
 class Group(Protocol):
-    """One job's group. Everything here is synchronous and bounded."""
+    """One job's group. Every call is synchronous and bounded, and made by one thread."""
 
     path: str
-    """Its directory in the hierarchy that knows who is in it."""
+    """Its directory in the hierarchy that lists and kills its processes."""
     usage_files: dict[str, str]
     look: LimitLook
-    """At its limits, while it runs."""
+    """The check of its limits while the job runs."""
 
     @property
     def entries(self) -> list[Enforcement]:
-        """Of its own limits, as of the last look."""
+        """How the job's own limits are held, as of the last look."""
         ...
 
     @property
     def client_entries(self) -> list[Enforcement]:
-        """Of its client's."""
+        """How its client's totals are held, as of the last look."""
         ...
 
     def entrance(self) -> CgroupEntrance:
-        """How a child gets inside; the group's own until close_entrance. Raises GroupError."""
+        """How a child enters. The group owns its descriptors until close_entrance. GroupError."""
         ...
 
     def close_entrance(self) -> None:
-        """The child has entered or will not."""
+        """Closes the entrance, once the child has entered or has failed to."""
         ...
 
     def notify_fd(self) -> int | None:
-        """Becomes ready with EPOLLPRI when ``populated`` changes; None where the kind has none."""
+        """A descriptor that gets EPOLLPRI when ``populated`` changes. None on v1, where the caller
+        must look again instead."""
         ...
 
     def kill_fd(self) -> int | None:
@@ -45,16 +46,19 @@ class Group(Protocol):
         ...
 
     def follow(self, main: int) -> None:
-        """The main process is inside now, and is not reaped until ``look.end``."""
+        """Names the main process, which is inside now. The caller must not reap it before
+        ``look.end``, so that its pid stays its own."""
         ...
 
     def gather(self) -> list[int]:
-        """Who was moved out of the group by others is brought back, as far as that is known: the
-        main process. Which these were."""
+        """Moves processes back that another program has moved out, and returns their pids.
+
+        Only the main process is known to be the job's once it is outside.
+        """
         ...
 
     def populated(self) -> bool:
-        """Is any process in the group?"""
+        """Whether any process is in the group, or in a group below it."""
         ...
 
     def pids(self) -> list[int]:
@@ -62,41 +66,51 @@ class Group(Protocol):
         ...
 
     def kill(self) -> int:
-        """Sends KILL to everything inside; how many processes there were. May be repeated."""
+        """Sends KILL to every process inside, and returns their number. May be repeated, because
+        one round need not reach processes that are forked meanwhile."""
         ...
 
     def freeze(self, frozen: bool) -> None:
-        """Asks the kernel to make all stand still, or run on. Raises GroupError."""
+        """Asks the kernel to freeze all processes, or to thaw them; see ``frozen`` for the effect.
+
+        Raises GroupError.
+        """
         ...
 
     def frozen(self) -> bool:
-        """Do all stand still? Raises GroupError."""
+        """Whether all processes stand still. Raises GroupError."""
         ...
 
     def thaw(self) -> list[str]:
-        """Lets all run on, whoever has frozen them, and where; what was in the way, for people.
-        Raises GroupError; what else could be thawed is."""
+        """Thaws all processes, also where another program has frozen them.
+
+        Returns the groups that were frozen besides, as texts for the log. Raises GroupError after
+        all others were thawed.
+        """
         ...
 
     def counters(self) -> dict[str, float]:
-        """Those of counters.COUNTED that the kernel counts here; none if the group is gone."""
+        """The values of counters.COUNTED that the kernel has here; empty if the group is gone."""
         ...
 
     def remove(self) -> bool:
-        """Removes the empty group everywhere. False: the kernel is not done with it, try again."""
+        """Removes the empty group from every hierarchy. False: the kernel still uses it, so the
+        caller must try again."""
         ...
 
 
 class Hierarchy(Protocol):
-    """The groups of one penstock on this host. ``kind`` is v1, v2 or hybrid; ``parent`` the
-    directory that they are in, of the hierarchy that kills."""
+    """The groups of one penstockd on this host. ``kind`` is v1, v2 or hybrid; ``parent`` is their
+    directory in the hierarchy that kills."""
 
     kind: str
     parent: str
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
-        """Per limit, what this host can do for jobs that work on this disk, "major:minor" or None:
-        found out once, cpu, memory and processes by trying."""
+        """For each limit, whether this host can hold it for jobs on this disk ("major:minor").
+
+        Found once; cpu, memory and processes by a trial on a group made for that.
+        """
         ...
 
     def create(
@@ -106,25 +120,27 @@ class Hierarchy(Protocol):
         device: str | None,
         client: ClientTotals | None = None,
     ) -> Group:
-        """A group with its limits set and read back. ``device`` is "major:minor" of the disk.
+        """Makes a group whose limits are set and read back. ``device`` is its disk's "major:minor".
 
         It is made in its client's group, which is made, limited and read back before; without a
-        client in the own parent. Raises GroupError; nothing is left behind then but the client's.
+        client it is made in the parent. Raises GroupError; only the client's group is left then.
         """
         ...
 
     def kill_fd(self) -> int | None:
-        """A new write descriptor of a cgroup.kill, the caller's to close: 1 ends every job of this
-        life, and none of any other (life_groups.py). None without one."""
+        """A new write descriptor of a cgroup.kill, the caller's to close; None without one.
+
+        Writing 1 to it kills every job of this life, and none of any other (life_groups.py).
+        """
         ...
 
     def kill_directory(self) -> str:
-        """The own parent where all of its jobs can be killed: in the v2 hierarchy, else in the
-        freezer's."""
+        """The parent's directory where all jobs can be killed: in the v2 hierarchy, otherwise in
+        the freezer's."""
         ...
 
     def sweep(self) -> Swept:
-        """Kills and removes every group below the own parent, which is made if need be.
+        """Kills and removes every group below the parent, which is made if it is missing.
 
         Bounded: see Swept. Raises GroupError if the parent cannot be made, or holds groups that
         are not penstock's.
@@ -132,5 +148,5 @@ class Hierarchy(Protocol):
         ...
 
     def remove_parent(self) -> None:
-        """Removes the own parent and the clients' groups, as far as they are empty."""
+        """Removes the parent and the clients' groups, as far as they are empty. Raises nothing."""
         ...

@@ -1,4 +1,4 @@
-"""One job's group in the kernel, put together from what sets its limits and what kills it."""
+"""One job's group in the kernel: a GroupLimits that holds it and a Killer that ends it."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ _can_be_born_inside = functools.cache(can_clone_into)
 
 
 class JobGroup:
-    """One job's group: ``limits`` holds it, ``killer`` ends it."""
+    """Implements Group (interface.py) for every kind of host, with the two parts that differ."""
 
     def __init__(
         self,
@@ -30,8 +30,9 @@ class JobGroup:
         top: str,
         freezer: str | None,
     ) -> None:
-        """``client`` and ``prepare`` are LimitLook's, ``top`` the own parent in the hierarchy of
-        ``killer``, ``freezer`` the mount of v1's freezer where no groups of ours are."""
+        """``client`` and ``prepare`` are passed to LimitLook. ``top`` is the parent in the killer's
+        hierarchy. ``freezer`` is v1's freezer mount where penstock has no groups, otherwise None.
+        """
         homes = {**limits.paths, killer.controller: killer.path}
         self._strays = Strays(homes, killer.pids)
         self.look = LimitLook(limits, client, prepare, self._strays)
@@ -108,8 +109,8 @@ class JobGroup:
         count = self._killer.kill()
         if count:
             self._killer.let_die(self._top)
-            # Under a quota dying takes its time, and none is needed now: docs/cgroups.md has
-            # figures.
+            # Because processes die slowly under a quota, and the job needs no quota any more.
+            # docs/cgroups.md has figures.
             with contextlib.suppress(GroupError):
                 self._limits.lift_quota()
         return count
@@ -131,9 +132,9 @@ class JobGroup:
     def counters(self) -> dict[str, float]:
         texts = {}
         for key, path in self.usage_files.items():
-            if key.endswith(".pressure"):  # nothing that adds up
+            if key.endswith(".pressure"):  # no counter that only grows
                 continue
-            with contextlib.suppress(GroupError):  # what this kernel has not, or has no more
+            with contextlib.suppress(GroupError):  # this kernel lacks it, or the group is gone
                 texts[key] = read(path)
         return parse_counters(texts).counted()
 

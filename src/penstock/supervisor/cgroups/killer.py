@@ -1,70 +1,70 @@
-"""What ends a job's processes and knows when there are none: one interface, of two kernels' ways.
+"""Ends a job's processes and reports when none is left: one interface for two kernel interfaces.
 
-``V2Killer`` has the kernel's own: one write to ``cgroup.kill`` ends all at once, and
-``cgroup.events`` tells when the group empties. ``V1Killer`` has the freezer alone: it freezes,
-kills each member, and thaws, because a frozen process cannot fork away from a round of killing.
-``JobGroup`` asks neither which one it is: where they differ, the interface has a name for it.
+``V2Killer`` uses the kernel's own means: one write to ``cgroup.kill`` ends all at once, and
+``cgroup.events`` reports when the group is empty. ``V1Killer`` has only the freezer: it freezes,
+kills each member and thaws, because a frozen process cannot fork away from a round of killing.
+``JobGroup`` works with either, because the interface has a method for each difference.
 """
 
 from typing import Protocol
 
 
 class Killer(Protocol):
-    """Of one group. Everything here is synchronous and bounded."""
+    """Kills and lists the processes of one group. Every call is synchronous and bounded."""
 
     path: str
-    """Its directory, in the hierarchy that this killer kills in."""
+    """The group's directory in the hierarchy that this killer uses."""
     controller: str
-    """What /proc/<pid>/cgroup calls that hierarchy."""
+    """The name of that hierarchy in /proc/<pid>/cgroup."""
 
     def create(self) -> None:
-        """Makes the directory, where it is the killer's own and none that holds limits.
+        """Makes the directory, unless it is one that holds limits, which V1Limits makes.
 
-        Raises GroupError; then it is not there, or was there before.
+        Raises GroupError; then the directory does not exist, or existed before.
         """
         ...
 
     def usage_files(self) -> dict[str, str]:
-        """What the kernel counts in that directory, besides what the controllers count."""
+        """Files with what the kernel counts in that directory besides the controllers' counts."""
         ...
 
     def procs_file(self) -> str | None:
-        """What a process enters the group by; None where the files of the limits do that too."""
+        """The file by which a process enters; None where it enters by the limits' files instead."""
         ...
 
     def notify_fd(self) -> int | None:
-        """EPOLLPRI when the group may have become empty; None where nothing tells."""
+        """Gets EPOLLPRI when the group may have become empty; None where the kernel has no such."""
         ...
 
     def kill_fd(self) -> int | None:
-        """A new descriptor, the caller's to close: writing 1 to it kills all. None without one."""
+        """A new descriptor, the caller's to close; writing 1 to it kills all. None without one."""
         ...
 
     def populated(self) -> bool:
-        """Is any process inside, in this group or below?"""
+        """Whether any process is in this group or in one below it."""
         ...
 
     def pids(self) -> list[int]:
-        """Members, and those of groups below."""
+        """Pids in this group and in the groups below it."""
         ...
 
     def kill(self) -> int:
-        """KILL to all inside; how many there were. Raises GroupError."""
+        """Sends KILL to all inside; returns how many there were. Raises GroupError."""
         ...
 
     def let_die(self, top: str) -> None:
-        """After ``kill``: what keeps the killed from dying is undone, from the own parent ``top``
-        on down. Raises nothing."""
+        """Called after ``kill``: thaws from the parent ``top`` on down, because a frozen process
+        cannot die on v1. Raises nothing."""
         ...
 
     def freeze(self, frozen: bool) -> None:
-        """Asks for all to stand still, or run on. Raises GroupError."""
+        """Asks the kernel to freeze all processes, or to thaw them. Raises GroupError."""
         ...
 
     def frozen(self) -> bool:
-        """Do all stand still? Raises GroupError."""
+        """Whether all processes stand still. Raises GroupError."""
         ...
 
     def remove(self) -> bool:
-        """Frees what ``create`` has made; False if the kernel is not done with it yet."""
+        """Frees what ``create`` made; False if the kernel still uses it: call again later."""
         ...

@@ -1,10 +1,11 @@
 """A group for each life of penstockd, above those of its clients and their jobs.
 
-Who was given a descriptor of a group's ``cgroup.kill`` has it for as long as that process lives: a
-server that stood still (SIGSTOP) while penstockd was killed and started again still holds that of
-the group above all jobs, and uses it when it goes on, because it sees that its supervisor is gone.
-So that group is another one in each life. Of a removed group such a descriptor gives ENODEV, and a
-group that cannot be removed, because a process in it does not die, holds no job of a later life.
+A process that was given a descriptor of a group's ``cgroup.kill`` can use it for as long as it
+lives. A server that stood still (SIGSTOP) while penstockd was killed and started again still holds
+that of the group above all jobs. When it continues it uses the descriptor, because it sees that its
+supervisor is gone. So each life has another such group. A descriptor of a removed group gives
+ENODEV, and a group that cannot be removed, because a process in it does not die, holds no job of a
+later life.
 """
 
 import os
@@ -20,5 +21,5 @@ def new_life() -> str:
 
 
 def is_life(name: str) -> bool:
-    """Is this the directory of a life, of ours or of an earlier one?"""
+    """Whether ``name`` has the form of a life's directory, this life's or an earlier one's."""
     return _NAME.fullmatch(name) is not None

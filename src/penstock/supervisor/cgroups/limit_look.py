@@ -1,8 +1,7 @@
-"""Are the limits of a job, and of all jobs of its client, still what they were set to, and is it
-still under them?
+"""Checks whether the limits of a job and of its client still hold, and the job is under them.
 
-Looking only reads. Putting back writes, and is for a process of its own: the kernel takes memory
-that is used away from a group as it lowers its limit, which can take as long as a disk does.
+``changed`` only reads. ``put_back`` writes, and must run in a process of its own, because the
+kernel takes used memory back when a limit is lowered, and that can take as long as a disk does.
 """
 
 import contextlib
@@ -25,8 +24,11 @@ _MOST_SHOWN: Final = 5  # pids of those that were moved away
 
 @dataclass(frozen=True, slots=True)
 class LimitChange:
-    """``of`` the job's group or its client's; texts as the kernel has them, "" for a file that is
-    gone; of cgroup.procs, who is missing. ``put_back``: it is as it was again."""
+    """A limit of the job's group or its client's (``of``) that is no longer as it was set.
+
+    Texts are the kernel's, "" for a file that is gone; for cgroup.procs they list the pids that are
+    missing. ``put_back``: the limit holds again.
+    """
 
     of: Literal["job", "client"]
     limit: LimitName
@@ -37,10 +39,10 @@ class LimitChange:
 
 
 class LimitLook:
-    """Of one job. ``entries`` and ``client_entries`` are as of the last look.
+    """Checks the limits of one job. ``entries`` and ``client_entries`` are as of the last look.
 
-    ``prepare`` makes the files be there again, where somebody has taken a controller away; it may
-    raise GroupError. ``strays`` are the job's; None where nobody can leave its group.
+    ``prepare`` brings missing files back where another program has disabled a controller; it may
+    raise GroupError. ``strays`` are the job's; None where no process can leave its group.
     """
 
     def __init__(
@@ -58,23 +60,23 @@ class LimitLook:
 
     @property
     def entries(self) -> list[Enforcement]:
-        """What holds of the job's own limits, as it was seen last."""
+        """How the job's own limits are held, as of the last look."""
         return self._own.entries
 
     @property
     def client_entries(self) -> list[Enforcement]:
-        """The same of its client's totals; empty where those are not limited."""
+        """How its client's totals are held, as of the last look; empty where there are none."""
         return [] if self._client is None else self._client.entries
 
     def end(self) -> None:
-        """The job is being killed, and is freed of its quota for that, or has ended: there is
-        nothing to hold any more."""
+        """Ends the looks, because the job has ended, or is being killed and has lost its quota for
+        that."""
         self._over = True
         if self._strays is not None:
             self._strays.end()
 
     def changed(self) -> list[LimitChange]:
-        """What is not as it was set; nothing is written."""
+        """Every limit that is not as it was set. Only reads."""
         if self._over:
             return []
         found = [_change("job", *each) for each in self._own.files.changed()]
@@ -83,7 +85,8 @@ class LimitLook:
         return found + self._left()
 
     def _left(self) -> list[LimitChange]:
-        """A change of each limit that processes are no longer under, as they were moved away."""
+        """A change for each limit that processes are no longer under, because another program has
+        moved them away."""
         pids: dict[str, list[int]] = {}
         for directory, pid in self._strays.found() if self._strays is not None else ():
             pids.setdefault(directory, []).append(pid)
@@ -99,12 +102,12 @@ class LimitLook:
         return found
 
     def put_back(self) -> None:
-        """May take long, see above. What could not be written is seen by ``settle``.
+        """Writes what has changed; may take seconds (see the module). ``settle`` finds failures.
 
-        Twice, as some files are refused while another one is not right yet: on v1 a quota above
-        that of the group above, or memory above memory with swap.
+        It writes twice, because the kernel refuses some files while another one is wrong: on v1 a
+        quota above that of the parent, or memory above memory with swap.
         """
-        with contextlib.suppress(GroupError):  # then the files are not there, which is seen as well
+        with contextlib.suppress(GroupError):  # ``settle`` finds the missing files
             self._prepare()
         if self._strays is not None:
             self._strays.bring_back()
@@ -113,8 +116,8 @@ class LimitLook:
                 limits.files.put_back()
 
     def settle(self, changes: Sequence[LimitChange]) -> list[LimitChange]:
-        """After that, or instead: the same changes with what became of them. From now on
-        ``entries`` says so."""
+        """Called after ``put_back``, or instead of it: the same changes with their result, which
+        ``entries`` reports from now on."""
         left = {_what(each) for each in self.changed()}
         done = [replace(each, put_back=_what(each) not in left) for each in changes]
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,7 @@
-"""Whether a group is inside another penstockd's tree, or has one inside.
+"""Finds another penstockd's tree around a group or inside it.
 
-Each penstockd holds a lock on its own parent group (startup.py). One that began inside another's
-tree would sweep the other's jobs away as what an earlier life has left, or be swept itself; so
-would one around it.
+Each penstockd holds a lock on its own parent group (startup.py). Two trees must not be nested,
+because the outer penstockd would sweep the inner one's jobs as the remains of an earlier life.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 def locked_around(directory: str) -> str | None:
     """The nearest group above this one that another process has locked; within the mount.
 
-    The group itself need not be there. Raises OSError.
+    The group itself need not exist. Raises OSError.
     """
     top = directory
     while not os.path.isdir(top):
@@ -32,7 +31,7 @@ def locked_around(directory: str) -> str | None:
 
 
 def locked_below(directory: str) -> str | None:
-    """A group below this one that another process has locked."""
+    """A group below this one that another process has locked; None if there is none. OSError."""
     return next((path for path in _below(directory) if _is_locked(path)), None)
 
 
@@ -50,7 +49,7 @@ def _is_locked(path: str) -> bool:
     except FileNotFoundError:  # it has ended meanwhile
         return False
     try:
-        # Shared, so that two that look at once see no lock of each other's look.
+        # Shared, so that two processes that look at once do not take each other for an owner.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -1,4 +1,4 @@
-"""What a limit is worth on this host, by trying it on a group made for that."""
+"""Finds out whether this host can hold a limit, by a trial on a group made for that."""
 
 import uuid
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
 from .group_files import GroupError
 from .interface import Group
 
-# Values that every kernel takes that has the limit at all.
+# Values that every kernel accepts if it has the limit at all.
 _TRIED: Final[dict[LimitName, ResourceLimits]] = {
     "cpu": ResourceLimits(cpu_cores=0.5),
     "memory": ResourceLimits(memory_bytes=2**26),
@@ -19,14 +19,14 @@ Create = Callable[[str, ResourceLimits, str | None], Group]
 
 
 def try_limit(create: Create, limit: LimitName) -> Enforcement:
-    """The limit's state and detail, without a value, which would be the probe's.
+    """The limit's state and detail, without a value, which would only be that of the trial.
 
-    Only cpu, memory and processes: what a disk limit is worth depends on the disk.
+    For cpu, memory and processes alone, because a disk limit depends on the job's disk.
     """
     try:
         group = create(uuid.uuid4().hex, _TRIED[limit], None)
     except GroupError as error:
         return Enforcement(limit, "unavailable", detail=str(error))
     became = next(entry for entry in group.entries if entry.limit == limit)
-    group.remove()  # nobody was ever in it; if it stays all the same, the next sweep has it
+    group.remove()  # no process was ever in it; if it stays anyway, the next sweep removes it
     return Enforcement(limit, became.state, detail=became.detail)

@@ -1,4 +1,4 @@
-"""A signal to every process of a group, and to no other, whatever becomes of their pids."""
+"""Signals every process of a group and no other one, even if pids are reused meanwhile."""
 
 import os
 import signal
@@ -11,14 +11,15 @@ _AT_ONCE: Final = 64  # pidfds held at a time
 
 
 def signal_members(list_pids: Callable[[], list[int]], number: int, first: int = 0) -> int:
-    """Signals all that are listed now; how many got it. Who is born meanwhile is not counted on.
+    """Signals all processes that are listed now, and returns how many received it.
 
-    The process ``first``, if it is listed, gets the signal before the others, because a main
-    process whose children have died of it could otherwise end before it has heard it itself.
+    A process that is forked meanwhile may be missed. The process ``first``, if it is listed, gets
+    the signal before the others, because a main process whose children have died of it could
+    otherwise end before it receives the signal itself.
 
-    A pid that is listed may be reused before it is opened. So each is pinned by a pidfd
-    first, and is signalled only if the group lists its pid after that: a process that is
-    alive then has that pid itself, and a pidfd of a dead one reaches nobody.
+    A listed pid may be reused before it is opened. So each is pinned by a pidfd first, and
+    signalled only if the group lists its pid after that. A process that is alive then has that pid
+    itself, and a signal to a dead process's pidfd reaches no other one.
     """
     listed = sorted(list_pids(), key=lambda pid: pid != first)
     count = 0
@@ -47,10 +48,10 @@ def _send(pidfd: int, number: int) -> int:
 
 
 def kill_below(path: str) -> None:
-    """One round of KILL to the members of a group and of all groups below it, one by one.
+    """Sends KILL once to each member of a group and of all groups below it.
 
-    A pid may have been reused between the listing and the open; the membership is
-    looked at again through the same group after the pidfd pins the process.
+    A pid may be reused between the listing and the open, so the group is read again after the
+    pidfd has pinned the process.
     """
     for directory, _, _ in os.walk(path):
         members = os.path.join(directory, "cgroup.procs")

@@ -1,9 +1,9 @@
-"""Processes of a job that somebody has moved out of its groups: found, and brought back.
+"""Finds processes of a job that another program has moved out of its groups, and moves them back.
 
-Root can do that in each hierarchy by itself. In one that holds a limit such a process has that
-limit no more; in the one that kills it hears neither a stop nor KILL. Known are the job's main
-process, and all that the hierarchy which kills lists: who else has left that one cannot be told
-from a process of others.
+Root can do that in each hierarchy separately. Out of a hierarchy that holds a limit, a process no
+longer has that limit; out of the one that kills, neither a stop nor KILL reaches it. The supervisor
+knows the job's main process, and all that the killing hierarchy lists. It cannot know any other
+process that has left that one, because such a process looks like one of another program.
 """
 
 import os
@@ -12,12 +12,12 @@ from typing import Final
 
 from .group_files import GroupError, read_pids, write
 
-# What proc(5) calls the v2 hierarchy in /proc/<pid>/cgroup.
+# The name of the v2 hierarchy in /proc/<pid>/cgroup (proc(5)).
 V2: Final = ""
 
 
 def groups_of(pid: int | str) -> dict[str, str]:
-    """By controller, as proc(5) has it in /proc/<pid>/cgroup; none if the process is gone."""
+    """A process's group by controller, from /proc/<pid>/cgroup; empty if the process is gone."""
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
@@ -27,7 +27,7 @@ def groups_of(pid: int | str) -> dict[str, str]:
 
 
 class Strays:
-    """Of one job. ``homes`` are its directories by controller, V2 for the v2 mount."""
+    """Strays of one job. ``homes`` are its directories by controller, V2 for the v2 mount."""
 
     def __init__(self, homes: Mapping[str, str], list_members: Callable[[], list[int]]) -> None:
         self._homes = dict(homes)
@@ -36,8 +36,10 @@ class Strays:
         self._expected: dict[str, str] = {}
 
     def follow(self, main: int) -> None:
-        """It has entered, and is not reaped before ``end``. Where it is counts as the job's place,
-        as /proc may see other paths than the mounts do."""
+        """Names the main process, once it has entered; it must not be reaped before ``end``.
+
+        Its groups count as the job's place, because /proc may show other paths than the mounts.
+        """
         self._main = main
         groups = groups_of(main)
         for controller, directory in self._homes.items():
@@ -46,11 +48,11 @@ class Strays:
                 self._expected[controller] = path
 
     def end(self) -> None:
-        """There is nobody to look for any more."""
+        """Ends the search, because the main process may be reaped and its pid reused now."""
         self._main = 0
 
     def found(self, controller: str | None = None) -> list[tuple[str, int]]:
-        """Directory and pid of who should be there and is not; of one hierarchy, or of all."""
+        """Each directory with the pid of a process missing there, in one hierarchy or in all."""
         if not self._main:
             return []
         members = {self._main, *self._list_members()}
@@ -64,12 +66,12 @@ class Strays:
         return list(dict.fromkeys(out))  # some hosts mount two controllers together
 
     def bring_back(self, controller: str | None = None) -> list[int]:
-        """Whoever can be; which these were."""
+        """Moves strays back as far as the kernel allows it, and returns their pids."""
         moved: list[int] = []
         for directory, pid in self.found(controller):
             try:
                 write(f"{directory}/cgroup.procs", str(pid))
-            except GroupError:  # it has ended, or its group has; who looks again sees it
+            except GroupError:  # it has ended, or its group has; the next look shows which
                 continue
             moved.append(pid)
         return moved
@@ -78,8 +80,8 @@ class Strays:
         path, expected = groups_of(pid).get(controller), self._expected[controller]
         if path is None or path == expected or path.startswith(f"{expected}/"):
             return False
-        # v1 shows a process that has ended in the root group until it is reaped. And it may have
-        # ended since it was listed, and its number be another's.
+        # Checked again, because v1 shows an ended process in the root group until it is reaped,
+        # and because a process may have ended since it was listed, and its pid be reused.
         return not _has_ended(pid) and (pid == self._main or pid in self._list_members())
 
 

@@ -1,6 +1,23 @@
-"""What an earlier life has left: its groups, however deep, and whoever is in them.
+"""Ends what an earlier life of penstockd has left: its groups, at any depth, with their processes.
 
-Only at start, before anything is accepted, so waiting a moment costs nobody.
+Theory of operation. A penstockd that was killed leaves jobs that run on without an owner. The next
+one sweeps them before it starts a server, in one call of ``sweep``, which waits by itself: no
+client is connected yet, so that a wait delays none. The steps are in this order, each over all
+parents (with v1 there is one in each hierarchy; that of the v2 mount, if any, comes first):
+
+1. *Names.* Any group that penstock would not name so makes the sweep fail before a process is
+   killed, because a wrong ``cgroup_parent`` could otherwise end an operator's other services.
+2. *Quotas* are lifted in every hierarchy, because processes die slowly under a CPU quota, and the
+   quota may be in another hierarchy than the one that kills.
+3. *Killing*, in rounds (``_end``): list, kill, wait for each listed process to die, list again,
+   until the list is empty. Rounds are needed because without ``cgroup.kill`` a process may fork
+   meanwhile. Processes that are left in one hierarchy alone are found when its turn comes.
+4. *Removing*, deepest first, again in rounds, because the kernel is busy with a group for a moment
+   after its last process.
+
+The race that shaped it: a process in uninterruptible sleep outlives its KILL, perhaps for hours. So
+all rounds share one deadline, and groups that stay are reported in ``left`` instead. They do no
+harm to new jobs, because those are in a group of the new life (life_groups.py).
 """
 
 import contextlib
@@ -18,10 +35,10 @@ from .killer import Killer
 from .v1_kill import V1Killer
 from .v2_kill import V2Killer
 
-# A process in uninterruptible sleep outlives its KILL; penstockd starts all the same.
+# Then penstockd starts anyway, because a process in uninterruptible sleep outlives its KILL.
 _BOUND_S: Final = 10.0
 _ROUND_S: Final = 0.2
-# v1 is busy for a moment after the last process.
+# Between two tries to remove, because v1 is busy for a moment after the last process.
 _BUSY_S: Final = 0.005
 
 
@@ -35,10 +52,10 @@ class Swept:
 
 
 def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
-    """Ends everybody below each of ``parents``, in this order, and removes the groups.
+    """Kills every process below each of ``parents``, in this order, and removes the groups.
 
-    ``ours`` says whether a group in one of them has a name that penstock gives. Raises GroupError
-    where one has another name, and nobody is ended then: whose services would those be?
+    ``ours`` returns whether penstock gives groups that name. Raises GroupError where one has
+    another name; no process is killed then, because it may be another service's.
     """
     for parent in parents:
         for path in _children(parent):
@@ -74,7 +91,7 @@ def _children(path: str) -> list[str]:
 
 
 def _below(path: str) -> set[str]:
-    """The names of the group and of all below it, but of what a job may have made in its own."""
+    """Names of the group and of all below it, except those inside a job's, which the job made."""
     name = os.path.basename(path)
     found = {name}
     if not is_job_id(name):
@@ -84,22 +101,22 @@ def _below(path: str) -> set[str]:
 
 
 def _lift_quotas(path: str) -> None:
-    """Of a group and those below it, before they are ended: dying is held to a quota as well."""
+    """Lifts the quotas of a group and of those below it, because they also slow down dying."""
     for directory, _, _ in os.walk(path):
         with contextlib.suppress(GroupError):  # removed meanwhile
             lift_quota(directory)
 
 
 def _end(path: str, deadline: float) -> set[int]:
-    """Whoever was inside; nobody is when it returns before the deadline."""
+    """Kills the group's processes and returns their pids. Before the deadline, none is left."""
     if os.path.exists(os.path.join(path, "freezer.state")):
         killer: Killer = V1Killer(path)
-    else:  # of v2, or of a v1 hierarchy, which has no cgroup.kill: its members one by one
+    else:  # v2, or a v1 hierarchy without cgroup.kill, where it kills members one by one
         killer = V2Killer(path)
     found: set[int] = set()
     while (pids := pids_below(path)) and time.monotonic() < deadline:
         found.update(pids)
-        with contextlib.suppress(GroupError):  # removed meanwhile; else it is tried again
+        with contextlib.suppress(GroupError):  # removed meanwhile; otherwise it is tried again
             killer.kill()
         for pid in pids:
             _wait_dead(pid, deadline)

@@ -1,12 +1,13 @@
-"""Frozen groups made to run on, whoever has frozen them, so that a signal can be heard.
+"""Thaws frozen groups, also those that another program has frozen, so that signals take effect.
 
-A process runs only if its own group and every group above it are thawed. What is at or below the
-own parent is penstock's, so all of that is thawed, a client's group too: other jobs below it run on
-then as well, which the caller reports. What is above belongs to others and is left alone.
+A process runs only if its own group and every group above it are thawed. Groups at or below
+penstock's parent are its own, so all of those are thawed, a client's group too. Other jobs below it
+then run as well, which the caller reports. Groups above belong to others and are left alone.
 
-Beside a v2 mount penstock has no groups in v1's freezer hierarchy, but somebody else may have put
-processes of a job into one of theirs. Such a process hears no signal at all, not even KILL. It is
-moved back into the group that penstockd itself is in there; their group stays as it is.
+Beside a v2 mount penstock has no groups in v1's freezer hierarchy, but another program may have put
+processes of a job into one of its own. A process that is frozen there receives no signal, not even
+KILL. So it is moved into the group that penstockd itself is in there; the other program's group
+stays as it is.
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from .strays import groups_of
 
 
 def thaw(path: str, top: str) -> list[str]:
-    """Thaws the groups from ``top`` down to ``path``, and all below it; which had been frozen.
+    """Thaws the groups from ``top`` down to ``path``, and all below it.
 
-    ``path`` is ``top`` or below it. Raises GroupError with the first that cannot be thawed, after
-    the others were tried.
+    ``path`` is ``top`` or below it. Returns the groups that had been frozen. Raises GroupError with
+    the first that cannot be thawed, after the others were tried.
     """
     frozen: list[str] = []
     failed: GroupError | None = None
@@ -30,7 +31,7 @@ def thaw(path: str, top: str) -> list[str]:
             if _thaw_one(directory):
                 frozen.append(directory)
         except GroupError as error:
-            if os.path.isdir(directory):  # else there is nobody in it
+            if os.path.isdir(directory):  # otherwise it is empty
                 failed = failed or error
     if failed is not None:
         raise failed
@@ -39,9 +40,9 @@ def thaw(path: str, top: str) -> list[str]:
 
 def leave_freezers(mount: str, pids: Iterable[int]) -> list[int]:
     """Moves those of ``pids`` that stand in a frozen group of the v1 freezer hierarchy, which is
-    mounted at ``mount``, into this process's own group there; which these were.
+    mounted at ``mount``, into this process's own group there; returns their pids.
 
-    A frozen process cannot end, so none of these numbers can belong to anybody else meanwhile.
+    A frozen process cannot end, so none of these pids can be reused meanwhile.
     """
     home = groups_of("self").get("freezer")
     if home is None:
@@ -51,7 +52,7 @@ def leave_freezers(mount: str, pids: Iterable[int]) -> list[int]:
         group = groups_of(pid).get("freezer")
         if group is None or group == home:
             continue
-        with contextlib.suppress(GroupError):  # it has ended, or that hierarchy is not ours to use
+        with contextlib.suppress(GroupError):  # it has ended, or the hierarchy is read-only
             if read(f"{mount}{group}/freezer.state") != "THAWED":
                 write(f"{mount}{home}/cgroup.procs", str(pid))
                 moved.append(pid)
@@ -72,7 +73,7 @@ def _below(path: str) -> list[str]:
 
 
 def _thaw_one(directory: str) -> bool:
-    """Whether it had been frozen. Of either version: its own file says which."""
+    """Thaws one group of either version, which its file tells. Returns whether it was frozen."""
     control = f"{directory}/cgroup.freeze"
     if os.path.exists(control):
         frozen, thawed = read(control) == "1", "0"

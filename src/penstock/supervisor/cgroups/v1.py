@@ -13,7 +13,7 @@ from .cpu_quota import judge_quota, lift_quota, quota_and_period_us
 from .group_files import GroupError, make_directory, put, read, remove_tree, write
 
 CONTROLLERS: Final = ("cpu", "cpuacct", "memory", "pids", "blkio")
-# blkio counts only while a throttle rule exists, so there is always one: this one never bites.
+# Set where there is no limit, because blkio counts only while a throttle rule exists.
 NO_LIMIT_BYTES_PER_S: Final = 2**60
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")  # memory limits are rounded down to pages
 NO_DISK: Final = "the working directory is on no disk"
@@ -34,7 +34,7 @@ _USAGE: Final = {
 
 
 def has_swap() -> bool:
-    """Does this host have any swap? Raises GroupError if that cannot be known."""
+    """Whether this host has any swap. Raises GroupError if that cannot be known."""
     try:
         # Names of swap files are bytes; the first line is a heading.
         with open("/proc/swaps", "rb") as file:
@@ -70,11 +70,12 @@ class V1Limits:
         self._made: list[str] = []
 
     def _directories(self) -> list[str]:
-        """Each once: distributions mount cpu and cpuacct together."""
+        """The directories, each once, because distributions mount cpu and cpuacct together."""
         return list(dict.fromkeys(self.paths.values()))
 
     def create(self, limits: ResourceLimits, device: str | None) -> None:
-        """Makes the directories and sets the limits. Raises GroupError; the caller removes."""
+        """Makes the directories and sets the limits. Raises GroupError; the caller must then
+        ``remove``."""
         for path in self._directories():
             make_directory(path)
             self._made.append(path)
@@ -93,7 +94,7 @@ class V1Limits:
         self.as_set = tuple(self.entries)
 
     def _put(self, limit: LimitName, path: str, value: str, *, keyed: bool = False) -> str:
-        """As files.put; from now on it is looked at again."""
+        """As group_files.put, and remembers the file so that later looks compare it."""
         return self.files.note(limit, path, value, put(path, value), keyed=keyed)
 
     def _set_cpu(self, cores: float | None) -> Enforcement:
@@ -162,12 +163,12 @@ class V1Limits:
         )
 
     def lift_quota(self) -> None:
-        """The group may use all the CPU that the one above it has. Raises GroupError."""
+        """Removes the CPU quota, so that the group may use all that its parent has. GroupError."""
         if "cpu" in self.paths:
             lift_quota(self.paths["cpu"])
 
     def usage_files(self) -> dict[str, str]:
-        """What says how much the group uses; not every kernel has every file."""
+        """Paths of the files with what the group has used, by name. Not every kernel has each."""
         return {
             key: f"{self.paths[controller]}/{file}"
             for key, (controller, file) in _USAGE.items()
@@ -175,24 +176,24 @@ class V1Limits:
         }
 
     def tasks_files(self) -> list[str]:
-        """What a process with one thread writes "0" to.
+        """The tasks files, to which a process with one thread writes "0".
 
-        Not cgroup.procs: for a whole process the kernel first waits until nobody forks or exits,
-        10 ms on an idle host; for a thread that moves itself it need not, since Linux 5.5
-        (cgroup_procs_write_start in kernel/cgroup/cgroup.c).
+        Not cgroup.procs, because for a whole process the kernel first waits until no process forks
+        or exits, 10 ms on an idle host. For a thread that moves itself it need not wait, since
+        Linux 5.5 (cgroup_procs_write_start in kernel/cgroup/cgroup.c).
         """
         return [f"{path}/tasks" for path in self._directories()]
 
     def remove(self) -> bool:
-        """Removes what was made here; False if the kernel is not done with one."""
+        """Removes what ``create`` made; False if the kernel still uses a directory."""
         self._made = [path for path in self._made if not remove_tree(path)]
         return not self._made
 
 
 def _counts_below(directory: str) -> bool:
-    """Is memory of groups below counted too? Switched on, if need be, while there are none.
+    """Whether memory of groups below counts too. Switches it on, while there are none below.
 
-    Since Linux 5.11 it always is, and the file only says so.
+    Since Linux 5.11 it is always on, and the file only reports it.
     """
     path = f"{directory}/memory.use_hierarchy"
     if not os.path.exists(path) or read(path) == "1":

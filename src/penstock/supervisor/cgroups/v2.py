@@ -34,7 +34,7 @@ def enable_controllers(mount: str, parent: str) -> None:
 
 
 def enabled_controllers(path: str) -> frozenset[str]:
-    """What cgroup.controllers of a group lists."""
+    """The controllers that a group has, from its cgroup.controllers. Raises GroupError."""
     return frozenset(read(os.path.join(path, "cgroup.controllers")).split())
 
 
@@ -51,7 +51,7 @@ class V2Limits:
         self.files = ControlFiles()
 
     def create(self, limits: ResourceLimits, device: str | None) -> None:
-        """As ``set``: the directory is the killer's, which has made it."""
+        """Only sets the limits, because V2Killer has made the directory. Raises GroupError."""
         self.set(limits, device)
 
     def set(self, limits: ResourceLimits, device: str | None) -> None:
@@ -67,7 +67,7 @@ class V2Limits:
         self.as_set = tuple(self.entries)
 
     def _put(self, limit: LimitName, name: str, value: str) -> str:
-        """Writes a file, and gives what it then says. From now on it is looked at again."""
+        """As group_files.put, and remembers the file so that later looks compare it."""
         path = self._file(name)
         write(path, value)
         return self.files.note(limit, path, value, read(path))
@@ -84,8 +84,8 @@ class V2Limits:
 
     def _memory(self, asked: int | None, available: bool) -> Enforcement:
         if available and not self._total:
-            # A job ends as a whole, also where it is its client's total that is used up; of a
-            # client's jobs only one does.
+            # So that the OOM killer ends a job as a whole, also where its client's total is used
+            # up. Only one of the client's jobs is ended then.
             self._put("memory", "memory.oom.group", "1")
         if asked is None or not available:
             return Enforcement("memory", "unavailable", detail="no limit set" if available else "")
@@ -146,18 +146,18 @@ class V2Limits:
         )
 
     def lift_quota(self) -> None:
-        """As V1Limits.lift_quota."""
+        """Removes the CPU quota, so that the group may use all that its parent has. GroupError."""
         lift_quota(self._path)
 
     def usage_files(self) -> dict[str, str]:
-        """What the controllers count; not every kernel has every file."""
+        """Paths of the files with the controllers' counts, by name. Not every kernel has each."""
         names = ("memory.current", "memory.stat", "memory.peak", "memory.events")
         return {name: self._file(name) for name in (*names, "io.stat", "pids.current")}
 
     def tasks_files(self) -> list[str]:
-        """None: the killer's directory is entered."""
+        """Empty, because a process enters by the killer's directory."""
         return []
 
     def remove(self) -> bool:
-        """The killer removes its directory."""
+        """True, because V2Killer removes the directory."""
         return True

@@ -1,7 +1,7 @@
-"""A group in the v2 mount as what kills and tells the end: cgroup.kill and cgroup.events.
+"""Kills by cgroup.kill and reports the end by cgroup.events, in a group of the v2 mount.
 
-This works whether or not the mount has controllers, so hybrid hosts use it beside the
-v1 hierarchies that hold the limits.
+Neither file needs a controller, so hybrid hosts use them beside the v1 hierarchies that hold the
+limits.
 """
 
 import os
@@ -13,7 +13,7 @@ from .strays import V2
 
 
 class V2Killer:
-    """One directory in the v2 mount. ``notify_fd`` is kept open until remove."""
+    """A Killer with one directory in the v2 mount. It keeps ``notify_fd`` open until remove."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -21,7 +21,7 @@ class V2Killer:
         self._events_fd = -1
 
     def create(self) -> None:
-        """As Killer.create."""
+        """Makes the directory and opens its files. Raises GroupError; nothing is left then."""
         make_directory(self.path)
         events = f"{self.path}/cgroup.events"
         try:
@@ -31,7 +31,7 @@ class V2Killer:
             raise GroupError(f"opening {events}: {error.strerror}") from error
 
     def usage_files(self) -> dict[str, str]:
-        """What every group of the v2 mount counts, with controllers or without."""
+        """Files that every group of the v2 mount has, also without controllers."""
         names = ("cpu.stat", *(f"{resource}.pressure" for resource in RESOURCES))
         return {name: f"{self.path}/{name}" for name in names}
 
@@ -51,25 +51,25 @@ class V2Killer:
             return None
 
     def populated(self) -> bool:
-        """As the kernel says, zombies not counted."""
+        """Whether cgroup.events reports a live process; zombies do not count."""
         if self._events_fd < 0:
             return bool(self.pids())
         text = os.pread(self._events_fd, 4096, 0).decode("ascii")
         return flat(text).get("populated", 0) == 1
 
     def pids(self) -> list[int]:
-        """Members, and those of groups below."""
+        """Pids in this group and in the groups below it."""
         return pids_below(self.path)
 
     def kill(self) -> int:
-        """KILL to all at once; on kernels without cgroup.kill one round over the members.
+        """Sends KILL to all at once; on kernels without cgroup.kill, once to each member.
 
         Raises GroupError where the kernel has the file and it cannot be written, as when
         this process is out of descriptors: nothing was killed then.
 
-        The kernel sends KILL to the first thread of each process, and where that has ended it
-        reaches nobody (seen on Linux 6.18): the others run on. So these get one each, as a
-        process; and the group another, for whom they have forked meanwhile.
+        The kernel sends KILL to the first thread of each process, and has no effect where that
+        thread has ended (seen on Linux 6.18): the other threads run on. So each such process gets
+        one as a process, and then the group another, because they may have forked meanwhile.
         """
         count = len(self.pids())
         control = os.path.join(self.path, "cgroup.kill")
@@ -86,18 +86,18 @@ class V2Killer:
         return count
 
     def let_die(self, top: str) -> None:
-        """Nothing to do: KILL reaches the frozen here, too."""
+        """Does nothing, because on v2 KILL also ends frozen processes."""
 
     def freeze(self, frozen: bool) -> None:
         """By cgroup.freeze (Linux 5.2). Raises GroupError."""
         write(os.path.join(self.path, "cgroup.freeze"), "1" if frozen else "0")
 
     def frozen(self) -> bool:
-        """As the kernel says: all are. Raises GroupError."""
+        """Whether cgroup.events reports that all are frozen. Raises GroupError."""
         return flat(read(os.path.join(self.path, "cgroup.events"))).get("frozen", 0) == 1
 
     def remove(self) -> bool:
-        """Closes what is open and removes the directory; False if it is still busy."""
+        """Closes the files and removes the directory; False if the kernel still uses it."""
         if not remove_tree(self.path):
             return False
         if self._events_fd >= 0:
@@ -107,7 +107,7 @@ class V2Killer:
 
 
 def _first_thread_has_ended(pid: int) -> bool:
-    """Of a process that goes on, or of one that is ending."""
+    """Whether only the first thread has ended; true also of a process that is just ending."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2][:1] in (b"Z", b"X")
