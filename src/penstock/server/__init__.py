@@ -1,4 +1,4 @@
-"""The server: who asks, may they, and what becomes of it; one process without privilege.
+"""The server: identifies the caller, decides, and acts; one process without privilege.
 
 Files are in the order in which they may import each other in tests/test_architecture.py: pure
 decisions (``authn``, ``parse``, budgets and rates), then ``audit``, ``admission`` and

@@ -1,7 +1,8 @@
-"""What every call begins with: who asks, may they, of which job; as its row of methods.py says.
+"""What every call begins with: caller, verb, job and quota, as its row of methods.py says.
 
-Every refusal on the way is a line of audit, and so is the grant. What is refused before the job is
-looked up is written with the handle that was asked for, what is refused after it with the job's id.
+Every refusal on the way is a line of audit, and so is the grant. A refusal before the job is looked
+up has the handle from the request in its line, because no job is known yet; a later one has the
+job's id instead.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,13 +35,13 @@ class HandlerRequest(Protocol):
 
     @property
     def context(self) -> CallContext:
-        """Who asks; ``identity`` is an Identity of authn."""
+        """The caller's context; its ``identity`` is an Identity of authn."""
         ...
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Job errors and full quotas become statuses; anything else is a bug and passes."""
+    """Turns job errors and full quotas into statuses; anything else is a bug and passes."""
     try:
         yield
     except JobError as error:
@@ -52,7 +53,7 @@ def translated() -> Iterator[None]:
 
 
 def error_of(denial: Denial) -> RpcError:
-    """What the caller hears of it."""
+    """The status that the caller gets for a denial, by the denial's kind."""
     match denial.kind:
         case "client":
             return unauthenticated(denial.message)
@@ -74,9 +75,9 @@ class Access:
         self.lines = lines
 
     def admit(self, identity: Identity, service: str, name: str) -> None:
-        """Before anything of a request is kept: who asks, and may they at all? Raises RpcError.
+        """Checks client and verb before anything of a request is kept. Raises RpcError.
 
-        Other services than ours (health, reflection) ask the policy nothing.
+        Calls of other services (health, reflection) pass: the policy has no rule for them.
         """
         if service != SERVICE:
             return
@@ -92,7 +93,7 @@ class Access:
         request: HandlerRequest,
         message: Any,  # noqa: ANN401  of the method's request type
     ) -> "AskedCall":
-        """Works the method's row off: who asks, verb, job, a signal's quota. Raises RpcError."""
+        """Applies the method's row: client, verb, job, a signal's quota. Raises RpcError."""
         call = self.asked(name, request, message)
         if call.method.job:
             call.find_job(message.pid)
@@ -105,9 +106,9 @@ class Access:
         message: Any = None,  # noqa: ANN401  of the method's request type
         **about: object,
     ) -> "AskedCall":
-        """Who asks, and the verb: for a call whose form is looked at before its job is.
+        """Checks client and verb only, for a call whose form is checked before its job.
 
-        ``about`` is what its lines say beside. Raises RpcError.
+        ``about`` are further fields of its audit lines. Raises RpcError.
         """
         method = METHODS[name]
         if method.job and message is not None:
@@ -116,7 +117,8 @@ class Access:
 
 
 class AskedCall:
-    """One call, from who asks it to what is done for it. No method of it has a checkpoint."""
+    """One call, from its caller's identity up to the act. No method has a checkpoint, so that a
+    decision still holds when the handler acts on it."""
 
     client: ClientPolicy
     job: Job
@@ -138,7 +140,7 @@ class AskedCall:
         self.client = client
 
     def says(self, **about: object) -> None:
-        """What its lines say from now on."""
+        """Adds fields to the call's audit lines from now on."""
         self._about = about
 
     def form(self, parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -149,8 +151,8 @@ class AskedCall:
     def find_job(self, pid: str, **more: object) -> Job:
         """The caller's own job, and what the call takes of a quota because of it.
 
-        Foreign and unknown ones are the same NOT_FOUND. ``more`` stands in the lines after what is
-        decided. Raises RpcError.
+        Foreign and unknown jobs are the same NOT_FOUND, so that a caller learns nothing of others'
+        jobs. ``more`` stands in the lines after what is decided. Raises RpcError.
         """
         self.says(handle=pid[:_LOGGED_HANDLE])
         with self.refusals():
@@ -178,7 +180,7 @@ class AskedCall:
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """What is raised in here refuses the call: a line of audit, and then a status."""
+        """Makes of each error raised in here a refusal: a line of audit, and then a status."""
         try:
             with translated():
                 yield
@@ -187,12 +189,13 @@ class AskedCall:
             raise
 
     def refuse(self, denial: Denial, **decided: object) -> NoReturn:
-        """Raises RpcError."""
+        """Writes the refusal's audit line, then raises its RpcError."""
         self._refused(denial.message, **decided)
         raise error_of(denial)
 
     def granted(self, **decided: object) -> None:
-        """The line of its row. Raises RpcError if nothing may be done without it."""
+        """Writes the grant's line, as the row says. Raises RpcError if that failed and the row
+        wants the line before the act."""
         grant = self.method.grant
         if grant == "counted":
             self.counted(**decided)
@@ -202,7 +205,7 @@ class AskedCall:
             )
 
     def counted(self, **decided: object) -> None:
-        """As a grant that changes nothing, whatever the row says."""
+        """Records the grant as one that changes nothing, whatever the row says."""
         self._access.lines.counted(self.client.id, self._verb, self._line(decided))
 
     def _refused(self, message: str, **decided: object) -> None:

@@ -1,4 +1,4 @@
-"""Who may connect and who may stay: today's certificates, and what became of earlier ones."""
+"""Which clients may connect, and which may stay: by today's certificates, CA and CRL."""
 
 import contextlib
 import hashlib
@@ -24,19 +24,22 @@ from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 
-# The wall clock can be set while we sleep, and whoever has expired must be gone within a second.
+# Short, because an operator can set the wall clock while we sleep, and a connection must be closed
+# within a second of its certificate's end.
 _LOOK_AGAIN_S: Final = 0.5
-# So many certificates are tried on the event loop, a millisecond or two each; more by a thread.
+# So many certificates are tried on the event loop, a millisecond or two each. More are tried by a
+# thread, because they would hold up every call.
 _TRIED_HERE: Final = 8
 
 
 def wall_clock() -> datetime:
-    """Certificates alone go by it."""
+    """Now, in UTC; for certificates alone, because every other time here is monotonic."""
     return datetime.now(UTC)
 
 
 class Admission:
-    """Asked at every connection; ends those whose certificate is no longer good."""
+    """Identifies the peer of each new connection; ends connections whose certificate is no longer
+    good."""
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Admission:
         now: Callable[[], datetime] = wall_clock,
         unread: Unread | None = None,
     ) -> None:
-        """``unread`` None: there are no files to compare the settings with."""
+        """``unread`` None: there are no files to compare the running settings with."""
         self.credentials = credentials
         self._config = config
         self._audit = audit
@@ -55,19 +58,20 @@ class Admission:
         self._now = now
         self._unread = unread
         self._trials = trio.CapacityLimiter(1)
-        # By certificate: when it ends. Those that have ended leave, so there are never more than
-        # the CA's certificates of a lifetime.
+        # By certificate: when it ends. Ended ones are removed, so that there are never more than
+        # the CA's certificates of one lifetime.
         self._ends: dict[bytes, datetime] = {}
         self._first_end = trio.Event()
 
     def identity_of(self, peer: Peer) -> Identity:
-        """Raises RpcError (UNAUTHENTICATED). Whatever it raises leaves a line of audit."""
+        """The client of a verified certificate. Raises RpcError (UNAUTHENTICATED), after writing a
+        line of audit."""
         try:
             identity = identify(
                 peer.certificate, legacy_certificates=self._config.legacy_certificates
             )
             if self.credentials.revocations.covers(peer.certificate):
-                # Its handshake began before the list was read.
+                # Revoked all the same, because its handshake began before the list was read.
                 raise AuthenticationError("the certificate was revoked")
         except AuthenticationError as error:
             self._refuse(peer, str(error))
@@ -80,12 +84,12 @@ class Admission:
         return identity
 
     async def reload_on_signal(self, server: Server, hangups: AsyncIterator[int]) -> None:
-        """On each signal the audit file is opened anew, then all files of ``[tls]`` are read or
-        none, by the paths that the server was started with; what else has changed is said.
+        """On each signal opens the audit file anew, then reads all files of ``[tls]`` or none, by
+        the paths that the server was started with; logs what else has changed.
 
-        Until cancelled. Nothing that is wrong with a file ends it: the old one stays. So it does
-        if nobody who is connected would get in with the new ones, unless ``allow_lockout`` says
-        that this may be.
+        Runs until cancelled. A bad file does not end it: the old files stay in use instead. They
+        stay as well if the new ones would refuse every client that is connected now, unless
+        ``allow_lockout`` permits that.
 
         Cancellation: minimum cleanup; C16, C33.
         """
@@ -97,7 +101,7 @@ class Admission:
             try:
                 await self._reload(server)
             except Exception as error:
-                # A server that ended here would take every job with it.
+                # Logged only, because a server that ended here would take every job with it.
                 error_id = secrets.token_hex(8)
                 log.error("not reloaded: internal error %s", error_id, exc_info=error)
                 self._record("tls.reload", loaded=False, message=f"internal error {error_id}")
@@ -114,7 +118,8 @@ class Admission:
             if credentials.untimely is not None:
                 raise CredentialsError(f"[tls] certificate: {credentials.untimely}")
             verdict = await self._tried(credentials, server)
-            # Whoever has connected meanwhile was not asked about. No checkpoint from here on.
+            # Clients that connected during the trial were not tried. No checkpoint from here on,
+            # so that no more of them come before the new files are in use.
             if verdict.lockout and not config.allow_lockout:
                 raise CredentialsError(
                     f"{verdict.lockout}; if that is meant, write allow_lockout = true into the "
@@ -137,7 +142,8 @@ class Admission:
         self._record("tls.reload", loaded=True, **more)
 
     async def _tried(self, new: Credentials, server: Server) -> TrialResult:
-        """What these files would do to who is connected. A checkpoint only if these are many."""
+        """What these files would do to the clients connected now. A checkpoint only if these are
+        many."""
         peers = server.connected()
         old = self.credentials.context
         trial = partial(try_files, old, new.context, peers, new.revocations.covers)
@@ -150,7 +156,7 @@ class Admission:
         )
 
     async def end_expired(self, server: Server) -> None:
-        """Ends connections within a second of their certificate's end. Until cancelled.
+        """Closes connections within a second of their certificate's end, until cancelled.
 
         Cancellation: minimum cleanup; C16b, C42.
         """
@@ -173,13 +179,13 @@ class Admission:
             await trio.lowlevel.checkpoint()
 
     def _refuse(self, peer: Peer, message: str) -> None:
-        # Nobody's name is known here; the certificate is what the bucket is of.
+        # Counted by certificate, because the client's name is not known here.
         key = f"certificate {hashlib.sha256(peer.certificate).hexdigest()}"
         if self._refusals.take(key) is None:
             self._record("unauthenticated", address=peer.address, message=message[:512])
 
     def _record(self, event: str, **fields: object) -> None:
-        with contextlib.suppress(AuditError):  # a refusal stands, written down or not
+        with contextlib.suppress(AuditError):  # the refusal stands without its line
             self._audit.write(event, **fields)
 
 

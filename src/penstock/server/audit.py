@@ -1,8 +1,8 @@
 """The audit log: one JSON line per decision and per change of a job's state.
 
-Lines are written with one write(2) on a descriptor opened for appending, before what
-they tell of is answered, so a crash of the server loses none. The file has blocks ahead of
-its end (jobs.reserve), so that lines can be written for a while on a full disk.
+Each line is one write(2) on a descriptor opened for appending, before the server answers the call
+that it records, so that a crash of the server loses none. The file has blocks ahead of its end
+(jobs.reserve), so that lines can be written for a while on a full disk.
 docs/operations.md lists the events and their fields.
 """
 
@@ -24,7 +24,8 @@ class AuditError(Exception):
 
 
 class AuditLog:
-    """An open audit log. Not for several processes at once."""
+    """An open audit log. One process at a time may write it, because the reserved blocks and the
+    state of the last line are this object's."""
 
     def __init__(self, path: str) -> None:
         """Opens or creates the file, mode 0600. Raises AuditError."""
@@ -38,7 +39,7 @@ class AuditLog:
         self.reopen()
 
     def reopen(self) -> None:
-        """Opens what the path names now, after somebody has moved the file away.
+        """Opens what the path names now, after an operator or logrotate has moved the file away.
 
         Raises AuditError; then the file that was open stays in use.
         """
@@ -56,7 +57,7 @@ class AuditLog:
                 os.close(fd)
             raise AuditError(f"audit log {self._path}: {error.strerror}") from error
         if self._fd >= 0 and not os.path.samestat(os.fstat(self._fd), status):
-            # Its last line is written: what it has ahead is the disk's again.
+            # The disk gets the reserved blocks back, because this file gets no further line.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size)
         self.close()
@@ -70,7 +71,8 @@ class AuditLog:
         Raises AuditError.
 
         After a short write (a full disk) the next line begins on its own. A file that was removed
-        is made again, and the server's log says so: lines that nobody can read would be no audit.
+        is made again and the server's log reports it, because lines in an unlinked file would be
+        lost.
         """
         time = datetime.now(UTC).isoformat(timespec="microseconds")
         line = line_of({"time": time, "event": event, **fields})
@@ -91,7 +93,7 @@ class AuditLog:
             raise AuditError(f"audit log {self._path}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Closes the file; writing afterwards raises AuditError."""
+        """Closes the file, once or again; writing afterwards raises AuditError."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

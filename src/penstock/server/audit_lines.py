@@ -1,9 +1,9 @@
 """What one line of the audit log holds, at a bounded length (pure).
 
 What a client writes into a request comes into its lines, at six bytes a character where JSON has
-to escape it. A text that is too long is told by its beginning, its length and a digest of the
-whole: whoever has the whole elsewhere (the job's record, the client's own log) can show that it is
-the same.
+to escape it. Of a text that is too long the line has the beginning, the length and a digest of the
+whole, so that an auditor who has the whole elsewhere (the job's record, the client's own log) can
+show that it is the same.
 """
 
 import hashlib
@@ -84,7 +84,7 @@ def _texts(key: str, texts: Sequence[str], most_bytes: int) -> dict[str, object]
         kept.append(text)
     if kept == list(texts):
         return {key: kept}
-    data = _utf_8("\0".join((*texts, "")))  # at once: there may be thousands
+    data = _utf_8("\0".join((*texts, "")))  # one digest call, because there may be thousands
     return {
         key: kept,
         f"{key}_count": len(texts),

@@ -1,4 +1,4 @@
-"""Who a client is: the id in a certificate that TLS has already verified (pure).
+"""A client's identity: the id in a certificate that TLS has already verified (pure).
 
 The id is the one ``spiffe://`` URI among the subject alternative names; a certificate
 without any URI there is named by its common name. Everything that could make two
@@ -19,14 +19,15 @@ from ..policy.policy_file import valid_client_id
 
 
 class AuthenticationError(Exception):
-    """The certificate names nobody. The text is for the log and for the client."""
+    """The certificate names no client. The text is for the log and for the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A client by its certificate. ``serial`` is lower-case hexadecimal.
 
-    ``not_after``: who is still connected then is so no longer, see gate.
+    ``not_after``: when the certificate ends. The server then closes a connection that is still
+    open, see admission.
     """
 
     client_id: str
@@ -74,10 +75,10 @@ def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Ident
 
 
 def _check_is_leaf(extensions: x509.Extensions) -> None:
-    """It is nobody's authority, and may sign the handshake (RFC 5280 4.2.1.3 and 4.2.1.9).
+    """Checks that it is no CA's and may sign the handshake (RFC 5280 4.2.1.3 and 4.2.1.9).
 
-    OpenSSL takes a CA's own certificate for a client's. Whoever holds a CA's key can issue
-    what he likes, but then the audit names what he has issued.
+    Needed because OpenSSL takes a CA's own certificate for a client's. The holder of a CA's key
+    can issue any certificate, but then the audit names the one that was issued.
     """
     with contextlib.suppress(x509.ExtensionNotFound):
         if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
@@ -111,7 +112,8 @@ def _client_id(subject: x509.Name, extensions: x509.Extensions) -> str:
     if len(common_names) != 1:
         raise AuthenticationError("the certificate must have exactly one common name or URI")
     name = common_names[0].value
-    # valid_client_id would take a URI too; a CN that spells one must not become that id.
+    # Because valid_client_id would take a URI too, and a CN that spells one must not become
+    # that id.
     if not isinstance(name, str) or "/" in name or not valid_client_id(name):
         raise AuthenticationError(
             "the common name in the certificate is not an id: lower-case letters, digits, "

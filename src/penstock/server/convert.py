@@ -1,4 +1,4 @@
-"""Jobs as protobuf messages (pure): the library knows no gRPC, so the mapping stands here."""
+"""Jobs as protobuf messages (pure); here, because the job library knows no gRPC."""
 
 from dataclasses import asdict
 from typing import Final
@@ -26,7 +26,7 @@ _STATES: Final = {
 
 
 def end_message(end: EndRecord) -> pb.EndRecord:
-    """The end record, field by field."""
+    """The end record as its message; what was not measured stays unset."""
     return pb.EndRecord(
         reason=end.reason,
         exit_code=end.exit_code,
@@ -52,12 +52,12 @@ def end_message(end: EndRecord) -> pb.EndRecord:
 
 
 def gap_message(gap: Gap) -> pb.Gap:
-    """What is not there, and why."""
+    """The missing bytes of a log as offsets, and the reason why they are missing."""
     return pb.Gap(from_offset=gap.start, to_offset=gap.end, reason=gap.reason)
 
 
 def enforcement_message(entry: Enforcement) -> pb.Enforcement:
-    """What became of one limit."""
+    """One limit as asked for, how it is enforced, and where it is not, why."""
     return pb.Enforcement(
         limit=entry.limit, state=entry.state, actual=entry.actual, detail=entry.detail
     )
@@ -85,7 +85,7 @@ def totals_message(limits: ResourceLimits) -> pb.Limits | None:
 
 
 def job_message(job: Job) -> pb.Job:
-    """The job as its owner sees it now."""
+    """The job as its owner sees it now; a snapshot, no checkpoint."""
     started = job.started
     return pb.Job(
         handle=job.handle,
@@ -114,7 +114,7 @@ def job_message(job: Job) -> pb.Job:
 
 
 def input_message(given: JobInput) -> pb.JobInput:
-    """What a job was sent so far."""
+    """How many bytes the job was sent so far, and whether its input has ended."""
     return pb.JobInput(accepted=given.accepted, closed=given.closed)
 
 

@@ -27,16 +27,16 @@ _LISTS_BYTES: Final = 16 << 20
 
 
 class CredentialsError(Exception):
-    """They cannot be used; the text is for people and has every mistake, one a line."""
+    """The files cannot be used; the text is for an operator and has every mistake, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What handshakes use, and whom they refuse.
+    """What handshakes use, and which certificates they refuse.
 
-    ``untimely``: why every client will refuse this server, as its certificate's time is not now.
-    No mistake by itself: a server that starts and says so is found sooner than one that does
-    not start, and its jobs run on. A reload has a better one to keep, and refuses it.
+    ``untimely``: why every client will refuse this server, because its certificate is not valid
+    now. A server starts with it all the same and logs it, because its jobs run on that way. A
+    reload refuses it instead, because there is an older certificate to keep.
     """
 
     context: ssl.SSLContext
@@ -89,14 +89,14 @@ def load_credentials(config: Config) -> Credentials:
 
 
 def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | None:
-    """None if it cannot be had, which is a mistake then; so is a secret that others can read."""
+    """None if it cannot be read, which adds a mistake; a secret that others can read adds one."""
     try:
         if key.startswith("key"):
             check_private_key_mode(Path(path))
     except KeyModeError as error:
         mistakes.append(f"[tls] {key}: {error}")
     except OSError:
-        pass  # said below
+        pass  # the read below fails, too, and reports it
     try:
         return read_file(path, most_bytes)
     except OSError as error:
@@ -107,8 +107,8 @@ def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | 
 def _context(
     files: Mapping[str, bytes], passphrase: bytes | None, key_path: str, mistakes: list[str]
 ) -> ssl.SSLContext | None:
-    """By copies in memory, as OpenSSL wants paths: what these lead to is not looked at twice, and
-    nothing is waited for."""
+    """Made of copies in memory: OpenSSL wants paths, and a file opened twice could have changed
+    in between, or block."""
     with contextlib.ExitStack() as stack:
         paths = {
             key: stack.enter_context(_in_memory(files[key]))

@@ -1,7 +1,7 @@
 """One line of audit for each decision, bounded in length and in number.
 
-A refusal stands even if it cannot be written down. Of a grant the row in methods.py says what
-becomes of it then.
+A refusal stands even if its line cannot be written. Whether a grant does is in its method's row in
+methods.py.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ _REFUSED_BYTES: Final = 1024  # of each text of a refusal's line, of which there
 
 
 class DecisionLines:
-    """``refusals`` bounds what is written down of them, ``repeats`` what of grants that change
-    nothing; without them each has its line."""
+    """``refusals`` bounds the lines of refusals, ``repeats`` those of grants that change nothing;
+    without these budgets each decision has its line."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class DecisionLines:
         self._refusals = refusals
 
     def refused(self, client_id: str, verb: str, message: str, about: Mapping[str, object]) -> None:
-        """Raises RpcError in place of a refusal that is one too many of this client's."""
+        """Writes the line. Raises RpcError instead of the refusal once the client has too many."""
         wait_s = self._refusals.take(client_id) if self._refusals else None
         if wait_s is not None:
             raise retryable(
@@ -51,7 +51,7 @@ class DecisionLines:
     def granted(
         self, client_id: str, verb: str, about: Mapping[str, object], *, before: bool
     ) -> None:
-        """Raises RpcError where the line must be there ``before`` anything is done, and is not."""
+        """Writes the line. Raises RpcError if it failed and the row wants it ``before`` the act."""
         try:
             self._write(client_id, verb, about)
         except AuditError as error:
@@ -61,7 +61,7 @@ class DecisionLines:
                 ) from error
 
     def counted(self, client_id: str, verb: str, about: Mapping[str, object]) -> None:
-        """A grant that changes nothing and that no quota bounds: again and again it is a count."""
+        """For a grant that changes nothing and has no quota: repeated ones become a count."""
         about = bounded(about, _REFUSED_BYTES)
         if self.repeats is None or self.repeats.take(client_id, verb, about):
             try:

@@ -28,7 +28,7 @@ def bad_field(field: str, message: str) -> RpcError:
 
 
 def retryable(code: StatusCode, reason: str, message: str, after_s: float) -> RpcError:
-    """An error that goes away by itself: RetryInfo says when to ask again."""
+    """An error that goes away by itself: its RetryInfo asks the caller to wait ``after_s``."""
     delay = Duration()
     delay.FromMilliseconds(max(1, int(after_s * 1000)))
     return RpcError(
@@ -39,22 +39,24 @@ def retryable(code: StatusCode, reason: str, message: str, after_s: float) -> Rp
 
 
 def unauthenticated(message: str) -> RpcError:
-    """The certificate is nobody's."""
+    """UNAUTHENTICATED: the certificate names no client."""
     return failure(StatusCode.UNAUTHENTICATED, "UNKNOWN_CLIENT", message)
 
 
 def denied(message: str) -> RpcError:
-    """Not granted. The message must name only the caller's own rules."""
+    """PERMISSION_DENIED. The message must name only the caller's own rules, so that it
+    discloses nothing of other clients."""
     return failure(StatusCode.PERMISSION_DENIED, "NOT_GRANTED", message)
 
 
 def not_found(handle: str) -> RpcError:
-    """Unknown, gone and foreign jobs give this same answer, byte for byte."""
+    """NOT_FOUND, byte for byte the same for unknown, gone and foreign jobs, so that a caller cannot
+    find out others' handles."""
     return failure(StatusCode.NOT_FOUND, "JOB_NOT_FOUND", f"Job {handle} not found")
 
 
 def from_job_error(error: job_errors.JobError) -> RpcError:
-    """The status of a failure that the job library raised."""
+    """The status that a caller gets for a failure that the job library raised."""
     match error:
         case job_errors.JobNotFound():
             return not_found(error.handle)

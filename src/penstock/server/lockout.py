@@ -1,7 +1,7 @@
-"""Whether new files of ``[tls]`` would refuse everybody who is connected now (sync, no I/O).
+"""Whether new files of ``[tls]`` would refuse every client connected now (sync, no I/O).
 
-What a CA file or a list of revoked certificates means is OpenSSL's to say, and it has more reasons
-to refuse than any reader of such files knows: so it is asked, for each client that is connected,
+Only OpenSSL decides what a CA file or a list of revoked certificates means, and it has more reasons
+to refuse than a parser of ours would know. So OpenSSL is asked instead, for each connected client,
 with the certificates that this client has sent.
 """
 
@@ -16,17 +16,17 @@ from ..pki.issue import UNREADABLE
 from ..rpc.server_call import Peer
 from ..rpc.tls.chain_trial import TrialFailed, refusal
 
-# X509_V_ERR_CERT_REVOKED: it is on a list that OpenSSL could use, which is what lists are for.
+# X509_V_ERR_CERT_REVOKED: the certificate is on a list that OpenSSL could use, so it is meant.
 _REVOKED: Final = 23
 # X509_V_ERR_* that are about a list: UNABLE_TO_GET_CRL, CRL_NOT_YET_VALID, CRL_HAS_EXPIRED and so
-# on (openssl/x509_vfy.h). Whatever else it says, the CA is to blame.
+# on (openssl/x509_vfy.h). Any other error is the CA file's.
 _OF_A_LIST: Final = frozenset({3, 5, 6, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54})
 _MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """``asked``: certificates that were tried. ``lockout``: why nobody gets in, or ""."""
+    """``asked``: how many certificates were tried. ``lockout``: why no client gets in, or ""."""
 
     asked: int
     lockout: str = ""
@@ -38,13 +38,12 @@ def try_files(
     peers: Iterable[Peer],
     revoked: Callable[[bytes], bool] = lambda certificate: False,
 ) -> TrialResult:
-    """One client that gets in is enough, so then no more are asked.
+    """Tries clients until one gets in, because one is enough to rule out a lockout.
 
-    A client that the files of now refuse, too, as it has expired for example, counts for nothing;
-    nor does one whose certificate the new list names: OpenSSL says so, or ``revoked``, by which it
-    is refused after a handshake that OpenSSL lets pass (of a delta list, for example). Takes a
-    millisecond or two for each certificate that is asked about, so it is for a thread where there
-    may be many.
+    A client that the files of now refuse, too, does not count, because it has expired for example.
+    Nor does one whose certificate the new list names: by OpenSSL, or by ``revoked``, which refuses
+    after a handshake that OpenSSL lets pass (of a delta list, for example). Takes a millisecond or
+    two for each certificate, so call it in a thread where there may be many.
     """
     chains = {(peer.certificate, *peer.issuers) for peer in peers}
     refused: dict[str, list[str]] = {}
@@ -57,7 +56,7 @@ def try_files(
                 return TrialResult(len(chains))
             if error.verify_code == _REVOKED or refusal(old, chain) is not None:
                 continue
-        except TrialFailed:  # nothing is known of this one
+        except TrialFailed:  # the trial itself failed, so it shows nothing about this client
             return TrialResult(len(chains))
         key = "crl" if error.verify_code in _OF_A_LIST else "client_ca"
         refused.setdefault(f"[tls] {key}: {error.verify_message}", []).append(_name(chain[0]))

@@ -1,7 +1,7 @@
 """The server process: ``python -m penstock.server --config FILE``, a child of the supervisor.
 
-It runs without privilege: the supervisor has started it as its user, and everything
-that needs more is asked of the supervisor. The nurseries are those of
+It runs without privilege: the supervisor has started it as its user, and does for it
+everything that needs more. The nurseries are those of
 docs/cancellation.md: S0 here, S1 in rpc.Server, S4 in the Manager, side by side, so
 that no connection can end a job.
 """
@@ -49,7 +49,7 @@ from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 
-# What is removed meanwhile is made again sooner where it is written to.
+# Seldom is enough, because a removed directory is made again sooner where it is written to.
 _LOOK_AT_FILES_S: Final = 5.0
 _TELL_S: Final = 5.0
 
@@ -62,16 +62,16 @@ async def run(
     config: Config, sockets: Sequence[socket.socket], config_path: str | None = None
 ) -> None:
     """Serves on listening ``sockets`` until SIGTERM or SIGINT, or until the supervisor is gone.
-    They are closed as the first signal comes; what was not accepted by then is not lost where
-    others have them, too.
+    Closes them at the first signal; a connection not accepted by then is not lost if another
+    process has the sockets, too.
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
     one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
     takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
-    again; if any of them is bad, or would lock out everybody who is connected, the old ones stay.
-    What of ``config_path`` has changed and takes more than that is said. Jobs are stopped as
-    configured after the last call has ended. Raises StartupError. Cancelled: it ends at once, and
-    leaves the jobs to the next server, as nobody has asked for their end.
+    again; if any of them is bad, or they would lock out every connected client, the old ones stay.
+    Logs what else of ``config_path`` has changed, because that takes a restart. Jobs are stopped
+    as configured after the last call has ended. Raises StartupError. Cancelled: it ends at once,
+    and leaves the jobs to the next server, because no operator has asked for their end.
 
     Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52.
     """
@@ -105,7 +105,7 @@ async def run(
     refusals = RefusalBudget(trio.current_time, tell_suppressed)
     repeats = RepeatBudget(trio.current_time, tell_repeated)
     try:
-        # Before the supervisor knows us, as it passes these on from then on.
+        # Before the supervisor knows us, because it forwards signals from then on.
         with (
             trio.open_signal_receiver(signal.SIGHUP) as hangups,
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
@@ -137,7 +137,7 @@ async def run(
                     with contextlib.suppress(AuditError):
                         record("server.stopping", {"pid": os.getpid()})
                 except BaseException:
-                    manager.leave()  # nobody has asked for their end: the next server has them
+                    manager.leave()  # no operator has ended the jobs: the next server has them
                     raise
     finally:
         refusals.close()
@@ -150,7 +150,7 @@ async def run(
 
 @dataclass(frozen=True, slots=True)
 class _Signals:
-    """What the supervisor passes on, from the moment on at which it can."""
+    """The signals that the supervisor forwards, caught before it can send any."""
 
     hangups: AsyncIterator[int]
     endings: AsyncIterator[int]
@@ -158,14 +158,14 @@ class _Signals:
 
 @dataclass(frozen=True, slots=True)
 class _AuditTrail:
-    """Where decisions are written down, and how much of them."""
+    """Where decisions are recorded, and the budgets that bound their lines."""
 
     audit: AuditLog
     refusals: RefusalBudget
     repeats: RepeatBudget
 
     async def tell_regularly(self) -> None:
-        """What is counted becomes a line though nobody comes any more. Until cancelled.
+        """Reports counted decisions even if no further call comes, until cancelled.
 
         Cancellation: minimum cleanup.
         """
@@ -243,7 +243,8 @@ async def _serve(
 
 
 async def _keep_files_in_place(config: Config, manager: Manager) -> None:
-    """Says what somebody has removed of the state directory, and makes again what can be."""
+    """Logs what an operator or another process has removed of the state directory, and makes again
+    what it can."""
     said = ""
     while True:
         await trio.sleep(_LOOK_AT_FILES_S)
@@ -257,7 +258,7 @@ async def _keep_files_in_place(config: Config, manager: Manager) -> None:
 
 
 def _missing(config: Config) -> list[str]:
-    """Of what every state directory has while a server runs."""
+    """The paths that a state directory must have while a server runs, and lacks."""
     names = ("lock", "penstock.db")
     paths = [config.state_dir, *(os.path.join(config.state_dir, name) for name in names)]
     return [path for path in paths if not os.path.lexists(path)]
@@ -288,9 +289,9 @@ async def _end_on_second_signal(
 ) -> None:
     async for number in signals:
         if number == signal.SIGUSR2:
-            continue  # it ends already, and whether with its jobs was said before
+            continue  # draining already: the first signal decided about the jobs
         log.info("second signal: ending at once")
-        manager.leave(leave=False)  # who ends penstockd ends its jobs in order
+        manager.leave(leave=False)  # an operator who ends penstockd ends its jobs
         # Cancels S0.
         everything.cancel()
         return
@@ -308,14 +309,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the file that penstockd was given")
     path = parser.parse_args(arguments).config
-    # Whatever Python itself says, too: no line of a log may hold up the event loop.
+    # Python's own messages as well, because no line of a log may hold up the event loop.
     sys.stderr = LineStream(LINES.write)
     logging.basicConfig(
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
     failed = False
-    # What was imported lives as long as the process: looking through it again and again would
-    # hold up every call for some 25 ms.
+    # Because imported objects live as long as the process, and each collection that looked through
+    # them would hold up every call for some 25 ms.
     gc.freeze()
     try:
         config = parse_config(read_file(path, MAX_FILE_BYTES))
@@ -333,7 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The errors that nurseries have wrapped."""
+    """The errors that nurseries have wrapped in groups, flattened."""
     found: list[BaseException] = []
     for error in group.exceptions:
         found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]

@@ -17,16 +17,16 @@ class Method:
     """``verb``: one of policy.VERBS; None is granted to every client of the policy.
 
     ``job``: the request names one by ``pid``, which must be the caller's own. ``quota``: what the
-    call takes of (rate_limits.py); a ``signal`` is taken as soon as the job is known, the others by
-    the handler, as a ``stream`` is given back and a ``start`` may be one that only asks.
+    call takes of (rate_limits.py). Access takes a ``signal`` as soon as the job is known; the
+    handler takes the others, because a ``stream`` is given back and a ``start`` may only validate.
 
-    ``grant``: the line of audit where the call is granted. ``before``: without it nothing is done.
-    ``each``: every one has its line, and a disk without room keeps no client from stopping a job.
-    ``counted``: it changes nothing, so the first has a line and those that follow are a count.
-    ``none``: nothing is worth a line.
+    ``grant``: when the audit has a line of a granted call. ``before``: without it the server does
+    not act. ``each``: every call has one, but is served without it, so that a full disk keeps no
+    client from stopping a job. ``counted``: the first has a line and further ones are a count,
+    because they change nothing. ``none``: no line, because there is nothing to record.
 
-    ``costly`` calls are milliseconds of the event loop, whatever becomes of them, so each client
-    has a number of them a second. ``message``: None is what the transport's limits say.
+    ``costly`` calls take milliseconds of the event loop even if they are refused, so each client
+    may make a number of them a second. ``message``: None is what the transport's limits say.
     """
 
     verb: str | None

@@ -24,7 +24,8 @@ from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .convert import STREAMS, end_message, gap_message, job_message
 from .parse import Wish
 
-# Followers of one job are a few chunks apart; those who read what is old have it encoded anew.
+# Small, because followers of one job are a few chunks apart; for a reader of old output it is
+# encoded anew.
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 _FRAME_OVERHEAD_BYTES: Final = 400  # its key, its objects
 
@@ -39,7 +40,7 @@ class OutputFrame:
     data: bytes
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
-        """As the transport asks a message."""
+        """The encoded bytes, under the name by which the transport asks a message for them."""
         return self.data
 
 
@@ -59,14 +60,14 @@ class OutputFrames:
         self._frames: OrderedDict[Key, OutputFrame] = OrderedDict()
 
     def get(self, key: Key) -> OutputFrame | None:
-        """The frame, if it is still here."""
+        """The frame, or None if it was dropped; marks it as used."""
         frame = self._frames.get(key)
         if frame is not None:
             self._frames.move_to_end(key)
         return frame
 
     def put(self, key: Key, frame: OutputFrame) -> None:
-        """Remembers it; the longest unused ones make room."""
+        """Remembers the frame; drops the longest unused ones if there are too many bytes."""
         self.encoded += 1
         earlier = self._frames.pop(key, None)
         if earlier is not None:
@@ -78,7 +79,7 @@ class OutputFrames:
             self._bytes -= len(oldest.data) + _FRAME_OVERHEAD_BYTES
 
     def statistics(self) -> dict[str, int]:
-        """frames and bytes, for tests and for the curious."""
+        """The number of frames and their bytes, for tests and measurements."""
         return {"frames": len(self._frames), "bytes": self._bytes}
 
 
@@ -88,7 +89,7 @@ async def messages(
     """The stream of one reader, which stays the caller's to close.
 
     First the job; then every byte in a chunk or in a gap; the end record once it is durable
-    and all before it was told.
+    and all output before it was sent.
 
     No checkpoint for most messages that are there: see OutputReader.wait_ready.
 
@@ -114,16 +115,17 @@ async def messages(
 
 
 async def _decoder(job: Job, reader: OutputReader) -> TextDecoder[StreamNumber]:
-    """As if it had read from the first byte on."""
+    """A decoder in the state of one that has read from the first byte on, so that a reader may
+    begin within a character."""
     begun = await unfinished_characters(job.log, reader.offset)
     return TextDecoder({stream: rest for stream, rest in begun.items() if stream in reader.streams})
 
 
 async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
-    """None: nothing that was asked for has come until then."""
+    """As wait_ready; None if no wanted output has come before the deadline."""
     if not reader.must_wait:
         if deadline < math.inf and trio.current_time() >= deadline:
-            return None  # others write, and this reader passes over what they write
+            return None  # only streams that this reader passes over have output
         return await reader.wait_ready()
     # Scope S3.heartbeat.
     with trio.move_on_at(deadline):
@@ -134,8 +136,8 @@ async def _ready_until(reader: OutputReader, deadline: float) -> bool | None:
 def _next(
     job: Job, reader: OutputReader, frames: OutputFrames, text: TextDecoder[StreamNumber] | None
 ) -> Sequence[Message]:
-    """The messages of what is at the reader's offset, which moves behind it; none where that was
-    not asked for, or completes no character."""
+    """The messages of what is at the reader's offset, which moves behind it; none if the client did
+    not ask for that stream, or if it completes no character."""
     piece = _take(job, reader, frames)
     if piece is None:
         return ()
@@ -148,9 +150,10 @@ def _next(
 
 
 def _take(job: Job, reader: OutputReader, frames: OutputFrames) -> OutputFrame | Gap | None:
-    """From ``frames``, if a reader has had it before; else from the log."""
+    """From ``frames``, if another reader has had it before; otherwise from the log."""
     frame = frames.get((job.id, reader.offset, False))
-    # If it was dropped meanwhile it is a gap from now on, though a reader has had it.
+    # A range that was dropped meanwhile is a gap, even if its frame is still there, so that
+    # all readers see the same from now on.
     is_there = frame is not None and job.log.segment_at(reader.offset) is not None
     if frame is not None and is_there and reader.skip(frame.end):
         return frame if frame.stream in reader.streams else None
@@ -199,7 +202,7 @@ def _heartbeat(offset: int) -> pb.StreamOutputResponse:
 def _broken_off(
     text: TextDecoder[StreamNumber] | None, offset: int
 ) -> list[pb.StreamOutputResponse]:
-    """Characters that will never be whole."""
+    """A replacement for each character whose rest is missing."""
     return [
         pb.StreamOutputResponse(
             stream=STREAMS[stream], output=REPLACEMENT, offset=offset, next_offset=offset

@@ -1,7 +1,6 @@
 """What a request's fields must look like, before anything is decided about it (pure).
 
-Those of a command line have their form in policy/decision.py, because the supervisor asks for it,
-too.
+The form of a command line is in policy/decision.py instead, because the supervisor checks it, too.
 """
 
 import math
@@ -32,7 +31,7 @@ _MAX_SENDER_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How a client wants its stream."""
+    """Options of a StreamOutput request: bytes instead of text, seconds between heartbeats."""
 
     raw: bool = False
     heartbeat_s: float = float("inf")
@@ -41,8 +40,8 @@ class Wish:
 def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
     """The arguments without argv[0], in pieces of a bounded cost; at least one.
 
-    Protobuf makes an object of each message when it is looked at, a microsecond or so: thousands
-    of `arguments` are not looked at in one go.
+    In pieces, because protobuf makes an object of each message that is looked at, a microsecond or
+    so each, and a request may have thousands of `arguments`.
     """
     if request.argv:
         yield list(request.argv)
@@ -58,10 +57,10 @@ def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
 
 
 def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) -> JobSpec:
-    """What is asked for, as it stands there: whether it may be is decision.may_start's to say.
+    """The start that the client asks for; decision.may_start decides whether it is granted.
 
     ``arguments``: all of ``argument_slices``, if the caller has gone through it. Raises RpcError
-    (INVALID_ARGUMENT) for what is of the request alone.
+    (INVALID_ARGUMENT) for mistakes that need no policy to be found.
     """
     if request.argv and request.arguments:
         raise bad_field("argv", "argv and arguments exclude each other; send one of them")
@@ -81,8 +80,8 @@ def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) 
 def handle_of(pid: str) -> str:
     """The handle in a request's pid field. Raises RpcError.
 
-    Text that can be no handle at all is answered like a job that is not there: the
-    caller learns nothing else either way.
+    Text that can be no handle at all is answered like a job that is not there, so that the caller
+    learns nothing else either way.
     """
     if not pid:
         raise bad_field("pid", "pid is empty; it is what start printed")
@@ -121,7 +120,8 @@ def _signal(text: str) -> int:
 
 
 def check_input(request: pb.SendInputRequest, first_pid: str) -> None:
-    """Of a call that names this job. Raises RpcError (INVALID_ARGUMENT)."""
+    """Checks one message of a call whose first one named ``first_pid``. Raises RpcError
+    (INVALID_ARGUMENT)."""
     if request.pid not in ("", first_pid):
         raise bad_field("pid", "a call sends the input of one job: the one that it named first")
     if len(request.data) > MAX_INPUT_BYTES:
@@ -137,7 +137,7 @@ def check_input(request: pb.SendInputRequest, first_pid: str) -> None:
 
 
 def wish_of(request: pb.StreamOutputRequest) -> Wish:
-    """How the stream is wanted. Raises RpcError (INVALID_ARGUMENT)."""
+    """The request's options, checked. Raises RpcError (INVALID_ARGUMENT)."""
     begins = ["offset"] if request.offset else []
     begins += ["tail_lines"] if request.HasField("tail_lines") else []
     begins += ["since_ns"] if request.since_ns else []
@@ -154,7 +154,8 @@ def wish_of(request: pb.StreamOutputRequest) -> Wish:
 
 
 def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
-    """The streams that are wanted. Raises RpcError (INVALID_ARGUMENT)."""
+    """The streams that the client asks for; none named: all. Raises RpcError
+    (INVALID_ARGUMENT)."""
     if not request.streams:
         return BOTH
     numbers = {message: number for number, message in STREAMS.items()}
@@ -167,7 +168,7 @@ def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
 def page_begin_of(request: pb.ListRequest) -> int | None:
     """The sequence number that a page's jobs are below. Raises RpcError (INVALID_ARGUMENT).
 
-    Not a job: the page's last one may be gone when the next page is asked for.
+    A number instead of a job, because the page's last job may be gone by the next request.
     """
     token = request.page_token
     if not token:

@@ -1,8 +1,8 @@
 """How much a client may have at once, or do in a time: jobs, streams, signals (sync, no I/O).
 
 Counters are kept per client, so that one client's flood refuses that client alone. Taking and
-giving back never await, so a check and what it allows are one step. Which call takes of which
-quota, its row in methods.py says.
+giving back never await, so that a check and what it allows are one step. Which quota a call takes
+of is in its row in methods.py.
 """
 
 from collections import defaultdict, deque
@@ -12,13 +12,13 @@ from typing import Final
 from ..policy.policy_file import ClientPolicy
 
 _MINUTE_S: Final = 60.0
-# Of calls that are work for the event loop before they are decided, and however they are.
+# Of calls that cost the event loop work before they are decided, even if they are refused.
 COSTLY_BURST: Final = 100
 COSTLY_PER_S: Final = 20.0
 
 
 class QuotaExceeded(Exception):
-    """Nothing was taken. ``retry_after_s`` is when trying again can help."""
+    """A quota is full, and nothing was taken. After ``retry_after_s`` a retry may succeed."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -37,8 +37,8 @@ class Quotas:
         """By client: what was left of its burst, and when that was."""
 
     def take_costly(self, client: ClientPolicy) -> None:
-        """Counts one more call that costs much, by its headers: before the server has read what it
-        asks for. Raises QuotaExceeded."""
+        """Counts one more costly call, by its headers alone, so that the server need not read its
+        message first. Raises QuotaExceeded."""
         now = self._clock()
         left, at = self._costly.get(client.id, (float(COSTLY_BURST), now))
         left = min(float(COSTLY_BURST), left + (now - at) * COSTLY_PER_S)
@@ -54,7 +54,7 @@ class Quotas:
         """Counts one more start. Raises QuotaExceeded.
 
         ``running`` are the client's unfinished jobs, those that are starting included: the
-        job itself is what is counted, so a caller who leaves early gives nothing back.
+        job itself is what is counted, so that a client that leaves early gives nothing back.
         """
         now = self._clock()
         starts = self._starts[client.id]
@@ -88,13 +88,13 @@ class Quotas:
     def take_stream(self, client: ClientPolicy) -> None:
         """Counts one more open stream; pair with give_stream. Raises QuotaExceeded.
 
-        Not a context manager: its user is an async generator, and those must not yield
-        inside one.
+        Not a context manager, because its user is an async generator, which must not yield inside
+        one.
         """
         if self._streams[client.id] >= client.max_streams:
             raise QuotaExceeded(f"{client.id} may have {client.max_streams} streams open", 1.0)
         self._streams[client.id] += 1
 
     def give_stream(self, client: ClientPolicy) -> None:
-        """The stream has ended."""
+        """Gives back what ``take_stream`` took, once the stream has ended."""
         self._streams[client.id] -= 1

@@ -2,22 +2,22 @@
 
 Theory of operation. Every call goes one way, and each step has its place:
 
-1. *who*: the certificate's id is a client of the policy (authn.py, then decision.may_call);
+1. *client*: the certificate's id is a client of the policy (authn.py, then decision.may_call);
 2. *verb*: the policy grants the method's verb to that client (its row in methods.py);
 3. *size*: the row's limits hold for the message. Up to here a call is judged by its headers and
    its length, before anything of it is kept (``Access.admit``; rpc judges the size), and the
-   handler begins with who and verb once more, as it needs the policy's entry of the client;
+   handler begins with client and verb once more, because it needs the policy's entry;
 4. *form*: the fields are what they must be, whatever any policy says (parse.py);
 5. *policy*: the job is the caller's own, the quota has room, the command line or the signal is
    granted (AskedCall in access.py; decision.may_start and may_signal);
 6. *audit*: the decision is a line (decision_lines.py), a refusal at whichever step it fell;
 7. *act*: the one thing that the handler is for, which the library does (jobs/).
 
-Who comes first so that a stranger learns nothing but that. The form comes before the policy so that
-a mistake reads as one, and the line before the act so that nothing is done that is not written.
+The client comes first so that a stranger learns nothing else. The form comes before the policy so
+that a mistake is reported as one, and the line before the act so that no act is without its line.
 
 From the policy's step to the act there is no checkpoint. At one, another call could take the last
-place of a quota, remove the job, or begin a stop, and what was decided would be of a world that is
+place of a quota, remove the job, or begin a stop, and the decision would rest on a state that is
 gone. So what may take long is done before the decision and depends on the request alone (a long
 command line is matched in slices, the first message of input is awaited), or after it, where the
 act is under way and cancelling the call does not end it. Cancelling a call never ends a job
@@ -44,7 +44,7 @@ from .service_start import StartCalls
 
 
 class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
-    """All calls of the service; they share who may what, and its quotas, and nothing else."""
+    """All calls of the service; they share the policy and the quotas, and nothing else."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         repeats: RepeatBudget | None = None,
         lag: Callable[[], Lag] = Lag,
     ) -> None:
-        """``clock`` gives monotonic seconds, for the quotas; ``host`` and ``lag``, asked each time,
-        are what ServerInfo says; for the budgets see DecisionLines."""
+        """``clock`` gives monotonic seconds, for the quotas; ServerInfo reports ``host`` and
+        ``lag``, which it asks each time; for the budgets see DecisionLines."""
         self.access = Access(
             manager, policy, Quotas(clock), DecisionLines(audit, refusals, repeats)
         )
@@ -66,7 +66,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self.starts = StartCalls(self.access, host.userless)
         self.info = InfoCalls(self.access, host, lag)
         reads, controls = ReadCalls(self.access), ControlCalls(self.access)
-        # What purerpc looks for, by the names of the schema.
+        # Named as in the schema, because purerpc looks its methods up by these names.
         self.Start = self.starts.Start
         self.Stop = controls.Stop
         self.Status = reads.Status

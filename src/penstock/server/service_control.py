@@ -13,13 +13,13 @@ from .parse import grace_of, signal_of, stop_signal_of
 
 
 class ControlCalls:
-    """These calls of CommandService."""
+    """The calls of CommandService that act on a job."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     async def Stop(self, input_message: pb.StopRequest, request: HandlerRequest) -> pb.StopResponse:
-        """Completes: a stop that has begun goes on though the caller leaves.
+        """Completes: a stop that has begun is carried through even if the client disconnects.
 
         With ``no_wait`` it has no checkpoint.
 
@@ -62,7 +62,7 @@ class ControlCalls:
     async def Signal(
         self, input_message: pb.SignalRequest, request: HandlerRequest
     ) -> pb.SignalResponse:
-        """Completes: the signal is on its way though the caller leaves.
+        """Completes: the signal is sent even if the client disconnects.
 
         Cancellation: completes; C18.
         """
@@ -80,7 +80,7 @@ class ControlCalls:
     async def Pause(
         self, input_message: pb.PauseRequest, request: HandlerRequest
     ) -> pb.PauseResponse:
-        """Completes: the job is paused though the caller leaves.
+        """Completes: the job is paused even if the client disconnects.
 
         Cancellation: completes; C18.
         """
@@ -90,7 +90,7 @@ class ControlCalls:
     async def Resume(
         self, input_message: pb.ResumeRequest, request: HandlerRequest
     ) -> pb.ResumeResponse:
-        """Completes: the job runs on though the caller leaves.
+        """Completes: the job runs on even if the client disconnects.
 
         Cancellation: completes; C18.
         """
@@ -100,7 +100,7 @@ class ControlCalls:
     async def Remove(
         self, input_message: pb.RemoveRequest, request: HandlerRequest
     ) -> pb.RemoveResponse:
-        """No checkpoint: it is done, or refused, when the call is dispatched.
+        """No checkpoint: the job is removed, or the call refused, as it is dispatched.
 
         Cancellation: no checkpoint; C43.
         """
@@ -124,8 +124,9 @@ class ControlCalls:
 def _decide_stop(call: AskedCall, job: Job, number: int | None, grace_s: float | None) -> None:
     """A stop is always granted, but for a first signal of the client's own choice.
 
-    Where the job has ended, or a stop of it is under way, it is recorded as a read is: it can be
-    asked for as often as the network carries it. Raises RpcError (PERMISSION_DENIED).
+    If the job has ended, or a stop of it is under way, the grant is recorded like a read, because
+    a client can repeat it as often as the network carries it. Raises RpcError
+    (PERMISSION_DENIED).
     """
     is_first = job.stop_asked is None and job.end is None
     decided: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""ServerInfo: what this server is, what its host holds, and who the caller is to it."""
+"""ServerInfo: what this server is, what its host has, and as which client it knows the caller."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,13 +24,13 @@ FEATURES: Final = (
     "signal",
     "stop_options",  # no_wait, signal, took_s
     "stdin",
-    "pause",  # not without cgroups
+    "pause",  # only with cgroups
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HostInfo:
-    """What ServerInfo says of the machine, as the supervisor told it."""
+    """What ServerInfo reports of the machine, as the supervisor found it."""
 
     mode: str
     kind: str
@@ -41,10 +41,10 @@ class HostInfo:
 
 
 class InfoCalls:
-    """This call of CommandService."""
+    """The call ServerInfo of CommandService."""
 
     def __init__(self, access: Access, host: HostInfo, lag: Callable[[], Lag]) -> None:
-        """``lag`` is asked each time."""
+        """``lag`` is called for each ServerInfo."""
         self.lag = lag
         self._access = access
         self._host = host

@@ -13,11 +13,11 @@ from .access import Access, HandlerRequest, translated
 from .error_status import bad_field
 from .parse import check_input
 
-_FIRST_S: Final = 30.0  # what a call may take to say which job it is for
+_FIRST_S: Final = 30.0  # until its first message, which names the job
 
 
 class InputCalls:
-    """This call of CommandService."""
+    """The call SendInput of CommandService."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -25,10 +25,10 @@ class InputCalls:
     async def SendInput(
         self, input_messages: AsyncIterator[pb.SendInputRequest], request: HandlerRequest
     ) -> AsyncGenerator[pb.SendInputResponse, None]:
-        """Minimum cleanup: what was accepted is the job's, and the next call goes on after it.
+        """Minimum cleanup: accepted bytes are the job's, and the next call resumes after them.
 
-        Each request is answered when all of it is accepted, so what waits here is one request,
-        and what the transport holds of the next ones.
+        Each request is answered when all of it is accepted, so that one request waits here at most,
+        beside what the transport holds of the next ones.
 
         Cancellation: minimum cleanup; C19, C20, C54.
         """
@@ -42,7 +42,7 @@ class InputCalls:
         job = call.find_job(first.pid)
         with call.refusals():
             check_input(first, first.pid)
-            await job.wait_begun()  # one that is just being taken over
+            await job.wait_begun()  # for a job that is just being taken over
             given = _input_of(job)
             call.take_quota()
         try:
@@ -65,7 +65,7 @@ class InputCalls:
 
 
 def _input_of(job: Job) -> JobInput:
-    """Raises Precondition: it has none."""
+    """The job's input. Raises Precondition if it has none, or takes no more."""
     if job.input is not None:
         return job.input
     if not job.spec.stdin:
@@ -75,7 +75,7 @@ def _input_of(job: Job) -> JobInput:
 
 async def _take(given: JobInput, sender: Sender, message: pb.SendInputRequest) -> None:
     if not message.data and not message.eof:
-        return  # it asks how much is accepted
+        return  # the client only asks how much is accepted
 
     async def take() -> None:
         await given.take(message.offset, message.data, end=message.eof)

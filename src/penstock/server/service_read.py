@@ -18,13 +18,13 @@ from .parse import page_begin_of, streams_of, wish_of
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is far below the rest
-# A job is some 50 us, so a page would be 50 ms of the event loop, and a client may ask for a
-# hundred at once: one such slice is in a turn, over all clients.
+# Because a job takes some 50 us, a page would take 50 ms of the event loop, and a client may ask
+# for a hundred at once. So one such slice is done in a turn, over all clients.
 _JOBS_A_TURN: Final = 25
 
 
 class ReadCalls:
-    """These calls of CommandService."""
+    """The calls of CommandService that read."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -34,7 +34,7 @@ class ReadCalls:
     async def Status(
         self, input_message: pb.StatusRequest, request: HandlerRequest
     ) -> pb.StatusResponse:
-        """What the kernel holds the job to is looked at again before it is answered.
+        """Reads the limits in force from the kernel again before it answers.
 
         Cancellation: minimum cleanup; C18b, C43.
         """
@@ -50,7 +50,7 @@ class ReadCalls:
     async def StreamOutput(
         self, input_message: pb.StreamOutputRequest, request: HandlerRequest
     ) -> AsyncGenerator[pb.StreamOutputResponse | OutputFrame, None]:
-        """Minimum cleanup: the cursor is freed, the job and other readers notice nothing.
+        """Minimum cleanup: the cursor is freed; the job and other readers are not affected.
 
         Cancellation: minimum cleanup; C1, C10, C44, C46.
         """
@@ -71,8 +71,8 @@ class ReadCalls:
                 call.granted()
                 async with aclosing(messages(job, reader, wish, self._frames)) as stream:
                     async for message in stream:
-                        yield message  # noqa: ASYNC119  # whoever iterates closes it: server_call.py
-            except JobError as error:  # no descriptors left to read with
+                        yield message  # noqa: ASYNC119  # closed by server_call.py
+            except JobError as error:  # such as no descriptors left to read with
                 raise from_job_error(error) from error
             finally:
                 reader.close()
@@ -107,7 +107,7 @@ class ReadCalls:
         return page
 
     async def Wait(self, input_message: pb.WaitRequest, request: HandlerRequest) -> pb.WaitResponse:
-        """Minimum cleanup: the waiting alone ends.
+        """Minimum cleanup: the wait ends, the job runs on.
 
         Cancellation: minimum cleanup; C8, C43.
         """

@@ -1,9 +1,10 @@
-"""Start: the one call whose request may cost milliseconds, whatever becomes of it.
+"""Start: the one call whose request may cost milliseconds, even if it is refused.
 
 A command line of 8,192 arguments or 128 KiB is gone through in slices, each in a turn of the event
-loop of its own, and clients take turns: who asks for little waits for one slice at most. Only what
-depends on nothing but the request and the policy is cut up. What is decided then, by the quotas
-and by what runs, is decided in one go, and the job is in the list before the next checkpoint.
+loop of its own, and clients take turns, so that a client with a short one waits for one slice at
+most. Only what depends on nothing but the request and the policy is cut up. The decision by the
+quotas and the running jobs comes after it without a checkpoint, and the job is in the list before
+the next one.
 """
 
 from collections.abc import Mapping
@@ -21,14 +22,14 @@ from .authn import Identity
 from .convert import job_message
 from .parse import ARGUMENTS_A_SLICE, argument_slices, spec_of
 
-_LOGGED: Final = 256  # of a text that nobody has checked, in the audit log
+_LOGGED: Final = 256  # of an unchecked text, in the audit log
 
 
 class StartCalls:
-    """Start of CommandService."""
+    """The call Start of CommandService."""
 
     def __init__(self, access: Access, userless: Mapping[str, str]) -> None:
-        """``userless``: clients whose starts are refused for want of a user, and why."""
+        """``userless``: by client, why its starts are refused because it has no system user."""
         self.userless = userless
         self._access = access
         self._turns = FairTurns()
@@ -36,7 +37,7 @@ class StartCalls:
     async def Start(
         self, input_message: pb.StartRequest, request: HandlerRequest
     ) -> pb.StartResponse:
-        """Completes: once the policy has granted it, the job starts though the caller leaves.
+        """Completes: once granted, the job starts even if the client disconnects.
 
         One that only validates has no checkpoint, but for a command line of many arguments.
 
@@ -67,8 +68,9 @@ class StartCalls:
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
 
     def _is_replayed(self, call: AskedCall, spec: JobSpec, start: pb.StartRequest) -> bool:
-        """Was this start asked for before, under its request id? Otherwise it takes of the quota,
-        unless it only asks. Raises RpcError: what runs, or ran, forbids it."""
+        """Whether the client has asked for this start before, under its request id. Otherwise takes
+        of the quota, unless it only validates. Raises RpcError if the id was used
+        for another start, or a quota is full."""
         manager, client, request_id = self._access.manager, call.client.id, start.request_id
         with call.refusals():
             earlier = manager.find_request(client, request_id) if request_id else None
@@ -83,16 +85,16 @@ class StartCalls:
         return earlier is not None
 
     def _check_user(self, client: str, command: str) -> None:
-        """As the supervisor would refuse it. Raises Precondition."""
+        """Refuses what the supervisor would refuse later. Raises Precondition."""
         why = self.userless.get(client)
         if why is not None and self._access.policy.commands[command].user == AUTO:
             text = f"{command} could not be started: user: {why}"
             raise Precondition("START_FAILED", text)
 
     async def _arguments(self, start: pb.StartRequest, identity: Identity) -> tuple[str, ...]:
-        """Of a start, before anything is decided: with checkpoints only where there are many.
+        """A start's arguments, before anything is decided; checkpoints only if there are many.
 
-        What is decided then is in one turn of the event loop with nothing but that.
+        Done first, so that the decision fits into one turn of the event loop.
         """
         slices = argument_slices(start)
         found = next(slices)
@@ -108,7 +110,8 @@ class StartCalls:
     async def _matched(
         self, command: str, arguments: tuple[str, ...], identity: Identity
     ) -> Match | Mismatch | None:
-        """What the command's grammar says, where that takes long; None: may_start asks it."""
+        """The grammar's verdict on a long command line; None: may_start matches a short one
+        itself, and refuses an unknown client or command."""
         client = self._access.policy.clients.get(identity.client_id)
         if client is None or command not in client.commands:
             return None

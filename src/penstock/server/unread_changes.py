@@ -1,4 +1,4 @@
-"""What SIGHUP does not read: settings that have changed in their file, and a policy that has."""
+"""What SIGHUP does not apply: settings and a policy that have changed in their files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from ..supervisor.kernel.bounded_read import read_file
 
 
 class Unread:
-    """What runs, to be compared with the files that it came from.
+    """The running settings, to compare with the files that they came from.
 
-    ``supervisor`` are the settings that penstockd runs with, as it told; ``policy_hash`` the
-    SHA-256 of its policy's bytes.
+    ``supervisor``: the settings that penstockd runs with, as it has reported them; ``policy_hash``:
+    the SHA-256 of its policy's bytes.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class Unread:
         self._policy_hash = policy_hash
 
     def look(self) -> tuple[Config, list[str]]:
-        """The configuration as its file has it now, or that which runs if the file cannot be used;
-        and a line for everything that is not as it runs. Blocks for the disk alone."""
+        """The configuration as its file has it now, or the running one if the file cannot be used;
+        and a line for the log for each difference from what runs. Blocks for the disk alone."""
         try:
             fresh = parse_config(read_file(self._path, MAX_FILE_BYTES))
         except (ConfigError, OSError) as error:
