@@ -62,7 +62,8 @@ _DEFINED_IN = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  of whatever type that name has
-    """A module is imported when one of its names is asked for: the command line starts sooner."""
+    """Imports a module when one of its names is first used, so that the command line starts
+    sooner. Raises AttributeError for a name that is not public."""
     for module, names in _DEFINED_IN.items():
         if name in names:
             return getattr(import_module(module, __name__), name)

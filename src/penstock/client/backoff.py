@@ -21,7 +21,7 @@ class Backoff:
         longest_s: float | None = None,
     ) -> None:
         """``jitter`` gives [0, 1): half of a pause is left to chance, so that clients which
-        one event has cut off do not all come back at the same moment. ``longest_s`` is
+        one event has cut off do not all reconnect at the same moment. ``longest_s`` is
         LONGEST_PAUSE_S if left out."""
         self._give_up_s = give_up_s
         self._jitter = jitter
@@ -30,19 +30,19 @@ class Backoff:
         self._give_up_at = math.inf
 
     def progress(self) -> None:
-        """Something new has arrived: the next loss begins anew."""
+        """Call it when something new has arrived: pauses and time begin anew at the next loss."""
         self._pause_s = FIRST_PAUSE_S
         self._give_up_at = math.inf
 
     def left_s(self, now: float) -> float:
-        """Until it gives up; infinite where nothing was lost since the last progress."""
+        """Seconds until it gives up; infinite if nothing was lost since the last progress."""
         return max(0.0, self._give_up_at - now)
 
     def pause_s(self, now: float, at_least_s: float = 0.0) -> float | None:
-        """How long to wait after this loss; None: give up.
+        """Seconds to wait after this loss; None: give up.
 
-        ``at_least_s`` is what the server has asked for; it is heeded up to the longest pause. The
-        last pause ends with the time, so that the last attempt is made at its end.
+        ``at_least_s`` is what the server has asked for; it counts up to the longest pause. The
+        last pause is cut short, so that the last attempt is made just as the time ends.
         """
         if self._give_up_at == math.inf:
             self._give_up_at = now + self._give_up_s

@@ -29,15 +29,16 @@ CONNECT_S: Final = 10.0
 and one that drains first within its ``drain_s`` and those."""
 
 _SERVICE: Final = "teleport.CommandService"
-# Between two attempts, from 0.1 s on. Somebody waits for this, and a refusal costs next to nothing.
+# Between two attempts, from 0.1 s on. Short, because a user waits for the connection, and a refused
+# attempt costs next to nothing.
 _LONGEST_PAUSE_S: Final = 1.0
-# However little time is left, an attempt after others gets so much of it.
+# An attempt after others gets so much even if less time is left, so that it can succeed.
 _LEAST_ATTEMPT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server is and who we are there. PEM files; ``passphrase`` is the key's."""
+    """A server's address and our identity there. PEM files; ``passphrase`` is the key's."""
 
     host: str
     port: int
@@ -134,14 +135,14 @@ class Client:
         return self._channel.open_call(_SERVICE, "SendInput", pb.SendInputResponse)
 
     async def status(self, handle: str) -> pb.StatusResponse:
-        """What a job is doing now.
+        """What a job is doing and using now. For a handle that is not the client's: NOT_FOUND.
 
         Cancellation: atomic.
         """
         return await self._call("Status", pb.StatusRequest(pid=handle), pb.StatusResponse)
 
     async def wait(self, handle: str) -> pb.Job:
-        """Returns when the job has ended.
+        """Returns when the job has ended, with its end record. No time limit of its own.
 
         Cancellation: minimum cleanup; C8.
         """
@@ -149,7 +150,7 @@ class Client:
         return (await self._channel.unary(_SERVICE, "Wait", request, pb.WaitResponse)).job
 
     async def jobs(self, *, include_finished: bool = False) -> list[pb.Job]:
-        """All own jobs, newest first.
+        """This client's unfinished jobs, or with ``include_finished`` all; newest first.
 
         Cancellation: atomic.
         """
@@ -171,7 +172,8 @@ class Client:
         return await self._call("ServerInfo", pb.ServerInfoRequest(), pb.ServerInfoResponse)
 
     async def remove(self, handle: str) -> pb.Job:
-        """Forgets a finished job and its output; the job as it was.
+        """Removes a finished job and its output; returns the job as it was. FAILED_PRECONDITION if
+        it still runs.
 
         Cancellation: completes.
         """
@@ -217,12 +219,12 @@ class Client:
 
 
 class Connect(Protocol):
-    """As ``connect``."""
+    """The type of ``connect``, for callers that pass a connect function of their own."""
 
     def __call__(
         self, endpoint: Endpoint, *, connect_timeout_s: float = ...
     ) -> AbstractAsyncContextManager[Client]:
-        """A connected client, as long as the block."""
+        """A connected client for the time of the block; errors as those of ``connect``."""
         ...
 
 
@@ -236,10 +238,10 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A connected client. ``timeout_s`` bounds each call that should be quick.
 
-    A connection that is refused, reset or cut off before the server has said a word, as by one
-    that is restarted, is tried for again, until ``connect_timeout_s`` have passed; with 0 it is
-    tried for once, for 10 s. Never again: a name that does not resolve, a network without a route,
-    what TLS refuses, and a connection that was there.
+    Retries a connection that is refused, reset or cut off before the server has sent anything, as
+    by one that is restarted, until ``connect_timeout_s`` have passed; with 0 there is one attempt
+    of 10 s. Never retries a name that does not resolve, a network without a route, what TLS
+    refuses, and a connection that was there, because waiting does not mend these.
 
     Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
     HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost, and
@@ -280,7 +282,7 @@ async def connect(
 
 
 def _explain(error: ConnectionLost, endpoint: Endpoint, tried_s: float) -> None:
-    """Adds notes: for how long it was tried, or which of our files or settings to look at."""
+    """Adds notes: how long it was tried, or which of our files or settings to check."""
     if error.may_pass and tried_s:
         error.add_note(f"tried for {tried_s:g} s")
     elif isinstance(error, HandshakeFailed):

@@ -1,17 +1,17 @@
 """A job's output to its end, over any number of connections: every byte once, and checked.
 
-from penstock.client import Endpoint, Follower
+    from penstock.client import Endpoint, Follower
 
-follower = Follower(Endpoint("127.0.0.1", 8443, ca, certificate, key), "48213")
-async with follower.messages() as messages:
-    async for message in messages:
-        ...  # message.data, or message.gap: in order, without a hole
-print(follower.end, follower.verdict)
+    follower = Follower(Endpoint("127.0.0.1", 8443, ca, certificate, key), "48213")
+    async with follower.messages() as messages:
+        async for message in messages:
+            ...  # message.data, or message.gap: in order, without a hole
+    print(follower.end, follower.verdict)
 
-A connection is taken as lost when it is closed, when it does not answer (the channel's
-keepalive), when the stream says nothing for SILENT_HEARTBEATS heartbeats, and when a server that
-goes away ends its calls. Then another one is made, and the stream goes on from the byte after the
-last one. What will not go away by itself (a refusal, a certificate, broken output) ends it at once.
+A connection counts as lost when it is closed, when it does not answer (the channel's keepalive),
+when the stream is silent for SILENT_HEARTBEATS heartbeats, and when a server that shuts down ends
+its calls. Then the follower reconnects, and the stream resumes at the byte after the last one. An
+error that no retry mends (a refusal, a certificate, broken output) ends it at once instead.
 """
 
 import math
@@ -63,22 +63,23 @@ class Part:
 
 
 class News:
-    """Is told what becomes of the connection. Must not wait; this one does nothing."""
+    """Callbacks of a Follower about its connection; these do nothing. They must not block,
+    because the stream waits for them."""
 
     def lost(self, error: RpcError) -> None:
-        """The connection was lost; another one will be tried for. Once per loss."""
+        """The connection was lost, and the follower will try to reconnect. Once per loss."""
 
     def resumed(self, offset: int) -> None:
-        """The stream goes on at this byte."""
+        """The stream has resumed at this byte offset."""
 
 
 class Follower:
-    """Follows one job once: use ``deliver`` or ``messages``, and only one time.
+    """Follows one job once: call ``deliver`` or ``messages``, and only one time.
 
     ``give_up_s``: how long to try after a loss without anything new; 0: not at all. For the first
-    connection ``connecting`` tries, for ``connect_timeout_s`` (``penstock.client.connect``); one
-    that it could not make is not tried for again. ``heartbeat_s``: how often a stream without
-    output is to say that it lives; 0: never, and silence is no loss then.
+    connection ``connecting`` tries, for ``connect_timeout_s`` (``penstock.client.connect``); if it
+    fails there is no retry. ``heartbeat_s``: seconds between the server's heartbeats on a stream
+    without output; 0: none, so that silence is no loss.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Follower:
 
     @property
     def job(self) -> pb.Job | None:
-        """As it was when the stream began; None before."""
+        """The job as it was when the stream began; None before."""
         return self._received.job
 
     async def deliver(self, take: Take, *, client: Client | None = None) -> None:
@@ -133,7 +134,7 @@ class Follower:
                 await self._stream(connected, take)
             except RpcError:
                 if self._answered_at is not None:
-                    self._attempts.progress_if_stood(self._answered_at)  # though the job was quiet
+                    self._attempts.progress_if_stood(self._answered_at)  # even if the job was quiet
                 raise
 
         try:
@@ -147,7 +148,7 @@ class Follower:
             raise
 
     def _lost(self, error: RpcError) -> None:
-        if not self._is_lost:  # a connection that was lost before its first message is the same
+        if not self._is_lost:  # reported once, even if further attempts fail
             self._is_lost = True
             self._news.lost(error)
 
@@ -172,7 +173,7 @@ class Follower:
                 try:
                     await self.deliver(send.send, client=client)
                 except Exception as error:
-                    messages.failure = error  # raised where it is waited for
+                    messages.failure = error  # raised by the iteration
 
         errors = PlainErrors()
         with errors.outside():
@@ -228,26 +229,27 @@ class Follower:
         raise ConnectionLost(f"the server has said nothing for {within_s:g} s")
 
     async def _give(self, take: Take, message: pb.StreamOutputResponse) -> None:
-        # Its errors are the caller's own, also where they look like a lost connection.
+        # Not retried, because errors of ``take`` are the caller's own, even if they look like a lost
+        # connection.
         self._giving = True
         await take(message)
         self._giving = False
 
     def _passes(self, error: RpcError) -> bool:
-        """Whether it may go away by itself."""
+        """Whether a retry may succeed after this error."""
         if self._giving or not self._attempts.reached:
             return False
         if is_away(error):
             return True
-        # To one who was let in before: the server may not have noticed yet that the last
-        # connection is gone, or it has cut a reader off that did not read for minutes. What our
-        # own channel says in these words has no details, and would say it again.
+        # A quota that refuses us after it has admitted us: the server may not have noticed yet that
+        # the last connection is gone, or it has cut off a reader that did not read for minutes. An
+        # error of our own channel with this code has no details, and would only repeat.
         exhausted = error.code is StatusCode.RESOURCE_EXHAUSTED and bool(error.details)
         return exhausted and self.job is not None
 
 
 class _Messages:
-    """Not a generator, which a cancelled wait would end for good."""
+    """An iterator instead of a generator, because a cancelled wait would end that for good."""
 
     def __init__(self, channel: trio.MemoryReceiveChannel[pb.StreamOutputResponse]) -> None:
         self.failure: Exception | None = None

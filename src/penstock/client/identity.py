@@ -14,7 +14,7 @@ from ..pki.issue import check_private_key_mode
 from ..rpc.call_errors import HandshakeFailed
 from ..rpc.tls.contexts import client_ssl_context
 
-# OpenSSL's PEM_BUFSIZE; Python's ssl refuses a longer one.
+# OpenSSL's PEM_BUFSIZE, because Python's ssl refuses a longer passphrase.
 _PASSPHRASE_MAX: Final = 1024
 _MARK: Final = b"-----BEGIN "
 # X509_V_ERR_*: DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN,
@@ -24,20 +24,20 @@ _OTHER_NAME: Final = frozenset({62, 64})  # HOSTNAME_MISMATCH, IP_ADDRESS_MISMAT
 
 
 class IdentityError(Exception):
-    """One of the files cannot be used. The text names it, by its flag too, and what to do."""
+    """One of the files cannot be used. The text names the file, its flag and the remedy."""
 
 
 def load_identity(
     ca: Path, certificate: Path, key: Path, passphrase: bytes | None
 ) -> ssl.SSLContext:
-    """A context to connect with. Blocking. Raises IdentityError, and KeyModeError if others
-    can read the key."""
+    """A context to connect with. Blocks for the disk. Raises IdentityError, and KeyModeError if
+    others can read the key."""
     try:
         check_private_key_mode(key)
         return client_ssl_context(certificate, key, ca, passphrase)
     except (OSError, ValueError) as error:
-        # What OpenSSL says ("PEM lib") names no file; only now is it worth looking closer, so
-        # that nothing is refused here that OpenSSL could have used.
+        # OpenSSL's error ("PEM lib") names no file. We look closer only now, so that we refuse
+        # nothing that OpenSSL could have used.
         for flag, path in (("--ca", ca), ("--cert", certificate), ("--key", key)):
             _check_readable(flag, path)
         found = _ca_mistake(ca) or _certificate_mistake(certificate)
@@ -117,7 +117,7 @@ def _key_mistake(path: Path, passphrase: bytes | None, certificate: Path) -> str
 
 
 def handshake_hint(error: HandshakeFailed, host: str, ca: Path, certificate: Path) -> str | None:
-    """Which of our files or settings to look at after this failure; None if that is unknown."""
+    """Which of our files or settings to check after this failure; None if that is unknown."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__
@@ -144,7 +144,8 @@ def _refused_by_server(alert: str, certificate: Path) -> str:
     if begin > now:
         return f"{ours} is valid only from {begin:%Y-%m-%d %H:%M} UTC on: look at the clock here"
     if "certificate expired" in alert:
-        # OpenSSL says the same of a certificate and of a list of revoked ones (ssl_x509err2alert).
+        # Two causes, because OpenSSL sends one alert for an expired certificate and for an expired
+        # list of revoked ones (ssl_x509err2alert).
         return (
             f"the server says that {ours} has expired, and by this machine's clock it is valid "
             f"until {end:%Y-%m-%d}: the clocks differ, or the server's revocation list is out of "

@@ -1,8 +1,8 @@
 """Single calls over as many connections as it takes, each as far as it may be repeated.
 
-job = await start_job(endpoint, "logs", ["-n", "20"])  # one job, however often it was asked for
-await stop_job(endpoint, job.handle, grace_s=3)
-job = await wait_for_job(endpoint, job.handle)
+    job = await start_job(endpoint, "logs", ["-n", "20"])  # one job, however many attempts
+    await stop_job(endpoint, job.handle, grace_s=3)
+    job = await wait_for_job(endpoint, job.handle)
 
 Each makes connections of its own; ``endpoint`` is a ``penstock.client.Endpoint``. ``ask`` does so
 for any other call of a ``Client``.
@@ -24,7 +24,7 @@ from .retry import GIVE_UP_S, RETRY_S, Attempts, asks_to_wait, was_lost
 ResultT = TypeVar("ResultT")
 
 START_UNKNOWN: Final = "whether the job was started is not known; look for it with: penstock list"
-# What tells nothing about whether the job was started.
+# Errors that leave it open whether the job was started.
 _OPEN: Final = frozenset(
     {
         StatusCode.UNAVAILABLE,
@@ -47,15 +47,15 @@ async def ask(
     connecting: Connect = connect,
     on_lost: Callable[[RpcError], None] = lambda error: None,
 ) -> ResultT:
-    """What ``call`` returns, which is given a connection. When that or the server is lost, it is
-    called again on another one, for ``give_up_s``, which begin anew when a connection has stood for
-    five seconds; ``on_lost`` hears of each loss.
+    """What ``call`` returns, which is given a connection. After a loss of that or of the server,
+    reconnects and calls it again, for ``give_up_s`` seconds, which begin anew when a connection has
+    stood for five seconds; calls ``on_lost`` for each loss.
 
-    ``repeatable``: it may be asked for twice, as it reads, or as what it does twice is the same.
-    Else it is called again only where the server says that it has not begun it. ``connecting``
-    makes connections; a first one that it cannot make is not tried for again, unless ``reached``
-    says that the server was there a moment ago. Raises what ``connecting`` and ``call`` raise.
-    Cancelled: what was asked for may happen.
+    ``repeatable``: a second call does no harm, because it reads, or its effect is the same twice.
+    Otherwise it is repeated only if the server reports that it has not begun it. ``connecting``
+    makes connections; if the first one fails there is no retry, unless ``reached`` says that the
+    server was there a moment ago. Raises what ``connecting`` and ``call`` raise. Cancelled: the
+    server may carry out the call all the same.
 
     Cancellation: minimum cleanup.
     """
@@ -77,9 +77,9 @@ async def ask(
 
 
 class RepeatedStart:
-    """One start, under one request id. ``asked``: the server may have heard of it. ``job``: it has
-    answered. For a caller that needs to know how far it came, or its connection; else there is
-    ``start_job``."""
+    """One start, under one request id. ``asked``: the request may have reached the server. ``job``:
+    the server's answer. For a caller that needs to know how far the start came, or its connection;
+    otherwise use ``start_job``."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class RepeatedStart:
         self._stdin = stdin
         self._give_up_s = give_up_s
         self._connecting = connecting
-        # The same id gives the job of the first time, restarts of the server included.
+        # So that a repeated request gets the first one's job, even from a restarted server.
         self._request_id = str(uuid.uuid4())
 
     @uninterrupted_context
@@ -110,9 +110,8 @@ class RepeatedStart:
     async def connected(self, endpoint: Endpoint) -> AsyncIterator[Client]:
         """A connection on which the start has been answered: ``job`` is there.
 
-        When the connection or the server goes before the answer, for ``give_up_s`` another one is
-        made and the start repeated under its id; a first one that ``connecting`` could not make is
-        not tried for again.
+        If the connection or the server is lost before the answer, reconnects for ``give_up_s``
+        seconds and repeats the start under its id; if the first connection fails there is no retry.
         An error that leaves it open whether a job runs has a note that says so. Raises what
         ``connect`` and ``Client.start`` raise. Cancelled: if ``asked``, the job may run.
 
@@ -155,7 +154,7 @@ async def start_job(
     give_up_s: float = RETRY_S,
     connecting: Connect = connect,
 ) -> pb.Job:
-    """The job of one start, which is asked for under one request id until it is answered, for
+    """The job of one start, repeated under one request id until the server answers, for
     ``give_up_s`` seconds after a loss. ``timeout_s``: how many seconds the job may run; 0: as long
     as its command may.
 
@@ -191,13 +190,13 @@ async def stop_job(
     reached: bool = False,
     connecting: Connect = connect,
 ) -> pb.StopResponse:
-    """The answer to a stop, which is the same stop however often it is asked for: over lost
-    connections and restarts of the server, for ``give_up_s`` seconds each time.
+    """The answer to a stop, repeated over lost connections and restarts of the server, for
+    ``give_up_s`` seconds each time, because a repeated stop is the same stop.
 
     ``grace_s``: seconds between the first signal (``signal``, "TERM", or the command's own) and
     KILL; None: as the command has it. ``no_wait``: answered once the stop is under way. ``reached``
-    as in ``ask``. Raises what ``connecting`` and ``Client.stop`` raise. Cancelled: the stop goes on
-    if the server has heard of it.
+    as in ``ask``. Raises what ``connecting`` and ``Client.stop`` raise. Cancelled: the stop is
+    carried through if the request has reached the server.
 
     Cancellation: minimum cleanup; C6.
     """
@@ -227,7 +226,7 @@ async def wait_for_job(
     on_lost: Callable[[RpcError], None] = lambda error: None,
 ) -> pb.Job:
     """The job, with its end, once it has ended; over lost connections and restarts of the server,
-    for ``give_up_s`` seconds each time. ``on_lost`` hears of each loss.
+    for ``give_up_s`` seconds each time. Calls ``on_lost`` for each loss.
 
     Raises what ``connecting`` and ``Client.wait`` raise. Cancelled: the job runs on.
 
@@ -248,5 +247,5 @@ async def wait_for_job(
 
 
 def _leaves_open(error: RpcError) -> bool:
-    """May the job run? Not when the service has refused it for now: then it says for how long."""
+    """Whether the job may run. Not if the service has refused it for now, with a retry delay."""
     return error.code in _OPEN and not asks_to_wait(error)

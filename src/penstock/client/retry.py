@@ -1,10 +1,10 @@
-"""Trying again after a loss: the one loop of this package, and what counts as one.
+"""Retries after a loss: the one loop of this package, and which errors are a loss.
 
-``Attempts`` makes one connection after the other until what is wanted is done or it has been tried
-for long enough. What may be repeated, and what is new enough to begin the time anew, differs, so
-its users decide that: single calls (``repeated_calls``), a reader (``follow``), a sender of input
-(``send_input``). Only the first connection has a loop of its own (``client.connect``), because
-there nothing was lost.
+``Attempts`` makes one connection after the other until its user's attempt succeeds or the time is
+over. What may be repeated, and what is new enough to begin the time anew, differs, so its users
+decide that: single calls (``repeated_calls``), a reader (``follow``), a sender of input
+(``send_input``). Only the first connection has a loop of its own (``client.connect``), because no
+connection was lost there.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,25 +26,25 @@ RETRY_S: Final = 10.0
 GIVE_UP_S: Final = 60.0
 """How long it is tried for where a job runs on meanwhile: its output, its input, its end."""
 
-# However little time is left, an attempt gets so much of it.
+# An attempt gets so much even if less time is left, so that it can succeed.
 _LEAST_ATTEMPT_S: Final = 1.0
 
 
 def is_away(error: RpcError) -> bool:
-    """The server is out of reach or takes no calls for now. Not when TLS was refused: nothing
-    changes that."""
+    """Whether the server is out of reach or takes no calls for now. Not if TLS was refused,
+    because no retry changes that."""
     refused = isinstance(error, HandshakeFailed) and not error.may_pass
     return error.code is StatusCode.UNAVAILABLE and not refused
 
 
 def was_lost(error: RpcError) -> bool:
-    """The connection went, or the server with the call under way; not when the service has refused
-    the call for now: then it says for how long."""
+    """Whether the connection was lost, or the server with the call under way. Not if the service
+    has refused the call for now, because it has answered then, with a retry delay."""
     return is_away(error) and not asks_to_wait(error)
 
 
 def asks_to_wait(error: RpcError) -> bool:
-    """The service has decided: not now."""
+    """Whether the service has refused the call for now and says when to retry."""
     return any(isinstance(item, RetryInfo) for item in error.details)
 
 
@@ -58,7 +58,7 @@ class Attempts:
     """Connections to one server for one purpose, the next one after a loss of the one before.
 
     ``reached``: there was a connection, or the caller knows that the server is there.
-    ``connected``: the attempt under way has one. ``gave_up``: the time was over.
+    ``connected``: the attempt under way has one. ``gave_up``: it ended because time was over.
     """
 
     def __init__(
@@ -85,18 +85,19 @@ class Attempts:
 
     @property
     def left_s(self) -> float:
-        """What the attempt under way may take to show that it leads anywhere; infinite before the
-        first loss."""
+        """Seconds that the attempt under way may take to make progress; infinite before the first
+        loss."""
         return max(_LEAST_ATTEMPT_S, self._backoff.left_s(trio.current_time()))
 
     def progress(self) -> None:
-        """Something new has arrived: the time after the next loss begins anew."""
+        """Call it when something new has arrived: the time begins anew at the next loss."""
         self._backoff.progress()
 
     def progress_if_stood(self, since: float) -> None:
-        """Counts it as progress that the connection has stood since then, if that was for a while.
+        """Counts as progress that the connection has stood since ``since``, if that is long enough.
 
-        Not each time: a server that always breaks off would be asked for ever.
+        A short one does not count, because otherwise a server that always breaks off would be asked
+        for ever.
         """
         if trio.current_time() - since >= LONGEST_PAUSE_S:
             self._backoff.progress()
@@ -109,7 +110,7 @@ class Attempts:
         on_lost: Callable[[RpcError], None] = lambda error: None,
         client: Client | None = None,
     ) -> ResultT:
-        """What ``attempt`` returns, as ``answered`` has it.
+        """What ``attempt`` returns; connections, retries and errors are as in ``answered``.
 
         Cancellation: minimum cleanup.
         """
@@ -127,13 +128,12 @@ class Attempts:
         on_lost: Callable[[RpcError], None] = lambda error: None,
         client: Client | None = None,
     ) -> AsyncIterator[tuple[Client, ResultT]]:
-        """A connection on which ``attempt`` has returned, and what it did.
+        """A connection on which ``attempt`` has returned, and its result.
 
-        ``attempt`` is called on one connection after the other while ``passes`` says of its error,
-        or of that of connecting, that it may be different next time. ``on_lost`` hears of each
-        connection that was lost so; it must not wait. ``client`` is a connection to begin with,
-        which stays the caller's. Raises the last error, and what the block raises, which is never
-        tried again.
+        Calls ``attempt`` on one connection after the other while ``passes`` is true of its error or
+        of that of connecting: a retry may succeed. Calls ``on_lost`` for each connection that was
+        lost so; it must not block. ``client`` is a connection to begin with, which stays the
+        caller's. Raises the last error, and what the block raises, which is never retried.
 
         Cancellation: minimum cleanup.
         """

@@ -14,7 +14,7 @@ from ..rpc.channel import ClientCall
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
 from .retry import GIVE_UP_S, Attempts, is_away
 
-# Of one request: what every server takes.
+# Bytes of one request; every server takes so many.
 _PIECE_BYTES: Final = 64 * 1024
 
 Source = Callable[[], Awaitable[bytes]]
@@ -37,7 +37,7 @@ class InputSender:
     ) -> None:
         """``give_up_s``: how long to try after a loss without anything new; 0: not at all. For the
         first connection ``connecting`` tries, for ``connect_timeout_s``
-        (``penstock.client.connect``); one that it could not make is not tried for again."""
+        (``penstock.client.connect``); if it fails there is no retry."""
         self.accepted = 0
         """Bytes of the job's input in all, as far as was answered."""
         self._handle = handle
@@ -56,13 +56,13 @@ class InputSender:
         and with ``end`` the input's end.
 
         Raises RpcError for what the server refuses (FAILED_PRECONDITION: the job takes no more;
-        ABORTED: somebody else sends, or has sent meanwhile), also while ``source`` has nothing;
+        ABORTED: another sender is active, or was meanwhile), also while ``source`` has nothing;
         ConnectionLost when it has given up, and what ``connect`` and ``source`` raise. Cancelled:
-        what was accepted is the job's.
+        what the server has accepted is the job's.
 
         Cancellation: minimum cleanup; C19.
         """
-        # Asked in a task of its own: no connection that is lost meanwhile costs what it gives.
+        # Read in a task of its own, so that a connection lost meanwhile loses none of it.
         give, pieces = trio.open_memory_channel[bytes](0)
         errors = PlainErrors()
         with pieces, errors.outside():
@@ -98,7 +98,7 @@ class InputSender:
         self, client: Client, pieces: trio.MemoryReceiveChannel[bytes], end: bool
     ) -> None:
         async with client.send_input() as call:
-            # Where to go on: some of what was under way may have been accepted.
+            # Resumes here, because the server may have accepted a part of the piece under way.
             answer = await _asked(
                 call,
                 pb.SendInputRequest(pid=self._handle, sender=self._name, goes_on=self._answered),
@@ -109,7 +109,7 @@ class InputSender:
             while True:
                 self._accepted(answer)
                 if not self._piece and not self._read_all:
-                    self._attempts.progress()  # there is nothing that could be any newer
+                    self._attempts.progress()  # because nothing newer can come
                     await self._next_piece(call, pieces)
                 if self._read_all and not self._piece and (answer.eof or not end):
                     break
@@ -126,7 +126,8 @@ class InputSender:
         call: ClientCall[pb.SendInputResponse],
         pieces: trio.MemoryReceiveChannel[bytes],
     ) -> None:
-        """Raises how the call ends, if it does before there is one. Cancelled: it is the next."""
+        """Raises the call's error if it ends before there is a piece. Cancelled: the next call
+        returns it."""
         failure: Exception | None = None
         errors = PlainErrors()
 
@@ -134,7 +135,7 @@ class InputSender:
         async def watch() -> None:
             nonlocal failure
             try:
-                await _answer(call)  # to nothing: it can only end
+                await _answer(call)  # no request is under way, so it can only end
                 failure = RpcError(StatusCode.INTERNAL, "the server answers what was not asked")
             except RpcError as error:
                 failure = error
@@ -172,7 +173,7 @@ class InputSender:
 async def _asked(
     call: ClientCall[pb.SendInputResponse], request: pb.SendInputRequest
 ) -> pb.SendInputResponse:
-    await call.send(request)  # if the call has ended, its answer says how
+    await call.send(request)  # if the call has ended, its answer has the error
     return await _answer(call)
 
 

@@ -1,4 +1,4 @@
-"""What was received of a job's output: without a hole, and what the end record says (pure).
+"""Checks what was received of a job's output: no hole, and the end record's digest (pure).
 
 The rules are those of StreamOutputResponse in command.proto: every byte of a stream of all
 streams is in a chunk or in a gap, and each message begins where the one before it has ended.
@@ -20,10 +20,10 @@ Span = tuple[int, int]
 
 
 class OutputBroken(Exception):
-    """What came cannot be the job's output; the text says where. Nothing of it was given on.
+    """What came cannot be the job's output; the text says where. None of it was delivered.
 
-    The fault is the server's, or of something between: asking again from the last good offset
-    may help, going on after it would lose or repeat bytes.
+    The fault is the server's, or of something between. Reading again from the last good offset may
+    help; reading on after it would lose or repeat bytes instead.
     """
 
 
@@ -86,8 +86,8 @@ class Received:
             )
 
     def take(self, message: pb.StreamOutputResponse) -> str:
-        """Any later message; says what it is: data, gap, finished, heartbeat, or "" for what
-        this program does not know."""
+        """Any later message; returns its kind: data, gap, finished, heartbeat, or "" for one that
+        this version does not know."""
         kind = self._kind(message)
         match kind:
             case "data":
@@ -115,8 +115,8 @@ class Received:
     def verdict(self, end: pb.EndRecord) -> OutputVerdict:
         """Compares with the end record, which ``take`` has had. Raises DigestMismatch.
 
-        The digest is of the bytes that the log had at the job's end. It can be compared exactly
-        if those are the bytes that were received.
+        Compares only if exactly those bytes were received that the log had at the job's end,
+        because the digest is of them; otherwise the verdict says why it is not ``verified``.
         """
         if self._streams:
             return OutputVerdict(False, "only some of the streams were asked for")
@@ -160,7 +160,7 @@ class Received:
                 f"a message of bytes {start} to {end} says that it is of bytes "
                 f"{message.offset} to {message.next_offset}"
             )
-        # What is of other streams is passed over; back it never goes.
+        # A message may lie ahead only if other streams are passed over, and never behind.
         if start < self.next_offset or (start > self.next_offset and not self._streams):
             raise OutputBroken(f"byte {start} came where byte {self.next_offset} was due")
         self.next_offset = end
