@@ -10,7 +10,7 @@ from typing import Final
 
 from .job_errors import Unavailable
 
-# For another program's lock as a server starts, when nobody waits for it: SQLite's own default.
+# For another program's lock as a server starts, because no client waits yet: SQLite's own default.
 LOCK_PATIENCE_S: Final = 5.0
 
 _SCHEMA: Final = """
@@ -44,7 +44,8 @@ _VERSION: Final = 1
 
 @contextlib.contextmanager
 def lock_directory(state_dir: str) -> Iterator[None]:
-    """Holds the state directory for this process alone. Raises Unavailable if another does."""
+    """Holds the state directory for this process alone, until the block is left; makes it if need
+    be. Raises Unavailable at once, instead of waiting, if another process holds it."""
     os.makedirs(state_dir, mode=0o700, exist_ok=True)
     path = os.path.join(state_dir, "lock")
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -61,8 +62,9 @@ def lock_directory(state_dir: str) -> Iterator[None]:
 
 
 def open_database(path: str, *, wait_s: float) -> sqlite3.Connection:
-    """Raises sqlite3.Error. ``wait_s``: for another program's lock. Once it is open nobody else can
-    have one, and nothing waits: that would be the event loop."""
+    """Raises sqlite3.Error, also for damage. ``wait_s`` bounds the wait for another program's lock.
+    Once it is open no other program can have a lock, and no call waits, because it is the event
+    loop that would stand still."""
     db = connect_database(path, wait_s=wait_s)
     # A flipped bit in a text is that row's damage, not an error of the whole query.
     db.text_factory = partial(str, encoding="utf-8", errors="replace")
@@ -84,9 +86,10 @@ def open_database(path: str, *, wait_s: float) -> sqlite3.Connection:
 
 
 def connect_database(path: str, *, wait_s: float = LOCK_PATIENCE_S) -> sqlite3.Connection:
-    """Nobody else can even read it, because the index of its WAL is in our own memory.
+    """A connection that no other process can share, not even to read, because the index of the WAL
+    is in this process's own memory.
 
-    Elsewhere it would be in a mapped file. Where no block is left for a page of that (a file system
+    Otherwise it would be in a mapped file. Where no block is left for a page of that (a file system
     with blocks smaller than a page, or one that writes in new places), SIGBUS ends the process.
     """
     db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)

@@ -27,7 +27,8 @@ _LOW_BYTES: Final = AHEAD_BYTES // 4
 
 
 class DatabaseReserve:
-    """Of one database. Nothing here raises: what cannot be had is not there."""
+    """The reserve of one database. Nothing here raises, because a server without a reserve still
+    serves: what the disk does not give is not there."""
 
     def __init__(self, path: str) -> None:
         """``path``: the database's. Before SQLite opens it: it takes the WAL as it finds it."""
@@ -41,7 +42,8 @@ class DatabaseReserve:
         self._keep_wal()
 
     def opened(self, db: sqlite3.Connection) -> None:
-        """Fills it, if need be, at once: nobody is served yet. Some 0.2 s of a new database."""
+        """Fills it at once if need be, because no client is served yet. Takes about 0.2 s for a new
+        database."""
         self._db = db
         with contextlib.suppress(sqlite3.Error):
             db.execute("DELETE FROM ahead")  # of one that was killed meanwhile
@@ -51,18 +53,20 @@ class DatabaseReserve:
                 return
 
     def opened_again(self, db: sqlite3.Connection) -> None:
-        """While everybody is served: what it lacks comes later, row by row."""
+        """As ``opened``, while clients are served: what it lacks comes later, row by row, so that
+        no call of theirs waits for all of it."""
         self._db = db
         self._keep_wal()
 
     def committed(self) -> None:
-        """One transaction more."""
+        """Counts one transaction more, and looks at the reserve after every _LOOK_EVERY of them."""
         self._transactions += 1
         if self._transactions % _LOOK_EVERY == 0:
             self._look()
 
     def closed(self) -> None:
-        """SQLite has closed the database, and deleted its WAL."""
+        """SQLite has closed the database and deleted its WAL, so the WAL is made again, empty and
+        with its blocks."""
         self._db = None
         self._wal = Reserve(self._disk)
         self._keep_wal()
@@ -85,8 +89,8 @@ class DatabaseReserve:
                     )
                     self._rows -= 1
         except sqlite3.Error:
-            # No room: what rows there are go one by one. Or damage, of which whoever needs the page
-            # is told.
+            # No room: what rows there are go one by one. Or damage, which is reported by the
+            # transaction that needs the page.
             self._filling = False
 
     @staticmethod

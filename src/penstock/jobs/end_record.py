@@ -29,7 +29,7 @@ class EndRecord:
     took of the disk, and ``sealed`` whether its index says where it ends. ``exit_code`` or
     ``signal`` says how the main process ended where that is known; ``reason`` says why.
     ``input_bytes`` and ``input_ended`` are what was accepted of its input. Of what it used, None is
-    what nobody has measured.
+    what neither the kernel nor the supervisor has measured.
     """
 
     reason: Reason
@@ -58,7 +58,7 @@ class EndRecord:
     input_ended: bool = False
 
     def to_json(self) -> str:
-        """For the store."""
+        """The text that the store keeps, and that ``from_json`` reads."""
         return json.dumps(asdict(self))
 
     @classmethod

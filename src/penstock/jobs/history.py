@@ -31,7 +31,7 @@ _MOST_UNWANTED: Final = 1000
 
 @uninterrupted_methods
 class History:
-    """The jobs of one state directory. ``run`` is a task of the manager's."""
+    """The jobs of one state directory. The manager runs ``run`` as a task of its own."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class History:
         self._changed = trio.Event()
         self._unwanted, self._to_remove = trio.open_memory_channel[str](_MOST_UNWANTED)
         self._more_unwanted = False
-        # Of its own: a disk that stands still takes no thread from anybody else.
+        # A limiter of its own, so that a disk that stands still takes no thread from other work.
         self._removals = trio.CapacityLimiter(1)
 
     def directory(self, job_id: str) -> str:
-        """Where a job's output is."""
+        """The path of a job's output, whether or not it exists."""
         return os.path.join(self.outputs, job_id)
 
     def create_log(self, job_id: str, owner: str, bound: OutputBound) -> OutputLog:
-        """A new job's. Raises OSError; nothing of it is left then."""
+        """The log of a new job. Raises OSError; its directory is removed soon then."""
         limit_bytes = self.budget_of(owner).least_limit(bound.limit_bytes)
         try:
             return OutputLog.create(self.directory(job_id), limit_bytes=limit_bytes, disk=self.disk)
@@ -74,11 +74,11 @@ class History:
             raise
 
     def bound_of(self, spec: JobSpec) -> OutputBound:
-        """How much of a job's output is kept."""
+        """How much of a job's output is kept, by the settings of this server, not of its start."""
         return self._keeping.bound_of(spec)
 
     def budget_of(self, owner: str) -> OutputBudget:
-        """What all logs of a client share."""
+        """What all logs of a client share; made at the first call for that client."""
         if owner not in self._clients:
 
             def reclaim(_: OutputBudget) -> bool:
@@ -90,25 +90,25 @@ class History:
     # Finding.
 
     def begun(self, job: Job) -> None:
-        """It has an id; nobody can name it yet."""
+        """The job has an id; it has no handle yet, so no client can name it."""
         self._jobs[job.id] = job
 
     def running(self, job: Job) -> None:
-        """It has a handle."""
+        """The job has a handle, so its owner can name it from now on."""
         self._by_handle[job.handle] = job
 
     def finished(self, job: Job) -> None:
-        """From now on it is kept as long as others like it, and can make room for them."""
+        """From now on the job is kept as long as others like it, and can make room for them."""
         self._shelf.add(job.owner, job.id, job.ended_at)
         self._changed.set()
         self._server.wake()
 
     def by_id(self, job_id: str) -> Job | None:
-        """The job of an id that no client sees."""
+        """The job of an id that no client sees; None if it is unknown, forgotten or damaged."""
         return self._jobs.get(job_id)
 
     def is_damaged(self, job_id: str) -> bool:
-        """There was such a job, and its record cannot be read."""
+        """Whether there was such a job whose record cannot be read."""
         return job_id in self._damaged
 
     def get(self, handle: str, *, owner: str | None = None) -> Job:
@@ -134,7 +134,7 @@ class History:
     # Forgetting.
 
     def remove(self, job: Job) -> None:
-        """Forgets a finished job. Who reads its output is told of a gap, then of its end.
+        """Forgets a finished job. A reader of its output gets a gap, then the job's end.
 
         Raises Precondition: it has not finished, or the record cannot be removed now.
         """
@@ -146,7 +146,7 @@ class History:
             raise Precondition("RECORDS", f"the record of job {job.handle} cannot be removed now")
 
     def never_was(self, job_id: str) -> None:
-        """Nothing was started: record, request id and log of this id go."""
+        """Nothing was started, so record, request id and log of this id go."""
         self._jobs.pop(job_id, None)
         try:
             self._store.delete(job_id)
@@ -184,7 +184,8 @@ class History:
         return False
 
     def _reclaim_for(self, asking: OutputBudget) -> bool:
-        """Those who use most make room first, and nobody for one who uses more than they do."""
+        """The clients that use most make room first, and none for a client that uses more than it
+        does itself."""
         least = asking.used_bytes
         owners = [owner for owner in self._clients if self._clients[owner].used_bytes >= least]
         return any(self._reclaim(owner) for owner in sorted(owners, key=self._used, reverse=True))
@@ -195,7 +196,7 @@ class History:
     async def run(self) -> None:
         """Forgets what is too old or too many, and removes files, until cancelled.
 
-        Cancelled: what is not removed yet is at the next start.
+        Cancelled: what is not removed yet is removed at the next start.
 
         Cancellation: minimum cleanup; C44.
         """
@@ -213,10 +214,10 @@ class History:
                     await self._changed.wait()
 
     def remove_soon(self, job_id: str) -> None:
-        """Its record is gone, or was never there: so go its files. No checkpoint."""
+        """Removes the files of a job whose record is gone, or was never there. No checkpoint."""
         try:
             self._unwanted.send_nowait(job_id)
-        except trio.WouldBlock:  # the records know them, and are asked when the others are gone
+        except trio.WouldBlock:  # the records have them, and are read when the others are gone
             self._more_unwanted = True
 
     async def _remove_files(self) -> None:
@@ -226,7 +227,7 @@ class History:
                 self._remove_more()
 
     def _remove_more(self) -> None:
-        """What had no room to wait."""
+        """Queues what had no room in the channel, as far as it has room now."""
         if self._more_unwanted:
             with contextlib.suppress(sqlite3.Error):  # else the next start does
                 left = sorted(self._store.removed())
@@ -235,7 +236,7 @@ class History:
                     self._unwanted.send_nowait(job_id)
 
     async def _remove_directory(self, job_id: str) -> bool:
-        """Whether that is recorded, too."""
+        """Removes it, and returns whether that is recorded, too."""
         # Freeing a GiB takes a while.
         await trio.to_thread.run_sync(
             self.disk.remove_tree,
@@ -262,17 +263,17 @@ class History:
     # What earlier lives have left (job_recovery.py).
 
     def is_back(self, job: Job) -> None:
-        """It can be named as before."""
+        """The job of an earlier life can be named as before, and its output is charged again."""
         self._jobs[job.id] = self._by_handle[job.handle] = job
         if job.end is not None:
             self.budget_of(job.owner).charge(job.end.stored_bytes)
 
     def leave_out(self, job_id: str) -> None:
-        """Its record cannot be read."""
+        """This job's record cannot be read; its request id must start no second job."""
         self._damaged.add(job_id)
 
     def all_are_back(self) -> None:
-        """From now on they are kept as long as others like them."""
+        """Recovery is complete: from now on finished jobs are kept as long as others like them."""
         finished = [job for job in self._jobs.values() if job.end is not None]
         for job in sorted(finished, key=_ended_at):
             self._shelf.add(job.owner, job.id, job.ended_at)
@@ -280,7 +281,8 @@ class History:
             self._clients[owner].room_bytes()  # a smaller bound than before makes room now
 
     def let_go(self) -> None:
-        """Closes what recovery has opened, as nobody will go on with it. The next server can."""
+        """Closes what recovery has opened, because this server will not open after all. The next
+        server can take the jobs over."""
         for job in self._jobs.values():
             if not job.log.ended:
                 job.log.finish()

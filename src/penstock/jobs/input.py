@@ -1,12 +1,12 @@
-"""What a job reads: bytes of its owner, each taken once, whoever has died meanwhile.
+"""What a job reads: bytes of its owner, each taken once, though server or sender die meanwhile.
 
-Two pipes and a note. What is accepted is written into a pipe of our own, which the supervisor
-holds too, and moved on into the job's (splice(2): no byte is ever nowhere or twice); while
-the job does not read, that waits, and so does its sender. The note, one small write to a file,
-says how much was accepted. Two system calls cannot happen as one, so before bytes are written
-into our pipe, which is empty then, it says so; and that they are there before any is moved on.
-A server that takes the job over finds either "writing from a": then all that is in the pipe
-came after byte a; or "accepted up to b". Either is exact.
+Two pipes and a note. What is accepted is written into a pipe of the server's own, which the
+supervisor holds too, and forwarded into the job's (splice(2), so that no byte is ever nowhere or
+twice); while the job does not read, it waits there, and so does its sender. The note, one small
+write to a file, records how much was accepted. Two system calls cannot happen as one, so the note
+is written twice: before bytes are written into the server's pipe, which is empty then, and again
+before any of them is forwarded. A server that takes the job over finds either "writing from a":
+then all that is in the pipe came after byte a; or "accepted up to b". Either is exact.
 """
 
 import contextlib
@@ -30,16 +30,17 @@ T = TypeVar("T")
 
 @uninterrupted_methods
 class Sender:
-    """Who sends a job's input now. ``error`` is why it may not any more."""
+    """The one caller that sends a job's input now. ``error`` is why it may not any more."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        """What the note has of it."""
+        """The number by which the note names it (sender_number)."""
         self.error: JobError | None = None
         self._scope: trio.CancelScope | None = None
 
     async def wait(self, what: Callable[..., Awaitable[T]], *args: object) -> T:
-        """What ``what`` returns. Raises ``error`` as soon as there is one, also while it waits.
+        """What ``what`` returns. Raises ``error`` as soon as there is one, also while it waits,
+        because a sender that was replaced must not wait for a job that does not read.
 
         Cancellation is what it is for ``what``.
 
@@ -54,7 +55,7 @@ class Sender:
         raise self.error
 
     def end(self, error: JobError) -> None:
-        """No checkpoint. The first error counts."""
+        """From now on it may not send. The first error counts. No checkpoint."""
         self.error = self.error or error
         if self._scope is not None:
             # Cancels S3.sender.
@@ -63,7 +64,7 @@ class Sender:
 
 @uninterrupted_methods
 class JobInput:
-    """The input of one job. The pipes are this object's from now on, until ``close``."""
+    """The input of one job. It owns the pipes until ``close``."""
 
     def __init__(
         self,
@@ -73,13 +74,13 @@ class JobInput:
         on_end: Callable[[], None],
         disk: Disk | None = None,
     ) -> None:
-        """Goes on where the note in ``directory``, the job's, says. ``pipes`` None: its end was
-        passed on. ``on_end`` is called once no copy of the descriptors is left here and the job
-        is to read the end. For ``directory`` None see ``of_ended``."""
+        """Resumes where the note in ``directory``, the job's, says. ``pipes`` None: its end was
+        forwarded before. ``on_end`` is called once no copy of the descriptors is left here and the
+        job is to read the end. For ``directory`` None see ``of_ended``."""
         self.accepted = 0
-        """Bytes, in total."""
+        """Bytes that were accepted so far, in total."""
         self.ended = False
-        """The end is accepted, too."""
+        """Whether the end is accepted, too."""
         self._disk: Disk = RealDisk() if disk is None else disk
         self._pipes = pipes or InputPipes(-1, -1, -1)
         self._handle = handle
@@ -89,7 +90,7 @@ class JobInput:
         self._changed = trio.Event()
         self._open = pipes is not None
         self._broken = False
-        """What was accepted last may not be on record: who sent it is not told that it was."""
+        """What was accepted last may not be on record, so its sender must not get a promise."""
         self._note: Note | None = None
         self._held = 0
         """Bytes in our pipe."""
@@ -100,7 +101,7 @@ class JobInput:
                 self._note = Note(directory, self._disk)
                 self._restore(self._note.read())
         except (OSError, ValueError) as error:
-            # The job must not read an end that nobody has sent, so it is left waiting.
+            # The job must not read an end that no sender has sent, so it is left waiting.
             say(f"the input of job {handle}: {error}")
             why = f"how much input job {handle} has had is not known"
             self._closed = Precondition("STDIN_CLOSED", why)
@@ -110,7 +111,7 @@ class JobInput:
 
     @classmethod
     def of_ended(cls, handle: str, accepted: int, *, ended: bool) -> "JobInput":
-        """Of a job that has ended: it says what was accepted, and takes nothing."""
+        """The input of a job that has ended: it reports what was accepted, and takes nothing."""
         given = cls(None, None, handle, lambda: None)
         phase = Phase.ENDED if ended else Phase.ACCEPTED
         given._restore(Written(phase, accepted))
@@ -122,7 +123,7 @@ class JobInput:
         self.accepted = written.accepted + (self._held if writing else 0)
         self.ended = written.phase is Phase.ENDED
         self._last = written.sender
-        if writing:  # before any of it is moved on
+        if writing:  # before any of it is forwarded
             self._write_down(Phase.ACCEPTED)
 
     def _write_down(self, phase: Phase) -> None:
@@ -132,16 +133,16 @@ class JobInput:
 
     @property
     def closed(self) -> bool:
-        """Is nothing more accepted?"""
+        """Whether nothing more is accepted: its end was, or the job cannot take any."""
         return self.ended or self._closed is not None
 
     def claim(self, name: str = "", *, goes_on: bool = False) -> Sender:
-        """The caller is the sender from now on, and who was it before is not. No checkpoint.
+        """The caller is the only sender from now on; the one before gets an error. No checkpoint.
 
-        One that was cut off may hold its place for long, so the newest has it. Who ``goes_on``
-        was the sender of this ``name`` before: raises InputTakenOver if somebody else's bytes
-        were accepted since, as by their offsets alone they would pass for its own. Raises
-        Precondition STDIN_CLOSED, unless the end is accepted.
+        A sender that was cut off may hold its place for long, so the newest has it. A caller that
+        ``goes_on`` was the sender of this ``name`` before: raises InputTakenOver if bytes of
+        another were accepted since, because by their offsets alone they would pass for its own.
+        Raises Precondition STDIN_CLOSED, unless the end is accepted.
         """
         number = sender_number(name or secrets.token_hex(16))
         if goes_on and self._last not in (NOBODY, number):
@@ -158,7 +159,7 @@ class JobInput:
         return InputTakenOver(f"somebody else sends the input of job {self._handle} now")
 
     def leave(self, sender: Sender) -> None:
-        """It sends no more."""
+        """This sender sends no more, so its place is free; no error if it was replaced."""
         if self._sender is sender:
             self._sender = None
 
@@ -200,14 +201,14 @@ class JobInput:
                 self._check(sender)
 
     def _check(self, sender: Sender | None) -> None:
-        """After each checkpoint: who is woken by room may have been replaced in the same moment,
-        and its cancellation comes with its next checkpoint, which is after more bytes."""
+        """After each checkpoint, because a sender that is woken by room may have been replaced in
+        the same moment: its cancellation comes with its next checkpoint, after more bytes."""
         if self._sender is not sender:
             raise self._taken_over()
 
     async def run(self) -> None:
-        """Moves on what is accepted, until there is nothing more to come. Minimum cleanup:
-        what our pipe holds stays there, for whoever comes next.
+        """Forwards what is accepted, until there is nothing more to come. Minimum cleanup:
+        what our pipe holds stays there, for the next server.
 
         No checkpoint if its input is closed as it is called.
 
@@ -223,7 +224,8 @@ class JobInput:
                 await self._wait_changed()
 
     def close(self, why: str) -> None:
-        """Frees all descriptors; the job may still have its end. Idempotent. No checkpoint."""
+        """Frees all descriptors; its sender gets Precondition STDIN_CLOSED with ``why``. The job
+        may have its end still to read. Idempotent. No checkpoint."""
         self._close(why)
 
     async def _wait_changed(self) -> None:
@@ -260,7 +262,7 @@ class JobInput:
         self._move()
 
     def _move(self) -> None:
-        """As much as the job's pipe has room for; and the end, after everything."""
+        """Forwards as much as the job's pipe has room for; and the end, after everything."""
         if self._closed is not None:
             return
         while self._held:
@@ -268,7 +270,7 @@ class JobInput:
                 moved = self._disk.forward(self._pipes.read_fd, self._pipes.job_fd, _MOVE_BYTES)
             except BlockingIOError:
                 return
-            except OSError:  # EPIPE: nobody can read it any more
+            except OSError:  # EPIPE: no process can read it any more
                 self._close(f"job {self._handle} has closed its input")
                 return
             self._held -= moved

@@ -1,6 +1,7 @@
-"""How much of a job's input was accepted, and of whom: one small file in the job's directory.
+"""How much of a job's input was accepted, and from which sender: a small file beside its output.
 
-A note survives SIGKILL of all our processes. A crash of the machine ends the job, too.
+A note survives SIGKILL of server and supervisor. It need not survive a crash of the machine,
+because that ends the job, too.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ NOBODY: Final = 0
 
 
 class Phase(IntEnum):
-    """What the note's number says."""
+    """How far the writing of the note and of the server's pipe has come."""
 
     WRITING = 1  # so much was accepted, and moved on; what our pipe holds came after it
     ACCEPTED = 2  # so much is accepted
@@ -30,8 +31,8 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a note says. ``sender``: whose the last of it was (sender_number), NOBODY if that is
-    not known, or nothing was accepted yet."""
+    """One state of the note. ``accepted`` is in bytes; ``sender`` is the one that sent the last of
+    them (sender_number), NOBODY if that is not known, or nothing was accepted yet."""
 
     phase: Phase = Phase.ACCEPTED
     accepted: int = 0
@@ -39,7 +40,8 @@ class Written:
 
 
 def read_note(directory: str, disk: Disk) -> Written:
-    """Of a job that nobody holds any more; nothing where there is none that can be read."""
+    """The note of a job that neither server nor supervisor holds any more; an empty one, instead
+    of an error, where there is none that can be read."""
     try:
         note = Note(directory, disk)
     except OSError:
@@ -53,7 +55,7 @@ def read_note(directory: str, disk: Disk) -> Written:
 
 
 def sender_number(name: str) -> int:
-    """What a note has of a sender's name; never NOBODY."""
+    """The number by which a note names this sender: 64 bits of a hash; never NOBODY."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
 
@@ -70,7 +72,7 @@ class Note:
             self._fd = disk.open(path, create=True)
 
     def read(self) -> Written:
-        """As it was written last; an empty one is a job's that was never sent anything."""
+        """As it was written last; an empty file is that of a job to which no input was sent."""
         data = self._disk.read(self._fd, _BODY.size + _CRC.size, 0)
         if not data:
             self.write(Written())  # its place on the disk is taken from now on
@@ -85,10 +87,10 @@ class Note:
         return Written(Phase(phase), accepted, sender)
 
     def write(self, written: Written) -> None:
-        """Within one page, so a kill leaves the old one or the new one."""
+        """Within one page, so that a kill leaves either the old note or the new one."""
         body = _BODY.pack(written.phase, written.accepted, written.sender)
         self._disk.write(self._fd, body + _CRC.pack(zlib.crc32(body)), 0)
 
     def close(self) -> None:
-        """Frees the descriptor."""
+        """Frees the descriptor; the file stays, for the next server."""
         self._disk.close(self._fd)

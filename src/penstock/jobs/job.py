@@ -19,22 +19,22 @@ from .output.segment import StreamNumber
 from .states import State
 from .stop_notes import StopAsked
 
-# After KILL a process can only survive in an uninterruptible sleep; then it is said.
+# After KILL a process can only survive in an uninterruptible sleep; callers are told after this.
 UNKILLABLE_S: Final = 10.0
-# For so long the record of an end is waited for without a word.
+# For so long callers wait for the record of an end before they get NotRecorded instead.
 RECORD_PATIENCE_S: Final = 10.0
 
 
 @uninterrupted_methods
 class Job(JobProgress):
-    """A job, running or finished: what can be asked of it. Made by Manager only."""
+    """A job, running or finished: what callers can ask of it. Only the Manager makes one."""
 
     __slots__ = ()
 
     async def look_at_limits(self) -> bool:
         """Returns when the kernel's limits were looked at again: ``started.held`` says what
-        was found. False, and no checkpoint, where there is nothing to look at, as the job does not
-        run or nothing holds its limits; False also if it could not be done within a second.
+        was found. False, and no checkpoint, where there is nothing to look at, because the job does
+        not run or nothing holds its limits; False also if it could not be done within a second.
 
         Cancellation: minimum cleanup; C18b.
         """
@@ -52,7 +52,7 @@ class Job(JobProgress):
     ) -> OutputReader:
         """A reader of its own, the caller's to close. No checkpoint.
 
-        What is not there any more comes as gaps. For lines and times see seek.py. Raises
+        Bytes that are not kept any more come as gaps. For lines and times see seek.py. Raises
         OffsetPastEnd, and Unavailable if the log cannot be looked at now.
         """
         try:
@@ -74,8 +74,8 @@ class Job(JobProgress):
         """The end record, once it is durable. Minimum cleanup: the waiting alone ends.
 
         Raises Unavailable if the manager was closed before the job has ended, and NotRecorded if
-        it has, and its end could not be recorded for RECORD_PATIENCE_S: a full disk. It is tried
-        on, so that whoever waits again gets it.
+        it has, and its end could not be recorded for RECORD_PATIENCE_S: a full disk. The server
+        tries again and again, so that a caller that waits again gets it.
 
         Cancellation: minimum cleanup; C8, C23.
         """
@@ -83,7 +83,7 @@ class Job(JobProgress):
         return self._known_end()
 
     async def _wait_any(self, *events: trio.Event) -> None:
-        with PlainErrors().outside():  # ^C of who waits
+        with PlainErrors().outside():  # ^C of the caller
             # Scope S3.news.
             async with trio.open_nursery() as nursery:
 
@@ -108,21 +108,21 @@ class Job(JobProgress):
 
     @property
     def paused(self) -> bool:
-        """Its processes stand still."""
+        """Whether its processes stand still; False where none is left."""
         return self.backend is not None and self.backend.is_paused(self.id)
 
     async def _wait_taken_over(self) -> None:
-        """No checkpoint in the usual case: what its caller was allowed, and has on record, is
-        done though the caller leaves in the same moment."""
+        """No checkpoint in the usual case, so that what its caller was allowed, and has on record,
+        is done though the caller is cancelled in the same moment."""
         if not self.begun.is_set():
             await self.begun.wait()
 
     async def signal(self, number: int, *, tree: bool = False) -> int:
         """Signals the main process, or every process; how many it was sent to.
 
-        Raises Precondition NOT_RUNNING if nobody is left to get it. Completes: cancelled, the
-        signal is on its way. Of a job that has begun it is asked for before any checkpoint;
-        waiting for the answer, or being told that there is no job, is one.
+        Raises Precondition NOT_RUNNING if no process is left to get it. Completes: cancelled, the
+        signal is on its way. If the job has begun, the signal is sent before any checkpoint;
+        waiting for the answer, or for the error that there is no job, is one.
 
         Cancellation: completes; C18.
         """
@@ -139,9 +139,9 @@ class Job(JobProgress):
     async def set_paused(self, paused: bool) -> None:
         """Makes every process stand still, or run on; returns when that is so.
 
-        It may be so already. A stop lets them run on to heed it. Raises Precondition
-        NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled, it happens
-        without the caller.
+        No error if it is so already. A stop resumes them, so that they can heed it. Raises
+        Precondition NOT_RUNNING, or NOT_PAUSED if they cannot stand still. Completes: cancelled,
+        it happens without the caller.
 
         Cancellation: completes; C18.
         """
@@ -166,7 +166,8 @@ class Job(JobProgress):
     ) -> None:
         """As ``stop``, without waiting for it. No checkpoint.
 
-        Raises Unavailable if it is under way but not recorded: this server's end would end it.
+        Raises Unavailable if the stop is under way but not recorded, because it would be forgotten
+        if this server ended now. No error if the job has finished.
         """
         if self.end is not None:
             return
@@ -199,9 +200,9 @@ class Job(JobProgress):
         The first signal is ``number`` or else the command's own, to the main process or to all
         as the command has it. Returns the end record and whether the job had finished before. A
         stop that is under way is joined, and its grace holds unless ``grace_s`` would end it
-        sooner. Completes: cancelled, it goes on without the caller.
-        Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop goes on.
-        Raises SupervisorSilent if nobody can say what becomes of it; the stop goes on, KILL
+        sooner. Completes: cancelled, it continues without the caller.
+        Raises Precondition UNKILLABLE if processes survive KILL for 10 s; the stop continues.
+        Raises SupervisorSilent if the supervisor does not answer; the stop continues, KILL
         after its grace included. Raises Unavailable and NotRecorded as wait_finished.
 
         Cancellation: completes; C5, C6, C7, C23, C26, C41.
@@ -213,7 +214,7 @@ class Job(JobProgress):
             self.ask_stop(by=by, reason=reason, grace_s=grace_s, number=number)
         backend, silent = self.backend, False
         while True:
-            # Made anew each time: who was unkillable may have died, and then that is unset.
+            # Made anew each time, because ``unkillable`` is replaced once all processes are dead.
             told = partial(self._wait_any, self.finished, self.unrecorded, self.unkillable)
             if backend is None:
                 await told()

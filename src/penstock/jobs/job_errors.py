@@ -6,7 +6,7 @@ class JobError(Exception):
 
 
 class InvalidRequest(JobError):
-    """The caller's fault: no system in any state would take this. ``field`` names the culprit."""
+    """The caller's fault, so trying again cannot help. ``field`` names what is wrong."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -18,7 +18,8 @@ class NotGranted(JobError):
 
 
 class JobNotFound(JobError):
-    """No such job, or not the asker's. The text is the same for both."""
+    """No such job, or another client's. The text is the same for both, so that a client cannot
+    find out which handles there are."""
 
     def __init__(self, handle: str) -> None:
         super().__init__(f"Job {handle} not found")
@@ -30,8 +31,8 @@ class RequestConflict(JobError):
 
 
 class Precondition(JobError):
-    """Right request, wrong state of the world. ``reason`` is a stable word for programs, and
-    ``about`` what else they may want to know."""
+    """The request is right, but job or host are not in a state for it. ``reason`` is a stable word
+    for programs, and ``about`` what else they may need, texts by name."""
 
     def __init__(self, reason: str, message: str, **about: str) -> None:
         super().__init__(message)
@@ -48,17 +49,17 @@ class Unavailable(JobError):
 
 
 class NotRecorded(Unavailable):
-    """The job has ended, and the disk takes no record of that now. Tried again by itself; asking
-    again is safe."""
+    """The job has ended, and the disk takes no record of that now. The server tries again by
+    itself, so asking again is safe."""
 
 
 class SupervisorSilent(Unavailable):
-    """The supervisor does not answer. What was asked may happen once it does; to ask again under
-    the same request id, or for the same state, is safe."""
+    """The supervisor does not answer. What was asked may happen once it does, so it is safe to ask
+    again under the same request id, or for the same state, but not to assume that it failed."""
 
 
 class InputGap(JobError):
-    """Input that does not go on where the last has ended: ``accepted`` is where that is."""
+    """Input that does not begin where the accepted input ends: byte ``accepted``."""
 
     def __init__(self, message: str, accepted: int) -> None:
         super().__init__(message)
@@ -66,7 +67,7 @@ class InputGap(JobError):
 
 
 class InputTakenOver(JobError):
-    """Somebody who came later sends the job's input now."""
+    """Another caller sends the job's input now, because it claimed it later."""
 
 
 class OffsetPastEnd(JobError):

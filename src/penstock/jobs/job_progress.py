@@ -23,11 +23,13 @@ from .stop_notes import StopAsked
 
 @uninterrupted_methods
 class JobProgress:
-    """What is known of one job, and each step that it takes. Only those who bring a step about call
-    its method: the job's own task (lifecycle.py), its stop (stop.py), the history and the manager.
+    """What is known of one job, and each step that it takes. A step's method is called only by the
+    code that brings it about: the job's own task (lifecycle.py), its stop (stop.py), the history
+    and the manager. None of them is a checkpoint.
     """
 
-    # More than 30 attributes have no dictionary in common any more: 1.5 KiB for each idle job.
+    # Slots, because instances with more than 30 attributes no longer share the keys of their
+    # dictionaries, which would cost 1.5 KiB for each idle job.
     __slots__ = (
         "_log_or_loader",
         "backend",
@@ -67,7 +69,7 @@ class JobProgress:
         log: OutputLog | Callable[[], OutputLog],
         bound: OutputBound,
     ) -> None:
-        """``log`` may be how to have it once somebody wants it."""
+        """``log`` may be a function that loads it, called when the log is first needed."""
         self.id = job_id
         self.sequence = sequence
         self.owner = owner
@@ -75,13 +77,13 @@ class JobProgress:
         self.policy_hash = policy_hash
         self.handle = ""
         self.started = NOT_STARTED
-        """What its start became."""
+        """The supervisor's account of its start; NOT_STARTED until then."""
         self.state = State.STARTING
         self.end: EndRecord | None = None
         self.ended_at = 0.0
-        """On Trio's clock; the system's may step."""
+        """On Trio's clock, because the system's may step."""
         self.bound = bound
-        # What the job's own task (lifecycle.py) tells.
+        # What the job's own task (lifecycle.py) sets.
         self.sampler: usage.Sampler | None = None
         self.final_usage: usage.Usage | None = None
         self.begun = trio.Event()
@@ -94,16 +96,16 @@ class JobProgress:
         """All are dead, and their end could not be recorded for RECORD_PATIENCE_S."""
         self.survivors: Sequence[Left] = ()
         self.input: JobInput | None = None
-        """None: it was started without."""
+        """None: the job was started without input, or does not run yet."""
         self.backend: Backend | None = None
-        """While it runs."""
-        # What it is told.
+        """The backend while the job runs; None before and after."""
+        # What callers ask for.
         self.pause_asked = False
-        """Some of it may stand still."""
+        """Some of its processes may stand still, so a stop resumes them."""
         self.stop_asked: StopAsked | None = None
         self.on_stop: Callable[[], None] | None = None
         self.limit_asking: LimitAsking | None = None
-        """Once anybody has asked."""
+        """None until a caller has asked for the first time."""
         self._log_or_loader = log
 
     @classmethod
@@ -122,48 +124,50 @@ class JobProgress:
     # Its steps.
 
     def advance(self, event: Event) -> None:
-        """To the state after that."""
+        """To the state after this event. Raises IllegalTransition, a bug of ours."""
         self.state = after(self.state, event)
 
     def has_started(self, started: Started) -> None:
-        """Its process runs; nobody can name it yet."""
+        """Its process runs; it has no handle yet, so no client can name it."""
         self.started = started
         self.sampler = usage.Sampler(started.usage_files, started.started_ns)
 
     def has_handle(self, handle: str) -> None:
-        """That is recorded, so it can be named."""
+        """Its start is recorded, so clients can name it."""
         self.handle = handle
         self.advance(Event.STARTED)
 
     def take_over(self, stop_asked: StopAsked | None) -> None:
-        """It runs on from an earlier life, in which somebody may have asked for its end."""
+        """It runs on from an earlier life of the server, in which a client may have asked for its
+        end."""
         self.advance(Event.STARTED)
         self.stop_asked = stop_asked
 
     def runs_on(self, backend: Backend, on_stop: Callable[[], None]) -> None:
-        """From now on it can be asked for something; ``on_stop`` is called for ``stop_asked``."""
+        """From now on callers can signal and pause it; ``on_stop`` is called whenever
+        ``stop_asked`` was set or its grace was shortened."""
         self.backend = backend
         self.on_stop = on_stop
         self.begun.set()
 
     def runs_no_more(self) -> None:
-        """There is nobody who could be asked."""
+        """From now on there is no process that callers could signal or pause."""
         self.backend = None
 
     def begins_paused(self, paused: bool) -> None:
-        """As an earlier server has left it."""
+        """Whether an earlier server has left it paused."""
         self.pause_asked = paused
 
     def takes_input(self, given: JobInput) -> None:
-        """From now on."""
+        """From now on clients can send it input."""
         self.input = given
 
     def limits_changed(self, changed: Changed) -> None:
-        """Somebody else has written them; ``started`` says what is held now."""
+        """Another process has written its limits; ``started`` says what is held now."""
         self.started = replace(self.started, held=changed.held)
 
     def could_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
-        """Nothing of it is left."""
+        """Nothing of it is left. Callers that wait for its start get ``error``."""
         self.start_error = error
         self.end = end or self.end
         if not self.log.ended:
@@ -172,20 +176,22 @@ class JobProgress:
         self.finished.set()
 
     def all_dead(self) -> None:
-        """Nobody is left who could survive anything; what remains is the end record."""
+        """No process is left, so none can be unkillable; what remains is the end record."""
         self.unkillable = trio.Event()
 
     def has_survivors(self, survivors: Sequence[Left]) -> None:
-        """They were sent KILL UNKILLABLE_S ago."""
+        """These processes were sent KILL UNKILLABLE_S ago; callers that stop the job get their
+        names."""
         self.survivors = survivors
         self.unkillable.set()
 
     def is_unrecorded(self) -> None:
-        """All are dead, and their end cannot be recorded now."""
+        """No process is left, and the end cannot be recorded now, so waiting callers get
+        NotRecorded."""
         self.unrecorded.set()
 
     def has_ended(self, end: EndRecord, counters: Mapping[str, Any]) -> None:
-        """Its end is durable."""
+        """Its end is durable, so readers and waiting callers see it from now on."""
         self.advance(Event.RECORDED)
         self.end = end
         self.ended_at = trio.current_time()
@@ -194,7 +200,7 @@ class JobProgress:
         self.finished.set()
 
     def is_given_up(self) -> None:
-        """Whoever reads or waits ends, without an end record: the server does."""
+        """Readers and waiting callers end without an end record, because the server ends."""
         if self.end is not None or self.finished.is_set():
             return
         if not self.log.ended:
@@ -205,11 +211,11 @@ class JobProgress:
         self.finished.set()
 
     def is_over(self) -> None:
-        """Nobody waits for more of it, whatever is known of its end."""
+        """Waiting callers return now, whether or not its end is known."""
         self.finished.set()
 
     def ended_ago(self, seconds: float) -> None:
-        """So long before now."""
+        """Its end was so many seconds before now."""
         self.ended_at = trio.current_time() - seconds
 
     def set_ended(self, end: EndRecord) -> None:
@@ -232,14 +238,14 @@ class JobProgress:
 
     @property
     def log(self) -> OutputLog:
-        """Its output."""
+        """Its output; loads it if need be, which raises OSError."""
         if not isinstance(self._log_or_loader, OutputLog):
             self._log_or_loader = self._log_or_loader()
         return self._log_or_loader
 
     @property
     def log_if_loaded(self) -> OutputLog | None:
-        """The same, unless nobody has asked for it since the server started."""
+        """The same, but None instead of loading it."""
         return self._log_or_loader if isinstance(self._log_or_loader, OutputLog) else None
 
     @property

@@ -24,7 +24,7 @@ _NANO: Final = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A job that runs on. With ``output_error`` its log cannot be gone on with."""
+    """A job that runs on. With ``output_error`` nothing can be appended to its log."""
 
     job: Job
     begun: StartedJob
@@ -33,7 +33,7 @@ class Recovered:
 
 
 class JobRecovery:
-    """Of one state directory, as its manager is opened."""
+    """The recovery of one state directory, once, as its manager is opened."""
 
     def __init__(self, history: History, store: Store, audit: Audit) -> None:
         self._history = history
@@ -44,7 +44,8 @@ class JobRecovery:
     def recover(self, held: Mapping[str, HeldJob], boot_id: str) -> Sequence[Recovered]:
         """Loads what earlier lives left; those of ``held`` run on, and are returned.
 
-        What ran then and is not held is lost, and says so.
+        A job that ran then and is not held is lost, and its end record says so. Raises Unavailable
+        where the host is short of something, and sqlite3.Error: the next server tries again.
         """
         known = self._store.removed()
         for job_id in known:
@@ -69,7 +70,7 @@ class JobRecovery:
         return recovered
 
     def _look_for_strays(self, known: set[str]) -> None:
-        """Output that no record speaks of was somebody's: it is left for who wants to look."""
+        """Output without a record was some client's, so it is kept, for an operator to look at."""
         directory = self._history.outputs
         new = self._store.note_strays(set(self._disk.names(directory)) - known)
         if new:
@@ -104,7 +105,7 @@ class JobRecovery:
         return Recovered(job, StartedJob(started, held.pipes), stop, output_error)
 
     def _recover_one(self, record: JobRecord) -> None:
-        if record.handle is None:  # nobody was ever told of it
+        if record.handle is None:  # no client was ever given a handle of it
             self._store.delete(record.id)
             self._history.remove_soon(record.id)
             about = {"job": record.id, "owner": record.owner, "reason": "never started"}
@@ -143,7 +144,7 @@ class JobRecovery:
         return load
 
     def _say_damaged(self, job_id: str, why: str) -> None:
-        """One job's record is one job's misfortune: it is said, and all others are served."""
+        """Logs and audits it, and leaves the job out, so that all others are served."""
         self._history.leave_out(job_id)
         say(f"the record of job {job_id} is damaged and left out: {why}")
         fields: Mapping[str, Any] = {"job": job_id, "message": why}

@@ -9,7 +9,8 @@ from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
 from .end_record import EndRecord
 
-# Of a start, what counts only while its process runs: the supervisor tells it again.
+# Of a start, what counts only while its process runs. It is not recorded, because the supervisor
+# sends it again to a server that takes the job over.
 _PASSING: Final = frozenset({"uid", "usage", "grace_s", "control"})
 
 
@@ -31,7 +32,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class DamagedRecord:
-    """A row that holds no job any more."""
+    """A row that holds no job any more. ``why`` is for the log."""
 
     id: str
     why: str
@@ -42,7 +43,7 @@ DAMAGE: Final = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def started_text(started: Started, boot_id: str) -> str:
-    """What of a start outlives its process."""
+    """What of a start outlives its process, as JSON."""
     kept = {name: it for name, it in write_record(started).items() if name not in _PASSING}
     class_name = kept.pop("class")
     return json.dumps(kept | {"class_name": class_name, "boot_id": boot_id})
@@ -72,7 +73,7 @@ def read_row(row: tuple[Any, ...]) -> JobRecord:
 
 
 def spec_text(spec: JobSpec) -> str:
-    """What was asked for."""
+    """What the caller asked for, as JSON with the environment in order."""
     return json.dumps(write_record(spec) | {"env": dict(sorted(spec.env.items()))})
 
 

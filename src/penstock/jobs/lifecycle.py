@@ -1,4 +1,27 @@
-"""The task of one job: from its start to its end record (S5 and S6 of docs/cancellation.md)."""
+"""The task of one job: from its start to its end record (S5 and S6 of docs/cancellation.md).
+
+Theory of operation. A job has one task, which the manager starts in its own nursery and which runs
+``JobRunner.run`` (or ``go_on``, for a job of an earlier server). It alone moves the job from state
+to state (states.py):
+
+1. ``starting``: the backend was asked. Refused, nothing is left of the job. Started, its handle is
+   recorded before any client can name it; if that fails the job is killed, because otherwise it
+   would run without a name.
+2. ``running``, ``stopping``: the job's nursery (S5.parts) has a reader task for each pipe, the
+   input, the watch of the main process, and the stop once it was asked for.
+3. ``ending``: the main process was reaped. The nursery is cancelled when the last process is dead,
+   and not at the end of its pipes, because a process outside the job may hold those open for ever.
+   What the reader tasks have not moved by then is drained.
+4. ``finished``: the log is sealed and hashed, the end record is durable, and only then readers and
+   waiting callers see the end, and the backend may forget the job.
+
+The race that shaped it: a stop, the main process's own exit and the death of the last process come
+in any order, and a server may die between any two. So a stop is only a note and an event here
+(stop.py): a job whose main process has exited by itself was not stopped; the state changes between
+two checkpoints; and all that a next server needs is recorded before it is promised.
+
+The task is shielded, so no caller that leaves can end it; ``end_now`` is for the manager alone.
+"""
 
 import sqlite3
 import time
@@ -28,17 +51,18 @@ from .store import Store
 from .verdict import Ending, end_record, start_error
 
 RECORD_AGAIN_S: Final = 1.0
-# Then the job ends all the same: a disk that takes nothing for ten seconds may never.
+# After these the job ends without that output, because a disk that takes nothing for ten seconds
+# may never take anything.
 _DRAIN_TRIES: Final = 10
 # Hashed in 0.1 ms, which is less than the way to a thread and back.
 _HASH_HERE_BYTES: Final = 64 * 1024
-# To give blocks back: milliseconds, unless the disk stands still.
+# Giving blocks back takes milliseconds, unless the disk stands still.
 _GIVE_BACK_S: Final = 1.0
 
 
 @uninterrupted_methods
 class JobRunner:
-    """What happens to one Job. ``budget`` is what its output shares with others, ``hashing`` the
+    """The code of one job's task. ``budget`` is what its output shares with others, ``hashing`` the
     threads that hash it and give its reserve back."""
 
     def __init__(
@@ -60,16 +84,16 @@ class JobRunner:
         self._stuck: OSError | None = None
         self._digest_error: OSError | None = None
         self.never_started = False
-        """It was refused, or could not be recorded: nothing of it is left."""
+        """It was refused, or could not be recorded, so nothing of it is left."""
         self.held = False
-        """The backend has a process of it, which it keeps until it is released."""
+        """The backend has a process of the job, and keeps it until ``release``."""
         # Scope S5.
         self._scope = trio.CancelScope(shield=True)
 
     async def run(self, on_running: Callable[[Job], None]) -> None:
-        """The whole of it; ``on_running`` is called once the job has a handle.
+        """From start to end record; ``on_running`` is called once the job has a handle.
 
-        Shielded: it ends by the end of its processes, which stop (grace, KILL) or the loss
+        Shielded: it ends by the end of its processes, which the stop (grace, KILL) or the loss
         of the backend bring about; end_now is the last resort.
 
         Cancellation: completes; C4, C5, C8, C17, C17b, C37, C39.
@@ -94,7 +118,8 @@ class JobRunner:
         """As run, for a job that an earlier server has started: it has its handle and runs.
 
         A ``stop`` that was under way begins again, with its grace unless that was over. With
-        ``output_error`` nothing can be appended to its log: it is stopped, and its end says why.
+        ``output_error`` nothing can be appended to its log, so it is stopped, and its end record
+        says why.
 
         Cancellation: completes; C13.
         """
@@ -109,8 +134,8 @@ class JobRunner:
             await self._job_nursery(begun.pipes)
 
     async def give_back(self) -> None:
-        """The disk has what its log does not need any more. After it has ended, and is found among
-        those that have: nobody waits for this.
+        """Gives the blocks that its log does not need any more back to the disk. Called last, after
+        the end is visible, so that no caller waits for it.
 
         No checkpoint where there is nothing to give back.
 
@@ -119,7 +144,7 @@ class JobRunner:
         log = self._job.log_if_loaded
         if self._job.end is None or log is None or not log.has_reserve:
             return
-        # Shielded, as the manager ends us now if it is closing.
+        # Shielded, because the manager ends this task now if it is closing.
         # Scope S5.reserve.
         with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
             await trio.to_thread.run_sync(
@@ -127,15 +152,15 @@ class JobRunner:
             )
 
     def did_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
-        """Nothing of it is left; its callers get the error. No checkpoint."""
+        """Nothing of the job is left, so callers that wait for it get ``error``. No checkpoint."""
         self.never_started = True
         self._job.could_not_start(error, end)
 
     def end_now(self) -> None:
         """Gives up waiting, at the very end of the manager. No checkpoint.
 
-        Whoever reads or waits ends too, without an end record. What still runs is the next
-        server's to take.
+        Readers and waiting callers end too, without an end record. A job that still runs is left
+        for the next server to take over.
         """
         # Cancels S5.
         self._scope.cancel()
@@ -167,7 +192,7 @@ class JobRunner:
         job.has_handle(self._store.set_running(job.id, started, boot_id))
 
     async def _give_up(self, error: Exception) -> None:
-        """It runs but cannot be recorded, so nobody could ever name it: it must not be."""
+        """It runs but cannot be recorded, so no client could ever name or stop it: it is killed."""
         job = self._job
         self.never_started = True  # also if end_now comes meanwhile
         await self._backend.kill(job.id)
@@ -245,9 +270,10 @@ class JobRunner:
         self._backend.release(job.id)
 
     async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
-        """Tries again if the disk does not even take a gap: it may soon.
+        """Tries again if the disk does not even take a gap, because it may soon.
 
-        After end_now, which has ended the log, it takes nothing: the pipes are the next server's.
+        After end_now, which has ended the log, it takes nothing, because the pipes are the next
+        server's.
         """
         for _ in range(_DRAIN_TRIES):
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -257,7 +283,7 @@ class JobRunner:
         say(f"job {self._job.handle}: its last output is neither kept nor told as a gap")
 
     def _main_exited(self) -> None:
-        """Two wait for it, as all may be told to have ended before its main process is."""
+        """Idempotent, because the end of all may be reported before that of the main process."""
         if self._job.state is not State.ENDING:
             self._job.advance(Event.MAIN_EXITED)
 
@@ -273,16 +299,16 @@ class JobRunner:
     async def _finish(self, verdict: Verdict) -> None:
         job = self._job
         # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads
-        # files nobody appends to any more, and is let go if end_now comes.
+        # files that no task appends to any more, and is abandoned if end_now comes.
         sha256 = ""
-        sealed = job.log.seal()  # before the record: what is there then is all there is
+        sealed = job.log.seal()  # before the record, so that nothing is appended after it
         try:
             digest = job.log.digest()
             if digest.size <= _HASH_HERE_BYTES:
                 sha256 = digest.sha256()
             else:
                 sha256 = await self._hashing.sha256(digest, self._hashing_stands_still)
-        except OSError as error:  # a bad sector under one log is one job's misfortune
+        except OSError as error:  # a bad sector under one log must not end the server
             self._digest_error = error
         end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
         tried_since = trio.current_time()
@@ -292,7 +318,7 @@ class JobRunner:
                 break
             except sqlite3.Error as error:
                 # A full disk, most likely. The job stays `ending` until its end is durable, and
-                # whoever waits for that is told so after a while.
+                # waiting callers get NotRecorded after RECORD_PATIENCE_S.
                 say(f"the end of job {job.handle}: {error}")
                 if trio.current_time() - tried_since >= RECORD_PATIENCE_S:
                     job.is_unrecorded()

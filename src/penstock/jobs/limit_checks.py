@@ -1,17 +1,17 @@
-"""Are a job's limits still held? Asked by whoever wants its status, one question at a time."""
+"""Are a job's limits still held? Callers that want its status ask, one question at a time."""
 
 import trio
 
 from .backends.base import Backend
 from .job_errors import SupervisorSilent, Unavailable
 
-# Usually a millisecond. Then the status says what was seen last.
+# An answer usually takes a millisecond. After this the status says what was seen last instead.
 LOOK_S = 1.0
 
 
 class LimitAsking:
-    """Of one job. Those who ask while a question is under way share the next one, so that a client
-    can ask as often as the network carries it."""
+    """The questions about one job. Callers that ask while one is under way share the next one, so
+    that a client that asks as often as the network carries it costs one question at a time."""
 
     def __init__(self) -> None:
         self._turn = trio.Lock()

@@ -34,12 +34,12 @@ SHUTDOWN_GRACE_S: Final = 3.0
 
 
 def no_audit(event: str, fields: object) -> None:
-    """The library's default: nobody wants to know."""
+    """The library's default: events are dropped, because its caller has named no audit."""
 
 
 @uninterrupted_methods
 class Manager:
-    """Starts and stops jobs; ``history`` has them. Made by open_manager."""
+    """Starts and stops jobs; ``history`` has them. Only open_manager makes one."""
 
     def __init__(self, backend: Backend, store: Store, audit: Audit, history: History) -> None:
         self.history = history
@@ -52,7 +52,8 @@ class Manager:
         self._over = False
         self._lives: dict[str, JobRunner] = {}
         self._hashing = Hashing()
-        # What is told of jobs that this manager takes over comes before they are known here.
+        # Messages about jobs that this manager takes over, kept because they come before the jobs
+        # are known here.
         self._early: list[Changed] | None = []
         backend.on_limits_changed = self._limits_changed
 
@@ -76,7 +77,7 @@ class Manager:
                         with errors.inside():
                             yield
                     finally:
-                        # As a task: a second ^C would end what this one waits for.
+                        # As a task, because a second ^C would end what this one waits for.
                         self._nursery.start_soon(self._close)
                 # Cancels S4.history.
                 keeping.cancel_scope.cancel()
@@ -88,16 +89,17 @@ class Manager:
             with trio.CancelScope(shield=True):
                 await self.stop_all("server")
         finally:
-            self._end_lives()  # whatever became of the stops: nobody else would
+            self._end_lives()  # whatever became of the stops, because nothing else ends them
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Starts a job and returns when its process runs.
 
-        Completes: cancelled half-way, the start goes on without the caller; either nothing
+        Completes: cancelled half-way, the start continues without the caller; either nothing
         comes of it, or the job is in its owner's list. The same request id of the same
         owner gives the job of the first time. Raises RequestConflict if that had another
         body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
-        Exhausted, Unavailable. Raises SupervisorSilent if nobody answers; the start goes on.
+        Exhausted, Unavailable. Raises SupervisorSilent if the supervisor does not answer; the start
+        continues.
 
         Cancellation: completes; C4, C26, C32, C38.
         """
@@ -120,8 +122,8 @@ class Manager:
     def find_request(self, owner: str, request_id: str) -> Job | None:
         """The job that this request id of this owner has started, or is starting.
 
-        Raises Precondition REQUEST_DAMAGED: it has started one, and the record cannot be read;
-        Unavailable: none can be read now.
+        None: it has started none. Raises Precondition REQUEST_DAMAGED if it has started one whose
+        record cannot be read, and Unavailable if no record can be read now.
         """
         try:
             job_id = self._store.find_request(owner, request_id)
@@ -186,7 +188,7 @@ class Manager:
             self._ended(job)
         elif (
             life.never_started
-        ):  # nothing was started: nobody can name it, and its request id is free again
+        ):  # nothing was started: no client can name it, and its request id is free again
             self.history.never_was(job.id)
         await life.give_back()
 
@@ -207,13 +209,13 @@ class Manager:
         budget = self.history.budget_of(job.owner)
         life = JobRunner(job, self._backend, self._store, self._audit, budget, self._hashing)
         self._lives[job.id] = life
-        if self._over:  # its task has come to run only now, and nobody else would end it
+        if self._over:  # its task has come to run only now, after _end_lives
             life.end_now()
         try:
             yield life
         except Exception as error:
-            # A bug of ours, or a system call that nobody has thought of: one job's misfortune. It
-            # must not run unheard.
+            # A bug of ours, or a system call that fails in a way not foreseen. It concerns this job
+            # alone, which is killed, because otherwise it would run without a reader or a record.
             say(f"job {job.id} is given up, and killed: {error!r}")
             await self._give_up(job, life)
         finally:
@@ -227,7 +229,7 @@ class Manager:
                 await self._backend.wait(job.id)
             self._backend.release(job.id)
         if not job.handle:
-            # Else it would be `starting` for ever, and of its quota.
+            # Otherwise it would be `starting` for ever, and count against its owner's quota.
             life.did_not_start(Unavailable("a mistake of the server's own; its log says more"))
         elif job.end is None:
             try:
@@ -243,7 +245,8 @@ class Manager:
         job.is_over()
 
     def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
-        """What runs on goes on in this manager's nursery; what nobody knows is ended."""
+        """Jobs that run on get their tasks in this manager's nursery; those of ``unknown``, which
+        have no record, are ended. No checkpoint."""
         early, self._early = self._early or [], None
         for changed in early:
             self._limits_changed(changed)
@@ -252,7 +255,7 @@ class Manager:
         for left in unknown:
             close_pipes(self.history.disk, left.pipes)
             self._backend.release(left.id)
-            if self.history.by_id(left.id) is None:  # else only its release was missing
+            if self.history.by_id(left.id) is None:  # otherwise only its release was missing
                 say(f"job {left.id} is in no record and was ended")
                 try_audit(self._audit, "job.unknown", {"job": left.id, "owner": left.owner})
 
@@ -268,9 +271,11 @@ class Manager:
             try_audit(self._audit, "limits.changed", about | asdict(change))
 
     def keep_records_in_place(self) -> str:
-        """Writes the records anew if somebody has removed their files; why that cannot be, or "".
+        """Writes the records anew if another process has removed their files; why that is not
+        possible, or "".
 
-        No checkpoint. Each change of them does the same; this is for when there is none.
+        No checkpoint. Each change of a record does the same; this is for a server that records
+        nothing for long.
         """
         try:
             self._store.keep_in_place()
@@ -279,16 +284,17 @@ class Manager:
         return ""
 
     def leave(self, *, leave: bool = True) -> None:
-        """From now on no starts; leaving the manager lets the jobs run on, for the next to take.
+        """From now on starts are rejected, and closing the manager lets the jobs run on, for the
+        next server to take over. No checkpoint.
 
-        ``leave`` False: after all it does not.
+        ``leave`` False: closing it stops them after all; starts stay rejected.
         """
         self._closing, self._leaving = True, leave
 
     async def stop_all(self, by: str) -> None:
-        """Stops what still runs, all at once, and takes no new starts.
+        """Stops what still runs, all at once, and rejects new starts.
 
-        Bounded: grace, KILL and the patience after it; what has not ended then is given
+        Bounded by grace, KILL and UNKILLABLE_S after it; what has not ended then is given
         up. After ``leave`` nothing is stopped.
 
         After ``leave`` it has no checkpoint.
@@ -314,7 +320,7 @@ class Manager:
         with contextlib.suppress(Precondition, Unavailable):
             try:
                 await job.stop(by=by, reason="shutdown", grace_s=SHUTDOWN_GRACE_S)
-            except SupervisorSilent:  # KILL does not need it: so long as there is time
+            except SupervisorSilent:  # KILL does not need it, so wait as long as there is time
                 await job.finished.wait()
 
 
@@ -341,7 +347,7 @@ async def open_manager(
 
     ``audit`` is called with an event and its fields for every change of a job's state; a
     start whose ``job.starting`` raises does not happen. Jobs of an earlier manager that the backend
-    holds go on in this one. Leaving the block stops all jobs, shielded but bounded (see
+    holds continue in this one. Leaving the block stops all jobs, shielded but bounded (see
     Manager.stop_all), or leaves them to the next one (see Manager.leave). What the block raises
     comes out as it is, in no group.
 

@@ -10,10 +10,10 @@ from .output.retention import Retention
 
 
 class BoundOf(Protocol):
-    """How much of a job's output is kept."""
+    """A function that says how much of a job's output is kept."""
 
     def __call__(self, spec: JobSpec, /) -> OutputBound:
-        """The bound of a job that is started so."""
+        """The bound of a job with this spec."""
         ...
 
 
@@ -33,7 +33,8 @@ class RetentionSettings:
 
 
 def keeping(policy: Policy) -> RetentionSettings:
-    """A command that the policy has dropped meanwhile has the defaults of ``[output]``."""
+    """The settings that a policy asks for. A job whose command the policy has dropped meanwhile has
+    the defaults of ``[output]``."""
     output = policy.output
     default = OutputBound(output.job_bytes, output.when_full)
     bounds = {

@@ -13,14 +13,14 @@ _FILES: Final = ("", "-wal", "-shm")
 
 
 def open_store(path: str) -> tuple[Store, list[str]]:
-    """The store, and what is to be said about it: nothing if it was whole.
+    """The store, and complaints for the operator; none if it was whole.
 
     A damaged one is renamed to ``<path>.damaged-<n>``, once a new one is complete, made of the
     rows that can still be read. Raises sqlite3.Error, OSError: the disk is full or refuses.
 
-    Killed at any step, the next call does the same or goes on. The one step that counts is the
+    Killed at any step, the next call begins again or completes it. The one step that counts is the
     rename to ``<path>.salvaged-<n>``: before it the damaged database lies there untouched,
-    with its WAL, without which it would seem whole and lack its latest rows; after it nobody
+    with its WAL, without which it would seem whole and lack its latest rows; after it no code
     reads the damaged one again, and the new one only takes its place.
     """
     complaints = []
@@ -43,7 +43,7 @@ def open_store(path: str) -> tuple[Store, list[str]]:
 
 
 def _salvage(path: str, new: str, number: int) -> dict[str, int]:
-    """Makes the new one, a single file; how many rows of each table it has."""
+    """Makes the new database, a single file; how many rows of each table it has."""
     for ending in _FILES:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new + ending)
@@ -62,7 +62,7 @@ def _put_in_place(path: str, number: int) -> str:
     """Where the damaged one is then. May be done again if it was not done to its end."""
     damaged = f"{path}.damaged-{number}"
     for ending in _FILES:
-        # The new one must not find them: SQLite would take another's WAL for its own.
+        # The new one must not find them, because SQLite would take another's WAL for its own.
         with contextlib.suppress(FileNotFoundError):
             os.rename(path + ending, damaged + ending)
     os.rename(f"{path}.salvaged-{number}", path)

@@ -21,7 +21,7 @@ from .reporting import Audit
 from .retention_settings import keeping
 
 _SUPERVISOR: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "supervisor")
-# It removes what its jobs have left; killing it after that would leave groups behind.
+# The supervisor removes what its jobs have left, so killing it sooner would leave groups behind.
 _END_S: Final = 30.0
 
 
@@ -79,8 +79,8 @@ def _write_config(
     values = {
         "policy": os.path.abspath(policy),
         "state_dir": directory,
-        # Beside the state, so on a real disk: else disk limits could not hold. Not inside, as
-        # jobs of other users must come through.
+        # Beside the state, so that it is on a real disk: otherwise disk limits could not hold. Not
+        # inside it, because jobs of other users must come through.
         "work_root": f"{directory}-work",
         "run_dir": os.path.join(run_dir, "run"),
         "cgroup_parent": cgroup_parent,
@@ -95,7 +95,8 @@ def _write_config(
 @uninterrupted_context
 @contextlib.asynccontextmanager
 async def _supervisor(config: str) -> AsyncIterator[trio.Process]:
-    """One that listens; it has ended when the block has, or was cancelled on the way to it."""
+    """A supervisor that listens; it has ended when the block is left, or was cancelled before it
+    began."""
     errors = PlainErrors()
     with errors.outside():
         # Scope S4.ending.
@@ -121,9 +122,9 @@ async def _supervisor(config: str) -> AsyncIterator[trio.Process]:
                         )
                     yield process
                 finally:
-                    os.close(parent_write)  # which tells it that we are gone
+                    os.close(parent_write)  # so that it sees that this process is gone
                     if process is not None:
-                        # As a task: a second ^C would end what this one waits for.
+                        # As a task, because a second ^C would end what this one waits for.
                         nursery.start_soon(_wait_ended, process)
 
 
@@ -135,8 +136,8 @@ async def _open(config: str, ready_fd: int, parent_fd: int) -> trio.Process:
         ],
         pass_fds=(ready_fd, parent_fd),
         stdin=subprocess.DEVNULL,
-        # A terminal's ^C goes to every process of the foreground: it is for this one, which then
-        # ends the jobs in order and has their ends recorded.
+        # A terminal's ^C goes to every process of the foreground. The supervisor must not get it,
+        # because this process ends the jobs in order and has their ends recorded.
         start_new_session=True,
     )
 

@@ -1,9 +1,9 @@
 """The life of a job as a table (pure).
 
 A job is `starting` from the moment its record is durable, `running` when its main
-process has been created inside its group, `stopping` once anybody asked for its end,
+process has been created inside its group, `stopping` once its end was asked for,
 `ending` when the main process was reaped and leftovers are killed and pipes drained,
-and `finished` when its end record is durable, which is before anyone can see that
+and `finished` when its end record is durable, which is before any client can see that
 the job has ended. There is no way back, and `finished` has no way out.
 """
 

@@ -1,8 +1,7 @@
 """S6: how one job is asked to end, and made to; and what of that outlives the server.
 
 The first signal, the grace, KILL for the whole group. It ends by grace and KILL; what was
-asked for is durable before the first signal, so that a server that takes the job over goes
-on with it.
+asked for is durable before the first signal, so that a server that takes the job over resumes it.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from .store import Store
 
 @uninterrupted_methods
 class JobStop:
-    """The stop of one job, before and after anybody has asked for it."""
+    """The stop of one job, before and after its end was asked for."""
 
     def __init__(self, job: Job, backend: Backend, store: Store) -> None:
         self.notes = StopNotes()
@@ -39,14 +38,14 @@ class JobStop:
         self._grace = trio.CancelScope()
 
     def restore(self, notes: StopNotes) -> None:
-        """It was under way when an earlier server ended: it begins again once there is a
-        nursery, with its grace, unless that was over."""
+        """The stop was under way when an earlier server ended: it begins again with ``open``, with
+        its grace, unless that was over."""
         self.notes = self._recorded = notes
         if notes.output_errno is not None:
             self.output_error = OSError(notes.output_errno, os.strerror(notes.output_errno))
 
     def open(self, nursery: trio.Nursery) -> None:
-        """From now on a stop runs in there; one that was asked for already begins."""
+        """From now on a stop runs in ``nursery``; one that was asked for already begins."""
         self._nursery = nursery
         if self._job.stop_asked is not None:
             self.asked()
@@ -54,11 +53,11 @@ class JobStop:
             self._begin(self.notes.grace_s)
 
     def close(self) -> None:
-        """The job has ended: nothing is to be stopped any more."""
+        """The job has ended, so a stop that is asked for from now on does nothing."""
         self._nursery = None
 
     def asked(self) -> None:
-        """Somebody wants the job's end, or wants it sooner. No checkpoint."""
+        """A caller wants the job's end, or wants it sooner (``stop_asked``). No checkpoint."""
         job, asked = self._job, self._job.stop_asked
         if asked is None:
             return
@@ -75,7 +74,8 @@ class JobStop:
         self._begin(grace_s)
 
     def must_stop(self, reason: MustStop) -> None:
-        """Its output cannot be kept, and its policy prefers its end to a gap. No checkpoint."""
+        """Its output cannot be kept, and its policy prefers its end to a gap. The command's own
+        grace holds, unless another is under way. No checkpoint."""
         self.output_error = reason.error
         errno = None if reason.error is None else reason.error.errno or 0
         notes = replace(self.notes, output_errno=errno, output_full=reason.error is None)
@@ -85,7 +85,8 @@ class JobStop:
         self._begin(own_s)
 
     def _record(self) -> bool:
-        """A stop must be possible always, so an error only means that it may be forgotten."""
+        """Whether it is recorded. Logs an error instead of raising it, because a stop must always
+        be possible; it would only be forgotten if this server ended now."""
         if self.notes == self._recorded:
             return True
         try:
@@ -112,7 +113,7 @@ class JobStop:
             with self._grace:  # around the first signal too: KILL does not wait for its answer
                 await self._ask_to_end()
                 await self._backend.wait_main_exited(job.id)
-                return  # what is left is killed by the backend, which tells when it is gone
+                return  # what is left is killed by the backend, which reports when it is gone
             self.notes = replace(self.notes, escalated=True)
             self._record()
         await self._backend.kill(job.id)
@@ -121,7 +122,7 @@ class JobStop:
     async def _ask_to_end(self) -> None:
         job, control = self._job, self._job.started.control
         number = self.notes.signal or control.stop_signal
-        # What is left of the grace: the supervisor keeps to it, too, should this process stand
+        # What is left of the grace. The supervisor keeps to it, too, because this process may stand
         # still when it is over, for a disk that does not answer.
         left_s = max(0.0, self._grace.deadline - trio.current_time())
         try:
@@ -133,9 +134,10 @@ class JobStop:
                 await self._backend.set_paused(job.id, False)
 
     async def lose_patience(self) -> None:
-        """KILL was sent to all; who is still there then is in an uninterruptible sleep.
+        """KILL was sent to all, so a process that is left after UNKILLABLE_S is in an
+        uninterruptible sleep, and is named to callers.
 
-        While the supervisor does not answer nobody knows who is there, and it is asked again.
+        While the supervisor does not answer that is not known, so it is asked again.
 
         Cancellation: minimum cleanup; C5.
         """
@@ -146,5 +148,5 @@ class JobStop:
             except SupervisorSilent:
                 continue
             break
-        if self._nursery is not None:  # else they have died meanwhile
+        if self._nursery is not None:  # otherwise they have died meanwhile
             self._job.has_survivors(survivors)

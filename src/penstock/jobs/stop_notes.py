@@ -1,4 +1,5 @@
-"""What is asked of a job's end, and what of that is recorded, for a server that takes it over."""
+"""What callers have asked of a job's end, and what of that is recorded for a server that takes it
+over."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from ..concurrency.interrupts import uninterrupted_methods
 
 @uninterrupted_methods
 class StopAsked:
-    """Who asked first for the job's end, and why. Of several graces the shortest counts."""
+    """The caller that asked first for the job's end. Of several graces the shortest counts."""
 
     def __init__(
         self, by: str, reason: str, grace_s: float | None, number: int | None = None
@@ -25,11 +26,11 @@ class StopAsked:
         self._others_s = float("inf")
 
     def is_recorded(self, recorded: bool) -> None:
-        """Whether it outlives this server."""
+        """Whether it outlives this server, so that callers may be promised the stop."""
         self.recorded = recorded
 
     def add(self, grace_s: float) -> None:
-        """Somebody else has asked, for this grace."""
+        """Another caller has asked, with this grace."""
         self._others_s = min(self._others_s, grace_s)
 
     def grace_s(self, own_s: float) -> float:
@@ -57,7 +58,7 @@ class StopNotes:
         return replace(notes, grace_s=float(notes.grace_s))
 
     def asked(self) -> StopAsked | None:
-        """Who asked, as Job has it."""
+        """The same as ``Job.stop_asked`` has it; None if no client has asked."""
         if self.by is None:
             return None
         return StopAsked(str(self.by), str(self.reason), self.grace_s, self.signal)

@@ -1,9 +1,9 @@
 """Records that survive: jobs, handles, request ids, in SQLite.
 
-Durable here means against SIGKILL of all our processes: WAL with synchronous=NORMAL. Every
-call is one synchronous transaction of well under a millisecond, so no decision is split by a
-checkpoint. None waits for another program's lock: it raises OperationalError at once. Only the
-holder of the state directory's lock may open it.
+Durable here means against SIGKILL of server and supervisor: WAL with synchronous=NORMAL. Every
+call is one synchronous transaction of well under a millisecond, so that no decision is split by a
+checkpoint. None waits for another program's lock: it raises OperationalError at once instead. Only
+the holder of the state directory's lock may open it.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class Store:
             self._reserve.opened(self._db)
 
     def close(self) -> None:
-        """Closes the database."""
+        """Closes the database; with ``keep_reserve`` its blocks on the disk stay."""
         self._db.close()
         self._close_reserve()
 
@@ -59,8 +59,9 @@ class Store:
             self._reserve.closed()
 
     def keep_in_place(self) -> None:
-        """Writes the database anew if somebody has removed its file or its WAL, and says so: SQLite
-        would go on with what has no name any more, and the next start would find none of it.
+        """Writes the database anew if another process has removed its file or its WAL, and logs it,
+        because SQLite would go on writing to a file without a name, and the next start would find
+        none of it.
 
         Raises sqlite3.Error if that is not possible, or if another file stands in its place.
         """
@@ -76,7 +77,7 @@ class Store:
             )
         if found[""] is None:
             again = f"{self._path}.again"
-            with contextlib.suppress(OSError):  # else the next line says why not
+            with contextlib.suppress(OSError):  # otherwise the next line says why not
                 os.unlink(again)
             self._db.execute("VACUUM INTO ?", (again,))
             try:
@@ -98,7 +99,7 @@ class Store:
             self._reserve.opened_again(self._db)
 
     def _found(self) -> dict[str, tuple[int, int] | None]:
-        """Which files its names lead to; of the WAL, which SQLite empties by itself, as well."""
+        """Device and inode of the files that its names lead to: the database and its WAL."""
         return {ending: identity_of(self._path + ending) for ending in ("", "-wal")}
 
     @contextlib.contextmanager
@@ -160,7 +161,7 @@ class Store:
         return handle
 
     def set_stopping(self, job_id: str, notes: dict[str, object]) -> None:
-        """Its end was asked for (see stop.py): a server that takes it over goes on with it."""
+        """Its end was asked for (stop.py), so that a server that takes it over resumes the stop."""
         with self._transaction() as db:
             db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (json.dumps(notes), job_id))
 
@@ -189,7 +190,7 @@ class Store:
         return {str(row[0]) for row in self._db.execute("SELECT job FROM removed")}
 
     def files_gone(self, job_id: str) -> None:
-        """Nothing of it is left."""
+        """The files of a deleted job are gone, so ``removed`` need not name it any more."""
         with self._transaction() as db:
             db.execute("DELETE FROM removed WHERE job = ?", (job_id,))
 
@@ -256,7 +257,7 @@ class Store:
 
 
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
-    """Rows up to the first that cannot be read. Errors of whoever takes them are theirs."""
+    """Rows up to the first that cannot be read. Errors in the caller's own loop are not caught."""
     try:
         cursor = source.execute(query)
     except sqlite3.Error:

@@ -14,8 +14,8 @@ from ..supervisor.cgroups.counters import parse as parse_counters
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One sample. Rates are since the sample before. None is what nobody has measured: the kernel
-    does not count it, there is no group that it would count in, or it could not be read.
+    """One sample. Rates are since the sample before. None is what was not measured, because the
+    kernel does not count it, there is no group that it would count in, or it could not be read.
     """
 
     cpu_percent: float | None = None
@@ -42,14 +42,14 @@ class Usage:
 
     @property
     def operations(self) -> int | None:
-        """Reads and writes."""
+        """Reads and writes together; None if either was not measured."""
         if self.read_operations is None or self.write_operations is None:
             return None
         return self.read_operations + self.write_operations
 
 
 def parse(texts: Mapping[str, str]) -> Usage:
-    """Counters of one moment."""
+    """Counters of one moment from the texts of a group's files; without rates or time."""
     cpu, memory, io = (parse_pressure(texts.get(f"{name}.pressure", "")) for name in RESOURCES)
     usage = _of(parse_counters(texts))
     return replace(usage, cpu_pressure=cpu, memory_pressure=memory, io_pressure=io)
@@ -59,7 +59,7 @@ def _of(counters: Counters) -> Usage:
     """The same, as clients know it."""
     memory_bytes = counters.memory_used_bytes
     if memory_bytes is not None:
-        # The two are read one after the other, so the second can be the larger one.
+        # Not below 0, because the two are read one after the other, so the second can be larger.
         memory_bytes = max(0, memory_bytes - (counters.reclaimable_bytes or 0))
     return Usage(
         cpu_total_s=counters.cpu_total_s,
@@ -79,7 +79,7 @@ def _of(counters: Counters) -> Usage:
 
 
 def with_rates(now: Usage, before: Usage) -> Usage:
-    """The sample with its rates since another one."""
+    """The sample with its rates, per second and in percent of one CPU, since another one."""
     seconds = (now.sample_ns - before.sample_ns) / 1e9
     if seconds <= 0:
         return now
@@ -126,6 +126,6 @@ class Sampler:
 
 
 def final(counters: Mapping[str, Any], ended_ns: int) -> Usage:
-    """What the supervisor counted at the end."""
+    """What the supervisor counted at the end, as a sample of that moment; without rates."""
     counted = {name: counters.get(name) for name in COUNTED}
     return replace(_of(Counters(**counted)), sample_ns=ended_ns)

@@ -73,7 +73,7 @@ def lost_record(log: OutputLog, *, sealed: bool, why: str) -> EndRecord:
 
 
 def _trouble(ending: Ending) -> str:
-    """What the disk has done to it, without our paths: clients see this."""
+    """What the disk has done to it, without paths of the server, because clients see this."""
     if ending.output_error is not None:
         return f"its output could not be kept: {ending.output_error.strerror}"
     if ending.digest_error is not None:
@@ -103,7 +103,7 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
 
 
 def start_error(refused: StartRefused) -> job_errors.JobError:
-    """The error of a start that the backend refused."""
+    """The error for the callers of a start that the backend refused, by its ``fault``."""
     match refused.fault:
         case protocol.DENIED:
             return job_errors.NotGranted(refused.message)
