@@ -21,7 +21,8 @@ only ones for a thread, and after the end.
 
 The race that shaped it: a server is killed between two writes, and the next one takes the log over
 while readers of the first come back with their offsets. So all that must be durable is so *before*
-the act that needs it: a gap before its first byte is taken from the pipe (``discard``), a segment's
+the act that needs it: a gap before its first byte is taken from the pipe (``discard``, unless the
+disk refuses even its record: GapFile.begin), a segment's
 end before the next one is begun, and the next one's name before the only one is dropped. What a
 kill can still tear is the tail, and ``resume`` begins behind it.
 
