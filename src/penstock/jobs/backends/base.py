@@ -13,10 +13,10 @@ VerdictKind = Literal["exited", "signaled", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class InputPipes:
-    """Descriptors of a job's input, the receiver's to close; see input.py. Nothing blocks.
+    """Descriptors of a job's input, the receiver's to close; see input.py. None of them blocks.
 
-    ``job_fd`` is what the job reads from; ``read_fd`` and ``write_fd`` are the ends of a pipe
-    that outlives whoever uses it, for what is accepted and has no room there yet.
+    What is written to ``job_fd`` the job reads; ``read_fd`` and ``write_fd`` are the ends of a pipe
+    that outlives this process, for what is accepted and has no room there yet.
     """
 
     job_fd: int
@@ -36,7 +36,7 @@ class JobPipes:
 
 @dataclass(frozen=True, slots=True)
 class StartedJob:
-    """What a start became, and what comes with it once."""
+    """What a start became, and the pipes, which come with the answer once and never again."""
 
     started: Started
     pipes: JobPipes
@@ -44,7 +44,8 @@ class StartedJob:
 
 @dataclass(frozen=True, slots=True)
 class HeldJob:
-    """A job of a process before this one, which runs on, or has ended unheard."""
+    """A job that an earlier server has started. It runs on, or has ended while no server was
+    connected."""
 
     id: str
     owner: str
@@ -61,12 +62,12 @@ class StartRefused:
 
 
 OnReplaced = Callable[[Sequence[ReplacedFile]], None]
-"""Writes down what was replaced; where it raises, nothing starts."""
+"""Records in the audit log what was replaced; if it raises, nothing starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a job's processes ended; given when none of them is left."""
+    """How a job's processes ended, once none of them is left."""
 
     kind: VerdictKind
     code: int | None = None  # exit code or signal number
@@ -82,8 +83,8 @@ class Backend(Protocol):
     """Where jobs run. Methods named async are checkpoints; cancelling one never ends a job."""
 
     on_limits_changed: Callable[[Changed], None]
-    """Called whenever it is found that a job's limits were; whoever has the jobs sets it. Does not
-    block."""
+    """Called whenever the backend finds that a job's limits were changed; the manager sets it. It
+    must not block."""
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
@@ -98,9 +99,9 @@ class Backend(Protocol):
         ...
 
     async def take_held(self) -> list[HeldJob]:
-        """What an earlier process has started and not released; for once, before any start.
+        """What an earlier server has started and not released. Call it once, before any start.
 
-        From then on they are as if this one had started them. Cancelled: whoever comes next
+        From then on they are as if this process had started them. Cancelled: the next server
         can take them.
 
         Cancellation: minimum cleanup; C13.
@@ -108,7 +109,7 @@ class Backend(Protocol):
         ...
 
     async def wait_main_exited(self, job_id: str) -> None:
-        """Returns once the main process was reaped (at once if that is past).
+        """Returns once the main process was reaped (at once if it was before).
 
         Cancellation: minimum cleanup; C8.
         """
@@ -135,7 +136,7 @@ class Backend(Protocol):
         ...
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
-        """Returns when all processes stand still, or run on: ""; else why they do not.
+        """Returns "" when all processes stand still, or run on; otherwise why they do not.
 
         Raises Unavailable as ``signal`` if they are to stand still.
 
@@ -144,11 +145,11 @@ class Backend(Protocol):
         ...
 
     def is_paused(self, job_id: str) -> bool:
-        """As far as was told."""
+        """Whether the job is paused, by the last message about it. No checkpoint."""
         ...
 
     async def inspect(self, job_id: str) -> list[Left]:
-        """Who is left of it, up to some number; empty also if that cannot be known.
+        """The processes that are left of it, up to some number; empty also if that cannot be known.
 
         Cancellation: minimum cleanup.
         """
@@ -168,16 +169,17 @@ class Backend(Protocol):
         ...
 
     async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        """Waits for what this backend is to bring about; False once it seems that it cannot, as
-        nothing was heard of who holds the jobs for some seconds. signal, set_paused and inspect
-        raise SupervisorSilent then.
+        """Waits for what this backend is to bring about; True if it came. False once it seems that
+        it cannot, because nothing was heard of the process that holds the jobs for some seconds.
+        signal, set_paused and inspect raise SupervisorSilent then.
 
         Cancellation: minimum cleanup; C26.
         """
         ...
 
     def is_silent(self) -> bool:
-        """It has been so for some seconds already: nothing should be begun now."""
+        """Whether that process has been silent for some seconds, so that nothing should be begun
+        now."""
         ...
 
     def close_input(self, job_id: str) -> None:
@@ -185,17 +187,19 @@ class Backend(Protocol):
         ...
 
     async def kill(self, job_id: str) -> int:
-        """Sends KILL to the whole group; how many processes it had, 0 if nobody could count them.
-        ``wait`` tells the end.
+        """Sends KILL to the whole group; how many processes it had, 0 if they could not be counted.
+        They may still be dying when it returns: ``wait`` returns when none is left.
 
         Cancellation: completes; C5.
         """
         ...
 
     def release(self, job_id: str) -> None:
-        """The end record is durable: group, counters and working directory may go."""
+        """The end record is durable, so group, counters and working directory may go. A job that
+        still runs is killed. No checkpoint."""
         ...
 
     def capabilities(self) -> Mapping[str, Any]:
-        """mode, kind, boot_id, policy (hash), and limits: list of Enforcement."""
+        """What this host can do: mode, kind, boot_id, policy (its hash), and limits, a list of
+        Enforcement."""
         ...

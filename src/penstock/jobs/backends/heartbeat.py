@@ -10,14 +10,14 @@ from ...supervisor.ipc.silence import ANSWER_S, BEAT_S, Silence
 from ..reporting import LINES
 
 _LOOK_S: Final = 1.0
-# A wait that lasted longer than it should counts as much at most: this process stood still.
+# A wait that lasted longer counts as so much at most, because this process itself stood still.
 _LOOKED_S: Final = 2 * _LOOK_S
 
 
 @uninterrupted_methods
 class Heartbeat:
-    """One connection's. ``on`` False, as with a supervisor of an earlier version: nothing is
-    ever silent."""
+    """The heartbeat of one connection. While ``on`` is False, as with a supervisor of an earlier
+    version, that does not beat, the supervisor never counts as silent."""
 
     def __init__(self, bound_s: float) -> None:
         """``bound_s``: a supervisor that is silent for so long is given up."""
@@ -29,18 +29,18 @@ class Heartbeat:
 
     @property
     def is_silent(self) -> bool:
-        """It has missed so many beats, or left somebody without an answer, and was not heard
-        since."""
+        """Whether the supervisor has missed so many beats, or left a caller without an answer, and
+        was not heard since."""
         return self.on and (self._unanswered or self._silence.silent_s >= ANSWER_S)
 
     def heard(self) -> None:
-        """Something has come. No checkpoint."""
+        """A message has come, of whatever kind, so the supervisor is not silent. No checkpoint."""
         self._heard += 1
         self._unanswered = False
         self._silence.heard()
 
     async def wait_given_up(self, beat: Callable[[], None]) -> None:
-        """Beats; returns when the other side was silent for the bound.
+        """Calls ``beat`` every BEAT_S; returns when the supervisor was silent for the bound.
 
         No checkpoint if the bound is over as it is called.
 
@@ -55,9 +55,10 @@ class Heartbeat:
             self._silence.beat(trio.current_time())
 
     async def answered(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        """Waits; False once nothing was heard for ANSWER_S of it, or before, and it is given up.
+        """Waits; False, instead of waiting on, once nothing was heard for ANSWER_S of that wait, or
+        if the supervisor was silent before.
 
-        ``wait`` may be called again, and what it has not waited for to the end goes on.
+        ``wait`` may be cancelled and called again. What it waits for continues all the same.
 
         Cancellation: minimum cleanup; C26.
         """

@@ -1,4 +1,4 @@
-"""What comes from the supervisor, each message to its place: a job's state, or who waits for it."""
+"""Forwards each message of the supervisor: to a job's state, or to the caller that waits for it."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -39,7 +39,8 @@ _NO_DESCRIPTORS: Final = (
 
 @uninterrupted_methods
 class Incoming:
-    """Of one connection. ``jobs`` are those that were started or taken over, and not released."""
+    """The incoming messages of one connection. ``jobs`` are those that were started or taken over,
+    and not released."""
 
     def __init__(
         self,
@@ -55,7 +56,8 @@ class Incoming:
         self._taken: list[HeldJob] = []
 
     async def take_held(self) -> list[HeldJob]:
-        """What an earlier server has left, as far as it came before the connection was lost.
+        """The jobs that an earlier server has left, as far as the supervisor named them before the
+        connection was lost.
 
         Cancellation: minimum cleanup; C13, C35.
         """
@@ -78,7 +80,8 @@ class Incoming:
         return self._taken
 
     def deliver(self, message: Message, fds: list[int]) -> None:
-        """One has come; ``fds`` are this one's to close or to hand on. Raises ProtocolError."""
+        """A message has come; ``fds`` are closed here or forwarded with it. Raises ProtocolError
+        for an answer that was not asked for."""
         match message:
             case Paused():
                 if (job := self.jobs.get(message.id)) is not None:
@@ -91,7 +94,7 @@ class Incoming:
             case Nothing() if self._taking is not None:
                 self._taking.close()
             case RefusedMessage() if message.id not in self.jobs and self._taking is not None:
-                self._taking.send_nowait(None)  # it was starting still, and has failed
+                self._taking.send_nowait(None)  # it was starting while it was taken, and has failed
             case (
                 StartedMessage()
                 | RefusedMessage()
@@ -108,8 +111,8 @@ class Incoming:
     def _of_job(self, job: JobState, message: Message, fds: Sequence[int]) -> None:
         match message:
             case StartedMessage() if len(fds) != len(message.fds):
-                # unix(7): what this process has no free descriptors for is cut off, without a word.
-                # Its output could not be kept, so it must not run: RELEASE kills it.
+                # unix(7): descriptors that this process has no room for are cut off without an
+                # error. Its output could not be kept, so it must not run: RELEASE kills it.
                 close_all(fds)
                 self._connection.send(Release(message.id))
                 job.was_refused(StartRefused(protocol.EXHAUSTED, _NO_DESCRIPTORS))
@@ -118,7 +121,8 @@ class Incoming:
                 if job.left_alone:
                     close_pipes(RealDisk(), began.pipes)
             case RefusedMessage():
-                # One that is just ending is no fault of the request: the next supervisor takes it.
+                # A supervisor that is ending is no fault of the request, so it counts as lost: the
+                # next supervisor may grant it.
                 fault = "lost" if message.stage == protocol.STOPPING else message.fault
                 job.was_refused(StartRefused(fault, message.message))
             case ReplacedMessage():
@@ -133,7 +137,7 @@ class Incoming:
                 job.has_emptied(message)
 
     def _took(self, message: Held, fds: list[int]) -> None:
-        if self._taking is None:  # whoever has asked was cancelled: it is the next one's
+        if self._taking is None:  # the caller was cancelled, so the job is left for the next one
             close_all(fds)
             return
         if len(fds) == len(message.fds):
@@ -147,7 +151,8 @@ class Incoming:
         self._taking.send_nowait(None)
 
     def end(self) -> None:
-        """Nothing comes any more: what runs is lost, and killed if the supervisor has left."""
+        """No message comes any more, so each job is lost, and killed if the supervisor has left,
+        because otherwise it would run without a supervisor."""
         if self._taking is not None:
             self._taking.close()
         for job in self.jobs.values():

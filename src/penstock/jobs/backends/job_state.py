@@ -1,4 +1,4 @@
-"""What one job's messages from the supervisor have told so far."""
+"""What the supervisor's messages have reported of one job so far."""
 
 import contextlib
 import os
@@ -18,9 +18,9 @@ class JobState:
         self.answered = trio.Event()
         self.answer: StartedJob | StartRefused | None = None
         self.replaced: tuple[ReplacedFile, ...] = ()
-        """In place of an answer: what is to be written down before the START is repeated."""
+        """Instead of an answer: what must be audited before the START is repeated."""
         self.left_alone = False
-        """Who asked for it was cancelled: nobody will have its pipes from here."""
+        """The caller of the start was cancelled, so its pipes are to be closed as they come."""
         self.exited = trio.Event()
         self.emptied = trio.Event()
         self.paused = False
@@ -31,11 +31,11 @@ class JobState:
 
     @property
     def can_kill(self) -> bool:
-        """There is a descriptor for it, whatever becomes of the supervisor."""
+        """Whether ``kill`` works: it needs a descriptor, and no supervisor."""
         return self._kill_fd >= 0
 
     def kill(self) -> None:
-        """KILL to the whole group, without the supervisor, where there is a descriptor for it."""
+        """KILL to the whole group, without the supervisor; nothing where ``can_kill`` is False."""
         if self._kill_fd >= 0:
             with contextlib.suppress(OSError):  # the group is gone already
                 os.write(self._kill_fd, b"1")
@@ -49,7 +49,7 @@ class JobState:
             self._kill_fd = -1
 
     def has_started(self, message: StartedMessage | Held, fds: Sequence[int]) -> StartedJob:
-        """It runs; all descriptors have come."""
+        """The job runs, and all its descriptors have come; the pipes are the caller's to close."""
         named = dict(zip(message.fds, fds, strict=True))
         self._kill_fd = named.get("kill", -1)
         pipes = JobPipes(named["stdout"], named.get("stderr"), _input(named))
@@ -58,32 +58,32 @@ class JobState:
         return job
 
     def was_refused(self, refused: StartRefused) -> None:
-        """It does not run."""
+        """The job does not run, so the caller of the start gets ``refused``."""
         self.answer = refused
         self.answered.set()
 
     def waits_for(self, files: tuple[ReplacedFile, ...]) -> None:
-        """Of its program, these are to be written down before it may run."""
+        """These files of its program must be audited before the job may run."""
         self.replaced = files
         self.answered.set()
 
     def has_exited(self, message: Exited) -> None:
-        """Its main process was reaped."""
+        """Its main process was reaped; others of its processes may be left."""
         self._exit = message
         self.exited.set()
 
     def has_emptied(self, message: Emptied) -> None:
-        """None of its processes is left."""
+        """None of its processes is left, so its verdict is known."""
         self._end = message
         self.emptied.set()
 
     def is_lost(self, why: str, *, kill: bool) -> None:
-        """Nothing is told of it any more; what runs of it is ended here if ``kill``."""
+        """No message of it comes any more; its processes are killed here if ``kill``."""
         if not self.answered.is_set():
             self.was_refused(StartRefused("lost", why))
-        # With the supervisor gone nobody holds these jobs, so nobody would ever end them:
-        # each START brought a descriptor of the group's cgroup.kill, opened by root, for this.
-        # If it is we who leave, the supervisor knows what to do with them.
+        # With the supervisor gone no process holds these jobs, so none would ever end them:
+        # each STARTED brought a descriptor of the group's cgroup.kill, opened by root, for this.
+        # If it is this process that leaves, the supervisor keeps the jobs for the next server.
         if not self.emptied.is_set():
             self._lost = why
             self.close(kill=kill)
@@ -91,7 +91,7 @@ class JobState:
         self.emptied.set()
 
     def verdict(self) -> Verdict:
-        """How it ended, once it is ``emptied``."""
+        """How it ended; call it once ``emptied`` is set. ``lost`` where no status is known."""
         counters: Mapping[str, Any] = {} if self._end is None else self._end.counters
         exited, end = self._exit, self._end
         if self._lost or end is None or exited is None or exited.status is None:
@@ -110,7 +110,7 @@ class JobState:
 
 
 def close_all(fds: Sequence[int]) -> None:
-    """Descriptors that nobody wants."""
+    """Closes descriptors that came with a message that no code takes."""
     for fd in fds:
         os.close(fd)
 

@@ -1,4 +1,24 @@
-"""This machine as a Backend: the supervisor, at the other end of its socket."""
+"""This machine as a Backend: the supervisor, at the other end of its socket.
+
+Theory of operation. ``connect_local`` connects and greets; ``run`` then carries messages until the
+block is left or the supervisor goes. A job here is a JobState in ``_jobs``, from ``start`` (or
+``take_held``) to ``release``:
+
+1. Asked: START is sent, and the caller waits. REFUSED drops the job; REPLACED drops it too, and
+   START is sent again once the replaced file was audited; STARTED brings its pipes.
+2. Running: signal, kill, set_paused, inspect and look_at_limits may be called, in any number and
+   from any task. Each request is queued before its first checkpoint, so a cancelled caller only
+   misses the answer.
+3. Exited, then emptied: ``wait_main_exited`` and ``wait`` return, now or whenever they are called.
+4. Released: the caller has recorded the end, and no method may be called for the job any more.
+
+The races that shaped it. A caller of ``start`` may be cancelled before STARTED comes: the job is
+``left_alone``, so its pipes are closed as they come. A supervisor may stand still while a stop is
+due: ``kill`` does not wait for it, because this process has a descriptor that kills the group. And
+a supervisor may die: then this process kills every job that it has such a descriptor for, and each
+verdict is ``lost``, because no process is left that could collect a status. If this process leaves
+instead, nothing is killed here, because what happens to the jobs is the supervisor's to decide.
+"""
 
 import contextlib
 import os
@@ -43,7 +63,7 @@ from .job_state import JobState, read_whole
 from .requests import STANDS_STILL, Requests
 from .supervisor_connection import SupervisorConnection
 
-# A supervisor that runs answers a KILL in milliseconds. Then it is done from here.
+# A supervisor that runs answers a KILL in milliseconds. After this it is done from here instead.
 _KILL_ANSWER_S: Final = 1.0
 _SILENCE_S: Final = 60.0
 
@@ -58,8 +78,8 @@ _NOT_WRITTEN_DOWN: Final = (
 
 @uninterrupted_methods
 class LocalBackend:
-    """A connected supervisor. If it goes, it kills every job that it can,
-    and each one's verdict is ``lost``.
+    """A connected supervisor. If the supervisor goes, this object kills every job that it can,
+    and the verdict of each is ``lost``.
     """
 
     def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
@@ -74,27 +94,28 @@ class LocalBackend:
 
     @property
     def mode(self) -> str:
-        """root or user."""
+        """``root``, or ``user`` for a supervisor without root's rights."""
         return self._welcome.mode
 
     @property
     def kind(self) -> str:
-        """v1, v2, hybrid or tree."""
+        """How jobs are grouped: v1, v2 or hybrid cgroups, or ``tree`` without cgroups."""
         return self._welcome.cgroups
 
     @property
     def limits(self) -> list[Enforcement]:
-        """Per limit, what this host can do."""
+        """One entry for each limit: whether and how this host can hold it."""
         return list(self._welcome.limits)
 
     @property
     def warnings(self) -> list[str]:
-        """What an operator should know."""
+        """Sentences for the operator about this host and its configuration."""
         return list(self._welcome.warnings)
 
     @property
     def userless(self) -> dict[str, str]:
-        """Clients that have no user of their own, and why; an earlier supervisor tells of none."""
+        """Clients that have no user of their own, and why; empty from a supervisor of an earlier
+        version."""
         return dict(self._welcome.userless)
 
     def capabilities(self) -> Mapping[str, Any]:
@@ -102,7 +123,7 @@ class LocalBackend:
         return {**write_record(self._welcome), "limits": self.limits}
 
     async def greet(self) -> None:
-        """HELLO and WELCOME. Raises Unavailable.
+        """Sends HELLO and reads WELCOME; call it once, before anything else. Raises Unavailable.
 
         Cancellation: minimum cleanup.
         """
@@ -122,11 +143,11 @@ class LocalBackend:
 
     @property
     def lost(self) -> str:
-        """Why it is closed, once it is."""
+        """Why the connection is closed; "" while it is open."""
         return self._connection.lost
 
     async def wait_closed(self) -> None:
-        """Returns when the supervisor is gone.
+        """Returns when the connection is closed, whichever side has left.
 
         Cancellation: minimum cleanup; C14.
         """
@@ -137,7 +158,7 @@ class LocalBackend:
 
     def _lose(self) -> None:
         self._connection.end()
-        # Before it was told of any job it was given this one, for those that are starting still.
+        # WELCOME brought this descriptor for jobs that are starting, which have none of their own.
         if self._kill_fd >= 0:
             if self._connection.gone:
                 with contextlib.suppress(OSError):  # there are none
@@ -148,11 +169,11 @@ class LocalBackend:
         self._requests.give_up()
 
     def serving(self) -> None:
-        """Tells the supervisor that jobs have somebody again who can end them. No checkpoint."""
+        """Reports that this server takes calls, so clients can end their jobs. No checkpoint."""
         self._connection.send(Serving())
 
     async def take_held(self) -> list[HeldJob]:
-        """As in Backend. What came before the connection was lost.
+        """As in Backend. Only what came before the connection was lost.
 
         Cancellation: minimum cleanup; C13, C35.
         """
@@ -173,7 +194,7 @@ class LocalBackend:
             try:
                 if on_replaced is not None:
                     on_replaced(answer)
-            except Exception as error:  # the audit's callback is anybody's
+            except Exception as error:  # the callback is the embedder's, so it can raise anything
                 say(f"job {job_id} of {owner} is not started: {error}")
                 return StartRefused("lost", _NOT_WRITTEN_DOWN)
             audited += [each.now for each in answer]
@@ -182,7 +203,7 @@ class LocalBackend:
     async def _start(
         self, job_id: str, spec: JobSpec, owner: str, audited: list[str]
     ) -> StartedJob | StartRefused | tuple[ReplacedFile, ...]:
-        """One START, and its answer."""
+        """One START, and its answer, or the files that must be audited before the next."""
         if self._connection.closed.is_set():
             await trio.lowlevel.checkpoint()
             return StartRefused("lost", self._connection.lost)
@@ -236,7 +257,7 @@ class LocalBackend:
     async def signal(
         self, job_id: str, number: int, *, tree: bool = False, kill_after_s: float | None = None
     ) -> int:
-        """As in Backend. Completes: the signal is on its way though the caller leaves.
+        """As in Backend. Completes: the signal is on its way though the caller is cancelled.
 
         Cancellation: completes; C18, C24, C25.
         """
@@ -245,8 +266,8 @@ class LocalBackend:
         return 0 if answer is None else answer.count
 
     async def kill(self, job_id: str) -> int:
-        """As in Backend. A supervisor that does not answer is not waited for: this process has
-        a descriptor of the group's cgroup.kill, except on pure v1 and without cgroups.
+        """As in Backend. It does not wait for a supervisor that stands still, because this process
+        has a descriptor of the group's cgroup.kill, except on pure v1 and without cgroups.
 
         Cancellation: completes; C5.
         """
@@ -267,7 +288,7 @@ class LocalBackend:
 
         Cancellation: completes; C18.
         """
-        # What lets it run on is never refused: a stop needs it.
+        # A request to resume is never refused, because a stop needs it.
         answer = await self._requests.ask(Pause(job_id, paused), Paused, may_be_refused=paused)
         if answer is None:
             return self._connection.lost
@@ -287,7 +308,7 @@ class LocalBackend:
         return [] if answer is None else list(answer.processes)
 
     def holds_limits(self) -> bool:
-        """As in Backend. A supervisor of an earlier version does not look."""
+        """As in Backend. False with a supervisor of an earlier version, which does not look."""
         return self._welcome.looks
 
     async def look_at_limits(self, job_id: str) -> None:
@@ -324,8 +345,8 @@ class LocalBackend:
 async def connect_local(path: str, *, silence_s: float = _SILENCE_S) -> AsyncIterator[LocalBackend]:
     """A backend over the supervisor that listens on ``path``. Raises Unavailable.
 
-    Leaving the block closes the connection, upon which the supervisor ends what still runs. One
-    that is silent for ``silence_s`` is given up, as if it had died.
+    Leaving the block closes the connection, upon which the supervisor ends what still runs. A
+    supervisor that is silent for ``silence_s`` is given up, as if it had died.
 
     Cancellation: minimum cleanup; C14.
     """
@@ -337,8 +358,8 @@ async def connect_local(path: str, *, silence_s: float = _SILENCE_S) -> AsyncIte
             raise Unavailable(f"no supervisor on {path}: {error.strerror}") from error
         backend = LocalBackend(connection, silence_s)
         await backend.greet()
-        # Shielded, as jobs are stopped through it while all around is cancelled; it ends
-        # with the block.
+        # Shielded, because jobs are stopped through it while everything around is cancelled; it
+        # ends with the block.
         # Scope S4.carrying.
         carrying = trio.CancelScope(shield=True)
 

@@ -1,7 +1,7 @@
-"""Requests to the supervisor that are to be answered: how many there may be, which answer is whose.
+"""Requests to the supervisor that it answers: how many may wait, and which answer is for which.
 
-Those of one kind and job are answered in order. What is asked is on its way, whether or not the
-caller waits for its answer.
+The supervisor answers those of one kind and job in order, so a queue for each finds the request. A
+request is on its way as soon as it was asked, whether or not the caller waits for its answer.
 """
 
 from collections import defaultdict, deque
@@ -17,7 +17,7 @@ from ...supervisor.ipc.protocol import ProtocolError
 from ..job_errors import SupervisorSilent, Unavailable
 from .supervisor_connection import SupervisorConnection
 
-# Requests of clients that wait for their answers, those too whose callers have left. A supervisor
+# Requests without an answer yet, including those whose callers were cancelled. A supervisor
 # answers each within a millisecond, so there are so many only when it stands still.
 _MOST_UNANSWERED: Final = 1024
 STANDS_STILL: Final = "the supervisor does not take requests now; nothing was done, so try again"
@@ -33,17 +33,17 @@ class Question(Generic[AnswerType]):
     def __init__(self) -> None:
         self.answered = trio.Event()
         self.answer: AnswerType | None = None
-        """None also if the supervisor has gone."""
+        """None until it is ``answered``, and after that if the supervisor was gone."""
 
     def tell(self, answer: AnswerType | None) -> None:
-        """It has come, or never will."""
+        """Wakes the caller: the answer has come, or (None) never will."""
         self.answer = answer
         self.answered.set()
 
 
 @uninterrupted_methods
 class Requests:
-    """Those of one connection."""
+    """The requests of one connection, each with the caller that waits for it."""
 
     def __init__(self, connection: SupervisorConnection) -> None:
         self._connection = connection
@@ -54,11 +54,11 @@ class Requests:
 
     @property
     def is_full(self) -> bool:
-        """So many wait that whoever can be refused is to be."""
+        """Whether so many wait that a request that may be refused must be."""
         return self._connection.is_full or self._unanswered >= _MOST_UNANSWERED
 
     async def wait_start(self, answered: trio.Event) -> None:
-        """Waits for the answer to a START, which counts as the others.
+        """Waits for the answer to a START, which counts for ``is_full`` as the others do.
 
         Cancellation: minimum cleanup; C4.
         """
@@ -71,8 +71,8 @@ class Requests:
     async def ask(
         self, request: Request, answer: type[AnswerType], *, may_be_refused: bool = False
     ) -> AnswerType | None:
-        """The answer to one request; None if the supervisor is gone. Raises SupervisorSilent, and
-        Unavailable if it was not asked.
+        """The answer to one request; None if the supervisor is gone. Raises SupervisorSilent if it
+        does not answer, and Unavailable, where it ``may_be_refused``, if it was not even asked.
 
         Cancellation: completes; C18, C26.
         """
@@ -86,7 +86,7 @@ class Requests:
         return question.answer
 
     def question(self, request: Request, answer: type[AnswerType]) -> Question[AnswerType]:
-        """Asks; with nobody there to ask, it is answered already. No checkpoint."""
+        """Asks without waiting; answered at once if the supervisor is gone. No checkpoint."""
         question: Question[AnswerType] = Question()
         if self._connection.closed.is_set():
             question.tell(None)
@@ -97,7 +97,7 @@ class Requests:
         return question
 
     def answered(self, answer: Answer) -> None:
-        """It has come. Raises ProtocolError if nobody has asked for it."""
+        """An answer has come. Raises ProtocolError if no request waits for it."""
         place = type(answer), answer.id
         waiting = self._asked.get(place)
         if not waiting:
@@ -108,7 +108,7 @@ class Requests:
             del self._asked[place]
 
     def give_up(self) -> None:
-        """The supervisor is gone: no answer comes any more."""
+        """The supervisor is gone, so each waiting caller gets None instead of an answer."""
         for waiting in self._asked.values():
             while waiting:
                 self._unanswered -= 1

@@ -19,13 +19,14 @@ from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
 from .job_state import close_all
 
-# Twenty of the longest command lines. Beyond that no client's request is taken: see `is_full`.
+# Twenty of the longest command lines. Beyond that clients' requests are refused: see `is_full`.
 _MOST_WAITING_BYTES: Final = 4 << 20
 
 
 @uninterrupted_methods
 class SupervisorConnection:
-    """One end of its socket. What is sent is queued in order; ``closed`` is set by ``end``."""
+    """The server's end of the socket. Messages are queued in order, so that ``send`` never blocks;
+    ``end`` sets ``closed``."""
 
     def __init__(self, connection: trio.socket.SocketType, silence_s: float) -> None:
         """``silence_s``: a supervisor that is silent for so long is given up."""
@@ -35,9 +36,9 @@ class SupervisorConnection:
         self._waiting_bytes = 0
         self.closed = trio.Event()
         self.lost = ""
-        """Why, as far as is known."""
+        """Why it is closed, as far as that is known; "" before."""
         self.gone = False
-        """It was the supervisor that left."""
+        """Whether it was the supervisor that left, and not this process."""
 
     async def greet(self) -> tuple[Welcome, dict[str, int]]:
         """HELLO; WELCOME and its descriptors by name, the caller's to close. Raises Unavailable.
@@ -60,7 +61,8 @@ class SupervisorConnection:
 
     async def run(self, deliver: Callable[[Message, list[int]], None]) -> None:
         """Carries messages until the supervisor goes. ``deliver`` gets each that comes, with
-        descriptors that are its own from then on; one that makes no sense ends the connection.
+        descriptors that are its own from then on; a message that breaks the protocol ends the
+        connection.
 
         Cancellation: minimum cleanup; C14.
         """
@@ -74,7 +76,8 @@ class SupervisorConnection:
             nursery.cancel_scope.cancel()
 
     def send(self, message: Message) -> None:
-        """Nothing after ``end``. No checkpoint. Raises ProtocolError for what fits no message."""
+        """Queues a message; drops it after ``end``. No checkpoint. Raises ProtocolError, at once,
+        if it is too long for a datagram."""
         data = protocol.encode(message)
         if not self.closed.is_set():
             self._waiting_bytes += len(data)
@@ -82,19 +85,20 @@ class SupervisorConnection:
 
     @property
     def is_full(self) -> bool:
-        """So much waits to be taken that whoever can be refused is to be. The queue itself takes
-        all: what a job needs for its end are some short messages, once each."""
+        """Whether so much waits to be sent that a request that may be refused must be. The queue
+        itself takes all, because a job's end needs some short messages, once each."""
         return self._waiting_bytes >= _MOST_WAITING_BYTES
 
     def end(self) -> None:
-        """From now on there is no supervisor at the other end, whoever has left."""
+        """The connection counts as lost from now on, whichever side has left."""
         self.lost = self.lost or "the supervisor is gone"
         self.closed.set()
 
     async def _watch(self) -> None:
         await self.heartbeat.wait_given_up(self._beat)
         self.lost = self.lost or "the supervisor does not answer"
-        # When it goes on it must see that we have given it up before it reads what is under way.
+        # If the supervisor resumes, it must see that this process has given it up before it reads
+        # the messages that are under way.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
