@@ -1,6 +1,6 @@
 """What the server sends to the supervisor, each message a record (pure).
 
-docs/protocol.md says what is answered.
+docs/protocol.md says which message answers which.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .message_record import BESIDE, Wire
 
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """``beats``: it sends BEAT, and knows it."""
+    """The first message. ``beats``: the server sends BEAT, and knows it."""
 
     kind = "HELLO"
     version: Count
@@ -24,23 +24,23 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Serving(Message):
-    """It takes calls: jobs have somebody again who can end them."""
+    """The server takes calls, so clients can end their jobs again."""
 
     kind = "SERVING"
 
 
 @dataclass(frozen=True, slots=True)
 class Take(Message):
-    """The next job of the server before."""
+    """Asks for the next job that an earlier server has started and not released."""
 
     kind = "TAKE"
 
 
 @dataclass(frozen=True, slots=True)
 class Start(Message):
-    """What is asked for; nothing of it is granted yet. ``opaque`` comes back in HELD, ``policy`` is
-    the hash of the one that the server has read, ``audited`` are the replaced files of the program
-    that it has written down."""
+    """What a client asks for; the supervisor grants it, or not, by its own policy. ``opaque`` comes
+    back in HELD, ``policy`` is the hash of the one that the server has read, ``audited`` are the
+    replaced files of the program that it has recorded in its audit log."""
 
     kind = "START"
     id: JobId
@@ -53,7 +53,8 @@ class Start(Message):
 
 @dataclass(frozen=True, slots=True)
 class Signal(Message):
-    """To the job's main process, or to all. ``kill_after_s``, of a stop: its grace."""
+    """A signal for the job's main process, or for all. ``kill_after_s``, of a stop: its grace in
+    seconds, after which the supervisor sends KILL if the server does not."""
 
     kind = "SIGNAL"
     id: JobId
@@ -64,7 +65,7 @@ class Signal(Message):
 
 @dataclass(frozen=True, slots=True)
 class Pause(Message):
-    """All of it stands still, or runs on."""
+    """Makes all processes of the job stand still, or resumes them."""
 
     kind = "PAUSE"
     id: JobId
@@ -72,35 +73,35 @@ class Pause(Message):
 
 
 class Inspect(OfJob):
-    """Who is left of it, and what for?"""
+    """Which processes are left of the job, and what do they wait for?"""
 
     __slots__ = ()
     kind = "INSPECT"
 
 
 class Look(OfJob):
-    """Are its limits still as they were set?"""
+    """Are the job's limits still as they were set? CHANGED comes before the answer if not."""
 
     __slots__ = ()
     kind = "LOOK"
 
 
 class CloseInput(OfJob):
-    """Its standard input has ended."""
+    """The job's standard input has ended, so the supervisor closes its copies of the pipe."""
 
     __slots__ = ()
     kind = "CLOSE_INPUT"
 
 
 class Kill(OfJob):
-    """The whole group, until it is empty."""
+    """Kills the whole group, again and again until it is empty."""
 
     __slots__ = ()
     kind = "KILL"
 
 
 class Release(OfJob):
-    """The end record is durable: forget the job."""
+    """The end record is durable, so the job may be forgotten; one that still runs is killed."""
 
     __slots__ = ()
     kind = "RELEASE"

@@ -1,6 +1,6 @@
 """What the supervisor sends to the server, each message a record (pure).
 
-docs/protocol.md says when.
+docs/protocol.md says when each is sent.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ from .message_record import BESIDE, Wire
 from .started import Enforcements, HeldLimits, Started
 
 MOST_CHANGES: Final = 32
-_MOST_INSPECTED: Final = 32  # inspect_survivors.py tells of no more
+_MOST_INSPECTED: Final = 32  # inspect_survivors.py reports no more
 # Descriptors that a job's message brings; stdout always.
 _PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
 _FILES: Final = frozenset({"policy", "kill"})  # WELCOME's; the policy always
@@ -51,8 +51,8 @@ _FAULTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SweptCounts:
-    """What an earlier life has left, and is gone: ids of jobs, processes that were killed, groups
-    that could not be removed."""
+    """What an earlier supervisor had left and this one has ended: ids of jobs, the number of
+    processes that were killed, and of groups that could not be removed."""
 
     jobs: tuple[str, ...] = ()
     processes: int = 0
@@ -60,20 +60,20 @@ class SweptCounts:
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "SweptCounts":
-        """Out of a message."""
+        """The counts of a message that has its form."""
         return cls(tuple(told["jobs"]), told["processes"], told["groups_left"])
 
     def fields(self) -> dict[str, object]:
-        """As a message has it."""
+        """The fields of its message, as ``read`` takes them."""
         left = {"processes": self.processes, "groups_left": self.groups_left}
         return {"jobs": list(self.jobs), **left}
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Message):
-    """``limits`` is what this host can hold, ``fds`` the policy's bytes in a sealed memory file,
-    and what ends all jobs. ``settings`` are those of the configuration, as text: they are the
-    file's, and no messages' fields. ``userless`` are clients that have no user, and why."""
+    """The answer to HELLO. ``limits`` is what this host can hold; ``fds`` are the policy's bytes in
+    a sealed memory file, and what ends all jobs. ``settings`` are those of the configuration, as
+    text, so not the protocol's to check. ``userless`` are clients without a user, and why."""
 
     kind = "WELCOME"
     version: Count
@@ -103,7 +103,7 @@ class Welcome(Message):
 
 @dataclass(frozen=True, slots=True)
 class StartedMessage(Message):
-    """It runs. ``fds`` are its pipes, and what ends its group."""
+    """The job runs. ``fds`` are its pipes, and a descriptor that ends its group."""
 
     kind = "STARTED"
     id: JobId
@@ -113,7 +113,7 @@ class StartedMessage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Held(Message):
-    """As STARTED, of a job of the server before."""
+    """As STARTED, for a job that an earlier server has started."""
 
     kind = "HELD"
     id: JobId
@@ -125,7 +125,7 @@ class Held(Message):
 
 @dataclass(frozen=True, slots=True)
 class Nothing(Message):
-    """No more of them."""
+    """There is no further job to take: the last answer to TAKE."""
 
     kind = "NOTHING"
 
@@ -155,7 +155,7 @@ class ReplacedFile:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedMessage(Message):
-    """To be written down before the START is repeated."""
+    """Nothing was started, because these files must be audited before the START is repeated."""
 
     kind = "REPLACED"
     id: JobId
@@ -191,14 +191,14 @@ class Emptied(Message):
 
 
 class Killed(OfCount):
-    """KILL was sent to so many."""
+    """KILL was sent to so many processes; EMPTIED follows when none is left."""
 
     __slots__ = ()
     kind = "KILLED"
 
 
 class Signaled(OfCount):
-    """The signal was sent to so many."""
+    """The signal was sent to so many processes; 0 if none is left."""
 
     __slots__ = ()
     kind = "SIGNALED"
@@ -206,7 +206,7 @@ class Signaled(OfCount):
 
 @dataclass(frozen=True, slots=True)
 class Paused(Message):
-    """As it is now, and why it is not as was asked."""
+    """Whether the job is paused now, and why that is not as was asked, for people."""
 
     kind = "PAUSED"
     id: JobId
@@ -215,14 +215,14 @@ class Paused(Message):
 
 
 class Resumed(OfJob):
-    """It was paused, and runs on so that it can end."""
+    """The job was paused, and the supervisor has resumed it so that it can end."""
 
     __slots__ = ()
     kind = "RESUMED"
 
 
 class Looked(OfJob):
-    """CHANGED has told what was not."""
+    """The job's limits were read again; CHANGED has reported before what was not as it was set."""
 
     __slots__ = ()
     kind = "LOOKED"
@@ -243,8 +243,8 @@ class FoundChange:
 
 @dataclass(frozen=True, slots=True)
 class Changed(Message):
-    """Somebody else has written limits of the job or its client since they were set. ``held`` is as
-    it is now; ``changes`` are for the audit log."""
+    """Another process has written limits of the job or its client since they were set. ``held`` is
+    as it is now; ``changes`` are for the audit log."""
 
     kind = "CHANGED"
     id: JobId
@@ -281,7 +281,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Inspected(Message):
-    """Who is left of the job; no zombies."""
+    """The processes that are left of the job, without zombies; at most _MOST_INSPECTED."""
 
     kind = "INSPECTED"
     id: JobId

@@ -1,4 +1,4 @@
-"""What the server is told first: who holds its jobs, under which policy, within what limits."""
+"""What the server learns first: which supervisor it has, by which policy, within what limits."""
 
 import fcntl
 import os
@@ -18,14 +18,14 @@ USER_MODE_WARNINGS: Final = (
     "logs, records and keys",
 )
 
-# Ids of swept jobs that are told one by one: a message has an end, and max_jobs need not have.
+# Ids of swept jobs that are named one by one, because a message has an end, and max_jobs need not.
 _MOST_SWEPT: Final = 2000
-# Of userless, for the same reason; a START of one that is not told of is refused as well.
+# Of userless, for the same reason; a START of a client that is not named is refused as well.
 _MOST_USERLESS_CHARACTERS: Final = 20_000
 
 
 class Greeting:
-    """WELCOME, the policy's bytes in a sealed memory file, and what ends all jobs."""
+    """WELCOME, the policy's bytes in a sealed memory file, and a descriptor that ends all jobs."""
 
     def __init__(
         self,
@@ -46,16 +46,16 @@ class Greeting:
         self._settings = settings
         self._quotas = quotas
         self.swept = Swept()
-        """Of an earlier life, told until a server has taken calls."""
+        """What an earlier supervisor had left; reported until a server has taken calls."""
         self.userless: Mapping[str, str] = {}
-        """Clients that have no user, and why, so that nobody is told that a start would work."""
+        """Clients that have no user, and why, so that no server promises them a start."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
         self._hierarchy = hierarchy
         self._offers = offers
 
     def send(self, peer: ServerPeer) -> None:
-        """Sends it with a file of the peer's own, as an offset is shared by all who hold one."""
+        """Sends it with a file of the peer's own, because holders of one file share its offset."""
         fd = os.memfd_create("policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with os.fdopen(fd, "wb") as file:
             file.write(self._policy_data)

@@ -13,11 +13,11 @@ Count = Annotated[int, Wire(count)]
 JobId = Annotated[str, Wire(job_id)]
 Texts = Annotated[tuple[str, ...], Wire(list_of(text), tuple, list)]
 LaterFlag = Annotated[bool, Wire(flag, optional=True)]
-"""Of a message that an earlier version sends without it."""
+"""For a field that an earlier version leaves out of its message."""
 
 
 def records_wire(form: Check, of: type, most: int | None = None) -> Wire:
-    """A list of small records of texts and numbers."""
+    """How a list of small records of texts and numbers stands in a message."""
     names = [each.name for each in fields(of)]
     return Wire(
         list_of(form, most),
@@ -27,7 +27,7 @@ def records_wire(form: Check, of: type, most: int | None = None) -> Wire:
 
 
 class Message:
-    """``kind`` is its ``type`` in the datagram."""
+    """A record that is sent. ``kind`` is its ``type`` in the datagram."""
 
     __slots__ = ()
     kind: ClassVar[str]
@@ -35,14 +35,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class OfJob(Message):
-    """One that says nothing but which job."""
+    """A message that only names a job."""
 
     id: JobId
 
 
 @dataclass(frozen=True, slots=True)
 class OfCount(Message):
-    """How many processes of a job were reached."""
+    """An answer that says how many processes of a job were reached."""
 
     id: JobId
     count: Count
@@ -50,7 +50,7 @@ class OfCount(Message):
 
 @dataclass(frozen=True, slots=True)
 class Beat(Message):
-    """Every silence.BEAT_S: who sends it does not stand still."""
+    """Sent every silence.BEAT_S, so that the peer sees that its sender does not stand still."""
 
     kind = "BEAT"
 
@@ -59,5 +59,5 @@ Kinds = Mapping[str, type[Message]]
 
 
 def by_kind(*records: type[Message]) -> dict[str, type[Message]]:
-    """All that one side sends."""
+    """Messages by ``kind``, for ``protocol.decode``."""
     return {record.kind: record for record in records}

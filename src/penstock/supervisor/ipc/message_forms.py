@@ -1,8 +1,8 @@
 """What a field of a message can be, and a message: checks that the wire is held to (pure).
 
-Each field has its type, and a message has no other fields. What has another form is of a peer that
-is broken or was taken over, so nothing of it is obeyed (docs/protocol.md). Which field has which
-check stands beside it, in the records.
+Each field has its type, and a message has no other fields. A message of another form comes from a
+peer that is broken or was taken over, so nothing of it is obeyed (docs/protocol.md). Which field
+has which check stands beside it, in the records.
 """
 
 import math
@@ -17,7 +17,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 def text(value: object) -> TypeGuard[str]:
-    """A text."""
+    """Any text, also an empty one."""
     return isinstance(value, str)
 
 
@@ -114,7 +114,7 @@ class Form:
     optional: Mapping[str, Check] = field(default_factory=dict)
 
     def __call__(self, value: object) -> bool:
-        """Has it this form?"""
+        """Whether ``value`` is an object of this form."""
         return isinstance(value, dict) and self.mistake(value) is None
 
     def mistake(self, value: Mapping[str, object]) -> str | None:

@@ -70,12 +70,12 @@ def _read_layout(record: type) -> _Layout:
 
 
 def form_of(record: type) -> Form:
-    """What a message must be to be read as this record."""
+    """The form that a message must have so that ``read_record`` may read it as this record."""
     return _layout(record).form
 
 
 def write_record(record: object) -> dict[str, object]:
-    """The fields of its message."""
+    """The fields of its message, without ``type``; ``read_record`` is the way back."""
     layout = _layout(type(record))
     found: dict[str, object] = {}
     for attribute in layout.beside:

@@ -27,7 +27,7 @@ EXECUTABLE: Final = "executable"  # gone, replaced, or not executable
 UNENFORCED: Final = "unenforced"  # a required limit is not held by this kernel
 INVALID: Final = "invalid"  # NUL, too long
 EXHAUSTED: Final = "exhausted"  # no more jobs fit
-FAILED: Final = "failed"  # the machine said no at some stage
+FAILED: Final = "failed"  # the machine refused at some stage
 STOPPING: Final = "stopping"  # this stage: penstockd is ending, and the next one may be asked
 
 
@@ -50,7 +50,7 @@ def decode(data: bytes, allowed: Kinds) -> Message:
 
 
 def encode_fields(kind: str, about: Mapping[str, object]) -> bytes:
-    """As ``encode``, of a message by its fields, whatever they are."""
+    """As ``encode``, for a message by its kind and fields, without a check of their form."""
     data = json.dumps({"type": kind, **about}, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )
@@ -85,7 +85,7 @@ def decode_fields(data: bytes, allowed: Kinds) -> tuple[str, dict[str, object]]:
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
-    if len(found) != len(pairs):  # which of them counts would be anybody's guess
+    if len(found) != len(pairs):  # which of them counts would depend on the reader
         raise ProtocolError("a field stands twice")
     return found
 

@@ -1,8 +1,8 @@
-"""The directory of the supervisor's socket: made, locked, and made again when somebody removes it.
+"""The directory of the supervisor's socket: made, locked, and made again when it was removed.
 
-A cleaner of temporary files, or somebody who tidies up /run, takes the way to the supervisor from
-every server to come: the one that is connected goes on, and the next finds no socket. So each time
-before a server is started the supervisor looks whether the socket's path still leads to its own.
+A cleaner of temporary files, or an operator that tidies up /run, can remove it under a running
+supervisor: the server that is connected continues, but the next one would find no socket. So each
+time before a server is started the supervisor looks whether the path still leads to its own socket.
 """
 
 import contextlib
@@ -29,11 +29,12 @@ class RunDirectory:
 
     @property
     def socket_path(self) -> str:
-        """Where servers connect."""
+        """The path of the socket to which servers connect."""
         return os.path.join(self._path, SOCKET_NAME)
 
     def make(self) -> list[str]:
-        """Makes it, or checks what is there; mistakes for people. Raises OSError."""
+        """Makes it, or checks the one that is there. Returns mistakes for people, none if it can be
+        used. Raises OSError."""
         mistakes = []
         with contextlib.suppress(FileExistsError):
             os.makedirs(self._path, mode=0o750)
@@ -44,7 +45,7 @@ class RunDirectory:
             mistakes.append(f"run_dir: {self._path} belongs to user {status.st_uid}; name another")
         elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
             mistakes.append(f"run_dir: {self._path} can be written by others; chmod go-w")
-        # Its mode and group are about to be changed, which one like /run would not survive.
+        # Mode and group are about to be changed, so it must not be a directory of others like /run.
         strangers = set(os.listdir(self._path)) - {SOCKET_NAME, LOCK_NAME}
         if strangers:
             mistakes.append(
@@ -54,13 +55,14 @@ class RunDirectory:
         return mistakes
 
     def give(self) -> None:
-        """To the server's group, and to nobody else. Raises OSError."""
+        """Lets the server's group in, and no other user. Raises OSError."""
         if self._gid is not None:
             os.chown(self._path, 0, self._gid)
         os.chmod(self._path, 0o750)
 
     def lock(self) -> bool:
-        """False: another penstockd has it. Raises OSError."""
+        """Locks it for as long as this process lives. False: another penstockd holds the lock.
+        Raises OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(os.path.join(self._path, LOCK_NAME), flags, 0o600)
         try:
@@ -74,12 +76,13 @@ class RunDirectory:
         return True
 
     def is_ours(self) -> bool:
-        """Whether the directory still has our lock. Another would be no lock of anybody's."""
+        """Whether the path still leads to the lock file that this process holds. A file that was
+        made anew is locked by no process."""
         return _is_same(os.path.join(self._path, LOCK_NAME), os.fstat(self._lock_fd))
 
     def make_again(self) -> bool:
-        """After ``is_ours`` was false, or the socket was gone; whether it can be used. Says what it
-        finds, and never raises: the next try may succeed."""
+        """Call it after ``is_ours`` was false, or the socket was gone; whether it can be used now.
+        Logs what it finds instead of raising, because the next try may succeed."""
         try:
             mistakes = self.make()
             if not mistakes:

@@ -1,4 +1,4 @@
-"""Who may be the server: one process at a time, of one user, and alone."""
+"""Which process may be the server: one at a time, of one user, and alone."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from .message_base import Beat, Message
 from .run_directory import RunDirectory
 from .server_socket import ServerPeer, discard, listen, peer_ids
 
-# A peer that says nothing would keep the place from the server.
+# A peer that sends no HELLO would otherwise keep the place from the server.
 HELLO_TIMEOUT_S: Final = 10.0
 # Out of descriptors while accepting: some may have been closed by then.
 _ACCEPT_AGAIN_S: Final = 1.0
@@ -26,7 +26,7 @@ class ServerListener:
 
     ``expected_pid`` is asked at each connection: the only process that may be the server, -1
     for none, None for any of the user. ``on_hello`` gets the peer, ``on_message`` what follows;
-    ``on_gone`` gets the pid of one that is gone, and whether it had said HELLO.
+    ``on_gone`` gets the pid of a peer that is gone, and whether it had sent HELLO.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ServerListener:
         self._peer_pid = 0
         self._greeted = False
         self.beats = False
-        """The latest peer has said that it beats, and so knows a BEAT."""
+        """Whether the latest peer has announced in HELLO that it beats, and so knows a BEAT."""
         self._hello_timer: Timer | None = None
         self._pidfd = -1  # of the latest peer, until the next one
         self._listen()
@@ -69,8 +69,8 @@ class ServerListener:
         self._loop.watch(self._listener.fileno(), READ, self._accept)
 
     def listen_again(self) -> None:
-        """Before a server is started: makes what somebody has removed or replaced, or says why
-        that cannot be. Never raises; who is connected stays."""
+        """Call it before a server is started: makes directory and socket anew if another process
+        has removed or replaced them. Logs instead of raising; a connected server stays."""
         if self._directory.is_ours() and self._is_bound():
             return
         log(f"{self._directory.socket_path} was removed or replaced; it is made again")
@@ -93,11 +93,11 @@ class ServerListener:
 
     @property
     def greeted(self) -> bool:
-        """Whether the server is connected and has said HELLO."""
+        """Whether the server is connected and has sent HELLO."""
         return self._peer is not None and self._greeted
 
     def beat(self) -> None:
-        """Tells the server that we live, unless it has not even read what it was told before."""
+        """Sends the server a BEAT, unless messages wait for it already."""
         if self._peer is not None and self._greeted and self.beats and not self._peer.waits:
             self._peer.send(Beat())
 
@@ -107,7 +107,7 @@ class ServerListener:
             self._peer.close("penstockd ends")
         self._loop.forget(self._listener.fileno())
         self._listener.close()
-        if self._is_bound():  # else it is somebody else's
+        if self._is_bound():  # otherwise it is another process's
             os.unlink(self._directory.socket_path)
 
     def _accept(self) -> None:
@@ -174,8 +174,9 @@ class ServerListener:
             self._peer.break_off("it has not said HELLO")
 
     def _breaking(self) -> None:
-        """Our own server is killed first: it would take the end of its connection for ours, and
-        end every job before the next server can have them. Somebody else's process is not."""
+        """The supervisor's own server is killed first, because it would take the end of its
+        connection for the supervisor's end, and kill every job before the next server can have
+        them. A server that the supervisor has not started is left alone."""
         if self._expected_pid() == self._peer_pid:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

@@ -17,8 +17,8 @@ from . import protocol
 from .from_server import FROM_SERVER
 from .message_base import Message
 
-# While so many answers wait to be read, no more is asked for: each request has one answer,
-# and each job two messages of its own, so the queue is bounded by the number of jobs.
+# While so many answers wait to be read, no request is read: each has one answer, and each job two
+# messages of its own, so that the queue is bounded by the number of jobs.
 _MAX_QUEUED: Final = 64
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 # asm-generic/socket.h, since Linux 6.16: whether a peer can send descriptors at all.
@@ -26,7 +26,7 @@ _SO_PASSRIGHTS: Final = 83
 
 
 def peer_ids(connection: socket.socket) -> tuple[int, int]:
-    """pid and uid of who connected, by SO_PEERCRED."""
+    """pid and uid of the process that connected, by SO_PEERCRED. Raises OSError."""
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(data)
     return pid, uid
@@ -52,11 +52,11 @@ def listen(path: str, gid: int | None) -> socket.socket:
 
 
 def discard(connection: socket.socket) -> None:
-    """Closes a connection, whatever was sent on it.
+    """Closes a connection without waiting, whatever was sent on it.
 
-    What nobody has read may carry descriptors, and whoever closes the last one of a socket with
-    SO_LINGER waits as long as its sender has said. So where the kernel lets them be sent, the
-    last to close is a process that is ending, and these wait for nothing.
+    A message that was not read may carry descriptors, and the process that closes the last one of
+    a socket with SO_LINGER waits for as long as the sender has set. So where the kernel lets
+    descriptors be sent, a child closes them last as it ends, because ending processes do not wait.
     """
     ends: tuple[int, ...] = ()
     try:
@@ -91,7 +91,7 @@ def _may_carry_descriptors(connection: socket.socket) -> bool:
 
 class ServerPeer:
     """The connected server. ``on_closed`` is called once, however the connection ends;
-    ``on_breaking`` before, while it is open still, if that is for what the peer has done.
+    ``on_breaking`` before, while it is open still, if the peer's own doing is why it ends.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ServerPeer:
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Sends or queues one message with copies of ``descriptors``. Never blocks.
 
-        Where there are no descriptors left for copies, as the peer does not take those that it
+        Where there are no descriptors left for copies, because the peer does not take those that it
         was sent, the connection ends.
         """
         if not self._open:
@@ -137,18 +137,18 @@ class ServerPeer:
 
     @property
     def waits(self) -> bool:
-        """It has not taken all that it was sent."""
+        """Whether messages are queued, because the peer has not read those before."""
         return bool(self._queue)
 
     @property
     def hung_up(self) -> bool:
-        """It has closed its end, though what it has said before may not be read yet."""
+        """Whether the peer has closed its end; messages that it sent before may not be read yet."""
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLRDHUP)
         return bool(poll.poll(0))
 
     def close(self, why: str) -> None:
-        """Ends the connection; ``why`` is for the log."""
+        """Ends the connection; ``why`` is for the log. No error if it has ended."""
         if not self._open:
             return
         self._open = False
@@ -160,7 +160,7 @@ class ServerPeer:
         self._on_closed(why)
 
     def break_off(self, why: str) -> None:
-        """As close, for what the peer has done or left undone."""
+        """As ``close``, but for the peer's own doing, so ``on_breaking`` is called first."""
         if self._open:
             self._on_breaking()
             self.close(why)
@@ -219,7 +219,7 @@ class ServerPeer:
 
 
 class Send(Protocol):
-    """Peer.send, or nothing while no server is connected."""
+    """How messages reach the server: ``ServerPeer.send``, or ``nobody`` while none is connected."""
 
     def __call__(self, message: Message, descriptors: Sequence[int] = (), /) -> None:
         """Sends it with these descriptors, which stay the caller's."""
@@ -227,4 +227,4 @@ class Send(Protocol):
 
 
 def nobody(message: Message, descriptors: Sequence[int] = (), /) -> None:
-    """No server is connected."""
+    """A Send that drops the message, because no server is connected."""

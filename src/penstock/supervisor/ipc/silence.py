@@ -1,8 +1,8 @@
-"""How long the other side has said nothing, as far as this side was there to hear it (pure).
+"""How long the other side has sent nothing, as far as this side was there to hear it (pure).
 
-Server and supervisor beat for each other. What stands still itself, as a whole machine or a
-process under a debugger does, comes late to its own next beat: what it has not heard meanwhile
-says nothing about the other one.
+Server and supervisor beat for each other. A side that stands still itself, as a whole machine or a
+process under a debugger does, comes late to its own next beat. That time does not count, because
+what it has not heard meanwhile proves nothing about the other side.
 """
 
 from typing import Final
@@ -10,13 +10,13 @@ from typing import Final
 BEAT_S: Final = 2.0
 # A watcher that comes so much later to its beat has stood still, or the machine has.
 _LATE_S: Final = BEAT_S / 2
-# Requests are answered in milliseconds; whoever has not been heard for so long while one was
-# waited for does not answer. Callers are told after at most 10 s (docs/protocol.md).
+# Requests are answered in milliseconds, so a side that was not heard for so long while a request
+# waited does not answer. Callers get an error after at most 10 s (docs/protocol.md).
 ANSWER_S: Final = 9.0
 
 
 class Silence:
-    """``heard`` whenever anything comes; ``beat`` every BEAT_S."""
+    """The silence of one peer. Call ``heard`` for each message that comes, ``beat`` each BEAT_S."""
 
     def __init__(self) -> None:
         self.silent_s = 0.0
@@ -25,7 +25,7 @@ class Silence:
         self._due: float | None = None
 
     def heard(self) -> None:
-        """The other side lives."""
+        """A message has come, so the silence begins anew."""
         self._heard = True
         self.silent_s = 0.0
 
@@ -36,6 +36,6 @@ class Silence:
         missed = on_time and not self._heard
         if missed:
             self.silent_s += BEAT_S
-        if on_time:  # else what has come meanwhile is not read yet
+        if on_time:  # otherwise what has come meanwhile is not read yet
             self._heard = False
         return missed

@@ -29,8 +29,8 @@ from .message_forms import (
 )
 from .message_record import BESIDE, Wire
 
-# Jobs of a class are told the same again and again; what is equal is kept once, which is a
-# good part of what an idle job costs.
+# Limits of equal content are kept once, because jobs of a class have the same ones, and they would
+# be a good part of what an idle job costs.
 _shared_limits = lru_cache(maxsize=256)(ResourceLimits)
 _shared_enforcement = lru_cache(maxsize=1024)(Enforcement)
 
@@ -60,7 +60,7 @@ def _read_enforcement(told: Sequence[Mapping[str, Any]]) -> tuple[Enforcement, .
 
 
 def _read_entry(told: Mapping[str, Any]) -> Enforcement:
-    # One that was changed from outside has the moment in it: it is equal to no other.
+    # An entry that was changed from outside has the moment in it, so it is equal to no other.
     changed = CHANGED_OUTSIDE in told.get("detail", "")
     return Enforcement(**told) if changed else _shared_enforcement(**told)
 
@@ -70,7 +70,7 @@ def _read_usage(told: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_enforcement(entries: Sequence[Enforcement]) -> list[dict[str, object]]:
-    """As a message has it."""
+    """The entries as a message has them."""
     return [entry.fields() for entry in entries]
 
 
@@ -98,15 +98,15 @@ class Started:
     start_ticks: Annotated[int, Wire(count)]
     """Field 22 of /proc/<pid>/stat: with the boot id it names the process."""
     started_ns: Annotated[int, Wire(count)]
-    """UTC."""
+    """UTC, in nanoseconds since 1970."""
     argv: Annotated[tuple[str, ...], Wire(list_of(text), tuple, list)]
     class_name: Annotated[str, Wire(text, name="class")]
     limits: Limits
     held: Annotated[HeldLimits, BESIDE]
     client_limits: Limits = field(default_factory=ResourceLimits)
-    """Of all its client's jobs together."""
+    """The limits of all its client's jobs together."""
     timeout_s: Annotated[float | None, Wire(or_null(above_zero))] = None
-    """How long it may run; None is no limit."""
+    """How many seconds it may run; None is no limit."""
     uid: Annotated[int | None, Wire(count)] = None
     """The user it runs as; None where there are no users."""
     grace_s: Annotated[float, Wire(number)] = 0.0
