@@ -1,4 +1,4 @@
-"""A job's output on disk: the one truth that every reader reads (docs/output.md).
+"""A job's output on disk, from which every reader is served (docs/output.md).
 
 Begin with ``output_log``: it is a ``segment_chain``, filled by the reader tasks of ``capture``,
 read by a ``reader`` at its ``cursor``, which the ``broadcaster`` wakes.

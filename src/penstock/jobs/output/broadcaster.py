@@ -5,8 +5,8 @@ readers of its log (reader.py). Trio's memory channels do not broadcast: what is
 one receiver. So each reader has a memory channel of its own, and ``notify`` puts a wake-up in each.
 
 *No data travels in the channels.* The log on disk is the one truth, and each reader has a cursor in
-it. Data in the channels would need an unbounded buffer for the slowest client, or else make the
-reader task wait for that client and so stop the job, or lose bytes without a trace. A wake-up has
+it. Data in the channels would need an unbounded buffer for the slowest client, or otherwise make
+the reader task wait for that client and so stop the job, or lose bytes unnoticed. A wake-up has
 no content; nothing is lost if two become one. That is why ``notify`` never waits and never fails.
 
 *Capacity 1, because a reader looks and then waits.* It looks at the log's ``length`` and ``ended``
@@ -15,7 +15,7 @@ receiver is waiting already, so a wake-up between the look and the wait would be
 stays in the channel and the wait returns at once. A second one would be no news: the reader that
 takes the first has not looked yet, and sees all that has happened by then.
 
-*What a lossy wake-up promises.* Who changes the log does so first, and then notifies. So after each
+*What a lossy wake-up promises.* The writer changes the log first and notifies then. So after each
 ``notify`` every subscribed reader looks at the log at least once more, and sees that change. It may
 also be woken for nothing, and look again. A reader therefore subscribes before its first look, and
 never takes a wake-up away without looking after it: that bug is planted as ``lost_wakeup`` in
@@ -32,24 +32,25 @@ import trio
 
 
 class Broadcaster:
-    """Of one log."""
+    """Wakes the readers of one log. No call has a checkpoint, and none fails."""
 
     def __init__(self) -> None:
         self._senders: set[trio.MemorySendChannel[None]] = set()
 
     @property
     def readers(self) -> int:
-        """How many are subscribed."""
+        """How many readers are subscribed, for statistics and tests."""
         return len(self._senders)
 
     def subscribe(self) -> "WakeUps":
-        """For one reader, which closes it. What was announced before is not announced again."""
+        """The wake-ups of one reader, which must close them. Earlier ones are not repeated, so the
+        reader subscribes before its first look."""
         send, receive = trio.open_memory_channel[None](1)
         self._senders.add(send)
         return WakeUps(self, send, receive)
 
     def notify(self) -> None:
-        """Wakes all: there is more, or the log has ended. Never waits."""
+        """Wakes every reader, because there is more or the log has ended. Never waits."""
         for sender in self._senders:
             try:
                 sender.send_nowait(None)
@@ -57,12 +58,12 @@ class Broadcaster:
                 continue
 
     def remove(self, sender: trio.MemorySendChannel[None]) -> None:
-        """No wake-ups for this one any more; again is fine."""
+        """Sends this reader no more wake-ups. Idempotent."""
         self._senders.discard(sender)
 
 
 class WakeUps:
-    """Those of one reader."""
+    """The wake-ups of one reader, which alone may wait for them and close them."""
 
     __slots__ = ("_broadcaster", "_receive", "_send")
 
@@ -77,14 +78,14 @@ class WakeUps:
         self._receive = receive
 
     async def wait(self) -> None:
-        """Returns when something may have changed since the last time. Then the reader looks.
+        """Returns when the log may have changed since the last call. The reader must look then.
 
         Cancellation: atomic; C1.
         """
         await self._receive.receive()
 
     def close(self) -> None:
-        """The reader is gone. No checkpoint; again is fine."""
+        """Ends the subscription. No checkpoint, so a cancelled reader can call it. Idempotent."""
         self._broadcaster.remove(self._send)
         self._send.close()
         self._receive.close()

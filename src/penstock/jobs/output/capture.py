@@ -18,26 +18,26 @@ from .output_quota import Intake, MustStop, MustWait
 from .segment import StreamNumber
 
 _BURST_S: Final = 0.1
-# Small writes in quick succession are taken together: a wake-up of every reader, a splice and
-# a message for each of them would cost more than all their bytes. The first few of a burst are
-# not held up, so a lone line never waits.
+# Small writes in quick succession are moved together, because a splice, a wake-up of every reader
+# and a message for each write would cost more than all their bytes. The first few of a burst are
+# not delayed, so that a single line never waits.
 COALESCE_S: Final = 0.005
 _SMALL_BYTES: Final = 16 * 1024
 _FREE_WAKES: Final = 8
-# While bytes are left out readers are told how many, but not each time.
+# While bytes are left out, readers get their number only so often.
 _GAP_NEWS_S: Final = 0.1
 _NEVER: Final = float("inf")
 
 
 class Bandwidth:
-    """A token bucket on Trio's clock, shared by a job's streams; None is no limit."""
+    """A token bucket of bytes on Trio's clock, shared by a job's streams; None is no limit."""
 
     def __init__(self, bytes_per_s: int | None) -> None:
         self._bytes_per_s = bytes_per_s
         self._free_at = -float("inf")
 
     async def spend(self, count: int) -> None:
-        """Waits until so many bytes, which have gone already, were due. A checkpoint.
+        """Waits until ``count`` bytes, which were moved already, are due. Always a checkpoint.
 
         Cancellation: minimum cleanup; C9.
         """
@@ -54,12 +54,12 @@ class Pace:
 
     def __init__(self, capacity: int) -> None:
         """``capacity``: the pipe's, in bytes."""
-        # A pipe that is half full is emptied at once, or the job would wait for us.
+        # A pipe that is half full is emptied at once, because the job would otherwise wait.
         self._small = min(_SMALL_BYTES, capacity // 2)
         self._due = -float("inf")
 
     async def wait(self, moved: int) -> None:
-        """After ``moved`` bytes: waits if small moves have been too many.
+        """Called after a move of ``moved`` bytes: waits if small moves have been too many.
 
         No checkpoint where it need not wait.
 
@@ -81,11 +81,11 @@ async def reader_task(
     bandwidth: Bandwidth,
     on_must_stop: Callable[[MustStop], None],
 ) -> None:
-    """Moves what one pipe has, until end of file. ``on_must_stop`` is called, and it ends, if the
-    policy says so.
+    """Moves one pipe's bytes into the log until end of file.
 
-    While it waits for its bandwidth, or for room, the pipe fills and holds the job; a reader
-    never does. Minimum cleanup: cancelled, what the pipe has stays there for drain.
+    If the policy stops the job at its bound, it calls ``on_must_stop`` and returns. While it waits
+    for its bandwidth, or for room, the pipe fills and the job waits; a slow reader never makes the
+    job wait. Minimum cleanup: cancelled, it leaves the pipe's bytes there for ``drain``.
 
     Cancellation: minimum cleanup; C9, C10.
     """
@@ -99,7 +99,7 @@ async def reader_task(
             # Scope S5.news.
             with trio.move_on_at(news.due):
                 await disk.wait_readable(pipe_fd)
-        # Whoever has ended the job's task meanwhile may have ended its log too; what the pipe has
+        # A task that has ended the job's task meanwhile may have ended its log; what the pipe has
         # is drain's, or the next server's.
         await trio.lowlevel.checkpoint_if_cancelled()
         news.tell_if_due()
@@ -121,13 +121,13 @@ async def reader_task(
 
 
 class _News:
-    """Wakes readers after each move; while bytes are left out, a few times a second."""
+    """Wakes readers after each move; while bytes are left out, only a few times a second."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._told_at = -float("inf")
         self.due = _NEVER
-        """When there is something to tell even if nothing more comes."""
+        """When readers must be woken even if no more bytes come, on Trio's clock."""
 
     def moved(self) -> None:
         if self._intake.refusing and trio.current_time() < self._told_at + _GAP_NEWS_S:
@@ -146,10 +146,11 @@ class _News:
 
 
 def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> bool:
-    """Moves what is left when all processes are dead: to end of file, or until it is empty.
+    """Moves what is left when all processes are dead, to end of file or until the pipe is empty.
 
-    A descriptor that escaped the job keeps the pipe open; no more than one pipe's content
-    is taken then. What cannot be kept is a gap. False: not even that can be recorded now.
+    At most one pipe's content is taken, because a descriptor that escaped the job may keep the pipe
+    open and full. Bytes that cannot be kept become a gap. False: the disk records no gap now, so
+    the caller must try again.
     """
     left = intake.log.disk.capacity(pipe_fd)
     while left > 0:
@@ -166,7 +167,7 @@ def drain(intake: Intake, pipe_fd: int, stream: StreamNumber) -> bool:
 
 
 def outputs_of(pipes: JobPipes) -> list[tuple[int, StreamNumber]]:
-    """Its descriptors of output, with their streams."""
+    """The descriptors of a job's output pipes, each with its stream."""
     outputs: list[tuple[int, StreamNumber]] = [(pipes.stdout_fd, 1)]
     if pipes.stderr_fd is not None:
         outputs.append((pipes.stderr_fd, 2))
@@ -174,7 +175,7 @@ def outputs_of(pipes: JobPipes) -> list[tuple[int, StreamNumber]]:
 
 
 def close_pipes(disk: Disk, pipes: JobPipes) -> None:
-    """Of a job that nobody will follow."""
+    """Closes all pipes of a job that no task will follow."""
     for fd, _ in outputs_of(pipes):
         disk.close_pipe(fd)
     if pipes.input is not None:

@@ -10,7 +10,7 @@ from .output_log import OutputLog
 from .recovery import SHORTAGES
 from .segment import Segment, StreamNumber
 
-# With a message's fields and prefix it fits an HTTP/2 frame of 64 KiB.
+# Not 64 KiB, so that with a message's fields and prefix it fits an HTTP/2 frame of that size.
 CHUNK_BYTES: Final = 63 * 1024
 BOTH: Final[frozenset[StreamNumber]] = frozenset((1, 2))
 
@@ -26,12 +26,13 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """Offset of the byte after the last."""
+        """The offset after the last byte."""
         return self.offset + len(self.data)
 
 
 class Cursor:
-    """Reads from ``offset`` on, which may be set. The file that it is in is open until close."""
+    """Reads from ``offset`` on, which the owner may set. Keeps one segment's files open, so the
+    owner must close it."""
 
     def __init__(
         self, log: OutputLog, offset: int, streams: Collection[StreamNumber] = BOTH
@@ -43,11 +44,11 @@ class Cursor:
         self._position = 0
 
     def take(self, end: int) -> Chunk | Gap | None:
-        """What is at the offset, which is below ``end``; moves behind it.
+        """Returns what is at the offset, which is below ``end``, and moves behind it.
 
-        Chunks end at multiples of CHUNK_BYTES, so that all readers come to have the same.
-        None: a run of another stream was passed over. A disk that does not give back what
-        it took is a gap. Raises Unavailable.
+        Chunks end at multiples of CHUNK_BYTES, so that all readers get equal chunks. None: a run of
+        another stream was skipped. Bytes that the disk cannot read back are a gap. Raises
+        Unavailable where this process lacks descriptors or memory.
         """
         segment = self._log.segment_at(self.offset)
         if segment is not self._segment:
@@ -73,7 +74,7 @@ class Cursor:
         except OSError as error:
             if error.errno in SHORTAGES:
                 raise Unavailable("the server has no free descriptors; try again") from error
-            # The disk does not give it back: damaged, as what was cut or overwritten.
+            # The disk cannot read it back, so it is damaged, as bytes that were cut are.
         return self._gap(Gap(self.offset, end, "damaged"), end)
 
     def _gap(self, gap: Gap, end: int) -> Gap:
@@ -93,5 +94,5 @@ class Cursor:
             self._segment = None
 
     def close(self) -> None:
-        """Frees the file."""
+        """Closes the segment's files. Idempotent; no checkpoint."""
         self._leave()

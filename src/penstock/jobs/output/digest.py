@@ -1,4 +1,4 @@
-"""The SHA-256 of what a log has."""
+"""The SHA-256 of the bytes that a log has."""
 
 import errno
 import hashlib
@@ -10,22 +10,26 @@ _HASH_BYTES: Final = 1024 * 1024
 
 
 class Digest:
-    """SHA-256 of all bytes that a log has, in order, from descriptors of its own."""
+    """SHA-256 of all bytes that a log has, in order.
+
+    It reads by descriptors of its own, because the log may drop its files meanwhile.
+    """
 
     def __init__(self, disk: Disk, parts: list[tuple[str, int]]) -> None:
         self._disk = disk
         self._parts = parts
-        # Looked at by who waits for the thread that is in ``sha256``.
+        # Read by the task that waits for the thread in ``sha256``.
         self.begun = False
         self.hashed_bytes = 0
 
     @property
     def size(self) -> int:
-        """Bytes to be read."""
+        """How many bytes ``sha256`` will read."""
         return sum(size for _, size in self._parts)
 
     def sha256(self) -> str:
-        """In hexadecimal. Reads every byte: call it in a thread. Raises OSError."""
+        """The digest in hexadecimal. Raises OSError. Call it in a thread, because it reads every
+        byte."""
         self.begun = True
         digest = hashlib.sha256()
         for path, size in self._parts:

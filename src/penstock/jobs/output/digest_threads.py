@@ -1,8 +1,8 @@
 """The threads that hash what ended jobs have written, and how long a disk may let them wait.
 
-Hashing takes as long as there are bytes, and that is no fault. A disk that gives none of them is
-another thing: the job's end waits for it, and so does whoever has stopped the job. So it is not the
-time that is bounded but the time in which nothing moves.
+Hashing takes time in proportion to the bytes, and that is no fault. A disk that gives no bytes at
+all is one, because the job's end waits for it, and so does a client that has stopped the job. So
+the bound is not on the time of hashing, but on the time in which nothing moves.
 """
 
 import errno
@@ -14,32 +14,33 @@ import trio
 from ...concurrency.interrupts import uninterrupted_methods
 from .digest import Digest
 
-# At once. More would not be faster: they share a disk and some processors.
+# At once. No more, because they share a disk and some processors.
 DIGEST_THREADS: Final = 4
-# In which no byte was read. Then whoever waits for the end is told, and the job stays `ending`: as
-# long as anybody may wait for a record (job.RECORD_PATIENCE_S).
+# Seconds in which no byte was read. After them ``on_stall`` is called, and the job stays `ending`.
+# As long as a caller may wait for a record (job.RECORD_PATIENCE_S).
 STALL_S: Final = 10.0
-# Then the job ends without a digest: four times as long as a disk may stand still and lose nothing.
+# After so many the job ends without a digest: four times what a disk may stand still without loss.
 GIVE_UP_S: Final = 120.0
 _LOOK_S: Final = 1.0
 
 
 @uninterrupted_methods
 class Hashing:
-    """Of one manager. ``limiter`` is also for what else its outputs' disk may keep waiting."""
+    """The hashing threads of one job manager. Other work that may wait for the outputs' disk uses
+    ``limiter`` too."""
 
     def __init__(self) -> None:
-        # Of their own: a disk that stands still takes no thread from anybody else.
+        # Their own limiter, so that a disk which stands still takes no threads of other tasks.
         self.limiter = trio.CapacityLimiter(DIGEST_THREADS)
         self._under_way: set[Digest] = set()
         self._done_bytes = 0
 
     async def sha256(self, digest: Digest, on_stall: Callable[[], None]) -> str:
-        """As Digest.sha256, in a thread. Raises OSError, also where nothing moved for GIVE_UP_S;
-        ``on_stall`` is called once nothing has for STALL_S, and it may yet go on then.
+        """As Digest.sha256, in a thread. Raises OSError, also where nothing moved for GIVE_UP_S.
 
-        Cancelled, or given up, the thread is left to its disk, and takes one of DIGEST_THREADS
-        places until that answers.
+        ``on_stall`` is called once nothing has moved for STALL_S; the hashing may still succeed
+        then. Cancelled, or given up, the thread cannot be stopped, so it keeps one of the
+        DIGEST_THREADS places until the disk answers.
 
         Cancellation: minimum cleanup; C8, C29.
         """
@@ -86,8 +87,8 @@ class Hashing:
                 on_stall()
 
     def _moved(self, digest: Digest) -> tuple[bool, int]:
-        """What changes as long as it comes nearer to its end: its own bytes; those of all while it
-        waits for a thread."""
+        """A value that changes as long as there is progress: this digest's bytes, or those of all
+        digests while it waits for a thread."""
         if digest.begun:
             return True, digest.hashed_bytes
         return False, self._done_bytes + sum(each.hashed_bytes for each in self._under_way)

@@ -1,5 +1,7 @@
-"""What a job's output and input ask of the kernel, files and pipes: a seam, so that a test can
-let any of it fail, or wait in virtual time."""
+"""The calls to the kernel of a job's output and input, for files and pipes.
+
+It is a seam, so that a test can let any of them fail, or wait in virtual time.
+"""
 
 import array
 import errno
@@ -15,49 +17,48 @@ import trio
 
 from .preallocation import allocate
 
-# sys/splice.h: do not wait for the pipe. The file side never waits longer than a write.
+# sys/splice.h: do not wait for the pipe. The file's side waits no longer than a write does.
 _SPLICE_F_NONBLOCK: Final = 2
 _F_GETPIPE_SZ: Final = 1032
 
 
 class Disk(Protocol):
-    """Plain functions that wait for nothing but the disk, and raise OSError; and two that wait
-    for a pipe.
+    """Plain functions that wait only for the disk and raise OSError, and two that wait for a pipe.
 
-    ``write``, ``splice``, ``discard``, ``fill`` and ``forward`` may take less than they were
-    asked to. The pipes block nobody.
+    ``write``, ``splice``, ``discard``, ``fill`` and ``forward`` may take fewer bytes than asked.
+    All pipes are non-blocking, so that no call stops the event loop.
     """
 
     def make_directory(self, path: str) -> None:
-        """A new one, for its owner alone."""
+        """Makes a directory with mode 0700, so that only its owner can enter."""
         ...
 
     def names(self, path: str) -> list[str]:
-        """What is in a directory; nothing if it is not there."""
+        """The names in a directory; empty if it does not exist."""
         ...
 
     def open(self, path: str, *, create: bool = False) -> int:
-        """For reading and writing; ``create``: it must not be there."""
+        """Opens a file to read and write. With ``create`` it must not exist before."""
         ...
 
     def close(self, fd: int) -> None:
-        """Gives a descriptor back."""
+        """Closes a file's descriptor. Pipes need ``close_pipe``, because tasks may wait on them."""
         ...
 
     def size(self, path: str) -> int:
-        """Bytes; 0 if it is not there."""
+        """The file's size in bytes; 0 if it does not exist."""
         ...
 
     def free_bytes(self, fd: int) -> int:
-        """What the file's disk has left for users without privilege."""
+        """Bytes that the file's disk has left for users without privilege."""
         ...
 
     def allocate(self, fd: int, start: int, count: int) -> None:
-        """Blocks for these bytes of a file, which keeps its size: see preallocation.py."""
+        """Gives a file blocks for these bytes; its size stays (see preallocation.py)."""
         ...
 
     def trim(self, fd: int, size: int) -> None:
-        """Gives back what a file of this size has beyond its end."""
+        """Frees the blocks that a file of this size has beyond its end."""
         ...
 
     def read(self, fd: int, count: int, offset: int) -> bytes:
@@ -69,60 +70,65 @@ class Disk(Protocol):
         ...
 
     def waiting(self, pipe_fd: int) -> int | None:
-        """Bytes in a pipe; None: at its end."""
+        """How many bytes a pipe has; None at end of file."""
         ...
 
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
-        """Pipe to file. 0 at end of file; BlockingIOError if the pipe is empty now."""
+        """Moves bytes from a pipe to a file; how many, 0 at end of file.
+
+        Raises BlockingIOError if the pipe is empty now.
+        """
         ...
 
     def discard(self, pipe_fd: int, count: int) -> int:
-        """Pipe to nowhere; otherwise as splice."""
+        """Takes bytes from a pipe and drops them; otherwise as ``splice``."""
         ...
 
     def capacity(self, pipe_fd: int) -> int:
-        """How many bytes a pipe has room for when it is empty."""
+        """How many bytes an empty pipe has room for."""
         ...
 
     def fill(self, pipe_fd: int, data: bytes) -> int:
-        """Into a pipe. BlockingIOError if it is full, BrokenPipeError if nobody can read it."""
+        """Writes into a pipe; how many bytes. BlockingIOError if it is full, BrokenPipeError if no
+        process has its other end."""
         ...
 
     def forward(self, pipe_fd: int, to_fd: int, count: int) -> int:
-        """From pipe to pipe; errors as of splice and of fill."""
+        """Moves bytes from pipe to pipe; how many. Errors as of ``splice`` and ``fill``."""
         ...
 
     async def wait_readable(self, pipe_fd: int) -> None:
-        """Returns when a pipe may have bytes or an end.
+        """Returns when a pipe may have bytes or be at its end.
 
-        Raises trio.ClosedResourceError if close_pipe closes it meanwhile.
+        Raises trio.ClosedResourceError if another task calls close_pipe meanwhile.
 
         Cancellation: atomic; C9.
         """
         ...
 
     async def wait_writable(self, pipe_fd: int) -> None:
-        """Returns when a pipe may have room, or nobody to read it. Otherwise as above.
+        """Returns when a pipe may have room, or no reader any more; otherwise as wait_readable.
 
         Cancellation: atomic; C19.
         """
         ...
 
     def close_pipe(self, pipe_fd: int) -> None:
-        """One end of a pipe, which a task may be waiting on."""
+        """Closes one end of a pipe, and wakes a task that waits on it."""
         ...
 
     def unlink(self, path: str) -> None:
-        """It is no error if it is not there."""
+        """Removes a file. It is no error if the file does not exist."""
         ...
 
     def remove_tree(self, path: str) -> None:
-        """Everything below, as far as it can be removed. Slow: call it in a thread."""
+        """Removes a directory with all below it, as far as possible. Call it in a thread, because
+        it is slow."""
         ...
 
 
 class RealDisk:
-    """The kernel's."""
+    """The Disk that calls the kernel."""
 
     def make_directory(self, path: str) -> None:
         os.makedirs(path, mode=0o700)
@@ -170,14 +176,14 @@ class RealDisk:
         poll = select.poll()
         poll.register(pipe_fd, select.POLLIN)
         events = poll.poll(0)
-        # Bytes that have come meanwhile are POLLIN; an end without any is POLLHUP alone.
+        # Bytes that came meanwhile give POLLIN, so POLLHUP alone is the end.
         return None if events and events[0][1] == select.POLLHUP else 0
 
     def splice(self, pipe_fd: int, fd: int, count: int, offset: int) -> int:
         return os.splice(pipe_fd, fd, count, offset_dst=offset, flags=_SPLICE_F_NONBLOCK)
 
     def discard(self, pipe_fd: int, count: int) -> int:
-        # Not by splice to /dev/null: its descriptor might be the one too many.
+        # Not by splice to /dev/null, because there may be no descriptor left to open it.
         poll = select.poll()
         poll.register(pipe_fd, select.POLLIN)
         if not poll.poll(0):
@@ -193,7 +199,7 @@ class RealDisk:
     def forward(self, pipe_fd: int, to_fd: int, count: int) -> int:
         return os.splice(pipe_fd, to_fd, count, flags=_SPLICE_F_NONBLOCK)
 
-    # Trio's own coroutines, not another around them: each idle job waits in some.
+    # Trio's own coroutines without another around them, because each idle job waits in some.
 
     def wait_readable(self, pipe_fd: int) -> Coroutine[object, object, None]:
         return trio.lowlevel.wait_readable(pipe_fd)  # noqa: ASYNC105  # the caller awaits it

@@ -1,4 +1,4 @@
-"""What was produced and is not there: where, why, and how that survives."""
+"""Gaps: bytes that a job has produced and the log lacks, with the reason, kept on disk."""
 
 import os
 import struct
@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from .disk import Disk
 
-# retention: the oldest made room for newer ones, or the job was removed. quota: a bound was
-# reached. disk: it was full, or failed. damaged: it was written and cannot be read any more.
+# retention: the oldest bytes made room for newer ones, or the job was removed. quota: a bound was
+# reached. disk: the disk was full, or failed. damaged: written, but not readable any more.
 GapReason = Literal["retention", "quota", "disk", "damaged"]
 _CODES: Final[dict[GapReason, int]] = {"retention": 1, "quota": 2, "disk": 3, "damaged": 4}
 _REASONS: Final = {code: reason for reason, code in _CODES.items()}
@@ -19,7 +19,7 @@ _RECORD_BYTES: Final = _HEAD.size + 4  # and the CRC-32 of what is before it
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes [start, end) of a job's output."""
+    """Bytes [start, end) of a job's output that the log lacks, and why."""
 
     start: int
     end: int
@@ -27,16 +27,16 @@ class Gap:
 
 
 class GapFile:
-    """The gaps that a log has made by refusing bytes; the last one can grow."""
+    """The file of the gaps that a log has made by refusing bytes; only the last one can grow."""
 
     def __init__(self, disk: Disk, directory: str) -> None:
         self.gaps: list[Gap] = []
         self._disk = disk
         self._path = os.path.join(directory, "gaps")
-        self._records = 0  # those that cannot be read any more included
+        self._records = 0  # unreadable ones included, so that none is overwritten
 
     def load(self) -> None:
-        """What an earlier life has recorded. Raises OSError."""
+        """Reads the gaps that an earlier server has recorded. Raises OSError."""
         size = self._disk.size(self._path)
         if not size:
             return
@@ -54,17 +54,17 @@ class GapFile:
                 self.gaps.append(Gap(start, end, _REASONS[code]))
 
     def begin(self, offset: int, reason: GapReason) -> None:
-        """From here on bytes will be discarded. Durable before the first is.
+        """Begins a gap, and records it before the caller discards the first byte.
 
-        A disk that refuses even that must not hold the job up: the gap counts all the same,
-        and is not known after a restart.
+        If the disk refuses even that, the gap counts in this process alone and is not known after a
+        restart, because a broken disk must not stop the job.
         """
         self.gaps.append(Gap(offset, offset, reason))
         self._records += 1
         self._save()
 
     def grow(self, count: int) -> None:
-        """So many bytes more are gone."""
+        """Extends the last gap by ``count`` discarded bytes."""
         self.gaps[-1] = replace(self.gaps[-1], end=self.gaps[-1].end + count)
         self._save()
 

@@ -1,4 +1,4 @@
-"""A job's output on disk: the one truth that every reader reads.
+"""The log of a job's output on disk, from which every reader is served.
 
 Theory of operation. A log is a line of bytes, numbered from 0 in the order in which the job's pipes
 gave them, of which some are there and the others are gaps. ``length`` counts all that the job has
@@ -15,9 +15,9 @@ byte and the end record: then a file that is cut later is seen to be cut.
 
 Who may call what: everything that appends or ends is called by the task of the job alone, its
 reader tasks and what it does after them (capture.py, lifecycle.py, through output_quota.Intake).
-Reading is for anybody in Trio's thread, at any time: no call here has a checkpoint, so a reader
-that looks between two of them sees whole segments and gaps. ``digest`` and ``give_back`` are the
-only ones for a thread, and after the end.
+Any task may read at any time in Trio's thread. No call here has a checkpoint, so a reader that
+looks between two of them sees whole segments and gaps. ``digest`` and ``give_back`` alone may run
+in another thread, after the end.
 
 The race that shaped it: a server is killed between two writes, and the next one takes the log over
 while readers of the first come back with their offsets. So all that must be durable is so *before*
@@ -47,7 +47,7 @@ class OutputLog:
     """An append-only log of one job. Appending and reading never wait but for the disk."""
 
     def __init__(self, directory: str, disk: Disk | None = None) -> None:
-        """The place of a log; see ``create`` and ``load``."""
+        """Names a log's directory only; ``create``, ``load`` and ``resume`` touch the disk."""
         self.directory = directory
         self.disk: Disk = RealDisk() if disk is None else disk
         self.length = 0
@@ -64,7 +64,7 @@ class OutputLog:
     ) -> "OutputLog":
         """A new, empty log that is open for appending. Raises OSError.
 
-        ``limit_bytes`` decides the size of segments; who keeps the limit is output_quota.py.
+        ``limit_bytes`` decides the size of segments; output_quota.py enforces the limit.
         """
         log = cls(directory, disk)
         log._chain.set_limit(limit_bytes)
@@ -83,11 +83,11 @@ class OutputLog:
         sealed: bool = True,
         disk: Disk | None = None,
     ) -> "OutputLog":
-        """The log of a job that has ended. What cannot be read of it is a gap.
+        """The log of a job that has ended. Bytes that cannot be read are gaps.
 
-        With ``length``, ``gaps`` and ``sealed`` from its end record, all else that is missing
-        is ``damaged``. Without, the job was lost: the log ends where its files do. Raises
-        OSError if this process lacks what it needs to look.
+        ``length``, ``gaps`` and ``sealed`` are from its end record; all else that is missing is
+        ``damaged``. Without them the job was lost, so the log ends where its files do. Raises
+        OSError if this process lacks descriptors or memory to look.
         """
         log = cls(directory, disk)
         log._refused.gaps = list(gaps)
@@ -110,8 +110,8 @@ class OutputLog:
     ) -> "OutputLog":
         """The log of a job that runs on: open for appending where its files end.
 
-        What the disk does not give back is a gap, and a disk that takes nothing shows at the
-        next move. Raises OSError if not even that can be known: where the log ends.
+        Bytes that the disk cannot read back are a gap; a disk that takes no bytes shows at the next
+        move. Raises OSError if the log's end cannot be known; see ``load_stuck``.
         """
         log = cls.load(directory, disk=disk)
         log._chain.set_limit(limit_bytes)
@@ -123,9 +123,9 @@ class OutputLog:
 
     @classmethod
     def load_stuck(cls, directory: str, *, disk: Disk | None = None) -> "OutputLog":
-        """What can be read of the log of a job that runs on, when ``resume`` has failed.
+        """The readable part of the log of a job that runs on, when ``resume`` has failed.
 
-        Nothing must be appended: where, is not known.
+        The caller must append nothing, because the place where the log ends is unknown.
         """
         try:
             log = cls.load(directory, disk=disk)
@@ -136,7 +136,7 @@ class OutputLog:
         return log
 
     def close_recovered(self) -> bool:
-        """Ends the last segment of a log that a crash has left open, as seal does."""
+        """Ends the last segment of a log that a crash has left open, as ``seal`` does."""
         return self._chain.close_recovered()
 
     # Appending.
@@ -149,11 +149,11 @@ class OutputLog:
         *,
         spare_bytes: int = 0,
     ) -> int:
-        """Moves what the pipe has, at most ``most`` bytes, to the log's end; 0 at end of file.
+        """Moves at most ``most`` bytes from the pipe to the log's end; 0 at end of file.
 
-        The bytes never pass through this process. Raises BlockingIOError if the pipe is
-        empty now, OSError if the disk does not take them or has less than RESERVE_BYTES
-        and ``spare_bytes`` left (they stay in the pipe), and the log has used up its own reserve.
+        The bytes never pass through this process. Raises BlockingIOError if the pipe is empty now.
+        Raises OSError if the disk refuses them, or has less than RESERVE_BYTES and ``spare_bytes``
+        left while the log has used up its own reserve; they stay in the pipe then.
         """
         moved = self._chain.append(self.length, pipe_fd, stream, most, spare_bytes)
         if moved:
@@ -168,7 +168,8 @@ class OutputLog:
         """
         gaps = self._refused.gaps
         if not (self._refusing and gaps and gaps[-1].reason == reason):
-            # Durable before the first byte is gone. Without any it is no gap, and not told.
+            # Recorded before the first byte is gone, so that a kill in between loses no gap. A gap
+            # that gets no bytes is not reported.
             self._refused.begin(self.length, reason)
             self._refusing = True
         count = self.disk.discard(pipe_fd, most)
@@ -178,38 +179,41 @@ class OutputLog:
         return count
 
     def drop_oldest(self) -> bool:
-        """Gives up the oldest segment, the one that is written to last. Whether there was one."""
+        """Drops the oldest segment, be it the one that is written to; False if there is none."""
         return self._chain.drop_oldest(self.length)
 
     def seal(self) -> bool:
-        """No more bytes will come: says in the index where it ends, so that a cut is seen.
+        """Writes into the index where the log ends, so that a later cut is detected.
 
-        False: the disk does not take it, and the end record must say so. No checkpoint.
+        Called when no more bytes will come. False: the disk refused it, so the end record must say
+        that the log is not sealed. No checkpoint.
         """
         return self._chain.seal()
 
     @property
     def stored_bytes(self) -> int:
-        """What it takes of the disk, indexes included."""
+        """Bytes that the log stores on the disk, indexes included."""
         return self._chain.stored_bytes
 
     @property
     def has_reserve(self) -> bool:
-        """It takes more of the disk than it stores: see give_back."""
+        """Whether it has blocks on the disk beyond what it stores; see ``give_back``."""
         return self._chain.has_reserve
 
     def give_back(self) -> None:
-        """Its reserve is the disk's again. In a thread, once it has ended."""
+        """Frees the reserved blocks. Call it in a thread, once the log has ended, because a disk
+        may take milliseconds for it."""
         self._chain.give_back()
 
     def finish(self) -> None:
-        """Readers end after the last byte. It is sealed, or the job was never seen to end."""
+        """Ends the log, so that readers end after the last byte. The caller has sealed it before,
+        unless the job's end was never seen."""
         self._chain.release()
         self.ended = True
         self.notify()
 
     def remove(self) -> None:
-        """It is gone for every reader, as a gap. The files are the caller's to remove."""
+        """Makes all bytes a gap for every reader. The caller must remove the files."""
         self._chain.forget()
         self._refused.gaps = []
         self._front = "retention"
@@ -217,23 +221,23 @@ class OutputLog:
         self.notify()
 
     def notify(self) -> None:
-        """Wakes every reader: there is more, or the log has ended. Never waits."""
+        """Wakes every reader, because there is more or the log has ended. Never waits."""
         self.broadcaster.notify()
 
     # Reading.
 
     @property
     def first(self) -> int:
-        """Offset of the first byte that is there; ``length`` if none is."""
+        """The offset of the first byte that the log still has; ``length`` if it has none."""
         first = self._chain.first
         return self.length if first is None else first
 
     def segment_at(self, offset: int) -> Segment | None:
-        """The segment that holds a byte; None: it is in a gap."""
+        """The segment that has the byte at ``offset``; None if that is in a gap."""
         return self._chain.at(offset)
 
     def segments(self) -> list[Segment]:
-        """Oldest first."""
+        """The segments that the log has, oldest first."""
         return self._chain.segments()
 
     def missing_at(self, offset: int) -> Gap:
@@ -253,7 +257,7 @@ class OutputLog:
         return Gap(offset, stop, reason)
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Everything that was produced and is not there, in order."""
+        """Every range that the job has produced and the log lacks, in order."""
         found: list[Gap] = []
         offset = 0
         while offset < self.length:
@@ -267,17 +271,17 @@ class OutputLog:
         return tuple(found)
 
     def check_offset(self, offset: int) -> None:
-        """Raises OffsetPastEnd for bytes that have not been produced."""
+        """Raises OffsetPastEnd if the job has not produced ``offset`` bytes yet."""
         if offset > self.length:
             raise OffsetPastEnd(offset, self.length)
 
     def digest(self) -> Digest:
-        """What to hash of it now, in a thread."""
+        """A Digest of the bytes that the log has now, to be computed in a thread."""
         parts = [(each.data_path, each.end - each.start) for each in self._chain.segments()]
         return Digest(self.disk, parts)
 
     def statistics(self) -> dict[str, int]:
-        """readers, segments, entries, length and stored_bytes, for tests and for the curious."""
+        """readers, segments, entries, length and stored_bytes, for tests and diagnostics."""
         segments = self._chain.segments()
         return {
             "readers": self.broadcaster.readers,

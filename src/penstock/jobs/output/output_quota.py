@@ -1,4 +1,4 @@
-"""How much output is kept, and what happens to the rest: bounds, and who shares them."""
+"""How much output is kept, what happens to the rest, and which logs share a bound."""
 
 import errno
 from collections.abc import Callable
@@ -13,26 +13,26 @@ from .output_log import OutputLog
 from .segment import StreamNumber
 from .segment_chain import SPLICE_BYTES
 
-# Once bytes were refused, so much must be free before any are kept again: else a log at its
-# bound would be made of tiny segments with tiny gaps between them.
+# Once bytes were refused, so much must be free before any are kept again. Otherwise a log at its
+# bound would consist of tiny segments with tiny gaps between them.
 _RESUME_BYTES: Final = 1024 * 1024
-# A disk that was full, or failed, is tried again so often.
+# Seconds between tries on a disk that was full, or failed, because it does not report new room.
 DISK_AGAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class OutputBound:
-    """One job's: bytes on the disk, indexes included, and what to do when they are used up."""
+    """One job's bound: bytes on the disk, indexes included, and what to do when it is reached."""
 
     limit_bytes: int | None = None
     when_full: WhenFull = "drop_oldest"
 
 
 class OutputBudget:
-    """Bytes that several logs share: a client's, within the server's.
+    """Bytes that several logs share: a client's budget, which is part of the server's.
 
-    ``reclaim`` is asked to free some when there are none left, for the budget that it is given;
-    it returns whether it could.
+    When none are left, ``reclaim`` is called with the budget that is full; it returns whether it
+    has freed some.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class OutputBudget:
         self.used_bytes = 0
         self._parent = parent
         self._reclaim = reclaim
-        # One for all: what one client frees is room for another, too.
+        # One for all budgets, because what one client frees is room for another, too.
         self._freed: trio.lowlevel.ParkingLot
         self._freed = trio.lowlevel.ParkingLot() if parent is None else parent._freed
 
     def charge(self, count: int) -> None:
-        """So many bytes more, or fewer if negative, are used."""
+        """Counts ``count`` more bytes as used, or fewer if it is negative."""
         self.used_bytes += count
         if count < 0:
             self._freed.unpark_all()
@@ -58,7 +58,8 @@ class OutputBudget:
             self._parent.charge(count)
 
     def room_bytes(self) -> float:
-        """What may still be used; below 1 only if nothing could be reclaimed. May reclaim."""
+        """How many bytes may still be used. Reclaims if there are none, so that it is below 1 only
+        where nothing could be reclaimed."""
         return self._room_for(self)
 
     def _room_for(self, asking: "OutputBudget") -> float:
@@ -67,7 +68,7 @@ class OutputBudget:
             while self.used_bytes >= self.limit_bytes and self._reclaim and self._reclaim(asking):
                 pass
             room = self.limit_bytes - self.used_bytes
-        # Who has used up its own share asks nobody else for room.
+        # A client that has used up its own share gets no room from other clients.
         if room < 1 or self._parent is None:
             return room
         return min(room, self._parent._room_for(asking))
@@ -80,11 +81,11 @@ class OutputBudget:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def wake(self) -> None:
-        """Something can be reclaimed now that could not before: who waits is to ask again."""
+        """Wakes the waiting jobs to try again, because something became reclaimable."""
         self._freed.unpark_all()
 
     async def wait_freed(self) -> None:
-        """Returns when anybody has freed something, or could.
+        """Returns when any log has freed bytes, or could be made to.
 
         Cancellation: atomic; C9.
         """
@@ -92,7 +93,8 @@ class OutputBudget:
 
 
 class MustWait(Exception):
-    """The policy: the job waits. ``on_disk``: for the disk, which tells nobody; else for room."""
+    """By its policy the job must wait. ``on_disk``: for the disk, which must be tried again by the
+    clock; otherwise for room in a budget, which wakes its waiters."""
 
     def __init__(self, *, on_disk: bool) -> None:
         super().__init__("the job waits for room for its output")
@@ -100,7 +102,7 @@ class MustWait(Exception):
 
 
 class MustStop(Exception):
-    """The policy: the job is stopped. ``error`` is the disk's; None if a bound was reached."""
+    """By its policy the job must stop. ``error`` is the disk's; None if a bound was reached."""
 
     def __init__(self, error: OSError | None) -> None:
         super().__init__("the job's output has reached its bound")
@@ -108,7 +110,7 @@ class MustStop(Exception):
 
 
 class Intake:
-    """Takes a job's bytes into its log, or leaves them out as its bound says."""
+    """Moves a job's bytes into its log, or discards them, as its bound says."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class Intake:
         budget: OutputBudget,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        """``clock``: monotonic seconds."""
+        """``clock`` returns monotonic seconds."""
         self.log = log
         self._bound = bound
         self._budget = budget
@@ -128,14 +130,14 @@ class Intake:
         self._disk_again = -float("inf")
 
     def take(self, pipe_fd: int, stream: StreamNumber) -> int:
-        """Moves what the pipe has now; how many bytes left the pipe, 0 at end of file.
+        """Takes what the pipe has now; returns how many bytes, 0 at end of file.
 
         Raises BlockingIOError (the pipe is empty), MustWait and MustStop (nothing was moved).
         """
         return self._take(pipe_fd, stream, self._bound.when_full)
 
     def take_last(self, pipe_fd: int, stream: StreamNumber) -> int:
-        """As take, for a job that has ended: what cannot be kept is left out."""
+        """As ``take``, for a job that has ended: bytes that cannot be kept are discarded."""
         when_full = self._bound.when_full
         if when_full in ("wait", "stop"):
             when_full = "drop_newest"
@@ -143,11 +145,11 @@ class Intake:
 
     @property
     def refusing(self) -> bool:
-        """Bytes are left out now."""
+        """Whether bytes are discarded at the moment."""
         return self._refusing
 
     async def wait_room(self, reason: MustWait) -> None:
-        """Returns when trying again can help.
+        """Returns when another ``take`` may succeed.
 
         Cancellation: atomic; C9.
         """
@@ -157,7 +159,7 @@ class Intake:
             await self._budget.wait_freed()
 
     def _take(self, pipe_fd: int, stream: StreamNumber, when_full: WhenFull) -> int:
-        # Nothing may be given up for bytes that do not come.
+        # Checked first, so that no output is dropped for bytes that do not come.
         waiting = self.log.disk.waiting(pipe_fd)
         if waiting is None:
             return 0
@@ -195,17 +197,21 @@ class Intake:
         return moved
 
     def _keep(self, pipe_fd: int, stream: StreamNumber, most: int, when_full: WhenFull) -> int:
-        """Raises OSError: the disk does not take them now."""
+        """Moves bytes into the log, and drops the oldest ones for room where the policy says so.
+
+        Raises OSError if the disk takes none now.
+        """
         if self._disk_error is not None and self._clock() < self._disk_again:
             raise OSError(*self._disk_error.args)
-        # A disk that hovers about its last bytes would else make a gap a second.
+        # More must be free after an error, because a disk that is nearly full would otherwise make
+        # a gap a second.
         spare_bytes = 0 if self._disk_error is None else _RESUME_BYTES
         try:
             try:
                 moved = self.log.move(pipe_fd, stream, most, spare_bytes=spare_bytes)
             except OSError as error:
-                # Full: the oldest make room, a segment a try, as it may be somebody else who
-                # fills the disk. Failing in any other way: deleting does not help.
+                # If the disk is full, the oldest bytes make room, only a segment a try, because
+                # another program may be filling it. For any other error deleting does not help.
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
                 if not (full and when_full == "drop_oldest" and self.log.drop_oldest()):
                     raise
@@ -239,7 +245,7 @@ class Intake:
         return own if own < 1 else min(own, self._budget.room_bytes())
 
     def settle(self) -> None:
-        """Tells the budget what the log takes of the disk now. ``take`` does it by itself."""
+        """Charges the budget with what the log stores now. ``take`` does it by itself."""
         change = self.log.stored_bytes - self._charged
         if change:
             self._charged = self.log.stored_bytes

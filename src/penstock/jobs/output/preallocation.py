@@ -1,8 +1,8 @@
-"""Blocks that a growing file has ahead of its end: for when everything else has filled the disk.
+"""Blocks that a growing file has ahead of its end, in case other files fill the disk.
 
-fallocate(2) with KEEP_SIZE gives them to the file and leaves its size as it is, so nobody who reads
-or recovers it sees them. Where a file system writes in new places anyway (btrfs, zfs) or has
-nothing of the kind, nothing is promised; penstockd says so at its start.
+fallocate(2) with KEEP_SIZE gives them to the file and leaves its size as it is, so that readers and
+recovery do not see them. A file system that writes in new places anyway (btrfs, zfs), or has no
+such call, gives no guarantee; penstockd reports that at its start.
 """
 
 import ctypes
@@ -10,9 +10,9 @@ import os
 from typing import Final, Protocol
 
 AHEAD_BYTES: Final = 8 * 1024 * 1024
-# Nobody's reserve may be what fills the disk: so much is left to all.
+# So much is left to all, so that reserves themselves do not fill the disk.
 LEAST_LEFT_BYTES: Final = 16 * 1024 * 1024
-# Of a reserve that is there already, so much is found at a time, and less at its end.
+# An existing reserve is found in steps of so many bytes, and of fewer at its end.
 _STEP_BYTES: Final = 256 * 1024
 _LEAST_STEP_BYTES: Final = 4096
 
@@ -23,14 +23,14 @@ _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def allocate(fd: int, start: int, count: int) -> None:
-    """Gives a file the blocks of [start, start + count), whatever its size. Raises OSError."""
+    """Gives a file the blocks of [start, start + count); its size stays. Raises OSError."""
     if _fallocate(fd, _KEEP_SIZE, start, count) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
 
 class Blocks(Protocol):
-    """What a reserve asks of a disk; jobs.disk.Disk has it."""
+    """The calls of Disk (disk.py) that a reserve needs."""
 
     def free_bytes(self, fd: int) -> int:
         """Bytes that are free to this user on the file's disk."""
@@ -54,8 +54,11 @@ class Reserve:
         return max(0, self._end - size)
 
     def refill(self, fd: int, size: int, free_bytes: int | None = None) -> None:
-        """Once half of it is used up, and while there is room for more. No error: then there is
-        less of it. ``free_bytes``: of the disk, if the caller knows."""
+        """Fills the reserve up again, once half of it is used and if the disk has room.
+
+        Raises nothing: on an error the reserve stays smaller. ``free_bytes`` is the disk's free
+        space, if the caller knows it.
+        """
         if self._end - size >= self._ahead_bytes // 2:
             return
         try:
@@ -69,12 +72,12 @@ class Reserve:
         self._end = size + self._ahead_bytes
 
     def forget(self) -> None:
-        """It was given back."""
+        """Forgets the reserve, because its blocks were given back to the disk."""
         self._end = 0
 
     def find(self, fd: int, size: int) -> None:
-        """What an earlier life has left of it: on a full disk only blocks that are the file's
-        already can be had again."""
+        """Finds the reserve that an earlier server has left. It allocates the same blocks again,
+        because on a full disk only those that the file has already can be had."""
         self._end = size
         step = _STEP_BYTES
         while self._end - size < self._ahead_bytes and step >= _LEAST_STEP_BYTES:

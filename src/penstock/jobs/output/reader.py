@@ -11,9 +11,9 @@ from .gaps import Gap
 from .output_log import OutputLog
 from .segment import StreamNumber
 
-# So many runs of streams that it does not want a reader passes over in one go.
+# How many runs of streams that it leaves out a reader skips in one call.
 _PASSED_OVER = 256
-# A whole checkpoint costs as much as reading a chunk.
+# Not one for each call, because a whole checkpoint costs as much as reading a chunk.
 _CALLS_PER_CHECKPOINT = 8
 
 
@@ -21,10 +21,10 @@ _CALLS_PER_CHECKPOINT = 8
 class OutputReader:
     """Chunks and gaps of a log from an offset on, in order, each byte once.
 
-    With ``follow`` it ends when the log has ended and was read to the end, else at the
-    end the log had when the reader was made. ``streams`` leaves others out. Minimum
-    cleanup: cancelled, nothing is lost and the next chunk is where it was; close() frees
-    everything at once.
+    With ``follow`` it ends when the log has ended and was read to the end; otherwise at the end
+    that the log had when the reader was made. Streams that are not in ``streams`` are left out.
+    Minimum cleanup: cancelled, it loses nothing and the next chunk is where it was. The owner must
+    ``close`` it, which frees everything at once.
     """
 
     def __init__(
@@ -34,19 +34,19 @@ class OutputReader:
         follow: bool = True,
         streams: Collection[StreamNumber] = BOTH,
     ) -> None:
-        """Raises OffsetPastEnd."""
+        """Begins at ``offset``. Raises OffsetPastEnd if the job has not produced that yet."""
         log.check_offset(offset)
         self._log = log
         self._cursor = Cursor(log, offset, streams)
         self._stop = None if follow else log.length
-        # Before the first look at what there is: see broadcaster.py.
+        # Before the first look at the log, so that no wake-up is lost: see broadcaster.py.
         self._wakeups = log.broadcaster.subscribe()
         self._open = True
         self._calls = 0
 
     @property
     def offset(self) -> int:
-        """Of the next byte: all before it were given, or told as gaps, or not asked for."""
+        """The offset of the next byte. All before it were given, reported as gaps, or left out."""
         return self._cursor.offset
 
     @property
@@ -56,7 +56,7 @@ class OutputReader:
 
     @property
     def streams(self) -> Collection[StreamNumber]:
-        """Those that are not left out."""
+        """The streams that are not left out."""
         return self._cursor.streams
 
     @property
@@ -66,18 +66,19 @@ class OutputReader:
         return at >= self._log.length and not self._log.ended and at != self._stop
 
     def skip(self, end: int) -> bool:
-        """The bytes up to ``end`` were had from elsewhere. False: they are more than it reads."""
+        """Skips the bytes up to ``end``, which the caller has from elsewhere. False: the reader
+        ends before that, so nothing was skipped."""
         if self._stop is not None and end > self._stop:
             return False
         self._cursor.offset = end
         return True
 
     async def wait_ready(self) -> bool:
-        """Returns when ``take`` has something to look at; False: this is the end. Atomic.
+        """Returns when ``take`` has something to look at; False at the reader's end. Atomic.
 
-        A call that must wait is a checkpoint. Where there is something each call may be cancelled,
-        but others run in each eighth only: the seven between are no checkpoint, as a whole one
-        costs as much as a chunk. Whoever computes for long with what it gets adds its own.
+        A call that must wait is a checkpoint. Where there is something, each call may be cancelled,
+        but other tasks run in each eighth only; the seven between are no checkpoint, because a
+        whole one costs as much as a chunk. So a caller that computes for long must add its own.
 
         Cancellation: atomic; C1.
         """
@@ -96,7 +97,7 @@ class OutputReader:
             await self._wakeups.wait()
 
     def take(self) -> Chunk | Gap | None:
-        """What is at the offset now. None: nothing that was asked for, look again.
+        """What is at the offset now. None: only left-out streams were there; look again.
 
         Raises Unavailable: this process lacks descriptors.
         """
@@ -113,8 +114,9 @@ class OutputReader:
         return self
 
     async def __anext__(self) -> Chunk | Gap:
-        """The next piece, waiting for it if need be. No checkpoint in most calls that need not
-        wait: see wait_ready.
+        """The next chunk or gap; waits for it if there is none yet.
+
+        No checkpoint in most calls that need not wait: see wait_ready.
 
         Cancellation: atomic; C1.
         """
@@ -125,7 +127,7 @@ class OutputReader:
         raise StopAsyncIteration
 
     def close(self) -> None:
-        """Frees the cursor; again is fine."""
+        """Frees the cursor and the subscription. Idempotent; no checkpoint."""
         if self._open:
             self._open = False
             self._wakeups.close()

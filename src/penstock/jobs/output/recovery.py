@@ -1,4 +1,4 @@
-"""What an earlier life has left of a log: found, judged, and cleared for who goes on with it."""
+"""Finds what an earlier server has left of a log, judges it, and prepares it for appending."""
 
 import errno
 import itertools
@@ -9,19 +9,19 @@ from ..reporting import say
 from .disk import Disk
 from .segment import Segment
 
-# This process lacks something, and the disk is not to blame: never a gap.
+# Never a gap, because this process lacks something and the disk is not to blame.
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def find(disk: Disk, directory: str, *, closed: bool) -> tuple[list[Segment], int]:
     """The segments that can be read, oldest first, and the offset that they had come to.
 
-    ``closed``: the last one was ended by whoever wrote it, as the others were. Raises OSError
-    if this process lacks what it needs to look, or the disk does not even say what is there.
+    ``closed``: the server that wrote the last one has also ended it, as it did the others. Raises
+    OSError if this process lacks descriptors or memory, or the directory cannot be read.
     """
     found: list[Segment] = []
     starts = _starts(disk, directory)
-    end = starts[-1] if starts else 0  # one that has nothing yet still says how far it had come
+    end = starts[-1] if starts else 0  # the name of an empty one still has the offset
     for start in starts:
         segment = Segment(disk, directory, start)
         try:
@@ -40,7 +40,8 @@ def find(disk: Disk, directory: str, *, closed: bool) -> tuple[list[Segment], in
 def end_of_files(disk: Disk, directory: str) -> int:
     """The offset after the last byte that was ever written, readable or not. Raises OSError.
 
-    Whoever goes on begins there: an offset that a reader has had must never mean another byte.
+    A server that resumes the log begins there, because an offset that a reader has had must never
+    mean another byte.
     """
     starts = _starts(disk, directory)
     if not starts:
@@ -49,7 +50,7 @@ def end_of_files(disk: Disk, directory: str) -> int:
 
 
 def cut(segments: list[Segment], length: int) -> list[Segment]:
-    """Without what has grown beyond the log's length: that was not written by us."""
+    """The segments without bytes beyond the log's length, because no server has written those."""
     kept = [segment for segment in segments if segment.start < length]
     for segment in kept:
         segment.end = min(segment.end, length)
@@ -57,7 +58,7 @@ def cut(segments: list[Segment], length: int) -> list[Segment]:
 
 
 def clear(disk: Disk, directory: str, length: int) -> None:
-    """Removes what would be in the way of the next segment, which begins at ``length``.
+    """Removes files in the way of the next segment, which begins at ``length``.
 
     A kill while a segment was made or removed leaves one that has nothing, or an index alone.
     Raises OSError.
@@ -82,7 +83,7 @@ def close_last(segments: list[Segment]) -> bool:
         return True
     segment = segments[-1]
     if not segment.end_known:
-        return True  # as it is, its last run is a gap, and stays one
+        return True  # left open, so that its last run stays the gap that it is
     try:
         segment.acquire()
         try:
@@ -95,7 +96,7 @@ def close_last(segments: list[Segment]) -> bool:
 
 
 def _starts(disk: Disk, directory: str) -> list[int]:
-    """Of the segments that have a file."""
+    """The starts of the segments that have a file of bytes, in order."""
     ending = ".output"
     names = [name for name in disk.names(directory) if name.endswith(ending)]
     return sorted(int(name[: -len(ending)]) for name in names if name[: -len(ending)].isdecimal())

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Seconds since a job's end, and finished jobs of one client; None is no bound."""
+    """Bounds on finished jobs: seconds since their end, and their number for each client.
+
+    None is no bound.
+    """
 
     keep_s: float | None = None
     keep_jobs: int | None = None
@@ -23,15 +26,16 @@ class Shelf:
         self._owners: dict[str, OrderedDict[str, float]] = {}
 
     def add(self, owner: str, job_id: str, ended_at: float) -> None:
-        """``ended_at``: monotonic seconds, not before that of the owner's last one."""
+        """Adds a finished job. ``ended_at`` is in monotonic seconds, and not before that of the
+        owner's last one."""
         self._owners.setdefault(owner, OrderedDict())[job_id] = ended_at
 
     def discard(self, owner: str, job_id: str) -> None:
-        """It is forgotten."""
+        """Removes a job that was forgotten for another reason. Does nothing if it is not here."""
         self._owners.get(owner, OrderedDict()).pop(job_id, None)
 
     def oldest(self, owner: str) -> list[str]:
-        """The owner's, oldest first."""
+        """The owner's finished jobs, oldest first."""
         return list(self._owners.get(owner, ()))
 
     def expired(self, now: float) -> list[str]:
@@ -47,7 +51,7 @@ class Shelf:
         return found
 
     def next_expiry(self) -> float:
-        """When the next one will be too old; infinity: none will."""
+        """When the next job will be too old, in monotonic seconds; infinity if none will."""
         keep_s = self._retention.keep_s
         if keep_s is None:
             return float("inf")

@@ -1,4 +1,4 @@
-"""Where in a log to begin: so many lines before the end, or at a time."""
+"""Finds where in a log to begin: so many lines before the end, or at a time."""
 
 import codecs
 import itertools
@@ -24,13 +24,12 @@ _LINE_END: Final = re.compile(rb"\n|\r(?!\n)")
 async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH) -> int:
     """The offset at which the last ``count`` lines of these streams begin; for 0 the end.
 
-    A carriage return ends a line as a line feed does, and both together are one end: what a
-    progress bar shows one after the other is one line each, or the last of it could not be had
-    without all of it. A last line without its end counts. Where fewer are kept it is the first
-    offset that is. Reads backwards, with a checkpoint every 64 KiB; the end is where it was at
-    the call.
+    A carriage return ends a line as a line feed does, and both together are one end. So each state
+    of a progress bar is a line; otherwise a caller could not get the last one without all of them.
+    A last line without its end counts. Where fewer lines are kept, it is the first offset that is
+    kept. Reads backwards from the end at the time of the call, with a checkpoint every 64 KiB.
 
-    No checkpoint where the last 64 KiB of a few runs have as many lines.
+    No checkpoint where the last 64 KiB, in a few runs, have as many lines.
 
     Cancellation: atomic.
     """
@@ -41,8 +40,8 @@ async def seek_lines(log: OutputLog, count: int, streams: Collection[StreamNumbe
 async def begin_of_lines(
     log: OutputLog, count: int, streams: Collection[StreamNumber] = BOTH
 ) -> int:
-    """As ``seek_lines``, but 0 where fewer lines are kept and older output is gone: that some of
-    what was asked for is missing is then told as a gap.
+    """As ``seek_lines``, but 0 where fewer lines are kept and older output is gone, so that the
+    reader reports the missing part as a gap.
 
     No checkpoint where ``seek_lines`` has none.
 
@@ -54,21 +53,23 @@ async def begin_of_lines(
 
 @uninterrupted
 def begin_of_time(log: OutputLog, since_ns: int) -> int:
-    """As ``seek_time``, but 0 where nothing is kept from before that time and older output is
-    gone: whether that was of the time asked for is unknown, so it is told as a gap. No checkpoint.
+    """As ``seek_time``, but 0 where nothing is kept from before that time and older output is gone.
+
+    The reader then reports a gap, because whether the missing output is from the time asked for is
+    unknown. No checkpoint.
     """
     offset = seek_time(log, since_ns)
     return 0 if offset == log.first else offset
 
 
 async def _lines(log: OutputLog, count: int, streams: Collection[StreamNumber]) -> tuple[int, bool]:
-    """Where they begin, and whether so many are kept; of the first one perhaps not all."""
+    """Where the lines begin, and whether so many are kept; the first one may lack its beginning."""
     if count == 0:
         await trio.lowlevel.checkpoint()
         return log.length, True
     end = stop = log.length
     wanted = count
-    # By stream, what comes behind the bytes that are being looked at.
+    # By stream, the byte that follows the chunk under the search.
     behind: dict[StreamNumber, bytes] = {}
     last: Chunk | None = None
     while stop > log.first:
@@ -86,7 +87,7 @@ async def _lines(log: OutputLog, count: int, streams: Collection[StreamNumber]) 
             behind[chunk.stream] = chunk.data[:1]
         stop = begin
         await trio.lowlevel.checkpoint()
-    # One end less than lines, as nothing is known of what was before the first one.
+    # One end fewer than lines, because what was before the first one is unknown.
     return log.first if end else 0, last is not None and wanted == 1
 
 
@@ -97,7 +98,7 @@ def _line_ends(data: bytes, following: bytes) -> int:
 
 
 def _place_of_end(data: bytes, following: bytes, number: int) -> int:
-    """Behind the line end with that number, from 0, in ``data``."""
+    """The index behind the line end with that number, from 0, in ``data``."""
     ends = _LINE_END.finditer(data + following)
     return next(itertools.islice(ends, number, None)).end()
 
@@ -125,8 +126,8 @@ async def _chunks(
 def seek_time(log: OutputLog, since_ns: int) -> int:
     """The offset of the first byte that was written at ``since_ns`` (UTC) or later. No checkpoint.
 
-    Times are those of runs, so up to 5 ms of what came before may be among it. If the clock
-    was set back meanwhile, it is a place where the times around it say so.
+    Only runs have times, so up to 5 ms of earlier output may be included. If the clock was set back
+    meanwhile, it is a place between an earlier and a later time.
     """
     for segment in reversed(log.segments()):
         if segment.end == segment.start:
@@ -144,11 +145,11 @@ def seek_time(log: OutputLog, since_ns: int) -> int:
 
 @uninterrupted
 async def unfinished_characters(log: OutputLog, offset: int) -> dict[StreamNumber, bytes]:
-    """By stream, the first bytes of a UTF-8 character that goes on at ``offset`` or later.
+    """By stream, the first bytes of a UTF-8 character that continues at ``offset`` or later.
 
-    A character's state depends on three bytes of its stream alone, so every reader gets the
-    same text from the same place on; but they are looked for in the last 64 KiB only. A
-    checkpoint every few runs: a job that writes byte by byte has 65,536 of them there.
+    Three bytes of the stream before ``offset`` decide it, so every reader gets the same text from
+    the same place on. They are searched in the last 64 KiB only. There is a checkpoint every few
+    runs, because a job that writes byte by byte has 65,536 of them there.
 
     No checkpoint where there are fewer.
 
@@ -186,7 +187,7 @@ async def _tails(log: OutputLog, begin: int, offset: int) -> dict[StreamNumber, 
 def _unfinished(tail: bytes) -> bytes:
     for begin in range(len(tail)):
         rest = tail[begin:]
-        # A byte that only continues a character does not begin one.
+        # Only from a first byte on, because a continuation byte begins no character.
         if rest[0] >= 0xC0 and codecs.utf_8_decode(rest, "replace", False)[1] == 0:
             return rest
     return b""

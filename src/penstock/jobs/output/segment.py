@@ -1,6 +1,27 @@
 """One segment of a log: a file of bytes and the index of their runs.
 
-docs/output.md has the format byte for byte.
+Theory of operation. A segment is the bytes [start, end) of a log, in two files that both only grow.
+The data file has the bytes and nothing else. The index has one entry of fixed size for each *run*
+(bytes of one stream, moved within a few milliseconds): offset, time, stream and a CRC. A run ends
+where the next entry begins; the last one ends where the data file does. docs/output.md has the
+format byte for byte. A segment is in one of these states:
+
+    new ── create ──▶ open ── close ──▶ closed ── trim, give_back ──▶ closed, without blocks ahead
+    open, closed ── drop, forget ──▶ gone          closed ── reopen ──▶ open
+    files of an earlier server ── recover(closed=...) ──▶ open or closed
+
+Who may call what. Everything runs in Trio's thread without a checkpoint, but ``give_back``, which
+is called in a thread once no task uses the segment. The writer and each reader are *users*: they
+``acquire`` and ``release``, and the last one closes the files, so that a finished job costs no
+descriptors. ``drop`` and ``forget`` close them under their users, because a reader that stalls must
+keep no disk space. Only one process appends.
+
+The race that shaped it: the server is killed between any two writes. An entry is written before its
+bytes, so that bytes without an entry cannot be; an entry without bytes is a trace of a kill, which
+``recover`` takes back (``_trim``). ``close`` writes an entry that begins no run, so that a data
+file that is cut later is detected. Where an entry is torn or fails its CRC, a run has begun at an
+unknown place, so the one before it may be shorter than it seems: ``end_known`` is false then, and
+the bytes count as damaged instead of being given as another stream's.
 """
 
 import contextlib
@@ -17,10 +38,10 @@ StreamNumber = Literal[1, 2]  # stdout, stderr
 
 _HEAD: Final = struct.Struct("<QQB")  # offset, time_ns, stream
 ENTRY_BYTES: Final = _HEAD.size + 4  # and the CRC-32 of what is before it
-CLOSING: Final = 0  # in place of the stream: no run begins here, the segment ends
-# Behind a damaged entry, how far to look for one that is whole.
+CLOSING: Final = 0  # in place of the stream: no run begins here, because the segment ends
+# How many entries behind a damaged one are searched for one that is whole.
 _LOOK_AHEAD: Final = 4096
-# Some twelve thousand runs.
+# Enough for some twelve thousand runs.
 _INDEX_AHEAD_BYTES: Final = 256 * 1024
 
 
@@ -33,13 +54,13 @@ class Entry:
     stream: int
 
     def encode(self) -> bytes:
-        """As the index holds it."""
+        """The entry's ENTRY_BYTES bytes in the index, CRC included."""
         head = _HEAD.pack(self.offset, self.time_ns, self.stream)
         return head + zlib.crc32(head).to_bytes(4, "little")
 
 
 def decode(data: bytes) -> Entry | None:
-    """None: this is not what was written."""
+    """The entry in these bytes; None if they are torn or their CRC is wrong."""
     head = data[: _HEAD.size]
     if len(data) != ENTRY_BYTES or zlib.crc32(head) != int.from_bytes(data[_HEAD.size :], "little"):
         return None
@@ -48,22 +69,22 @@ def decode(data: bytes) -> Entry | None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where a byte belongs: to bytes [.., end) of one stream. ``stream`` None: damaged."""
+    """The run that a byte belongs to, up to ``end``. ``stream`` None: the bytes are damaged."""
 
     stream: StreamNumber | None
     time_ns: int
     end: int
-    position: int  # of its entry: what to give to the next look-up
+    position: int  # of its entry, which the next look-up is given to spare the search
 
 
 class Segment:
-    """Bytes [start, end) of a log. Its files are open while somebody uses it."""
+    """Bytes [start, end) of a log. Its files are open while it has users."""
 
     def __init__(
         self, disk: Disk, directory: str, start: int, ahead_bytes: int = AHEAD_BYTES
     ) -> None:
-        """The place of a segment; see ``create`` and ``recover``. ``ahead_bytes``: of blocks that
-        it is given before there are bytes for them."""
+        """Names the files only; ``create`` and ``recover`` touch them. ``ahead_bytes`` is how many
+        bytes of blocks the data file gets before it has bytes for them."""
         self.start = start
         self.end = start
         self._disk = disk
@@ -79,7 +100,7 @@ class Segment:
 
     @property
     def stored_bytes(self) -> int:
-        """What it takes of the disk, the index included."""
+        """Bytes that the segment stores on the disk, the index included."""
         return self.end - self.start + self._entries * ENTRY_BYTES
 
     @property
@@ -89,13 +110,13 @@ class Segment:
 
     @property
     def entries(self) -> int:
-        """Runs that its index has."""
+        """How many runs the index has."""
         return self._entries
 
     # Files.
 
     def create(self) -> None:
-        """Makes both files, and is their first user. Raises OSError; nothing is left then."""
+        """Makes both files; the caller is their first user. Raises OSError; none is left then."""
         index_fd = self._disk.open(self._index_path, create=True)
         try:
             self._data_fd = self._disk.open(self.data_path, create=True)
@@ -118,7 +139,7 @@ class Segment:
         self._users += 1
 
     def release(self) -> None:
-        """One user less; the last one closes the files."""
+        """Ends one use; the last one closes the files."""
         if self._users < 0:
             return
         self._users -= 1
@@ -127,53 +148,56 @@ class Segment:
             self._disk.close(self._index_fd)
 
     def forget(self) -> None:
-        """Closes its files under whoever uses it: a reader that stalls must keep no disk space."""
+        """Closes the files under their users, because a stalled reader must keep no disk space."""
         if self._users > 0:
             self._disk.close(self._data_fd)
             self._disk.close(self._index_fd)
         self._users = -1
 
     def drop(self) -> None:
-        """Its bytes are gone, now. Raises OSError: for readers they are, but not from the disk; it
-        may be called again then.
+        """Removes the files; the bytes are gone for readers at once.
+
+        Raises OSError if the disk still has them; the caller may call it again then.
         """
         self.forget()
         self._disk.unlink(self.data_path)
         self._disk.unlink(self._index_path)
 
     def free_bytes(self) -> int:
-        """Of the disk that it is on."""
+        """Free bytes of the segment's disk. Raises OSError."""
         return self._disk.free_bytes(self._data_fd)
 
     # Writing; the writer is a user.
 
     @property
     def reserved_bytes(self) -> int:
-        """What can be appended though the disk has no block left: one run's bytes, as a rule."""
-        # A run's entry, and the one that closes the segment.
+        """How many bytes can be appended even if the disk has no block left, in one run."""
+        # Two entries: the run's, and the one that closes the segment.
         if self._index_reserve.left(self._entries * ENTRY_BYTES) < 2 * ENTRY_BYTES:
             return 0
         return self._data_reserve.left(self.end - self.start)
 
     def refill_reserve(self, free_bytes: int) -> None:
-        """Keeps blocks ahead while the disk has ``free_bytes``, if that is enough."""
+        """Fills the reserves of both files, if the disk's ``free_bytes`` are enough."""
         self._data_reserve.refill(self._data_fd, self.end - self.start, free_bytes)
         self._index_reserve.refill(self._index_fd, self._entries * ENTRY_BYTES, free_bytes)
 
     def find_reserve(self) -> None:
-        """What an earlier life has kept ahead."""
+        """Finds the reserves that an earlier server has left."""
         self._data_reserve.find(self._data_fd, self.end - self.start)
         self._index_reserve.find(self._index_fd, self._entries * ENTRY_BYTES)
 
     def reopen(self) -> None:
-        """After close: there is no other one to go on in. The next bytes begin a run, whose entry
-        takes the place of the closing one."""
+        """Opens a closed segment for appending, where the disk takes no new segment.
+
+        The next bytes begin a run, whose entry takes the place of the closing one.
+        """
         self._last = None
 
     def trim(self) -> None:
-        """It is closed, and others follow: its bytes' blocks ahead are the disk's again.
+        """Frees the data file's blocks ahead, once it is closed and others follow.
 
-        A user's. No error: then they go with it.
+        The caller must be a user. Raises nothing: on an error the blocks are freed with the file.
         """
         if self._data_reserve.left(self.end - self.start):
             with contextlib.suppress(OSError):
@@ -182,16 +206,17 @@ class Segment:
 
     @property
     def has_reserve(self) -> bool:
-        """Blocks ahead, of either file, that nobody has given back."""
+        """Whether either file has blocks ahead that were not given back."""
         sizes = self.end - self.start, self._entries * ENTRY_BYTES
         reserves = self._data_reserve, self._index_reserve
         return any(reserve.left(size) for reserve, size in zip(reserves, sizes, strict=True))
 
     def give_back(self) -> None:
-        """No more bytes come: as trim, of both files, for which it needs to be nobody's. In a
-        thread: a disk that is told of each block that is free takes milliseconds.
+        """Frees the blocks ahead of both files, once no more bytes come.
 
-        To what the files are, not to what they should be: one that was cut must not grow.
+        The caller need not be a user. Call it in a thread, because a disk that is informed of each
+        free block takes milliseconds. It goes by the files' sizes on the disk and not by ``end``,
+        because a file that was cut must not grow.
         """
         for path in (self.data_path, self._index_path):
             with contextlib.suppress(OSError):
@@ -204,16 +229,17 @@ class Segment:
         self._index_reserve.forget()
 
     def needs_entry(self, stream: StreamNumber, now_ns: int, merge_ns: int) -> bool:
-        """Whether bytes that come now begin a new run."""
+        """Whether bytes of ``stream`` at ``now_ns`` begin a new run, because the last one is of
+        another stream or did not begin within ``merge_ns`` before."""
         last = self._last
         return last is None or last.stream != stream or not 0 <= now_ns - last.time_ns < merge_ns
 
     def append(self, pipe_fd: int, stream: StreamNumber, count: int, entry_ns: int | None) -> int:
         """Moves at most ``count`` bytes from the pipe to the end; how many, 0 at end of file.
 
-        ``entry_ns``: they begin a run. Its entry is written before them, so that bytes
-        without an entry cannot be; if none come, the next entry takes its place. Raises
-        BlockingIOError, OSError: nothing has moved.
+        With ``entry_ns`` they begin a run of that time. Its entry is written before them, so that
+        bytes without an entry cannot be; if none come, the next entry takes its place. Raises
+        BlockingIOError or OSError; no byte has moved then.
         """
         entry = None
         if entry_ns is not None:
@@ -227,7 +253,7 @@ class Segment:
         return moved
 
     def close(self) -> None:
-        """Says where it ends, so that a cut is seen. Raises OSError."""
+        """Writes the closing entry, so that a later cut is detected. Raises OSError."""
         self._write_entry(Entry(self.end, 0, CLOSING))
 
     def _write_entry(self, entry: Entry) -> None:
@@ -239,13 +265,13 @@ class Segment:
     # Reading; the reader is a user.
 
     def read(self, offset: int, count: int) -> bytes:
-        """At most ``count`` bytes from ``offset``. Raises OSError."""
+        """At most ``count`` bytes from ``offset`` on; fewer at the end. Raises OSError."""
         return self._disk.read(self._data_fd, count, offset - self.start)
 
     def locate(self, offset: int, position: int) -> Run:
         """The run that holds ``offset``, which is in [start, end). Raises OSError.
 
-        ``position`` is that of the last run looked up, 0 for the first: it spares the search.
+        ``position`` is that of the last run looked up, 0 at first; it spares the search.
         """
         entries = self._entries
         if position < entries:
@@ -279,7 +305,7 @@ class Segment:
         return run
 
     def offset_at(self, time_ns: int) -> int | None:
-        """Of the first run that began at ``time_ns`` or later; None: all began before. OSError."""
+        """The offset of the first run from ``time_ns`` or later; None: all are earlier. OSError."""
         self.acquire()
         try:
             low, high = 0, self._entries
@@ -296,7 +322,8 @@ class Segment:
             self.release()
 
     def _run(self, entry: Entry, position: int) -> Run:
-        """The run of a whole entry. Where it ends is unknown if the next one is damaged."""
+        """The run of a whole entry. It counts as empty if the next entry is damaged, because its
+        end is unknown then."""
         stream: StreamNumber = 1 if entry.stream == 1 else 2
         if position + 1 >= self._entries:
             end = self.end if self._end_known else entry.offset
@@ -310,7 +337,7 @@ class Segment:
         return decode(self._disk.read(self._index_fd, ENTRY_BYTES, at))
 
     def _whole_entry(self, position: int, end: int) -> tuple[Entry | None, int]:
-        """The first entry from ``position`` on, below ``end``, that is whole; and where."""
+        """The first whole entry from ``position`` on, below ``end``, and its position."""
         entry = self._entry(position) if position < end else None
         if entry is not None or position >= end:
             return entry, position
@@ -325,15 +352,15 @@ class Segment:
     # Recovery.
 
     def recover(self, *, closed: bool) -> None:
-        """Takes ``end`` from the files. ``closed``: it was, or should have been. Raises OSError.
+        """Finds ``end`` from the files. ``closed``: its server should have closed it. OSError.
 
-        What a closed one has beyond its closing entry never counted. Where that entry is not
-        there although it should, its index was cut, and how far the last run goes is unknown.
+        Bytes beyond a closing entry never counted. Where that entry is missing although it should
+        exist, the index was cut, so it is unknown how far the last run goes.
         """
         self.end = self.start + self._disk.size(self.data_path)
         self._entries, torn = divmod(self._disk.size(self._index_path), ENTRY_BYTES)
         if torn:
-            self._end_known = False  # as where an entry cannot be read: a run has begun there
+            self._end_known = False  # because a run has begun there, as where an entry is damaged
         self.acquire()
         try:
             last = self._trim()
@@ -346,7 +373,7 @@ class Segment:
             self._end_known = self._end_known and not closed
 
     def _trim(self) -> Entry | None:
-        """Takes back entries without bytes: a crash has left them. The last entry there is."""
+        """Takes back entries without bytes, which a kill has left; returns the last entry left."""
         last = None
         while self._entries:
             last = self._entry(self._entries - 1)
@@ -354,7 +381,7 @@ class Segment:
                 return last
             self._entries -= 1
             if last is None:
-                self._end_known = False  # a run has begun there, of whatever stream
+                self._end_known = False  # because a run of an unknown stream has begun
             elif last.stream == CLOSING:
                 return last
         return None

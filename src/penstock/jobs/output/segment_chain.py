@@ -1,8 +1,8 @@
 """The files of one log: segments, oldest first, of which at most the last is written to.
 
-Where one ends the next begins, and what is between them is a gap (output_log.py). The oldest are
-given up whole, so that a log has a bound without being copied. Files are open while they are
-appended to or read, so a log of a finished job costs no descriptors.
+The next one begins where one ends, or behind a gap (output_log.py). The oldest are dropped whole,
+so that a log keeps its bound without being copied. Files are open only while they are appended to
+or read, so that the log of a finished job costs no descriptors.
 """
 
 import bisect
@@ -18,23 +18,24 @@ from .disk import Disk
 from .preallocation import AHEAD_BYTES
 from .segment import Segment, StreamNumber
 
-# One byte at a time would else make an index of 21 bytes for each of them.
+# Bytes within this time share a run, because otherwise a job that writes byte by byte would need an
+# index entry of 21 bytes for each.
 MERGE_NS: Final = 5_000_000
-# Four chunks of cursor.py: what is moved at once is read in whole ones.
+# Four chunks of cursor.py, so that what is moved at once is read in whole ones.
 SPLICE_BYTES: Final = 4 * 63 * 1024
-# The oldest go a segment at a time: an eighth of what is kept, so that little is lost at once.
+# The oldest go a segment at a time, an eighth of what is kept, so that little is lost at once.
 SEGMENTS: Final = 8
 LEAST_SEGMENT_BYTES: Final = 16 * 1024
 MOST_SEGMENT_BYTES: Final = 32 * 1024 * 1024
-# Output must not take the last of the disk: the end records of the jobs that it stops have
-# to be written there too.
+# Output must not use up the disk, because the end records of the jobs that it stops have to be
+# written there too.
 RESERVE_BYTES: Final = 4 * 1024 * 1024
 
 
 class SegmentChain:
     """Offsets are the log's; ``end`` is where the log ends now, and so where the next byte goes.
 
-    At most one process appends, and each call is whole: none has a checkpoint.
+    At most one process appends, and no call has a checkpoint, so that readers see whole segments.
     """
 
     def __init__(self, disk: Disk, directory: str) -> None:
@@ -47,10 +48,10 @@ class SegmentChain:
         self._ahead_bytes = AHEAD_BYTES
         self._unclosed = False
         self.stored_bytes = 0
-        """What they take of the disk, indexes included."""
+        """Bytes that the segments store on the disk, indexes included."""
 
     def set_limit(self, limit_bytes: int | None) -> None:
-        """It decides the size of segments; who keeps the limit is output_quota.py."""
+        """Sets the size of new segments by the log's bound, which output_quota.py enforces."""
         if limit_bytes is not None:
             share = max(LEAST_SEGMENT_BYTES, limit_bytes // SEGMENTS)
             self._segment_bytes = min(share, MOST_SEGMENT_BYTES)
@@ -59,20 +60,23 @@ class SegmentChain:
     # What an earlier life has left.
 
     def load(self, *, closed: bool) -> int:
-        """Those that can be read; the offset that they had come to. As recovery.find."""
+        """Loads the segments that can be read, and returns the offset that they had come to.
+
+        Raises as recovery.find.
+        """
         self._segments, end = recovery.find(self._disk, self._directory, closed=closed)
         return end
 
     def cut(self, length: int) -> None:
-        """After ``load``, once the log's length is known."""
+        """Drops bytes beyond ``length``. Called after ``load``, once the log's length is known."""
         self._segments = recovery.cut(self._segments, length)
         self.stored_bytes = sum(segment.stored_bytes for segment in self._segments)
 
     def reopen_last(self) -> None:
-        """The last one is written to again, if it ends where it should. Raises OSError if this
-        process lacks what it needs to look."""
+        """Opens the last segment for appending, if its end is certain. Raises OSError if this
+        process lacks descriptors or memory."""
         last = self._segments[-1] if self._segments else None
-        # Also one that a gap follows: the next move or the log's end closes it first.
+        # Also one that a gap follows, because the next move or the log's end closes it first.
         if last is not None and last.end_known:
             try:
                 last.acquire()
@@ -84,11 +88,11 @@ class SegmentChain:
                 self.never_close()  # the next move begins another one
 
     def never_close(self) -> None:
-        """The last one cannot be closed by this process as one that it writes to."""
+        """Marks the last segment as one that this process does not write to and so cannot close."""
         self._unclosed = True
 
     def close_recovered(self) -> bool:
-        """Ends the last segment of a log that a crash has left open, as seal does."""
+        """Ends the last segment of a log that a crash has left open, as ``seal`` does."""
         closed = recovery.close_last(self._segments)
         self.give_back()
         return closed
@@ -98,14 +102,14 @@ class SegmentChain:
     def append(
         self, end: int, pipe_fd: int, stream: StreamNumber, most: int, spare_bytes: int
     ) -> int:
-        """As OutputLog.move."""
+        """Moves bytes from a pipe to the end, into a new segment where needed: OutputLog.move."""
         segment = self._writable(end)
         room = max(1, self._segment_bytes - segment.stored_bytes)
         free_bytes = segment.free_bytes()
         if free_bytes >= RESERVE_BYTES + spare_bytes:
             segment.refill_reserve(free_bytes)
         elif segment.reserved_bytes:
-            room = segment.reserved_bytes  # it takes nothing of the disk that is not its own
+            room = segment.reserved_bytes  # because it needs no block that is not its own
         else:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._directory)
         now_ns = time.time_ns()
@@ -125,7 +129,7 @@ class SegmentChain:
             if segment.end == segment.start:
                 self._drop(segment)
                 return self.begin(end)
-            # Before the next one is there: else a crash in between would have cut it.
+            # Before the next one exists, because after a kill in between it would look cut.
             segment.close()
             try:
                 following = self.begin(end)
@@ -140,7 +144,7 @@ class SegmentChain:
         return self.begin(end)
 
     def begin(self, end: int) -> Segment:
-        """A new one, which is written to from now on. Raises OSError."""
+        """Makes a segment at ``end``, which is written to from now on. Raises OSError."""
         segment = Segment(self._disk, self._directory, end, self._ahead_bytes)
         segment.create()
         self._segments.append(segment)
@@ -149,21 +153,21 @@ class SegmentChain:
         return segment
 
     def _let_go(self, segment: Segment) -> None:
-        """It is closed, and not written to any more."""
+        """Ends the writer's use of a segment that is closed, and frees its blocks ahead."""
         segment.trim()
         segment.release()
         if segment is self._current:
             self._current = None
 
     def drop_oldest(self, end: int) -> bool:
-        """Gives up the oldest segment, the one that is written to last. Whether there was one."""
+        """Drops the oldest segment, be it the one that is written to; False if there is none."""
         if not self._segments or self._segments[0].end == self._segments[0].start:
             return False
         oldest = self._segments[0]
         if len(self._segments) == 1:
-            # How far the log has come stands in the next one's name, should this server be killed
-            # now. A disk that refuses even that can have the room: what was dropped then is known
-            # to this server alone.
+            # The next one is made first, because its name has the log's end if the server is killed
+            # now. If the disk refuses even that, the segment is dropped anyway, and only this
+            # server knows the log's end.
             with contextlib.suppress(OSError):
                 self.begin(end)
         self._drop(oldest)
@@ -177,23 +181,24 @@ class SegmentChain:
         self._unlink(segment)
 
     def _unlink(self, segment: Segment) -> None:
-        """Oldest first, whatever the disk refuses: what a next life finds begins with the oldest
-        that is there, and it would take one that is missing behind that for damage."""
+        """Removes files strictly oldest first, and keeps the rest for later if the disk refuses
+        one, because the next server would take a missing segment behind it for damage."""
         self._unremoved.append(segment)
         segment.forget()
         while self._unremoved:
             try:
                 self._unremoved[0].drop()
             except OSError as error:
-                # A disk that is read-only, most likely. It goes with the job's directory.
+                # Most likely the disk is read-only. The file is removed with the job's directory.
                 say(f"{self._unremoved[0].data_path} cannot be removed: {error.strerror}")
                 return
             del self._unremoved[0]
 
     def seal(self) -> bool:
-        """No more bytes will come: says in the index where it ends, so that a cut is seen.
+        """Writes into the index where the log ends, so that a later cut is detected.
 
-        False: the disk does not take it, and the end record must say so. No checkpoint.
+        Called when no more bytes will come. False: the disk refused it, so the end record must say
+        that the log is not sealed. No checkpoint.
         """
         if self._current is None:
             return not self._unclosed or recovery.close_last(self._segments)
@@ -205,22 +210,22 @@ class SegmentChain:
 
     @property
     def has_reserve(self) -> bool:
-        """It takes more of the disk than it stores: see give_back."""
+        """Whether it has blocks on the disk beyond what it stores; see ``give_back``."""
         return any(segment.has_reserve for segment in self._segments)
 
     def give_back(self) -> None:
-        """Its reserve is the disk's again. In a thread, once it has ended."""
+        """Frees the reserved blocks. Call it in a thread, once the log has ended."""
         for segment in self.segments():
             segment.give_back()
 
     def release(self) -> None:
-        """Nothing more is written."""
+        """Ends the writer's use of the last segment, because no more bytes come."""
         segment, self._current = self._current, None
         if segment is not None:
             segment.release()
 
     def forget(self) -> None:
-        """They are gone for every reader. The files are the caller's to remove."""
+        """Drops all segments for every reader. The caller must remove the files."""
         for segment in self._segments:
             segment.forget()
         self._segments = []
@@ -230,25 +235,25 @@ class SegmentChain:
     # Looking.
 
     def segments(self) -> list[Segment]:
-        """Oldest first."""
+        """The segments, oldest first; a copy."""
         return list(self._segments)
 
     @property
     def first(self) -> int | None:
-        """The offset of the first byte that is there."""
+        """The offset of the first byte that a segment has; None if there is none."""
         if self._segments and self._segments[0].end > self._segments[0].start:
             return self._segments[0].start
         return None
 
     def at(self, offset: int) -> Segment | None:
-        """The one that holds a byte."""
+        """The segment that has the byte at ``offset``; None if that is in a gap."""
         place = bisect.bisect_right(self._segments, offset, key=_start) - 1
         if place >= 0 and offset < self._segments[place].end:
             return self._segments[place]
         return None
 
     def next_start(self, offset: int) -> int | None:
-        """Where the first one begins that holds bytes and begins after ``offset``."""
+        """The start of the first segment with bytes that begins after ``offset``; None if none."""
         place = bisect.bisect_right(self._segments, offset, key=_start)
         following = self._segments[place:]
         return next((each.start for each in following if each.end > each.start), None)
