@@ -11,8 +11,8 @@ import sys
 def main() -> None:
     """The console script.
 
-    The three imports are its first steps: signals are ours before anything takes time, and the
-    standard descriptors are whole before anything else opens one.
+    Its three imports stand in this order so that we catch signals before anything takes time, and
+    check the standard descriptors before anything else opens one.
     """
     try:
         from .ending_signals import take_signals

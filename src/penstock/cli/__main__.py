@@ -1,4 +1,4 @@
-"""``python -m penstock.cli``."""
+"""``python -m penstock.cli``: the same as the command ``penstock``."""
 
 from . import main
 

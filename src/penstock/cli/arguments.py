@@ -1,4 +1,4 @@
-"""What verbs have in common: types of arguments, options, and how a status is passed through."""
+"""What verbs share: types of arguments, options, and the commands that exit as their job did."""
 
 import time
 from typing import Any, Final
@@ -9,13 +9,13 @@ from .times import since
 
 PASSES_THROUGH: Final = "penstock.passes_through"
 OUR_FAILURE: Final = 125
-# Everything behind the command is the job's.
+# So that everything behind the command is the job's, options included.
 PASS_ON: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 MAX_OFFSET: Final = 2**64 - 1  # uint64 in the protocol
 
 
 class _Text(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
-    """Text that can be sent: an argument of this process may be any bytes, a request's may not."""
+    """Text that a request can carry, because an argument of this process may be any bytes."""
 
     name = "text"
 
@@ -33,12 +33,12 @@ TEXT: Final = _Text()
 
 
 class _Since(click.ParamType):  # type: ignore[misc]
-    """A time, or how long ago; UTC nanoseconds since 1970."""
+    """A time, or a duration before now; converts to UTC nanoseconds since 1970."""
 
     name = "time"
 
     def convert(self, value: str, param: object, ctx: object) -> Any:  # noqa: ANN401  click's
-        """Fails, saying how to write it."""
+        """UTC nanoseconds. Fails with the forms that are possible."""
         try:
             return since(value, time.time_ns())
         except ValueError as error:
@@ -49,7 +49,7 @@ SINCE: Final = _Since()
 
 
 class _Seconds(click.FloatRange):  # type: ignore[misc]
-    """A time of at most a day."""
+    """Seconds, at most a day."""
 
     name = "seconds"
 
@@ -57,7 +57,7 @@ class _Seconds(click.FloatRange):  # type: ignore[misc]
         super().__init__(0, 86400)
 
     def convert(self, value: object, param: object, ctx: object) -> float:
-        """Fails for what is none, and for NaN, which a range lets pass."""
+        """Seconds. Fails for text that is none, and for NaN, because a range lets that pass."""
         seconds: float = super().convert(value, param, ctx)
         if seconds != seconds:
             self.fail(f"{value} is no time", param, ctx)
@@ -92,11 +92,11 @@ class PassThrough(click.Command):  # type: ignore[misc]
     """A verb that exits as its job did: every failure of ours is 125, also a usage error."""
 
     def passes_through(self, arguments: list[str]) -> bool:  # noqa: ARG002  subclasses look
-        """Is that so with these arguments?"""
+        """Whether the verb exits as its job with these arguments."""
         return True
 
     async def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's; notes first what a failure, also one in here, will exit with.
+        """As click's; notes first whether the verb passes through, because parsing may fail, too.
 
         Cancellation: atomic.
         """
@@ -106,8 +106,8 @@ class PassThrough(click.Command):  # type: ignore[misc]
 
 
 class PassThroughIfAsked(PassThrough):
-    """With --exit-code."""
+    """A verb that exits as its job did only if --exit-code is given."""
 
     def passes_through(self, arguments: list[str]) -> bool:
-        """Is it among them?"""
+        """Whether --exit-code is among them."""
         return "--exit-code" in arguments

@@ -11,7 +11,7 @@ from .standard import say
 
 @detaches("what is there is whole; see it with: ls {directory}")
 async def init(directory: str) -> None:
-    """The CA's certificate and key."""
+    """Makes a CA's certificate and key in ``directory``, and prints their paths."""
     path = make_ca(Path(directory))
     say(f"Made {path} and {path.with_suffix('.key')}")
 
@@ -25,7 +25,7 @@ async def issue(
     passphrase_file: str | None,
     ca_passphrase_file: str | None,
 ) -> None:
-    """The certificate of a client, or with ``hosts`` of a server, and its key."""
+    """Makes the certificate of a client, or with ``hosts`` of a server, and its key."""
     issued = make(
         Path(directory),
         name,

@@ -1,4 +1,4 @@
-"""Connections of the command line: for how long the first one is tried for, and what is said."""
+"""Connections of the command line: how long the first is retried, and what the user sees then."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,8 +21,8 @@ _SAID_AFTER_S: Final = 1.0
 
 
 class Connecting:
-    """``penstock.client.connect`` for one command line: the first connection is tried for as long
-    as ``--connect-timeout`` says, and a terminal is told after a second that it is waited for."""
+    """``penstock.client.connect`` for one command line: retries the first connection for as long
+    as ``--connect-timeout`` says, and reports after a second on a terminal that it waits."""
 
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.connect_timeout_s
@@ -33,7 +33,7 @@ class Connecting:
     async def __call__(
         self, endpoint: Endpoint, *, connect_timeout_s: float | None = None
     ) -> AsyncIterator[Client]:
-        """Raises what ``connect`` raises.
+        """A connected client. Raises what ``connect`` raises.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -42,7 +42,7 @@ class Connecting:
             async with connect(endpoint, connect_timeout_s=timeout_s) as client:
                 yield client
             return
-        self._silent = True  # what is lost later has words of its own
+        self._silent = True  # because a later loss has its own message
         connected = trio.Event()
         async with (
             beside(_say_if_late, endpoint, connected, timeout_s),

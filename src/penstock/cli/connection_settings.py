@@ -1,4 +1,4 @@
-"""Where the server is and who we are there: flags, then the environment."""
+"""The server's address and our identity there: from flags, then the environment."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from .passphrases import key_passphrase
 
 DEFAULT_PORT: Final = 8443
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
-# RFC 1123 and the underscore, which resolvers take; labels of more than 63 octets raise
-# UnicodeError deep inside of ssl.
+# RFC 1123 and the underscore, which resolvers take. Checked here, because labels of more than 63
+# octets raise UnicodeError deep inside of ssl.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
@@ -52,7 +52,7 @@ def _address(text: str) -> tuple[str, int]:
         host, port = text, str(DEFAULT_PORT)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    # Not isdigit alone: that takes "\u00b2", and int() takes no more than 4300 digits.
+    # Not isdigit alone, because that takes "\u00b2", and int() at most 4300 digits.
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536 or not _is_host(host):
         raise SettingsError(
             f"{text!r} is no address; write host:port, or [address]:port "

@@ -24,7 +24,7 @@ from .terminal import harmless
 
 
 async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[str, ...]) -> int:
-    """Says the handle, also where a signal came before it; the signal's exit status then.
+    """Prints the handle, even if a signal came first; returns that signal's exit status then.
 
     Cancellation: minimum cleanup; C4, C22.
     """
@@ -38,7 +38,7 @@ async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[
             signals.react = partial(hurry, attempt, signals, scope)
             async with attempt.connected(endpoint_of(settings)):
                 pass
-        # Inside of caught_signals: a signal that comes now must not lose the handle either.
+        # Inside of caught_signals, so that a signal that comes now does not lose the handle.
         if attempt.job is not None:
             _tell_started(settings, attempt.job)
         if signals.count:
@@ -60,7 +60,7 @@ def _tell_started(settings: Settings, job: pb.Job) -> None:
 async def stop(
     settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
 ) -> None:
-    """Says how it went, and what it took."""
+    """Prints the result of the stop, and whether it took KILL or how long."""
     if not settings.json:
         say(f"Stopping {harmless(pid)}...")
     try:
@@ -86,12 +86,12 @@ async def stop(
 
 @detaches("whether {signal} was sent is not known; look with: penstock status {pid}")
 async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
-    """Says how many processes had it."""
+    """Prints how many processes the signal was sent to."""
 
     async def send(client: Client) -> int:
         return await client.signal(pid, signal, tree=tree)
 
-    count = await asked(settings, send, repeatable=False)  # it would come twice
+    count = await asked(settings, send, repeatable=False)  # a repeated call would send it twice
     if settings.json:
         say_json(pb.SignalResponse(processes=count))
     else:
@@ -102,7 +102,7 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
 @detaches("whether job {pid} is paused is not known; look with: penstock status {pid}")
 async def pause(settings: Settings, pid: str) -> None:
     """Says what the job does now."""
-    # Not repeatable: it could undo what somebody else has asked for meanwhile.
+    # Not repeatable, because it could undo what another user has asked for meanwhile.
     job = await asked(settings, lambda client: client.pause(pid), repeatable=False)
     _say_state(settings, job)
 
@@ -110,7 +110,7 @@ async def pause(settings: Settings, pid: str) -> None:
 @detaches("whether job {pid} runs on is not known; look with: penstock status {pid}")
 async def resume(settings: Settings, pid: str) -> None:
     """Says what the job does now."""
-    # Not repeatable: it could undo what somebody else has asked for meanwhile.
+    # Not repeatable, because it could undo what another user has asked for meanwhile.
     job = await asked(settings, lambda client: client.resume(pid), repeatable=False)
     _say_state(settings, job)
 
@@ -125,7 +125,7 @@ def _say_state(settings: Settings, job: pb.Job) -> None:
 
 @detaches("nothing was changed; ask again with: penstock status {pid}")
 async def status(settings: Settings, pid: str) -> None:
-    """Says what the job does and uses."""
+    """Prints the job's state, what it uses, and which of its limits were changed from outside."""
     if not settings.json:
         say(f"Querying the status of {harmless(pid)}...")
     answer = await asked(settings, lambda client: client.status(pid))
@@ -162,7 +162,7 @@ def _state(job: pb.Job) -> str:
 
 @detaches("which of them are removed is not known; look with: penstock list -a")
 async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
-    """Each that is removed on standard output; the exit status of the first that is not."""
+    """Prints each removed job; returns the exit status of the first that could not be."""
     code = 0
     left = list(pids)
 
@@ -186,6 +186,6 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
                     say(f"Removed job {harmless(job.handle)}.")
             del left[0]
 
-    # Not repeatable: one whose answer was lost would be called unknown.
+    # Not repeatable, because a removed job whose answer was lost would be reported as unknown.
     await asked(settings, remove, repeatable=False)
     return code

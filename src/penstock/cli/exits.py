@@ -17,7 +17,7 @@ from .terminal import harmless
 
 
 class Exit(IntEnum):
-    """Of control verbs; run, wait and stream --exit-code pass the job's own through."""
+    """Exit codes of control verbs; run, wait and stream --exit-code pass the job's own through."""
 
     OK = 0
     FAILURE = 1
@@ -31,8 +31,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-# Pass-through verbs: what a shell says of its commands, so that scripts need not care.
-# OUR_FAILURE is in arguments.py, as a mistake in an argument is one, too.
+# Pass-through verbs: as a shell reports its commands, so that scripts need not tell them apart.
+# OUR_FAILURE is in arguments.py, because a mistake in an argument is one, too.
 TIMED_OUT: Final = 124
 NOT_EXECUTABLE: Final = 126
 COMMAND_NOT_FOUND: Final = 127
@@ -83,7 +83,7 @@ def message(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}"
     else:
         text = str(error)
-    # What a caller higher up knew besides, as add_note has it.
+    # Notes that callers on the way have added by add_note.
     text = "; ".join([text, *getattr(error, "__notes__", ())])
     return " ".join(harmless(text).split())
 
@@ -99,8 +99,8 @@ def start_code(error: BaseException) -> int:
 
 
 def complete_code(code: int, missing_bytes: int, failure: int, *, allow_gaps: bool) -> int:
-    """The exit status where ``code`` is that of the job, and so many bytes of what was asked for
-    did not come: ``failure`` then, which is said. Not if the user allows that."""
+    """The job's ``code``, or ``failure`` if so many bytes of the output are missing, which it
+    reports on standard error. ``allow_gaps``: the user accepts missing bytes."""
     if not missing_bytes or allow_gaps:
         return code
     bytes_are = "1 byte is" if missing_bytes == 1 else f"{missing_bytes} bytes are"
@@ -119,5 +119,5 @@ def job_code(end: pb.EndRecord) -> int:
         return OUR_FAILURE
     if end.HasField("signal"):
         return SIGNAL_BASE + end.signal
-    # Absent is not 0: an end that nobody understands is no success.
+    # Absent is not 0, because an end that this version does not know is no success.
     return end.exit_code if end.HasField("exit_code") else OUR_FAILURE

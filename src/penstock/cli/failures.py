@@ -1,4 +1,4 @@
-"""How a verb fails by itself."""
+"""The error of a verb that fails by its own decision, with line and exit status."""
 
 from typing import NoReturn
 
@@ -12,5 +12,5 @@ class Failed(Exception):
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Ends the verb with a line of its own making."""
+    """Raises Failed, which ends the verb with this line and exit status."""
     raise Failed(text, code)

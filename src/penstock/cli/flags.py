@@ -1,4 +1,4 @@
-"""What the flags of a command line said."""
+"""The values of a command line's global flags."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """None where the flags said nothing. ``connection_settings.endpoint_of`` is what they mean."""
+    """None for each flag not given. ``connection_settings.endpoint_of`` makes an endpoint of it."""
 
     address: str | None = None
     ca: str | None = None
@@ -24,9 +24,9 @@ class Settings:
 
     @property
     def json(self) -> bool:
-        """-o json was given."""
+        """Whether -o json was given."""
         return self.output == "json"
 
     def configured(self, environment: Mapping[str, str] = os.environ) -> bool:
-        """Is there a server to talk to at all?"""
+        """Whether a flag or the environment names a server."""
         return bool(self.address or environment.get("PENSTOCK_ADDR"))

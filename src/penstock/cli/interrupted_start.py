@@ -1,4 +1,4 @@
-"""What a signal does to a start that has not been answered yet, and what is said of it then."""
+"""What a signal does to a start that the server has not answered yet, and the user's message."""
 
 from typing import Final
 
@@ -9,13 +9,13 @@ from .signal_handling import Signals
 from .standard import complain
 from .terminal import harmless
 
-# After ^C: a start takes some tens of milliseconds, so an answer that can be had comes by then.
+# After ^C. A start takes tens of milliseconds, so an answer comes by then if the server lives.
 ANSWER_S: Final = 3.0
 
 
 def hurry(start: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> None:
-    """The reaction to a signal: the first lets ``scope`` wait ANSWER_S for an answer that
-    is under way, a second one, or the first before anything was asked, ends it."""
+    """Reacts to a signal: the first gives ``scope`` ANSWER_S for an answer under way. A second
+    one, or the first before anything was asked, cancels it instead."""
     if start.job is not None:
         return
     if signals.count > 1 or not start.asked:
@@ -28,7 +28,7 @@ def hurry(start: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> No
 
 
 def interrupted_text(start: RepeatedStart) -> str:
-    """What became of the start, for the user who has interrupted it."""
+    """For the user, whether the interrupted start has a job, may have one, or has none."""
     if start.job is not None:
         handle = harmless(start.job.handle)
         return f"Interrupted, but job {handle} was started; end it with: penstock stop {handle}"

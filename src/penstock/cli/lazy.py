@@ -12,5 +12,5 @@ from typing import Any
 
 
 def load(module: str) -> Any:  # noqa: ANN401  as the line below says
-    """A module of this package by its name, whose attributes mypy does not know."""
+    """Imports a module of this package by its name; mypy does not know its attributes."""
     return import_module(f".{module}", __package__)

@@ -12,15 +12,16 @@ from ..pki.issue import KeyModeError
 from .ending_signals import raising_signals
 from .flags import SettingsError
 
-# More than OpenSSL takes (client/identity.py says so), and no device that never ends.
+# More than OpenSSL takes, so that client/identity.py reports a long one; a bound, because a device
+# may never end.
 _FILE_BYTES: Final = 64 * 1024
 
 
 def key_passphrase(
     key: Path, passphrase_file: str | None, environment: Mapping[str, str]
 ) -> bytes | None:
-    """Of our private key, by the flag, the environment or the terminal; None where it needs none.
-    Raises SettingsError, and what ``read_passphrase`` raises."""
+    """The passphrase of our private key, by the flag, the environment or the terminal; None if the
+    key needs none. Raises SettingsError, and what ``read_passphrase`` raises."""
     for name, path in (
         ("--key-passphrase-file", passphrase_file),
         ("PENSTOCK_KEY_PASSPHRASE_FILE", environment.get("PENSTOCK_KEY_PASSPHRASE_FILE")),
@@ -47,16 +48,16 @@ def _is_encrypted(key: Path) -> bool:
     try:
         return b"ENCRYPTED" in key.read_bytes()
     except OSError:
-        return False  # whoever opens it next says why
+        return False  # load_identity opens it next and reports the error
 
 
 def read_passphrase(path: Path, name: str) -> bytes:
     """What the file holds, without its line end; ``name`` is what named the file. Raises
     KeyModeError if others can read it, as of a key, and SettingsError."""
     try:
-        # One that waits, such as a pipe whose writer asks somebody, can be interrupted.
+        # Interruptible, because the file may be a pipe whose writer is waiting for its own user.
         with raising_signals(), open(path, "rb") as file:
-            # Of the file that is read, not of one that took its place.
+            # By the descriptor, so that it is the mode of the file that is read.
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             passphrase = b"" if mode & 0o077 else file.read(_FILE_BYTES + 1)
     except OSError as error:

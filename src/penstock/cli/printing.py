@@ -1,4 +1,4 @@
-"""Output of a job as lines with the time each began, whatever the chunks were cut into."""
+"""Output of a job as lines with the time each began, independent of the chunks' bounds."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from .standard import say
 
 
 def say_json(message: Message) -> None:
-    """A protobuf message as one JSON line on standard output."""
+    """Prints a protobuf message as one JSON line on standard output. Never fails, as ``say``."""
     say(json_line(message))
 
 
@@ -38,21 +38,21 @@ class LinePrinter:
         self._decoder = TextDecoder[int]()
 
     def feed(self, stream: int, time_ns: int, data: bytes) -> str:
-        """What to print for the next chunk of raw bytes."""
+        """The text to print for the next chunk of a stream's raw bytes, written at ``time_ns``."""
         return self._lines(self._decoder.feed(stream, data), time_ns)
 
     def held_bytes(self, stream: int) -> int:
-        """How many of the bytes fed are not in what was to be printed yet."""
+        """How many of the stream's bytes fed so far are in no returned text yet."""
         return self._decoder.held_bytes(stream)
 
     def flush(self, time_ns: int) -> str:
-        """What is left of characters that were cut at the end."""
+        """The text of characters that were cut at the end."""
         cut = self._decoder.break_off()
         return "".join(self._lines(REPLACEMENT, time_ns) for _ in cut)
 
     def _lines(self, text: str, time_ns: int) -> str:
         printed = []
-        # Not splitlines: that breaks at carriage returns and form feeds, too.
+        # Not splitlines, because that breaks at carriage returns and form feeds, too.
         *complete, rest = text.split("\n")
         for line in complete:
             printed.append(f"{self._begin(time_ns)}{line}\n")

@@ -15,10 +15,10 @@ from .verbs import ALIASES, VERBS
 
 
 class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
-    """In the order of the table, without aliases."""
+    """The group of all verbs, which lists them in the order of their table, without aliases."""
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002  click's
-        """Every verb; aliases are not listed."""
+        """Every verb's name; aliases are not listed."""
         return [name for name in VERBS if name not in ALIASES]
 
 
@@ -42,11 +42,11 @@ async def root(ctx: click.Context, **flags: Any) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit status of a whole command line. ``standard.prepare`` has been called."""
+    """Runs a whole command line; returns its exit status. Call ``standard.prepare`` before."""
     contexts: list[click.Context] = []
 
     async def main() -> object:
-        # Not root.main: it has ends of its own for errors, and for a reader who has gone.
+        # Not root.main, because it ends the process itself on errors and on a closed pipe.
         async with await root.make_context("penstock", list(arguments)) as ctx:
             contexts.append(ctx)
             return await root.invoke(ctx)
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
     # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
     except BaseException as error:  # noqa: ASYNC103
         code = _explained(_first(error), passes_through=passes_through())  # noqa: ASYNC104
-    unsaid = code == 0 or passed_on  # a job's own status says nothing of our output
+    unsaid = code == 0 or passed_on  # because a job's own status shows no failure of our output
     if unsaid and OUT.failure is not None and not OUT.failure.reader_left:
         complain(f"Error: what was asked for is done, but {OUT.failure}")
         return OUR_FAILURE if passes_through() else 1
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _explained(error: BaseException, *, passes_through: bool) -> int:
-    """The exit status of an error, after its line; of a bug of ours, after its traceback."""
+    """Prints an error's line, or the traceback of a bug of ours; returns the exit status."""
     match error:
         case click.exceptions.Exit():
             return int(error.exit_code)
@@ -93,7 +93,7 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
 
 
 def _first(error: BaseException) -> BaseException:
-    """What a nursery has wrapped."""
+    """The first error that is no group: nurseries wrap errors in groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

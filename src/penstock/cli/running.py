@@ -1,4 +1,4 @@
-"""run: start, follow, exit as the job does."""
+"""run: starts a job, follows its output, and exits as the job does."""
 
 import trio
 
@@ -32,7 +32,7 @@ async def run(
     command: str,
     arguments: tuple[str, ...],
 ) -> int:
-    """The job's own exit status, or the signal's that has detached from it.
+    """Returns the job's own exit status, or that of the signal that has detached from it.
 
     Cancellation: minimum cleanup; C4, C22.
     """
@@ -47,10 +47,10 @@ async def run(
             try:
                 endpoint = endpoint_of(settings)
                 if stdin:
-                    check_input()  # the job would wait for ever for what nobody can read
+                    check_input()  # otherwise the job would wait for ever for its input
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
-                    # An interrupt before the answer has set one; it is for the answer alone.
+                    # Reset, because an interrupt may have set one, for the answer alone.
                     # Deadline K0.run.
                     scope.deadline = float("inf")
                     handle = attempt.job.handle
@@ -89,15 +89,15 @@ async def run(
 
 
 async def _feed(endpoint: Endpoint, handle: str, reconnect_s: float, stdin: bool) -> None:
-    """Our input, to its end or until the job takes no more. A failure is said: the output goes
-    on, and the job may be waiting for more."""
+    """Sends our input, to its end or until the job takes no more. Reports a failure instead of
+    raising it, because the output continues, and the job may be waiting for more."""
     if not stdin:
         return
 
     try:
         await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
     except EXPECTED as error:
-        # As a shell does when a command does not read what is piped into it: no word of it.
+        # Silent, as a shell is when a command does not read what is piped into it.
         if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
             complain(f"Error: input of job {harmless(handle)}: {message(error)}")
 

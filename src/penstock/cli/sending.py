@@ -1,4 +1,4 @@
-"""send: our standard input as a job's."""
+"""send: forwards our standard input to a job."""
 
 import os
 from typing import Final
@@ -19,7 +19,7 @@ _PIECE_BYTES: Final = 64 * 1024
 
 
 async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) -> None:
-    """Says how much was accepted, also where a signal ends it.
+    """Prints how many bytes the job has accepted, even if a signal ends the verb.
 
     Cancellation: minimum cleanup; C19, C22.
     """
@@ -49,19 +49,21 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
 
 
 async def read_input() -> bytes:
-    """What comes next on our standard input; b"" at its end. Raises OSError.
+    """The next bytes of our standard input; b"" at its end. Raises OSError.
 
-    Cancelled: a thread may be left that waits for it, and takes what comes.
+    Cancelled: a thread may be left that waits for input, and discards what it reads.
 
     Cancellation: minimum cleanup; C19.
     """
-    # Of its own: a terminal at which nobody types must not take a thread from looking up names.
+    # A limiter of its own, because a terminal without input would otherwise take a thread from
+    # looking up names.
     own = trio.CapacityLimiter(1)
     return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True, limiter=own)
 
 
 def check_input() -> None:
-    """Before anything is asked for. Raises OSError: it is closed, or nothing that can be read."""
+    """Checks standard input before the server is asked. Raises OSError if it is closed or cannot
+    be read."""
     _read(0)
 
 

@@ -1,4 +1,4 @@
-"""What a server is and can enforce, as ``version`` shows it."""
+"""The part of ``version`` about the server: what it is and can enforce."""
 
 from .. import __version__
 from ..proto import command_pb2 as pb
@@ -10,7 +10,7 @@ from .terminal import harmless
 
 
 async def say_server_info(settings: Settings) -> None:
-    """Asks the server and shows its answer. Raises as ``asked``.
+    """Asks the server and prints its answer. Raises what ``asked`` raises.
 
     Cancellation: minimum cleanup.
     """
@@ -31,7 +31,7 @@ async def say_server_info(settings: Settings) -> None:
 
 
 def _lag_text(lag: pb.EventLoopLag) -> str:
-    """What a call may have waited for the server's event loop."""
+    """The server's event loop lag, which is what a call may have waited, as text."""
     worst = f"{_milliseconds(lag.worst_s)} since the server has started"
     recent = f"{_milliseconds(lag.recent_worst_s)} within two minutes"
     return f"longest turn of the event loop: {recent}, {worst}; {lag.slow_turns} of 100 ms or more"

@@ -1,4 +1,4 @@
-"""A command line as one would type it into a shell (pure)."""
+"""A command line as a user would type it into a shell (pure)."""
 
 import shlex
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Final
 
 from .terminal import escape, is_hidden
 
-# In '...' these would be invisible, or begin another line.
+# Written as escapes, because in '...' these would be invisible, or begin another line.
 _BLANK: Final = frozenset("\n\t")
 _NAMED: Final = {"\n": "\\n", "\t": "\\t", "\\": "\\\\", "'": "\\'"}
 
@@ -19,7 +19,7 @@ def shell_line(words: Iterable[str]) -> str:
 def _quoted(word: str) -> str:
     if not any(character in _BLANK or is_hidden(character) for character in word):
         return shlex.quote(word)
-    # As bash, ksh, zsh and POSIX.1-2024 read it; in '...' nobody could see what is there.
+    # As bash, ksh, zsh and POSIX.1-2024 read it, because in '...' a user could not see it.
     return f"$'{''.join(map(_character, word))}'"
 
 

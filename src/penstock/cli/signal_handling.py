@@ -1,4 +1,4 @@
-"""^C, SIGTERM and the like, for verbs: all of them have something to say before they end."""
+"""^C, SIGTERM and the like, for verbs, because each prints a message before it ends."""
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 @uninterrupted_methods
 class Signals:
-    """What has come so far. ``react`` is called for each signal, between two checkpoints."""
+    """The signals so far. Calls ``react`` for each one, between two checkpoints."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -34,7 +34,7 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a process that the last signal ended: 130, 143; else 0."""
+        """A shell's status for a process that the last signal ended: 130, 143; 0 if none came."""
         return SIGNAL_BASE + self.number if self.count else 0
 
     async def _deliver(self, arriving: AsyncIterator[int]) -> None:
@@ -42,7 +42,7 @@ class Signals:
             self.take(number)
 
     def take(self, number: int) -> None:
-        """One signal has come."""
+        """Counts a signal, then calls ``react``."""
         if number == self.number == signal.SIGHUP and self.hangup_is_one:
             return
         self.count += 1
@@ -74,10 +74,11 @@ async def caught_signals() -> AsyncIterator[Signals]:
 @uninterrupted_context
 @asynccontextmanager
 async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
-    """The first signal ends the body: what the server was asked for goes on. ``go_on`` says on
-    standard error how the user does, and Failed, with the signal's status, ends the verb.
+    """The first signal ends the body; the server carries on with what it was asked for. The verb
+    then ends by Failed, with the signal's status and the text of ``go_on``, which names the
+    command by which the user resumes.
 
-    A body that is done by then is not undone: its answer counts.
+    The signal does not undo a body that has finished by then, because its answer counts.
 
     Cancellation: minimum cleanup; C22.
     """
@@ -94,8 +95,8 @@ async def detaching(go_on: Callable[[], str]) -> AsyncIterator[None]:
 def detaches(
     go_on: str,
 ) -> Callable[[Callable[P, Awaitable[Answer]]], Callable[P, Awaitable[Answer]]]:
-    """Decorates a verb that a signal ends (``detaching``). ``go_on`` says how the user
-    goes on, and may name the verb's parameters: ``{pid}``."""
+    """Decorates a verb that a signal ends (``detaching``). ``go_on`` is the text of how the user
+    resumes, and may name the verb's parameters: ``{pid}``."""
 
     def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
         @wraps(verb)

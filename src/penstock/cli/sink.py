@@ -1,4 +1,4 @@
-"""Where the messages of a job's output go: lines, exact bytes, or JSON."""
+"""Writes the messages of a job's output: as lines, exact bytes, or JSON."""
 
 from typing import Final, Literal, Protocol
 
@@ -15,10 +15,10 @@ STDERR: Final = pb.STREAM_STDERR
 
 
 class _Form(Protocol):
-    """How chunks are printed."""
+    """A way to print chunks."""
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
-        """Writes it; how many bytes of this stream so far are held back, at its end."""
+        """Writes a chunk; returns how many bytes at the stream's end are held back."""
 
     async def finish(self, time_ns: int) -> None:
         """Writes what was held back."""
@@ -53,7 +53,7 @@ class Lines:
         self._printer = _printer(OUT, timestamps=timestamps)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
-        """As LinePrinter has it.
+        """Writes the chunk as lines, as LinePrinter does.
 
         Cancellation: minimum cleanup.
         """
@@ -71,13 +71,13 @@ class Lines:
 class Apart:
     """The job's standard output and error each on our own.
 
-    Exact bytes, except that a descriptor which is a terminal gets harmless text. Each is
-    looked at by itself: with one of them in a file the other may still be the terminal.
+    Exact bytes, except that a descriptor which is a terminal gets harmless text. Each is checked
+    by itself, because one may be a file while the other is the terminal.
     """
 
     def __init__(self, *, raw: bool) -> None:
         self._targets: dict[int, tuple[Descriptor, _Printer | None]] = {}
-        # One for both where both are one terminal: its line is one.
+        # One for both if both are one terminal, because they share its line.
         printers: dict[Place, _Printer] = {}
         for stream, descriptor in ((STDOUT, OUT), (STDERR, ERR)):
             printer = None
@@ -88,7 +88,7 @@ class Apart:
             self._targets[stream] = (descriptor, printer)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
-        """On the descriptor of its stream; a stream that we do not know goes to standard output.
+        """Writes to the descriptor of its stream; an unknown stream goes to standard output.
 
         Cancellation: minimum cleanup.
         """
@@ -112,11 +112,11 @@ class Apart:
 
 
 class Sink:
-    """Takes a stream's messages, in order: the job once, which says where it begins (``first``).
-    ``next`` is the offset to go on from.
+    """Takes a stream's messages, in order: the job once, which has the first offset (``first``).
+    ``next`` is the offset to resume from.
 
-    That is never past what was written out: a byte may come twice after a resume, when a
-    write was cut short, but none is missed. ``end`` is the end record, once it has come.
+    That is never past what was written out, so that no byte is missed after a resume; one may come
+    twice if a write was cut short. ``end`` is the end record, once it has come.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class Sink:
         offset: int = 0,
         narrate: Literal["all", "odd", "nothing"] = "nothing",
     ) -> None:
-        """``form`` None: a JSON object a line. ``narrate``: say also that the job has started
-        and how it ended; "odd": only an end that its exit status does not tell."""
+        """``form`` None: a JSON object a line. ``narrate``: report also that the job has started
+        and how it ended; "odd": only an end that its exit status does not show."""
         self.next = self.first = offset
         self.end: pb.EndRecord | None = None
         self.missing = 0
@@ -135,11 +135,11 @@ class Sink:
         self._form = form
         self._narrate = narrate
         self._time_ns = 0
-        # Of bytes that are held back, where each stream's first one is.
+        # By stream, the offset of its first byte that is held back.
         self._held: dict[int, int] = {}
 
     async def take(self, message: pb.StreamOutputResponse) -> None:
-        """One message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
+        """Writes one message. Raises OutputFailed. Cancelled: an unknown part of it is written, and
         it does not count as written.
 
         No checkpoint for a message of which nothing is written.
@@ -167,7 +167,7 @@ class Sink:
                 self._ended(message.finished)
 
     async def finish(self) -> None:
-        """Writes what was held back of cut characters. May be called again. As ``take``.
+        """Writes what was held back of cut characters. May be called again. Raises as ``take``.
 
         No checkpoint where nothing was held back.
 

@@ -1,8 +1,8 @@
-"""Standard output and error: what they do not take is remembered, and raised only where asked.
+"""Standard output and error: a failed write is remembered, and raised only where asked.
 
-A verb that acts (start, stop) says what it does with ``say``, which never fails: a reader who
-has gone must not keep a job from being stopped. Whoever runs the verb looks at ``OUT.failure``
-afterwards. A verb that is about output (stream, run) uses ``writing.write``, which raises.
+A verb that acts (start, stop) reports by ``say``, which never fails, because a closed pipe must
+not keep a job from being stopped. ``root.run`` checks ``OUT.failure`` afterwards. A verb that is
+about output (stream, run) uses ``writing.write``, which raises.
 """
 
 import contextlib
@@ -24,34 +24,34 @@ class OutputFailed(Exception):
     def __init__(self, name: str, error: OSError, *, terminal: bool) -> None:
         super().__init__(f"{name} could not be written to: {error.strerror}")
         self.reader_left = isinstance(error, BrokenPipeError)
-        """Nobody reads any more, as behind ``| head``; anything else is a fault."""
+        """The pipe's reader has closed it, as behind ``| head``; anything else is a fault."""
         self.hung_up = terminal and error.errno == errno.EIO
-        """It was a terminal, and that is gone."""
+        """The descriptor was a terminal, and that is gone."""
 
 
 class Place:
-    """Where a descriptor's text lands: one terminal, file or pipe, though two descriptors write
-    there. Our own messages begin on a line of their own in it, whatever a job left unfinished.
+    """Where a descriptor's text lands: one terminal, file or pipe, even if two descriptors write
+    there. Our own messages begin on a line of their own in it, even if a job left one unfinished.
     """
 
     def __init__(self) -> None:
         self.line_open = False
         """Something stands on the last line, whose end has not come."""
         self.line_breaks = 0
-        """How often a message of ours has ended such a line, so that who wrote it can tell."""
+        """How often a message of ours has ended such a line, so that the line's writer can tell."""
 
     def wrote(self, data: "ReadableBuffer") -> None:
-        """This was written there."""
+        """Notes that ``data`` was written there, and whether it ends a line."""
         end = memoryview(data)[-1:]
         if end:
             self.line_open = bytes(end) != b"\n"
 
     def disturbed(self) -> None:
-        """A terminal has shown something by itself, such as ^C."""
+        """Notes that a terminal has shown something by itself, such as ^C."""
         self.line_open = True
 
     def end_line(self) -> str:
-        """What is to be written before a message of ours, which ends the line that is open."""
+        """What to write before a message of ours: a line end if a line is open, otherwise ""."""
         if not self.line_open:
             return ""
         self.line_breaks += 1
@@ -69,19 +69,20 @@ class Descriptor:
 
     @cached_property
     def terminal(self) -> bool:
-        """Whether somebody's terminal is at the other end; looked at once, while it is there."""
+        """Whether a terminal is at the other end; checked once, because it may be closed later."""
         return os.isatty(self.fd)
 
     @property
     def columns(self) -> int:
-        """How wide that terminal is now; 80 where it does not say."""
+        """The terminal's width now, in characters; 80 if it reports none."""
         try:
             return os.get_terminal_size(self.fd).columns or 80
         except OSError:
             return 80
 
     def send(self, data: bytes) -> None:
-        """All of ``data``, however long that takes. Raises OutputFailed, and again each time."""
+        """Writes all of ``data``; blocks until it is written. Raises OutputFailed, and each later
+        call raises it again."""
         if self.failure is not None:
             raise self.failure
         view = memoryview(data)
@@ -91,7 +92,7 @@ class Descriptor:
                     count = os.write(self.fd, view)
                     self.place.wrote(view[:count])
                     view = view[count:]
-                except BlockingIOError:  # whoever shares the descriptor has set O_NONBLOCK
+                except BlockingIOError:  # another process that shares it set O_NONBLOCK
                     select.select((), (self.fd,), ())
         except OSError as error:
             self.failure = OutputFailed(self.name, error, terminal=self.terminal)
@@ -103,27 +104,27 @@ ERR: Final = Descriptor(2, "standard error")
 
 
 def say(text: str) -> None:
-    """One line on standard output, seen at once also through a pipe. Never fails."""
+    """Prints one line on standard output, at once even through a pipe. Never fails."""
     sys.stdout.write(f"{text}\n")
 
 
 def complain(text: str) -> None:
-    """A message of ours on standard error, on a line of its own. Never fails."""
+    """Prints a message of ours on standard error, on a line of its own. Never fails."""
     sys.stderr.write(f"{ERR.place.end_line()}{text}\n")
 
 
 def encoded(text: str) -> bytes:
-    """For standard output; what its encoding lacks is a visible escape."""
+    """Bytes for standard output; a character that its encoding lacks is a visible escape."""
     return text.encode(sys.stdout.encoding, "backslashreplace")
 
 
 def prepare() -> None:
     """Makes the three descriptors, ``sys.stdin``, ``sys.stdout`` and ``sys.stderr`` safe to use.
 
-    Called once, before anything else opens a descriptor. One that is closed would be given to
-    the next file or socket, which would then be written to as if it were standard output. As
-    glibc does for set-user-ID programs, it is opened the wrong way round: using it fails. But
-    whoever closes standard error wants none of it, which is no failure.
+    Call it once, before anything else opens a descriptor. Otherwise the kernel would give a closed
+    one to the next file or socket, which would get what is meant for standard output. As glibc
+    does for set-user-ID programs, we open it the wrong way round, so that using it fails. Not
+    standard error, because a caller that closes it wants no messages, which is no failure.
     """
     for fd in (0, 1, 2):
         try:
@@ -134,13 +135,13 @@ def prepare() -> None:
         sys.stdin = open(os.devnull)  # noqa: SIM115  # lives as long as the process
     if _same_file(OUT.fd, ERR.fd):
         ERR.place = OUT.place
-    _ = OUT.terminal, ERR.terminal  # a terminal that is closed later is none any more
+    _ = OUT.terminal, ERR.terminal  # now, because a terminal that is closed later is none
     sys.stdout = _text(OUT, sys.stdout)
     sys.stderr = _text(ERR, sys.stderr)
 
 
 def _same_file(one: int, other: int) -> bool:
-    """Whether what is written to both comes out at one place: the terminal, or a 2>&1."""
+    """Whether both descriptors write to one place: the terminal, or a 2>&1."""
     return os.path.sameopenfile(one, other)
 
 
@@ -156,7 +157,7 @@ def _text(descriptor: Descriptor, before: TextIO | None) -> io.TextIOWrapper:
 
 
 class _Forgiving(io.RawIOBase):
-    """Takes everything; what the descriptor did not take is in its ``failure``."""
+    """A stream whose writes never fail; a failed one is in the descriptor's ``failure``."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._descriptor = descriptor

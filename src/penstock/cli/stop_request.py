@@ -1,4 +1,4 @@
-"""How ``run`` answers to signals: the first asks its job to stop, the second leaves it."""
+"""How ``run`` reacts to signals: the first asks the server to stop its job, the second leaves."""
 
 import signal
 from typing import Final
@@ -14,20 +14,20 @@ from .signal_handling import Signals
 from .standard import OutputFailed, complain
 from .terminal import harmless
 
-# A reader that the same ^C has ended may fail a write a moment before the signal itself is heard.
+# Because a write to a reader that the same ^C has ended may fail a moment before we get the signal.
 SIGNAL_FOLLOWS_S: Final = 0.2
 
 
 class StopRequest:
-    """The stop that a signal asks for. ``asked``: one has; ``answered``: the stop is over, or
-    could not be had, and in that case was said so.
+    """The stop that a signal asks for. ``asked``: a signal has; ``answered``: the stop is over, or
+    has failed and was reported.
 
-    A signal that does not mean the job (USR1, ALRM, ...) leaves at once, as the second one does
-    of those that do.
+    A signal that does not mean the job (USR1, ALRM, ...) leaves at once, as the second one
+    of the others does.
     """
 
     def __init__(self, attempt: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> None:
-        """``scope`` is cancelled to leave."""
+        """Leaving cancels ``scope``."""
         self.asked = trio.Event()
         self.answered = trio.Event()
         self._attempt = attempt
@@ -35,7 +35,7 @@ class StopRequest:
         self._scope = scope
 
     def react(self) -> None:
-        """To the signal that has just come."""
+        """Asks for the stop or leaves, by the signal that has just come."""
         hurry(self._attempt, self._signals, self._scope)
         asks = self._signals.number in ASKING
         if asks and not self.asked.is_set():
@@ -45,11 +45,11 @@ class StopRequest:
             self._scope.cancel()
 
     async def wait_over_if_asked(self, failure: OutputFailed) -> None:
-        """Our output takes nothing any more: by the same signal, perhaps, that asks for a stop,
-        which then is not to be left half-way. Returns when that is over, or there is none.
+        """Call it when our output has failed: perhaps by the signal that also asks for a stop,
+        which must not be left half-way then. Returns when the stop is over, or if there is none.
 
-        A terminal that is gone says what HUP says, though none need have been sent to us: a shell
-        sends it to its own jobs alone. Where HUP is ignored (``nohup``) so is this.
+        A closed terminal counts as HUP even if we got none, because a shell sends it to its own
+        jobs alone. If HUP is ignored (``nohup``), so is this.
 
         Cancellation: minimum cleanup; C22, C57.
         """
@@ -64,7 +64,7 @@ class StopRequest:
     async def send_when_asked(self, endpoint: Endpoint, handle: str, connecting: Connect) -> None:
         """Asks the server, once ``asked`` is set. Never raises an expected error.
 
-        Cancelled: a stop that the server has heard of goes on.
+        Cancelled: a stop that has reached the server is carried through.
 
         Cancellation: minimum cleanup; C6, C22.
         """
@@ -72,8 +72,8 @@ class StopRequest:
 
         shown = harmless(handle)
         complain(f"Stopping {shown}; ^C again to detach")
-        # On connections of its own, as the other one may be lost just now. First that it is
-        # under way: until then another HUP of the same closing must not make us leave.
+        # On connections of its own, because the other one may be lost just now. At first only until
+        # it is under way, because another HUP of the same closing must not make us leave before.
         try:
             for no_wait in (True, False):
                 await stop_job(

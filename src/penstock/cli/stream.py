@@ -1,4 +1,4 @@
-"""stream, wait: following a job to its end."""
+"""stream, wait: the verbs that follow a job to its end."""
 
 from functools import partial
 
@@ -41,7 +41,7 @@ async def stream(
     allow_gaps: bool,
     reconnect: float,
 ) -> int:
-    """The exit status: the job's own with --exit-code, else of the stream.
+    """Returns the exit status: the job's own with --exit-code, otherwise the stream's.
 
     Cancellation: minimum cleanup; C21, C22.
     """
@@ -76,7 +76,7 @@ async def stream(
                 await sink.finish()
             except OutputFailed as error:
                 if error.reader_left and not exit_code:
-                    return 0  # as behind ``| head``: who cuts the output knows that it is cut
+                    return 0  # as behind ``| head``, whose user knows that it cuts
                 code = HUNG_UP if error.hung_up and hangs_up() else failure
                 fail(f"Error: {error}; {go_on()}\nExit {code}", code)
             except EXPECTED as error:
@@ -92,7 +92,7 @@ async def stream(
         return signals.exit_code
     if not exit_code:
         return complete_code(0, sink.missing, failure, allow_gaps=allow_gaps)
-    # --no-follow: there is no exit status to pass through.
+    # --no-follow, so there is no exit status to pass through.
     raise Failed(
         f"Error: the stream ended before the job did; {go_on()}\nExit {OUR_FAILURE}", OUR_FAILURE
     )
@@ -107,7 +107,8 @@ def _part(
     *,
     follow: bool,
 ) -> Part:
-    """Raises UsageError for what excludes each other."""
+    """The part of the output that the options ask for. Raises UsageError if they exclude each
+    other."""
     begins = {"--offset": offset, "--tail": tail, "--since": since}
     given = [name for name, value in begins.items() if value is not None]
     if len(given) > 1:
@@ -135,7 +136,7 @@ def _go_on(handle: str, sink: Sink, part: Part) -> str:
 
 @detaches("job {pid} goes on; wait again with: penstock wait {pid}")
 async def wait(settings: Settings, pid: str, reconnect: float) -> int:
-    """Says how the job ended; its exit status."""
+    """Prints how the job ended; returns its exit status."""
     try:
         job = await wait_for_job(
             endpoint_of(settings),

@@ -4,8 +4,8 @@ import unicodedata
 from typing import Final
 
 # Categories of the Unicode Character Database: controls; format characters (bidirectional marks
-# and overrides, zero-width joiners and spaces, tags); surrogates; private use, whose look nobody
-# knows; not assigned, the same; line and paragraph separators.
+# and overrides, zero-width joiners and spaces, tags); surrogates; private use and not
+# assigned, because their look depends on the font; line and paragraph separators.
 _CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # What shows nothing by itself though its category is another one: Default_Ignorable_Code_Point
 # of DerivedCoreProperties.txt (Unicode 16.0), so far as it is not in the categories above, and
@@ -27,12 +27,12 @@ _INVISIBLE: Final = frozenset(
 )
 _KEPT: Final = frozenset("\n\t")
 _TAB_STOP: Final = 8
-# Beyond every terminal: how wide exactly such a line is makes no difference.
+# Beyond every terminal, so that the exact width of such a line makes no difference.
 _ANY_WIDTH: Final = 4096
 
 
 class _Shown(dict[int, str]):
-    """How each character is shown, by its number, for str.translate; found out once each."""
+    """How each character is shown, by its number, for str.translate; computed once for each."""
 
     def __missing__(self, number: int) -> str:
         character = chr(number)
@@ -45,10 +45,10 @@ _SHOWN: Final = _Shown()
 
 
 def harmless(text: str) -> str:
-    r"""What controls a terminal or cannot be seen there as visible escapes.
+    r"""The text with visible escapes for what controls a terminal or cannot be seen there.
 
-    Line ends and tabs stay, and so does "\r\n"; a lone carriage return would let a line
-    overwrite another.
+    Line ends and tabs stay, and so does "\r\n". A lone carriage return is escaped, because it would
+    let a line overwrite another.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -56,14 +56,14 @@ def harmless(text: str) -> str:
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a terminal would obey this character, or show nothing that tells it is there."""
+    """Whether a terminal would obey this character, or show nothing in its place."""
     if character in _KEPT:
         return False
     return character in _INVISIBLE or unicodedata.category(character) in _CATEGORIES
 
 
 def escape(character: str) -> str:
-    """As Python, C and bash's $'...' write it."""
+    """The character's escape as Python, C and bash's $'...' write it."""
     number = ord(character)
     if number < 0x80:
         return f"\\x{number:02x}"
@@ -71,8 +71,8 @@ def escape(character: str) -> str:
 
 
 def columns_of(text: str, begin: int = 0) -> int:
-    """In which column a terminal's cursor is after this harmless text without line ends, if it
-    was in ``begin`` before. Near enough: terminals differ in what they take for wide."""
+    """The column of a terminal's cursor after this harmless text without line ends, if it was in
+    ``begin`` before. An estimate, because terminals differ in which characters they draw wide."""
     if len(text) > _ANY_WIDTH or (text.isascii() and "\t" not in text):
         return begin + len(text)
     column = begin
@@ -82,8 +82,8 @@ def columns_of(text: str, begin: int = 0) -> int:
 
 
 def cut_at_column(text: str, edge: int, begin: int = 0) -> tuple[str, str]:
-    """What of this harmless text without line ends ends in column ``edge`` or before, from
-    ``begin`` on, and the rest."""
+    """Cuts harmless text without line ends that begins in column ``begin``: the part that ends in
+    column ``edge`` or before, and the rest."""
     column = begin
     for index, character in enumerate(text):
         column = _column_after(character, column)

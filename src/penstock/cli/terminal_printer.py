@@ -1,9 +1,9 @@
 """A job's output as lines of a terminal: harmless, and a progress bar stays in its line.
 
 A program that shows progress goes back to the beginning of its line (a carriage return) and
-writes over it. Passed on as it is, that would also write over the time that we put in front of
+writes over it. Forwarded unchanged, that would also write over the time that we put in front of
 a line, and over a message of ours that came in between; as an escape it makes one line that
-grows for ever. So we do the going back ourselves: the line is wiped with blanks and drawn anew,
+grows for ever. So we go back ourselves instead: we wipe the line with blanks and draw it anew,
 the time in front. What a line showed before is as gone as on a terminal of its own; nothing
 above the line can be reached, because nothing else of what moves a cursor passes.
 
@@ -20,7 +20,7 @@ from .printing import timestamp
 from .standard import Place
 from .terminal import columns_of, cut_at_column, harmless
 
-# More is no bar, but text that happens to follow a carriage return: it is not kept back.
+# A longer one is no bar, but text that happens to follow a carriage return, so we do not hold it.
 _LONGEST_BAR: Final = 4096
 
 
@@ -29,12 +29,12 @@ class TerminalPrinter:
 
     The line has four states: not begun; begun, with its end in column ``_column``; begun, with
     a carriage return after it that waits for what comes (a line feed makes both one line end);
-    and broken: a message of ours has ended it, and what comes belongs to it all the same.
+    and broken: a message of ours has ended it, but further text still belongs to it.
     ``_redrawn``: it was drawn over, and ``_beyond`` is what of it is not drawn for that reason.
     """
 
     def __init__(self, *, timestamps: bool, place: Place, columns: Callable[[], int]) -> None:
-        """``columns``: how wide the terminal is at the moment."""
+        """``columns`` gives the terminal's width now."""
         self._timestamps = timestamps
         self._place = place
         self._columns = columns
@@ -48,17 +48,18 @@ class TerminalPrinter:
         self._breaks = place.line_breaks
 
     def feed(self, stream: int, time_ns: int, data: bytes) -> str:
-        """What to print for the next chunk of raw bytes."""
+        """The text to print for the next chunk of a stream's raw bytes, written at ``time_ns``."""
         return self._print(stream, time_ns, self._decoder.feed(stream, data))
 
     def held_bytes(self, stream: int) -> int:
-        """At most so many of the bytes fed are not in what was to be printed yet."""
-        # Whose it is beyond the edge is not kept; escapes are longer than what they stand for.
+        """How many of the stream's bytes fed so far are in no returned text yet, at most."""
+        # An upper bound, because the streams of text beyond the edge are not kept, and escapes are
+        # longer than what they stand for.
         beyond = len(self._beyond.encode())
         return self._decoder.held_bytes(stream) + (self._returned_by == stream) + beyond
 
     def flush(self, time_ns: int) -> str:
-        """What is left of characters that were cut at the end, and of a line at the edge."""
+        """The text of characters that were cut at the end, and of a line beyond the edge."""
         cut = self._decoder.break_off()
         printed = [self._print(stream, time_ns, REPLACEMENT) for stream in cut]
         self._look_for_break()
@@ -75,21 +76,21 @@ class TerminalPrinter:
         if rest:
             drawn = rest.rstrip("\r")
             self._draw(printed, time_ns, drawn, ends=False)
-            # Only now: it is of what was drawn.
+            # Only now, because it belongs to what was drawn.
             if drawn != rest:
                 self._returned_by = stream
         return "".join(printed)
 
     def _look_for_break(self) -> None:
-        """Has a message of ours ended the line meanwhile?"""
+        """Notes whether a message of ours has ended the line meanwhile."""
         if self._breaks != self._place.line_breaks:
             self._breaks = self._place.line_breaks
             self._broken = self._begun
             self._column = 0
 
     def _draw(self, printed: list[str], time_ns: int, line: str, *, ends: bool) -> None:
-        """``line`` is without a line feed, and no carriage return is at its end. ``ends``: it is
-        the last of its line, so nothing is drawn over it any more."""
+        """Draws ``line``, which has no line feed, nor a carriage return at its end. ``ends``: it is
+        the last drawing of its line, so it may be longer than the terminal is wide."""
         _, returns, shown = line.rpartition("\r")
         if not shown:
             return
@@ -99,13 +100,13 @@ class TerminalPrinter:
             self._redrawn = True
             self._beyond = ""
             if self._column:
-                # Not beyond the terminal's edge, where the cursor would go on in the next line.
+                # Not beyond the terminal's edge, because the cursor would move to the next row.
                 blanks = " " * min(self._column, self._columns() - 1)
                 printed.append(f"\r{blanks}\r")
         if anew or not self._begun:
             front = self._front(time_ns)
         else:
-            # So that what goes on after a message of ours is not taken for another one.
+            # So that the rest after a message of ours is not taken for another line.
             front = " " * len(self._front(time_ns)) if self._broken else ""
         if anew or front:
             self._column = 0
@@ -120,7 +121,7 @@ class TerminalPrinter:
         printed.append(text)
 
     def _draw_beyond(self, printed: list[str], time_ns: int) -> None:
-        """The rest of a line, of which nothing is drawn over any more."""
+        """Draws the rest of a line that was cut at the edge, now that it is not drawn anew."""
         if self._beyond:
             printed.append(" " * len(self._front(time_ns)) if self._broken else "")
             printed.append(self._beyond)

@@ -25,7 +25,7 @@ _HOW: Final = (
 
 def since(text: str, now_ns: int) -> int:
     """UTC nanoseconds since 1970, at least 1, of an RFC 3339 time or of a duration before
-    ``now_ns``. Raises ValueError that says how to write it."""
+    ``now_ns``. Raises ValueError with the forms that are possible."""
     if text and (match := _DURATION.fullmatch(text)):
         seconds = sum(int(match[unit] or 0) * size for unit, size in _UNITS.items())
         return max(1, now_ns - seconds * _NANO)
@@ -41,7 +41,7 @@ def since(text: str, now_ns: int) -> int:
         raise ValueError(f"{text!r} has a zone that is none: {_HOW}")
     whole_s = (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     whole_s -= ahead_minutes * 60 * (-1 if match["sign"] == "-" else 1)
-    # Not through a float: it holds no nanoseconds of today.
+    # Not through a float, because it has too few digits for today's nanoseconds.
     time_ns = whole_s * _NANO + int(f"{match['fraction'] or '':0<9}"[:9])
     if time_ns > _LAST_NS:
         raise ValueError(f"{text!r} is beyond what a job's times can be (the year 2262)")

@@ -32,12 +32,12 @@ def argument(name: str, **form: object) -> click.Argument:
 
 
 def option(*names: str, **form: object) -> click.Option:
-    """As click has it: --all, -a, and the parameter's name if that is another."""
+    """An option as click takes it: --all, -a, and the parameter's name if that is another."""
     return click.Option(list(names), **form)
 
 
 def behind(setting: str, name: str, **form: object) -> click.Option:
-    """One of the global options behind the verb too, where most people write it."""
+    """A global option that may also stand behind the verb, because most users write it there."""
 
     def use(ctx: click.Context, _: object, value: object) -> None:
         if value is not None:
@@ -54,8 +54,8 @@ def verb(
     connects: bool = True,
     **form: object,
 ) -> click.Command:
-    """``place``: module.function, which is loaded when the verb is called. ``connects``: it is
-    about a server, and is given the settings first."""
+    """Declares a verb. ``place``: module.function, loaded when the verb is called. ``connects``: it
+    calls a server, so it gets the settings as its first argument."""
     module, function = place.split(".")
 
     @click.pass_obj

@@ -1,4 +1,4 @@
-"""version: ours, and with a server configured what that is and can enforce."""
+"""version: our version, and that of the configured server, with what it can enforce."""
 
 import json
 
@@ -11,7 +11,7 @@ from .standard import say
 
 @detaches("nothing was changed; ask again with: penstock version")
 async def version(settings: Settings) -> None:
-    """Says which version this is; loads what asks a server only if there is one to ask."""
+    """Prints our version; loads the code that asks a server only if one is configured."""
     if settings.configured():
         await load("server_info").say_server_info(settings)
     elif settings.json:

@@ -1,6 +1,6 @@
 """Writing to a standard descriptor without holding up other tasks.
 
-Apart from ``standard``, which must be there before anything as large as Trio is imported.
+Apart from ``standard``, because that must be loaded before anything as large as Trio.
 """
 
 import select
@@ -11,7 +11,8 @@ from .standard import Descriptor
 
 
 async def write(descriptor: Descriptor, data: bytes) -> None:
-    """As ``Descriptor.send``, without holding up other tasks: a pager may not read for minutes.
+    """As ``Descriptor.send``, in a thread, because a pager may not read for minutes. Raises
+    OutputFailed.
 
     Cancelled: an unknown part is written.
 
@@ -21,15 +22,16 @@ async def write(descriptor: Descriptor, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         descriptor.send(data)
     else:
-        # Of its own: a pager that does not read must not take one from looking up names.
+        # A limiter of its own, because a pager that does not read would otherwise take a thread
+        # from looking up names.
         own = trio.CapacityLimiter(1)
         await trio.to_thread.run_sync(descriptor.send, data, abandon_on_cancel=True, limiter=own)
 
 
 def _takes_at_once(descriptor: Descriptor, size: int) -> bool:
-    """A thread for every short line would cost more than the line (25,000 a second are
-    7,000 then). A pipe that is writable has room for PIPE_BUF bytes (pipe(7)); a terminal
-    that is writable may be stopped (^S) half-way.
+    """Whether a write needs no thread: one for every short line would cost more than the line
+    (7,000 a second instead of 25,000). A writable pipe has room for PIPE_BUF bytes (pipe(7)); not
+    for a terminal, because a writable one may be stopped (^S) half-way.
     """
     if size > select.PIPE_BUF or descriptor.terminal:
         return False

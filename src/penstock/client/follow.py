@@ -229,7 +229,7 @@ class Follower:
         raise ConnectionLost(f"the server has said nothing for {within_s:g} s")
 
     async def _give(self, take: Take, message: pb.StreamOutputResponse) -> None:
-        # Not retried, because errors of ``take`` are the caller's own, even if they look like a lost
+        # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
         # connection.
         self._giving = True
         await take(message)
