@@ -10,7 +10,8 @@ CHANGED_OUTSIDE: Final = "changed from outside"
 _LABEL_WIDTH: Final = 10
 _VALUE_WIDTH: Final = 11
 UNMEASURED: Final = "unmeasured"
-# What is shorter is no news: a program that begins may use up its share of 100 ms once or twice.
+# Shorter times are not reported, because a program that begins may use up its share of 100 ms once
+# or twice.
 LONG_STOP_S: Final = 1.0
 LONG_THROTTLING_S: Final = 0.5
 _GAP_REASONS: Final = {
@@ -22,8 +23,8 @@ _GAP_REASONS: Final = {
 
 
 def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
-    """From "Job 48213 is running." to the last rule of the table, and what the table has no row
-    for, without a line end."""
+    """Several lines: "Job 48213 is running.", the table of what the job uses, and notes without a
+    row there; no line end after the last."""
     notes = usage_notes(usage)
     if job.state == pb.JOB_STATE_FINISHED:
         end = job.end
@@ -45,7 +46,7 @@ def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
 def _measured(
     source: pb.EndRecord | pb.ResourceUsage, field: str, text: Callable[[float], str]
 ) -> str:
-    """A figure, unless nobody has measured it: that is not 0."""
+    """A figure, or UNMEASURED if the field is absent, because absent is not 0."""
     return text(getattr(source, field)) if source.HasField(field) else UNMEASURED
 
 
@@ -60,7 +61,7 @@ def _bytes(count: float) -> str:
 
 
 def limit_notes(job: pb.Job) -> list[str]:
-    """A sentence for each limit that somebody else has written since it was set."""
+    """A sentence for each limit that another process has written since it was set."""
     whose = [(entry, "Its") for entry in job.enforcement]
     whose += [(entry, "Its client's") for entry in job.client_enforcement]
     return [
@@ -71,7 +72,7 @@ def limit_notes(job: pb.Job) -> list[str]:
 
 
 def table(rows: list[tuple[str, str]]) -> str:
-    """25 columns; a wider value widens all of it."""
+    """Names and values as a table of 25 columns; a wider value widens all of it."""
     width = max(_VALUE_WIDTH, *(len(value) + 1 for _, value in rows))
     rule = "=" * (_LABEL_WIDTH + width + 4)
     lines = [f"|{label:<{_LABEL_WIDTH}}| {value:<{width}}|" for label, value in rows]
@@ -79,7 +80,7 @@ def table(rows: list[tuple[str, str]]) -> str:
 
 
 def sentence(job: pb.Job) -> str:
-    """What state the job is in, or how it ended."""
+    """One sentence: the job's state, or how it ended."""
     name = f"Job {job.handle}"
     match job.state:
         case pb.JOB_STATE_FINISHED:
@@ -125,10 +126,10 @@ def end_text(end: pb.EndRecord) -> str:
 
 
 def end_notes(end: pb.EndRecord) -> list[str]:
-    """Sentences about what the reason of an end does not tell: what it took, who else was killed,
-    what held the job up, what of its output is not kept."""
+    """Sentences about what the reason of an end does not show: what the stop took, which other
+    processes were killed, what held the job up, what of its output is not kept."""
     notes = stop_notes(end)
-    first = end.reason == "out_of_memory"  # that one is the reason
+    first = end.reason == "out_of_memory"  # then the kill is the reason itself
     notes += _killed_for_memory(end.oom_kills - first, "other " if first else "")
     notes += _held_up(end.throttled_s)
     missing = sum(gap.to_offset - gap.from_offset for gap in end.gaps)
@@ -139,14 +140,14 @@ def end_notes(end: pb.EndRecord) -> list[str]:
 
 
 def is_plain(end: pb.EndRecord) -> bool:
-    """Whether the exit status tells all of an end: the job's own, of its own accord, in one."""
+    """Whether the exit status shows all of an end: the job ended by itself, with no notes."""
     killed = end.oom_kills or end.escalated or end.processes_killed
     return end.reason == "exited" and not killed
 
 
 def stop_notes(end: pb.EndRecord, took_s: float = 0.0) -> list[str]:
-    """What it took to end a job beyond its first signal, and why somebody wanted that; ``took_s``
-    is 0 where it is not known."""
+    """Sentences about what it took to end a job beyond its first signal, and why it was stopped;
+    ``took_s``: seconds, 0 if not known."""
     notes = []
     left = ""
     if end.processes_killed and not end.escalated:
@@ -158,7 +159,7 @@ def stop_notes(end: pb.EndRecord, took_s: float = 0.0) -> list[str]:
     elif took_s >= LONG_STOP_S:
         notes.append(f"That took {duration(took_s)}; {left or 'KILL was not needed'}.")
     elif left and end.reason == "exited":
-        # Of a job that was stopped that is the usual: its first signal is for the main process.
+        # Not of a stopped job, where it is usual because the first signal is for the main process.
         notes.append(f"{left}.")
     if end.stop_reason:
         notes.append(f"The reason given: {end.stop_reason}")
@@ -166,7 +167,7 @@ def stop_notes(end: pb.EndRecord, took_s: float = 0.0) -> list[str]:
 
 
 def usage_notes(usage: pb.ResourceUsage) -> list[str]:
-    """The same of a job that runs."""
+    """Sentences about what has held up a running job so far."""
     return _killed_for_memory(usage.oom_kills, "") + _held_up(usage.throttled_s)
 
 
@@ -180,7 +181,7 @@ def _killed_for_memory(count: int, other: str) -> list[str]:
 
 
 def _held_up(seconds: float) -> list[str]:
-    """By the limit of CPU, as "throttled" is called where it is counted."""
+    """A sentence if the CPU limit has held the job up ("throttled" in the kernel's counters)."""
     if seconds < LONG_THROTTLING_S:
         return []
     return [f"It was throttled for {duration(seconds)} by its CPU limit."]
@@ -200,7 +201,7 @@ def gap_text(gap: pb.Gap) -> str:
 
 
 def stop_text(handle: str, *, already_finished: bool, under_way: bool = False) -> str:
-    """The result of a stop."""
+    """One sentence for the user: the result of a stop."""
     if under_way:
         return f"Job {handle} is being stopped."
     if already_finished:
@@ -212,7 +213,7 @@ def si(value: float) -> str:
     """Three significant digits and a decimal prefix: 2370 is 2.37k, 32000000 is 32M."""
     prefixes = ("", "k", "M", "G", "T", "P", "E")
     power = 0
-    # 999.5 would be rounded to 1e+03.
+    # Because 999.5 would otherwise be rounded to 1e+03.
     while value >= 999.5 and power < len(prefixes) - 1:
         value /= 1000
         power += 1
@@ -224,7 +225,7 @@ def si(value: float) -> str:
 def duration(seconds: float) -> str:
     """At most two units, and never an exponent: 0.012s, 12.3s, 20m34s, 5h3m, 3d4h."""
     if seconds < 59.95:
-        # Below a millisecond no job's CPU time means anything.
+        # Because below a millisecond no job's CPU time means anything.
         return f"{seconds:.3g}s" if seconds >= 0.0005 else "0s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

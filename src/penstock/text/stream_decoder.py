@@ -1,7 +1,7 @@
 """Bytes of a job's output streams as text, cut anywhere (pure).
 
 A character may begin in one chunk and end in the next one of its stream, with chunks of the other
-stream in between. So each reader has one ``TextDecoder``, and what is unfinished is nowhere else.
+stream in between. So each reader has one ``TextDecoder``, which alone keeps unfinished characters.
 """
 
 import codecs
@@ -16,12 +16,12 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 class TextDecoder(Generic[StreamT]):
     """UTF-8 of any number of streams, with U+FFFD for bad bytes.
 
-    The beginning of a character that may become whole, at most three bytes, waits for its stream's
-    next ones.
+    Keeps the beginning of a character that may become whole, at most three bytes, until its
+    stream's next ones come.
     """
 
     def __init__(self, begun: Mapping[StreamT, bytes] | None = None) -> None:
-        """``begun``: what was before the first bytes, of characters that go on there."""
+        """``begun``: by stream, the bytes of a character that begin before the first ones fed."""
         self._unfinished = dict(begun or {})
 
     def feed(self, stream: StreamT, data: bytes) -> str:
@@ -35,7 +35,7 @@ class TextDecoder(Generic[StreamT]):
         return text
 
     def held_bytes(self, stream: StreamT) -> int:
-        """How many of the bytes fed are not in any text yet."""
+        """How many of the stream's bytes fed so far are in no returned text yet."""
         return len(self._unfinished.get(stream, b""))
 
     def break_off(self) -> list[StreamT]:
