@@ -2,15 +2,23 @@
 
 import importlib.util
 import os
+import pwd
 import socket
 import subprocess
 import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from patience import patient
 
+from penstock.supervisor.files.directory_writers import trusted_owner
+from penstock.supervisor.files.path_arguments import check_root
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "penstock"
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
@@ -46,6 +54,39 @@ def test_a_directory_that_was_served_is_served_again(server: ModuleType, tmp_pat
     assert directory.stat().st_mode & 0o777 == 0o755
     (directory / "policy.toml").touch()
     server.take_directory(directory)
+
+
+@pytest.fixture
+def logs() -> Iterator[Path]:
+    """A directory as /var/log is, below one that is root's own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
+def check_slot(server: ModuleType, directory: Path) -> tuple[list[str], list[str]]:
+    """The owners that the tools name for it, and what penstockd finds wrong with that."""
+    slot = tomllib.loads(f"slot = {server.root_slot(directory)}")["slot"]["path"]
+    assert slot["root"] == str(directory)
+    owners = slot.get("owners", [])
+    return owners, check_root(slot["root"], [trusted_owner(name) for name in owners])
+
+
+def test_a_directory_for_its_owner_alone_needs_no_name(server: ModuleType, logs: Path) -> None:
+    """And the samples have the slot just so, or the tools would not find it in them."""
+    assert check_slot(server, logs) == ([], [])
+    plain = server.root_slot(logs).replace(str(logs), "/var/log")
+    samples = list((SOURCE / "policies").glob("sample-*.toml"))
+    assert [plain in sample.read_text() for sample in samples] == [True, True]
+
+
+@pytest.mark.root
+def test_a_group_that_may_write_logs_is_named_by_its_user(server: ModuleType, logs: Path) -> None:
+    """As Ubuntu has it: without the name penstockd does not start, and with it, it does."""
+    daemon = pwd.getpwnam("daemon")
+    os.chown(logs, 0, daemon.pw_gid)
+    logs.chmod(0o775)
+    assert "group" in "".join(check_root(str(logs)))
+    assert check_slot(server, logs) == (["daemon"], [])
 
 
 def test_a_port_that_is_taken_is_said(server: ModuleType) -> None:

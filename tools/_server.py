@@ -4,8 +4,10 @@ import contextlib
 import ctypes
 import json
 import os
+import pwd
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ _ASK_TIMEOUT_S = 120.0
 _MARKER = ".penstock-demo"
 # What the classes of the sample for root say.
 _NEEDS = 'needs = { disk = "direct_io" }'
+# What both samples grant to tail.
+_LOGS = '{ path = { root = "/var/log" } }'
 
 
 class Unexpected(Exception):
@@ -129,7 +133,8 @@ def write_files(place: Place, environment: Environment) -> None:
     """Configuration, sample policy, settings and the server's folders; certificates are there."""
     if not place.policy.exists():  # else it may have been edited
         form = "sample-root.toml" if is_root() else "sample-user.toml"
-        place.policy.write_text((_package(environment) / "policies" / form).read_text())
+        sample = (_package(environment) / "policies" / form).read_text()
+        place.policy.write_text(sample.replace(_LOGS, root_slot(Path("/var/log"))))
     place.config.write_text(_config_text(place))
     programs = place.directory / "bin"
     programs.mkdir(exist_ok=True)
@@ -144,6 +149,21 @@ def write_files(place: Place, environment: Environment) -> None:
         os.chown(state, SERVER_UID, SERVER_UID)
         # Private keys are refused where others can read them: the server's belongs to its user.
         os.chown(place.certificates / "server.key", SERVER_UID, SERVER_UID)
+
+
+def root_slot(root: Path) -> str:
+    """The slot of a policy for paths below a directory, naming the users that may write it, as
+    penstockd requires: such as syslog, whose group may write Ubuntu's /var/log."""
+    status = root.stat()
+    groups = {status.st_gid} if status.st_mode & stat.S_IWGRP else set()
+    owners = {
+        user.pw_name
+        for user in pwd.getpwall()
+        if user.pw_uid == status.st_uid or user.pw_gid in groups - {0}
+        if user.pw_uid not in (0, os.geteuid())
+    }
+    named = f", owners = {json.dumps(sorted(owners))}" if owners else ""
+    return f'{{ path = {{ root = "{root}"{named} }} }}'
 
 
 def _package(environment: Environment) -> Path:
