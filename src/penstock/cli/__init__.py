@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """The console script.
+    """The console script: runs the command line, then exits with its status.
 
     Its three imports stand in this order so that we catch signals before anything takes time, and
     check the standard descriptors before anything else opens one.

@@ -49,7 +49,7 @@ SINCE: Final = _Since()
 
 
 class _Seconds(click.FloatRange):  # type: ignore[misc]
-    """Seconds, at most a day."""
+    """Type of an option in seconds, at most a day."""
 
     name = "seconds"
 

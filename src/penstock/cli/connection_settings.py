@@ -46,7 +46,7 @@ def endpoint_of(settings: Settings, environment: Mapping[str, str] = os.environ)
 
 
 def _address(text: str) -> tuple[str, int]:
-    """host, host:port or [v6]:port."""
+    """Host and port of "host", "host:port" or "[v6]:port". Raises SettingsError."""
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")) or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)

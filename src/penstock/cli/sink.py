@@ -15,17 +15,17 @@ STDERR: Final = pb.STREAM_STDERR
 
 
 class _Form(Protocol):
-    """A way to print chunks."""
+    """A way to print chunks: Lines or Apart."""
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
         """Writes a chunk; returns how many bytes at the stream's end are held back."""
 
     async def finish(self, time_ns: int) -> None:
-        """Writes what was held back."""
+        """Writes what was held back of characters that are still cut at the stream's end."""
 
 
 class _Printer(Protocol):
-    """Chunks to text: LinePrinter, TerminalPrinter."""
+    """Makes text of chunks: a LinePrinter or a TerminalPrinter."""
 
     def feed(self, stream: int, time_ns: int, data: bytes) -> str: ...
 
@@ -61,7 +61,7 @@ class Lines:
         return self._printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
-        """Characters that never became whole.
+        """Writes replacements for characters that never became whole. Raises OutputFailed.
 
         Cancellation: minimum cleanup.
         """
@@ -100,7 +100,7 @@ class Apart:
         return printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
-        """Characters that never became whole.
+        """Writes replacements for characters that never became whole. Raises OutputFailed.
 
         No checkpoint where nothing was held back.
 

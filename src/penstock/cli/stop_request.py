@@ -27,7 +27,7 @@ class StopRequest:
     """
 
     def __init__(self, attempt: RepeatedStart, signals: Signals, scope: trio.CancelScope) -> None:
-        """Leaving cancels ``scope``."""
+        """``scope``: cancelled when a signal means to leave the job."""
         self.asked = trio.Event()
         self.answered = trio.Event()
         self._attempt = attempt

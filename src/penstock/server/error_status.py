@@ -15,7 +15,7 @@ def failure(code: StatusCode, reason: str, message: str, **metadata: str) -> Rpc
 
 
 def bad_field(field: str, message: str) -> RpcError:
-    """INVALID_ARGUMENT that names the field."""
+    """INVALID_ARGUMENT, with the field's name so that a client can show which one to mend."""
     violation = BadRequest.FieldViolation(field=field, description=message)
     return RpcError(
         StatusCode.INVALID_ARGUMENT,

@@ -41,7 +41,7 @@ class HostInfo:
 
 
 class InfoCalls:
-    """The call ServerInfo of CommandService."""
+    """ServerInfo, a part of CommandService."""
 
     def __init__(self, access: Access, host: HostInfo, lag: Callable[[], Lag]) -> None:
         """``lag`` is called for each ServerInfo."""

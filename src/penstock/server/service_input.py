@@ -17,7 +17,7 @@ _FIRST_S: Final = 30.0  # until its first message, which names the job
 
 
 class InputCalls:
-    """The call SendInput of CommandService."""
+    """SendInput, a part of CommandService."""
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -26,7 +26,7 @@ _LOGGED: Final = 256  # of an unchecked text, in the audit log
 
 
 class StartCalls:
-    """The call Start of CommandService."""
+    """Start, a part of CommandService."""
 
     def __init__(self, access: Access, userless: Mapping[str, str]) -> None:
         """``userless``: by client, why its starts are refused because it has no system user."""
