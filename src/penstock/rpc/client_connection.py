@@ -36,7 +36,7 @@ class ClientStream(MessageStream):
     truncated_code = StatusCode.INTERNAL
 
     def begin(self, encoding: str) -> None:
-        """Response headers: messages may follow."""
+        """The server's response headers have arrived, so messages may follow."""
         self.answered = True
         self._deframer.encoding = encoding
 
@@ -53,7 +53,7 @@ class ClientStream(MessageStream):
         super().fail(error)
 
     def conclude(self, error: RpcError | None) -> None:
-        """The server's status; None is OK. ``end`` follows."""
+        """Takes the server's status; None is OK. The connection calls ``end`` next."""
         self.status_known = True
         if error is not None:
             self.fail(error)

@@ -208,7 +208,7 @@ class HttpEndpoint(Generic[StreamT]):
             self.end(Ended(error.kind, str(error), during_tls=error.during_tls))
         except ConnectionFailed as error:
             self.end(Ended(error.kind, str(error), reachable=True))
-        except Exception as error:  # a bug of ours ends this connection alone
+        except Exception as error:  # so that a bug ends this connection alone
             log.exception("a bug ends a connection")
             last = self.connection.highest_inbound_stream_id
             self.connection.go_away(INTERNAL_ERROR, last)

@@ -107,7 +107,7 @@ class Health:
 
     @property
     def service(self) -> purerpc.Service:
-        """For a Server."""
+        """The service for a Server to register."""
         kinds = purerpc.Cardinality
         service = purerpc.Service(SERVICE)
         for name, function, kind in (

@@ -28,7 +28,7 @@ class Deframer:
         self._begin = 0
         """Where the message in front has its prefix; what is before it is taken."""
         self._size = 0
-        """Of the message in front with its prefix; 0: not known yet."""
+        """Bytes of the message in front, with its prefix; 0 while not known."""
 
     @property
     def pending_bytes(self) -> int:

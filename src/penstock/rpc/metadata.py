@@ -1,4 +1,4 @@
-"""gRPC's header fields to values and back (pure).
+"""Decodes gRPC's header fields into values and encodes them (pure).
 
 Errors are of two kinds. Fields that HTTP/2 forbids make a stream malformed (``Malformed``, which
 the server answers by a reset). Requests that are HTTP but not gRPC get an HTTP status
@@ -39,7 +39,7 @@ class Malformed(Exception):
 
 
 class HttpRefused(Exception):
-    """Not a gRPC request; ``status`` is HTTP's."""
+    """The request is HTTP but not gRPC; the server answers with the HTTP ``status``."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))
@@ -165,7 +165,7 @@ def parse_metadata(headers: Headers) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes:
-    """Base64 with or without its padding. Raises Refused."""
+    """The bytes of a ``-bin`` field: base64, padded or not. Raises Refused for anything else."""
     value = value.strip(b" \t").rstrip(b"=")
     try:
         return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
@@ -199,7 +199,7 @@ def request_headers(
     metadata: Iterable[tuple[str, str | bytes]],
     user_agent: str,
 ) -> Headers:
-    """A client's request. Raises ValueError."""
+    """The header fields of a client's request. Raises ValueError for what cannot be sent."""
     headers: Headers = [
         (b":method", b"POST"),
         (b":scheme", b"https"),

@@ -164,7 +164,7 @@ class Reflection:
 
     @property
     def service(self) -> purerpc.Service:
-        """For a Server."""
+        """The service for a Server to register."""
         service = purerpc.Service(SERVICE)
         signature = purerpc.RPCSignature(purerpc.Cardinality.STREAM_STREAM, Request, Response)
         service.add_method("ServerReflectionInfo", self.info, signature)

@@ -273,7 +273,7 @@ class ServerCall:
         return reported(self._link.on_internal_error, failure)
 
     def _request_event(self) -> RequestReceived:
-        """purerpc's event, as its generated handlers expect it, with our context attached."""
+        """purerpc's event, as its generated handlers expect it, with the CallContext attached."""
         head = self._head
         event: Any = RequestReceived(
             self.stream.id, head.scheme, head.service, head.method, head.content_type

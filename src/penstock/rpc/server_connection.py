@@ -126,7 +126,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
 
     @property
     def running_calls(self) -> int:
-        """Handlers that have not ended, cancelled ones included."""
+        """How many handlers have not ended, including cancelled ones that still clean up."""
         return len(self._calls)
 
     async def run(self) -> None:

@@ -101,7 +101,7 @@ class FairTurns:
 
 
 class _Turn:
-    """One ``async with`` of FairTurns.of."""
+    """The context manager of FairTurns.of: acquires on entry, releases on exit."""
 
     __slots__ = ("_client", "_turns")
 

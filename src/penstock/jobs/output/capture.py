@@ -53,7 +53,7 @@ class Pace:
     """Holds a stream of small writes to one wake-up in COALESCE_S, after a burst of a few."""
 
     def __init__(self, capacity: int) -> None:
-        """``capacity``: the pipe's, in bytes."""
+        """``capacity`` is how many bytes the pipe holds."""
         # A pipe that is half full is emptied at once, because the job would otherwise wait.
         self._small = min(_SMALL_BYTES, capacity // 2)
         self._due = -float("inf")

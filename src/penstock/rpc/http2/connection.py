@@ -1,6 +1,6 @@
 """One HTTP/2 connection without I/O: bytes in, events out; commands in, bytes out (pure).
 
-``receive`` is the only way in for a peer's bytes and ``take`` the only way out for ours.
+``receive`` is the only way in for the peer's bytes, and ``take`` the only way out for this side's.
 """
 
 from ..limits import Limits
@@ -163,7 +163,7 @@ class Connection(Receiver):
             self._close_if_ended(stream_id, stream)
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Ends a stream in both directions."""
+        """Queues RST_STREAM, which ends a stream in both directions. Nothing if it has ended."""
         if stream_id in self._streams:
             self._out += encoded(RST_STREAM, 0, stream_id, long(code))
             self._reset_by_us(stream_id)

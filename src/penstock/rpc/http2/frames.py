@@ -68,7 +68,7 @@ def is_empty(flags: int, length: int) -> bool:
 
 
 class FrameReader:
-    """Iterating gives each complete frame once.
+    """Cuts the peer's bytes into frames; iterating gives each complete frame once.
 
     Holds at most one frame, one header block and what was last added. Raises
     ConnectionFault, after which it cannot be used, and StreamFault, after which it can.
@@ -112,7 +112,7 @@ class FrameReader:
         return len(self._data) - self._position + sum(map(len, self._block))
 
     def add_data(self, data: bytes) -> None:
-        """Raises ConnectionFault if the preface is not HTTP/2's."""
+        """Adds received bytes. Raises ConnectionFault if the preface is not HTTP/2's."""
         if self._preface:
             size = min(len(self._preface), len(data))
             if data[:size] != self._preface[:size]:

@@ -1,4 +1,4 @@
-"""Header blocks: HPACK without a dynamic table on our side, bounded on the peer's (pure)."""
+"""Header blocks: HPACK without a dynamic table to send, with a bounded one to receive (pure)."""
 
 import re
 from collections import deque
@@ -239,7 +239,7 @@ def _too_large() -> ConnectionFault:
 
 
 def _short(part: memoryview, room: int) -> bytes | None:
-    """None: it is longer than ``room``."""
+    """The string, or None if it is longer than ``room``."""
     return bytes(part) if len(part) <= room else None
 
 

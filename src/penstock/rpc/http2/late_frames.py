@@ -29,7 +29,7 @@ class LateFrames:
         self._budget = FloodBudget("frames on streams that were reset", limits.late_frames)
         self._most_data = limits.connection_window_bytes // _LEAST_DATA_BYTES
         self._data = 0
-        """Frames of DATA that windows have let the peer send before it heard of the reset."""
+        """DATA frames that windows allowed the peer to send before it received the reset."""
 
     def ended(self, stream_id: int) -> None:
         """Both sides have sent END_STREAM."""

@@ -42,7 +42,7 @@ class StreamFault(Exception):
 
 
 class Flood(ConnectionFault):
-    """A budget is used up. ``kind`` names it."""
+    """The peer has used up a budget, which ``kind`` names, so its connection ends."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"too many: {kind}", ENHANCE_YOUR_CALM, kind)
@@ -52,6 +52,6 @@ class FloodBudget(TokenBucket):
     """How often a peer may do one kind of thing that costs it next to nothing."""
 
     def take(self, tokens: int = 1) -> None:
-        """Raises Flood when there is too little left."""
+        """Takes ``tokens`` from the budget. Raises Flood when too few are left."""
         if not self.try_take(tokens):
             raise Flood(self.kind)

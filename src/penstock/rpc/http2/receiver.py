@@ -82,8 +82,8 @@ class Receiver(ConnectionState):
     def receive(self, data: bytes, most: int | None = None) -> list[ev.Event]:
         """The events of at most ``most`` frames of ``data``; ``more`` says whether frames are left.
 
-        A header block counts as a frame for each half KiB, as decoding that takes as long;
-        a long one waits for a call without ``data``, or for several.
+        A header block counts as a frame for each half KiB, because decoding that takes as long. The
+        rest of a long one waits for a call without ``data``, or for several.
         Raises ConnectionFailed for anything that ends the connection; no other exception.
         """
         out: list[ev.Event] = []
@@ -114,7 +114,7 @@ class Receiver(ConnectionState):
             return out
         except ConnectionFault as fault:
             raise self._failed(fault) from fault
-        except Exception as error:  # a bug of ours ends this connection alone
+        except Exception as error:  # so that a bug ends this connection alone
             self._fail(INTERNAL_ERROR, "")
             raise ConnectionFailed("engine", repr(error)) from error
 

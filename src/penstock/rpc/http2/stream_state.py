@@ -57,9 +57,9 @@ class StreamState:
         self.receive_window = receive_window
         self.send_window = send_window
         self.acknowledged = 0
-        """Bytes that were handed back but not yet told to the peer."""
+        """Bytes that the application has handed back and no WINDOW_UPDATE has reported yet."""
         self.content_left: int | None = None
-        """What content-length has promised and has not arrived."""
+        """Bytes that the peer's content-length announced and that have not arrived yet."""
         # This stream's part of the connection's budgets, so that one stream can be blamed.
         self.empty_data = 0
         self.interim_responses = 0

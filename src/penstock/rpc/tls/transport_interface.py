@@ -35,11 +35,17 @@ class Transport(Protocol):
         ...
 
     async def receive(self) -> bytes:
-        """Cancellation: atomic; C2."""
+        """At most one record of data; ``b""`` at the peer's end. Raises TransportLost.
+
+        Cancellation: atomic; C2.
+        """
         ...
 
     async def send(self, parts: Iterable[bytes | bytearray | memoryview], stall_s: float) -> None:
-        """Cancellation: minimum cleanup; C2."""
+        """Sends all of ``parts``. Raises TransportLost, or WriteStalled after ``stall_s`` seconds.
+
+        Cancellation: minimum cleanup; C2.
+        """
         ...
 
     def send_nowait(self, data: bytes | bytearray) -> None:
@@ -47,7 +53,10 @@ class Transport(Protocol):
         ...
 
     async def linger(self) -> None:
-        """Cancellation: minimum cleanup."""
+        """Ends this side's half, and reads until the peer has ended its own.
+
+        Cancellation: minimum cleanup.
+        """
         ...
 
     def peer_has_closed(self) -> bool:

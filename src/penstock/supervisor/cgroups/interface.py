@@ -84,8 +84,8 @@ class Group(Protocol):
     def thaw(self) -> list[str]:
         """Thaws all processes, also where another program has frozen them.
 
-        Returns the groups that were frozen besides, as texts for the log. Raises GroupError after
-        all others were thawed.
+        Returns what was frozen, as texts for people. Raises GroupError for the first group that
+        cannot be thawed, after the others were tried.
         """
         ...
 

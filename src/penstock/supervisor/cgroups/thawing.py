@@ -73,7 +73,7 @@ def _below(path: str) -> list[str]:
 
 
 def _thaw_one(directory: str) -> bool:
-    """Thaws one group of either version, which its file tells. Returns whether it was frozen."""
+    """Thaws one group of v1 or v2, and returns whether it was frozen. Raises GroupError."""
     control = f"{directory}/cgroup.freeze"
     if os.path.exists(control):
         frozen, thawed = read(control) == "1", "0"

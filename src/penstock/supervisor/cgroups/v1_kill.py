@@ -63,7 +63,7 @@ class V1Killer:
         return bool(self.pids())
 
     def freeze(self, frozen: bool) -> None:
-        """Asks for FROZEN or THAWED; ``frozen`` tells when it is so. Raises GroupError."""
+        """Asks for FROZEN or THAWED; ``frozen`` reports the effect. Raises GroupError."""
         write(os.path.join(self.path, "freezer.state"), "FROZEN" if frozen else "THAWED")
 
     def frozen(self) -> bool:

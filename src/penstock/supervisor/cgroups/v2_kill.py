@@ -89,7 +89,7 @@ class V2Killer:
         """Does nothing, because on v2 KILL also ends frozen processes."""
 
     def freeze(self, frozen: bool) -> None:
-        """By cgroup.freeze (Linux 5.2). Raises GroupError."""
+        """Writes cgroup.freeze (Linux 5.2); ``frozen`` reports the effect. Raises GroupError."""
         write(os.path.join(self.path, "cgroup.freeze"), "1" if frozen else "0")
 
     def frozen(self) -> bool:
