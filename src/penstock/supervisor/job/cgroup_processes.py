@@ -13,16 +13,16 @@ from ..logs.supervisor_log import log
 from .spawn import Plan, decode_report, spawn
 from .tracing import let_tracee_run
 
-# Between two rounds of killing, doubled up to the last. Where the kernel tells when a group
-# empties, and kills it as one, a second round is for what nobody has foreseen; pure v1 and
-# kernels before cgroup.kill (Linux 5.14) need them.
+# Between two rounds of killing, doubled up to the last. Pure v1 and kernels before cgroup.kill
+# (Linux 5.14) need them, because a process can fork while its group is read. Elsewhere the kernel
+# kills a group as one and reports when it is empty, so a second round is only a precaution.
 _AGAIN_S: Final = 0.005
 _AGAIN_NOTIFIED_S: Final = 0.1
 _AGAIN_LAST_S: Final = 1.0
 
 
 class Events(Protocol):
-    """What a process tells, each once: started or failed; after started, exited; then emptied.
+    """What Processes report, each once: started or failed; after started, exited; then emptied.
 
     ``failed`` comes when the child is gone. ``status`` is that of wait(2), None if it
     cannot be known.
@@ -39,16 +39,16 @@ class Processes(Protocol):
 
     usage_files: dict[str, str]
     look: LimitLook | None
-    """At its limits; None where nothing holds them."""
+    """Reads the job's limits again; None where nothing holds them."""
 
     @property
     def entries(self) -> list[Enforcement]:
-        """What holds of the job's limits, as it was seen last."""
+        """Which of the job's limits the kernel holds, as they were read last."""
         ...
 
     @property
     def client_entries(self) -> list[Enforcement]:
-        """The same of its client's totals; empty where those are not limited."""
+        """The same for its client's totals; empty where those are not limited."""
         ...
 
     def start(self, plan: Plan, events: Events) -> None:
@@ -56,7 +56,7 @@ class Processes(Protocol):
         ...
 
     def entrance(self) -> CgroupEntrance:
-        """How the plan's child gets inside. Raises GroupError."""
+        """How the plan's child gets into the group. Raises GroupError."""
         ...
 
     def kill_fd(self) -> int | None:
@@ -64,28 +64,29 @@ class Processes(Protocol):
         ...
 
     def signal(self, number: int, tree: bool = False) -> int:
-        """To the main process, or to all; how many got it."""
+        """Sends it to the main process, or to all; how many got it."""
         ...
 
     def freeze(self, frozen: bool) -> None:
-        """Asks for all to stand still, or run on. Raises GroupError."""
+        """Asks the kernel to freeze all, or to thaw them, and returns at once: see ``frozen``.
+        Raises GroupError."""
         ...
 
     def frozen(self) -> bool:
-        """Do all stand still? Raises GroupError."""
+        """Whether all stand still by now. Raises GroupError."""
         ...
 
     def let_run(self) -> list[str]:
-        """SIGCONT to all, and whatever else keeps them from running is undone, as far as that is
-        possible; what was in the way, or is still, for the log."""
+        """Sends SIGCONT to all, and undoes what else keeps them from running, as far as it can.
+        Returns what was in the way, or still is, for the log."""
         ...
 
     def kill(self) -> int:
-        """KILL to all; how many there were."""
+        """Sends KILL to all; how many there were. ``emptied`` follows when none is left."""
         ...
 
     def pids(self) -> list[int]:
-        """Who is left, for a report."""
+        """The processes that are left, for a report."""
         ...
 
     def place(self) -> tuple[str, int]:
@@ -93,7 +94,8 @@ class Processes(Protocol):
         ...
 
     def close(self) -> bool:
-        """Frees what an ended or never started tree holds. False: try again later."""
+        """Frees what a tree holds that has ended or was never started. False: its group is still
+        busy, so the caller must try again later."""
         ...
 
 
@@ -138,7 +140,7 @@ class CgroupProcesses:
             self._group.close_entrance()
         try:
             self._pidfd = os.pidfd_open(self._pid)
-        except OSError:  # out of descriptors; nobody could wait for this child
+        except OSError:  # out of descriptors, so this process could not wait for the child
             os.close(self._report_fd)
             os.kill(self._pid, signal.SIGKILL)
             reap(self._pid)
@@ -168,13 +170,13 @@ class CgroupProcesses:
     def let_run(self) -> list[str]:
         moved = self._group.gather()
         # Before they are thawed, so that no stop is left for when they are. To all, as service
-        # managers do it: who stands still is not told by /proc at one moment for a whole tree.
+        # managers do it, because /proc cannot name all stopped processes of a tree at one moment.
         signal_members(self._group.pids, signal.SIGCONT)
         try:
             found = self._group.thaw()
         except (GroupError, OSError) as error:
             found = [str(error)]
-        # Not reaped yet, so the pid is its own still.
+        # It was not reaped yet, so the pid is still its own.
         if self._pidfd >= 0 and (why := let_tracee_run(self._pid)):
             found.append(why)
         return [f"process {pid} was in a group of others" for pid in moved] + found
@@ -185,7 +187,7 @@ class CgroupProcesses:
         except GroupError as error:
             log(str(error))
             count = len(self._group.pids())
-        # Not the sum: who is killed twice because it was slow to die is one process.
+        # Not the sum, because a process that was slow to die is counted in each round.
         self._killed = max(self._killed, count)
         return count
 
@@ -215,9 +217,10 @@ class CgroupProcesses:
         self._reported()  # the child's end of that pipe is closed now at the latest
         self._loop.forget(self._pidfd)
         if self._populated():
-            self.kill()  # the job is its main process; what it left behind goes with it
+            self.kill()  # what the main process left behind ends with it
         self._group.look.end()
-        # After that, as one of them may trace it, and the kernel keeps its status for a tracer.
+        # After the kill, because one of them may trace the main process, and the kernel keeps its
+        # status for a tracer.
         reap_ended(self._loop, self._pid, self._reaped)
 
     def _reaped(self, status: int | None, rusage: dict[str, float]) -> None:
@@ -243,7 +246,7 @@ class CgroupProcesses:
             return bool(self._group.pids())
 
     def _look(self) -> None:
-        """Looked at again after registering, as the change may have come before."""
+        """Looks again after registering, because the change may have come before."""
         if self._events is None:
             return
         if self._populated():

@@ -20,7 +20,7 @@ from .cgroup_processes import Processes
 
 @dataclass(frozen=True, slots=True)
 class MainProcess:
-    """That of a job, as STARTED names it."""
+    """A job's main process, as STARTED names it."""
 
     pid: int
     start_ticks: int
@@ -29,9 +29,9 @@ class MainProcess:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveStart:
-    """``totals`` are of all the client's jobs together, ``isolation`` what of it is held, ``user``
-    whom it runs as; None: as this process. ``quotas`` is what a quota of the file system holds
-    (project_quota.py)."""
+    """``totals`` are the limits of all the client's jobs together, ``isolation`` what of it is
+    held, ``user`` the one that it runs as; None: that of this process. ``quotas`` is what a quota
+    of the file system holds (project_quota.py)."""
 
     command: Command
     argv: Sequence[str]
@@ -43,8 +43,8 @@ class EffectiveStart:
     quotas: Mapping[LimitName, Enforcement] = field(default_factory=dict)
 
     def held(self, processes: Processes) -> HeldLimits:
-        """What of every limit and isolation the kernel holds now; output is kept by the server's
-        own reader task."""
+        """Which limits and isolation the kernel holds now. Limits of output are not among them,
+        because the server's reader task keeps those."""
         asked = self.limit_class.limits.output_bytes_per_s
         output = Enforcement(
             "output",
@@ -58,7 +58,7 @@ class EffectiveStart:
         )
 
     def storage(self) -> list[Enforcement]:
-        """Of what it may have on the disk alone."""
+        """The entries for what the job may have on the disk alone."""
         return [self._storage(name) for name in STORAGE_LIMIT_NAMES]
 
     def _storage(self, name: LimitName) -> Enforcement:
@@ -70,8 +70,8 @@ class EffectiveStart:
         return Enforcement(name, "partial", str(asked), HOW_STORAGE_IS_HELD[name])
 
     def started(self, main: MainProcess, processes: Processes) -> Started:
-        """What the start became. Not kept by anybody here, as it is most of what an idle job would
-        cost."""
+        """What the start became. Made anew for each message instead of kept, because it would be
+        most of what an idle job costs."""
         return Started(
             pid=main.pid,
             start_ticks=main.start_ticks,

@@ -5,14 +5,14 @@ from typing import Final
 
 from ..ipc.from_supervisor import Left
 
-_MOST: Final = 32  # told of one job; more would say nothing more
+_MOST: Final = 32  # of one job, because more would explain nothing more
 
 
 def inspect(pids: Iterable[int]) -> list[Left]:
     """pid, name, state and wchan of each that is no zombie, by proc(5).
 
     ``state`` is a letter, D for an uninterruptible sleep. ``wchan`` is the kernel's function
-    that it sleeps in, which only root may read of others' processes; "" if that is not known.
+    that it sleeps in; "" if that is not known, because only root may read it of others' processes.
     """
     found: list[Left] = []
     for pid in pids:

@@ -1,4 +1,4 @@
-"""What a job finds around it: its environment, and whom its own view of the host names."""
+"""What a job finds around it: its environment, and the places and users in its view of the host."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ def environment(grant: CheckedStart, job_id: str, workdir: str) -> dict[str, str
 
 
 def places(grant: CheckedStart, workdir: str, temporary: str, home: str) -> Places:
-    """For its view. ``home`` is what its environment says."""
+    """The places of its own view of the host. ``home`` is the one in its environment."""
     user = grant.effective.user
     return Places(
         workdir,

@@ -1,8 +1,8 @@
-"""Limits of jobs that run, looked at again: each within a minute, and whenever somebody asks.
+"""Limits of jobs that run, looked at again: each within a minute, and when the server asks.
 
 A look reads some files, a tenth of a millisecond, so it is done here, a few jobs each second. What
-is not as it was set is put back by a process of its own, as lowering a limit of memory can take
-long; one for a job at a time.
+is not as it was set is put back by a process of its own, because lowering a limit of memory can
+take long; one for a job at a time.
 """
 
 import math
@@ -19,17 +19,17 @@ from ..logs.supervisor_log import log
 
 ROUND_S: Final = 60.0
 _TICK_S: Final = 1.0
-# So much earlier than a minute is a round over, so that no job waits longer.
+# A round takes so many ticks, a little less than a minute, so that no job waits longer.
 _TICKS: Final = 55
-# Usually milliseconds. Then what there is is told, and once more when it is done.
+# Usually it takes milliseconds. After this the state so far is reported, and again when it is done.
 _PUT_BACK_S: Final = 1.0
 
 Report = Callable[[str, Sequence[LimitChange]], None]
 
 
 class LimitWatch:
-    """``report`` gets a job's name, and what was changed with what became of it, each time that
-    there is anything to say; its entries are up to date then."""
+    """``report`` gets a job's name and its changes, with what became of each, whenever there are
+    any; the job's entries are up to date then."""
 
     def __init__(self, loop: Loop, report: Report) -> None:
         self._loop = loop
@@ -39,22 +39,23 @@ class LimitWatch:
         self._share = 1
         self._putting_back: set[str] = set()
         self._waiting: dict[str, list[Callable[[], None]]] = {}
-        """Of these jobs: whom to tell when it is done."""
+        """The jobs whose limits are put back, each with the callbacks that wait for it."""
         self._ticking = False
 
     def add(self, name: str, look: LimitLook) -> None:
-        """From now on, until ``remove``."""
+        """From now on the job is looked at, until ``remove``."""
         self._looks[name] = look
         if not self._ticking:
             self._ticking = True
             self._loop.after(_TICK_S, self._tick)
 
     def remove(self, name: str) -> None:
-        """Nothing of it is to be looked at any more. No error if there is no such job."""
+        """From now on the job is not looked at. No error if there is no such job."""
         self._looks.pop(name, None)
 
     def look(self, name: str, done: Callable[[], None]) -> None:
-        """Now; ``done`` is called when all is as it was set, or cannot be, or after _PUT_BACK_S."""
+        """Looks now. ``done`` is called when all is as it was set, or cannot be made so, or after
+        _PUT_BACK_S; at once if there is nothing to put back."""
         if name in self._waiting:
             self._waiting[name].append(done)
             return
@@ -82,7 +83,7 @@ class LimitWatch:
         if pid == 0:
             self._settle(name, look, changes)  # the next look tries again
             return
-        # Who asks meanwhile waits with the others; after the bound nobody does.
+        # A caller that asks meanwhile waits with the others; after the bound none does.
         self._putting_back.add(name)
         bound = self._loop.after(_PUT_BACK_S, lambda: self._settle(name, look, changes))
 
@@ -98,7 +99,7 @@ class LimitWatch:
 
     def _settle(self, name: str, look: LimitLook, changes: Sequence[LimitChange]) -> None:
         waiting = self._waiting.pop(name, [])
-        if name in self._looks:  # else it has ended meanwhile
+        if name in self._looks:  # otherwise it has ended meanwhile
             done = look.settle(changes)
             for each in done:
                 log(f"job {name}: {_sentence(each)}")
@@ -108,7 +109,7 @@ class LimitWatch:
 
 
 def _in_a_child(work: Callable[[], None]) -> tuple[int, int]:
-    """Its pid and pidfd; 0 if there can be none now."""
+    """The child's pid and pidfd; 0 if none can be made now."""
     try:
         pid = fork()
     except OSError as error:
@@ -116,7 +117,7 @@ def _in_a_child(work: Callable[[], None]) -> tuple[int, int]:
         return 0, -1
     if pid == 0:
         try:
-            # Above all the server's connection: it must end when the supervisor does.
+            # Above all the server's connection, because it must end when the supervisor does.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             work()
         finally:

@@ -1,4 +1,4 @@
-"""What the server is told of one job, and what a server that comes later has missed."""
+"""What is reported of one job to the server, and what a server that comes later has missed."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ class Descriptors:
 
 
 class Notices:
-    """STARTED, EXITED, EMPTIED in this order, or REFUSED. A server that came later is told HELD
-    for STARTED. ``send`` is ``nobody`` while there is none."""
+    """Sends STARTED, EXITED, EMPTIED in this order, or REFUSED. A server that came later gets HELD
+    instead of STARTED. ``send`` is ``nobody`` while no server is connected."""
 
     def __init__(
         self,
@@ -55,48 +55,49 @@ class Notices:
 
     @property
     def has_started(self) -> bool:
-        """STARTED was for telling, whether or not anybody was there."""
+        """Whether STARTED was due, whether or not a server was connected."""
         return self._main is not None
 
     @property
     def refused(self) -> bool:
-        """It counts as not started, and nothing else is told of it."""
+        """Whether the job counts as not started, so that nothing but REFUSED is sent of it."""
         return self._refusal is not None
 
     def started(self, main: MainProcess, *, paused: bool) -> None:
-        """STARTED."""
+        """Sends STARTED with the job's descriptors."""
         self._main = main
         self._tell_started(main, paused)
 
     def later(self, message: Exited | Emptied) -> None:
-        """EXITED or EMPTIED; kept for whoever comes. Nothing where it was refused."""
+        """Sends EXITED or EMPTIED, and keeps it for a later server. Nothing if it was refused."""
         if self._refusal is None:
             self._later.append(message)
             self.send(message)
 
     def changed(self, changes: Sequence[LimitChange]) -> None:
-        """CHANGED, once to one server: the latest MOST_CHANGES."""
+        """Sends CHANGED, each change to one server once; kept while none is connected, the latest
+        MOST_CHANGES."""
         self._changes = [*self._changes, *(FoundChange(**asdict(each)) for each in changes)][
             -MOST_CHANGES:
         ]
         self._tell_changes()
 
     def refuse(self, refusal: RefusedMessage) -> None:
-        """What tell_refusal says. The first one counts."""
+        """Keeps the refusal for ``tell_refusal``. The first one counts."""
         if self._refusal is None:
             self._refusal = refusal
 
     def tell_refusal(self) -> None:
-        """REFUSED, if it is, and nothing after it."""
+        """Sends REFUSED if the job was refused, and nothing after it."""
         if self._refusal is not None:
             self.send(self._refusal)
             self.send = nobody
 
     def hand_over(self, send: Send, *, paused: bool) -> None:
-        """To a server that has come since: all that it has missed, and what follows."""
+        """Sends a server that has come since all that it has missed, and then what follows."""
         self.send = send
         self._handed_over = True
-        if self._main is not None:  # else it starts still, and will tell
+        if self._main is not None:  # otherwise it is starting, and STARTED follows
             self._tell_started(self._main, paused)
             self._tell_changes()
             for message in self._later:

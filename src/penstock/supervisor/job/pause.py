@@ -18,15 +18,15 @@ _AGAIN_LAST_S: Final = 0.05
 _BOUND_S: Final = 2.0
 
 Answer = Callable[[bool, str], None]
-"""Is it paused; and why it is not as was asked, for people."""
+"""Called with: whether the job is paused; and why that is not as was asked, for people, or ""."""
 
 
 class Pausing:
-    """Of one job. What is asked is answered in order, each once."""
+    """The pausing of one job. Each request is answered once, and in order."""
 
     def __init__(self, loop: Loop, processes: Processes) -> None:
         self.paused = False
-        """What was asked for last, and had."""
+        """Whether the last pause succeeded and was not undone since."""
         self._loop = loop
         self._processes = processes
         self._waiting: list[Answer] = []
@@ -35,7 +35,7 @@ class Pausing:
         self._timer: Timer | None = None
 
     def pause(self, answer: Answer) -> None:
-        """Answers when all stand still, or that they do not, and then they run on."""
+        """Answers when all stand still; or that they do not, and then they are resumed."""
         if self.paused:
             answer(True, "")
             return
@@ -49,7 +49,7 @@ class Pausing:
         self._look()
 
     def resume(self, answer: Answer | None = None) -> None:
-        """Answers at once; a pause under way has failed then."""
+        """Resumes all, and answers at once; a pause that is under way fails."""
         self._end(False, "it was resumed meanwhile")
         done = not self.paused or self._freeze(False)
         self.paused = not done
@@ -57,21 +57,22 @@ class Pausing:
             answer(self.paused, "" if done else "it cannot be resumed; penstockd's log says why")
 
     def let_run(self, job_id: str) -> bool:
-        """The job is to hear a signal: whatever makes it stand still is undone, a pause of ours or
-        not. The log has what was found. Was it paused, and is so no longer?"""
+        """Undoes whatever makes the job stand still, a pause of ours or not, so that it can heed a
+        signal. Logs what was found. Returns whether it was paused and is not any more."""
         paused = self.paused
         for found in self._processes.let_run():
-            if not paused:  # else that it was frozen is what was asked for
+            if not paused:  # otherwise it was frozen because a caller had asked for that
                 log(f"job {job_id} is to hear a signal of its end: {found}")
         self.resume()
         return paused and not self.paused
 
     def give_up(self) -> None:
-        """Nobody hears the answer: what was under way is undone, what is paused stays so."""
+        """The server is gone, so no answer is sent: a pause that is under way is undone, a job that
+        is paused stays so."""
         self._end(False, "nobody waits for it any more")
 
     def ended(self) -> None:
-        """The main process has: nobody is to be paused any more."""
+        """The main process has ended, so a pause that is under way fails."""
         self._end(False, "it has ended")
 
     def _look(self) -> None:

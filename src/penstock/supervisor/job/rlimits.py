@@ -1,6 +1,6 @@
 """The limits of single processes that penstockd itself has, and those that it gives to jobs.
 
-A hard limit can be lowered by anybody and raised by root alone. So penstockd raises its own, once,
+Any process can lower a hard limit, and only root can raise one. So penstockd raises its own, once,
 to what it and its jobs need; a job's process then only lowers them, as its last step before exec.
 """
 
@@ -17,7 +17,7 @@ _NUMBERS: Final = {
     name: 10 if name == "locks" else getattr(resource, f"RLIMIT_{name.upper()}")
     for name in DEFAULTS
 }
-# Not unlimited: the C library makes threads' stacks as large as it is.
+# Not unlimited, because the C library makes threads' stacks as large as it is.
 _STACK_BYTES: Final = 8 << 20
 # What the supervisor and its server need, and what follows where it cannot be had.
 _OWN: Final[Mapping[str, tuple[int | None, str]]] = {
@@ -33,8 +33,8 @@ Applied = Sequence[tuple[int, int, int]]
 
 
 def raise_own(classes: Iterable[LimitClass], descriptors: int) -> list[str]:
-    """This process's, for itself, its server, and jobs of such classes; what could not be raised,
-    for people, with what follows from it.
+    """Raises this process's limits for itself, its server, and jobs of such classes. Returns what
+    could not be raised, for people, with what follows from it.
 
     ``descriptors`` are what it needs itself. Call it once, before anything is started.
     """
@@ -72,8 +72,8 @@ def for_jobs(limit_class: LimitClass) -> Applied:
 
 
 def apply(rlimits: Applied) -> None:
-    """In a child, last before exec: with what a job may have, this process may not be able to do
-    what comes before. Raises OSError."""
+    """In a child, last before exec, because with what a job may have this process may not be able
+    to do what comes before. Raises OSError."""
     for number, soft, hard in rlimits:
         resource.setrlimit(number, (soft, hard))
 
@@ -100,7 +100,7 @@ def _raise(name: str, hard: int | None) -> tuple[int | None, int | None]:
 
 
 def _most_open() -> int:
-    """The highest that RLIMIT_NOFILE can be set to, by anybody."""
+    """The highest that RLIMIT_NOFILE can be set to, even by root."""
     with open("/proc/sys/fs/nr_open", encoding="ascii") as file:
         return int(file.read())
 

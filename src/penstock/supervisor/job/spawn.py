@@ -87,7 +87,7 @@ def prctl(option: int, argument: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a child becomes. Descriptors stay the caller's."""
+    """What a child becomes. Its descriptors stay the caller's to close."""
 
     executable_fd: int
     argv: Sequence[bytes]

@@ -1,9 +1,9 @@
 """What a START becomes: granted by the policy that this process has read, and found on this host.
 
-Certificates are the server's to check, so its word is trusted on who the client is, and on
+Certificates are the server's to check, so its word is trusted on which client asks, and on
 nothing else. Whether that client may start this command line is decided by the very function that
-the server has asked (policy/decision.py), and refused in the same words. What is left is the host's
-alone: whose user the job gets, where its paths lead, which file the program is.
+the server has asked (policy/decision.py), and refused in the same words. What is left depends on
+the host alone: which user the job gets, where its paths lead, which file the program is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ from .effective_start import EffectiveStart
 
 
 class Refusal(Exception):
-    """A START that nothing came of; the text is for the caller."""
+    """A START that was rejected, so nothing was started; the text is for the caller."""
 
     def __init__(self, fault: str, message: str, stage: str = "check", errno: int = 0) -> None:
         super().__init__(message)
         self.fault, self.stage, self.errno = fault, stage, errno
 
     def message(self, job_id: str) -> RefusedMessage:
-        """As the server is told."""
+        """The REFUSED that the server gets for it."""
         return RefusedMessage(job_id, self.fault, self.stage, self.errno, str(self))
 
 
@@ -55,9 +55,9 @@ class CheckedStart:
 class StartCheck:
     """The policy with what it names on this host, opened and resolved.
 
-    ``standalone``: who started this supervisor is who connects, so a policy that names no clients
-    grants every command to whatever owners that program has. ``owners`` are those that path slots
-    name.
+    ``standalone``: the program that started this supervisor is the one that connects, so a policy
+    that names no clients grants every command to all owners that the program has. ``owners`` are
+    those that path slots name.
     """
 
     policy: Policy
@@ -67,7 +67,7 @@ class StartCheck:
     owners: Mapping[str, Trusted] = field(default_factory=dict)
 
     def check(self, start: Start) -> CheckedStart:
-        """Raises Refusal, or Replaced for what the server must write down first."""
+        """What is to be run. Raises Refusal, or Replaced for files that must be audited first."""
         if start.policy != self.policy.hash:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
         granted = may_start(self.policy, start.client, start.spec, standalone=self.standalone)

@@ -1,10 +1,10 @@
 """A job's tree without cgroups, for an ordinary user: a keeper whose descendants are the job.
 
-The keeper is a fork of the supervisor, a subreaper (prctl(2)): whatever the job forks,
+The keeper is a fork of the supervisor, a subreaper (prctl(2)), so that whatever the job forks,
 daemonised or not, stays its descendant. It ends the tree when the main process has
-ended, when told so, and when the supervisor is gone, and has no child left only when the
-last of the tree is dead. Nothing is limited this way, and a job that runs as the same
-user could kill its keeper: that is what root mode is for.
+ended, when the supervisor asks for it, and when the supervisor is gone; it has no child left only
+when the last of the tree is dead. Nothing is limited this way, and a job that runs as the same
+user could kill its keeper, so root mode is what a server should use instead.
 """
 
 import os
@@ -21,11 +21,11 @@ _ROUND_MS: Final = 5  # between two rounds of killing, for what forked meanwhile
 
 
 class Keeper:
-    """One keeper, between fork and _exit. It tells, a line each:
+    """One keeper, between fork and _exit. It reports, a line each:
 
     ``F stage errno`` not started, or ``P pid`` started; ``X status user_s system_s`` main
-    process reaped; ``E killed cpu_s`` nobody is left. It is told ``S number`` (signal the
-    main process) and ``K`` (end the tree).
+    process reaped; ``E killed cpu_s`` no process is left. Its commands are ``S number`` (signal
+    the main process) and ``K`` (end the tree).
     """
 
     def __init__(self, plan: Plan, control_fd: int, status_fd: int) -> None:
@@ -75,7 +75,7 @@ class Keeper:
                     os.read(self._wake_fd, 4096)
                 elif fd == self._control_fd:
                     self._obey()
-            # Asked each time, as the end of the main process must not overtake its report.
+            # Read each time, because the end of the main process must not overtake its report.
             self._read_report()
             self._reap()
             if self._ending:
@@ -107,7 +107,7 @@ class Keeper:
         return {plan.executable_fd, plan.stdin_fd, plan.stdout_fd, plan.stderr_fd}
 
     def _close_others(self) -> None:
-        """All but the plan's, its own and standard error."""
+        """Closes all descriptors but the plan's, its own and standard error."""
         keep = sorted({*self._plan_fds(), self._control_fd, self._status_fd, 2})
         low = 0
         for fd in [*keep, os.sysconf("SC_OPEN_MAX")]:

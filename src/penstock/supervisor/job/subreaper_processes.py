@@ -1,6 +1,6 @@
-"""A job's tree without cgroups, as the supervisor sees it: a keeper that it talks to.
+"""A job's tree without cgroups, as the supervisor sees it: a keeper, and two pipes to it.
 
-subreaper.py says what the keeper does. Commands go down one pipe, events come up another.
+subreaper.py has the keeper itself. Commands are sent down one pipe, events come up the other.
 """
 
 import os
@@ -155,7 +155,7 @@ class SubreaperProcesses:
             self._counters = {"cpu_total_s": float(numbers[1])}
 
     def _gone(self) -> None:
-        """The keeper has ended, which it does last, unless somebody has killed it."""
+        """The keeper has ended, which it does last, unless another process has killed it."""
         self._readable()
         reap.reap(self._keeper)
         self._keeper = 0
@@ -166,7 +166,8 @@ class SubreaperProcesses:
             self._finish()
 
     def _kill_strangers(self) -> None:
-        """Without a keeper its job is the supervisor's, a subreaper too: end it from here.
+        """Without a keeper its job's processes are children of the supervisor, which is a subreaper
+        too, so they are ended from here.
 
         Jobs of other keepers that die in the same way are ended with it.
         """
@@ -187,6 +188,6 @@ class SubreaperProcesses:
         if not self._started:
             events.failed(*(self._failure or ("keeper", 0)))
             return
-        if not self._exited:  # its keeper was killed: what became of the job is unknown
+        if not self._exited:  # its keeper was killed, so what became of the job is unknown
             events.exited(None, {})
         events.emptied(self._killed, self._counters or {})

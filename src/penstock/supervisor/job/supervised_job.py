@@ -1,4 +1,19 @@
-"""A job as the supervisor holds it: its processes, pipes, timer and directory, until RELEASE."""
+"""A job as the supervisor holds it: its processes, pipes, timer and directory, until RELEASE.
+
+Theory of operation. All of it runs in the one thread of the supervisor's loop, so no call overlaps
+another; what makes a job go on is an event of its processes, a timer, or a message of the server:
+
+1. Starting, from ``start``: ``started`` or ``failed`` follows, or START_TIMEOUT_S is over. Signals
+   and KILL may be sent already.
+2. Running, from ``started``: its own time, a stop and its storage may each end it.
+3. Exited: the main process was reaped; the others are killed, timers end, a pause fails.
+4. Ended, from ``emptied`` or ``failed``: signals reach no process and count as 0.
+5. Released, at any time: a job that runs is killed. Ended and released, it is forgotten.
+
+The race that shaped it: the server may go at any moment, and its successor must miss nothing. So
+STARTED, EXITED and EMPTIED are kept (notices.py) until RELEASE, and nothing here waits for a
+server. A start that hangs is REFUSED and killed, so what becomes of it later is not reported.
+"""
 
 import errno as errno_names
 import os
@@ -25,19 +40,19 @@ from .standard_pipes import INPUT_PIPES
 
 _REMOVE_AGAIN_S: Final = 0.02  # a v1 group can be busy for a moment after its last process
 _REMOVE_TRIES: Final = 250
-# From fork to exec takes milliseconds. An executable on a dead network mount can take for
-# ever, and the caller is told then.
+# From fork to exec takes milliseconds. An executable on a dead network mount can take for ever, so
+# the caller gets REFUSED after this instead.
 START_TIMEOUT_S: Final = 10.0
-# The server sends KILL itself when a stop's grace is over, unless it stands still.
+# So much later than the server, which sends KILL itself when a stop's grace is over, unless it
+# stands still.
 _SERVER_IS_LATE_S: Final = 1.0
 
 
 class SupervisedJob:
     """One job. ``on_forgotten`` is called when nothing of it is left anywhere.
 
-    It tells the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is
-    left of it (but see START_TIMEOUT_S). A server that came later is told HELD for STARTED, and
-    what it has missed.
+    It sends the server STARTED, EXITED, EMPTIED in this order; or REFUSED, when nothing is
+    left of it (but see START_TIMEOUT_S). A server that came later gets HELD instead of STARTED.
     """
 
     def __init__(
@@ -72,7 +87,7 @@ class SupervisedJob:
 
     @property
     def send(self) -> Send:
-        """How the server is told; ``nobody`` while there is none."""
+        """How messages reach the server; ``nobody`` while none is connected."""
         return self._notices.send
 
     @send.setter
@@ -81,18 +96,18 @@ class SupervisedJob:
 
     @property
     def takeable(self) -> bool:
-        """It is of the server before, which has not released it."""
+        """Whether an earlier server has started it and not released it, so the next may TAKE it."""
         return not self._released and self.send is nobody
 
     @property
     def starting(self) -> bool:
-        """It cannot be told of yet."""
+        """Whether STARTED is not due yet, so that nothing can be reported of it."""
         return not self._notices.has_started
 
     def start(self, plan: Plan, pipes: dict[str, int], workdir: workdirs.Workdir | None) -> None:
         """Forks. ``pipes`` (our ends) and ``workdir`` are this job's from now on.
 
-        Raises OSError or GroupError; discard frees what there is then.
+        Raises OSError or GroupError; then the caller frees what there is with ``discard``.
         """
         self._processes.start(plan, self)
         self._fds = pipes
@@ -100,7 +115,7 @@ class SupervisedJob:
         self._timer = self._loop.after(START_TIMEOUT_S, self._start_hangs)
 
     def signal(self, number: int, tree: bool = False) -> int:
-        """To the main process, or to all; how many got it."""
+        """Sends it to the main process, or to all; how many got it."""
         self._xfsz_sent |= number == signal.SIGXFSZ
         return 0 if self._ended else self._processes.signal(number, tree)
 
@@ -116,7 +131,7 @@ class SupervisedJob:
         return count
 
     def kill_after(self, grace_s: float) -> None:
-        """It is being stopped. The last one to say so counts."""
+        """Kills the tree a moment after that many seconds. Called again, the last one counts."""
         if self._stop_timer is not None:
             self._stop_timer.cancel()
         if not self._exited:
@@ -124,7 +139,7 @@ class SupervisedJob:
             self._stop_timer = self._loop.after(seconds, self._timeout_kill)
 
     def pause(self, paused: bool) -> None:
-        """PAUSED is told when all stand still, or run on, or cannot."""
+        """PAUSED is sent when all stand still, or run on, or cannot."""
 
         def answer(is_paused: bool, why: str) -> None:
             self.send(Paused(self.id, is_paused, why))
@@ -137,38 +152,38 @@ class SupervisedJob:
             self._pausing.resume(answer)
 
     def disconnect(self) -> None:
-        """The server is gone: it runs on, and tells nobody."""
+        """The server is gone, so the job runs on, and what is due is kept for the next server."""
         self.send = nobody
         self._pausing.give_up()
 
     def close_input(self) -> None:
-        """No more input comes: the job reads its end. No error if it has none."""
+        """Closes our copies of its input, so the job reads its end. No error if it has none."""
         for name in INPUT_PIPES:
             fd = self._fds.pop(name, None)
             if fd is not None:
                 os.close(fd)
 
     def kill(self) -> int:
-        """KILL to all; how many there were."""
+        """Sends KILL to all; how many there were, 0 once it has ended."""
         return 0 if self._ended else self._processes.kill()
 
     def storage_full(self) -> None:
-        """It has more on the disk than its class allows. KILL, without a grace: in each second of
-        that it could take what others need."""
+        """It has more on the disk than its class allows. KILL, without a grace, because in each
+        second of that it could take what others need."""
         if not self._exited and not self._timed_out:
             self._storage_full = True
             self.kill()
 
     def limits_changed(self, changes: Sequence[LimitChange]) -> None:
-        """Its limits were found changed; what became of that is told, to a later server too."""
+        """Its limits were found changed, which is reported to this server, or else to the next."""
         self._notices.changed(changes)
 
     def pids(self) -> list[int]:
-        """Who is left of it."""
+        """The processes that are left of it; none once it has ended."""
         return [] if self._ended else self._processes.pids()
 
     def release(self) -> None:
-        """The end record is durable, or nobody wants one: kill what there is, and forget it."""
+        """The end record is durable, or there will be none: kills what is left, and forgets it."""
         if self._released:
             return
         self._released = True
@@ -178,18 +193,18 @@ class SupervisedJob:
             self.kill()
 
     def discard(self, workdir: workdirs.Workdir, refusal: RefusedMessage) -> None:
-        """Nothing was forked; the pipes are the caller's still. ``refusal`` is then sent."""
+        """Nothing was forked; the pipes stay the caller's. ``refusal`` is sent once all is gone."""
         self._workdir = workdir
         self._notices.refuse(refusal)
         self._ended = self._released = True
         self._forget()
 
-    # What the processes tell (process.Events).
+    # What the processes report (cgroup_processes.Events).
 
     def started(self, pid: int) -> None:
         self._cancel_timer()
         if self._notices.refused:
-            return  # too late: the caller has been told that it did not start
+            return  # too late, because the caller has had REFUSED already
         if self._start.timeout_s is not None:
             self._timer = self._loop.after(self._start.timeout_s, self._timeout)
         self._notices.started(
@@ -220,14 +235,13 @@ class SupervisedJob:
     def emptied(self, killed: int, counters: dict[str, float]) -> None:
         self._ended = True
         self._notices.later(Emptied(self.id, killed, counters))
-        # Not first when it is released: without a server nobody does that, and the disk may be
-        # full of it.
+        # Now and not on release, because without a server none comes, and the disk may be full.
         self._workdir.remove()
         if self._released:
             self._forget()
 
     def hand_over(self, send: Send) -> None:
-        """To a server that has come since: all that it has missed, and what follows."""
+        """Sends a server that has come since all that it has missed, and then what follows."""
         self._notices.hand_over(send, paused=self._pausing.paused)
 
     def _kill_fd(self) -> int | None:

@@ -1,7 +1,7 @@
 """A job's main process that a tracer holds (ptrace(2)): it hears no signal but KILL.
 
-Only its tracer can let it go on. That is this process where the job has asked its parent to trace
-it, which the default filter of system calls denies; anybody else is named.
+Only its tracer can resume it. That is this process where the job has asked its parent to trace
+it, which the default filter of system calls denies; any other tracer is named in the log instead.
 """
 
 import ctypes
@@ -14,8 +14,8 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def let_tracee_run(pid: int) -> str:
-    """``pid`` is a child of this process that was not reaped. What was in the way, or is still,
-    for the log; "" where nobody holds it."""
+    """Resumes a child of this process that was not reaped yet. Returns what was in the way, or
+    still is, for the log; "" where no tracer holds it."""
     tracer = _tracer_holding(pid)
     if not tracer:
         return ""
@@ -31,7 +31,7 @@ def let_tracee_run(pid: int) -> str:
 
 
 def _tracer_holding(pid: int) -> int:
-    """Who traces it, if that is why it stands still (state t of proc(5)); else 0."""
+    """The pid of its tracer, if that is why it stands still (state t of proc(5)); otherwise 0."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             fields = dict(line.split(":", 1) for line in file if ":" in line)
