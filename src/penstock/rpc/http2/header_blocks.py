@@ -70,8 +70,7 @@ _LONGEST_CODE_BITS: Final = 30  # RFC 7541, appendix B
 
 
 class _Table(HeaderTable):  # type: ignore[misc]  # hpack has no types
-    """Copies what it keeps, because hpack passes views: a field of two bytes would otherwise
-    keep its whole block in memory."""
+    """Copies what it keeps, because hpack's views would keep a whole block for two bytes."""
 
     dynamic_entries: deque[tuple[bytes, bytes]]
 
@@ -102,8 +101,7 @@ class HeaderDecoder:
         self._decoder = Decoder(max_header_list_size=header_bytes)
         self._table = self._decoder.header_table = _Table()
         self._most_fields = header_bytes // _LEAST_FIELD_BYTES
-        # A bound on the block too, because hpack decodes a field before it counts it, and one
-        # field may be the whole block.
+        # Also bounded, because hpack counts a field after decoding, and it may be a whole block.
         self._most_bytes = 2 * header_bytes
         self._steps: Iterator[None] | None = None
 

@@ -85,8 +85,7 @@ class TlsTransport:
     async def handshake(self, turns: trio.Lock) -> None:
         """Completes TLS's handshake. Raises TransportLost; cancelled, the caller must ``close``.
 
-        A step with signatures takes a millisecond or two, in which no other task runs. Fifty of
-        them in one turn of the scheduler would delay every client, so ``turns`` spreads them.
+        ``turns`` spreads its steps over the scheduler's turns, because signatures take 1 to 2 ms.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -279,10 +278,7 @@ class TlsTransport:
         return peer_has_closed(self._sock)
 
     def close(self) -> None:
-        """Frees the descriptor; a task that waits for it gets trio.ClosedResourceError. Idempotent.
-
-        No checkpoint.
-        """
+        """Frees the descriptor; a waiting task gets trio.ClosedResourceError. Idempotent."""
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
