@@ -127,7 +127,7 @@ class JobInput:
             self._write_down(Phase.ACCEPTED)
 
     def _write_down(self, phase: Phase) -> None:
-        """Raises OSError."""
+        """Writes how much is accepted into the note. Raises OSError."""
         assert self._note is not None  # else it is closed
         self._note.write(Written(phase, self.accepted, self._last))
 

@@ -169,7 +169,7 @@ class Manager:
             about = {"job": job_id, "owner": owner, "command": spec.command}
             self._audit("job.starting", about)
             log = self.history.create_log(job_id, owner, bound)
-        except Exception as error:  # the audit's callback is anybody's
+        except Exception as error:  # the embedder's callback can raise anything
             self.history.never_was(job_id)
             say(f"job {job_id} of {owner} is not started: {error}")
             raise Unavailable(

@@ -195,10 +195,10 @@ class Store:
             db.execute("DELETE FROM removed WHERE job = ?", (job_id,))
 
     def note_strays(self, job_ids: set[str]) -> set[str]:
-        """Output without a record, of which some are new: records were lost. Those that are new.
+        """Notes output without a record, and returns the ids that are new: their records were lost.
 
-        Handles that were given may be among what is lost. A number's handles go on far beyond
-        any that can have been given, so that none ever names two jobs.
+        Handles that were given may be among what is lost. So if there are new ones, the suffixes of
+        handles continue far beyond any that can have been given, so that no handle names two jobs.
         """
         known = {str(row[0]) for row in self._db.execute("SELECT job FROM strays")}
         new = job_ids - known
@@ -209,7 +209,7 @@ class Store:
         return new
 
     def note_loss(self, at_least: int) -> None:
-        """As for new strays: records were lost, once more, and so many times in all."""
+        """As for new strays: records were lost once more, and ``at_least`` so many times in all."""
         with self._transaction() as db:
             self._note_loss(db)
             while self._losses < at_least:

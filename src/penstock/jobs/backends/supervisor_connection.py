@@ -113,7 +113,7 @@ class SupervisorConnection:
                 self._waiting_bytes -= len(data)
             except OSError as error:
                 self._broke(error)
-                # What it has said before can still be read; after that comes the end.
+                # What the supervisor has sent before can still be read; after that comes the end.
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
                 return
@@ -123,8 +123,8 @@ class SupervisorConnection:
             try:
                 message, fds = await self._receive()
             except ConnectionResetError as error:
-                # unix(7): it went with messages of ours unread. Told once, before its own last
-                # messages, which are still to come.
+                # unix(7): the supervisor went with messages of ours unread. The kernel reports that
+                # once, before the supervisor's last messages, so those are still to come.
                 self._broke(error)
                 continue
             except (OSError, protocol.ProtocolError) as error:
@@ -142,7 +142,8 @@ class SupervisorConnection:
                 return
 
     def _broke(self, error: Exception) -> None:
-        # It leaves no other trace when it goes with messages of ours unread, a beat for example.
+        # A supervisor that goes with messages of ours unread, a beat for example, leaves no other
+        # trace.
         gone = isinstance(error, ConnectionResetError | BrokenPipeError)
         why = "supervisor is gone" if gone else f"supervisor's connection broke: {error}"
         self.lost = self.lost or f"the {why}"

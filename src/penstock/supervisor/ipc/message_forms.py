@@ -48,7 +48,7 @@ def number(value: object) -> TypeGuard[float]:
 
 
 def signal_number(value: object) -> bool:
-    """1 to 64."""
+    """A whole number from 1 to 64, the signals of Linux."""
     return count(value) and 1 <= value <= 64
 
 
@@ -63,7 +63,7 @@ def opaque(value: object) -> bool:
 
 
 def above_zero(value: object) -> bool:
-    """A number, and not 0."""
+    """A number as above, but not 0."""
     return number(value) and value > 0
 
 
@@ -73,7 +73,7 @@ def or_null(check: Check) -> Check:
 
 
 def one_of(*values: str) -> Check:
-    """One of these texts."""
+    """A check that takes one of these texts, and nothing else."""
     return lambda value: isinstance(value, str) and value in values
 
 

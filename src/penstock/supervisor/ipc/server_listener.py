@@ -41,7 +41,7 @@ class ServerListener:
         on_message: Callable[[Message, ServerPeer], None],
         on_gone: Callable[[int, bool], None],
     ) -> None:
-        """Listens. Raises OSError."""
+        """Listens on the socket of the directory from now on. Raises OSError."""
         self._loop = loop
         self._directory = directory
         self._uid = uid

@@ -110,11 +110,11 @@ class Started:
     uid: Annotated[int | None, Wire(count)] = None
     """The user it runs as; None where there are no users."""
     grace_s: Annotated[float, Wire(number)] = 0.0
-    """The command's own."""
+    """Seconds from TERM to KILL, where a stop names none: the command's own."""
     control: Annotated[Control, Wire(_CONTROL, control_of, Control.fields)] = field(
         default_factory=Control
     )
-    """The command's own."""
+    """How the command is to be stopped and signalled, as its policy has it."""
     usage_files: Annotated[
         Mapping[str, str], Wire(mapping(text), _read_usage, dict, name="usage")
     ] = field(default_factory=dict)

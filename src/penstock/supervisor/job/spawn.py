@@ -79,7 +79,7 @@ _NOT_DEFAULT: Final = sorted(
 
 
 def prctl(option: int, argument: int) -> None:
-    """prctl(2). Raises OSError."""
+    """prctl(2) with one argument, for this process. Raises OSError."""
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -1,7 +1,7 @@
 """A job as the supervisor holds it: its processes, pipes, timer and directory, until RELEASE.
 
 Theory of operation. All of it runs in the one thread of the supervisor's loop, so no call overlaps
-another; what makes a job go on is an event of its processes, a timer, or a message of the server:
+another; a job advances by events of its processes, by timers, and by messages of the server:
 
 1. Starting, from ``start``: ``started`` or ``failed`` follows, or START_TIMEOUT_S is over. Signals
    and KILL may be sent already.
