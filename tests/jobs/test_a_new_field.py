@@ -92,14 +92,32 @@ def test_the_supervisor_fills_in_every_field() -> None:
     [StartedMessage(JOB, FULL, ("stdout",)), Held(JOB, FULL, "alice", True, ("stdout", "kill"))],
 )
 def test_a_message_has_every_field(message: StartedMessage | Held) -> None:
-    """As it was, at the other end; and each is missed if it is not there."""
+    """As it was, at the other end; and each is missed if it is not there, unless it is optional:
+    then an earlier version has sent the message, and the default counts."""
     data = protocol.encode(message)
     assert protocol.decode(data, FROM_SUPERVISOR) == message
     told = json.loads(data)
+    optional = form_of(type(message)).optional.keys()
     for name in set(told) - {"type"}:
-        less = json.dumps({key: value for key, value in told.items() if key != name})
+        less = json.dumps({key: value for key, value in told.items() if key != name}).encode()
+        if name in optional:
+            earlier = protocol.decode(less, FROM_SUPERVISOR)
+            assert json.loads(protocol.encode(earlier)).keys() == told.keys()
+            continue
         with pytest.raises(protocol.ProtocolError, match=f"{name} is missing"):
-            protocol.decode(less.encode(), FROM_SUPERVISOR)
+            protocol.decode(less, FROM_SUPERVISOR)
+
+
+# What the first version has sent; a later version's server still needs it of each supervisor.
+ALWAYS_SENT = {
+    *("pid", "start_ticks", "started_ns", "argv", "class", "limits", "client_limits"),
+    *("enforcement", "client_enforcement", "timeout_s", "uid", "grace_s", "control", "usage"),
+}
+
+
+def test_what_came_later_is_optional() -> None:
+    """A supervisor stays while SIGUSR2 starts a new server: it sends what it knows."""
+    assert form_of(Started).needed.keys() == ALWAYS_SENT
 
 
 def row_of(started: Started) -> JobRecord:
@@ -135,7 +153,7 @@ def test_a_client_is_shown_every_field_that_is_for_it(name: str) -> None:
 class Later(Started):
     """As a later version may have it."""
 
-    niceness: Annotated[int, Wire(count, name="nice")] = 0
+    niceness: Annotated[int, Wire(count, name="nice", optional=True)] = 0
 
 
 def test_a_field_more_is_written_checked_and_read_where_it_is_declared() -> None:
@@ -144,8 +162,10 @@ def test_a_field_more_is_written_checked_and_read_where_it_is_declared() -> None
     told = write_record(later)
     assert form_of(Later).mistake(told) is None
     assert form_of(Later).mistake(told | {"nice": -1}) == "nice has not its form"
-    assert form_of(Later).mistake(write_record(FULL)) == "nice is missing"
     assert read_record(Later, told) == later
+    # A supervisor of today does not send it to that version's server.
+    assert form_of(Later).mistake(write_record(FULL)) is None
+    assert read_record(Later, write_record(FULL)).niceness == 0
     row = json.loads(started_text(later, "boot"))
     assert row["nice"] == 5
     # A row of today is read by that version, and one of that version by this one.

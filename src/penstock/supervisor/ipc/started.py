@@ -92,7 +92,8 @@ class HeldLimits:
 @dataclass(frozen=True, slots=True)
 class Started:
     """A process that runs inside its group. What has a default is not in each row of the database,
-    as it counts only while the process runs, or was not known to an earlier version."""
+    as it counts only while the process runs, or was not known to an earlier version. A field that
+    is added is ``optional`` as well, because an earlier version's supervisor does not send it."""
 
     pid: Annotated[int, Wire(process_id)]
     start_ticks: Annotated[int, Wire(count)]
