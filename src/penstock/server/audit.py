@@ -2,7 +2,7 @@
 
 Each line is one write(2) on a descriptor opened for appending, before the server answers the call
 that it records, so that a crash of the server loses none. The file has blocks ahead of its end
-(jobs.reserve), so that lines can be written for a while on a full disk.
+(jobs/output/preallocation.py), so that lines can be written for a while on a full disk.
 docs/operations.md lists the events and their fields.
 """
 
