@@ -70,8 +70,8 @@ async def run(
     takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
     again; if any of them is bad, or they would lock out every connected client, the old ones stay.
     Logs what else of ``config_path`` has changed, because that takes a restart. Jobs are stopped
-    as configured after the last call has ended. Raises ServerStartError. Cancelled: it ends at once,
-    and leaves the jobs to the next server, because no operator has asked for their end.
+    as configured after the last call has ended. Raises ServerStartError. Cancelled: it ends at
+    once, and leaves the jobs to the next server, because no operator has asked for their end.
 
     Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52.
     """
