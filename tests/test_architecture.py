@@ -1,6 +1,7 @@
 """Imports go one way; the layers are those of docs/architecture.md."""
 
 import ast
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -233,6 +234,19 @@ def test_pure_modules_do_no_io_and_never_wait(pattern: str) -> None:
         assert not [n for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef | ast.Await)]
         tops = {name.split(".")[0] for name in imported(file)}
         assert not tops & {"socket", "subprocess", "trio", "select"}, file.name
+
+
+def test_each_package_says_what_it_may_import_and_where_to_begin() -> None:
+    """A reader who opens a folder learns both from its first lines."""
+    packages = {path.parent for path in files("") if path.name == "__init__.py"} - {SOURCE}
+    assert len(packages) > len(ALLOWED)
+    for package in sorted(packages):
+        text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        sentences = re.split(r"(?<=[.:;]) ", " ".join(text.split()))
+        # "in which they may import each other" is about the files of a package, not about others.
+        own = [each for each in sentences if "mport" in each and "each other" not in each]
+        assert [each for each in own if "import it" not in each or "imports" in each], package
+        assert [each for each in sentences if each.startswith("Begin with")], package
 
 
 def test_no_file_and_no_class_has_the_name_of_another() -> None:

@@ -1,7 +1,8 @@
 """The command ``penstock``: one file per group of verbs, rendering apart from calling.
 
 ``verbs`` is what can be typed; what a verb does is in a file of its group, which is loaded when the
-verb is called (``lazy``). Begin with ``verbs`` and ``root``.
+verb is called (``lazy``). Imports ``client``, ``text``, ``rpc``, ``proto``, ``pki`` and
+``concurrency``. Begin with ``verbs`` and ``root``.
 """
 
 import os

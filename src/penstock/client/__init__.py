@@ -7,7 +7,7 @@ connections of their own, as many as it takes: ``start_job``, ``stop_job`` and `
 one call each, ``ask`` is any other; ``Follower`` reads a job's output to its end, and
 ``InputSender`` sends it input. What they share is ``retry.Attempts``.
 
-Above ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command line is its largest user. Begin
+Imports ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command line is its largest user. Begin
 with ``client``.
 """
 

@@ -2,6 +2,7 @@
 
 ``manager`` starts and ends the jobs of one state directory, ``job`` is one of them as others see
 it, ``lifecycle`` its task, ``store`` what survives. Output is in ``output``, where jobs run in
-``backends``. Imports ``concurrency``, ``policy``, and the supervisor's pure modules. Begin with
-``job``, then ``lifecycle``.
+``backends``. Imports ``concurrency``, ``policy``, and what the supervisor shares: its messages
+and counters, which are pure, and ``logs.log_lines``, which is not. Begin with ``job``, then
+``lifecycle``.
 """

@@ -1,7 +1,8 @@
 """Groups of processes with limits: cgroup v1, v2 and hybrid. ``detect`` finds the host's kind.
 
-Begin with ``hierarchy`` (theory of operation) and ``interface``. A group is put together from
-``group_limits`` (``v1``, ``v2``) and a ``killer`` (``v1_kill``, ``v2_kill``) in ``job_group``.
+Imports ``kernel`` and ``policy``. Begin with ``hierarchy`` (theory of operation) and ``interface``.
+A group is put together from ``group_limits`` (``v1``, ``v2``) and a ``killer`` (``v1_kill``,
+``v2_kill``) in ``job_group``.
 """
 
 from .cgroup_mounts import Mounts, block_device, mounted
