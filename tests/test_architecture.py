@@ -243,7 +243,7 @@ def test_each_package_says_what_it_may_import_and_where_to_begin() -> None:
     for package in sorted(packages):
         text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         sentences = re.split(r"(?<=[.:;]) ", " ".join(text.split()))
-        # "in which they may import each other" is about the files of a package, not about others.
+        # Neither how its files may import each other nor which others import it is meant.
         own = [each for each in sentences if "mport" in each and "each other" not in each]
         assert [each for each in own if "import it" not in each or "imports" in each], package
         assert [each for each in sentences if each.startswith("Begin with")], package
