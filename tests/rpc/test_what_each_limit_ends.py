@@ -262,6 +262,15 @@ async def key_updates() -> Outcome:
     return "connection", "closed"
 
 
+async def frames_after_the_end() -> Outcome:
+    """Of a call whose answer is there: in one write with the call they may come before it."""
+    async with beside_a_sibling(late_frames=FEW) as (_, wire):
+        await wire.send(wire.call(CULPRIT))
+        assert await wire.status(CULPRIT) == "0"
+        await wire.send(*[window(CULPRIT, 1)] * 30)
+        return await connections_end(wire) or ("nothing", "nothing")
+
+
 async def interim_responses() -> Outcome:
     """Of a server to our channel."""
     async with to_client() as (wire, channel):
@@ -334,7 +343,7 @@ CASES: dict[str, Trial] = {
         ],
         resets=FEW,
     ),
-    "late_frames": tried(lambda w: [w.call(CULPRIT), *[window(CULPRIT, 1)] * 30], late_frames=FEW),
+    "late_frames": frames_after_the_end,
     "interim_responses": interim_responses,
     "pings": tried(lambda w: [PingFrame(0, b"12345678")] * 20, pings=FEW),
     "settings": tried(lambda w: [frame(4, 0, 0)] * 20, settings=FEW),

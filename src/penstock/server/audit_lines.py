@@ -72,7 +72,7 @@ def _text(key: str, text: str, most_bytes: int) -> dict[str, object]:
 
 def _texts(key: str, texts: Sequence[str], most_bytes: int) -> dict[str, object]:
     kept: list[str] = []
-    room = most_bytes - 2
+    room = most_bytes - 1  # its brackets, less the comma that the last one does not have
     for text in texts:
         cut = text[:most_bytes]
         room -= _size(cut) + 1
