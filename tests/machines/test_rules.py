@@ -32,7 +32,8 @@ _SHORT: Final = settings(derandomize=True, max_examples=100, stateful_step_count
         _SHORT,
         pytest.param(
             settings(max_examples=1_500, stateful_step_count=60, **_COMMON),
-            marks=pytest.mark.slow,
+            # The longest of all: its bound lets it begin first, or one worker ends alone.
+            marks=[pytest.mark.slow, pytest.mark.timeout(900)],
         ),
     ],
     ids=["short", "long"],
