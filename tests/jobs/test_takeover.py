@@ -208,6 +208,49 @@ async def test_what_nobody_knows_is_ended(tmp_path: Path) -> None:
     assert ("job.unknown", {"job": job.id, "owner": "alice"}) in lines
 
 
+async def test_a_running_job_whose_row_is_damaged_is_ended_and_no_other(tmp_path: Path) -> None:
+    """C60: no server could say whose it is, or how to stop it. Its request id starts nothing."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        broken = await manager.start("alice", JobSpec("sleep"), request_id="once")
+        whole = await manager.start("alice", JobSpec("sleep"))
+        statement = "UPDATE jobs SET started = ? WHERE id = ?"
+        manager._store._db.execute(statement, ('{"pid": 1}', broken.id))
+    lines = []
+    async with open_manager(
+        backend, str(tmp_path / "state"), audit=lambda event, fields: lines.append((event, fields))
+    ) as manager:
+        assert backend.jobs[broken.id].released
+        assert [job.handle for job in manager.list(include_finished=True)] == [whole.handle]
+        with pytest.raises(Precondition) as caught:
+            manager.find_request("alice", "once")
+        assert caught.value.reason == "REQUEST_DAMAGED"
+        assert not backend.jobs[whole.id].released
+    events = [event for event, fields in lines if fields.get("job") == broken.id]
+    assert events == ["job.damaged", "job.unknown"]
+    assert (tmp_path / "state" / "jobs" / broken.id).is_dir()
+
+
+async def test_running_jobs_without_a_row_after_a_salvage_are_ended(tmp_path: Path) -> None:
+    """C60: nothing of the database could be read. Their output stays, for an operator."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"), request_id="once")
+    path = tmp_path / "state" / "penstock.db"
+    path.write_bytes(b"no database" + path.read_bytes()[11:])
+    lines = []
+    async with open_manager(
+        backend, str(tmp_path / "state"), audit=lambda event, fields: lines.append((event, fields))
+    ) as manager:
+        assert backend.jobs[job.id].released
+        assert manager.list(include_finished=True) == []
+        again = await manager.start("alice", JobSpec("sleep"), request_id="once")
+        assert again.handle != job.handle
+    events = [event for event, _ in lines[:3]]
+    assert events == ["records.damaged", "records.lost", "job.unknown"]
+    assert (tmp_path / "state" / "jobs" / job.id).is_dir()
+
+
 async def test_an_end_that_was_recorded_and_not_released_is_released(tmp_path: Path) -> None:
     """Killed between the record and RELEASE: the record stands."""
     backend = FakeBackend()

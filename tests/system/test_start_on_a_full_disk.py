@@ -1,6 +1,8 @@
 """penstockd starts although its disk is full, of what its jobs have left or of other things."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +67,28 @@ def test_what_fills_it_is_not_ours_to_remove(disk: Path, what: str) -> None:
         assert "ready" in said
         assert "could not be tried" not in said
         assert filled.exists()
+
+
+def test_a_start_that_finds_no_room_is_refused(disk: Path) -> None:
+    """C59: it says the stage and the reason, and leaves nothing. What runs already runs on."""
+    commands = shell("wait", "read x; exit 7", root=True, extra="stdin = true\n")
+    with running_supervisor(commands, work_root=str(disk / "work")) as supervisor:
+        with supervisor.connect() as peer:
+            peer.hello()
+            job = peer.start("wait", stdin=True)
+            before = sorted((disk / "work").iterdir())
+            filled = fill_inodes(disk)
+            refused = peer.refused("wait")
+            found = refused["fault"], refused["stage"], refused["errno"]
+            assert found == ("failed", "directory", errno.ENOSPC)
+            assert str(disk) not in refused["message"]
+            assert sorted((disk / "work").iterdir()) == before
+            os.write(job.fds["stdin"], b"\n")
+            assert os.waitstatus_to_exitcode(peer.end(job)[0]["status"]) == 7
+            shutil.rmtree(filled)
+            second = peer.start("wait", stdin=True)
+            os.write(second.fds["stdin"], b"\n")
+            peer.end(second)
 
 
 def come_up(supervisor: Supervisor) -> str:

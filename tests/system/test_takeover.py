@@ -153,16 +153,22 @@ async def test_a_planned_restart_drains_and_keeps_the_jobs(server: RunningServer
         assert (end.reason, end.output_bytes) == ("stopped", 6)
 
 
-async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(server: RunningServer) -> None:
-    """Its key is gone: it says so, and is started again until it is there. Whoever connects
-    meanwhile waits."""
+@pytest.mark.parametrize("how", ["killed", "planned"])
+async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(
+    server: RunningServer, how: str
+) -> None:
+    """C13b, C49, C61: its key is gone, at a crash or a SIGUSR2: it says so, and is started again
+    until it is there. Whoever connects meanwhile waits."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("sleep")
     before = server.server_pid()
     key = server.pki.server.key
     away = key.with_suffix(".away")
     key.rename(away)
-    os.kill(before, signal.SIGKILL)
+    if how == "killed":
+        os.kill(before, signal.SIGKILL)
+    else:
+        server.process.send_signal(signal.SIGUSR2)
     while True:  # the log tells nobody that it has grown
         if any(f"{key}: No such file" in line for line in server.log_lines):
             break
@@ -174,3 +180,17 @@ async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(server: Run
         again = (await client.status(job.handle)).job
         assert (again.state, again.os_pid) == (pb.JOB_STATE_RUNNING, job.os_pid)
         await client.stop(job.handle)
+
+
+async def test_a_next_server_does_not_need_the_file_of_the_policy(server: RunningServer) -> None:
+    """C61: it has the policy that penstockd has read."""
+    async with connect(server.endpoint("alice")) as client:
+        job = await client.start("sleep")
+    before = server.server_pid()
+    (server.directory / "policy.toml").unlink()
+    os.kill(before, signal.SIGKILL)
+    await until_served(server, before)
+    async with connect(server.endpoint("alice")) as client:
+        assert (await client.status(job.handle)).job.state == pb.JOB_STATE_RUNNING
+        for handle in (job.handle, (await client.start("sleep")).handle):
+            await client.stop(handle)

@@ -101,7 +101,7 @@ class Manager:
         Exhausted, Unavailable. Raises SupervisorSilent if the supervisor does not answer; the start
         continues.
 
-        Cancellation: completes; C4, C26, C32, C38.
+        Cancellation: completes; C4, C26, C32, C38, C58, C59.
         """
         job = self.find_request(owner, request_id) if request_id is not None else None
         if job is not None:
@@ -351,7 +351,7 @@ async def open_manager(
     Manager.stop_all), or leaves them to the next one (see Manager.leave). What the block raises
     comes out as it is, in no group.
 
-    Cancellation: completes; C11, C12, C13, C28, C40, C55.
+    Cancellation: completes; C11, C12, C13, C28, C40, C55, C60.
     """
     with lock_directory(state_dir):
         store, complaints = _open_store(os.path.join(state_dir, "penstock.db"))

@@ -73,7 +73,7 @@ async def run(
     as configured after the last call has ended. Raises ServerStartError. Cancelled: it ends at
     once, and leaves the jobs to the next server, because no operator has asked for their end.
 
-    Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52.
+    Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52, C61.
     """
     try:
         credentials = load_credentials(config)

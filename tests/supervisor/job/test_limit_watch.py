@@ -213,3 +213,32 @@ def test_a_job_that_ends_meanwhile_is_not_told_of(world: World) -> None:
     world.limits.end()
     world.own.set(world.own.quota, "-1\n")
     assert world.limits.changed() == []
+
+
+def test_a_kill_meanwhile_waits_for_nobody_and_ends_the_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """C51: who has asked is answered at the bound, and nothing is put back from then on but by the
+    process that is at it already."""
+    monkeypatch.setattr(limit_watch, "_PUT_BACK_S", 0.01)
+
+    def stuck(self: LimitLook) -> None:
+        with os.fdopen(os.open(tmp_path / "gate", os.O_RDONLY)) as file:
+            file.read()
+
+    os.mkfifo(tmp_path / "gate")
+    monkeypatch.setattr(LimitLook, "put_back", stuck)
+    world.own.set(world.own.quota, "-1\n")
+    done: list[int] = []
+    world.watch.look("j", lambda: done.append(1))
+    world.limits.end()  # as JobGroup.kill does, before its KILL
+    assert done == []
+    world.until(lambda: done == [1])
+    world.looked()
+    assert world.watch._putting_back == {"j"}
+    with open(tmp_path / "gate", "w", encoding="ascii"):
+        pass
+    world.until(lambda: world.watch._putting_back == set())
+    world.looked()
+    assert world.watch._putting_back == set()
+    assert world.own.quota.read_text() == "-1\n"

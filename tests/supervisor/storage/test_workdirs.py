@@ -1,5 +1,6 @@
 """What a job leaves in its directories: all of it goes, whatever it is, and nothing else."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -37,6 +38,27 @@ def dig(path: Path, depth: int) -> None:
         fd = below
     os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
     os.close(fd)
+
+
+@pytest.mark.parametrize("fits", [0, 1])
+def test_one_that_finds_no_room_leaves_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, fits: int
+) -> None:
+    """C59: of the two directories that it makes, none is left, whichever did not fit."""
+    mkdir, made = os.mkdir, list[str]()
+
+    def full(path: str, mode: int) -> None:
+        if len(made) == fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        mkdir(path, mode)
+        made.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", full)
+        with pytest.raises(OSError, match="No space left"):
+            workdirs.make(str(directory), JOB, None, with_temporary=True)
+    assert len(made) == fits
+    assert list(directory.iterdir()) == []
 
 
 @pytest.mark.slow

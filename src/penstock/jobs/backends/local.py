@@ -286,7 +286,7 @@ class LocalBackend:
     async def set_paused(self, job_id: str, paused: bool) -> str:
         """As in Backend.
 
-        Cancellation: completes; C18.
+        Cancellation: completes; C18, C62.
         """
         # A request to resume is never refused, because a stop needs it.
         answer = await self._requests.ask(Pause(job_id, paused), Paused, may_be_refused=paused)
