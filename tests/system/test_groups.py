@@ -201,6 +201,19 @@ def test_a_sweep_kills_what_an_earlier_life_left(hierarchy: Hierarchy) -> None:
             os.close(fd)
 
 
+def test_a_sweep_ends_a_job_that_was_paused(hierarchy: Hierarchy) -> None:
+    """On v1 a frozen process dies only once it runs, and its own group is what is frozen."""
+    group = hierarchy.create(NAME, LIMITS, device(), ClientTotals(group_name("alice"), LIMITS))
+    pid = tree_inside(group)
+    group.freeze(True)
+    while not group.frozen():
+        time.sleep(0.001)
+    assert hierarchy.sweep() == Swept((NAME,), 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    if (fd := group.notify_fd()) is not None:
+        os.close(fd)
+
+
 @pytest.mark.parametrize(
     "name", ["sshd.service", "client-", "client-Alice", f"x{NAME}", f"id-{NAME}0", NAME.upper()]
 )

@@ -54,7 +54,10 @@ def end_all(kill_fd: int, directory: str) -> None:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
     if not at_once:
-        _written(f"{directory}/freezer.state", b"THAWED")
+        # All groups below, too: that of a paused job is frozen by itself, and its processes die
+        # only once they run.
+        for folder, _, _ in os.walk(directory):
+            _written(f"{folder}/freezer.state", b"THAWED")
 
 
 def members(directory: str) -> set[int]:

@@ -10,7 +10,7 @@ parents (with v1 there is one in each hierarchy; that of the v2 mount, if any, c
 2. *Quotas* are lifted in every hierarchy, because processes die slowly under a CPU quota, and the
    quota may be in another hierarchy than the one that kills.
 3. *Killing*, in rounds (``_end``): list, kill, wait for each listed process to die, list again,
-   until the list is empty. Rounds are needed because without ``cgroup.kill`` a process may fork
+   until the list is empty. v1's freezer comes first, because it alone can let a paused job die. Rounds are needed because without ``cgroup.kill`` a process may fork
    meanwhile. Processes that are left in one hierarchy alone are found when its turn comes.
 4. *Removing*, deepest first, again in rounds, because the kernel is busy with a group for a moment
    after its last process.
@@ -70,7 +70,7 @@ def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
     for parent in parents:
         for path in _children(parent):
             _lift_quotas(path)
-    for parent in parents:
+    for parent in sorted(parents, key=_has_no_freezer):
         for path in _children(parent):
             jobs |= {name for name in _below(path) if is_job_id(name)}
             killed |= _end(path, deadline)
@@ -80,6 +80,12 @@ def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
             break
         select.select([], [], [], _BUSY_S)
     return Swept(tuple(sorted(jobs)), len(killed), tuple(left))
+
+
+def _has_no_freezer(parent: str) -> bool:
+    """Sorts v1's freezer before its other hierarchies, because a paused job dies by its hand alone:
+    the others would wait for it until the deadline."""
+    return not os.path.exists(os.path.join(parent, "freezer.state"))
 
 
 def _children(path: str) -> list[str]:
@@ -118,6 +124,7 @@ def _end(path: str, deadline: float) -> set[int]:
         found.update(pids)
         with contextlib.suppress(GroupError):  # removed meanwhile; otherwise it is tried again
             killer.kill()
+        killer.let_die(path)  # a paused job's own group is frozen below this one
         for pid in pids:
             _wait_dead(pid, deadline)
     return found
