@@ -10,8 +10,9 @@ parents (with v1 there is one in each hierarchy; that of the v2 mount, if any, c
 2. *Quotas* are lifted in every hierarchy, because processes die slowly under a CPU quota, and the
    quota may be in another hierarchy than the one that kills.
 3. *Killing*, in rounds (``_end``): list, kill, wait for each listed process to die, list again,
-   until the list is empty. v1's freezer comes first, because it alone can let a paused job die. Rounds are needed because without ``cgroup.kill`` a process may fork
-   meanwhile. Processes that are left in one hierarchy alone are found when its turn comes.
+   until the list is empty. v1's freezer comes first, because it alone can let a paused job die.
+   Rounds are needed because without ``cgroup.kill`` a process may fork meanwhile. Processes that
+   are left in one hierarchy alone are found when its turn comes.
 4. *Removing*, deepest first, again in rounds, because the kernel is busy with a group for a moment
    after its last process.
 
