@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from patience import patient
 
+from penstock.policy.policy_file import parse_policy
 from penstock.supervisor.files.directory_writers import trusted_owner
 from penstock.supervisor.files.path_arguments import check_root
 
@@ -120,3 +121,18 @@ def test_serve_asks_for_the_port_first(tmp_path: Path) -> None:
     assert f"port {port} of 127.0.0.1 cannot be had" in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_without_limits_gets_a_policy_that_requires_none(
+    server: ModuleType, tmp_path: Path
+) -> None:
+    """The sample for root as it comes, every class of it; that of a user requires nothing."""
+    place = server.Place(tmp_path, 8443)
+    for name in ("root", "user"):
+        place.policy.write_text((SOURCE / "policies" / f"sample-{name}.toml").read_text())
+        assert server.requires_limits(place) == (name == "root")
+        server.make_best_effort(place)
+        assert not server.requires_limits(place)
+        policy = parse_policy(place.policy.read_bytes())
+        needs = {need for limits in policy.classes.values() for need in limits.needs.values()}
+        assert needs == {"best_effort"}
