@@ -100,7 +100,7 @@ def figures(report: Mapping[str, Any]) -> dict[str, Figure]:
     files = {_below_penstock(name): _figure(file) for name, file in report["files"].items()}
     if absent := every_file() - files.keys():
         raise ReportUnusable(f"{min(absent)} is not in the report; was it renamed?")
-    for group, patterns in {**GROUPS, **UNCOUNTED}.items():
+    for group, patterns in GROUPS.items():
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in files):
                 raise ReportUnusable(f"{group}: no file is named {pattern}")
