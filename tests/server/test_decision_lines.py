@@ -316,7 +316,7 @@ async def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 "at most 131072 are possible",
                 {
                     "command": "print",
-                    "argv": ["\x01" * 169],
+                    "argv": ["\x01" * 170],
                     "argv_count": 120,
                     "argv_bytes": 24120,
                     "argv_sha256": hashlib.sha256((b"\x01" * 200 + b"\0") * 120).hexdigest(),

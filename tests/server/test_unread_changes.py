@@ -40,7 +40,7 @@ def test_a_setting_and_a_policy_that_have_changed_are_named(
 ) -> None:
     """Each by a line; the configuration is as the file has it now."""
     config, policy, unread = files
-    config.write_text(config.read_text().replace("64", "65"))
+    config.write_text(config.read_text().replace("max_jobs = 64", "max_jobs = 65"))
     policy.write_text("two")
     fresh, lines = unread.look()
     assert fresh.max_jobs == 65
