@@ -107,7 +107,7 @@ async def test_what_is_somebody_elses_is_left_alone(server: RunningServer) -> No
     run.symlink_to(elsewhere)
     os.kill(server.server_pid(), signal.SIGKILL)
     words = f"run_dir: {run} is no directory; remove it. Until then no server can connect"
-    await said(server, words)
+    await server.logged(words)
     assert list(elsewhere.iterdir()) == []
     assert elsewhere.stat().st_mode & 0o7777 == 0o755
     run.unlink()
@@ -121,12 +121,6 @@ async def test_what_is_somebody_elses_is_left_alone(server: RunningServer) -> No
                 await trio.sleep(0.1)  # nobody listens before the next one does
 
 
-async def said(server: RunningServer, words: str) -> None:
-    with trio.fail_after(patient(20)):
-        while not any(words in line for line in server.log_lines):  # noqa: ASYNC110 - a log
-            await trio.sleep(0.05)
-
-
 @pytest.mark.slow
 async def test_records_that_are_removed_are_said_and_written_anew(server: RunningServer) -> None:
     """The next server knows every job, though nothing was written in between."""
@@ -135,7 +129,7 @@ async def test_records_that_are_removed_are_said_and_written_anew(server: Runnin
         job = await alice.start("idle", stdin=True)
     for path in state.glob("penstock.db*"):
         path.unlink()
-    await said(server, "was removed under the running server; it is written anew")
+    await server.logged("was removed under the running server; it is written anew")
     await killed_and_back(server)
     async with connect(server.endpoint("alice")) as alice:
         response = await alice.stop(job.handle)
@@ -150,7 +144,7 @@ async def test_a_state_directory_that_is_removed_is_said(server: RunningServer) 
         job = await alice.start("idle", stdin=True)
         moved = server.directory / "moved"
         state.rename(moved)
-        await said(server, f"missing: {state}")
+        await server.logged(f"missing: {state}")
         with pytest.raises(RpcError) as caught:
             await alice.start("idle", stdin=True)
         assert caught.value.code is StatusCode.UNAVAILABLE

@@ -169,10 +169,7 @@ async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(
         os.kill(before, signal.SIGKILL)
     else:
         server.process.send_signal(signal.SIGUSR2)
-    while True:  # the log tells nobody that it has grown
-        if any(f"{key}: No such file" in line for line in server.log_lines):
-            break
-        await trio.sleep(0.02)
+    await server.logged(f"{key}: No such file")
     socket.create_connection(("127.0.0.1", server.port)).close()
     away.rename(key)
     await until_served(server, before)
