@@ -55,7 +55,7 @@ SERVER = {
     "audit": {"jobs"},
     "output_stream": {"jobs", "proto", "text"},
     "admission": {"policy", "rpc", "supervisor"},
-    "decision_lines": set(),
+    "decision_lines": {"rpc"},
     "access": {"jobs", "policy", "rpc"},
     "service_read": {"jobs", "proto", "rpc", "text"},
     "service_info": {"policy", "proto", "rpc", "__version__"},
@@ -70,6 +70,7 @@ SERVER = {
 # Plain functions of values: no I/O, no waiting.
 PURE = (
     *("policy/*.py", "text/*.py", "rpc/http2/*.py", "rpc/limits.py", "rpc/token_bucket.py"),
+    "rpc/status_codes.py",
     *(f"supervisor/{name.replace('.', '/')}.py" for name in sorted(SHARED - {"logs.log_lines"})),
     *("jobs/states.py", "jobs/job_errors.py", "jobs/end_record.py", "jobs/verdict.py"),
     *("rpc/tls/pending_handshakes.py", "client/backoff.py", "client/verify.py"),

@@ -45,7 +45,7 @@ async def test_any_message_of_an_error_is_sent(message: Any, told: str) -> None:
 class _BadCode(RpcError):
     def __init__(self) -> None:
         super().__init__(CODE, "x")
-        self.code = 5
+        self.code = 5  # type: ignore[assignment]
 
 
 class _NoDetails(RpcError):

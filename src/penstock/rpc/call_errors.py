@@ -4,7 +4,8 @@ import enum
 from collections.abc import Iterable
 
 from google.protobuf.message import Message
-from purerpc.grpclib.status import StatusCode
+
+from .status_codes import StatusCode
 
 __all__ = ["ConnectionLost", "HandshakeFailed", "Reason", "Refused", "RpcError", "StatusCode"]
 

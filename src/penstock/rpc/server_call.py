@@ -267,7 +267,7 @@ class ServerCall:
             return failure
         if isinstance(failure, RpcFailedError):
             status = failure.status
-            return RpcError(status.status_code, status.status_message)
+            return RpcError(StatusCode(status.status_code.value), status.status_message)
         if isinstance(failure, NotImplementedError):
             return RpcError(StatusCode.UNIMPLEMENTED, "the method is not implemented")
         return reported(self._link.on_internal_error, failure)

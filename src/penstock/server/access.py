@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, ParamSpec, Protocol, TypeVar
 
-from purerpc.grpclib.status import StatusCode
-
 from ..jobs.job import Job
 from ..jobs.job_errors import JobError
 from ..jobs.manager import Manager
 from ..policy.decision import Denial, may_call
 from ..policy.policy_file import ClientPolicy, Policy
-from ..rpc.call_errors import RpcError
+from ..rpc.call_errors import RpcError, StatusCode
 from ..rpc.server_call import CallContext
 from .authn import Identity
 from .decision_lines import DecisionLines

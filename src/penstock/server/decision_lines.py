@@ -7,8 +7,7 @@ methods.py.
 from collections.abc import Mapping
 from typing import Final
 
-from purerpc.grpclib.status import StatusCode
-
+from ..rpc.status_codes import StatusCode
 from .audit import AuditError, AuditLog
 from .audit_lines import bounded
 from .error_status import retryable

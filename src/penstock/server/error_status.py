@@ -2,10 +2,9 @@
 
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from purerpc.grpclib.status import StatusCode
 
 from ..jobs import job_errors
-from ..rpc.call_errors import RpcError
+from ..rpc.call_errors import RpcError, StatusCode
 from ..rpc.status_codec import DOMAIN
 
 
