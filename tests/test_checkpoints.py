@@ -23,7 +23,7 @@ from penstock.jobs.job_errors import Precondition
 QUIET = {
     *("checkpoint_if_cancelled", "cancel_shielded_checkpoint"),
     *("self._stream.send", "self._stream.receive", "stream.send", "stream.receive"),
-    *("call.send", "self.wait_ready", "reader.wait_ready", "pace.wait", "life.give_back"),
+    *("call.send", "self.wait_ready", "reader.wait_ready", "pace.wait", "runner.free_reserve"),
     *("self._transport.send", "self._transport.receive", "transport.receive", "transport.send"),
     *("begin_of_lines", "seek_lines", "unfinished_characters"),
 }

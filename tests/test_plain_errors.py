@@ -137,7 +137,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "client/repeated_calls.py: RepeatedStart.connected": a_start,
     "client/retry.py: Attempts.answered": a_start,
     "jobs/backends/local.py: connect_local": a_supervisor,
-    "jobs/manager.py: Manager._life_of": a_manager,
+    "jobs/job_tasks.py: JobTasks._runner_of": a_manager,
     "jobs/manager.py: Manager.open_nursery": a_manager,
     "jobs/manager.py: open_manager": a_manager,
     "jobs/standalone.py: _supervisor": a_supervisor,

@@ -174,7 +174,7 @@ async def test_why_the_output_stopped_it_outlives_the_server(
     async with manager_of(tmp_path, backend) as manager:
         jobs = [await manager.start("alice", STUBBORN) for _ in range(2)]
         for job in jobs:
-            manager._lives[job.id]._stopping.must_stop(reason)
+            manager._tasks.runners[job.id]._stopping.must_stop(reason)
         jobs[1].ask_stop(by="alice", grace_s=0)
         assert [job.state for job in jobs] == [State.STOPPING] * 2
     async with manager_of(tmp_path, backend) as manager:

@@ -213,7 +213,7 @@ async def test_takeover(tmp_path: Path) -> None:
     assert await at_every(attempt) >= 12
 
 
-@pytest.mark.parametrize("task", ["jobs.output.capture.reader_task", "Manager._run"])
+@pytest.mark.parametrize("task", ["jobs.output.capture.reader_task", "JobTasks.run"])
 async def test_leaving_as_output_comes(tmp_path: Path, task: str) -> None:
     """C13: the server lets the job go in the moment in which its reader, or the task that drains
     it, has been woken: what the pipe has is the next server's, and what the log has stays."""
@@ -235,7 +235,7 @@ async def test_leaving_as_output_comes(tmp_path: Path, task: str) -> None:
         await trio.testing.wait_all_tasks_blocked()
         before_step_of(task, leave)
         fake.write(b"two")
-        if task == "Manager._run":
+        if task == "JobTasks.run":
             fake.end(Verdict("exited", 3))
         await trio.testing.wait_all_tasks_blocked()
         assert left

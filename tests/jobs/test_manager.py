@@ -344,7 +344,7 @@ async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> 
     async with world(tmp_path) as w:
         other = await w.manager.start("alice", SLEEP)
         job = await w.manager.start("alice", SLEEP)
-        w.manager._lives[job.id]._stopping.must_stop(
+        w.manager._tasks.runners[job.id]._stopping.must_stop(
             MustStop(OSError(28, "No space left on device"))
         )
         end = await job.wait_finished()
@@ -458,7 +458,7 @@ async def test_giving_up_ends_those_who_wait(tmp_path: Path) -> None:
             nursery.start_soon(waits)
             nursery.start_soon(read, job)
             await trio.testing.wait_all_tasks_blocked()
-            w.manager._lives[job.id].end_now()
+            w.manager._tasks.runners[job.id].end_now()
         assert job.end is None
         w.backend.release(job.id)  # the fake's own pipes
 

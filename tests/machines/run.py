@@ -126,7 +126,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
         await trio.sleep(2.0)  # what callers have given up meanwhile is on its way
         await world.wait_up()
         # A job that is still starting is in no list; one that was just taken over has no life yet.
-        while (manager := world.manager) is not None and (manager._lives or manager.list()):
+        while (manager := world.manager) is not None and (manager._tasks.runners or manager.list()):
             for job in manager.list():
                 try:
                     job.ask_stop(by="world")
@@ -141,7 +141,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
         if world.server is not None:
             invariants.check_left()
     if scope.cancelled_caught:
-        left = [] if world.manager is None else [each[-4:] for each in world.manager._lives]
+        left = [] if world.manager is None else [each[-4:] for each in world.manager._tasks.runners]
         world.fail(f"after {_END_S:g} s without faults these jobs have not ended: {left}")
     world.over = True
     process = world.process

@@ -298,9 +298,9 @@ def test_blocks_ahead_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     program = next(each for each in programs if zlib.crc32(repr(each).encode()) % 2)
     run(program)
 
-    async def give_back(self: JobRunner) -> None:
+    async def free_reserve(self: JobRunner) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(JobRunner, "give_back", give_back)
+    monkeypatch.setattr(JobRunner, "free_reserve", free_reserve)
     with pytest.raises(Broken, match="have blocks ahead still"):
         run(program)

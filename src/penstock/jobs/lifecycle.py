@@ -1,8 +1,8 @@
 """The task of one job: from its start to its end record (S5 and S6 of docs/cancellation.md).
 
-Theory of operation. A job has one task, which the manager starts in its own nursery and which runs
-``JobRunner.run`` (or ``go_on``, for a job of an earlier server). It alone moves the job from state
-to state (states.py):
+Theory of operation. A job has one task, which the manager starts in its own nursery (job_tasks.py)
+and which runs ``JobRunner.run`` (or ``take_over``, for a job of an earlier server). It alone moves
+the job from state to state (states.py):
 
 1. ``starting``: the backend was asked. Refused, nothing is left of the job. Started, its handle is
    recorded before any client can name it; if that fails the job is killed, because otherwise it
@@ -57,7 +57,7 @@ _DRAIN_TRIES: Final = 10
 # Hashed in 0.1 ms, which is less than the way to a thread and back.
 _HASH_HERE_BYTES: Final = 64 * 1024
 # Giving blocks back takes milliseconds, unless the disk stands still.
-_GIVE_BACK_S: Final = 1.0
+_FREE_RESERVE_S: Final = 1.0
 
 
 @uninterrupted_methods
@@ -109,7 +109,7 @@ class JobRunner:
                 self.held = True
                 await self._live(result, on_running)
 
-    async def go_on(
+    async def take_over(
         self,
         begun: StartedJob,
         stop: StopNotes | None = None,
@@ -133,7 +133,7 @@ class JobRunner:
             self._job.has_started(begun.started)
             await self._job_nursery(begun.pipes)
 
-    async def give_back(self) -> None:
+    async def free_reserve(self) -> None:
         """Gives the blocks that its log does not need any more back to the disk. Called last, after
         the end is visible, so that no caller waits for it.
 
@@ -146,9 +146,9 @@ class JobRunner:
             return
         # Shielded, because the manager ends this task now if it is closing.
         # Scope S5.reserve.
-        with trio.CancelScope(shield=True), trio.move_on_after(_GIVE_BACK_S):
+        with trio.CancelScope(shield=True), trio.move_on_after(_FREE_RESERVE_S):
             await trio.to_thread.run_sync(
-                log.give_back, abandon_on_cancel=True, limiter=self._hashing.limiter
+                log.free_reserve, abandon_on_cancel=True, limiter=self._hashing.limiter
             )
 
     def did_not_start(self, error: job_errors.JobError, end: EndRecord | None = None) -> None:
@@ -191,7 +191,7 @@ class JobRunner:
         boot_id = str(self._backend.capabilities().get("boot_id", ""))
         job.has_handle(self._store.set_running(job.id, started, boot_id))
 
-    async def _give_up(self, error: Exception) -> None:
+    async def _kill_unrecorded(self, error: Exception) -> None:
         """It runs but cannot be recorded, so no client could ever name or stop it: it is killed."""
         job = self._job
         self.never_started = True  # also if end_now comes meanwhile
@@ -210,7 +210,7 @@ class JobRunner:
             self._begin(begun.started)
         except sqlite3.Error as error:
             close_pipes(job.log.disk, begun.pipes)
-            await self._give_up(error)
+            await self._kill_unrecorded(error)
             return
         except Exception:
             close_pipes(job.log.disk, begun.pipes)

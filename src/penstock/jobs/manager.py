@@ -20,9 +20,8 @@ from .history import History
 from .job import UNKILLABLE_S, Job
 from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
 from .job_recovery import JobRecovery, Recovered
-from .lifecycle import JobRunner
+from .job_tasks import JobTasks
 from .output.capture import close_pipes
-from .output.digest_threads import Hashing
 from .output.disk import Disk
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
@@ -49,9 +48,7 @@ class Manager:
         self._nursery: trio.Nursery
         self._closing = False
         self._leaving = False
-        self._over = False
-        self._lives: dict[str, JobRunner] = {}
-        self._hashing = Hashing()
+        self._tasks = JobTasks(backend, store, audit, history)
         # Messages about jobs that this manager takes over, kept because they come before the jobs
         # are known here.
         self._early: list[Changed] | None = []
@@ -89,7 +86,7 @@ class Manager:
             with trio.CancelScope(shield=True):
                 await self.stop_all("server")
         finally:
-            self._end_lives()  # whatever became of the stops, because nothing else ends them
+            self._tasks.end_now()  # whatever became of the stops, because nothing else ends them
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Starts a job and returns when its process runs.
@@ -177,81 +174,17 @@ class Manager:
             ) from error
         job = Job(job_id, sequence, owner, spec, policy_hash, log, bound)
         self.history.begun(job)
-        self._nursery.start_soon(self._run, job)
+        self._nursery.start_soon(self._tasks.run, job)
         return job
 
-    async def _run(self, job: Job) -> None:
-        """S5: the job's own task."""
-        async with self._life_of(job) as life:
-            await life.run(self.history.running)
-        if job.handle:
-            self._ended(job)
-        elif (
-            life.never_started
-        ):  # nothing was started: no client can name it, and its request id is free again
-            self.history.never_was(job.id)
-        await life.give_back()
-
-    async def _go_on(self, recovered: Recovered) -> None:
-        """S5, of a job that an earlier server has started."""
-        async with self._life_of(recovered.job) as life:
-            await life.go_on(recovered.begun, recovered.stop, recovered.output_error)
-        self._ended(recovered.job)
-        await life.give_back()
-
-    def _ended(self, job: Job) -> None:
-        if job.end is not None:  # else it was given up
-            self.history.finished(job)
-
-    @uninterrupted_context
-    @contextlib.asynccontextmanager
-    async def _life_of(self, job: Job) -> AsyncIterator[JobRunner]:
-        budget = self.history.budget_of(job.owner)
-        life = JobRunner(job, self._backend, self._store, self._audit, budget, self._hashing)
-        self._lives[job.id] = life
-        if self._over:  # its task has come to run only now, after _end_lives
-            life.end_now()
-        try:
-            yield life
-        except Exception as error:
-            # A bug of ours, or a system call that fails in a way not foreseen. It concerns this job
-            # alone, which is killed, because otherwise it would run without a reader or a record.
-            say(f"job {job.id} is given up, and killed: {error!r}")
-            await self._give_up(job, life)
-        finally:
-            del self._lives[job.id]
-
-    async def _give_up(self, job: Job, life: JobRunner) -> None:
-        if life.held:
-            # Scope S4.given_up.
-            with trio.CancelScope(shield=True), trio.move_on_after(UNKILLABLE_S):  # ends by itself
-                await self._backend.kill(job.id)
-                await self._backend.wait(job.id)
-            self._backend.release(job.id)
-        if not job.handle:
-            # Otherwise it would be `starting` for ever, and count against its owner's quota.
-            life.did_not_start(Unavailable("a mistake of the server's own; its log says more"))
-        elif job.end is None:
-            try:
-                end = self.history.lost(job)
-            except sqlite3.Error as error:  # the next start finds it lost
-                say(f"the end of job {job.handle}: {error}")
-            else:
-                job.set_ended(end)
-                # It is kept as long as others are, which counts from here.
-                job.ended_ago(0.0)
-                job.log.finish()
-        life.end_now()
-        job.is_over()
-
-    def go_on(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
+    def take_over(self, recovered: Sequence[Recovered], unknown: Sequence[HeldJob]) -> None:
         """Jobs that run on get their tasks in this manager's nursery; those of ``unknown``, which
         have no record, are ended. No checkpoint."""
         early, self._early = self._early or [], None
         for changed in early:
             self._limits_changed(changed)
         for each in recovered:
-            self._nursery.start_soon(self._go_on, each)
+            self._nursery.start_soon(self._tasks.take_over, each)
         for left in unknown:
             close_pipes(self.history.disk, left.pipes)
             self._backend.release(left.id)
@@ -309,12 +242,7 @@ class Manager:
                 async with trio.open_nursery() as nursery:
                     for job in self.list():
                         nursery.start_soon(self._stop_one, job, by)
-        self._end_lives()
-
-    def _end_lives(self) -> None:
-        self._over = True
-        for life in self._lives.values():
-            life.end_now()
+        self._tasks.end_now()
 
     async def _stop_one(self, job: Job, by: str) -> None:
         with contextlib.suppress(Precondition, Unavailable):
@@ -378,7 +306,7 @@ async def open_manager(
             for each in recovered:
                 del held[each.job.id]
             async with manager.open_nursery():
-                manager.go_on(recovered, list(held.values()))
+                manager.take_over(recovered, list(held.values()))
                 yield manager
         finally:
             store.close()

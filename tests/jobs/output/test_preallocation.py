@@ -119,7 +119,7 @@ def test_a_log_that_has_ended_keeps_no_blocks() -> None:
     assert log.seal()
     log.finish()
     assert log.has_reserve
-    log.give_back()
+    log.free_reserve()
     assert disk.ahead == {}
     lost = OutputLog.create("/lost", disk=disk)
     assert fed(disk, lost, 1000) == 1000

@@ -16,8 +16,8 @@ byte and the end record: then a file that is cut later is seen to be cut.
 Who may call what: everything that appends or ends is called by the task of the job alone, its
 reader tasks and what it does after them (capture.py, lifecycle.py, through output_quota.Intake).
 Any task may read at any time in Trio's thread. No call here has a checkpoint, so a reader that
-looks between two of them sees whole segments and gaps. ``digest`` and ``give_back`` alone may run
-in another thread, after the end.
+looks between two of them sees whole segments and gaps. ``digest`` and ``free_reserve`` alone may
+run in another thread, after the end.
 
 The race that shaped it: a server is killed between two writes, and the next one takes the log over
 while readers of the first come back with their offsets. So all that must be durable is so *before*
@@ -197,13 +197,13 @@ class OutputLog:
 
     @property
     def has_reserve(self) -> bool:
-        """Whether it has blocks on the disk beyond what it stores; see ``give_back``."""
+        """Whether it has blocks on the disk beyond what it stores; see ``free_reserve``."""
         return self._chain.has_reserve
 
-    def give_back(self) -> None:
+    def free_reserve(self) -> None:
         """Frees the reserved blocks. Call it in a thread, once the log has ended, because a disk
         may take milliseconds for it."""
-        self._chain.give_back()
+        self._chain.free_reserve()
 
     def finish(self) -> None:
         """Ends the log, so that readers end after the last byte. The caller has sealed it before,

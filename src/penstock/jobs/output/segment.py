@@ -6,13 +6,13 @@ The data file has the bytes and nothing else. The index has one entry of fixed s
 where the next entry begins; the last one ends where the data file does. docs/output.md has the
 format byte for byte. A segment is in one of these states:
 
-    new ── create ──▶ open ── close ──▶ closed ── trim, give_back ──▶ closed, without blocks ahead
+    new ── create ──▶ open ── close ──▶ closed ── trim, free_reserve ──▶ closed, no blocks ahead
     open, closed ── drop, forget ──▶ gone          closed ── reopen ──▶ open
     files of an earlier server ── recover(closed=...) ──▶ open or closed
 
-Who may call what. Everything runs in Trio's thread without a checkpoint, but ``give_back``, which
-is called in a thread once no task uses the segment. The writer and each reader are *users*: they
-``acquire`` and ``release``, and the last one closes the files, so that a finished job costs no
+Who may call what. Everything runs in Trio's thread without a checkpoint, but ``free_reserve``,
+which is called in a thread once no task uses the segment. The writer and each reader are *users*:
+they ``acquire`` and ``release``, and the last one closes the files, so that a finished job costs no
 descriptors. ``drop`` and ``forget`` close them under their users, because a reader that stalls must
 keep no disk space. Only one process appends.
 
@@ -211,7 +211,7 @@ class Segment:
         reserves = self._data_reserve, self._index_reserve
         return any(reserve.left(size) for reserve, size in zip(reserves, sizes, strict=True))
 
-    def give_back(self) -> None:
+    def free_reserve(self) -> None:
         """Frees the blocks ahead of both files, once no more bytes come.
 
         The caller need not be a user. Call it in a thread, because a disk that is informed of each

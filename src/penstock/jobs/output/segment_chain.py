@@ -94,7 +94,7 @@ class SegmentChain:
     def close_recovered(self) -> bool:
         """Ends the last segment of a log that a crash has left open, as ``seal`` does."""
         closed = recovery.close_last(self._segments)
-        self.give_back()
+        self.free_reserve()
         return closed
 
     # Appending.
@@ -210,13 +210,13 @@ class SegmentChain:
 
     @property
     def has_reserve(self) -> bool:
-        """Whether it has blocks on the disk beyond what it stores; see ``give_back``."""
+        """Whether it has blocks on the disk beyond what it stores; see ``free_reserve``."""
         return any(segment.has_reserve for segment in self._segments)
 
-    def give_back(self) -> None:
+    def free_reserve(self) -> None:
         """Frees the reserved blocks. Call it in a thread, once the log has ended."""
         for segment in self.segments():
-            segment.give_back()
+            segment.free_reserve()
 
     def release(self) -> None:
         """Ends the writer's use of the last segment, because no more bytes come."""
