@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from penstock.pki.issue import CertificateError, issue, make_ca
+from penstock.pki.certificate_errors import CertificateError
+from penstock.pki.issue import issue, make_ca
 from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context
 from penstock.server.authn import identify
 

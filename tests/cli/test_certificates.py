@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import patient
 
-from penstock.pki.issue import CertificateError, KeyModeError, NameRefused, issue, make_ca
+from penstock.pki.certificate_errors import CertificateError, NameRefused
+from penstock.pki.issue import issue, make_ca
+from penstock.pki.key_mode import KeyModeError
 from penstock.pki.names import general_name
 from penstock.server.authn import AuthenticationError, identify
 

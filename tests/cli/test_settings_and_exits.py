@@ -12,13 +12,9 @@ from patience import patient
 from penstock.cli.connection_settings import endpoint_of
 from penstock.cli.exits import Exit, exit_code, job_code, start_code
 from penstock.cli.flags import Settings, SettingsError
-from penstock.pki.issue import (
-    CertificateError,
-    KeyModeError,
-    check_private_key_mode,
-    issue,
-    make_ca,
-)
+from penstock.pki.certificate_errors import CertificateError
+from penstock.pki.issue import issue, make_ca
+from penstock.pki.key_mode import KeyModeError, check_private_key_mode
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.rpc.tls.contexts import client_ssl_context, server_ssl_context

@@ -5,7 +5,8 @@ from typing import Final
 
 from ..client.identity import IdentityError
 from ..client.verify import OutputBroken
-from ..pki.issue import CertificateError, KeyModeError, NameRefused
+from ..pki.certificate_errors import CertificateError, NameRefused
+from ..pki.key_mode import KeyModeError
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE

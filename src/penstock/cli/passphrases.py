@@ -8,7 +8,7 @@ from getpass import getpass
 from pathlib import Path
 from typing import Final
 
-from ..pki.issue import KeyModeError
+from ..pki.key_mode import KeyModeError
 from .ending_signals import raising_signals
 from .flags import SettingsError
 

@@ -1,5 +1,6 @@
 """Certificates: an own CA for a start, the names it may give, and revocation lists.
 
-The server's and the client's end both import it. Imports ``policy`` for the form of a client's id.
+``key_mode`` and ``certificate_errors`` need no cryptography, because every client imports them; the
+server and the command line import the others. Imports ``policy`` for the form of a client's id.
 Begin with ``issue``.
 """

@@ -1,7 +1,6 @@
 """An own CA and short-lived certificates: EC P-256 keys, extended key usage, files 0600."""
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .certificate_errors import CertificateError, NameRefused
+from .key_mode import check_private_key_mode
+from .names import check_client_id, check_file_name, general_name
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
@@ -27,27 +30,6 @@ UNREADABLE: Final = (
 )
 # Certificates begin so much earlier, because they must be valid where a clock is a little behind.
 _CLOCK_SKEW: Final = timedelta(minutes=5)
-
-
-class KeyModeError(Exception):
-    """A private key that other users can read; the text has the chmod that mends it."""
-
-
-class CertificateError(Exception):
-    """A certificate could not be made; the text says why."""
-
-
-class NameRefused(CertificateError):
-    """No certificate can be issued for this name; the text says which names are possible."""
-
-
-def check_private_key_mode(path: Path) -> None:
-    """Raises KeyModeError if group or others may read or write the key, OSError if it is gone."""
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    if mode & 0o077:
-        raise KeyModeError(
-            f"{path} can be read or written by others (mode {mode:04o}); run: chmod 600 {path}"
-        )
 
 
 def make_ca(directory: Path, name: str = "penstock CA") -> Path:
@@ -96,9 +78,6 @@ def issue(
     """
     if isinstance(server_names, str | bytes):
         raise TypeError(f"server_names is one text; write [{server_names!r}]")
-    # Imported here, because every client imports this module to look at its key's mode.
-    from .names import check_client_id, check_file_name, general_name
-
     alternatives: list[x509.GeneralName] = []
     try:
         if server_names:

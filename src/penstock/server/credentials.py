@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ..pki.crl import NONE, CrlError, Revocations, read_crl
-from ..pki.issue import UNREADABLE, KeyModeError, check_private_key_mode
+from ..pki.issue import UNREADABLE
+from ..pki.key_mode import KeyModeError, check_private_key_mode
 from ..policy.configuration import Config
 from ..rpc.tls.chain_trial import can_sign
 from ..rpc.tls.contexts import KeyPasswordNeeded, server_ssl_context
