@@ -17,7 +17,7 @@ from penstock.jobs.job import Job
 from penstock.jobs.job_errors import Precondition, Unavailable
 from penstock.jobs.manager import Manager, open_manager
 from penstock.jobs.output.output_quota import MustStop
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.policy.control_policy import Control
 from penstock.supervisor.ipc.from_supervisor import Left
 
@@ -122,7 +122,7 @@ async def test_a_stop_that_is_not_waited_for_is_durable(tmp_path: Path) -> None:
     async with manager_of(tmp_path, backend) as manager:
         job = await manager.start("alice", STUBBORN)
         job.ask_stop(by="alice", reason="enough", grace_s=0.1)
-        assert job.state is State.STOPPING
+        assert job.state is JobState.STOPPING
     async with manager_of(tmp_path, backend) as manager:
         end, _ = await manager.get(job.handle).stop(by="bob", reason="too late")
         assert (end.stopped_by, end.stop_reason, end.escalated) == ("alice", "enough", True)
@@ -176,7 +176,7 @@ async def test_why_the_output_stopped_it_outlives_the_server(
         for job in jobs:
             manager._tasks.runners[job.id]._stopping.must_stop(reason)
         jobs[1].ask_stop(by="alice", grace_s=0)
-        assert [job.state for job in jobs] == [State.STOPPING] * 2
+        assert [job.state for job in jobs] == [JobState.STOPPING] * 2
     async with manager_of(tmp_path, backend) as manager:
         for job in jobs:
             again = manager.get(job.handle)
@@ -263,7 +263,7 @@ async def test_who_survives_kill_is_named(tmp_path: Path, monkeypatch: pytest.Mo
             named = "7 (dd, state D in request_wait_answer), 8 (sh, state D)"
             assert caught.value.about == {"processes": named}
             assert named in str(caught.value)
-        assert job.state is State.STOPPING
+        assert job.state is JobState.STOPPING
         fake.end(Verdict("signaled", 9))
         assert (await job.wait_finished()).escalated
         assert (await stop())[1], "it is finished"

@@ -16,7 +16,7 @@ from walked import SLEEP, STUBBORN, Told, joined, managed, none_left, read, shor
 from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.output.cursor import Chunk
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 
 
 @pytest.fixture(autouse=True)
@@ -195,13 +195,13 @@ async def test_takeover(tmp_path: Path) -> None:
             async with managed(directory, backend, told) as manager:
                 manager.leave()
                 await trio.lowlevel.checkpoint()
-                assert [manager.get(handle).state for handle in handles] == [State.RUNNING] * 2
+                assert [manager.get(handle).state for handle in handles] == [JobState.RUNNING] * 2
 
         reached = await cancelled_at(step, operation)
         async with managed(directory, backend, told) as manager:
             for number, handle in enumerate(handles):
                 job = manager.get(handle, owner="alice")
-                assert job.state is State.RUNNING
+                assert job.state is JobState.RUNNING
                 backend.jobs[job.id].end(Verdict("exited", number))
                 end = await job.wait_finished()
                 assert (end.reason, end.exit_code) == ("exited", number)

@@ -18,7 +18,7 @@ from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
 from penstock.jobs.manager import open_manager
 from penstock.jobs.output.seek import seek_lines
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 
 JOBS = 5
 
@@ -102,7 +102,7 @@ class World:
             assert {job.id for job in found} == ids
             assert told.lines == []  # nothing of it was damaged, lost or not recorded
             for job in found:
-                assert job.state is State.FINISHED
+                assert job.state is JobState.FINISHED
                 assert job.end is not None
                 assert job.end.reason in ("exited", "signaled", "stopped")
                 assert len(joined(await read(job))) == job.end.output_bytes

@@ -24,7 +24,7 @@ from penstock.jobs.output.cursor import BOTH, Chunk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.output_quota import OutputBound
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.jobs.stop_notes import StopAsked
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
@@ -65,7 +65,7 @@ def running(backend: FakeBackend) -> Job:
     """A job that runs in the backend, without a manager: nobody else changes it."""
     job = job_with(log_of())
     backend.jobs["id"] = FakeJob("id", "alice", 1001, [])
-    job.backend, job.handle, job.state = backend, "9", State.RUNNING
+    job.backend, job.handle, job.state = backend, "9", JobState.RUNNING
     job.begun.set()
     return job
 
@@ -84,7 +84,7 @@ async def test_a_job_that_has_not_begun_has_nothing_yet() -> None:
     assert (job.handle, started.pid, started.argv, started.class_name) == ("", 0, (), "")
     assert (started.limits, started.client_limits) == (ResourceLimits(), ResourceLimits())
     assert (started.held, job.survivors) == (HeldLimits((), ()), ())
-    assert (started.started_ns, job.ended_at, job.state) == (0, 0.0, State.STARTING)
+    assert (started.started_ns, job.ended_at, job.state) == (0, 0.0, JobState.STARTING)
     nobody = (job.end, job.sampler, job.final_usage, job.start_error, job.input, job.backend)
     assert nobody == (None,) * 6
     assert (job.stop_asked, job.on_stop, started.control) == (None, None, Control())
@@ -151,7 +151,7 @@ def test_a_recorded_job_is_as_it_was() -> None:
         (Enforcement("processes", "enforced", "3"),),
         (Enforcement("memory", "unavailable", "", "none"),),
     )
-    assert (job.end, job.state, job.begun.is_set()) == (None, State.STARTING, False)
+    assert (job.end, job.state, job.begun.is_set()) == (None, JobState.STARTING, False)
     log.finish()
 
 
@@ -176,7 +176,7 @@ def test_a_job_that_never_started_has_its_end_alone() -> None:
     log = log_of()
     job = Job.from_record(record(started=None, handle="9", end=END), log, BOUND)
     assert (job.handle, job.started) == ("", NOT_STARTED)
-    assert (job.end, job.state) == (END, State.FINISHED)
+    assert (job.end, job.state) == (END, JobState.FINISHED)
     assert job.begun.is_set()
     assert job.finished.is_set()
     sample = job.usage()
@@ -402,9 +402,9 @@ async def test_pause_is_for_what_runs_and_says_why_not() -> None:
             await job.set_paused(paused)
         assert told(caught) == ("NOT_PAUSED", f"job 9 is not {what}: one of them sleeps")
     for state, there, why in [
-        (State.STOPPING, backend, "is being stopped"),
-        (State.ENDING, backend, "has ended"),
-        (State.RUNNING, None, "has ended"),
+        (JobState.STOPPING, backend, "is being stopped"),
+        (JobState.ENDING, backend, "has ended"),
+        (JobState.RUNNING, None, "has ended"),
     ]:
         job.state, job.backend = state, there
         with pytest.raises(Precondition) as caught:
@@ -464,7 +464,7 @@ async def test_a_stop_without_words_has_none() -> None:
 async def test_who_ends_by_itself_was_not_stopped() -> None:
     """Its main process has ended and the rest is on its way: nobody is told, nothing noted."""
     job = running(FakeBackend())
-    job.state = State.ENDING
+    job.state = JobState.ENDING
     heard: list[str] = []
     job.on_stop = lambda: heard.append("stop")
     job.ask_stop(by="alice")
@@ -476,7 +476,7 @@ async def test_a_stop_that_may_be_forgotten_is_said_once_it_is_under_way() -> No
     """Recorded, it outlives this server; before it runs, there is nothing yet to be recorded."""
     job = running(FakeBackend())
     job.ask_stop(by="alice")
-    job.state = State.STOPPING
+    job.state = JobState.STOPPING
     with pytest.raises(Unavailable) as caught:
         job.ask_stop(by="alice")
     assert str(caught.value) == (
@@ -490,7 +490,7 @@ async def test_a_stop_that_may_be_forgotten_is_said_once_it_is_under_way() -> No
 async def test_a_stop_hands_on_all_that_was_asked_and_returns_the_record() -> None:
     """Also if it cannot be recorded: it is waited for, so nobody has to be told."""
     job = running(FakeBackend())
-    job.state = State.STOPPING
+    job.state = JobState.STOPPING
     answers: list[tuple[EndRecord, bool]] = []
 
     async def stop() -> None:

@@ -33,7 +33,7 @@ from penstock.jobs.output.cursor import Chunk
 from penstock.jobs.output.digest import Digest
 from penstock.jobs.output.output_quota import MustStop
 from penstock.jobs.output.preallocation import AHEAD_BYTES
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.jobs.store import Store
 
 SLEEP = JobSpec("sleep")
@@ -83,7 +83,7 @@ async def test_a_job_from_start_to_end_record(tmp_path: Path) -> None:
         end = await job.wait_finished()
         assert (end.reason, end.exit_code, end.output_bytes) == ("exited", 0, 5)
         assert await read(job) == b"hello"
-        assert job.state is State.FINISHED
+        assert job.state is JobState.FINISHED
         assert w.events(job) == ["job.starting", "job.running", "job.finished"]
         await trio.testing.wait_all_tasks_blocked()
         assert w.backend.jobs[job.id].released
@@ -146,7 +146,7 @@ async def test_a_caller_that_leaves_does_not_end_the_stop(tmp_path: Path) -> Non
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
         assert scope.cancelled_caught
-        assert job.state is State.STOPPING
+        assert job.state is JobState.STOPPING
         end = await job.wait_finished()
         assert (end.reason, end.escalated) == ("stopped", True)
 
@@ -193,7 +193,7 @@ async def test_a_stop_after_the_natural_end_is_not_what_ended_it(tmp_path: Path)
         fake = w.backend.jobs[job.id]
         fake.exited.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert job.state is State.ENDING
+        assert job.state is JobState.ENDING
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: job.stop(by="alice"))
             await trio.testing.wait_all_tasks_blocked()
@@ -218,7 +218,7 @@ async def test_a_refusal_that_cannot_be_audited_costs_nobody_anything(tmp_path: 
             w.fail_audit = True
             w.backend.gate.set()
         w.fail_audit = False
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
 
 
 async def test_a_request_id_of_a_start_that_never_was_is_free_after_a_restart(
@@ -230,7 +230,7 @@ async def test_a_request_id_of_a_start_that_never_was_is_free_after_a_restart(
     async with world(tmp_path) as w:
         assert w.manager.list("alice", include_finished=True) == []
         job = await w.manager.start("alice", SLEEP, request_id="once")
-        assert job.state is State.RUNNING
+        assert job.state is JobState.RUNNING
 
 
 async def test_a_start_cancelled_half_way_is_in_the_list(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def test_a_start_cancelled_half_way_is_in_the_list(tmp_path: Path) -> None
         await trio.testing.wait_all_tasks_blocked()
         (job,) = w.manager.list("alice")
         assert w.manager.get(job.handle, owner="alice") is job
-        assert job.state is State.RUNNING
+        assert job.state is JobState.RUNNING
 
 
 async def test_a_refused_start_leaves_nothing_to_name(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ async def test_a_disk_that_refuses_output_ends_the_job_alone(tmp_path: Path) -> 
         end = await job.wait_finished()
         assert end.reason == "output_failed"
         assert "No space left" in end.detail
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ async def test_a_stop_after_the_last_process_did_not_end_the_job(
         monkeypatch.setattr("penstock.jobs.lifecycle._HASH_HERE_BYTES", -1)
         w.backend.jobs[job.id].end(Verdict("exited", 4))
         assert await trio.to_thread.run_sync(hashing.wait, 10)
-        assert job.state is State.ENDING
+        assert job.state is JobState.ENDING
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(job.stop, by="alice"))
             await trio.testing.wait_all_tasks_blocked()
@@ -479,7 +479,7 @@ async def test_a_log_that_cannot_be_hashed_is_one_jobs_misfortune(
         end = await job.wait_finished()
         assert (end.reason, end.exit_code, end.output_sha256) == ("exited", 0, "")
         assert "hashed" in end.detail
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
 
 
 async def test_a_full_store_ends_no_other_job(
@@ -496,7 +496,7 @@ async def test_a_full_store_ends_no_other_job(
         with pytest.raises(JobError):
             await w.manager.start("alice", JobSpec("refused"), request_id="once")
         await trio.testing.wait_all_tasks_blocked()
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
         monkeypatch.undo()
         monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.1)
 
@@ -545,7 +545,7 @@ async def test_a_descendant_that_does_not_die_is_said(
         with pytest.raises(Precondition) as caught:
             await job.stop(by="alice")
         assert caught.value.reason == "UNKILLABLE"
-        assert job.state is State.ENDING
+        assert job.state is JobState.ENDING
         fake.end(Verdict("exited", 0))
         assert (await job.wait_finished()).reason == "stopped"
 
@@ -566,7 +566,7 @@ async def test_a_start_that_can_neither_be_logged_nor_recorded_is_refused(
                 await w.manager.start("alice", SLEEP, request_id="once")
             w.fail_audit = False
         job = await w.manager.start("alice", SLEEP, request_id="once")
-        assert job.state is State.RUNNING
+        assert job.state is JobState.RUNNING
 
 
 async def test_a_damaged_record_costs_no_other_job(tmp_path: Path) -> None:
@@ -595,7 +595,7 @@ async def test_a_damaged_record_s_request_id_starts_nothing_again(tmp_path: Path
             await w.manager.start("alice", JobSpec("exit", ("0",)), request_id="once")
         assert caught.value.reason == "REQUEST_DAMAGED"
         assert w.manager.list("alice", include_finished=True) == []
-        assert (await w.manager.start("bob", SLEEP, request_id="once")).state is State.RUNNING
+        assert (await w.manager.start("bob", SLEEP, request_id="once")).state is JobState.RUNNING
 
 
 async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
@@ -616,7 +616,7 @@ async def test_a_bug_in_one_job_s_task_is_that_job_s_misfortune(
         await trio.testing.wait_all_tasks_blocked()
         assert w.backend.jobs[job.id].released
         assert trio.current_time() - 60 < job.ended_at <= trio.current_time()
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
         assert (await w.manager.start("alice", JobSpec("print", ("x",)))).handle
 
 
@@ -634,9 +634,9 @@ async def test_a_bug_as_a_job_starts_is_that_job_s_misfortune(
         await trio.testing.wait_all_tasks_blocked()
         assert w.manager.list("alice", include_finished=True) == [other]
         assert all(job.released for job in w.backend.jobs.values() if job.id != other.id)
-        assert other.state is State.RUNNING
+        assert other.state is JobState.RUNNING
         again = await w.manager.start("alice", STUBBORN, request_id="once")
-        assert again.state is State.RUNNING
+        assert again.state is JobState.RUNNING
 
 
 async def test_a_shutdown_takes_no_more_starts(tmp_path: Path) -> None:
@@ -757,7 +757,7 @@ async def test_a_job_that_starts_as_the_manager_ends_is_stopped_too(tmp_path: Pa
             nursery.start_soon(w.manager.stop_all, "server")
             await trio.testing.wait_all_tasks_blocked()
             (job,) = w.manager.list("alice")
-            assert job.state is State.STARTING
+            assert job.state is JobState.STARTING
             w.backend.gate.set()
     assert told == [job]
     assert job.handle
@@ -788,7 +788,7 @@ async def test_a_start_that_hangs_does_not_hold_up_the_end_of_the_manager(
     async with world(tmp_path) as w:
         assert w.manager.list("alice", include_finished=True) == []
         job = await w.manager.start("alice", SLEEP, request_id="once")
-        assert job.state is State.RUNNING
+        assert job.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize("how", ["raises", "is cancelled"])
@@ -829,7 +829,7 @@ async def test_who_is_said_to_have_ended_a_job(tmp_path: Path) -> None:
         w.backend.jobs[before.id].end(Verdict("exited", 0))
         w.backend.jobs[after.id].end(Verdict("exited", 0))
         await trio.testing.wait_all_tasks_blocked()
-        assert after.state is not State.RUNNING
+        assert after.state is not JobState.RUNNING
         after.ask_stop(by="alice", reason="enough")
         ends = [await job.wait_finished() for job in (before, after)]
     assert [(end.reason, end.stopped_by, end.stop_reason, end.exit_code) for end in ends] == [
@@ -846,4 +846,4 @@ async def test_a_second_manager_of_a_directory_is_refused(tmp_path: Path) -> Non
         with pytest.raises(Unavailable, match="in use"):
             async with world(tmp_path):
                 pass
-        assert (job.state, len(w.lines)) == (State.RUNNING, before)
+        assert (job.state, len(w.lines)) == (JobState.RUNNING, before)

@@ -20,7 +20,7 @@ from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.job_rows import DamagedRecord, JobRecord
 from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
-from penstock.jobs.states import TRANSITIONS, Event, IllegalTransition, State, after
+from penstock.jobs.states import TRANSITIONS, IllegalTransition, JobEvent, JobState, after
 from penstock.jobs.store import Store
 from penstock.policy.limit_classes import Enforcement, ResourceLimits
 from penstock.supervisor.ipc.started import HeldLimits, Started
@@ -28,17 +28,17 @@ from penstock.supervisor.ipc.started import HeldLimits, Started
 
 def test_every_state_is_reachable_and_only_finished_is_final() -> None:
     """The table has no dead ends and no islands."""
-    reached = {State.STARTING}
+    reached = {JobState.STARTING}
     while new := {to for of in reached for to in TRANSITIONS[of].values()} - reached:
         reached |= new
-    assert reached == set(State)
-    assert [state for state in State if not TRANSITIONS[state]] == [State.FINISHED]
+    assert reached == set(JobState)
+    assert [state for state in JobState if not TRANSITIONS[state]] == [JobState.FINISHED]
 
 
 def test_there_is_no_way_back() -> None:
     """States are ordered, and every event keeps the order."""
-    order = {state: number for number, state in enumerate(State)}
-    for state, event in itertools.product(State, Event):
+    order = {state: number for number, state in enumerate(JobState)}
+    for state, event in itertools.product(JobState, JobEvent):
         if event in TRANSITIONS[state]:
             assert order[after(state, event)] >= order[state]
         else:

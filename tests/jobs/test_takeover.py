@@ -25,7 +25,7 @@ from penstock.jobs.output.disk import RealDisk
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_quota import OutputBound
 from penstock.jobs.retention_settings import RetentionSettings
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.policy.limit_classes import Enforcement
 from penstock.supervisor.ipc.from_supervisor import Changed, FoundChange
 from penstock.supervisor.ipc.started import HeldLimits
@@ -60,7 +60,7 @@ async def test_a_job_goes_on_where_it_was(tmp_path: Path) -> None:
         async with manager_of(tmp_path, backend) as manager:
             job = manager.get(handle, owner="alice")
             assert (job.state, job.started.pid, job.started.argv) == (
-                State.RUNNING,
+                JobState.RUNNING,
                 fake.pid,
                 ("/bin/sleep",),
             )
@@ -303,7 +303,7 @@ async def test_a_log_that_cannot_be_read_is_gone_on_with_behind_it(tmp_path: Pat
     disk = BadDisk(lambda operation, name: (operation, name) == ("open", FIRST + ".index"))
     async with open_manager(backend, str(tmp_path / "state"), disk=disk) as manager:
         again = manager.get(job.handle)
-        assert again.state is State.RUNNING
+        assert again.state is JobState.RUNNING
         backend.jobs[job.id].write(b"after")
         with again.read_output() as reader:
             gap, chunk = await anext(reader), await anext(reader)
@@ -408,7 +408,7 @@ async def test_a_server_without_descriptors_leaves_the_jobs_to_the_next(
     assert not backend.jobs[job.id].released
     async with manager_of(tmp_path, backend) as manager:
         again = manager.get(job.handle)
-        assert again.state is State.RUNNING
+        assert again.state is JobState.RUNNING
         backend.jobs[job.id].end(Verdict("exited", 0))
         assert (await again.wait_finished()).gaps == ()
         assert await everything(again) == b"before"

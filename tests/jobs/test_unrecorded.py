@@ -14,7 +14,7 @@ from walked import SLEEP, managed, none_left, shorten
 from penstock.jobs import lifecycle as life_module
 from penstock.jobs.job import RECORD_PATIENCE_S, Job
 from penstock.jobs.job_errors import NotRecorded
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.jobs.store import Store
 from penstock.server.error_status import from_job_error
 
@@ -77,7 +77,7 @@ async def test_stop_and_wait_say_so(tmp_path: Path, disk: FullDisk) -> None:
             info = status.details[0]
             assert isinstance(info, ErrorInfo)
             assert (status.code.name, info.reason) == ("UNAVAILABLE", "NOT_RECORDED")
-        assert job.state is State.ENDING
+        assert job.state is JobState.ENDING
         assert job.end is None
         assert disk.asked > 1
         await asked(job, outcomes)

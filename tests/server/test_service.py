@@ -16,7 +16,7 @@ from service_world import POLICY_TEXT, asked_by, failing, world
 
 from penstock.jobs.backends.base import JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from penstock.jobs.job import Job
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.rpc.lag import Lag
@@ -521,7 +521,7 @@ async def test_who_leaves_a_read_leaves_nothing_behind(
                         await trio.lowlevel.checkpoint()
                     scope.cancel()
             assert trio.lowlevel.current_statistics().tasks_living == before
-            assert job.state is State.RUNNING
+            assert job.state is JobState.RUNNING
         assert (backend.looks > 0) is (what == "status")
         backend.answers = True
         if what == "wait":

@@ -18,7 +18,7 @@ from running import policy_text, script
 from this_run import group, new_directory
 
 from penstock.jobs.manager import open_manager
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 
 PROGRAM = Path(__file__).parent.parent / "lib" / "library_program.py"
 COMMANDS = (
@@ -80,7 +80,7 @@ async def look(place: Path) -> int:
     ) as manager:
         jobs = manager.list(include_finished=True)
         for job in jobs:
-            assert job.state is State.FINISHED
+            assert job.state is JobState.FINISHED
             assert job.end is not None
             assert job.end.reason in ("exited", "stopped"), job.end
     assert told == []  # every end was recorded, and nothing is damaged

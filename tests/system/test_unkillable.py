@@ -13,7 +13,7 @@ from this_run import group, new_directory
 from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.job_errors import Precondition
 from penstock.jobs.standalone import open_local
-from penstock.jobs.states import State
+from penstock.jobs.states import JobState
 
 pytestmark = pytest.mark.root
 
@@ -69,7 +69,7 @@ async def test_who_survives_kill_is_named_with_what_it_waits_for(
         expected = f"{job.started.pid} (cat, state D in "
         assert caught.value.about["processes"].startswith(expected), caught.value.about
         assert "fuse" in caught.value.about["processes"] or "request_wait" in str(caught.value)
-        assert job.state is State.STOPPING
+        assert job.state is JobState.STOPPING
         assert manager.list("alice") == [job]
         mount.wake()
         end = await job.wait_finished()

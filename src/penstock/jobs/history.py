@@ -19,7 +19,7 @@ from .output.output_quota import OutputBound, OutputBudget
 from .output.retention import Shelf
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
-from .states import State
+from .states import JobState
 from .store import Store
 from .verdict import lost_record
 
@@ -125,7 +125,7 @@ class History:
                 job
                 for job in self._jobs.values()
                 if (owner is None or job.owner == owner)
-                and (include_finished or job.state is not State.FINISHED)
+                and (include_finished or job.state is not JobState.FINISHED)
             ),
             key=_sequence,
             reverse=True,

@@ -16,7 +16,7 @@ from .limit_checks import LimitAsking
 from .output.cursor import BOTH
 from .output.reader import OutputReader
 from .output.segment import StreamNumber
-from .states import State
+from .states import JobState
 from .stop_notes import StopAsked
 
 # After KILL a process can only survive in an uninterruptible sleep; callers are told after this.
@@ -146,8 +146,8 @@ class Job(JobProgress):
         Cancellation: completes; C18.
         """
         await self._wait_taken_over()
-        if self.backend is None or self.state is not State.RUNNING:
-            stopping = self.state is State.STOPPING
+        if self.backend is None or self.state is not JobState.RUNNING:
+            stopping = self.state is JobState.STOPPING
             why = "is being stopped" if stopping else "has ended"
             raise job_errors.Precondition("NOT_RUNNING", f"job {self.handle} {why}")
         self.pause_asked = self.pause_asked or paused
@@ -174,14 +174,14 @@ class Job(JobProgress):
         if self.stop_asked is not None:
             if grace_s is not None:
                 self.stop_asked.add(grace_s)
-        elif self.state is not State.ENDING:
+        elif self.state is not JobState.ENDING:
             self.stop_asked = StopAsked(by, reason, grace_s, number)
         # A job whose main process has ended by itself was not stopped: its end is waited for.
         if self.stop_asked is None:
             return
         if self.on_stop is not None:
             self.on_stop()
-        if not self.stop_asked.recorded and self.state is State.STOPPING:
+        if not self.stop_asked.recorded and self.state is JobState.STOPPING:
             raise job_errors.Unavailable(
                 f"the stop of job {self.handle} is under way, but cannot be recorded now; the "
                 "server's log says why"

@@ -17,7 +17,7 @@ from .job_rows import JobRecord
 from .limit_checks import LimitAsking
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound
-from .states import Event, State, after
+from .states import JobEvent, JobState, after
 from .stop_notes import StopAsked
 
 
@@ -78,7 +78,7 @@ class JobProgress:
         self.handle = ""
         self.started = NOT_STARTED
         """The supervisor's account of its start; NOT_STARTED until then."""
-        self.state = State.STARTING
+        self.state = JobState.STARTING
         self.end: EndRecord | None = None
         self.ended_at = 0.0
         """On Trio's clock, because the system's may step."""
@@ -123,7 +123,7 @@ class JobProgress:
 
     # Its steps.
 
-    def advance(self, event: Event) -> None:
+    def advance(self, event: JobEvent) -> None:
         """To the state after this event. Raises IllegalTransition, a bug of ours."""
         self.state = after(self.state, event)
 
@@ -135,22 +135,22 @@ class JobProgress:
     def has_handle(self, handle: str) -> None:
         """Its start is recorded, so clients can name it."""
         self.handle = handle
-        self.advance(Event.STARTED)
+        self.advance(JobEvent.STARTED)
 
     def take_over(self, stop_asked: StopAsked | None) -> None:
         """It runs on from an earlier life of the server, in which a client may have asked for its
         end."""
-        self.advance(Event.STARTED)
+        self.advance(JobEvent.STARTED)
         self.stop_asked = stop_asked
 
-    def runs_on(self, backend: Backend, on_stop: Callable[[], None]) -> None:
+    def attach(self, backend: Backend, on_stop: Callable[[], None]) -> None:
         """From now on callers can signal and pause it; ``on_stop`` is called whenever
         ``stop_asked`` was set or its grace was shortened."""
         self.backend = backend
         self.on_stop = on_stop
         self.begun.set()
 
-    def runs_no_more(self) -> None:
+    def detach(self) -> None:
         """From now on there is no process that callers could signal or pause."""
         self.backend = None
 
@@ -192,7 +192,7 @@ class JobProgress:
 
     def has_ended(self, end: EndRecord, counters: Mapping[str, Any]) -> None:
         """Its end is durable, so readers and waiting callers see it from now on."""
-        self.advance(Event.RECORDED)
+        self.advance(JobEvent.RECORDED)
         self.end = end
         self.ended_at = trio.current_time()
         self.final_usage = usage.final(counters, end.ended_ns)
@@ -221,7 +221,7 @@ class JobProgress:
     def set_ended(self, end: EndRecord) -> None:
         """Recovery: what became of the job is known now."""
         self.end = end
-        self.state = State.FINISHED
+        self.state = JobState.FINISHED
         counters = {
             "cpu_total_s": end.cpu_total_s,
             "throttled_s": end.throttled_s,

@@ -44,7 +44,7 @@ from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
 from .output.segment import StreamNumber
 from .reporting import Audit, say, try_audit
-from .states import Event, State
+from .states import JobEvent, JobState
 from .stop import JobStop
 from .stop_notes import StopNotes
 from .store import Store
@@ -179,7 +179,7 @@ class JobRunner:
 
     def _refused(self, refused: StartRefused) -> None:
         job = self._job
-        job.advance(Event.REFUSED)
+        job.advance(JobEvent.REFUSED)
         end = EndRecord("failed_to_start", time.time_ns(), detail=refused.message)
         self.did_not_start(start_error(refused), end)
         about = {"job": job.id, "owner": job.owner, "message": refused.message}
@@ -238,7 +238,7 @@ class JobRunner:
             bandwidth = Bandwidth(job.started.limits.output_bytes_per_s)
             # Scope S5.parts.
             async with trio.open_nursery() as nursery:
-                job.runs_on(self._backend, self._stopping.asked)
+                job.attach(self._backend, self._stopping.asked)
                 self._stopping.open(nursery)
                 if self._stuck is not None:
                     self._stopping.must_stop(MustStop(self._stuck))
@@ -261,7 +261,7 @@ class JobRunner:
             job.log.notify()  # its last words do not wait for the record of its end
         finally:
             self._stopping.close()
-            job.runs_no_more()
+            job.detach()
             if job.input is not None:
                 job.input.close(f"job {job.handle} has ended")
             for fd, _ in outputs:
@@ -284,8 +284,8 @@ class JobRunner:
 
     def _main_exited(self) -> None:
         """Idempotent, because the end of all may be reported before that of the main process."""
-        if self._job.state is not State.ENDING:
-            self._job.advance(Event.MAIN_EXITED)
+        if self._job.state is not JobState.ENDING:
+            self._job.advance(JobEvent.MAIN_EXITED)
 
     async def _watch_main(self) -> None:
         await self._backend.wait_main_exited(self._job.id)

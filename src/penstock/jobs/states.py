@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 
-class State(Enum):
+class JobState(Enum):
     """Where a job is in its life; the values are those of the records."""
 
     STARTING = "starting"
@@ -21,7 +21,7 @@ class State(Enum):
     FINISHED = "finished"
 
 
-class Event(Enum):
+class JobEvent(Enum):
     """What moves a job from one state to the next."""
 
     STARTED = "started"  # the supervisor answered with a pid
@@ -32,28 +32,28 @@ class Event(Enum):
     LOST = "lost"  # what happened cannot be known
 
 
-TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
-    State.STARTING: {
-        Event.STARTED: State.RUNNING,
-        Event.REFUSED: State.FINISHED,
-        Event.LOST: State.FINISHED,
+TRANSITIONS: Final[dict[JobState, dict[JobEvent, JobState]]] = {
+    JobState.STARTING: {
+        JobEvent.STARTED: JobState.RUNNING,
+        JobEvent.REFUSED: JobState.FINISHED,
+        JobEvent.LOST: JobState.FINISHED,
     },
-    State.RUNNING: {
-        Event.STOP_ASKED: State.STOPPING,
-        Event.MAIN_EXITED: State.ENDING,
-        Event.LOST: State.ENDING,
+    JobState.RUNNING: {
+        JobEvent.STOP_ASKED: JobState.STOPPING,
+        JobEvent.MAIN_EXITED: JobState.ENDING,
+        JobEvent.LOST: JobState.ENDING,
     },
-    State.STOPPING: {
-        Event.STOP_ASKED: State.STOPPING,
-        Event.MAIN_EXITED: State.ENDING,
-        Event.LOST: State.ENDING,
+    JobState.STOPPING: {
+        JobEvent.STOP_ASKED: JobState.STOPPING,
+        JobEvent.MAIN_EXITED: JobState.ENDING,
+        JobEvent.LOST: JobState.ENDING,
     },
-    State.ENDING: {
-        Event.STOP_ASKED: State.ENDING,
-        Event.RECORDED: State.FINISHED,
-        Event.LOST: State.ENDING,
+    JobState.ENDING: {
+        JobEvent.STOP_ASKED: JobState.ENDING,
+        JobEvent.RECORDED: JobState.FINISHED,
+        JobEvent.LOST: JobState.ENDING,
     },
-    State.FINISHED: {},
+    JobState.FINISHED: {},
 }
 
 
@@ -61,7 +61,7 @@ class IllegalTransition(AssertionError):
     """A bug of ours: the event cannot happen in that state."""
 
 
-def after(state: State, event: Event) -> State:
+def after(state: JobState, event: JobEvent) -> JobState:
     """The state that follows. Raises IllegalTransition where the table has no entry."""
     try:
         return TRANSITIONS[state][event]

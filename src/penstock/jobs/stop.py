@@ -17,7 +17,7 @@ from .job import UNKILLABLE_S, Job
 from .job_errors import SupervisorSilent
 from .output.output_quota import MustStop
 from .reporting import say
-from .states import Event, State
+from .states import JobEvent, JobState
 from .stop_notes import StopNotes
 from .store import Store
 
@@ -62,7 +62,7 @@ class JobStop:
         if asked is None:
             return
         grace_s = asked.grace_s(job.started.grace_s)
-        if job.state in (State.RUNNING, State.STOPPING):
+        if job.state in (JobState.RUNNING, JobState.STOPPING):
             self.notes = replace(
                 self.notes,
                 by=asked.by,
@@ -102,8 +102,8 @@ class JobStop:
             return
         # Deadline S6.
         self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace_s)
-        if self._job.state is State.RUNNING:
-            self._job.advance(Event.STOP_ASKED)
+        if self._job.state is JobState.RUNNING:
+            self._job.advance(JobEvent.STOP_ASKED)
             self._nursery.start_soon(self._run)
 
     async def _run(self) -> None:

@@ -9,7 +9,7 @@ from ..jobs.job import Job
 from ..jobs.output.gaps import Gap
 from ..jobs.output.output_quota import OutputBound
 from ..jobs.output.segment import StreamNumber
-from ..jobs.states import State
+from ..jobs.states import JobState
 from ..jobs.usage import Usage
 from ..policy.limit_classes import Enforcement, ResourceLimits
 from ..proto import command_pb2 as pb
@@ -17,11 +17,11 @@ from ..supervisor.cgroups.counters import Pressure, Stall
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
 _STATES: Final = {
-    State.STARTING: pb.JOB_STATE_STARTING,
-    State.RUNNING: pb.JOB_STATE_RUNNING,
-    State.STOPPING: pb.JOB_STATE_STOPPING,
-    State.ENDING: pb.JOB_STATE_ENDING,
-    State.FINISHED: pb.JOB_STATE_FINISHED,
+    JobState.STARTING: pb.JOB_STATE_STARTING,
+    JobState.RUNNING: pb.JOB_STATE_RUNNING,
+    JobState.STOPPING: pb.JOB_STATE_STOPPING,
+    JobState.ENDING: pb.JOB_STATE_ENDING,
+    JobState.FINISHED: pb.JOB_STATE_FINISHED,
 }
 
 

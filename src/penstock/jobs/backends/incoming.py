@@ -28,7 +28,7 @@ from ...supervisor.ipc.message_base import Message
 from ..output.capture import close_pipes
 from ..output.disk import RealDisk
 from .base import HeldJob, StartRefused
-from .job_state import JobState, close_all
+from .reported_job import ReportedJob, close_all
 from .requests import Requests
 from .supervisor_connection import SupervisorConnection
 
@@ -48,7 +48,7 @@ class Incoming:
         requests: Requests,
         on_limits_changed: Callable[[Changed], None],
     ) -> None:
-        self.jobs: dict[str, JobState] = {}
+        self.jobs: dict[str, ReportedJob] = {}
         self._connection = connection
         self._requests = requests
         self._on_limits_changed = on_limits_changed
@@ -108,7 +108,7 @@ class Incoming:
             case _:  # of a job that was released
                 close_all(fds)
 
-    def _of_job(self, job: JobState, message: Message, fds: Sequence[int]) -> None:
+    def _of_job(self, job: ReportedJob, message: Message, fds: Sequence[int]) -> None:
         match message:
             case StartedMessage() if len(fds) != len(message.fds):
                 # unix(7): descriptors that this process has no room for are cut off without an
@@ -141,7 +141,7 @@ class Incoming:
             close_all(fds)
             return
         if len(fds) == len(message.fds):
-            job = self.jobs[message.id] = JobState()
+            job = self.jobs[message.id] = ReportedJob()
             began = job.has_started(message, fds)
             job.paused = message.paused
             self._taken.append(HeldJob(message.id, message.opaque, began.started, began.pipes))

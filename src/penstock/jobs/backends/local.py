@@ -1,7 +1,7 @@
 """This machine as a Backend: the supervisor, at the other end of its socket.
 
 Theory of operation. ``connect_local`` connects and greets; ``run`` then carries messages until the
-block is left or the supervisor goes. A job here is a JobState in ``_jobs``, from ``start`` (or
+block is left or the supervisor goes. A job here is a ReportedJob in ``_jobs``, from ``start`` (or
 ``take_held``) to ``release``:
 
 1. Asked: START is sent, and the caller waits. REFUSED drops the job; REPLACED drops it too, and
@@ -59,7 +59,7 @@ from ..job_errors import Unavailable
 from ..reporting import say
 from .base import HeldJob, JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from .incoming import Incoming
-from .job_state import JobState, read_whole
+from .reported_job import ReportedJob, read_whole
 from .requests import STANDS_STILL, Requests
 from .supervisor_connection import SupervisorConnection
 
@@ -218,7 +218,7 @@ class LocalBackend:
             spec=spec,
             audited=tuple(audited),
         )
-        job = self._jobs[job_id] = JobState()
+        job = self._jobs[job_id] = ReportedJob()
         try:
             self._connection.send(start)
         except protocol.ProtocolError as error:

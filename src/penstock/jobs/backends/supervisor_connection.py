@@ -17,7 +17,7 @@ from ...supervisor.ipc.from_supervisor import FROM_SUPERVISOR, Welcome
 from ...supervisor.ipc.message_base import Beat, Message
 from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
-from .job_state import close_all
+from .reported_job import close_all
 
 # Twenty of the longest command lines. Beyond that clients' requests are refused: see `is_full`.
 _MOST_WAITING_BYTES: Final = 4 << 20

@@ -11,7 +11,7 @@ from ...supervisor.ipc.from_supervisor import Emptied, Exited, Held, ReplacedFil
 from .base import InputPipes, JobPipes, StartedJob, StartRefused, Verdict
 
 
-class JobState:
+class ReportedJob:
     """One job, from START on. ``kill_fd`` is of its cgroup.kill, -1 without one."""
 
     def __init__(self) -> None:
