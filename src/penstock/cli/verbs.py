@@ -3,18 +3,13 @@
 A verb's function has the name and the parameters that are declared here, behind the settings.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from inspect import cleandoc
 from typing import Final
 
 import asyncclick as click
 
 from .arguments import (
     ALLOW_GAPS,
-    CONNECT_TIMEOUT,
     MAX_OFFSET,
-    OUTPUT,
     PASS_ON,
     RECONNECT,
     SINCE,
@@ -22,53 +17,8 @@ from .arguments import (
     PassThrough,
     PassThroughIfAsked,
 )
-from .flags import Settings
-from .lazy import load
+from .verb_forms import OUTPUT_BEHIND, argument, option, verb
 
-
-def argument(name: str, **form: object) -> click.Argument:
-    """Text that is not an option."""
-    return click.Argument([name], type=TEXT, **form)
-
-
-def option(*names: str, **form: object) -> click.Option:
-    """An option as click takes it: --all, -a, and the parameter's name if that is another."""
-    return click.Option(list(names), **form)
-
-
-def behind(setting: str, name: str, **form: object) -> click.Option:
-    """A global option that may also stand behind the verb, because most users write it there."""
-
-    def use(ctx: click.Context, _: object, value: object) -> None:
-        if value is not None:
-            ctx.obj = replace(ctx.obj, **{setting: value})
-
-    return option(name, f"own_{setting}", callback=use, expose_value=False, **form)
-
-
-def verb(
-    place: str,
-    help_text: str,
-    *params: click.Parameter,
-    cls: type[click.Command] = click.Command,
-    connects: bool = True,
-    **form: object,
-) -> click.Command:
-    """Declares a verb. ``place``: module.function, loaded when the verb is called. ``connects``: it
-    calls a server, so it gets the settings as its first argument."""
-    module, function = place.split(".")
-
-    @click.pass_obj
-    def call(settings: Settings, **given: object) -> Awaitable[object]:
-        act: Callable[..., Awaitable[object]] = getattr(load(module), function)
-        return act(settings, **given) if connects else act(**given)
-
-    own = (_OUTPUT, _CONNECT_TIMEOUT) if connects else ()
-    return cls(function, callback=call, params=[*params, *own], help=cleandoc(help_text), **form)
-
-
-_OUTPUT: Final = behind("output", "-o", **OUTPUT)
-_CONNECT_TIMEOUT: Final = behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
 _PID: Final = argument("pid")
 _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
 _RECONNECT: Final = option("--reconnect", **RECONNECT)
@@ -206,7 +156,7 @@ ISSUE: Final = verb(
 CERTS: Final = click.Group(
     "certs",
     {"init": INIT, "issue": ISSUE},
-    params=[_OUTPUT],
+    params=[OUTPUT_BEHIND],
     help="Makes the certificates that clients and servers know each other by.",
 )
 
