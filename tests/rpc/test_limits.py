@@ -36,7 +36,7 @@ from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, 
 from penstock.rpc.channel import Channel
 from penstock.rpc.grpc_server import Peer
 from penstock.rpc.http2.connection import Connection
-from penstock.rpc.limit_table import limits_from
+from penstock.rpc.limit_parser import limits_from
 from penstock.rpc.limits import CLIENT_DEFAULTS, SERVER_DEFAULTS, Rate
 from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.rpc.tls.transport import TlsTransport

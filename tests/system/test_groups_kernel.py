@@ -444,12 +444,12 @@ def test_limits_that_were_changed_are_put_back_by_the_kernel(hierarchy: Hierarch
                 if (path := directory / name).exists():
                     path.write_text(value)
                     changed += 1
-        found = group.look.changed()
+        found = group.limit_check.changed()
         assert len(found) >= 6
         assert changed >= len(found)
-        group.look.put_back()
-        assert group.look.changed() == []
-        assert all(each.put_back for each in group.look.settle(found))
+        group.limit_check.put_back()
+        assert group.limit_check.changed() == []
+        assert all(each.put_back for each in group.limit_check.settle(found))
         after = [*group.entries, *group.client_entries]
         assert [(each.state, each.actual) for each in after] == [
             (each.state, each.actual) for each in (*before[0], *before[1])

@@ -12,7 +12,7 @@ from ..concurrency.plain_errors import PlainErrors
 from . import job_errors
 from .end_record import EndRecord
 from .job_progress import JobProgress
-from .limit_checks import LimitAsking
+from .limit_requests import LimitRequests
 from .output.cursor import BOTH
 from .output.reader import OutputReader
 from .output.segment import StreamNumber
@@ -40,9 +40,9 @@ class Job(JobProgress):
         """
         if self.backend is None or self.end is not None or not self.backend.holds_limits():
             return False
-        if self.limit_asking is None:
-            self.limit_asking = LimitAsking()
-        return await self.limit_asking.look(self.backend, self.id)
+        if self.limit_requests is None:
+            self.limit_requests = LimitRequests()
+        return await self.limit_requests.check(self.backend, self.id)
 
     def read_output(
         self,

@@ -14,7 +14,7 @@ from .backends.base import Backend, JobSpec
 from .end_record import EndRecord
 from .input import JobInput
 from .job_rows import JobRecord
-from .limit_checks import LimitAsking
+from .limit_requests import LimitRequests
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound
 from .states import JobEvent, JobState, after
@@ -42,7 +42,7 @@ class JobProgress:
         "handle",
         "id",
         "input",
-        "limit_asking",
+        "limit_requests",
         "on_stop",
         "owner",
         "pause_asked",
@@ -104,7 +104,7 @@ class JobProgress:
         """Some of its processes may stand still, so a stop resumes them."""
         self.stop_asked: StopAsked | None = None
         self.on_stop: Callable[[], None] | None = None
-        self.limit_asking: LimitAsking | None = None
+        self.limit_requests: LimitRequests | None = None
         """None until a caller has asked for the first time."""
         self._log_or_loader = log
 

@@ -31,7 +31,7 @@ from ..policy.policy_file import parse_policy
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..rpc.grpc_server import Server
 from ..rpc.lag import Lag
-from ..rpc.limit_table import limits_from
+from ..rpc.limit_parser import limits_from
 from ..rpc.limits import SERVER_DEFAULTS, Limits
 from ..supervisor.kernel.bounded_read import read_file
 from ..supervisor.logs.log_lines import LineStream

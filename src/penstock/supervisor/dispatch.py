@@ -27,7 +27,7 @@ from .ipc.server_socket import Send
 from .job import job_environment, rlimits, standard_pipes
 from .job.cgroup_processes import CgroupProcesses, Processes
 from .job.inspect_survivors import inspect
-from .job.limit_watch import LimitWatch
+from .job.limit_rounds import LimitRounds
 from .job.spawn import Plan
 from .job.start_check import CheckedStart, Refusal, StartCheck
 from .job.start_requirements import check_isolation, check_limits
@@ -63,7 +63,7 @@ class Dispatcher:
         self._on_empty = on_empty
         self._ending = False
         self._storage = StorageWatch(loop, self._over)
-        self._limits = LimitWatch(loop, self._limits_changed)
+        self._limits = LimitRounds(loop, self._limits_changed)
 
     def answer(self, message: Message, send: Send) -> None:
         """Does what a message asks: the table. Raises ProtocolError if it is not for now."""
@@ -184,8 +184,8 @@ class Dispatcher:
             job.start(plan, pipes, directories)
             if any(entry.state != "enforced" for entry in effective.storage()):
                 self._watch(start.id, limit_class.limits, own, processes)
-            if processes.look is not None:
-                self._limits.add(start.id, processes.look)
+            if processes.limit_check is not None:
+                self._limits.add(start.id, processes.limit_check)
         except (Refusal, GroupError, OSError) as error:
             for fd in pipes.values():
                 os.close(fd)
@@ -260,7 +260,7 @@ class Dispatcher:
         send(Inspected(asked.id, tuple(inspect(job.pids())) if job else ()))
 
     def _look(self, asked: Look, send: Send) -> None:
-        self._limits.look(asked.id, lambda: send(Looked(asked.id)))
+        self._limits.check(asked.id, lambda: send(Looked(asked.id)))
 
     def _limits_changed(self, name: str, changes: Sequence[LimitChange]) -> None:
         job = self.jobs.get(name)

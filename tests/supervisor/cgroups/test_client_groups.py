@@ -366,7 +366,7 @@ def test_every_file_that_was_written_is_looked_at_again(
     hierarchy.sweep()
     group = hierarchy.create(JOB, LIMITS, "254:0", ALICE)
     kernel.made.append(group)
-    assert group.look.changed() == []
+    assert group.limit_check.changed() == []
     written = {
         path: text
         for path in kernel.root.rglob("*")
@@ -376,16 +376,16 @@ def test_every_file_that_was_written_is_looked_at_again(
     before = list(group.entries), list(group.client_entries)
     for path in written:
         path.write_text("9")
-    changes = group.look.changed()
+    changes = group.limit_check.changed()
     assert {(each.of, each.file) for each in changes} == {
         ("job" if path.parent.name == JOB else "client", path.name) for path in written
     }
     assert {each.limit for each in changes if each.of == "job"} >= {"cpu", "memory", "processes"}
-    group.look.put_back()
+    group.limit_check.put_back()
     assert {path: path.read_text() for path in written if path.name != "io.max"} == {
         path: text for path, text in written.items() if path.name != "io.max"
     }
-    done = group.look.settle(changes)
+    done = group.limit_check.settle(changes)
     # Of plain files the last of a disk's lines is all there is; the kernel has one for each disk.
     assert all(each.put_back for each in done if each.file != "io.max")
     after = [*group.entries, *group.client_entries]
@@ -394,10 +394,10 @@ def test_every_file_that_was_written_is_looked_at_again(
             continue
         assert (entry.state, entry.actual) == (was.state, was.actual)
     assert all(CHANGED_OUTSIDE in entry.detail for entry in after if entry.limit == "cpu")
-    group.look.end()
+    group.limit_check.end()
     for path in written:
         path.write_text("9")
-    assert group.look.changed() == []
+    assert group.limit_check.changed() == []
 
 
 LOOKED_AT = {

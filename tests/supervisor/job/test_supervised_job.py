@@ -22,7 +22,7 @@ from penstock.policy.limit_classes import (
     Rlimit,
 )
 from penstock.policy.policy_file import Command
-from penstock.supervisor.cgroups import LimitChange, LimitLook
+from penstock.supervisor.cgroups import LimitChange, LimitCheck
 from penstock.supervisor.ipc.from_supervisor import MOST_CHANGES
 from penstock.supervisor.ipc.message_base import Message
 from penstock.supervisor.ipc.message_record import write_record
@@ -45,7 +45,7 @@ class Scripted:
         self.entries: list[Enforcement] = []
         self.client_entries: list[Enforcement] = []
         self.usage_files: dict[str, str] = {}
-        self.look: LimitLook | None = None
+        self.limit_check: LimitCheck | None = None
         self.events: Events | None = None
         self.kills = 0
         self.signals: list[tuple[int, bool]] = []

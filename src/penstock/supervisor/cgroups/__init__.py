@@ -12,7 +12,7 @@ from .group_files import GroupError
 from .hierarchy import detect, detect_below
 from .interface import Group, Hierarchy
 from .life_groups import new_life
-from .limit_look import LimitChange, LimitLook
+from .limit_check import LimitChange, LimitCheck
 from .nesting import locked_around, locked_below
 from .signalling import signal_members
 from .sweeping import Swept
@@ -23,7 +23,7 @@ __all__ = [
     "GroupError",
     "Hierarchy",
     "LimitChange",
-    "LimitLook",
+    "LimitCheck",
     "Mounts",
     "Swept",
     "block_device",

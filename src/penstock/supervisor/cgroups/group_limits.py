@@ -2,7 +2,7 @@
 
 ``V1Limits`` (v1.py) has a directory in each v1 hierarchy, ``V2Limits`` (v2.py) the files of the
 one directory that the killer has made. ``JobGroup`` and ``ClientGroups``, which hold groups, and
-``LimitLook``, which checks their limits, work with either.
+``LimitCheck``, which checks their limits, work with either.
 """
 
 from typing import Protocol

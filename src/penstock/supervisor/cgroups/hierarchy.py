@@ -15,11 +15,11 @@ and a Killer, and works with either of each.
 
 Levels below each mount: own parent, life (life_groups.py), client (client_groups.py), job. Each
 call is synchronous. They are made by the supervisor's one thread, but for limits that were changed
-from outside: a child of LimitWatch writes those files anew. Other programs with root's rights can
+from outside: a child of LimitRounds writes those files anew. Other programs with root's rights can
 change groups at any time, and that is the race which shaped this file. A directory above may be
 gone between making it and using it: ``create`` then finds FileNotFoundError, makes the levels
 above the job anew, with the client's limits, and tries once more. A limit is believed only
-as read back (GroupLimits), and read again while the job runs (LimitLook). A job is born inside its
+as read back (GroupLimits), and read again while the job runs (LimitCheck). A job is born inside its
 group (kernel/clone3.py) or enters it before exec, after every limit is set: it never runs outside.
 """
 

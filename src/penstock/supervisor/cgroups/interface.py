@@ -5,7 +5,7 @@ from typing import Protocol
 from ...policy.limit_classes import Enforcement, ResourceLimits
 from ..kernel.clone3 import CgroupEntrance
 from .client_groups import ClientTotals
-from .limit_look import LimitLook
+from .limit_check import LimitCheck
 from .sweeping import Swept
 
 
@@ -15,7 +15,7 @@ class Group(Protocol):
     path: str
     """Its directory in the hierarchy that lists and kills its processes."""
     usage_files: dict[str, str]
-    look: LimitLook
+    limit_check: LimitCheck
     """The check of its limits while the job runs."""
 
     @property
@@ -47,7 +47,7 @@ class Group(Protocol):
 
     def follow(self, main: int) -> None:
         """Names the main process, which is inside now. The caller must not reap it before
-        ``look.end``, so that its pid stays its own."""
+        ``limit_check.end``, so that its pid stays its own."""
         ...
 
     def gather(self) -> list[int]:

@@ -11,7 +11,7 @@ from .counters import parse as parse_counters
 from .group_files import GroupError, read
 from .group_limits import GroupLimits
 from .killer import Killer
-from .limit_look import LimitLook
+from .limit_check import LimitCheck
 from .strays import Strays
 from .thawing import leave_freezers, thaw
 
@@ -30,12 +30,13 @@ class JobGroup:
         top: str,
         freezer: str | None,
     ) -> None:
-        """``client`` and ``prepare`` are passed to LimitLook. ``top`` is the parent in the killer's
-        hierarchy. ``freezer`` is v1's freezer mount where penstock has no groups, otherwise None.
+        """``client`` and ``prepare`` are passed to LimitCheck. ``top`` is the base's directory in
+        the killer's hierarchy. ``freezer`` is v1's freezer mount where penstock has no groups,
+        otherwise None.
         """
         homes = {**limits.paths, killer.controller: killer.path}
         self._strays = Strays(homes, killer.pids)
-        self.look = LimitLook(limits, client, prepare, self._strays)
+        self.limit_check = LimitCheck(limits, client, prepare, self._strays)
         self._limits = limits
         self._killer = killer
         self._top = top
@@ -46,11 +47,11 @@ class JobGroup:
 
     @property
     def entries(self) -> list[Enforcement]:
-        return self.look.entries
+        return self.limit_check.entries
 
     @property
     def client_entries(self) -> list[Enforcement]:
-        return self.look.client_entries
+        return self.limit_check.client_entries
 
     def entrance(self) -> CgroupEntrance:
         if self._entrance is None:
@@ -105,7 +106,7 @@ class JobGroup:
 
     def kill(self) -> int:
         self.gather()
-        self.look.end()
+        self.limit_check.end()
         count = self._killer.kill()
         if count:
             self._killer.let_die(self._top)
@@ -139,7 +140,7 @@ class JobGroup:
         return parse_counters(texts).counted()
 
     def remove(self) -> bool:
-        self.look.end()
+        self.limit_check.end()
         self.close_entrance()
         done = self._limits.remove()
         return self._killer.remove() and done

@@ -5,7 +5,7 @@ import signal
 from typing import Final, Protocol
 
 from ...policy.limit_classes import Enforcement
-from ..cgroups import Group, GroupError, LimitLook, signal_members
+from ..cgroups import Group, GroupError, LimitCheck, signal_members
 from ..kernel.clone3 import CgroupEntrance
 from ..kernel.loop import PRIORITY, READ, Loop, Timer
 from ..kernel.reap import reap, reap_ended
@@ -38,7 +38,7 @@ class Processes(Protocol):
     """A job's process tree, however it is confined. Nothing here blocks."""
 
     usage_files: dict[str, str]
-    look: LimitLook | None
+    limit_check: LimitCheck | None
     """Reads the job's limits again; None where nothing holds them."""
 
     @property
@@ -115,7 +115,7 @@ class CgroupProcesses:
         self._again_s = _AGAIN_S
         self._again: Timer | None = None
         self.usage_files = group.usage_files
-        self.look: LimitLook | None = group.look
+        self.limit_check: LimitCheck | None = group.limit_check
 
     @property
     def entries(self) -> list[Enforcement]:
@@ -218,7 +218,7 @@ class CgroupProcesses:
         self._loop.forget(self._pidfd)
         if self._populated():
             self.kill()  # what the main process left behind ends with it
-        self._group.look.end()
+        self._group.limit_check.end()
         # After the kill, because one of them may trace the main process, and the kernel keeps its
         # status for a tracer.
         reap_ended(self._loop, self._pid, self._reaped)

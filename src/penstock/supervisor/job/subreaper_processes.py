@@ -8,7 +8,7 @@ import signal
 from typing import Any, Final
 
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement
-from ..cgroups import GroupError, LimitLook
+from ..cgroups import GroupError, LimitCheck
 from ..kernel import proc_tree, reap
 from ..kernel.clone3 import NOWHERE, CgroupEntrance
 from ..kernel.loop import READ, Loop
@@ -40,7 +40,7 @@ class SubreaperProcesses:
             for name in GROUP_LIMIT_NAMES
         ]
         self.client_entries = self.entries
-        self.look: LimitLook | None = None
+        self.limit_check: LimitCheck | None = None
         self.usage_files: dict[str, str] = {}
 
     def entrance(self) -> CgroupEntrance:

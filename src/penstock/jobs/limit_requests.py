@@ -1,4 +1,7 @@
-"""Are a job's limits still held? Callers that want its status ask, one question at a time."""
+"""Asks the supervisor whether a job's limits are still held: callers that want its status do.
+
+The supervisor checks them every minute by itself (supervisor/job/limit_rounds.py).
+"""
 
 import trio
 
@@ -9,7 +12,7 @@ from .job_errors import SupervisorSilent, Unavailable
 LOOK_S = 1.0
 
 
-class LimitAsking:
+class LimitRequests:
     """The questions about one job. Callers that ask while one is under way share the next one, so
     that a client that asks as often as the network carries it costs one question at a time."""
 
@@ -18,7 +21,7 @@ class LimitAsking:
         self._asked = 0
         self._answered = 0
 
-    async def look(self, backend: Backend, job_id: str) -> bool:
+    async def check(self, backend: Backend, job_id: str) -> bool:
         """Whether they were looked at since this was called; False after LOOK_S without an answer,
         or if the backend cannot be asked now.
 

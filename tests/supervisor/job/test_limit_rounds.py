@@ -10,10 +10,10 @@ import pytest
 from patience import patient
 
 from penstock.policy.limit_classes import CHANGED_OUTSIDE, Enforcement
-from penstock.supervisor.cgroups import GroupError, LimitChange, LimitLook, control_files
+from penstock.supervisor.cgroups import GroupError, LimitChange, LimitCheck, control_files
 from penstock.supervisor.cgroups.control_files import ControlFiles
-from penstock.supervisor.job import limit_watch
-from penstock.supervisor.job.limit_watch import LimitWatch
+from penstock.supervisor.job import limit_rounds
+from penstock.supervisor.job.limit_rounds import LimitRounds
 from penstock.supervisor.kernel.loop import Loop
 
 AS_SET = (Enforcement("cpu", "enforced", "5"), Enforcement("disk_read", "partial", "1", "direct"))
@@ -41,11 +41,11 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.loop = Loop()
         self.reports: list[tuple[str, list[LimitChange]]] = []
-        self.watch = LimitWatch(self.loop, self.report)
+        self.watch = LimitRounds(self.loop, self.report)
         self.own, self.client = Limits(_new(directory, "own")), Limits(_new(directory, "client"))
         own: Any = self.own
         client: Any = self.client
-        self.limits = LimitLook(own, client)
+        self.limits = LimitCheck(own, client)
         self.watch.add("j", self.limits)
 
     def report(self, name: str, changes: Sequence[LimitChange]) -> None:
@@ -54,7 +54,7 @@ class World:
     def looked(self) -> None:
         """One look that somebody has asked for, to its answer."""
         done: list[int] = []
-        self.watch.look("j", lambda: done.append(1))
+        self.watch.check("j", lambda: done.append(1))
         self.until(lambda: done == [1])
 
     def until(self, what: Callable[[], bool]) -> None:
@@ -98,7 +98,7 @@ def held(world: World) -> bool:
 
 
 def run_at_once(world: World, done: list[int]) -> None:
-    world.watch.look("j", lambda: done.append(1))
+    world.watch.check("j", lambda: done.append(1))
 
 
 def test_what_is_as_it_was_set_is_answered_at_once(world: World) -> None:
@@ -106,7 +106,7 @@ def test_what_is_as_it_was_set_is_answered_at_once(world: World) -> None:
     world.own.set(world.own.disk, "8:16 rbps=9\n8:0 rbps=1 wbps=max riops=7 wiops=max\n")
     done: list[int] = []
     run_at_once(world, done)
-    world.watch.look("unknown", lambda: done.append(2))
+    world.watch.check("unknown", lambda: done.append(2))
     assert (done, world.reports) == ([1, 2], [])
 
 
@@ -154,12 +154,12 @@ def test_each_is_looked_at_within_a_round_though_nobody_asks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few in each tick; the ticks end with the last job."""
-    monkeypatch.setattr(limit_watch, "_TICK_S", 0.002)
-    world.watch = LimitWatch(world.loop, world.report)
+    monkeypatch.setattr(limit_rounds, "_TICK_S", 0.002)
+    world.watch = LimitRounds(world.loop, world.report)
     world.watch.add("j", world.limits)
     looked: list[int] = []
 
-    class Counting(LimitLook):
+    class Counting(LimitCheck):
         def changed(self) -> list[LimitChange]:
             looked.append(1)
             return super().changed()
@@ -169,7 +169,7 @@ def test_each_is_looked_at_within_a_round_though_nobody_asks(
         world.watch.add(str(number), Counting(own, None))
     world.own.set(world.own.quota, "9\n")
     world.until(lambda: bool(world.reports) and len(looked) >= 200)
-    assert limit_watch.ROUND_S > limit_watch._TICKS * 1.0
+    assert limit_rounds.ROUND_S > limit_rounds._TICKS * 1.0
     assert world.watch._share == 4
     for name in [*map(str, range(200)), "j"]:
         world.watch.remove(name)
@@ -180,16 +180,16 @@ def test_one_that_takes_long_is_told_of_twice_and_holds_up_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As the kernel takes memory back: after a bound it is said that it is not held now."""
-    monkeypatch.setattr(limit_watch, "_PUT_BACK_S", 0.01)
-    before = LimitLook.put_back
+    monkeypatch.setattr(limit_rounds, "_PUT_BACK_S", 0.01)
+    before = LimitCheck.put_back
 
-    def slow(self: LimitLook) -> None:
+    def slow(self: LimitCheck) -> None:
         with os.fdopen(os.open(tmp_path / "gate", os.O_RDONLY)) as file:
             file.read()
         before(self)
 
     os.mkfifo(tmp_path / "gate")
-    monkeypatch.setattr(LimitLook, "put_back", slow)
+    monkeypatch.setattr(LimitCheck, "put_back", slow)
     world.own.set(world.own.quota, "-1\n")
     world.looked()
     assert [each.put_back for each in world.reports[0][1]] == [False]
@@ -220,17 +220,17 @@ def test_a_kill_meanwhile_waits_for_nobody_and_ends_the_looks(
 ) -> None:
     """C51: who has asked is answered at the bound, and nothing is put back from then on but by the
     process that is at it already."""
-    monkeypatch.setattr(limit_watch, "_PUT_BACK_S", 0.01)
+    monkeypatch.setattr(limit_rounds, "_PUT_BACK_S", 0.01)
 
-    def stuck(self: LimitLook) -> None:
+    def stuck(self: LimitCheck) -> None:
         with os.fdopen(os.open(tmp_path / "gate", os.O_RDONLY)) as file:
             file.read()
 
     os.mkfifo(tmp_path / "gate")
-    monkeypatch.setattr(LimitLook, "put_back", stuck)
+    monkeypatch.setattr(LimitCheck, "put_back", stuck)
     world.own.set(world.own.quota, "-1\n")
     done: list[int] = []
-    world.watch.look("j", lambda: done.append(1))
+    world.watch.check("j", lambda: done.append(1))
     world.limits.end()  # as JobGroup.kill does, before its KILL
     assert done == []
     world.until(lambda: done == [1])

@@ -1,4 +1,4 @@
-"""Limits of jobs that run, looked at again: each within a minute, and when the server asks.
+"""When each running job's limits are checked: within a minute, and when the server asks.
 
 A look reads some files, a tenth of a millisecond, so it is done here, a few jobs each second. What
 is not as it was set is put back by a process of its own, because lowering a limit of memory can
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..cgroups import LimitChange, LimitLook
+from ..cgroups import LimitChange, LimitCheck
 from ..kernel.loop import READ, Loop
 from ..kernel.reap import disown, fork, reap_ended
 from ..logs.supervisor_log import log
@@ -27,14 +27,14 @@ _PUT_BACK_S: Final = 1.0
 Report = Callable[[str, Sequence[LimitChange]], None]
 
 
-class LimitWatch:
+class LimitRounds:
     """``report`` gets a job's name and its changes, with what became of each, whenever there are
     any; the job's entries are up to date then."""
 
     def __init__(self, loop: Loop, report: Report) -> None:
         self._loop = loop
         self._report = report
-        self._looks: dict[str, LimitLook] = {}
+        self._checks: dict[str, LimitCheck] = {}
         self._round: deque[str] = deque()
         self._share = 1
         self._putting_back: set[str] = set()
@@ -42,50 +42,50 @@ class LimitWatch:
         """The jobs whose limits are put back, each with the callbacks that wait for it."""
         self._ticking = False
 
-    def add(self, name: str, look: LimitLook) -> None:
+    def add(self, name: str, limit_check: LimitCheck) -> None:
         """From now on the job is looked at, until ``remove``."""
-        self._looks[name] = look
+        self._checks[name] = limit_check
         if not self._ticking:
             self._ticking = True
             self._loop.after(_TICK_S, self._tick)
 
     def remove(self, name: str) -> None:
         """From now on the job is not looked at. No error if there is no such job."""
-        self._looks.pop(name, None)
+        self._checks.pop(name, None)
 
-    def look(self, name: str, done: Callable[[], None]) -> None:
+    def check(self, name: str, done: Callable[[], None]) -> None:
         """Looks now. ``done`` is called when all is as it was set, or cannot be made so, or after
         _PUT_BACK_S; at once if there is nothing to put back."""
         if name in self._waiting:
             self._waiting[name].append(done)
             return
-        look = self._looks.get(name)
-        changes = look.changed() if look is not None else []
-        if look is None or not changes or name in self._putting_back:
+        limit_check = self._checks.get(name)
+        changes = limit_check.changed() if limit_check is not None else []
+        if limit_check is None or not changes or name in self._putting_back:
             done()
             return
         self._waiting[name] = [done]
-        self._put_back(name, look, changes)
+        self._put_back(name, limit_check, changes)
 
     def _tick(self) -> None:
-        if not self._looks:
+        if not self._checks:
             self._ticking = False
             return
         self._loop.after(_TICK_S, self._tick)
         if not self._round:
-            self._round.extend(self._looks)
+            self._round.extend(self._checks)
             self._share = math.ceil(len(self._round) / _TICKS)
         for _ in range(min(self._share, len(self._round))):
-            self.look(self._round.popleft(), lambda: None)
+            self.check(self._round.popleft(), lambda: None)
 
-    def _put_back(self, name: str, look: LimitLook, changes: Sequence[LimitChange]) -> None:
-        pid, pidfd = _in_a_child(look.put_back)
+    def _put_back(self, name: str, limit_check: LimitCheck, changes: Sequence[LimitChange]) -> None:
+        pid, pidfd = _in_a_child(limit_check.put_back)
         if pid == 0:
-            self._settle(name, look, changes)  # the next look tries again
+            self._settle(name, limit_check, changes)  # the next look tries again
             return
         # A caller that asks meanwhile waits with the others; after the bound none does.
         self._putting_back.add(name)
-        bound = self._loop.after(_PUT_BACK_S, lambda: self._settle(name, look, changes))
+        bound = self._loop.after(_PUT_BACK_S, lambda: self._settle(name, limit_check, changes))
 
         def ended() -> None:
             self._loop.forget(pidfd)
@@ -93,14 +93,14 @@ class LimitWatch:
             reap_ended(self._loop, pid, lambda *_: None)
             bound.cancel()
             self._putting_back.discard(name)
-            self._settle(name, look, changes)
+            self._settle(name, limit_check, changes)
 
         self._loop.watch(pidfd, READ, ended)
 
-    def _settle(self, name: str, look: LimitLook, changes: Sequence[LimitChange]) -> None:
+    def _settle(self, name: str, limit_check: LimitCheck, changes: Sequence[LimitChange]) -> None:
         waiting = self._waiting.pop(name, [])
-        if name in self._looks:  # otherwise it has ended meanwhile
-            done = look.settle(changes)
+        if name in self._checks:  # otherwise it has ended meanwhile
+            done = limit_check.settle(changes)
             for each in done:
                 log(f"job {name}: {_sentence(each)}")
             self._report(name, done)

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from penstock.jobs.job_errors import SupervisorSilent, Unavailable
-from penstock.jobs.limit_checks import LOOK_S, LimitAsking
+from penstock.jobs.limit_requests import LOOK_S, LimitRequests
 
 
 class Slow:
@@ -28,11 +28,11 @@ class Slow:
 async def test_who_asks_meanwhile_shares_the_next_answer() -> None:
     """Never one that began before: a change in between would be missed."""
     backend: Any = Slow()
-    asking = LimitAsking()
+    asking = LimitRequests()
     seen: list[bool] = []
 
     async def ask() -> None:
-        seen.append(await asking.look(backend, "j"))
+        seen.append(await asking.check(backend, "j"))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -52,10 +52,10 @@ async def test_who_asks_meanwhile_shares_the_next_answer() -> None:
 async def test_a_supervisor_that_does_not_answer_is_not_waited_for() -> None:
     """For longer than a second; who asks later has a second of its own."""
     backend: Any = Slow()
-    asking = LimitAsking()
+    asking = LimitRequests()
     for _ in range(2):
         begun = trio.current_time()
-        assert not await asking.look(backend, "j")
+        assert not await asking.check(backend, "j")
         assert trio.current_time() - begun == LOOK_S
 
 
@@ -64,4 +64,4 @@ async def test_what_cannot_be_asked_is_no_error_of_a_status(error: Exception) ->
     """It says what was seen last."""
     backend: Any = Slow()
     backend.error = error
-    assert not await LimitAsking().look(backend, "j")
+    assert not await LimitRequests().check(backend, "j")

@@ -1,4 +1,4 @@
-"""Checks whether the limits of a job and of its client still hold, and the job is under them.
+"""The check of one job: do its limits and its client's still hold, and is it under them?
 
 ``changed`` only reads. ``put_back`` writes, and must run in a process of its own, because the
 kernel takes used memory back when a limit is lowered, and that can take as long as a disk does.
@@ -38,7 +38,7 @@ class LimitChange:
     put_back: bool
 
 
-class LimitLook:
+class LimitCheck:
     """Checks the limits of one job. ``entries`` and ``client_entries`` are as of the last look.
 
     ``prepare`` brings missing files back where another program has disabled a controller; it may
