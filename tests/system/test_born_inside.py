@@ -27,7 +27,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
     found.sweep()
     yield found
     found.sweep()
-    found.remove_parent()
+    found.remove_base()
 
 
 @pytest.mark.parametrize("born", [True, False])

@@ -40,7 +40,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
     found.sweep()
     yield found
     assert found.sweep() == Swept()
-    found.remove_parent()
+    found.remove_base()
 
 
 def device() -> str | None:
@@ -222,7 +222,7 @@ def test_a_sweep_of_a_group_with_others_services_ends_nobody(
 ) -> None:
     """As with a cgroup_parent of /system.slice: refused before anything of it is touched."""
     ours = hierarchy.create(NAME, LIMITS, None)
-    other = Path(hierarchy.parent) / name
+    other = Path(hierarchy.base_directory) / name
     other.mkdir()
     sleeper = subprocess.Popen(["sleep", "1000"])
     try:

@@ -47,7 +47,7 @@ def hierarchy(request: pytest.FixtureRequest) -> Iterator[Hierarchy]:
     found.sweep()
     yield found
     assert found.sweep() == Swept()
-    found.remove_parent()
+    found.remove_base()
 
 
 def run_inside(group: Group, work: Callable[[], None]) -> int:
@@ -227,7 +227,7 @@ def test_whatever_call_fails_nothing_is_left(
     client = ClientTotals(group_name("alice"), ResourceLimits(1.0, 100_000_000, processes=100))
     for failing in itertools.count():
         if first:
-            hierarchy.remove_parent()
+            hierarchy.remove_base()
         calls = itertools.count()
 
         def wrap(real: Any, calls: Any = calls, failing: int = failing) -> Any:

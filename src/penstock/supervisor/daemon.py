@@ -161,7 +161,7 @@ class Daemon:
             if self._reception is not None:
                 self._reception.close()
             if self._hierarchy is not None:
-                self._hierarchy.remove_parent()
+                self._hierarchy.remove_base()
             self._log_file.end()
         return self._shutdown.exit_code
 
@@ -233,7 +233,7 @@ class Daemon:
         self._ready = True
         kind = "none, nothing is limited"
         if self._hierarchy is not None:
-            kind = f"{self._hierarchy.kind}, in {self._hierarchy.parent}"
+            kind = f"{self._hierarchy.kind}, in {self._hierarchy.base_directory}"
         policy = f"policy {self._welcome.policy_hash[:12]}"
         log(f"ready; cgroups: {kind}; {policy}{self._listeners.text}")
 

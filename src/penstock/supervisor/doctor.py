@@ -254,11 +254,11 @@ def _first_there(path: str) -> str:
     return path
 
 
-def _cgroups(parent: str, disk: str | None, *, root: bool) -> tuple[str, list[Enforcement]]:
-    """What groups can hold here, tried in a parent group of its own, because that of a penstockd
+def _cgroups(base: str, disk: str | None, *, root: bool) -> tuple[str, list[Enforcement]]:
+    """What groups can hold here, tried in a base group of its own, because that of a penstockd
     that runs must be left alone."""
     try:
-        hierarchy = detect(parent) if root else None
+        hierarchy = detect(base) if root else None
         why = "no cgroups that can be written" if root else "no root"
     except GroupError as error:
         hierarchy, why = None, str(error)
@@ -268,7 +268,7 @@ def _cgroups(parent: str, disk: str | None, *, root: bool) -> tuple[str, list[En
     try:
         return hierarchy.kind, hierarchy.capabilities(disk)
     finally:
-        hierarchy.remove_parent()
+        hierarchy.remove_base()
 
 
 def _server_user(config: Config, *, root: bool) -> tuple[User | None, list[str]]:

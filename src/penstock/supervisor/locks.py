@@ -45,14 +45,14 @@ def lock_files(config: Config, run_directory: RunDirectory) -> list[int]:
 
 
 def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
-    """Where jobs are confined, and the locks of the own parent group in each hierarchy.
+    """Where jobs are confined, and the locks of the base group in each hierarchy.
 
     The last lock is of the hierarchy that kills. Raises StartupError, GroupError or OSError.
     """
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         own = file.read()
-    mounts, parent = find_place(config.cgroup_parent, mounted(), own)
-    hierarchy = detect_below(mounts, parent, new_life())
+    mounts, base = find_place(config.cgroup_parent, mounted(), own)
+    hierarchy = detect_below(mounts, base, new_life())
     if hierarchy is None:
         where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
         controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
@@ -64,7 +64,7 @@ def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
         )
     # In each hierarchy, because another penstockd may use only some of them. The one that kills is
     # the first.
-    groups = [root + parent for root in mounts.roots(hierarchy.kind)]
+    groups = [root + base for root in mounts.roots(hierarchy.kind)]
     for group in groups:
         _check_nesting(locked_around, group)
     locks = [_lock_group(group) for group in reversed(groups)]

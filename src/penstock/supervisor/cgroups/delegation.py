@@ -26,7 +26,7 @@ _HELP: Final = (
 
 
 def find_place(configured: str | None, mounts: Mounts, own: str) -> tuple[Mounts, str]:
-    """The mounts for the other modules here, and the parent group below each of them.
+    """The mounts for the other modules here, and the base group below each of them.
 
     ``own`` is the text of /proc/self/cgroup. ``configured`` is a path, "delegated", or None, which
     is the delegated group if systemd has marked this process's own group so, otherwise /penstock.

@@ -13,14 +13,15 @@ older service managers leave it. Killing needs no controller, so the v2 mount do
 look again. ``_parts`` alone decides which parts make which kind; JobGroup combines a GroupLimits
 and a Killer, and works with either of each.
 
-Levels below each mount: own parent, life (life_groups.py), client (client_groups.py), job. Each
-call is synchronous. They are made by the supervisor's one thread, but for limits that were changed
-from outside: a child of LimitRounds writes those files anew. Other programs with root's rights can
-change groups at any time, and that is the race which shaped this file. A directory above may be
-gone between making it and using it: ``create`` then finds FileNotFoundError, makes the levels
-above the job anew, with the client's limits, and tries once more. A limit is believed only
-as read back (GroupLimits), and read again while the job runs (LimitCheck). A job is born inside its
-group (kernel/clone3.py) or enters it before exec, after every limit is set: it never runs outside.
+Levels below each mount: the *base* (what ``cgroup_parent`` names, or was delegated), life
+(life_groups.py), client (client_groups.py), job. Each call is synchronous. They are made by the
+supervisor's one thread, but for limits that were changed from outside: a child of LimitRounds
+writes those files anew. Other programs with root's rights can change groups at any time, and that
+is the race which shaped this file. A directory above may be gone between making it and using it:
+``create`` then finds FileNotFoundError, makes the levels above the job anew, with the client's
+limits, and tries once more. A limit is believed only as read back (GroupLimits), and read again
+while the job runs (LimitCheck). A job is born inside its group (kernel/clone3.py) or enters it
+before exec, after every limit is set: it never runs outside.
 """
 
 import functools
@@ -52,22 +53,22 @@ from .v2_kill import V2Killer
 
 
 class CgroupHierarchy:
-    """Makes groups below ``parent`` in every hierarchy that this kind of host uses.
+    """Makes groups below ``base`` in every hierarchy that this kind of host uses.
 
     With a ``life`` (life_groups.py) they are below the group of that name. ``sweep`` and
-    ``remove_parent`` act on all that the parent has, because earlier lives have left groups there.
+    ``remove_base`` act on all that the base has, because earlier lives have left groups there.
     """
 
-    def __init__(self, kind: str, mounts: Mounts, parent: str, life: str = "") -> None:
+    def __init__(self, kind: str, mounts: Mounts, base: str, life: str = "") -> None:
         self.kind = kind
         self._mounts = mounts
-        self._above = parent
-        self._parent = f"{parent}/{life}" if life else parent
-        self.parent = self._roots(self._above)[0]
+        self._base = base
+        self._above_clients = f"{base}/{life}" if life else base
+        self.base_directory = self._directories(base)[0]
         self._capabilities: list[Enforcement] | None = None
-        self._clients = ClientGroups(kind, mounts, self._parent)
+        self._clients = ClientGroups(kind, mounts, self._above_clients)
         # The life's own group comes later, because this place may be another penstockd's.
-        self._enable(parent)
+        self._enable(base)
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
         if self._capabilities is None:  # once, because the host does not change meanwhile
@@ -110,13 +111,13 @@ class CgroupHierarchy:
                 raise
         # Another process has removed a group above, or it was never made: it is made now.
         self._clients.forget()
-        self._make_parents()
+        self._make_above_clients()
         return self._create(name, limits, device, client)
 
     def _create(
         self, name: str, limits: ResourceLimits, device: str | None, client: ClientTotals | None
     ) -> Group:
-        parent = self._parent
+        parent = self._above_clients
         held: GroupLimits | None = None
         if client is not None:
             held = self._clients.hold(client, device)
@@ -156,42 +157,43 @@ class CgroupHierarchy:
         if self.kind == "v2" and self._mounts.v2 is not None:
             enable_controllers(self._mounts.v2, parent)
 
-    def _roots(self, path: str) -> list[str]:
+    def _directories(self, path: str) -> list[str]:
+        """Of the group ``path``: one in each hierarchy, the one that kills first."""
         return [root + path for root in self._mounts.roots(self.kind)]
 
-    def _make_parents(self) -> None:
-        """Makes the parent groups in every hierarchy. Raises GroupError."""
-        for parent in self._roots(self._parent):
+    def _make_above_clients(self) -> None:
+        """Makes the base and the life's group in every hierarchy. Raises GroupError."""
+        for directory in self._directories(self._above_clients):
             try:
-                os.makedirs(parent, exist_ok=True)
+                os.makedirs(directory, exist_ok=True)
             except OSError as error:
-                raise GroupError(f"making {parent}: {error.strerror}") from error
-        self._enable(self._parent)
+                raise GroupError(f"making {directory}: {error.strerror}") from error
+        self._enable(self._above_clients)
 
     def kill_fd(self) -> int | None:
         if self._mounts.v2 is None:
             return None
         try:
-            path = f"{self._mounts.v2}{self._parent}/cgroup.kill"
+            path = f"{self._mounts.v2}{self._above_clients}/cgroup.kill"
             return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         except OSError:  # before Linux 5.14
             return None
 
     def kill_directory(self) -> str:
         top = self._mounts.v2 if self._mounts.v2 is not None else self._mounts.v1["freezer"]
-        return top + self._above
+        return top + self._base
 
     def sweep(self) -> Swept:
         self._clients.forget()
-        swept = sweep(self._roots(self._above), is_ours)
+        swept = sweep(self._directories(self._base), is_ours)
         # Now, so that a failure is reported at the start and not to the first client.
-        self._make_parents()
+        self._make_above_clients()
         return swept
 
-    def remove_parent(self) -> None:
+    def remove_base(self) -> None:
         self._clients.forget()
-        for parent in self._roots(self._above):
-            remove_tree(parent)  # one that is not empty stays for the next sweep
+        for directory in self._directories(self._base):
+            remove_tree(directory)  # one that is not empty stays for the next sweep
 
 
 def _limit(own: GroupLimits, limits: ResourceLimits, device: str | None) -> None:
@@ -216,12 +218,12 @@ def _freezer_mount() -> str | None:
     return mounted().v1.get("freezer")
 
 
-def detect(parent: str, mountinfo: str | None = None) -> Hierarchy | None:
-    """As detect_below, with this host's mounts. ``parent`` is a path below each, "/penstock"."""
-    return detect_below(mounted() if mountinfo is None else parse(mountinfo), parent)
+def detect(base: str, mountinfo: str | None = None) -> Hierarchy | None:
+    """As detect_below, with this host's mounts. ``base`` is a path below each, "/penstock"."""
+    return detect_below(mounted() if mountinfo is None else parse(mountinfo), base)
 
 
-def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | None:
+def detect_below(mounts: Mounts, base: str, life: str = "") -> Hierarchy | None:
     """The hierarchy of this host's kind, or None where this process may not make groups.
 
     v2 where its mount has the controllers; otherwise v1, with the v2 mount beside it where there
@@ -229,16 +231,16 @@ def detect_below(mounts: Mounts, parent: str, life: str = "") -> Hierarchy | Non
     Raises GroupError.
     """
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
-        writable = _writable(mounts.v2 + parent)
-        return CgroupHierarchy("v2", mounts, parent, life) if writable else None
+        writable = _writable(mounts.v2 + base)
+        return CgroupHierarchy("v2", mounts, base, life) if writable else None
     if not mounts.v1.keys() >= set(V1_NEEDED):
         return None
     if mounts.v2 is None and "freezer" not in mounts.v1:
         return None
     kind = "hybrid" if mounts.v2 is not None else "v1"
-    if not all(_writable(root + parent) for root in mounts.roots(kind)):
+    if not all(_writable(root + base) for root in mounts.roots(kind)):
         return None
-    return CgroupHierarchy(kind, mounts, parent, life)
+    return CgroupHierarchy(kind, mounts, base, life)
 
 
 def _writable(path: str) -> bool:

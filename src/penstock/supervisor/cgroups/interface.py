@@ -100,11 +100,12 @@ class Group(Protocol):
 
 
 class Hierarchy(Protocol):
-    """The groups of one penstockd on this host. ``kind`` is v1, v2 or hybrid; ``parent`` is their
-    directory in the hierarchy that kills."""
+    """The groups of one penstockd on this host, all below its *base*: the group that its
+    ``cgroup_parent`` names. ``kind`` is v1, v2 or hybrid; ``base_directory`` is the base in the
+    hierarchy that kills."""
 
     kind: str
-    parent: str
+    base_directory: str
 
     def capabilities(self, device: str | None) -> list[Enforcement]:
         """For each limit, whether this host can hold it for jobs on this disk ("major:minor").
@@ -123,7 +124,8 @@ class Hierarchy(Protocol):
         """Makes a group whose limits are set and read back. ``device`` is its disk's "major:minor".
 
         It is made in its client's group, which is made, limited and read back before; without a
-        client it is made in the parent. Raises GroupError; only the client's group is left then.
+        client it is made where the clients' groups are. Raises GroupError; only the client's group
+        is left then.
         """
         ...
 
@@ -135,18 +137,18 @@ class Hierarchy(Protocol):
         ...
 
     def kill_directory(self) -> str:
-        """The parent's directory where all jobs can be killed: in the v2 hierarchy, otherwise in
+        """The base's directory where all jobs can be killed: in the v2 hierarchy, otherwise in
         the freezer's."""
         ...
 
     def sweep(self) -> Swept:
-        """Kills and removes every group below the parent, which is made if it is missing.
+        """Kills and removes every group below the base, which is made if it is missing.
 
-        Bounded: see Swept. Raises GroupError if the parent cannot be made, or holds groups that
+        Bounded: see Swept. Raises GroupError if the base cannot be made, or holds groups that
         are not penstock's.
         """
         ...
 
-    def remove_parent(self) -> None:
-        """Removes the parent and the clients' groups, as far as they are empty. Raises nothing."""
+    def remove_base(self) -> None:
+        """Removes the base and the clients' groups, as far as they are empty. Raises nothing."""
         ...

@@ -53,7 +53,7 @@ class Killer(Protocol):
         ...
 
     def let_die(self, top: str) -> None:
-        """Called after ``kill``: thaws from the parent ``top`` on down, because a frozen process
+        """Called after ``kill``: thaws from the base, ``top``, on down, because a frozen process
         cannot die on v1. Raises nothing."""
         ...
 

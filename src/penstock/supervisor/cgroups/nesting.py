@@ -1,6 +1,6 @@
 """Finds another penstockd's tree around a group or inside it.
 
-Each penstockd holds a lock on its own parent group (startup.py). Two trees must not be nested,
+Each penstockd holds a lock on its base group (startup.py). Two trees must not be nested,
 because the outer penstockd would sweep the inner one's jobs as the remains of an earlier life.
 """
 

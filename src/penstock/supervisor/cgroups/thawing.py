@@ -1,7 +1,7 @@
 """Thaws frozen groups, also those that another program has frozen, so that signals take effect.
 
 A process runs only if its own group and every group above it are thawed. Groups at or below
-penstock's parent are its own, so all of those are thawed, a client's group too. Other jobs below it
+penstock's base are its own, so all of those are thawed, a client's group too. Other jobs below it
 then run as well, which the caller reports. Groups above belong to others and are left alone.
 
 Beside a v2 mount penstock has no groups in v1's freezer hierarchy, but another program may have put
