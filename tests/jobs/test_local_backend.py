@@ -364,7 +364,7 @@ async def test_a_start_that_comes_too_late_is_for_another_server() -> None:
 
 
 async def test_a_job_whose_status_nobody_has_is_lost() -> None:
-    """C36: its keeper was killed; with a status that is made up it would pass for a success."""
+    """C36: its subreaper was killed; with a status that is made up it would pass for a success."""
     async with connected() as (backend, supervisor):
         os.close((await started(backend, supervisor)).pipes.stdout_fd)
         supervisor.say("EXITED", **exited(None))

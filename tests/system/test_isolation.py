@@ -276,7 +276,7 @@ answer = [sorted(done), b"etc" in shown]
 
 
 @pytest.mark.skipif(MACHINE is None, reason="the number of ptrace is not known here")
-def test_a_job_cannot_reach_its_keepers(shared: Path) -> None:
+def test_a_job_cannot_reach_its_subreapers(shared: Path) -> None:
     """Neither write its groups, the log and the socket, nor read or trace supervisor and server."""
     server = subprocess.Popen(["/bin/sleep", "1000"], user=SERVER_UID, group=SERVER_UID)
     script = f"""

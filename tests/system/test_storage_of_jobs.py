@@ -171,7 +171,7 @@ async def wait_looker(server: RunningServer, but: int = 0) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.root  # without root keepers have the same command line
+@pytest.mark.root  # without root subreapers have the same command line
 async def test_a_looker_that_is_killed_is_followed_by_another(server: RunningServer) -> None:
     """It knows of the jobs that there are."""
     async with connect(server.endpoint("bob")) as client:

@@ -1,4 +1,4 @@
-"""What becomes of a job's processes, as root with cgroups and as an ordinary user with keepers."""
+"""What becomes of a job's processes, as root in cgroups, otherwise below subreapers."""
 
 import os
 import signal
@@ -145,7 +145,7 @@ def test_a_fork_bomb_is_killed() -> None:
 
 
 def test_a_fork_bomb_without_cgroups_is_killed() -> None:
-    """The keeper stops whom it finds until nobody new appears; bounded here by RLIMIT_NPROC."""
+    """The subreaper stops whom it finds until nobody new appears; bounded here by RLIMIT_NPROC."""
     script = "ulimit -p 150; echo ready; b() { b & b & wait; }; b 2>/dev/null; sleep 1000"
     text = shell("bomb", script, root=False)
     with running_supervisor(text, root=False) as supervisor, supervisor.connect() as peer:
@@ -232,8 +232,8 @@ def test_a_job_directory_is_its_own_and_goes_with_it() -> None:
     # That the work root is empty at the end is what running_supervisor checks.
 
 
-def test_a_killed_keeper_leaves_no_tree() -> None:
-    """A job that kills its keeper is the supervisor's then: it ends, its status unknown."""
+def test_a_killed_subreaper_leaves_no_tree() -> None:
+    """A job that kills its subreaper is the supervisor's then: it ends, its status unknown."""
     script = "setsid sleep 1000 & trap 'kill -KILL $PPID' USR1; echo $!; wait; sleep 1000"
     text = shell("parricide", script, root=False) + command("true", "/bin/true", root=False)
     with running_supervisor(text, root=False) as supervisor, supervisor.connect() as peer:
@@ -249,7 +249,7 @@ def test_a_killed_keeper_leaves_no_tree() -> None:
 
 
 @pytest.mark.parametrize("way", ["a stop", "KILL"])
-def test_a_stopped_keeper_holds_up_no_end(way: str) -> None:
+def test_a_stopped_subreaper_holds_up_no_end(way: str) -> None:
     """C36: the job has stopped it. A stop's signal is heard all the same, and KILL is done."""
     traps = "trap 'exit 7' TERM; trap 'kill -STOP $PPID; echo stopped' USR1"
     script = f"{traps}; echo ready; while :; do sleep 0.05; done"

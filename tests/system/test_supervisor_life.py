@@ -109,7 +109,7 @@ def test_nobody_comes(root: bool) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_tree_in_user_mode() -> None:
-    """Keepers end their trees when the supervisor is gone."""
+    """Subreapers end their trees when the supervisor is gone."""
     with running_supervisor(shell("tree", TREE, root=False), root=False) as supervisor:
         supervisor.expected_exit = -signal.SIGKILL
         with supervisor.connect() as peer:

@@ -173,7 +173,7 @@ class Daemon:
             with contextlib.suppress(OSError):  # the child that needs it reports the error
                 drop_bounding_set()
         if self._hierarchy is None:
-            prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose keeper is killed
+            prctl(PR_SET_CHILD_SUBREAPER, 1)  # for jobs whose subreaper is killed
         self._reception = ServerListener(
             self._loop,
             self._run_directory,

@@ -43,7 +43,7 @@ from .storage.storage_watch import StorageWatch
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What starts are made with. Without ``hierarchy`` each job gets a keeper."""
+    """What starts are made with. Without ``hierarchy`` each job gets a subreaper."""
 
     grants: StartCheck
     hierarchy: Hierarchy | None
@@ -198,9 +198,9 @@ class Dispatcher:
     def _watch(self, name: str, limits: ResourceLimits, own: str, processes: Processes) -> None:
         if limits.storage_bytes is None and limits.files is None:
             return
-        group, keeper = processes.place()
+        group, subreaper = processes.place()
         self._storage.add(
-            Watched(name, _both(own), limits.storage_bytes, limits.files, group, keeper)
+            Watched(name, _both(own), limits.storage_bytes, limits.files, group, subreaper)
         )
 
     def _directories(self, own: str, project: Project | None) -> workdirs.Workdir:

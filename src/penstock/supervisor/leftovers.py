@@ -12,8 +12,8 @@ from .storage import workdirs
 def remove(hierarchy: Hierarchy | None, work_root: str) -> Swept:
     """Ends the processes that are left in our groups, removes directories of jobs, and logs both.
 
-    The caller holds the locks of both. Without ``hierarchy`` there are no groups, and keepers have
-    ended their own jobs. Raises GroupError and OSError.
+    The caller holds the locks of both. Without ``hierarchy`` there are no groups, and subreapers
+    have ended their own jobs. Raises GroupError and OSError.
     """
     swept = Swept()
     if hierarchy is not None:

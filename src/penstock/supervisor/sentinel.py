@@ -3,7 +3,7 @@
 Usually one of them outlives the other: the supervisor restarts a server, and a server holds a
 descriptor of each group's cgroup.kill. With both killed at once no process would be left that ends
 the jobs. So there is a third, which does nothing else (sentinel_main.py). Without cgroups each
-job's keeper does the same.
+job's subreaper does the same.
 """
 
 import os

@@ -25,9 +25,9 @@ from .kernel.bounded_read import read_file
 from .users.user_checks import FoundUsers, find_users
 from .users.user_names import User, UserError, own_user, resolve_user
 
-# What a held job needs: two pipes, three ends of its input's, pidfd, cgroup.events (or a keeper's
-# two pipes and pidfd). While it starts, and while its STARTED waits to be sent, it needs more, for
-# which the reserve is.
+# What a held job needs: two pipes, three ends of its input's, pidfd, cgroup.events (or a
+# subreaper's two pipes and pidfd). While it starts, and while its STARTED waits to be sent, it
+# needs more, for which the reserve is.
 _DESCRIPTORS_PER_JOB: Final = 8
 _RESERVED_DESCRIPTORS: Final = 400
 

@@ -145,7 +145,7 @@ def test_a_file_without_a_name_is_counted_by_who_holds_it(directory: Path, how: 
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            job = Watched("job", (str(directory),), None, None, keeper=os.getpid())
+            job = Watched("job", (str(directory),), None, None, subreaper=os.getpid())
             found, named = used(job), used(watched(directory))
         finally:
             holder.kill()

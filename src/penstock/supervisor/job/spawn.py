@@ -66,8 +66,8 @@ _drop_from_bounding_set.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 # Made before any fork, because in a child each new object is a page to copy.
 _CAP_HEADER: Final = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
 _CAP_NONE: Final = (ctypes.c_uint32 * 6)()
-# The signals that this process or its keepers handle or ignore, and those that were ignored already
-# as they were started.
+# The signals that this process or its subreapers handle or ignore, and those that were ignored
+# already as they were started.
 _NOT_DEFAULT: Final = sorted(
     HANDLED
     | {

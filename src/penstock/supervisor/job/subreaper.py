@@ -1,10 +1,10 @@
-"""A job's tree without cgroups, for an ordinary user: a keeper whose descendants are the job.
+"""A job's tree without cgroups, for an ordinary user: a subreaper whose descendants are the job.
 
-The keeper is a fork of the supervisor, a subreaper (prctl(2)), so that whatever the job forks,
-daemonised or not, stays its descendant. It ends the tree when the main process has
+The subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)) is a fork of the supervisor, so that whatever the
+job forks, daemonised or not, stays its descendant. It ends the tree when the main process has
 ended, when the supervisor asks for it, and when the supervisor is gone; it has no child left only
-when the last of the tree is dead. Nothing is limited this way, and a job that runs as the same
-user could kill its keeper, so root mode is what a server should use instead.
+when the last of the tree is dead. Nothing is limited this way, and a job that runs as the same user
+could kill its subreaper, so root mode is what a server should use instead.
 """
 
 import os
@@ -20,8 +20,8 @@ from .spawn import PR_SET_CHILD_SUBREAPER, STAGES, Plan, decode_report, prctl, s
 _ROUND_MS: Final = 5  # between two rounds of killing, for what forked meanwhile
 
 
-class Keeper:
-    """One keeper, between fork and _exit. It reports, a line each:
+class Subreaper:
+    """One subreaper, between fork and _exit. It reports, a line each:
 
     ``F stage errno`` not started, or ``P pid`` started; ``X status user_s system_s`` main
     process reaped; ``E killed cpu_s`` no process is left. Its commands are ``S number`` (signal
@@ -41,7 +41,7 @@ class Keeper:
         self._killed = 0
 
     def run(self) -> NoReturn:
-        """Never returns; an error ends the keeper, and the supervisor ends its tree."""
+        """Never returns; an error ends the subreaper, and the supervisor ends its tree."""
         try:
             self._prepare()
             self._keep()

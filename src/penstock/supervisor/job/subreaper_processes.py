@@ -1,6 +1,6 @@
-"""A job's tree without cgroups, as the supervisor sees it: a keeper, and two pipes to it.
+"""A job's tree without cgroups, as the supervisor sees it: a subreaper, and two pipes to it.
 
-subreaper.py has the keeper itself. Commands are sent down one pipe, events come up the other.
+subreaper.py has the subreaper itself. Commands are sent down one pipe, events come up the other.
 """
 
 import os
@@ -14,18 +14,18 @@ from ..kernel.clone3 import NOWHERE, CgroupEntrance
 from ..kernel.loop import READ, Loop
 from .cgroup_processes import Events
 from .spawn import STAGES, Plan
-from .subreaper import Keeper
+from .subreaper import Subreaper
 
 _ROUND_S: Final = 0.005
 
 
 class SubreaperProcesses:
-    """The tree of one job below its keeper."""
+    """The tree of one job below its subreaper."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._events: Events | None = None
-        self._keeper = 0
+        self._subreaper = 0
         self._pidfd = -1
         self._control_fd = -1
         self._status_fd = -1
@@ -54,17 +54,17 @@ class SubreaperProcesses:
         control_read, self._control_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._status_fd, status_write = os.pipe2(os.O_CLOEXEC)
         try:
-            self._keeper = reap.fork()
-            if self._keeper == 0:
-                Keeper(plan, control_read, status_write).run()
+            self._subreaper = reap.fork()
+            if self._subreaper == 0:
+                Subreaper(plan, control_read, status_write).run()
         finally:
             os.close(control_read)
             os.close(status_write)
         try:
-            self._pidfd = os.pidfd_open(self._keeper)
+            self._pidfd = os.pidfd_open(self._subreaper)
         except OSError:
-            reap.disown(self._keeper)  # close ends its control pipe, and that ends it
-            self._keeper = 0
+            reap.disown(self._subreaper)  # close ends its control pipe, and that ends it
+            self._subreaper = 0
             raise
         os.set_blocking(self._status_fd, False)
         self._loop.watch(self._status_fd, READ, self._readable)
@@ -74,7 +74,7 @@ class SubreaperProcesses:
         if not self._started or self._exited:
             return 0
         if tree:
-            return proc_tree.signal_below(self._keeper, number)
+            return proc_tree.signal_below(self._subreaper, number)
         return self._command(f"S {number}\n")
 
     def freeze(self, frozen: bool) -> None:  # noqa: ARG002  see the error
@@ -84,25 +84,25 @@ class SubreaperProcesses:
         return False
 
     def let_run(self) -> list[str]:
-        if self._pidfd >= 0:  # a job of the same user could have stopped its keeper
-            self._to_keeper(signal.SIGCONT)
-            proc_tree.signal_below(self._keeper, signal.SIGCONT)
+        if self._pidfd >= 0:  # a job of the same user could have stopped its subreaper
+            self._to_subreaper(signal.SIGCONT)
+            proc_tree.signal_below(self._subreaper, signal.SIGCONT)
         return []
 
     def kill(self) -> int:
         count = len(self.pids())
         self._killed = max(self._killed, count)
         self._command("K\n")
-        if self._pidfd >= 0:  # a job of the same user could have stopped its keeper
-            self._to_keeper(signal.SIGCONT)
+        if self._pidfd >= 0:  # a job of the same user could have stopped its subreaper
+            self._to_subreaper(signal.SIGCONT)
         return count
 
     def pids(self) -> list[int]:
-        below = proc_tree.descendants(self._keeper) if self._keeper else set()
+        below = proc_tree.descendants(self._subreaper) if self._subreaper else set()
         return sorted(proc_tree.alive(below))
 
     def place(self) -> tuple[str, int]:
-        return "", self._keeper
+        return "", self._subreaper
 
     def close(self) -> bool:
         for fd in (self._status_fd, self._control_fd, self._pidfd):
@@ -112,7 +112,7 @@ class SubreaperProcesses:
         self._status_fd = self._control_fd = self._pidfd = -1
         return True
 
-    def _to_keeper(self, number: int) -> None:
+    def _to_subreaper(self, number: int) -> None:
         try:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
@@ -133,7 +133,7 @@ class SubreaperProcesses:
         except BlockingIOError:
             return
         if not data:
-            self._loop.forget(self._status_fd)  # the keeper's end follows
+            self._loop.forget(self._status_fd)  # the subreaper's end follows
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
             self._told(line.decode())
@@ -155,10 +155,10 @@ class SubreaperProcesses:
             self._counters = {"cpu_total_s": float(numbers[1])}
 
     def _gone(self) -> None:
-        """The keeper has ended, which it does last, unless another process has killed it."""
+        """The subreaper has ended, which it does last, unless another process has killed it."""
         self._readable()
-        reap.reap(self._keeper)
-        self._keeper = 0
+        reap.reap(self._subreaper)
+        self._subreaper = 0
         self.close()
         if self._failure is None and self._counters is None:
             self._kill_strangers()
@@ -166,10 +166,10 @@ class SubreaperProcesses:
             self._finish()
 
     def _kill_strangers(self) -> None:
-        """Without a keeper its job's processes are children of the supervisor, which is a subreaper
+        """Without its subreaper a job's processes are children of the supervisor, which is one
         too, so they are ended from here.
 
-        Jobs of other keepers that die in the same way are ended with it.
+        Jobs of other subreapers that die in the same way are ended with it.
         """
 
         def find() -> set[int]:
@@ -186,8 +186,8 @@ class SubreaperProcesses:
         events, self._events = self._events, None
         assert events is not None
         if not self._started:
-            events.failed(*(self._failure or ("keeper", 0)))
+            events.failed(*(self._failure or ("subreaper", 0)))
             return
-        if not self._exited:  # its keeper was killed, so what became of the job is unknown
+        if not self._exited:  # its subreaper was killed, so what became of the job is unknown
             events.exited(None, {})
         events.emptied(self._killed, self._counters or {})

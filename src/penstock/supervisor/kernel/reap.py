@@ -20,8 +20,8 @@ from .proc_tree import children
 _own: Final[set[int]] = set()
 _TRACED_S: Final = 2.0
 _TRACED_AGAIN_S: Final = 0.005
-# The signals that this process or a keeper has handlers for. Not all signals, because Python makes
-# objects of the mask that was there before, 0.1 ms for all, and in the child once more.
+# The signals that this process or a subreaper has handlers for. Not all signals, because Python
+# makes objects of the mask that was there before, 0.1 ms for all, and in the child once more.
 HANDLED: Final = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD}
 )

@@ -34,7 +34,7 @@ class Watched:
     """A job whose disk use is bounded: which directories, how much, and where its processes are.
 
     ``storage_bytes`` and ``files`` are None where that is not limited. ``group`` is the directory
-    of its cgroup; without one, "", its processes are those below ``keeper``.
+    of its cgroup; without one, "", its processes are those below ``subreaper``.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Watched:
     storage_bytes: int | None
     files: int | None
     group: str = ""
-    keeper: int = 0
+    subreaper: int = 0
 
     def fields(self) -> dict[str, object]:
         """By name, for JSON."""
@@ -57,7 +57,7 @@ class Watched:
         """Pids of the job; none if that cannot be known."""
         if self.group:
             return pids_below(self.group)
-        return sorted(proc_tree.descendants(self.keeper)) if self.keeper else []
+        return sorted(proc_tree.descendants(self.subreaper)) if self.subreaper else []
 
 
 @dataclass(slots=True)
