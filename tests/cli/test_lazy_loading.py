@@ -85,13 +85,14 @@ def test_every_verbs_function_takes_what_is_declared(name: str) -> None:
 
 
 def modules_of_verbs() -> dict[str, str]:
-    """Each verb's module, as ``verbs.py`` spells it."""
-    tree = ast.parse((SOURCE / "cli" / "verbs.py").read_text())
+    """Each verb's module, as the files that declare verbs spell it."""
     found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "verb":
-            module, function = ast.literal_eval(node.args[0]).split(".")
-            found[function] = module
+    declaring = [p for p in (SOURCE / "cli").glob("*.py") if "verb_forms import" in p.read_text()]
+    for path in declaring:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "verb":
+                module, function = ast.literal_eval(node.args[0]).split(".")
+                found[function] = module
     names = {name: command.name for name, command in VERBS.items() if name != "certs"}
     names |= {f"certs {name}": command.name for name, command in CERTS.commands.items()}
     return {name: found[function] for name, function in names.items()}

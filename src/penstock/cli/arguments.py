@@ -9,8 +9,9 @@ from .times import since
 
 PASSES_THROUGH: Final = "penstock.passes_through"
 OUR_FAILURE: Final = 125
-# So that everything behind the command is the job's, options included.
-PASS_ON: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+# So that everything behind the command is the job's, options included. An unknown one in front of
+# it is a mistake of typing: as a command it would only be one that is not granted.
+PASS_ON: Final = {"allow_interspersed_args": False}
 MAX_OFFSET: Final = 2**64 - 1  # uint64 in the protocol
 
 
@@ -102,6 +103,19 @@ class PassThrough(click.Command):  # type: ignore[misc]
         """
         ctx.meta[PASSES_THROUGH] = self.passes_through(args)
         rest: list[str] = await super().parse_args(ctx, args)
+        return rest
+
+
+class PassThroughIfAttached(PassThrough):
+    """A verb that exits as its job did unless --detach is given."""
+
+    async def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As PassThrough's; --detach is looked up among the parsed, because it may be the job's.
+
+        Cancellation: atomic.
+        """
+        rest = await super().parse_args(ctx, args)
+        ctx.meta[PASSES_THROUGH] = not ctx.params["detach"]
         return rest
 
 

@@ -1,11 +1,7 @@
-"""start, stop, signal, pause, resume, status, list, rm: one call, one answer."""
-
-from functools import partial
-
-import trio
+"""stop, signal, pause, resume, status, list, rm: one call, one answer."""
 
 from ..client.client import Client
-from ..client.repeated_calls import RepeatedStart, stop_job
+from ..client.repeated_calls import stop_job
 from ..client.retry import was_lost
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
@@ -15,45 +11,11 @@ from .connection_settings import endpoint_of
 from .exits import EXPECTED, exit_code, message
 from .failures import fail
 from .flags import Settings
-from .interrupted_start import hurry, interrupted_text
 from .printing import say_json, timestamp
 from .shell_words import shell_line
-from .signal_handling import caught_signals, detaches
-from .standard import OUT, complain, say
+from .signal_handling import detaches
+from .standard import complain, say
 from .terminal import harmless
-
-
-async def start(settings: Settings, stdin: bool, command: str, arguments: tuple[str, ...]) -> int:
-    """Prints the handle, even if a signal came first; returns that signal's exit status then.
-
-    Cancellation: minimum cleanup; C4, C22.
-    """
-    if not settings.json:
-        behind = f" with {' '.join(arguments)}" if arguments else ""
-        say(harmless(f"Starting {command}{behind}..."))
-    attempt = RepeatedStart(command, arguments, stdin=stdin, connecting=Connecting(settings))
-    async with caught_signals() as signals:
-        # Scope K0.start.
-        with trio.CancelScope() as scope:
-            signals.react = partial(hurry, attempt, signals, scope)
-            async with attempt.connected(endpoint_of(settings)):
-                pass
-        # Inside of caught_signals, so that a signal that comes now does not lose the handle.
-        if attempt.job is not None:
-            _tell_started(settings, attempt.job)
-        if signals.count:
-            complain(interrupted_text(attempt))
-    return signals.exit_code
-
-
-def _tell_started(settings: Settings, job: pb.Job) -> None:
-
-    if settings.json:
-        say_json(job)
-    else:
-        say(f"Success! PID: {harmless(job.handle)}")
-    if OUT.failure is not None:
-        complain(f"Job {harmless(job.handle)} was started; {OUT.failure}")
 
 
 @detaches("a stop that the server has heard of goes on; look with: penstock status {pid}")

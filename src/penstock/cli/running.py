@@ -1,5 +1,7 @@
 """run: starts a job, follows its output, and exits as the job does."""
 
+from collections.abc import Mapping
+
 import trio
 
 from ..client.client import Endpoint
@@ -19,6 +21,7 @@ from .sending import check_input, read_input
 from .signal_handling import beside, caught_signals
 from .sink import Apart, Sink
 from .standard import OutputFailed, complain
+from .starting import start
 from .stop_request import StopRequest
 from .terminal import harmless
 
@@ -27,17 +30,26 @@ async def run(
     settings: Settings,
     raw: bool,
     stdin: bool,
+    timeout_s: float,
+    env: Mapping[str, str],
+    detach: bool,
+    quiet: bool,
     allow_gaps: bool,
     reconnect: float,
     command: str,
     arguments: tuple[str, ...],
 ) -> int:
-    """Returns the job's own exit status, or that of the signal that has detached from it.
+    """Returns the job's own exit status, or that of the signal that has detached from it;
+    with ``detach`` what ``start`` returns.
 
     Cancellation: minimum cleanup; C4, C22.
     """
+    if detach:
+        return await start(settings, stdin, timeout_s, env, quiet, detach, command, arguments)
     connecting = Connecting(settings)
-    attempt = RepeatedStart(command, arguments, stdin=stdin, connecting=connecting)
+    attempt = RepeatedStart(
+        command, arguments, env=env, timeout_s=timeout_s, stdin=stdin, connecting=connecting
+    )
     sink = Sink(None if settings.json else Apart(raw=raw), narrate="odd")
     async with caught_signals() as signals:
         # Scope K0.run.

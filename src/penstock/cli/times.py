@@ -23,12 +23,31 @@ _HOW: Final = (
 )
 
 
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds, more than 0, of a number of them or of a duration such as "1h30m". Raises ValueError
+    with the forms that are possible."""
+    seconds = 0.0
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif match := _DURATION.fullmatch(text):
+        seconds = float(_sum(match))
+    if not seconds:
+        raise ValueError(f'{text[:64]!r} is no duration: write seconds, or as in "5m" or "1h30m"')
+    return seconds
+
+
+def _sum(duration: re.Match[str]) -> int:
+    return sum(int(duration[unit] or 0) * size for unit, size in _UNITS.items())
+
+
 def since(text: str, now_ns: int) -> int:
     """UTC nanoseconds since 1970, at least 1, of an RFC 3339 time or of a duration before
     ``now_ns``. Raises ValueError with the forms that are possible."""
     if text and (match := _DURATION.fullmatch(text)):
-        seconds = sum(int(match[unit] or 0) * size for unit, size in _UNITS.items())
-        return max(1, now_ns - seconds * _NANO)
+        return max(1, now_ns - _sum(match) * _NANO)
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:64]!r} is no time: {_HOW}")

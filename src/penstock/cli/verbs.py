@@ -16,7 +16,9 @@ from .arguments import (
     TEXT,
     PassThrough,
     PassThroughIfAsked,
+    PassThroughIfAttached,
 )
+from .start_options import ENV, TIMEOUT
 from .verb_forms import OUTPUT_BEHIND, argument, option, verb
 
 _PID: Final = argument("pid")
@@ -24,15 +26,27 @@ _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
 _RECONNECT: Final = option("--reconnect", **RECONNECT)
 _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
 
+_STARTS: Final = (
+    option("--timeout", "timeout_s", **TIMEOUT),
+    option("-e", "--env", **ENV),
+)
+
 START: Final = verb(
-    "control.start",
+    "starting.start",
     """Starts COMMAND, with everything behind it as its arguments.
 
     ^C before the server has answered waits a moment for the answer; a second one does not.
     """,
     option("--stdin", is_flag=True, help="Open its standard input, for send."),
+    *_STARTS,
+    option("-q", "--quiet", is_flag=True, help="Print the job's PID alone."),
+    option("-d", "--detach", is_flag=True, help="What start does anyway."),
     *_COMMAND,
     context_settings=PASS_ON,
+    example="""
+    penstock start --timeout 1h backup /srv
+    pid=$(penstock start -q backup /srv)
+    """,
 )
 RUN: Final = verb(
     "running.run",
@@ -42,11 +56,18 @@ RUN: Final = verb(
     """,
     option("--raw", is_flag=True, help="Exact bytes on a terminal, too."),
     option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job."),
+    *_STARTS,
+    option("-d", "--detach", is_flag=True, help="Start it and leave, as start does."),
+    option("-q", "--quiet", is_flag=True, help="With --detach: print the job's PID alone."),
     _ALLOW_GAPS,
     _RECONNECT,
     *_COMMAND,
     context_settings=PASS_ON,
-    cls=PassThrough,
+    cls=PassThroughIfAttached,
+    example="""
+    penstock run ls -la /srv
+    tar c . | penstock run -i unpack
+    """,
 )
 STOP: Final = verb(
     "control.stop",
@@ -56,6 +77,10 @@ STOP: Final = verb(
     option("--reason", default="", type=TEXT, help="Kept in the end record."),
     option("--signal", default="", type=TEXT, help="The first one; the command's own without."),
     option("--no-wait", is_flag=True, help="Leave when the stop is under way."),
+    example="""
+    penstock stop 48213
+    penstock stop --grace 30 --reason 'new release' 48213
+    """,
 )
 SIGNAL: Final = verb(
     "control.signal",
@@ -63,11 +88,20 @@ SIGNAL: Final = verb(
     _PID,
     argument("signal"),
     option("--tree", is_flag=True, help="To every process of the job."),
+    example="penstock signal 48213 HUP",
 )
 PAUSE: Final = verb(
-    "control.pause", "Makes every process of job PID stand still; answers when they do.", _PID
+    "control.pause",
+    "Makes every process of job PID stand still; answers when they do.",
+    _PID,
+    example="penstock pause 48213",
 )
-RESUME: Final = verb("control.resume", "Lets a paused job PID run on.", _PID)
+RESUME: Final = verb(
+    "control.resume",
+    "Lets a paused job PID run on.",
+    _PID,
+    example="penstock resume 48213",
+)
 SEND: Final = verb(
     "sending.send",
     """Sends our standard input to job PID, which was started with --stdin, and its end.
@@ -77,12 +111,22 @@ SEND: Final = verb(
     _PID,
     option("--keep-open", is_flag=True, help="The job's input does not end with ours."),
     _RECONNECT,
+    example="echo quit | penstock send 48213",
 )
-STATUS: Final = verb("control.status", "Says what job PID is doing and what it uses.", _PID)
+STATUS: Final = verb(
+    "control.status",
+    "Says what job PID is doing and what it uses.",
+    _PID,
+    example="""
+    penstock status 48213
+    penstock -o json status 48213
+    """,
+)
 LIST: Final = verb(
     "control.list_jobs",
     "Lists your own jobs, newest first.",
     option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too."),
+    example="penstock list --all",
 )
 RM: Final = verb(
     "control.rm",
@@ -91,9 +135,12 @@ RM: Final = verb(
     One that cannot be removed keeps no other from it; the exit status is the first one's.
     """,
     argument("pids", metavar="PID...", nargs=-1, required=True),
+    example="penstock rm 48213 48214",
 )
 VERSION: Final = verb(
-    "version.version", "Says which version this is, and what the server is and can enforce."
+    "version.version",
+    "Says which version this is, and what the server is and can enforce.",
+    example="penstock version",
 )
 STREAM: Final = verb(
     "stream.stream",
@@ -116,6 +163,10 @@ STREAM: Final = verb(
     _ALLOW_GAPS,
     _RECONNECT,
     cls=PassThroughIfAsked,
+    example="""
+    penstock stream --tail 20 48213
+    penstock stream --raw 48213 > output
+    """,
 )
 WAIT: Final = verb(
     "stream.wait",
@@ -123,6 +174,7 @@ WAIT: Final = verb(
     _PID,
     _RECONNECT,
     cls=PassThrough,
+    example="penstock wait 48213",
 )
 
 _DIRECTORY: Final = option(
@@ -133,6 +185,7 @@ INIT: Final = verb(
     "Makes a CA: ca.crt, and ca.key, which belongs in a safe place.",
     _DIRECTORY,
     connects=False,
+    example="penstock certs init --dir certs",
 )
 ISSUE: Final = verb(
     "certificates.issue",
@@ -152,6 +205,10 @@ ISSUE: Final = verb(
     option("--passphrase-file", help="Encrypts the key with what this file holds."),
     option("--ca-passphrase-file", help="Opens an encrypted ca.key."),
     connects=False,
+    example="""
+    penstock certs issue alice
+    penstock certs issue server --host server.example.org --host 10.0.0.7
+    """,
 )
 CERTS: Final = click.Group(
     "certs",
