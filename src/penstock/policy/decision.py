@@ -65,7 +65,10 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class GrantedStart:
-    """The policy's words on what may be started, and which of the arguments are paths."""
+    """The policy's words on what may be started, and which of the arguments are paths.
+
+    The records before and after it are in supervisor/job/__init__.py.
+    """
 
     client: ClientPolicy
     command: Command

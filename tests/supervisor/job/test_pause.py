@@ -86,7 +86,7 @@ def test_a_host_that_cannot_says_so() -> None:
     assert "/cgroup" not in world.answers[0][1]
 
 
-@pytest.mark.parametrize("how", ["resume", "ended", "give_up"])
+@pytest.mark.parametrize("how", ["resume", "ended", "server_gone"])
 def test_what_comes_before_it_stands_still_undoes_it(how: str) -> None:
     """A resume, the end of the job, the end of the server: everybody is answered, nobody is left
     standing."""
@@ -103,7 +103,7 @@ def test_what_stands_still_does_so_without_a_server() -> None:
     """The next one is told of it."""
     world = World()
     world.pause()
-    world.pausing.give_up()
+    world.pausing.server_gone()
     assert world.pausing.paused
     assert world.processes.asked == [True]
 

@@ -166,7 +166,7 @@ class LocalBackend:
             os.close(self._kill_fd)
             self._kill_fd = -1
         self._incoming.end()
-        self._requests.give_up()
+        self._requests.fail_all()
 
     def serving(self) -> None:
         """Reports that this server takes calls, so clients can end their jobs. No checkpoint."""

@@ -107,7 +107,7 @@ class Requests:
         if not waiting:  # it may have come after the job was released
             del self._asked[place]
 
-    def give_up(self) -> None:
+    def fail_all(self) -> None:
         """The supervisor is gone, so each waiting caller gets None instead of an answer."""
         for waiting in self._asked.values():
             while waiting:

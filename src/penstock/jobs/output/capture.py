@@ -1,6 +1,9 @@
 """The reader task of each of a job's pipes: moves it into the log, no faster than its class allows.
 
-The job nursery (lifecycle.py) has one reader task for stdout and, if it is apart, one for stderr.
+Two things here are said to read. A *reader task* reads a pipe of the job, and so is the log's
+writer: the job nursery (lifecycle.py) has one for stdout and, if it is apart, one for stderr. A
+*reader* (reader.py) reads the log, for a client; there are any number of those.
+
 A reader task is the only one that takes bytes from its pipe while the job lives, and wakes the
 log's readers after each move (broadcaster.py); ``drain`` takes the rest when all processes are
 dead and the reader tasks have ended.
@@ -25,7 +28,7 @@ COALESCE_S: Final = 0.005
 _SMALL_BYTES: Final = 16 * 1024
 _FREE_WAKES: Final = 8
 # While bytes are left out, readers get their number only so often.
-_GAP_NEWS_S: Final = 0.1
+_GAP_NOTICE_S: Final = 0.1
 _NEVER: Final = float("inf")
 
 
@@ -81,7 +84,7 @@ async def reader_task(
     bandwidth: Bandwidth,
     on_must_stop: Callable[[MustStop], None],
 ) -> None:
-    """Moves one pipe's bytes into the log until end of file.
+    """Reads one pipe of a job and writes the log (the module's text has more), until end of file.
 
     If the policy stops the job at its bound, it calls ``on_must_stop`` and returns. While it waits
     for its bandwidth, or for room, the pipe fills and the job waits; a slow reader never makes the
@@ -91,18 +94,18 @@ async def reader_task(
     """
     disk = intake.log.disk
     pace = Pace(disk.capacity(pipe_fd))
-    news = _News(intake)
+    notices = _Notices(intake)
     while True:
-        if news.due == _NEVER:  # the usual case; a cancel scope costs an idle job half a KiB
+        if notices.due == _NEVER:  # the usual case; a cancel scope costs an idle job half a KiB
             await disk.wait_readable(pipe_fd)
         else:
             # Scope S5.news.
-            with trio.move_on_at(news.due):
+            with trio.move_on_at(notices.due):
                 await disk.wait_readable(pipe_fd)
         # A task that has ended the job's task meanwhile may have ended its log; what the pipe has
         # is drain's, or the next server's.
         await trio.lowlevel.checkpoint_if_cancelled()
-        news.tell_if_due()
+        notices.send_if_due()
         try:
             moved = intake.take(pipe_fd, stream)
         except BlockingIOError:
@@ -115,32 +118,32 @@ async def reader_task(
             return
         if moved == 0:
             return
-        news.moved()
+        notices.moved()
         await bandwidth.spend(moved)
         await pace.wait(moved)
 
 
-class _News:
+class _Notices:
     """Wakes readers after each move; while bytes are left out, only a few times a second."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._told_at = -float("inf")
+        self._sent_at = -float("inf")
         self.due = _NEVER
         """When readers must be woken even if no more bytes come, on Trio's clock."""
 
     def moved(self) -> None:
-        if self._intake.refusing and trio.current_time() < self._told_at + _GAP_NEWS_S:
-            self.due = self._told_at + _GAP_NEWS_S
+        if self._intake.refusing and trio.current_time() < self._sent_at + _GAP_NOTICE_S:
+            self.due = self._sent_at + _GAP_NOTICE_S
         else:
-            self._tell()
+            self._send()
 
-    def tell_if_due(self) -> None:
+    def send_if_due(self) -> None:
         if trio.current_time() >= self.due:
-            self._tell()
+            self._send()
 
-    def _tell(self) -> None:
-        self._told_at = trio.current_time()
+    def _send(self) -> None:
+        self._sent_at = trio.current_time()
         self.due = _NEVER
         self._intake.log.notify()
 

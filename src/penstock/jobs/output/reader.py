@@ -1,4 +1,7 @@
-"""Readers of a log: each a cursor of its own, woken by the log's broadcaster."""
+"""Readers of a log: each a cursor of its own, woken by the log's broadcaster.
+
+They serve clients. What fills the log are the reader tasks of the job's pipes (capture.py).
+"""
 
 from collections.abc import Collection
 from typing import Self

@@ -66,9 +66,8 @@ class Pausing:
         self.resume()
         return paused and not self.paused
 
-    def give_up(self) -> None:
-        """The server is gone, so no answer is sent: a pause that is under way is undone, a job that
-        is paused stays so."""
+    def server_gone(self) -> None:
+        """No answer is sent: a pause that is under way is undone, a paused job stays so."""
         self._end(False, "nobody waits for it any more")
 
     def ended(self) -> None:

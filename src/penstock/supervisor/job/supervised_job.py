@@ -154,7 +154,7 @@ class SupervisedJob:
     def disconnect(self) -> None:
         """The server is gone, so the job runs on, and what is due is kept for the next server."""
         self.send = nobody
-        self._pausing.give_up()
+        self._pausing.server_gone()
 
     def close_input(self) -> None:
         """Closes our copies of its input, so the job reads its end. No error if it has none."""
