@@ -1,7 +1,6 @@
 """A scripted CommandService over the real transport, and the real CLI as its client."""
 
 import contextlib
-import dataclasses
 import os
 import subprocess
 import sys
@@ -396,7 +395,7 @@ async def fake_server(
     """Until the block ends. ``limits`` are those that are not as delivered."""
     with reserved_port() as port:
         async with trio.open_nursery() as nursery:
-            changed = dataclasses.replace(SERVER_DEFAULTS, **limits)
+            changed = SERVER_DEFAULTS._replace(**limits)
             server = FakeServer(service or FakeService(), port, shared_pki(), nursery, changed)
             await server.serve()
             yield server

@@ -1,6 +1,5 @@
 """A small service with all four kinds of call, and a server that runs it."""
 
-import dataclasses
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -210,4 +209,4 @@ async def serving(
 
 def changed(**limits: Any) -> Limits:
     """The server's defaults, except for; its methods take messages of any size."""
-    return dataclasses.replace(SERVER_DEFAULTS, **{"message_bytes": 4 * MIB, **limits})
+    return SERVER_DEFAULTS._replace(**{"message_bytes": 4 * MIB, **limits})

@@ -185,7 +185,7 @@ async def test_a_client_that_answers_stays() -> None:
 
 async def test_a_server_that_is_silent_is_found_out() -> None:
     """The channel's calls fail, although the connection looks open."""
-    limits = replace(CLIENT_DEFAULTS, keepalive_s=0.05, keepalive_timeout_s=0.05)
+    limits = CLIENT_DEFAULTS._replace(keepalive_s=0.05, keepalive_timeout_s=0.05)
     async with to_client(limits=limits) as (_, channel):
         with pytest.raises(ConnectionLost) as caught:
             await echo(channel)
@@ -553,7 +553,7 @@ async def test_each_data_frame_grants_a_ping() -> None:
 
 async def test_a_server_that_measures_our_input_is_answered() -> None:
     """A channel takes a PING for each DATA that it sends."""
-    limits = replace(CLIENT_DEFAULTS, pings=Rate(1, 0.0))
+    limits = CLIENT_DEFAULTS._replace(pings=Rate(1, 0.0))
     async with (
         to_client(limits=limits) as (wire, channel),
         channel.open_call(SERVICE, "Total", Int64Value) as call,
@@ -568,7 +568,7 @@ async def test_a_server_that_measures_our_input_is_answered() -> None:
 
 def test_answers_to_our_own_pings_cost_nothing() -> None:
     """They were asked for."""
-    connection = Connection(replace(SERVER_DEFAULTS, pings=Rate(1, 0.0)), client_side=False)
+    connection = Connection(SERVER_DEFAULTS._replace(pings=Rate(1, 0.0)), client_side=False)
     connection.receive(PREFACE + frame(4, 0, 0))
     for _ in range(10):
         connection.ping(b"any news")

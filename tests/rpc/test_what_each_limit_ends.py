@@ -4,7 +4,6 @@ Beside the peer that breaks a rule there is a call of before on the same connect
 notice where a row says that a call ends, and is gone where it says that the connection does.
 """
 
-import dataclasses
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -400,7 +399,7 @@ async def test_a_row(limit: str) -> None:
 def test_every_limit_has_a_row() -> None:
     """By its name; a row may have several, and a case none."""
     named = [name for row in ROWS for name in row.split(", ")]
-    fields = [each.name for each in dataclasses.fields(Limits)]
+    fields = Limits._fields
     assert not set(fields) - set(named)
     assert not CASES.keys() - ROWS.keys()
-    assert {each.name for each in dataclasses.fields(MessageLimits)} >= {"message_bytes"}
+    assert {*MessageLimits._fields} >= {"message_bytes"}

@@ -1,7 +1,6 @@
 """Fields counted in the wire form: what is refused, and that nothing else is."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -182,7 +181,7 @@ def test_a_slice_has_an_end_also_inside_of_a_field() -> None:
     counter = METHODS["Start"].message
     assert counter is not None
     inside = b"\x12" + b"\xa0\x9c\x01" + b"\x0a\x00" * 10_000
-    limits = replace(counter, elements=((("arguments.name",), 10_000),))
+    limits = counter._replace(elements=((("arguments.name",), 10_000),))
     ends = list(FieldCounter(pb.StartRequest.DESCRIPTOR, limits).ends(b"\x0a\x00" + inside))
     assert ends == [2] * 10 + [len(inside) + 2]
 

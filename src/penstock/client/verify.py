@@ -7,8 +7,7 @@ streams is in a chunk or in a gap, and each message begins where the one before 
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..proto import command_pb2 as pb
 
@@ -39,8 +38,7 @@ class DigestMismatch(OutputBroken):
         self.end = end
 
 
-@dataclass(frozen=True, slots=True)
-class OutputVerdict:
+class OutputVerdict(NamedTuple):
     """Whether the bytes are proven to be those that the job wrote.
 
     Not ``verified`` means that they could not be compared, never that they differ (that is

@@ -30,10 +30,9 @@ hold the thread for tens of milliseconds. So beyond the first few they are handl
 
 import logging
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import trio
 
@@ -61,8 +60,7 @@ _READS_A_LOOK: Final = 32
 _KEEPALIVE_PING: Final = b"any news"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """Why a connection has ended: ``kind`` for counters, ``text`` for people.
 
     ``reachable``: the peer may still read what was queued, so the writer should finish.

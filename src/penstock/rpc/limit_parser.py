@@ -1,13 +1,12 @@
 """Reads Limits from a configuration's table, and checks names, types and ranges (pure)."""
 
-import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import Any, Final
 
 from .limits import Limits, Rate
 
-_FIELDS: Final = {field.name: field.type for field in dataclasses.fields(Limits)}
+_FIELDS: Final = dict(Limits.__annotations__)
 # RFC 9113 6.5.2 and 6.9.1. The rest must only be positive.
 _RANGES: Final = {
     "frame_bytes": (16_384, 2**24 - 1),
@@ -39,7 +38,7 @@ def limits_from(table: Mapping[str, object], defaults: Limits) -> Limits:
             changes[key] = _number(key, value, kind is int, least, most, mistakes)
     if mistakes:
         raise ValueError("\n".join(mistakes))
-    return dataclasses.replace(defaults, **changes)
+    return defaults._replace(**changes)
 
 
 def _rate(key: str, value: object, mistakes: list[str]) -> Rate | None:

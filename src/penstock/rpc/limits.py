@@ -4,23 +4,20 @@ A limit that is missing here does not exist. Each number names its precedent: wh
 implementations of HTTP/2 or gRPC that face the internet agree, their figure is taken.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """A token bucket: ``burst`` at once, refilled with ``per_s`` tokens a second."""
 
     burst: int
     per_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class MessageLimits:
+class MessageLimits(NamedTuple):
     """Bounds of one request message of a method, checked before it is parsed.
 
     A message may keep its bound of bytes and still have millions of empty fields, each of which
@@ -47,8 +44,7 @@ class MessageLimits:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much one peer may make this process hold, do or wait for. Bytes, seconds, counts.
 
     Sizes are for each connection unless they say otherwise. A client's channel uses the same

@@ -26,7 +26,6 @@ belongs to the receiving side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -43,13 +42,15 @@ if TYPE_CHECKING:
 _FREE_BYTES: Final = 65_536
 
 
-@dataclass(slots=True)
 class HeldData:
     """Counts inbound bytes of messages that are not complete or not taken, with their bound."""
 
-    most: int
-    where: str
-    size: int = 0
+    __slots__ = ("most", "size", "where")
+
+    def __init__(self, most: int, where: str) -> None:
+        self.most = most
+        self.where = where
+        self.size = 0
 
 
 class SendStalled(Exception):

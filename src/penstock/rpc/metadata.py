@@ -10,8 +10,7 @@ import binascii
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from .call_errors import Refused, StatusCode
@@ -46,8 +45,7 @@ class HttpRefused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A gRPC request's headers. ``timeout_s`` None: the client set no deadline."""
 
     service: str
