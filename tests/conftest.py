@@ -23,6 +23,13 @@ IS_ROOT = os.geteuid() == 0
 _NEEDS_ROOT = "needs root: cgroups and users of their own"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What golden files are written by (tests/lib/golden.py)."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="Write golden files instead of comparing."
+    )
+
+
 def pytest_configure() -> None:
     """What a test's processes inherit, and that what they leave behind becomes a child of ours."""
     this_run()  # before pytest-xdist starts its workers, which are of the same run

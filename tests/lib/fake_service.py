@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         """What the first streams fail with, one each, before anything else."""
         self.begins = 0
         """Where a stream begins that names no offset."""
+        self.statuses: dict[str, pb.StatusResponse] = {}
+        """What Status gives, by handle; all others are NOT_FOUND."""
         self.removals: dict[str, RpcError | None] = {}
         """What becomes of a Remove, by handle; all others are NOT_FOUND."""
         self.on_remove: Callable[[str], None] = lambda handle: None
@@ -203,6 +206,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         return pb.ServerInfoResponse(version="1", client_id="alice")
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
+        if input_message.pid in self.statuses:
+            return self.statuses[input_message.pid]
         raise RpcError(StatusCode.NOT_FOUND, f"Job {input_message.pid} not found")
 
 
@@ -403,12 +408,14 @@ async def fake_server(
 
 
 @asynccontextmanager
-async def terminal() -> AsyncIterator[tuple[int, bytearray]]:
-    """A pseudo-terminal's descriptor for a process, and what is shown on it.
+async def terminal(columns: int = 0) -> AsyncIterator[tuple[int, bytearray]]:
+    """A pseudo-terminal's descriptor for a process, and what is shown on it; ``columns`` is its
+    width, which it does not know if it is 0.
 
     All of it is there after the block, once every process has closed it.
     """
     ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24 if columns else 0, columns))
     shown = bytearray()
     holder = Cli(None)  # type: ignore[arg-type]  # its collecting alone
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""stop, signal, pause, resume, status, list, rm: one call, one answer."""
+"""stop, signal, pause, resume, status, rm: one call, one answer."""
 
 from ..client.client import Client
 from ..client.repeated_calls import stop_job
@@ -11,8 +11,7 @@ from .connection_settings import endpoint_of
 from .exits import EXPECTED, exit_code, message
 from .failures import fail
 from .flags import Settings
-from .printing import say_json, timestamp
-from .shell_words import shell_line
+from .printing import say_json
 from .signal_handling import detaches
 from .standard import complain, say
 from .terminal import harmless
@@ -96,30 +95,6 @@ async def status(settings: Settings, pid: str) -> None:
     else:
         for text in (answer.status, *limit_notes(answer.job)):
             say(harmless(text))
-
-
-@detaches("nothing was changed; ask again with: penstock list")
-async def list_jobs(settings: Settings, include_finished: bool) -> None:
-    """A job a line, with its command as one would type it."""
-    jobs = await asked(settings, lambda client: client.jobs(include_finished=include_finished))
-    if settings.json:
-        for job in jobs:
-            say_json(job)
-        return
-    say(f"{'PID':<12} {'CLASS':<10} {'STARTED':<24} {'STATE':<32} COMMAND")
-    for job in jobs:
-        line = (
-            f"{job.handle:<12} {job.class_name or '-':<10} {timestamp(job.started_ns):<24} "
-            f"{_state(job):<32} "
-        )
-        command = shell_line([job.command, *job.argv[1:]])
-        say(harmless(line).replace("\n", "\\n") + command)
-
-
-def _state(job: pb.Job) -> str:
-
-    text = sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ")
-    return text.removesuffix(".")
 
 
 @detaches("which of them are removed is not known; look with: penstock list -a")

@@ -123,10 +123,18 @@ STATUS: Final = verb(
     """,
 )
 LIST: Final = verb(
-    "control.list_jobs",
-    "Lists your own jobs, newest first.",
+    "job_list.list_jobs",
+    """Lists your own jobs, newest first, a job a line.
+
+    On a terminal a line ends at its edge; in a file or a pipe all of it is there.
+    """,
     option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too."),
-    example="penstock list --all",
+    option("-q", "--quiet", is_flag=True, help="PIDs alone."),
+    option("--no-trunc", is_flag=True, help="Whole commands on a terminal, too."),
+    example="""
+    penstock list --all
+    penstock list -q | xargs penstock stop
+    """,
 )
 RM: Final = verb(
     "control.rm",

@@ -97,6 +97,26 @@ def sentence(job: pb.Job) -> str:
             return f"{name} is running."
 
 
+def state_text(job: pb.Job) -> str:
+    """The job's state in a word or two, for a table: "running", "exited 3", "out of memory"."""
+    end = job.end
+    match job.state:
+        case pb.JOB_STATE_FINISHED if end.reason == "exited" and end.HasField("exit_code"):
+            return f"exited {end.exit_code}"
+        case pb.JOB_STATE_FINISHED if end.reason == "signaled" and end.HasField("signal"):
+            return f"signal {end.signal}"
+        case pb.JOB_STATE_FINISHED:
+            return end.reason.replace("_", " ") or "ended"
+        case pb.JOB_STATE_STARTING:
+            return "starting"
+        case pb.JOB_STATE_STOPPING:
+            return "stopping"
+        case pb.JOB_STATE_ENDING:
+            return "ending"
+        case _:
+            return "paused" if job.paused else "running"
+
+
 def end_text(end: pb.EndRecord) -> str:
     """How a job ended, as the rest of a sentence about it."""
     match end.reason:

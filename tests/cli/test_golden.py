@@ -1,0 +1,91 @@
+"""What people see of the first verbs, on terminals of 80 and 200 columns and through pipes.
+
+The files are in tests/cli/golden/; tests/lib/golden.py says how they are written anew.
+"""
+
+import time
+
+import pytest
+from fake_service import HANDLE, FakeServer, FakeService, chunk, fake_server, terminal
+from golden import check_golden, shown
+
+from penstock.proto import command_pb2 as pb
+from penstock.text import job_text
+
+HOUR = 3600 * 10**9
+LONG = "select name, owner from jobs where state = 'running' and \x1b[31m name like '%ü漢字%'"
+WORDS = {
+    "start": ["start", "ls", "-la", "/srv"],
+    "start-quiet": ["start", "-q", "ls"],
+    "status": ["status", HANDLE],
+    "status-unknown": ["status", "7"],
+    "stop": ["stop", HANDLE],
+    "list": ["list"],
+    "list-quiet": ["list", "-q"],
+    "list-whole": ["list", "--no-trunc"],
+    "stream": ["stream", HANDLE],
+}
+
+
+def jobs() -> list[pb.Job]:
+    """Of every kind; their ages stay what they are for minutes."""
+    now = time.time_ns()
+    begun, long_ago = now - 5 * 24 * HOUR, now - 90 * 24 * HOUR
+    running, ended = pb.JOB_STATE_RUNNING, pb.JOB_STATE_FINISHED
+    made = [
+        pb.Job(handle="48300", command="echo", state=pb.JOB_STATE_STARTING),
+        pb.Job(handle=HANDLE, command="ls", argv=["/bin/ls", "-la", "/srv/a b"], state=running),
+        pb.Job(handle="48214.2", command="query", argv=["/bin/psql", LONG], state=running),
+        pb.Job(handle="48215", command="idle", paused=True, state=running),
+        pb.Job(handle="7", command="backup", state=ended, ended_ns=long_ago + HOUR),
+        pb.Job(handle="5", command="burn", state=ended, ended_ns=long_ago + HOUR // 2400),
+    ]
+    for job in made[1:]:
+        job.started_ns = long_ago if job.ended_ns else begun
+    made[-2].end.CopyFrom(pb.EndRecord(reason="exited", exit_code=3))
+    made[-1].end.CopyFrom(pb.EndRecord(reason="out_of_memory", signal=9))
+    return made
+
+
+def service() -> FakeService:
+    made = FakeService()
+    made.jobs = jobs()
+    job = pb.Job(handle=HANDLE, state=pb.JOB_STATE_RUNNING)
+    usage = pb.ResourceUsage(cpu_percent=23.4, memory_bytes=32_000_000, operations_per_s=2370)
+    made.statuses[HANDLE] = pb.StatusResponse(job=job, status=job_text.status_text(job, usage))
+    made.messages = [
+        chunk(b"total 12\n\x1b[1mbold"),
+        chunk(b" problem\n", stream=2, offset=17),
+        pb.StreamOutputResponse(
+            finished=pb.EndRecord(reason="exited", exit_code=3, output_bytes=26),
+            offset=26,
+            next_offset=26,
+        ),
+    ]
+    return made
+
+
+async def on_terminal(server: FakeServer, words: list[str], columns: int) -> str:
+    """What stands on it, both streams, and the exit status."""
+    async with terminal(columns) as (theirs, screen):
+        environment = {"TERM": "xterm-256color"}
+        done = await server.run_cli(*words, out=theirs, err=theirs, environment=environment)
+    return f"==== a terminal of {columns} columns\n{shown(screen)}==== exit status {done.code}\n"
+
+
+async def through_pipes(server: FakeServer, words: list[str], columns: int) -> str:
+    """What went through two of them, where COLUMNS says how wide a terminal is."""
+    done = await server.run_cli(*words, environment={"COLUMNS": str(columns)})
+    apart = f"==== standard output\n{shown(done.out)}==== standard error\n{shown(done.err)}"
+    return f"{apart}==== exit status {done.code}\n"
+
+
+@pytest.mark.parametrize("name", WORDS)
+async def test_what_people_see(name: str, request: pytest.FixtureRequest) -> None:
+    """A terminal's width decides how much of a line there is; a pipe has all, of every line."""
+    async with fake_server(service()) as server:
+        narrow, wide = [await on_terminal(server, WORDS[name], columns) for columns in (80, 200)]
+        piped, same = [await through_pipes(server, WORDS[name], columns) for columns in (80, 200)]
+    assert piped == same
+    update = request.config.getoption("--update-golden")
+    check_golden(name, f"{narrow}\n{wide}\n{piped}", update=update)
