@@ -12,7 +12,7 @@ import sys
 def main() -> None:
     """The console script: runs the command line, then exits with its status.
 
-    Its three imports stand in this order so that we catch signals before anything takes time, and
+    Its imports stand in this order so that we catch signals before anything takes time, and
     check the standard descriptors before anything else opens one.
     """
     try:
@@ -24,6 +24,10 @@ def main() -> None:
     from .standard import prepare
 
     prepare()
+    if sys.argv[1:2] == ["__complete"]:  # of a shell's completion, at each press of Tab
+        from .completing.entry import complete
+
+        sys.exit(complete(sys.argv[2:]))
     from .root import run
 
     sys.exit(run(sys.argv[1:]))

@@ -225,6 +225,17 @@ CERTS: Final = click.Group(
     help="Makes the certificates that clients and servers know each other by.",
 )
 
+COMPLETION: Final = verb(
+    "completion.completion",
+    "Prints a script that makes bash, zsh or fish complete verbs, options, jobs and files.",
+    click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"])),
+    connects=False,
+    example="""
+    penstock completion bash > ~/.local/share/bash-completion/completions/penstock
+    penstock completion fish > ~/.config/fish/completions/penstock.fish
+    """,
+)
+
 VERBS: Final[dict[str, click.Command]] = {
     "start": START,
     "stop": STOP,
@@ -241,6 +252,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "run": RUN,
     "wait": WAIT,
     "certs": CERTS,
+    "completion": COMPLETION,
 }
 """In the order of ``penstock --help``."""
 ALIASES: Final = frozenset({"ps"})

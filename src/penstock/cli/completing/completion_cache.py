@@ -1,0 +1,88 @@
+"""What a server has answered to completion, kept for some seconds in the user's cache directory.
+
+A file for each server and identity, readable by the user alone, because command lines are in it.
+Nothing that is older than its bound is ever returned: not from a clock that was set back either.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, Final
+
+from ..flags import Settings
+
+FRESH_S: Final = 5.0
+"""How old an answer may be: what a user has started in another window appears within this."""
+_MOST_BYTES: Final = 4 * 1024 * 1024
+
+
+class CompletionCache:
+    """The answers for one server and identity, by a name each."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+        self._directory = _directory(environment)
+        self._path = self._directory / f"completion-{_key(settings, environment)}.json"
+
+    def read(self, name: str, fresh_s: float = FRESH_S) -> Any:  # noqa: ANN401  JSON
+        """What was written under ``name`` at most ``fresh_s`` seconds ago; None without."""
+        entry = self._entries().get(name)
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], int | float):
+            return None
+        written_at, value = entry
+        return value if 0 <= time.time() - written_at <= fresh_s else None
+
+    def write(self, name: str, value: object) -> None:
+        """Replaces what is there under ``name``. Never fails: without a cache it is only slower."""
+        entries = self._entries() | {name: [time.time(), value]}
+        with suppress(OSError):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # mkstemp makes it 0600; replaced whole, because another shell may read it now.
+            descriptor, path = tempfile.mkstemp(dir=self._directory, prefix=".completion-")
+            try:
+                with open(descriptor, "w") as file:
+                    json.dump(entries, file)
+                os.replace(path, self._path)
+            except BaseException:
+                os.unlink(path)
+                raise
+
+    def _entries(self) -> dict[str, Any]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return {}
+        with open(descriptor, "rb") as file, suppress(OSError, ValueError):
+            state = os.fstat(file.fileno())
+            own = stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
+            # One that others could write could offer anything.
+            if own and not state.st_mode & 0o077:
+                found = json.loads(file.read(_MOST_BYTES))
+                return found if isinstance(found, dict) else {}
+        return {}
+
+
+def _directory(environment: Mapping[str, str]) -> Path:
+    """As the XDG Base Directory Specification has it, which ignores relative paths."""
+    base = environment.get("XDG_CACHE_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.join(environment.get("HOME", "/nonexistent"), ".cache")
+    return Path(base, "penstock")
+
+
+def _key(settings: Settings, environment: Mapping[str, str]) -> str:
+    """By all that decides which server is asked and as whom, the certificate's bytes included."""
+    names = sorted(name for name in environment if name.startswith("PENSTOCK_"))
+    variables = [(name, environment[name]) for name in names if name != "PENSTOCK_KEY_PASSPHRASE"]
+    certificate = settings.certificate or environment.get("PENSTOCK_CERT", "")
+    content = b""
+    with suppress(OSError, ValueError):
+        content = Path(certificate).read_bytes()
+    parts = [astuple(settings), variables, os.getcwd(), content.decode("latin-1")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

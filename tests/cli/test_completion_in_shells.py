@@ -1,0 +1,66 @@
+"""Completion tried in real bash, zsh and fish, on a pseudo-terminal."""
+
+from pathlib import Path
+
+import pytest
+from fake_service import FakeService, fake_server
+from shells import SHELLS, need, shell_on_terminal
+
+from penstock.proto import command_pb2 as pb
+
+JOBS = [
+    pb.Job(
+        handle="48213", command="logs", argv=["/bin/tail", "-n", "20"], state=pb.JOB_STATE_RUNNING
+    ),
+    pb.Job(handle="70001", command="idle", argv=["/bin/sleep"], state=pb.JOB_STATE_RUNNING),
+]
+
+
+# Most of a test's time is its shell's start and Python's, once each Tab.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SHELLS[1:]]
+
+
+@pytest.fixture(params=[SHELLS[0], *SLOW])
+def shell(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    need(name)
+    return name
+
+
+async def test_verbs_options_and_choices(shell: str, tmp_path: Path) -> None:
+    """Without a server. What is unique is inserted whole, with a blank behind it."""
+    async with shell_on_terminal(shell, tmp_path, {"LANG": "C.UTF-8"}) as typed:
+        assert await typed.arguments("penstock vers\t-o js\t") == ["version", "-o", "json"]
+        assert await typed.arguments("penstock str\t--no-f\t7") == ["stream", "--no-follow", "7"]
+        assert await typed.arguments("penstock certs is\t--ho\tx alice") == [
+            *("certs", "issue", "--host", "x", "alice")
+        ]
+        # Behind COMMAND everything is the job's.
+        assert await typed.arguments("penstock start ls --std\t") == ["start", "ls", "--std"]
+
+
+async def test_files_are_the_shells_own(shell: str, tmp_path: Path) -> None:
+    """With its quoting, in a directory too."""
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "ca.crt").touch()
+    async with shell_on_terminal(shell, tmp_path, {"LANG": "C.UTF-8"}) as typed:
+        assert await typed.arguments("penstock --ca a\tc\tversion") == [
+            *("--ca", "a b/ca.crt", "version")
+        ]
+        assert await typed.arguments("penstock --ca='a b'/c\tversion") == [
+            *("--ca=a b/ca.crt", "version")
+        ]
+        *_, directory = await typed.arguments("penstock certs init --dir a\t")
+        assert directory.rstrip("/") == "a b"  # zsh takes back the slash that ends a line
+
+
+async def test_handles_of_the_server(shell: str, tmp_path: Path) -> None:
+    """Only those that still run, for a verb that needs one."""
+    service = FakeService()
+    service.jobs = JOBS
+    async with (
+        fake_server(service) as server,
+        shell_on_terminal(shell, tmp_path, server.environment()) as typed,
+    ):
+        assert await typed.arguments("penstock stop 4\t--no-w\t") == ["stop", "48213", "--no-wait"]
+        await typed.offered("penstock status ", "48213", "70001")
