@@ -276,10 +276,11 @@ async def test_handshakes_give_way_where_connections_fill_the_server() -> None:
 
 @contextmanager
 def few_descriptors(more: int) -> Iterator[None]:
-    """So many more than there are now."""
+    """So many more than there are now, which need not be the lowest numbers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + more, hard))
+    taken = set(map(int, os.listdir("/proc/self/fd")))
+    free = [number for number in range(soft) if number not in taken]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], hard))
     try:
         yield
     finally:
