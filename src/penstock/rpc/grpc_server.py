@@ -1,6 +1,5 @@
 """The gRPC server: it owns listeners, handshakes, connections and the drain."""
 
-import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -14,23 +13,23 @@ from .call_errors import Reason, RpcError
 from .endpoint import Ended
 from .health import SCHEMA as HEALTH_SCHEMA
 from .health import Health
-from .http2.connection import Connection
 from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR
+from .internal_errors import OnInternalError, log_internal_error, reported
 from .lag import Lag, LagMeter
 from .limits import SERVER_DEFAULTS, Limits, MessageLimits
+from .lingering import Lingering
 from .message_stream import HeldData
 from .reflection import Reflection
 from .rejections import Rejections
-from .server_call import Admit, CallContext, OnInternalError, Peer, ServedMethod, reported
-from .server_connection import ClientLoad, ServerConnection, Shared
+from .served_methods import served_methods
+from .server_call import Admit, CallContext, Peer
+from .server_connection import ServerConnection
+from .server_state import ClientLoad, Shared
 from .tls.acceptor import Acceptor
 from .tls.transport_interface import Transport
 from .turns import FairTurns
-from .wire_fields import FieldCounter
 
 __all__ = ["CallContext", "Peer", "Server", "Statistics"]
-
-log = logging.getLogger("penstock.rpc")
 
 _SHUTDOWN_S: Final = 1.0
 
@@ -50,11 +49,6 @@ class Statistics:
     refused: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     lag: Lag = field(default_factory=Lag)
-
-
-def log_internal_error(error_id: str, error: BaseException) -> None:
-    """The default report: logs the exception with ``error_id``, which is all the client sees."""
-    log.error("internal error %s", error_id, exc_info=error)
 
 
 class Server:
@@ -101,7 +95,8 @@ class Server:
         self._refusals = Rejections()
         self._lag = LagMeter(self._tell_slow_turn)
         self._ended: Counter[str] = Counter()
-        self._lingering = 0
+        self._link_ended = trio.lowlevel.ParkingLot()
+        self._lingering = Lingering(limits, self._refusals.refused, self._link_ended.unpark_all)
         self._links: dict[ServerConnection, None] = {}  # in order, so that runs are repeatable
         # Scope S1.listening.
         self._listening = trio.CancelScope()
@@ -112,12 +107,11 @@ class Server:
             accepting=self._listening,
             links=lambda: len(self._links),
             serve=self.serve_transport,
-            linger=self._linger,
+            linger=self._lingering.wait_read,
         )
         self._serving: trio.CancelScope | None = None
-        self._link_ended = trio.lowlevel.ParkingLot()
         self._shared = Shared(
-            methods=_methods(services, limits, message_limits or {}),
+            methods=served_methods(services, limits, message_limits or {}),
             limits=limits,
             on_internal_error=on_internal_error,
             accepts_calls=lambda: self._accepts_calls,
@@ -219,7 +213,7 @@ class Server:
         return Statistics(
             connections=len(self._links),
             handshakes=len(self._entrance),
-            lingering=self._lingering,
+            lingering=self._lingering.count,
             running_calls=sum(link.running_calls for link in self._links),
             refused=dict(self._refusals.counts),
             ended=dict(self._ended),
@@ -231,7 +225,7 @@ class Server:
         self._refusals.say("slow_turn", f"{text}, of which {cpu_s:.2f} s were work of its own")
 
     async def _wait_no_connections(self) -> None:
-        while self._links or self._lingering:
+        while self._links or self._lingering.count:
             await self._link_ended.park()
 
     async def serve_transport(self, transport: Transport, address: str) -> None:
@@ -254,7 +248,7 @@ class Server:
             # None of its calls may begin, not even one that came with TLS's last message, because
             # the server is ending. So the peer is sent away before anything is read.
             text = "the server is shutting down"
-            await self._send_away(transport, address, "draining", NO_ERROR, text)
+            await self._lingering.send_away(transport, address, "draining", NO_ERROR, text)
             return
         peer = Peer(address, transport.peer_certificate(), transport.peer_issuers())
         identity, key, refusal = self._identified(peer)
@@ -264,7 +258,7 @@ class Server:
             load = self._loads[key] = ClientLoad(HeldData(most, "of this client"))
         if load.connections >= self._limits.connections_per_client:
             text = "too many connections of this client"
-            await self._send_away(
+            await self._lingering.send_away(
                 transport, address, "connections_per_client", ENHANCE_YOUR_CALM, text
             )
             return
@@ -287,33 +281,6 @@ class Server:
             text = f"connection from {address} ended ({ended.kind}): {ended.text}"
             self._refusals.say(f"ended: {ended.kind}", text)
 
-    async def _send_away(
-        self, transport: Transport, address: str, kind: str, code: int, text: str
-    ) -> None:
-        """Sends, in the first bytes after TLS's own, a GOAWAY which says that no call was begun.
-
-        So the client may repeat all of its calls on another connection.
-        """
-        self._refusals.refused(kind, f"connection from {address} refused: {text}")
-        connection = Connection(self._limits, client_side=False)
-        connection.start()
-        connection.go_away(code, 0, text)
-        transport.send_nowait(connection.take())
-        await self._linger(transport)
-
-    async def _linger(self, transport: Transport) -> None:
-        """Waits until the peer has read the last frames, unless too many connections do so."""
-        if self._lingering >= self._limits.lingering:
-            return
-        self._lingering += 1
-        try:
-            # Scope S2.refused.
-            with trio.move_on_after(self._limits.linger_s):
-                await transport.linger()
-        finally:
-            self._lingering -= 1
-            self._link_ended.unpark_all()
-
     def _identified(self, peer: Peer) -> tuple[object, Hashable, RpcError | None]:
         """The peer's identity, the key of its limits, and what its calls get if it has none."""
         if self._identify is None:
@@ -330,24 +297,3 @@ class Server:
         except Exception as error:
             refusal = reported(self._shared.on_internal_error, error)
             return None, peer.certificate, refusal
-
-
-def _methods(
-    services: Iterable[purerpc.Service], limits: Limits, others: Mapping[str, MessageLimits]
-) -> dict[str, dict[str, ServedMethod]]:
-    """Raises ValueError: a method of ``others`` is not served, or a field of it is not there."""
-    usual = MessageLimits(limits.message_bytes, limits.message_fields)
-    found: dict[str, dict[str, ServedMethod]] = {}
-    used = set[str]()
-    for service in services:
-        of_service = found.setdefault(service.name, {})
-        for name, bound in service.methods.items():
-            path = f"{service.name}/{name}"
-            used.add(path)
-            descriptor = bound.signature.request_type.DESCRIPTOR
-            of_service[name] = ServedMethod(
-                bound, FieldCounter(descriptor, others.get(path, usual))
-            )
-    if unknown := sorted(others.keys() - used):
-        raise ValueError(f"message limits for {unknown[0]}, which is not served")
-    return found

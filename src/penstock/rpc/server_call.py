@@ -26,50 +26,33 @@ raise: it waits for the cancellation that closed the stream and is about to arri
 from __future__ import annotations
 
 import inspect
-import logging
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from purerpc import Cardinality
 from purerpc.grpclib.events import RequestReceived
 from purerpc.grpclib.exceptions import RpcFailedError
 
 from .call_errors import Reason, Refused, RpcError, StatusCode
 from .http2.protocol_errors import NO_ERROR
+from .internal_errors import reported
 from .message_stream import MessageStream, SendStalled, StreamClosed
 from .metadata import ACCEPT_ENCODING, RESPONSE_HEADERS, Metadata, RequestHead
+from .served_methods import ServedMethod, Turn, parsed
 from .status_codec import trailers_of
-from .wire_fields import FieldCounter
 
 if TYPE_CHECKING:
     from .server_connection import ServerConnection
 
-log = logging.getLogger("penstock.rpc")
 
-OnInternalError: TypeAlias = Callable[[str, BaseException], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedMethod:
-    """A served method: purerpc's BoundRPCMethod, and the bounds of its request messages."""
-
-    bound: Any
-    messages: FieldCounter
-
-
-Methods: TypeAlias = Mapping[str, Mapping[str, ServedMethod]]
-"""Service name to method name to the method."""
 Admit: TypeAlias = Callable[[Any, str, str], None]
 """Called with identity, service and method when a call's headers are there, before anything of its
 message is kept. Raises RpcError, which is the call's answer. May not block.
 """
-Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes the client's next turn of the event loop, for a slice of what costs much (turns.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +102,7 @@ class RequestStream:
         data = await self._stream.receive()
         if data is None:
             raise StopAsyncIteration
-        return await _parsed(self._method, data, self._turn)
+        return await parsed(self._method, data, self._turn)
 
 
 class ServerCall:
@@ -188,7 +171,7 @@ class ServerCall:
         signature = method.signature
         argument: Any
         if signature.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
-            argument = await _parsed(self._method, await self._only_request(), turn)
+            argument = await parsed(self._method, await self._only_request(), turn)
         else:
             argument = RequestStream(self.stream, self._method, turn)
         answer = method.method_fn(argument, request=self._request_event())
@@ -286,55 +269,3 @@ class ServerCall:
             self._link.peer, self._link.identity, self._deadline, head.metadata
         )
         return event
-
-
-def reported(on_internal_error: OnInternalError, failure: Exception) -> RpcError:
-    """The client's error for a bug, with an id alone; ``on_internal_error`` gets the exception.
-
-    A failure of that callback is logged, because the call must still get its answer.
-    """
-    error_id = secrets.token_hex(8)
-    try:
-        on_internal_error(error_id, failure)
-    except Exception:
-        log.exception("the report of internal error %s failed", error_id)
-    return RpcError(StatusCode.INTERNAL, f"internal error {error_id}")
-
-
-async def _parsed(method: ServedMethod, data: bytes, turn: Turn) -> Any:  # noqa: ANN401  its type
-    """A request message out of its bytes, checked by its method's bounds. Raises RpcError.
-
-    Cancellation: atomic.
-    """
-    if not method.messages.limits.one_a_turn:
-        method.messages.check(data)
-        return _merged(method, None, data)
-    # In pieces, because merging those gives the same message as parsing the whole
-    # (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
-    message, begin = None, 0
-    ends = method.messages.ends(data)
-    while True:
-        async with turn():
-            end = next(ends, None)
-            if end is None:
-                break
-            message = _merged(method, message, data[begin:end])
-            begin = end
-    # Another turn, because the caller works with the message before its next checkpoint.
-    async with turn():
-        return message
-
-
-def _merged(method: ServedMethod, message: Message | None, data: bytes) -> Message:
-    """Adds ``data`` to ``message``, or to a new one for None. Raises Refused if that fails."""
-    request_type = method.bound.signature.request_type
-    if message is None:
-        message = request_type()
-    try:
-        message.MergeFromString(data)
-        return message
-    except DecodeError:
-        name = request_type.DESCRIPTOR.full_name
-        raise Refused(
-            "unparsable", StatusCode.INVALID_ARGUMENT, f"the message is not a {name}"
-        ) from None

@@ -26,63 +26,33 @@ answer may still be in the writer. ``_end_if_drained`` is therefore called by bo
 a call ends and when the writer has nothing left (``_all_written``).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import trio
 
+from .call_admission import CallAdmission
 from .call_errors import Reason, Refused, RpcError, StatusCode
 from .endpoint import Ended, HttpEndpoint
 from .http2 import events as ev
 from .http2.connection import HIGHEST_STREAM_ID
 from .http2.protocol_errors import ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
-from .limits import Limits
-from .message_stream import HeldData, MessageStream
+from .message_stream import MessageStream
 from .metadata import (
     ACCEPT_ENCODING,
     RESPONSE_HEADERS,
     HttpRefused,
     Malformed,
-    RequestHead,
     check_fields,
     parse_request,
 )
-from .rejections import Rejections
-from .server_call import Admit, Methods, OnInternalError, Peer, ServedMethod, ServerCall, reported
+from .server_call import Peer, ServerCall
+from .server_state import ClientLoad, Shared
 from .status_codec import trailers_of
 from .tls.transport_interface import Transport, TransportLost
-from .turns import FairTurns
 
 _DRAIN_PING: Final = b"draining"
 _DRAIN_PING_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all connections of one server have in common."""
-
-    methods: Methods
-    limits: Limits
-    on_internal_error: OnInternalError
-    accepts_calls: Callable[[], bool]
-    refusals: Rejections
-    held: HeldData
-    turns: FairTurns
-    """Turns for floods of frames: one slice of one connection's in a turn of the scheduler."""
-    message_turns: FairTurns
-    """Turns for messages that take milliseconds to parse: one slice of one message in a turn."""
-    admit: Admit
-
-
-@dataclass(slots=True, eq=False)
-class ClientLoad:
-    """What one client has open over all its connections, which take its turns together."""
-
-    held: HeldData
-    connections: int = 0
-    calls: int = 0
 
 
 class ServerConnection(HttpEndpoint[MessageStream]):
@@ -122,7 +92,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self._hurry = False
         self._greeted = False
         self._pinged = trio.Event()
-        self._refused_kinds: set[str] = set()
+        self._admission = CallAdmission(shared, peer, identity, refusal)
 
     @property
     def running_calls(self) -> int:
@@ -264,7 +234,7 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             return
         try:
             head = parse_request(event.headers)
-            method = self._admitted(head)
+            method = self._admission.admitted(head)
         except Malformed as error:
             self._refuse("malformed", stream_id, PROTOCOL_ERROR, str(error))
         except HttpRefused as error:
@@ -288,44 +258,9 @@ class ServerConnection(HttpEndpoint[MessageStream]):
             self._read_until(float("inf"))
             self._nursery.start_soon(call.run)
 
-    def _admitted(self, head: RequestHead) -> ServedMethod:
-        """The method that the call asks for, once the caller's right to it is checked.
-
-        It runs before a byte of a message is kept, and without a task, so that a rejected call
-        costs little. Raises RpcError, also for a bug in ``admit``.
-        """
-        if not self._shared.accepts_calls():
-            raise Refused("not_accepting", StatusCode.UNAVAILABLE, "the server takes no calls now")
-        if (refusal := self.refusal) is not None:
-            # A new one each time, because a traceback grows whenever its exception is raised.
-            raise RpcError(refusal.code, refusal.message, refusal.details)
-        service = self._shared.methods.get(head.service)
-        if service is None:
-            text = f"no service {head.service[:200]}"
-            raise Refused("unknown_service", StatusCode.UNIMPLEMENTED, text)
-        method = service.get(head.method)
-        if method is None:
-            text = f"no method {head.method[:200]}"
-            raise Refused("unknown_method", StatusCode.UNIMPLEMENTED, text)
-        if head.encoding != "identity":
-            text = f"grpc-encoding {head.encoding[:40]} is not supported; use identity"
-            raise Refused("encoding", StatusCode.UNIMPLEMENTED, text)
-        try:
-            self._shared.admit(self.identity, head.service, head.method)
-        except RpcError:
-            raise
-        except Exception as error:
-            raise reported(self.on_internal_error, error) from error
-        return method
-
     def refused(self, kind: str, text: str) -> None:
         """Counts and logs a call that was not served to its end for a fault of the client's."""
-        refusals = self._shared.refusals
-        if kind in self._refused_kinds:
-            refusals.counts[kind] += 1  # one line of a kind is enough for a connection
-        else:
-            self._refused_kinds.add(kind)
-            refusals.refused(kind, f"a call from {self.peer.address} refused ({kind}): {text}")
+        self._admission.refused(kind, text)
 
     def _refuse(self, kind: str, stream_id: int, code: int, text: str) -> None:
         self.refused(kind, text)
