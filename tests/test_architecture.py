@@ -58,6 +58,7 @@ SERVER = {
     "decision_lines": {"rpc"},
     "access": {"jobs", "policy", "rpc"},
     "service_read": {"jobs", "proto", "rpc", "text"},
+    "service_watch": {"jobs", "proto", "rpc"},
     "service_info": {"policy", "proto", "rpc", "__version__"},
     "service_control": {"jobs", "policy", "proto", "text"},
     "service_input": {"jobs", "proto"},

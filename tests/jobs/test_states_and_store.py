@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import started
 
 from penstock.jobs.backends.base import JobSpec
 from penstock.jobs.database_file import lock_directory
@@ -22,8 +23,6 @@ from penstock.jobs.output.preallocation import AHEAD_BYTES
 from penstock.jobs.salvage import open_store
 from penstock.jobs.states import TRANSITIONS, IllegalTransition, JobEvent, JobState, after
 from penstock.jobs.store import Store
-from penstock.policy.limit_classes import Enforcement, ResourceLimits
-from penstock.supervisor.ipc.started import HeldLimits, Started
 
 
 def test_every_state_is_reachable_and_only_finished_is_final() -> None:
@@ -51,19 +50,6 @@ def records(store: Store) -> list[JobRecord]:
     found = list(store.load())
     assert not [each for each in found if isinstance(each, DamagedRecord)]
     return [each for each in found if isinstance(each, JobRecord)]
-
-
-def started(pid: int) -> Started:
-    return Started(
-        pid=pid,
-        start_ticks=1,
-        started_ns=2,
-        argv=("/bin/true",),
-        class_name="small",
-        limits=ResourceLimits(cpu_cores=0.1),
-        held=HeldLimits((Enforcement("cpu", "enforced", "10000us"),)),
-        grace_s=1,
-    )
 
 
 def test_a_handle_is_never_given_twice(tmp_path: Path) -> None:

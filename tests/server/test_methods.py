@@ -124,8 +124,8 @@ async def test_a_grant_is_a_line_as_its_row_says(
         lines = w.decisions()[before:]
         assert all(line["allowed"] and line["verb"] == METHODS[method].verb for line in lines)
         once = method in ("Stop", "Remove")
-        # One of List is as the other, whatever jobs there are.
-        first = 0 if method == "List" else 1
+        # One of List or Watch is as the other, whatever jobs there are.
+        first = 0 if method in ("List", "Watch") else 1
         assert len(lines) == {"none": 0, "counted": first}.get(grant, 1 if once else 2)
 
 
@@ -182,6 +182,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         (Manager, "start"),
         (Manager, "list"),
         (Manager, "remove"),
+        (Manager, "watch"),
         (Job, "ask_stop"),
         (Job, "signal"),
         (Job, "set_paused"),

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
+from .change_table import SCHEMA as CHANGES
+from .change_table import begin_life
 from .job_errors import Unavailable
 
 # For another program's lock as a server starts, because no client waits yet: SQLite's own default.
 LOCK_PATIENCE_S: Final = 5.0
 
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""{CHANGES}
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY,
     sequence INTEGER NOT NULL UNIQUE,
@@ -39,7 +41,8 @@ CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
 """
-_VERSION: Final = 1
+# 2: changes. A server of version 1 writes its own number here, and no changes.
+_VERSION: Final = 2
 
 
 @contextlib.contextmanager
@@ -77,6 +80,7 @@ def open_database(path: str, *, wait_s: float) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(verdict)
         db.executescript(_SCHEMA)
         if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:  # a write, so only once
+            begin_life(db)
             db.execute(f"PRAGMA user_version = {_VERSION}")
         db.execute("PRAGMA busy_timeout = 0")
     except BaseException:

@@ -15,6 +15,7 @@ from ..concurrency.interrupts import uninterrupted_context, uninterrupted_method
 from ..concurrency.plain_errors import PlainErrors
 from ..supervisor.ipc.from_supervisor import Changed
 from .backends.base import Backend, HeldJob, JobSpec
+from .change_reader import ChangeReader, ChangeReaders
 from .database_file import lock_directory
 from .history import History
 from .job import UNKILLABLE_S, Job
@@ -49,6 +50,7 @@ class Manager:
         self._closing = False
         self._leaving = False
         self._tasks = JobTasks(backend, store, audit, history)
+        self._change_readers = ChangeReaders(store.changes)
         # Messages about jobs that this manager takes over, kept because they come before the jobs
         # are known here.
         self._early: list[Changed] | None = []
@@ -87,6 +89,7 @@ class Manager:
                 await self.stop_all("server")
         finally:
             self._tasks.end_now()  # whatever became of the stops, because nothing else ends them
+            self._change_readers.end()
 
     async def start(self, owner: str, spec: JobSpec, *, request_id: str | None = None) -> Job:
         """Starts a job and returns when its process runs.
@@ -142,6 +145,15 @@ class Manager:
     def list(self, owner: str | None = None, *, include_finished: bool = False) -> list[Job]:
         """Jobs newest first; of one owner, or of all."""
         return self.history.list(owner, include_finished=include_finished)
+
+    def watch(self, owner: str, after: int | None = None) -> ChangeReader:
+        """A reader of the changes of a client's jobs, behind a number that an earlier reader had,
+        or from now on; the caller's to close. No checkpoint. Raises Unavailable if the records
+        cannot be read now.
+
+        A reader that cannot have every change behind ``after`` is told (``must_list``).
+        """
+        return self._change_readers.open(owner, after)
 
     def remove(self, job: Job) -> None:
         """Forgets a finished job and its output. No checkpoint. Raises Precondition."""
@@ -208,10 +220,11 @@ class Manager:
         possible, or "".
 
         No checkpoint. Each change of a record does the same; this is for a server that records
-        nothing for long.
+        nothing for long. So is the removal of changes that are too old.
         """
         try:
             self._store.keep_in_place()
+            self._store.changes.prune()
         except sqlite3.Error as error:
             return str(error)
         return ""

@@ -7,7 +7,7 @@ from typing import Final
 
 from .store import Store
 
-# In order: rows of requests refer to jobs.
+# In order: rows of requests refer to jobs. No changes: some may be lost, so all watchers must list.
 _TABLES: Final = ("jobs", "handles", "removed", "strays", "losses", "requests")
 _FILES: Final = ("", "-wal", "-shm")
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
+from .change_table import NEWEST, ChangeTable
 from .database_file import LOCK_PATIENCE_S, connect_database, identity_of, open_database
 from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
@@ -35,10 +36,12 @@ class Store:
         self._path = path
         self._reserve = DatabaseReserve(path) if keep_reserve else None
         self._to_be_opened = False  # it could not be, once it was closed
+        self._least_change = 0
         try:
             self._db = open_database(path, wait_s=LOCK_PATIENCE_S)
             try:
                 self._losses = self._db.execute("SELECT count(*) FROM losses").fetchone()[0]
+                self.changes = ChangeTable(lambda: self._db, self._losses)
                 self._files = self._found()
             except BaseException:
                 self._db.close()
@@ -110,10 +113,12 @@ class Store:
             yield self._db
         except BaseException:
             self._db.execute("ROLLBACK")
+            self.changes.rolled_back()
             raise
         self._db.execute("COMMIT")
         if self._reserve is not None:
             self._reserve.committed()
+        self.changes.committed()
 
     def insert_starting(
         self,
@@ -158,12 +163,18 @@ class Store:
                 "UPDATE jobs SET state = 'running', handle = ?, started = ? WHERE id = ?",
                 (handle, what, job_id),
             )
+            self.changes.write(job_id, "running")
         return handle
 
     def set_stopping(self, job_id: str, notes: dict[str, object]) -> None:
         """Its end was asked for (stop.py), so that a server that takes it over resumes the stop."""
         with self._transaction() as db:
+            first = db.execute(
+                "SELECT 1 FROM jobs WHERE id = ? AND stop IS NULL AND end IS NULL", (job_id,)
+            ).fetchone()
             db.execute("UPDATE jobs SET stop = ? WHERE id = ?", (json.dumps(notes), job_id))
+            if first is not None:  # what is asked for later changes its notes alone
+                self.changes.write(job_id, "stopping")
 
     def set_finished(self, job_id: str, end: EndRecord) -> None:
         """The end record is durable when this returns. It can be written once only."""
@@ -174,6 +185,7 @@ class Store:
             ).rowcount
             if changed != 1:
                 raise AssertionError(f"job {job_id} has an end record already")
+            self.changes.write(job_id, "finished")
 
     def delete(self, job_id: str) -> None:
         """The job and its request id are forgotten. Its handle's number is not: see handles.
@@ -181,6 +193,7 @@ class Store:
         Its files are to go, which ``removed`` remembers until ``files_gone``.
         """
         with self._transaction() as db:
+            self.changes.write(job_id, "removed")
             db.execute("DELETE FROM requests WHERE job = ?", (job_id,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             db.execute("INSERT OR IGNORE INTO removed VALUES (?)", (job_id,))
@@ -218,6 +231,7 @@ class Store:
     def _note_loss(self, db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO losses SELECT coalesce(max(number), 0) + 1 FROM losses")
         self._losses = db.execute("SELECT count(*) FROM losses").fetchone()[0]
+        self.changes.lost(self._losses, least=self._least_change)
 
     def find_request(self, owner: str, request_id: str) -> str | None:
         """The id of the job that a request id of this owner started."""
@@ -227,7 +241,10 @@ class Store:
         return None if row is None else str(row[0])
 
     def copy_from(self, path: str, tables: tuple[str, ...]) -> dict[str, int]:
-        """Takes over what can be read of a damaged database; how many rows of each table."""
+        """Takes over what can be read of a damaged database; how many rows of each table.
+
+        The caller then calls ``note_loss``, which leaves no change's number to be given again.
+        """
         copied = dict.fromkeys(tables, 0)
         with contextlib.closing(connect_database(path)) as source:
             for table in tables:
@@ -235,6 +252,8 @@ class Store:
                 for order in ("ASC", "DESC"):
                     for row in _readable(source, f"SELECT * FROM {table} ORDER BY rowid {order}"):
                         copied[table] += self._insert_as_it_was(table, row)
+            for (newest,) in _readable(source, NEWEST):
+                self._least_change = newest + 1 if isinstance(newest, int) else 0
         return copied
 
     def _insert_as_it_was(self, table: str, row: tuple[object, ...]) -> int:

@@ -24,7 +24,7 @@ from .toml_tables import Table, parse_duration, parse_path, read_document, show,
 
 VERBS: Final = (
     *("start", "stop", "status", "stream", "list", "wait", "remove"),
-    *("signal", "send", "pause", "resume"),
+    *("signal", "send", "pause", "resume", "watch"),
 )
 
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)

@@ -36,6 +36,9 @@ class CommandServiceServicer(purerpc.Servicer):
     async def Remove(self, input_message):
         raise NotImplementedError()
 
+    async def Watch(self, input_message):
+        raise NotImplementedError()
+
     async def ServerInfo(self, input_message):
         raise NotImplementedError()
 
@@ -144,6 +147,15 @@ class CommandServiceServicer(purerpc.Servicer):
             )
         )
         service_obj.add_method(
+            "Watch",
+            self.Watch,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_STREAM,
+                teleport_dot_command__pb2.WatchRequest,
+                teleport_dot_command__pb2.WatchResponse,
+            )
+        )
+        service_obj.add_method(
             "ServerInfo",
             self.ServerInfo,
             purerpc.RPCSignature(
@@ -247,6 +259,14 @@ class CommandServiceStub:
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.RemoveRequest,
                 teleport_dot_command__pb2.RemoveResponse,
+            )
+        )
+        self.Watch = self._client.get_method_stub(
+            "Watch",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_STREAM,
+                teleport_dot_command__pb2.WatchRequest,
+                teleport_dot_command__pb2.WatchResponse,
             )
         )
         self.ServerInfo = self._client.get_method_stub(

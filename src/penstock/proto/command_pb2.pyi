@@ -290,6 +290,42 @@ class RemoveResponse(_message.Message):
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
+class WatchRequest(_message.Message):
+    __slots__ = ("after", "heartbeat_s", "states", "command", "handles")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_S_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    HANDLES_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    heartbeat_s: float
+    states: _containers.RepeatedScalarFieldContainer[JobState]
+    command: str
+    handles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, after: _Optional[int] = ..., heartbeat_s: _Optional[float] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., command: _Optional[str] = ..., handles: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class WatchResponse(_message.Message):
+    __slots__ = ("sequence", "state", "time_ns", "job", "handle", "removed", "resync", "heartbeat", "paused")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    RESYNC_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    state: JobState
+    time_ns: int
+    job: Job
+    handle: str
+    removed: bool
+    resync: bool
+    heartbeat: bool
+    paused: bool
+    def __init__(self, sequence: _Optional[int] = ..., state: _Optional[_Union[JobState, str]] = ..., time_ns: _Optional[int] = ..., job: _Optional[_Union[Job, _Mapping]] = ..., handle: _Optional[str] = ..., removed: _Optional[bool] = ..., resync: _Optional[bool] = ..., heartbeat: _Optional[bool] = ..., paused: _Optional[bool] = ...) -> None: ...
+
 class ServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

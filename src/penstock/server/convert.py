@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Final
 
+from ..jobs.change_table import Change, What
 from ..jobs.end_record import EndRecord
 from ..jobs.input import JobInput
 from ..jobs.job import Job
@@ -22,6 +23,15 @@ _STATES: Final = {
     JobState.STOPPING: pb.JOB_STATE_STOPPING,
     JobState.ENDING: pb.JOB_STATE_ENDING,
     JobState.FINISHED: pb.JOB_STATE_FINISHED,
+}
+
+_BECAME: Final[dict[What, pb.JobState]] = {
+    "running": pb.JOB_STATE_RUNNING,
+    "paused": pb.JOB_STATE_RUNNING,
+    "resumed": pb.JOB_STATE_RUNNING,
+    "stopping": pb.JOB_STATE_STOPPING,
+    "finished": pb.JOB_STATE_FINISHED,
+    "removed": pb.JOB_STATE_FINISHED,
 }
 
 
@@ -110,6 +120,21 @@ def job_message(job: Job) -> pb.Job:
         paused=job.paused,
         input=input_message(job.input) if job.input else None,
         timeout_s=started.timeout_s or 0.0,
+    )
+
+
+def change_message(change: Change, job: Job | None) -> pb.WatchResponse:
+    """One change of a job's record, with the job as it is now, unless it is gone. A row that a
+    damaged disk has garbled is shown without its state."""
+    what = change.what
+    return pb.WatchResponse(
+        sequence=change.sequence,
+        state=_BECAME.get(what, pb.JOB_STATE_UNSPECIFIED),
+        time_ns=change.time_ns,
+        job=None if job is None else job_message(job),
+        handle=change.handle,
+        removed=what == "removed",
+        paused=what == "paused" if what in ("paused", "resumed") else None,
     )
 
 

@@ -52,6 +52,7 @@ _START: Final = MessageLimits(
 )
 # One piece of input, parse.MAX_INPUT_BYTES, and the fields beside it.
 _SEND: Final = MessageLimits(message_bytes=80 * KIB, fields=64)
+_WATCH: Final = MessageLimits(message_bytes=16 * KIB, fields=256)
 _LIST: Final = MessageLimits(message_bytes=16 * KIB, fields=256)
 
 METHODS: Final = {
@@ -66,6 +67,7 @@ METHODS: Final = {
     "Resume": Method("resume", "each", quota="signal"),
     "SendInput": Method("send", "counted", quota="stream", message=_SEND),
     "Remove": Method("remove", "each"),
+    "Watch": Method("watch", "counted", job=False, quota="stream", message=_WATCH),
     "ServerInfo": Method(None, "none", job=False),
 }
 

@@ -27,6 +27,9 @@ ARGUMENTS_A_SLICE: Final = 1000
 MAX_INPUT_BYTES: Final = 64 * 1024  # a job's pipe: what a sender can hold up
 _MAX_INPUT_OFFSET: Final = 2**63 - 1
 _MAX_SENDER_BYTES: Final = 64
+_MAX_HANDLES: Final = 100
+# STARTING and ENDING are in no record, so that there is no change to them.
+_CHANGES_TO: Final = frozenset({pb.JOB_STATE_RUNNING, pb.JOB_STATE_STOPPING, pb.JOB_STATE_FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,17 @@ class Wish:
 
     raw: bool = False
     heartbeat_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchWish:
+    """Options of a Watch request. ``after`` None: from now on. Empty ones leave nothing out."""
+
+    after: int | None = None
+    heartbeat_s: float = float("inf")
+    states: frozenset[pb.JobState] = frozenset()
+    command: str = ""
+    handles: frozenset[str] = frozenset()
 
 
 def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
@@ -145,12 +159,28 @@ def wish_of(request: pb.StreamOutputRequest) -> Wish:
         raise bad_field(begins[1], f"{' and '.join(begins)} exclude each other; send one of them")
     if request.since_ns < 0:
         raise bad_field("since_ns", "since_ns is before 1970; it is UTC nanoseconds since then")
-    heartbeat_s = _seconds("heartbeat_s", request.heartbeat_s, _MAX_GRACE_S)
-    if heartbeat_s and heartbeat_s < _LEAST_HEARTBEAT_S:
+    return Wish(raw=request.raw, heartbeat_s=_heartbeat(request.heartbeat_s))
+
+
+def watch_wish_of(request: pb.WatchRequest) -> WatchWish:
+    """The request's options, checked. Raises RpcError (INVALID_ARGUMENT, or NOT_FOUND for text that
+    can be no handle)."""
+    if len(request.handles) > _MAX_HANDLES:
         raise bad_field(
-            "heartbeat_s", f"heartbeat_s is {heartbeat_s:g}; the least is {_LEAST_HEARTBEAT_S:g}"
+            "handles", f"handles names {len(request.handles)} jobs; at most {_MAX_HANDLES}"
         )
-    return Wish(raw=request.raw, heartbeat_s=heartbeat_s or math.inf)
+    odd = [state for state in request.states if state not in _CHANGES_TO]
+    if odd:
+        raise bad_field(
+            "states", f"there is no change to state {odd[0]}; ask for running, stopping or finished"
+        )
+    return WatchWish(
+        after=request.after if request.HasField("after") else None,
+        heartbeat_s=_heartbeat(request.heartbeat_s),
+        states=frozenset(request.states),
+        command=request.command,
+        handles=frozenset(handle_of(handle) for handle in request.handles),
+    )
 
 
 def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
@@ -176,6 +206,16 @@ def page_begin_of(request: pb.ListRequest) -> int | None:
     if not _TOKEN.fullmatch(token):
         raise bad_field("page_token", "page_token is not from an answer to this request")
     return int(token)
+
+
+def _heartbeat(heartbeat_s: float) -> float:
+    """Seconds between heartbeats; infinity for 0."""
+    _seconds("heartbeat_s", heartbeat_s, _MAX_GRACE_S)
+    if heartbeat_s and heartbeat_s < _LEAST_HEARTBEAT_S:
+        raise bad_field(
+            "heartbeat_s", f"heartbeat_s is {heartbeat_s:g}; the least is {_LEAST_HEARTBEAT_S:g}"
+        )
+    return heartbeat_s or math.inf
 
 
 def _seconds(field: str, value: float, most: float) -> float:

@@ -41,6 +41,7 @@ from .service_info import HostInfo, InfoCalls
 from .service_input import InputCalls
 from .service_read import ReadCalls
 from .service_start import StartCalls
+from .service_watch import WatchCalls
 
 
 class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
@@ -78,4 +79,5 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self.Resume = controls.Resume
         self.SendInput = InputCalls(self.access).SendInput
         self.Remove = controls.Remove
+        self.Watch = WatchCalls(self.access).Watch
         self.ServerInfo = self.info.ServerInfo

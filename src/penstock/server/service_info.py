@@ -24,6 +24,7 @@ FEATURES: Final = (
     "signal",
     "stop_options",  # no_wait, signal, took_s
     "stdin",
+    "watch",
     "pause",  # only with cgroups
 )
 

@@ -1,0 +1,241 @@
+"""The table of changes: what became of which job and when, for watchers to read.
+
+Theory of operation. A row is written in the very transaction that changes a job's record, so there
+is no change without its row and no row without its change, whenever the server is killed.
+
+*A sequence is never given twice.* It is the time in microseconds, or one more than the last where
+that is not past it. So a number that was given and then lost, with the newest transactions (power)
+or with the whole database, is behind all that are given later. Each loss of records that is noticed
+adds _AHEAD_A_LOSS, because a clock may be wrong just then.
+
+*A number to resume from is one that this table has given to this client*, which is looked up: its
+own row, or in ``changes_before`` the newest of its rows that was pruned, or, if it has had none,
+the number with which the table began (of owner ""). Behind any other number, rows may be missing:
+of another life of the database, older than the table, made up. Its client must list (``resync``).
+A client sees numbers of its own rows alone, so that it learns nothing of others' jobs.
+
+A life of the table ends when records were lost, or a version that wrote no changes has used the
+database (see database_file.py): ``begin_life`` forgets every row, so that each watcher must list.
+
+*It is bounded*, by number and age, and pruned in slices of _PRUNED_AT_ONCE after the transactions
+that add to it, each in a transaction of its own; more goes than comes.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+MOST_CHANGES: Final = 100_000
+MOST_AGE_S: Final = 7 * 86_400.0
+MOST_BEHIND: Final = 10_000
+"""A watcher that is further behind is told to list instead of reading all of it."""
+
+_PRUNED_AT_ONCE: Final = 64
+# Changes from one look to the next.
+_PRUNED_EVERY: Final = 16
+_GREATEST: Final = 2**63 - 1  # of SQLite's integers
+# 25 days, in microseconds; a thousand losses are still below 2**53, which JSON's numbers can hold.
+_AHEAD_A_LOSS: Final = 2**41
+
+NEWEST: Final = (
+    "SELECT max(coalesce((SELECT max(sequence) FROM changes), 0),"
+    " coalesce((SELECT max(sequence) FROM changes_before), 0))"
+)
+"""The query for the greatest number that was given."""
+
+What = Literal["running", "paused", "resumed", "stopping", "finished", "removed"]
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS changes (
+    sequence INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    job TEXT NOT NULL,
+    handle TEXT NOT NULL,
+    what TEXT NOT NULL,
+    time_ns INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS changes_of_owner ON changes (owner, sequence);
+CREATE TABLE IF NOT EXISTS changes_before (owner TEXT PRIMARY KEY, sequence INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row. ``job_id`` is the job's own id; the job may be gone."""
+
+    sequence: int
+    job_id: str
+    handle: str
+    what: What
+    time_ns: int
+
+
+def begin_life(db: sqlite3.Connection, *, losses: int = 0, least: int = 0) -> int:
+    """Forgets every change, because rows between them may be missing; the number that the table
+    begins with. In the caller's transaction, if there is one."""
+    begin = max(_newest(db) + 1, least, _clock(losses))
+    db.execute("DELETE FROM changes")
+    db.execute("DELETE FROM changes_before")
+    db.execute("INSERT INTO changes_before VALUES ('', ?)", (begin,))
+    return begin
+
+
+def _newest(db: sqlite3.Connection) -> int:
+    return int(db.execute(NEWEST).fetchone()[0])
+
+
+def _clock(losses: int) -> int:
+    return time.time_ns() // 1000 + losses * _AHEAD_A_LOSS
+
+
+class ChangeTable:
+    """The table in an open database. All methods are plain functions: no checkpoint."""
+
+    def __init__(self, connection: Callable[[], sqlite3.Connection], losses: int) -> None:
+        """``connection`` gives the one that is open now. Raises sqlite3.Error."""
+        self.on_changed: Callable[[str], None] = lambda owner: None
+        """Called with the owner of each change, once it is committed. Must not block or raise."""
+        self._connection = connection
+        self._losses = losses
+        self._newest = _newest(connection())
+        (self._rows,) = connection().execute("SELECT count(*) FROM changes").fetchone()
+        self._since_pruned = 0
+        self._uncommitted: list[str] = []
+        self._begun_anew = False
+
+    # Writing: in the transaction of the change.
+
+    def write(self, job_id: str, what: What) -> None:
+        """A row for this change of a job's record; none for a job that never had a handle, because
+        no client knows of it."""
+        now_ns = time.time_ns()
+        self._newest = max(self._newest + 1, _clock(self._losses))
+        owner = self._connection().execute(
+            "INSERT INTO changes SELECT ?, owner, id, handle, ?, ? FROM jobs"
+            " WHERE id = ? AND handle IS NOT NULL RETURNING owner",
+            (self._newest, what, now_ns, job_id),
+        )
+        self._uncommitted += [str(row[0]) for row in owner.fetchall()]
+
+    def lost(self, losses: int, *, least: int = 0) -> None:
+        """Records were lost, so many times by now: each watcher must list."""
+        self._losses = losses
+        self._newest = begin_life(self._connection(), losses=losses, least=least)
+        self._begun_anew = True
+
+    def committed(self) -> None:
+        """The transaction is durable: watchers are woken, and old rows pruned if there are some.
+        Never raises, because the change has happened."""
+        owners, self._uncommitted = self._uncommitted, []
+        self._rows = len(owners) + (0 if self._begun_anew else self._rows)
+        self._begun_anew = False
+        for owner in owners:
+            self.on_changed(owner)
+        self._since_pruned += len(owners)
+        if self._since_pruned >= _PRUNED_EVERY:
+            self._since_pruned = 0
+            self.prune()
+
+    def rolled_back(self) -> None:
+        """The transaction has not happened. The numbers that it took are left out."""
+        self._uncommitted = []
+        self._begun_anew = False
+
+    def prune(self) -> None:
+        """Removes a slice of the rows that are too many or too old, in a transaction of its own.
+        Where that is not possible now, a later call does it."""
+        db = self._connection()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                pruned = self._prune(db)
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error:
+            return
+        self._rows -= pruned
+
+    def _prune(self, db: sqlite3.Connection) -> int:
+        too_many = max(0, self._rows - MOST_CHANGES)
+        oldest_ns = time.time_ns() - int(MOST_AGE_S * 1e9)
+        rows = db.execute(
+            "SELECT sequence, owner, time_ns FROM changes ORDER BY sequence LIMIT ?",
+            (_PRUNED_AT_ONCE,),
+        ).fetchall()
+        newest_pruned: dict[str, int] = {}
+        pruned = 0
+        for sequence, owner, time_ns in rows:
+            if pruned >= too_many and time_ns >= oldest_ns:
+                break  # behind it none goes, whatever the clock said as they were written
+            newest_pruned[owner] = sequence
+            pruned += 1
+        if pruned:
+            db.execute("DELETE FROM changes WHERE sequence <= ?", (max(newest_pruned.values()),))
+            db.executemany(
+                "INSERT OR REPLACE INTO changes_before VALUES (?, ?)", newest_pruned.items()
+            )
+        return pruned
+
+    # Reading.
+
+    def begin_of(self, owner: str) -> int:
+        """The number from which a client watches that wants what comes from now on."""
+        row = self._connection().execute(
+            "SELECT max(sequence) FROM changes WHERE owner = ?", (owner,)
+        )
+        (newest,) = row.fetchone()
+        return int(newest) if newest is not None else self._before(owner)
+
+    def can_resume(self, owner: str, after: int) -> bool:
+        """Whether this table has given that number to this client, and still has every change of
+        the client's jobs behind it."""
+        if after > _GREATEST:
+            return False
+        if after == self._before(owner):
+            return True
+        found = self._connection().execute(
+            "SELECT 1 FROM changes WHERE owner = ? AND sequence = ?", (owner, after)
+        )
+        return found.fetchone() is not None
+
+    def has_all(self, owner: str, after: int) -> bool:
+        """Whether no change behind ``after``, a number of this client's, was pruned."""
+        return self._before(owner) <= after
+
+    def is_far_behind(self, owner: str, after: int) -> bool:
+        """Whether more than MOST_BEHIND changes are behind ``after``."""
+        found = self._connection().execute(
+            "SELECT 1 FROM changes WHERE owner = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT 1 OFFSET ?",
+            (owner, after, MOST_BEHIND),
+        )
+        return found.fetchone() is not None
+
+    def read(self, owner: str, after: int, most: int) -> Sequence[Change]:
+        """The client's next changes behind ``after``, in order; ``what`` may be any text in a row
+        that is damaged."""
+        rows = self._connection().execute(
+            "SELECT sequence, job, handle, what, time_ns FROM changes"
+            " WHERE owner = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+            (owner, after, most),
+        )
+        return [
+            Change(
+                sequence,
+                str(job_id),
+                str(handle),
+                cast(What, what),
+                time_ns if isinstance(time_ns, int) else 0,
+            )
+            for sequence, job_id, handle, what, time_ns in rows
+        ]
+
+    def _before(self, owner: str) -> int:
+        row = self._connection().execute(
+            "SELECT max(sequence) FROM changes_before WHERE owner IN (?, '')", (owner,)
+        )
+        return int(row.fetchone()[0] or 0)
