@@ -38,6 +38,7 @@ COPY requirements.txt /source/
 RUN /opt/penstock/bin/pip install --no-cache-dir --only-binary :all: --require-hashes \
         -r /source/requirements.txt
 COPY pyproject.toml README.md LICENSE /source/
+COPY man /source/man
 COPY src /source/src
 RUN /opt/penstock/bin/pip install --no-cache-dir --no-deps --no-build-isolation /source \
     && /opt/penstock/bin/pip uninstall -y setuptools pip

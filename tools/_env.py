@@ -36,7 +36,7 @@ _FIRST_UID = 1_900_000_000
 _UIDS_A_PROCESS = 32
 _COMPLETE = ".complete"
 _DEVELOPMENT, _DOCS = "requirements-dev.txt", "requirements-docs.txt"
-_WHEEL_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "src", "proto", "tools/gen_proto")
+_WHEEL_INPUTS = ("pyproject.toml", "README.md", "LICENSE", "src", "man", "proto", "tools/gen_proto")
 _UNUSED_S = 14 * 86400
 # What venv and pip need of an interpreter, and its version as two numbers.
 _PROBE = "import ensurepip, sqlite3, ssl, sys, venv; print(*sys.version_info[:2])"

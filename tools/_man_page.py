@@ -1,0 +1,163 @@
+"""The man page penstock(1), made of the verbs' declarations and of docs/cli.md's exit statuses.
+
+One page for all verbs, because they share options, environment and exit statuses, which a page for
+each would repeat or send the reader away for.
+"""
+
+import re
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+import asyncclick as click
+
+from penstock.cli.root import root
+from penstock.cli.verbs import ALIASES, VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "man" / "penstock.1"
+_SUMMARY = "runs granted commands on a server"
+_FRONT = """\
+.\\" Written by tools/gen_man from the declarations of the verbs: edit those.
+.TH PENSTOCK 1 "" penstock "User Commands"
+.SH NAME
+penstock \\- """
+_SYNOPSIS = """\
+.SH SYNOPSIS
+.B penstock
+.RI [ OPTION " ...] " VERB " [" ARGUMENT " ...]"
+"""
+_ENVIRONMENT = (
+    ("PENSTOCK_ADDR", "The server, as --addr."),
+    ("PENSTOCK_CA", "The CA of the server, as --ca."),
+    ("PENSTOCK_CERT", "Our certificate, as --cert."),
+    ("PENSTOCK_KEY", "Its private key, as --key."),
+    ("PENSTOCK_KEY_PASSPHRASE_FILE", "A file that holds the key's passphrase."),
+    ("PENSTOCK_KEY_PASSPHRASE", "The key's passphrase itself."),
+    ("XDG_CACHE_HOME", "Where completion keeps for seconds what a server has answered."),
+)
+
+
+def man_page() -> str:
+    """The whole page, as roff."""
+    return "".join(
+        [
+            f"{_FRONT}{escaped(_SUMMARY)}\n",
+            _SYNOPSIS,
+            ".SH DESCRIPTION\n",
+            *_paragraphs(root.help or ""),
+            ".SH OPTIONS\n",
+            *_paragraphs(f"In front of the verb; of these {_behind()} also behind it."),
+            *_options(root),
+            ".SH VERBS\n",
+            *_verbs(VERBS, ()),
+            ".SH ENVIRONMENT\n",
+            *(_item(f"\\fB{name}\\fR", text) for name, text in _ENVIRONMENT),
+            ".SH EXIT STATUS\n",
+            *_statuses(),
+            ".SH SEE ALSO\n",
+            *_paragraphs(
+                "The pages of the project's docs directory: cli.md, policy.md, install.md."
+            ),
+        ]
+    )
+
+
+def _behind() -> str:
+    """The names of the global options that every verb takes as well."""
+    return " and ".join(option.opts[0] for option in VERBS["status"].params if _is_global(option))
+
+
+def _is_global(each: click.Parameter) -> bool:
+    return (each.name or "").startswith("own_")
+
+
+def escaped(text: str) -> str:
+    """Text of one line that roff shows as it is."""
+    # "-" would become a hyphen, which nobody can paste into a shell; "'" a closing quote.
+    shown = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    shown = shown.replace("`", "\\(ga").replace("^", "\\(ha").replace("~", "\\(ti")
+    return f"\\&{shown}" if shown.startswith(".") else shown
+
+
+def _verbs(verbs: dict[str, click.Command], path: tuple[str, ...]) -> Iterator[str]:
+    for name, verb in verbs.items():
+        if name in ALIASES or verb.hidden:
+            continue
+        names = (*path, name)
+        if isinstance(verb, click.Group):
+            yield from _verbs(verb.commands, names)
+            continue
+        yield f".SS {escaped(' '.join(names))}\n"
+        yield f".B penstock {escaped(' '.join(names))}\n"
+        yield f".RI {escaped(_usage(verb))}\n" if _usage(verb) else ""
+        others = [alias for alias, each in VERBS.items() if alias in ALIASES and each is verb]
+        yield from _paragraphs(verb.help or "", first=".PP\n")
+        if others:
+            yield f".PP\nAlso: \\fB{escaped(', '.join(others))}\\fR.\n"
+        yield from _options(verb)
+        yield from _examples(verb)
+
+
+def _usage(verb: click.Command) -> str:
+    """As --help shows it, for a macro that changes the font at each word."""
+    shown = []
+    if any(isinstance(each, click.Option) for each in verb.params):
+        shown.append('"[" OPTION "] ..."')
+    for each in verb.params:
+        if isinstance(each, click.Argument):
+            name = (each.metavar or (each.name or "").upper()).strip("[]").removesuffix("...")
+            more = " ..." if each.nargs == -1 else ""
+            text = f'{name} "{more}"' if more else name
+            shown.append(text if each.required else f'"[" {name} "{more}]"')
+    return ' " " '.join(shown)
+
+
+def _options(verb: click.Command) -> Iterator[str]:
+    for each in verb.params:
+        if not isinstance(each, click.Option) or each.hidden or _is_global(each):
+            continue
+        names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in each.opts)
+        flag = each.is_flag or each.count
+        value = "" if flag else f" \\fI{escaped(_value(each))}\\fR"
+        text = each.help or ""
+        if each.show_default:
+            text = f"{text} Without: {each.default}.".strip()
+        yield _item(f"{names}{value}", text)
+
+
+def _value(option: click.Option) -> str:
+    if option.metavar:
+        return str(option.metavar)
+    if isinstance(option.type, click.Choice):
+        return "|".join(map(str, option.type.choices))
+    return str(option.type.name).upper()
+
+
+def _examples(verb: click.Command) -> Iterator[str]:
+    """Of the epilog: lines behind the "\\b" that keeps them apart, indented by two."""
+    lines = cleandoc(verb.epilog or "").splitlines()[2:]
+    if lines:
+        shown = "".join(f"{escaped(line.removeprefix('  '))}\n" for line in lines)
+        yield f".PP\nExamples:\n.PP\n.RS 4\n.EX\n{shown}.EE\n.RE\n"
+
+
+def _paragraphs(text: str, first: str = "") -> Iterator[str]:
+    for index, paragraph in enumerate(cleandoc(text).split("\n\n")):
+        yield ".PP\n" if index else first
+        yield f"{escaped(' '.join(paragraph.split()))}\n"
+
+
+def _item(tag: str, text: str) -> str:
+    return f".TP\n{tag}\n{escaped(' '.join(text.split())) or chr(92) + '&'}\n"
+
+
+def _statuses() -> Iterator[str]:
+    """The table of docs/cli.md: status, what it means, what it means where a job's is passed on."""
+    text = (ROOT / "docs" / "cli.md").read_text()
+    table = text.partition("| exit status |")[2].partition("\n\n")[0]
+    for line in table.splitlines()[2:]:
+        status, control, passed = (cell.strip() for cell in line.strip("|").split("|"))
+        parts = [control, f"run, wait, stream --exit-code: {passed}" if passed else ""]
+        shown = re.sub("`", "", "; ".join(filter(None, parts)))
+        yield _item(f"\\fB{escaped(status)}\\fR", f"{shown[:1].upper()}{shown[1:]}.")
