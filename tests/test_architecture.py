@@ -34,7 +34,7 @@ ROOMS = (
 # Of the supervisor's folder, what the server's processes import: pure, but for how a line of a log
 # is written.
 SHARED = {
-    *("cgroups.counters", "ipc.from_server", "ipc.from_supervisor", "ipc.job_spec"),
+    *("cgroups.counters", "ipc.from_server", "ipc.from_supervisor", "ipc.command_spec"),
     *("ipc.message_base", "ipc.message_forms", "ipc.message_record"),
     *("ipc.protocol", "ipc.silence", "ipc.started", "logs.log_lines"),
 }

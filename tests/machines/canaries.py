@@ -21,6 +21,7 @@ from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job
 from penstock.jobs.job_recovery import JobRecovery
 from penstock.jobs.job_rows import JobRecord
+from penstock.jobs.jobs_by_owner import JobWalk
 from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import GapReason
@@ -278,6 +279,7 @@ PLACES: Final = (
     Job,
     JobInput,
     JobRunner,
+    JobWalk,
     Manager,
     OutputLog,
     OutputReader,

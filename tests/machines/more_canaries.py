@@ -7,9 +7,9 @@ from typing import Any
 import trio
 
 from penstock.jobs.end_record import EndRecord
-from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
 from penstock.jobs.job import Job
+from penstock.jobs.jobs_by_owner import JobWalk
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
@@ -165,15 +165,13 @@ def unwritten_start() -> Iterator[None]:
 @contextlib.contextmanager
 def unlisted() -> Iterator[None]:
     """What an earlier server has seen to its end is in nobody's list."""
-    true = History.list
+    true = JobWalk.next_slice
 
-    def listed(
-        self: History, owner: str | None = None, *, include_finished: bool = False
-    ) -> list[Job]:
-        jobs = true(self, owner, include_finished=include_finished)
+    def next_slice(self: JobWalk) -> list[Job]:
+        jobs = true(self)
         return [job for job in jobs if job.end is None or job.log_if_loaded is not None]
 
-    with instead(History, "list", listed):
+    with instead(JobWalk, "next_slice", next_slice):
         yield
 
 

@@ -22,8 +22,8 @@ from penstock.server.service_info import HostInfo
 from penstock.supervisor.files.executables import Executable
 from penstock.supervisor.files.program_files import ProgramFiles
 from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.command_spec import CommandSpec
 from penstock.supervisor.ipc.from_server import Start
-from penstock.supervisor.ipc.job_spec import JobSpec
 from penstock.supervisor.job.start_check import Refusal, StartCheck
 from penstock.supervisor.users.command_users import CommandUsers
 
@@ -119,7 +119,7 @@ class Both:
             opaque=client,
             client=client,
             policy=self.check.policy.hash,
-            spec=JobSpec(
+            spec=CommandSpec(
                 start.command,
                 tuple(start.argv),
                 dict(start.env),

@@ -15,6 +15,7 @@ CASES: list[tuple[job_errors.JobError, StatusCode, str]] = [
     (job_errors.InvalidRequest("argv", "bad"), StatusCode.INVALID_ARGUMENT, "BAD_FIELD"),
     (job_errors.NotGranted("no"), StatusCode.PERMISSION_DENIED, "NOT_GRANTED"),
     (job_errors.RequestConflict("reused"), StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    (job_errors.NameInUse("web", "7"), StatusCode.ALREADY_EXISTS, "NAME_IN_USE"),
     (job_errors.Precondition("WHY", "later"), StatusCode.FAILED_PRECONDITION, "WHY"),
     (job_errors.Exhausted("full"), StatusCode.RESOURCE_EXHAUSTED, "EXHAUSTED"),
     (job_errors.Unavailable("gone"), StatusCode.UNAVAILABLE, "UNAVAILABLE"),
@@ -41,11 +42,14 @@ def test_each_failure_has_its_status_and_its_word(
 
 
 def test_what_a_program_needs_to_go_on_is_in_the_details() -> None:
-    """Where the input goes on; whatever else a precondition is about."""
+    """Where the input goes on; which job has the name; whatever else a precondition is about."""
     gap = info_of(from_job_error(job_errors.InputGap("gap", 5)))
     assert dict(gap.metadata) == {"accepted": "5"}
     why = info_of(from_job_error(job_errors.Precondition("WHY", "later", handle="7")))
     assert dict(why.metadata) == {"handle": "7"}
+    for handle, about in (("7", {"name": "web", "handle": "7"}), ("", {"name": "web"})):
+        named = info_of(from_job_error(job_errors.NameInUse("web", handle)))
+        assert dict(named.metadata) == about
 
 
 def test_no_failure_is_without_a_status() -> None:

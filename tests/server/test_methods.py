@@ -172,6 +172,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
 
     deciding: list[tuple[Any, str]] = [
         (History, "get"),
+        (History, "check_name"),
         (Quotas, "take_start"),
         (Quotas, "take_signal"),
         (Quotas, "take_stream"),
@@ -180,7 +181,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
     ]
     acting: list[tuple[Any, str]] = [
         (Manager, "start"),
-        (Manager, "list"),
+        (History, "walk"),
         (Manager, "remove"),
         (Manager, "watch"),
         (Job, "ask_stop"),

@@ -67,10 +67,15 @@ class Client:
         request_id: str = "",
         timeout_s: float = 0.0,
         stdin: bool = False,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> pb.Job:
         """Starts a job; ``timeout_s`` is how long it may run, ``stdin`` opens its input.
         Completes on the server. Raises TypeError if ``arguments`` is one text, whose characters
         would each become an argument.
+
+        By ``name`` and ``labels`` ``jobs`` finds it. One unfinished job of the client has a name at
+        a time; for another one it is ALREADY_EXISTS, reason NAME_IN_USE.
 
         Cancellation: completes; C4.
         """
@@ -83,6 +88,8 @@ class Client:
             request_id=request_id,
             timeout_s=timeout_s,
             stdin=stdin,
+            name=name,
+            labels=labels,
         )
         return (await self._call("Start", request, pb.StartResponse)).job
 
@@ -149,20 +156,48 @@ class Client:
         request = pb.WaitRequest(pid=handle)
         return (await self._channel.unary(_SERVICE, "Wait", request, pb.WaitResponse)).job
 
-    async def jobs(self, *, include_finished: bool = False) -> list[pb.Job]:
+    async def jobs(
+        self,
+        *,
+        include_finished: bool = False,
+        states: Sequence[pb.JobState] = (),
+        command: str = "",
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        label_keys: Sequence[str] = (),
+        since_ns: int = 0,
+        prefix: str = "",
+        most: int | None = None,
+    ) -> list[pb.Job]:
         """This client's unfinished jobs, or with ``include_finished`` all; newest first.
+
+        Only those that match all of the rest: in one of ``states``, instead of what
+        ``include_finished`` says; of this ``command``; of this ``name``; with these ``labels``, and
+        with ``label_keys`` of any value; started at ``since_ns`` (UTC, since 1970) or later; with
+        a handle or a name that begins with ``prefix``. At most the first ``most``; no checkpoint
+        if that is 0.
 
         Cancellation: atomic.
         """
         jobs: list[pb.Job] = []
-        token = ""
-        while True:
-            request = pb.ListRequest(all=include_finished, page_size=1000, page_token=token)
+        request = pb.ListRequest(
+            all=include_finished,
+            states=states,
+            command=command,
+            name=name,
+            labels=labels,
+            label_keys=label_keys,
+            since_ns=since_ns,
+            prefix=prefix,
+        )
+        while most is None or len(jobs) < most:
+            request.page_size = 1000 if most is None else min(1000, most - len(jobs))
             answer = await self._call("List", request, pb.ListResponse)
             jobs += answer.jobs
-            token = answer.next_page_token
-            if not token:
-                return jobs
+            request.page_token = answer.next_page_token
+            if not answer.next_page_token:
+                break
+        return jobs
 
     async def server_info(self) -> pb.ServerInfoResponse:
         """What the server is and what it can enforce.

@@ -89,6 +89,8 @@ class RepeatedStart:
         env: Mapping[str, str] | None = None,
         timeout_s: float = 0.0,
         stdin: bool = False,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
         give_up_s: float = RETRY_S,
         connecting: Connect = connect,
     ) -> None:
@@ -100,6 +102,8 @@ class RepeatedStart:
         self._env = env
         self._timeout_s = timeout_s
         self._stdin = stdin
+        self._name = name
+        self._labels = labels
         self._give_up_s = give_up_s
         self._connecting = connecting
         # So that a repeated request gets the first one's job, even from a restarted server.
@@ -139,6 +143,8 @@ class RepeatedStart:
             request_id=self._request_id,
             timeout_s=self._timeout_s,
             stdin=self._stdin,
+            name=self._name,
+            labels=self._labels,
         )
 
 
@@ -151,12 +157,14 @@ async def start_job(
     env: Mapping[str, str] | None = None,
     timeout_s: float = 0.0,
     stdin: bool = False,
+    name: str = "",
+    labels: Mapping[str, str] | None = None,
     give_up_s: float = RETRY_S,
     connecting: Connect = connect,
 ) -> pb.Job:
     """The job of one start, repeated under one request id until the server answers, for
     ``give_up_s`` seconds after a loss. ``timeout_s``: how many seconds the job may run; 0: as long
-    as its command may.
+    as its command may. ``name`` and ``labels`` as in ``Client.start``.
 
     Raises what ``connecting`` and ``Client.start`` raise; with a note where it is not known
     whether the job runs. Cancelled: the job may run.
@@ -169,6 +177,8 @@ async def start_job(
         env=env,
         timeout_s=timeout_s,
         stdin=stdin,
+        name=name,
+        labels=labels,
         give_up_s=give_up_s,
         connecting=connecting,
     )

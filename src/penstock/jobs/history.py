@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import sqlite3
+from collections import defaultdict
 from typing import Final
 
 import trio
@@ -12,7 +13,9 @@ from ..concurrency.interrupts import uninterrupted_methods
 from .backends.base import JobSpec
 from .end_record import EndRecord
 from .job import Job
-from .job_errors import JobNotFound, Precondition
+from .job_errors import JobNotFound, NameInUse, Precondition
+from .job_filter import JobFilter
+from .jobs_by_owner import JobsByOwner, JobWalk
 from .output.disk import Disk, RealDisk
 from .output.output_log import OutputLog
 from .output.output_quota import OutputBound, OutputBudget
@@ -49,6 +52,7 @@ class History:
         self.disk: Disk = RealDisk() if disk is None else disk
         self._jobs: dict[str, Job] = {}
         self._by_handle: dict[str, Job] = {}
+        self._by_owner: defaultdict[str, JobsByOwner] = defaultdict(JobsByOwner)
         self._damaged: set[str] = set()
         self._server = OutputBudget(keeping.server_bytes, reclaim=self._reclaim_for)
         self._clients: dict[str, OutputBudget] = {}
@@ -92,6 +96,7 @@ class History:
     def begun(self, job: Job) -> None:
         """The job has an id; it has no handle yet, so no client can name it."""
         self._jobs[job.id] = job
+        self._by_owner[job.owner].add(job)
 
     def running(self, job: Job) -> None:
         """The job has a handle, so its owner can name it from now on."""
@@ -99,6 +104,7 @@ class History:
 
     def finished(self, job: Job) -> None:
         """From now on the job is kept as long as others like it, and can make room for them."""
+        self._by_owner[job.owner].finished(job)
         self._shelf.add(job.owner, job.id, job.ended_at)
         self._changed.set()
         self._server.wake()
@@ -119,17 +125,26 @@ class History:
         return job
 
     def list(self, owner: str | None = None, *, include_finished: bool = False) -> list[Job]:
-        """Jobs newest first; of one owner, or of all."""
-        return sorted(
-            (
-                job
-                for job in self._jobs.values()
-                if (owner is None or job.owner == owner)
-                and (include_finished or job.state is not JobState.FINISHED)
-            ),
-            key=_sequence,
-            reverse=True,
-        )
+        """Jobs newest first; of one owner, which costs nothing for others' jobs, or of all."""
+        if owner is None:
+            jobs = sorted(self._jobs.values(), key=_sequence)
+        else:
+            of = self._by_owner[owner]
+            jobs = of.all if include_finished else of.unfinished
+        return [
+            job for job in reversed(jobs) if include_finished or job.state is not JobState.FINISHED
+        ]
+
+    def walk(self, owner: str, wanted: JobFilter, before: int | None = None) -> JobWalk:
+        """Through those jobs of an owner that the filter matches, newest first, in slices;
+        ``before``: only those whose sequence is below it. No checkpoint."""
+        return JobWalk(self._by_owner[owner], wanted, before)
+
+    def check_name(self, owner: str, name: str) -> None:
+        """Raises NameInUse if an unfinished job of this owner has the name. No checkpoint."""
+        holder = self._by_owner[owner].holder_of(name) if name else None
+        if holder is not None:
+            raise NameInUse(name, holder.handle)
 
     # Forgetting.
 
@@ -147,7 +162,9 @@ class History:
 
     def never_was(self, job_id: str) -> None:
         """Nothing was started, so record, request id and log of this id go."""
-        self._jobs.pop(job_id, None)
+        job = self._jobs.pop(job_id, None)
+        if job is not None:
+            self._by_owner[job.owner].discard(job)
         try:
             self._store.delete(job_id)
         except sqlite3.Error as error:  # the row stays `starting`: the next start removes it
@@ -166,6 +183,7 @@ class History:
             return False
         del self._jobs[job.id]
         del self._by_handle[job.handle]
+        self._by_owner[job.owner].discard(job)
         self._shelf.discard(job.owner, job.id)
         if job.log_if_loaded is not None:
             job.log_if_loaded.remove()
@@ -265,6 +283,7 @@ class History:
     def is_back(self, job: Job) -> None:
         """The job of an earlier life can be named as before, and its output is charged again."""
         self._jobs[job.id] = self._by_handle[job.handle] = job
+        self._by_owner[job.owner].add(job)
         if job.end is not None:
             self.budget_of(job.owner).charge(job.end.stored_bytes)
 

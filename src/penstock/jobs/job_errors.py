@@ -30,6 +30,20 @@ class RequestConflict(JobError):
     """The request id was used before with another body."""
 
 
+class NameInUse(JobError):
+    """Another unfinished job of the same owner has the name. ``handle`` is that job's; "" while it
+    is being started."""
+
+    def __init__(self, name: str, handle: str) -> None:
+        which = f"job {handle}" if handle else "a job that is being started"
+        super().__init__(
+            f"{which} has the name {name!r} and has not finished; take another name, or wait for "
+            "its end"
+        )
+        self.name = name
+        self.handle = handle
+
+
 class Precondition(JobError):
     """The request is right, but job or host are not in a state for it. ``reason`` is a stable word
     for programs, and ``about`` what else they may need, texts by name."""

@@ -73,8 +73,9 @@ def read_row(row: tuple[Any, ...]) -> JobRecord:
 
 
 def spec_text(spec: JobSpec) -> str:
-    """What the caller asked for, as JSON with the environment in order."""
-    return json.dumps(write_record(spec) | {"env": dict(sorted(spec.env.items()))})
+    """What the caller asked for, as JSON with environment and labels in order."""
+    env, labels = sorted(spec.env.items()), sorted(spec.labels.items())
+    return json.dumps(write_record(spec) | {"env": dict(env), "labels": dict(labels)})
 
 
 def _spec(text: str) -> JobSpec:

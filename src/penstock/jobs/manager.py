@@ -19,8 +19,15 @@ from .change_reader import ChangeReader, ChangeReaders
 from .database_file import lock_directory
 from .history import History
 from .job import UNKILLABLE_S, Job
-from .job_errors import Precondition, RequestConflict, SupervisorSilent, Unavailable
+from .job_errors import (
+    InvalidRequest,
+    Precondition,
+    RequestConflict,
+    SupervisorSilent,
+    Unavailable,
+)
 from .job_recovery import JobRecovery, Recovered
+from .job_spec import mistake_in_names
 from .job_tasks import JobTasks
 from .output.capture import close_pipes
 from .output.disk import Disk
@@ -97,9 +104,9 @@ class Manager:
         Completes: cancelled half-way, the start continues without the caller; either nothing
         comes of it, or the job is in its owner's list. The same request id of the same
         owner gives the job of the first time. Raises RequestConflict if that had another
-        body, and what the start failed with: NotGranted, InvalidRequest, Precondition,
-        Exhausted, Unavailable. Raises SupervisorSilent if the supervisor does not answer; the start
-        continues.
+        body, NameInUse if another unfinished job of the owner has the name, and what the start
+        failed with: NotGranted, InvalidRequest, Precondition, Exhausted, Unavailable. Raises
+        SupervisorSilent if the supervisor does not answer; the start continues.
 
         Cancellation: completes; C4, C26, C32, C38, C58, C59.
         """
@@ -164,6 +171,11 @@ class Manager:
             raise Unavailable("the server is shutting down")
         if self._backend.is_silent():
             raise SupervisorSilent("the supervisor does not answer; nothing was begun: ask again")
+        mistake = mistake_in_names(spec.name, spec.labels)
+        if mistake is not None:
+            raise InvalidRequest(*mistake)
+        # No checkpoint from here on, until the job is in the history and has the name.
+        self.history.check_name(owner, spec.name)
         job_id = secrets.token_hex(16)
         policy_hash = str(self._backend.capabilities().get("policy", ""))
         try:

@@ -17,7 +17,7 @@ from ..proto import command_pb2 as pb
 from ..supervisor.cgroups.counters import Pressure, Stall
 
 STREAMS: Final[dict[StreamNumber, pb.Stream]] = {1: pb.STREAM_STDOUT, 2: pb.STREAM_STDERR}
-_STATES: Final = {
+STATES: Final = {
     JobState.STARTING: pb.JOB_STATE_STARTING,
     JobState.RUNNING: pb.JOB_STATE_RUNNING,
     JobState.STOPPING: pb.JOB_STATE_STOPPING,
@@ -103,7 +103,7 @@ def job_message(job: Job) -> pb.Job:
         owner=job.owner,
         command=job.spec.command,
         argv=started.argv,
-        state=_STATES[job.state],
+        state=STATES[job.state],
         started_ns=started.started_ns,
         ended_ns=job.end.ended_ns if job.end else 0,
         class_name=started.class_name,
@@ -120,6 +120,8 @@ def job_message(job: Job) -> pb.Job:
         paused=job.paused,
         input=input_message(job.input) if job.input else None,
         timeout_s=started.timeout_s or 0.0,
+        name=job.spec.name,
+        labels=job.spec.labels,
     )
 
 

@@ -72,6 +72,9 @@ def from_job_error(error: job_errors.JobError) -> RpcError:
             return denied(str(error))
         case job_errors.RequestConflict():
             return failure(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", str(error))
+        case job_errors.NameInUse():
+            about = {"name": error.name} | ({"handle": error.handle} if error.handle else {})
+            return failure(StatusCode.ALREADY_EXISTS, "NAME_IN_USE", str(error), **about)
         case job_errors.Precondition():
             code = StatusCode.FAILED_PRECONDITION
             return failure(code, error.reason, str(error), **error.about)

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..jobs.backends.base import JobSpec
+from ..jobs.job_filter import UNFINISHED, JobFilter
+from ..jobs.job_spec import MAX_LABELS, mistake_in_names
 from ..jobs.output.cursor import BOTH
 from ..jobs.output.segment import StreamNumber
+from ..jobs.states import JobState
 from ..policy.signal_names import parse_signal
 from ..proto import command_pb2 as pb
-from .convert import STREAMS
+from .convert import STATES, STREAMS
 from .error_status import bad_field, not_found
 
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
@@ -80,6 +83,10 @@ def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) 
         raise bad_field("argv", "argv and arguments exclude each other; send one of them")
     if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
         raise bad_field("request_id", f"request_id is over {_MAX_REQUEST_ID_BYTES} bytes")
+    labels = dict(request.labels)
+    mistake = mistake_in_names(request.name, labels)
+    if mistake is not None:
+        raise bad_field(*mistake)
     if arguments is None:
         arguments = tuple(part for some in argument_slices(request) for part in some)
     return JobSpec(
@@ -88,6 +95,8 @@ def spec_of(request: pb.StartRequest, arguments: tuple[str, ...] | None = None) 
         env=dict(request.env),
         timeout_s=request.timeout_s or None,
         stdin=request.stdin,
+        name=request.name,
+        labels=labels,
     )
 
 
@@ -193,6 +202,31 @@ def streams_of(request: pb.StreamOutputRequest) -> frozenset[StreamNumber]:
     if unknown:
         raise bad_field("streams", f"there is no stream {unknown[0]}; 1 is stdout, 2 is stderr")
     return frozenset(numbers[stream] for stream in request.streams)
+
+
+def filter_of(request: pb.ListRequest) -> JobFilter:
+    """Which jobs the client wants to see. Raises RpcError (INVALID_ARGUMENT).
+
+    A text that no job can have finds none: it is a search for what a user has typed.
+    """
+    if len(request.labels) + len(request.label_keys) > MAX_LABELS:
+        raise bad_field("labels", f"at most {MAX_LABELS} of labels and label_keys may be")
+    if request.since_ns < 0:
+        raise bad_field("since_ns", "since_ns is before 1970; it is UTC nanoseconds since then")
+    states = {message: state for state, message in STATES.items()}
+    unknown = [state for state in request.states if state not in states]
+    if unknown:
+        raise bad_field("states", f"there is no state {unknown[0]}; they are 1 to {len(states)}")
+    everything = frozenset(JobState) if request.all else UNFINISHED
+    return JobFilter(
+        states=frozenset(states[state] for state in request.states) or everything,
+        command=request.command,
+        name=request.name,
+        labels=dict(request.labels),
+        label_keys=frozenset(request.label_keys),
+        since_ns=request.since_ns,
+        prefix=request.prefix,
+    )
 
 
 def page_begin_of(request: pb.ListRequest) -> int | None:

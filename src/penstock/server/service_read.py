@@ -13,14 +13,11 @@ from .access import Access, HandlerRequest, translated
 from .convert import job_message, usage_message
 from .error_status import from_job_error
 from .output_stream import OutputFrame, OutputFrames, messages
-from .parse import page_begin_of, streams_of, wish_of
+from .parse import filter_of, page_begin_of, streams_of, wish_of
 
 _DEFAULT_PAGE: Final = 100
 _MAX_PAGE: Final = 1000
 _PAGE_BYTES: Final = 1 << 20  # a quarter of what a message may have: one job is far below the rest
-# Because a job takes some 50 us, a page would take 50 ms of the event loop, and a client may ask
-# for a hundred at once. So one such slice is done in a turn, over all clients.
-_JOBS_A_TURN: Final = 25
 
 
 class ReadCalls:
@@ -82,21 +79,24 @@ class ReadCalls:
     async def List(self, input_message: pb.ListRequest, request: HandlerRequest) -> pb.ListResponse:
         """No checkpoint where there is nothing to list.
 
+        Because a job takes some 50 us, a page would take 50 ms of the event loop, and to look
+        through a hundred thousand for one that matches as much again; and a client may ask for a
+        hundred lists at once. So both are done in slices, one in a turn, over all clients.
+
         Cancellation: atomic; C43.
         """
         call = self._access.begin("List", request, input_message)
         before = call.form(page_begin_of, input_message)
+        wanted = call.form(filter_of, input_message)
         call.granted()
         size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         page = pb.ListResponse()
         room = _PAGE_BYTES
         last = 0
-        jobs = self._access.manager.list(call.client.id, include_finished=input_message.all)
-        if before is not None:
-            jobs = [job for job in jobs if job.sequence < before]
-        for begin in range(0, len(jobs), _JOBS_A_TURN):
+        walk = self._access.manager.history.walk(call.client.id, wanted, before)
+        while not walk.is_over:
             async with self._turns.of(call.client.id):
-                for job in jobs[begin : begin + _JOBS_A_TURN]:
+                for job in walk.next_slice():
                     message = job_message(job)
                     room -= message.ByteSize()
                     if len(page.jobs) == size or (page.jobs and room < 0):

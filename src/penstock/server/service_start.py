@@ -52,7 +52,7 @@ class StartCalls:
         granted = may_start(self._access.policy, call.client.id, spec, match=match)
         if isinstance(granted, Denial) and granted.kind == "form":
             call.refuse(granted)
-        call.says(command=spec.command, argv=spec.arguments)
+        call.says(command=spec.command, argv=spec.arguments, **_names(spec))
         if isinstance(granted, Denial):
             call.refuse(granted)
         replayed = self._is_replayed(call, spec, input_message)
@@ -70,10 +70,12 @@ class StartCalls:
     def _is_replayed(self, call: AskedCall, spec: JobSpec, start: pb.StartRequest) -> bool:
         """Whether the client has asked for this start before, under its request id. Otherwise takes
         of the quota, unless it only validates. Raises RpcError if the id was used
-        for another start, or a quota is full."""
+        for another start, an unfinished job has the name, or a quota is full."""
         manager, client, request_id = self._access.manager, call.client.id, start.request_id
         with call.refusals():
             earlier = manager.find_request(client, request_id) if request_id else None
+            if spec.name and earlier is None:
+                manager.history.check_name(client, spec.name)
             if start.validate_only:
                 self._check_user(client, spec.command)
             elif earlier is None:
@@ -125,3 +127,9 @@ class StartCalls:
                 except StopIteration as end:
                     found: Match | Mismatch = end.value
                     return found
+
+
+def _names(spec: JobSpec) -> dict[str, object]:
+    """What an audit line has of them; nothing of a job without."""
+    name = {"name": spec.name} if spec.name else {}
+    return name | ({"labels": dict(spec.labels)} if spec.labels else {})

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ...supervisor.ipc.from_supervisor import Changed, Left, ReplacedFile
-from ...supervisor.ipc.job_spec import JobSpec as JobSpec  # by this name embedders know it
 from ...supervisor.ipc.started import Started
+from ..job_spec import JobSpec as JobSpec  # by this name embedders know it
 
 VerdictKind = Literal["exited", "signaled", "lost"]
 

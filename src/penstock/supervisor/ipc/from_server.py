@@ -6,7 +6,7 @@ docs/protocol.md says which message answers which.
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from .job_spec import JobSpec
+from .command_spec import CommandSpec
 from .message_base import Beat, Count, Flag, JobId, LaterFlag, Message, OfJob, Text, by_kind
 from .message_forms import list_of, number, opaque, or_null, signal_number, text
 from .message_record import BESIDE, Wire
@@ -47,7 +47,7 @@ class Start(Message):
     opaque: Annotated[str, Wire(opaque)]
     client: Text
     policy: Text
-    spec: Annotated[JobSpec, BESIDE]
+    spec: Annotated[CommandSpec, BESIDE]
     audited: Annotated[tuple[str, ...], Wire(list_of(text), tuple, list, optional=True)] = ()
 
 

@@ -75,11 +75,17 @@ def form_of(record: type) -> Form:
 
 
 def write_record(record: object) -> dict[str, object]:
-    """The fields of its message, without ``type``; ``read_record`` is the way back."""
-    layout = _layout(type(record))
+    """The fields of its message, without ``type``; ``read_record`` is the way back.
+
+    Of a record beside it, those that its declared type has: a subclass keeps its own to itself.
+    """
+    return _written(record, _layout(type(record)))
+
+
+def _written(record: object, layout: _Layout) -> dict[str, object]:
     found: dict[str, object] = {}
-    for attribute in layout.beside:
-        found.update(write_record(getattr(record, attribute)))
+    for attribute, of in layout.beside.items():
+        found.update(_written(getattr(record, attribute), _layout(of)))
     for attribute, wire in layout.fields.items():
         value = getattr(record, attribute)
         found[wire.name or attribute] = value if wire.write is None else wire.write(value)

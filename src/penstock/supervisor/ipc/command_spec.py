@@ -1,4 +1,4 @@
-"""What a caller asks for (pure): the one record that library, START and database have of it."""
+"""What is to be run (pure): the one record that library, START and database have of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ def _seconds(told: float | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class JobSpec:
-    """What a caller asks for; ``arguments`` do not include argv[0].
+class CommandSpec:
+    """What a caller asks to be run; ``arguments`` do not include argv[0].
 
     Raises TypeError for arguments that are one text: its characters would each become one.
     """
