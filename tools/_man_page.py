@@ -158,6 +158,6 @@ def _statuses() -> Iterator[str]:
     table = text.partition("| exit status |")[2].partition("\n\n")[0]
     for line in table.splitlines()[2:]:
         status, control, passed = (cell.strip() for cell in line.strip("|").split("|"))
-        parts = [control, f"run, wait, stream --exit-code: {passed}" if passed else ""]
+        parts = [control, f"run, attach, wait, stream --exit-code: {passed}" if passed else ""]
         shown = re.sub("`", "", "; ".join(filter(None, parts)))
         yield _item(f"\\fB{escaped(status)}\\fR", f"{shown[:1].upper()}{shown[1:]}.")

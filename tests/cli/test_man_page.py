@@ -61,7 +61,7 @@ def test_a_verb_with_its_options_and_examples(shown: str, name: str, verb: click
 def test_global_options_statuses_and_other_names(shown: str) -> None:
     for each in root.params:
         assert " ".join((each.help or "").split()) in shown
-    for text in ("124 Deadline", "128 + N Run, wait", "PENSTOCK_ADDR The server"):
+    for text in ("124 Deadline", "128 + N Run, attach", "PENSTOCK_ADDR The server"):
         assert text in shown
     for alias in ALIASES:
         assert f"Also: {alias}" in shown or VERBS[alias].hidden

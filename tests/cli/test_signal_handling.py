@@ -94,6 +94,7 @@ WORDS = {
     "stream": ["stream", "--no-timestamps", HANDLE],
     "send": ["send", HANDLE],
     "stop": ["stop", HANDLE],
+    "attach": ["attach", HANDLE],
     "wait": ["wait", HANDLE],
     "status": ["status", HANDLE],
     "list": ["list"],
@@ -107,8 +108,8 @@ WORDS = {
 
 
 def test_every_verb_is_walked() -> None:
-    """But certs, which asks no server: it has a test of its own."""
-    assert set(WORDS) | {"certs"} == set(VERBS)
+    """But what asks no server: certs has a test of its own."""
+    assert set(WORDS) | {"certs", "completion"} == set(VERBS)
 
 
 class World:
@@ -125,7 +126,7 @@ class World:
             case "run":
                 self.service.start_may_answer.set()
                 await self.cli.wait_for(b"hello\n")
-            case "stream":
+            case "stream" | "attach":
                 await self.cli.wait_for(b"hello\n")
             case "start":
                 await self.service.start_arrived.wait()

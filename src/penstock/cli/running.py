@@ -7,8 +7,6 @@ import trio
 from ..client.client import Endpoint
 from ..client.follow import DigestMismatch, Follower
 from ..client.repeated_calls import RepeatedStart
-from ..client.send_input import InputSender
-from ..rpc.call_errors import RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
@@ -17,7 +15,7 @@ from .failures import fail
 from .flags import Settings
 from .interrupted_start import interrupted_text
 from .reconnect import SaidNews
-from .sending import check_input, read_input
+from .sending import check_input, feed_beside_output
 from .signal_handling import beside, caught_signals
 from .sink import Apart, Sink
 from .standard import OutputFailed, complain
@@ -101,17 +99,8 @@ async def run(
 
 
 async def _feed(endpoint: Endpoint, handle: str, reconnect_s: float, stdin: bool) -> None:
-    """Sends our input, to its end or until the job takes no more. Reports a failure instead of
-    raising it, because the output continues, and the job may be waiting for more."""
-    if not stdin:
-        return
-
-    try:
-        await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
-    except EXPECTED as error:
-        # Silent, as a shell is when a command does not read what is piped into it.
-        if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
-            complain(f"Error: input of job {harmless(handle)}: {message(error)}")
+    if stdin:
+        await feed_beside_output(endpoint, handle, reconnect_s)
 
 
 def _detached(handle: str, sink: Sink) -> str:

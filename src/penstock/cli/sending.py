@@ -1,18 +1,21 @@
-"""send: forwards our standard input to a job."""
+"""Our standard input, forwarded to a job: by ``send``, and beside the output."""
 
 import os
 from typing import Final
 
 import trio
 
+from ..client.client import Endpoint
 from ..client.send_input import InputSender
 from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError, StatusCode
 from .connecting import Connecting
 from .connection_settings import endpoint_of
+from .exits import EXPECTED, message
 from .flags import Settings
 from .printing import say_json
 from .signal_handling import detaching
-from .standard import say
+from .standard import complain, say
 from .terminal import harmless
 
 _PIECE_BYTES: Final = 64 * 1024
@@ -46,6 +49,22 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     else:
         end = "" if keep_open else ", and its end"
         say(f"Job {harmless(pid)} was sent {feeder.accepted} bytes in all{end}.")
+
+
+async def feed_beside_output(endpoint: Endpoint, handle: str, reconnect_s: float) -> None:
+    """Sends our input, to its end or until the job takes no more. Reports a failure instead of
+    raising it, because the output continues, and the job may be waiting for more.
+
+    No checkpoint where our own files are refused.
+
+    Cancellation: minimum cleanup; C19.
+    """
+    try:
+        await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
+    except EXPECTED as error:
+        # Silent, as a shell is when a command does not read what is piped into it.
+        if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
+            complain(f"Error: input of job {harmless(handle)}: {message(error)}")
 
 
 async def read_input() -> bytes:

@@ -176,6 +176,23 @@ STREAM: Final = verb(
     penstock stream --raw 48213 > output
     """,
 )
+ATTACH: Final = verb(
+    "attaching.attach",
+    """Follows job PID from now on as if it had been started here, and exits as it does.
+
+    Its stdout and stderr are ours. ^C leaves the job alone and says how to go on.
+    """,
+    _PID,
+    option("-i", "--stdin", is_flag=True, help="Pass our standard input on to the job."),
+    option("--raw", is_flag=True, help="Exact bytes on a terminal, too."),
+    _ALLOW_GAPS,
+    _RECONNECT,
+    cls=PassThrough,
+    example="""
+    penstock attach 48213
+    echo quit | penstock attach -i 48213
+    """,
+)
 WAIT: Final = verb(
     "stream.wait",
     "Waits until job PID has ended, and exits as it did.",
@@ -250,6 +267,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "version": VERSION,
     "stream": STREAM,
     "run": RUN,
+    "attach": ATTACH,
     "wait": WAIT,
     "certs": CERTS,
     "completion": COMPLETION,
