@@ -31,7 +31,9 @@ QUIET = {
 
 # What one function's source does not show.
 SHOWN_OTHERWISE = {
-    "jobs/backends/local.py: LocalBackend.start": "its loop runs once at least, and each time asks",
+    "jobs/backends/start_exchange.py: StartExchange.start": (
+        "its loop runs once at least, and each time asks"
+    ),
     "rpc/tls/transport.py: TlsTransport.handshake": "it asks for its turn before anything else",
 }
 

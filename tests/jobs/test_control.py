@@ -274,7 +274,7 @@ async def test_who_has_died_at_last_is_not_said_to_survive(
 ) -> None:
     """A stop that comes while the end record waits for the disk waits for it, too."""
     monkeypatch.setattr("penstock.jobs.stop.UNKILLABLE_S", 0.05)
-    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.end_recorder.RECORD_AGAIN_S", 0.01)
     backend = FakeBackend()
     async with manager_of(tmp_path, backend) as manager:
         job = await manager.start("alice", STUBBORN)

@@ -433,7 +433,7 @@ async def test_a_stop_after_the_last_process_did_not_end_the_job(
             return sha256(digest)
 
         monkeypatch.setattr(Digest, "sha256", slow)
-        monkeypatch.setattr("penstock.jobs.lifecycle._HASH_HERE_BYTES", -1)
+        monkeypatch.setattr("penstock.jobs.end_recorder._HASH_HERE_BYTES", -1)
         w.backend.jobs[job.id].end(Verdict("exited", 4))
         assert await trio.to_thread.run_sync(hashing.wait, 10)
         assert job.state is JobState.ENDING
@@ -686,7 +686,7 @@ async def test_last_words_do_not_wait_for_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records that cannot be written hold up the end of a stream, not the bytes before it."""
-    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.end_recorder.RECORD_AGAIN_S", 0.01)
     # After its first move the log's task rests, so that what comes then is drained at the end.
     monkeypatch.setattr("penstock.jobs.output.capture.COALESCE_S", 60.0)
     monkeypatch.setattr("penstock.jobs.output.capture._FREE_WAKES", 0)

@@ -11,7 +11,7 @@ from fake_backend import FakeBackend
 from google.rpc.error_details_pb2 import ErrorInfo
 from walked import SLEEP, managed, none_left, shorten
 
-from penstock.jobs import lifecycle as life_module
+from penstock.jobs import end_recorder
 from penstock.jobs.job import RECORD_PATIENCE_S, Job
 from penstock.jobs.job_errors import NotRecorded
 from penstock.jobs.states import JobState
@@ -44,7 +44,7 @@ class FullDisk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     shorten(monkeypatch)
     assert RECORD_PATIENCE_S == 10.0
-    monkeypatch.setattr(life_module, "RECORD_PATIENCE_S", 0.05)
+    monkeypatch.setattr(end_recorder, "RECORD_PATIENCE_S", 0.05)
     return FullDisk(monkeypatch)
 
 

@@ -15,8 +15,8 @@ from patience import patient
 from supervisor_end import JOB, Supervisor, connected
 from walked import SLEEP, managed
 
+from penstock.jobs import end_recorder
 from penstock.jobs import history as history_module
-from penstock.jobs import lifecycle as life_module
 from penstock.jobs.backends.base import JobSpec, StartRefused
 from penstock.jobs.backends.local import LocalBackend
 from penstock.jobs.backends.requests import _MOST_UNANSWERED
@@ -159,7 +159,7 @@ async def test_digests_that_stand_still_keep_no_thread_from_others(
         gate()
         return true(self)
 
-    monkeypatch.setattr(life_module, "_HASH_HERE_BYTES", -1)
+    monkeypatch.setattr(end_recorder, "_HASH_HERE_BYTES", -1)
     monkeypatch.setattr(Digest, "sha256", stands_still)
     backend = FakeBackend()
     async with managed(tmp_path, backend) as manager:

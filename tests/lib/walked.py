@@ -20,7 +20,7 @@ SLEEP, STUBBORN = JobSpec("sleep"), JobSpec("stubborn")
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in real time."""
     monkeypatch.setattr("penstock.jobs.manager.SHUTDOWN_GRACE_S", 0.02)
-    monkeypatch.setattr("penstock.jobs.lifecycle.RECORD_AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.jobs.end_recorder.RECORD_AGAIN_S", 0.01)
 
 
 class Told:

@@ -13,7 +13,7 @@ the job from state to state (states.py):
    and not at the end of its pipes, because a process outside the job may hold those open for ever.
    What the reader tasks have not moved by then is drained.
 4. ``finished``: the log is sealed and hashed, the end record is durable, and only then readers and
-   waiting callers see the end, and the backend may forget the job.
+   waiting callers see the end, and the backend may forget the job (end_recorder.py).
 
 The race that shaped it: a stop, the main process's own exit and the death of the last process come
 in any order, and a server may die between any two. So a stop is only a note and an event here
@@ -34,11 +34,12 @@ import trio
 from ..concurrency.interrupts import uninterrupted_methods
 from ..supervisor.ipc.from_supervisor import ReplacedFile
 from ..supervisor.ipc.started import Started
-from . import job_errors
-from .backends.base import Backend, JobPipes, StartedJob, StartRefused, Verdict
+from . import end_recorder, job_errors
+from .backends.base import Backend, JobPipes, StartedJob, StartRefused
 from .end_record import EndRecord
+from .end_recorder import EndRecorder, audit_fields
 from .input import JobInput
-from .job import RECORD_PATIENCE_S, Job
+from .job import Job
 from .output.capture import Bandwidth, close_pipes, drain, outputs_of, reader_task
 from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
@@ -48,14 +49,11 @@ from .states import JobEvent, JobState
 from .stop import JobStop
 from .stop_notes import StopNotes
 from .store import Store
-from .verdict import Ending, end_record, start_error
+from .verdict import start_error
 
-RECORD_AGAIN_S: Final = 1.0
 # After these the job ends without that output, because a disk that takes nothing for ten seconds
 # may never take anything.
 _DRAIN_TRIES: Final = 10
-# Hashed in 0.1 ms, which is less than the way to a thread and back.
-_HASH_HERE_BYTES: Final = 64 * 1024
 # Giving blocks back takes milliseconds, unless the disk stands still.
 _FREE_RESERVE_S: Final = 1.0
 
@@ -81,8 +79,8 @@ class JobRunner:
         self._hashing = hashing
         self._intake = Intake(job.log, job.bound, budget)
         self._stopping = JobStop(job, backend, store)
+        self._recorder = EndRecorder(job, self._stopping, store, audit, hashing)
         self._stuck: OSError | None = None
-        self._digest_error: OSError | None = None
         self.never_started = False
         """It was refused, or could not be recorded, so nothing of it is left."""
         self.held = False
@@ -216,7 +214,7 @@ class JobRunner:
             close_pipes(job.log.disk, begun.pipes)
             raise
         on_running(job)
-        try_audit(self._audit, "job.running", self._about() | {"uid": job.started.uid})
+        try_audit(self._audit, "job.running", audit_fields(job) | {"uid": job.started.uid})
         await self._job_nursery(begun.pipes)
 
     async def _job_nursery(self, pipes: JobPipes) -> None:
@@ -266,7 +264,7 @@ class JobRunner:
                 job.input.close(f"job {job.handle} has ended")
             for fd, _ in outputs:
                 job.log.disk.close_pipe(fd)
-        await self._finish(verdict)
+        await self._recorder.record(verdict)
         self._backend.release(job.id)
 
     async def _drain(self, kept: Sequence[tuple[int, StreamNumber]]) -> None:
@@ -279,7 +277,7 @@ class JobRunner:
             await trio.lowlevel.checkpoint_if_cancelled()
             if all([drain(self._intake, fd, stream) for fd, stream in kept]):
                 return
-            await trio.sleep(RECORD_AGAIN_S)
+            await trio.sleep(end_recorder.RECORD_AGAIN_S)
         say(f"job {self._job.handle}: its last output is neither kept nor told as a gap")
 
     def _main_exited(self) -> None:
@@ -293,58 +291,3 @@ class JobRunner:
         if self._job.input is not None:
             self._job.input.close(f"job {self._job.handle} has ended")
         await self._stopping.lose_patience()  # the job's nursery ends this when all is gone
-
-    # The end.
-
-    async def _finish(self, verdict: Verdict) -> None:
-        job = self._job
-        # All bytes are in the log. Hashing a GiB takes seconds, hence the thread; it reads
-        # files that no task appends to any more, and is abandoned if end_now comes.
-        sha256 = ""
-        sealed = job.log.seal()  # before the record, so that nothing is appended after it
-        try:
-            digest = job.log.digest()
-            if digest.size <= _HASH_HERE_BYTES:
-                sha256 = digest.sha256()
-            else:
-                sha256 = await self._hashing.sha256(digest, self._hashing_stands_still)
-        except OSError as error:  # a bad sector under one log must not end the server
-            self._digest_error = error
-        end = end_record(verdict, self._ending(), job.log, sha256, sealed=sealed)
-        tried_since = trio.current_time()
-        while True:
-            try:
-                self._store.set_finished(job.id, end)
-                break
-            except sqlite3.Error as error:
-                # A full disk, most likely. The job stays `ending` until its end is durable, and
-                # waiting callers get NotRecorded after RECORD_PATIENCE_S.
-                say(f"the end of job {job.handle}: {error}")
-                if trio.current_time() - tried_since >= RECORD_PATIENCE_S:
-                    job.is_unrecorded()
-                await trio.sleep(RECORD_AGAIN_S)
-        job.has_ended(end, verdict.counters)
-        about = self._about() | {"reason": end.reason, "sha256": sha256}
-        try_audit(self._audit, "job.finished", about)
-
-    def _hashing_stands_still(self) -> None:
-        job = self._job
-        say(f"the end of job {job.handle}: the disk gives no byte of its output, which is hashed")
-        job.is_unrecorded()
-
-    def _ending(self) -> Ending:
-        asked, given = self._job.stop_asked, self._job.input
-        return Ending(
-            None if asked is None else asked.by,
-            "" if asked is None else asked.reason,
-            self._stopping.notes.escalated,
-            self._stopping.output_error,
-            self._stopping.notes.output_full,
-            self._digest_error,
-            0 if given is None else given.accepted,
-            given is not None and given.ended,
-        )
-
-    def _about(self) -> dict[str, object]:
-        job = self._job
-        return {"job": job.id, "handle": job.handle, "owner": job.owner, "argv": job.started.argv}

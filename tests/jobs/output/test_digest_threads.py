@@ -12,7 +12,7 @@ from fake_backend import FakeBackend
 from patience import patient
 from walked import SLEEP, managed, shorten
 
-from penstock.jobs import lifecycle as life_module
+from penstock.jobs import end_recorder
 from penstock.jobs.job_errors import NotRecorded
 from penstock.jobs.output import digest_threads as hashing_module
 from penstock.jobs.output.digest import Digest
@@ -114,7 +114,7 @@ async def test_stop_and_wait_say_so_and_the_job_ends_without_a_digest(
 ) -> None:
     """C29: NOT_RECORDED while it stands still; its end then says why there is no digest."""
     shorten(monkeypatch)
-    monkeypatch.setattr(life_module, "_HASH_HERE_BYTES", -1)
+    monkeypatch.setattr(end_recorder, "_HASH_HERE_BYTES", -1)
     monkeypatch.setattr(Digest, "sha256", lambda _: disk.wait(patient(30)))
     for name, seconds in (("STALL_S", 0.05), ("GIVE_UP_S", 0.5), ("_LOOK_S", 0.01)):
         monkeypatch.setattr(hashing_module, name, seconds)

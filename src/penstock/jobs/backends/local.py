@@ -31,7 +31,6 @@ import trio
 from ...concurrency.interrupts import uninterrupted, uninterrupted_context, uninterrupted_methods
 from ...concurrency.plain_errors import PlainErrors
 from ...policy.limit_classes import Enforcement
-from ...supervisor.ipc import protocol
 from ...supervisor.ipc.from_server import (
     CloseInput,
     Inspect,
@@ -41,7 +40,6 @@ from ...supervisor.ipc.from_server import (
     Release,
     Serving,
     Signal,
-    Start,
 )
 from ...supervisor.ipc.from_supervisor import (
     Changed,
@@ -50,30 +48,21 @@ from ...supervisor.ipc.from_supervisor import (
     Left,
     Looked,
     Paused,
-    ReplacedFile,
     Signaled,
     Welcome,
 )
 from ...supervisor.ipc.message_record import write_record
 from ..job_errors import Unavailable
-from ..reporting import say
 from .base import HeldJob, JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from .incoming import Incoming
-from .reported_job import ReportedJob, read_whole
-from .requests import STANDS_STILL, Requests
+from .reported_job import read_whole
+from .requests import Requests
+from .start_exchange import StartExchange
 from .supervisor_connection import SupervisorConnection
 
 # A supervisor that runs answers a KILL in milliseconds. After this it is done from here instead.
 _KILL_ANSWER_S: Final = 1.0
 _SILENCE_S: Final = 60.0
-
-# A package update replaces a program once, and another may follow in the same moment.
-_MOST_REPLACED: Final = 3
-_REPLACED_AGAIN: Final = "the program's file is replaced again and again; try again after that"
-_NOT_WRITTEN_DOWN: Final = (
-    "the program was replaced, which cannot be written down now, so it is not run; the server's "
-    "log says why"
-)
 
 
 @uninterrupted_methods
@@ -87,6 +76,7 @@ class LocalBackend:
         self._requests = Requests(self._connection)
         self._incoming = Incoming(self._connection, self._requests, self._limits_changed)
         self._jobs = self._incoming.jobs
+        self._starts = StartExchange(self._connection, self._requests, self._jobs)
         self._welcome: Welcome
         self.policy_bytes = b""
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
@@ -186,57 +176,9 @@ class LocalBackend:
 
         Cancellation: completes; C4.
         """
-        audited: list[str] = []
-        for _ in range(_MOST_REPLACED):
-            answer = await self._start(job_id, spec, owner, audited)
-            if isinstance(answer, StartedJob | StartRefused):
-                return answer
-            try:
-                if on_replaced is not None:
-                    on_replaced(answer)
-            except Exception as error:  # the callback is the embedder's, so it can raise anything
-                say(f"job {job_id} of {owner} is not started: {error}")
-                return StartRefused("lost", _NOT_WRITTEN_DOWN)
-            audited += [each.now for each in answer]
-        return StartRefused(protocol.EXECUTABLE, _REPLACED_AGAIN)
-
-    async def _start(
-        self, job_id: str, spec: JobSpec, owner: str, audited: list[str]
-    ) -> StartedJob | StartRefused | tuple[ReplacedFile, ...]:
-        """One START, and its answer, or the files that must be audited before the next."""
-        if self._connection.closed.is_set():
-            await trio.lowlevel.checkpoint()
-            return StartRefused("lost", self._connection.lost)
-        if self._requests.is_full:
-            await trio.lowlevel.checkpoint()
-            return StartRefused("lost", STANDS_STILL)
-        start = Start(
-            id=job_id,
-            opaque=owner,
-            client=owner,
-            policy=self._welcome.policy,
-            spec=spec,
-            audited=tuple(audited),
+        return await self._starts.start(
+            job_id, spec, owner, policy=self._welcome.policy, on_replaced=on_replaced
         )
-        job = self._jobs[job_id] = ReportedJob()
-        try:
-            self._connection.send(start)
-        except protocol.ProtocolError as error:
-            del self._jobs[job_id]
-            await trio.lowlevel.checkpoint()
-            return StartRefused(protocol.INVALID, str(error))
-        try:
-            await self._requests.wait_start(job.answered)
-        except BaseException:
-            job.left_alone = True
-            raise
-        if job.replaced:
-            del self._jobs[job_id]
-            return job.replaced
-        assert job.answer is not None
-        if isinstance(job.answer, StartRefused):
-            del self._jobs[job_id]
-        return job.answer
 
     async def wait_main_exited(self, job_id: str) -> None:
         """As in Backend.
