@@ -39,7 +39,7 @@ def interrupted_at(number: int, nth: int) -> tuple[int, bytes, bool]:
     """The status, what was said, and whether it came to its n-th import."""
     ours, theirs = os.pipe()
     numbers = [str(each) for each in (number, nth, theirs)]
-    words = ["version", "--addr", "127.0.0.1:1"]
+    words = ["--addr", "127.0.0.1:1", "version"]
     done = subprocess.run(
         [sys.executable, "-c", AT_AN_IMPORT, *numbers, *words],
         env={"PATH": os.environ["PATH"]},

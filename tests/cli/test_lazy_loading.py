@@ -11,7 +11,12 @@ from patience import patient
 
 from penstock.cli.verbs import CERTS, VERBS
 
-HEAVY = ("google", "purerpc", "cryptography", "penstock.client", "penstock.rpc", "penstock.pki")
+HEAVY = (
+    *("google", "purerpc", "cryptography", "penstock.client", "penstock.rpc", "penstock.pki"),
+    *("trio", "attr", "anyio", "asyncio", "h2", "ssl", "socket"),
+)
+# What no verb needs, but certs and hints about files.
+NEVER = {"purerpc", "anyio", "asyncio", "h2", "hyperframe", "cryptography"}
 # Its imports are steps of a start, in an order that matters.
 ENTRY = "__init__.py"
 TELL = """
@@ -53,7 +58,7 @@ def heavy(modules: set[str]) -> set[str]:
     ],
 )
 def test_what_asks_no_server_imports_nothing_heavy(words: list[str], status: int) -> None:
-    """No gRPC, no protobuf, no cryptography."""
+    """No Trio, no gRPC, no protobuf, no cryptography."""
     code, modules = imported(*words)
     assert code == status
     assert heavy(modules) == set()
@@ -77,7 +82,7 @@ def test_every_verbs_function_takes_what_is_declared(name: str) -> None:
     (function,) = (
         node
         for node in tree.body
-        if isinstance(node, ast.AsyncFunctionDef) and node.name == command.name
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == command.name
     )
     taken = {each.arg for each in (*function.args.args, *function.args.kwonlyargs)}
     assert taken - {"settings"} == declared

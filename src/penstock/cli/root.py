@@ -1,16 +1,17 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
 import traceback
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import asyncclick as click
-import trio
 
 from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
 from .failures import Failed
 from .flags import Settings
 from .lazy import load
 from .standard import OUT, complain
+from .verb_forms import VERB
 from .verbs import ALIASES, VERBS
 
 
@@ -42,10 +43,14 @@ async def root(ctx: click.Context, **flags: Any) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a whole command line; returns its exit status. Call ``standard.prepare`` before."""
+    """Runs a whole command line; returns its exit status. Call ``standard.prepare`` before.
+
+    First it is parsed; what is wrong with it and ``--help`` end there. Only then the verb's code is
+    imported and called, under Trio if it waits.
+    """
     contexts: list[click.Context] = []
 
-    async def main() -> object:
+    async def parsed() -> Any:  # noqa: ANN401  of whatever a verb's call has returned
         # Not root.main, because it ends the process itself on errors and on a closed pipe.
         async with await root.make_context("penstock", list(arguments)) as ctx:
             contexts.append(ctx)
@@ -56,17 +61,33 @@ def run(arguments: list[str]) -> int:
 
     passed_on = False
     try:
-        answer = trio.run(main)
+        answer = _at_once(parsed())()
+        if isinstance(answer, Awaitable):
+            answer = load("event_loop").finish(answer)
         code = answer if isinstance(answer, int) else 0
         passed_on = passes_through()
     # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
     except BaseException as error:  # noqa: ASYNC103
-        code = _explained(_first(error), passes_through=passes_through())  # noqa: ASYNC104
+        first = _first(error)
+        if contexts and isinstance(first, click.UsageError) and first.ctx is None:
+            first.ctx = contexts[0].meta.get(VERB)  # a verb's own, which came after the parsing
+        code = _explained(first, passes_through=passes_through())  # noqa: ASYNC104
     unsaid = code == 0 or passed_on  # because a job's own status shows no failure of our output
     if unsaid and OUT.failure is not None and not OUT.failure.reader_left:
         complain(f"Error: what was asked for is done, but {OUT.failure}")
         return OUR_FAILURE if passes_through() else 1
     return code
+
+
+def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  as above
+    """What a coroutine returns that waits for nothing, so that it needs no event loop: asyncclick's
+    functions are async for the sake of callbacks that wait, and none of ours does."""
+    try:
+        parsing.send(None)
+    except StopIteration as done:
+        return done.value
+    parsing.close()
+    raise RuntimeError("a callback of the command line has waited")
 
 
 def _explained(error: BaseException, *, passes_through: bool) -> int:

@@ -5,10 +5,12 @@ from ..proto import command_pb2 as pb
 from .connecting import asked
 from .flags import Settings
 from .printing import say_json
+from .signal_handling import detaches
 from .standard import say
 from .terminal import harmless
 
 
+@detaches("nothing was changed; ask again with: penstock version")
 async def say_server_info(settings: Settings) -> None:
     """Asks the server and prints its answer. Raises what ``asked`` raises.
 

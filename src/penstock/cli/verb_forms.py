@@ -3,7 +3,7 @@
 Apart from the tables of verbs (``verbs``, ``context_group``), which are made of these.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from inspect import cleandoc
 from typing import Final
@@ -11,7 +11,6 @@ from typing import Final
 import asyncclick as click
 
 from .arguments import CONNECT_TIMEOUT, OUTPUT, TEXT
-from .flags import Settings
 from .lazy import load
 
 
@@ -35,6 +34,9 @@ def behind(setting: str, name: str, **form: object) -> click.Option:
     return option(name, f"own_{setting}", callback=use, expose_value=False, **form)
 
 
+VERB: Final = "penstock.verb"
+"""Where the root context's ``meta`` has the context of the verb that was called."""
+
 OUTPUT_BEHIND: Final = behind("output", "-o", **OUTPUT)
 CONNECT_TIMEOUT_BEHIND: Final = behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
 _OF_CONNECTIONS: Final = (OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND)
@@ -50,16 +52,25 @@ def verb(
     example: str = "",
     **form: object,
 ) -> click.Command:
-    """Declares a verb. ``place``: module.function, loaded when the verb is called. ``connects``: it
-    may call a server, so it gets the settings as its first argument, and ``own``, the global
-    options that may stand behind it. ``example``: lines that a user may type, which end its help.
+    """Declares a verb. ``place``: module.function, loaded when the verb is called, and async if
+    it waits. ``connects``: it may call a server, so it gets the settings as its first argument, and
+    ``own``, the global options that may stand behind it. ``example``: lines that a user may type,
+    which end its help.
+
+    The command's callback returns a function that calls the verb, for ``root.run``, so that parsing
+    is over before Trio is imported.
     """
     module, function = place.split(".")
 
-    @click.pass_obj
-    def call(settings: Settings, **given: object) -> Awaitable[object]:
-        act: Callable[..., Awaitable[object]] = getattr(load(module), function)
-        return act(settings, **given) if connects else act(**given)
+    @click.pass_context
+    def call(ctx: click.Context, **given: object) -> Callable[[], object]:
+        ctx.meta[VERB] = ctx
+        settings = (ctx.obj,) if connects else ()
+
+        def act() -> object:
+            return getattr(load(module), function)(*settings, **given)
+
+        return act
 
     every = [*params, *(own if connects else ())]
     if example:

@@ -1,20 +1,22 @@
 """version: our version, and that of the configured server, with what it can enforce."""
 
 import json
+from collections.abc import Awaitable
 
 from .. import __version__
 from .flags import Settings
 from .lazy import load
-from .signal_handling import detaches
 from .standard import say
 
 
-@detaches("nothing was changed; ask again with: penstock version")
-async def version(settings: Settings) -> None:
-    """Prints our version; loads the code that asks a server only if one is configured."""
+def version(settings: Settings) -> Awaitable[None] | None:
+    """Prints our version. If a server is configured, it loads the code that asks it, and returns
+    the rest to wait for."""
     if settings.configured():
-        await load("server_info").say_server_info(settings)
-    elif settings.json:
+        asks: Awaitable[None] = load("server_info").say_server_info(settings)
+        return asks
+    if settings.json:
         say(json.dumps({"client": __version__}))
     else:
         say(f"penstock {__version__}")
+    return None
