@@ -43,6 +43,7 @@ SERVER = {
     "audit_lines": set(),
     "methods": {"rpc"},
     "convert": {"jobs", "policy", "proto", "supervisor"},
+    "granted_commands": {"jobs", "policy", "proto"},
     "error_status": {"jobs", "rpc"},
     "parse": {"jobs", "policy", "proto"},
     "authn": {"pki", "policy"},
@@ -60,6 +61,7 @@ SERVER = {
     "service_read": {"jobs", "proto", "rpc", "text"},
     "service_watch": {"jobs", "proto", "rpc"},
     "service_info": {"policy", "proto", "rpc", "__version__"},
+    "service_whoami": {"policy", "proto", "rpc"},
     "service_control": {"jobs", "policy", "proto", "text"},
     "service_input": {"jobs", "proto"},
     "service_start": {"jobs", "policy", "proto", "rpc"},
@@ -79,7 +81,7 @@ PURE = (
         f"server/{name}.py"
         for name in (
             *("rate_limits", "methods", "refusal_budget", "repeat_budget", "parse"),
-            *("convert", "audit_lines"),
+            *("convert", "granted_commands", "audit_lines"),
         )
     ),
 )

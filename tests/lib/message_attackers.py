@@ -66,6 +66,7 @@ KINDS: Final[dict[str, tuple[str, str, bytes]]] = {
     "status": (SERVICE, "Status", b"\x0a\x00" * 2_000),
     "status_of_nothing": (SERVICE, "Status", b"\x0a\xf0\x1f" + b"9" * 4_080),
     "info": (SERVICE, "ServerInfo", b"\x0a\x00" * 2_000),
+    "who": (SERVICE, "WhoAmI", b"\x10\x00" * 2_000),
     "health": (HEALTH, "Check", b"\x0a\x00" * 2_000),
 }  # fmt: skip
 

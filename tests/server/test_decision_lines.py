@@ -116,17 +116,20 @@ REQUESTS: dict[str, Callable[[str], Any]] = {
     "SendInput": lambda pid: pb.SendInputRequest(pid=pid),
     "Remove": lambda pid: pb.RemoveRequest(pid=pid),
     "ServerInfo": lambda pid: pb.ServerInfoRequest(),
+    "WhoAmI": lambda pid: pb.WhoAmIRequest(),
 }
 VERBS = {
-    name: {"StreamOutput": "stream", "SendInput": "send", "ServerInfo": "info"}.get(
-        name, name.lower()
-    )
+    name: {
+        "StreamOutput": "stream",
+        "SendInput": "send",
+        **dict.fromkeys(("ServerInfo", "WhoAmI"), "info"),
+    }.get(name, name.lower())
     for name in REQUESTS
 }
 # What a refusal says before its job was looked up.
 FIRST: dict[str, dict[str, object]] = {
     **{key: {"handle": "J"} for key in REQUESTS},
-    **{key: {} for key in ("List", "ServerInfo", "SendInput")},
+    **{key: {} for key in ("List", "ServerInfo", "WhoAmI", "SendInput")},
     "Start": {"command": "sleep"},
 }
 
@@ -144,7 +147,7 @@ async def test_a_stranger_and_a_client_without_the_verb(
         nobody = "mallory is no client of this server"
         assert await lines.of(method, request, "mallory") == said("mallory", verb, nobody, **about)
         refused = await lines.of(method, request, "carol")
-        if method == "ServerInfo":
+        if method in ("ServerInfo", "WhoAmI"):
             assert refused == ""
             return
         why = f"the verb '{verb}' is not granted to carol"

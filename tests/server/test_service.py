@@ -483,7 +483,7 @@ async def test_a_start_of_thousands_is_gone_through_in_slices(
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("what", ["wait", "status", "list"])
+@pytest.mark.parametrize("what", ["wait", "status", "list", "who"])
 async def test_who_leaves_a_read_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -510,6 +510,7 @@ async def test_who_leaves_a_read_leaves_nothing_behind(
             "wait": lambda: w.service.Wait(pb.WaitRequest(pid=job.handle), asked_by("alice")),
             "status": lambda: w.service.Status(pb.StatusRequest(pid=job.handle), asked_by("alice")),
             "list": lambda: w.service.List(pb.ListRequest(), asked_by("alice")),
+            "who": lambda: w.service.WhoAmI(pb.WhoAmIRequest(), asked_by("alice")),
         }
         await trio.testing.wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living

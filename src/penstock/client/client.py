@@ -93,6 +93,32 @@ class Client:
         )
         return (await self._call("Start", request, pb.StartResponse)).job
 
+    async def check_start(
+        self,
+        command: str,
+        arguments: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 0.0,
+        stdin: bool = False,
+    ) -> None:
+        """Returns if the policy grants this start, which is not made; raises the RpcError that it
+        would raise otherwise. Quotas are not looked at, because they may be free by then.
+
+        Cancellation: atomic; C4.
+        """
+        if isinstance(arguments, str | bytes):
+            raise TypeError(f"arguments is one text; write [{arguments!r}]")
+        request = pb.StartRequest(
+            command=command,
+            argv=arguments,
+            env=env,
+            timeout_s=timeout_s,
+            stdin=stdin,
+            validate_only=True,
+        )
+        await self._call("Start", request, pb.StartResponse)
+
     async def stop(
         self,
         handle: str,
@@ -205,6 +231,23 @@ class Client:
         Cancellation: atomic.
         """
         return await self._call("ServerInfo", pb.ServerInfoRequest(), pb.ServerInfoResponse)
+
+    async def who_am_i(self, command: str = "", *, commands: bool = True) -> pb.WhoAmIResponse:
+        """As which client the server knows us, our quotas, and the commands that are granted to us:
+        all of them, ``command`` alone, or none. PERMISSION_DENIED if ``command`` is not granted.
+
+        Cancellation: atomic; C43.
+        """
+        request = pb.WhoAmIRequest(
+            command=command, no_commands=not commands and not command, page_size=1000
+        )
+        answer = await self._call("WhoAmI", request, pb.WhoAmIResponse)
+        while answer.next_page_token:
+            request.page_token = answer.next_page_token
+            page = await self._call("WhoAmI", request, pb.WhoAmIResponse)
+            answer.commands.extend(page.commands)
+            answer.next_page_token = page.next_page_token
+        return answer
 
     async def remove(self, handle: str) -> pb.Job:
         """Removes a finished job and its output; returns the job as it was. FAILED_PRECONDITION if

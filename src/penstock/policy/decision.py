@@ -17,8 +17,10 @@ depends on what happens now (quotas, request ids), which is the server's.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Final, Literal, Protocol
 
 from .control_policy import Control
@@ -33,6 +35,7 @@ MAX_COMMAND_LINE_BYTES: Final = 128 * 1024
 # A year: beyond it the number is a mistake, not a wish.
 MAX_TIMEOUT_S: Final = 31_536_000.0
 _SHOWN: Final = 64  # characters of a client's text in a message
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class CommandLine(Protocol):
@@ -56,11 +59,14 @@ class Denial:
 
     ``kind``: the *client* is none of the policy's; the *form* of ``field`` is one that no policy
     could grant; the *policy* does not grant it; it is granted, but of too great a *length*.
+    ``rule``: the policy's key that would have to grant it, such as ``commands.tail.arguments``;
+    empty where no key of the asker's own could.
     """
 
     message: str
     kind: Literal["client", "form", "policy", "length"] = "policy"
     field: str = ""
+    rule: str = dataclass_field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,21 @@ def may_call(
         shown = client_id if valid_client_id(client_id) else _shown(client_id)
         return Denial(f"{shown} is no client of this server", "client")
     if verb is not None and verb not in client.verbs:
-        return Denial(f"the verb {verb!r} is not granted to {client.id}")
+        text = f"the verb {verb!r} is not granted to {client.id}"
+        return Denial(text, rule=_rule("clients", client.id, "verbs"))
     return client
+
+
+def granted_command(policy: Policy, client: ClientPolicy, name: str) -> Command | Denial:
+    """The command, if it is granted to this client.
+
+    One that exists for others and one that does not exist give the same answer.
+    """
+    if name in client.commands:
+        return policy.commands[name]
+    granted = ", ".join(sorted(client.commands)) or "nothing"
+    text = f"command {_shown(name)} is not granted to {client.id}"
+    return Denial(f"{text}; granted: {granted}", rule=_rule("clients", client.id, "commands"))
 
 
 def may_start(
@@ -113,22 +132,22 @@ def may_start(
     mistake = _form_mistake(start)
     if mistake is not None:
         return mistake
-    if start.command not in client.commands:
-        granted = ", ".join(sorted(client.commands)) or "nothing"
-        text = f"command {_shown(start.command)} is not granted to {client.id}"
-        return Denial(f"{text}; granted: {granted}")
-    command = policy.commands[start.command]
+    command = granted_command(policy, client, start.command)
+    if isinstance(command, Denial):
+        return command
     if match is None:
         match = command.grammar.match(start.arguments)
     if isinstance(match, Mismatch):
         usage = f"{command.name} {command.grammar.usage()}".rstrip()
-        return Denial(f"{match.message}; granted is: {usage}")
+        text = f"{match.message}; granted is: {usage}"
+        return Denial(text, rule=_rule("commands", command.name, "arguments"))
     for key in sorted(start.env):
         if key not in command.env_allowed or key in OWN_KEYS or reserved_key(key):
             text = f"environment key {key[:_SHOWN]!r} is not granted for command {command.name!r}"
-            return Denial(text)
+            return Denial(text, rule=_rule("commands", command.name, "env_allowed"))
     if start.stdin and not command.control.stdin:
-        return Denial(f"input is not granted for command {command.name!r}")
+        text = f"input is not granted for command {command.name!r}"
+        return Denial(text, rule=_rule("commands", command.name, "stdin"))
     too_long = length_mistake(command.argv(start.arguments), start.env)
     return GrantedStart(client, command, match) if too_long is None else too_long
 
@@ -155,7 +174,7 @@ def may_signal(control: Control, command_name: str, number: int) -> Denial | Non
         return None
     granted = ", ".join(signal_name(each) for each in sorted(control.signals or ())) or "none"
     text = f"signal {signal_name(number)} is not granted for command {command_name!r}"
-    return Denial(f"{text}; granted: {granted}")
+    return Denial(f"{text}; granted: {granted}", rule=_rule("commands", command_name, "signals"))
 
 
 def _form_mistake(start: CommandLine) -> Denial | None:
@@ -204,6 +223,12 @@ def _bytes_of(text: str) -> int | None:
         return len(text.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
         return None
+
+
+def _rule(table: str, name: str, key: str) -> str:
+    """A key of the policy's file, as TOML spells it."""
+    shown = name if _BARE.fullmatch(name) else f'"{name}"'
+    return f"{table}.{shown}.{key}"
 
 
 def _shown(text: str) -> str:

@@ -92,6 +92,27 @@ class Grammar:
         """The grammar for people, such as ``[-l|-a] PATH(/srv)``; empty for no arguments."""
         return sequence_usage(self.slots)
 
+    @property
+    def most_arguments(self) -> int:
+        """How many arguments it may take, which bounds the time of every question to it."""
+        return len(self._leaves)
+
+    def expected(self, arguments: Sequence[str]) -> list[Leaf] | None:
+        """What may take one more argument behind these, each once; for completion.
+
+        Empty: these may be no more. None: these are not granted, whatever follows them.
+        """
+        reached = self._closures[0]
+        for argument in arguments:
+            taking = self._taking(reached, argument, {})
+            if "\0" in argument or not taking:
+                return None
+            reached = 0
+            for place in _bits(taking):
+                reached |= self._closures[place + 1]
+        found = {id(leaf): leaf for leaf in map(self._leaves.__getitem__, self._open(reached))}
+        return list(found.values())
+
     def roots(self) -> set[str]:
         """Every root of a path slot."""
         return {slot.root for slot in self.path_slots()}

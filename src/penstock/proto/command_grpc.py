@@ -42,6 +42,9 @@ class CommandServiceServicer(purerpc.Servicer):
     async def ServerInfo(self, input_message):
         raise NotImplementedError()
 
+    async def WhoAmI(self, input_message):
+        raise NotImplementedError()
+
     @property
     def service(self) -> purerpc.Service:
         service_obj = purerpc.Service(
@@ -164,6 +167,15 @@ class CommandServiceServicer(purerpc.Servicer):
                 teleport_dot_command__pb2.ServerInfoResponse,
             )
         )
+        service_obj.add_method(
+            "WhoAmI",
+            self.WhoAmI,
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.WhoAmIRequest,
+                teleport_dot_command__pb2.WhoAmIResponse,
+            )
+        )
         return service_obj
 
 
@@ -275,5 +287,13 @@ class CommandServiceStub:
                 purerpc.Cardinality.UNARY_UNARY,
                 teleport_dot_command__pb2.ServerInfoRequest,
                 teleport_dot_command__pb2.ServerInfoResponse,
+            )
+        )
+        self.WhoAmI = self._client.get_method_stub(
+            "WhoAmI",
+            purerpc.RPCSignature(
+                purerpc.Cardinality.UNARY_UNARY,
+                teleport_dot_command__pb2.WhoAmIRequest,
+                teleport_dot_command__pb2.WhoAmIResponse,
             )
         )

@@ -400,6 +400,106 @@ class EventLoopLag(_message.Message):
     busy_s: float
     def __init__(self, worst_s: _Optional[float] = ..., recent_worst_s: _Optional[float] = ..., worst_cpu_s: _Optional[float] = ..., slow_turns: _Optional[int] = ..., turns: _Optional[int] = ..., busy_s: _Optional[float] = ...) -> None: ...
 
+class WhoAmIRequest(_message.Message):
+    __slots__ = ("command", "no_commands", "page_size", "page_token")
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    NO_COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    command: str
+    no_commands: bool
+    page_size: int
+    page_token: str
+    def __init__(self, command: _Optional[str] = ..., no_commands: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class WhoAmIResponse(_message.Message):
+    __slots__ = ("client_id", "certificate", "verbs", "quotas", "client_limits", "commands", "next_page_token", "policy_revision")
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    QUOTAS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    client_id: str
+    certificate: Certificate
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    quotas: _containers.RepeatedCompositeFieldContainer[Quota]
+    client_limits: Limits
+    commands: _containers.RepeatedCompositeFieldContainer[GrantedCommand]
+    next_page_token: str
+    policy_revision: str
+    def __init__(self, client_id: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., verbs: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., commands: _Optional[_Iterable[_Union[GrantedCommand, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., policy_revision: _Optional[str] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("serial", "fingerprint", "not_after_ns")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
+    serial: str
+    fingerprint: str
+    not_after_ns: int
+    def __init__(self, serial: _Optional[str] = ..., fingerprint: _Optional[str] = ..., not_after_ns: _Optional[int] = ...) -> None: ...
+
+class Quota(_message.Message):
+    __slots__ = ("name", "limit", "used", "free_after_s")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    FREE_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    limit: int
+    used: int
+    free_after_s: float
+    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., used: _Optional[int] = ..., free_after_s: _Optional[float] = ...) -> None: ...
+
+class GrantedCommand(_message.Message):
+    __slots__ = ("name", "program", "usage", "slots", "env_keys", "stdin", "timeout_s", "grace_s", "class_name", "limits", "signals", "any_signal")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    ENV_KEYS_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    ANY_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    program: str
+    usage: _containers.RepeatedScalarFieldContainer[str]
+    slots: _containers.RepeatedCompositeFieldContainer[ArgumentSlot]
+    env_keys: _containers.RepeatedScalarFieldContainer[str]
+    stdin: bool
+    timeout_s: float
+    grace_s: float
+    class_name: str
+    limits: Limits
+    signals: _containers.RepeatedScalarFieldContainer[str]
+    any_signal: bool
+    def __init__(self, name: _Optional[str] = ..., program: _Optional[str] = ..., usage: _Optional[_Iterable[str]] = ..., slots: _Optional[_Iterable[_Union[ArgumentSlot, _Mapping]]] = ..., env_keys: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., timeout_s: _Optional[float] = ..., grace_s: _Optional[float] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., signals: _Optional[_Iterable[str]] = ..., any_signal: _Optional[bool] = ...) -> None: ...
+
+class ArgumentSlot(_message.Message):
+    __slots__ = ("kind", "text", "choices", "more_choices", "min", "max", "slots")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
+    MORE_CHOICES_FIELD_NUMBER: _ClassVar[int]
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    text: str
+    choices: _containers.RepeatedScalarFieldContainer[str]
+    more_choices: int
+    min: int
+    max: int
+    slots: _containers.RepeatedCompositeFieldContainer[ArgumentSlot]
+    def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ..., more_choices: _Optional[int] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[ArgumentSlot, _Mapping]]] = ...) -> None: ...
+
 class Job(_message.Message):
     __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input", "timeout_s", "name", "labels")
     class LabelsEntry(_message.Message):

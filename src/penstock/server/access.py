@@ -58,7 +58,7 @@ def error_of(denial: Denial) -> RpcError:
         case "form" | "length":
             return bad_field(denial.field, denial.message)
         case "policy":
-            return denied(denial.message)
+            return denied(denial.message, denial.rule)
 
 
 class Access:

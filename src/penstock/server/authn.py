@@ -8,7 +8,8 @@ a URI, because a common name cannot hold a colon.
 """
 
 import contextlib
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -24,7 +25,8 @@ class AuthenticationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A client by its certificate. ``serial`` is lower-case hexadecimal.
+    """A client by its certificate. ``serial`` and ``fingerprint``, the SHA-256 of its DER form, are
+    lower-case hexadecimal.
 
     ``not_after``: when the certificate ends. The server then closes a connection that is still
     open, see admission.
@@ -34,6 +36,7 @@ class Identity:
     issuer: str
     serial: str
     not_after: datetime
+    fingerprint: str = ""
 
 
 def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Identity:
@@ -46,7 +49,9 @@ def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Id
     certificate, and one whose key usage is there and is a CA's or lacks digital signature.
     """
     try:
-        return _identity(x509.load_der_x509_certificate(certificate_der), legacy_certificates)
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        fingerprint = hashlib.sha256(certificate_der).hexdigest()
+        return replace(_identity(certificate, legacy_certificates), fingerprint=fingerprint)
     except UNREADABLE as error:
         raise AuthenticationError(f"the certificate cannot be read: {error}") from None
 

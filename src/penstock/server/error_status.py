@@ -42,10 +42,11 @@ def unauthenticated(message: str) -> RpcError:
     return failure(StatusCode.UNAUTHENTICATED, "UNKNOWN_CLIENT", message)
 
 
-def denied(message: str) -> RpcError:
+def denied(message: str, rule: str = "") -> RpcError:
     """PERMISSION_DENIED. The message must name only the caller's own rules, so that it
-    discloses nothing of other clients."""
-    return failure(StatusCode.PERMISSION_DENIED, "NOT_GRANTED", message)
+    discloses nothing of other clients. ``rule``: the key of the policy that does not grant it."""
+    metadata = {"rule": rule} if rule else {}
+    return failure(StatusCode.PERMISSION_DENIED, "NOT_GRANTED", message, **metadata)
 
 
 def not_found(handle: str) -> RpcError:

@@ -69,6 +69,7 @@ METHODS: Final = {
     "Remove": Method("remove", "each"),
     "Watch": Method("watch", "counted", job=False, quota="stream", message=_WATCH),
     "ServerInfo": Method(None, "none", job=False),
+    "WhoAmI": Method(None, "none", job=False),
 }
 
 MESSAGE_LIMITS: Final = {

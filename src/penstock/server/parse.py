@@ -252,6 +252,12 @@ def _heartbeat(heartbeat_s: float) -> float:
     return heartbeat_s or math.inf
 
 
+def check_who(request: pb.WhoAmIRequest) -> None:
+    """Raises RpcError (INVALID_ARGUMENT) for a WhoAmI whose wishes exclude each other."""
+    if request.command and request.no_commands:
+        raise bad_field("no_commands", "command and no_commands exclude each other; send one")
+
+
 def _seconds(field: str, value: float, most: float) -> float:
     if not math.isfinite(value) or not 0 <= value <= most:
         raise bad_field(field, f"{field} is {value}; it must be between 0 and {most:g} seconds")

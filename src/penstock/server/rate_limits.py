@@ -5,9 +5,10 @@ giving back never await, so that a check and what it allows are one step. Which 
 of is in its row in methods.py.
 """
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..policy.policy_file import ClientPolicy
 
@@ -25,6 +26,16 @@ class QuotaExceeded(Exception):
         self.retry_after_s = retry_after_s
 
 
+class QuotaUse(NamedTuple):
+    """How much of one quota is used. All of it is free again after ``free_after_s`` seconds without
+    more; 0: when what it counts has ended."""
+
+    name: str
+    limit: int
+    used: int
+    free_after_s: float
+
+
 class Quotas:
     """All clients' counters. ``clock`` gives monotonic seconds."""
 
@@ -40,8 +51,7 @@ class Quotas:
         """Counts one more costly call, by its headers alone, so that the server need not read its
         message first. Raises QuotaExceeded."""
         now = self._clock()
-        left, at = self._costly.get(client.id, (float(COSTLY_BURST), now))
-        left = min(float(COSTLY_BURST), left + (now - at) * COSTLY_PER_S)
+        left = self._costly_left(client, now)
         if left < 1.0:
             self._costly[client.id] = (left, now)
             raise QuotaExceeded(
@@ -57,9 +67,7 @@ class Quotas:
         job itself is what is counted, so that a client that leaves early gives nothing back.
         """
         now = self._clock()
-        starts = self._starts[client.id]
-        while starts and starts[0] <= now - _MINUTE_S:
-            starts.popleft()
+        starts = _of_last_minute(self._starts[client.id], now)
         if len(starts) >= client.starts_per_minute:
             wait_s = starts[0] + _MINUTE_S - now if starts else _MINUTE_S
             raise QuotaExceeded(
@@ -75,9 +83,7 @@ class Quotas:
         """Counts one more signal, pause or resume. These are bounded because each is work for the
         supervisor, which all clients share. Raises QuotaExceeded."""
         now = self._clock()
-        signals = self._signals[client.id]
-        while signals and signals[0] <= now - _MINUTE_S:
-            signals.popleft()
+        signals = _of_last_minute(self._signals[client.id], now)
         if len(signals) >= client.signals_per_minute:
             raise QuotaExceeded(
                 f"{client.id} may send {client.signals_per_minute} signals a minute",
@@ -98,3 +104,36 @@ class Quotas:
     def give_stream(self, client: ClientPolicy) -> None:
         """Gives back what ``take_stream`` took, once the stream has ended."""
         self._streams[client.id] -= 1
+
+    def used(self, client: ClientPolicy, running: int) -> tuple[QuotaUse, ...]:
+        """What the client has used of each now, by the policy's keys. Takes nothing.
+
+        ``running``: as for ``take_start``.
+        """
+        now = self._clock()
+        starts = _of_last_minute(self._starts[client.id], now)
+        signals = _of_last_minute(self._signals[client.id], now)
+        costly = COSTLY_BURST - self._costly_left(client, now)
+        return (
+            QuotaUse("max_running", client.max_running, running, 0.0),
+            QuotaUse("max_streams", client.max_streams, self._streams[client.id], 0.0),
+            _per_minute("starts_per_minute", client.starts_per_minute, starts, now),
+            _per_minute("signals_per_minute", client.signals_per_minute, signals, now),
+            QuotaUse("start_requests", COSTLY_BURST, math.ceil(costly), costly / COSTLY_PER_S),
+        )
+
+    def _costly_left(self, client: ClientPolicy, now: float) -> float:
+        """What is left of the client's burst."""
+        left, at = self._costly.get(client.id, (float(COSTLY_BURST), now))
+        return min(float(COSTLY_BURST), left + (now - at) * COSTLY_PER_S)
+
+
+def _of_last_minute(times: deque[float], now: float) -> deque[float]:
+    """The same deque, without what is older."""
+    while times and times[0] <= now - _MINUTE_S:
+        times.popleft()
+    return times
+
+
+def _per_minute(name: str, limit: int, times: deque[float], now: float) -> QuotaUse:
+    return QuotaUse(name, limit, len(times), times[-1] + _MINUTE_S - now if times else 0.0)

@@ -42,6 +42,7 @@ from .service_input import InputCalls
 from .service_read import ReadCalls
 from .service_start import StartCalls
 from .service_watch import WatchCalls
+from .service_whoami import WhoAmICalls
 
 
 class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
@@ -81,3 +82,4 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self.Remove = controls.Remove
         self.Watch = WatchCalls(self.access).Watch
         self.ServerInfo = self.info.ServerInfo
+        self.WhoAmI = WhoAmICalls(self.access).WhoAmI

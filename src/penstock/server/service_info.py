@@ -26,6 +26,7 @@ FEATURES: Final = (
     "stdin",
     "watch",
     "pause",  # only with cgroups
+    "whoami",
 )
 
 
