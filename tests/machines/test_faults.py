@@ -12,8 +12,7 @@ from machines.kernel import SimBackend
 from machines.programs import Act, Actor, Behaviour, Fault, Op, Program
 from machines.run import run
 from machines.timeline import Broken
-from penstock.jobs import lifecycle as life_module
-from penstock.jobs import manager
+from penstock.jobs import end_recorder, manager
 from penstock.jobs import verdict as ending_module
 from penstock.jobs.lifecycle import JobRunner
 from penstock.rpc.grpc_server import Server
@@ -205,7 +204,7 @@ def test_an_end_that_cannot_be_recorded_is_said() -> None:
 
 def test_an_end_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """C23, planted."""
-    monkeypatch.setattr(life_module, "RECORD_PATIENCE_S", 60.0)
+    monkeypatch.setattr(end_recorder, "RECORD_PATIENCE_S", 60.0)
     with pytest.raises(Broken, match="that the end cannot be recorded"):
         run(_UNRECORDED)
 
