@@ -1,4 +1,5 @@
-"""A job's output behind connections that a test cuts, all in memory: for virtual time."""
+"""A job's output, or a watch, behind connections that a test cuts, all in memory: for virtual
+time."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,6 +10,7 @@ from random import Random
 from typing import Any
 
 import trio
+from google.protobuf.message import Message
 
 from penstock.client import Client, Endpoint
 from penstock.proto import command_pb2 as pb
@@ -18,7 +20,7 @@ ENDPOINT = Endpoint("nowhere", 1, Path("ca"), Path("certificate"), Path("key"))
 JOB = pb.Job(handle="7", command="ls", started_ns=5)
 
 # What happens next on a connection: a message, an error, silence for ever, or the end.
-Step = pb.StreamOutputResponse | RpcError | type[trio.Event] | None
+Step = pb.StreamOutputResponse | pb.WatchResponse | RpcError | type[trio.Event] | None
 
 
 def begin(at: int = 0, **changed: Any) -> pb.StreamOutputResponse:
@@ -71,7 +73,7 @@ class ScriptedCall:
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = list(steps)
 
-    async def __anext__(self) -> pb.StreamOutputResponse:
+    async def __anext__(self) -> pb.StreamOutputResponse | pb.WatchResponse:
         await trio.lowlevel.checkpoint()
         step = self._steps.pop(0) if self._steps else None
         if step is trio.Event:
@@ -80,7 +82,7 @@ class ScriptedCall:
             raise step
         if step is None:
             raise StopAsyncIteration
-        assert isinstance(step, pb.StreamOutputResponse)
+        assert isinstance(step, pb.StreamOutputResponse | pb.WatchResponse)
         return step
 
 
@@ -88,10 +90,10 @@ class ScriptedCall:
 class Scripted:
     """Connections to a job. ``answer`` gives the steps of the n-th stream for its request."""
 
-    answer: Callable[[int, pb.StreamOutputRequest], Sequence[Step]]
+    answer: Callable[[int, Any], Sequence[Step]]
     refuse: Callable[[int], Exception | None] = lambda number: None
     """The n-th connection (from 0): what making it raises."""
-    requests: list[pb.StreamOutputRequest] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     """When connections were asked for."""
     open: int = 0
@@ -114,7 +116,7 @@ class Scripted:
 
     @asynccontextmanager
     async def server_stream(
-        self, service: str, method: str, request: pb.StreamOutputRequest, response_type: Any
+        self, service: str, method: str, request: Message, response_type: Any
     ) -> AsyncIterator[ScriptedCall]:
         self.requests.append(request)
         self.open += 1

@@ -4,8 +4,9 @@
 
 ``connect`` gives a ``Client`` on one connection, with one method for each RPC. The others make
 connections of their own, as many as it takes: ``start_job``, ``stop_job`` and ``wait_for_job`` are
-one call each, ``ask`` is any other; ``Follower`` reads a job's output to its end, and
-``InputSender`` sends it input. What they share is ``retry.Attempts``.
+one call each, ``ask`` is any other; ``Follower`` reads a job's output to its end, ``InputSender``
+sends it input, and ``JobWatcher`` hears of every change of one's jobs. What they share is
+``retry.Attempts``.
 
 Imports ``rpc``, ``proto``, ``pki`` and ``concurrency``; the command line is its largest user. Begin
 with ``client``.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .retry import was_lost
     from .send_input import InputSender
     from .verify import DigestMismatch, EndMissing, OutputBroken
+    from .watch import JobWatcher
 
 __all__ = [
     "Client",
@@ -35,6 +37,7 @@ __all__ = [
     "HandshakeFailed",
     "IdentityError",
     "InputSender",
+    "JobWatcher",
     "News",
     "OutputBroken",
     "Part",
@@ -58,6 +61,7 @@ _DEFINED_IN = {
     ".retry": ("was_lost",),
     ".send_input": ("InputSender",),
     ".verify": ("DigestMismatch", "EndMissing", "OutputBroken"),
+    ".watch": ("JobWatcher",),
 }
 
 

@@ -290,6 +290,25 @@ class Client:
             _SERVICE, "StreamOutput", request, pb.StreamOutputResponse
         )
 
+    def watch(
+        self,
+        *,
+        after: int | None = None,
+        states: Sequence[pb.JobState] = (),
+        command: str = "",
+        handles: Sequence[str] = (),
+        heartbeat_s: float = 0.0,
+    ) -> AbstractAsyncContextManager[ClientCall[pb.WatchResponse]]:
+        """Changes of this client's jobs, behind the ``sequence`` of an earlier message or from now
+        on. The first message has a ``sequence`` alone, or with ``resync``: then list all jobs.
+
+        One connection's worth of it: ``penstock.client.JobWatcher`` resumes after a loss.
+        """
+        request = pb.WatchRequest(
+            after=after, states=states, command=command, handles=handles, heartbeat_s=heartbeat_s
+        )
+        return self._channel.server_stream(_SERVICE, "Watch", request, pb.WatchResponse)
+
     async def _call(self, method: str, request: Message, response_type: type[MessageT]) -> MessageT:
         return await self._channel.unary(
             _SERVICE, method, request, response_type, timeout_s=self._timeout_s

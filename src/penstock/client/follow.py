@@ -16,19 +16,18 @@ error that no retry mends (a refusal, a certificate, broken output) ends it at o
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
 
-from ..concurrency.interrupts import uninterrupted, uninterrupted_context
-from ..concurrency.plain_errors import PlainErrors
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
-from ..rpc.channel import ClientCall
+from ..rpc.call_errors import RpcError
 from .client import CONNECT_S, Client, Connect, Endpoint, connect
-from .retry import GIVE_UP_S, Attempts, is_away
+from .delivery import delivered, next_within
+from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
 from .verify import DigestMismatch, EndMissing, OutputBroken, OutputVerdict, Received
 
 __all__ = [
@@ -63,14 +62,14 @@ class Part:
 
 
 class News:
-    """Callbacks of a Follower about its connection; these do nothing. They must not block,
-    because the stream waits for them."""
+    """Callbacks of a Follower or a JobWatcher about its connection; these do nothing. They must not
+    block, because the stream waits for them."""
 
     def lost(self, error: RpcError) -> None:
         """The connection was lost, and the follower will try to reconnect. Once per loss."""
 
     def resumed(self, offset: int) -> None:
-        """The stream has resumed at this byte offset."""
+        """The stream has resumed at this byte offset, the watch behind this sequence."""
 
 
 class Follower:
@@ -152,38 +151,15 @@ class Follower:
             self._is_lost = True
             self._news.lost(error)
 
-    @uninterrupted_context
-    @asynccontextmanager
-    async def messages(
+    def messages(
         self, *, client: Client | None = None
-    ) -> AsyncIterator[AsyncIterator[pb.StreamOutputResponse]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[pb.StreamOutputResponse]]:
         """The messages of ``deliver`` to iterate over, whose errors iterating raises.
 
         One message is fetched ahead. Waiting for the next one is atomic: cancelled, none is
         lost. Leaving the block ends the connection, minimum cleanup.
-
-        Cancellation: minimum cleanup; C21.
         """
-        send, receive = trio.open_memory_channel[pb.StreamOutputResponse](0)
-        messages = _Messages(receive)
-
-        @uninterrupted
-        async def pump() -> None:
-            async with send:
-                try:
-                    await self.deliver(send.send, client=client)
-                except Exception as error:
-                    messages.failure = error  # raised by the iteration
-
-        errors = PlainErrors()
-        with errors.outside():
-            # Scope K3.
-            async with trio.open_nursery() as nursery, receive:
-                nursery.start_soon(pump)
-                with errors.inside():
-                    yield messages
-                # Cancels K3.
-                nursery.cancel_scope.cancel()
+        return delivered(partial(self.deliver, client=client))
 
     async def _stream(self, client: Client, take: Take) -> None:
         part, received = self._part, self._received
@@ -197,7 +173,7 @@ class Follower:
             follow=part.follow,
             heartbeat_s=self._heartbeat_s,
         ) as call:
-            first = await self._next(call, min(self._silence_s, self._attempts.left_s))
+            first = await next_within(call, min(self._silence_s, self._attempts.left_s))
             if first is None:
                 raise EndMissing("the stream ended before it had begun")
             received.begin(first)
@@ -207,7 +183,7 @@ class Follower:
                 self._news.resumed(received.next_offset)
             if fresh:
                 await self._give(take, first)
-            while (message := await self._next(call, self._silence_s)) is not None:
+            while (message := await next_within(call, self._silence_s)) is not None:
                 kind = received.take(message)
                 self._attempts.progress()
                 if kind == "finished":
@@ -220,14 +196,6 @@ class Follower:
         if part.follow:
             raise EndMissing("the stream ended before the job did")
 
-    async def _next(
-        self, call: ClientCall[pb.StreamOutputResponse], within_s: float
-    ) -> pb.StreamOutputResponse | None:
-        # Scope K3.heard.
-        with trio.move_on_after(within_s):
-            return await anext(call, None)
-        raise ConnectionLost(f"the server has said nothing for {within_s:g} s")
-
     async def _give(self, take: Take, message: pb.StreamOutputResponse) -> None:
         # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
         # connection.
@@ -239,29 +207,4 @@ class Follower:
         """Whether a retry may succeed after this error."""
         if self._giving or not self._attempts.reached:
             return False
-        if is_away(error):
-            return True
-        # A quota that refuses us after it has admitted us: the server may not have noticed yet that
-        # the last connection is gone, or it has cut off a reader that did not read for minutes. An
-        # error of our own channel with this code has no details, and would only repeat.
-        exhausted = error.code is StatusCode.RESOURCE_EXHAUSTED and bool(error.details)
-        return exhausted and self.job is not None
-
-
-class _Messages:
-    """An iterator instead of a generator, because a cancelled wait would end that for good."""
-
-    def __init__(self, channel: trio.MemoryReceiveChannel[pb.StreamOutputResponse]) -> None:
-        self.failure: Exception | None = None
-        self._channel = channel
-
-    def __aiter__(self) -> "_Messages":
-        return self
-
-    async def __anext__(self) -> pb.StreamOutputResponse:
-        try:
-            return await self._channel.receive()
-        except trio.EndOfChannel:
-            if self.failure is not None:
-                raise self.failure from None
-            raise StopAsyncIteration from None
+        return is_away(error) or (self.job is not None and is_refused_for_now(error))

@@ -3,8 +3,8 @@
 ``Attempts`` makes one connection after the other until its user's attempt succeeds or the time is
 over. What may be repeated, and what is new enough to begin the time anew, differs, so its users
 decide that: single calls (``repeated_calls``), a reader (``follow``), a sender of input
-(``send_input``). Only the first connection has a loop of its own (``client.connect``), because no
-connection was lost there.
+(``send_input``), a watcher (``watch``). Only the first connection has a loop of its own
+(``client.connect``), because no connection was lost there.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,6 +46,13 @@ def was_lost(error: RpcError) -> bool:
 def asks_to_wait(error: RpcError) -> bool:
     """Whether the service has refused the call for now and says when to retry."""
     return any(isinstance(item, RetryInfo) for item in error.details)
+
+
+def is_refused_for_now(error: RpcError) -> bool:
+    """Whether a quota refuses a stream. If it has admitted that before, the server may not have
+    noticed yet that the last connection is gone, or it has cut off a reader that did not read for
+    minutes. An error of our own channel with this code has no details, and would only repeat."""
+    return error.code is StatusCode.RESOURCE_EXHAUSTED and bool(error.details)
 
 
 def _retry_after_s(error: RpcError) -> float:

@@ -1,0 +1,158 @@
+"""The changes of one's own jobs, over any number of connections: each once, in order, none missed.
+
+    from penstock.client import Endpoint, JobWatcher
+
+    watcher = JobWatcher(Endpoint("127.0.0.1", 8443, ca, certificate, key))
+    async with watcher.messages() as messages:
+        async for message in messages:
+            if not message.handle:
+                ...  # the begin, or resync: list all jobs now
+            else:
+                ...  # message.state, message.job, message.removed
+
+The first message has no change: the watch begins there, so a caller lists its jobs as it comes, and
+then applies each change. A connection counts as lost as a Follower's does; then the watcher
+reconnects and resumes behind the last change that it was sent. If the server cannot give every
+change behind that, it sends ``resync``, and the caller lists again: told, never skipped.
+"""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import trio
+
+from ..proto import command_pb2 as pb
+from ..rpc.call_errors import ConnectionLost, RpcError
+from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .delivery import delivered, next_within
+from .follow import HEARTBEAT_S, SILENT_HEARTBEATS, News
+from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
+
+TakeChange = Callable[[pb.WatchResponse], Awaitable[None]]
+
+
+class JobWatcher:
+    """Watches once: call ``deliver`` or ``messages``, and only one time. Ends by an error, or as
+    its caller leaves, because there may always be another change.
+
+    ``after``: resume behind this ``sequence`` of an earlier watch; None: from now on. ``states``,
+    ``command`` and ``handles`` leave out other changes, on the server. ``give_up_s``: how long to
+    try after a loss; 0: not at all. The others are as a Follower's.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        after: int | None = None,
+        states: Sequence[pb.JobState] = (),
+        command: str = "",
+        handles: Sequence[str] = (),
+        give_up_s: float = GIVE_UP_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        news: News | None = None,
+        connecting: Connect = connect,
+        connect_timeout_s: float = CONNECT_S,
+    ) -> None:
+        self.sequence = after
+        """Where a watch resumes that misses nothing, and has again no message that came."""
+        self._states = states
+        self._command = command
+        self._handles = handles
+        self._heartbeat_s = heartbeat_s
+        self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
+        self._news = news or News()
+        self._attempts = Attempts(
+            endpoint, give_up_s, connecting=connecting, connect_timeout_s=connect_timeout_s
+        )
+        self._begun = False
+        self._answered_at: float | None = None
+        self._is_lost = False
+        self._giving = False
+
+    async def deliver(self, take: TakeChange, *, client: Client | None = None) -> None:
+        """Calls ``take`` with each message, one at a time: the begin, changes, and ``resync``; not
+        with heartbeats.
+
+        ``client`` is a connection to begin with; it stays the caller's. Raises RpcError for what
+        the server refuses, ConnectionLost when it has given up, what ``connect`` raises for our own
+        files, and whatever ``take`` raises. Cancelled: minimum cleanup.
+
+        Cancellation: minimum cleanup; C21, C63.
+        """
+
+        async def attempt(connected: Client) -> None:
+            self._answered_at = None
+            try:
+                await self._watch(connected, take)
+            except RpcError:
+                if self._answered_at is not None:
+                    self._attempts.progress_if_stood(self._answered_at)  # even without a change
+                raise
+
+        try:
+            await self._attempts.make(
+                attempt, passes=self._passes, on_lost=self._lost, client=client
+            )
+        except RpcError as error:
+            if self._attempts.gave_up and self._attempts.give_up_s > 0:
+                time_s = self._attempts.give_up_s
+                error.add_note(f"given up after {time_s:g} s without anything new")
+            raise
+
+    def messages(
+        self, *, client: Client | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[pb.WatchResponse]]:
+        """The messages of ``deliver`` to iterate over, whose errors iterating raises.
+
+        One message is fetched ahead: to resume later, note the ``sequence`` of the last one that
+        was dealt with. Waiting for the next one is atomic. Leaving the block ends the connection,
+        minimum cleanup.
+        """
+        return delivered(partial(self.deliver, client=client))
+
+    def _lost(self, error: RpcError) -> None:
+        if not self._is_lost:  # reported once, even if further attempts fail
+            self._is_lost = True
+            self._news.lost(error)
+
+    async def _watch(self, client: Client, take: TakeChange) -> None:
+        watched = client.watch(
+            after=self.sequence,
+            states=self._states,
+            command=self._command,
+            handles=self._handles,
+            heartbeat_s=self._heartbeat_s,
+        )
+        async with watched as call:
+            first = await next_within(call, min(self._silence_s, self._attempts.left_s))
+            if first is not None:
+                self._answered_at = trio.current_time()
+                self.sequence = first.sequence
+                if self._is_lost:
+                    self._is_lost = False
+                    self._news.resumed(first.sequence)
+                if first.resync or not self._begun:
+                    self._begun = True
+                    await self._give(take, first)
+                while (message := await next_within(call, self._silence_s)) is not None:
+                    self.sequence = message.sequence
+                    if not message.heartbeat:
+                        self._attempts.progress()
+                        await self._give(take, message)
+        raise ConnectionLost("the server has ended the watch")
+
+    async def _give(self, take: TakeChange, message: pb.WatchResponse) -> None:
+        # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
+        # connection.
+        self._giving = True
+        await take(message)
+        self._giving = False
+
+    def _passes(self, error: RpcError) -> bool:
+        """Whether a retry may succeed after this error."""
+        if self._giving or not self._attempts.reached:
+            return False
+        return is_away(error) or (self._begun and is_refused_for_now(error))
