@@ -133,7 +133,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,
     "client/client.py: connect": a_connection,
-    "client/follow.py: Follower.messages": a_follower,
+    "client/delivery.py: delivered": a_follower,
     "client/repeated_calls.py: RepeatedStart.connected": a_start,
     "client/retry.py: Attempts.answered": a_start,
     "jobs/backends/local.py: connect_local": a_supervisor,

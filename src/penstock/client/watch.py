@@ -86,7 +86,7 @@ class JobWatcher:
         async def attempt(connected: Client) -> None:
             self._answered_at = None
             try:
-                await self._watch(connected, take)
+                await self._read_changes(connected, take)
             except RpcError:
                 if self._answered_at is not None:
                     self._attempts.progress_if_stood(self._answered_at)  # even without a change
@@ -118,7 +118,7 @@ class JobWatcher:
             self._is_lost = True
             self._news.lost(error)
 
-    async def _watch(self, client: Client, take: TakeChange) -> None:
+    async def _read_changes(self, client: Client, take: TakeChange) -> None:
         watched = client.watch(
             after=self.sequence,
             states=self._states,
