@@ -58,7 +58,7 @@ FIGURES = [
         "jobs.output.preallocation:LEAST_LEFT_BYTES",
         2**20,
     ),
-    ("output.md", "entries of {} bytes", "jobs.output.segment:ENTRY_BYTES", 1),
+    ("output.md", "entries of {} bytes", "jobs.output.segment_index:ENTRY_BYTES", 1),
     ("output.md", "records of {} bytes for what was refused", "jobs.output.gaps:_RECORD_BYTES", 1),
     ("output.md", "the last is older than {} ms", "jobs.output.segment_chain:MERGE_NS", 1_000_000),
     (

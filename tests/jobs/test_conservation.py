@@ -21,8 +21,8 @@ from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.output_quota import Intake, MustStop, MustWait, OutputBound, OutputBudget
 from penstock.jobs.output.reader import OutputReader
-from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
 from penstock.jobs.output.segment_chain import RESERVE_BYTES, SPLICE_BYTES
+from penstock.jobs.output.segment_index import ENTRY_BYTES, StreamNumber
 from penstock.policy.output_policy import WHEN_FULL, WhenFull
 
 DIRECTORY = "/state/jobs/one"

@@ -14,8 +14,8 @@ from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
-from penstock.jobs.output.segment import StreamNumber
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
+from penstock.jobs.output.segment_index import StreamNumber
 from penstock.jobs.stop_notes import StopAsked, StopNotes
 from penstock.server.access import AskedCall
 

@@ -15,7 +15,7 @@ from .job_progress import JobProgress
 from .limit_requests import LimitRequests
 from .output.cursor import BOTH
 from .output.reader import OutputReader
-from .output.segment import StreamNumber
+from .output.segment_index import StreamNumber
 from .states import JobState
 from .stop_notes import StopAsked
 

@@ -43,7 +43,7 @@ from .job import Job
 from .output.capture import Bandwidth, close_pipes, drain, outputs_of, reader_task
 from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
-from .output.segment import StreamNumber
+from .output.segment_index import StreamNumber
 from .reporting import Audit, say, try_audit
 from .states import JobEvent, JobState
 from .stop import JobStop

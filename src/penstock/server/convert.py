@@ -9,7 +9,7 @@ from ..jobs.input import JobInput
 from ..jobs.job import Job
 from ..jobs.output.gaps import Gap
 from ..jobs.output.output_quota import OutputBound
-from ..jobs.output.segment import StreamNumber
+from ..jobs.output.segment_index import StreamNumber
 from ..jobs.states import JobState
 from ..jobs.usage import Usage
 from ..policy.limit_classes import Enforcement, ResourceLimits

@@ -18,7 +18,7 @@ from ..jobs.output.cursor import Chunk
 from ..jobs.output.gaps import Gap
 from ..jobs.output.reader import OutputReader
 from ..jobs.output.seek import unfinished_characters
-from ..jobs.output.segment import StreamNumber
+from ..jobs.output.segment_index import StreamNumber
 from ..proto import command_pb2 as pb
 from ..text.stream_decoder import REPLACEMENT, TextDecoder
 from .convert import STREAMS, end_message, gap_message, job_message

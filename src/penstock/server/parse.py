@@ -13,7 +13,7 @@ from ..jobs.backends.base import JobSpec
 from ..jobs.job_filter import UNFINISHED, JobFilter
 from ..jobs.job_spec import MAX_LABELS, mistake_in_names
 from ..jobs.output.cursor import BOTH
-from ..jobs.output.segment import StreamNumber
+from ..jobs.output.segment_index import StreamNumber
 from ..jobs.states import JobState
 from ..policy.signal_names import parse_signal
 from ..proto import command_pb2 as pb

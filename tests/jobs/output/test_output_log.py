@@ -29,7 +29,7 @@ from penstock.jobs.output.seek import (
     seek_time,
     unfinished_characters,
 )
-from penstock.jobs.output.segment import StreamNumber
+from penstock.jobs.output.segment_index import StreamNumber
 
 
 class Pipe:

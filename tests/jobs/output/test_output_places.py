@@ -18,8 +18,8 @@ from penstock.jobs.output.cursor import Cursor
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.seek import seek_lines, seek_time, unfinished_characters
-from penstock.jobs.output.segment import ENTRY_BYTES, StreamNumber
 from penstock.jobs.output.segment_chain import RESERVE_BYTES, SPLICE_BYTES
+from penstock.jobs.output.segment_index import ENTRY_BYTES, StreamNumber
 
 DIRECTORY = "/state/jobs/one"
 MIB = 1024 * 1024

@@ -18,7 +18,7 @@ from ...concurrency.interrupts import uninterrupted
 from ..backends.base import JobPipes
 from .disk import Disk
 from .output_quota import Intake, MustStop, MustWait
-from .segment import StreamNumber
+from .segment_index import StreamNumber
 
 _BURST_S: Final = 0.1
 # Small writes in quick succession are moved together, because a splice, a wake-up of every reader

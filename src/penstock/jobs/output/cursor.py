@@ -8,7 +8,8 @@ from ..job_errors import Unavailable
 from .gaps import Gap
 from .output_log import OutputLog
 from .recovery import SHORTAGES
-from .segment import Segment, StreamNumber
+from .segment import Segment
+from .segment_index import StreamNumber
 
 # Not 64 KiB, so that with a message's fields and prefix it fits an HTTP/2 frame of that size.
 CHUNK_BYTES: Final = 63 * 1024

@@ -39,8 +39,9 @@ from .broadcaster import Broadcaster
 from .digest import Digest
 from .disk import Disk, RealDisk
 from .gaps import Gap, GapFile, GapReason
-from .segment import Segment, StreamNumber
+from .segment import Segment
 from .segment_chain import SPLICE_BYTES, SegmentChain
+from .segment_index import StreamNumber
 
 
 class OutputLog:

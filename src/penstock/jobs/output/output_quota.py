@@ -10,8 +10,8 @@ import trio
 from ...policy.output_policy import WhenFull
 from .gaps import GapReason
 from .output_log import OutputLog
-from .segment import StreamNumber
 from .segment_chain import SPLICE_BYTES
+from .segment_index import StreamNumber
 
 # Once bytes were refused, so much must be free before any are kept again. Otherwise a log at its
 # bound would consist of tiny segments with tiny gaps between them.

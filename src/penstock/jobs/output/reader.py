@@ -12,7 +12,7 @@ from ...concurrency.interrupts import uninterrupted_methods
 from .cursor import BOTH, Chunk, Cursor
 from .gaps import Gap
 from .output_log import OutputLog
-from .segment import StreamNumber
+from .segment_index import StreamNumber
 
 # How many runs of streams that it leaves out a reader skips in one call.
 _PASSED_OVER = 256

@@ -11,7 +11,7 @@ import trio
 from ...concurrency.interrupts import uninterrupted
 from .cursor import BOTH, CHUNK_BYTES, Chunk, Cursor
 from .output_log import OutputLog
-from .segment import StreamNumber
+from .segment_index import StreamNumber
 
 _LOOK_BACK_BYTES: Final = (4096, 65_536)
 # A run can be a single byte, and finding and reading one takes some 15 us: a millisecond.

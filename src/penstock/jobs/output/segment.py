@@ -18,63 +18,21 @@ keep no disk space. Only one process appends.
 
 The race that shaped it: the server is killed between any two writes. An entry is written before its
 bytes, so that bytes without an entry cannot be; an entry without bytes is a trace of a kill, which
-``recover`` takes back (``_trim``). ``close`` writes an entry that begins no run, so that a data
-file that is cut later is detected. Where an entry is torn or fails its CRC, a run has begun at an
-unknown place, so the one before it may be shorter than it seems: ``end_known`` is false then, and
-the bytes count as damaged instead of being given as another stream's.
+``recover`` takes back. ``close`` writes an entry that begins no run, so that a data
+file that is cut later is detected. Entries themselves, and what one that is torn or fails its CRC
+means for the run before it (``end_known``), are in segment_index.py.
 """
 
 import contextlib
 import os
-import struct
-import zlib
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from .disk import Disk
 from .preallocation import AHEAD_BYTES, Reserve
+from .segment_index import CLOSING, Entry, Run, SegmentIndex, StreamNumber
 
-StreamNumber = Literal[1, 2]  # stdout, stderr
-
-_HEAD: Final = struct.Struct("<QQB")  # offset, time_ns, stream
-ENTRY_BYTES: Final = _HEAD.size + 4  # and the CRC-32 of what is before it
-CLOSING: Final = 0  # in place of the stream: no run begins here, because the segment ends
-# How many entries behind a damaged one are searched for one that is whole.
-_LOOK_AHEAD: Final = 4096
 # Enough for some twelve thousand runs.
 _INDEX_AHEAD_BYTES: Final = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A run of bytes of one stream; it ends where the next begins, or the segment ends."""
-
-    offset: int
-    time_ns: int
-    stream: int
-
-    def encode(self) -> bytes:
-        """The entry's ENTRY_BYTES bytes in the index, CRC included."""
-        head = _HEAD.pack(self.offset, self.time_ns, self.stream)
-        return head + zlib.crc32(head).to_bytes(4, "little")
-
-
-def decode(data: bytes) -> Entry | None:
-    """The entry in these bytes; None if they are torn or their CRC is wrong."""
-    head = data[: _HEAD.size]
-    if len(data) != ENTRY_BYTES or zlib.crc32(head) != int.from_bytes(data[_HEAD.size :], "little"):
-        return None
-    return Entry(*_HEAD.unpack(head))
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The run that a byte belongs to, up to ``end``. ``stream`` None: the bytes are damaged."""
-
-    stream: StreamNumber | None
-    time_ns: int
-    end: int
-    position: int  # of its entry, which the next look-up is given to spare the search
 
 
 class Segment:
@@ -89,42 +47,39 @@ class Segment:
         self.end = start
         self._disk = disk
         name = os.path.join(directory, f"{start:020}")
-        self.data_path, self._index_path = f"{name}.output", f"{name}.index"
-        self._data_fd = self._index_fd = -1
+        self.data_path = f"{name}.output"
+        self._data_fd = -1
+        self._index = SegmentIndex(disk, f"{name}.index", min(_INDEX_AHEAD_BYTES, ahead_bytes))
         self._users = 0
-        self._entries = 0
         self._last: Entry | None = None
-        self._end_known = True
         self._data_reserve = Reserve(disk, ahead_bytes)
-        self._index_reserve = Reserve(disk, min(_INDEX_AHEAD_BYTES, ahead_bytes))
 
     @property
     def stored_bytes(self) -> int:
         """Bytes that the segment stores on the disk, the index included."""
-        return self.end - self.start + self._entries * ENTRY_BYTES
+        return self.end - self.start + self._index.size
 
     @property
     def end_known(self) -> bool:
         """Whether its last run is certain to go as far as its bytes do."""
-        return self._end_known
+        return self._index.end_known
 
     @property
     def entries(self) -> int:
         """How many runs the index has."""
-        return self._entries
+        return self._index.count
 
     # Files.
 
     def create(self) -> None:
         """Makes both files; the caller is their first user. Raises OSError; none is left then."""
-        index_fd = self._disk.open(self._index_path, create=True)
+        self._index.open(create=True)
         try:
             self._data_fd = self._disk.open(self.data_path, create=True)
         except OSError:
-            self._disk.close(index_fd)
-            self._disk.unlink(self._index_path)
+            self._index.close()
+            self._disk.unlink(self._index.path)
             raise
-        self._index_fd = index_fd
         self._users = 1
 
     def acquire(self) -> None:
@@ -132,7 +87,7 @@ class Segment:
         if self._users == 0:
             self._data_fd = self._disk.open(self.data_path)
             try:
-                self._index_fd = self._disk.open(self._index_path)
+                self._index.open()
             except OSError:
                 self._disk.close(self._data_fd)
                 raise
@@ -145,13 +100,13 @@ class Segment:
         self._users -= 1
         if self._users == 0:
             self._disk.close(self._data_fd)
-            self._disk.close(self._index_fd)
+            self._index.close()
 
     def forget(self) -> None:
         """Closes the files under their users, because a stalled reader must keep no disk space."""
         if self._users > 0:
             self._disk.close(self._data_fd)
-            self._disk.close(self._index_fd)
+            self._index.close()
         self._users = -1
 
     def drop(self) -> None:
@@ -161,7 +116,7 @@ class Segment:
         """
         self.forget()
         self._disk.unlink(self.data_path)
-        self._disk.unlink(self._index_path)
+        self._disk.unlink(self._index.path)
 
     def free_bytes(self) -> int:
         """Free bytes of the segment's disk. Raises OSError."""
@@ -173,19 +128,19 @@ class Segment:
     def reserved_bytes(self) -> int:
         """How many bytes can be appended even if the disk has no block left, in one run."""
         # Two entries: the run's, and the one that closes the segment.
-        if self._index_reserve.left(self._entries * ENTRY_BYTES) < 2 * ENTRY_BYTES:
+        if self._index.reserved_entries < 2:
             return 0
         return self._data_reserve.left(self.end - self.start)
 
     def refill_reserve(self, free_bytes: int) -> None:
         """Fills the reserves of both files, if the disk's ``free_bytes`` are enough."""
         self._data_reserve.refill(self._data_fd, self.end - self.start, free_bytes)
-        self._index_reserve.refill(self._index_fd, self._entries * ENTRY_BYTES, free_bytes)
+        self._index.refill_reserve(free_bytes)
 
     def find_reserve(self) -> None:
         """Finds the reserves that an earlier server has left."""
         self._data_reserve.find(self._data_fd, self.end - self.start)
-        self._index_reserve.find(self._index_fd, self._entries * ENTRY_BYTES)
+        self._index.find_reserve()
 
     def reopen(self) -> None:
         """Opens a closed segment for appending, where the disk takes no new segment.
@@ -207,9 +162,8 @@ class Segment:
     @property
     def has_reserve(self) -> bool:
         """Whether either file has blocks ahead that were not given back."""
-        sizes = self.end - self.start, self._entries * ENTRY_BYTES
-        reserves = self._data_reserve, self._index_reserve
-        return any(reserve.left(size) for reserve, size in zip(reserves, sizes, strict=True))
+        data_bytes = self._data_reserve.left(self.end - self.start)
+        return bool(data_bytes or self._index.reserved_bytes)
 
     def free_reserve(self) -> None:
         """Frees the blocks ahead of both files, once no more bytes come.
@@ -218,7 +172,7 @@ class Segment:
         free block takes milliseconds. It goes by the files' sizes on the disk and not by ``end``,
         because a file that was cut must not grow.
         """
-        for path in (self.data_path, self._index_path):
+        for path in (self.data_path, self._index.path):
             with contextlib.suppress(OSError):
                 fd = self._disk.open(path)
                 try:
@@ -226,7 +180,7 @@ class Segment:
                 finally:
                     self._disk.close(fd)
         self._data_reserve.forget()
-        self._index_reserve.forget()
+        self._index.forget_reserve()
 
     def needs_entry(self, stream: StreamNumber, now_ns: int, merge_ns: int) -> bool:
         """Whether bytes of ``stream`` at ``now_ns`` begin a new run, because the last one is of
@@ -244,23 +198,17 @@ class Segment:
         entry = None
         if entry_ns is not None:
             entry = Entry(self.end, entry_ns, stream)
-            self._write_entry(entry)
+            self._index.write(entry)
         moved = self._disk.splice(pipe_fd, self._data_fd, count, self.end - self.start)
         if moved and entry is not None:
             self._last = entry
-            self._entries += 1
+            self._index.count += 1
         self.end += moved
         return moved
 
     def close(self) -> None:
         """Writes the closing entry, so that a later cut is detected. Raises OSError."""
-        self._write_entry(Entry(self.end, 0, CLOSING))
-
-    def _write_entry(self, entry: Entry) -> None:
-        data = entry.encode()
-        written = self._disk.write(self._index_fd, data, self._entries * ENTRY_BYTES)
-        if written != len(data):
-            raise OSError(28, "No space left on device", self._index_path)
+        self._index.write(Entry(self.end, 0, CLOSING))
 
     # Reading; the reader is a user.
 
@@ -273,81 +221,15 @@ class Segment:
 
         ``position`` is that of the last run looked up, 0 at first; it spares the search.
         """
-        entries = self._entries
-        if position < entries:
-            here = self._entry(position)
-            if here is not None and here.offset <= offset:
-                run = self._run(here, position)
-                if offset == run.end and position + 1 < entries:
-                    following = self._entry(position + 1)
-                    if following is not None:
-                        run = self._run(following, position + 1)
-                if offset < run.end:
-                    return run
-        low, high = 0, entries  # entry(low) <= offset < entry(high)
-        while low + 1 < high:
-            middle = (low + high) // 2
-            entry, middle = self._whole_entry(middle, high)
-            if entry is not None and entry.offset <= offset:
-                low = middle
-            else:
-                high = (low + high) // 2
-        entry = self._entry(low) if entries else None
-        if entry is None or entry.offset > offset:
-            following, _ = self._whole_entry(low, entries)
-            end = self.end if following is None or following.offset <= offset else following.offset
-            return Run(None, 0, min(end, self.end), low)
-        run = self._run(entry, low)
-        if offset >= run.end:  # what is behind it is damaged
-            following, _ = self._whole_entry(low + 1, entries)
-            end = self.end if following is None else min(following.offset, self.end)
-            return Run(None, 0, end, low)
-        return run
+        return self._index.locate(offset, position, self.end)
 
     def offset_at(self, time_ns: int) -> int | None:
         """The offset of the first run from ``time_ns`` or later; None: all are earlier. OSError."""
         self.acquire()
         try:
-            low, high = 0, self._entries
-            while low < high:
-                middle = (low + high) // 2
-                entry, at = self._whole_entry(middle, high)
-                if entry is not None and entry.time_ns < time_ns:
-                    low = at + 1
-                else:
-                    high = middle
-            entry, _ = self._whole_entry(low, self._entries)
-            return None if entry is None else entry.offset
+            return self._index.offset_at(time_ns)
         finally:
             self.release()
-
-    def _run(self, entry: Entry, position: int) -> Run:
-        """The run of a whole entry. It counts as empty if the next entry is damaged, because its
-        end is unknown then."""
-        stream: StreamNumber = 1 if entry.stream == 1 else 2
-        if position + 1 >= self._entries:
-            end = self.end if self._end_known else entry.offset
-            return Run(stream, entry.time_ns, end, position)
-        following = self._entry(position + 1)
-        end = entry.offset if following is None else min(following.offset, self.end)
-        return Run(stream, entry.time_ns, end, position)
-
-    def _entry(self, position: int) -> Entry | None:
-        at = position * ENTRY_BYTES
-        return decode(self._disk.read(self._index_fd, ENTRY_BYTES, at))
-
-    def _whole_entry(self, position: int, end: int) -> tuple[Entry | None, int]:
-        """The first whole entry from ``position`` on, below ``end``, and its position."""
-        entry = self._entry(position) if position < end else None
-        if entry is not None or position >= end:
-            return entry, position
-        count = min(end - position, _LOOK_AHEAD)
-        data = self._disk.read(self._index_fd, count * ENTRY_BYTES, position * ENTRY_BYTES)
-        for number in range(1, len(data) // ENTRY_BYTES):
-            entry = decode(data[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES])
-            if entry is not None:
-                return entry, position + number
-        return None, end
 
     # Recovery.
 
@@ -358,30 +240,14 @@ class Segment:
         exist, the index was cut, so it is unknown how far the last run goes.
         """
         self.end = self.start + self._disk.size(self.data_path)
-        self._entries, torn = divmod(self._disk.size(self._index_path), ENTRY_BYTES)
-        if torn:
-            self._end_known = False  # because a run has begun there, as where an entry is damaged
+        self._index.recover()
         self.acquire()
         try:
-            last = self._trim()
+            last = self._index.take_back(self.end)
         finally:
             self.release()
         if last is not None and last.stream == CLOSING:
             self.end = min(self.end, last.offset)
         else:
             self._last = last
-            self._end_known = self._end_known and not closed
-
-    def _trim(self) -> Entry | None:
-        """Takes back entries without bytes, which a kill has left; returns the last entry left."""
-        last = None
-        while self._entries:
-            last = self._entry(self._entries - 1)
-            if last is not None and last.stream != CLOSING and last.offset < self.end:
-                return last
-            self._entries -= 1
-            if last is None:
-                self._end_known = False  # because a run of an unknown stream has begun
-            elif last.stream == CLOSING:
-                return last
-        return None
+            self._index.end_known = self._index.end_known and not closed

@@ -16,7 +16,8 @@ from ..reporting import say
 from . import recovery
 from .disk import Disk
 from .preallocation import AHEAD_BYTES
-from .segment import Segment, StreamNumber
+from .segment import Segment
+from .segment_index import StreamNumber
 
 # Bytes within this time share a run, because otherwise a job that writes byte by byte would need an
 # index entry of 21 bytes for each.
