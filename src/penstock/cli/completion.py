@@ -7,9 +7,6 @@ from .standard import say
 _SCRIPTS = Path(__file__).parent / "completing"
 
 
-async def completion(shell: str) -> None:
-    """Prints the script for bash, zsh or fish.
-
-    Cancellation: no checkpoint.
-    """
+def completion(shell: str) -> None:
+    """Prints the script for bash, zsh or fish."""
     say((_SCRIPTS / f"penstock.{shell}").read_text().removesuffix("\n"))

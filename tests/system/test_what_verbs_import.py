@@ -1,0 +1,114 @@
+"""What each verb imports against a real server, when it succeeds and when it fails."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from patience import patient
+from running import RunningServer, policy_text, running_server, script
+
+# Of the packages that can be installed, those that a client needs.
+THEIRS = {"trio", "attr", "attrs", "outcome", "sniffio", "sortedcontainers", "idna"} | {
+    *("google", "hpack", "asyncclick")
+}
+TOLD = """
+import atexit, sys
+told = sys.argv.pop(1)
+atexit.register(lambda: open(told, "w").write("\\n".join(sys.modules)))
+from penstock.cli import main
+main()
+"""
+COMMANDS = script("stays", "sleep 300") + script("ends", "echo done")
+CLIENTS = '[clients.alice]\ncommands = ["stays", "ends"]\n'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running_server(policy_text(COMMANDS, CLIENTS)) as server:
+        yield server
+
+
+def imported(
+    server: RunningServer, told: Path, words: Sequence[str], **environment: str
+) -> tuple[int, set[str]]:
+    """The exit status of a command line, and every module that it has imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD, str(told), *words],
+        env=server.environment("alice")
+        | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=patient(30),
+        check=False,
+    )
+    return done.returncode, set(told.read_text().split())
+
+
+@functools.cache
+def of_python() -> set[str]:
+    """What the installation imports as Python starts: sitecustomize, hooks of editable packages."""
+    program = "import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return {*done.stdout.decode().split()}
+
+
+def foreign(modules: set[str]) -> set[str]:
+    """Packages that are neither of the standard library nor ours."""
+    tops = {name.partition(".")[0] for name in modules - of_python()}
+    return tops - sys.stdlib_module_names - {"penstock"}
+
+
+# In this order, for JOB lives through them.
+LINES = (
+    *(("start ends", 0), ("start nonsense", 5), ("run ends", 0), ("run nonsense", 126)),
+    *(("status JOB", 0), ("-o json status JOB", 0), ("status 1", 4), ("-o json status 1", 4)),
+    *(("signal JOB WINCH", 0), ("signal JOB nonsense", 2), ("pause JOB", 0), ("resume JOB", 0)),
+    *(("send JOB", 6), ("list", 0), ("ps -a", 0), ("rm JOB", 6), ("version", 0)),
+    *(("stream --no-follow JOB", 0), ("stream 1", 4), ("attach 1", 127), ("wait 1", 127)),
+    *(("stop 1", 4), ("stop JOB", 0), ("wait JOB", 143), ("rm JOB", 0)),
+)
+
+
+def test_neither_purerpc_nor_cryptography_nor_asyncio(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """Nor anything else of others than a client needs, in whatever it does for a verb."""
+    job = server.start("alice", "stays")
+    codes, more = {}, {}
+    for line, _ in LINES:
+        words = [job if word == "JOB" else word for word in line.split()]
+        codes[line], modules = imported(server, tmp_path / "told", words)
+        assert "penstock.client.client" in modules, line
+        more[line] = foreign(modules) ^ THEIRS
+        more[line] |= modules & {"asyncio", "concurrent.futures", "multiprocessing"}
+    assert codes == dict(LINES)
+    assert {line: names for line, names in more.items() if names} == {}
+
+
+def test_a_failure_without_a_hint_loads_no_cryptography(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """No server at the port; a file that is not there; a CA that is not the server's."""
+    for changed, code in (
+        ({"PENSTOCK_ADDR": "127.0.0.1:1"}, 3),
+        ({"PENSTOCK_KEY": str(tmp_path / "none")}, 2),
+        ({"PENSTOCK_CA": str(server.pki.clients["alice"].certificate)}, 3),
+    ):
+        words = ["--connect-timeout", "0", "list"]
+        status, modules = imported(server, tmp_path / "told", words, **changed)
+        assert status == code, changed
+        assert foreign(modules) <= THEIRS, changed
+
+
+def test_a_hint_about_a_certificate_loads_it(server: RunningServer, tmp_path: Path) -> None:
+    """So the tests above see what they look for: the key of another certificate is told."""
+    other = server.pki.clients["bob"].key
+    status, modules = imported(server, tmp_path / "told", ["list"], PENSTOCK_KEY=str(other))
+    assert status == 2
+    assert foreign(modules) - THEIRS >= {"cryptography"}
