@@ -12,8 +12,10 @@ import pytest
 from _docs_site import place_of, relinked
 from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of
 
+from penstock.cli.context_group import CONTEXT
 from penstock.cli.root import Verbs, root
-from penstock.cli.verbs import VERBS
+from penstock.cli.user_contexts import parsed
+from penstock.cli.verbs import CERTS, VERBS
 from penstock.jobs.backends.base import JobSpec
 from penstock.policy.configuration import parse_config
 from penstock.policy.decision import Denial, GrantedStart, may_start
@@ -53,7 +55,8 @@ def of_slot(text: str) -> bytes:
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
 def test_every_toml_block_is_read(block: Block) -> None:
-    """By the parser of policies or that of penstockd's configuration, without a mistake."""
+    """By the parser of policies, of penstockd's configuration or of a user's contexts, without a
+    mistake."""
     if block.text.startswith("{"):
         parse_policy(of_slot(block.text.strip()))
         return
@@ -61,6 +64,9 @@ def test_every_toml_block_is_read(block: Block) -> None:
     if set(values) & POLICY_TABLES:
         assert set(values) <= POLICY_TABLES
         parse_policy(completed(block.text))
+    elif "contexts" in values:
+        contexts = parsed(block.text, Path("/home/alice/.config/penstock/contexts.toml"))
+        assert contexts.wrong_names() + contexts.unknown_keys() == []
     else:
         parse_config(block.text.encode())
 
@@ -271,7 +277,7 @@ def verb_of(words: list[str]) -> Any:
     """The command of the CLI that these words name, and how many of them do."""
     verbs: Verbs = root
     command: Any = verbs.get_command(None, words[0])
-    if words[0] == "certs" and len(words) > 1:
+    if words[0] in ("certs", "context") and len(words) > 1:
         return command.commands.get(words[1]), 2
     return command, 1
 
@@ -307,13 +313,15 @@ def test_the_list_of_verbs_is_complete() -> None:
     """docs/cli.md: every verb with every option that is its own."""
     text = (ROOT / "docs/cli.md").read_text().split("\n## ")[0]
     shown = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
-    for name in set(VERBS) - {"certs", "ps"}:
+    for name in set(VERBS) - {"certs", "context", "ps"}:
         assert re.search(rf"`{name}\b", text), name
         own = {each for each in options(verb_of([name])[0]) if each.startswith("--")}
         assert own - {"--help", "--stdin", "--all"} <= shown, name
-    for name in ("init", "issue"):
-        own = {each for each in options(verb_of(["certs", name])[0]) if each.startswith("--")}
-        assert own - {"--help", "--dir"} <= shown, name
+    for group in (CERTS, CONTEXT):
+        for name, command in group.commands.items():
+            assert re.search(rf"`{group.name} {name}\b", text), name
+            own = {each for each in options(command) if each.startswith("--")}
+            assert own - {"--help", "--dir"} <= shown, name
 
 
 TOOLS = sorted({line for _, line in command_lines() if line.startswith("tools/")})

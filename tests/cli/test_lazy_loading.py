@@ -9,6 +9,7 @@ import pytest
 from marks import SOURCE
 from patience import patient
 
+from penstock.cli.context_group import CONTEXT
 from penstock.cli.verbs import CERTS, VERBS
 
 HEAVY = (
@@ -51,6 +52,8 @@ def heavy(modules: set[str]) -> set[str]:
         (["--help"], 0),
         (["run", "--help"], 0),
         (["certs", "issue", "--help"], 0),
+        (["context", "add", "--help"], 0),
+        (["context", "ls"], 0),
         (["version"], 0),
         (["completion", "zsh"], 0),
         (["__complete", "bash", "penstock sta", "sta"], 0),
@@ -74,12 +77,18 @@ def test_what_asks_a_server_does() -> None:
     assert {"penstock.client", "penstock.rpc", "google"} <= heavy(modules)
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*VERBS} - {"certs"} | {f"certs {n}" for n in CERTS.commands})
-)
+GROUPS = {group.name: group for group in (CERTS, CONTEXT)}
+COMMANDS = {name: command for name, command in VERBS.items() if name not in GROUPS} | {
+    f"{group} {name}": command
+    for group, commands in GROUPS.items()
+    for name, command in commands.commands.items()
+}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_verbs_function_takes_what_is_declared(name: str) -> None:
     """Its parameters, by their names: none is missing, none is left over."""
-    command = CERTS.commands[name.split()[1]] if " " in name else VERBS[name]
+    command = COMMANDS[name]
     declared = {each.name for each in command.params if each.expose_value}
     tree = ast.parse((SOURCE / "cli" / f"{MODULES[name]}.py").read_text())
     (function,) = (
@@ -89,7 +98,8 @@ def test_every_verbs_function_takes_what_is_declared(name: str) -> None:
     )
     taken = {each.arg for each in (*function.args.args, *function.args.kwonlyargs)}
     assert taken - {"settings"} == declared
-    assert ("settings" in taken) == (" " not in name and name != "completion")
+    calls = not name.startswith("certs ") and name != "completion"
+    assert ("settings" in taken) == calls
 
 
 def modules_of_verbs() -> dict[str, str]:
@@ -101,9 +111,7 @@ def modules_of_verbs() -> dict[str, str]:
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "verb":
                 module, function = ast.literal_eval(node.args[0]).split(".")
                 found[function] = module
-    names = {name: command.name for name, command in VERBS.items() if name != "certs"}
-    names |= {f"certs {name}": command.name for name, command in CERTS.commands.items()}
-    return {name: found[function] for name, function in names.items()}
+    return {name: found[command.name] for name, command in COMMANDS.items()}
 
 
 MODULES = modules_of_verbs()

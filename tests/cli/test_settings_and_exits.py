@@ -10,7 +10,8 @@ import pytest
 from patience import patient
 
 from penstock.cli.connection_settings import endpoint_of
-from penstock.cli.exits import Exit, exit_code, job_code, start_code
+from penstock.cli.exits import exit_code, job_code, start_code
+from penstock.cli.failures import Exit
 from penstock.cli.flags import Settings, SettingsError
 from penstock.pki.certificate_errors import CertificateError
 from penstock.pki.issue import issue, make_ca

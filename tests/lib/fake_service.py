@@ -73,6 +73,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.controls: list[pb.SignalRequest | pb.PauseRequest | pb.ResumeRequest] = []
         self.control_error: RpcError | None = None
         """What all of them fail with."""
+        self.info_error: RpcError | None = None
+        """What ServerInfo fails with."""
         self.sends: list[pb.SendInputRequest] = []
         """The first request of each SendInput."""
         self.send_errors: list[RpcError] = []
@@ -203,6 +205,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any
     ) -> pb.ServerInfoResponse:
+        if self.info_error is not None:
+            raise self.info_error
         return pb.ServerInfoResponse(version="1", client_id="alice")
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:

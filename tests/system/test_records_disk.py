@@ -13,7 +13,7 @@ from patience import patient
 from running import RunningServer, policy_text, running_server, script
 from this_run import new_directory
 
-from penstock.cli.exits import Exit
+from penstock.cli.failures import Exit
 from penstock.client import Client, connect
 from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb

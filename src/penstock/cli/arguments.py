@@ -83,6 +83,12 @@ CONNECT_TIMEOUT: Final[dict[str, Any]] = {
     "help": "How long to try for a first connection (10); 0: once.",
 }
 
+NAMED_CONTEXT: Final[dict[str, Any]] = {
+    "type": TEXT,
+    "metavar": "NAME",
+    "help": "The server and our identity there: penstock context ls.",
+}
+
 ALLOW_GAPS: Final[dict[str, Any]] = {
     "is_flag": True,
     "help": "Output that is missing is no failure.",

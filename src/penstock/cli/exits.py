@@ -1,6 +1,5 @@
 """Exit codes, and how an error becomes one line on standard error and a code."""
 
-from enum import IntEnum
 from typing import Final
 
 from ..client.identity import IdentityError
@@ -11,26 +10,10 @@ from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .ending_signals import SIGNAL_BASE
-from .failures import Failed
+from .failures import Exit, Failed
 from .flags import SettingsError
 from .standard import OutputFailed, complain
 from .terminal import harmless
-
-
-class Exit(IntEnum):
-    """Exit codes of control verbs; run, wait and stream --exit-code pass the job's own through."""
-
-    OK = 0
-    FAILURE = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    NOT_FOUND = 4
-    DENIED = 5
-    CONFLICT = 6
-    EXHAUSTED = 7
-    DEADLINE = 124
-    INTERRUPTED = 130
-
 
 # Pass-through verbs: as a shell reports its commands, so that scripts need not tell them apart.
 # OUR_FAILURE is in arguments.py, because a mistake in an argument is one, too.

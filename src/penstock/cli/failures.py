@@ -1,6 +1,22 @@
-"""The error of a verb that fails by its own decision, with line and exit status."""
+"""Exit codes, and the error of a verb that fails by its own decision, with its line and code."""
 
+from enum import IntEnum
 from typing import NoReturn
+
+
+class Exit(IntEnum):
+    """Exit codes of control verbs; run, wait and stream --exit-code pass the job's own through."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND = 4
+    DENIED = 5
+    CONFLICT = 6
+    EXHAUSTED = 7
+    DEADLINE = 124
+    INTERRUPTED = 130
 
 
 class Failed(Exception):

@@ -1,7 +1,5 @@
 """The values of a command line's global flags."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -18,6 +16,7 @@ class Settings:
     certificate: str | None = None
     key: str | None = None
     passphrase_file: str | None = None
+    context: str | None = None
     output: str = "text"
     connect_timeout_s: float = 10.0
     """As penstock.client.CONNECT_S, which is not imported for --help."""
@@ -26,7 +25,3 @@ class Settings:
     def json(self) -> bool:
         """Whether -o json was given."""
         return self.output == "json"
-
-    def configured(self, environment: Mapping[str, str] = os.environ) -> bool:
-        """Whether a flag or the environment names a server."""
-        return bool(self.address or environment.get("PENSTOCK_ADDR"))

@@ -11,23 +11,18 @@ from typing import Final
 from ..pki.key_mode import KeyModeError
 from .ending_signals import raising_signals
 from .flags import SettingsError
+from .setting_sources import Sources
 
 # More than OpenSSL takes, so that client/identity.py reports a long one; a bound, because a device
 # may never end.
 _FILE_BYTES: Final = 64 * 1024
 
 
-def key_passphrase(
-    key: Path, passphrase_file: str | None, environment: Mapping[str, str]
-) -> bytes | None:
-    """The passphrase of our private key, by the flag, the environment or the terminal; None if the
-    key needs none. Raises SettingsError, and what ``read_passphrase`` raises."""
-    for name, path in (
-        ("--key-passphrase-file", passphrase_file),
-        ("PENSTOCK_KEY_PASSPHRASE_FILE", environment.get("PENSTOCK_KEY_PASSPHRASE_FILE")),
-    ):
-        if path:
-            return read_passphrase(Path(path), name)
+def key_passphrase(key: Path, sources: Sources, environment: Mapping[str, str]) -> bytes | None:
+    """The passphrase of our private key, from what is set or from the terminal; None if the key
+    needs none. Raises SettingsError, and what ``read_passphrase`` raises."""
+    if (file := sources.values.get("passphrase_file")) is not None:
+        return read_passphrase(Path(file.text), file.source)
     if text := environment.get("PENSTOCK_KEY_PASSPHRASE"):
         return os.fsencode(text)
     if not _is_encrypted(key):

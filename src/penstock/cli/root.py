@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncclick as click
 
-from .arguments import CONNECT_TIMEOUT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
+from .arguments import CONNECT_TIMEOUT, NAMED_CONTEXT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
 from .failures import Failed
 from .flags import Settings
 from .lazy import load
@@ -24,6 +24,7 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
 
 
 @click.group(cls=Verbs, commands=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--context", **NAMED_CONTEXT)
 @click.option("--addr", "address", metavar="HOST:PORT", help="The server; PENSTOCK_ADDR.")
 @click.option("--ca", metavar="FILE", help="The CA of the server; PENSTOCK_CA.")
 @click.option("--cert", "certificate", metavar="FILE", help="Our certificate; PENSTOCK_CERT.")

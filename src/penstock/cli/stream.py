@@ -14,9 +14,9 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
-from .exits import COMMAND_NOT_FOUND, EXPECTED, Exit, complete_code, job_code, message
+from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
 from .exits import exit_code as code_of
-from .failures import Failed, fail
+from .failures import Exit, Failed, fail
 from .flags import Settings
 from .printing import say_json
 from .reconnect import SaidNews, say_waits_on

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncclick as click
 
-from .arguments import CONNECT_TIMEOUT, OUTPUT, TEXT
+from .arguments import CONNECT_TIMEOUT, NAMED_CONTEXT, OUTPUT, TEXT
 from .lazy import load
 
 
@@ -39,7 +39,8 @@ VERB: Final = "penstock.verb"
 
 OUTPUT_BEHIND: Final = behind("output", "-o", **OUTPUT)
 CONNECT_TIMEOUT_BEHIND: Final = behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
-_OF_CONNECTIONS: Final = (OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND)
+CONTEXT_BEHIND: Final = behind("context", "--context", **NAMED_CONTEXT)
+_OF_CONNECTIONS: Final = (OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND, CONTEXT_BEHIND)
 
 
 def verb(

@@ -18,6 +18,7 @@ from .arguments import (
     PassThroughIfAsked,
     PassThroughIfAttached,
 )
+from .context_group import CONTEXT
 from .start_options import ENV, TIMEOUT
 from .verb_forms import OUTPUT_BEHIND, argument, option, verb
 
@@ -269,6 +270,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "run": RUN,
     "attach": ATTACH,
     "wait": WAIT,
+    "context": CONTEXT,
     "certs": CERTS,
     "completion": COMPLETION,
 }

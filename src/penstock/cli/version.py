@@ -6,13 +6,14 @@ from collections.abc import Awaitable
 from .. import __version__
 from .flags import Settings
 from .lazy import load
+from .setting_sources import setting_sources
 from .standard import say
 
 
 def version(settings: Settings) -> Awaitable[None] | None:
     """Prints our version. If a server is configured, it loads the code that asks it, and returns
     the rest to wait for."""
-    if settings.configured():
+    if "address" in setting_sources(settings).values:
         asks: Awaitable[None] = load("server_info").say_server_info(settings)
         return asks
     if settings.json:

@@ -1,0 +1,78 @@
+"""Changing the file of contexts: one writer at a time, and a reader sees it before or after.
+
+A lock file beside it, because the file itself is replaced by each change. A link is followed, as
+dotfiles' managers keep the file elsewhere.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from .context_file import contexts_text
+from .flags import SettingsError
+from .user_contexts import Contexts, parsed
+
+# A change takes milliseconds; more is a writer that was stopped (^Z).
+_WAIT_S: Final = 10.0
+_LOOK_S: Final = 0.02
+
+
+async def change_contexts(path: Path, edit: Callable[[Contexts, str], str]) -> Contexts:
+    """Replaces the file by what ``edit`` makes of its contexts and text; returns the new ones.
+
+    Raises what ``edit`` raises, SettingsError and OSError; then the file is as it was.
+
+    Cancellation: atomic.
+    """
+    await trio.lowlevel.checkpoint()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        await _locked(lock, path)
+        text = contexts_text(path) or ""
+        changed = edit(parsed(text, path), text)
+        after = parsed(changed, path)
+        _replace(path, changed.encode())
+        return after
+    finally:
+        os.close(lock)
+
+
+async def _locked(lock: int, path: Path) -> None:
+    give_up_at = trio.current_time() + _WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if trio.current_time() > give_up_at:
+                raise SettingsError(
+                    f"{path} is being changed by another process, for more than {_WAIT_S:g} s"
+                ) from None
+            await trio.sleep(_LOOK_S)
+        else:
+            return
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes the whole file beside its place, then renames it there (rename(2) is atomic)."""
+    path = Path(os.path.realpath(path))
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.rename(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,63 @@
+"""Where the file of contexts is, and reading it.
+
+``user_contexts``, which knows what it means, is loaded only where there is a file.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .flags import SettingsError
+from .lazy import load
+
+if TYPE_CHECKING:
+    from .user_contexts import Contexts
+
+_FILE_BYTES: Final = 1024 * 1024
+
+
+def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """``$XDG_CONFIG_HOME/penstock/contexts.toml``. A relative directory is ignored, as the XDG
+    base directory specification has it."""
+    base = Path(environment.get("XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():
+        base = Path(environment.get("HOME") or os.path.expanduser("~")) / ".config"
+    return base / "penstock" / "contexts.toml"
+
+
+def read_contexts(path: Path) -> "Contexts | None":
+    """What the file says; None if there is none. Raises SettingsError and OSError."""
+    text = contexts_text(path)
+    if text is None:
+        return None
+    contexts: Contexts = load("user_contexts").parsed(text, path)
+    return contexts
+
+
+def contexts_text(path: Path) -> str | None:
+    """The file's text; None if there is none. Raises SettingsError if another user could have
+    written it, because it says which servers we trust, and OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with open(fd, "rb") as file:
+        # By the descriptor, so that it is the mode of the file that is read.
+        status = os.fstat(fd)
+        if status.st_uid not in (0, os.geteuid()):
+            raise SettingsError(f"{path} belongs to another user (uid {status.st_uid})")
+        if status.st_mode & 0o022 and stat.S_ISREG(status.st_mode):
+            mode = stat.S_IMODE(status.st_mode)
+            raise SettingsError(
+                f"{path} can be written by others (mode {mode:04o}); run: chmod go-w {path}"
+            )
+        data = file.read(_FILE_BYTES + 1)
+    if len(data) > _FILE_BYTES:
+        raise SettingsError(f"{path} is larger than 1 MiB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{path} line {line}: not UTF-8") from error

@@ -1,0 +1,162 @@
+"""context add, use, ls, rm: the user's file of contexts."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from .context_change import change_contexts
+from .context_edit import (
+    with_context,
+    with_current,
+    with_member,
+    without_context,
+    without_current,
+    without_member,
+)
+from .context_file import contexts_path, read_contexts
+from .failures import Exit, fail
+from .flags import Settings, SettingsError
+from .server_address import host_and_port
+from .setting_sources import NEEDED, Value, given
+from .signal_handling import detaches
+from .standard import complain, say
+from .terminal import harmless
+from .user_contexts import Context, Contexts, check_name
+
+
+@detaches("whether context {name} was added is shown by: penstock context ls")
+async def add(
+    settings: Settings, name: str, groups: tuple[str, ...], choose: bool, replace: bool
+) -> None:
+    """Prints what the context is, and whether it is the current one."""
+    check_name(name)
+    for group in groups:
+        check_name(group, "a group")
+    values = _kept(given(settings, os.environ))
+
+    def edit(before: Contexts, text: str) -> str:
+        if name in before.named and not replace:
+            fail(f"Error: context {name} is there already; --replace changes it", Exit.CONFLICT)
+        text = with_context(text, name, values)
+        for group in dict.fromkeys(groups):
+            if name not in before.groups.get(group, ()):
+                text = with_member(text, group, name)
+        if choose or not before.named:
+            text = with_current(text, name)
+        return text
+
+    after = await change_contexts(contexts_path(), edit)
+    _say_one(settings, after, name, f"Context {name} is {_address(after.named[name])}")
+
+
+def _kept(found: Mapping[str, Value]) -> dict[str, str]:
+    """What a context keeps: the address as it is written, and whole paths of files that are there.
+    Raises SettingsError."""
+    if "address" in found:
+        host_and_port(found["address"].text)
+    missing = [f"{flag} (or {name})" for key, flag, name in NEEDED if key not in found]
+    if missing:
+        raise SettingsError(f"a context needs more: give {', '.join(missing)}")
+    values = {}
+    for key, value in found.items():
+        kept = value.text
+        if key != "address":
+            kept = os.path.abspath(kept)
+            try:
+                Path(kept).stat()
+            except OSError as error:
+                raise SettingsError(f"{kept} ({value.source}): {error.strerror}") from error
+        values[key] = kept
+    return values
+
+
+@detaches("whether context {name} is the current one is shown by: penstock context ls")
+async def use(settings: Settings, name: str) -> None:
+    """Prints which context is the current one now, and what still overrides it."""
+
+    def edit(before: Contexts, text: str) -> str:
+        before.one(name, "context use")
+        return with_current(text, name)
+
+    after = await change_contexts(contexts_path(), edit)
+    _say_one(settings, after, name, f"Context {name} is {_address(after.named[name])}")
+    overriding = [key for key in ("PENSTOCK_CONTEXT", "PENSTOCK_ADDR") if os.environ.get(key)]
+    if overriding:
+        complain(f"{' and '.join(overriding)} in the environment comes before it")
+
+
+@detaches("nothing was changed; ask again with: penstock context ls")
+async def ls(settings: Settings, quiet: bool) -> int:
+    """A context a line; returns 2 if the file names one that is not there."""
+    contexts = read_contexts(contexts_path()) or Contexts(contexts_path())
+    for note in contexts.unknown_keys():
+        complain(harmless(note))
+    if settings.json:
+        for name in contexts.named:
+            say(_json(contexts, name))
+    elif quiet:
+        for name in contexts.named:
+            say(name)
+    else:
+        _say_table(contexts)
+    wrong = contexts.wrong_names()
+    for mistake in wrong:
+        complain(harmless(f"Error: {mistake}"))
+    return Exit.USAGE if wrong else Exit.OK
+
+
+def _say_table(contexts: Contexts) -> None:
+    rows = [("", "NAME", "ADDRESS", "CERTIFICATE", "GROUPS")]
+    for name, context in contexts.named.items():
+        mark = "*" if name == contexts.current else ""
+        certificate = context.values.get("certificate", "-")
+        groups = ",".join(context.groups) or "-"
+        rows.append((mark, name, _address(context), certificate, groups))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        say(harmless(" ".join(cells).rstrip()))
+
+
+@detaches("which of them are removed is shown by: penstock context ls")
+async def forget(settings: Settings, names: tuple[str, ...]) -> None:
+    """Prints each removed context; removes none if one of them is not there."""
+    removed: list[str] = []
+
+    def edit(before: Contexts, text: str) -> str:
+        for name in dict.fromkeys(names):
+            for group in before.one(name, "context rm").groups:
+                text = without_member(text, group, name)
+            text = without_context(text, name)
+            removed.append(_json(before, name))
+        return without_current(text) if before.current in names else text
+
+    before = read_contexts(contexts_path()) or Contexts(contexts_path())
+    await change_contexts(contexts_path(), edit)
+    for name, shown in zip(dict.fromkeys(names), removed, strict=True):
+        say(shown if settings.json else f"Removed context {name}.")
+    if before.current in names:
+        complain("No context is the current one now; choose one with: penstock context use NAME")
+
+
+def _say_one(settings: Settings, contexts: Contexts, name: str, text: str) -> None:
+    if settings.json:
+        say(_json(contexts, name))
+        return
+    say(harmless(text + (", the current one." if contexts.current == name else ".")))
+
+
+def _address(context: Context) -> str:
+    return context.values.get("address", "-")
+
+
+def _json(contexts: Contexts, name: str) -> str:
+    """One object; what is not set is left out, as in protobuf's JSON."""
+    context = contexts.named[name]
+    shown: dict[str, object] = {"name": name, **context.values}
+    if context.groups:
+        shown["groups"] = list(context.groups)
+    if contexts.current == name:
+        shown["current"] = True
+    return json.dumps(shown)
