@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from _docs_site import place_of, relinked
+from cli_verbs import COMMANDS, GROUPS
 from documents import PAGES, ROOT, Block, anchors, blocks, command_lines, inline_code, keys_of
 
-from penstock.cli.context_group import CONTEXT
 from penstock.cli.root import Verbs, root
 from penstock.cli.user_contexts import parsed
-from penstock.cli.verbs import CERTS, VERBS
+from penstock.cli.verbs import VERBS
 from penstock.jobs.backends.base import JobSpec
 from penstock.policy.configuration import parse_config
 from penstock.policy.decision import Denial, GrantedStart, may_start
@@ -277,7 +277,7 @@ def verb_of(words: list[str]) -> Any:
     """The command of the CLI that these words name, and how many of them do."""
     verbs: Verbs = root
     command: Any = verbs.get_command(None, words[0])
-    if words[0] in ("certs", "context") and len(words) > 1:
+    if words[0] in GROUPS and len(words) > 1:
         return command.commands.get(words[1]), 2
     return command, 1
 
@@ -313,13 +313,13 @@ def test_the_list_of_verbs_is_complete() -> None:
     """docs/cli.md: every verb with every option that is its own."""
     text = (ROOT / "docs/cli.md").read_text().split("\n## ")[0]
     shown = set(re.findall(r"`(--?[a-z][a-z-]*)", text))
-    for name in set(VERBS) - {"certs", "context", "ps"}:
+    for name in set(VERBS) - {*GROUPS, "ps"}:
         assert re.search(rf"`{name}\b", text), name
         own = {each for each in options(verb_of([name])[0]) if each.startswith("--")}
         assert own - {"--help", "--stdin", "--all"} <= shown, name
-    for group in (CERTS, CONTEXT):
-        for name, command in group.commands.items():
-            assert re.search(rf"`{group.name} {name}\b", text), name
+    for name, command in COMMANDS.items():
+        if " " in name:
+            assert re.search(rf"`{name}\b", text), name
             own = {each for each in options(command) if each.startswith("--")}
             assert own - {"--help", "--dir"} <= shown, name
 

@@ -72,6 +72,22 @@ def test_values_of_options() -> None:
     assert (kind("--addr", ""), values("--addr", "")) == ("values", [])
 
 
+def test_contexts_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one that is there can stand; none of a file that is wrong."""
+    file = tmp_path / "penstock" / "contexts.toml"
+    file.parent.mkdir()
+    file.write_text("[contexts.lab]\n[contexts.prod]\n[groups]\nweb = ['lab']\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for words in (["--context"], ["list", "--context"], ["context", "use"], ["context", "rm"]):
+        assert values(*words, "") == ["lab", "prod"], words
+    assert values("context", "test", "p") == ["prod"]
+    assert values("context", "add", "x", "--group", "") == ["web"]
+    assert values("context", "add", "") == values("certs", "issue", "") == []
+    file.write_text("[contexts")
+    assert values("--context", "") == []
+
+
 def parameters(group: click.Group) -> list[tuple[str, click.Parameter]]:
     found = [(group.name, each) for each in group.params]
     for name, verb in group.commands.items():

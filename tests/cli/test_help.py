@@ -4,12 +4,9 @@ import shlex
 
 import asyncclick as click
 import pytest
+from cli_verbs import COMMANDS
 
-from penstock.cli.verbs import CERTS, VERBS
-
-COMMANDS = {name: command for name, command in VERBS.items() if name != "certs"} | {
-    f"certs {name}": command for name, command in CERTS.commands.items()
-}
+from penstock.cli.flags import Settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -48,5 +45,5 @@ async def test_the_examples_are_lines_that_the_verb_takes(name: str) -> None:
         # An other name of a verb shows the verb's own.
         verb = next(n for n, each in COMMANDS.items() if each is command).split()
         assert typed[: len(own)] in (own, verb)
-        context = await command.make_context(name, typed[len(own) :], obj=None)
+        context = await command.make_context(name, typed[len(own) :], obj=Settings())
         assert set(context.params) == {each.name for each in command.params if each.expose_value}

@@ -6,11 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from cli_verbs import COMMANDS
 from marks import SOURCE
 from patience import patient
-
-from penstock.cli.context_group import CONTEXT
-from penstock.cli.verbs import CERTS, VERBS
 
 HEAVY = (
     *("google", "purerpc", "cryptography", "penstock.client", "penstock.rpc", "penstock.pki"),
@@ -75,14 +73,6 @@ def test_what_asks_a_server_does() -> None:
     code, modules = imported("list")
     assert code == 2  # no server is configured
     assert {"penstock.client", "penstock.rpc", "google"} <= heavy(modules)
-
-
-GROUPS = {group.name: group for group in (CERTS, CONTEXT)}
-COMMANDS = {name: command for name, command in VERBS.items() if name not in GROUPS} | {
-    f"{group} {name}": command
-    for group, commands in GROUPS.items()
-    for name, command in commands.commands.items()
-}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

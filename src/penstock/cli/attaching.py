@@ -10,8 +10,8 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
-from .exits import COMMAND_NOT_FOUND, EXPECTED, Exit, complete_code, exit_code, job_code, message
-from .failures import Failed, fail
+from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, exit_code, job_code, message
+from .failures import Exit, Failed, fail
 from .flags import Settings
 from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output

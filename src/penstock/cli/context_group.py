@@ -29,8 +29,7 @@ ADD: Final = verb(
     option("--replace", is_flag=True, help="Change a context that is there."),
     own=_OWN,
     example="""
-    penstock context add prod --addr penstock.example.org:8443 \\
-        --ca ca.crt --cert alice.crt --key alice.key
+    penstock context add prod --addr host.example:8443 --ca ca.crt --cert a.crt --key a.key
     """,
 )
 USE: Final = verb(
@@ -41,7 +40,7 @@ USE: Final = verb(
     example="penstock context use prod",
 )
 LS: Final = verb(
-    "context_verbs.ls",
+    "context_list.ls",
     "Lists the contexts, the current one with a star, and the groups they are in.",
     option("-q", "--quiet", is_flag=True, help="Names alone."),
     own=_OWN,
@@ -64,7 +63,7 @@ TEST: Final = verb(
     own=(OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND),
     example="""
     penstock context test prod
-    penstock --addr penstock.example.org:8443 context test
+    penstock context test
     """,
 )
 

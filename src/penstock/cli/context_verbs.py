@@ -1,6 +1,5 @@
-"""context add, use, ls, rm: the user's file of contexts."""
+"""context add, use, rm: changes of the user's file of contexts."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from .context_edit import (
     without_member,
 )
 from .context_file import contexts_path, read_contexts
+from .context_list import address_of, context_json
 from .failures import Exit, fail
 from .flags import Settings, SettingsError
 from .server_address import host_and_port
@@ -22,7 +22,7 @@ from .setting_sources import NEEDED, Value, given
 from .signal_handling import detaches
 from .standard import complain, say
 from .terminal import harmless
-from .user_contexts import Context, Contexts, check_name
+from .user_contexts import Contexts, check_name
 
 
 @detaches("whether context {name} was added is shown by: penstock context ls")
@@ -47,7 +47,7 @@ async def add(
         return text
 
     after = await change_contexts(contexts_path(), edit)
-    _say_one(settings, after, name, f"Context {name} is {_address(after.named[name])}")
+    _say_one(settings, after, name, f"Context {name} is {address_of(after.named[name])}")
 
 
 def _kept(found: Mapping[str, Value]) -> dict[str, str]:
@@ -80,43 +80,10 @@ async def use(settings: Settings, name: str) -> None:
         return with_current(text, name)
 
     after = await change_contexts(contexts_path(), edit)
-    _say_one(settings, after, name, f"Context {name} is {_address(after.named[name])}")
+    _say_one(settings, after, name, f"Context {name} is {address_of(after.named[name])}")
     overriding = [key for key in ("PENSTOCK_CONTEXT", "PENSTOCK_ADDR") if os.environ.get(key)]
     if overriding:
         complain(f"{' and '.join(overriding)} in the environment comes before it")
-
-
-@detaches("nothing was changed; ask again with: penstock context ls")
-async def ls(settings: Settings, quiet: bool) -> int:
-    """A context a line; returns 2 if the file names one that is not there."""
-    contexts = read_contexts(contexts_path()) or Contexts(contexts_path())
-    for note in contexts.unknown_keys():
-        complain(harmless(note))
-    if settings.json:
-        for name in contexts.named:
-            say(_json(contexts, name))
-    elif quiet:
-        for name in contexts.named:
-            say(name)
-    else:
-        _say_table(contexts)
-    wrong = contexts.wrong_names()
-    for mistake in wrong:
-        complain(harmless(f"Error: {mistake}"))
-    return Exit.USAGE if wrong else Exit.OK
-
-
-def _say_table(contexts: Contexts) -> None:
-    rows = [("", "NAME", "ADDRESS", "CERTIFICATE", "GROUPS")]
-    for name, context in contexts.named.items():
-        mark = "*" if name == contexts.current else ""
-        certificate = context.values.get("certificate", "-")
-        groups = ",".join(context.groups) or "-"
-        rows.append((mark, name, _address(context), certificate, groups))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        say(harmless(" ".join(cells).rstrip()))
 
 
 @detaches("which of them are removed is shown by: penstock context ls")
@@ -129,7 +96,7 @@ async def forget(settings: Settings, names: tuple[str, ...]) -> None:
             for group in before.one(name, "context rm").groups:
                 text = without_member(text, group, name)
             text = without_context(text, name)
-            removed.append(_json(before, name))
+            removed.append(context_json(before, name))
         return without_current(text) if before.current in names else text
 
     before = read_contexts(contexts_path()) or Contexts(contexts_path())
@@ -142,21 +109,6 @@ async def forget(settings: Settings, names: tuple[str, ...]) -> None:
 
 def _say_one(settings: Settings, contexts: Contexts, name: str, text: str) -> None:
     if settings.json:
-        say(_json(contexts, name))
+        say(context_json(contexts, name))
         return
     say(harmless(text + (", the current one." if contexts.current == name else ".")))
-
-
-def _address(context: Context) -> str:
-    return context.values.get("address", "-")
-
-
-def _json(contexts: Contexts, name: str) -> str:
-    """One object; what is not set is left out, as in protobuf's JSON."""
-    context = contexts.named[name]
-    shown: dict[str, object] = {"name": name, **context.values}
-    if context.groups:
-        shown["groups"] = list(context.groups)
-    if contexts.current == name:
-        shown["current"] = True
-    return json.dumps(shown)

@@ -52,9 +52,22 @@ def _jobs(place: CursorPlace) -> Offer:
     state = "finished" if verb in _FINISHED else "unfinished" if verb in _UNFINISHED else "any"
     found = load("completing.live").jobs(settings_of(place), state)
     typed = place.given.get(place.wanted.name, []) if place.wanted is not None else []
-    return Offer(
-        candidates=[Candidate(value, about) for value, about in found if value not in typed]
-    )
+    return _of_pairs((value, about) for value, about in found if value not in typed)
+
+
+def _contexts(place: CursorPlace) -> Offer:
+    """But where the name of a new one stands, and of certs' names, which are no contexts."""
+    if place.path[:1] == ["certs"] or place.path == ["context", "add"]:
+        return _NOTHING
+    return _of_pairs(load("completing.live").contexts())
+
+
+def _context_groups(place: CursorPlace) -> Offer:  # noqa: ARG001  of the table's form
+    return _of_pairs(load("completing.live").groups())
+
+
+def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Offer:
+    return Offer(candidates=[Candidate(value, about) for value, about in pairs])
 
 
 def _nothing(place: CursorPlace) -> Offer:  # noqa: ARG001
@@ -67,10 +80,12 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     **dict.fromkeys(("ca_passphrase_file",), lambda place: _FILES),
     "directory": lambda place: _DIRECTORIES,
     "signal": _signals,
+    **dict.fromkeys(("context", "name", "names"), _contexts),
+    "groups": _context_groups,
     # What only the user knows.
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
     **dict.fromkeys(("timeout_s", "env"), _nothing),
-    **dict.fromkeys(("offset", "tail", "since", "name", "hosts", "days"), _nothing),
+    **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
     **dict.fromkeys(("command", "arguments"), _nothing),
 }
 """By the parameter's name. One with choices needs no entry."""

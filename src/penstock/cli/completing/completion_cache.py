@@ -16,7 +16,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
-from ..flags import Settings
+from ..flags import Settings, SettingsError
+from ..setting_sources import setting_sources
 
 FRESH_S: Final = 5.0
 """How old an answer may be: what a user has started in another window appears within this."""
@@ -80,9 +81,12 @@ def _key(settings: Settings, environment: Mapping[str, str]) -> str:
     """By all that decides which server is asked and as whom, the certificate's bytes included."""
     names = sorted(name for name in environment if name.startswith("PENSTOCK_"))
     variables = [(name, environment[name]) for name in names if name != "PENSTOCK_KEY_PASSPHRASE"]
-    certificate = settings.certificate or environment.get("PENSTOCK_CERT", "")
+    found: list[tuple[str, str]] = []
     content = b""
-    with suppress(OSError, ValueError):
-        content = Path(certificate).read_bytes()
-    parts = [astuple(settings), variables, os.getcwd(), content.decode("latin-1")]
+    with suppress(OSError, ValueError, SettingsError):
+        values = setting_sources(settings, environment).values
+        found = [(key, value.text) for key, value in sorted(values.items())]
+        if "certificate" in values:
+            content = Path(values["certificate"].text).read_bytes()
+    parts = [astuple(settings), variables, found, os.getcwd(), content.decode("latin-1")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

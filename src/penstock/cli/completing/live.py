@@ -1,12 +1,12 @@
 """Completion's questions to the server: bounded, never asking the user, silent about failures."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ..flags import Settings
+from ..context_file import contexts_path, read_contexts
+from ..flags import Settings, SettingsError
 from ..lazy import load
+from ..setting_sources import setting_sources
 from .completion_cache import CompletionCache
 
 FAILED_FRESH_S: Final = 3.0
@@ -24,6 +24,25 @@ def jobs(settings: Settings, state: str) -> list[tuple[str, str]]:
     ]
 
 
+def contexts() -> list[tuple[str, str]]:
+    """Each context, with its address; none if their file has a mistake."""
+    return [(name, each.values.get("address", "")) for name, each in _contexts().named.items()]
+
+
+def groups() -> list[tuple[str, str]]:
+    """Each group of contexts, with its members."""
+    return [(name, ", ".join(members)) for name, members in _contexts().groups.items()]
+
+
+def _contexts() -> Any:  # noqa: ANN401  loaded where it is needed
+    path = contexts_path()
+    try:
+        found = read_contexts(path)
+    except (SettingsError, OSError):
+        found = None
+    return found or load("user_contexts").Contexts(path)
+
+
 def _answer(settings: Settings, name: str) -> list[Any]:
     """What is kept, or what the server says now, which is kept then."""
     cache = CompletionCache(settings)
@@ -34,15 +53,12 @@ def _answer(settings: Settings, name: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _askable(settings: Settings, environment: Mapping[str, str] = os.environ) -> bool:
+def _askable(settings: Settings) -> bool:
     """Whether a server is configured and the files are ones whose reading cannot block, as that of
     a pipe would."""
-    if not settings.configured(environment):
+    try:
+        values = setting_sources(settings).values
+    except (SettingsError, OSError):
         return False
-    paths = [
-        settings.ca or environment.get("PENSTOCK_CA"),
-        settings.certificate or environment.get("PENSTOCK_CERT"),
-        settings.key or environment.get("PENSTOCK_KEY"),
-        settings.passphrase_file or environment.get("PENSTOCK_KEY_PASSPHRASE_FILE"),
-    ]
-    return all(Path(path).is_file() for path in paths if path)
+    paths = [Path(value.text) for key, value in values.items() if key != "address"]
+    return "address" in values and all(path.is_file() for path in paths)
