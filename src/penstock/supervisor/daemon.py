@@ -61,6 +61,7 @@ from .server_process import ServerProcess, server_command
 from .server_watch import ServerWatch
 from .shutdown import Shutdown
 from .signal_events import watch_signals
+from .startup_report import StartupReport
 from .storage.project_quota import ProjectQuotas
 from .users.command_users import allocate_users, open_users, userless_clients
 
@@ -125,17 +126,22 @@ class Daemon:
             quotas.entries(),
         )
         self._welcome.swept = swept
-        self._warnings = shell_warnings(policy) + script_warnings
-        self._warnings += missing_by_default(offers) + lower
-        self._warnings += kept() + allocate_users(users, policy)
+        warnings = shell_warnings(policy) + script_warnings + missing_by_default(offers) + lower
+        warnings += kept() + allocate_users(users, policy)
         self._welcome.userless = userless_clients(users, policy)
         if not options.no_server:
-            self._warnings += disk_warnings(config, quotas=not quotas.missing)
+            warnings += disk_warnings(config, quotas=not quotas.missing)
+        paths = (options.config, config.policy, config.supervisor_dir)
+        if self._root:
+            warnings += startup.replaceable(paths)
+        self._report = StartupReport(
+            *(warnings, self._welcome, self._listeners, self._hierarchy),
+            wanted_jobs=config.max_jobs,
+        )
         self._server: ServerProcess | None = None
         self._reception: ServerListener | None = None
         self._watch: ServerWatch | None = None
         self._orphan_timer: Timer | None = None
-        self._ready = False
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT, or until no server and no library wants its jobs any more.
@@ -201,9 +207,9 @@ class Daemon:
             self._server.start()
         silence_s = self._config.server_silence_s
         self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
-        self._say_warnings()
+        self._report.say_warnings()
         if self._options.no_server:
-            self._say_ready()
+            self._report.say_ready()
         # What is there now stays for good, so no collection, here or in a child, need look at it.
         gc.collect()
         gc.freeze()
@@ -213,29 +219,6 @@ class Daemon:
         if self._options.no_server:
             return None
         return self._server.pid or -1 if self._server is not None else -1
-
-    def _say_warnings(self) -> None:
-        paths = (self._options.config, self._config.policy, self._config.supervisor_dir)
-        found = self._warnings + (startup.replaceable(paths) if self._root else [])
-        for warning in (*found, *self._listeners.warnings, *self._welcome.warnings):
-            log(f"warning: {warning}")
-        if self._welcome.max_jobs < self._config.max_jobs:
-            log(
-                f"at most {self._welcome.max_jobs} jobs at once, not max_jobs = "
-                f"{self._config.max_jobs}, as RLIMIT_NOFILE admits no more"
-            )
-
-    def _say_ready(self) -> None:
-        """Logs, once, that clients may call from now on: service managers and scripts wait for that
-        line."""
-        if self._ready:
-            return
-        self._ready = True
-        kind = "none, nothing is limited"
-        if self._hierarchy is not None:
-            kind = f"{self._hierarchy.kind}, in {self._hierarchy.base_directory}"
-        policy = f"policy {self._welcome.policy_hash[:12]}"
-        log(f"ready; cgroups: {kind}; {policy}{self._listeners.text}")
 
     def _signaled(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -309,7 +292,7 @@ class Daemon:
             self._orphan_timer.cancel()
         if self._server is not None:
             self._server.take_lines()
-        self._say_ready()
+        self._report.say_ready()
 
     def _hello(self, peer: ServerPeer) -> None:
         if self._options.no_server:  # the library sends no SERVING
