@@ -25,9 +25,17 @@ def main() -> None:
         take_signals()
     except KeyboardInterrupt:  # nothing has been done yet
         os._exit(130)
-    from .standard import prepare
+    from .standard import OUT, prepare, say
 
     prepare()
+    from .ready_help import ready_help
+
+    if (text := ready_help(sys.argv[1:])) is not None:
+        say(text.removesuffix("\n"))
+        if OUT.failure is None:
+            gc.freeze()
+            sys.exit(0)
+    # What could not be written is complained of as ever, on the longer way.
     if sys.argv[1:2] == ["__complete"]:  # of a shell's completion, at each press of Tab
         from .completing.entry import complete
 
