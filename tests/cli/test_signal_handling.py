@@ -96,6 +96,7 @@ WORDS = {
     "stop": ["stop", HANDLE],
     "attach": ["attach", HANDLE],
     "wait": ["wait", HANDLE],
+    "watch": ["watch"],
     "status": ["status", HANDLE],
     "list": ["list"],
     "ps": ["ps"],
@@ -132,6 +133,8 @@ class World:
                 await self.service.start_arrived.wait()
             case "stop":
                 await self.service.stop_arrived.wait()
+            case "watch":
+                await self.service.watch_arrived.wait()
             case "send":
                 await self.service.wait_input(0, calls=1)
             case _:
@@ -198,6 +201,11 @@ class World:
 
     async def goes_on(self) -> None:
         """As if nothing had been."""
+        if self.verb == "watch":  # which no answer ends
+            self.service.change(state=pb.JOB_STATE_RUNNING)
+            await self.cli.wait_for(b"is running")
+            assert b"Detached" not in self.cli.err
+            return
         self.answer()
         done = await self.cli.done()
         # A job that Status and Remove do not know is 4: their answer came all the same.

@@ -62,6 +62,14 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.streams: list[pb.StreamOutputRequest] = []
         self.stream_errors: list[RpcError] = []
         """What the first streams fail with, one each, before anything else."""
+        self.watches: list[pb.WatchRequest] = []
+        self.watch_arrived = trio.Event()
+        self.watch_errors: list[RpcError] = []
+        """What the first watches fail with, one each."""
+        self.watch_resync = False
+        """Whether the next one begins with changes that are missing."""
+        self.changes: list[pb.WatchResponse] = []
+        self._changed = trio.Event()
         self.begins = 0
         """Where a stream begins that names no offset."""
         self.statuses: dict[str, pb.StatusResponse] = {}
@@ -201,6 +209,39 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
 
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
         return pb.ListResponse(jobs=self.jobs)
+
+    async def Watch(
+        self, input_message: pb.WatchRequest, request: Any
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
+        """First the begin, then what ``change`` has been given since this number."""
+        self.watches.append(input_message)
+        if self.watch_errors:
+            raise self.watch_errors.pop(0)
+        at = input_message.after if input_message.HasField("after") else self._last_change
+        self.watch_arrived.set()
+        yield pb.WatchResponse(sequence=at, resync=self.watch_resync)
+        self.watch_resync = False
+        while True:
+            for message in [each for each in self.changes if each.sequence > at]:
+                at = message.sequence
+                yield message
+            changed = self._changed
+            if not any(each.sequence > at for each in self.changes):
+                await changed.wait()
+
+    @property
+    def _last_change(self) -> int:
+        return self.changes[-1].sequence if self.changes else 0
+
+    def change(self, **fields: Any) -> None:
+        """One change of the job, for those that watch and those that will."""
+        sequence = self._last_change + 1
+        fields.setdefault("job", self.job)
+        self.changes.append(
+            pb.WatchResponse(sequence=sequence, handle=HANDLE, time_ns=sequence * 10**9, **fields)
+        )
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any

@@ -202,6 +202,26 @@ WAIT: Final = verb(
     cls=PassThrough,
     example="penstock wait 48213",
 )
+WATCH: Final = verb(
+    "watching.watch",
+    """Prints each change of your jobs as a line, from now on or behind number SEQ, until ^C.
+
+    With PIDs those jobs' alone. No change is left out: after a lost connection it resumes, and
+    where the server cannot give all of them, it says so.
+    """,
+    argument("pids", metavar="[PID...]", nargs=-1),
+    option(
+        "--after",
+        type=click.IntRange(0, MAX_OFFSET),
+        metavar="SEQ",
+        help="Begin behind this change, as the end of an earlier watch has it.",
+    ),
+    _RECONNECT,
+    example="""
+    penstock watch
+    penstock -o json watch --after 1042
+    """,
+)
 
 _DIRECTORY: Final = option(
     "--dir", "directory", default="certs", show_default=True, help="Where the files are."
@@ -271,6 +291,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "attach": ATTACH,
     "wait": WAIT,
     "context": CONTEXT,
+    "watch": WATCH,
     "certs": CERTS,
     "completion": COMPLETION,
 }

@@ -84,7 +84,7 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "groups": _context_groups,
     # What only the user knows.
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
-    **dict.fromkeys(("timeout_s", "env"), _nothing),
+    **dict.fromkeys(("timeout_s", "env", "after"), _nothing),
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
     **dict.fromkeys(("command", "arguments"), _nothing),
 }
