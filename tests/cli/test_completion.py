@@ -181,6 +181,41 @@ async def test_jobs_are_asked_for_once_in_some_seconds(tmp_path: Path) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
+async def test_names_commands_and_their_arguments(tmp_path: Path) -> None:
+    """What is granted, slot after slot; a server that does not tell is asked again later."""
+    service = FakeService()
+    service.jobs = [
+        pb.Job(handle="48213", name="nightly", command="logs", state=pb.JOB_STATE_RUNNING)
+    ]
+    number = pb.ArgumentSlot(kind="int", min=0, max=1000)
+    count = [pb.ArgumentSlot(kind="literal", text="-n"), number]
+    files = pb.ArgumentSlot(kind="enum", choices=["app.log", "web.log"])
+    service.who_am_i.commands.add(
+        name="logs",
+        program="/usr/bin/tail",
+        usage=["logs [-n INT] (app.log|web.log)"],
+        slots=[pb.ArgumentSlot(kind="optional", slots=count), files],
+    )
+    service.who_am_i.commands.add(name="date", program="/bin/date")
+    async with fake_server(service) as server:
+        environment = configured(tmp_path, server.port)
+
+        async def asked(*words: str) -> list[str]:
+            return offered(
+                await trio.to_thread.run_sync(lambda: complete(*words, environment=environment))
+            )
+
+        assert await asked("status", "") == ["nightly", "48213"]
+        assert await asked("stop", "ni") == ["nightly"]
+        assert await asked("run", "") == ["logs", "date"]
+        assert await asked("run", "--raw", "logs", "") == ["-n", "app.log", "web.log"]
+        assert await asked("start", "logs", "-n", "") == []
+        assert await asked("start", "logs", "-n", "20", "a") == ["app.log"]
+        assert await asked("start", "logs", "app.log", "") == []
+        assert await asked("start", "date", "") == []
+        assert await asked("start", "unknown", "") == []
+
+
 def test_a_server_that_is_not_there_is_silence(tmp_path: Path) -> None:
     """And is not asked again at once."""
     environment = configured(tmp_path, 1)

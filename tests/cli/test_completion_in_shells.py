@@ -12,7 +12,13 @@ JOBS = [
     pb.Job(
         handle="48213", command="logs", argv=["/bin/tail", "-n", "20"], state=pb.JOB_STATE_RUNNING
     ),
-    pb.Job(handle="70001", command="idle", argv=["/bin/sleep"], state=pb.JOB_STATE_RUNNING),
+    pb.Job(
+        handle="70001",
+        name="nightly",
+        command="idle",
+        argv=["/bin/sleep"],
+        state=pb.JOB_STATE_RUNNING,
+    ),
 ]
 
 
@@ -54,6 +60,46 @@ async def test_files_are_the_shells_own(shell: str, tmp_path: Path) -> None:
         assert directory.rstrip("/") == "a b"  # zsh takes back the slash that ends a line
 
 
+# Blanks, what cuts words in bash, what every shell obeys, and what a terminal would.
+HARD = [
+    "a b",
+    "x:y=z",
+    "it's",
+    'say "hi"',
+    "$HOME;ls",
+    "~tilde",
+    "#no",
+    "new\nline",
+    "\x1b[31m",
+    "*",
+]
+
+
+async def test_values_that_must_be_quoted(shell: str, tmp_path: Path) -> None:
+    """Each reaches the program as it is, typed from nothing, half-way, and inside of quotes."""
+    service = FakeService()
+    slot = pb.ArgumentSlot(kind="enum", choices=HARD)
+    repeat = pb.ArgumentSlot(kind="repeat", min=1, max=9, slots=[slot])
+    service.who_am_i.commands.add(name="speak", slots=[repeat])
+    async with (
+        fake_server(service) as server,
+        shell_on_terminal(shell, tmp_path, server.environment()) as typed,
+    ):
+        begun = "penstock start sp\t"
+        assert await typed.arguments(f"{begun}a\tx\tn\t") == [
+            *("start", "speak", "a b", "x:y=z", "new\nline")
+        ]
+        assert await typed.arguments(f"{begun}x:y\ti\ts\t\\$\t") == [
+            *("start", "speak", "x:y=z", "it's", 'say "hi"', "$HOME;ls")
+        ]
+        assert await typed.arguments(f"{begun}'a\t\\~\t\\#\t\\*\t") == [
+            *("start", "speak", "a b", "~tilde", "#no", "*")
+        ]
+        assert await typed.arguments(f"{begun}'a b' \"it\t") == ["start", "speak", "a b", "it's"]
+        shown = await typed.offered("penstock start speak ", "tilde", "line")
+        assert "\x1b[31m" not in shown.replace("\x1b[31m\x1b", "")
+
+
 async def test_handles_of_the_server(shell: str, tmp_path: Path) -> None:
     """Only those that still run, for a verb that needs one."""
     service = FakeService()
@@ -63,4 +109,5 @@ async def test_handles_of_the_server(shell: str, tmp_path: Path) -> None:
         shell_on_terminal(shell, tmp_path, server.environment()) as typed,
     ):
         assert await typed.arguments("penstock stop 4\t--no-w\t") == ["stop", "48213", "--no-wait"]
+        assert await typed.arguments("penstock stop ni\t") == ["stop", "nightly"]
         await typed.offered("penstock status ", "48213", "70001")

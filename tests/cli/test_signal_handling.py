@@ -110,7 +110,7 @@ WORDS = {
 
 def test_every_verb_is_walked() -> None:
     """But what asks no server: certs has a test of its own."""
-    assert set(WORDS) | {"certs", "completion"} == set(VERBS)
+    assert set(WORDS) | {"certs", "completion", "context"} == set(VERBS)
 
 
 class World:

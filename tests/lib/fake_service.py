@@ -62,6 +62,7 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.streams: list[pb.StreamOutputRequest] = []
         self.stream_errors: list[RpcError] = []
         """What the first streams fail with, one each, before anything else."""
+        self.who_am_i = pb.WhoAmIResponse(client_id="alice")
         self.watches: list[pb.WatchRequest] = []
         self.watch_arrived = trio.Event()
         self.watch_errors: list[RpcError] = []
@@ -242,6 +243,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         )
         self._changed.set()
         self._changed = trio.Event()
+
+    async def WhoAmI(self, input_message: pb.WhoAmIRequest, request: Any) -> pb.WhoAmIResponse:
+        return self.who_am_i
 
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any

@@ -10,8 +10,8 @@ from ..text.job_text import end_text
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
-from .exits import EXPECTED, Exit, exit_code, message
-from .failures import fail
+from .exits import EXPECTED, exit_code, message
+from .failures import Exit, fail
 from .flags import Settings
 from .printing import json_line, timestamp
 from .reconnect import SaidNews
@@ -36,7 +36,7 @@ async def watch(
 
     Cancellation: minimum cleanup; C22, C63.
     """
-    printer = _Printer(settings, pids, after)
+    printer = _ChangePrinter(settings, pids, after)
     async with caught_signals() as signals:
         # Scope K0.watch.
         with trio.CancelScope() as scope:
@@ -69,7 +69,7 @@ class _WatchNews(SaidNews):
         complain(f"Connected again; the changes go on behind number {offset}")
 
 
-class _Printer:
+class _ChangePrinter:
     """Prints messages of a watch; knows behind which one it can be resumed."""
 
     def __init__(self, settings: Settings, pids: Sequence[str], after: int | None) -> None:

@@ -14,6 +14,7 @@ from ..flags import Settings
 from ..lazy import load
 from ..terminal import harmless
 from ..verbs import ALIASES
+from .granted_slots import next_texts
 from .places import CursorPlace
 
 
@@ -50,7 +51,7 @@ def _signals(place: CursorPlace) -> Offer:  # noqa: ARG001  of the table's form
 def _jobs(place: CursorPlace) -> Offer:
     verb = place.path[-1]
     state = "finished" if verb in _FINISHED else "unfinished" if verb in _UNFINISHED else "any"
-    found = load("completing.live").jobs(settings_of(place), state)
+    found = load("completing.live").jobs(settings_of(place), state, place.value)
     typed = place.given.get(place.wanted.name, []) if place.wanted is not None else []
     return _of_pairs((value, about) for value, about in found if value not in typed)
 
@@ -70,6 +71,22 @@ def _of_pairs(pairs: Iterable[tuple[str, str]]) -> Offer:
     return Offer(candidates=[Candidate(value, about) for value, about in pairs])
 
 
+def _commands(place: CursorPlace) -> Offer:
+    found = load("completing.live").commands(settings_of(place))
+    return Offer(candidates=[Candidate(name, about) for name, about, _ in found])
+
+
+def _slots(place: CursorPlace) -> Offer:
+    command = place.given.get("command", [""])[-1]
+    texts = [
+        text
+        for name, _, slots in load("completing.live").commands(settings_of(place))
+        if name == command
+        for text in next_texts(slots, place.given.get("arguments", []))
+    ]
+    return Offer(candidates=[Candidate(text) for text in texts])
+
+
 def _nothing(place: CursorPlace) -> Offer:  # noqa: ARG001
     return _NOTHING
 
@@ -86,7 +103,8 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
     **dict.fromkeys(("timeout_s", "env", "after"), _nothing),
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
-    **dict.fromkeys(("command", "arguments"), _nothing),
+    "command": _commands,
+    "arguments": _slots,
 }
 """By the parameter's name. One with choices needs no entry."""
 

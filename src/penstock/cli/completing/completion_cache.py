@@ -21,6 +21,7 @@ from ..setting_sources import setting_sources
 
 FRESH_S: Final = 5.0
 """How old an answer may be: what a user has started in another window appears within this."""
+_KEPT_S: Final = 60.0  # beyond every bound that a reader may name
 _MOST_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -34,14 +35,16 @@ class CompletionCache:
     def read(self, name: str, fresh_s: float = FRESH_S) -> Any:  # noqa: ANN401  JSON
         """What was written under ``name`` at most ``fresh_s`` seconds ago; None without."""
         entry = self._entries().get(name)
-        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], int | float):
-            return None
-        written_at, value = entry
-        return value if 0 <= time.time() - written_at <= fresh_s else None
+        age_s = _age_s(entry, time.time())
+        return entry[1] if entry and age_s is not None and age_s <= fresh_s else None
 
     def write(self, name: str, value: object) -> None:
         """Replaces what is there under ``name``. Never fails: without a cache it is only slower."""
-        entries = self._entries() | {name: [time.time(), value]}
+        now = time.time()
+        kept = {
+            old: entry for old, entry in self._entries().items() if _age_s(entry, now) is not None
+        }
+        entries = kept | {name: [now, value]}
         with suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # mkstemp makes it 0600; replaced whole, because another shell may read it now.
@@ -67,6 +70,14 @@ class CompletionCache:
                 found = json.loads(file.read(_MOST_BYTES))
                 return found if isinstance(found, dict) else {}
         return {}
+
+
+def _age_s(entry: Any, now: float) -> float | None:  # noqa: ANN401  JSON of any form
+    """How old an entry is; None if it is none, is from the future, or too old to be kept."""
+    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], int | float):
+        return None
+    age_s = now - float(entry[0])
+    return age_s if 0 <= age_s <= _KEPT_S else None
 
 
 def _directory(environment: Mapping[str, str]) -> Path:

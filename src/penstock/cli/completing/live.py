@@ -7,20 +7,28 @@ from ..context_file import contexts_path, read_contexts
 from ..flags import Settings, SettingsError
 from ..lazy import load
 from ..setting_sources import setting_sources
-from .completion_cache import CompletionCache
+from .completion_cache import FRESH_S, CompletionCache
 
 FAILED_FRESH_S: Final = 3.0
 """For how long a server that did not answer is not asked again, because each Tab would wait."""
+COMMANDS_FRESH_S: Final = 30.0
+"""How old an answer on granted commands may be: a policy changes seldom."""
+MOST_JOBS: Final = 500
+"""So many are kept; where there are more, those that begin with what is typed are asked for."""
 
 
-def jobs(settings: Settings, state: str) -> list[tuple[str, str]]:
-    """Each own job that is "finished", "unfinished" or "any", newest first, by what stands for it,
-    with a line about it; none if the server cannot be asked."""
-    name = "jobs" if state == "unfinished" else "all jobs"
+def jobs(settings: Settings, state: str, typed: str) -> list[tuple[str, str]]:
+    """Each own job that is "finished", "unfinished" or "any", newest first, by what stands for it
+    (its name and its handle), with a line about it; none if the server cannot be asked."""
+    question = "jobs" if state == "unfinished" else "all jobs"
+    found = _answer(settings, question)
+    if typed and len(found) >= MOST_JOBS:
+        found = _answer(settings, question, typed)
     return [
         (text, about)
-        for text, about, finished in _answer(settings, name)
+        for names, about, finished in found
         if state == "any" or finished == (state == "finished")
+        for text in names
     ]
 
 
@@ -43,12 +51,23 @@ def _contexts() -> Any:  # noqa: ANN401  loaded where it is needed
     return found or load("user_contexts").Contexts(path)
 
 
-def _answer(settings: Settings, name: str) -> list[Any]:
+def commands(settings: Settings) -> list[tuple[str, str, list[Any]]]:
+    """Each granted command: its name, its usage, and its slots as protobuf's JSON has them."""
+    return [
+        (name, usage, slots)
+        for name, usage, slots in _answer(settings, "commands", fresh_s=COMMANDS_FRESH_S)
+    ]
+
+
+def _answer(
+    settings: Settings, question: str, about: str = "", fresh_s: float = FRESH_S
+) -> list[Any]:
     """What is kept, or what the server says now, which is kept then."""
     cache = CompletionCache(settings)
-    found = cache.read(name)
+    name = f"{question} {about}".rstrip()
+    found = cache.read(name, fresh_s)
     if found is None and cache.read("failed", FAILED_FRESH_S) is None and _askable(settings):
-        found = load("completing.questions").ask_server(settings, name)
+        found = load("completing.questions").ask_server(settings, question, about)
         cache.write(*(("failed", True) if found is None else (name, found)))
     return found if isinstance(found, list) else []
 
