@@ -24,6 +24,10 @@ WORDS = {
     "list-quiet": ["list", "-q"],
     "list-whole": ["list", "--no-trunc"],
     "stream": ["stream", HANDLE],
+    "whoami": ["whoami"],
+    "commands": ["commands"],
+    "commands-one": ["commands", "query"],
+    "can-start": ["can", "start", "ls", "-la"],
 }
 
 
@@ -47,9 +51,57 @@ def jobs() -> list[pb.Job]:
     return made
 
 
+def granted() -> pb.WhoAmIResponse:
+    """Of a client with two commands, whose certificate never ends."""
+    small = pb.Limits(
+        cpu_cores=0.1,
+        memory_bytes=100_000_000,
+        disk_read_bytes_per_s=10_000_000,
+        disk_write_bytes_per_s=10_000_000,
+        processes=64,
+        output_bytes=1 << 30,
+        output_when_full="drop_oldest",
+    )
+    query = pb.GrantedCommand(
+        name="query",
+        program="/usr/bin/psql",
+        usage=[
+            "query [-x] -d CHOICE TEXT{1,4} [--format (aligned|csv|html)] [--output PATH]",
+            "CHOICE: one of jobs, owners, machines, users, histories (5 in all)",
+            "TEXT: a text that matches [ -~]{1,\x1b80}",
+            "PATH: a path beneath /srv (no '..', not beginning with '-')",
+        ],
+        env_keys=["LANG", "PGTZ"],
+        stdin=True,
+        timeout_s=300,
+        grace_s=10,
+        class_name="small",
+        limits=small,
+        signals=["HUP"],
+    )
+    date = pb.GrantedCommand(
+        name="date", program="/bin/date", usage=["date"], class_name="free", any_signal=True
+    )
+    return pb.WhoAmIResponse(
+        client_id="alice",
+        certificate=pb.Certificate(serial="2f0a", fingerprint="5e" * 32, not_after_ns=2**63 - 1),
+        verbs=["list", "start", "status", "stop"],
+        quotas=[
+            pb.Quota(name="max_running", limit=8, used=2),
+            pb.Quota(name="starts_per_minute", limit=120, used=17, free_after_s=43.2),
+            pb.Quota(name="output.client", limit=4 << 30, used=1_234_567_890),
+            pb.Quota(name="of_tomorrow", limit=1),
+        ],
+        client_limits=pb.Limits(cpu_cores=1.5, memory_bytes=4_000_000_000),
+        commands=[date, query],
+        command_count=2,
+    )
+
+
 def service() -> FakeService:
     made = FakeService()
     made.jobs = jobs()
+    made.who_am_i.CopyFrom(granted())
     job = pb.Job(handle=HANDLE, state=pb.JOB_STATE_RUNNING)
     usage = pb.ResourceUsage(cpu_percent=23.4, memory_bytes=32_000_000, operations_per_s=2370)
     made.statuses[HANDLE] = pb.StatusResponse(job=job, status=job_text.status_text(job, usage))

@@ -85,7 +85,17 @@ def held(name: str) -> None:
     setattr(Waiting, name, call)
 
 
-for _name in ("Wait", "Status", "List", "Remove", "Signal", "Pause", "Resume", "ServerInfo"):
+for _name in (
+    "Wait",
+    "Status",
+    "List",
+    "Remove",
+    "Signal",
+    "Pause",
+    "Resume",
+    "ServerInfo",
+    "WhoAmI",
+):
     held(_name)
 
 WORDS = {
@@ -105,6 +115,9 @@ WORDS = {
     "pause": ["pause", HANDLE],
     "resume": ["resume", HANDLE],
     "version": ["version"],
+    "whoami": ["whoami"],
+    "commands": ["commands"],
+    "can": ["can", "start", "ls"],
 }
 
 
@@ -129,7 +142,7 @@ class World:
                 await self.cli.wait_for(b"hello\n")
             case "stream" | "attach":
                 await self.cli.wait_for(b"hello\n")
-            case "start":
+            case "start" | "can":
                 await self.service.start_arrived.wait()
             case "stop":
                 await self.service.stop_arrived.wait()

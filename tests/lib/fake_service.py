@@ -63,6 +63,7 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.stream_errors: list[RpcError] = []
         """What the first streams fail with, one each, before anything else."""
         self.who_am_i = pb.WhoAmIResponse(client_id="alice")
+        """What WhoAmI gives, of its commands those that are asked for."""
         self.watches: list[pb.WatchRequest] = []
         self.watch_arrived = trio.Event()
         self.watch_errors: list[RpcError] = []
@@ -244,15 +245,21 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self._changed.set()
         self._changed = trio.Event()
 
-    async def WhoAmI(self, input_message: pb.WhoAmIRequest, request: Any) -> pb.WhoAmIResponse:
-        return self.who_am_i
-
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: Any
     ) -> pb.ServerInfoResponse:
         if self.info_error is not None:
             raise self.info_error
         return pb.ServerInfoResponse(version="1", client_id="alice")
+
+    async def WhoAmI(self, input_message: pb.WhoAmIRequest, request: Any) -> pb.WhoAmIResponse:
+        answer = pb.WhoAmIResponse()
+        answer.CopyFrom(self.who_am_i)
+        del answer.commands[:]
+        for each in self.who_am_i.commands:
+            if not input_message.no_commands and input_message.command in ("", each.name):
+                answer.commands.append(each)
+        return answer
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
         if input_message.pid in self.statuses:

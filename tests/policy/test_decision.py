@@ -210,6 +210,45 @@ def test_what_the_grammar_has_said_is_not_asked_again() -> None:
     assert denial == Denial("said before; granted is: ls [-l]")
 
 
+@pytest.mark.parametrize(
+    ("client", "spec", "rule"),
+    [
+        ("carol", JobSpec("ls"), "clients.carol.verbs"),
+        ("alice", JobSpec("rm"), "clients.alice.commands"),
+        ("alice", JobSpec("ls", ("-a",)), "commands.ls.arguments"),
+        ("alice", JobSpec("ls", (), {"LANG": "C"}), "commands.ls.env_allowed"),
+        ("alice", JobSpec("ls", stdin=True), "commands.ls.stdin"),
+        ("dave", JobSpec("ls"), ""),
+        ("alice", JobSpec(""), ""),
+        ("alice", JobSpec("echo", ("\x01" * 255,) * 512), ""),
+    ],
+)
+def test_a_denial_names_the_key_that_would_have_to_grant_it(
+    client: str, spec: JobSpec, rule: str
+) -> None:
+    """As the policy's file spells it; none where no key of the asker's own could."""
+    assert asked(spec, client).rule == rule
+
+
+def test_a_name_that_toml_quotes_is_quoted_in_a_rule() -> None:
+    """A dot and a colon mean something there."""
+    text = b"""
+    [classes.free]
+    [commands."a.b"]
+    path = "/bin/true"
+    class = "free"
+    [clients."spiffe://example.org/ci"]
+    commands = ["a.b"]
+    """
+    policy = parse_policy(text)
+    ci = "spiffe://example.org/ci"
+    assert asked(JobSpec("x"), ci, policy).rule == f'clients."{ci}".commands'
+    assert asked(JobSpec("a.b", ("x",)), ci, policy).rule == 'commands."a.b".arguments'
+    denial = may_signal(Control(signals=frozenset()), "a.b", 9)
+    assert denial is not None
+    assert denial.rule == 'commands."a.b".signals'
+
+
 def test_who_started_the_supervisor_has_every_command_of_a_policy_without_clients() -> None:
     spec = JobSpec("true")
     found = may_start(NOBODYS, "me", spec, standalone=True)

@@ -99,6 +99,25 @@ def test_usage_and_emptiness(slots: list[Slot]) -> None:
     assert bool(grammar.usage()) == bool(slots)
 
 
+@given(SLOTS, st.lists(st.sampled_from(WORDS), max_size=4))
+def test_what_is_expected_is_what_takes_another_argument(
+    slots: list[Slot], arguments: list[str]
+) -> None:
+    """For completion: a word is taken by one of those leaves just where it leads on, and none is
+    there twice; nothing is expected behind words that are not granted."""
+    grammar = Grammar(slots)
+    expected = grammar.expected(arguments)
+    result = grammar.match(arguments)
+    granted_so_far = isinstance(result, Match) or result.index == len(arguments)
+    assert (expected is not None) == granted_so_far
+    for word in WORDS if expected is not None else ():
+        longer = grammar.match([*arguments, word])
+        leads_on = isinstance(longer, Match) or longer.index > len(arguments)
+        assert any(leaf.takes(word) for leaf in expected or ()) == leads_on
+    assert len({id(leaf) for leaf in expected or ()}) == len(expected or ())
+    assert grammar.expected([*arguments, "\0"]) is None
+
+
 def test_no_grammar_grants_no_arguments() -> None:
     """Deny by default."""
     assert isinstance(Grammar().match([]), Match)

@@ -147,7 +147,8 @@ async def test_one_command_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async with world(tmp_path, monkeypatch, FakeBackend(), POLICY) as w:
         everything = await answered(w)
         assert list((await answered(w, command="tail")).commands) == [everything.commands[1]]
-        assert list((await answered(w, no_commands=True)).commands) == []
+        none = await answered(w, no_commands=True)
+        assert (list(none.commands), none.command_count) == ([], 2)
         assert w.decisions() == []
         for name in ("hidden-command", "nothing"):
             with pytest.raises(RpcError) as caught:

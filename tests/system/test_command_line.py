@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from patience import patient
 from running import RunningServer, policy_text, running_server, script
 
@@ -286,3 +288,55 @@ def test_control_bytes_are_harmless_on_a_terminal_and_exact_elsewhere(
     assert process.wait(30) == 0
     assert b"\\x1b]0;owned\\x07" in shown
     assert b"\x1b" not in shown
+
+
+def test_who_we_are_and_what_we_may_do(server: RunningServer) -> None:
+    """whoami, commands and can start, of the policy that the server has read."""
+    who = json.loads(server.cli("bob", "-o", "json", "whoami").stdout)
+    assert (who["client_id"], who["command_count"]) == ("bob", 1)
+    assert "commands" not in who
+    certificate = x509.load_pem_x509_certificate(server.pki.clients["bob"].certificate.read_bytes())
+    assert who["certificate"]["serial"] == format(certificate.serial_number, "x")
+    assert who["certificate"]["fingerprint"] == certificate.fingerprint(hashes.SHA256()).hex()
+    end_s = certificate.not_valid_after_utc.timestamp()
+    assert int(who["certificate"]["not_after_ns"]) == int(end_s) * 10**9
+    used = {each["name"]: int(each.get("used", 0)) for each in who["quotas"]}
+    pid = server.start("bob", "idle")
+    now = json.loads(server.cli("bob", "-o", "json", "whoami").stdout)["quotas"]
+    after = {each["name"]: int(each.get("used", 0)) for each in now}
+    assert after["max_running"] == used["max_running"] + 1
+    assert after["starts_per_minute"] == used["starts_per_minute"] + 1
+    server.cli("bob", "stop", pid)
+    assert server.cli("bob", "whoami").stdout.startswith("bob\ncertificate: serial ")
+    assert server.cli("alice", "commands", "-q").stdout.split() == sorted(
+        ["idle", "greet", "ready", "escape", "echo", "spill"]
+    )
+    usage = server.cli("alice", "commands", "echo").stdout.splitlines()
+    assert usage[:2] == ["echo TEXT{0,3}", "  TEXT: a text that matches [ -~]{0,20}"]
+    assert server.cli("bob", "commands", "echo").returncode == 5
+
+
+def test_what_may_be_started_is_what_can_start_says(server: RunningServer) -> None:
+    """The same words, exit status and no job, either way."""
+    before = server.cli("alice", "list", "-aq").stdout
+    for words in (
+        ["echo", "a"],
+        ["echo", "--help"],
+        ["echo", "a", "b", "c", "d"],
+        ["nonsense"],
+        ["-e", "A=1", "echo"],
+        ["-e", "1=1", "echo"],
+    ):
+        asked = server.cli("alice", "can", "start", *words)
+        assert server.cli("alice", "list", "-aq").stdout == before
+        if asked.returncode == 0:
+            assert (asked.stdout, asked.stderr) == ("yes\n", "")
+            continue
+        assert asked.stdout == "no\n"
+        refused = server.cli("alice", "start", *words)
+        assert refused.returncode == asked.returncode
+        error, *rule = asked.stderr.splitlines()
+        assert refused.stderr.splitlines() == [error]
+        assert (len(rule) == 1) == (asked.returncode == 5)
+    said = json.loads(server.cli("alice", "-o", "json", "can", "start", "echo", "--help").stdout)
+    assert said["rule"] == "commands.echo.arguments"

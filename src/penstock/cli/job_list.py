@@ -44,7 +44,7 @@ async def list_jobs(
 def _say_table(jobs: list[pb.Job], *, width: int | None) -> None:
     now_ns = time.time_ns()
     rows = [_cells(job, now_ns) for job in jobs]
-    head, *lines = rows_of(_COLUMNS, rows, width=width, mark=_mark())
+    head, *lines = rows_of(_COLUMNS, rows, width=width, mark=mark())
     coloured = wants_colours(terminal=OUT.terminal)
     say(GAP.join(painted(cell, "bold" if coloured else None) for cell in head))
     for job, line in zip(jobs, lines, strict=True):
@@ -78,7 +78,7 @@ def _style(job: pb.Job) -> Style | None:
     return None if succeeded else "red"
 
 
-def _mark() -> str:
+def mark() -> str:
     """What stands for text that is cut: an ellipsis, where the output's encoding has one."""
     try:
         "…".encode(sys.stdout.encoding)

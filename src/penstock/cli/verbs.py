@@ -19,6 +19,7 @@ from .arguments import (
     PassThroughIfAttached,
 )
 from .context_group import CONTEXT
+from .grant_verbs import CAN, COMMANDS, WHOAMI
 from .start_options import ENV, TIMEOUT
 from .verb_forms import OUTPUT_BEHIND, argument, option, verb
 
@@ -290,6 +291,9 @@ VERBS: Final[dict[str, click.Command]] = {
     "run": RUN,
     "attach": ATTACH,
     "wait": WAIT,
+    "whoami": WHOAMI,
+    "commands": COMMANDS,
+    "can": CAN,
     "context": CONTEXT,
     "watch": WATCH,
     "certs": CERTS,

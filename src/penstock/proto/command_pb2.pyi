@@ -413,7 +413,7 @@ class WhoAmIRequest(_message.Message):
     def __init__(self, command: _Optional[str] = ..., no_commands: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class WhoAmIResponse(_message.Message):
-    __slots__ = ("client_id", "certificate", "verbs", "quotas", "client_limits", "commands", "next_page_token", "policy_revision")
+    __slots__ = ("client_id", "certificate", "verbs", "quotas", "client_limits", "commands", "next_page_token", "policy_revision", "command_count")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     VERBS_FIELD_NUMBER: _ClassVar[int]
@@ -422,6 +422,7 @@ class WhoAmIResponse(_message.Message):
     COMMANDS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_COUNT_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     certificate: Certificate
     verbs: _containers.RepeatedScalarFieldContainer[str]
@@ -430,7 +431,8 @@ class WhoAmIResponse(_message.Message):
     commands: _containers.RepeatedCompositeFieldContainer[GrantedCommand]
     next_page_token: str
     policy_revision: str
-    def __init__(self, client_id: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., verbs: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., commands: _Optional[_Iterable[_Union[GrantedCommand, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., policy_revision: _Optional[str] = ...) -> None: ...
+    command_count: int
+    def __init__(self, client_id: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., verbs: _Optional[_Iterable[str]] = ..., quotas: _Optional[_Iterable[_Union[Quota, _Mapping]]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., commands: _Optional[_Iterable[_Union[GrantedCommand, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., policy_revision: _Optional[str] = ..., command_count: _Optional[int] = ...) -> None: ...
 
 class Certificate(_message.Message):
     __slots__ = ("serial", "fingerprint", "not_after_ns")

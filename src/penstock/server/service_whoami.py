@@ -96,6 +96,7 @@ class WhoAmICalls:
             quotas=quotas,
             client_limits=totals_message(client.totals.limits),
             policy_revision=self._access.policy.hash,
+            command_count=len(client.commands),
         )
 
     def _slices(self, names: list[str]) -> Iterator[list[str]]:

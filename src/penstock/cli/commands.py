@@ -1,0 +1,68 @@
+"""commands: what we may start, a line each, or all of one command."""
+
+from typing import Final
+
+from ..proto import command_pb2 as pb
+from ..text.job_text import duration
+from ..text.limits_text import limits_text
+from .connecting import asked
+from .fitting import GAP, Column, one_line, rows_of
+from .flags import Settings
+from .job_list import mark
+from .printing import say_json
+from .signal_handling import detaches
+from .standard import OUT, say
+
+_COLUMNS: Final = (
+    Column("NAME", least=8),
+    Column("CLASS", least=5),
+    Column("TIME"),
+    Column("USAGE"),
+)
+_LABEL_WIDTH: Final = 12
+
+
+@detaches("nothing was changed; ask again with: penstock commands")
+async def commands(settings: Settings, command: str, quiet: bool, no_trunc: bool) -> None:
+    """A command a line, or the usage, limits and rules of ``command`` alone."""
+    who = await asked(settings, lambda client: client.who_am_i(command))
+    if settings.json:
+        for each in who.commands:
+            say_json(each)
+    elif quiet:
+        for each in who.commands:
+            say(one_line(each.name))
+    elif command:
+        _say_all(who.commands[0])
+    else:
+        width = OUT.columns if OUT.terminal and not no_trunc else None
+        for line in rows_of(_COLUMNS, [*map(_cells, who.commands)], width=width, mark=mark()):
+            say(GAP.join(line))
+
+
+def _cells(command: pb.GrantedCommand) -> list[str]:
+    time = duration(command.timeout_s) if command.timeout_s else "-"
+    return [one_line(command.name), one_line(command.class_name), time, one_line(_form(command))]
+
+
+def _form(command: pb.GrantedCommand) -> str:
+    return command.usage[0] if command.usage else command.name
+
+
+def _say_all(command: pb.GrantedCommand) -> None:
+    say(one_line(_form(command)))
+    for line in command.usage[1:]:
+        say(one_line(f"  {line}"))
+    say("")
+    time = f"at most {duration(command.timeout_s)}" if command.timeout_s else "no limit"
+    signals = "all" if command.any_signal else ", ".join(command.signals) or "none"
+    for label, text in (
+        ("program", command.program),
+        ("class", f"{command.class_name}: {limits_text(command.limits)}"),
+        ("time", time),
+        ("a stop", f"{duration(command.grace_s)} before KILL"),
+        ("signals", signals),
+        ("environment", ", ".join(command.env_keys) or "nothing of it"),
+        ("input", "with --stdin, or run -i" if command.stdin else "none"),
+    ):
+        say(one_line(f"{label:<{_LABEL_WIDTH}}{text}"))
