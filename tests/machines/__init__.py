@@ -29,6 +29,7 @@ again, and a time line.
 | feeding | what a job must read: what it was sent, once, in order, and its end |
 | endings | what an end record must say, by what the kernel knows and clients have asked for |
 | graces | when a job that is stopped must be killed, by what callers asked for |
+| naming | whose a name is, and which jobs a list with a filter must have |
 | peeking | each call, about another client's job |
 | canaries, more_canaries, planting | planted bugs, which the search has to find |
 | run, replay, timeline | one, many, again; what people read |

@@ -264,6 +264,8 @@ class Machine:
         Process.on_stop = staticmethod(self.invariants.asked.recorded)
         Process.on_heard = staticmethod(self.invariants.graces.heard)
         Process.on_request = staticmethod(self.invariants.requested)
+        Process.on_begun = staticmethod(self.invariants.naming.begun)
+        Process.on_gone = staticmethod(self.invariants.naming.over)
         Process.on_end = staticmethod(self.invariants.end_written)
         async with trio.open_nursery() as kernel, trio.open_nursery() as server:
             world.kernel.nursery = kernel

@@ -19,9 +19,10 @@ from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
 from penstock.jobs.job import Job
+from penstock.jobs.job_filter import JobFilter
 from penstock.jobs.job_recovery import JobRecovery
 from penstock.jobs.job_rows import JobRecord
-from penstock.jobs.jobs_by_owner import JobWalk
+from penstock.jobs.jobs_by_owner import JobsByOwner, JobWalk
 from penstock.jobs.lifecycle import JobRunner
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import GapReason
@@ -33,11 +34,14 @@ from penstock.jobs.store import Store
 from penstock.server.access import AskedCall
 
 from .more_canaries import (
+    any_label,
     cut_grace,
     early_end_of_input,
     foreign_call,
     foreign_stream,
+    forgotten_names,
     forgotten_stop,
+    name_race,
     needless_gap,
     needless_grace,
     overlooked_chunk,
@@ -279,6 +283,8 @@ PLACES: Final = (
     Job,
     JobInput,
     JobRunner,
+    JobFilter,
+    JobsByOwner,
     JobWalk,
     Manager,
     OutputLog,
@@ -310,6 +316,9 @@ CANARIES: Final = (
     Canary(skipped_input, "of input that nobody has sent there"),
     Canary(unwritten_start, "without a line in the audit log"),
     Canary(unlisted, "list leaves out"),
+    Canary(name_race, "unfinished jobs of"),
+    Canary(forgotten_names, "unfinished jobs of", seed=15),
+    Canary(any_label, "which it did not ask for"),
     Canary(foreign_call, "peek"),
     Canary(foreign_stream, "told by StreamOutput", programs=1000),
     Canary(needless_grace, "was not killed by"),

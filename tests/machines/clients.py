@@ -17,6 +17,7 @@ from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.rpc.channel import Channel, open_channel_on
 
 from .invariants import Invariants
+from .naming import labels_of
 from .peeking import peek
 from .programs import Actor, Op
 from .reading import Reading
@@ -130,6 +131,8 @@ class Player:
             if error.code is StatusCode.INTERNAL and world.bugs_told:
                 world.bugs_told -= 1
                 return True
+            if op.what == "start" and "has the name" in error.message:
+                self._check.naming.refused(self._owner, op.name, began)
             missing = error.code is StatusCode.NOT_FOUND
             excused = op.what == "peek" or handle in self._check.removed
             expected = error.code in (HIDDEN if op.what == "peek" else EXPECTED)
@@ -219,12 +222,7 @@ class Player:
             case "stop":
                 await self._stop(op, unary, handle)
             case "list":
-                known = list(check.handles.get(owner, ()))
-                page = await unary("List", pb.ListRequest(all=op.flag), pb.ListResponse)
-                for job in page.jobs:
-                    if job.handle:
-                        check.job_told(owner, job, ended)
-                check.listed(owner, known, page, everything=op.flag)
+                await self._list(op, unary, handle)
             case "wait":
                 answer = await unary("Wait", pb.WaitRequest(pid=handle), pb.WaitResponse)
                 check.job_told(owner, answer.job, ended)
@@ -266,9 +264,28 @@ class Player:
             argv=[str(number)],
             request_id=op.request_id,
             stdin=behaviour.stdin,
+            name=op.name,
+            labels=labels_of(op),
         )
         answer = await unary("Start", request, pb.StartResponse)
         self._check.started(self._owner, op.request_id, answer.job)
+
+    async def _list(self, op: Op, unary: Any, handle: str) -> None:
+        """All pages of it."""
+        check, owner = self._check, self._owner
+        known, ended = list(check.handles.get(owner, ())), check.ended()
+        request = check.naming.list_of(op, handle)
+        jobs: list[pb.Job] = []
+        while True:
+            page = await unary("List", request, pb.ListResponse)
+            jobs += page.jobs
+            for job in page.jobs:
+                if job.handle:
+                    check.job_told(owner, job, ended)
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        check.naming.listed(owner, request, jobs, known, ended)
 
     async def _stop(self, op: Op, unary: Any, handle: str) -> None:
         request = pb.StopRequest(pid=handle, grace_s=op.seconds, no_wait=op.flag)
@@ -381,4 +398,5 @@ def _short(op: Op) -> str:
     parts += [f"{op.how} within {op.within} s"] if op.within is not None else []
     parts += [f"grace {op.seconds} s"] if op.seconds is not None else []
     parts += [op.request_id] if op.request_id else []
+    parts += [op.name] if op.name else []
     return " ".join(parts)

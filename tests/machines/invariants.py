@@ -14,6 +14,7 @@ from .endings import Asked
 from .feeding import Feeding
 from .graces import Graces
 from .group import Group
+from .naming import Naming
 from .schedule import system_tasks_alive, tasks_alive
 from .world import World
 
@@ -56,6 +57,7 @@ class Invariants:
         self.feeding = Feeding(world)
         self.asked = Asked(world)
         self.graces = Graces(world)
+        self.naming = Naming(world, self.job_of, self.removed)
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
@@ -86,6 +88,7 @@ class Invariants:
         if alive:
             self.world.fail(f"job {job_id[-4:]} has an end record, and {alive} processes live")
         self.world.ends[job_id] = text
+        self.naming.over(job_id)
         self._ended_at[job_id] = trio.current_time()
         if EndRecord.from_json(text).reason == "timed_out":
             self.world.covered.add("C17")
@@ -103,22 +106,11 @@ class Invariants:
         about = (job.owner, job.started_ns)
         if self._jobs.setdefault(job.handle, about) != about:
             self.world.fail(f"job {job.handle} was {self._jobs[job.handle]}, and is {about}")
+        self.naming.told(job)
         if job.HasField("end"):
             self.end_told(job.handle, job.end)
         elif job.handle in ended:
             self.world.fail(f"job {job.handle} had ended, and has no end record now")
-
-    def listed(
-        self, owner: str, known: list[str], page: pb.ListResponse, *, everything: bool
-    ) -> None:
-        """A list of all, or of those that run, has all who were ``known`` by then."""
-        there = {job.handle for job in page.jobs}
-        for handle in known:
-            runs = self.job_of[handle] not in self.world.ends
-            if handle in there or handle in self.removed or not (everything or runs):
-                continue
-            if not page.next_page_token:
-                self.world.fail(f"{owner}'s list leaves out job {handle}")
 
     def end_told(self, handle: str, end: pb.EndRecord) -> None:
         """The same for everybody, at any time."""

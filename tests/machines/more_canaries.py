@@ -2,14 +2,17 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import trio
 
 from penstock.jobs.end_record import EndRecord
+from penstock.jobs.history import History
 from penstock.jobs.input import JobInput, Sender
 from penstock.jobs.job import Job
-from penstock.jobs.jobs_by_owner import JobWalk
+from penstock.jobs.job_filter import JobFilter
+from penstock.jobs.jobs_by_owner import JobsByOwner, JobWalk
 from penstock.jobs.manager import Manager
 from penstock.jobs.output.gaps import Gap
 from penstock.jobs.output.output_log import OutputLog
@@ -172,6 +175,44 @@ def unlisted() -> Iterator[None]:
         return [job for job in jobs if job.end is None or job.log_if_loaded is not None]
 
     with instead(JobWalk, "next_slice", next_slice):
+        yield
+
+
+@contextlib.contextmanager
+def name_race() -> Iterator[None]:
+    """A name is looked for among jobs that run: two starts at once have it both."""
+    true = JobsByOwner.holder_of
+
+    def holder_of(self: JobsByOwner, name: str) -> Job | None:
+        job = true(self, name)
+        return job if job is not None and job.begun.is_set() else None
+
+    with instead(JobsByOwner, "holder_of", holder_of):
+        yield
+
+
+@contextlib.contextmanager
+def forgotten_names() -> Iterator[None]:
+    """Whoever takes jobs over does not know their names."""
+    true = History.is_back
+
+    def is_back(self: History, job: Job) -> None:
+        true(self, job)
+        self._by_owner[job.owner]._names.clear()
+
+    with instead(History, "is_back", is_back):
+        yield
+
+
+@contextlib.contextmanager
+def any_label() -> Iterator[None]:
+    """A list of those with a label has those with another value of it."""
+    true = JobFilter.matches
+
+    def matches(self: JobFilter, job: Job) -> bool:
+        return true(replace(self, label_keys=self.labels.keys(), labels={}), job)
+
+    with instead(JobFilter, "matches", matches):
         yield
 
 

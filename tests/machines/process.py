@@ -29,6 +29,10 @@ class Process:
 
     on_request: Callable[[str, str, str], None]
     """A job's id, its owner, and the request id that it is started under."""
+    on_begun: Callable[[str, str, JobSpec], None]
+    """A job's id, its owner, and what its start asks for."""
+    on_gone: Callable[[str], None]
+    """Id of a job that never was, or is removed, whether or not its record can be."""
     on_handle: Callable[[str, str], None]
     """Of all lives: a job's id and the handle that it was given."""
     on_stop: Callable[[str, dict[str, Any]], None]
@@ -222,9 +226,15 @@ class SimStore(Store):
         request_id: str | None,
     ) -> int:
         place = super().insert_starting(job_id, owner, spec, policy, created_ns, request_id)
+        Process.on_begun(job_id, owner, spec)
         if request_id is not None:
             Process.on_request(job_id, owner, request_id)
         return place
+
+    def delete(self, job_id: str) -> None:
+        self._process.check()
+        Process.on_gone(job_id)
+        super().delete(job_id)
 
     def set_running(self, job_id: str, started: Started, boot_id: str) -> str:
         handle = super().set_running(job_id, started, boot_id)

@@ -84,6 +84,8 @@ class Op(_Value):
     number: int = 0
     request_id: str = ""
     flag: bool = False
+    name: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -187,6 +189,14 @@ INPUT_FOCUS: Focus = (
     3,
     4,
 )
+# Of its own, too, because a name that is in use has a start refused: few programs are about that.
+NAMES_FOCUS: Focus = (
+    ("start", "start", "start", "list", "list", "list", "list", "stop", "wait", "remove"),
+    (0.0, 0.0, 0.001, 0.1, 1.0, 2.0),
+    ("sleep", "sleep", "write"),
+    4,
+    4,
+)
 _FAULTS = (
     "crash", "cut", "stall", "full", "eio", "short", "records", "audit", "crash", "shutdown",
     "supervisor", "leave",
@@ -205,6 +215,7 @@ class _Style:
 
     def __init__(self, focus: Focus) -> None:
         self.ops, self.times, self.acts, self.most_actors, self.most_acts = focus
+        self.names = focus is NAMES_FOCUS
 
 
 def _act(choose: Chooser, style: _Style) -> Act:
@@ -232,6 +243,8 @@ def _behaviour(choose: Chooser, style: _Style) -> Behaviour:
 
 def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
     what = "start" if first else choose.pick(style.ops)  # else there is nothing to do it to
+    named = style.names and what in ("start", "list")
+    numbered = what in ("stream", "input", "signal") or (named and what == "list")
     impatient = choose.pick((False, False, True))
     return Op(
         what,
@@ -240,9 +253,11 @@ def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
         within=choose.pick(TIMES_S) if impatient else None,
         how=choose.pick(("cancel", "deadline", "cut")) if impatient else "cancel",
         seconds=choose.pick((None, 0.0, GRACE_S / 2, 2 * GRACE_S)) if what == "stop" else None,
-        number=choose.integer(0, 12) if what in ("stream", "input", "signal") else 0,
+        number=choose.integer(0, 12) if numbered else 0,
         request_id=choose.pick(("", "r1", "r2")) if what == "start" else "",
         flag=choose.pick((False, True)) if what in ("stop", "stream", "list", "signal") else False,
+        name=choose.pick(("n1", "n1", "n2", "")) if named else "",
+        label=choose.pick(("", "a", "b")) if named else "",
     )
 
 
@@ -292,7 +307,8 @@ def make_schedule(choose: Chooser) -> Schedule:
 @st.composite
 def programs(draw: Any, *, faults: bool = True) -> Program:
     """For Hypothesis; it shrinks to few actors, operations and faults."""
-    return make_program(_Drawn(draw), faults=faults)
+    focus = draw(st.sampled_from((None, None, None, NAMES_FOCUS)))
+    return make_program(_Drawn(draw), faults=faults, focus=focus)
 
 
 @st.composite

@@ -53,7 +53,7 @@ class Rules(RuleBasedStateMachine):
     def boot(self, owner: str, command: str, schedule: Schedule, **how: Any) -> Job:
         """The machine, with a server that serves and a job that runs."""
         self.machine = Machine(schedule, **how)
-        job = self._started(owner, command, "", {})
+        job = self._started(owner, command, {})
         for _ in range(10):
             self.machine.passes(GRACE_S)
         return job
@@ -73,18 +73,17 @@ class Rules(RuleBasedStateMachine):
         owner=st.sampled_from(OWNERS),
         command=st.sampled_from(COMMANDS),
         request_id=st.sampled_from(("", "r1", "r2")),
+        name=st.sampled_from(("", "", "n1")),
+        label=st.sampled_from(("", "a")),
         impatience=IMPATIENCE,
     )
-    def start(self, owner: str, command: str, request_id: str, impatience: dict[str, Any]) -> Job:
-        """A client starts a job."""
-        return self._started(owner, command, request_id, impatience)
+    def start(self, owner: str, command: str, impatience: dict[str, Any], **named: str) -> Job:
+        """A client starts a job, perhaps by a name."""
+        return self._started(owner, command, impatience, **named)
 
-    def _started(
-        self, owner: str, command: str, request_id: str, impatience: dict[str, Any]
-    ) -> Job:
+    def _started(self, owner: str, command: str, impatience: dict[str, Any], **named: str) -> Job:
         job = Job(owner)
-        number = COMMANDS.index(command)
-        self._asks(job, "start", impatience, job=number, request_id=request_id)
+        self._asks(job, "start", impatience, job=COMMANDS.index(command), **named)
         return job
 
     @rule(
@@ -130,10 +129,17 @@ class Rules(RuleBasedStateMachine):
         other = next(owner for owner in OWNERS if owner != job.owner)
         self.running.asks(other, job, Op("peek"))
 
-    @rule(job=jobs, finished=st.booleans())
-    def list(self, job: Job, finished: bool) -> None:
-        """All that is its owner's."""
-        self.running.asks(job.owner, None, Op("list", flag=finished))
+    @rule(
+        job=jobs,
+        finished=st.booleans(),
+        number=st.integers(0, 8),
+        name=st.sampled_from(("n1", "n2")),
+        label=st.sampled_from(("a", "b")),
+    )
+    def list(self, job: Job, finished: bool, number: int, name: str, label: str) -> None:
+        """All that is its owner's, or what one of several filters matches."""
+        op = Op("list", flag=finished, number=number, name=name, label=label)
+        self.running.asks(job.owner, job, op)
 
     @rule(job=jobs, impatience=IMPATIENCE)
     def wait(self, job: Job, impatience: dict[str, Any]) -> None:

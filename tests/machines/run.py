@@ -17,6 +17,7 @@ from .invariants import Invariants
 from .process import Process
 from .programs import (
     INPUT_FOCUS,
+    NAMES_FOCUS,
     Actor,
     Fault,
     Op,
@@ -36,6 +37,8 @@ _END_S = 120.0
 _COLLECT_EVERY = 50
 # Of a seed's programs one in so many is about input.
 _INPUT_EACH = 5
+# And one in so many about names.
+_NAMES_EACH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ async def _main(world: World, invariants: Invariants) -> None:
     Process.on_stop = staticmethod(invariants.asked.recorded)
     Process.on_heard = staticmethod(invariants.graces.heard)
     Process.on_request = staticmethod(invariants.requested)
+    Process.on_begun = staticmethod(invariants.naming.begun)
+    Process.on_gone = staticmethod(invariants.naming.over)
     Process.on_end = staticmethod(invariants.end_written)
     Process.kill_pid = staticmethod(world.kernel.kill_pid)
     program = world.program
@@ -176,8 +181,12 @@ def seeded(seed: str) -> tuple[Program, Schedule]:
     """The program and schedule of a seed, as Broken prints it."""
     choose = Seeded(seed)
     number = seed.rpartition(":")[2]
-    fed = number.isdecimal() and int(number) % _INPUT_EACH == _INPUT_EACH - 1
-    program = make_program(choose, focus=INPUT_FOCUS if fed else None)
+    focus = None
+    if number.isdecimal() and int(number) % _INPUT_EACH == _INPUT_EACH - 1:
+        focus = INPUT_FOCUS
+    elif number.isdecimal() and int(number) % _NAMES_EACH == _NAMES_EACH - 2:
+        focus = NAMES_FOCUS
+    program = make_program(choose, focus=focus)
     return program, make_schedule(choose)
 
 

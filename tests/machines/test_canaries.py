@@ -12,7 +12,16 @@ from machines.run import run_many
 
 # Those of which the search needs no more than some dozens of programs; tools/test --all looks for
 # all of them.
-_SOON = {"early_end", "foreign_call", "unlisted", "unsaid_gap", "unwritten_start", "request_race"}
+_SOON = {
+    "early_end",
+    "foreign_call",
+    "unlisted",
+    "unsaid_gap",
+    "unwritten_start",
+    "request_race",
+    "name_race",
+    "any_label",
+}
 
 
 def _functions() -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ FEATURES: Final = (
     "signal",
     "stop_options",  # no_wait, signal, took_s
     "stdin",
+    "names",  # name and labels of a start
+    "list_filters",  # states, command, name, labels, label_keys, since_ns, prefix
     "watch",
     "pause",  # only with cgroups
     "whoami",
