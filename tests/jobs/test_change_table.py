@@ -56,6 +56,36 @@ def test_each_change_is_a_row_and_none_is_of_a_job_without_a_handle(tmp_path: Pa
         assert told(store, begin, "bob") == []
 
 
+def test_a_pause_is_a_change_if_it_is_one(tmp_path: Path) -> None:
+    """Once each; not of a job that is being stopped, which runs on by that, nor of an ended one."""
+    path = str(tmp_path / "db")
+    one, other = f"{1:032x}", f"{2:032x}"
+    with closing(Store(path)) as store:
+        begin = store.changes.begin_of("alice")
+        for job_id in (one, other):
+            store.insert_starting(job_id, "alice", JobSpec("true"), "hash", 0, None)
+            store.set_paused(job_id, True)  # it has no handle yet
+            store.set_running(job_id, started(7), "boot")
+        for paused in (False, True, True, False, False, True):
+            store.set_paused(one, paused)
+        assert store.paused() == {one}
+    with closing(Store(path)) as store:
+        assert store.paused() == {one}
+        store.set_paused(one, True)
+        store.set_stopping(one, {"by": "alice"})
+        store.set_paused(one, False)
+        store.set_paused(other, True)
+        store.set_finished(other, END)
+        assert store.paused() == set()
+        store.set_paused(other, True)
+        whats = [(each.job_id, each.what) for each in told(store, begin)]
+        assert whats == [
+            *((job_id, "running") for job_id in (one, other)),
+            *((one, what) for what in ("paused", "resumed", "paused", "stopping")),
+            *((other, what) for what in ("paused", "finished")),
+        ]
+
+
 def test_a_change_that_fails_has_no_row(tmp_path: Path) -> None:
     """Both are one transaction; watchers are woken for what is committed alone."""
     with closing(Store(str(tmp_path / "db"))) as store:

@@ -52,7 +52,7 @@ class FailingDisk(RealDisk):
 
 STORE_CALLS = (
     *("insert_starting", "set_running", "set_stopping", "set_finished"),
-    *("delete", "note_strays", "note_loss"),
+    *("delete", "note_strays", "note_loss", "set_paused"),
 )
 
 

@@ -105,6 +105,7 @@ class FakeBackend:
         self.silent = False
         """Nobody seems to be there."""
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
+        self.on_paused: Callable[[str], None] = lambda job_id: None
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
@@ -190,6 +191,7 @@ class FakeBackend:
     async def set_paused(self, job_id: str, paused: bool) -> str:
         if not self.cannot_pause:
             self.jobs[job_id].paused = paused
+            self.on_paused(job_id)
         await trio.lowlevel.checkpoint()
         return self.cannot_pause
 

@@ -294,6 +294,7 @@ class SimBackend:
         self._process = process
         self._asked: dict[Request, None] = {}
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
+        self.on_paused: Callable[[str], None] = lambda job_id: None
         process.on_death.append(self._wake)
 
     def _wake(self) -> None:
@@ -377,6 +378,7 @@ class SimBackend:
 
     async def set_paused(self, job_id: str, paused: bool) -> str:
         why: str = await self._answer(lambda: self._kernel.set_paused(job_id, paused))
+        self.on_paused(job_id)
         return why
 
     def is_paused(self, job_id: str) -> bool:

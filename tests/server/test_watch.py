@@ -1,5 +1,6 @@
 """Watch over the fake backend: what a watcher gets, when it is told to list, what it costs."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from service_world import World, asked_by, world
 from penstock.jobs import change_table
 from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.job import Job
+from penstock.jobs.store import Store
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.server import service_watch
@@ -98,6 +100,46 @@ async def test_a_watcher_gets_each_change_of_its_own_jobs(
             numbers = [each.sequence for each in (begin, removed, running, stopping, finished)]
             assert numbers == sorted(set(numbers))
             assert abs(finished.time_ns - finished.job.ended_ns) < 60 * 10**9
+
+
+async def test_pause_and_resume_are_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as the caller has its answer; also those that could not be recorded at once, and
+    those that the next server finds."""
+    seen: list[tuple[str, bool | None]] = []
+
+    def note(message: pb.WatchResponse) -> None:
+        assert message.state == RUNNING
+        seen.append((message.handle, message.paused if message.HasField("paused") else None))
+
+    backend = FakeBackend()
+    async with world(tmp_path, monkeypatch, backend, POLICY) as w:
+        async with watched(w) as messages:
+            begin = (await anext(messages)).sequence
+            job = await w.manager.start("alice", JobSpec("sleep"))
+            for paused in (True, True, False):
+                await job.set_paused(paused)
+            with monkeypatch.context() as full:
+                full.setattr(Store, "set_paused", failing_store)
+                await job.set_paused(True)
+            assert w.manager.keep_records_in_place() == ""
+            assert w.manager.keep_records_in_place() == ""
+            for _ in range(4):
+                note(await anext(messages))
+        assert seen == [(job.handle, paused) for paused in (None, True, False, True)]
+        w.manager.leave()
+    backend.jobs[job.id].paused = False  # while no server is there
+    seen.clear()
+    async with world(tmp_path, monkeypatch, backend, POLICY) as w:
+        for message in (await all_of(w, begin))[1:]:
+            note(message)
+        assert seen == [(job.handle, paused) for paused in (None, True, False, True, False)]
+
+
+def failing_store(*args: object) -> None:
+    """In the place of a transaction, on a full disk."""
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 async def test_watch_list_and_apply_misses_nothing(

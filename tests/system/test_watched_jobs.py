@@ -189,3 +189,26 @@ async def test_a_watch_ends_with_a_drain_and_its_number_is_good_for_the_next_ser
             pb.JOB_STATE_FINISHED,
         ]
         assert messages[2].job.end.reason == "stopped"
+
+
+@pytest.mark.root
+async def test_pauses_are_changes_and_survive_a_kill(server: RunningServer) -> None:
+    """C62: what stands still is a change before its caller is answered; a stop lets it run on."""
+    async with connected_again(server, "alice") as client, client.watch() as call:
+        begin = (await anext(call)).sequence
+        job = await client.start("idle")
+        assert (await client.pause(job.handle)).paused
+        running, paused = await anext(call), await anext(call)
+        assert (running.HasField("paused"), paused.paused, paused.job.paused) == (False, True, True)
+        await client.resume(job.handle)
+        resumed = await anext(call)
+        assert (resumed.HasField("paused"), resumed.paused) == (True, False)
+        await client.pause(job.handle)
+        assert (await anext(call)).paused
+    await kill_server(server)
+    async with connected_again(server, "alice") as client:
+        await client.stop(job.handle)
+        assert (await client.status(job.handle)).job.end.reason == "stopped"
+    whats = [(handle, what) for at, handle, what in recorded(server) if at > begin]
+    expected = ("running", "paused", "resumed", "paused", "stopping", "finished")
+    assert whats == [(job.handle, what) for what in expected]

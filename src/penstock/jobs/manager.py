@@ -62,6 +62,7 @@ class Manager:
         # are known here.
         self._early: list[Changed] | None = []
         backend.on_limits_changed = self._limits_changed
+        backend.on_paused = self._paused_changed
 
     @uninterrupted_context
     @contextlib.asynccontextmanager
@@ -209,6 +210,7 @@ class Manager:
             self._limits_changed(changed)
         for each in recovered:
             self._nursery.start_soon(self._tasks.take_over, each)
+            self._paused_changed(each.job.id)  # while no server was there, or one that was killed
         for left in unknown:
             close_pipes(self.history.disk, left.pipes)
             self._backend.release(left.id)
@@ -227,16 +229,30 @@ class Manager:
             about = {"job": job.id, "handle": job.handle, "owner": job.owner}
             try_audit(self._audit, "limits.changed", about | asdict(change))
 
+    def _paused_changed(self, job_id: str) -> None:
+        """A change for watchers, if that is not recorded yet. Where it cannot be recorded,
+        ``keep_records_in_place`` does it later."""
+        job = self.history.by_id(job_id)
+        if job is None or not job.handle or job.end is not None:
+            return
+        try:
+            self._store.set_paused(job_id, self._backend.is_paused(job_id))
+        except sqlite3.Error as error:
+            say(f"job {job.handle} is paused or resumed, and watchers are told later: {error}")
+
     def keep_records_in_place(self) -> str:
         """Writes the records anew if another process has removed their files; why that is not
         possible, or "".
 
         No checkpoint. Each change of a record does the same; this is for a server that records
-        nothing for long. So is the removal of changes that are too old.
+        nothing for long. So are the removal of changes that are too old, and what watchers were not
+        told of pauses because it could not be recorded.
         """
         try:
             self._store.keep_in_place()
             self._store.changes.prune()
+            for job_id in self._store.paused() ^ {job.id for job in self.list() if job.paused}:
+                self._paused_changed(job_id)
         except sqlite3.Error as error:
             return str(error)
         return ""

@@ -8,6 +8,7 @@ from typing import Final
 from .store import Store
 
 # In order: rows of requests refer to jobs. No changes: some may be lost, so all watchers must list.
+# Nor which jobs are paused: the supervisor knows.
 _TABLES: Final = ("jobs", "handles", "removed", "strays", "losses", "requests")
 _FILES: Final = ("", "-wal", "-shm")
 

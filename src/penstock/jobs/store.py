@@ -176,6 +176,29 @@ class Store:
             if first is not None:  # what is asked for later changes its notes alone
                 self.changes.write(job_id, "stopping")
 
+    def paused(self) -> set[str]:
+        """Jobs whose last recorded change is that they stand still."""
+        return {str(row[0]) for row in self._db.execute("SELECT job FROM paused")}
+
+    def set_paused(self, job_id: str, paused: bool) -> None:
+        """Its processes stand still, or run on: a change for watchers alone, as the supervisor
+        knows which jobs are paused. None where that was recorded already, nor for a job that is
+        being stopped, because that lets it run on."""
+        if (job_id in self.paused()) == paused:
+            return
+        with self._transaction() as db:
+            runs = db.execute(
+                "SELECT 1 FROM jobs"
+                " WHERE id = ? AND handle IS NOT NULL AND stop IS NULL AND end IS NULL",
+                (job_id,),
+            ).fetchone()
+            if not paused:
+                db.execute("DELETE FROM paused WHERE job = ?", (job_id,))
+            elif runs is not None:
+                db.execute("INSERT INTO paused VALUES (?)", (job_id,))
+            if runs is not None:
+                self.changes.write(job_id, "paused" if paused else "resumed")
+
     def set_finished(self, job_id: str, end: EndRecord) -> None:
         """The end record is durable when this returns. It can be written once only."""
         with self._transaction() as db:
@@ -186,6 +209,7 @@ class Store:
             if changed != 1:
                 raise AssertionError(f"job {job_id} has an end record already")
             self.changes.write(job_id, "finished")
+            db.execute("DELETE FROM paused WHERE job = ?", (job_id,))
 
     def delete(self, job_id: str) -> None:
         """The job and its request id are forgotten. Its handle's number is not: see handles.
@@ -195,6 +219,7 @@ class Store:
         with self._transaction() as db:
             self.changes.write(job_id, "removed")
             db.execute("DELETE FROM requests WHERE job = ?", (job_id,))
+            db.execute("DELETE FROM paused WHERE job = ?", (job_id,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             db.execute("INSERT OR IGNORE INTO removed VALUES (?)", (job_id,))
 

@@ -85,6 +85,9 @@ class Backend(Protocol):
     on_limits_changed: Callable[[Changed], None]
     """Called whenever the backend finds that a job's limits were changed; the manager sets it. It
     must not block."""
+    on_paused: Callable[[str], None]
+    """Called with the id of a job for which ``is_paused`` may have changed, before ``set_paused``
+    returns; the manager sets it. It must not block."""
 
     async def start(
         self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None

@@ -47,11 +47,13 @@ class Incoming:
         connection: SupervisorConnection,
         requests: Requests,
         on_limits_changed: Callable[[Changed], None],
+        on_paused: Callable[[str], None],
     ) -> None:
         self.jobs: dict[str, ReportedJob] = {}
         self._connection = connection
         self._requests = requests
         self._on_limits_changed = on_limits_changed
+        self._on_paused = on_paused
         self._taking: trio.MemorySendChannel[None] | None = None
         self._taken: list[HeldJob] = []
 
@@ -86,6 +88,7 @@ class Incoming:
             case Paused():
                 if (job := self.jobs.get(message.id)) is not None:
                     job.paused = message.paused
+                    self._on_paused(message.id)
                 self._requests.answered(message)
             case Killed() | Signaled() | Inspected() | Looked():
                 self._requests.answered(message)
@@ -131,6 +134,7 @@ class Incoming:
                 self._on_limits_changed(message)
             case Resumed():
                 job.paused = False
+                self._on_paused(message.id)
             case Exited():
                 job.has_exited(message)
             case Emptied():

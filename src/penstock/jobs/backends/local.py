@@ -74,12 +74,15 @@ class LocalBackend:
     def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
         self._connection = SupervisorConnection(connection, silence_s)
         self._requests = Requests(self._connection)
-        self._incoming = Incoming(self._connection, self._requests, self._limits_changed)
+        self._incoming = Incoming(
+            self._connection, self._requests, self._limits_changed, self._paused
+        )
         self._jobs = self._incoming.jobs
         self._starts = StartExchange(self._connection, self._requests, self._jobs)
         self._welcome: Welcome
         self.policy_bytes = b""
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
+        self.on_paused: Callable[[str], None] = lambda job_id: None
         self._kill_fd = -1
 
     @property
@@ -145,6 +148,9 @@ class LocalBackend:
 
     def _limits_changed(self, changed: Changed) -> None:
         self.on_limits_changed(changed)
+
+    def _paused(self, job_id: str) -> None:
+        self.on_paused(job_id)
 
     def _lose(self) -> None:
         self._connection.end()
