@@ -115,11 +115,23 @@ async def test_a_watch_begins_where_it_is_told_and_leaves_out_what_it_is_told() 
         states=[pb.JOB_STATE_FINISHED],
         command="sleep",
         handles=["7"],
+        name="web",
+        labels={"tier": "one"},
+        label_keys=["run"],
+        prefix="4",
         heartbeat_s=5.0,
     )
     assert [each.sequence for each in got] == [9, 10]
     wanted = pb.WatchRequest(
-        after=9, states=[pb.JOB_STATE_FINISHED], command="sleep", handles=["7"], heartbeat_s=5.0
+        after=9,
+        heartbeat_s=5.0,
+        states=[pb.JOB_STATE_FINISHED],
+        command="sleep",
+        handles=["7"],
+        name="web",
+        labels={"tier": "one"},
+        label_keys=["run"],
+        prefix="4",
     )
     assert scripted.requests == [wanted, wanted]
 

@@ -56,9 +56,9 @@ async def watched(w: World, client: str = "alice", **fields: Any) -> AsyncIterat
         yield messages
 
 
-async def ended(w: World, owner: str = "alice", command: str = "sleep") -> Job:
+async def ended(w: World, owner: str = "alice", command: str = "sleep", **names: Any) -> Job:
     """A job that has run and ended."""
-    job = await w.manager.start(owner, JobSpec(command))
+    job = await w.manager.start(owner, JobSpec(command, **names))
     w.backend.jobs[job.id].end(Verdict("exited", 0))
     await job.wait_finished()
     return job
@@ -250,8 +250,16 @@ async def test_filters_are_applied_on_the_server(
         assert await seen(states=[FINISHED]) == [(sleep.handle, FINISHED), (echo.handle, FINISHED)]
         assert await seen(command="other") == [(echo.handle, RUNNING), (echo.handle, FINISHED)]
         assert await seen(handles=[sleep.handle], states=[RUNNING]) == [(sleep.handle, RUNNING)]
+        named = await ended(w, name="web", labels={"tier": "one"})
+        of_named = [(named.handle, RUNNING), (named.handle, FINISHED)]
+        assert await seen(name="web") == of_named
+        assert await seen(labels={"tier": "one"}) == of_named
+        assert await seen(label_keys=["tier"]) == of_named
+        assert await seen(prefix="we") == of_named
+        assert await seen(prefix=named.handle, command="sleep") == of_named
+        assert await seen(name="web", label_keys=["tier", "run"]) == []
         w.manager.remove(sleep)
-        assert await seen(command="other", states=[RUNNING]) == [
+        assert await seen(command="other", states=[RUNNING], name="") == [
             (sleep.handle, RUNNING),  # what it ran is not known any more
             (echo.handle, RUNNING),
         ]
@@ -291,6 +299,7 @@ async def test_heartbeats_come_while_nothing_happens(
         ({"handles": ["1"] * 101}, StatusCode.INVALID_ARGUMENT),
         ({"handles": ["../1"]}, StatusCode.NOT_FOUND),
         ({"handles": [""]}, StatusCode.INVALID_ARGUMENT),
+        ({"label_keys": ["a"] * 17}, StatusCode.INVALID_ARGUMENT),
     ],
 )
 async def test_a_request_of_a_wrong_form_is_refused(

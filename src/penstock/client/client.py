@@ -297,15 +297,29 @@ class Client:
         states: Sequence[pb.JobState] = (),
         command: str = "",
         handles: Sequence[str] = (),
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        label_keys: Sequence[str] = (),
+        prefix: str = "",
         heartbeat_s: float = 0.0,
     ) -> AbstractAsyncContextManager[ClientCall[pb.WatchResponse]]:
         """Changes of this client's jobs, behind the ``sequence`` of an earlier message or from now
         on. The first message has a ``sequence`` alone, or with ``resync``: then list all jobs.
+        Only changes to one of ``states``, of one of ``handles``, and of jobs that match the rest as
+        in ``jobs``; a job that is not there any more does.
 
         One connection's worth of it: ``penstock.client.JobWatcher`` resumes after a loss.
         """
         request = pb.WatchRequest(
-            after=after, states=states, command=command, handles=handles, heartbeat_s=heartbeat_s
+            after=after,
+            heartbeat_s=heartbeat_s,
+            states=states,
+            command=command,
+            handles=handles,
+            name=name,
+            labels=labels,
+            label_keys=label_keys,
+            prefix=prefix,
         )
         return self._channel.server_stream(_SERVICE, "Watch", request, pb.WatchResponse)
 

@@ -17,7 +17,7 @@ change behind that, it sends ``resync``, and the caller lists again: told, never
 """
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -37,9 +37,9 @@ class JobWatcher:
     """Watches once: call ``deliver`` or ``messages``, and only one time. Ends by an error, or as
     its caller leaves, because there may always be another change.
 
-    ``after``: resume behind this ``sequence`` of an earlier watch; None: from now on. ``states``,
-    ``command`` and ``handles`` leave out other changes, on the server. ``give_up_s``: how long to
-    try after a loss; 0: not at all. The others are as a Follower's.
+    ``after``: resume behind this ``sequence`` of an earlier watch; None: from now on. From
+    ``states`` to ``prefix``: which changes, as in ``Client.watch``; the server leaves out others.
+    ``give_up_s``: how long to try after a loss; 0: not at all. The others are as a Follower's.
     """
 
     def __init__(
@@ -50,6 +50,10 @@ class JobWatcher:
         states: Sequence[pb.JobState] = (),
         command: str = "",
         handles: Sequence[str] = (),
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        label_keys: Sequence[str] = (),
+        prefix: str = "",
         give_up_s: float = GIVE_UP_S,
         heartbeat_s: float = HEARTBEAT_S,
         news: News | None = None,
@@ -61,6 +65,10 @@ class JobWatcher:
         self._states = states
         self._command = command
         self._handles = handles
+        self._name = name
+        self._labels = dict(labels or {})
+        self._label_keys = label_keys
+        self._prefix = prefix
         self._heartbeat_s = heartbeat_s
         self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
         self._news = news or News()
@@ -124,6 +132,10 @@ class JobWatcher:
             states=self._states,
             command=self._command,
             handles=self._handles,
+            name=self._name,
+            labels=self._labels,
+            label_keys=self._label_keys,
+            prefix=self._prefix,
             heartbeat_s=self._heartbeat_s,
         )
         async with watched as call:

@@ -323,18 +323,33 @@ class RemoveResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("after", "heartbeat_s", "states", "command", "handles")
+    __slots__ = ("after", "heartbeat_s", "states", "command", "handles", "name", "labels", "label_keys", "prefix")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     AFTER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_S_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     HANDLES_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_KEYS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
     after: int
     heartbeat_s: float
     states: _containers.RepeatedScalarFieldContainer[JobState]
     command: str
     handles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, after: _Optional[int] = ..., heartbeat_s: _Optional[float] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., command: _Optional[str] = ..., handles: _Optional[_Iterable[str]] = ...) -> None: ...
+    name: str
+    labels: _containers.ScalarMap[str, str]
+    label_keys: _containers.RepeatedScalarFieldContainer[str]
+    prefix: str
+    def __init__(self, after: _Optional[int] = ..., heartbeat_s: _Optional[float] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., command: _Optional[str] = ..., handles: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., label_keys: _Optional[_Iterable[str]] = ..., prefix: _Optional[str] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
     __slots__ = ("sequence", "state", "time_ns", "job", "handle", "removed", "resync", "heartbeat", "paused")

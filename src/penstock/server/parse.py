@@ -31,6 +31,7 @@ MAX_INPUT_BYTES: Final = 64 * 1024  # a job's pipe: what a sender can hold up
 _MAX_INPUT_OFFSET: Final = 2**63 - 1
 _MAX_SENDER_BYTES: Final = 64
 _MAX_HANDLES: Final = 100
+_ANY_JOB: Final = JobFilter(states=frozenset(JobState))
 # STARTING and ENDING are in no record, so that there is no change to them.
 _CHANGES_TO: Final = frozenset({pb.JOB_STATE_RUNNING, pb.JOB_STATE_STOPPING, pb.JOB_STATE_FINISHED})
 
@@ -50,8 +51,9 @@ class WatchWish:
     after: int | None = None
     heartbeat_s: float = float("inf")
     states: frozenset[pb.JobState] = frozenset()
-    command: str = ""
     handles: frozenset[str] = frozenset()
+    jobs: JobFilter = _ANY_JOB
+    """Whatever state they are in now: ``states`` are those that they came into."""
 
 
 def argument_slices(request: pb.StartRequest) -> Iterator[list[str]]:
@@ -178,6 +180,7 @@ def watch_wish_of(request: pb.WatchRequest) -> WatchWish:
         raise bad_field(
             "handles", f"handles names {len(request.handles)} jobs; at most {_MAX_HANDLES}"
         )
+    _check_labels(request)
     odd = [state for state in request.states if state not in _CHANGES_TO]
     if odd:
         raise bad_field(
@@ -187,8 +190,15 @@ def watch_wish_of(request: pb.WatchRequest) -> WatchWish:
         after=request.after if request.HasField("after") else None,
         heartbeat_s=_heartbeat(request.heartbeat_s),
         states=frozenset(request.states),
-        command=request.command,
         handles=frozenset(handle_of(handle) for handle in request.handles),
+        jobs=JobFilter(
+            states=_ANY_JOB.states,
+            command=request.command,
+            name=request.name,
+            labels=dict(request.labels),
+            label_keys=frozenset(request.label_keys),
+            prefix=request.prefix,
+        ),
     )
 
 
@@ -209,8 +219,7 @@ def filter_of(request: pb.ListRequest) -> JobFilter:
 
     A text that no job can have finds none: it is a search for what a user has typed.
     """
-    if len(request.labels) + len(request.label_keys) > MAX_LABELS:
-        raise bad_field("labels", f"at most {MAX_LABELS} of labels and label_keys may be")
+    _check_labels(request)
     if request.since_ns < 0:
         raise bad_field("since_ns", "since_ns is before 1970; it is UTC nanoseconds since then")
     states = {message: state for state, message in STATES.items()}
@@ -227,6 +236,11 @@ def filter_of(request: pb.ListRequest) -> JobFilter:
         since_ns=request.since_ns,
         prefix=request.prefix,
     )
+
+
+def _check_labels(request: pb.ListRequest | pb.WatchRequest) -> None:
+    if len(request.labels) + len(request.label_keys) > MAX_LABELS:
+        raise bad_field("labels", f"at most {MAX_LABELS} of labels and label_keys may be")
 
 
 def page_begin_of(request: pb.ListRequest) -> int | None:

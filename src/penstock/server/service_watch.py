@@ -92,7 +92,7 @@ class WatchCalls:
         if wish.handles and change.handle not in wish.handles:
             return None
         job = self._access.manager.history.by_id(change.job_id)
-        if job is not None and wish.command not in ("", job.spec.command):
+        if job is not None and not wish.jobs.matches(job):
             return None
         message = change_message(change, job)
         return message if not wish.states or message.state in wish.states else None
