@@ -87,6 +87,10 @@ def test_neither_purerpc_nor_cryptography_nor_asyncio(
         assert "penstock.client.client" in modules, line
         more[line] = foreign(modules) ^ THEIRS
         more[line] |= modules & {"asyncio", "concurrent.futures", "multiprocessing"}
+        if "json" not in line:
+            more[line] |= modules & {"json", "google.protobuf.json_format"}
+        if codes[line] == 0:
+            more[line] |= modules & {"google.rpc.status_pb2", "google.rpc.error_details_pb2"}
     assert codes == dict(LINES)
     assert {line: names for line, names in more.items() if names} == {}
 

@@ -1,12 +1,11 @@
 """Output of a job as lines with the time each began, independent of the chunks' bounds."""
 
-import json
 from datetime import UTC, datetime
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from ..text.stream_decoder import REPLACEMENT, TextDecoder
+from .lazy import load
 from .standard import say
 
 
@@ -17,7 +16,8 @@ def say_json(message: Message) -> None:
 
 def json_line(message: Message) -> str:
     """A protobuf message as JSON; the field names are those of the proto."""
-    return json.dumps(MessageToDict(message, preserving_proto_field_name=True))
+    line: str = load("json_lines").message_line(message)
+    return line
 
 
 def timestamp(time_ns: int) -> str:

@@ -9,10 +9,9 @@ decide that: single calls (``repeated_calls``), a reader (``follow``), a sender 
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
-from google.rpc.error_details_pb2 import RetryInfo
 
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
@@ -45,7 +44,7 @@ def was_lost(error: RpcError) -> bool:
 
 def asks_to_wait(error: RpcError) -> bool:
     """Whether the service has refused the call for now and says when to retry."""
-    return any(isinstance(item, RetryInfo) for item in error.details)
+    return bool(_retry_infos(error))
 
 
 def is_refused_for_now(error: RpcError) -> bool:
@@ -56,8 +55,14 @@ def is_refused_for_now(error: RpcError) -> bool:
 
 
 def _retry_after_s(error: RpcError) -> float:
-    delays = [each.retry_delay for each in error.details if isinstance(each, RetryInfo)]
+    delays = [each.retry_delay for each in _retry_infos(error)]
     return max((delay.seconds + delay.nanos / 1e9 for delay in delays), default=0.0)
+
+
+def _retry_infos(error: RpcError) -> list[Any]:
+    """By the type's name, because google.rpc's types are imported with the first failure that has
+    details."""
+    return [each for each in error.details if each.DESCRIPTOR.full_name == "google.rpc.RetryInfo"]
 
 
 @uninterrupted_methods

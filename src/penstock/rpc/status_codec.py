@@ -4,12 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Final
 
-from google.protobuf import symbol_database
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError, Message
-from google.rpc import status_pb2
-from google.rpc.error_details_pb2 import DESCRIPTOR as _KNOWN_DETAILS  # registers the types
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.protobuf.message import Message
 
 from .call_errors import RpcError, StatusCode
 from .http2.events import Headers
@@ -21,7 +16,6 @@ __all__ = ["error_from_reset", "error_from_trailers", "trailers_of"]
 
 DOMAIN: Final = "penstock"  # of every ErrorInfo
 _OK: Final[Headers] = [(b"grpc-status", b"0")]
-_TYPES_PACKAGE: Final = _KNOWN_DETAILS.package
 
 # gRPC over HTTP/2, "HTTP2 Transport Mapping": error codes of RST_STREAM.
 _RESET_CODES: Final = {
@@ -58,12 +52,9 @@ def trailers_of(error: RpcError | None, limits: Limits) -> Headers:
     if message:
         text = percent_encoded(message, limits.metadata_message_bytes)
         headers.append((b"grpc-message", text))
-    # A refusal of the transport gets an ErrorInfo too, so that programs can tell the reason.
-    details = error.details or (ErrorInfo(reason=error.code.name, domain=DOMAIN),)
-    status = status_pb2.Status(code=error.code.value, message=message[:1024])
-    for detail in details:
-        status.details.add().Pack(detail)
-    encoded = base64.b64encode(status.SerializeToString()).rstrip(b"=")
+    from .status_details import packed_details  # with the first failure, as its docstring says
+
+    encoded = base64.b64encode(packed_details(error, message[:1024], DOMAIN)).rstrip(b"=")
     if len(encoded) <= limits.metadata_details_bytes:
         headers.append((b"grpc-status-details-bin", encoded))
     return headers
@@ -109,17 +100,9 @@ def _details(value: bytes | None) -> list[Message]:
     status is valid without them."""
     if value is None:
         return []
+    from .status_details import unpacked_details  # as above
+
     try:
-        status = status_pb2.Status.FromString(decode_binary(value))
-        return [_unpacked(detail) for detail in status.details]
-    except (DecodeError, RpcError):
+        return unpacked_details(decode_binary(value))
+    except RpcError:  # no Base64
         return []
-
-
-def _unpacked(packed: AnyMessage) -> Message:
-    try:
-        message: Message = symbol_database.Default().GetSymbol(packed.TypeName())()
-    except KeyError:
-        return packed
-    packed.Unpack(message)
-    return message
