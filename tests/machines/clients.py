@@ -16,6 +16,7 @@ from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.rpc.channel import Channel, open_channel_on
 
+from .granting import check_who
 from .invariants import Invariants
 from .naming import labels_of
 from .peeking import peek
@@ -49,7 +50,8 @@ HIDDEN: Final = frozenset(
 )  # fmt: skip
 _ROWS: Final = {"stop": ("C6",), "start": ("C4",), "stream": ("C1", "C21"), "signal": ("C18",),
                 "pause": ("C18",), "resume": ("C18",), "input": ("C19",), "status": ("C43",),
-                "list": ("C43",), "wait": ("C43",), "remove": ("C43",)}  # fmt: skip
+                "list": ("C43",), "wait": ("C43",), "remove": ("C43",),
+                "whoami": ("C43",)}  # fmt: skip
 _SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
 
 
@@ -95,7 +97,7 @@ class Player:
         """False: this connection is good for nothing."""
         world, name = self._world, self._name
         handle = self._handle(op)
-        if handle is None and op.what not in ("start", "list", "peek"):
+        if handle is None and op.what not in ("start", "list", "peek", "whoami"):
             return True
         world.say(name, f"{op.what} {handle or ''} {_short(op)}")
         patience = PATIENCE_S
@@ -223,6 +225,8 @@ class Player:
                 await self._stop(op, unary, handle)
             case "list":
                 await self._list(op, unary, handle)
+            case "whoami":
+                await self._who_am_i(op, unary)
             case "wait":
                 answer = await unary("Wait", pb.WaitRequest(pid=handle), pb.WaitResponse)
                 check.job_told(owner, answer.job, ended)
@@ -254,6 +258,19 @@ class Player:
                 await self._stream(op, handle)
             case "input":
                 await self._input(op, channel, handle)
+
+    async def _who_am_i(self, op: Op, unary: Any) -> None:
+        """In pages of two commands; ``flag``: no job of the owner runs any more."""
+        request = pb.WhoAmIRequest(page_size=2)
+        names = list[str]()
+        while True:
+            known = list(self._check.handles.get(self._owner, ()))
+            answer = await unary("WhoAmI", request, pb.WhoAmIResponse)
+            names += [each.name for each in answer.commands]
+            check_who(self._check, self._owner, answer, names, known, idle=op.flag)
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     async def _start(self, op: Op, unary: Any) -> None:
         world = self._world

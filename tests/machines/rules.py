@@ -142,6 +142,11 @@ class Rules(RuleBasedStateMachine):
         self.running.asks(job.owner, job, op)
 
     @rule(job=jobs, impatience=IMPATIENCE)
+    def whoami(self, job: Job, impatience: dict[str, Any]) -> None:
+        """What its owner may start, and how much of its quotas is used."""
+        self.running.asks(job.owner, None, Op("whoami", **impatience))
+
+    @rule(job=jobs, impatience=IMPATIENCE)
     def wait(self, job: Job, impatience: dict[str, Any]) -> None:
         """For its end."""
         self._asks(job, "wait", impatience)

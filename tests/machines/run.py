@@ -140,7 +140,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
             await trio.sleep(1.0)
         for owner in invariants.handles:
             ops = tuple(Op("status", job=at) for at in range(len(invariants.handles[owner])))
-            last = Actor(owner, (Op("list", flag=True), *ops))
+            last = Actor(owner, (Op("list", flag=True), Op("whoami", flag=True), *ops))
             await Player(world, invariants, last, f"{owner}.end").run()
         await trio.sleep(2.0)  # resets and goodbyes are on their way
         if world.server is not None:
