@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,16 @@ def test_a_walk_finds_what_matches(
     assert walked(JobWalk(owned, wanted, before)) == below
 
 
+@cache
+def three_thousand() -> dict[int, Job]:
+    """Made once, because no walk changes a job and making them is most of the time."""
+    return {at: made(at, JobSpec("show", name="web" * (at % 2))) for at in range(1, 3000)}
+
+
 @given(st.data())
 def test_what_comes_and_goes_meanwhile(data: st.DataObject) -> None:
     """A walk finds once what is there all the time; what is gone, or came later, it need not."""
-    owned = JobsByOwner()
-    known = {at: made(at, JobSpec("show", name="web" * (at % 2))) for at in range(1, 3000)}
+    owned, known = JobsByOwner(), three_thousand()
     for job in known.values():
         owned.add(job)
     newest, gone = len(known), set[int]()

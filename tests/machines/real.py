@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -277,10 +277,13 @@ async def play(
     programs: Mapping[str, Program],
     kills: Sequence[Fault],
     history: History,
+    *,
+    after: Callable[[], bool] = lambda: True,
 ) -> None:
     """All of them at once, by name (letters and digits), while the server is killed, each time
-    so long after it serves again (``crash`` SIGKILL, ``leave`` SIGUSR2). Then every job is stopped,
-    read and asked for once more. ``history`` grows as they are told. Raises TooSlowError."""
+    so long after it serves again (``crash`` SIGKILL, ``leave`` SIGUSR2), and not before ``after``.
+    Then every job is stopped, read and asked for once more. ``history`` grows as they are told.
+    Raises TooSlowError."""
     longest = max(len(actor.ops) for each in programs.values() for actor in each.actors)
     with trio.fail_after(patient((longest + 1) * _PATIENCE_S + _END_S)):
         async with trio.open_nursery() as nursery:
@@ -288,6 +291,8 @@ async def play(
                 for number, actor in enumerate(program.actors):
                     player = RealPlayer(server, program, actor, f"{name}y{number}", history)
                     nursery.start_soon(player.run)
+            while not after():  # noqa: ASYNC110  a history has no event
+                await trio.sleep(0.01)
             for kill in kills:
                 await trio.sleep(kill.at * _SCALE)
                 leave = kill.what == "leave"
