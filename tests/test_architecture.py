@@ -66,6 +66,8 @@ SERVER = {
     "service_input": {"jobs", "proto"},
     "service_start": {"jobs", "policy", "proto", "rpc"},
     "service": {"jobs", "policy", "proto", "rpc"},
+    "files_in_place": {"jobs", "policy"},
+    "endings": {"jobs", "rpc"},
     "main": ALLOWED["server"],
     "__main__": set(),
     "__init__": set(),

@@ -40,6 +40,8 @@ from .admission import Admission
 from .audit import AuditError, AuditLog
 from .authn import Identity
 from .credentials import CredentialsError, load_credentials
+from .endings import drain_on_signal, end_with_supervisor
+from .files_in_place import keep_files_in_place
 from .methods import MESSAGE_LIMITS
 from .refusal_budget import RefusalBudget
 from .repeat_budget import RepeatBudget
@@ -49,8 +51,6 @@ from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 
-# Seldom is enough, because a removed directory is made again sooner where it is written to.
-_LOOK_AT_FILES_S: Final = 5.0
 _TELL_S: Final = 5.0
 
 
@@ -222,17 +222,17 @@ async def _serve(
     # Scope S0.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            _drain_on_signal,
+            drain_on_signal,
             server,
             manager,
             config.drain_s,
             nursery.cancel_scope,
             signals.endings,
         )
-        nursery.start_soon(_end_with_supervisor, backend, nursery.cancel_scope)
+        nursery.start_soon(end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
-        nursery.start_soon(_keep_files_in_place, config, manager)
+        nursery.start_soon(keep_files_in_place, config, manager)
         nursery.start_soon(trail.tell_regularly)
         where = ", ".join("{} port {}".format(*each.getsockname()[:2]) for each in sockets)
         log.info("listening on %s, jobs: %s", where, backend.kind)
@@ -240,68 +240,6 @@ async def _serve(
         await server.serve(listeners)
         # Cancels S0.
         nursery.cancel_scope.cancel()
-
-
-async def _keep_files_in_place(config: Config, manager: Manager) -> None:
-    """Logs what an operator or another process has removed of the state directory, and makes again
-    what it can."""
-    said = ""
-    while True:
-        await trio.sleep(_LOOK_AT_FILES_S)
-        missing = _missing(config)
-        wrong = manager.keep_records_in_place()
-        if missing:
-            wrong = f"{wrong or 'something'}; missing: {', '.join(missing)}"
-        if wrong and wrong != said:
-            log.error("the state directory was changed under the running server: %s", wrong)
-        said = wrong
-
-
-def _missing(config: Config) -> list[str]:
-    """The paths that a state directory must have while a server runs, and lacks."""
-    names = ("lock", "penstock.db")
-    paths = [config.state_dir, *(os.path.join(config.state_dir, name) for name in names)]
-    return [path for path in paths if not os.path.lexists(path)]
-
-
-async def _drain_on_signal(
-    server: Server,
-    manager: Manager,
-    drain_s: float,
-    everything: trio.CancelScope,
-    signals: AsyncIterator[int],
-) -> None:
-    async for number in signals:
-        log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
-        if number == signal.SIGUSR2:
-            manager.leave()
-        break
-    # Scope S0.drain.
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_on_second_signal, manager, signals, everything)
-        await server.drain(drain_s)
-        # Cancels S0.
-        everything.cancel()
-
-
-async def _end_on_second_signal(
-    manager: Manager, signals: AsyncIterator[int], everything: trio.CancelScope
-) -> None:
-    async for number in signals:
-        if number == signal.SIGUSR2:
-            continue  # draining already: the first signal decided about the jobs
-        log.info("second signal: ending at once")
-        manager.leave(leave=False)  # an operator who ends penstockd ends its jobs
-        # Cancels S0.
-        everything.cancel()
-        return
-
-
-async def _end_with_supervisor(backend: LocalBackend, everything: trio.CancelScope) -> None:
-    await backend.wait_closed()
-    log.error("%s; its jobs are recorded as lost", backend.lost)
-    # Cancels S0.
-    everything.cancel()
 
 
 def main(arguments: list[str] | None = None) -> int:
