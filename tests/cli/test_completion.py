@@ -72,6 +72,13 @@ def test_values_of_options() -> None:
     assert (kind("--addr", ""), values("--addr", "")) == ("values", [])
 
 
+def test_verbs_behind_help() -> None:
+    """Those of a group behind its name."""
+    assert values("help", "sta") == ["start", "status"]
+    assert values("help", "certs", "") == ["init", "issue"]
+    assert values("help", "list", "") == []
+
+
 def test_contexts_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one that is there can stand; none of a file that is wrong."""
     file = tmp_path / "penstock" / "contexts.toml"

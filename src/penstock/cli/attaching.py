@@ -10,6 +10,7 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
+from .error_report import report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, exit_code, job_code, message
 from .failures import Exit, Failed, fail
 from .flags import Settings
@@ -17,7 +18,7 @@ from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output
 from .signal_handling import beside, caught_signals
 from .sink import Apart, Sink
-from .standard import OutputFailed, complain
+from .standard import OutputFailed
 from .terminal import harmless
 
 
@@ -65,7 +66,7 @@ async def attach(
     if sink.end is not None:
         code = job_code(sink.end)
         return complete_code(code, sink.missing, OUR_FAILURE, allow_gaps=allow_gaps)
-    complain(f"Detached; {_go_on(pid, sink)}")
+    report_line(f"Detached; {_go_on(pid, sink)}", signals.exit_code)
     return signals.exit_code
 
 

@@ -3,6 +3,7 @@
 import json
 
 from .context_file import contexts_path, read_contexts
+from .error_report import report_error
 from .failures import Exit
 from .flags import Settings
 from .standard import complain, say
@@ -25,7 +26,7 @@ def ls(settings: Settings, quiet: bool) -> int:
         _say_table(contexts)
     wrong = contexts.wrong_names()
     for mistake in wrong:
-        complain(harmless(f"Error: {mistake}"))
+        report_error(harmless(mistake), Exit.USAGE, code="INVALID_ARGUMENT", reason="SETTINGS")
     return Exit.USAGE if wrong else Exit.OK
 
 

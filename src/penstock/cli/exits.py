@@ -10,9 +10,10 @@ from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
 from .ending_signals import SIGNAL_BASE
+from .error_report import report_line
 from .failures import Exit, Failed
 from .flags import SettingsError
-from .standard import OutputFailed, complain
+from .standard import OutputFailed
 from .terminal import harmless
 
 # Pass-through verbs: as a shell reports its commands, so that scripts need not tell them apart.
@@ -88,9 +89,12 @@ def complete_code(code: int, missing_bytes: int, failure: int, *, allow_gaps: bo
     if not missing_bytes or allow_gaps:
         return code
     bytes_are = "1 byte is" if missing_bytes == 1 else f"{missing_bytes} bytes are"
-    complain(
+    report_line(
         f"Error: {bytes_are} missing in the output; with --allow-gaps that is no failure, and "
-        f"the exit status is {code}\nExit {failure}"
+        f"the exit status is {code}\nExit {failure}",
+        failure,
+        code="DATA_LOSS",
+        reason="OUTPUT_INCOMPLETE",
     )
     return int(failure)
 

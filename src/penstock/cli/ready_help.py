@@ -1,4 +1,4 @@
-"""``--help`` from pages that are made beforehand.
+"""``--help`` and ``help`` from pages that are made beforehand, and ``--version``.
 
 asyncclick, which makes help of the verbs' declarations, takes three times as long to import as
 Python to start. So ``tools/gen_man`` writes what it makes into ``help/``, and this prints it, where
@@ -8,6 +8,8 @@ where a page is missing, ``root`` makes the help, as for every mistake.
 
 import os
 
+from .. import __version__
+
 _PAGES = os.path.join(os.path.dirname(__file__), "help")
 _FLAGS = ("--help", "-h")
 _COLUMNS = 80
@@ -15,7 +17,11 @@ _COLUMNS = 80
 
 
 def ready_help(arguments: list[str]) -> str | None:
-    """The help for which these arguments ask; None if that is to be parsed."""
+    """The help or version for which these arguments ask; None if they are to be parsed."""
+    if arguments == ["--version"]:
+        return f"penstock {__version__}\n"
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], _FLAGS[0]]
     *words, last = arguments or [""]
     if last not in _FLAGS or not all(word.isalpha() for word in words) or not _is_wide():
         return None

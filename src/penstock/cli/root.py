@@ -6,11 +6,14 @@ from typing import Any
 
 import asyncclick as click
 
+from .. import __version__
 from .arguments import CONNECT_TIMEOUT, NAMED_CONTEXT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
+from .error_report import FORM, asks_for_json, report_error, report_line
 from .failures import Failed
 from .flags import Settings
 from .lazy import load
-from .standard import OUT, complain
+from .standard import OUT
+from .usage_hints import add_hint
 from .verb_forms import VERB
 from .verbs import ALIASES, VERBS
 
@@ -37,6 +40,7 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
 )
 @click.option("-o", "output", default="text", **OUTPUT)
 @click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Which version this is.")
 @click.pass_context
 async def root(ctx: click.Context, **flags: Any) -> None:
     """Runs granted commands on a server, as the client that your certificate names."""
@@ -61,8 +65,12 @@ def run(arguments: list[str]) -> int:
         return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in contexts)
 
     passed_on = False
+    FORM.json = asks_for_json(arguments)
     try:
-        answer = _at_once(parsed())()
+        act = _at_once(parsed())
+        verb = contexts[0].meta.get(VERB)
+        FORM.json = (verb or contexts[0]).obj.json
+        answer = act()
         if isinstance(answer, Awaitable):
             answer = load("event_loop").finish(answer)
         code = answer if isinstance(answer, int) else 0
@@ -75,8 +83,8 @@ def run(arguments: list[str]) -> int:
         code = _explained(first, passes_through=passes_through())  # noqa: ASYNC104
     unsaid = code == 0 or passed_on  # because a job's own status shows no failure of our output
     if unsaid and OUT.failure is not None and not OUT.failure.reader_left:
-        complain(f"Error: what was asked for is done, but {OUT.failure}")
-        return OUR_FAILURE if passes_through() else 1
+        code = OUR_FAILURE if passes_through() else 1
+        report_error(f"what was asked for is done, but {OUT.failure}", code, OUT.failure)
     return code
 
 
@@ -97,21 +105,31 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
         case click.exceptions.Exit():
             return int(error.exit_code)
         case click.ClickException():
-            error.show()
-            return OUR_FAILURE if passes_through else int(error.exit_code)
+            add_hint(error)
+            code = OUR_FAILURE if passes_through else int(error.exit_code)
+            if FORM.json:
+                text = error.format_message()
+                report_error(text, code, code="INVALID_ARGUMENT", reason="USAGE")
+            else:
+                error.show()
+            return code
         case KeyboardInterrupt() | click.Abort():
             return 130
         case SystemExit(code=int(code)):  # of ending_signals.raising_signals
             return code
         case Failed():
-            complain(str(error))
+            report_line(str(error), error.code, error.__cause__ or error.__context__)
             return error.code
     exits = load("exits")
     if isinstance(error, exits.EXPECTED):
-        complain(f"Error: {exits.message(error)}")
-        return OUR_FAILURE if passes_through else int(exits.exit_code(error))
+        code = OUR_FAILURE if passes_through else int(exits.exit_code(error))
+        report_error(exits.message(error), code, error)
+        return code
+    code = OUR_FAILURE if passes_through else 1
     traceback.print_exception(error)
-    return OUR_FAILURE if passes_through else 1
+    if FORM.json:
+        report_error(f"{type(error).__name__}: {error}", code, code="INTERNAL", reason="BUG")
+    return code
 
 
 def _first(error: BaseException) -> BaseException:

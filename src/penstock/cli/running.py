@@ -10,6 +10,7 @@ from ..client.repeated_calls import RepeatedStart
 from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
+from .error_report import report_line
 from .exits import EXPECTED, complete_code, job_code, message, start_code
 from .failures import fail
 from .flags import Settings
@@ -18,7 +19,7 @@ from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output
 from .signal_handling import beside, caught_signals
 from .sink import Apart, Sink
-from .standard import OutputFailed, complain
+from .standard import OutputFailed
 from .starting import start
 from .stop_request import StopRequest
 from .terminal import harmless
@@ -92,9 +93,9 @@ async def run(
         code = job_code(sink.end)
         return complete_code(code, sink.missing, OUR_FAILURE, allow_gaps=allow_gaps)
     if attempt.job is None:
-        complain(interrupted_text(attempt))
+        report_line(interrupted_text(attempt), signals.exit_code)
     else:
-        complain(_detached(attempt.job.handle, sink))
+        report_line(_detached(attempt.job.handle, sink), signals.exit_code)
     return signals.exit_code
 
 

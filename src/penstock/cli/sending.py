@@ -11,11 +11,12 @@ from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from .connecting import Connecting
 from .connection_settings import endpoint_of
-from .exits import EXPECTED, message
+from .error_report import report_error
+from .exits import EXPECTED, exit_code, message
 from .flags import Settings
 from .printing import say_json
 from .signal_handling import detaching
-from .standard import complain, say
+from .standard import say
 from .terminal import harmless
 
 _PIECE_BYTES: Final = 64 * 1024
@@ -64,7 +65,8 @@ async def feed_beside_output(endpoint: Endpoint, handle: str, reconnect_s: float
     except EXPECTED as error:
         # Silent, as a shell is when a command does not read what is piped into it.
         if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
-            complain(f"Error: input of job {harmless(handle)}: {message(error)}")
+            text = f"input of job {harmless(handle)}: {message(error)}"
+            report_error(text, exit_code(error), error, pid=handle)
 
 
 async def read_input() -> bytes:

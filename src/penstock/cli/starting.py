@@ -9,6 +9,7 @@ from ..client.repeated_calls import RepeatedStart
 from ..proto import command_pb2 as pb
 from .connecting import Connecting
 from .connection_settings import endpoint_of
+from .error_report import report_line
 from .flags import Settings
 from .interrupted_start import hurry, interrupted_text
 from .printing import say_json
@@ -52,7 +53,7 @@ async def start(
         if attempt.job is not None:
             _tell_started(settings, attempt.job, quiet=quiet)
         if signals.count:
-            complain(interrupted_text(attempt))
+            report_line(interrupted_text(attempt), signals.exit_code)
     return signals.exit_code
 
 

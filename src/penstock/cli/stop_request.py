@@ -8,7 +8,8 @@ import trio
 from ..client.client import Connect, Endpoint
 from ..client.repeated_calls import RepeatedStart, stop_job
 from .ending_signals import ASKING, hangs_up
-from .exits import EXPECTED, message
+from .error_report import report_error
+from .exits import EXPECTED, exit_code, message
 from .interrupted_start import hurry
 from .signal_handling import Signals
 from .standard import OutputFailed, complain
@@ -86,6 +87,7 @@ class StopRequest:
                 )
                 self._signals.hangup_is_one = False
         except EXPECTED as error:
-            complain(f"Error: {shown} could not be stopped. {message(error)}")
+            text = f"{shown} could not be stopped. {message(error)}"
+            report_error(text, exit_code(error), error, pid=handle)
         finally:
             self.answered.set()

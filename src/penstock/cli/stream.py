@@ -14,6 +14,7 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
+from .error_report import report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
 from .exits import exit_code as code_of
 from .failures import Exit, Failed, fail
@@ -22,7 +23,7 @@ from .printing import say_json
 from .reconnect import SaidNews, say_waits_on
 from .signal_handling import caught_signals, detaches
 from .sink import Apart, Lines, Sink
-from .standard import OutputFailed, complain, say
+from .standard import OutputFailed, say
 from .terminal import harmless
 
 
@@ -88,7 +89,7 @@ async def stream(
         code = job_code(sink.end) if exit_code else 0
         return complete_code(code, sink.missing, failure, allow_gaps=allow_gaps)
     if scope.cancelled_caught:
-        complain(f"Detached; {go_on()}")
+        report_line(f"Detached; {go_on()}", signals.exit_code)
         return signals.exit_code
     if not exit_code:
         return complete_code(0, sink.missing, failure, allow_gaps=allow_gaps)

@@ -5,7 +5,6 @@ follow from its statements: a header, an assignment, a comment or an empty line,
 lines that is TOML by itself. So the grammar stays ``tomllib``'s, however a user has written a file.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -88,8 +87,15 @@ def line_of(found: Iterable[Statement], keys: Sequence[str]) -> int:
 
 
 def written_string(text: str) -> str:
-    """A basic string. JSON's escapes are TOML's, but that JSON leaves DEL as it is."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A basic string."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    """As TOML has it: no control character but tab may stand in a string as it is."""
+    if character in '"\\':
+        return f"\\{character}"
+    return f"\\u{ord(character):04x}" if character < " " or character == "\x7f" else character
 
 
 def written_keys(keys: Sequence[str]) -> str:

@@ -18,10 +18,11 @@ from .arguments import (
     PassThroughIfAsked,
     PassThroughIfAttached,
 )
+from .certs_group import CERTS
 from .context_group import CONTEXT
 from .grant_verbs import CAN, COMMANDS, WHOAMI
 from .start_options import ENV, TIMEOUT
-from .verb_forms import OUTPUT_BEHIND, argument, option, verb
+from .verb_forms import argument, option, verb
 
 _PID: Final = argument("pid")
 _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
@@ -224,46 +225,6 @@ WATCH: Final = verb(
     """,
 )
 
-_DIRECTORY: Final = option(
-    "--dir", "directory", default="certs", show_default=True, help="Where the files are."
-)
-INIT: Final = verb(
-    "certificates.init",
-    "Makes a CA: ca.crt, and ca.key, which belongs in a safe place.",
-    _DIRECTORY,
-    connects=False,
-    example="penstock certs init --dir certs",
-)
-ISSUE: Final = verb(
-    "certificates.issue",
-    """Makes NAME.crt and NAME.key: for the client NAME, or with --host for a server.
-
-    A client's NAME is its id, a plain name or a spiffe:// URI.
-    """,
-    argument("name"),
-    _DIRECTORY,
-    option(
-        *("--host", "hosts"),
-        multiple=True,
-        type=TEXT,
-        help="A server's name or address; may be repeated.",
-    ),
-    option("--days", default=90, show_default=True, type=click.IntRange(1, 3650)),
-    option("--passphrase-file", help="Encrypts the key with what this file holds."),
-    option("--ca-passphrase-file", help="Opens an encrypted ca.key."),
-    connects=False,
-    example="""
-    penstock certs issue alice
-    penstock certs issue server --host server.example.org --host 10.0.0.7
-    """,
-)
-CERTS: Final = click.Group(
-    "certs",
-    {"init": INIT, "issue": ISSUE},
-    params=[OUTPUT_BEHIND],
-    help="Makes the certificates that clients and servers know each other by.",
-)
-
 COMPLETION: Final = verb(
     "completion.completion",
     "Prints a script that makes bash, zsh or fish complete verbs, options, jobs and files.",
@@ -272,6 +233,17 @@ COMPLETION: Final = verb(
     example="""
     penstock completion bash > ~/.local/share/bash-completion/completions/penstock
     penstock completion fish > ~/.config/fish/completions/penstock.fish
+    """,
+)
+
+HELP: Final = verb(
+    "helping.help_of",
+    "Explains a verb, as --help behind it does; without one all verbs.",
+    argument("words", metavar="[VERB]...", nargs=-1),
+    connects=False,
+    example="""
+    penstock help start
+    penstock help certs issue
     """,
 )
 
@@ -288,6 +260,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "rm": RM,
     "version": VERSION,
     "stream": STREAM,
+    "logs": STREAM,
     "run": RUN,
     "attach": ATTACH,
     "wait": WAIT,
@@ -298,7 +271,8 @@ VERBS: Final[dict[str, click.Command]] = {
     "watch": WATCH,
     "certs": CERTS,
     "completion": COMPLETION,
+    "help": HELP,
 }
 """In the order of ``penstock --help``."""
-ALIASES: Final = frozenset({"ps"})
+ALIASES: Final = frozenset({"ps", "logs"})
 """Those that are not listed there."""

@@ -10,6 +10,7 @@ from ..text.job_text import end_text
 from .connecting import Connecting
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
+from .error_report import report_line
 from .exits import EXPECTED, exit_code, message
 from .failures import Exit, fail
 from .flags import Settings
@@ -60,7 +61,8 @@ async def watch(
                 fail(f"Error: {error}{printer.go_on()}", code)
             except EXPECTED as error:
                 fail(f"Error: {message(error)}{printer.go_on()}", exit_code(error))
-    complain(f"Detached{printer.go_on() or '; watch again with: penstock watch'}")
+    go_on = printer.go_on() or "; watch again with: penstock watch"
+    report_line(f"Detached{go_on}", signals.exit_code)
     return signals.exit_code
 
 

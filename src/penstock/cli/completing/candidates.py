@@ -87,6 +87,15 @@ def _slots(place: CursorPlace) -> Offer:
     return Offer(candidates=[Candidate(text) for text in texts])
 
 
+def _verb_names(place: CursorPlace) -> Offer:
+    """Behind help: those of the group that is named so far."""
+    group: click.Command | None = load("root").root
+    for word in place.given.get("words", []):
+        group = group.commands.get(word) if isinstance(group, click.Group) else None
+    known = _of_verbs(group, place.value) if isinstance(group, click.Group) else []
+    return Offer(candidates=known)
+
+
 def _nothing(place: CursorPlace) -> Offer:  # noqa: ARG001
     return _NOTHING
 
@@ -99,6 +108,7 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "signal": _signals,
     **dict.fromkeys(("context", "name", "names"), _contexts),
     "groups": _context_groups,
+    "words": _verb_names,
     # What only the user knows.
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
     **dict.fromkeys(("timeout_s", "env", "after"), _nothing),
