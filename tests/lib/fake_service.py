@@ -43,6 +43,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.stop_may_answer = trio.Event()
         self.stop_may_answer.set()
         self.stop_error: RpcError | None = None
+        self.stop_errors: dict[str, RpcError] = {}
+        """What the stops of these handles fail with."""
         self.wait_arrived = trio.Event()
         self.wait_may_answer = trio.Event()
         self.wait_may_answer.set()
@@ -55,8 +57,11 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.at_stop: list[pb.StreamOutputResponse] = []
         """What a stop adds to the stream, before it ends."""
         self.end = pb.EndRecord(reason="exited", exit_code=0)
+        self.exit_codes: dict[str, int] | None = None
+        """The only jobs that Wait knows, instead of the one with ``end``."""
         self.jobs: list[pb.Job] = []
-        """What List gives."""
+        """What List gives, of what is asked for; newest first."""
+        self.lists: list[pb.ListRequest] = []
         self.stop_answer: pb.StopResponse | None = None
         """What a stop is answered that is waited for, instead of the usual sentence alone."""
         self.streams: list[pb.StreamOutputRequest] = []
@@ -112,8 +117,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self.stops.append(input_message)
         self.stop_arrived.set()
         await self.stop_may_answer.wait()
-        if self.stop_error is not None:
-            raise self.stop_error
+        if error := self.stop_errors.get(input_message.pid, self.stop_error):
+            raise error
         if self.at_stop:
             self.stream_may_end.set()
         if input_message.no_wait:
@@ -207,10 +212,20 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         job = self.job
         job.state = pb.JOB_STATE_FINISHED
         job.end.CopyFrom(self.end)
+        if self.exit_codes is not None:
+            job.handle = input_message.pid
+            if job.handle not in self.exit_codes:
+                raise RpcError(StatusCode.NOT_FOUND, f"Job {job.handle} not found")
+            job.end.exit_code = self.exit_codes[job.handle]
         return pb.WaitResponse(job=job)
 
     async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:
-        return pb.ListResponse(jobs=self.jobs)
+        self.lists.append(input_message)
+        wanted = [job for job in self.jobs if _is_listed(job, input_message)]
+        begin = int(input_message.page_token or "0")
+        end = begin + (input_message.page_size or 100)
+        token = str(end) if end < len(wanted) else ""
+        return pb.ListResponse(jobs=wanted[begin:end], next_page_token=token)
 
     async def Watch(
         self, input_message: pb.WatchRequest, request: Any
@@ -265,6 +280,20 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         if input_message.pid in self.statuses:
             return self.statuses[input_message.pid]
         raise RpcError(StatusCode.NOT_FOUND, f"Job {input_message.pid} not found")
+
+
+def _is_listed(job: pb.Job, asked: pb.ListRequest) -> bool:
+    """As proto/teleport/command.proto has the filters; without states all are listed, because a
+    test gives what it wants to see."""
+    return (
+        (not asked.states or job.state in asked.states)
+        and asked.command in ("", job.command)
+        and asked.name in ("", job.name)
+        and all(job.labels.get(key) == value for key, value in asked.labels.items())
+        and all(key in job.labels for key in asked.label_keys)
+        and job.started_ns >= asked.since_ns
+        and any(text.startswith(asked.prefix) for text in (job.handle, job.name))
+    )
 
 
 def finished(code: int = 0) -> pb.StreamOutputResponse:

@@ -8,7 +8,9 @@ import trio
 
 from ..client.client import Client, Endpoint, connect
 from ..client.repeated_calls import ask
+from ..client.retry import RETRY_S
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
+from ..rpc.call_errors import RpcError
 from .connection_settings import endpoint_of
 from .flags import Settings
 from .signal_handling import beside
@@ -68,6 +70,8 @@ async def asked(
     call: Callable[[Client], Awaitable[ResultT]],
     *,
     repeatable: bool = True,
+    give_up_s: float = RETRY_S,
+    on_lost: Callable[[RpcError], None] = lambda error: None,
 ) -> ResultT:
     """What ``call`` returns, over lost connections and restarts of the server, as
     ``penstock.client.ask`` has it.
@@ -75,4 +79,11 @@ async def asked(
     Cancellation: minimum cleanup.
     """
     connecting = Connecting(settings)
-    return await ask(endpoint_of(settings), call, repeatable=repeatable, connecting=connecting)
+    return await ask(
+        endpoint_of(settings),
+        call,
+        repeatable=repeatable,
+        give_up_s=give_up_s,
+        connecting=connecting,
+        on_lost=on_lost,
+    )

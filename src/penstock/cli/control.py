@@ -1,48 +1,69 @@
-"""stop, signal, pause, resume, status, rm: one call, one answer."""
+"""stop, signal, pause, resume, status, rm: one call for each job, one answer."""
+
+from collections.abc import Awaitable
+from functools import partial
 
 from ..client.client import Client
-from ..client.repeated_calls import stop_job
 from ..client.retry import was_lost
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from ..text.job_text import limit_notes, sentence, stop_notes
-from .connecting import Connecting, asked
-from .connection_settings import endpoint_of
+from .connecting import asked
 from .exits import EXPECTED, exit_code, message
-from .failures import fail
 from .flags import Settings
+from .job_names import on_job
 from .printing import say_json
+from .several import Several, Verb, say_error
 from .signal_handling import detaches
 from .standard import complain, say
 from .terminal import harmless
 
 
-@detaches("a stop that the server has heard of goes on; look with: penstock status {pid}")
+@detaches("a stop that the server has heard of goes on; look with: penstock status {pids}")
 async def stop(
-    settings: Settings, pid: str, grace: float | None, reason: str, signal: str, no_wait: bool
-) -> None:
-    """Prints the result of the stop, and whether it took KILL or how long."""
-    if not settings.json:
-        say(f"Stopping {harmless(pid)}...")
+    settings: Settings,
+    pids: tuple[str, ...],
+    grace: float | None,
+    reason: str,
+    signal: str,
+    no_wait: bool,
+) -> int:
+    """Prints the result of each stop, and whether it took KILL or how long; returns the exit status
+    of the first that failed."""
+
+    async def call(client: Client, word: str) -> pb.StopResponse:
+        def stopped(handle: str) -> Awaitable[pb.StopResponse]:
+            return client.stop(handle, grace_s=grace, reason=reason, signal=signal, no_wait=no_wait)
+
+        return await on_job(client, word, stopped, reads=False)
+
+    def report(answer: pb.StopResponse) -> int:
+        if settings.json:
+            say_json(answer)
+            return 0
+        say(harmless(answer.result))
+        if not no_wait and not answer.already_finished:
+            for note in stop_notes(answer.job.end, answer.took_s):
+                say(harmless(note))
+        return 0
+
+    def report_error(word: str, error: BaseException) -> int:
+        complain(f"Error: {harmless(word)} could not be stopped. {message(error)}")
+        return int(exit_code(error))
+
+    begin = partial(_begin, settings, "Stopping")
+    several = Several(pids, Verb(call, begin, report, report_error))
     try:
-        answer = await stop_job(
-            endpoint_of(settings),
-            pid,
-            grace_s=grace,
-            reason=reason,
-            signal=signal,
-            no_wait=no_wait,
-            connecting=Connecting(settings),
-        )
+        await asked(settings, several.ask)
     except EXPECTED as error:
-        fail(f"Error: {harmless(pid)} could not be stopped. {message(error)}", exit_code(error))
-    if settings.json:
-        say_json(answer)
-        return
-    say(harmless(answer.result))
-    if not no_wait and not answer.already_finished:
-        for note in stop_notes(answer.job.end, answer.took_s):
-            say(harmless(note))
+        several.fail(error)
+    return several.code
+
+
+def _begin(settings: Settings, doing: str, number: int, word: str) -> None:
+    """The first line about a job, apart from what was printed about the one before."""
+    if not settings.json:
+        say(f"{'' if number == 0 else chr(10)}{doing} {harmless(word)}...")
 
 
 @detaches("whether {signal} was sent is not known; look with: penstock status {pid}")
@@ -50,7 +71,9 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
     """Prints how many processes the signal was sent to."""
 
     async def send(client: Client) -> int:
-        return await client.signal(pid, signal, tree=tree)
+        return await on_job(
+            client, pid, lambda handle: client.signal(handle, signal, tree=tree), reads=False
+        )
 
     count = await asked(settings, send, repeatable=False)  # a repeated call would send it twice
     if settings.json:
@@ -64,7 +87,11 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
 async def pause(settings: Settings, pid: str) -> None:
     """Says what the job does now."""
     # Not repeatable, because it could undo what another user has asked for meanwhile.
-    job = await asked(settings, lambda client: client.pause(pid), repeatable=False)
+    job = await asked(
+        settings,
+        lambda client: on_job(client, pid, client.pause, reads=False),
+        repeatable=False,
+    )
     _say_state(settings, job)
 
 
@@ -72,7 +99,11 @@ async def pause(settings: Settings, pid: str) -> None:
 async def resume(settings: Settings, pid: str) -> None:
     """Says what the job does now."""
     # Not repeatable, because it could undo what another user has asked for meanwhile.
-    job = await asked(settings, lambda client: client.resume(pid), repeatable=False)
+    job = await asked(
+        settings,
+        lambda client: on_job(client, pid, client.resume, reads=False),
+        repeatable=False,
+    )
     _say_state(settings, job)
 
 
@@ -84,17 +115,26 @@ def _say_state(settings: Settings, job: pb.Job) -> None:
         say(harmless(sentence(job)))
 
 
-@detaches("nothing was changed; ask again with: penstock status {pid}")
-async def status(settings: Settings, pid: str) -> None:
-    """Prints the job's state, what it uses, and which of its limits were changed from outside."""
-    if not settings.json:
-        say(f"Querying the status of {harmless(pid)}...")
-    answer = await asked(settings, lambda client: client.status(pid))
-    if settings.json:
-        say_json(answer)
-    else:
+@detaches("nothing was changed; ask again with: penstock status {pids}")
+async def status(settings: Settings, pids: tuple[str, ...]) -> int:
+    """Prints each job's state, what it uses, and which of its limits were changed from outside;
+    returns the exit status of the first that is not known."""
+
+    async def call(client: Client, word: str) -> pb.StatusResponse:
+        return await on_job(client, word, client.status, reads=True)
+
+    def report(answer: pb.StatusResponse) -> int:
+        if settings.json:
+            say_json(answer)
+            return 0
         for text in (answer.status, *limit_notes(answer.job)):
             say(harmless(text))
+        return 0
+
+    begin = partial(_begin, settings, "Querying the status of")
+    several = Several(pids, Verb(call, begin, report, say_error))
+    await asked(settings, several.ask)
+    return several.code
 
 
 @detaches("which of them are removed is not known; look with: penstock list -a")
@@ -108,7 +148,7 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
         while left:
             pid = left[0]
             try:
-                job = await client.remove(pid)
+                job = await on_job(client, pid, client.remove, reads=False)
             except RpcError as error:
                 if was_lost(error):
                     raise

@@ -14,6 +14,7 @@ from .connection_settings import endpoint_of
 from .error_report import report_error
 from .exits import EXPECTED, exit_code, message
 from .flags import Settings
+from .job_names import handle_of, instead_of
 from .printing import say_json
 from .signal_handling import detaching
 from .standard import say
@@ -28,28 +29,37 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     Cancellation: minimum cleanup; C19, C22.
     """
     check_input()
-    feeder = InputSender(
-        endpoint_of(settings),
-        pid,
-        give_up_s=reconnect,
-        connecting=Connecting(settings),
-        connect_timeout_s=settings.connect_timeout_s,
-    )
+    handle = pid
+    feeder: InputSender | None = None
 
     def go_on() -> str:
-        shown = harmless(pid)
+        shown = harmless(handle)
+        accepted = feeder.accepted if feeder is not None else 0
         return (
-            f"job {shown} goes on, and has accepted at least {feeder.accepted} bytes in all; send "
+            f"job {shown} goes on, and has accepted at least {accepted} bytes in all; send "
             f"the rest with: penstock send {shown}"
         )
 
     async with detaching(go_on):
-        await feeder.feed(read_input, end=not keep_open)
+        handle = await handle_of(settings, pid)
+        feeder = InputSender(
+            endpoint_of(settings),
+            handle,
+            give_up_s=reconnect,
+            connecting=Connecting(settings),
+            connect_timeout_s=settings.connect_timeout_s,
+        )
+        try:
+            await feeder.feed(read_input, end=not keep_open)
+        except RpcError as error:
+            if error.code is not StatusCode.NOT_FOUND:
+                raise
+            await instead_of(settings, pid, error, reads=False)
     if settings.json:
         say_json(pb.SendInputResponse(accepted=feeder.accepted, eof=not keep_open))
     else:
         end = "" if keep_open else ", and its end"
-        say(f"Job {harmless(pid)} was sent {feeder.accepted} bytes in all{end}.")
+        say(f"Job {harmless(handle)} was sent {feeder.accepted} bytes in all{end}.")
 
 
 async def feed_beside_output(endpoint: Endpoint, handle: str, reconnect_s: float) -> None:

@@ -12,6 +12,7 @@ from ..concurrency.interrupts import uninterrupted_context, uninterrupted_method
 from ..concurrency.plain_errors import PlainErrors
 from .ending_signals import SIGNAL_BASE, ending_signals
 from .failures import Failed
+from .shell_words import shell_line
 from .standard import ERR
 from .terminal import harmless
 
@@ -96,12 +97,16 @@ def detaches(
     go_on: str,
 ) -> Callable[[Callable[P, Awaitable[Answer]]], Callable[P, Awaitable[Answer]]]:
     """Decorates a verb that a signal ends (``detaching``). ``go_on`` is the text of how the user
-    resumes, and may name the verb's parameters: ``{pid}``."""
+    resumes, and may name the verb's parameters: ``{pid}``, ``{pids}``."""
 
     def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
         @wraps(verb)
         async def caught(*args: P.args, **given: P.kwargs) -> Answer:
-            async with detaching(lambda: harmless(go_on.format(**given))):
+            named = {
+                name: shell_line(value) if isinstance(value, tuple) else value
+                for name, value in given.items()
+            }
+            async with detaching(lambda: harmless(go_on.format(**named))):
                 return await verb(*args, **given)
 
         return caught

@@ -124,11 +124,14 @@ class Sink:
         form: _Form | None,
         *,
         offset: int = 0,
-        narrate: Literal["all", "odd", "nothing"] = "nothing",
+        narrate: Literal["all", "ends", "odd", "nothing"] = "nothing",
     ) -> None:
         """``form`` None: a JSON object a line. ``narrate``: report also that the job has started
-        and how it ended; "odd": only an end that its exit status does not show."""
+        and how it ended; "ends": only that; "odd": only an end that its exit status does not
+        show."""
         self.next = self.first = offset
+        self.begun = False
+        """The job has come."""
         self.end: pb.EndRecord | None = None
         self.missing = 0
         """Bytes of what was asked for that were in gaps, for whatever reason."""
@@ -147,6 +150,7 @@ class Sink:
         Cancellation: minimum cleanup.
         """
         if message.HasField("job"):
+            self.begun = True
             self.next = self.first = message.offset
         if self._form is None:
             await write(OUT, f"{json_line(message)}\n".encode())

@@ -1,17 +1,15 @@
 """stream, wait: the verbs that follow a job to its end."""
 
-from functools import partial
-
 import asyncclick as click
 import trio
 
+from ..client.client import Client
 from ..client.follow import DigestMismatch, Follower, Part
-from ..client.repeated_calls import wait_for_job
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import RpcError
+from ..rpc.call_errors import RpcError, StatusCode
 from ..text import job_text
 from .arguments import OUR_FAILURE
-from .connecting import Connecting
+from .connecting import Connecting, asked
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
 from .error_report import report_line
@@ -19,8 +17,10 @@ from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
 from .exits import exit_code as code_of
 from .failures import Exit, Failed, fail
 from .flags import Settings
+from .job_names import handle_of, instead_of, on_job
 from .printing import say_json
 from .reconnect import SaidNews, say_waits_on
+from .several import Several, Verb
 from .signal_handling import caught_signals, detaches
 from .sink import Apart, Lines, Sink
 from .standard import OutputFailed, say
@@ -37,6 +37,7 @@ async def stream(
     only_out: bool,
     only_err: bool,
     no_follow: bool,
+    quiet: bool,
     no_timestamps: bool,
     exit_code: bool,
     allow_gaps: bool,
@@ -47,16 +48,36 @@ async def stream(
     Cancellation: minimum cleanup; C21, C22.
     """
     part = _part(offset, tail, since, only_out, only_err, follow=not no_follow)
-    plain = not raw and not settings.json
     failure = OUR_FAILURE if exit_code else Exit.FAILURE
-    if plain:
-        say(f"Starting output stream for {harmless(pid)}...")
-        say("================")
+    bare = raw or settings.json or quiet
+    if not bare:
+        # On standard output only for all of the output from its first byte: what a part of it is
+        # piped into is to read that part alone.
+        tell = say if part == Part() else complain
+        tell(f"Starting output stream for {harmless(pid)}...")
+        tell("================")
     form = Apart(raw=True) if raw else Lines(timestamps=not no_timestamps)
     sink = Sink(
-        None if settings.json else form, offset=part.offset, narrate="all" if plain else "nothing"
+        None if settings.json else form,
+        offset=part.offset,
+        narrate="nothing" if bare else "all" if part == Part() else "ends",
     )
-    go_on = partial(_go_on, pid, sink, part)
+    handle = pid
+
+    def go_on() -> str:
+        return _go_on(handle, sink, part)
+
+    async def follow() -> None:
+        follower = Follower(
+            endpoint_of(settings),
+            handle,
+            part,
+            give_up_s=reconnect,
+            news=SaidNews(reconnect),
+            connecting=Connecting(settings),
+            connect_timeout_s=settings.connect_timeout_s,
+        )
+        await follower.deliver(sink.take)
 
     async with caught_signals() as signals:
         # Scope K0.stream.
@@ -64,16 +85,14 @@ async def stream(
             # Cancels K0.stream.
             signals.react = scope.cancel
             try:
-                follower = Follower(
-                    endpoint_of(settings),
-                    pid,
-                    part,
-                    give_up_s=reconnect,
-                    news=SaidNews(reconnect),
-                    connecting=Connecting(settings),
-                    connect_timeout_s=settings.connect_timeout_s,
-                )
-                await follower.deliver(sink.take)
+                handle = await handle_of(settings, pid)
+                try:
+                    await follow()
+                except RpcError as error:
+                    if error.code is not StatusCode.NOT_FOUND or sink.begun:
+                        raise
+                    handle = await instead_of(settings, pid, error, reads=True)
+                    await follow()
                 await sink.finish()
             except OutputFailed as error:
                 if error.reader_left and not exit_code:
@@ -135,24 +154,25 @@ def _go_on(handle: str, sink: Sink, part: Part) -> str:
     return f"go on with: penstock stream {harmless(handle)}{only} --offset {sink.next}"
 
 
-@detaches("job {pid} goes on; wait again with: penstock wait {pid}")
-async def wait(settings: Settings, pid: str, reconnect: float) -> int:
-    """Prints how the job ended; returns its exit status."""
-    try:
-        job = await wait_for_job(
-            endpoint_of(settings),
-            pid,
-            give_up_s=reconnect,
-            connecting=Connecting(settings),
-            on_lost=say_waits_on(reconnect),
-        )
-    except RpcError as error:
-        if code_of(error) != Exit.NOT_FOUND:
-            raise
-        fail(f"Error: {message(error)}", COMMAND_NOT_FOUND)
-    if settings.json:
-        say_json(job)
-    else:
-        for line in (job_text.sentence(job), *job_text.end_notes(job.end)):
-            say(harmless(line))
-    return job_code(job.end)
+@detaches("each job goes on; wait again with: penstock wait {pids}")
+async def wait(settings: Settings, pids: tuple[str, ...], reconnect: float) -> int:
+    """Prints how each job ended; returns the first exit status that is not 0, in their order."""
+
+    async def call(client: Client, word: str) -> pb.Job:
+        return await on_job(client, word, client.wait, reads=True)
+
+    def report(job: pb.Job) -> int:
+        if settings.json:
+            say_json(job)
+        else:
+            for line in (job_text.sentence(job), *job_text.end_notes(job.end)):
+                say(harmless(line))
+        return job_code(job.end)
+
+    def report_error(_: str, error: BaseException) -> int:
+        complain(f"Error: {message(error)}")
+        return COMMAND_NOT_FOUND if code_of(error) == Exit.NOT_FOUND else OUR_FAILURE
+
+    several = Several(pids, Verb(call, lambda number, word: None, report, report_error))
+    await asked(settings, several.ask, give_up_s=reconnect, on_lost=say_waits_on(reconnect))
+    return several.code

@@ -25,6 +25,7 @@ from .start_options import ENV, TIMEOUT
 from .verb_forms import argument, option, verb
 
 _PID: Final = argument("pid")
+_PIDS: Final = argument("pids", metavar="PID...", nargs=-1, required=True)
 _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
 _RECONNECT: Final = option("--reconnect", **RECONNECT)
 _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
@@ -74,15 +75,19 @@ RUN: Final = verb(
 )
 STOP: Final = verb(
     "control.stop",
-    "Ends job PID with its whole process tree; answers when nothing of it is left.",
-    _PID,
+    """Ends each job PID with its whole process tree; answers when nothing of it is left.
+
+    PID is a job's PID or name here and in every verb. All are stopped at the same time; the exit
+    status is that of the first that could not be.
+    """,
+    _PIDS,
     option("--grace", type=float, metavar="SECONDS", help="Between TERM and KILL."),
     option("--reason", default="", type=TEXT, help="Kept in the end record."),
     option("--signal", default="", type=TEXT, help="The first one; the command's own without."),
     option("--no-wait", is_flag=True, help="Leave when the stop is under way."),
     example="""
     penstock stop 48213
-    penstock stop --grace 30 --reason 'new release' 48213
+    penstock stop --grace 30 --reason 'new release' 48213 web-1
     """,
 )
 SIGNAL: Final = verb(
@@ -118,8 +123,8 @@ SEND: Final = verb(
 )
 STATUS: Final = verb(
     "control.status",
-    "Says what job PID is doing and what it uses.",
-    _PID,
+    "Says what each job PID is doing and what it uses.",
+    _PIDS,
     example="""
     penstock status 48213
     penstock -o json status 48213
@@ -145,7 +150,7 @@ RM: Final = verb(
 
     One that cannot be removed keeps no other from it; the exit status is the first one's.
     """,
-    argument("pids", metavar="PID...", nargs=-1, required=True),
+    _PIDS,
     example="penstock rm 48213 48214",
 )
 VERSION: Final = verb(
@@ -169,6 +174,7 @@ STREAM: Final = verb(
     option("--stdout", "only_out", is_flag=True, help="The job's standard output alone."),
     option("--stderr", "only_err", is_flag=True, help="The job's standard error alone."),
     option("--no-follow", is_flag=True, help="End at what is there now."),
+    option("-q", "--quiet", is_flag=True, help="The output alone: no lines around it."),
     option("--no-timestamps", is_flag=True, help="Lines alone."),
     option("--exit-code", is_flag=True, help="Exit as the job did."),
     _ALLOW_GAPS,
@@ -198,11 +204,14 @@ ATTACH: Final = verb(
 )
 WAIT: Final = verb(
     "stream.wait",
-    "Waits until job PID has ended, and exits as it did.",
-    _PID,
+    """Waits until each job PID has ended, and exits as it did.
+
+    Of several jobs it is the first status, in the order named, that is not 0.
+    """,
+    _PIDS,
     _RECONNECT,
     cls=PassThrough,
-    example="penstock wait 48213",
+    example="penstock wait 48213 && echo done",
 )
 WATCH: Final = verb(
     "watching.watch",
