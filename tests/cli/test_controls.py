@@ -150,7 +150,7 @@ async def test_a_list_shows_what_one_would_type() -> None:
     head, line = done.out.decode().splitlines()
     assert head.startswith("PID")
     assert line.endswith(" echo 'a b' '' $'it\\n\\U000e0041' plain")
-    assert line.split()[:4] == ["7", "starting", "-", "-"]  # not begun yet, so no time
+    assert line.split()[:5] == ["7", "-", "starting", "-", "-"]  # no name; not begun, so no time
 
 
 async def test_a_stop_goes_on_over_a_restart_of_the_server() -> None:

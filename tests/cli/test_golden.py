@@ -19,7 +19,9 @@ WORDS = {
     "start-quiet": ["start", "-q", "ls"],
     "status": ["status", HANDLE],
     "status-unknown": ["status", "7"],
+    "status-several": ["status", HANDLE, "7"],
     "stop": ["stop", HANDLE],
+    "stop-several": ["stop", HANDLE, "48215"],
     "list": ["list"],
     "list-quiet": ["list", "-q"],
     "list-whole": ["list", "--no-trunc"],
@@ -28,6 +30,8 @@ WORDS = {
     "commands": ["commands"],
     "commands-one": ["commands", "query"],
     "can-start": ["can", "start", "ls", "-la"],
+    "stream-part": ["stream", "--stderr", HANDLE],
+    "stream-quiet": ["stream", "-q", HANDLE],
 }
 
 
@@ -40,7 +44,7 @@ def jobs() -> list[pb.Job]:
         pb.Job(handle="48300", command="echo", state=pb.JOB_STATE_STARTING),
         pb.Job(handle=HANDLE, command="ls", argv=["/bin/ls", "-la", "/srv/a b"], state=running),
         pb.Job(handle="48214.2", command="query", argv=["/bin/psql", LONG], state=running),
-        pb.Job(handle="48215", command="idle", paused=True, state=running),
+        pb.Job(handle="48215", name="sleeper", command="idle", paused=True, state=running),
         pb.Job(handle="7", command="backup", state=ended, ended_ns=long_ago + HOUR),
         pb.Job(handle="5", command="burn", state=ended, ended_ns=long_ago + HOUR // 2400),
     ]

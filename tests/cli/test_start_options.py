@@ -9,12 +9,13 @@ from penstock.cli.verbs import VERBS
 
 
 @pytest.mark.parametrize("verb", ["start", "run"])
-async def test_time_and_environment_are_asked_for(verb: str) -> None:
+async def test_time_environment_and_name_are_asked_for(verb: str) -> None:
     """KEY alone is our own value; what stands behind the command is the job's."""
     service = FakeService()
     service.messages = [finished()]
     async with fake_server(service) as server:
         options = ["--timeout", "1h30m", "--env", "A=x=y", "-e", "OWN", "--env", "EMPTY="]
+        options += ["--name", "web-1", "--label", "team=db", "--label", "nightly"]
         done = await server.run_cli(
             verb, *options, "ls", "--env", "-d", "-q", environment={"OWN": "our own"}
         )
@@ -22,6 +23,7 @@ async def test_time_and_environment_are_asked_for(verb: str) -> None:
     (start,) = service.starts
     assert (start.command, list(start.argv)) == ("ls", ["--env", "-d", "-q"])
     assert start.timeout_s == 5400
+    assert (start.name, dict(start.labels)) == ("web-1", {"team": "db", "nightly": ""})
     assert dict(start.env) == {"A": "x=y", "OWN": "our own", "EMPTY": ""}
 
 
@@ -60,6 +62,8 @@ async def test_detached_is_a_start(words: list[str]) -> None:
         (["--env", "=x"], "has no key"),
         (["--env", "PENSTOCK_TEST_NOT_THERE"], "is not in our environment"),
         (["--env", "A=1", "-e", "A=1"], "'A' is given twice"),
+        (["--label", "=x"], "has no key"),
+        (["--label", "a", "--label", "a=1"], "'a' is given twice"),
     ],
 )
 async def test_a_mistake_in_front_of_the_command(words: list[str], text: str) -> None:

@@ -2,35 +2,70 @@
 
 import sys
 import time
-from typing import Final
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final, TypeVar
 
+import asyncclick as click
+
+from ..client.client import Client
 from ..proto import command_pb2 as pb
 from ..text import job_text
 from .colours import Style, painted, wants_colours
 from .connecting import asked
 from .fitting import GAP, Column, one_line, rows_of
 from .flags import Settings
+from .list_options import Filter
 from .printing import say_json
 from .shell_words import shell_line
 from .signal_handling import detaches
 from .standard import OUT, say
 
+ValueT = TypeVar("ValueT")
+
 _COLUMNS: Final = (
     Column("PID"),
+    Column("NAME", least=8),
     Column("STATE", least=10),
     Column("AGE"),
     Column("DURATION"),
     Column("COMMAND"),
 )
-_STATE: Final = 1
+_STATE: Final = 2
 
 
 @detaches("nothing was changed; ask again with: penstock list")
 async def list_jobs(
-    settings: Settings, include_finished: bool, quiet: bool, no_trunc: bool
+    settings: Settings,
+    include_finished: bool,
+    most: int | None,
+    quiet: bool,
+    no_trunc: bool,
+    states: tuple[str, ...],
+    command: str | None,
+    name: str | None,
+    labels: tuple[tuple[str, str | None], ...],
+    since_ns: int | None,
+    filters: tuple[Filter, ...],
 ) -> None:
     """A job a line, with its command as one would type it."""
-    jobs = await asked(settings, lambda client: client.jobs(include_finished=include_finished))
+
+    def all_of(option: str, given: Iterable[Any]) -> list[Any]:
+        return [*given, *(each.value for each in filters if each.option == option)]
+
+    pairs = all_of("labels", labels)
+    wanted = partial(
+        Client.jobs,
+        include_finished=include_finished,
+        states=[_state(each) for each in all_of("states", states)],
+        command=_only("--command", all_of("command", _given(command))) or "",
+        name=_only("--name", all_of("name", _given(name))) or "",
+        labels=_values(pairs),
+        label_keys=[key for key, value in pairs if value is None],
+        since_ns=max(all_of("since_ns", _given(since_ns)), default=0),
+        most=most,
+    )
+    jobs = await asked(settings, wanted)
     if settings.json:
         for job in jobs:
             say_json(job)
@@ -39,6 +74,31 @@ async def list_jobs(
             say(one_line(job.handle))
     else:
         _say_table(jobs, width=OUT.columns if OUT.terminal and not no_trunc else None)
+
+
+def _state(name: str) -> pb.JobState:
+    state: pb.JobState = getattr(pb, f"JOB_STATE_{name.upper()}")
+    return state
+
+
+def _given(value: ValueT | None) -> list[ValueT]:
+    return [] if value is None else [value]
+
+
+def _only(option: str, values: list[str]) -> str | None:
+    """The one value. Raises UsageError for several, because no job has two."""
+    if len(set(values)) > 1:
+        raise click.UsageError(f"{option} is given as {' and as '.join(values)}: no job is both")
+    return values[0] if values else None
+
+
+def _values(pairs: list[tuple[str, str | None]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if value is not None:
+            _only(f"--label {key}", [value, found.get(key, value)])
+            found[key] = value
+    return found
 
 
 def _say_table(jobs: list[pb.Job], *, width: int | None) -> None:
@@ -56,6 +116,7 @@ def _say_table(jobs: list[pb.Job], *, width: int | None) -> None:
 def _cells(job: pb.Job, now_ns: int) -> list[str]:
     return [
         one_line(job.handle),
+        one_line(job.name) or "-",
         one_line(job_text.state_text(job)),
         _span(job.started_ns, now_ns, digits=0),
         _span(job.started_ns, job.ended_ns or now_ns, digits=0 if not job.ended_ns else 3),

@@ -31,6 +31,8 @@ async def run(
     stdin: bool,
     timeout_s: float,
     env: Mapping[str, str],
+    name: str,
+    labels: Mapping[str, str],
     detach: bool,
     quiet: bool,
     allow_gaps: bool,
@@ -44,10 +46,28 @@ async def run(
     Cancellation: minimum cleanup; C4, C22.
     """
     if detach:
-        return await start(settings, stdin, timeout_s, env, quiet, detach, command, arguments)
+        return await start(
+            settings,
+            stdin=stdin,
+            timeout_s=timeout_s,
+            env=env,
+            name=name,
+            labels=labels,
+            quiet=quiet,
+            detach=detach,
+            command=command,
+            arguments=arguments,
+        )
     connecting = Connecting(settings)
     attempt = RepeatedStart(
-        command, arguments, env=env, timeout_s=timeout_s, stdin=stdin, connecting=connecting
+        command,
+        arguments,
+        env=env,
+        timeout_s=timeout_s,
+        stdin=stdin,
+        name=name,
+        labels=labels,
+        connecting=connecting,
     )
     sink = Sink(None if settings.json else Apart(raw=raw), narrate="odd")
     async with caught_signals() as signals:

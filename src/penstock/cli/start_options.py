@@ -29,6 +29,21 @@ class _Setting(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
         return key, TEXT.convert(os.environ[key], param, ctx)
 
 
+class _Label(click.ParamType):  # type: ignore[misc]
+    """KEY=VALUE, or KEY alone for a label without a value; converts to a pair."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: object, ctx: object) -> tuple[str, str]:  # noqa: ANN401
+        """Key and value. Fails if the key is empty."""
+        if isinstance(value, tuple):
+            return value
+        key, _, given = TEXT.convert(value, param, ctx).partition("=")
+        if not key:
+            self.fail(f"{value!r} has no key; write KEY=VALUE, or KEY", param, ctx)
+        return key, given
+
+
 class _Span(click.ParamType):  # type: ignore[misc]
     """How long: seconds, or as in 5m and 1h30m; converts to seconds, more than 0."""
 
@@ -68,4 +83,20 @@ ENV: Final[dict[str, Any]] = {
     "metavar": "KEY[=VALUE]",
     "help": "Set KEY in the job's environment, if the policy lets the client; without =VALUE "
     "to what it is in ours. May be repeated.",
+}
+
+NAME: Final[dict[str, Any]] = {
+    "type": TEXT,
+    "default": "",
+    "metavar": "NAME",
+    "help": "The job's name, which stands for its PID in other verbs. One unfinished job of a "
+    "client has it at a time.",
+}
+
+LABEL: Final[dict[str, Any]] = {
+    "type": _Label(),
+    "multiple": True,
+    "callback": _once,
+    "metavar": "KEY[=VALUE]",
+    "help": "A label to find the job by (list --label). May be repeated.",
 }

@@ -23,6 +23,8 @@ async def start(
     stdin: bool,
     timeout_s: float,
     env: Mapping[str, str],
+    name: str,
+    labels: Mapping[str, str],
     quiet: bool,
     detach: bool,  # noqa: ARG001  what it does anyway
     command: str,
@@ -41,6 +43,8 @@ async def start(
         env=env,
         timeout_s=timeout_s,
         stdin=stdin,
+        name=name,
+        labels=labels,
         connecting=Connecting(settings),
     )
     async with caught_signals() as signals:

@@ -21,7 +21,8 @@ from .arguments import (
 from .certs_group import CERTS
 from .context_group import CONTEXT
 from .grant_verbs import CAN, COMMANDS, WHOAMI
-from .start_options import ENV, TIMEOUT
+from .list_options import COMMAND, FILTER, LABELLED, MOST, NAMED, STARTED_SINCE, STATE
+from .start_options import ENV, LABEL, NAME, TIMEOUT
 from .verb_forms import argument, option, verb
 
 _PID: Final = argument("pid")
@@ -33,6 +34,8 @@ _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
 _STARTS: Final = (
     option("--timeout", "timeout_s", **TIMEOUT),
     option("-e", "--env", **ENV),
+    option("--name", **NAME),
+    option("--label", "labels", **LABEL),
 )
 
 START: Final = verb(
@@ -48,7 +51,7 @@ START: Final = verb(
     *_COMMAND,
     context_settings=PASS_ON,
     example="""
-    penstock start --timeout 1h backup /srv
+    penstock start --timeout 1h --name nightly --label team=db backup /srv
     pid=$(penstock start -q backup /srv)
     """,
 )
@@ -134,14 +137,23 @@ LIST: Final = verb(
     "job_list.list_jobs",
     """Lists your own jobs, newest first, a job a line.
 
-    On a terminal a line ends at its edge; in a file or a pipe all of it is there.
+    Of several filters all must match; of several states one. On a terminal a line ends at its
+    edge; in a file or a pipe all of it is there.
     """,
     option("-a", "--all", "include_finished", is_flag=True, help="Finished jobs too."),
+    option("-n", "--last", "most", **MOST),
     option("-q", "--quiet", is_flag=True, help="PIDs alone."),
     option("--no-trunc", is_flag=True, help="Whole commands on a terminal, too."),
+    option("--state", "states", **STATE),
+    option("--command", **COMMAND),
+    option("--name", **NAMED),
+    option("--label", "labels", **LABELLED),
+    option("--since", "since_ns", **STARTED_SINCE),
+    option("-f", "--filter", "filters", **FILTER),
     example="""
-    penstock list --all
-    penstock list -q | xargs penstock stop
+    penstock list --all -n 20
+    penstock list --state finished --label team=db --since 1d
+    penstock list -q --command backup | xargs penstock stop
     """,
 )
 RM: Final = verb(
