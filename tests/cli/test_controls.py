@@ -153,6 +153,21 @@ async def test_a_list_shows_what_one_would_type() -> None:
     assert line.split()[:5] == ["7", "-", "starting", "-", "-"]  # no name; not begun, so no time
 
 
+async def test_a_list_shows_what_was_typed_instead_of_what_the_policy_has_fixed() -> None:
+    """Also where that is nothing; a server that does not say shows what became of it."""
+    service = FakeService()
+    argv = ["/bin/sh", "-c", "echo hello", "x"]
+    service.jobs = [
+        pb.Job(handle="1", command="greet", argv=argv, given=pb.GivenArguments(values=["x y"])),
+        pb.Job(handle="1", command="greet", argv=argv[:-1], given=pb.GivenArguments()),
+        pb.Job(handle="1", command="greet", argv=argv),
+    ]
+    async with fake_server(service) as server:
+        done = await server.run_cli("list")
+    shown = [line.split(None, 5)[-1] for line in done.out.decode().splitlines()[1:]]
+    assert shown == ["greet 'x y'", "greet", "greet -c 'echo hello' x"]
+
+
 async def test_a_stop_goes_on_over_a_restart_of_the_server() -> None:
     """It is the same stop, so it is asked for again."""
     service = FakeService()

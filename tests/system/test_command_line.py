@@ -107,6 +107,22 @@ def test_run_and_wait_exit_as_the_job_does(server: RunningServer) -> None:
     assert server.cli("alice", "run", "rm").returncode == 126
 
 
+def test_a_list_shows_what_was_typed(server: RunningServer) -> None:
+    """Not the words of the policy, which are in argv; a name in the place of the PID everywhere."""
+    server.cli("alice", "run", "--name", "typed", "echo", "a b", "")
+    server.cli("alice", "run", "--name", "fixed", "greet")
+    typed, fixed = (
+        server.cli("alice", "list", "-a", "--name", name).stdout.splitlines()[1].split(None, 6)[2:]
+        for name in ("typed", "fixed")
+    )
+    assert [typed[:2], typed[-1]] == [["exited", "0"], "echo 'a b' ''"]
+    assert [fixed[:2], fixed[-1]] == [["exited", "3"], "greet"]
+    status = json.loads(server.cli("alice", "-o", "json", "status", "fixed").stdout)["job"]
+    assert status["argv"][1] == "-c"
+    assert status["given"] == {}
+    assert server.cli("alice", "wait", "fixed").returncode == 3
+
+
 def test_errors_to_the_letter(server: RunningServer) -> None:
     """On stderr, with the documented exit codes."""
     pid = server.start("alice", "idle")

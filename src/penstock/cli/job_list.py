@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -120,8 +120,14 @@ def _cells(job: pb.Job, now_ns: int) -> list[str]:
         one_line(job_text.state_text(job)),
         _span(job.started_ns, now_ns, digits=0),
         _span(job.started_ns, job.ended_ns or now_ns, digits=0 if not job.ended_ns else 3),
-        shell_line([job.command, *job.argv[1:]]),
+        shell_line([job.command, *_typed(job)]),
     ]
+
+
+def _typed(job: pb.Job) -> Sequence[str]:
+    """What the user typed behind the command. Of a server that does not say, what became of that:
+    with the words that the policy has put in front of it."""
+    return job.given.values if job.HasField("given") else job.argv[1:]
 
 
 def _span(begin_ns: int, end_ns: int, *, digits: int) -> str:

@@ -518,7 +518,7 @@ class ArgumentSlot(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., text: _Optional[str] = ..., choices: _Optional[_Iterable[str]] = ..., more_choices: _Optional[int] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[ArgumentSlot, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input", "timeout_s", "name", "labels")
+    __slots__ = ("handle", "os_pid", "owner", "command", "argv", "state", "started_ns", "ended_ns", "class_name", "limits", "enforcement", "output_first_offset", "output_next_offset", "policy_revision", "end", "client_limits", "client_enforcement", "paused", "input", "timeout_s", "name", "labels", "given")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -548,6 +548,7 @@ class Job(_message.Message):
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
     handle: str
     os_pid: int
     owner: str
@@ -570,7 +571,14 @@ class Job(_message.Message):
     timeout_s: float
     name: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., paused: _Optional[bool] = ..., input: _Optional[_Union[JobInput, _Mapping]] = ..., timeout_s: _Optional[float] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    given: GivenArguments
+    def __init__(self, handle: _Optional[str] = ..., os_pid: _Optional[int] = ..., owner: _Optional[str] = ..., command: _Optional[str] = ..., argv: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[JobState, str]] = ..., started_ns: _Optional[int] = ..., ended_ns: _Optional[int] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., output_first_offset: _Optional[int] = ..., output_next_offset: _Optional[int] = ..., policy_revision: _Optional[str] = ..., end: _Optional[_Union[EndRecord, _Mapping]] = ..., client_limits: _Optional[_Union[Limits, _Mapping]] = ..., client_enforcement: _Optional[_Iterable[_Union[Enforcement, _Mapping]]] = ..., paused: _Optional[bool] = ..., input: _Optional[_Union[JobInput, _Mapping]] = ..., timeout_s: _Optional[float] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., given: _Optional[_Union[GivenArguments, _Mapping]] = ...) -> None: ...
+
+class GivenArguments(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JobInput(_message.Message):
     __slots__ = ("accepted", "closed")

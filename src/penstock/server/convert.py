@@ -122,6 +122,7 @@ def job_message(job: Job) -> pb.Job:
         timeout_s=started.timeout_s or 0.0,
         name=job.spec.name,
         labels=job.spec.labels,
+        given=pb.GivenArguments(values=job.spec.arguments),
     )
 
 
