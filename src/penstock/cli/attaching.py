@@ -14,6 +14,7 @@ from .error_report import report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, exit_code, job_code, message
 from .failures import Exit, Failed, fail
 from .flags import Settings
+from .job_names import handle_of
 from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output
 from .signal_handling import beside, caught_signals
@@ -49,6 +50,7 @@ async def attach(
                 if stdin:
                     check_input()
                 endpoint = endpoint_of(settings)
+                pid = await handle_of(settings, pid)
                 follower = Follower(
                     endpoint,
                     pid,

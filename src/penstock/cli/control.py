@@ -9,13 +9,14 @@ from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from ..text.job_text import limit_notes, sentence, stop_notes
 from .connecting import asked
+from .error_report import report_error
 from .exits import EXPECTED, exit_code, message
 from .flags import Settings
 from .job_names import on_job
 from .printing import say_json
 from .several import Several, Verb, say_error
 from .signal_handling import detaches
-from .standard import complain, say
+from .standard import say
 from .terminal import harmless
 
 
@@ -47,12 +48,14 @@ async def stop(
                 say(harmless(note))
         return 0
 
-    def report_error(word: str, error: BaseException) -> int:
-        complain(f"Error: {harmless(word)} could not be stopped. {message(error)}")
-        return int(exit_code(error))
+    def fails(word: str, error: BaseException) -> int:
+        code = int(exit_code(error))
+        text = f"{harmless(word)} could not be stopped. {message(error)}"
+        report_error(text, code, error, pid=word)
+        return code
 
     begin = partial(_begin, settings, "Stopping")
-    several = Several(pids, Verb(call, begin, report, report_error))
+    several = Several(pids, Verb(call, begin, report, fails))
     try:
         await asked(settings, several.ask)
     except EXPECTED as error:
@@ -153,9 +156,10 @@ async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
                 if was_lost(error):
                     raise
                 not_found = error.code is StatusCode.NOT_FOUND
-                prefix = "" if not_found else f"{pid} could not be removed. "
-                complain(f"Error: {prefix}{message(error)}")
-                code = code or exit_code(error)
+                prefix = "" if not_found else f"{harmless(pid)} could not be removed. "
+                failed = int(exit_code(error))
+                report_error(f"{prefix}{message(error)}", failed, error, pid=pid)
+                code = code or failed
             else:
                 if settings.json:
                     say_json(job)

@@ -9,8 +9,8 @@ import trio
 from ..client.client import Client
 from ..client.retry import was_lost
 from ..rpc.call_errors import RpcError
+from .error_report import report_error
 from .exits import exit_code, message
-from .standard import complain
 
 AnswerT = TypeVar("AnswerT")
 
@@ -19,21 +19,23 @@ AnswerT = TypeVar("AnswerT")
 AT_ONCE: Final = 16
 
 
-def say_error(word: str, error: BaseException) -> int:  # noqa: ARG001  the error names the job
-    """A ``report_error`` that prints the error's own line."""
-    complain(f"Error: {message(error)}")
-    return int(exit_code(error))
+def say_error(word: str, error: BaseException) -> int:
+    """What ``Verb.fails`` is where the error's own line is enough."""
+    code = int(exit_code(error))
+    report_error(message(error), code, error, pid=word)
+    return code
 
 
 @dataclass(frozen=True, slots=True)
 class Verb(Generic[AnswerT]):
     """What to do for one job. ``begin`` is called before each is reported, with its place among the
-    words; ``report`` and ``report_error`` return the exit status that it gives."""
+    words; ``report`` and ``fails`` print its answer or error, and return the exit status that it
+    gives."""
 
     call: Callable[[Client, str], Awaitable[AnswerT]]
     begin: Callable[[int, str], None]
     report: Callable[[AnswerT], int]
-    report_error: Callable[[str, BaseException], int]
+    fails: Callable[[str, BaseException], int]
 
 
 class Several(Generic[AnswerT]):
@@ -96,7 +98,7 @@ class Several(Generic[AnswerT]):
                 self._verb.begin(number, word)
                 self._begun = True
             if number in self._errors:
-                code = self._verb.report_error(word, self._errors[number])
+                code = self._verb.fails(word, self._errors[number])
             elif number in self._answers:
                 code = self._verb.report(self._answers[number])
             else:

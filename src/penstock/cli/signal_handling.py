@@ -1,7 +1,7 @@
 """^C, SIGTERM and the like, for verbs, because each prints a message before it ends."""
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -102,16 +102,18 @@ def detaches(
     def decorate(verb: Callable[P, Awaitable[Answer]]) -> Callable[P, Awaitable[Answer]]:
         @wraps(verb)
         async def caught(*args: P.args, **given: P.kwargs) -> Answer:
-            named = {
-                name: shell_line(value) if isinstance(value, tuple) else value
-                for name, value in given.items()
-            }
-            async with detaching(lambda: harmless(go_on.format(**named))):
+            async with detaching(lambda: harmless(go_on.format(**_typed(given)))):
                 return await verb(*args, **given)
 
         return caught
 
     return decorate
+
+
+def _typed(given: Mapping[str, object]) -> dict[str, object]:
+    """A verb's parameters as a user would type them: several jobs as one part of a line."""
+    pids = given.get("pids")
+    return {**given, "pids": shell_line(pids)} if isinstance(pids, tuple) else {**given}
 
 
 @uninterrupted_context

@@ -23,7 +23,7 @@ async def start(
     stdin: bool,
     timeout_s: float,
     env: Mapping[str, str],
-    name: str,
+    job_name: str,
     labels: Mapping[str, str],
     quiet: bool,
     detach: bool,  # noqa: ARG001  what it does anyway
@@ -43,7 +43,7 @@ async def start(
         env=env,
         timeout_s=timeout_s,
         stdin=stdin,
-        name=name,
+        name=job_name,
         labels=labels,
         connecting=Connecting(settings),
     )

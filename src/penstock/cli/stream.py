@@ -12,7 +12,7 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting, asked
 from .connection_settings import endpoint_of
 from .ending_signals import HUNG_UP, hangs_up
-from .error_report import report_line
+from .error_report import report_error, report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
 from .exits import exit_code as code_of
 from .failures import Exit, Failed, fail
@@ -23,7 +23,7 @@ from .reconnect import SaidNews, say_waits_on
 from .several import Several, Verb
 from .signal_handling import caught_signals, detaches
 from .sink import Apart, Lines, Sink
-from .standard import OutputFailed, say
+from .standard import OutputFailed, complain, say
 from .terminal import harmless
 
 
@@ -169,10 +169,11 @@ async def wait(settings: Settings, pids: tuple[str, ...], reconnect: float) -> i
                 say(harmless(line))
         return job_code(job.end)
 
-    def report_error(_: str, error: BaseException) -> int:
-        complain(f"Error: {message(error)}")
-        return COMMAND_NOT_FOUND if code_of(error) == Exit.NOT_FOUND else OUR_FAILURE
+    def fails(word: str, error: BaseException) -> int:
+        code = COMMAND_NOT_FOUND if code_of(error) == Exit.NOT_FOUND else OUR_FAILURE
+        report_error(message(error), code, error, pid=word)
+        return code
 
-    several = Several(pids, Verb(call, lambda number, word: None, report, report_error))
+    several = Several(pids, Verb(call, lambda number, word: None, report, fails))
     await asked(settings, several.ask, give_up_s=reconnect, on_lost=say_waits_on(reconnect))
     return several.code

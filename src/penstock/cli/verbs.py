@@ -21,6 +21,7 @@ from .arguments import (
 from .certs_group import CERTS
 from .context_group import CONTEXT
 from .grant_verbs import CAN, COMMANDS, WHOAMI
+from .help_verbs import COMPLETION, HELP, SCHEMA
 from .list_options import COMMAND, FILTER, LABELLED, MOST, NAMED, STARTED_SINCE, STATE
 from .start_options import ENV, LABEL, NAME, TIMEOUT
 from .verb_forms import argument, option, verb
@@ -34,7 +35,7 @@ _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
 _STARTS: Final = (
     option("--timeout", "timeout_s", **TIMEOUT),
     option("-e", "--env", **ENV),
-    option("--name", **NAME),
+    option("--name", "job_name", **NAME),
     option("--label", "labels", **LABEL),
 )
 
@@ -145,8 +146,8 @@ LIST: Final = verb(
     option("-q", "--quiet", is_flag=True, help="PIDs alone."),
     option("--no-trunc", is_flag=True, help="Whole commands on a terminal, too."),
     option("--state", "states", **STATE),
-    option("--command", **COMMAND),
-    option("--name", **NAMED),
+    option("--command", "of_command", **COMMAND),
+    option("--name", "named", **NAMED),
     option("--label", "labels", **LABELLED),
     option("--since", "since_ns", **STARTED_SINCE),
     option("-f", "--filter", "filters", **FILTER),
@@ -246,28 +247,6 @@ WATCH: Final = verb(
     """,
 )
 
-COMPLETION: Final = verb(
-    "completion.completion",
-    "Prints a script that makes bash, zsh or fish complete verbs, options, jobs and files.",
-    click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"])),
-    connects=False,
-    example="""
-    penstock completion bash > ~/.local/share/bash-completion/completions/penstock
-    penstock completion fish > ~/.config/fish/completions/penstock.fish
-    """,
-)
-
-HELP: Final = verb(
-    "helping.help_of",
-    "Explains a verb, as --help behind it does; without one all verbs.",
-    argument("words", metavar="[VERB]...", nargs=-1),
-    connects=False,
-    example="""
-    penstock help start
-    penstock help certs issue
-    """,
-)
-
 VERBS: Final[dict[str, click.Command]] = {
     "start": START,
     "stop": STOP,
@@ -293,6 +272,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "certs": CERTS,
     "completion": COMPLETION,
     "help": HELP,
+    "schema": SCHEMA,
 }
 """In the order of ``penstock --help``."""
 ALIASES: Final = frozenset({"ps", "logs"})

@@ -13,7 +13,7 @@ import asyncclick as click
 from ..flags import Settings
 from ..lazy import load
 from ..terminal import harmless
-from ..verbs import ALIASES
+from ..verbs import ALIASES, VERBS
 from .granted_slots import next_texts
 from .places import CursorPlace
 
@@ -100,6 +100,10 @@ def _nothing(place: CursorPlace) -> Offer:  # noqa: ARG001
     return _NOTHING
 
 
+def _verbs(place: CursorPlace) -> Offer:  # noqa: ARG001
+    return Offer(candidates=[*map(Candidate, VERBS)])
+
+
 SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     **dict.fromkeys(("pid", "pids"), _jobs),
     **dict.fromkeys(("ca", "certificate", "key", "passphrase_file"), lambda place: _FILES),
@@ -111,7 +115,10 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "words": _verb_names,
     # What only the user knows.
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
-    **dict.fromkeys(("timeout_s", "env", "after"), _nothing),
+    **dict.fromkeys(("timeout_s", "env", "after", "job_name", "labels"), _nothing),
+    **dict.fromkeys(("most", "named", "since_ns", "filters"), _nothing),
+    "of_command": _commands,
+    "verb": _verbs,
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
     "command": _commands,
     "arguments": _slots,
