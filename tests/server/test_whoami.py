@@ -64,8 +64,12 @@ commands = ["hidden-command"]
 
 
 async def answered(w: World, client: str = "alice", **fields: Any) -> pb.WhoAmIResponse:
-    answer: pb.WhoAmIResponse = await w.service.WhoAmI(pb.WhoAmIRequest(**fields), asked_by(client))
-    return answer
+    return await asked_as(w, asked_by(client), **fields)
+
+
+async def asked_as(w: World, request: Any, **fields: Any) -> pb.WhoAmIResponse:
+    answer = await w.service.WhoAmI(pb.WhoAmIRequest(**fields), request)
+    return pb.WhoAmIResponse.FromString(answer.SerializeToString())
 
 
 class Steps(trio.abc.Instrument):
@@ -175,7 +179,7 @@ async def test_the_certificate_is_that_of_the_connection(
         ):
             identity = Identity("alice", "issuer", "2a", end, "ab" * 32)
             request: Any = SimpleNamespace(context=SimpleNamespace(identity=identity))
-            answer = await w.service.WhoAmI(pb.WhoAmIRequest(), request)
+            answer = await asked_as(w, request)
             assert answer.certificate == pb.Certificate(
                 serial="2a", fingerprint="ab" * 32, not_after_ns=shown
             )
