@@ -12,12 +12,12 @@ import trio
 from running import RunningServer
 
 from .judging import judge, records
-from .programs import INPUT_FOCUS, Fault, Focus, Program, Seeded, make_program
+from .programs import INPUT_FOCUS, NAMES_FOCUS, Fault, Focus, Program, Seeded, make_program
 from .real import History, play
 
 # Removed jobs have no record to be judged by.
 _LEFT_OUT = ("remove",)
-# One in so many is about input, as in the simulation.
+# One in so many is about input, as in the simulation, and one about names.
 _INPUT_EACH = 5
 
 
@@ -49,6 +49,9 @@ def seeded_batch(seed: str, name: str, programs: int, kills: int) -> Batch:
     for number in range(_INPUT_EACH - 1, programs, _INPUT_EACH):
         fed = Seeded(f"real:{seed}:{number}")
         made[f"{name}p{number}"] = _program(fed, INPUT_FOCUS)
+    for number in range(_INPUT_EACH - 2, programs, _INPUT_EACH):
+        named = Seeded(f"real:{seed}:{number}")
+        made[f"{name}p{number}"] = _program(named, NAMES_FOCUS)
     faults = tuple(
         Fault("crash" if number == 0 else choose.pick(("crash", "leave")), at=5.0)
         for number in range(kills)

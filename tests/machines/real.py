@@ -29,6 +29,7 @@ from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 
 from .clients import EXPECTED, HIDDEN, Enough
 from .feeding import Feeding
+from .naming import labels_of
 from .peeking import KINDS, SERVICE, peek
 from .programs import OWNERS, Act, Actor, Behaviour, Fault, Op, Program
 from .real_input import READ, feed
@@ -249,8 +250,19 @@ class RealPlayer:
             request_id = f"{program}{op.request_id}"
         mark = f"{process_mark()}{mark}"  # other runs on this machine play the same programs
         acts = ",".join([*map(_letter, behaviour.acts), f"x{behaviour.code}"])
-        job = await client.start("act", [mark, acts], request_id=request_id, stdin=behaviour.stdin)
+        # One of each program, because those that run beside it have the same names.
+        name = f"{op.name}-{self._name.partition('y')[0]}" if op.name else ""
+        job = await client.start(
+            "act",
+            [mark, acts],
+            request_id=request_id,
+            stdin=behaviour.stdin,
+            name=name,
+            labels=labels_of(op),
+        )
         history = self._history
+        if (job.name, dict(job.labels)) != (name, labels_of(op)):
+            history.wrong.append(f"job {job.handle} has not the name and labels of its start")
         known = history.handles.setdefault(self._actor.owner, [])
         if job.handle not in known:
             known.append(job.handle)
