@@ -11,7 +11,7 @@ from cli_verbs import COMMANDS
 from json_schema import mistakes
 from patience import patient
 
-from penstock.cli.json_schemas import VERBS_WITH_JSON, VERSION, schema_of
+from penstock.cli.json_schemas import DESCRIBED, ERROR, VERSION, schema_of
 from penstock.cli.printing import json_line
 from penstock.cli.verb_forms import OUTPUT_BEHIND
 from penstock.proto import command_pb2 as pb
@@ -32,7 +32,7 @@ def penstock(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_verb_with_json_has_a_schema() -> None:
     """An other name of a verb has that one's."""
     with_json = {id(each) for each in COMMANDS.values() if OUTPUT_BEHIND in each.params}
-    assert with_json == {id(COMMANDS[name]) for name in VERBS_WITH_JSON}
+    assert with_json == {id(COMMANDS[name]) for name in DESCRIBED if name != ERROR}
 
 
 def wrong(value: Any, verb: str) -> list[str]:
@@ -82,6 +82,21 @@ def test_our_version_alone() -> None:
     assert wrong(json.loads(penstock("-o", "json", "version").stdout), "version") == []
 
 
+def test_errors() -> None:
+    """Of a verb that asks a server, of a mistake of usage, of a file of ours."""
+    for words, status in (
+        (["status", "1"], 2),
+        (["list", "--nonsense"], 2),
+        (["--addr", "a:1", "--ca", "/gone", "--cert", "/gone", "--key", "/gone", "list"], 2),
+        (["wait"], 125),
+    ):
+        done = penstock("-o", "json", *words)
+        error = json.loads(done.stderr)
+        assert wrong(error, ERROR) == []
+        assert (done.returncode, error["error"]["exit_status"]) == (status, status)
+    assert penstock("schema", "error").stdout == f"{json.dumps(schema_of(ERROR), indent=2)}\n"
+
+
 def test_what_is_printed_is_what_is_described() -> None:
     """Of every kind of a field."""
     assert wrong(json.loads(json_line(FULL)), "stream") == []
@@ -120,7 +135,7 @@ def test_a_schema_is_printed_of_one_verb_or_of_all() -> None:
     assert (one.returncode, one.stderr) == (0, "")
     assert json.loads(one.stdout) == json.loads(same.stdout) == schema_of("list")
     assert json.loads(one.stdout)["$id"] == f"urn:penstock:cli:{VERSION}:list"
-    assert json.loads(every.stdout) == {verb: schema_of(verb) for verb in VERBS_WITH_JSON}
+    assert json.loads(every.stdout) == {verb: schema_of(verb) for verb in DESCRIBED}
 
 
 def test_what_has_no_schema() -> None:

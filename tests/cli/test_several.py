@@ -57,6 +57,8 @@ async def test_each_status() -> None:
         assert (done.code, done.err) == (4, b"Error: Job 2 not found\n")
         done = await server.run_cli("status", "-o", "json", "3", "2", "1")
         shown = [json.loads(line)["job"]["handle"] for line in done.out.splitlines()]
+        error = json.loads(done.err)["error"]
+        assert (error["pid"], error["code"], error["exit_status"]) == ("2", "NOT_FOUND", 4)
         assert (shown, done.code) == (["3", "1"], 4)
 
 

@@ -72,8 +72,9 @@ async def test_it_resumes_where_it_is_told_and_after_a_loss() -> None:
     assert [int(each["sequence"]) for each in found] == [2, 3, 4, 5, 6, 7]
     assert "handle" not in found[0]
     assert [list(each.handles) for each in service.watches] == [[HANDLE], [HANDLE]]
-    assert f"penstock watch {HANDLE} --after 7\n".encode() in done.err
-    assert done.code == 143
+    error = json.loads(done.err.splitlines()[-1])["error"]
+    assert error["message"] == f"Detached; go on with: penstock watch {HANDLE} --after 7"
+    assert done.code == error["exit_status"] == 143
 
 
 async def test_what_is_missing_is_said() -> None:

@@ -21,7 +21,8 @@ SCHEMA: Final = verb(
     "schemas.schema",
     """Prints the JSON Schema of each line that VERB prints with -o json.
 
-    Without VERB all of them, in an object by verb.
+    "error" in the place of VERB is an error's line on standard error. Without VERB all of them, in
+    an object by verb.
     """,
     argument("verb", metavar="[VERB]", nargs=-1),
     connects=False,

@@ -13,6 +13,7 @@ from ..proto import command_pb2 as pb
 
 VERSION: Final = 1
 
+_ERROR_TITLE: Final = "An error's line on standard error, of any verb with -o json"
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _OUTPUT: Final = "StreamOutputResponse"
 MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -55,8 +56,27 @@ _CONTEXT: Final = _object(
     current=_FLAG,
 )
 _STEP: Final = _object("step", "ok", "detail", step=_TEXT, ok=_FLAG, detail=_TEXT)
+ERROR: Final = "error"
+# A message of google.rpc, of which any may come.
+_DETAIL: Final = _object("@type", **{"@type": _TEXT}) | {"additionalProperties": {}}
+_ERROR: Final = _object(
+    "exit_status",
+    "message",
+    code=_TEXT,
+    reason=_TEXT,
+    message=_TEXT,
+    exit_status={"type": "integer", "minimum": 1, "maximum": 255},
+    pid=_TEXT,
+    notes={"type": "array", "items": _TEXT},
+    # Messages of google.rpc, of which there may be any.
+    details={
+        "type": "array",
+        "items": _object("@type", **{"@type": _TEXT}) | {"additionalProperties": {}},
+    },
+)
 # What is no message of the protocol.
 _OWN: Final[Mapping[str, dict[str, Any]]] = {
+    ERROR: _object("error", error=_ERROR),
     "version": _object("client", client=_TEXT),  # without a server there is ours alone
     "can start": _object(
         "granted",
@@ -77,7 +97,8 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
         server_version=_TEXT,
     ),
 }
-VERBS_WITH_JSON: Final = tuple(dict.fromkeys((*MESSAGES, *_OWN)))
+DESCRIBED: Final = tuple(dict.fromkeys((*MESSAGES, *_OWN)))
+"""Every verb with -o json, and ERROR, which is what each of them prints on standard error."""
 
 # As protobuf's JSON has them: https://protobuf.dev/programming-guides/json/
 _KINDS: Final[Mapping[int, dict[str, Any]]] = {
@@ -96,9 +117,9 @@ _KINDS: Final[Mapping[int, dict[str, Any]]] = {
 
 
 def schema_of(verb: str) -> dict[str, Any]:
-    """The schema of each line that the verb prints with -o json. Raises KeyError for a verb that
-    prints none."""
-    if verb not in VERBS_WITH_JSON:
+    """The schema of each line that the verb prints with -o json, or of ERROR. Raises KeyError for a
+    verb that prints none."""
+    if verb not in DESCRIBED:
         raise KeyError(verb)
     names = MESSAGES.get(verb, ())
     lines: list[dict[str, Any]] = [{"$ref": f"#/$defs/{name}"} for name in names]
@@ -109,7 +130,7 @@ def schema_of(verb: str) -> dict[str, Any]:
     return {
         "$schema": _DRAFT,
         "$id": f"urn:penstock:cli:{VERSION}:{verb.replace(' ', ':')}",
-        "title": f"A line of: penstock -o json {verb}",
+        "title": _ERROR_TITLE if verb == ERROR else f"A line of: penstock -o json {verb}",
         **(lines[0] if len(lines) == 1 else {"anyOf": lines}),
         "$defs": dict(sorted(found.items())),
     }

@@ -14,6 +14,7 @@ from .error_report import report_line
 from .exits import EXPECTED, exit_code, message
 from .failures import Exit, fail
 from .flags import Settings
+from .job_names import handle_of
 from .printing import json_line, timestamp
 from .reconnect import SaidNews
 from .shell_words import shell_line
@@ -44,10 +45,11 @@ async def watch(
             # Cancels K0.watch.
             signals.react = scope.cancel
             try:
+                handles = [await handle_of(settings, pid) for pid in pids]
                 watcher = JobWatcher(
                     endpoint_of(settings),
                     after=after,
-                    handles=pids,
+                    handles=handles,
                     give_up_s=reconnect,
                     news=_WatchNews(reconnect),
                     connecting=Connecting(settings),
