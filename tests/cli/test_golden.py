@@ -75,6 +75,7 @@ def granted() -> pb.WhoAmIResponse:
             "TEXT: a text that matches [ -~]{1,\x1b80}",
             "PATH: a path beneath /srv (no '..', not beginning with '-')",
         ],
+        description="Asks the records of jobs.",
         env_keys=["LANG", "PGTZ"],
         stdin=True,
         timeout_s=300,

@@ -53,6 +53,7 @@ async def test_what_a_server_says_cannot_touch_the_terminal() -> None:
             commands=[
                 pb.GrantedCommand(
                     name=evil,
+                    description=evil,
                     program=evil,
                     usage=[evil, evil],
                     env_keys=[evil],

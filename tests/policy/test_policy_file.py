@@ -37,6 +37,7 @@ env_allowed = ["COLUMNS"]
 timeout = "1.5m"
 grace = "500ms"
 merge_stderr = true
+description = "Lists a directory beneath /srv."
 fixed = ["--color=never"]
 arguments = [
     { optional = { enum = ["-l", "-a", "-la"] } },
@@ -90,6 +91,7 @@ def test_reads_every_key() -> None:
     assert ls.env == {"LANG": "C.UTF-8"}
     assert ls.env_allowed == {"COLUMNS"}
     assert (ls.timeout_s, ls.grace_s, ls.merge_stderr) == (90.0, 0.5, True)
+    assert ls.description == "Lists a directory beneath /srv."
     assert ls.argv(["-l", "/srv"]) == ["/bin/ls", "--color=never", "-l", "/srv"]
     assert ls.grammar.usage() == (
         "[-l|-a|-la] [-w INT(1..500)] TEXT([a-z]{1,20}\\.log){0,8} PATH(/srv)"
@@ -208,6 +210,8 @@ def test_storage_is_bounded_and_what_is_written_is_required(
         ('"1.5m"', '"0s"', "commands.ls.timeout: '0s' is out of range"),
         ('"500ms"', '"2h"', "commands.ls.grace: '2h' is out of range"),
         ("merge_stderr = true", 'merge_stderr = "yes"', "commands.ls.merge_stderr: 'yes' is not"),
+        ('"Lists a', '"Lists\\na', "commands.ls.description: is too long, or holds what does"),
+        ('"Lists a', f'"{"x" * 200}', "commands.ls.description: is too long, or holds what does"),
         ("LANG", '"A=B"', 'commands.ls.env."A=B": is no environment key'),
         ('"COLUMNS"', '"LD_PRELOAD"', "commands.ls.env_allowed: LD_PRELOAD would let a client"),
         ('"COLUMNS"', '"A=B"', "commands.ls.env_allowed: 'A=B' is no environment key"),

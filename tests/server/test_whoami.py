@@ -42,6 +42,7 @@ fixed = ["--hidden-fixed"]
 env = { SECRET = "hidden-value" }
 env_allowed = ["LANG", "COLUMNS"]
 stdin = true
+description = "Shows the end of a log."
 timeout = "5m"
 grace = "3s"
 signals = ["HUP", "USR1"]
@@ -125,6 +126,7 @@ async def test_a_client_is_told_what_it_may_do(
         assert (tail.stdin, tail.timeout_s, tail.grace_s) == (True, 300, 3)
         assert (list(tail.signals), tail.any_signal) == (["HUP", "USR1"], False)
         assert tail.class_name == "small"
+        assert tail.description == "Shows the end of a log."
         assert tail.limits == pb.Limits(
             cpu_cores=0.1,
             memory_bytes=1 << 26,

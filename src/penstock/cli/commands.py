@@ -17,7 +17,8 @@ _COLUMNS: Final = (
     Column("NAME", least=8),
     Column("CLASS", least=5),
     Column("TIME"),
-    Column("USAGE"),
+    Column("USAGE", least=16),
+    Column("WHAT IT IS FOR"),
 )
 _LABEL_WIDTH: Final = 12
 
@@ -36,13 +37,17 @@ async def commands(settings: Settings, command: str, quiet: bool, no_trunc: bool
         _say_all(who.commands[0])
     else:
         width = OUT.columns if OUT.terminal and not no_trunc else None
-        for line in rows_of(_COLUMNS, [*map(_cells, who.commands)], width=width, mark=mark()):
-            say(GAP.join(line))
+        described = any(each.description for each in who.commands)
+        columns = _COLUMNS if described else _COLUMNS[:-1]
+        rows = [_cells(each)[: len(columns)] for each in who.commands]
+        for line in rows_of(columns, rows, width=width, mark=mark()):
+            say(GAP.join(line).rstrip())
 
 
 def _cells(command: pb.GrantedCommand) -> list[str]:
     time = duration(command.timeout_s) if command.timeout_s else "-"
-    return [one_line(command.name), one_line(command.class_name), time, one_line(_form(command))]
+    texts = (command.name, command.class_name, time, _form(command), command.description)
+    return [*map(one_line, texts)]
 
 
 def _form(command: pb.GrantedCommand) -> str:
@@ -53,6 +58,8 @@ def _say_all(command: pb.GrantedCommand) -> None:
     say(one_line(_form(command)))
     for line in command.usage[1:]:
         say(one_line(f"  {line}"))
+    if command.description:
+        say(f"\n{one_line(command.description)}")
     say("")
     time = f"at most {duration(command.timeout_s)}" if command.timeout_s else "no limit"
     signals = "all" if command.any_signal else ", ".join(command.signals) or "none"

@@ -36,6 +36,7 @@ _SPIFFE_MAX: Final = 2048
 AUTO: Final = "auto"
 """The user of a command whose jobs run as a user of their client's own."""
 _MAX_GROUPS: Final = 64
+_MAX_DESCRIPTION: Final = 200
 _MAX_SECONDS: Final = 366 * 86400.0
 _MAX_GRACE_S: Final = 3600.0
 
@@ -71,6 +72,8 @@ class Command:
     isolation: IsolationPolicy = field(default_factory=IsolationPolicy)
     pinned: bool = False
     """A file that takes the program's place is refused, even if it passes every check."""
+    description: str = ""
+    """What the command is for, in the words of the policy's author; on one line."""
 
     def argv(self, arguments: Sequence[str]) -> list[str]:
         """The whole command line for granted arguments, with their paths already resolved."""
@@ -165,6 +168,7 @@ def _command(
         control=parse_control(table),
         isolation=parse_isolation(table),
         pinned=table.flag("pinned", False),
+        description=_description(table),
     )
     table.finish()
     return command
@@ -249,6 +253,14 @@ def _groups(table: Table) -> tuple[str, ...]:
     if len(names) > _MAX_GROUPS:
         table.wrong("groups", f"are {len(names)}", f"name at most {_MAX_GROUPS}")
     return tuple(dict.fromkeys(names))
+
+
+def _description(table: Table) -> str:
+    text = table.text("description")
+    if len(text) > _MAX_DESCRIPTION or not text.isprintable():
+        remedy = f"write one line of at most {_MAX_DESCRIPTION} characters"
+        table.wrong("description", "is too long, or holds what does not print", remedy)
+    return text
 
 
 def _parse_user(text: str) -> str:

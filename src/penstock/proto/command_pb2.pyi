@@ -472,7 +472,7 @@ class Quota(_message.Message):
     def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., used: _Optional[int] = ..., free_after_s: _Optional[float] = ...) -> None: ...
 
 class GrantedCommand(_message.Message):
-    __slots__ = ("name", "program", "usage", "slots", "env_keys", "stdin", "timeout_s", "grace_s", "class_name", "limits", "signals", "any_signal")
+    __slots__ = ("name", "program", "usage", "slots", "env_keys", "stdin", "timeout_s", "grace_s", "class_name", "limits", "signals", "any_signal", "description")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
@@ -485,6 +485,7 @@ class GrantedCommand(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     ANY_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     program: str
     usage: _containers.RepeatedScalarFieldContainer[str]
@@ -497,7 +498,8 @@ class GrantedCommand(_message.Message):
     limits: Limits
     signals: _containers.RepeatedScalarFieldContainer[str]
     any_signal: bool
-    def __init__(self, name: _Optional[str] = ..., program: _Optional[str] = ..., usage: _Optional[_Iterable[str]] = ..., slots: _Optional[_Iterable[_Union[ArgumentSlot, _Mapping]]] = ..., env_keys: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., timeout_s: _Optional[float] = ..., grace_s: _Optional[float] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., signals: _Optional[_Iterable[str]] = ..., any_signal: _Optional[bool] = ...) -> None: ...
+    description: str
+    def __init__(self, name: _Optional[str] = ..., program: _Optional[str] = ..., usage: _Optional[_Iterable[str]] = ..., slots: _Optional[_Iterable[_Union[ArgumentSlot, _Mapping]]] = ..., env_keys: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., timeout_s: _Optional[float] = ..., grace_s: _Optional[float] = ..., class_name: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., signals: _Optional[_Iterable[str]] = ..., any_signal: _Optional[bool] = ..., description: _Optional[str] = ...) -> None: ...
 
 class ArgumentSlot(_message.Message):
     __slots__ = ("kind", "text", "choices", "more_choices", "min", "max", "slots")

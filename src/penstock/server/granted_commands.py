@@ -48,6 +48,7 @@ def command_message(command: Command, limit_class: LimitClass) -> pb.GrantedComm
         limits=limits_message(limit_class.limits, bound),
         signals=[signal_name(number) for number in sorted(control.signals or ())],
         any_signal=control.signals is None,
+        description=command.description,
     )
     _add_slots(message, command.grammar.slots, MAX_CHOICES_OF_ALL)
     return message

@@ -75,7 +75,7 @@ async def _commands(client: Client, _: str) -> list[Any]:
     return [
         (
             command.name,
-            command.usage[0] if command.usage else command.program,
+            command.description or (command.usage[0] if command.usage else command.program),
             MessageToDict(command, preserving_proto_field_name=True).get("slots", []),
         )
         for command in answer.commands
