@@ -1,5 +1,6 @@
 """What verbs share: types of arguments, options, and the commands that exit as their job did."""
 
+import re
 import time
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ OUR_FAILURE: Final = 125
 # So that everything behind the command is the job's, options included. An unknown one in front of
 # it is a mistake of typing: as a command it would only be one that is not granted.
 PASS_ON: Final = {"allow_interspersed_args": False}
+# No option of ours is written in capitals or as a number.
+_SIGNAL_OPTION: Final = re.compile(r"-([A-Z][A-Z0-9+-]*|[0-9]+)", re.ASCII)
 MAX_OFFSET: Final = 2**64 - 1  # uint64 in the protocol
 
 
@@ -131,3 +134,17 @@ class PassThroughIfAsked(PassThrough):
     def passes_through(self, arguments: list[str]) -> bool:
         """Whether --exit-code is among them."""
         return "--exit-code" in arguments
+
+
+class SignalFirst(click.Command):  # type: ignore[misc]
+    """A verb whose first word may be -TERM, -SIGTERM or -15, as kill(1) has it."""
+
+    async def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, of the same line with --signal.
+
+        Cancellation: atomic.
+        """
+        if args and _SIGNAL_OPTION.fullmatch(args[0]):
+            args = ["--signal", args[0][1:], *args[1:]]
+        rest: list[str] = await super().parse_args(ctx, args)
+        return rest

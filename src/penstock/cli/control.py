@@ -13,6 +13,7 @@ from .error_report import report_error
 from .exits import EXPECTED, exit_code, message
 from .flags import Settings
 from .job_names import on_job
+from .killing import say_sent
 from .printing import say_json
 from .several import Several, Verb, say_error
 from .signal_handling import detaches
@@ -79,11 +80,7 @@ async def signal(settings: Settings, pid: str, signal: str, tree: bool) -> None:
         )
 
     count = await asked(settings, send, repeatable=False)  # a repeated call would send it twice
-    if settings.json:
-        say_json(pb.SignalResponse(processes=count))
-    else:
-        processes = "1 process" if count == 1 else f"{count} processes"
-        say(harmless(f"Sent {signal} to {processes} of job {pid}."))
+    say_sent(settings, pid, signal, count)
 
 
 @detaches("whether job {pid} is paused is not known; look with: penstock status {pid}")

@@ -21,6 +21,7 @@ MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "run": (_OUTPUT, "Job"),
     "stop": ("StopResponse",),
     "signal": ("SignalResponse",),
+    "kill": ("SignalResponse",),
     "pause": ("Job",),
     "resume": ("Job",),
     "send": ("SendInputResponse",),

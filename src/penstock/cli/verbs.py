@@ -17,6 +17,7 @@ from .arguments import (
     PassThrough,
     PassThroughIfAsked,
     PassThroughIfAttached,
+    SignalFirst,
 )
 from .certs_group import CERTS
 from .context_group import CONTEXT
@@ -101,6 +102,21 @@ SIGNAL: Final = verb(
     argument("signal"),
     option("--tree", is_flag=True, help="To every process of the job."),
     example="penstock signal 48213 HUP",
+)
+KILL: Final = verb(
+    "killing.kill",
+    """Sends a signal to the main process of each job PID: TERM, or what -s or -SIGNAL says.
+
+    As signal, with the form of kill(1). To end a job with its whole tree, use stop.
+    """,
+    _PIDS,
+    option("-s", "--signal", default="TERM", type=TEXT, help="HUP, SIGHUP or 1; also -HUP, -1."),
+    option("--tree", is_flag=True, help="To every process of each job."),
+    cls=SignalFirst,
+    example="""
+    penstock kill 48213
+    penstock kill -HUP 48213 48214
+    """,
 )
 PAUSE: Final = verb(
     "control.pause",
@@ -251,6 +267,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "start": START,
     "stop": STOP,
     "signal": SIGNAL,
+    "kill": KILL,
     "pause": PAUSE,
     "resume": RESUME,
     "send": SEND,
