@@ -16,6 +16,7 @@ from this_run import group, own_directory
 
 from penstock.cli.connecting import Connecting
 from penstock.cli.flags import Settings
+from penstock.cli.full_screen import full_screen
 from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.cli.standard import ERR
 from penstock.client import Endpoint, RepeatedStart, connect
@@ -97,6 +98,12 @@ async def a_supervisor() -> AsyncIterator[Manager]:
 
 
 @asynccontextmanager
+async def a_whole_terminal() -> AsyncIterator[Manager]:
+    """Which is none here: what it would show goes to standard output."""
+    yield lambda: full_screen(lambda: None)
+
+
+@asynccontextmanager
 async def a_task_beside() -> AsyncIterator[Manager]:
     yield lambda: beside(trio.sleep_forever)
 
@@ -129,6 +136,7 @@ async def a_turn() -> AsyncIterator[Manager]:
 # What each is shown by. Those of a leading underscore, and open_nursery, are within others.
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/connecting.py: Connecting.__call__": a_first_connection,
+    "cli/full_screen.py: full_screen": a_whole_terminal,
     "cli/signal_handling.py: beside": a_task_beside,
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,

@@ -107,6 +107,7 @@ WORDS = {
     "attach": ["attach", HANDLE],
     "wait": ["wait", HANDLE],
     "watch": ["watch"],
+    "top": ["top"],
     "status": ["status", HANDLE],
     "list": ["list"],
     "ps": ["ps"],

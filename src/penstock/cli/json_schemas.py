@@ -30,6 +30,7 @@ MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "rm": ("Job",),
     "stream": (_OUTPUT,),
     "watch": ("WatchResponse",),
+    "top": ("StatusResponse",),
     "whoami": ("WhoAmIResponse",),
     "commands": ("GrantedCommand",),
     "attach": (_OUTPUT,),

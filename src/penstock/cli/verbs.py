@@ -242,6 +242,31 @@ WAIT: Final = verb(
     cls=PassThrough,
     example="penstock wait 48213 && echo done",
 )
+TOP: Final = verb(
+    "top.top",
+    """Shows what your jobs use: CPU, memory, I/O, output, and how long a limit holds them up.
+
+    Live on a terminal, until q; in a pipe once.
+    """,
+    option(
+        "--sort",
+        type=click.Choice(["cpu", "memory", "io", "output", "throttled", "started"]),
+        default="cpu",
+        help="The most of this first; keys change it.",
+    ),
+    option(
+        "--interval",
+        type=click.FloatRange(0.5, 3600),
+        default=2.0,
+        metavar="SECONDS",
+        help="From one look at the figures to the next (2).",
+    ),
+    _RECONNECT,
+    example="""
+    penstock top
+    penstock -o json top > usage.jsonl
+    """,
+)
 WATCH: Final = verb(
     "watching.watch",
     """Prints each change of your jobs as a line, from now on or behind number SEQ, until ^C.
@@ -286,6 +311,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "can": CAN,
     "context": CONTEXT,
     "watch": WATCH,
+    "top": TOP,
     "certs": CERTS,
     "completion": COMPLETION,
     "help": HELP,

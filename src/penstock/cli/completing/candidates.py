@@ -115,7 +115,7 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "words": _verb_names,
     # What only the user knows.
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
-    **dict.fromkeys(("timeout_s", "env", "after", "job_name", "labels"), _nothing),
+    **dict.fromkeys(("timeout_s", "env", "after", "interval", "job_name", "labels"), _nothing),
     **dict.fromkeys(("most", "named", "since_ns", "filters"), _nothing),
     "of_command": _commands,
     "verb": _verbs,
