@@ -31,7 +31,8 @@ again, and a time line.
 | graces | when a job that is stopped must be killed, by what callers asked for |
 | naming | whose a name is, and which jobs a list with a filter must have |
 | peeking | each call, about another client's job |
-| canaries, more_canaries, planting | planted bugs, which the search has to find |
+| watching | what a watcher must be told: each change, in order, soon; what the table must have |
+| canaries, more_canaries, watch_canaries, planting | planted bugs, which the search has to find |
 | run, replay, timeline | one, many, again; what people read |
 | real, real_input, judging | the same programs on a real server; what clients were told is judged |
 | batches, real_search | many of those at once, under kills; batch after batch, for people |

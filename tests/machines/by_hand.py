@@ -267,6 +267,7 @@ class Machine:
         Process.on_begun = staticmethod(self.invariants.naming.begun)
         Process.on_gone = staticmethod(self.invariants.naming.over)
         Process.on_end = staticmethod(self.invariants.end_written)
+        Process.on_changes = staticmethod(self.invariants.changes.durable)
         async with trio.open_nursery() as kernel, trio.open_nursery() as server:
             world.kernel.nursery = kernel
             kernel.start_soon(world.kernel.run)

@@ -15,6 +15,8 @@ import trio
 
 from penstock.jobs import job_errors
 from penstock.jobs.backends.base import Verdict
+from penstock.jobs.change_reader import ChangeReader
+from penstock.jobs.change_table import ChangeTable
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.history import History
 from penstock.jobs.input import JobInput
@@ -54,6 +56,7 @@ from .planting import instead
 from .process import Process
 from .run import run_many
 from .timeline import Broken
+from .watch_canaries import late_change, skipped_change, unasked_watch
 
 Plant = Callable[[], AbstractContextManager[None]]
 
@@ -164,6 +167,7 @@ def second_end() -> Iterator[None]:
             db.execute(
                 "UPDATE jobs SET state = 'finished', end = ? WHERE id = ?", (end.to_json(), job_id)
             )
+            self.changes.write(job_id, "finished")
 
     with (
         instead(JobRecovery, "recover", recover),
@@ -279,6 +283,8 @@ class Canary:
 
 PLACES: Final = (
     AskedCall,
+    ChangeReader,
+    ChangeTable,
     History,
     Job,
     JobInput,
@@ -324,6 +330,9 @@ CANARIES: Final = (
     Canary(needless_grace, "was not killed by"),
     Canary(ownerless_task, "these system tasks are left"),
     Canary(cut_grace, "and its grace was until"),
+    Canary(skipped_change, "a watcher of", seed=4),
+    Canary(late_change, "changes 'finished'", seed=4),
+    Canary(unasked_watch, "which is no number of its own", seed=4),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import trio
 from google.protobuf.message import Message
 
-from penstock.client import Client, Endpoint
+from penstock.client import Client, Endpoint, JobWatcher
 from penstock.client.follow import HEARTBEAT_S, Follower, Part
 from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb
@@ -21,7 +21,8 @@ from .invariants import Invariants
 from .naming import labels_of
 from .peeking import peek
 from .programs import Actor, Op
-from .reading import Reading
+from .reading import Reading, disturbed_at
+from .watching import Watching
 from .world import World
 
 # Nobody waits longer than this for anything, whatever jobs do.
@@ -51,7 +52,8 @@ HIDDEN: Final = frozenset(
 _ROWS: Final = {"stop": ("C6",), "start": ("C4",), "stream": ("C1", "C21"), "signal": ("C18",),
                 "pause": ("C18",), "resume": ("C18",), "input": ("C19",), "status": ("C43",),
                 "list": ("C43",), "wait": ("C43",), "remove": ("C43",),
-                "whoami": ("C43",)}  # fmt: skip
+                "whoami": ("C43",), "watch": ("C63",)}  # fmt: skip
+_OF_NO_JOB: Final = frozenset(("start", "list", "peek", "whoami", "watch"))
 _SIGNALS: Final = ("HUP", "INT", "TERM", "USR1", "CONT")
 
 
@@ -97,7 +99,7 @@ class Player:
         """False: this connection is good for nothing."""
         world, name = self._world, self._name
         handle = self._handle(op)
-        if handle is None and op.what not in ("start", "list", "peek", "whoami"):
+        if handle is None and op.what not in _OF_NO_JOB:
             return True
         world.say(name, f"{op.what} {handle or ''} {_short(op)}")
         patience = PATIENCE_S
@@ -171,6 +173,8 @@ class Player:
         the way takes its time."""
         program = self._world.program
         slow = program.latency or any(fault.what == "stall" for fault in program.faults)
+        # Another actor of this owner may have had all its connections cut.
+        slow = slow or self._world.network.fell_silent_at >= began
         now = trio.current_time()
         still = self._world.kernel.still
         took_s = max((min(now, end) - max(began, begin) for begin, end in still), default=0.0)
@@ -256,6 +260,8 @@ class Player:
                 check.job_told(owner, answer.job, ended)
             case "stream":
                 await self._stream(op, handle)
+            case "watch":
+                await self._watch(op)
             case "input":
                 await self._input(op, channel, handle)
 
@@ -376,9 +382,40 @@ class Player:
         except Exception as error:  # OutputBroken
             self._world.fail(f"{self._name}: the stream of job {handle}: {error!r}")
 
+    async def _watch(self, op: Op) -> None:
+        """By ``flag``: from now on, or behind a number that somebody has had; by ``number`` for how
+        long, and how slowly."""
+        slow_s = (0.0, 0.0, 0.005, 1.0)[op.number % 4]
+        changes, owner = self._check.changes, self._owner
+        known = [number for each in sorted(changes.numbers) for number in changes.numbers[each]]
+        after = known[op.job % len(known)] if op.flag and known else None
+
+        def connecting(
+            endpoint: Endpoint, *, connect_timeout_s: float = 10.0
+        ) -> contextlib.AbstractAsyncContextManager[Client]:
+            return self._new_connection(connect_timeout_s, watching)
+
+        watcher = JobWatcher(
+            Endpoint("sim", 1, Path(), Path(), Path()),
+            after=after,
+            # As of a stream: with heartbeats it looks again by itself.
+            heartbeat_s=HEARTBEAT_S if op.number % 3 == 2 else 0.0,
+            connecting=connecting,
+        )
+        watching = Watching(self._check, owner, slow_s=slow_s, after=after)
+
+        async def take(message: pb.WatchResponse) -> None:
+            watching.take(message, disturbed_at(self._world))
+            if slow_s:
+                await trio.sleep(slow_s)
+
+        with trio.move_on_after((0.5, 5.0, 30.0)[op.number % 3]):
+            await watcher.deliver(take)
+        watching.ends(disturbed_at(self._world))
+
     @contextlib.asynccontextmanager
     async def _new_connection(
-        self, connect_timeout_s: float, reading: Reading | None = None
+        self, connect_timeout_s: float, reading: Reading | Watching | None = None
     ) -> AsyncIterator[Client]:
         transport = await self._world.network.connect(self._owner)
         opened = open_channel_on(transport, "sim", connect_timeout_s=connect_timeout_s)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import trio
 
+import penstock.jobs.change_table as changes_module
 import penstock.jobs.manager as manager_module
 import penstock.jobs.reporting as telling_module
 import penstock.jobs.salvage as salvage_module
@@ -19,6 +20,7 @@ import penstock.rpc.endpoint as link_module
 import penstock.rpc.turns as turns_module
 
 from .process import SimStore
+from .watching import simulated_bounds
 from .world import World
 
 _EPOCH_NS: Final = 1_700_000_000 * 10**9
@@ -79,7 +81,9 @@ def simulated(world: World) -> Iterator[None]:
     handler = _Bugs(world)
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
+    bounds = simulated_bounds() if world.few_changes else {}
     with (
+        contextlib.ExitStack() as bounded,
         _replaced(secrets, "token_hex", token_hex),
         _replaced(time, "time_ns", time_ns),
         # No work takes time there: how much is done in a turn is the same in each run.
@@ -90,6 +94,8 @@ def simulated(world: World) -> Iterator[None]:
         _replaced(salvage_module, "Store", SimStore),
         _replaced(telling_module, "LINES", _Lines(world)),
     ):
+        for name, value in bounds.items():
+            bounded.enter_context(_replaced(changes_module, name, value))
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from .graces import Graces
 from .group import Group
 from .naming import Naming
 from .schedule import system_tasks_alive, tasks_alive
+from .watching import Changes
 from .world import World
 
 # For a connection that fell silent to be given up (40 s), and another one to tell of the end.
@@ -58,6 +59,7 @@ class Invariants:
         self.asked = Asked(world)
         self.graces = Graces(world)
         self.naming = Naming(world, self.job_of, self.removed)
+        self.changes = Changes(world)
         self._told_ends: dict[str, bytes] = {}
         self._jobs: dict[str, tuple[str, int]] = {}
         self._ended_at: dict[str, float] = {}
@@ -137,7 +139,9 @@ class Invariants:
     def hangs(self, name: str, what: str, handle: str) -> None:
         """Nothing has answered for as long as anybody waits: only a job may be the reason."""
         job_id, now = self.job_of.get(handle, ""), trio.current_time()
-        job_may = what in ("wait", "stream") or (what == "input" and not self._is_hungry(job_id))
+        job_may = what in ("wait", "stream", "watch") or (
+            what == "input" and not self._is_hungry(job_id)
+        )
         if not job_may or now - self._ended_at.get(job_id, now) >= LONG_S:
             self.world.fail(f"{name}: {what} {handle} hangs")
 
@@ -187,6 +191,7 @@ class Invariants:
             elif "supervisor" not in str(world.program.faults):
                 world.fail(f"job {job_id[-4:]} was lost: {end.detail}")
         world.reads.check(world)
+        self.changes.check(world.database)
         world.wrong.extend(world.kernel.broken)
 
     def _check_storage(self, group: Group, end: EndRecord | None) -> None:

@@ -174,6 +174,8 @@ class Network:
         self.latency_s = latency_s
         self.silent_until = -float("inf")
         """Nothing arrives before."""
+        self.fell_silent_at = -float("inf")
+        """When the last connection was broken without a word to its client."""
         self.most_bytes = short or (lambda: _MOST)
         self._accept: tuple[Process, trio.Nursery, Accept] | None = None
         self._connections: list[tuple[str, Way, Way, Process]] = []
@@ -218,6 +220,7 @@ class Network:
                 down.break_off()
                 up.silent = down.silent = silent
                 if silent:
+                    self.fell_silent_at = trio.current_time()
                     down.cut = False  # as far as the client is told
                 count += 1
         self._connections = [each for each in self._connections if not each[1].cut]

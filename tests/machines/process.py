@@ -17,6 +17,7 @@ from fake_disk import FakeDisk, Killed
 from fake_pipes import FakePipe
 
 from penstock.jobs.backends.base import JobSpec
+from penstock.jobs.change_table import NEWEST
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import Store
 from penstock.supervisor.ipc.started import Started
@@ -41,6 +42,8 @@ class Process:
     """Id of a job that somebody may stop now, as it was decided."""
     on_end: Callable[[str, str], None]
     """A job's id and the text of its end record."""
+    on_changes: Callable[[list[tuple[Any, ...]]], None]
+    """Rows of the table of changes that are durable now: sequence, owner, job, handle, what."""
 
     kill_pid: Callable[[int, int], int]
     """kill(2), which the product leaves to its supervisor. Of all lives."""
@@ -193,9 +196,11 @@ class SimStore(Store):
 
     def __init__(self, path: str, *, keep_reserve: bool = False) -> None:
         self._process = current.get()
+        self._shown = 0
         super().__init__(path)  # without a reserve: whether its disk is full is the program's word
         # As the kernel does, in the middle of a transaction too: the next life opens it.
         self._process.on_death.append(self.close)
+        (self._shown,) = self._db.execute(NEWEST).fetchone()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -211,6 +216,17 @@ class SimStore(Store):
         except sqlite3.ProgrammingError:  # closed, as it died
             process.check()
             raise
+        self._show_changes()
+
+    def _show_changes(self) -> None:
+        rows = self._db.execute(
+            "SELECT sequence, owner, job, handle, what FROM changes WHERE sequence > ?"
+            " ORDER BY sequence",
+            (self._shown,),
+        ).fetchall()
+        if rows:
+            self._shown = rows[-1][0]
+            Process.on_changes(rows)
 
     def find_request(self, owner: str, request_id: str) -> str | None:
         self._process.check()

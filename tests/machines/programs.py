@@ -197,6 +197,14 @@ NAMES_FOCUS: Focus = (
     4,
     4,
 )
+# As with input: programs of their own, so that those of the other seeds are as they were.
+WATCH_FOCUS: Focus = (
+    ("watch", "watch", "watch", "start", "start", "stop", "remove", "remove", "pause", "resume"),
+    TIMES_S[:5],
+    ("sleep", "write"),
+    3,
+    3,
+)
 _FAULTS = (
     "crash", "cut", "stall", "full", "eio", "short", "records", "audit", "crash", "shutdown",
     "supervisor", "leave",
@@ -208,6 +216,9 @@ _RARER = {
     ("shutdown", 2): "expire", ("stall", 3): "still", ("records", 3): "unrecorded",
     ("eio", 3): "storage", ("cut", 2): "away",
 }  # fmt: skip
+
+
+_FLAGGED = ("stop", "stream", "list", "signal", "watch")
 
 
 class _Style:
@@ -244,7 +255,7 @@ def _behaviour(choose: Chooser, style: _Style) -> Behaviour:
 def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
     what = "start" if first else choose.pick(style.ops)  # else there is nothing to do it to
     named = style.names and what in ("start", "list")
-    numbered = what in ("stream", "input", "signal") or (named and what == "list")
+    numbered = what in ("stream", "input", "signal", "watch") or (named and what == "list")
     impatient = choose.pick((False, False, True))
     return Op(
         what,
@@ -255,7 +266,7 @@ def _op(choose: Chooser, style: _Style, *, first: bool) -> Op:
         seconds=choose.pick((None, 0.0, GRACE_S / 2, 2 * GRACE_S)) if what == "stop" else None,
         number=choose.integer(0, 12) if numbered else 0,
         request_id=choose.pick(("", "r1", "r2")) if what == "start" else "",
-        flag=choose.pick((False, True)) if what in ("stop", "stream", "list", "signal") else False,
+        flag=choose.pick((False, True)) if what in _FLAGGED else False,
         name=choose.pick(("n1", "n1", "n2", "")) if named else "",
         label=choose.pick(("", "a", "b")) if named else "",
     )
@@ -307,7 +318,7 @@ def make_schedule(choose: Chooser) -> Schedule:
 @st.composite
 def programs(draw: Any, *, faults: bool = True) -> Program:
     """For Hypothesis; it shrinks to few actors, operations and faults."""
-    focus = draw(st.sampled_from((None, None, None, NAMES_FOCUS)))
+    focus = draw(st.sampled_from((None, None, None, NAMES_FOCUS, WATCH_FOCUS)))
     return make_program(_Drawn(draw), faults=faults, focus=focus)
 
 

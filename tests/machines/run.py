@@ -18,6 +18,7 @@ from .process import Process
 from .programs import (
     INPUT_FOCUS,
     NAMES_FOCUS,
+    WATCH_FOCUS,
     Actor,
     Fault,
     Op,
@@ -39,6 +40,8 @@ _COLLECT_EVERY = 50
 _INPUT_EACH = 5
 # And one in so many about names.
 _NAMES_EACH = 10
+# And one in so many about watchers.
+_WATCH_EACH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ async def _main(world: World, invariants: Invariants) -> None:
     Process.on_begun = staticmethod(invariants.naming.begun)
     Process.on_gone = staticmethod(invariants.naming.over)
     Process.on_end = staticmethod(invariants.end_written)
+    Process.on_changes = staticmethod(invariants.changes.durable)
     Process.kill_pid = staticmethod(world.kernel.kill_pid)
     program = world.program
     async with trio.open_nursery() as kernel, trio.open_nursery() as machine:
@@ -186,6 +190,8 @@ def seeded(seed: str) -> tuple[Program, Schedule]:
         focus = INPUT_FOCUS
     elif number.isdecimal() and int(number) % _NAMES_EACH == _NAMES_EACH - 2:
         focus = NAMES_FOCUS
+    elif number.isdecimal() and int(number) % _WATCH_EACH == 0:
+        focus = WATCH_FOCUS
     program = make_program(choose, focus=focus)
     return program, make_schedule(choose)
 

@@ -21,6 +21,7 @@ _SOON = {
     "request_race",
     "name_race",
     "any_label",
+    "unasked_watch",
 }
 
 

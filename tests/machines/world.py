@@ -75,12 +75,15 @@ class World:
         self.program = program
         self.timeline = timeline
         self._state_dir = state_dir
+        self.database = f"{state_dir}/penstock.db"
         self.wrong: list[str] = []
         self.covered: set[str] = set()
         """Rows of docs/cancellation.md that something was done about."""
         self.disk = SimDisk()
         # Half of all programs have a file system that gives files blocks ahead.
         self.disk.allocates = zlib.crc32(repr(program).encode()) % 2 == 1
+        # And a third a table of changes that holds few.
+        self.few_changes = zlib.crc32(repr(program).encode()) % 3 == 1
         self.kernel = Kernel(self.disk, program.jobs, program.kernel, timeline.say)
         shorts = itertools.cycle((1, 9, 100, 16_384, 10, 3000))
         self.network = Network(program.latency, (lambda: next(shorts)) if program.short else None)
