@@ -183,7 +183,7 @@ def test_rows_are_pruned_by_number_and_age(tmp_path: Path, monkeypatch: pytest.M
         table = store.changes
         newest = table.begin_of("alice")
         now_ns += int(MOST_AGE_S * 1e9) + 1
-        for _ in range(3):
+        for _ in range(6):
             table.prune()
         assert store._db.execute("SELECT count(*) FROM changes").fetchone() == (0,)
         assert table.begin_of("alice") == newest
@@ -201,10 +201,11 @@ def test_one_far_behind_is_told_to_list(tmp_path: Path, monkeypatch: pytest.Monk
         for number in range(5):
             a_life(store, number)
             a_life(store, 100 + number, "bob")
-        assert not table.is_far_behind("alice", begin)
+        assert table.near_until("alice", begin) == table.written == 20
         a_life(store, 6)
-        assert table.is_far_behind("alice", begin)
-        assert not table.is_far_behind("alice", told(store, begin)[1].sequence)
+        assert table.near_until("alice", begin) is None
+        assert table.near_until("alice", told(store, begin)[1].sequence) == table.written
+        assert table.near_until("alice", told(store, begin)[4].sequence) == table.written + 3
 
 
 def damage(path: str) -> None:

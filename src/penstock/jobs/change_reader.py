@@ -69,6 +69,8 @@ class ChangeReader:
         self._readers = readers
         self._table = table
         self._owner = owner
+        self._near_until = -1
+        """As long as the table has had no more changes, it is not far behind."""
         with _translated():
             self._skipped = after is not None and not table.can_resume(owner, after)
             known = after is not None and not self._skipped
@@ -80,13 +82,19 @@ class ChangeReader:
         or this reader was too far behind. It then stands at the end of the table, and its client
         must list. Raises Unavailable."""
         with _translated():
-            if not self._table.has_all(self._owner, self.position) or self._table.is_far_behind(
-                self._owner, self.position
-            ):
+            if not self._table.has_all(self._owner, self.position) or self._is_far_behind():
                 self.position = self._table.begin_of(self._owner)
                 self._skipped = True
         skipped, self._skipped = self._skipped, False
         return skipped
+
+    def _is_far_behind(self) -> bool:
+        """Counts only if so many changes were written since the last count that it may be."""
+        if self._table.written <= self._near_until:
+            return False
+        near_until = self._table.near_until(self._owner, self.position)
+        self._near_until = -1 if near_until is None else near_until
+        return near_until is None
 
     def look(self, most: int) -> Sequence[Change]:
         """The next changes, at most so many; none where there are none now. Call it right after

@@ -32,7 +32,7 @@ MOST_AGE_S: Final = 7 * 86_400.0
 MOST_BEHIND: Final = 10_000
 """A watcher that is further behind is told to list instead of reading all of it."""
 
-_PRUNED_AT_ONCE: Final = 64
+_PRUNED_AT_ONCE: Final = 32
 # Changes from one look to the next.
 _PRUNED_EVERY: Final = 16
 _GREATEST: Final = 2**63 - 1  # of SQLite's integers
@@ -97,6 +97,8 @@ class ChangeTable:
         """``connection`` gives the one that is open now. Raises sqlite3.Error."""
         self.on_changed: Callable[[str], None] = lambda owner: None
         """Called with the owner of each change, once it is committed. Must not block or raise."""
+        self.written = 0
+        """How many changes there were since the table was opened."""
         self._connection = connection
         self._losses = losses
         self._newest = _newest(connection())
@@ -131,6 +133,7 @@ class ChangeTable:
         owners, self._uncommitted = self._uncommitted, []
         self._rows = len(owners) + (0 if self._begun_anew else self._rows)
         self._begun_anew = False
+        self.written += len(owners)
         for owner in owners:
             self.on_changed(owner)
         self._since_pruned += len(owners)
@@ -206,14 +209,17 @@ class ChangeTable:
         """Whether no change behind ``after``, a number of this client's, was pruned."""
         return self._before(owner) <= after
 
-    def is_far_behind(self, owner: str, after: int) -> bool:
-        """Whether more than MOST_BEHIND changes are behind ``after``."""
+    def near_until(self, owner: str, after: int) -> int | None:
+        """Up to how many ``written`` the client cannot be more than MOST_BEHIND changes behind, if
+        it stays at ``after``; None if it is that now. Takes a millisecond or two where there are
+        many."""
         found = self._connection().execute(
-            "SELECT 1 FROM changes WHERE owner = ? AND sequence > ?"
-            " ORDER BY sequence LIMIT 1 OFFSET ?",
-            (owner, after, MOST_BEHIND),
+            "SELECT count(*) FROM (SELECT 1 FROM changes WHERE owner = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT ?)",
+            (owner, after, MOST_BEHIND + 1),
         )
-        return found.fetchone() is not None
+        behind = int(found.fetchone()[0])
+        return None if behind > MOST_BEHIND else self.written + MOST_BEHIND - behind
 
     def read(self, owner: str, after: int, most: int) -> Sequence[Change]:
         """The client's next changes behind ``after``, in order; ``what`` may be any text in a row
