@@ -141,6 +141,16 @@ class Rules(RuleBasedStateMachine):
         op = Op("list", flag=finished, number=number, name=name, label=label)
         self.running.asks(job.owner, job, op)
 
+    @rule(
+        job=jobs,
+        number=st.integers(0, 11),
+        resumes=st.booleans(),
+        impatience=IMPATIENCE,
+    )
+    def watch(self, job: Job, number: int, resumes: bool, impatience: dict[str, Any]) -> None:
+        """Its owner's jobs, for a while; from now on, or behind a number that somebody has had."""
+        self._asks(job, "watch", impatience, number=number, flag=resumes)
+
     @rule(job=jobs, impatience=IMPATIENCE)
     def whoami(self, job: Job, impatience: dict[str, Any]) -> None:
         """What its owner may start, and how much of its quotas is used."""
