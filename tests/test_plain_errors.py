@@ -140,7 +140,7 @@ WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
     "cli/signal_handling.py: beside": a_task_beside,
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,
-    "client/client.py: connect": a_connection,
+    "client/first_connection.py: connect": a_connection,
     "client/delivery.py: delivered": a_follower,
     "client/repeated_calls.py: RepeatedStart.connected": a_start,
     "client/retry.py: Attempts.answered": a_start,

@@ -2,7 +2,7 @@
 
 import trio
 
-from ..client.client import Endpoint
+from ..client.first_connection import Endpoint
 from ..client.follow import DigestMismatch, Follower, Part
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError

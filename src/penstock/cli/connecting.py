@@ -6,7 +6,8 @@ from typing import Final, TypeVar
 
 import trio
 
-from ..client.client import Client, Endpoint, connect
+from ..client.client import Client
+from ..client.first_connection import Endpoint, connect
 from ..client.repeated_calls import ask
 from ..client.retry import RETRY_S
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..client.client import Endpoint
+from ..client.first_connection import Endpoint
 from .flags import Settings, SettingsError
 from .passphrases import key_passphrase
 from .server_address import host_and_port

@@ -13,7 +13,7 @@ import trio
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ..client.client import Endpoint, connect
+from ..client.first_connection import Endpoint, connect
 from ..client.identity import load_identity
 from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .connection_settings import endpoint_from

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import trio
 
-from ..client.client import Endpoint
+from ..client.first_connection import Endpoint
 from ..client.follow import DigestMismatch, Follower
 from ..client.repeated_calls import RepeatedStart
 from .arguments import OUR_FAILURE

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from ..client.client import Endpoint
+from ..client.first_connection import Endpoint
 from ..client.send_input import InputSender
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode

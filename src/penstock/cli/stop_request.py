@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from ..client.client import Connect, Endpoint
+from ..client.first_connection import Connect, Endpoint
 from ..client.repeated_calls import RepeatedStart, stop_job
 from .ending_signals import ASKING, hangs_up
 from .error_report import report_error

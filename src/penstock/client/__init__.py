@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
-    from .client import Client, Connect, Endpoint, connect
+    from .client import Client
+    from .first_connection import Connect, Endpoint, connect
     from .follow import Follower, News, Part
     from .identity import IdentityError, load_identity
     from .repeated_calls import RepeatedStart, ask, start_job, stop_job, wait_for_job
@@ -54,7 +55,8 @@ __all__ = [
 ]
 _DEFINED_IN = {
     "..rpc.call_errors": ("ConnectionLost", "HandshakeFailed", "RpcError", "StatusCode"),
-    ".client": ("Client", "Connect", "Endpoint", "connect"),
+    ".client": ("Client",),
+    ".first_connection": ("Connect", "Endpoint", "connect"),
     ".follow": ("Follower", "News", "Part"),
     ".identity": ("IdentityError", "load_identity"),
     ".repeated_calls": ("RepeatedStart", "ask", "start_job", "stop_job", "wait_for_job"),

@@ -18,7 +18,8 @@ import trio
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
-from .client import Client, Connect, Endpoint, connect
+from .client import Client
+from .first_connection import Connect, Endpoint, connect
 from .retry import GIVE_UP_S, RETRY_S, Attempts, asks_to_wait, was_lost
 
 ResultT = TypeVar("ResultT")

@@ -16,7 +16,8 @@ import trio
 from ..concurrency.interrupts import uninterrupted_context, uninterrupted_methods
 from ..rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 from .backoff import LONGEST_PAUSE_S, Backoff
-from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .client import Client
+from .first_connection import CONNECT_S, Connect, Endpoint, connect
 
 ResultT = TypeVar("ResultT")
 

@@ -11,7 +11,8 @@ from ..concurrency.plain_errors import PlainErrors
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from ..rpc.channel import ClientCall
-from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .client import Client
+from .first_connection import CONNECT_S, Connect, Endpoint, connect
 from .retry import GIVE_UP_S, Attempts, is_away
 
 # Bytes of one request; every server takes so many.

@@ -25,8 +25,9 @@ import trio
 
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError
-from .client import CONNECT_S, Client, Connect, Endpoint, connect
+from .client import Client
 from .delivery import delivered, next_within
+from .first_connection import CONNECT_S, Connect, Endpoint, connect
 from .follow import HEARTBEAT_S, SILENT_HEARTBEATS, News
 from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
 

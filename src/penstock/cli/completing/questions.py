@@ -6,7 +6,8 @@ from typing import Any, Final
 import trio
 from google.protobuf.json_format import MessageToDict
 
-from ...client.client import Client, connect
+from ...client.client import Client
+from ...client.first_connection import connect
 from ...client.retry import is_away
 from ...proto import command_pb2 as pb
 from ...rpc.call_errors import ConnectionLost, RpcError

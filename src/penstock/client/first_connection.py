@@ -1,0 +1,111 @@
+"""How a client connects: to which server, as whom, and how long it tries for a first connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from ..concurrency.interrupts import uninterrupted_context
+from ..rpc.channel import ConnectionLost, HandshakeFailed, open_channel
+from .backoff import Backoff
+from .client import Client
+from .identity import handshake_hint, load_identity
+
+CONNECT_S: Final = 10.0
+"""How long to try for a first connection: a server that is restarted is there within some seconds,
+and one that drains first within its ``drain_s`` and those."""
+
+# Between two attempts, from 0.1 s on. Short, because a user waits for the connection, and a refused
+# attempt costs next to nothing.
+_LONGEST_PAUSE_S: Final = 1.0
+# An attempt after others gets so much even if less time is left, so that it can succeed.
+_LEAST_ATTEMPT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server's address and our identity there. PEM files; ``passphrase`` is the key's."""
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    passphrase: bytes | None = None
+    server_name: str | None = None
+
+
+class Connect(Protocol):
+    """The type of ``connect``, for callers that pass a connect function of their own."""
+
+    def __call__(
+        self, endpoint: Endpoint, *, connect_timeout_s: float = ...
+    ) -> AbstractAsyncContextManager[Client]:
+        """A connected client for the time of the block; errors as those of ``connect``."""
+        ...
+
+
+@uninterrupted_context
+@asynccontextmanager
+async def connect(
+    endpoint: Endpoint,
+    *,
+    timeout_s: float | None = 30.0,
+    connect_timeout_s: float = CONNECT_S,
+) -> AsyncIterator[Client]:
+    """A connected client. ``timeout_s`` bounds each call that should be quick.
+
+    Retries a connection that is refused, reset or cut off before the server has sent anything, as
+    by one that is restarted, until ``connect_timeout_s`` have passed; with 0 there is one attempt
+    of 10 s. Never retries a name that does not resolve, a network without a route, what TLS
+    refuses, and a connection that was there, because waiting does not mend these.
+
+    Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
+    HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost, and
+    ValueError for a time below 0.
+
+    Cancellation: minimum cleanup; C2, C30, C34, C49.
+    """
+    if not connect_timeout_s >= 0:
+        raise ValueError(f"connect_timeout_s is {connect_timeout_s!r}, and must be at least 0")
+    context = load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
+    backoff = Backoff(connect_timeout_s, longest_s=_LONGEST_PAUSE_S)
+    attempt_s = connect_timeout_s or CONNECT_S
+    give_up_at = trio.current_time() + connect_timeout_s
+    while True:
+        connected = False
+        try:
+            async with open_channel(
+                endpoint.host,
+                endpoint.port,
+                context,
+                server_hostname=endpoint.server_name,
+                connect_timeout_s=attempt_s,
+            ) as channel:
+                connected = True
+                yield Client(channel, timeout_s)
+                return
+        except ConnectionLost as error:
+            if connected:
+                raise
+            left_s = give_up_at - trio.current_time()
+            pause_s = backoff.pause_s(trio.current_time()) if error.may_pass else None
+            if pause_s is None or left_s <= 0:
+                _explain(error, endpoint, connect_timeout_s)
+                raise
+        await trio.sleep(min(pause_s, left_s))
+        left_s = give_up_at - trio.current_time()
+        attempt_s = min(connect_timeout_s, max(_LEAST_ATTEMPT_S, left_s))
+
+
+def _explain(error: ConnectionLost, endpoint: Endpoint, tried_s: float) -> None:
+    """Adds notes: how long it was tried, or which of our files or settings to check."""
+    if error.may_pass and tried_s:
+        error.add_note(f"tried for {tried_s:g} s")
+    elif isinstance(error, HandshakeFailed):
+        name = endpoint.server_name or endpoint.host
+        if hint := handshake_hint(error, name, endpoint.ca, endpoint.certificate):
+            error.add_note(hint)
