@@ -119,7 +119,12 @@ FIGURES = [
         "jobs.output.digest_threads:DIGEST_THREADS",
         1,
     ),
-    ("architecture.md", "one, with {} directories in memory", "jobs.history:_MOST_UNWANTED", 1),
+    (
+        "architecture.md",
+        "one, with {} directories in memory",
+        "jobs.file_removals:_MOST_UNWANTED",
+        1,
+    ),
     (
         "cancellation.md",
         "KILL; a process that is there {} s (`UNKILLABLE_S`) later",

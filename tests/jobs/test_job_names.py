@@ -160,7 +160,7 @@ async def test_a_start_that_fails_gives_the_name_back(
         with monkeypatch.context() as broken:
             match how:
                 case "audit":
-                    broken.setattr(manager, "_audit", full)
+                    broken.setattr(manager._recorder, "_audit", full)
                 case "log":
                     broken.setattr(manager.history, "create_log", full)
                 case "record":

@@ -88,3 +88,19 @@ async def test_no_question_about_limits_is_asked_before_the_first() -> None:
     job = new()
     assert job.limit_requests is None
     job.log.finish()
+
+
+async def test_who_waits_for_a_start_as_the_server_ends_is_sent_to_the_next() -> None:
+    job = new()
+    job.is_given_up()
+    assert str(job.start_error) == "the server has ended; ask the next one"
+    assert (job.begun.is_set(), job.finished.is_set(), job.log.ended) == (True, True, True)
+
+
+async def test_an_end_of_an_earlier_life_is_before_now() -> None:
+    job = new()
+    job.set_ended(replace(END, throttled_s=0.5))
+    assert job.usage() == usage.Usage(cpu_total_s=1.5, throttled_s=0.5, sample_ns=77)
+    job.ended_ago(30.0)
+    assert 30.0 <= trio.current_time() - job.ended_at < 90.0
+    job.log.finish()

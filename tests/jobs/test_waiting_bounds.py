@@ -15,8 +15,7 @@ from patience import patient
 from supervisor_end import JOB, Supervisor, connected
 from walked import SLEEP, managed
 
-from penstock.jobs import end_recorder
-from penstock.jobs import history as history_module
+from penstock.jobs import end_recorder, file_removals
 from penstock.jobs.backends.base import JobSpec, StartRefused
 from penstock.jobs.backends.local import LocalBackend
 from penstock.jobs.backends.requests import _MOST_UNANSWERED
@@ -189,7 +188,7 @@ async def test_removals_that_stand_still_wait_in_bounded_memory(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thread; and what has no room to wait is removed all the same when the disk goes on."""
-    monkeypatch.setattr(history_module, "_MOST_UNWANTED", 2)
+    monkeypatch.setattr(file_removals, "_MOST_UNWANTED", 2)
     backend = FakeBackend()
     async with managed(tmp_path, backend, disk=SlowDisk(gate)) as manager:
         jobs: list[Job] = [await manager.start("alice", SLEEP) for _ in range(9)]
@@ -200,7 +199,7 @@ async def test_removals_that_stand_still_wait_in_bounded_memory(
             await trio.testing.wait_all_tasks_blocked()
         await reach(gate, 1)
         assert gate.waiting == 1
-        assert manager.history._to_remove.statistics().current_buffer_used == 2
+        assert manager.history.removals._to_remove.statistics().current_buffer_used == 2
         assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
         gate.open()
         with trio.fail_after(patient(20)):

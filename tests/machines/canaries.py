@@ -31,6 +31,7 @@ from penstock.jobs.output.gaps import GapReason
 from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
+from penstock.jobs.start_recorder import StartRecorder
 from penstock.jobs.stop_notes import StopAsked, StopNotes
 from penstock.jobs.store import Store
 from penstock.server.access import AskedCall
@@ -295,6 +296,7 @@ PLACES: Final = (
     Manager,
     OutputLog,
     OutputReader,
+    StartRecorder,
     StopAsked,
     StopNotes,
     Store,

@@ -27,7 +27,7 @@ LONG_S: Final = 60.0
 _ALWAYS: Final = frozenset(
     (
         "penstock.jobs.history.History.run",
-        "penstock.jobs.history.History._remove_files",
+        "penstock.jobs.file_removals.FileRemovals.run",
         "penstock.server.admission.Admission.end_expired",
     )
 )

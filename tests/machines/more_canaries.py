@@ -19,6 +19,7 @@ from penstock.jobs.output.output_log import OutputLog
 from penstock.jobs.output.reader import OutputReader
 from penstock.jobs.output.segment_chain import SPLICE_BYTES
 from penstock.jobs.output.segment_index import StreamNumber
+from penstock.jobs.start_recorder import StartRecorder
 from penstock.jobs.stop_notes import StopAsked, StopNotes
 from penstock.server.access import AskedCall
 
@@ -146,9 +147,9 @@ def skipped_input() -> Iterator[None]:
 @contextlib.contextmanager
 def unwritten_start() -> Iterator[None]:
     """A job is started though the audit log does not take the line about it."""
-    true = Manager._begin
+    true = StartRecorder.record
 
-    def begin(self: Manager, *what: Any) -> Job:
+    def record(self: StartRecorder, *what: Any) -> Job:
         audit = self._audit
 
         def lenient(event: str, fields: Any) -> None:
@@ -161,7 +162,7 @@ def unwritten_start() -> Iterator[None]:
         finally:
             self._audit = audit
 
-    with instead(Manager, "_begin", begin):
+    with instead(StartRecorder, "record", record):
         yield
 
 

@@ -1,6 +1,5 @@
 """Every job that can be named: found, listed, kept for a while, and forgotten with its output."""
 
-import contextlib
 import math
 import os
 import sqlite3
@@ -12,6 +11,7 @@ import trio
 from ..concurrency.interrupts import uninterrupted_methods
 from .backends.base import JobSpec
 from .end_record import EndRecord
+from .file_removals import FileRemovals
 from .job import Job
 from .job_errors import JobNotFound, NameInUse, Precondition
 from .job_filter import JobFilter
@@ -28,8 +28,6 @@ from .verdict import lost_record
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0
-# Directories that wait for their removal in memory.
-_MOST_UNWANTED: Final = 1000
 
 
 @uninterrupted_methods
@@ -59,10 +57,7 @@ class History:
         self._shelf = Shelf(keeping.retention)
         self._records_again = -math.inf
         self._changed = trio.Event()
-        self._unwanted, self._to_remove = trio.open_memory_channel[str](_MOST_UNWANTED)
-        self._more_unwanted = False
-        # A limiter of its own, so that a disk that stands still takes no thread from other work.
-        self._removals = trio.CapacityLimiter(1)
+        self.removals = FileRemovals(store, self.outputs, self.disk)
 
     def directory(self, job_id: str) -> str:
         """The path of a job's output, whether or not it exists."""
@@ -74,7 +69,7 @@ class History:
         try:
             return OutputLog.create(self.directory(job_id), limit_bytes=limit_bytes, disk=self.disk)
         except OSError:
-            self.remove_soon(job_id)
+            self.removals.soon(job_id)
             raise
 
     def bound_of(self, spec: JobSpec) -> OutputBound:
@@ -169,7 +164,7 @@ class History:
             self._store.delete(job_id)
         except sqlite3.Error as error:  # the row stays `starting`: the next start removes it
             say(f"the record of job {job_id}: {error}")
-        self.remove_soon(job_id)
+        self.removals.soon(job_id)
 
     def _forget(self, job: Job, why: str) -> bool:
         assert job.end is not None
@@ -188,7 +183,7 @@ class History:
         if job.log_if_loaded is not None:
             job.log_if_loaded.remove()
         self.budget_of(job.owner).charge(-job.end.stored_bytes)
-        self.remove_soon(job.id)
+        self.removals.soon(job.id)
         about = {"job": job.id, "handle": job.handle, "owner": job.owner, "message": why}
         try_audit(self._audit, "job.removed", about)
         return True
@@ -220,7 +215,7 @@ class History:
         """
         # Scope S4.removing.
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._remove_files)
+            nursery.start_soon(self.removals.run)
             while True:
                 self._changed = trio.Event()
                 for job_id in self._shelf.expired(trio.current_time()):
@@ -230,43 +225,6 @@ class History:
                 # Scope S4.expiry.
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
-
-    def remove_soon(self, job_id: str) -> None:
-        """Removes the files of a job whose record is gone, or was never there. No checkpoint."""
-        try:
-            self._unwanted.send_nowait(job_id)
-        except trio.WouldBlock:  # the records have them, and are read when the others are gone
-            self._more_unwanted = True
-
-    async def _remove_files(self) -> None:
-        async for job_id in self._to_remove:
-            forgotten = await self._remove_directory(job_id)
-            if forgotten and not self._to_remove.statistics().current_buffer_used:
-                self._remove_more()
-
-    def _remove_more(self) -> None:
-        """Queues what had no room in the channel, as far as it has room now."""
-        if self._more_unwanted:
-            with contextlib.suppress(sqlite3.Error):  # else the next start does
-                left = sorted(self._store.removed())
-                self._more_unwanted = len(left) > _MOST_UNWANTED
-                for job_id in left[:_MOST_UNWANTED]:
-                    self._unwanted.send_nowait(job_id)
-
-    async def _remove_directory(self, job_id: str) -> bool:
-        """Removes it, and returns whether that is recorded, too."""
-        # Freeing a GiB takes a while.
-        await trio.to_thread.run_sync(
-            self.disk.remove_tree,
-            self.directory(job_id),
-            abandon_on_cancel=True,
-            limiter=self._removals,
-        )
-        try:
-            self._store.files_gone(job_id)
-        except sqlite3.Error:  # the next start removes nothing again
-            return False
-        return True
 
     def lost(self, job: Job) -> EndRecord:
         """The record, now durable, of a job that this server gives up. Raises sqlite3.Error."""

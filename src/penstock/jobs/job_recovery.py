@@ -49,7 +49,7 @@ class JobRecovery:
         """
         known = self._store.removed()
         for job_id in known:
-            self._history.remove_soon(job_id)
+            self._history.removals.soon(job_id)
         recovered = []
         for record in self._store.load():
             known.add(record.id)
@@ -107,7 +107,7 @@ class JobRecovery:
     def _recover_one(self, record: JobRecord) -> None:
         if record.handle is None:  # no client was ever given a handle of it
             self._store.delete(record.id)
-            self._history.remove_soon(record.id)
+            self._history.removals.soon(record.id)
             about = {"job": record.id, "owner": record.owner, "reason": "never started"}
             try_audit(self._audit, "job.finished", about)
             return

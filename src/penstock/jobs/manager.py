@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import secrets
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Final
@@ -20,20 +18,19 @@ from .database_file import lock_directory
 from .history import History
 from .job import UNKILLABLE_S, Job
 from .job_errors import (
-    InvalidRequest,
     Precondition,
     RequestConflict,
     SupervisorSilent,
     Unavailable,
 )
 from .job_recovery import JobRecovery, Recovered
-from .job_spec import mistake_in_names
 from .job_tasks import JobTasks
 from .output.capture import close_pipes
 from .output.disk import Disk
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
 from .salvage import open_store
+from .start_recorder import StartRecorder
 from .store import Store
 
 # Bounds what a shutdown adds to a command's own grace.
@@ -56,6 +53,7 @@ class Manager:
         self._nursery: trio.Nursery
         self._closing = False
         self._leaving = False
+        self._recorder = StartRecorder(backend, store, audit, history)
         self._tasks = JobTasks(backend, store, audit, history)
         self._change_readers = ChangeReaders(store.changes)
         # Messages about jobs that this manager takes over, kept because they come before the jobs
@@ -172,33 +170,8 @@ class Manager:
             raise Unavailable("the server is shutting down")
         if self._backend.is_silent():
             raise SupervisorSilent("the supervisor does not answer; nothing was begun: ask again")
-        mistake = mistake_in_names(spec.name, spec.labels)
-        if mistake is not None:
-            raise InvalidRequest(*mistake)
         # No checkpoint from here on, until the job is in the history and has the name.
-        self.history.check_name(owner, spec.name)
-        job_id = secrets.token_hex(16)
-        policy_hash = str(self._backend.capabilities().get("policy", ""))
-        try:
-            sequence = self._store.insert_starting(
-                job_id, owner, spec, policy_hash, time.time_ns(), request_id
-            )
-        except sqlite3.Error as error:
-            say(f"job {job_id} of {owner}: {error}")
-            raise Unavailable("jobs cannot be recorded now; the server's log says why") from error
-        bound = self.history.bound_of(spec)
-        try:
-            about = {"job": job_id, "owner": owner, "command": spec.command}
-            self._audit("job.starting", about)
-            log = self.history.create_log(job_id, owner, bound)
-        except Exception as error:  # the embedder's callback can raise anything
-            self.history.never_was(job_id)
-            say(f"job {job_id} of {owner} is not started: {error}")
-            raise Unavailable(
-                "what a job does cannot be written down now; the server's log says why"
-            ) from error
-        job = Job(job_id, sequence, owner, spec, policy_hash, log, bound)
-        self.history.begun(job)
+        job = self._recorder.record(owner, spec, request_id)
         self._nursery.start_soon(self._tasks.run, job)
         return job
 
