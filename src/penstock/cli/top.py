@@ -12,7 +12,8 @@ from typing import Final
 
 import trio
 
-from ..client.client import Client, connect
+from ..client.client import Client
+from ..client.first_connection import connect
 from ..client.repeated_calls import ask
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .colours import wants_colours
