@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from fake_service import Done, FakeServer, FakeService, fake_server
+from fake_service import HANDLE, Done, FakeServer, FakeService, chunk, fake_server
 from patience import patient
 from pki import shared_pki
 from ports import reserved_port
@@ -256,6 +257,26 @@ async def test_verbs_use_the_current_context_and_a_named_one(user: User) -> None
             assert (await user.on(server, "list")).code == 0
             done = await user.on(server, "version")
             assert b"you are alice" in done.out
+
+
+async def test_what_we_say_to_type_next_goes_to_the_same_server(user: User) -> None:
+    """A job of that handle would be another one with the current context."""
+    service = FakeService()
+    service.messages = [chunk(b"x\n")]
+    service.stream_may_end = trio.Event()
+    async with fake_server(service) as server:
+        user.add("other", addr="127.0.0.1:1")
+        user.add("live", addr=f"127.0.0.1:{server.port}")
+        words = ("stream", "--context", "live", HANDLE)
+        environment = UNSET | user.environment
+        for form in ("text", "json"):
+            async with server.cli("-o", form, *words, environment=environment) as cli:
+                await cli.wait_for(b"x\n" if form == "text" else b"eAo=")
+                cli.process.send_signal(signal.SIGTERM)
+                await cli.process.wait()
+            said = (await cli.done()).err.decode()
+            assert f"go on with: penstock --context live stream {HANDLE} --offset 2" in said
+            service.stream_read = trio.Event()
 
 
 async def steps(user: User, server: FakeServer, *words: str, **more: str) -> tuple[Done, str]:

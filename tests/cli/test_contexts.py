@@ -249,6 +249,18 @@ def test_a_file_that_others_can_write_is_refused(config: Path) -> None:
             read_contexts(config)
 
 
+def test_what_is_no_file_is_refused(config: Path) -> None:
+    """At once: a pipe is not waited for. Nothing is in /dev/null."""
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(SettingsError, match="is no file"):
+        read_contexts(config)
+    config.rmdir()
+    os.mkfifo(config, 0o600)
+    with pytest.raises(SettingsError, match="is no file"):
+        read_contexts(config)
+
+
 def test_a_file_that_is_no_text_is_refused(config: Path) -> None:
     """With its line; and one that is too large."""
     config.write_bytes(b"# a\n# \xff\n")

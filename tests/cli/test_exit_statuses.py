@@ -11,8 +11,10 @@ import pytest
 from documents import ROOT
 from fake_service import HANDLE, FakeService, chunk, fake_server, finished, gap
 from google.rpc.error_details_pb2 import ErrorInfo
+from json_schema import mistakes
 from ports import reserved_port
 
+from penstock.cli.json_schemas import ERROR, schema_of
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 
@@ -136,6 +138,16 @@ def test_every_status_of_the_page_has_a_case() -> None:
     assert found == set(CASES)
 
 
+def test_every_error_is_told_in_the_form_that_was_asked_for() -> None:
+    """One place prints them; can says its answer as JSON itself."""
+    found = {
+        path.name
+        for path in (ROOT / "src/penstock/cli").rglob("*.py")
+        if re.search(r"complain\([^)]*Error: ", path.read_text())
+    }
+    assert found == {"error_report.py", "can.py"}
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("name", CASES, ids=lambda name: f"{name[0]}-{name[1][:7]}")
 async def test_an_exit_status(name: tuple[str, str], form: str) -> None:
@@ -161,7 +173,10 @@ async def test_an_exit_status(name: tuple[str, str], form: str) -> None:
     lines = done.err.decode().splitlines()
     assert b"Traceback" not in done.err
     if form == "json" and case.code:
-        error = json.loads(lines[-1])["error"]
+        told = json.loads(lines[-1])
+        schema = schema_of(ERROR)
+        assert mistakes(told, schema, schema) == []
+        error = told["error"]
         assert (error["code"], error["exit_status"]) == (case.code, case.status)
         # A server that says no reason has the status's name as one.
         assert error["reason"] == (case.reason or case.code)

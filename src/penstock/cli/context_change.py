@@ -6,6 +6,7 @@ dotfiles' managers keep the file elsewhere.
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -60,8 +61,7 @@ async def _locked(lock: int, path: Path) -> None:
 def _replace(path: Path, data: bytes) -> None:
     """Writes the whole file beside its place, then renames it there (rename(2) is atomic)."""
     path = Path(os.path.realpath(path))
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
     try:
         with open(fd, "wb") as file:
             file.write(data)

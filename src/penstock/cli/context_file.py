@@ -40,12 +40,16 @@ def contexts_text(path: Path) -> str | None:
     """The file's text; None if there is none. Raises SettingsError if another user could have
     written it, because it says which servers we trust, and OSError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not to wait for the writer of a pipe, which no signal could end.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    # By the descriptor, so that it is the mode of the file that is read.
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISCHR(status.st_mode):  # /dev/null is one
+        os.close(fd)
+        raise SettingsError(f"{path} is no file")
     with open(fd, "rb") as file:
-        # By the descriptor, so that it is the mode of the file that is read.
-        status = os.fstat(fd)
         if status.st_uid not in (0, os.geteuid()):
             raise SettingsError(f"{path} belongs to another user (uid {status.st_uid})")
         if status.st_mode & 0o022 and stat.S_ISREG(status.st_mode):

@@ -5,6 +5,7 @@ The object is {"error": {...}} with ``code`` (a gRPC status's name, also where n
 ``pid``, ``notes`` and ``details`` (google.rpc's messages) where there are any.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,9 +20,23 @@ class ErrorForm:
     """What this process's command line asks for."""
 
     json: bool = False
+    context: str | None = None
+    """The one that --context names, so that the command lines in our texts go there, too."""
 
 
 FORM: Final = ErrorForm()
+
+
+# In our texts: "go on with: penstock stream 48213". A server's version is "penstock 1.0".
+_COMMAND_LINE: Final = re.compile(r"\bpenstock (?=[a-z])(?!context )")
+
+
+def _placed(text: str) -> str:
+    """A text whose command lines go to the server that ours went to: a job of that handle on
+    another one would be another job. The name is one of our file's, so that it needs no quotes."""
+    if FORM.context is None:
+        return text
+    return _COMMAND_LINE.sub(f"penstock --context {FORM.context} ", text)
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
@@ -44,6 +59,7 @@ def report_error(
     ``text`` is a line that is harmless for a terminal, ``notes`` are lines behind it. What
     ``error`` is decides ``code`` and ``reason`` if it is one of those that are expected.
     """
+    text, notes = _placed(text), [_placed(note) for note in notes]
     if not FORM.json:
         complain("\n".join((f"Error: {text}", *notes)))
         return
@@ -67,7 +83,7 @@ def report_line(
     """As ``report_error``, of whole lines as a verb has made them: "Error: ...", or without that
     where a signal has ended it, and further lines behind."""
     if not FORM.json:
-        complain(line)
+        complain(_placed(line))
         return
     first, *notes = line.split("\n")
     # What is an exit status alone says nothing here.

@@ -69,7 +69,8 @@ def run(arguments: list[str]) -> int:
     try:
         act = _at_once(parsed())
         verb = contexts[0].meta.get(VERB)
-        FORM.json = (verb or contexts[0]).obj.json
+        settings = (verb or contexts[0]).obj
+        FORM.json, FORM.context = settings.json, settings.context
         answer = act()
         if isinstance(answer, Awaitable):
             answer = load("event_loop").finish(answer)
