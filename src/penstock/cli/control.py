@@ -18,6 +18,7 @@ from .printing import say_json
 from .several import Several, Verb, say_error
 from .signal_handling import detaches
 from .standard import say
+from .status_watch import watch_status
 from .terminal import harmless
 
 
@@ -116,9 +117,11 @@ def _say_state(settings: Settings, job: pb.Job) -> None:
 
 
 @detaches("nothing was changed; ask again with: penstock status {pids}")
-async def status(settings: Settings, pids: tuple[str, ...]) -> int:
+async def status(settings: Settings, pids: tuple[str, ...], watch: bool, interval: float) -> int:
     """Prints each job's state, what it uses, and which of its limits were changed from outside;
     returns the exit status of the first that is not known."""
+    if watch:
+        return await watch_status(settings, pids, interval)
 
     async def call(client: Client, word: str) -> pb.StatusResponse:
         return await on_job(client, word, client.status, reads=True)

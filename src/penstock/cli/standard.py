@@ -80,6 +80,14 @@ class Descriptor:
         except OSError:
             return 80
 
+    @property
+    def lines(self) -> int:
+        """The terminal's height now; 24 if it reports none."""
+        try:
+            return os.get_terminal_size(self.fd).lines or 24
+        except OSError:
+            return 24
+
     def send(self, data: bytes) -> None:
         """Writes all of ``data``; blocks until it is written. Raises OutputFailed, and each later
         call raises it again."""

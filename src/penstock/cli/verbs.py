@@ -31,6 +31,13 @@ _PID: Final = argument("pid")
 _PIDS: Final = argument("pids", metavar="PID...", nargs=-1, required=True)
 _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
 _RECONNECT: Final = option("--reconnect", **RECONNECT)
+_INTERVAL: Final = option(
+    "--interval",
+    type=click.FloatRange(0.5, 3600),
+    default=2.0,
+    metavar="SECONDS",
+    help="From one look at the figures to the next (2).",
+)
 _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
 
 _STARTS: Final = (
@@ -145,8 +152,11 @@ STATUS: Final = verb(
     "control.status",
     "Says what each job PID is doing and what it uses.",
     _PIDS,
+    option("-w", "--watch", is_flag=True, help="Again and again, until all of them have ended."),
+    _INTERVAL,
     example="""
     penstock status 48213
+    penstock status --watch 48213
     penstock -o json status 48213
     """,
 )
@@ -254,13 +264,7 @@ TOP: Final = verb(
         default="cpu",
         help="The most of this first; keys change it.",
     ),
-    option(
-        "--interval",
-        type=click.FloatRange(0.5, 3600),
-        default=2.0,
-        metavar="SECONDS",
-        help="From one look at the figures to the next (2).",
-    ),
+    _INTERVAL,
     _RECONNECT,
     example="""
     penstock top
