@@ -2,14 +2,18 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from patience import patient
 from running import RunningServer, policy_text, running_server, script
+
+from penstock.cli.verbs import VERBS
 
 # Of the packages that can be installed, those that a client needs.
 THEIRS = {"trio", "attr", "attrs", "outcome", "sniffio", "sortedcontainers", "idna"} | {
@@ -33,21 +37,33 @@ def server() -> Iterator[RunningServer]:
 
 
 def imported(
-    server: RunningServer, told: Path, words: Sequence[str], **environment: str
+    server: RunningServer,
+    told: Path,
+    words: Sequence[str],
+    *,
+    endless: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[int, set[str]]:
-    """The exit status of a command line, and every module that it has imported."""
-    done = subprocess.run(
+    """The exit status of a command line, and every module that it has imported. An ``endless`` one
+    is interrupted once it has printed a line."""
+    known = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    process = subprocess.Popen(
         [sys.executable, "-c", TOLD, str(told), *words],
-        env=server.environment("alice")
-        | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        | environment,
+        env=server.environment("alice") | known | {**environment},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=patient(30),
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
-    return done.returncode, set(told.read_text().split())
+    try:
+        if endless:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=patient(30))
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, set(told.read_text().split())
 
 
 @functools.cache
@@ -70,6 +86,13 @@ LINES = (
     *(("status JOB", 0), ("-o json status JOB", 0), ("status 1", 4), ("-o json status 1", 4)),
     *(("signal JOB WINCH", 0), ("signal JOB nonsense", 2), ("pause JOB", 0), ("resume JOB", 0)),
     *(("send JOB", 6), ("list", 0), ("ps -a", 0), ("rm JOB", 6), ("version", 0)),
+    *(("whoami", 0), ("commands", 0), ("commands nonsense", 5), ("can start ends", 0)),
+    *(
+        ("can start nonsense", 5),
+        ("--addr 127.0.0.1:1 watch", 3),
+        ("-o json list", 0),
+        ("logs 1", 4),
+    ),
     *(("stream --no-follow JOB", 0), ("stream 1", 4), ("attach 1", 127), ("wait 1", 127)),
     *(("stop 1", 4), ("stop JOB", 0), ("wait JOB", 143), ("rm JOB", 0)),
 )
@@ -87,12 +110,31 @@ def test_neither_purerpc_nor_cryptography_nor_asyncio(
         assert "penstock.client.client" in modules, line
         more[line] = foreign(modules) ^ THEIRS
         more[line] |= modules & {"asyncio", "concurrent.futures", "multiprocessing"}
+        if line.startswith("can "):  # it judges an error's details
+            continue
         if "json" not in line:
             more[line] |= modules & {"json", "google.protobuf.json_format"}
         if codes[line] == 0:
             more[line] |= modules & {"google.rpc.status_pb2", "google.rpc.error_details_pb2"}
     assert codes == dict(LINES)
     assert {line: names for line, names in more.items() if names} == {}
+
+
+def test_a_watcher_needs_no_more(server: RunningServer, tmp_path: Path) -> None:
+    """Until it is interrupted; no change has the number 0, which it says."""
+    words = ["watch", "--after", "0"]
+    code, modules = imported(server, tmp_path / "told", words, endless=True)
+    assert code == 130
+    assert foreign(modules) == THEIRS
+    assert not {"json", "asyncio", "google.rpc.status_pb2"} & modules
+
+
+def test_no_verb_is_left_out() -> None:
+    """But for those that ask no server, which test_lazy_loading.py has, and certs, which needs
+    cryptography."""
+    tried = [VERBS[word] for line, _ in LINES for word in line.split() if word in VERBS]
+    left = {name for name, verb in VERBS.items() if verb not in tried}
+    assert left == {"certs", "completion", "context", "help", "schema"}
 
 
 def test_a_failure_without_a_hint_loads_no_cryptography(
@@ -105,7 +147,7 @@ def test_a_failure_without_a_hint_loads_no_cryptography(
         ({"PENSTOCK_CA": str(server.pki.clients["alice"].certificate)}, 3),
     ):
         words = ["--connect-timeout", "0", "list"]
-        status, modules = imported(server, tmp_path / "told", words, **changed)
+        status, modules = imported(server, tmp_path / "told", words, environment=changed)
         assert status == code, changed
         assert foreign(modules) <= THEIRS, changed
 
@@ -113,6 +155,7 @@ def test_a_failure_without_a_hint_loads_no_cryptography(
 def test_a_hint_about_a_certificate_loads_it(server: RunningServer, tmp_path: Path) -> None:
     """So the tests above see what they look for: the key of another certificate is told."""
     other = server.pki.clients["bob"].key
-    status, modules = imported(server, tmp_path / "told", ["list"], PENSTOCK_KEY=str(other))
+    changed = {"PENSTOCK_KEY": str(other)}
+    status, modules = imported(server, tmp_path / "told", ["list"], environment=changed)
     assert status == 2
     assert foreign(modules) - THEIRS >= {"cryptography"}
