@@ -41,10 +41,10 @@ JOBS = [
         ("48213", "48213", 0),  # itself, without another call
         ("48100.2", "48100.2", 0),
         ("backup", "48213", 1),  # the unfinished one
-        ("old", "776", 1),  # the newest finished one
-        ("back", "48213", 2),
+        ("old", "776", 2),  # the newest finished one
+        ("back", "48213", 3),
         ("web-2", "48300", 1),
-        ("web-1", "55512", 1),
+        ("web-1", "55512", 2),
         ("4821", "48213", 1),
         ("48100.", "48100.2", 0),
     ],

@@ -27,6 +27,12 @@ ResultT = TypeVar("ResultT")
 _HANDLE: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?", re.ASCII)
 # As the server has it of StartRequest.name.
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}", re.ASCII)
+_UNFINISHED: Final = (
+    pb.JOB_STATE_STARTING,
+    pb.JOB_STATE_RUNNING,
+    pb.JOB_STATE_STOPPING,
+    pb.JOB_STATE_ENDING,
+)
 # Fewer digits are rather a mistake of typing than a part of what is meant.
 _LEAST_DIGITS: Final = 3
 _SHOWN: Final = 5  # candidates of an error
@@ -103,7 +109,10 @@ async def _instead(client: Client, word: str, error: RpcError, *, reads: bool) -
 async def _named(client: Client, word: str) -> str:
     if not _NAME.fullmatch(word):
         return word  # which the server answers like a job that is not there
-    jobs = await client.jobs(include_finished=True, name=word, most=_LOOKED_UP)
+    # One at a time, because a job of every night has left hundreds of its name.
+    jobs = await client.jobs(states=_UNFINISHED, name=word, most=1)
+    if not jobs:
+        jobs = await client.jobs(include_finished=True, name=word, most=1)
     if not jobs:
         jobs = await client.jobs(include_finished=True, prefix=word, most=_LOOKED_UP)
     names = sorted({job.name for job in jobs if job.name.startswith(word)})
