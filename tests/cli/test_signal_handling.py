@@ -102,6 +102,7 @@ WORDS = {
     "run": ["run", "ls"],
     "start": ["start", "ls"],
     "stream": ["stream", "--no-timestamps", HANDLE],
+    "logs": ["logs", "--no-timestamps", HANDLE],
     "send": ["send", HANDLE],
     "stop": ["stop", HANDLE],
     "attach": ["attach", HANDLE],
@@ -113,6 +114,7 @@ WORDS = {
     "ps": ["ps"],
     "rm": ["rm", HANDLE],
     "signal": ["signal", HANDLE, "HUP"],
+    "kill": ["kill", "-HUP", HANDLE],
     "pause": ["pause", HANDLE],
     "resume": ["resume", HANDLE],
     "version": ["version"],
@@ -124,7 +126,7 @@ WORDS = {
 
 def test_every_verb_is_walked() -> None:
     """But what asks no server: certs has a test of its own."""
-    assert set(WORDS) | {"certs", "completion", "context", "schema"} == set(VERBS)
+    assert set(WORDS) | {"certs", "completion", "context", "help", "schema"} == set(VERBS)
 
 
 class World:
@@ -141,7 +143,7 @@ class World:
             case "run":
                 self.service.start_may_answer.set()
                 await self.cli.wait_for(b"hello\n")
-            case "stream" | "attach":
+            case "stream" | "logs" | "attach":
                 await self.cli.wait_for(b"hello\n")
             case "start" | "can":
                 await self.service.start_arrived.wait()
@@ -345,7 +347,7 @@ async def broken_stdout(verb: str, phrase: str, **options: Any) -> None:
     async with under_way(verb, **options) as world:
         if verb == "run":
             world.service.start_may_answer.set()
-        elif verb != "stream":
+        elif verb not in ("stream", "logs"):
             await world.ready()
             world.answer()
         done = await world.cli.done()
