@@ -78,6 +78,7 @@ EXPECTED = {
     "status": StatusCode.INVALID_ARGUMENT,
     "status_of_nothing": StatusCode.NOT_FOUND,
     "info": StatusCode.INVALID_ARGUMENT,
+    "who": StatusCode.INVALID_ARGUMENT,
     "health": StatusCode.INVALID_ARGUMENT,
 }
 
