@@ -243,15 +243,19 @@ def si(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """At most two units, and never an exponent: 0.012s, 12.3s, 20m34s, 5h3m, 3d4h."""
+    """At most two units, and never an exponent: 0.012s, 12.3s, 20m34s, 5h3m, 3d."""
     if seconds < 59.95:
         # Because below a millisecond no job's CPU time means anything.
         return f"{seconds:.3g}s" if seconds >= 0.0005 else "0s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes}m{rest}s"
+        return _units(minutes, "m", rest, "s")
     hours, rest = divmod(round(seconds / 60), 60)
     if hours < 24:
-        return f"{hours}h{rest}m"
+        return _units(hours, "h", rest, "m")
     days, rest = divmod(round(seconds / 3600), 24)
-    return f"{days}d{rest}h"
+    return _units(days, "d", rest, "h")
+
+
+def _units(count: int, unit: str, rest: int, smaller: str) -> str:
+    return f"{count}{unit}{rest}{smaller}" if rest else f"{count}{unit}"
