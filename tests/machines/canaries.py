@@ -309,7 +309,7 @@ CANARIES: Final = (
     Canary(lost_wakeup, "s late", seed=8, programs=1000),
     Canary(late_subscription, "OutputBroken", seed=65, programs=1500),
     Canary(early_stop, "without its end record", seed=11),
-    Canary(early_end, "an end record, and"),
+    Canary(early_end, "an end record, and", seed=11),
     Canary(second_end, "second end record", seed=21, programs=1500),
     Canary(leaked_reader, "readers that nobody has"),
     Canary(signal_after_reap, "that nobody has sent it", programs=1000),
