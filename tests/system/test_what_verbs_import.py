@@ -19,6 +19,7 @@ from penstock.cli.verbs import VERBS
 THEIRS = {"trio", "attr", "attrs", "outcome", "sniffio", "sortedcontainers", "idna"} | {
     *("google", "hpack", "asyncclick")
 }
+OF_TOP = {"rich"}
 TOLD = """
 import atexit, sys
 told = sys.argv.pop(1)
@@ -87,12 +88,8 @@ LINES = (
     *(("signal JOB WINCH", 0), ("signal JOB nonsense", 2), ("pause JOB", 0), ("resume JOB", 0)),
     *(("send JOB", 6), ("list", 0), ("ps -a", 0), ("rm JOB", 6), ("version", 0)),
     *(("whoami", 0), ("commands", 0), ("commands nonsense", 5), ("can start ends", 0)),
-    *(
-        ("can start nonsense", 5),
-        ("--addr 127.0.0.1:1 watch", 3),
-        ("-o json list", 0),
-        ("logs 1", 4),
-    ),
+    *(("can start nonsense", 5), ("--addr 127.0.0.1:1 watch", 3), ("-o json list", 0)),
+    *(("logs 1", 4), ("kill -WINCH JOB", 0), ("kill 1", 4), ("top", 0)),
     *(("stream --no-follow JOB", 0), ("stream 1", 4), ("attach 1", 127), ("wait 1", 127)),
     *(("stop 1", 4), ("stop JOB", 0), ("wait JOB", 143), ("rm JOB", 0)),
 )
@@ -108,9 +105,9 @@ def test_neither_purerpc_nor_cryptography_nor_asyncio(
         words = [job if word == "JOB" else word for word in line.split()]
         codes[line], modules = imported(server, tmp_path / "told", words)
         assert "penstock.client.client" in modules, line
-        more[line] = foreign(modules) ^ THEIRS
+        more[line] = foreign(modules) ^ (THEIRS | OF_TOP if line == "top" else THEIRS)
         more[line] |= modules & {"asyncio", "concurrent.futures", "multiprocessing"}
-        if line.startswith("can "):  # it judges an error's details
+        if line.startswith(("can ", "top")):  # an error's details are judged; rich is there
             continue
         if "json" not in line:
             more[line] |= modules & {"json", "google.protobuf.json_format"}
