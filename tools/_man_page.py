@@ -34,6 +34,9 @@ _ENVIRONMENT = (
     ("PENSTOCK_KEY", "Its private key, as --key."),
     ("PENSTOCK_KEY_PASSPHRASE_FILE", "A file that holds the key's passphrase."),
     ("PENSTOCK_KEY_PASSPHRASE", "The key's passphrase itself."),
+    ("PENSTOCK_CONTEXT", "The context, as --context."),
+    ("XDG_CONFIG_HOME", "Where penstock/contexts.toml is; ~/.config without."),
+    ("NO_COLOR", "If it is set, nothing is coloured."),
     ("XDG_CACHE_HOME", "Where completion keeps for seconds what a server has answered."),
 )
 
