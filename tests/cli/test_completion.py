@@ -172,6 +172,7 @@ async def test_jobs_are_asked_for_once_in_some_seconds(tmp_path: Path) -> None:
             return offered(found)
 
         assert await asked("stop", "") == ["48213"]
+        assert await asked("kill", "") == await asked("attach", "") == ["48213"]
         assert await asked("status", "") == ["48213", "48000"]
         assert await asked("rm", "") == ["48000"]
         assert await asked("rm", "48000", "") == []

@@ -40,7 +40,7 @@ _NOTHING: Final = Offer()
 
 # By what a verb wants of a job: these finished ones, those unfinished ones, all others any.
 _FINISHED: Final = frozenset({"rm"})
-_UNFINISHED: Final = frozenset({"stop", "signal", "kill", "pause", "resume", "send"})
+_UNFINISHED: Final = frozenset({"stop", "signal", "kill", "pause", "resume", "send", "attach"})
 
 
 def _signals(place: CursorPlace) -> Offer:  # noqa: ARG001  of the table's form
