@@ -250,7 +250,7 @@ async def test_an_end_without_an_end_record_is_no_success(
         done = await cli.done()
     expected = 3 if how == "lost" and code == 1 else code
     assert done.code == expected, done.err
-    assert b"Error: " in done.err
+    assert (b'{"error": {' if "json" in options else b"Error: ") in done.err
 
 
 async def test_a_stream_that_need_not_follow_may_end_early() -> None:
@@ -259,7 +259,11 @@ async def test_a_stream_that_need_not_follow_may_end_early() -> None:
     service.messages = [chunk(b"hello\n")]
     async with fake_server(service) as server:
         done = await server.run_cli("stream", "--no-follow", HANDLE)
-    assert (done.code, done.err) == (0, b"")
+        # What stands around a part of the output is on standard error.
+        around = f"Starting output stream for {HANDLE}...\n================\n".encode()
+        assert (done.code, done.err) == (0, around)
+        done = await server.run_cli("stream", "-q", "--no-follow", HANDLE)
+        assert (done.code, done.err) == (0, b"")
 
 
 async def test_what_comes_after_the_end_record_changes_nothing() -> None:
