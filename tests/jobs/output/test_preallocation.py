@@ -178,6 +178,25 @@ def test_a_segment_grows_beyond_its_size_where_no_other_can_be_made(killed: bool
     segment.release()
 
 
+def test_behind_a_gap_a_segment_that_has_blocks_takes_no_byte() -> None:
+    """Its bytes are those up to the gap; what came into it now would have an earlier offset."""
+    disk = allocating_disk()
+    log = OutputLog.create(LOG, disk=disk, limit_bytes=8 * MIB)
+    assert fed(disk, log, 1000) == 1000
+    disk.pipes[STDOUT_PIPE] += bytes(100)
+    assert log.discard(STDOUT_PIPE, "quota") == 100
+    disk.no_names = True
+    disk.pipes[STDOUT_PIPE] += b"behind"
+    with pytest.raises(OSError, match="No space left"):
+        log.move(STDOUT_PIPE, 1)
+    assert (log.length, bytes(disk.pipes[STDOUT_PIPE])) == (1100, b"behind")
+    disk.no_names = False
+    assert log.move(STDOUT_PIPE, 1) == 6
+    log.finish()
+    assert [(gap.start, gap.end) for gap in log.gaps()] == [(1000, 1100)]
+    assert [(each.start, each.end) for each in log.segments()] == [(0, 1000), (1100, 1106)]
+
+
 # On a real one.
 
 
