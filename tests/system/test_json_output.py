@@ -65,6 +65,7 @@ def test_every_verbs_answer_is_as_its_schema_says(server: RunningServer) -> None
     assert told("signal", "sleeper", "CONT")["processes"] == 1
     assert told("kill", "-CONT", "sleeper")["processes"] == 1
     assert told("list", "--label", "team")["handle"] == idle["handle"]
+    assert told("top")["job"]["handle"] == idle["handle"]
     assert told("stop", "sleeper")["job"]["end"]["reason"] == "stopped"
     assert told("rm", "sleeper")["handle"] == idle["handle"]
 
