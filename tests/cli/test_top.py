@@ -166,10 +166,10 @@ def test_a_plain_table_is_whole() -> None:
             )
         )
     first.job = job("7", name="nightly", paused=True)
-    assert plain_table([first, second], 61 * SECOND) == [
-        "JOB      CPU   MEMORY  I/O /s  OUTPUT /s  HELD UP  TIME  COMMAND",
-        "nightly  100%  2MB     3kB     1kB        0%       1m0s  idle (paused)",
-        "8        -     -       -       -          -        1m0s  idle",
+    assert plain_table([first, second], 91 * SECOND) == [
+        "JOB      CPU   MEMORY  I/O /s  OUTPUT /s  HELD UP  TIME   COMMAND",
+        "nightly  100%  2MB     3kB     1kB        0%       1m30s  idle (paused)",
+        "8        -     -       -       -          -        1m30s  idle",
     ]
 
 
