@@ -14,8 +14,8 @@ from typed_terminal import TypedTerminal, typed_terminal
 
 from penstock.cli import top_screen
 from penstock.cli.job_figures import SORTS, FiguresTable, JobFigures, _Counter
+from penstock.cli.live_verbs import TOP
 from penstock.cli.top_screen import plain_table, screen
-from penstock.cli.verbs import TOP
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 

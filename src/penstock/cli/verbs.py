@@ -24,6 +24,7 @@ from .context_group import CONTEXT
 from .grant_verbs import CAN, COMMANDS, WHOAMI
 from .help_verbs import COMPLETION, HELP, SCHEMA
 from .list_options import COMMAND, FILTER, LABELLED, MOST, NAMED, STARTED_SINCE, STATE
+from .live_verbs import INTERVAL, TOP, WATCH
 from .start_options import ENV, LABEL, NAME, TIMEOUT
 from .verb_forms import argument, option, verb
 
@@ -31,13 +32,6 @@ _PID: Final = argument("pid")
 _PIDS: Final = argument("pids", metavar="PID...", nargs=-1, required=True)
 _ALLOW_GAPS: Final = option("--allow-gaps", **ALLOW_GAPS)
 _RECONNECT: Final = option("--reconnect", **RECONNECT)
-_INTERVAL: Final = option(
-    "--interval",
-    type=click.FloatRange(0.5, 3600),
-    default=2.0,
-    metavar="SECONDS",
-    help="From one look at the figures to the next (2).",
-)
 _COMMAND: Final = (argument("command"), argument("arguments", nargs=-1))
 
 _STARTS: Final = (
@@ -153,7 +147,7 @@ STATUS: Final = verb(
     "Says what each job PID is doing and what it uses.",
     _PIDS,
     option("-w", "--watch", is_flag=True, help="Again and again, until all of them have ended."),
-    _INTERVAL,
+    INTERVAL,
     example="""
     penstock status 48213
     penstock status --watch 48213
@@ -252,46 +246,6 @@ WAIT: Final = verb(
     cls=PassThrough,
     example="penstock wait 48213 && echo done",
 )
-TOP: Final = verb(
-    "top.top",
-    """Shows what your jobs use: CPU, memory, I/O, output, and how long a limit holds them up.
-
-    Live on a terminal, until q; in a pipe once.
-    """,
-    option(
-        "--sort",
-        type=click.Choice(["cpu", "memory", "io", "output", "throttled", "started"]),
-        default="cpu",
-        help="The most of this first; keys change it.",
-    ),
-    _INTERVAL,
-    _RECONNECT,
-    example="""
-    penstock top
-    penstock -o json top > usage.jsonl
-    """,
-)
-WATCH: Final = verb(
-    "watching.watch",
-    """Prints each change of your jobs as a line, from now on or behind number SEQ, until ^C.
-
-    With PIDs those jobs' alone. No change is left out: after a lost connection it resumes, and
-    where the server cannot give all of them, it says so.
-    """,
-    argument("pids", metavar="[PID...]", nargs=-1),
-    option(
-        "--after",
-        type=click.IntRange(0, MAX_OFFSET),
-        metavar="SEQ",
-        help="Begin behind this change, as the end of an earlier watch has it.",
-    ),
-    _RECONNECT,
-    example="""
-    penstock watch
-    penstock -o json watch --after 1042
-    """,
-)
-
 VERBS: Final[dict[str, click.Command]] = {
     "start": START,
     "stop": STOP,
