@@ -317,7 +317,7 @@ CANARIES: Final = (
     Canary(unsaid_gap, "left its pipes, and"),
     Canary(request_race, "have begun by one"),
     Canary(foreign_job, "not its own", seed=2),
-    Canary(forgotten_stop, "its stop by"),
+    Canary(forgotten_stop, "its stop by", seed=5),
     Canary(overlooked_chunk, "sees nothing of"),
     Canary(needless_gap, "reason='disk') is not kept"),
     Canary(early_end_of_input, "the end of its input at"),
