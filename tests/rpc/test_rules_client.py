@@ -40,6 +40,7 @@ from wire import (
 
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.rpc.channel import Channel
+from penstock.rpc.limits import CLIENT_DEFAULTS, Rate
 
 Act = Callable[[Wire], Sequence[Frame | bytes]]
 
@@ -340,7 +341,9 @@ async def test_a_response_without_status_is_malformed() -> None:
 
 async def test_interim_responses_are_counted() -> None:
     """A call whose server sends them without end has failed, and no other one."""
-    async with to_client() as (wire, channel), trio.open_nursery() as nursery:
+    # Without more a second, because a slow reader would take 101 of them in more than 0.1 s.
+    limits = CLIENT_DEFAULTS._replace(interim_responses=Rate(100, 0.0))
+    async with to_client(limits=limits) as (wire, channel), trio.open_nursery() as nursery:
 
         async def call() -> None:
             with pytest.raises(RpcError, match="interim") as caught:

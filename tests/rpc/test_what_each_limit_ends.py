@@ -30,7 +30,7 @@ from toy import SERVICE, Running, serving
 from wire import HELLO, Wire, connected, data, to_client, window
 
 from penstock.rpc.call_errors import RpcError, StatusCode
-from penstock.rpc.limits import Limits, MessageLimits, Rate
+from penstock.rpc.limits import CLIENT_DEFAULTS, Limits, MessageLimits, Rate
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "rpc.md").read_text()
 HEADER = "| limit or rule | ends | the peer hears | because |"
@@ -272,7 +272,8 @@ async def frames_after_the_end() -> Outcome:
 
 async def interim_responses() -> Outcome:
     """Of a server to our channel."""
-    async with to_client() as (wire, channel):
+    limits = CLIENT_DEFAULTS._replace(interim_responses=FEW)
+    async with to_client(limits=limits) as (wire, channel):
         caught: list[RpcError] = []
 
         async def call(method: str) -> None:
@@ -283,7 +284,7 @@ async def interim_responses() -> Outcome:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, "b")
             await wire.expect(DataFrame, lambda each: "END_STREAM" in each.flags)
-            await wire.send(*[wire.headers(1, [(":status", "103")]) for _ in range(103)])
+            await wire.send(*[wire.headers(1, [(":status", "103")]) for _ in range(11)])
         await wire.lives()
     return "call", caught[0].code.name
 
