@@ -1,5 +1,6 @@
 """penstock certs issue: what is made is what a server and a policy accept, or nothing is."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from json_schema import mistakes
 from patience import patient
 
+from penstock.cli.json_schemas import schema_of
 from penstock.pki.certificate_errors import CertificateError, NameRefused
 from penstock.pki.issue import issue, make_ca
 from penstock.pki.key_mode import KeyModeError
@@ -228,3 +231,18 @@ def test_what_is_in_the_files_instead(ca: Path) -> None:
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert "ca." in done.stderr
     assert not (ca / "alice.key").exists()
+
+
+def test_json_says_what_was_made(tmp_path: Path) -> None:
+    """As the schemas of both have it, with -o json in front and behind."""
+    made = penstock(tmp_path, "init", "--dir", ".", "-o", "json")
+    ca = json.loads(made.stdout)
+    assert ca == {"kind": "ca", "certificate": "ca.crt", "key": "ca.key"}
+    assert mistakes(ca, schema_of("certs init"), {}) == []
+    made = penstock(tmp_path, "-o", "json", "issue", "alice", "--dir", ".")
+    alice = json.loads(made.stdout)
+    assert mistakes(alice, schema_of("certs issue"), {}) == []
+    assert alice["kind"] == "client"
+    certificate = x509.load_pem_x509_certificate((tmp_path / alice["certificate"]).read_bytes())
+    assert alice["not_after"] == f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    assert (tmp_path / alice["key"]).stat().st_mode & 0o777 == 0o600

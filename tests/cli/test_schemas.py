@@ -140,6 +140,6 @@ def test_a_schema_is_printed_of_one_verb_or_of_all() -> None:
 
 def test_what_has_no_schema() -> None:
     """Usage, with those that there are."""
-    done = penstock("schema", "certs")
+    done = penstock("schema", "completion")
     assert done.returncode == 2
-    assert "'certs' has no schema; there are: start, run, stop" in done.stderr
+    assert "'completion' has no schema; there are: start, run, stop" in done.stderr

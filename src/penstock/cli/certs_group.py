@@ -14,7 +14,7 @@ INIT: Final = verb(
     "certificates.init",
     "Makes a CA: ca.crt, and ca.key, which belongs in a safe place.",
     _DIRECTORY,
-    connects=False,
+    own=(OUTPUT_BEHIND,),
     example="penstock certs init --dir certs",
 )
 ISSUE: Final = verb(
@@ -34,7 +34,7 @@ ISSUE: Final = verb(
     option("--days", default=90, show_default=True, type=click.IntRange(1, 3650)),
     option("--passphrase-file", help="Encrypts the key with what this file holds."),
     option("--ca-passphrase-file", help="Opens an encrypted ca.key."),
-    connects=False,
+    own=(OUTPUT_BEHIND,),
     example="""
     penstock certs issue alice
     penstock certs issue server --host server.example.org --host 10.0.0.7

@@ -57,6 +57,14 @@ _CONTEXT: Final = _object(
     groups={"type": "array", "items": _TEXT},
     current=_FLAG,
 )
+_CERTIFICATE: Final[dict[str, Any]] = {
+    "kind": {"enum": ["ca", "server", "client"]},
+    "certificate": _TEXT,
+    "key": _TEXT,
+    "name": _TEXT,
+    "not_after": _TEXT,  # RFC 3339, UTC
+    "cut_to_ca": _FLAG,
+}
 _STEP: Final = _object("step", "ok", "detail", step=_TEXT, ok=_FLAG, detail=_TEXT)
 ERROR: Final = "error"
 # A message of google.rpc, of which any may come.
@@ -90,6 +98,8 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
         field=_TEXT,
     ),
     **dict.fromkeys(("context add", "context use", "context ls", "context rm"), _CONTEXT),
+    "certs init": _object("kind", "certificate", "key", **_CERTIFICATE),
+    "certs issue": _object(*_CERTIFICATE, **_CERTIFICATE),
     "context test": _object(
         "steps",
         context=_TEXT,
