@@ -109,17 +109,17 @@ async def test_so_many_at_once() -> None:
     """The rest wait, and are answered all the same; one that was lost is asked for again."""
     running: set[str] = set()
     most = 0
-    lose = {"7", "30"}
+    loses = False
     said: list[str] = []
 
     async def call(client: object, word: str) -> str:
-        nonlocal most
+        nonlocal most, loses
         running.add(word)
         most = max(most, len(running))
         try:
             await trio.testing.wait_all_tasks_blocked()
-            if word in lose:
-                lose.remove(word)
+            if loses:  # whichever comes first: any sixteen may be under way at once
+                loses = False
                 raise ConnectionLost("gone")
             if word == "9":
                 raise RpcError(StatusCode.NOT_FOUND, "9")
@@ -142,6 +142,7 @@ async def test_so_many_at_once() -> None:
 
     several = Several(words, Verb(call, begin, report, report_error))
     for _ in range(2):
+        loses = True
         with pytest.raises(ConnectionLost):
             await several.ask(None)  # type: ignore[arg-type]  # only its call uses it
     await several.ask(None)  # type: ignore[arg-type]
