@@ -101,6 +101,10 @@ def test_orders() -> None:
     assert [each.job.handle for each in table.ordered("memory")] == ["2", "1", "3"]
     assert [each.job.handle for each in table.ordered("memory", reverse=True)] == ["3", "1", "2"]
     assert table.total(lambda each: each.memory_bytes) == 14
+    assert (
+        table.total(lambda each: each.io_bytes_per_s) is None
+    )  # none was measured, which is not 0
+    assert FiguresTable().total(lambda each: each.io_bytes_per_s) == 0
 
 
 def test_who_is_asked_next() -> None:

@@ -12,8 +12,8 @@ COMPLETION: Final = verb(
     click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"])),
     connects=False,
     example="""
-    penstock completion bash > ~/.local/share/bash-completion/completions/penstock
-    penstock completion fish > ~/.config/fish/completions/penstock.fish
+    penstock completion bash > ~/.penstock.bash    # and source it in ~/.bashrc
+    penstock completion fish > ~/.penstock.fish    # and source it in config.fish
     """,
 )
 

@@ -140,6 +140,8 @@ class FiguresTable:
         others.sort(key=lambda each: each.asked_at)
         return chosen + others[: most - len(chosen)]
 
-    def total(self, figure: Callable[[JobFigures], float | None]) -> float:
-        """The sum over all jobs, of what was measured."""
-        return sum(filter(None, map(figure, self._by_handle.values())))
+    def total(self, figure: Callable[[JobFigures], float | None]) -> float | None:
+        """The sum over all jobs, of what was measured; None if there are jobs and none was, as
+        without cgroups."""
+        measured = [it for each in self._by_handle.values() if (it := figure(each)) is not None]
+        return sum(measured) if measured or not self._by_handle else None

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,9 +17,9 @@ from .fitting import GAP, Column, one_line, rows_of
 from .flags import Settings
 from .list_options import Filter
 from .printing import say_json
-from .shell_words import shell_line
 from .signal_handling import detaches
 from .standard import OUT, say
+from .typed_line import typed_line
 
 ValueT = TypeVar("ValueT")
 
@@ -120,14 +120,8 @@ def _cells(job: pb.Job, now_ns: int) -> list[str]:
         one_line(job_text.state_text(job)),
         _span(job.started_ns, now_ns, digits=0),
         _span(job.started_ns, job.ended_ns or now_ns, digits=0 if not job.ended_ns else 3),
-        shell_line([job.command, *_typed(job)]),
+        typed_line(job),
     ]
-
-
-def _typed(job: pb.Job) -> Sequence[str]:
-    """What the user typed behind the command. Of a server that does not say, what became of that:
-    with the words that the policy has put in front of it."""
-    return job.given.values if job.HasField("given") else job.argv[1:]
 
 
 def _span(begin_ns: int, end_ns: int, *, digits: int) -> str:

@@ -13,7 +13,7 @@ from ..text.job_text import duration, si
 from ..text.plots import plot
 from .fitting import GAP, Column, one_line, rows_of
 from .job_figures import FiguresTable, JobFigures
-from .shell_words import shell_line
+from .typed_line import typed_line
 
 _FRAME_ROWS: Final = 5  # two lines above the table, its head with its rule, and the keys
 _PLOT_COLUMNS: Final = 10
@@ -72,8 +72,8 @@ def _head(figures: FiguresTable, server: str, sort: str) -> Text:
     io = figures.total(lambda each: each.io_bytes_per_s)
     jobs = "1 job" if len(figures) == 1 else f"{len(figures)} jobs"
     return Text(
-        f"penstock top  {one_line(server)}  {jobs}, {figures.ended} ended  CPU {cpu:.0f}%  "
-        f"memory {si(memory)}B  I/O {si(io)}B/s  by {sort}",
+        f"penstock top  {one_line(server)}  {jobs}, {figures.ended} ended  by {sort}  "
+        f"CPU {_percent(cpu)}  memory {_bytes(memory)}  I/O {_bytes(io)}/s",
         "bold",
     )
 
@@ -110,7 +110,7 @@ def _cells(each: JobFigures, *, plots: bool, now_ns: int) -> list[str]:
         _bytes(each.output_bytes_per_s),
         _percent(each.throttled_percent),
         duration(max(0, now_ns - job.started_ns) / 1e9),
-        shell_line([job.command, *job.argv[1:]]) + state,
+        typed_line(job) + state,
     ]
     return [one_line(cell) for cell in cells]
 

@@ -174,7 +174,7 @@ LIST: Final = verb(
     example="""
     penstock list --all -n 20
     penstock list --state finished --label team=db --since 1d
-    penstock list -q --command backup | xargs penstock stop
+    penstock list -q --command backup | xargs -r penstock stop
     """,
 )
 RM: Final = verb(

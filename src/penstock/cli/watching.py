@@ -17,10 +17,10 @@ from .flags import Settings
 from .job_names import handle_of
 from .printing import json_line, timestamp
 from .reconnect import SaidNews
-from .shell_words import shell_line
 from .signal_handling import caught_signals
 from .standard import OUT, OutputFailed, complain, encoded
 from .terminal import harmless
+from .typed_line import typed_line
 from .writing import write
 
 _STATES = {
@@ -109,9 +109,8 @@ def change_line(change: pb.WatchResponse) -> str:
     """When, which job, what it became, and its command line as one would type it."""
     job = change.job
     who = f"{change.handle} ({job.name})" if job.name else change.handle
-    command = shell_line([job.command, *job.argv[1:]]) if job.command else ""
     text = f"{timestamp(change.time_ns)} {who:<12} {_what(change):<24} "
-    return f"{harmless(text)}{command}".replace("\n", "\\n").rstrip()
+    return f"{harmless(text)}{typed_line(job)}".replace("\n", "\\n").rstrip()
 
 
 def _what(change: pb.WatchResponse) -> str:

@@ -15,7 +15,7 @@ from ...text.job_text import sentence
 from ..connection_settings import endpoint_of
 from ..exits import EXPECTED
 from ..flags import Settings
-from ..shell_words import shell_line
+from ..typed_line import typed_line
 from .live import MOST_JOBS
 
 BOUND_S: Final = 1.0
@@ -64,7 +64,7 @@ def _shown(jobs: list[pb.Job]) -> list[Any]:
 
 def _about(job: pb.Job) -> str:
     text = sentence(job).removeprefix(f"Job {job.handle} ").removeprefix("is ").removesuffix(".")
-    line = shell_line([job.command, *job.argv[1:]])
+    line = typed_line(job)
     if len(line) > _LONGEST_LINE:
         line = f"{line[: _LONGEST_LINE - 3]}..."
     return f"{line} ({text})"
