@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from .change_table import SCHEMA as CHANGES
-from .change_table import begin_life
+from .change_rows import SCHEMA as CHANGES
+from .change_rows import begin_life
 from .job_errors import Unavailable
 
 # For another program's lock as a server starts, because no client waits yet: SQLite's own default.

@@ -15,7 +15,8 @@ from typing import Final
 
 from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
-from .change_table import NEWEST, ChangeTable
+from .change_rows import NEWEST
+from .change_table import ChangeTable
 from .database_file import LOCK_PATIENCE_S, connect_database, identity_of, open_database
 from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
@@ -111,11 +112,12 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
             self.changes.rolled_back()
+            if self._db.in_transaction:  # otherwise SQLite has done it
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
         if self._reserve is not None:
             self._reserve.committed()
         self.changes.committed()
