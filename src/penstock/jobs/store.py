@@ -248,6 +248,16 @@ class Store:
                 self._note_loss(db)
         return new
 
+    def note_left_out(self, job_ids: set[str]) -> None:
+        """Which jobs no client can see, because their records are damaged. Where these are others
+        than at the last start, each watcher must list, because no change says so."""
+        if job_ids == {str(row[0]) for row in self._db.execute("SELECT job FROM left_out")}:
+            return
+        with self._transaction() as db:
+            db.execute("DELETE FROM left_out")
+            db.executemany("INSERT INTO left_out VALUES (?)", [(job_id,) for job_id in job_ids])
+            self.changes.begin_anew()
+
     def note_loss(self, at_least: int) -> None:
         """As for new strays: records were lost once more, and ``at_least`` so many times in all."""
         with self._transaction() as db:
