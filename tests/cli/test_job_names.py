@@ -96,9 +96,38 @@ async def test_the_beginning_of_a_handle_changes_nothing(verb: str) -> None:
     assert asked == (set() if verb == "rm" else {"4821"})
 
 
-@pytest.mark.parametrize("word", ["backup", "back"])
-async def test_a_name_may_be_changed(word: str) -> None:
+@pytest.mark.parametrize(
+    "verb", ["stop", "rm", "signal", "kill", "pause", "resume", "send", "attach"]
+)
+async def test_the_beginning_of_a_name_changes_nothing(verb: str) -> None:
+    """Job ``back`` may have been removed: no other job is hit."""
+    async with fake_server(Jobs(JOBS)) as server:
+        done = await server.run_cli(verb, "back", *(["HUP"] if verb == "signal" else []))
+    assert done.code == (127 if verb == "attach" else 4)
+    assert done.err.decode().endswith("Job back not found; did you mean backup?\n")
+    service = server.service
+    assert [*service.stops, *service.controls, *service.sends, *service.streams] == []
+
+
+async def test_a_beginning_of_more_names_than_are_looked_at_is_none() -> None:
+    """Because another name may be among the rest."""
+    many = [(str(10000 + at), "nightly", FINISHED) for at in range(1000)]
+    async with fake_server(Jobs(many)) as server:
+        assert (await server.run_cli("status", "night")).code == 0
+    async with fake_server(Jobs([*many, ("7", "nightshift", FINISHED)])) as server:
+        done = await server.run_cli("status", "nights")
+        assert done.out.decode().splitlines()[1:] == ["Job 7 is there."]
+        done = await server.run_cli("status", "night")
+    assert (done.code, b"several jobs' names: nightly, nightshift\n" in done.err) == (2, True)
+    async with fake_server(Jobs([*many, ("8", "nightly", FINISHED)])) as server:
+        done = await server.run_cli("status", "night")
+    text = "Error: night begins the names of more than 1000 jobs; write the whole name\n"
+    assert (done.code, done.err.decode()) == (2, text)
+
+
+async def test_a_name_may_be_changed() -> None:
     """It is said once which job that is."""
+    word = "backup"
     async with fake_server(Jobs(JOBS)) as server:
         done = await server.run_cli("stop", word)
         assert done.out.decode() == f"Stopping {word}...\nJob 48213 successfully stopped!\n"

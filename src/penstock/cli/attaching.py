@@ -50,7 +50,7 @@ async def attach(
                 if stdin:
                     check_input()
                 endpoint = endpoint_of(settings)
-                pid = await handle_of(settings, pid)
+                pid = await handle_of(settings, pid, reads=False)
                 follower = Follower(
                     endpoint,
                     pid,

@@ -4,9 +4,10 @@ A handle goes to the server as it is, without a call more. Any other word is loo
 client's own jobs: an exact name (of the unfinished job, otherwise of the newest finished one), then
 the beginning of exactly one name.
 
-The beginning of a handle stands for it only where a verb reads, and only once the server does not
-know it as a handle itself. A verb that changes something must never hit another job because the
-one that was meant is gone: it fails, and names what may have been meant.
+A beginning, of a handle or of a name, stands for a job only where a verb reads, and that of a
+handle only once the server does not know it as a handle itself. A verb that changes something must
+never hit another job because the one that was meant is gone: it fails, and names what may have been
+meant.
 """
 
 import re
@@ -36,7 +37,7 @@ _UNFINISHED: Final = (
 # Fewer digits are rather a mistake of typing than a part of what is meant.
 _LEAST_DIGITS: Final = 3
 _SHOWN: Final = 5  # candidates of an error
-# Looked up for a beginning; with more the answer is the same error.
+# Looked up for a beginning. With more, names may be among the rest that are not known.
 _LOOKED_UP: Final = 1000
 
 
@@ -48,7 +49,7 @@ async def on_job(
     reads: bool,
 ) -> ResultT:
     """What ``call`` returns for the handle that ``word`` stands for; ``reads``: it changes nothing,
-    so the beginning of a handle is enough.
+    so the beginning of a handle or a name is enough.
 
     Raises what ``call`` raises, and RpcError: NOT_FOUND if the word stands for no job (with a note
     of those that it may have meant), INVALID_ARGUMENT if it is the beginning of several names.
@@ -56,7 +57,7 @@ async def on_job(
     Cancellation: minimum cleanup.
     """
     if not _HANDLE.fullmatch(word):
-        return await call(await _named(client, word))
+        return await call(await _named(client, word, reads=reads))
     try:
         return await call(word)
     except RpcError as error:
@@ -66,7 +67,7 @@ async def on_job(
     return await call(other)
 
 
-async def handle_of(settings: Settings, word: str) -> str:
+async def handle_of(settings: Settings, word: str, *, reads: bool) -> str:
     """The handle that ``word`` stands for, for a verb with connections of its own. The word itself
     if it may be a handle: then ``instead_of`` is for the error that the server does not know it.
     Raises as ``on_job``.
@@ -77,7 +78,7 @@ async def handle_of(settings: Settings, word: str) -> str:
     """
     if _HANDLE.fullmatch(word):
         return word
-    return await asked(settings, lambda client: _named(client, word))
+    return await asked(settings, lambda client: _named(client, word, reads=reads))
 
 
 async def instead_of(settings: Settings, word: str, error: RpcError, *, reads: bool) -> str:
@@ -106,20 +107,28 @@ async def _instead(client: Client, word: str, error: RpcError, *, reads: bool) -
     raise error
 
 
-async def _named(client: Client, word: str) -> str:
+async def _named(client: Client, word: str, *, reads: bool) -> str:
     if not _NAME.fullmatch(word):
         return word  # which the server answers like a job that is not there
     # One at a time, because a job of every night has left hundreds of its name.
     jobs = await client.jobs(states=_UNFINISHED, name=word, most=1)
     if not jobs:
         jobs = await client.jobs(include_finished=True, name=word, most=1)
-    if not jobs:
-        jobs = await client.jobs(include_finished=True, prefix=word, most=_LOOKED_UP)
+    if jobs:
+        return jobs[0].handle
+    # One more than is looked at, which says whether there are more.
+    jobs = await client.jobs(include_finished=True, prefix=word, most=_LOOKED_UP + 1)
     names = sorted({job.name for job in jobs if job.name.startswith(word)})
-    if not names:
-        raise RpcError(StatusCode.NOT_FOUND, f"Job {word} not found")
+    if not names or not reads:
+        error = RpcError(StatusCode.NOT_FOUND, f"Job {word} not found")
+        if names:
+            error.add_note(f"did you mean {_listed(names)}?")
+        raise error
     if len(names) > 1:
         text = f"{word} is the beginning of several jobs' names: {_listed(names)}"
+        raise RpcError(StatusCode.INVALID_ARGUMENT, text)
+    if len(jobs) > _LOOKED_UP:
+        text = f"{word} begins the names of more than {_LOOKED_UP} jobs; write the whole name"
         raise RpcError(StatusCode.INVALID_ARGUMENT, text)
     unfinished = [job for job in jobs if job.state != pb.JOB_STATE_FINISHED]
     return (unfinished or jobs)[0].handle

@@ -41,7 +41,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
         )
 
     async with detaching(go_on):
-        handle = await handle_of(settings, pid)
+        handle = await handle_of(settings, pid, reads=False)
         feeder = InputSender(
             endpoint_of(settings),
             handle,

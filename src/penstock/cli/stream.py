@@ -85,7 +85,7 @@ async def stream(
             # Cancels K0.stream.
             signals.react = scope.cancel
             try:
-                handle = await handle_of(settings, pid)
+                handle = await handle_of(settings, pid, reads=True)
                 try:
                     await follow()
                 except RpcError as error:

@@ -45,7 +45,7 @@ async def watch(
             # Cancels K0.watch.
             signals.react = scope.cancel
             try:
-                handles = [await handle_of(settings, pid) for pid in pids]
+                handles = [await handle_of(settings, pid, reads=True) for pid in pids]
                 watcher = JobWatcher(
                     endpoint_of(settings),
                     after=after,
