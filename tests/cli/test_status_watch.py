@@ -29,7 +29,7 @@ def running(service: FakeService, *handles: str) -> None:
 def ends(service: FakeService, handle: str = HANDLE) -> None:
     """The job has ended, and those that watch are told so."""
     service.statuses[handle] = status(pb.JOB_STATE_FINISHED, handle)
-    service.change(state=pb.JOB_STATE_FINISHED)
+    service.change(state=pb.JOB_STATE_FINISHED, handle=handle)
 
 
 async def test_in_a_pipe_each_change_of_the_state_is_shown() -> None:
@@ -97,6 +97,7 @@ async def test_jobs_that_are_not_known_keep_no_other_from_it() -> None:
     ):
         await service.watch_arrived.wait()
         del service.statuses[OTHER]
+        service.change(handle=OTHER, removed=True, job=None)
         ends(service)
         done = await cli.done()
     assert done.code == 4
@@ -125,3 +126,24 @@ async def test_it_goes_on_over_a_lost_connection_and_ends_by_a_signal() -> None:
     assert done.code == 130
     assert done.out.decode() == f"Job {HANDLE} is running.\n"
     assert b"with: penstock status" in done.err
+
+
+async def test_a_change_asks_for_its_job_alone_of_however_many() -> None:
+    """More than a request may name: all own changes come, and those of other jobs cost nothing."""
+    service = FakeService()
+    handles = [str(60000 + at) for at in range(101)]
+    running(service, *handles)
+    async with (
+        fake_server(service) as server,
+        server.cli("status", "-w", "--interval", "3000", *handles) as cli,
+    ):
+        await service.watch_arrived.wait()
+        while len(service.looks) < 2 * len(handles):  # the first ones, and behind the begin
+            await service.looked.wait()
+        service.change(state=pb.JOB_STATE_RUNNING, handle=OTHER)
+        for handle in handles:
+            ends(service, handle)
+        done = await cli.done()
+    assert (done.code, done.err) == (0, b"")
+    assert [list(each.handles) for each in service.watches] == [[]]
+    assert sorted(service.looks) == sorted(3 * handles)

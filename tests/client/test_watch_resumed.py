@@ -176,3 +176,60 @@ async def test_an_error_of_who_takes_is_not_tried_again() -> None:
         await JobWatcher(ENDPOINT, connecting=scripted).deliver(take)
     assert len(scripted.requests) == 1
     assert scripted.open == 0
+
+
+async def test_a_message_that_was_not_dealt_with_comes_again() -> None:
+    """``sequence`` is behind the last one that ``take`` has returned from, or a heartbeat."""
+    steps: list[Step] = [at(1), change(2), beat(4), change(6), change(7), LAST]
+    watcher = JobWatcher(ENDPOINT, connecting=Scripted(lambda number, request: steps))
+    seen: list[tuple[int, int | None]] = []
+
+    async def take(message: pb.WatchResponse) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append((message.sequence, watcher.sequence))
+        if message.sequence == 6:
+            raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        await watcher.deliver(take)
+    assert seen == [(1, None), (2, 1), (6, 4)]
+    assert watcher.sequence == 4
+
+
+async def test_iterating_deals_with_a_message_by_asking_for_the_next() -> None:
+    """However far ahead the server is, and over a lost connection."""
+
+    def answer(number: int, request: pb.WatchRequest) -> list[Step]:
+        if number == 0:
+            return [at(1), change(2), beat(3), LOST]
+        steps: list[Step] = [at(request.after), change(6), beat(7), SILENCE]
+        return steps
+
+    scripted = Scripted(answer)
+    watcher = JobWatcher(ENDPOINT, connecting=scripted)
+    async with watcher.messages() as messages:
+        assert (await anext(messages)).sequence == 1
+        await trio.sleep(1)
+        assert watcher.sequence is None
+        assert (await anext(messages)).sequence == 2
+        await trio.sleep(1)
+        assert watcher.sequence == 1
+        assert (await anext(messages)).sequence == 6
+        await trio.sleep(1)
+        assert watcher.sequence in (2, 3)
+        with trio.move_on_after(1) as scope:
+            await anext(messages)
+        assert scope.cancelled_caught
+        assert watcher.sequence == 6
+    assert [each.after for each in scripted.requests] == [0, 3]
+
+
+async def test_more_jobs_than_a_request_may_name_are_picked_out_here() -> None:
+    """Changes of others count as seen."""
+    handles = [str(at) for at in range(0, 202, 2)]
+    got, watcher, scripted = await watched(
+        [at(1), change(2), change(3), change(4), change(5), LAST], handles=handles
+    )
+    assert [each.sequence for each in got] == [1, 2, 4]
+    assert watcher.sequence == 5
+    assert list(scripted.requests[0].handles) == []

@@ -79,6 +79,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         self._changed = trio.Event()
         self.begins = 0
         """Where a stream begins that names no offset."""
+        self.looks: list[str] = []
+        """Of which jobs Status was asked."""
+        self.looked = trio.Event()
         self.statuses: dict[str, pb.StatusResponse] = {}
         """What Status gives, by handle; all others are NOT_FOUND."""
         self.removals: dict[str, RpcError | None] = {}
@@ -254,9 +257,8 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         """One change of the job, for those that watch and those that will."""
         sequence = self._last_change + 1
         fields.setdefault("job", self.job)
-        self.changes.append(
-            pb.WatchResponse(sequence=sequence, handle=HANDLE, time_ns=sequence * 10**9, **fields)
-        )
+        fields.setdefault("handle", HANDLE)
+        self.changes.append(pb.WatchResponse(sequence=sequence, time_ns=sequence * 10**9, **fields))
         self._changed.set()
         self._changed = trio.Event()
 
@@ -277,6 +279,9 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         return answer
 
     async def Status(self, input_message: pb.StatusRequest, request: Any) -> pb.StatusResponse:
+        self.looks.append(input_message.pid)
+        self.looked.set()
+        self.looked = trio.Event()
         if input_message.pid in self.statuses:
             return self.statuses[input_message.pid]
         raise RpcError(StatusCode.NOT_FOUND, f"Job {input_message.pid} not found")

@@ -4,6 +4,7 @@ import trio
 
 from ..client.client import Client
 from ..client.retry import was_lost
+from ..client.watch import MOST_HANDLES
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from ..text.job_text import limit_notes, sentence
@@ -52,21 +53,40 @@ class _Looks:
         await self._look(client)
         while self._left():
             handles = [self._answers[word].job.handle for word in self._left()]
+            if len(handles) > MOST_HANDLES:
+                handles = []  # all of one's own, of which others are left out here
             async with client.watch(handles=handles, heartbeat_s=_HEARTBEAT_S) as changes:
+                look_at = trio.current_time() + self._interval_s
                 while self._left():
+                    change: pb.WatchResponse | None = None
                     # Scope K0.look.
-                    with trio.move_on_after(self._interval_s):
-                        if await anext(changes, None) is None:
+                    with trio.move_on_at(look_at):
+                        change = await anext(changes, None)
+                        if change is None:
                             raise ConnectionLost("the server has ended the watch")
-                    await self._look(client)
+                    if change is not None and change.heartbeat:
+                        continue
+                    if change is not None and change.handle:
+                        # Of the others nothing is new, and a question for each of them for each
+                        # change would be as many as their product.
+                        await self._look(client, change.handle)
+                    else:  # by the time; or the begin or a resync: any may have changed before
+                        await self._look(client)
+                        look_at = trio.current_time() + self._interval_s
 
     def _left(self) -> list[str]:
         return [
             word for word in self._words if self._answers[word].job.state != pb.JOB_STATE_FINISHED
         ]
 
-    async def _look(self, client: Client) -> None:
-        for word in self._left() if self._answers else list(self._words):
+    async def _look(self, client: Client, handle: str = "") -> None:
+        """Asks for all that are left, or for the one with this handle alone."""
+        words = self._left() if self._answers else list(self._words)
+        if handle:
+            words = [word for word in words if self._answers[word].job.handle == handle]
+            if not words:
+                return
+        for word in words:
             known = self._answers.get(word)
             try:
                 if known is None:

@@ -19,9 +19,11 @@ MessageT = TypeVar("MessageT", bound=Message)
 @asynccontextmanager
 async def delivered(
     deliver: Callable[[Callable[[MessageT], Awaitable[None]]], Awaitable[None]],
+    dealt: Callable[[MessageT], None] = lambda message: None,
 ) -> AsyncIterator[AsyncIterator[MessageT]]:
     """What ``deliver`` gives to the function that it is called with, to iterate over. Iterating
-    raises the errors of ``deliver``.
+    raises the errors of ``deliver``. ``dealt`` is called with each message once the next one is
+    asked for.
 
     One message is fetched ahead. Waiting for the next one is atomic: cancelled, none is lost.
     Leaving the block cancels ``deliver``.
@@ -29,7 +31,7 @@ async def delivered(
     Cancellation: minimum cleanup; C21.
     """
     send, receive = trio.open_memory_channel[MessageT](0)
-    messages = _Messages(receive)
+    messages = _Messages(receive, dealt)
 
     @uninterrupted
     async def pump() -> None:
@@ -65,16 +67,24 @@ async def next_within(call: ClientCall[MessageT], within_s: float) -> MessageT |
 class _Messages(Generic[MessageT]):
     """An iterator instead of a generator, because a cancelled wait would end that for good."""
 
-    def __init__(self, channel: trio.MemoryReceiveChannel[MessageT]) -> None:
+    def __init__(
+        self, channel: trio.MemoryReceiveChannel[MessageT], dealt: Callable[[MessageT], None]
+    ) -> None:
         self.failure: Exception | None = None
         self._channel = channel
+        self._dealt = dealt
+        self._last: MessageT | None = None
 
     def __aiter__(self) -> "_Messages[MessageT]":
         return self
 
     async def __anext__(self) -> MessageT:
+        if self._last is not None:
+            self._dealt(self._last)
+            self._last = None
         try:
-            return await self._channel.receive()
+            self._last = await self._channel.receive()
+            return self._last
         except trio.EndOfChannel:
             if self.failure is not None:
                 raise self.failure from None

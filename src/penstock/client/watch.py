@@ -20,6 +20,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -31,6 +32,8 @@ from .first_connection import CONNECT_S, Connect, Endpoint, connect
 from .follow import HEARTBEAT_S, SILENT_HEARTBEATS, News
 from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
 
+MOST_HANDLES: Final = 100
+"""So many jobs one request may name."""
 TakeChange = Callable[[pb.WatchResponse], Awaitable[None]]
 
 
@@ -39,7 +42,8 @@ class JobWatcher:
     its caller leaves, because there may always be another change.
 
     ``after``: resume behind this ``sequence`` of an earlier watch; None: from now on. From
-    ``states`` to ``prefix``: which changes, as in ``Client.watch``; the server leaves out others.
+    ``states`` to ``prefix``: which changes, as in ``Client.watch``; the server leaves out others,
+    the watcher itself where there are more ``handles`` than a request may name.
     ``give_up_s``: how long to try after a loss; 0: not at all. The others are as a Follower's.
     """
 
@@ -62,10 +66,14 @@ class JobWatcher:
         connect_timeout_s: float = CONNECT_S,
     ) -> None:
         self.sequence = after
-        """Where a watch resumes that misses nothing, and has again no message that came."""
+        """Where a later watch resumes that misses nothing, and has again no message that was dealt
+        with: that ``take`` has returned from, or behind which the next one was asked for."""
+        self._sent = after  # where our own next connection resumes
+        self._undealt = 0
         self._states = states
         self._command = command
         self._handles = handles
+        self._wanted = frozenset(handles if len(handles) > MOST_HANDLES else ())
         self._name = name
         self._labels = dict(labels or {})
         self._label_keys = label_keys
@@ -92,6 +100,15 @@ class JobWatcher:
         Cancellation: minimum cleanup; C21, C63.
         """
 
+        async def deal(message: pb.WatchResponse) -> None:
+            await take(message)
+            self._dealt(message)
+
+        await self._deliver(deal, client=client)
+
+    async def _deliver(self, take: TakeChange, *, client: Client | None = None) -> None:
+        """As ``deliver``; but that a message was dealt with ``_dealt`` is told."""
+
         async def attempt(connected: Client) -> None:
             self._answered_at = None
             try:
@@ -116,11 +133,21 @@ class JobWatcher:
     ) -> AbstractAsyncContextManager[AsyncIterator[pb.WatchResponse]]:
         """The messages of ``deliver`` to iterate over, whose errors iterating raises.
 
-        One message is fetched ahead: to resume later, note the ``sequence`` of the last one that
-        was dealt with. Waiting for the next one is atomic. Leaving the block ends the connection,
+        One message is fetched ahead. A message counts as dealt with, for ``sequence``, once the
+        next one is asked for. Waiting for that is atomic. Leaving the block ends the connection,
         minimum cleanup.
         """
-        return delivered(partial(self.deliver, client=client))
+        return delivered(partial(self._deliver, client=client), self._dealt)
+
+    def _dealt(self, message: pb.WatchResponse) -> None:
+        self._undealt -= 1
+        self.sequence = message.sequence
+
+    def _passed(self, sequence: int) -> None:
+        """The server has looked so far, and has nothing for us up to there."""
+        self._sent = sequence
+        if not self._undealt:
+            self.sequence = sequence
 
     def _lost(self, error: RpcError) -> None:
         if not self._is_lost:  # reported once, even if further attempts fail
@@ -129,10 +156,10 @@ class JobWatcher:
 
     async def _read_changes(self, client: Client, take: TakeChange) -> None:
         watched = client.watch(
-            after=self.sequence,
+            after=self._sent,
             states=self._states,
             command=self._command,
-            handles=self._handles,
+            handles=() if self._wanted else self._handles,
             name=self._name,
             labels=self._labels,
             label_keys=self._label_keys,
@@ -143,17 +170,20 @@ class JobWatcher:
             first = await next_within(call, min(self._silence_s, self._attempts.left_s))
             if first is not None:
                 self._answered_at = trio.current_time()
-                self.sequence = first.sequence
                 if self._is_lost:
                     self._is_lost = False
                     self._news.resumed(first.sequence)
                 if first.resync or not self._begun:
                     self._begun = True
                     await self._give(take, first)
+                else:
+                    self._passed(first.sequence)
                 while (message := await next_within(call, self._silence_s)) is not None:
-                    self.sequence = message.sequence
                     if not message.heartbeat:
                         self._attempts.progress()
+                    if message.heartbeat or self._is_of_another(message):
+                        self._passed(message.sequence)
+                    else:
                         await self._give(take, message)
         raise ConnectionLost("the server has ended the watch")
 
@@ -161,8 +191,14 @@ class JobWatcher:
         # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
         # connection.
         self._giving = True
+        self._undealt += 1
+        self._sent = message.sequence
         await take(message)
         self._giving = False
+
+    def _is_of_another(self, message: pb.WatchResponse) -> bool:
+        """Whether it is about a job that is not wanted, where these are too many for a request."""
+        return bool(message.handle and self._wanted and message.handle not in self._wanted)
 
     def _passes(self, error: RpcError) -> bool:
         """Whether a retry may succeed after this error."""
