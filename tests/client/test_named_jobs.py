@@ -1,13 +1,15 @@
 """Names, labels and filters as the client sends them, and a list over its pages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from fake_service import FakeService, fake_server
 
-from penstock.client import Client, Endpoint, connect, start_job
+from penstock.client import Client, Endpoint, connect, pages, start_job
 from penstock.proto import command_pb2 as pb
+from penstock.rpc.call_errors import RpcError, StatusCode
 
 LABELS = {"team": "core", "tier": "front"}
 
@@ -75,3 +77,57 @@ async def test_no_more_are_asked_for_than_are_wanted(most: int, sizes: list[int]
         assert await client.jobs(most=most) == service.jobs[:most]
         assert await client.jobs(most=9999) == service.jobs
     assert [request.page_size for request in service.lists[:-3]] == sizes
+
+
+class Endless(FakeService):
+    """Whose lists have always one page more: of so many entries, with the token of a function."""
+
+    def __init__(self, entries: int, token: Callable[[int], str]) -> None:
+        super().__init__()
+        self.entries = entries
+        self.token = token
+        self.asked = 0
+
+    async def List(self, input_message: pb.ListRequest, request: Any) -> pb.ListResponse:  # noqa: N802
+        self.asked += 1
+        jobs = [pb.Job(handle="7")] * self.entries
+        return pb.ListResponse(jobs=jobs, next_page_token=self.token(self.asked))
+
+    async def WhoAmI(self, input_message: pb.WhoAmIRequest, request: Any) -> pb.WhoAmIResponse:  # noqa: N802
+        self.asked += 1
+        commands = [pb.GrantedCommand(name="ls")] * self.entries
+        return pb.WhoAmIResponse(commands=commands, next_page_token=self.token(self.asked))
+
+
+@pytest.mark.parametrize(
+    ("entries", "token", "text", "asked"),
+    [
+        (1, lambda number: "same", "names the same next page again", 2),
+        (0, str, "goes on after 100 pages without an entry", 100),
+        (1000, str, "goes on beyond 9000 entries or 1024 MiB", 10),
+    ],
+)
+async def test_a_list_without_end_is_refused(
+    entries: int, token: Any, text: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of jobs and of commands alike."""
+    assert pages.MOST_ENTRIES == 1_000_000
+    monkeypatch.setattr(pages, "MOST_ENTRIES", 9000)
+    service = Endless(entries, token)
+    async with asking(service) as (client, _):
+        for call, what in ((client.jobs, "jobs"), (client.who_am_i, "commands")):
+            service.asked = 0
+            with pytest.raises(RpcError, match=f"the server's list of {what} {text}") as caught:
+                await call()
+            assert (caught.value.code, service.asked) == (StatusCode.INTERNAL, asked)
+
+
+def test_large_pages_are_bounded_too() -> None:
+    """By their bytes, because a page may be megabytes."""
+    page = pb.ListResponse(jobs=[pb.Job(handle="7" * 2**20)], next_page_token="1")
+    found = pages.Pages("jobs")
+    for number in range(1023):
+        page.next_page_token = str(number)
+        assert found.next(page, 1) == str(number)
+    with pytest.raises(RpcError, match="beyond 1000000 entries or 1024 MiB"):
+        found.next(page, 1)

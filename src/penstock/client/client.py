@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from ..proto import command_pb2 as pb
 from ..rpc.channel import Channel, ClientCall
+from .pages import Pages
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -173,7 +174,7 @@ class Client:
         ``include_finished`` says; of this ``command``; of this ``name``; with these ``labels``, and
         with ``label_keys`` of any value; started at ``since_ns`` (UTC, since 1970) or later; with
         a handle or a name that begins with ``prefix``. At most the first ``most``; no checkpoint
-        if that is 0.
+        if that is 0. RpcError (INTERNAL) for a list without end, as ``pages`` has it.
 
         Cancellation: atomic.
         """
@@ -188,12 +189,13 @@ class Client:
             since_ns=since_ns,
             prefix=prefix,
         )
+        pages = Pages("jobs")
         while most is None or len(jobs) < most:
             request.page_size = 1000 if most is None else min(1000, most - len(jobs))
             answer = await self._call("List", request, pb.ListResponse)
             jobs += answer.jobs
-            request.page_token = answer.next_page_token
-            if not answer.next_page_token:
+            request.page_token = pages.next(answer, len(answer.jobs))
+            if not request.page_token:
                 break
         return jobs
 
@@ -206,19 +208,21 @@ class Client:
 
     async def who_am_i(self, command: str = "", *, commands: bool = True) -> pb.WhoAmIResponse:
         """As which client the server knows us, our quotas, and the commands that are granted to us:
-        all of them, ``command`` alone, or none. PERMISSION_DENIED if ``command`` is not granted.
+        all of them, ``command`` alone, or none. PERMISSION_DENIED if ``command`` is not granted;
+        INTERNAL for a list without end, as ``pages`` has it.
 
         Cancellation: atomic; C43.
         """
         request = pb.WhoAmIRequest(
             command=command, no_commands=not commands and not command, page_size=1000
         )
-        answer = await self._call("WhoAmI", request, pb.WhoAmIResponse)
-        while answer.next_page_token:
-            request.page_token = answer.next_page_token
+        answer = page = await self._call("WhoAmI", request, pb.WhoAmIResponse)
+        pages = Pages("commands")
+        while token := pages.next(page, len(page.commands)):
+            request.page_token = token
             page = await self._call("WhoAmI", request, pb.WhoAmIResponse)
             answer.commands.extend(page.commands)
-            answer.next_page_token = page.next_page_token
+        answer.next_page_token = ""
         return answer
 
     async def remove(self, handle: str) -> pb.Job:
@@ -277,8 +281,8 @@ class Client:
     ) -> AbstractAsyncContextManager[ClientCall[pb.WatchResponse]]:
         """Changes of this client's jobs, behind the ``sequence`` of an earlier message or from now
         on. The first message has a ``sequence`` alone, or with ``resync``: then list all jobs.
-        Only changes to one of ``states``, of one of ``handles``, and of jobs that match the rest as
-        in ``jobs``; a job that is not there any more does.
+        Only changes to one of ``states``, of one of ``handles`` (at most 100), and of jobs
+        that match the rest as in ``jobs``; a job that is not there any more does.
 
         One connection's worth of it: ``penstock.client.JobWatcher`` resumes after a loss.
         """
