@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from fake_service import FakeServer, FakeService, fake_server
+from fake_service import HANDLE, FakeServer, FakeService, fake_server
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
@@ -137,3 +137,28 @@ async def test_an_error_that_is_no_answer() -> None:
     service = FakeService()
     service.start_errors = [retryable(StatusCode.RESOURCE_EXHAUSTED, "QUOTA", "too many", 1.0)]
     assert (await ask(service, "can", "start", "ls")) == (7, "", "Error: too many\n")
+
+
+async def test_a_server_that_answers_nothing_of_a_command() -> None:
+    """An error, and no traceback."""
+    async with fake_server(FakeService()) as server:
+        done = await server.run_cli("commands", "ls")
+    assert (done.code, done.err) == (1, b"Error: the server has answered nothing of ls\n")
+
+
+@pytest.mark.parametrize("figure", [float("inf"), float("nan"), -1e300])
+async def test_figures_that_are_no_numbers(figure: float) -> None:
+    """Lines all the same, of every verb that shows them."""
+    service = FakeService()
+    service.who_am_i.quotas.append(pb.Quota(name="starts_per_minute", free_after_s=figure))
+    service.who_am_i.client_limits.cpu_cores = figure
+    service.who_am_i.commands.append(pb.GrantedCommand(name="ls", timeout_s=figure, grace_s=figure))
+    usage = pb.ResourceUsage(cpu_percent=figure, cpu_total_s=figure, sample_ns=1)
+    service.jobs = [service.job]
+    service.statuses[HANDLE] = pb.StatusResponse(job=service.job, usage=usage)
+    async with fake_server(service) as server:
+        for words in (["whoami"], ["commands"], ["commands", "ls"], ["top"]):
+            done = await server.run_cli(*words)
+            assert done.code == 0
+            assert b"Traceback" not in done.err
+            assert done.out

@@ -3,6 +3,7 @@
 from typing import Final
 
 from ..proto import command_pb2 as pb
+from ..rpc.call_errors import RpcError, StatusCode
 from ..text.job_text import duration
 from ..text.limits_text import limits_text
 from .connecting import asked
@@ -27,6 +28,8 @@ _LABEL_WIDTH: Final = 12
 async def commands(settings: Settings, command: str, quiet: bool, no_trunc: bool) -> None:
     """A command a line, or the usage, limits and rules of ``command`` alone."""
     who = await asked(settings, lambda client: client.who_am_i(command))
+    if command and not who.commands:
+        raise RpcError(StatusCode.INTERNAL, f"the server has answered nothing of {command}")
     if settings.json:
         for each in who.commands:
             say_json(each)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..text.job_text import duration, si
+from ..text.job_text import duration, percent_text, si
 from ..text.plots import plot
 from .fitting import GAP, Column, one_line, rows_of
 from .job_figures import FiguresTable, JobFigures
@@ -120,7 +120,7 @@ def _with_plot(text: str, values: Sequence[float | None], plots: bool, *, full: 
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}%"
+    return "-" if value is None else percent_text(value)
 
 
 def _bytes(value: float | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..proto import command_pb2 as pb
+from .finite import UNKNOWN, finite
 
 # As in policy/limit_classes.py.
 CHANGED_OUTSIDE: Final = "changed from outside"
@@ -14,6 +15,10 @@ UNMEASURED: Final = "unmeasured"
 # or twice.
 LONG_STOP_S: Final = 1.0
 LONG_THROTTLING_S: Final = 0.5
+# More is no figure of a sound server, and would fill a line with its digits.
+_MOST_PERCENT: Final = 999_999
+_MOST_DAYS: Final = 999_999
+_MOST_E: Final = 9_999
 _GAP_REASONS: Final = {
     "retention": "the oldest output made room for newer, or the job was removed",
     "quota": "the limit of what is kept was reached",
@@ -36,7 +41,7 @@ def status_text(job: pb.Job, usage: pb.ResourceUsage) -> str:
         notes = end_notes(end)
     else:
         rows = [
-            ("CPU:", _measured(usage, "cpu_percent", lambda percent: f"{percent:.0f}%")),
+            ("CPU:", _measured(usage, "cpu_percent", percent_text)),
             ("Memory:", _measured(usage, "memory_bytes", _bytes)),
             ("Disk I/O:", _measured(usage, "operations_per_s", lambda rate: f"{si(rate)} iops")),
         ]
@@ -229,21 +234,40 @@ def stop_text(handle: str, *, already_finished: bool, under_way: bool = False) -
     return f"Job {handle} successfully stopped!"
 
 
+def percent_text(percent: float) -> str:
+    """Whole percents."""
+    found = finite(percent)
+    if found is None:
+        return UNKNOWN
+    found = max(0.0, found)
+    return f"{found:.0f}%" if found < _MOST_PERCENT else f">{_MOST_PERCENT}%"
+
+
 def si(value: float) -> str:
     """Three significant digits and a decimal prefix: 2370 is 2.37k, 32000000 is 32M."""
     prefixes = ("", "k", "M", "G", "T", "P", "E")
     power = 0
+    found = finite(value)
+    if found is None:
+        return UNKNOWN
+    value = max(0.0, found)  # because nothing that is counted is less
     # Because 999.5 would otherwise be rounded to 1e+03.
     while value >= 999.5 and power < len(prefixes) - 1:
         value /= 1000
         power += 1
-    if power == 0 or value >= 999.5:
-        return f"{value:.0f}{prefixes[power]}"
+    if value >= 999.5:
+        return f"{value:.0f}E" if value < _MOST_E else f">{_MOST_E}E"
+    if power == 0:
+        return f"{value:.0f}"
     return f"{value:.3g}{prefixes[power]}"
 
 
 def duration(seconds: float) -> str:
     """At most two units, and never an exponent: 0.012s, 12.3s, 20m34s, 5h3m, 3d."""
+    found = finite(seconds)
+    if found is None:
+        return UNKNOWN
+    seconds = found
     if seconds < 59.95:
         # Because below a millisecond no job's CPU time means anything.
         return f"{seconds:.3g}s" if seconds >= 0.0005 else "0s"
@@ -254,6 +278,8 @@ def duration(seconds: float) -> str:
     if hours < 24:
         return _units(hours, "h", rest, "m")
     days, rest = divmod(round(seconds / 3600), 24)
+    if days > _MOST_DAYS:
+        return f">{_MOST_DAYS}d"
     return _units(days, "d", rest, "h")
 
 

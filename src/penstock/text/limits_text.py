@@ -1,6 +1,7 @@
 """What a class of limits allows, as people read it (pure)."""
 
 from ..proto import command_pb2 as pb
+from .finite import UNKNOWN, finite
 from .job_text import si
 
 
@@ -9,7 +10,8 @@ def limits_text(limits: pb.Limits) -> str:
     without one."""
     parts = []
     if limits.cpu_cores:
-        parts.append(f"cpu {limits.cpu_cores * 100:g}%")
+        cores = finite(limits.cpu_cores)
+        parts.append(f"cpu {UNKNOWN if cores is None else f'{cores * 100:g}%'}")
     if limits.memory_bytes:
         parts.append(f"memory {si(limits.memory_bytes)}B")
     read, write = limits.disk_read_bytes_per_s, limits.disk_write_bytes_per_s
