@@ -138,6 +138,30 @@ def test_add_takes_the_rest_from_the_environment_and_keeps_whole_paths(user: Use
     )
 
 
+def test_a_path_that_is_not_utf_8_is_refused(user: User) -> None:
+    """TOML has no other text; with the place that it came from."""
+    ca = os.fsencode(user.home / "ca.") + b"\xff"
+    Path(os.fsdecode(ca)).touch(0o600)
+    user.add("prod")
+    before = user.file.read_bytes()
+    alice = shared_pki().clients["alice"]
+    words = ("--addr", "e:1", "--cert", str(alice.certificate), "--key", str(alice.key))
+    done = user.penstock("context", "add", "e", *words, PENSTOCK_CA=os.fsdecode(ca))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "udcff' (PENSTOCK_CA) is not UTF-8, so that no TOML file can have it\n" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert user.file.read_bytes() == before
+
+
+def test_a_name_like_a_template_is_a_name(user: User) -> None:
+    """Of a context that is not there, and not of a group of some pattern."""
+    user.add("prod")
+    for name in (r"\1", r"\g<x>", "\\"):
+        done = user.penstock("--context", name, "status", "1")
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: --context: there is no context ")
+
+
 def test_a_context_that_is_there_is_changed_on_demand(user: User) -> None:
     """What a hand has written stays."""
     user.add("prod")
@@ -197,7 +221,10 @@ def test_a_link_stays_a_link(user: User) -> None:
     user.add("prod")
     assert user.file.is_symlink()
     assert real.read_text().startswith('# mine\n\ncurrent = "prod"\n')
-    assert {path.name for path in user.home.iterdir()} == {"dotfiles.toml", "penstock"}
+    names = {"dotfiles.toml", "dotfiles.toml.lock", "penstock"}
+    assert {path.name for path in user.home.iterdir()} == names
+    # So a writer by another name of the file has the same lock.
+    assert [path.name for path in user.file.parent.iterdir()] == ["contexts.toml"]
 
 
 async def test_changes_at_the_same_time_lose_nothing(user: User) -> None:

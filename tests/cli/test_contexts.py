@@ -69,6 +69,10 @@ def test_a_file_made_by_hand() -> None:
         ("[contexts.a]\nca = ['x']", "line 2, contexts.a.ca: must be text"),
         ("[contexts.a]\nca = 'x\\u0000'\nkey = 'x'", "line 3, contexts.a.key: needs certificate"),
         ("contexts.a.certificate = 'x'", "line 1, contexts.a.certificate: needs key beside it"),
+        (
+            "[contexts.a]\nca = '~nosuchuser/x'",
+            "line 2, contexts.a.ca: there is no home directory for '~nosuchuser'",
+        ),
         ('[contexts."@a"]', """line 1, contexts."@a": '@a' cannot be the name"""),
         ("[groups]\nweb = 'a'", "line 2, groups.web: must be a list"),
         ("[groups]\nweb = [\n 'a',\n 1]", "line 2, groups.web: must be a list"),

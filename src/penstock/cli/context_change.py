@@ -1,7 +1,8 @@
 """Changing the file of contexts: one writer at a time, and a reader sees it before or after.
 
 A lock file beside it, because the file itself is replaced by each change. A link is followed, as
-dotfiles' managers keep the file elsewhere.
+dotfiles' managers keep the file elsewhere; the lock lies beside the file that the link leads to,
+so that two links to one file are one lock.
 """
 
 import fcntl
@@ -31,16 +32,22 @@ async def change_contexts(path: Path, edit: Callable[[Contexts, str], str]) -> C
     """
     await trio.lowlevel.checkpoint()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    real = _real(path)
+    lock = os.open(f"{real}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         await _locked(lock, path)
         text = contexts_text(path) or ""
         changed = edit(parsed(text, path), text)
         after = parsed(changed, path)
-        _replace(path, changed.encode())
+        _replace(real, changed.encode())
         return after
     finally:
         os.close(lock)
+
+
+def _real(path: Path) -> Path:
+    """Where the file itself is, if ``path`` is a link."""
+    return Path(os.path.realpath(path))
 
 
 async def _locked(lock: int, path: Path) -> None:
@@ -60,7 +67,6 @@ async def _locked(lock: int, path: Path) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Writes the whole file beside its place, then renames it there (rename(2) is atomic)."""
-    path = Path(os.path.realpath(path))
     fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
     try:
         with open(fd, "wb") as file:

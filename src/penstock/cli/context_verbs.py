@@ -67,6 +67,12 @@ def _kept(found: Mapping[str, Value]) -> dict[str, str]:
                 Path(kept).stat()
             except OSError as error:
                 raise SettingsError(f"{kept} ({value.source}): {error.strerror}") from error
+        try:
+            kept.encode()
+        except UnicodeEncodeError as error:  # os.environ keeps such bytes as surrogates
+            raise SettingsError(
+                f"{kept!a} ({value.source}) is not UTF-8, so that no TOML file can have it"
+            ) from error
         values[key] = kept
     return values
 

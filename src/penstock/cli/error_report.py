@@ -33,10 +33,11 @@ _COMMAND_LINE: Final = re.compile(r"\bpenstock (?=[a-z])(?!context )")
 
 def _placed(text: str) -> str:
     """A text whose command lines go to the server that ours went to: a job of that handle on
-    another one would be another job. The name is one of our file's, so that it needs no quotes."""
+    another one would be another job. A name of our file needs no quotes; in an error about another
+    one it stands as it was given."""
     if FORM.context is None:
         return text
-    return _COMMAND_LINE.sub(f"penstock --context {FORM.context} ", text)
+    return _COMMAND_LINE.sub(lambda _: f"penstock --context {FORM.context} ", text)
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:

@@ -193,7 +193,10 @@ def _context_values(reader: _Reader, name: str, table: dict[str, Any]) -> dict[s
                 reader.wrong(keys, str(error))
             values[key] = text
         else:
-            values[key] = str(reader.found.path.parent / Path(text).expanduser())
+            try:
+                values[key] = str(reader.found.path.parent / Path(text).expanduser())
+            except RuntimeError:  # pathlib's, of a user that is not there
+                reader.wrong(keys, f"there is no home directory for {text.split('/')[0]!r}")
     for one, other in (("certificate", "key"), ("key", "certificate"), ("passphrase_file", "key")):
         if one in table and other not in table:
             # A certificate and its key are one identity, so they come from one place.
