@@ -30,6 +30,15 @@ WORDS = {
     "commands": ["commands"],
     "commands-one": ["commands", "query"],
     "can-start": ["can", "start", "ls", "-la"],
+    "attach": ["attach", HANDLE],
+    "kill": ["kill", "-s", "HUP", HANDLE, "48215"],
+    "pause": ["pause", "48215"],
+    "resume": ["resume", "48215"],
+    "rm": ["rm", "7", "5"],
+    "run": ["run", "ls", "-la"],
+    "signal": ["signal", "--tree", HANDLE, "TERM"],
+    "stop-beginning": ["stop", "sleep"],
+    "wait": ["wait", HANDLE],
     "stream-part": ["stream", "--stderr", HANDLE],
     "stream-quiet": ["stream", "-q", HANDLE],
 }
@@ -110,6 +119,8 @@ def service() -> FakeService:
     job = pb.Job(handle=HANDLE, state=pb.JOB_STATE_RUNNING)
     usage = pb.ResourceUsage(cpu_percent=23.4, memory_bytes=32_000_000, operations_per_s=2370)
     made.statuses[HANDLE] = pb.StatusResponse(job=job, status=job_text.status_text(job, usage))
+    made.removals["7"] = None
+    made.end = pb.EndRecord(reason="exited", exit_code=3)
     made.messages = [
         chunk(b"total 12\n\x1b[1mbold"),
         chunk(b" problem\n", stream=2, offset=17),
