@@ -39,6 +39,8 @@ def test_what_is_no_number_is_shown_as_unknown(figure: float) -> None:
     assert job_text.duration(figure) == job_text.si(figure) == "?"
     assert job_text.percent_text(figure) == "?"
     assert plot([1, figure, 1], 3) == "█ █"
+    if isinstance(figure, float):  # as the protocol has it
+        assert limits_text(pb.Limits(cpu_cores=figure)) == "cpu ?"
 
 
 @given(st.lists(st.none() | FIGURES, max_size=8), st.integers(-1, 10), st.floats(0, 1e9))
