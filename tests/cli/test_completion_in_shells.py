@@ -100,6 +100,97 @@ async def test_values_that_must_be_quoted(shell: str, tmp_path: Path) -> None:
         assert "\x1b[31m" not in shown.replace("\x1b[31m\x1b", "")
 
 
+# Each would make a file named "hit", or become something else, where it is not quoted as the place
+# wants it. Some begin or end with a quote, because that is where readline has its own mind. None
+# ends with what separates commands, because behind it, quoted or not, bash completes commands.
+PAYLOADS = [
+    "$(touch hit)",
+    ";touch hit;x",
+    "&touch hit&x",
+    "|touch hit",
+    ">hit",
+    "(touch hit)",
+    "'",
+    "''",
+    '"',
+    '""',
+    "';touch hit;'",
+    '";touch hit;"',
+    "\\",
+    "v\\",
+    "\\';touch hit;#",
+    '\\";touch hit;#',
+    "#",
+    "v~",
+    "x=~:~",
+    "?[a]{b,c}",
+    "$HOME",
+    "=ls",
+    "^a^b",
+]
+# Each on a line of its own, because behind a backtick bash asks for no completion, and penstock
+# reads "\!" of zsh as bash would.
+ALONE = ["`touch hit`", "'`touch hit`\"`touch hit`!!", "!!", "v!! !x", "v!", "'!!'", "it's !\""]
+HIDDEN = [
+    "\n$(touch hit)\n",
+    "v\n`touch hit`",
+    "\n;touch hit;",
+    "'\ntouch hit\n'",
+    '"\ntouch hit\n"!!',
+    "\rtouch hit\r",
+    "\x1b[31m\x03\x7f",
+]
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"', "$'"])
+@pytest.mark.parametrize("begun", ["", pytest.param("v", marks=pytest.mark.slow)])
+async def test_no_value_of_a_server_runs_a_command(
+    shell: str, begun: str, quote: str, tmp_path: Path
+) -> None:
+    """Each reaches the program as it is from any quote that is open, or is not offered there."""
+    if shell == "fish" and quote == "$'":
+        quote = "" if begun else "\\"  # there is no such quote there, and \v is a control character
+    payloads = [begun + payload for payload in [*PAYLOADS, "~", "~root"]]
+    if shell == "fish" and not begun and quote in ("", "\\"):
+        # It would be a home directory, because fish does not quote it.
+        payloads = payloads[:-2]
+    hidden = [begun + payload for payload in HIDDEN]
+    alone = [begun + payload for payload in ALONE]
+    service = FakeService()
+    service.who_am_i.commands.add(
+        name="speak", slots=[pb.ArgumentSlot(kind="enum", choices=[text]) for text in payloads]
+    )
+    for number, text in enumerate(hidden):
+        slot = pb.ArgumentSlot(kind="enum", choices=[text])
+        service.who_am_i.commands.add(name=f"hide{number}", slots=[slot])
+    for number, text in enumerate(alone):
+        slot = pb.ArgumentSlot(kind="enum", choices=[text])
+        service.who_am_i.commands.add(name=f"alone{number}", slots=[slot])
+    home = pb.ArgumentSlot(kind="enum", choices=["~"])
+    service.who_am_i.commands.add(name="home", slots=[home])
+    async with (
+        fake_server(service) as server,
+        shell_on_terminal(shell, tmp_path, {**server.environment(), "LANG": "C.UTF-8"}) as typed,
+    ):
+        tabs = f"{quote}{begun}\t" * len(payloads)
+        found = await typed.arguments(f"penstock start speak {tabs}")
+        assert found[2:] == payloads
+        for number, text in enumerate(alone):
+            found = await typed.arguments(f"penstock start alone{number} {quote}{begun}\t")
+            assert found[2:] == [text]
+        for number, text in enumerate(hidden):
+            line = f"penstock start hide{number} {quote}{begun}\t"
+            if shell == "bash" and quote in ("'", '"'):
+                assert (await typed.arguments(f"{line}{quote}"))[2:] == [begun]
+            else:
+                assert (await typed.arguments(line))[2:] == [text]
+        if shell == "fish":
+            assert await typed.arguments("penstock start home \t") == ["start", "home"]
+        # What a line does behind its program is done before the next one is read.
+        assert await typed.arguments("penstock version") == ["version"]
+        assert not (tmp_path / "hit").exists()
+
+
 async def test_handles_of_the_server(shell: str, tmp_path: Path) -> None:
     """Only those that still run, for a verb that needs one."""
     service = FakeService()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.cli.completing.shell_syntax import Word, quoted, read_word, split_line
+from penstock.cli.completing.shell_syntax import Word, inserted, quoted, read_word, split_line
 
 # All that a shell, a terminal or readline might obey.
 TEXT = st.text(
@@ -72,24 +72,41 @@ def test_a_word_of_fish() -> None:
         ("it's", "'", True, "it'\\''s"),
         ('a"$x', '"', True, 'a\\"\\$x'),
         ("a\nb", "", True, "$'a\\nb'"),
-        ("a\x1bb", "'", True, "'$'a\\x1bb''"),
-        ("a'\n", "$'", True, "a\\'\\n"),
+        ("x=~:~y", "", True, "x=\\~:\\~y"),
+        ("~", "", False, "\\~"),
+        ("a!", "", True, "a\\!"),
+        ("a!", "'", True, "a'\\!'"),
+        ("a!", '"', True, 'a"\\!"'),
+        ("a\x1bb", "'", True, None),
+        ("a\nb", '"', True, None),
+        ("a'\\!\n", "$'", True, "a\\x27\\x5c\\x21\\n"),
         ("\u202e", "", True, "$'\\u202e'"),
         ("\U000e0041", "", True, "$'\\U000e0041'"),
         ("日", "", True, "日"),
     ],
 )
-def test_quoted_for_bash(text: str, quote: str, front: bool, typed: str) -> None:
+def test_quoted_for_bash(text: str, quote: str, front: bool, typed: str | None) -> None:
     """As little as is needed, and nothing that a terminal would obey."""
     assert quoted(text, quote, front=front) == typed
+
+
+def line_of(text: str, quote: str) -> str | None:
+    """What stands in the line where ``quote`` was typed and readline has inserted the text."""
+    typed = inserted(text, quote)
+    if typed is None:
+        return None
+    mark = quote[-1:]
+    start = "" if mark and typed.startswith(mark) else quote
+    return f"{start}{typed}{'' if typed.endswith(mark) else mark}"
 
 
 @given(st.lists(st.tuples(TEXT, st.sampled_from(["", "'", "$'"])), min_size=1, max_size=20))
 def test_what_is_quoted_is_read_as_it_was(words: list[tuple[str, str]]) -> None:
     """In and behind any quote that is open."""
     for text, quote in words:
-        close = "'" if quote else ""
-        assert read_word(f"{quote}{quoted(text, quote)}{close}").text == text
+        line = line_of(text, quote)
+        if line is not None:
+            assert read_word(line) == Word(line, text)
         assert read_word(f"x{quoted(text, front=False)}").text == f"x{text}"
 
 
@@ -98,9 +115,11 @@ def test_what_is_quoted_is_read_as_it_was(words: list[tuple[str, str]]) -> None:
 @given(st.lists(st.tuples(TEXT, st.sampled_from(["", "'", '"', "$'"])), min_size=1, max_size=20))
 def test_bash_reads_what_is_quoted(words: list[tuple[str, str]]) -> None:
     """What the shell does with a line is what counts. History expansion is off, as in scripts."""
-    line = " ".join(f"{quote}{quoted(text, quote)}{quote[-1:]}" for text, quote in words)
+    lines = [(text, line_of(text, quote)) for text, quote in words]
+    offered = [(text, line) for text, line in lines if line is not None]
+    line = " ".join(line for _, line in offered)
     # An empty text outside of quotes is no word.
-    expected = [text for text, quote in words if text or quote]
+    expected = [text for text, line in offered if line]
     done = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {line}"],
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},

@@ -145,14 +145,15 @@ def offer_at(place: CursorPlace) -> Offer:
 
 
 def _fitting(place: CursorPlace, offer: Offer) -> Offer:
-    """Those that continue what is typed, each as the whole word."""
+    """Those that continue what is typed, each as the whole word. No word can hold a NUL, which
+    would part two for the shell."""
     value = place.value
     return replace(
         offer,
         candidates=[
             replace(each, value=place.front + each.value)
             for each in offer.candidates
-            if each.value.startswith(value)
+            if each.value.startswith(value) and "\0" not in each.value
         ],
     )
 

@@ -20,7 +20,7 @@ from ..root import root
 from ..standard import OUT, OutputFailed
 from .candidates import Offer, about_of, offer_at, shown
 from .places import find_place
-from .shell_syntax import Word, quoted, read_word, split_line
+from .shell_syntax import Word, inserted, read_word, split_line
 
 
 def complete(arguments: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def complete(arguments: Sequence[str]) -> int:
             text = _for_zsh(_offer([read_word(word) for word in words]))
         case ["fish", *words, current] if words:
             typed = [Word(word, word) for word in words]  # those fish has unquoted
-            text = _for_fish(_offer([*typed, read_word(current, fish=True)]))
+            text = _for_fish(_offer([*typed, read_word(current, fish=True)]), current)
         case _:
             return 2
     with suppress(OutputFailed):  # the shell wants it no more
@@ -51,12 +51,15 @@ def _for_bash(words: Sequence[Word], replaced: str) -> str:
     current = words[-1]
     # What readline leaves standing of the word: up to a "=" or ":", or to a quote that is open.
     left = read_word(current.raw.removesuffix(replaced))
-    lines = [offer.kind]
-    lines += [
-        quoted(each.value.removeprefix(left.text), left.quote, front=not left.raw)
+    texts = [
+        inserted(each.value.removeprefix(left.text), left.quote, front=not left.raw)
         for each in offer.candidates
         if each.value.startswith(left.text)
     ]
+    # Where readline replaces something else than we see, as in "$(penstock ", it is in another
+    # quote than we know.
+    known = current.raw.endswith(replaced)
+    lines = [offer.kind, *(text for text in texts if known and text is not None)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -64,9 +67,13 @@ def _for_zsh(offer: Offer) -> str:
     return "\0".join([offer.kind, *(text for pair in shown(offer.candidates) for text in pair)])
 
 
-def _for_fish(offer: Offer) -> str:
-    # A tab ends the value for fish, so that one with a tab cannot be offered.
+def _for_fish(offer: Offer, current: str) -> str:
+    # A tab ends the value for fish, so that one with a tab cannot be offered. Nor can one be
+    # that fish takes for a home directory, which it does not quote, unless its "~" is typed quoted.
+    home = current in ("", "\\") or current.startswith("~")
     fields = [
-        f"{each.value}\t{about_of(each)}" for each in offer.candidates if "\t" not in each.value
+        f"{each.value}\t{about_of(each)}"
+        for each in offer.candidates
+        if "\t" not in each.value and not (home and os.path.expanduser(each.value) != each.value)
     ]
     return "".join(f"{field}\0" for field in [offer.kind, *fields])

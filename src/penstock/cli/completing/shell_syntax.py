@@ -24,8 +24,8 @@ _NAMED: Final = {
     "e": "\x1b",
     "E": "\x1b",
 }
-# What stands for itself in every place of a word of bash; "~" and "=" do so behind its first
-# character alone.
+# What stands for itself in every place of a word of bash; "=" does so behind its first character
+# alone, and "~" behind most.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:@%+,^=~-]", re.ASCII)
 _FRONT: Final = re.compile(r"[A-Za-z0-9_./:@%+,^-]", re.ASCII)
 _NUMBER: Final = re.compile(
@@ -147,35 +147,55 @@ def _ansi_escape(line: str, at: int) -> tuple[str, int]:
     return _NAMED.get(line[at], line[at]), at + 1
 
 
-def quoted(text: str, quote: str = "", *, front: bool = True) -> str:
+def quoted(text: str, quote: str = "", *, front: bool = True) -> str | None:
     """``text`` as one would type it into bash where ``quote`` is open, without the quote that
-    closes it, which the shell adds. ``front``: it begins a word."""
+    closes it. ``front``: it begins a word. None where it cannot be typed: a hidden character can
+    be seen in $'...' alone, and a quote that is open already is left only for what is known to be
+    harmless behind it."""
     if quote == _ANSI:
         return "".join(map(_in_ansi, text))
-    hidden = any(is_hidden(character) or character in "\n\t" for character in text)
-    if hidden:
-        # Out of the open quote and in again, because in '...' a user could not see it.
-        inside = f"$'{''.join(map(_in_ansi, text))}'"
-        return f"{quote}{inside}{quote}" if quote else inside
+    if any(is_hidden(character) or character in "\n\t" for character in text):
+        return None if quote else f"$'{''.join(map(_in_ansi, text))}'"
+    # History expansion of bash obeys "!" in double quotes, in front of a backslash there too, and
+    # in single quotes behind an odd number of \". It never obeys \! outside of quotes.
     if quote == "'":
-        return text.replace("'", "'\\''")
+        return re.sub("['!]", r"'\\\g<0>'", text)
     if quote == '"':
-        # "!" is left, because a backslash in front of it stays in double quotes.
-        return re.sub(r'(["\\$`])', r"\\\1", text)
-    shown = []
-    for index, character in enumerate(text):
-        plain = _FRONT if front and index == 0 else _PLAIN
-        stands = plain.match(character) or ord(character) >= 0x80
+        return re.sub(r'["\\$`]', r"\\\g<0>", text).replace("!", '"\\!"')
+    shown: list[str] = []
+    before = "" if front else "="
+    for character in text:
+        # Behind these a "~" may be a home directory: first, or in what looks like an assignment.
+        home = character == "~" and before in ("", "=", ":")
+        plain = (_PLAIN if shown or not front else _FRONT).match(character) and not home
+        stands = plain or ord(character) >= 0x80
         shown.append(character if stands else f"\\{character}")
+        before = character
     return "".join(shown)
 
 
+def inserted(text: str, quote: str = "", *, front: bool = True) -> str | None:
+    """What makes readline insert ``text`` where ``quote`` is open, which it closes by itself. None
+    as in ``quoted``."""
+    typed = quoted(text, quote, front=front)
+    if typed and quote in ("'", '"'):
+        # The first character takes the place of the open quote if it is one, too.
+        if typed.startswith(quote):
+            typed = f"{quote}{typed}"
+        # Behind one at the end readline adds none, whether that one closes or not.
+        if typed.endswith(quote):
+            typed += quote
+    return typed
+
+
 def _in_ansi(character: str) -> str:
-    if character in "\\'":
-        return f"\\{character}"
-    if character in "\n\t" or is_hidden(character):
+    if character in "\n\t":
+        return {"\n": "\\n", "\t": "\\t"}[character]
+    # By number, because readline and bash, where they look for a word's end, take \' for one or \\'
+    # for none.
+    if character in "\\'!" or (ord(character) < 0x80 and is_hidden(character)):
+        return f"\\x{ord(character):02x}"
+    if is_hidden(character):
         number = ord(character)
-        if number < 0x80:
-            return {"\n": "\\n", "\t": "\\t"}.get(character, f"\\x{number:02x}")
         return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
     return character
