@@ -1,11 +1,13 @@
 """Completion of arguments offers what the policy's own grammar takes next."""
 
+import tracemalloc
+
 import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.completing.granted_slots import next_texts
+from penstock.cli.completing.granted_slots import MOST_TEXTS, _Row, next_texts
 from penstock.policy.grammar import Grammar
 from penstock.policy.slots import (
     EnumSlot,
@@ -100,6 +102,42 @@ def test_what_an_argument_can_be(slot: dict[str, object], argument: str, taken: 
     """What is not known here is any text."""
     behind = {"kind": "literal", "text": "end"}
     assert next_texts([slot, behind], [argument]) == (["end"] if taken else [])
+
+
+def test_what_repeats_nothing_counts_too() -> None:
+    """Each repetition is a step, so that as many as the bound are done of all, not of each."""
+    slot = {"kind": "repeat", "max": str(2**62)}
+    row = _Row()
+    row.unroll([slot] * 2000)
+    assert len(row.skips) <= 4096
+    # Each is about a hundred bytes; 2000 slots of 4096 repetitions would be hundreds of MiB.
+    tracemalloc.start()
+    try:
+        assert next_texts([slot] * 2000, []) == []
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+class _CountedSlot(dict[str, object]):
+    """One that counts how often its choices are looked at."""
+
+    looks = 0
+
+    def get(self, key: str, default: object = None) -> object:
+        self.looks += key == "choices"
+        return super().get(key, default)
+
+
+def test_the_choices_of_a_slot_are_looked_at_once() -> None:
+    """For each argument and for the offer, however many of its repetitions may stand there; and
+    only so many are offered."""
+    choices = [str(number) for number in range(MOST_TEXTS + 10)]
+    slot = _CountedSlot(kind="enum", choices=choices)
+    optional = {"kind": "optional", "slots": [slot]}
+    repeat = {"kind": "repeat", "max": "500", "slots": [optional]}
+    assert next_texts([repeat], ["1", "2"]) == choices[:MOST_TEXTS]
+    assert slot.looks == 3
 
 
 def test_a_server_cannot_make_it_work_for_ever() -> None:

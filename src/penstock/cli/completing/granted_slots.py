@@ -5,6 +5,7 @@ does not know for an argument of any text, and only offers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 Slot = Mapping[str, Any]
@@ -12,6 +13,8 @@ Slot = Mapping[str, Any]
 
 # Whatever a server sends, no more is unrolled. A grammar has at most 512 leaves.
 _MOST_STEPS = 4096
+MOST_TEXTS = 4096
+"""So many are offered. Our server sends at most 4000 choices of a command."""
 
 
 def next_texts(slots: Sequence[Slot], arguments: Sequence[str]) -> list[str]:
@@ -22,10 +25,20 @@ def next_texts(slots: Sequence[Slot], arguments: Sequence[str]) -> list[str]:
     leaves, skips = row.leaves, sorted(row.skips)
     reached = _closed({0}, skips)
     for argument in arguments:
-        taking = (at for at in reached if at < len(leaves) and _takes(leaves[at], argument))
-        reached = _closed({at + 1 for at in taking}, skips)
-    texts = (text for at in sorted(reached) if at < len(leaves) for text in _texts(leaves[at]))
-    return list(dict.fromkeys(texts))
+        # One slot stands in many places, and its choices may be many.
+        taken: dict[int, bool] = {}
+        taking = set()
+        for at in reached:
+            if at < len(leaves):
+                key = id(leaves[at])
+                if key not in taken:
+                    taken[key] = _takes(leaves[at], argument)
+                if taken[key]:
+                    taking.add(at + 1)
+        reached = _closed(taking, skips)
+    distinct = {id(leaves[at]): leaves[at] for at in sorted(reached) if at < len(leaves)}
+    texts = dict.fromkeys(text for leaf in distinct.values() for text in _texts(leaf))
+    return list(islice(texts, MOST_TEXTS))
 
 
 class _Row:
@@ -39,8 +52,7 @@ class _Row:
     def unroll(self, slots: Sequence[Slot]) -> None:
         """Appends them, as far as the bound on all of it goes."""
         for slot in slots:
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
+            if not self._step():
                 return
             inner = slot.get("slots", ())
             match slot.get("kind"):
@@ -51,10 +63,16 @@ class _Row:
                 case _:
                     self.leaves.append(slot)
 
+    def _step(self) -> bool:
+        """Counts one, and whether it is still in the bound."""
+        self._steps += 1
+        return self._steps <= _MOST_STEPS
+
     def _repeat(self, slots: Sequence[Slot], least: int, most: int) -> None:
         begins = []
         for count in range(min(most, _MOST_STEPS)):
-            if self._steps > _MOST_STEPS:
+            # By itself, because what is repeated may be nothing.
+            if not self._step():
                 break
             if count >= least:
                 begins.append(len(self.leaves))
