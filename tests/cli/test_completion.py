@@ -15,7 +15,7 @@ from fake_service import FakeService, fake_server
 from patience import patient
 from pki import shared_pki
 
-from penstock.cli.completing.candidates import SOURCES, offer_at
+from penstock.cli.completing.candidates import SOURCES, Candidate, Offer, offer_at
 from penstock.cli.completing.completion_cache import CompletionCache
 from penstock.cli.completing.places import find_place
 from penstock.cli.flags import Settings
@@ -255,6 +255,8 @@ def test_nothing_is_asked_of_the_user_nor_read_that_blocks(tmp_path: Path) -> No
         {"PENSTOCK_KEY": str(encrypted)},
         {"PENSTOCK_KEY_PASSPHRASE_FILE": str(pipe)},
         {"PENSTOCK_CERT": str(tmp_path / "none")},
+        {"PENSTOCK_CERT": str(pipe)},
+        {"PENSTOCK_CERT": "/dev/zero"},
         {"PENSTOCK_ADDR": "no address/"},
     ):
         environment = configured(tmp_path, 1, **changed)
@@ -284,6 +286,28 @@ def test_a_cached_answer_has_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.unlink()
     path.symlink_to(tmp_path)
     assert cache.read("jobs") is None
+
+
+def test_of_a_certificate_only_a_file_s_beginning_is_read(tmp_path: Path) -> None:
+    """Whatever stands there by mistake; that tells certificates apart all the same."""
+    file = tmp_path / "file"
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for text in (b"one", b"another"):
+        file.write_bytes(text)
+        os.truncate(file, 1024**4)  # behind the text of holes alone
+        cache = CompletionCache(Settings(certificate=str(file)), environment)
+        assert cache.read("jobs") is None
+        cache.write("jobs", text.decode())
+        assert cache.read("jobs") == text.decode()
+
+
+def test_no_word_with_a_nul_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would part two for the shell, so that the next one is taken for what shows it."""
+    monkeypatch.setitem(SOURCES, "command", lambda place: Offer(candidates=HELD))
+    assert values("start", "") == ["a"]
+
+
+HELD = [Candidate("a\0b"), Candidate("a")]
 
 
 def test_without_a_place_to_write_there_is_no_cache(tmp_path: Path) -> None:
@@ -316,6 +340,8 @@ def test_other_shells_are_a_mistake(arguments: list[str]) -> None:
         ("penstock -o 'j", "j", ["json"]),
         ("penstock certs issue --dir=", "", []),
         ("penstock completion ''f", "''f", ["fish"]),
+        # What readline replaces is not what we see: it has another quote in mind.
+        ("penstock completion ", "$(penstock completion ", []),
     ],
 )
 def test_bash_gets_what_replaces_its_part_of_the_word(

@@ -23,6 +23,7 @@ FRESH_S: Final = 5.0
 """How old an answer may be: what a user has started in another window appears within this."""
 _KEPT_S: Final = 60.0  # beyond every bound that a reader may name
 _MOST_BYTES: Final = 4 * 1024 * 1024
+_MOST_OF_CERTIFICATE: Final = 1024 * 1024
 
 
 class CompletionCache:
@@ -98,6 +99,15 @@ def _key(settings: Settings, environment: Mapping[str, str]) -> str:
         values = setting_sources(settings, environment).values
         found = [(key, value.text) for key, value in sorted(values.items())]
         if "certificate" in values:
-            content = Path(values["certificate"].text).read_bytes()
+            content = _bytes_of(values["certificate"].text)
     parts = [astuple(settings), variables, found, os.getcwd(), content.decode("latin-1")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _bytes_of(path: str) -> bytes:
+    """The beginning of a regular file, b"" of another: a pipe would wait for its writer, and a
+    device might never end."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return b""
+        return file.read(_MOST_OF_CERTIFICATE)
