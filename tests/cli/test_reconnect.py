@@ -279,6 +279,8 @@ async def test_rm_removes_each_and_says_so() -> None:
             "Error: 2 could not be removed. job 2 is running; stop it first",
             "Error: Job 9 not found",
         ]
+        done = await server.run_cli("rm", "1", "3", "1")
+        assert (done.code, done.out) == (0, b"Removed job 1.\nRemoved job 3.\n")
         done = await server.run_cli("rm", "9")
         assert (done.code, done.err) == (4, b"Error: Job 9 not found\n")
         done = await server.run_cli("-o", "json", "rm", "1", "3")

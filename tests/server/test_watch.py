@@ -298,6 +298,7 @@ async def test_heartbeats_come_while_nothing_happens(
         ({"states": [77]}, StatusCode.INVALID_ARGUMENT),
         ({"handles": ["1"] * 101}, StatusCode.INVALID_ARGUMENT),
         ({"handles": ["../1"]}, StatusCode.NOT_FOUND),
+        ({"handles": ["1"]}, StatusCode.NOT_FOUND),
         ({"handles": [""]}, StatusCode.INVALID_ARGUMENT),
         ({"label_keys": ["a"] * 17}, StatusCode.INVALID_ARGUMENT),
     ],

@@ -144,7 +144,8 @@ async def status(settings: Settings, pids: tuple[str, ...], watch: bool, interva
 async def rm(settings: Settings, pids: tuple[str, ...]) -> int:
     """Prints each removed job; returns the exit status of the first that could not be."""
     code = 0
-    left = list(pids)
+    # A name that was typed twice is one job, not also the one before it of that name.
+    left = list(dict.fromkeys(pids))
 
     async def remove(client: Client) -> None:
         nonlocal code

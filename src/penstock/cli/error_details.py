@@ -8,7 +8,7 @@ from ..client.identity import IdentityError
 from ..client.verify import OutputBroken
 from ..pki.certificate_errors import CertificateError
 from ..pki.key_mode import KeyModeError
-from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError
+from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
 from .flags import SettingsError
 from .standard import OutputFailed
 
@@ -36,6 +36,8 @@ def fields_of(error: BaseException) -> dict[str, object]:
 
 def _of_call(error: RpcError) -> dict[str, object]:
     fields: dict[str, object] = {"code": error.code.name}
+    if error.code is StatusCode.NOT_FOUND:
+        fields["reason"] = "JOB_NOT_FOUND"  # as the server has it: by a name we have looked it up
     if isinstance(error, ConnectionLost):
         fields["reason"] = (
             "HANDSHAKE_FAILED" if isinstance(error, HandshakeFailed) else "CONNECTION_LOST"

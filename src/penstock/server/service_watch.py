@@ -39,6 +39,9 @@ class WatchCalls:
         call = self._access.begin("Watch", request, input_message)
         with call.refusals():
             wish = watch_wish_of(input_message)
+            if wish.after is None:  # otherwise one that is gone may have changes behind it
+                for handle in wish.handles:
+                    self._access.manager.get(handle, owner=call.client.id)
             call.take_quota()
         try:
             with call.refusals():
