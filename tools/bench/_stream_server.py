@@ -27,7 +27,7 @@ from penstock.jobs.standalone import open_local
 from penstock.policy.policy_file import parse_policy
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.grpc_server import Peer, Server
-from penstock.rpc.limits import SERVER_DEFAULTS, Limits
+from penstock.rpc.limits import SERVER_DEFAULTS
 from penstock.rpc.tls.contexts import server_ssl_context
 from penstock.server.audit import AuditLog
 from penstock.server.authn import identify
@@ -73,7 +73,7 @@ async def penstock(directory: Path) -> None:
     context = server_ssl_context(
         directory / "server.crt", directory / "server.key", directory / "ca.crt"
     )
-    limits = Limits(**{**_fields(SERVER_DEFAULTS), "streams_per_client": 5000})
+    limits = SERVER_DEFAULTS._replace(streams_per_client=5000)
 
     def identity(peer: Peer) -> Any:
         return identify(peer.certificate, legacy_certificates=False)
@@ -95,10 +95,6 @@ async def penstock(directory: Path) -> None:
             print(listener.socket.getsockname()[1], flush=True)
             await trio.to_thread.run_sync(sys.stdin.read)
             nursery.cancel_scope.cancel()
-
-
-def _fields(limits: Limits) -> dict[str, Any]:
-    return {name: getattr(limits, name) for name in limits.__dataclass_fields__}
 
 
 class NaiveJob:
