@@ -307,7 +307,7 @@ PLACES: Final = (
 # it; but 150 to 300 for a wake-up in one tick or a crash between two effects, and so 1000 or more.
 CANARIES: Final = (
     Canary(lost_wakeup, "s late", seed=8, programs=1000),
-    Canary(late_subscription, "OutputBroken", seed=65, programs=1500),
+    Canary(late_subscription, "OutputBroken", seed=39, programs=1000),
     Canary(early_stop, "without its end record", seed=11),
     Canary(early_end, "an end record, and", seed=11),
     Canary(second_end, "second end record", seed=21, programs=1500),

@@ -31,12 +31,16 @@ _SHORT: Final = settings(derandomize=True, max_examples=100, stateful_step_count
     [
         _SHORT,
         pytest.param(
-            settings(max_examples=1_500, stateful_step_count=60, **_COMMON),
+            settings(max_examples=800, stateful_step_count=60, **_COMMON),
             # The longest of all: its bound lets it begin first, or one worker ends alone.
             marks=[pytest.mark.slow, pytest.mark.timeout(900)],
         ),
+        pytest.param(
+            settings(max_examples=3_000, stateful_step_count=60, **_COMMON),
+            marks=[pytest.mark.release],
+        ),
     ],
-    ids=["short", "long"],
+    ids=["short", "long", "longest"],
 )
 def test_whatever_is_done_next_the_invariants_hold(budget: settings) -> None:
     run_state_machine_as_test(Rules, settings=budget)
