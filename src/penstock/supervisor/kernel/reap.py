@@ -20,6 +20,8 @@ from .proc_tree import children
 _own: Final[set[int]] = set()
 _TRACED_S: Final = 2.0
 _TRACED_AGAIN_S: Final = 0.005
+# A bound, because a job that forks and dies without end must not hold up the supervisor.
+_MOST_LOOKS: Final = 64
 # The signals that this process or a subreaper has handlers for. Not all signals, because Python
 # makes objects of the mask that was there before, 0.1 ms for all, and in the child once more.
 HANDLED: Final = frozenset(
@@ -95,7 +97,18 @@ def rusage(used: struct_rusage) -> dict[str, float]:
 
 def strangers() -> set[int]:
     """Children of this process that it has not forked, after the dead ones were reaped."""
-    found = children(os.getpid()) - _own
+    left: set[int] = set()
+    for _ in range(_MOST_LOOKS):
+        found = children(os.getpid()) - _own
+        left = _without_dead(found)
+        if left == found:
+            break  # otherwise one may have died behind the list, and left its children to us
+    return left
+
+
+def _without_dead(found: set[int]) -> set[int]:
+    """Those of them that have not ended; the others are reaped."""
+    found = set(found)
     for pid in list(found):
         try:
             ended, status = os.waitpid(pid, os.WNOHANG)
