@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import patient
 from supervisor_peer import Peer, Started, wait_dead
 from supervisor_process import MODES, command, running_supervisor, shell
 
@@ -27,7 +28,9 @@ COMMANDS = {
 
 
 def commands(root: bool) -> str:
-    extra = {"deaf": 'grace = "100ms"\ntimeout = "200ms"\n', "bomb": 'class = "small"\n'}
+    # So long, because the shell must have set its trap before it ends.
+    timeout = f'timeout = "{patient(0.5) * 1000:.0f}ms"\n'
+    extra = {"deaf": 'grace = "100ms"\n' + timeout, "bomb": 'class = "small"\n'}
     extra["sleep"] = 'timeout = "1h"\n'
     text = "".join(
         shell(name, script, root=root, extra=extra.get(name, ""))
