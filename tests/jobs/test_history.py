@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -435,3 +435,31 @@ async def test_a_record_that_cannot_be_removed_keeps_its_job(
         manager.remove(job)
         with pytest.raises(JobNotFound):
             manager.get(job.handle, owner="alice")
+
+
+class Unlooked(list[Job]):
+    """None of them may be looked at, because there may be a hundred thousand."""
+
+    def __iter__(self) -> Iterator[Job]:
+        raise AssertionError
+
+    __reversed__ = __iter__
+
+
+async def test_who_runs_is_known_without_a_look_at_what_has_finished(tmp_path: Path) -> None:
+    """Of all clients, as each look at the records asks, every five seconds."""
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
+        for owner in ("alice", "bob"):
+            await printed(manager, owner)
+        runs = [await manager.start(owner, JobSpec("sleep", ())) for owner in ("bob", "alice")]
+        history = manager.history
+        for of in history._by_owner.values():
+            of.all = Unlooked(of.all)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(history, "_jobs", None)
+            assert manager.list() == runs[::-1]
+            assert manager.keep_records_in_place() == ""
+        for of in history._by_owner.values():
+            of.all = of.all[:]
+        assert len(manager.list(include_finished=True)) == 4
+        assert len(manager.list("bob", include_finished=True)) == 2

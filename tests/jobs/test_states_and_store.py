@@ -7,6 +7,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -367,3 +368,25 @@ def test_a_directory_that_is_removed_is_an_error_until_it_is_back(tmp_path: Path
     store.insert_starting("b", *STARTING)
     store.close()
     assert loaded(directory / "db") == ["a", "b"]
+
+
+@pytest.mark.parametrize("column", ["id", "sequence", "owner", "policy", "handle"])
+@pytest.mark.parametrize("value", ["x", b"x", 1.5])
+def test_a_value_of_another_type_is_that_row_s_damage(
+    tmp_path: Path, column: str, value: object
+) -> None:
+    """One flipped bit makes it; all that is read of jobs could otherwise not even be put in
+    order."""
+    path = tmp_path / "db"
+    filled_store(path, 3)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM requests")
+        db.execute(f"UPDATE jobs SET {column} = ? WHERE sequence = 2", (value,))
+        db.commit()
+    with closing(Store(str(path))) as store:
+        found = [each for each in store.load() if isinstance(each, JobRecord)]
+    assert {1, 3} <= {each.sequence for each in found}
+    for each in found:
+        texts = (each.id, each.owner, each.policy, each.handle)
+        assert isinstance(each.sequence, int)
+        assert all(isinstance(text, str) for text in texts)

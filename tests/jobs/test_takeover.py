@@ -5,8 +5,9 @@ import errno
 import itertools
 import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -446,3 +447,29 @@ async def test_limits_that_were_changed_meanwhile_are_written_down(tmp_path: Pat
         assert manager.get(job.handle).started.held == HeldLimits((entry,))
         backend.on_limits_changed(replace(changed, id="unknown"))
         assert len(lines) == 2
+
+
+async def test_watchers_list_where_a_job_is_left_out(tmp_path: Path) -> None:
+    """No change says that it is not in the list any more; nor that it is there again. Once each,
+    and not at each start."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        job = await manager.start("alice", JobSpec("sleep"))
+        other = await manager.start("alice", JobSpec("sleep"))
+        for each in (job, other):
+            await each.stop(by="alice")
+        query = "SELECT spec FROM jobs WHERE id = ?"
+        (spec,) = manager._store._db.execute(query, (job.id,)).fetchone()
+    statement = "UPDATE jobs SET spec = ? WHERE id = ?"
+    after = None
+    for text, lists in ((spec, False), ("{", True), ("{", False), (spec, True), (spec, False)):
+        with closing(sqlite3.connect(tmp_path / "state" / "penstock.db")) as db:
+            db.execute(statement, (text, job.id))
+            db.commit()
+        async with manager_of(tmp_path, backend) as manager:
+            there = {each.id for each in manager.list("alice", include_finished=True)}
+            assert there == {other.id} | ({job.id} if text == spec else set())
+            with manager.watch("alice", after) as reader:
+                assert reader.must_list() == lists
+                assert reader.look(10) == []
+                after = reader.position

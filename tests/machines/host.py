@@ -86,6 +86,7 @@ def simulated(world: World) -> Iterator[None]:
         contextlib.ExitStack() as bounded,
         _replaced(secrets, "token_hex", token_hex),
         _replaced(time, "time_ns", time_ns),
+        _replaced(changes_module, "monotonic_ns", time_ns),
         # No work takes time there: how much is done in a turn is the same in each run.
         _replaced(link_module, "perf_counter", trio.current_time),
         _replaced(turns_module, "perf_counter", trio.current_time),

@@ -17,7 +17,7 @@ from fake_disk import FakeDisk, Killed
 from fake_pipes import FakePipe
 
 from penstock.jobs.backends.base import JobSpec
-from penstock.jobs.change_table import NEWEST
+from penstock.jobs.change_rows import NEWEST
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import Store
 from penstock.supervisor.ipc.started import Started

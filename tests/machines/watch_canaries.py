@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from penstock.jobs.change_reader import ChangeReader
-from penstock.jobs.change_table import Change, ChangeTable, What
+from penstock.jobs.change_rows import What
+from penstock.jobs.change_table import Change, ChangeTable
 from penstock.jobs.end_record import EndRecord
 from penstock.jobs.store import Store
 

@@ -3,29 +3,37 @@
 Theory of operation. A row is written in the very transaction that changes a job's record, so there
 is no change without its row and no row without its change, whenever the server is killed.
 
-*A sequence is never given twice.* It is the time in microseconds, or one more than the last where
-that is not past it. So a number that was given and then lost, with the newest transactions (power)
-or with the whole database, is behind all that are given later. Each loss of records that is noticed
-adds _AHEAD_A_LOSS, because a clock may be wrong just then.
+*A sequence is never given twice.* It is the time in microseconds; while the clock is not past a
+number that was given, that number and the microseconds since then; at least one more than the last.
+So a number that was given and then lost, with the newest transactions (power) or with the whole
+database, is behind all that are given later. Each loss of records that is noticed adds
+change_rows._AHEAD_A_LOSS, because a clock may be wrong just then.
 
 *A number to resume from is one that this table has given to this client*, which is looked up: its
 own row, or in ``changes_before`` the newest of its rows that was pruned, or, if it has had none,
 the number with which the table began (of owner ""). Behind any other number, rows may be missing:
 of another life of the database, older than the table, made up. Its client must list (``resync``).
-A client sees numbers of its own rows alone, so that it learns nothing of others' jobs.
+A client sees numbers of its own rows alone, and they grow with time, not with each change. So it
+learns nothing of others' jobs, also while the clock is behind a number that it has given.
 
-A life of the table ends when records were lost, or a version that wrote no changes has used the
-database (see database_file.py): ``begin_life`` forgets every row, so that each watcher must list.
+A life of the table ends when records were lost, a version that wrote no changes has used the
+database (see database_file.py), a row is damaged (change_rows.py), or other jobs are left out than
+before (job_recovery.py): ``begin_life`` forgets every row, so that each watcher must list.
 
 *It is bounded*, by number and age, and pruned in slices of _PRUNED_AT_ONCE after the transactions
 that add to it, each in a transaction of its own; more goes than comes.
 """
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from time import monotonic_ns
+from typing import Final, cast
+
+from .change_rows import What, are_whole, begin_life, clock, is_row, newest_number
+from .reporting import say
 
 MOST_CHANGES: Final = 100_000
 MOST_AGE_S: Final = 7 * 86_400.0
@@ -36,29 +44,6 @@ _PRUNED_AT_ONCE: Final = 32
 # Changes from one look to the next.
 _PRUNED_EVERY: Final = 16
 _GREATEST: Final = 2**63 - 1  # of SQLite's integers
-# 25 days, in microseconds; a thousand losses are still below 2**53, which JSON's numbers can hold.
-_AHEAD_A_LOSS: Final = 2**41
-
-NEWEST: Final = (
-    "SELECT max(coalesce((SELECT max(sequence) FROM changes), 0),"
-    " coalesce((SELECT max(sequence) FROM changes_before), 0))"
-)
-"""The query for the greatest number that was given."""
-
-What = Literal["running", "paused", "resumed", "stopping", "finished", "removed"]
-
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS changes (
-    sequence INTEGER PRIMARY KEY,
-    owner TEXT NOT NULL,
-    job TEXT NOT NULL,
-    handle TEXT NOT NULL,
-    what TEXT NOT NULL,
-    time_ns INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS changes_of_owner ON changes (owner, sequence);
-CREATE TABLE IF NOT EXISTS changes_before (owner TEXT PRIMARY KEY, sequence INTEGER NOT NULL);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +57,6 @@ class Change:
     time_ns: int
 
 
-def begin_life(db: sqlite3.Connection, *, losses: int = 0, least: int = 0) -> int:
-    """Forgets every change, because rows between them may be missing; the number that the table
-    begins with. In the caller's transaction, if there is one."""
-    begin = max(_newest(db) + 1, least, _clock(losses))
-    db.execute("DELETE FROM changes")
-    db.execute("DELETE FROM changes_before")
-    db.execute("INSERT INTO changes_before VALUES ('', ?)", (begin,))
-    return begin
-
-
-def _newest(db: sqlite3.Connection) -> int:
-    return int(db.execute(NEWEST).fetchone()[0])
-
-
-def _clock(losses: int) -> int:
-    return time.time_ns() // 1000 + losses * _AHEAD_A_LOSS
-
-
 class ChangeTable:
     """The table in an open database. All methods are plain functions: no checkpoint."""
 
@@ -101,11 +68,17 @@ class ChangeTable:
         """How many changes there were since the table was opened."""
         self._connection = connection
         self._losses = losses
-        self._newest = _newest(connection())
-        (self._rows,) = connection().execute("SELECT count(*) FROM changes").fetchone()
+        self._newest = newest_number(connection())
+        # A number that was now, and when: while the clock is behind it, its own count of time.
+        self._now, self._now_at_ns = self._newest, monotonic_ns()
         self._since_pruned = 0
         self._uncommitted: list[str] = []
         self._begun_anew = False
+        self._damaged = not are_whole(connection())
+        (self._rows,) = connection().execute("SELECT count(*) FROM changes").fetchone()
+        if self._damaged:
+            with contextlib.suppress(sqlite3.OperationalError):  # such as a full disk
+                self._prune_in_a_transaction()
 
     # Writing: in the transaction of the change.
 
@@ -113,7 +86,7 @@ class ChangeTable:
         """A row for this change of a job's record; none for a job that never had a handle, because
         no client knows of it."""
         now_ns = time.time_ns()
-        self._newest = max(self._newest + 1, _clock(self._losses))
+        self._newest = max(self._newest + 1, self._clock())
         owner = self._connection().execute(
             "INSERT INTO changes SELECT ?, owner, id, handle, ?, ? FROM jobs"
             " WHERE id = ? AND handle IS NOT NULL RETURNING owner",
@@ -121,11 +94,25 @@ class ChangeTable:
         )
         self._uncommitted += [str(row[0]) for row in owner.fetchall()]
 
+    def _clock(self) -> int:
+        at_ns = monotonic_ns()
+        passed, now = (at_ns - self._now_at_ns) // 1000, clock(self._losses)
+        if now > self._now + passed:
+            self._now, self._now_at_ns = now, at_ns
+            return now
+        return self._now + passed
+
     def lost(self, losses: int, *, least: int = 0) -> None:
         """Records were lost, so many times by now: each watcher must list."""
         self._losses = losses
         self._newest = begin_life(self._connection(), losses=losses, least=least)
+        self._now, self._now_at_ns = self._newest, monotonic_ns()
         self._begun_anew = True
+
+    def begin_anew(self) -> None:
+        """Rows are missing though no record was lost: each watcher must list. In the caller's
+        transaction."""
+        self.lost(self._losses)
 
     def committed(self) -> None:
         """The transaction is durable: watchers are woken, and old rows pruned if there are some.
@@ -147,32 +134,44 @@ class ChangeTable:
         self._begun_anew = False
 
     def prune(self) -> None:
-        """Removes a slice of the rows that are too many or too old, in a transaction of its own.
-        Where that is not possible now, a later call does it."""
+        """Removes a slice of the rows that are too many or too old, in a transaction of its own;
+        all of them if one is damaged. Where that is not possible now, a later call does it. Never
+        raises."""
+        with contextlib.suppress(sqlite3.Error):
+            self._prune_in_a_transaction()
+
+    def _prune_in_a_transaction(self) -> None:
         db = self._connection()
+        db.execute("BEGIN IMMEDIATE")
         try:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                pruned = self._prune(db)
-                db.execute("COMMIT")
-            except BaseException:
+            pruned = self._prune(db)
+            db.execute("COMMIT")
+        except BaseException:
+            self.rolled_back()
+            if db.in_transaction:  # otherwise SQLite has done it
                 db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error:
-            return
-        self._rows -= pruned
+            raise
+        if self._begun_anew:
+            say("changes of jobs were damaged: all are forgotten, and watchers list")
+        self._rows = 0 if self._begun_anew else self._rows - pruned
+        self._begun_anew = self._damaged = False
 
     def _prune(self, db: sqlite3.Connection) -> int:
         too_many = max(0, self._rows - MOST_CHANGES)
-        oldest_ns = time.time_ns() - int(MOST_AGE_S * 1e9)
+        now_ns, age_ns = time.time_ns(), int(MOST_AGE_S * 1e9)
         rows = db.execute(
             "SELECT sequence, owner, time_ns FROM changes ORDER BY sequence LIMIT ?",
             (_PRUNED_AT_ONCE,),
         ).fetchall()
+        if self._damaged or not all(is_row(sequence, owner) for sequence, owner, _ in rows):
+            self.begin_anew()
+            return 0
         newest_pruned: dict[str, int] = {}
         pruned = 0
         for sequence, owner, time_ns in rows:
-            if pruned >= too_many and time_ns >= oldest_ns:
+            # One of the far future, by damage or a wrong clock, would keep all behind it.
+            is_young = isinstance(time_ns, int) and abs(now_ns - time_ns) <= age_ns
+            if pruned >= too_many and is_young:
                 break  # behind it none goes, whatever the clock said as they were written
             newest_pruned[owner] = sequence
             pruned += 1
@@ -191,7 +190,7 @@ class ChangeTable:
             "SELECT max(sequence) FROM changes WHERE owner = ?", (owner,)
         )
         (newest,) = row.fetchone()
-        return int(newest) if newest is not None else self._before(owner)
+        return self._checked(newest, owner) if newest is not None else self._before(owner)
 
     def can_resume(self, owner: str, after: int) -> bool:
         """Whether this table has given that number to this client, and still has every change of
@@ -231,7 +230,7 @@ class ChangeTable:
         )
         return [
             Change(
-                sequence,
+                self._checked(sequence, owner),
                 str(job_id),
                 str(handle),
                 cast(What, what),
@@ -241,7 +240,14 @@ class ChangeTable:
         ]
 
     def _before(self, owner: str) -> int:
-        row = self._connection().execute(
-            "SELECT max(sequence) FROM changes_before WHERE owner IN (?, '')", (owner,)
+        rows = self._connection().execute(
+            "SELECT sequence FROM changes_before WHERE owner IN (?, '')", (owner,)
         )
-        return int(row.fetchone()[0] or 0)
+        return max([self._checked(sequence, owner) for (sequence,) in rows.fetchall() or [(None,)]])
+
+    def _checked(self, sequence: object, owner: str) -> int:
+        """Raises sqlite3.DatabaseError for what no write has left there, until prune mends it."""
+        self._damaged = self._damaged or not is_row(sequence, owner)
+        if self._damaged:
+            raise sqlite3.DatabaseError("changes of jobs are damaged, and are soon forgotten")
+        return cast(int, sequence)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from .change_table import SCHEMA as CHANGES
-from .change_table import begin_life
+from .change_rows import SCHEMA as CHANGES
+from .change_rows import begin_life
 from .job_errors import Unavailable
 
 # For another program's lock as a server starts, because no client waits yet: SQLite's own default.
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS removed (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS paused (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS strays (job TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS left_out (job TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS ahead (bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS losses (number INTEGER PRIMARY KEY);
 """

@@ -120,15 +120,16 @@ class History:
         return job
 
     def list(self, owner: str | None = None, *, include_finished: bool = False) -> list[Job]:
-        """Jobs newest first; of one owner, which costs nothing for others' jobs, or of all."""
-        if owner is None:
-            jobs = sorted(self._jobs.values(), key=_sequence)
-        else:
-            of = self._by_owner[owner]
-            jobs = of.all if include_finished else of.unfinished
-        return [
-            job for job in reversed(jobs) if include_finished or job.state is not JobState.FINISHED
+        """Jobs newest first; of one owner, which costs nothing for others' jobs, or of all. Those
+        that have finished cost nothing where they are not wanted."""
+        of_owners = self._by_owner.values() if owner is None else (self._by_owner[owner],)
+        jobs = [
+            job
+            for of in of_owners
+            for job in (of.all if include_finished else of.unfinished)
+            if include_finished or job.state is not JobState.FINISHED
         ]
+        return sorted(jobs, key=_sequence, reverse=True)
 
     def walk(self, owner: str, wanted: JobFilter, before: int | None = None) -> JobWalk:
         """Through those jobs of an owner that the filter matches, newest first, in slices;

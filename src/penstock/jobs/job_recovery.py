@@ -51,9 +51,11 @@ class JobRecovery:
         for job_id in known:
             self._history.removals.soon(job_id)
         recovered = []
+        left_out = set()
         for record in self._store.load():
             known.add(record.id)
             if isinstance(record, DamagedRecord):
+                left_out.add(record.id)
                 self._say_damaged(record.id, record.why)
                 continue
             try:
@@ -64,7 +66,9 @@ class JobRecovery:
             except (*DAMAGE, OSError) as error:
                 if isinstance(error, OSError) and error.errno in SHORTAGES:
                     raise Unavailable(f"job {record.id}: {error}; the next server tries") from error
+                left_out.add(record.id)
                 self._say_damaged(record.id, f"{type(error).__name__}: {error}")
+        self._store.note_left_out(left_out)
         self._history.all_are_back()
         self._look_for_strays(known)
         return recovered

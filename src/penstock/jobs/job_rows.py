@@ -38,6 +38,8 @@ class DamagedRecord:
     why: str
 
 
+# Of the columns that are taken as they are. One flipped bit makes another type.
+_KINDS: Final = (str, int, str, str, str, str, str | None)
 # What reading a text raises that is not what was written.
 DAMAGE: Final = (ValueError, TypeError, KeyError, AttributeError)
 
@@ -58,6 +60,9 @@ def _started(text: str) -> Started:
 def read_row(row: tuple[Any, ...]) -> JobRecord:
     """The record of a row of ``id, sequence, owner, spec, policy, state, handle, started, stop,
     end``. Raises what is in DAMAGE."""
+    for value, kind in zip(row[:7], _KINDS, strict=True):
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} stands in its row")
     return JobRecord(
         id=row[0],
         sequence=row[1],

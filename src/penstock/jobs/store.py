@@ -15,7 +15,8 @@ from typing import Final
 
 from ..supervisor.ipc.started import Started
 from .backends.base import JobSpec
-from .change_table import NEWEST, ChangeTable
+from .change_rows import NEWEST
+from .change_table import ChangeTable
 from .database_file import LOCK_PATIENCE_S, connect_database, identity_of, open_database
 from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
@@ -111,11 +112,12 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
             self.changes.rolled_back()
+            if self._db.in_transaction:  # otherwise SQLite has done it
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
         if self._reserve is not None:
             self._reserve.committed()
         self.changes.committed()
@@ -245,6 +247,16 @@ class Store:
                 db.executemany("INSERT INTO strays VALUES (?)", [(job_id,) for job_id in new])
                 self._note_loss(db)
         return new
+
+    def note_left_out(self, job_ids: set[str]) -> None:
+        """Which jobs no client can see, because their records are damaged. Where these are others
+        than at the last start, each watcher must list, because no change says so."""
+        if job_ids == {str(row[0]) for row in self._db.execute("SELECT job FROM left_out")}:
+            return
+        with self._transaction() as db:
+            db.execute("DELETE FROM left_out")
+            db.executemany("INSERT INTO left_out VALUES (?)", [(job_id,) for job_id in job_ids])
+            self.changes.begin_anew()
 
     def note_loss(self, at_least: int) -> None:
         """As for new strays: records were lost once more, and ``at_least`` so many times in all."""

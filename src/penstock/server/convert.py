@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from typing import Final
 
-from ..jobs.change_table import Change, What
+from ..jobs.change_rows import What
+from ..jobs.change_table import Change
 from ..jobs.end_record import EndRecord
 from ..jobs.input import JobInput
 from ..jobs.job import Job
