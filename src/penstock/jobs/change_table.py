@@ -34,6 +34,7 @@ from typing import Final, cast
 
 from .change_rows import What, are_whole, begin_life, clock, is_row, newest_number
 from .reporting import say
+from .transactions import transaction
 
 MOST_CHANGES: Final = 100_000
 MOST_AGE_S: Final = 7 * 86_400.0
@@ -142,15 +143,8 @@ class ChangeTable:
 
     def _prune_in_a_transaction(self) -> None:
         db = self._connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db, self.rolled_back):
             pruned = self._prune(db)
-            db.execute("COMMIT")
-        except BaseException:
-            self.rolled_back()
-            if db.in_transaction:  # otherwise SQLite has done it
-                db.execute("ROLLBACK")
-            raise
         if self._begun_anew:
             say("changes of jobs were damaged: all are forgotten, and watchers list")
         self._rows = 0 if self._begun_anew else self._rows - pruned

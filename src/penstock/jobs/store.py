@@ -22,6 +22,7 @@ from .database_reserve import DatabaseReserve
 from .end_record import EndRecord
 from .job_rows import DAMAGE, DamagedRecord, JobRecord, read_row, spec_text, started_text
 from .reporting import say
+from .transactions import transaction
 
 _SUFFIXES_A_LOSS: Final = 1_000_000
 
@@ -109,15 +110,8 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self.keep_in_place()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db, self.changes.rolled_back):
             yield self._db
-            self._db.execute("COMMIT")
-        except BaseException:
-            self.changes.rolled_back()
-            if self._db.in_transaction:  # otherwise SQLite has done it
-                self._db.execute("ROLLBACK")
-            raise
         if self._reserve is not None:
             self._reserve.committed()
         self.changes.committed()
