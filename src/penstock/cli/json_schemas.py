@@ -78,11 +78,7 @@ _ERROR: Final = _object(
     exit_status={"type": "integer", "minimum": 1, "maximum": 255},
     pid=_TEXT,
     notes={"type": "array", "items": _TEXT},
-    # Messages of google.rpc, of which there may be any.
-    details={
-        "type": "array",
-        "items": _object("@type", **{"@type": _TEXT}) | {"additionalProperties": {}},
-    },
+    details={"type": "array", "items": _DETAIL},
 )
 # What is no message of the protocol.
 _OWN: Final[Mapping[str, dict[str, Any]]] = {

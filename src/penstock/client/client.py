@@ -52,11 +52,9 @@ class Client:
 
         Cancellation: completes; C4.
         """
-        if isinstance(arguments, str | bytes):
-            raise TypeError(f"arguments is one text; write [{arguments!r}]")
         request = pb.StartRequest(
             command=command,
-            argv=arguments,
+            argv=_words(arguments),
             env=env,
             request_id=request_id,
             timeout_s=timeout_s,
@@ -80,11 +78,9 @@ class Client:
 
         Cancellation: atomic; C4.
         """
-        if isinstance(arguments, str | bytes):
-            raise TypeError(f"arguments is one text; write [{arguments!r}]")
         request = pb.StartRequest(
             command=command,
-            argv=arguments,
+            argv=_words(arguments),
             env=env,
             timeout_s=timeout_s,
             stdin=stdin,
@@ -303,3 +299,10 @@ class Client:
         return await self._channel.unary(
             _SERVICE, method, request, response_type, timeout_s=self._timeout_s
         )
+
+
+def _words(arguments: Sequence[str]) -> Sequence[str]:
+    """Raises TypeError for one text, whose characters would each become an argument."""
+    if isinstance(arguments, str | bytes):
+        raise TypeError(f"arguments is one text; write [{arguments!r}]")
+    return arguments
