@@ -17,7 +17,7 @@ FIGURES = [
     ("cli.md", "for `--reconnect` seconds ({})", "client.retry:GIVE_UP_S", 1),
     ("cli.md", "pauses of {} s that double", "client.backoff:FIRST_PAUSE_S", 1),
     ("cli.md", "that double up to {} s; 0 is not at all", "client.backoff:LONGEST_PAUSE_S", 1),
-    ("cli.md", "asked for a heartbeat every {} s", "client.follow:HEARTBEAT_S", 1),
+    ("cli.md", "asked for a heartbeat every {} s", "client.resumption:HEARTBEAT_S", 1),
     (
         "operations.md",
         "restarts it when it dies, with {} s of delay",

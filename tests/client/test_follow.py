@@ -26,14 +26,13 @@ from scripted_job import (
 
 from penstock.client.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
 from penstock.client.follow import (
-    HEARTBEAT_S,
     DigestMismatch,
     EndMissing,
     Follower,
-    News,
     OutputBroken,
     Part,
 )
+from penstock.client.resumption import HEARTBEAT_S, News
 from penstock.client.retry import GIVE_UP_S
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode

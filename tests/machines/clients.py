@@ -10,7 +10,8 @@ import trio
 from google.protobuf.message import Message
 
 from penstock.client import Client, Endpoint, JobWatcher
-from penstock.client.follow import HEARTBEAT_S, Follower, Part
+from penstock.client.follow import Follower, Part
+from penstock.client.resumption import HEARTBEAT_S
 from penstock.jobs.job import RECORD_PATIENCE_S
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode

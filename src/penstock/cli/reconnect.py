@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..client.follow import News
+from ..client.resumption import News
 from ..rpc.call_errors import RpcError
 from .exits import message
 from .standard import complain

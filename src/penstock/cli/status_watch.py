@@ -3,6 +3,7 @@
 import trio
 
 from ..client.client import Client
+from ..client.resumption import HEARTBEAT_S
 from ..client.retry import was_lost
 from ..client.watch import MOST_HANDLES
 from ..proto import command_pb2 as pb
@@ -16,8 +17,6 @@ from .printing import say_json
 from .several import say_error
 from .standard import OUT, say
 from .terminal import harmless
-
-_HEARTBEAT_S = 20.0
 
 
 async def watch_status(settings: Settings, pids: tuple[str, ...], interval_s: float) -> int:
@@ -55,7 +54,7 @@ class _Looks:
             handles = [self._answers[word].job.handle for word in self._left()]
             if len(handles) > MOST_HANDLES:
                 handles = []  # all of one's own, of which others are left out here
-            async with client.watch(handles=handles, heartbeat_s=_HEARTBEAT_S) as changes:
+            async with client.watch(handles=handles, heartbeat_s=HEARTBEAT_S) as changes:
                 look_at = trio.current_time() + self._interval_s
                 while self._left():
                     change: pb.WatchResponse | None = None

@@ -15,6 +15,7 @@ import trio
 from ..client.client import Client
 from ..client.first_connection import connect
 from ..client.repeated_calls import ask
+from ..client.resumption import HEARTBEAT_S
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .colours import wants_colours
 from .connecting import asked
@@ -33,7 +34,6 @@ from .top_screen import plain_table, rows_that_fit, screen
 MOST_ASKED: Final = 60
 """So many jobs are asked for in a round."""
 _AT_ONCE: Final = 8
-_HEARTBEAT_S: Final = 20.0
 # Changes that come faster are drawn together.
 _LEAST_PAUSE_S: Final = 0.1
 _SNAPSHOT_S: Final = 1.0
@@ -115,7 +115,7 @@ class _LiveTop:
 
         Cancellation: minimum cleanup; C63.
         """
-        async with client.watch(heartbeat_s=_HEARTBEAT_S) as changes:
+        async with client.watch(heartbeat_s=HEARTBEAT_S) as changes:
             await anext(changes)  # where it begins: nothing behind that is missed by the list
             self._figures.replace(await client.jobs())
             self._note = ""

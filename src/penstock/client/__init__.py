@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
     from .client import Client
     from .first_connection import Connect, Endpoint, connect
-    from .follow import Follower, News, Part
+    from .follow import Follower, Part
     from .identity import IdentityError, load_identity
     from .repeated_calls import RepeatedStart, ask, start_job, stop_job, wait_for_job
+    from .resumption import News
     from .retry import was_lost
     from .send_input import InputSender
     from .verify import DigestMismatch, EndMissing, OutputBroken
@@ -57,9 +58,10 @@ _DEFINED_IN = {
     "..rpc.call_errors": ("ConnectionLost", "HandshakeFailed", "RpcError", "StatusCode"),
     ".client": ("Client",),
     ".first_connection": ("Connect", "Endpoint", "connect"),
-    ".follow": ("Follower", "News", "Part"),
+    ".follow": ("Follower", "Part"),
     ".identity": ("IdentityError", "load_identity"),
     ".repeated_calls": ("RepeatedStart", "ask", "start_job", "stop_job", "wait_for_job"),
+    ".resumption": ("News",),
     ".retry": ("was_lost",),
     ".send_input": ("InputSender",),
     ".verify": ("DigestMismatch", "EndMissing", "OutputBroken"),

@@ -8,41 +8,32 @@
             ...  # message.data, or message.gap: in order, without a hole
     print(follower.end, follower.verdict)
 
-A connection counts as lost when it is closed, when it does not answer (the channel's keepalive),
-when the stream is silent for SILENT_HEARTBEATS heartbeats, and when a server that shuts down ends
-its calls. Then the follower reconnects, and the stream resumes at the byte after the last one. An
-error that no retry mends (a refusal, a certificate, broken output) ends it at once instead.
+When a connection is lost (resumption.py) the follower reconnects, and the stream resumes at the
+byte after the last one. An error that no retry mends (a refusal, a certificate, broken output) ends
+it at once instead.
 """
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
-
-import trio
 
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import RpcError
 from .client import Client
-from .delivery import delivered, next_within
+from .delivery import delivered
 from .first_connection import CONNECT_S, Connect, Endpoint, connect
-from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
+from .resumption import HEARTBEAT_S, News, Resumption
+from .retry import GIVE_UP_S
 from .verify import DigestMismatch, EndMissing, OutputBroken, OutputVerdict, Received
 
 __all__ = [
     "DigestMismatch",
     "EndMissing",
     "Follower",
-    "News",
     "OutputBroken",
     "OutputVerdict",
     "Part",
 ]
-
-HEARTBEAT_S: Final = 20.0
-SILENT_HEARTBEATS: Final = 3
 
 Take = Callable[[pb.StreamOutputResponse], Awaitable[None]]
 
@@ -60,17 +51,6 @@ class Part:
     """These alone; empty for all."""
     follow: bool = True
     """To the job's end; False: to the end of what is there."""
-
-
-class News:
-    """Callbacks of a Follower or a JobWatcher about its connection; these do nothing. They must not
-    block, because the stream waits for them."""
-
-    def lost(self, error: RpcError) -> None:
-        """The connection was lost, and the follower will try to reconnect. Once per loss."""
-
-    def resumed(self, offset: int) -> None:
-        """The stream has resumed at this byte offset, the watch behind this sequence."""
 
 
 class Follower:
@@ -100,16 +80,16 @@ class Follower:
         self._handle = handle
         self._part = part
         self._heartbeat_s = heartbeat_s
-        self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
-        self._news = news or News()
-        self._attempts = Attempts(
-            endpoint, give_up_s, connecting=connecting, connect_timeout_s=connect_timeout_s
+        self._resumption = Resumption[pb.StreamOutputResponse](
+            endpoint,
+            give_up_s=give_up_s,
+            heartbeat_s=heartbeat_s,
+            news=news,
+            connecting=connecting,
+            connect_timeout_s=connect_timeout_s,
         )
         begins = None if part.tail_lines is not None or part.since_ns else part.offset
         self._received = Received(begins, part.streams)
-        self._answered_at: float | None = None
-        self._is_lost = False
-        self._giving = False
 
     @property
     def job(self) -> pb.Job | None:
@@ -127,30 +107,7 @@ class Follower:
 
         Cancellation: minimum cleanup; C21.
         """
-
-        async def attempt(connected: Client) -> None:
-            self._answered_at = None
-            try:
-                await self._stream(connected, take)
-            except RpcError:
-                if self._answered_at is not None:
-                    self._attempts.progress_if_stood(self._answered_at)  # even if the job was quiet
-                raise
-
-        try:
-            await self._attempts.make(
-                attempt, passes=self._passes, on_lost=self._lost, client=client
-            )
-        except RpcError as error:
-            if self._attempts.gave_up and self._attempts.give_up_s > 0:
-                time_s = self._attempts.give_up_s
-                error.add_note(f"given up after {time_s:g} s without anything new")
-            raise
-
-    def _lost(self, error: RpcError) -> None:
-        if not self._is_lost:  # reported once, even if further attempts fail
-            self._is_lost = True
-            self._news.lost(error)
+        await self._resumption.over_connections(partial(self._stream, take), client)
 
     def messages(
         self, *, client: Client | None = None
@@ -162,7 +119,7 @@ class Follower:
         """
         return delivered(partial(self.deliver, client=client))
 
-    async def _stream(self, client: Client, take: Take) -> None:
+    async def _stream(self, take: Take, client: Client) -> None:
         part, received = self._part, self._received
         fresh = self.job is None
         async with client.stream(
@@ -174,38 +131,23 @@ class Follower:
             follow=part.follow,
             heartbeat_s=self._heartbeat_s,
         ) as call:
-            first = await next_within(call, min(self._silence_s, self._attempts.left_s))
+            first = await self._resumption.first(call)
             if first is None:
                 raise EndMissing("the stream ended before it had begun")
             received.begin(first)
-            self._answered_at = trio.current_time()
-            if self._is_lost:
-                self._is_lost = False
-                self._news.resumed(received.next_offset)
+            self._resumption.begun = True
+            self._resumption.stands_at(received.next_offset)
             if fresh:
-                await self._give(take, first)
-            while (message := await next_within(call, self._silence_s)) is not None:
+                await self._resumption.give(take, first)
+            while (message := await self._resumption.next(call)) is not None:
                 kind = received.take(message)
-                self._attempts.progress()
+                self._resumption.progress()
                 if kind == "finished":
                     self.verdict = received.verdict(message.finished)
                     self.end = message.finished
-                    await self._give(take, message)
+                    await self._resumption.give(take, message)
                     return
                 if kind in ("data", "gap"):
-                    await self._give(take, message)
+                    await self._resumption.give(take, message)
         if part.follow:
             raise EndMissing("the stream ended before the job did")
-
-    async def _give(self, take: Take, message: pb.StreamOutputResponse) -> None:
-        # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
-        # connection.
-        self._giving = True
-        await take(message)
-        self._giving = False
-
-    def _passes(self, error: RpcError) -> bool:
-        """Whether a retry may succeed after this error."""
-        if self._giving or not self._attempts.reached:
-            return False
-        return is_away(error) or (self.job is not None and is_refused_for_now(error))

@@ -16,21 +16,18 @@ reconnects and resumes behind the last change that it was sent. If the server ca
 change behind that, it sends ``resync``, and the caller lists again: told, never skipped.
 """
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
-import trio
-
 from ..proto import command_pb2 as pb
-from ..rpc.call_errors import ConnectionLost, RpcError
+from ..rpc.call_errors import ConnectionLost
 from .client import Client
-from .delivery import delivered, next_within
+from .delivery import delivered
 from .first_connection import CONNECT_S, Connect, Endpoint, connect
-from .follow import HEARTBEAT_S, SILENT_HEARTBEATS, News
-from .retry import GIVE_UP_S, Attempts, is_away, is_refused_for_now
+from .resumption import HEARTBEAT_S, News, Resumption
+from .retry import GIVE_UP_S
 
 MOST_HANDLES: Final = 100
 """So many jobs one request may name."""
@@ -79,15 +76,14 @@ class JobWatcher:
         self._label_keys = label_keys
         self._prefix = prefix
         self._heartbeat_s = heartbeat_s
-        self._silence_s = heartbeat_s * SILENT_HEARTBEATS or math.inf
-        self._news = news or News()
-        self._attempts = Attempts(
-            endpoint, give_up_s, connecting=connecting, connect_timeout_s=connect_timeout_s
+        self._resumption = Resumption[pb.WatchResponse](
+            endpoint,
+            give_up_s=give_up_s,
+            heartbeat_s=heartbeat_s,
+            news=news,
+            connecting=connecting,
+            connect_timeout_s=connect_timeout_s,
         )
-        self._begun = False
-        self._answered_at: float | None = None
-        self._is_lost = False
-        self._giving = False
 
     async def deliver(self, take: TakeChange, *, client: Client | None = None) -> None:
         """Calls ``take`` with each message, one at a time: the begin, changes, and ``resync``; not
@@ -108,25 +104,7 @@ class JobWatcher:
 
     async def _deliver(self, take: TakeChange, *, client: Client | None = None) -> None:
         """As ``deliver``; but that a message was dealt with ``_dealt`` is told."""
-
-        async def attempt(connected: Client) -> None:
-            self._answered_at = None
-            try:
-                await self._read_changes(connected, take)
-            except RpcError:
-                if self._answered_at is not None:
-                    self._attempts.progress_if_stood(self._answered_at)  # even without a change
-                raise
-
-        try:
-            await self._attempts.make(
-                attempt, passes=self._passes, on_lost=self._lost, client=client
-            )
-        except RpcError as error:
-            if self._attempts.gave_up and self._attempts.give_up_s > 0:
-                time_s = self._attempts.give_up_s
-                error.add_note(f"given up after {time_s:g} s without anything new")
-            raise
+        await self._resumption.over_connections(partial(self._read_changes, take), client)
 
     def messages(
         self, *, client: Client | None = None
@@ -149,12 +127,7 @@ class JobWatcher:
         if not self._undealt:
             self.sequence = sequence
 
-    def _lost(self, error: RpcError) -> None:
-        if not self._is_lost:  # reported once, even if further attempts fail
-            self._is_lost = True
-            self._news.lost(error)
-
-    async def _read_changes(self, client: Client, take: TakeChange) -> None:
+    async def _read_changes(self, take: TakeChange, client: Client) -> None:
         watched = client.watch(
             after=self._sent,
             states=self._states,
@@ -167,20 +140,17 @@ class JobWatcher:
             heartbeat_s=self._heartbeat_s,
         )
         async with watched as call:
-            first = await next_within(call, min(self._silence_s, self._attempts.left_s))
+            first = await self._resumption.first(call)
             if first is not None:
-                self._answered_at = trio.current_time()
-                if self._is_lost:
-                    self._is_lost = False
-                    self._news.resumed(first.sequence)
-                if first.resync or not self._begun:
-                    self._begun = True
+                self._resumption.stands_at(first.sequence)
+                if first.resync or not self._resumption.begun:
+                    self._resumption.begun = True
                     await self._give(take, first)
                 else:
                     self._passed(first.sequence)
-                while (message := await next_within(call, self._silence_s)) is not None:
+                while (message := await self._resumption.next(call)) is not None:
                     if not message.heartbeat:
-                        self._attempts.progress()
+                        self._resumption.progress()
                     if message.heartbeat or self._is_of_another(message):
                         self._passed(message.sequence)
                     else:
@@ -188,20 +158,10 @@ class JobWatcher:
         raise ConnectionLost("the server has ended the watch")
 
     async def _give(self, take: TakeChange, message: pb.WatchResponse) -> None:
-        # Not retried, because errors of ``take`` are the caller's, even if they look like a lost
-        # connection.
-        self._giving = True
         self._undealt += 1
         self._sent = message.sequence
-        await take(message)
-        self._giving = False
+        await self._resumption.give(take, message)
 
     def _is_of_another(self, message: pb.WatchResponse) -> bool:
         """Whether it is about a job that is not wanted, where these are too many for a request."""
         return bool(message.handle and self._wanted and message.handle not in self._wanted)
-
-    def _passes(self, error: RpcError) -> bool:
-        """Whether a retry may succeed after this error."""
-        if self._giving or not self._attempts.reached:
-            return False
-        return is_away(error) or (self._begun and is_refused_for_now(error))
