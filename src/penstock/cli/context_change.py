@@ -7,7 +7,6 @@ so that two links to one file are one lock.
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import trio
 
 from .context_file import contexts_text
 from .flags import SettingsError
+from .private_file import replace_file
 from .user_contexts import Contexts, parsed
 
 # A change takes milliseconds; more is a writer that was stopped (^Z).
@@ -39,7 +39,7 @@ async def change_contexts(path: Path, edit: Callable[[Contexts, str], str]) -> C
         text = contexts_text(path) or ""
         changed = edit(parsed(text, path), text)
         after = parsed(changed, path)
-        _replace(real, changed.encode())
+        replace_file(real, changed.encode(), durable=True)
         return after
     finally:
         os.close(lock)
@@ -63,22 +63,3 @@ async def _locked(lock: int, path: Path) -> None:
             await trio.sleep(_LOOK_S)
         else:
             return
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes the whole file beside its place, then renames it there (rename(2) is atomic)."""
-    fd, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
-    try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.rename(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..flags import Settings, SettingsError
+from ..private_file import replace_file
 from ..setting_sources import setting_sources
 
 FRESH_S: Final = 5.0
@@ -48,15 +48,7 @@ class CompletionCache:
         entries = kept | {name: [now, value]}
         with suppress(OSError):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # mkstemp makes it 0600; replaced whole, because another shell may read it now.
-            descriptor, path = tempfile.mkstemp(dir=self._directory, prefix=".completion-")
-            try:
-                with open(descriptor, "w") as file:
-                    json.dump(entries, file)
-                os.replace(path, self._path)
-            except BaseException:
-                os.unlink(path)
-                raise
+            replace_file(self._path, json.dumps(entries).encode(), durable=False)
 
     def _entries(self) -> dict[str, Any]:
         try:
