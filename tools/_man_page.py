@@ -37,8 +37,13 @@ _ENVIRONMENT = (
     ("PENSTOCK_CONTEXT", "The context, as --context."),
     ("XDG_CONFIG_HOME", "Where penstock/contexts.toml is; ~/.config without."),
     ("NO_COLOR", "If it is set, nothing is coloured."),
+    ("CLICOLOR", "0: nothing is coloured."),
+    ("CLICOLOR_FORCE, FORCE_COLOR", "If one is set, and not 0, colours are used in a pipe, too."),
     ("XDG_CACHE_HOME", "Where completion keeps for seconds what a server has answered."),
 )
+
+# The global options that may stand behind every verb that asks a server, declared once for all.
+_EVERYWHERE = [each for each in VERBS["status"].params if (each.name or "").startswith("own_")]
 
 
 def man_page() -> str:
@@ -68,11 +73,7 @@ def man_page() -> str:
 
 def _behind() -> str:
     """The names of the global options that every verb takes as well."""
-    return " and ".join(option.opts[0] for option in VERBS["status"].params if _is_global(option))
-
-
-def _is_global(each: click.Parameter) -> bool:
-    return (each.name or "").startswith("own_")
+    return " and ".join(option.opts[0] for option in _EVERYWHERE)
 
 
 def escaped(text: str) -> str:
@@ -118,7 +119,7 @@ def _usage(verb: click.Command) -> str:
 
 def _options(verb: click.Command) -> Iterator[str]:
     for each in verb.params:
-        if not isinstance(each, click.Option) or each.hidden or _is_global(each):
+        if not isinstance(each, click.Option) or each.hidden or each in _EVERYWHERE:
             continue
         names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in each.opts)
         flag = each.is_flag or each.count

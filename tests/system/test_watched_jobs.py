@@ -89,6 +89,12 @@ class Watching(News):
         while not self.seen or self.seen[-1][0] < last[0]:
             await self._changed.park()
 
+    async def has_more(self, count: int) -> None:
+        """Until it has had so many since."""
+        wanted = len(self.seen) + count
+        while len(self.seen) < wanted:
+            await self._changed.park()
+
 
 async def a_life(server: RunningServer, client: str, request_id: str) -> None:
     """A job from its start to its removal, over any number of connections."""
@@ -143,12 +149,12 @@ async def test_a_thousand_changes_over_cuts_restarts_and_slowness_miss_none(
         await many_lives(server, 20)
         async with trio.open_nursery() as killing:
             killing.start_soon(many_lives, server, 18)
-            await trio.sleep(1.0)
+            await plain.has_more(20)
             await kill_server(server)
         slow.go.set()
         async with trio.open_nursery() as restarting:
             restarting.start_soon(many_lives, server, 20)
-            await trio.sleep(1.0)
+            await plain.has_more(20)
             server.process.send_signal(signal.SIGUSR2)
         async with connected_again(server, "alice"):
             table = recorded(server)
