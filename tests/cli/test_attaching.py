@@ -43,12 +43,11 @@ async def test_our_input_is_the_jobs_once_its_output_is_followed() -> None:
         async with server.cli("attach", "-i", HANDLE, stdin=ours) as cli:
             os.write(theirs, b"question\n")
             os.close(theirs)
-            await service.wait_input(9)
+            await service.wait_end_of_input()
             service.stream_may_end.set()
             done = await cli.done()
     assert (done.code, done.out, done.err) == (0, b"answer\n", b"")
     assert bytes(service.input) == b"question\n"
-    assert service.input_ended
     assert len(service.streams) == 1
 
 

@@ -205,6 +205,11 @@ class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is u
         while len(self.input) < size or len(self.sends) < calls:
             await self._input_grown.wait()
 
+    async def wait_end_of_input(self) -> None:
+        """Until a client has said that nothing more comes."""
+        while not self.input_ended:
+            await self._input_grown.wait()
+
     def end_input(self, error: JobError) -> None:
         """The call that sends now is told this."""
         self._sender.end(error)

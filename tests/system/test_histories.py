@@ -75,7 +75,9 @@ async def test_input_that_a_job_did_not_get_is_noticed_over_a_kill(
         )
     job = Behaviour((Act("sleep", seconds=5.0), Act("read"), Act("write", size=100)), stdin=True)
     begin = (Op("start", within=patient(20)), Op("input", number=12, within=patient(20)))
-    ops = (*begin, Op("input", number=12), Op("wait"))
+    # Each twice, as the kill cuts one of them: once all are done, the job has read to its end.
+    again = (Op("input", number=12, within=patient(20)), *(Op("wait", within=patient(20)),) * 2)
+    ops = (*begin, *again)
     history = History()
     programs = {"p": Program((Actor("alice", ops),), (job,))}
 
