@@ -142,7 +142,15 @@ HIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("quote", ["", "'", '"', "$'"])
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "",
+        pytest.param("'", marks=pytest.mark.slow),
+        '"',
+        pytest.param("$'", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("begun", ["", pytest.param("v", marks=pytest.mark.slow)])
 async def test_no_value_of_a_server_runs_a_command(
     shell: str, begun: str, quote: str, tmp_path: Path

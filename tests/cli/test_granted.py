@@ -146,7 +146,14 @@ async def test_a_server_that_answers_nothing_of_a_command() -> None:
     assert (done.code, done.err) == (1, b"Error: the server has answered nothing of ls\n")
 
 
-@pytest.mark.parametrize("figure", [float("inf"), float("nan"), -1e300])
+@pytest.mark.parametrize(
+    "figure",
+    [
+        float("nan"),
+        pytest.param(float("inf"), marks=pytest.mark.slow),
+        pytest.param(-1e300, marks=pytest.mark.slow),
+    ],
+)
 async def test_figures_that_are_no_numbers(figure: float) -> None:
     """Lines all the same, of every verb that shows them."""
     service = FakeService()

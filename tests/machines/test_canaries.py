@@ -19,8 +19,6 @@ _SOON = {
     "unsaid_gap",
     "unwritten_start",
     "request_race",
-    "name_race",
-    "any_label",
     "unasked_watch",
 }
 

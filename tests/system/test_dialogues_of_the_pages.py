@@ -20,7 +20,14 @@ SECTION = "## Your first own job"
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("block", blocks("console"), ids=str)
+@pytest.mark.parametrize(
+    "block",
+    [
+        # The README's always, because it is what people type first.
+        pytest.param(each, marks=[pytest.mark.slow] * (each.page.name != "README.md"), id=str(each))
+        for each in blocks("console")
+    ],
+)
 def test_a_dialogue_happens_as_its_page_shows(block: Block, tmp_path: Path) -> None:
     """Each block begins with a fresh server of the sample policy, and nothing configured."""
     with running_server(SAMPLE.read_text()) as server:
