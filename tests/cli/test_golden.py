@@ -148,7 +148,16 @@ async def through_pipes(server: FakeServer, words: list[str], columns: int) -> s
     return f"{apart}==== exit status {done.code}\n"
 
 
-@pytest.mark.parametrize("name", WORDS)
+# Each is four processes, so the quick run has one verb of each form.
+SOON = (
+    *("start", "status", "status-unknown", "stop-several", "list", "stream", "whoami"),
+    *("commands", "can-start", "attach", "rm", "stop-beginning"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SOON)) for name in WORDS]
+)
 async def test_what_people_see(name: str, request: pytest.FixtureRequest) -> None:
     """A terminal's width decides how much of a line there is; a pipe has all, of every line."""
     async with fake_server(service()) as server:

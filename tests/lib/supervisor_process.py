@@ -24,6 +24,11 @@ JOB_UID = 65531
 IS_ROOT = os.geteuid() == 0
 # Of a test that is the same for both: params of a fixture, or values of ``root``.
 MODES = [pytest.param(True, id="root", marks=pytest.mark.root), pytest.param(False, id="user")]
+# Of files with dozens of tests that hardly differ: where root runs them, --all has the other mode.
+MODE_AND_SLOW_MODE = [
+    MODES[0],
+    pytest.param(False, id="user", marks=[pytest.mark.slow] * IS_ROOT),
+]
 SUPERVISOR = Path(penstock.supervisor.__file__).parent
 
 CLASSES = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
-from supervisor_process import MODES, Supervisor, command, running_supervisor
+from supervisor_process import MODE_AND_SLOW_MODE, Supervisor, command, running_supervisor
 
 from penstock.supervisor.cgroups import group_name
 
@@ -27,7 +27,7 @@ limits = {{ processes = 8 }}
 """
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def running(request: pytest.FixtureRequest) -> Iterator[tuple[Supervisor, Peer]]:
     root = bool(request.param)
     text = command("true", "/bin/true", root=root) + command("echo", "/bin/echo", root=root)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from supervisor_peer import Peer, Started
-from supervisor_process import MODES, Supervisor, running_supervisor, shell
+from supervisor_process import MODE_AND_SLOW_MODE, Supervisor, running_supervisor, shell
 
 CHILD = "setsid sh -c 'trap \"echo got\" USR1; echo ready; while :; do sleep 0.05; done' &"
 COMMANDS = {
@@ -29,7 +29,7 @@ def commands(root: bool) -> str:
     )
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def supervisor(request: pytest.FixtureRequest) -> Iterator[Supervisor]:
     with running_supervisor(commands(request.param), root=request.param) as supervisor:
         yield supervisor

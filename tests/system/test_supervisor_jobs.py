@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from patience import patient
 from supervisor_peer import Peer, Started, wait_dead
-from supervisor_process import MODES, command, running_supervisor, shell
+from supervisor_process import MODE_AND_SLOW_MODE, command, running_supervisor, shell
 
 from penstock.policy.decision import MAX_TIMEOUT_S
 
@@ -41,7 +41,7 @@ def commands(root: bool) -> str:
     )
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def peer(request: pytest.FixtureRequest) -> Iterator[Peer]:
     with running_supervisor(commands(request.param), root=request.param) as supervisor:
         supervisor.expected_exit = 0

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from supervisor_peer import Peer
-from supervisor_process import MODES, Supervisor, command, running_supervisor, shell
+from supervisor_process import MODE_AND_SLOW_MODE, Supervisor, command, running_supervisor, shell
 from this_run import new_directory
 
 ECHO = '{ optional = { enum = ["-n"] } }, { pattern = "[a-z]{1,8}" }'
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def root(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
