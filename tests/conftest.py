@@ -70,6 +70,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     clock, seconds = None, _DEFAULT_TIMEOUT_S
     if pyfuncitem.get_closest_marker("mock_clock"):
         clock, seconds = trio.testing.MockClock(autojump_threshold=0), _MOCK_CLOCK_TIMEOUT_S
+    elif pyfuncitem.get_closest_marker("held_clock"):
+        clock = trio.testing.MockClock(rate=1.0)
     if marker := pyfuncitem.get_closest_marker("timeout"):
         seconds = marker.args[0]
     names = inspect.signature(pyfuncitem.obj).parameters

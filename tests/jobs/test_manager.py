@@ -1,7 +1,8 @@
 """Manager and Job over the fake backend: rows C4 to C9, C11, C12, C14 and C17 of the table.
 
 Pipes and the hashing thread are real, so the clock is too (virtual time would jump over
-them); graces are short, and nothing waits for time to synchronise.
+them); graces are short, and nothing waits for time to synchronise. Where something must come
+before a grace is over, the test holds the time.
 """
 
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 from fake_backend import FakeBackend
+from held_time import held_time
 
 from penstock.jobs.backends.base import JobSpec, Verdict
 from penstock.jobs.end_record import EndRecord
@@ -131,6 +133,7 @@ async def test_stop_kills_after_the_grace(tmp_path: Path) -> None:
         assert w.backend.jobs[job.id].signals == [15, 9]
 
 
+@pytest.mark.held_clock
 async def test_a_caller_that_leaves_does_not_end_the_stop(tmp_path: Path) -> None:
     """C6: completes."""
     async with world(tmp_path) as w:
@@ -141,16 +144,18 @@ async def test_a_caller_that_leaves_does_not_end_the_stop(tmp_path: Path) -> Non
             with scope:
                 await job.stop(by="alice", grace_s=0.2)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop)
-            await trio.testing.wait_all_tasks_blocked()
-            scope.cancel()
-        assert scope.cancelled_caught
-        assert job.state is JobState.STOPPING
+        with held_time():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stop)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+            assert scope.cancelled_caught
+            assert job.state is JobState.STOPPING
         end = await job.wait_finished()
         assert (end.reason, end.escalated) == ("stopped", True)
 
 
+@pytest.mark.held_clock
 async def test_concurrent_and_later_stops_share_one_record(tmp_path: Path) -> None:
     """C7: the first one's name and grace hold; everybody gets the same record."""
     async with world(tmp_path) as w:
@@ -162,9 +167,11 @@ async def test_concurrent_and_later_stops_share_one_record(tmp_path: Path) -> No
 
         begin = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop, "first", 0.2)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(stop, "second", 100)
+            with held_time():
+                nursery.start_soon(stop, "first", 0.2)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(stop, "second", 100)
+                await trio.testing.wait_all_tasks_blocked()
         assert 0.2 <= trio.current_time() - begin < 50
         ends.append(await job.stop(by="third"))
         assert len({id(end) for end, _ in ends}) == 1

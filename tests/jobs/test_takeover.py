@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from fake_backend import FakeBackend
+from held_time import held_time
 
 from penstock.jobs.backends.base import HeldJob, JobSpec, Verdict
 from penstock.jobs.job import Job
@@ -151,20 +152,22 @@ async def test_a_job_that_ended_unheard_has_its_exit_status(tmp_path: Path) -> N
         assert await everything(again) == b"last words"
 
 
+@pytest.mark.held_clock
 async def test_a_stop_that_was_under_way_goes_on(tmp_path: Path) -> None:
     """With who asked, why, and a grace: a deaf job is killed by the next server."""
     backend = FakeBackend()
-    async with manager_of(tmp_path, backend) as manager:
-        job = await manager.start("alice", JobSpec("stubborn"))
-        async with trio.open_nursery() as nursery:
+    with held_time():
+        async with manager_of(tmp_path, backend) as manager:
+            job = await manager.start("alice", JobSpec("stubborn"))
+            async with trio.open_nursery() as nursery:
 
-            async def stop() -> None:
-                with contextlib.suppress(trio.Cancelled):
-                    await job.stop(by="alice", reason="enough", grace_s=0.1)
+                async def stop() -> None:
+                    with contextlib.suppress(trio.Cancelled):
+                        await job.stop(by="alice", reason="enough", grace_s=0.1)
 
-            nursery.start_soon(stop)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+                nursery.start_soon(stop)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
     assert backend.jobs[job.id].signals == [15]
     async with manager_of(tmp_path, backend) as manager:
         end = await manager.get(job.handle).wait_finished()
