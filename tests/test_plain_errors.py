@@ -15,10 +15,10 @@ from scripted_job import ENDPOINT, Scripted, begin
 from this_run import group, own_directory
 
 from penstock.cli.connecting import Connecting
+from penstock.cli.descriptors import ERR
 from penstock.cli.flags import Settings
 from penstock.cli.full_screen import full_screen
 from penstock.cli.signal_handling import beside, caught_signals, detaching
-from penstock.cli.standard import ERR
 from penstock.client import Endpoint, RepeatedStart, connect
 from penstock.client.follow import Follower
 from penstock.client.identity import load_identity

@@ -6,8 +6,8 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from penstock.cli.descriptors import Place
 from penstock.cli.printing import timestamp
-from penstock.cli.standard import Place
 from penstock.cli.terminal import columns_of, cut_at_column
 from penstock.cli.terminal_printer import TerminalPrinter
 

@@ -25,7 +25,8 @@ def main() -> None:
         take_signals()
     except KeyboardInterrupt:  # nothing has been done yet
         os._exit(130)
-    from .standard import OUT, prepare, say
+    from .descriptors import OUT
+    from .standard import prepare, say
 
     prepare()
     from .ready_help import ready_help

@@ -7,9 +7,9 @@ from ..client.follow import DigestMismatch, Follower, Part
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError
 from .arguments import OUR_FAILURE
-from .connecting import Connecting
-from .connection_settings import endpoint_of
-from .ending_signals import HUNG_UP, hangs_up
+from .connecting import Connecting, endpoint_for
+from .descriptors import OutputFailed
+from .ending_signals import HUNG_UP
 from .error_report import report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, exit_code, job_code, message
 from .failures import Exit, Failed, fail
@@ -17,9 +17,8 @@ from .flags import Settings
 from .job_names import handle_of
 from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output
-from .signal_handling import beside, caught_signals
+from .signal_handling import beside, caught_signals, hangs_up
 from .sink import Apart, Sink
-from .standard import OutputFailed
 from .terminal import harmless
 
 
@@ -49,7 +48,7 @@ async def attach(
             try:
                 if stdin:
                     check_input()
-                endpoint = endpoint_of(settings)
+                endpoint = await endpoint_for(settings)
                 pid = await handle_of(settings, pid, reads=False)
                 follower = Follower(
                     endpoint,

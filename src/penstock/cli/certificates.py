@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..pki.issue import issue as make
 from ..pki.issue import make_ca
+from .apart import apart
 from .flags import Settings
 from .passphrases import read_passphrase
 from .signal_handling import detaches
@@ -38,8 +39,8 @@ async def issue(
         name,
         server_names=hosts,
         days=days,
-        passphrase=_passphrase(passphrase_file, "--passphrase-file"),
-        ca_passphrase=_passphrase(ca_passphrase_file, "--ca-passphrase-file"),
+        passphrase=await _passphrase(passphrase_file, "--passphrase-file"),
+        ca_passphrase=await _passphrase(ca_passphrase_file, "--ca-passphrase-file"),
     )
     kind = "server" if hosts else "client"
     if settings.json:
@@ -59,5 +60,5 @@ async def issue(
     say(f"Made {issued.certificate} and {issued.key} for the {kind} {name}, {until}")
 
 
-def _passphrase(path: str | None, option: str) -> bytes | None:
-    return None if path is None else read_passphrase(Path(path), option)
+async def _passphrase(path: str | None, option: str) -> bytes | None:
+    return None if path is None else await apart(read_passphrase, Path(path), option)

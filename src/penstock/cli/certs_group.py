@@ -15,6 +15,7 @@ INIT: Final = verb(
     "Makes a CA: ca.crt, and ca.key, which belongs in a safe place.",
     _DIRECTORY,
     own=(OUTPUT_BEHIND,),
+    hosted=False,
     example="penstock certs init --dir certs",
 )
 ISSUE: Final = verb(
@@ -35,6 +36,7 @@ ISSUE: Final = verb(
     option("--passphrase-file", help="Encrypts the key with what this file holds."),
     option("--ca-passphrase-file", help="Opens an encrypted ca.key."),
     own=(OUTPUT_BEHIND,),
+    hosted=False,
     example="""
     penstock certs issue alice
     penstock certs issue server --host server.example.org --host 10.0.0.7

@@ -1,8 +1,9 @@
 """Colours for people: on a terminal alone, unless the environment says otherwise (no I/O)."""
 
-import os
 from collections.abc import Mapping
 from typing import Final, Literal
+
+from .invocation import current
 
 Style = Literal["bold", "red", "green", "yellow", "dim"]
 
@@ -16,10 +17,12 @@ _CODES: Final[Mapping[Style, str]] = {
 }
 
 
-def wants_colours(*, terminal: bool, environment: Mapping[str, str] = os.environ) -> bool:
+def wants_colours(*, terminal: bool, environment: Mapping[str, str] | None = None) -> bool:
     """Whether text for a descriptor is coloured: NO_COLOR (https://no-color.org) forbids it,
     CLICOLOR_FORCE and FORCE_COLOR ask for it in a pipe, too; else a terminal that is none of the
     dumb ones has colours."""
+    if environment is None:
+        environment = current().environment
     if environment.get("NO_COLOR"):
         return False
     for name in ("CLICOLOR_FORCE", "FORCE_COLOR"):

@@ -9,10 +9,11 @@ from ..text.limits_text import limits_text
 from .connecting import asked
 from .fitting import GAP, Column, one_line, rows_of
 from .flags import Settings
+from .invocation import current
 from .job_list import mark
 from .printing import say_json
 from .signal_handling import detaches
-from .standard import OUT, say
+from .standard import say
 
 _COLUMNS: Final = (
     Column("NAME", least=8),
@@ -39,7 +40,8 @@ async def commands(settings: Settings, command: str, quiet: bool, no_trunc: bool
     elif command:
         _say_all(who.commands[0])
     else:
-        width = OUT.columns if OUT.terminal and not no_trunc else None
+        out = current().out
+        width = out.columns if out.terminal and not no_trunc else None
         described = any(each.description for each in who.commands)
         columns = _COLUMNS if described else _COLUMNS[:-1]
         rows = [_cells(each)[: len(columns)] for each in who.commands]

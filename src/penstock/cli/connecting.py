@@ -7,15 +7,17 @@ from typing import Final, TypeVar
 import trio
 
 from ..client.client import Client
-from ..client.first_connection import Endpoint, connect
+from ..client.first_connection import Connect, Endpoint, connect
 from ..client.repeated_calls import ask
 from ..client.retry import RETRY_S
 from ..concurrency.interrupts import uninterrupted, uninterrupted_context
 from ..rpc.call_errors import RpcError
+from .apart import apart
 from .connection_settings import endpoint_of
 from .flags import Settings
+from .invocation import current
 from .signal_handling import beside
-from .standard import ERR, complain
+from .standard import complain
 from .terminal import harmless
 
 ResultT = TypeVar("ResultT")
@@ -23,13 +25,29 @@ ResultT = TypeVar("ResultT")
 _SAID_AFTER_S: Final = 1.0
 
 
+def connector() -> Connect:
+    """What makes connections for this command line: a host may have one for several."""
+    return current().connector or connect
+
+
+async def endpoint_for(settings: Settings) -> Endpoint:
+    """As ``endpoint_of``, which reads files and may ask for a passphrase.
+
+    No checkpoint in a process that runs one command line.
+
+    Cancellation: minimum cleanup.
+    """
+    return await apart(endpoint_of, settings)
+
+
 class Connecting:
     """``penstock.client.connect`` for one command line: retries the first connection for as long
     as ``--connect-timeout`` says, and reports after a second on a terminal that it waits."""
 
     def __init__(self, settings: Settings) -> None:
+        self._connect = connector()
         self._timeout_s = settings.connect_timeout_s
-        self._silent = not ERR.terminal
+        self._silent = not current().err.terminal
 
     @uninterrupted_context
     @asynccontextmanager
@@ -42,14 +60,14 @@ class Connecting:
         """
         timeout_s = self._timeout_s if connect_timeout_s is None else connect_timeout_s
         if self._silent:
-            async with connect(endpoint, connect_timeout_s=timeout_s) as client:
+            async with self._connect(endpoint, connect_timeout_s=timeout_s) as client:
                 yield client
             return
         self._silent = True  # because a later loss has its own message
         connected = trio.Event()
         async with (
             beside(_say_if_late, endpoint, connected, timeout_s),
-            connect(endpoint, connect_timeout_s=timeout_s) as client,
+            self._connect(endpoint, connect_timeout_s=timeout_s) as client,
         ):
             connected.set()
             yield client
@@ -81,7 +99,7 @@ async def asked(
     """
     connecting = Connecting(settings)
     return await ask(
-        endpoint_of(settings),
+        await endpoint_for(settings),
         call,
         repeatable=repeatable,
         give_up_s=give_up_s,

@@ -4,13 +4,16 @@
 """
 
 import os
+import pwd
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .flags import SettingsError
+from .invocation import current
 from .lazy import load
+from .typed_path import typed_path
 
 if TYPE_CHECKING:
     from .user_contexts import Contexts
@@ -18,13 +21,25 @@ if TYPE_CHECKING:
 _FILE_BYTES: Final = 1024 * 1024
 
 
-def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
+def contexts_path(environment: Mapping[str, str] | None = None) -> Path:
     """``$XDG_CONFIG_HOME/penstock/contexts.toml``. A relative directory is ignored, as the XDG
     base directory specification has it."""
+    if environment is None:
+        environment = current().environment
     base = Path(environment.get("XDG_CONFIG_HOME", ""))
     if not base.is_absolute():
-        base = Path(environment.get("HOME") or os.path.expanduser("~")) / ".config"
-    return base / "penstock" / "contexts.toml"
+        base = Path(home(environment)) / ".config"
+    return typed_path(base / "penstock" / "contexts.toml")
+
+
+def home(environment: Mapping[str, str]) -> str:
+    """The user's directory, as ``os.path.expanduser`` has it of the process's environment."""
+    if "HOME" in environment:
+        return environment["HOME"].rstrip("/") or "/"
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "~"
 
 
 def read_contexts(path: Path) -> "Contexts | None":

@@ -28,6 +28,7 @@ ADD: Final = verb(
     option("--use", "choose", is_flag=True, help="Make it the current one."),
     option("--replace", is_flag=True, help="Change a context that is there."),
     own=_OWN,
+    hosted=False,
     example="""
     penstock context add prod --addr host.example:8443 --ca ca.crt --cert a.crt --key a.key
     """,
@@ -37,6 +38,7 @@ USE: Final = verb(
     "Makes context NAME the current one: verbs use it where neither flag nor environment decides.",
     argument("name"),
     own=_OWN,
+    hosted=False,
     example="penstock context use prod",
 )
 LS: Final = verb(
@@ -44,6 +46,7 @@ LS: Final = verb(
     "Lists the contexts, the current one with a star, and the groups they are in.",
     option("-q", "--quiet", is_flag=True, help="Names alone."),
     own=_OWN,
+    hosted=False,
     example="penstock context ls",
 )
 RM: Final = verb(
@@ -51,6 +54,7 @@ RM: Final = verb(
     "Forgets contexts, also as members of groups; their certificates and keys stay.",
     argument("names", metavar="NAME...", nargs=-1, required=True),
     own=_OWN,
+    hosted=False,
     example="penstock context rm staging",
 )
 TEST: Final = verb(
@@ -61,6 +65,7 @@ TEST: Final = verb(
     """,
     argument("name", required=False),
     own=(OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND),
+    hosted=False,
     example="""
     penstock context test prod
     penstock context test

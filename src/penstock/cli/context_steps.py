@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from ..client.first_connection import Endpoint, connect
 from ..client.identity import load_identity
 from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .apart import apart
 from .connection_settings import endpoint_from
 from .exits import EXPECTED, exit_code, message
 from .failures import fail
@@ -66,7 +67,7 @@ async def test(settings: Settings, name: str | None) -> None:
     report = _Report(settings)
     more: dict[str, object] = {}
     try:
-        endpoint = _endpoint(report)
+        endpoint = await apart(_endpoint, report)
         await _reach(endpoint, settings.connect_timeout_s, report)
         more = await _ask(endpoint, settings.connect_timeout_s, report)
     except EXPECTED as error:

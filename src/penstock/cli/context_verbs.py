@@ -17,6 +17,7 @@ from .context_file import contexts_path, read_contexts
 from .context_list import address_of, context_json
 from .failures import Exit, fail
 from .flags import Settings, SettingsError
+from .invocation import current
 from .server_address import host_and_port
 from .setting_sources import NEEDED, Value, given
 from .signal_handling import detaches
@@ -33,7 +34,7 @@ async def add(
     check_name(name)
     for group in groups:
         check_name(group, "a group")
-    values = _kept(given(settings, os.environ))
+    values = _kept(given(settings, current().environment))
 
     def edit(before: Contexts, text: str) -> str:
         if name in before.named and not replace:
@@ -87,7 +88,8 @@ async def use(settings: Settings, name: str) -> None:
 
     after = await change_contexts(contexts_path(), edit)
     _say_one(settings, after, name, f"Context {name} is {address_of(after.named[name])}")
-    overriding = [key for key in ("PENSTOCK_CONTEXT", "PENSTOCK_ADDR") if os.environ.get(key)]
+    environment = current().environment
+    overriding = [key for key in ("PENSTOCK_CONTEXT", "PENSTOCK_ADDR") if environment.get(key)]
     if overriding:
         complain(f"{' and '.join(overriding)} in the environment comes before it")
 

@@ -4,7 +4,7 @@ Imports only the standard library's smallest modules, because it runs before eve
 so that an interrupt during the imports that follow shows no traceback. Python would otherwise
 raise KeyboardInterrupt inside of the module being imported; and HUP, QUIT and the others
 would end the process without a message once a verb is under way. Verbs catch all of these with
-``signals.caught_signals``; before, between and after verbs ``leave`` ends the process.
+``signal_handling.caught_signals``; before, between and after verbs ``leave`` ends the process.
 """
 
 import os
@@ -47,11 +47,6 @@ def ending_signals() -> list[int]:
         for number in signal.valid_signals() - _NOT_CAUGHT
         if signal.getsignal(number) is not signal.SIG_IGN
     )
-
-
-def hangs_up() -> bool:
-    """Whether a closed terminal ends this process: not if HUP is ignored (``nohup``)."""
-    return signal.SIGHUP in ending_signals()
 
 
 def leave(number: int, _: FrameType | None) -> NoReturn:

@@ -9,8 +9,8 @@ from ..client.verify import OutputBroken
 from ..pki.certificate_errors import CertificateError
 from ..pki.key_mode import KeyModeError
 from ..rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from .descriptors import OutputFailed
 from .flags import SettingsError
-from .standard import OutputFailed
 
 # What we find ourselves: the gRPC status that a server would have answered, and a word of ours.
 _OWN = (

@@ -7,25 +7,12 @@ The object is {"error": {...}} with ``code`` (a gRPC status's name, also where n
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from .invocation import current
 from .lazy import load
 from .standard import complain
-
-
-@dataclass
-class ErrorForm:
-    """What this process's command line asks for."""
-
-    json: bool = False
-    context: str | None = None
-    """The one that --context names, so that the command lines in our texts go there, too."""
-
-
-FORM: Final = ErrorForm()
-
 
 # In our texts: "go on with: penstock stream 48213". A server's version is "penstock 1.0".
 _COMMAND_LINE: Final = re.compile(r"\bpenstock (?=[a-z])(?!context )")
@@ -35,9 +22,10 @@ def _placed(text: str) -> str:
     """A text whose command lines go to the server that ours went to: a job of that handle on
     another one would be another job. A name of our file needs no quotes; in an error about another
     one it stands as it was given."""
-    if FORM.context is None:
+    context = current().form.context
+    if context is None:
         return text
-    return _COMMAND_LINE.sub(lambda _: f"penstock --context {FORM.context} ", text)
+    return _COMMAND_LINE.sub(lambda _: f"penstock --context {context} ", text)
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
@@ -61,7 +49,7 @@ def report_error(
     ``error`` is decides ``code`` and ``reason`` if it is one of those that are expected.
     """
     text, notes = _placed(text), [_placed(note) for note in notes]
-    if not FORM.json:
+    if not current().form.json:
         complain("\n".join((f"Error: {text}", *notes)))
         return
     shown: dict[str, object] = {"code": code, "reason": reason}
@@ -83,7 +71,7 @@ def report_line(
 ) -> None:
     """As ``report_error``, of whole lines as a verb has made them: "Error: ...", or without that
     where a signal has ended it, and further lines behind."""
-    if not FORM.json:
+    if not current().form.json:
         complain(_placed(line))
         return
     first, *notes = line.split("\n")

@@ -9,11 +9,11 @@ from ..pki.key_mode import KeyModeError
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .arguments import OUR_FAILURE
+from .descriptors import OutputFailed
 from .ending_signals import SIGNAL_BASE
 from .error_report import report_line
 from .failures import Exit, Failed
 from .flags import SettingsError
-from .standard import OutputFailed
 from .terminal import harmless
 
 # Pass-through verbs: as a shell reports its commands, so that scripts need not tell them apart.

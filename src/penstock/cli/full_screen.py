@@ -11,8 +11,9 @@ from typing import Any, Final
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context
+from .descriptors import OUT
 from .signal_handling import beside
-from .standard import OUT, encoded
+from .standard import encoded
 from .writing import write
 
 # xterm's private modes: the other screen, and no cursor. And the opposite.

@@ -11,6 +11,7 @@ COMPLETION: Final = verb(
     "Prints a script that makes bash, zsh or fish complete verbs, options, jobs and files.",
     click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"])),
     connects=False,
+    hosted=False,
     example="""
     penstock completion bash > ~/.penstock.bash    # and source it in ~/.bashrc
     penstock completion fish > ~/.penstock.fish    # and source it in config.fish
@@ -26,6 +27,7 @@ SCHEMA: Final = verb(
     """,
     argument("verb", metavar="[VERB]", nargs=-1),
     connects=False,
+    hosted=False,
     example="""
     penstock schema list
     penstock schema context ls
@@ -37,6 +39,7 @@ HELP: Final = verb(
     "Explains a verb, as --help behind it does; without one all verbs.",
     argument("words", metavar="[VERB]...", nargs=-1),
     connects=False,
+    hosted=False,
     example="""
     penstock help start
     penstock help certs issue

@@ -1,6 +1,5 @@
 """list: jobs of one's own, a line each, fitted to the terminal."""
 
-import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -15,10 +14,11 @@ from .colours import Style, painted, wants_colours
 from .connecting import asked
 from .fitting import GAP, Column, one_line, rows_of
 from .flags import Settings
+from .invocation import current
 from .list_options import Filter
 from .printing import say_json
 from .signal_handling import detaches
-from .standard import OUT, say
+from .standard import say
 from .typed_line import typed_line
 
 ValueT = TypeVar("ValueT")
@@ -73,7 +73,8 @@ async def list_jobs(
         for job in jobs:
             say(one_line(job.handle))
     else:
-        _say_table(jobs, width=OUT.columns if OUT.terminal and not no_trunc else None)
+        out = current().out
+        _say_table(jobs, width=out.columns if out.terminal and not no_trunc else None)
 
 
 def _state(name: str) -> pb.JobState:
@@ -105,7 +106,7 @@ def _say_table(jobs: list[pb.Job], *, width: int | None) -> None:
     now_ns = time.time_ns()
     rows = [_cells(job, now_ns) for job in jobs]
     head, *lines = rows_of(_COLUMNS, rows, width=width, mark=mark())
-    coloured = wants_colours(terminal=OUT.terminal)
+    coloured = wants_colours(terminal=current().out.terminal)
     say(GAP.join(painted(cell, "bold" if coloured else None) for cell in head))
     for job, line in zip(jobs, lines, strict=True):
         if coloured:
@@ -142,7 +143,7 @@ def _style(job: pb.Job) -> Style | None:
 def mark() -> str:
     """What stands for text that is cut: an ellipsis, where the output's encoding has one."""
     try:
-        "…".encode(sys.stdout.encoding)
+        "…".encode(current().out.text.encoding)
     except UnicodeEncodeError:
         return "..."
     return "…"

@@ -30,6 +30,7 @@ TOP: Final = verb(
     ),
     INTERVAL,
     _RECONNECT,
+    hosted=False,
     example="""
     penstock top
     penstock -o json top > usage.jsonl

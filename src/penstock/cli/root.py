@@ -1,20 +1,20 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
 import traceback
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import asyncclick as click
 
 from .. import __version__
 from .arguments import CONNECT_TIMEOUT, NAMED_CONTEXT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
-from .error_report import FORM, asks_for_json, report_error, report_line
+from .error_report import asks_for_json, report_error, report_line
 from .failures import Failed
 from .flags import Settings
+from .invocation import Invocation, current
 from .lazy import load
-from .standard import OUT
 from .usage_hints import add_hint
-from .verb_forms import VERB
+from .verb_forms import HOSTED, VERB
 from .verbs import ALIASES, VERBS
 
 
@@ -53,40 +53,103 @@ def run(arguments: list[str]) -> int:
     First it is parsed; what is wrong with it and ``--help`` end there. Only then the verb's code is
     imported and called, under Trio if it waits.
     """
-    contexts: list[click.Context] = []
-
-    async def parsed() -> Any:  # noqa: ANN401  of whatever a verb's call has returned
-        # Not root.main, because it ends the process itself on errors and on a closed pipe.
-        async with await root.make_context("penstock", list(arguments)) as ctx:
-            contexts.append(ctx)
-            return await root.invoke(ctx)
-
-    def passes_through() -> bool:
-        return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in contexts)
-
-    passed_on = False
-    FORM.json = asks_for_json(arguments)
+    line = CalledLine(arguments)
     try:
-        act = _at_once(parsed())
-        verb = contexts[0].meta.get(VERB)
-        settings = (verb or contexts[0]).obj
-        FORM.json, FORM.context = settings.json, settings.context
-        answer = act()
+        line.parse()
+        answer = line.call()
         if isinstance(answer, Awaitable):
             answer = load("event_loop").finish(answer)
-        code = answer if isinstance(answer, int) else 0
-        passed_on = passes_through()
+        code = line.answered(answer)
     # Outside of trio.run no Cancelled can come; KeyboardInterrupt and SystemExit can.
     except BaseException as error:  # noqa: ASYNC103
-        first = _first(error)
-        if contexts and isinstance(first, click.UsageError) and first.ctx is None:
-            first.ctx = contexts[0].meta.get(VERB)  # a verb's own, which came after the parsing
-        code = _explained(first, passes_through=passes_through())  # noqa: ASYNC104
-    unsaid = code == 0 or passed_on  # because a job's own status shows no failure of our output
-    if unsaid and OUT.failure is not None and not OUT.failure.reader_left:
-        code = OUR_FAILURE if passes_through() else 1
-        report_error(f"what was asked for is done, but {OUT.failure}", code, OUT.failure)
+        code = line.failed(error)  # noqa: ASYNC104
+    return line.ended(code)
+
+
+async def invoke(arguments: list[str], invocation: Invocation) -> int:
+    """As ``run``, in a running Trio and for a caller of its own (``invocation``): a host runs
+    several at once. Everything that a verb raises is reported and becomes an exit status, but for
+    Cancelled and KeyboardInterrupt, which are the host's.
+
+    Cancellation: minimum cleanup; C22.
+    """
+    code: int = await load("invoking").finish(CalledLine(arguments), invocation)
     return code
+
+
+class CalledLine:
+    """A command line: parsed, then called; how it ends is told here, whoever runs it."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.parsed = False
+        self._arguments = list(arguments)
+        self._contexts: list[click.Context] = []
+        self._act: Callable[[], object] = lambda: None
+        self._passed_on = False
+
+    @property
+    def settings(self) -> Settings:
+        """The global flags, those behind the verb included. Call ``parse`` before."""
+        settings: Settings = self._called.obj
+        return settings
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the verb may run beside others (``verb_forms.verb``). Call ``parse`` before."""
+        return bool(getattr(self._called.command, HOSTED, False))
+
+    @property
+    def _called(self) -> click.Context:
+        return self._contexts[0].meta.get(VERB) or self._contexts[0]
+
+    def parse(self) -> None:
+        """Raises asyncclick's errors, and its Exit where nothing is to be called, as for --help,
+        which is printed on ``sys.stdout`` then."""
+        form = current().form
+        form.json = asks_for_json(self._arguments)
+        self._act = _at_once(self._parse())
+        form.json, form.context = self.settings.json, self.settings.context
+        self.parsed = True
+
+    async def _parse(self) -> Any:  # noqa: ANN401  of whatever a verb's call has returned
+        # Not root.main, because it ends the process itself on errors and on a closed pipe.
+        width = current().help_width
+        made = await root.make_context("penstock", list(self._arguments), terminal_width=width)
+        async with made as ctx:
+            self._contexts.append(ctx)
+            return await root.invoke(ctx)
+
+    def call(self) -> object:
+        """Calls the verb; returns what it does, which is to be awaited if the verb waits."""
+        return self._act()
+
+    def answered(self, answer: object) -> int:
+        """The exit status of a verb that has returned."""
+        self._passed_on = self._passes_through
+        return answer if isinstance(answer, int) else 0
+
+    @property
+    def _passes_through(self) -> bool:
+        return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in self._contexts)
+
+    def failed(self, error: BaseException) -> int:
+        """Prints what the verb, or the parsing, has raised; returns the exit status."""
+        first = _first(error)
+        if self._contexts and isinstance(first, click.UsageError) and first.ctx is None:
+            # A verb's own, which came after the parsing.
+            first.ctx = self._contexts[0].meta.get(VERB)
+        return _explained(first, passes_through=self._passes_through)
+
+    def ended(self, code: int) -> int:
+        """The exit status in the end, once all that was said is written: what failed of that is a
+        failure, where the status shows none."""
+        # Because a job's own status shows no failure of our output.
+        unsaid = code == 0 or self._passed_on
+        failure = current().out.failure
+        if unsaid and failure is not None and not failure.reader_left:
+            code = OUR_FAILURE if self._passes_through else 1
+            report_error(f"what was asked for is done, but {failure}", code, failure)
+        return code
 
 
 def _at_once(parsing: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  as above
@@ -108,7 +171,7 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
         case click.ClickException():
             add_hint(error)
             code = OUR_FAILURE if passes_through else int(error.exit_code)
-            if FORM.json:
+            if current().form.json:
                 text = error.format_message()
                 report_error(text, code, code="INVALID_ARGUMENT", reason="USAGE")
             else:
@@ -128,7 +191,7 @@ def _explained(error: BaseException, *, passes_through: bool) -> int:
         return code
     code = OUR_FAILURE if passes_through else 1
     traceback.print_exception(error)
-    if FORM.json:
+    if current().form.json:
         report_error(f"{type(error).__name__}: {error}", code, code="INTERNAL", reason="BUG")
     return code
 

@@ -8,8 +8,8 @@ from ..client.first_connection import Endpoint
 from ..client.follow import DigestMismatch, Follower
 from ..client.repeated_calls import RepeatedStart
 from .arguments import OUR_FAILURE
-from .connecting import Connecting
-from .connection_settings import endpoint_of
+from .connecting import Connecting, connector, endpoint_for
+from .descriptors import OutputFailed
 from .error_report import report_line
 from .exits import EXPECTED, complete_code, job_code, message, start_code
 from .failures import fail
@@ -19,7 +19,6 @@ from .reconnect import SaidNews
 from .sending import check_input, feed_beside_output
 from .signal_handling import beside, caught_signals
 from .sink import Apart, Sink
-from .standard import OutputFailed
 from .starting import start
 from .stop_request import StopRequest
 from .terminal import harmless
@@ -76,7 +75,7 @@ async def run(
             stop = StopRequest(attempt, signals, scope)
             signals.react = stop.react
             try:
-                endpoint = endpoint_of(settings)
+                endpoint = await endpoint_for(settings)
                 if stdin:
                     check_input()  # otherwise the job would wait for ever for its input
                 async with attempt.connected(endpoint) as client:
@@ -86,7 +85,11 @@ async def run(
                     scope.deadline = float("inf")
                     handle = attempt.job.handle
                     follower = Follower(
-                        endpoint, handle, give_up_s=reconnect, news=SaidNews(reconnect)
+                        endpoint,
+                        handle,
+                        give_up_s=reconnect,
+                        news=SaidNews(reconnect),
+                        connecting=connector(),
                     )
                     async with (
                         beside(stop.send_when_asked, endpoint, handle, connecting),

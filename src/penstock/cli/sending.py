@@ -9,11 +9,11 @@ from ..client.first_connection import Endpoint
 from ..client.send_input import InputSender
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
-from .connecting import Connecting
-from .connection_settings import endpoint_of
+from .connecting import Connecting, connector, endpoint_for
 from .error_report import report_error
 from .exits import EXPECTED, exit_code, message
 from .flags import Settings
+from .invocation import current
 from .job_names import handle_of, instead_of
 from .printing import say_json
 from .signal_handling import detaching
@@ -43,7 +43,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
     async with detaching(go_on):
         handle = await handle_of(settings, pid, reads=False)
         feeder = InputSender(
-            endpoint_of(settings),
+            await endpoint_for(settings),
             handle,
             give_up_s=reconnect,
             connecting=Connecting(settings),
@@ -71,7 +71,9 @@ async def feed_beside_output(endpoint: Endpoint, handle: str, reconnect_s: float
     Cancellation: minimum cleanup; C19.
     """
     try:
-        await InputSender(endpoint, handle, give_up_s=reconnect_s).feed(read_input)
+        await InputSender(endpoint, handle, give_up_s=reconnect_s, connecting=connector()).feed(
+            read_input
+        )
     except EXPECTED as error:
         # Silent, as a shell is when a command does not read what is piped into it.
         if not (isinstance(error, RpcError) and error.code is StatusCode.FAILED_PRECONDITION):
@@ -86,6 +88,8 @@ async def read_input() -> bytes:
 
     Cancellation: minimum cleanup; C19.
     """
+    if (stdin := current().stdin) is not None:
+        return await stdin.receive(_PIECE_BYTES)
     # A limiter of its own, because a terminal without input would otherwise take a thread from
     # looking up names.
     own = trio.CapacityLimiter(1)
@@ -95,7 +99,10 @@ async def read_input() -> bytes:
 def check_input() -> None:
     """Checks standard input before the server is asked. Raises OSError if it is closed or cannot
     be read."""
-    _read(0)
+    if (stdin := current().stdin) is not None:
+        stdin.check()
+    else:
+        _read(0)
 
 
 def _read(count: int) -> bytes:

@@ -6,14 +6,14 @@ otherwise a forgotten PENSTOCK_ADDR would send a command elsewhere than where it
 certificate and its key are one identity: a context gives both or neither.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from .context_file import contexts_path, read_contexts
 from .flags import Settings, SettingsError
+from .invocation import current
+from .typed_path import typed_path
 
 if TYPE_CHECKING:
     from .user_contexts import Context, Contexts
@@ -63,9 +63,11 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, Value]:
     return {key: Value(text, name) for key, (text, name) in found.items() if text}
 
 
-def setting_sources(settings: Settings, environment: Mapping[str, str] = os.environ) -> Sources:
+def setting_sources(settings: Settings, environment: Mapping[str, str] | None = None) -> Sources:
     """All that is set. Reads the contexts only where something is missing or a flag names one.
     Raises SettingsError, also for a file that a context names and is not there, and OSError."""
+    if environment is None:
+        environment = current().environment
     flags, variables = _of_flags(settings), _of_environment(environment)
     if not settings.context and all(key in flags | variables for key, *_ in NEEDED):
         return Sources(variables | flags)
@@ -111,6 +113,6 @@ def _chosen(
 def _check_there(value: Value) -> None:
     """Names the line, which what opens the file later does not know."""
     try:
-        Path(value.text).stat()
+        typed_path(value.text).stat()
     except OSError as error:
         raise SettingsError(f"{value.source}: {value.text}: {error.strerror}") from error

@@ -12,8 +12,8 @@ from ..concurrency.interrupts import uninterrupted_context, uninterrupted_method
 from ..concurrency.plain_errors import PlainErrors
 from .ending_signals import SIGNAL_BASE, ending_signals
 from .failures import Failed
+from .invocation import current
 from .shell_words import shell_line
-from .standard import ERR
 from .terminal import harmless
 
 P = ParamSpec("P")
@@ -48,21 +48,37 @@ class Signals:
             return
         self.count += 1
         self.number = number
-        if number in (signal.SIGINT, signal.SIGQUIT) and ERR.terminal:
-            ERR.place.disturbed()  # the terminal shows ^C where its cursor was
+        err = current().err
+        if number in (signal.SIGINT, signal.SIGQUIT) and err.terminal:
+            err.place.disturbed()  # the terminal shows ^C where its cursor was
         self.react()
+
+
+def hangs_up() -> bool:
+    """Whether a closed terminal ends this command line: not if HUP is ignored (``nohup``)."""
+    given = current().signals
+    if given is not None:
+        return signal.SIGHUP not in given.ignored
+    return signal.SIGHUP in ending_signals()
 
 
 @uninterrupted_context
 @asynccontextmanager
 async def caught_signals() -> AsyncIterator[Signals]:
-    """Inside, no signal of ``ending_signals`` ends anything by itself.
+    """Inside, no signal of ``ending_signals`` ends anything by itself; in a host none of those that
+    it gives.
 
     No checkpoint as it is entered or left where neither signal is wanted.
 
     Cancellation: minimum cleanup; C22.
     """
     signals = Signals()
+    given = current().signals
+    if given is not None:
+        with given.caught() as coming:
+            async with beside(signals._deliver, coming):
+                yield signals
+        return
     wanted = ending_signals()
     if not wanted:
         yield signals

@@ -4,11 +4,13 @@ from typing import Final, Literal, Protocol
 
 from ..proto import command_pb2 as pb
 from ..text import job_text
+from .descriptors import Place
+from .invocation import Target, current
 from .printing import LinePrinter, json_line
-from .standard import ERR, OUT, Descriptor, Place, complain, encoded
+from .standard import complain, encoded
 from .terminal import harmless
 from .terminal_printer import TerminalPrinter
-from .writing import write
+from .writing import drain, write
 
 STDOUT: Final = pb.STREAM_STDOUT
 STDERR: Final = pb.STREAM_STDERR
@@ -34,12 +36,12 @@ class _Printer(Protocol):
     def flush(self, time_ns: int) -> str: ...
 
 
-def _printer(descriptor: Descriptor, *, timestamps: bool) -> _Printer:
-    if not descriptor.terminal:
+def _printer(target: Target, *, timestamps: bool) -> _Printer:
+    if not target.terminal:
         return LinePrinter(timestamps=timestamps)
 
     return TerminalPrinter(
-        timestamps=timestamps, place=descriptor.place, columns=lambda: descriptor.columns
+        timestamps=timestamps, place=target.place, columns=lambda: target.columns
     )
 
 
@@ -50,14 +52,15 @@ class Lines:
     """
 
     def __init__(self, *, timestamps: bool) -> None:
-        self._printer = _printer(OUT, timestamps=timestamps)
+        self._out = current().out
+        self._printer = _printer(self._out, timestamps=timestamps)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
         """Writes the chunk as lines, as LinePrinter does.
 
         Cancellation: minimum cleanup.
         """
-        await write(OUT, encoded(self._printer.feed(stream, time_ns, data)))
+        await write(self._out, encoded(self._printer.feed(stream, time_ns, data)))
         return self._printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
@@ -65,7 +68,7 @@ class Lines:
 
         Cancellation: minimum cleanup.
         """
-        await write(OUT, encoded(self._printer.flush(time_ns)))
+        await write(self._out, encoded(self._printer.flush(time_ns)))
 
 
 class Apart:
@@ -76,27 +79,27 @@ class Apart:
     """
 
     def __init__(self, *, raw: bool) -> None:
-        self._targets: dict[int, tuple[Descriptor, _Printer | None]] = {}
+        self._targets: dict[int, tuple[Target, _Printer | None]] = {}
         # One for both if both are one terminal, because they share its line.
         printers: dict[Place, _Printer] = {}
-        for stream, descriptor in ((STDOUT, OUT), (STDERR, ERR)):
+        for stream, target in ((STDOUT, current().out), (STDERR, current().err)):
             printer = None
-            if descriptor.terminal and not raw:
-                if descriptor.place not in printers:
-                    printers[descriptor.place] = _printer(descriptor, timestamps=False)
-                printer = printers[descriptor.place]
-            self._targets[stream] = (descriptor, printer)
+            if target.terminal and not raw:
+                if target.place not in printers:
+                    printers[target.place] = _printer(target, timestamps=False)
+                printer = printers[target.place]
+            self._targets[stream] = (target, printer)
 
     async def chunk(self, stream: int, time_ns: int, data: bytes) -> int:
         """Writes to the descriptor of its stream; an unknown stream goes to standard output.
 
         Cancellation: minimum cleanup.
         """
-        descriptor, printer = self._targets.get(stream, self._targets[STDOUT])
+        target, printer = self._targets.get(stream, self._targets[STDOUT])
         if printer is None:
-            await write(descriptor, data)
+            await write(target, data)
             return 0
-        await write(descriptor, encoded(printer.feed(stream, time_ns, data)))
+        await write(target, encoded(printer.feed(stream, time_ns, data)))
         return printer.held_bytes(stream)
 
     async def finish(self, time_ns: int) -> None:
@@ -106,9 +109,9 @@ class Apart:
 
         Cancellation: minimum cleanup.
         """
-        for descriptor, printer in self._targets.values():
+        for target, printer in self._targets.values():
             if printer is not None:
-                await write(descriptor, encoded(printer.flush(time_ns)))
+                await write(target, encoded(printer.flush(time_ns)))
 
 
 class Sink:
@@ -153,7 +156,7 @@ class Sink:
             self.begun = True
             self.next = self.first = message.offset
         if self._form is None:
-            await write(OUT, f"{json_line(message)}\n".encode())
+            await write(current().out, f"{json_line(message)}\n".encode())
             self._count(message.offset + len(message.data) if message.data else self.next)
         elif message.HasField("job"):
             await self._began(message.job)
@@ -163,6 +166,7 @@ class Sink:
             self.missing += message.gap.to_offset - message.gap.from_offset
             if self._form is not None:
                 self._gap(message.gap)
+                await drain()
             self._count(message.gap.to_offset)
         if message.HasField("finished"):
             self.end = message.finished

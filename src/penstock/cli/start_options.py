@@ -1,12 +1,12 @@
 """What ``start`` and ``run`` take in front of COMMAND: the forms of their options (no I/O)."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncclick as click
 
 from .arguments import TEXT
+from .invocation import current
 from .times import seconds_of
 
 
@@ -24,9 +24,10 @@ class _Setting(click.ParamType):  # type: ignore[misc]  # asyncclick is untyped
             self.fail(f"{value!r} has no key; write KEY=VALUE", param, ctx)
         if equals:
             return key, given
-        if key not in os.environ:
+        environment = current().environment
+        if key not in environment:
             self.fail(f"{key} is not in our environment; write {key}=VALUE", param, ctx)
-        return key, TEXT.convert(os.environ[key], param, ctx)
+        return key, TEXT.convert(environment[key], param, ctx)
 
 
 class _Label(click.ParamType):  # type: ignore[misc]

@@ -7,15 +7,16 @@ import trio
 
 from ..client.repeated_calls import RepeatedStart
 from ..proto import command_pb2 as pb
-from .connecting import Connecting
-from .connection_settings import endpoint_of
+from .connecting import Connecting, endpoint_for
 from .error_report import report_line
 from .flags import Settings
 from .interrupted_start import hurry, interrupted_text
+from .invocation import current
 from .printing import say_json
 from .signal_handling import caught_signals
-from .standard import OUT, complain, say
+from .standard import complain, say
 from .terminal import harmless
+from .writing import drain
 
 
 async def start(
@@ -51,23 +52,23 @@ async def start(
         # Scope K0.start.
         with trio.CancelScope() as scope:
             signals.react = partial(hurry, attempt, signals, scope)
-            async with attempt.connected(endpoint_of(settings)):
+            async with attempt.connected(await endpoint_for(settings)):
                 pass
         # Inside of caught_signals, so that a signal that comes now does not lose the handle.
         if attempt.job is not None:
-            _tell_started(settings, attempt.job, quiet=quiet)
+            await _tell_started(settings, attempt.job, quiet=quiet)
         if signals.count:
             report_line(interrupted_text(attempt), signals.exit_code)
     return signals.exit_code
 
 
-def _tell_started(settings: Settings, job: pb.Job, *, quiet: bool) -> None:
-
+async def _tell_started(settings: Settings, job: pb.Job, *, quiet: bool) -> None:
     if settings.json:
         say_json(job)
     elif quiet:
         say(harmless(job.handle))
     else:
         say(f"Success! PID: {harmless(job.handle)}")
-    if OUT.failure is not None:
-        complain(f"Job {harmless(job.handle)} was started; {OUT.failure}")
+    await drain()
+    if (failure := current().out.failure) is not None:
+        complain(f"Job {harmless(job.handle)} was started; {failure}")

@@ -12,11 +12,13 @@ from ..text.job_text import limit_notes, sentence
 from .connecting import asked
 from .fitting import fitted
 from .flags import Settings
+from .invocation import current
 from .job_names import on_job
 from .printing import say_json
 from .several import say_error
-from .standard import OUT, say
+from .standard import say
 from .terminal import harmless
+from .writing import drain
 
 
 async def watch_status(settings: Settings, pids: tuple[str, ...], interval_s: float) -> int:
@@ -103,13 +105,14 @@ class _Looks:
             else:
                 self._answers[word] = answer
                 self._report(word, answer)
-        if OUT.terminal and not self._json:
+        if current().out.terminal and not self._json:
             self._draw()
+        await drain()
 
     def _report(self, word: str, answer: pb.StatusResponse) -> None:
         if self._json:
             say_json(answer)
-        elif not OUT.terminal and self._said.get(word) != sentence(answer.job):
+        elif not current().out.terminal and self._said.get(word) != sentence(answer.job):
             self._said[word] = sentence(answer.job)
             for line in _lines(answer):
                 say(line)
@@ -117,7 +120,8 @@ class _Looks:
     def _draw(self) -> None:
         """Draws all of it over what was drawn last, as far as the terminal reaches up."""
         lines = [line for word in self._words for line in _lines(self._answers[word])]
-        lines = [fitted(line, OUT.columns, "…") for line in lines[: OUT.lines - 1]]
+        out = current().out
+        lines = [fitted(line, out.columns, "…") for line in lines[: out.lines - 1]]
         up = f"\x1b[{self._drawn_lines}F" if self._drawn_lines else ""
         say("\n".join([f"{up}\x1b[J{lines[0]}", *lines[1:]]) if lines else "")
         self._drawn_lines = len(lines)

@@ -7,12 +7,13 @@ import trio
 
 from ..client.first_connection import Connect, Endpoint
 from ..client.repeated_calls import RepeatedStart, stop_job
-from .ending_signals import ASKING, hangs_up
+from .descriptors import OutputFailed
+from .ending_signals import ASKING
 from .error_report import report_error
 from .exits import EXPECTED, exit_code, message
 from .interrupted_start import hurry
-from .signal_handling import Signals
-from .standard import OutputFailed, complain
+from .signal_handling import Signals, hangs_up
+from .standard import complain
 from .terminal import harmless
 
 # Because a write to a reader that the same ^C has ended may fail a moment before we get the signal.

@@ -9,9 +9,9 @@ from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from ..text import job_text
 from .arguments import OUR_FAILURE
-from .connecting import Connecting, asked
-from .connection_settings import endpoint_of
-from .ending_signals import HUNG_UP, hangs_up
+from .connecting import Connecting, asked, endpoint_for
+from .descriptors import OutputFailed
+from .ending_signals import HUNG_UP
 from .error_report import report_error, report_line
 from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
 from .exits import exit_code as code_of
@@ -21,9 +21,9 @@ from .job_names import handle_of, instead_of, on_job
 from .printing import say_json
 from .reconnect import SaidNews, say_waits_on
 from .several import Several, Verb
-from .signal_handling import caught_signals, detaches
+from .signal_handling import caught_signals, detaches, hangs_up
 from .sink import Apart, Lines, Sink
-from .standard import OutputFailed, complain, say
+from .standard import complain, say
 from .terminal import harmless
 
 
@@ -69,7 +69,7 @@ async def stream(
 
     async def follow() -> None:
         follower = Follower(
-            endpoint_of(settings),
+            await endpoint_for(settings),
             handle,
             part,
             give_up_s=reconnect,

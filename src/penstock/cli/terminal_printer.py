@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ..text.stream_decoder import REPLACEMENT, TextDecoder
+from .descriptors import Place
 from .printing import timestamp
-from .standard import Place
 from .terminal import columns_of, cut_at_column, harmless
 
 # A longer one is no bar, but text that happens to follow a carriage return, so we do not hold it.

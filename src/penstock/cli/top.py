@@ -13,22 +13,22 @@ from typing import Final
 import trio
 
 from ..client.client import Client
-from ..client.first_connection import connect
 from ..client.repeated_calls import ask
 from ..client.resumption import HEARTBEAT_S
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from .colours import wants_colours
-from .connecting import asked
-from .connection_settings import endpoint_of
-from .ending_signals import HUNG_UP, hangs_up
+from .connecting import asked, connector, endpoint_for
+from .descriptors import OutputFailed
+from .ending_signals import HUNG_UP
 from .exits import message
 from .failures import Exit, fail
 from .flags import Settings
 from .full_screen import FullScreen, full_screen
+from .invocation import current
 from .job_figures import FiguresTable, JobFigures
 from .printing import say_json
-from .signal_handling import beside, caught_signals, detaches
-from .standard import OUT, OutputFailed, say
+from .signal_handling import beside, caught_signals, detaches, hangs_up
+from .standard import say
 from .top_screen import plain_table, rows_that_fit, screen
 
 MOST_ASKED: Final = 60
@@ -52,14 +52,14 @@ async def top(settings: Settings, sort: str, interval: float, reconnect: float) 
 
     Cancellation: minimum cleanup; C22, C63.
     """
-    if settings.json or not OUT.terminal:
+    if settings.json or not (current().terminal and current().out.terminal):
         await _snapshot(settings, sort)
         return 0
     # Before the screen is taken, because it may ask for a passphrase.
-    endpoint = endpoint_of(settings)
+    endpoint = await endpoint_for(settings)
     live = _LiveTop(f"{endpoint.host}:{endpoint.port}", sort, interval)
     # Not Connecting, which reports on standard error, where the screen is.
-    connecting = partial(connect, connect_timeout_s=settings.connect_timeout_s)
+    connecting = partial(connector(), connect_timeout_s=settings.connect_timeout_s)
     async with caught_signals() as signals:
         # Scope K0.top.
         with trio.CancelScope() as scope:
@@ -99,7 +99,7 @@ class _LiveTop:
         self._note = "Connecting"
         self._server = server
         self._changed = trio.Event()
-        self._colours = wants_colours(terminal=OUT.terminal)
+        self._colours = wants_colours(terminal=current().out.terminal)
 
     def redraw(self) -> None:
         """Something that is shown has changed."""

@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .context_file import home
 from .flags import SettingsError
+from .invocation import current
 from .server_address import host_and_port
 from .toml_statements import Statement, line_of, statements, written_keys
 
@@ -180,6 +182,14 @@ def _groups(reader: _Reader, value: Any) -> dict[str, tuple[str, ...]]:  # noqa:
     return groups
 
 
+def _expanded(text: str) -> Path:
+    """With the home directory in the place of ``~``. Raises RuntimeError if there is none."""
+    first, slash, rest = text.partition("/")
+    if first == "~" and current().hosted:
+        text = f"{home(current().environment)}{slash}{rest}"
+    return Path(text).expanduser()
+
+
 def _context_values(reader: _Reader, name: str, table: dict[str, Any]) -> dict[str, str]:
     values: dict[str, str] = {}
     for key in KEYS:
@@ -194,7 +204,7 @@ def _context_values(reader: _Reader, name: str, table: dict[str, Any]) -> dict[s
             values[key] = text
         else:
             try:
-                values[key] = str(reader.found.path.parent / Path(text).expanduser())
+                values[key] = str(reader.found.path.parent / _expanded(text))
             except RuntimeError:  # pathlib's, of a user that is not there
                 reader.wrong(keys, f"there is no home directory for {text.split('/')[0]!r}")
     for one, other in (("certificate", "key"), ("key", "certificate"), ("passphrase_file", "key")):

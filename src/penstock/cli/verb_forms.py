@@ -37,6 +37,9 @@ def behind(setting: str, name: str, **form: object) -> click.Option:
 VERB: Final = "penstock.verb"
 """Where the root context's ``meta`` has the context of the verb that was called."""
 
+HOSTED: Final = "penstock_hosted"
+"""The attribute of a verb's command that has its ``hosted``."""
+
 OUTPUT_BEHIND: Final = behind("output", "-o", **OUTPUT)
 CONNECT_TIMEOUT_BEHIND: Final = behind("connect_timeout_s", "--connect-timeout", **CONNECT_TIMEOUT)
 CONTEXT_BEHIND: Final = behind("context", "--context", **NAMED_CONTEXT)
@@ -51,12 +54,14 @@ def verb(
     connects: bool = True,
     own: tuple[click.Option, ...] = _OF_CONNECTIONS,
     example: str = "",
+    hosted: bool = True,
     **form: object,
 ) -> click.Command:
     """Declares a verb. ``place``: module.function, loaded when the verb is called, and async if
     it waits. ``connects``: it may call a server, so it gets the settings as its first argument, and
     ``own``, the global options that may stand behind it. ``example``: lines that a user may type,
-    which end its help.
+    which end its help. ``hosted``: it may run in a process that serves several callers, because it
+    takes nothing of that, never blocks it, and needs little of the processor.
 
     The command's callback returns a function that calls the verb, for ``root.run``, so that parsing
     is over before Trio is imported.
@@ -78,4 +83,6 @@ def verb(
         # click keeps the lines of a paragraph behind "\b" as they are.
         shown = "".join(f"\n  {line}" for line in cleandoc(example).splitlines())
         form |= {"epilog": f"\b\nExamples:{shown}"}
-    return cls(function, callback=call, params=every, help=cleandoc(help_text), **form)
+    command = cls(function, callback=call, params=every, help=cleandoc(help_text), **form)
+    setattr(command, HOSTED, hosted)
+    return command

@@ -189,6 +189,7 @@ RM: Final = verb(
 VERSION: Final = verb(
     "version.version",
     "Says which version this is, and what the server is and can enforce.",
+    hosted=False,
     example="penstock version",
 )
 STREAM: Final = verb(

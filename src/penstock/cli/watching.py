@@ -7,21 +7,22 @@ import trio
 from ..client.watch import JobWatcher
 from ..proto import command_pb2 as pb
 from ..text.job_text import end_text
-from .connecting import Connecting
-from .connection_settings import endpoint_of
-from .ending_signals import HUNG_UP, hangs_up
+from .connecting import Connecting, endpoint_for
+from .descriptors import OutputFailed
+from .ending_signals import HUNG_UP
 from .error_report import report_line
 from .exits import EXPECTED, exit_code, message
 from .failures import Exit, fail
 from .flags import Settings
+from .invocation import current
 from .job_names import handle_of
 from .printing import json_line, timestamp
 from .reconnect import SaidNews
-from .signal_handling import caught_signals
-from .standard import OUT, OutputFailed, complain, encoded
+from .signal_handling import caught_signals, hangs_up
+from .standard import complain, encoded
 from .terminal import harmless
 from .typed_line import typed_line
-from .writing import write
+from .writing import drain, write
 
 _STATES = {
     pb.JOB_STATE_STARTING: "is starting",
@@ -47,7 +48,7 @@ async def watch(
             try:
                 handles = [await handle_of(settings, pid, reads=True) for pid in pids]
                 watcher = JobWatcher(
-                    endpoint_of(settings),
+                    await endpoint_for(settings),
                     after=after,
                     handles=handles,
                     give_up_s=reconnect,
@@ -87,14 +88,15 @@ class _ChangePrinter:
         Cancellation: minimum cleanup.
         """
         if self._json:
-            await write(OUT, f"{json_line(change)}\n".encode())
+            await write(current().out, f"{json_line(change)}\n".encode())
         elif change.handle:
-            await write(OUT, encoded(f"{change_line(change)}\n"))
+            await write(current().out, encoded(f"{change_line(change)}\n"))
         if change.resync:
             complain(
                 "Changes are missing here, which the server cannot give any more; list: "
                 "penstock list --all"
             )
+            await drain()
         # Not before, because a write that was cut off is to come again.
         self._written = change.sequence
 

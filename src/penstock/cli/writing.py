@@ -7,28 +7,43 @@ import select
 
 import trio
 
-from .standard import Descriptor
+from .descriptors import StandardDescriptor
+from .invocation import Target, current
 
 
-async def write(descriptor: Descriptor, data: bytes) -> None:
-    """As ``Descriptor.send``, in a thread, because a pager may not read for minutes. Raises
-    OutputFailed.
+async def write(target: Target, data: bytes) -> None:
+    """As ``send``, in a thread, because a pager may not read for minutes. Raises OutputFailed.
 
     Cancelled: an unknown part is written.
 
     Cancellation: minimum cleanup.
     """
-    if _takes_at_once(descriptor, len(data)):
+    if not isinstance(target, StandardDescriptor):
+        await target.write(data)
+    elif _takes_at_once(target, len(data)):
         await trio.lowlevel.checkpoint()
-        descriptor.send(data)
+        target.send(data)
     else:
         # A limiter of its own, because a pager that does not read would otherwise take a thread
         # from looking up names.
         own = trio.CapacityLimiter(1)
-        await trio.to_thread.run_sync(descriptor.send, data, abandon_on_cancel=True, limiter=own)
+        await trio.to_thread.run_sync(target.send, data, abandon_on_cancel=True, limiter=own)
 
 
-def _takes_at_once(descriptor: Descriptor, size: int) -> bool:
+async def drain() -> None:
+    """Returns once all that was said is written, or has failed to be, as it is at once but in a
+    host: what a verb says without end would fill the host's memory otherwise.
+
+    No checkpoint where nothing waits to be written.
+
+    Cancellation: minimum cleanup.
+    """
+    for target in (current().out, current().err):
+        if not isinstance(target, StandardDescriptor):
+            await target.flush()
+
+
+def _takes_at_once(descriptor: StandardDescriptor, size: int) -> bool:
     """Whether a write needs no thread: one for every short line would cost more than the line
     (7,000 a second instead of 25,000). A writable pipe has room for PIPE_BUF bytes (pipe(7)); not
     for a terminal, because a writable one may be stopped (^S) half-way.

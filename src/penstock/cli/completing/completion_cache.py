@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..flags import Settings, SettingsError
+from ..invocation import current
 from ..private_file import replace_file
 from ..setting_sources import setting_sources
 
@@ -29,7 +30,9 @@ _MOST_OF_CERTIFICATE: Final = 1024 * 1024
 class CompletionCache:
     """The answers for one server and identity, by a name each."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+        if environment is None:
+            environment = current().environment
         self._directory = _directory(environment)
         self._path = self._directory / f"completion-{_key(settings, environment)}.json"
 

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ..descriptors import OUT, OutputFailed
 from ..root import root
-from ..standard import OUT, OutputFailed
 from .candidates import Offer, about_of, offer_at, shown
 from .places import find_place
 from .shell_syntax import Word, inserted, read_word, split_line

@@ -1,0 +1,96 @@
+"""Command lines that run in a host: many at once in one Trio, each for another caller.
+
+What of the process a verb could disturb is its ``Invocation``'s instead; what is left is here:
+asyncclick prints on ``sys.stdout`` and ``sys.stderr``, so these are the invocation's while it
+parses and while an error is told, which is done between two checkpoints.
+"""
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import trio
+
+from .apart import apart
+from .ending_signals import SIGNAL_BASE
+from .invocation import Invocation, current, entered
+from .lazy import load
+from .writing import drain
+
+if TYPE_CHECKING:
+    from .root import CalledLine
+
+
+def hosted_line(arguments: Sequence[str], invocation: Invocation) -> "CalledLine | None":
+    """The line, parsed, if its verb may run in a host beside others; None for one that needs a
+    process of its own, or has a mistake in it, or asks for help. Prints nothing."""
+    with entered(invocation), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        line: CalledLine = load("root").CalledLine(arguments)
+        try:
+            line.parse()
+        except Exception:  # of whatever form: the process of its own says what it is
+            return None
+        return line if line.hosted else None
+
+
+async def finish(line: "CalledLine", invocation: Invocation) -> int:
+    """Runs it to its end; returns its exit status. Raises nothing but Cancelled and
+    KeyboardInterrupt.
+
+    Cancellation: minimum cleanup; C22.
+    """
+    signals = invocation.signals
+    assert signals is not None, "a host gives its command lines their signals"
+    code = 0
+    with entered(invocation):
+        # Scope K0.invoked.
+        with trio.CancelScope() as scope:
+            # Cancels K0.invoked.
+            signals.call_at_end(scope.cancel)
+            await trio.lowlevel.checkpoint()
+            code = await _outcome(line)
+            await drain()
+            code = line.ended(code)
+            await drain()
+    return SIGNAL_BASE + signals.ended_by if signals.ended_by else code
+
+
+async def _outcome(line: "CalledLine") -> int:
+    """What the verb's end makes the exit status, and tells."""
+    try:
+        if not line.parsed:
+            with _streams():
+                line.parse()
+        if line.hosted:
+            answer = line.call()
+        else:
+            # In a tuple, because Trio refuses to return what is to be awaited.
+            (answer,) = await apart(lambda: (line.call(),))
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        return line.answered(answer)
+    # What is no error of the verb's is raised again; Cancelled beside an error unwinds with it.
+    except BaseException as error:  # noqa: ASYNC103
+        told = _of_the_verb(error)
+        if told is None:
+            raise
+        with _streams():
+            return line.failed(told)  # noqa: ASYNC104
+
+
+def _of_the_verb(error: BaseException) -> BaseException | None:
+    """The error without what is the host's to hear of; None if nothing is left."""
+    theirs = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        if error.subgroup((KeyboardInterrupt, GeneratorExit)) is not None:
+            return None
+        return error.split(theirs)[1]
+    return None if isinstance(error, theirs) else error
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """``sys.stdout`` and ``sys.stderr`` are the invocation's. Without a checkpoint inside."""
+    with redirect_stdout(current().out.text), redirect_stderr(current().err.text):
+        yield
