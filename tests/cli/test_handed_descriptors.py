@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from fake_service import HANDLE, Done, fake_server
+from fake_service import HANDLE, Done, chunk, fake_server, terminal
 from hosted_lines import full_pipe, hosted_line, printing_service, run_hosted
 from patience import patient
 from pki import shared_pki
@@ -246,3 +246,36 @@ async def test_help_leaves_nothing_behind() -> None:
         for _ in range(3):
             assert (await run_hosted(["start", "--help"], server.environment())).code == 0
     assert kept() <= before
+
+
+@pytest.mark.parametrize("words", [["list"], ["stream", "5"], ["run", "ls"], ["status", "9"]])
+async def test_a_terminal_that_is_handed_over(words: list[str]) -> None:
+    """Its width, and colours as that caller's environment has them: as of a process there."""
+    service = printing_service()
+    service.messages.insert(0, chunk(b"10%\r\x1b[31m"))
+    service.messages[1].offset, service.messages[1].next_offset = 9, 16
+    service.messages[2].offset, service.messages[2].next_offset = 16, 20
+    service.jobs[0].argv.append("long" * 20)
+    seen: dict[str, list[tuple[int | None, bytes]]] = {"NO_COLOR": [], "FORCE_COLOR": []}
+    async with fake_server(service) as server:
+        for name, found in seen.items():
+            environment = {"TERM": "xterm", name: "1"}
+            async with terminal(60) as (theirs, shown):
+                copy = os.dup(theirs)
+                done = await server.run_cli(*words, out=theirs, err=copy, environment=environment)
+            found.append((done.code, bytes(shown)))
+
+        async def run(name: str) -> None:
+            environment = server.environment() | {"TERM": "xterm", name: "1"}
+            async with terminal(60) as (theirs, shown):
+                copy = os.dup(theirs)
+                async with hosted_line(words, environment, out=theirs, err=copy) as line:
+                    pass
+            seen[name].append((line.code, bytes(shown)))
+
+        async with trio.open_nursery() as nursery:
+            for name in seen:
+                nursery.start_soon(run, name)
+    for of_a_process, of_a_host in seen.values():
+        assert of_a_host == of_a_process
+    assert (seen["NO_COLOR"] != seen["FORCE_COLOR"]) == (words == ["list"])
