@@ -50,10 +50,16 @@ class HandedInput:
 
         Cancellation: minimum cleanup; C19.
         """
-        with suppress(PermissionError):  # of a file, which cannot be waited for
-            await trio.lowlevel.wait_readable(self.fd)
         own = trio.CapacityLimiter(1)
-        return await trio.to_thread.run_sync(self._read, count, abandon_on_cancel=True, limiter=own)
+        while True:
+            with suppress(PermissionError):  # of a file, which cannot be waited for
+                await trio.lowlevel.wait_readable(self.fd)
+            try:
+                return await trio.to_thread.run_sync(
+                    self._read, count, abandon_on_cancel=True, limiter=own
+                )
+            except BlockingIOError:  # another process took it first, and has set O_NONBLOCK
+                continue
 
     def _read(self, count: int) -> bytes:
         with self._lock:

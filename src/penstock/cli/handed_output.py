@@ -23,6 +23,8 @@ _PIECE_BYTES: Final = 64 * 1024
 # How long a thread may take to say that a write has ended, which it does at once but for the
 # interpreter's other threads.
 _SAYS_SO_S: Final = 0.01
+# After which a thread that waits for room looks whether its text is still wanted.
+_LOOKS_AGAIN_MS: Final = 1000
 
 
 class HandedOutput(Descriptor):
@@ -120,7 +122,10 @@ class _OutputPiece:
         view = memoryview(self._data)
         try:
             while view and not self.abandoned and output.failure is None:
-                view = view[os.write(output.fd, view[:_PIECE_BYTES]) :]
+                try:
+                    view = view[os.write(output.fd, view[:_PIECE_BYTES]) :]
+                except BlockingIOError:  # another process that shares it set O_NONBLOCK
+                    _poll_writable(output.fd, _LOOKS_AGAIN_MS)
         except OSError as error:
             output.failure = OutputFailed(output.name, error, terminal=output.terminal)
 
@@ -144,7 +149,7 @@ class _PlaceWriter:
     def put(self, piece: _OutputPiece) -> None:
         with self._lock:
             if piece.output.closed:  # by one that was left, and goes on in a thread
-                self._token.run_sync_soon(piece.set_done)
+                self._tell_done(piece)
                 return
             self._pieces.append(piece)
             begin, self._writing = not self._writing, True
@@ -164,7 +169,7 @@ class _PlaceWriter:
         goes on."""
         with self._lock:
             first = bool(self._pieces) and piece is self._pieces[0]
-            if first and _takes_more(piece.output.fd):
+            if first and _poll_writable(piece.output.fd, 0):
                 # Nothing holds it up, so it has ended, or ends now.
                 self._lock.wait_for(lambda: piece.written, _SAYS_SO_S)
             piece.abandoned = not piece.written
@@ -195,17 +200,20 @@ class _PlaceWriter:
                 self._pieces.popleft()
                 piece.written = True
                 self._lock.notify()
-            with suppress(trio.RunFinishedError):  # the host has ended
-                self._token.run_sync_soon(piece.set_done)
+            self._tell_done(piece)
         for fd in closing:
             os.close(fd)
 
+    def _tell_done(self, piece: _OutputPiece) -> None:
+        with suppress(trio.RunFinishedError):  # the host has ended
+            self._token.run_sync_soon(piece.set_done)
 
-def _takes_more(fd: int) -> bool:
+
+def _poll_writable(fd: int, timeout_ms: int) -> bool:
     """Whether a write to it would not wait. Not by select, which knows no number above 1023."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(0))
+    return bool(poll.poll(timeout_ms))
 
 
 def _ignore(outcome: Any) -> None:  # noqa: ANN401  Trio's
