@@ -229,25 +229,6 @@ async def test_a_passphrases_pipe_without_a_writer_blocks_nobody(tmp_path: Path)
         os.close(os.open(fifo, os.O_RDWR))  # so that the thread that was left ends
 
 
-async def test_help_leaves_nothing_behind() -> None:
-    """asyncclick remembers streams that it has written to, but none of a line that has ended."""
-    import asyncclick._compat
-
-    def kept() -> int:
-        (cache,) = (
-            cell.cell_contents
-            for cell in asyncclick._compat._default_text_stdout.__closure__
-            if hasattr(cell.cell_contents, "keyrefs")
-        )
-        return len(cache)
-
-    before = kept()
-    async with fake_server() as server:
-        for _ in range(3):
-            assert (await run_hosted(["start", "--help"], server.environment())).code == 0
-    assert kept() <= before
-
-
 @pytest.mark.parametrize("words", [["list"], ["stream", "5"], ["run", "ls"], ["status", "9"]])
 async def test_a_terminal_that_is_handed_over(words: list[str]) -> None:
     """Its width, and colours as that caller's environment has them: as of a process there."""

@@ -5,7 +5,7 @@ asyncclick prints on ``sys.stdout`` and ``sys.stderr``, so these are the invocat
 parses and while an error is told, which is done between two checkpoints.
 """
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def hosted_line(arguments: Sequence[str], invocation: Invocation) -> "CalledLine | None":
     """The line, parsed, if its verb may run in a host beside others; None for one that needs a
     process of its own, or has a mistake in it, or asks for help. Prints nothing."""
-    with entered(invocation), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+    with entered(invocation), redirect_stdout(_Unseen()), redirect_stderr(_Unseen()):
         line: CalledLine = load("root").CalledLine(arguments)
         try:
             line.parse()
@@ -65,8 +65,8 @@ async def _outcome(line: "CalledLine") -> int:
         if line.hosted:
             answer = line.call()
         else:
-            # In a tuple, because Trio refuses to return what is to be awaited.
-            (answer,) = await apart(lambda: (line.call(),))
+            called = await apart(_Called, line)
+            answer = called.answer
         if isinstance(answer, Awaitable):
             answer = await answer
         return line.answered(answer)
@@ -77,6 +77,22 @@ async def _outcome(line: "CalledLine") -> int:
             raise
         with _streams():
             return line.failed(told)  # noqa: ASYNC104
+
+
+class _Unseen(StringIO):
+    # As of ``handed_output``'s text: otherwise asyncclick would keep each one, with its help.
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Called:
+    """A verb that was called, and may be left before what it does is awaited."""
+
+    def __init__(self, line: "CalledLine") -> None:
+        self.answer = line.call()
+
+    def __del__(self) -> None:
+        if isinstance(answer := getattr(self, "answer", None), Coroutine):
+            answer.close()  # otherwise Python would warn of it, on the host's standard error
 
 
 def _of_the_verb(error: BaseException) -> BaseException | None:
