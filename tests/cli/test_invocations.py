@@ -256,7 +256,7 @@ async def test_which_lines_may_run_in_a_host() -> None:
 
 # What may know of the process itself.
 OF_THE_PROCESS = {
-    *("__init__.py", "descriptors.py", "standard.py", "invocation.py", "ready_help.py"),
+    *("__init__.py", "descriptors.py", "preparing.py", "invocation.py", "ready_help.py"),
     *("completing/entry.py", "ending_signals.py"),
 }
 # Each beside a way that a host takes.

@@ -26,13 +26,13 @@ def main() -> None:
     except KeyboardInterrupt:  # nothing has been done yet
         os._exit(130)
     from .descriptors import OUT
-    from .standard import prepare, say
+    from .preparing import prepare
 
     prepare()
     from .ready_help import ready_help
 
     if (text := ready_help(sys.argv[1:])) is not None:
-        say(text.removesuffix("\n"))
+        sys.stdout.write(text)
         if OUT.failure is None:
             gc.freeze()
             sys.exit(0)

@@ -102,7 +102,7 @@ class StandardDescriptor(Descriptor):
 
     @property
     def text(self) -> TextIO:
-        """Takes text for it; ``standard.prepare`` makes it one whose writes never fail."""
+        """Takes text for it; ``preparing.prepare`` makes it one whose writes never fail."""
         stream: TextIO = getattr(sys, self._stream)
         return stream
 

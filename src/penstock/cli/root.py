@@ -48,7 +48,7 @@ async def root(ctx: click.Context, **flags: Any) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a whole command line; returns its exit status. Call ``standard.prepare`` before.
+    """Runs a whole command line; returns its exit status. Call ``preparing.prepare`` before.
 
     First it is parsed; what is wrong with it and ``--help`` end there. Only then the verb's code is
     imported and called, under Trio if it waits.
