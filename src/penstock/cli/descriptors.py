@@ -2,7 +2,7 @@
 asked.
 
 Those of this process are ``OUT`` and ``ERR``; a process that runs command lines for others has
-more (``handed_output``). Which ones are meant is said by ``invocation.current``.
+more (``handed_output``). ``invocation.current`` decides which ones are meant.
 """
 
 import contextlib

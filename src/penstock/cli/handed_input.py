@@ -26,8 +26,8 @@ class NoInput:
 
 class HandedInput:
     """A descriptor of a pipe, a socket or a file. Nothing is read before it is asked for, and
-    nothing is asked for before something is there, because what is read too much is missing for
-    those who have the same open file."""
+    nothing is asked for before something is there, because other processes with the same open file
+    miss what is read too much."""
 
     def __init__(self, fd: int) -> None:
         """Takes ``fd`` over."""

@@ -2,7 +2,7 @@
 
 What of the process a verb could disturb is its ``Invocation``'s instead; what is left is here:
 asyncclick prints on ``sys.stdout`` and ``sys.stderr``, so these are the invocation's while it
-parses and while an error is told, which is done between two checkpoints.
+parses and while an error is reported, both of them between two checkpoints.
 """
 
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
@@ -29,7 +29,7 @@ def hosted_line(arguments: Sequence[str], invocation: Invocation) -> "CalledLine
         line: CalledLine = load("root").CalledLine(arguments)
         try:
             line.parse()
-        except Exception:  # of whatever form: the process of its own says what it is
+        except Exception:  # of whatever form: a process of its own reports it
             return None
         return line if line.hosted else None
 
@@ -57,7 +57,7 @@ async def finish(line: "CalledLine", invocation: Invocation) -> int:
 
 
 async def _outcome(line: "CalledLine") -> int:
-    """What the verb's end makes the exit status, and tells."""
+    """The exit status that the verb's end makes; reports an error."""
     try:
         if not line.parsed:
             with _streams():
@@ -72,11 +72,11 @@ async def _outcome(line: "CalledLine") -> int:
         return line.answered(answer)
     # What is no error of the verb's is raised again; Cancelled beside an error unwinds with it.
     except BaseException as error:  # noqa: ASYNC103
-        told = _of_the_verb(error)
-        if told is None:
+        reported = _of_the_verb(error)
+        if reported is None:
             raise
         with _streams():
-            return line.failed(told)  # noqa: ASYNC104
+            return line.failed(reported)  # noqa: ASYNC104
 
 
 class _Unseen(StringIO):
@@ -96,7 +96,7 @@ class _Called:
 
 
 def _of_the_verb(error: BaseException) -> BaseException | None:
-    """The error without what is the host's to hear of; None if nothing is left."""
+    """The error without what belongs to the host; None if nothing is left."""
     theirs = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
     if isinstance(error, BaseExceptionGroup):
         if error.subgroup((KeyboardInterrupt, GeneratorExit)) is not None:

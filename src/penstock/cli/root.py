@@ -78,7 +78,7 @@ async def invoke(arguments: list[str], invocation: Invocation) -> int:
 
 
 class CalledLine:
-    """A command line: parsed, then called; how it ends is told here, whoever runs it."""
+    """A command line: parsed, then called; its end is reported here, in a host as in a process."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.parsed = False
