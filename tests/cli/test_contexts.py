@@ -1,6 +1,7 @@
 """What contexts.toml means, and what is said of one that is wrong: file, line and key."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,18 @@ def test_a_file_of_a_context_that_is_gone_is_named_with_its_line(config: Path) -
     (config.parent / "a.key").unlink()
     with pytest.raises(SettingsError, match=r"line 6, contexts\.a\.key: .*a\.key: No such file"):
         found(config, Settings())
+
+
+def test_of_several_files_that_are_gone_the_first_is_named(config: Path) -> None:
+    """The same one each time, because sets of texts have another order in each process."""
+    files = [config.parent / name for name in ("ca", "b.crt", "b.key", "pass")]
+    for file in files:
+        file.unlink()
+    for file in files:
+        with pytest.raises(SettingsError, match=f": {re.escape(str(file))}: No such file"):
+            found(config, Settings(context="b"))
+        file.touch()
+    assert found(config, Settings(context="b")) == "b ca b.crt b.key pass"
 
 
 def test_a_context_that_is_not_there_is_an_error(tmp_path: Path, config: Path) -> None:

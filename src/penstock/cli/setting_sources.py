@@ -86,8 +86,9 @@ def setting_sources(settings: Settings, environment: Mapping[str, str] | None = 
         # The passphrase, too, because it is that key's.
         keys = {key: keys[key] for key in ("address", "ca") if key in keys}
     own = keys.keys() - before.keys()
-    for key in own - {"address"}:
-        _check_there(keys[key])
+    for key in keys:  # not of the set, or another file would be named each time
+        if key in own and key != "address":
+            _check_there(keys[key])
     return Sources(variables | keys | before, context.name, frozenset(own))
 
 
