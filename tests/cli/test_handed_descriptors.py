@@ -213,12 +213,13 @@ async def test_a_passphrase_is_asked_of_the_caller() -> None:
         assert done.err == f"Error: no passphrase of {pair.key} was typed\n".encode()
 
 
-async def test_a_passphrases_pipe_without_a_writer_blocks_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--key-passphrase-file", "--ca", "--cert", "--key"])
+async def test_a_pipe_without_a_writer_blocks_nobody(tmp_path: Path, option: str) -> None:
     """Not even the host's end: a signal ends the line."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
     async with fake_server(printing_service()) as server:
-        words = ["--key-passphrase-file", str(fifo), "status", "5"]
+        words = [option, str(fifo), "status", "5"]
         with trio.fail_after(patient(20)):
             async with hosted_line(words, server.environment()) as line:
                 assert (await run_hosted(["status", "5"], server.environment())).code == 0

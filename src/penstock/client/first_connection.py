@@ -1,10 +1,12 @@
 """How a client connects: to which server, as whom, and how long it tries for a first connection."""
 
-from collections.abc import AsyncIterator
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 import trio
 
@@ -13,6 +15,9 @@ from ..rpc.channel import ConnectionLost, HandshakeFailed, open_channel
 from .backoff import Backoff
 from .client import Client
 from .identity import handshake_hint, load_identity
+
+ResultT = TypeVar("ResultT")
+ArgumentsT = TypeVarTuple("ArgumentsT")
 
 CONNECT_S: Final = 10.0
 """How long to try for a first connection: a server that is restarted is there within some seconds,
@@ -71,7 +76,8 @@ async def connect(
     """
     if not connect_timeout_s >= 0:
         raise ValueError(f"connect_timeout_s is {connect_timeout_s!r}, and must be at least 0")
-    context = load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
+    files = endpoint.ca, endpoint.certificate, endpoint.key
+    context = await _read_files(endpoint, load_identity, *files, endpoint.passphrase)
     backoff = Backoff(connect_timeout_s, longest_s=_LONGEST_PAUSE_S)
     attempt_s = connect_timeout_s or CONNECT_S
     give_up_at = trio.current_time() + connect_timeout_s
@@ -91,14 +97,39 @@ async def connect(
         except ConnectionLost as error:
             if connected:
                 raise
-            left_s = give_up_at - trio.current_time()
-            pause_s = backoff.pause_s(trio.current_time()) if error.may_pass else None
-            if pause_s is None or left_s <= 0:
-                _explain(error, endpoint, connect_timeout_s)
-                raise
+            lost = error
+        left_s = give_up_at - trio.current_time()
+        pause_s = backoff.pause_s(trio.current_time()) if lost.may_pass else None
+        if pause_s is None or left_s <= 0:
+            await _read_files(endpoint, _explain, lost, endpoint, connect_timeout_s)
+            raise lost
         await trio.sleep(min(pause_s, left_s))
         left_s = give_up_at - trio.current_time()
         attempt_s = min(connect_timeout_s, max(_LEAST_ATTEMPT_S, left_s))
+
+
+async def _read_files(
+    endpoint: Endpoint, function: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT
+) -> ResultT:
+    """What the function returns, which reads the endpoint's files. In a thread if one of them is a
+    pipe or the like, because its writer may never come, and the program's other tasks would wait.
+
+    Cancelled: the thread is left, and its result discarded. No checkpoint for plain files.
+
+    Cancellation: minimum cleanup.
+    """
+    if not any(map(_may_wait, (endpoint.ca, endpoint.certificate, endpoint.key))):
+        return function(*arguments)
+    own = trio.CapacityLimiter(1)
+    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=own)
+
+
+def _may_wait(path: Path) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False  # what opens it next reports the error
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def _explain(error: ConnectionLost, endpoint: Endpoint, tried_s: float) -> None:
