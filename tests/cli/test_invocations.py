@@ -247,6 +247,11 @@ async def test_which_lines_may_run_in_a_host() -> None:
         assert (line.settings.context, line.settings.json, line.hosted) == ("x", True, True)
         for words in ("top", "context ls", "stop", "start --help", "--version", "", "nonsense"):
             assert line_for_a_host(words.split(), invocation) is None, words
+        # As a shell's <(...) gives it: of the caller's descriptors.
+        for option in ("--ca", "--cert", "--key", "--key-passphrase-file"):
+            assert line_for_a_host([option, "/dev/fd/63", "list"], invocation) is None, option
+        invocation.environment = {"PENSTOCK_KEY_PASSPHRASE_FILE": "/proc/self/fd/63"}
+        assert line_for_a_host(["list"], invocation) is None
     hosted = {name for name, verb in COMMANDS.items() if getattr(verb, HOSTED)}
     assert {*COMMANDS} - hosted == {
         *("top", "version", "completion", "help", "schema", "certs init", "certs issue"),

@@ -16,6 +16,7 @@ from .apart import apart
 from .ending_signals import SIGNAL_BASE
 from .invocation import Invocation, current, entered
 from .lazy import load
+from .setting_sources import given
 from .writing import drain
 
 if TYPE_CHECKING:
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
 
 def hosted_line(arguments: Sequence[str], invocation: Invocation) -> "CalledLine | None":
     """The line, parsed, if its verb may run in a host beside others; None for one that needs a
-    process of its own, or has a mistake in it, or asks for help. Prints nothing."""
+    process of its own, or has a mistake in it, or asks for help. Prints nothing.
+
+    A file of /dev or /proc needs its process: /dev/fd/63, as a shell's <(...) gives it, is a
+    descriptor of the caller's, and of the host another one or none.
+    """
     with entered(invocation), redirect_stdout(_Unseen()), redirect_stderr(_Unseen()):
         line: CalledLine = load("root").CalledLine(arguments)
         try:
             line.parse()
         except Exception:  # of whatever form: a process of its own reports it
             return None
-        return line if line.hosted else None
+        named = given(line.settings, invocation.environment).values()
+        own = any(value.text.startswith(("/dev/", "/proc/")) for value in named)
+        return line if line.hosted and not own else None
 
 
 async def finish(line: "CalledLine", invocation: Invocation) -> int:
