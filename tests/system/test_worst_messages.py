@@ -118,12 +118,19 @@ async def latencies(server: RunningServer) -> tuple[list[float], list[float]]:
 
 @pytest.mark.alone
 @pytest.mark.timeout(120)
+def _marks(kind: str, who: str, count: int) -> tuple[pytest.MarkDecorator, ...]:
+    """One alone is milder than four of its kind, which tools/test --all has."""
+    if (kind, who, count) in ALWAYS:
+        return ()
+    return (pytest.mark.release,) if count == 1 else (pytest.mark.slow,)
+
+
 @pytest.mark.parametrize(
     ("kind", "who", "count"),
     [
         pytest.param(
             *(kind, who, count),
-            marks=() if (kind, who, count) in ALWAYS else (pytest.mark.slow,),
+            marks=_marks(kind, who, count),
             id=f"{kind}-{who}-{count}",
         )
         for kind in KINDS
