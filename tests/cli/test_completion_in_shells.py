@@ -147,7 +147,7 @@ HIDDEN = [
     [
         "",
         pytest.param("'", marks=pytest.mark.slow),
-        '"',
+        pytest.param('"', marks=pytest.mark.slow),
         pytest.param("$'", marks=pytest.mark.slow),
     ],
 )

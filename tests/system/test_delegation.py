@@ -57,7 +57,7 @@ def top_groups(mounts: Mounts) -> set[Path]:
     return {Path(root) / name for root in roots for name in names if (Path(root) / name).is_dir()}
 
 
-@pytest.fixture(params=["host", "v1"])
+@pytest.fixture(params=["host", pytest.param("v1", marks=pytest.mark.slow)])
 def unit(request: pytest.FixtureRequest) -> Iterator[Unit]:
     mounts, name = mounted(), group("unit")
     prefix: list[str] = []

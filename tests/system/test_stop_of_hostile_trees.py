@@ -104,7 +104,7 @@ def without_v2() -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", text, "sh"]
 
 
-@pytest.fixture(scope="module", params=["host", "v1"])
+@pytest.fixture(scope="module", params=["host", pytest.param("v1", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     prefix = without_v2() if request.param == "v1" else []
     with running_server(policy_text(COMMANDS, CLIENTS), prefix=prefix) as server:

@@ -10,7 +10,7 @@ from supervisor_peer import Peer, Started, wait_dead
 from supervisor_process import (
     IS_ROOT,
     JOB_UID,
-    MODES,
+    MODE_AND_SLOW_MODE,
     Supervisor,
     command,
     running_supervisor,
@@ -18,7 +18,7 @@ from supervisor_process import (
 )
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def running(request: pytest.FixtureRequest) -> Iterator[tuple[Supervisor, Peer, Started]]:
     """A job that runs, as a shell that waits to be killed."""
     extra = 'class = "small"\nenv = { COLOUR = "red", LANG = "C" }\nenv_allowed = ["SHADE"]\n'
@@ -65,7 +65,7 @@ def test_descriptors(running: tuple[Supervisor, Peer, Started]) -> None:
     assert set(fds) == {"0", "1", "2"}
 
 
-@pytest.mark.parametrize("root", MODES)
+@pytest.mark.parametrize("root", MODE_AND_SLOW_MODE)
 def test_signals_and_mode(root: bool) -> None:
     """Nothing is ignored or blocked, and files are made with umask 022.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from supervisor_peer import PATIENCE_S, wait_dead
 from supervisor_process import (
-    MODES,
+    MODE_AND_SLOW_MODE,
     SUPERVISOR,
     command,
     run_again,
@@ -21,7 +21,7 @@ from supervisor_process import (
 TREE = "trap '' TERM; sleep 1000 & setsid sleep 1000 & echo $!; wait"
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=MODE_AND_SLOW_MODE)
 def root(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
