@@ -25,7 +25,18 @@ from penstock.server.error_status import from_job_error
 from penstock.server.methods import MESSAGE_LIMITS
 
 HANDLE = "48213"
-_COMMAND = (sys.executable, "-m", "penstock.cli")
+PLAIN = (sys.executable, "-m", "penstock.cli")
+
+
+@dataclass
+class Way:
+    """How the tests run the command line: the program itself, or the front end of an agent."""
+
+    command: tuple[str, ...] = PLAIN
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+WAY = Way()
 
 
 class FakeService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
@@ -363,6 +374,11 @@ class Cli:
 
     async def done(self) -> Done:
         code = await self.process.wait()
+        # What it has written is in the pipes, but perhaps not read yet; another process may keep
+        # them open.
+        with trio.move_on_after(2):
+            while self.open_streams:
+                await self.grown.wait()
         return Done(code, bytes(self.out), bytes(self.err))
 
     def collect_in(self, nursery: trio.Nursery) -> None:
@@ -460,9 +476,9 @@ class FakeServer:
         closing = " ".join(f"{fd}>&-" for fd in without)
         ignored = "".join(f"trap '' {number}; " for number in ignoring)
         process = await trio.lowlevel.open_process(
-            ["sh", "-c", f'{ignored}exec "$@" {closing}', "sh", *_COMMAND, *arguments],
+            ["sh", "-c", f'{ignored}exec "$@" {closing}', "sh", *WAY.command, *arguments],
             process_group=0,
-            env=self.environment() | (environment or {}),
+            env=self.environment() | WAY.environment | (environment or {}),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE if out is None else out,
             stderr=subprocess.PIPE if err is None else err,

@@ -31,6 +31,11 @@ class Client:
         self._channel = channel
         self._timeout_s = timeout_s
 
+    @property
+    def channel(self) -> Channel:
+        """What it calls on, which knows whether the server is there."""
+        return self._channel
+
     async def start(
         self,
         command: str,

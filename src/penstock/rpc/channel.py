@@ -62,12 +62,21 @@ class Channel:
         """Whether new calls can succeed: the connection is not lost and the server not leaving."""
         return self._link.unusable is None
 
-    async def wait_unusable(self) -> None:
-        """Returns when the connection is lost or the server is going away.
+    async def wait_unusable(self) -> ConnectionLost:
+        """Returns when the connection is lost or the server is going away, with the reason.
 
         Cancellation: atomic; C2.
         """
         await self._link.became_unusable.wait()
+        assert self._link.unusable is not None
+        return self._link.unusable
+
+    async def wait_answer(self) -> None:
+        """Returns when the server has answered just now. Raises ConnectionLost.
+
+        Cancellation: atomic; C2.
+        """
+        await self._link.wait_answer()
 
     async def unary(
         self,

@@ -25,6 +25,7 @@ from .turns import FairTurns
 
 # Kinds of end (endpoint.py, transport.py) that are no decision of the server, so they may pass.
 _CUT: Final = ("closed", "lost", "drained")
+_ASKING_PING: Final = b"askedfor"
 
 
 class ClientStream(MessageStream):
@@ -71,6 +72,7 @@ class ClientConnection(HttpEndpoint[ClientStream]):
         self.unusable: ConnectionLost | None = None
         self.became_unusable = trio.Event()
         self._ready = trio.Event()
+        self._answered = trio.Event()
         self._slots = trio.lowlevel.ParkingLot()
         self._going = False
 
@@ -106,6 +108,20 @@ class ClientConnection(HttpEndpoint[ClientStream]):
         Cancellation: atomic.
         """
         await self._ready.wait()
+        if self.unusable is not None:
+            raise self.unusable
+
+    async def wait_answer(self) -> None:
+        """Sends a PING, and returns when the server has answered one: it is there. Raises
+        ConnectionLost.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
+        if self.unusable is None:
+            self.connection.ping(_ASKING_PING)
+            self.wake()
+            await self._answered.wait()
         if self.unusable is not None:
             raise self.unusable
 
@@ -174,7 +190,12 @@ class ClientConnection(HttpEndpoint[ClientStream]):
             self.unusable = error
         self.became_unusable.set()
         self._ready.set()
+        self._answered.set()
         self._slots.unpark_all()
+
+    def _ping_answered(self, event: ev.PingAnswered) -> None:  # noqa: ARG002  any of ours
+        self._answered.set()
+        self._answered = trio.Event()
 
     def _settings_arrived(self) -> None:
         self._ready.set()
