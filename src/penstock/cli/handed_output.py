@@ -5,32 +5,25 @@ do: it belongs to the open file, which is the caller's and its shell's, too. So 
 one for each place, as long as something waits to be written.
 """
 
+import errno
 import io
 import os
-import select
-import threading
-from collections import deque
-from contextlib import suppress
 from functools import cached_property
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import trio
 
 from .descriptors import Descriptor, ForgivingStream, OutputFailed
+from .place_writer import OutputPiece, PlaceWriter
 
-# Of one write: what may still come out once the rest is not wanted any more.
-_PIECE_BYTES: Final = 64 * 1024
-# How long a thread may take to say that a write has ended, which it does at once but for the
-# interpreter's other threads.
-_SAYS_SO_S: Final = 0.01
-# After which a thread that waits for room looks whether its text is still wanted.
-_LOOKS_AGAIN_MS: Final = 1000
+# A reader that stands still while a verb says so much at once will never be given the rest.
+_MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 class HandedOutput(Descriptor):
     """One of them, as ``invocation.HostedOutput`` has it; make them by ``handed_outputs``."""
 
-    def __init__(self, fd: int, name: str, writer: "_PlaceWriter", encoding: str) -> None:
+    def __init__(self, fd: int, name: str, writer: PlaceWriter, encoding: str) -> None:
         super().__init__(fd, name)
         self.closed = False
         self._writer = writer
@@ -48,7 +41,10 @@ class HandedOutput(Descriptor):
         )
 
     def send(self, data: bytes) -> None:
-        """Keeps it to be written. Raises OutputFailed."""
+        """Keeps it to be written. Raises OutputFailed, also where too much waits already."""
+        if self.failure is None and self._writer.waiting_bytes > _MOST_BYTES:
+            full = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            self.failure = OutputFailed(self.name, full, terminal=self.terminal)
         if self.failure is not None:
             raise self.failure
         self._put(data)
@@ -87,13 +83,33 @@ class HandedOutput(Descriptor):
         while (piece := self._writer.last_of(self)) is not None:
             await piece.done.wait()
 
+    @property
+    def writing(self) -> bool:
+        """Whether a write is under way, which may be for as long as its reader stands still."""
+        return self._writer.writing
+
+    def hold(self) -> None:
+        """Nothing is written from now on, until ``resume``, but what a write has begun with."""
+        self._writer.hold()
+
+    def resume(self) -> None:
+        """What was held is written, and all that comes."""
+        self._writer.resume()
+
+    async def wait_held(self) -> None:
+        """Returns once no write is under way, after ``hold``. No checkpoint where none is.
+
+        Cancellation: atomic.
+        """
+        await self._writer.wait_held()
+
     def close(self) -> None:
         """Closes the descriptor, once the write under way has ended; the rest is not written."""
         self._writer.close(self)
 
-    def _put(self, data: bytes) -> "_OutputPiece":
+    def _put(self, data: bytes) -> OutputPiece:
         self.place.wrote(data)
-        piece = _OutputPiece(self, data)
+        piece = OutputPiece(self, data)
         self._writer.put(piece)
         return piece
 
@@ -103,134 +119,16 @@ class _HandedText(io.TextIOWrapper):
     __hash__ = None  # type: ignore[assignment]
 
 
-class _OutputPiece:
-    """What one call has sent."""
-
-    def __init__(self, output: HandedOutput, data: bytes) -> None:
-        self.output = output
-        self.abandoned = False
-        self.written = False
-        """Or given up; the thread is done with it."""
-        self.done = trio.Event()
-        """The same, as Trio's tasks see it."""
-        self.awaited_by: trio.lowlevel.Task | None = None
-        self._data = data
-
-    def write(self) -> None:
-        """In the writer's thread; blocks. A failure is the output's."""
-        output = self.output
-        view = memoryview(self._data)
-        try:
-            while view and not self.abandoned and output.failure is None:
-                try:
-                    view = view[os.write(output.fd, view[:_PIECE_BYTES]) :]
-                except BlockingIOError:  # another process that shares it set O_NONBLOCK
-                    _poll_writable(output.fd, _LOOKS_AGAIN_MS)
-        except OSError as error:
-            output.failure = OutputFailed(output.name, error, terminal=output.terminal)
-
-    def set_done(self) -> None:
-        """In Trio's thread."""
-        self.done.set()
-        if self.awaited_by is not None:
-            trio.lowlevel.reschedule(self.awaited_by)
-
-
-class _PlaceWriter:
-    """Writes pieces in the order in which they came, to one or two descriptors of one place."""
-
-    def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._lock = threading.Condition()
-        self._pieces: deque[_OutputPiece] = deque()
-        self._writing = False
-        self._closing: list[int] = []
-
-    def put(self, piece: _OutputPiece) -> None:
-        with self._lock:
-            if piece.output.closed:  # by one that was left, and goes on in a thread
-                self._tell_done(piece)
-                return
-            self._pieces.append(piece)
-            begin, self._writing = not self._writing, True
-        if begin:
-            trio.lowlevel.start_thread_soon(self._write, _ignore, name="penstock output")
-
-    def last_of(self, output: HandedOutput) -> _OutputPiece | None:
-        """The last one that is wanted and not written yet."""
-        with self._lock:
-            for piece in reversed(self._pieces):
-                if piece.output is output and not piece.abandoned:
-                    return piece
-        return None
-
-    def is_written(self, piece: _OutputPiece) -> bool:
-        """Whether all of it is; otherwise it is not wanted any more: at most a write that has begun
-        goes on."""
-        with self._lock:
-            first = bool(self._pieces) and piece is self._pieces[0]
-            if first and _poll_writable(piece.output.fd, 0):
-                # Nothing holds it up, so it has ended, or ends now.
-                self._lock.wait_for(lambda: piece.written, _SAYS_SO_S)
-            piece.abandoned = not piece.written
-            return piece.written
-
-    def close(self, output: HandedOutput) -> None:
-        with self._lock:
-            if output.closed:
-                return
-            output.closed = True
-            for piece in self._pieces:
-                piece.abandoned = piece.abandoned or piece.output is output
-            if self._writing:
-                self._closing.append(output.fd)
-                return
-        os.close(output.fd)
-
-    def _write(self) -> None:
-        while True:
-            with self._lock:
-                if not self._pieces:
-                    self._writing = False
-                    closing, self._closing = self._closing, []
-                    break
-                piece = self._pieces[0]
-            piece.write()
-            with self._lock:
-                self._pieces.popleft()
-                piece.written = True
-                self._lock.notify()
-            self._tell_done(piece)
-        for fd in closing:
-            os.close(fd)
-
-    def _tell_done(self, piece: _OutputPiece) -> None:
-        with suppress(trio.RunFinishedError):  # the host has ended
-            self._token.run_sync_soon(piece.set_done)
-
-
-def _poll_writable(fd: int, timeout_ms: int) -> bool:
-    """Whether a write to it would not wait. Not by select, which knows no number above 1023."""
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(timeout_ms))
-
-
-def _ignore(outcome: Any) -> None:  # noqa: ANN401  Trio's
-    """Of a thread that returns nothing; an error in it is a bug, and raised here."""
-    outcome.unwrap()
-
-
 def handed_outputs(
     out: int, err: int, *, encoding: str = "utf-8"
 ) -> tuple[HandedOutput, HandedOutput]:
     """Standard output and error of a caller, by descriptors that are taken over. If both lead to
     one place, its text comes out in the order in which it was written to either."""
-    writer = _PlaceWriter()
+    writer = PlaceWriter()
     one_place = os.path.sameopenfile(out, err)
     found = (
         HandedOutput(out, "standard output", writer, encoding),
-        HandedOutput(err, "standard error", writer if one_place else _PlaceWriter(), encoding),
+        HandedOutput(err, "standard error", writer if one_place else PlaceWriter(), encoding),
     )
     if one_place:
         found[1].place = found[0].place

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeAlias
 from .descriptors import ERR, OUT, OutputFailed, Place, StandardDescriptor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..client.first_connection import Connect
     from .given_signals import GivenSignals
     from .typed_path import HeldDirectory
@@ -116,6 +118,7 @@ class Invocation:
         directory: "HeldDirectory | None" = None,
         connector: "Connect | None" = None,
         ask: Callable[[str], str] | None = None,
+        known_passphrase: "Callable[[Path], bytes | None] | None" = None,
         terminal: bool = False,
     ) -> None:
         """``signals`` of a host, where those that would end the command line come from.
@@ -123,7 +126,8 @@ class Invocation:
         begin; None: the process's. ``connector``: opens a connection, or gives one that is shared;
         None: ``penstock.client.connect``. ``ask`` shows a question at the caller's terminal and
         returns the line that is typed unseen, or raises EOFError; it is called in a thread; None:
-        there is no terminal to ask at. ``terminal``: the process's own standard descriptors are a
+        there is no terminal to ask at. ``known_passphrase``: that of a key, where it was typed
+        before. ``terminal``: the process's own standard descriptors are a
         terminal that this command line may take as a whole.
         """
         self.out = out
@@ -134,6 +138,7 @@ class Invocation:
         self.directory = directory
         self.connector = connector
         self.ask = ask
+        self.known_passphrase = known_passphrase
         self.terminal = terminal
         self.form = ErrorForm()
 

@@ -34,6 +34,9 @@ def key_passphrase(
         return os.fsencode(text)
     if not _is_encrypted(key):
         return None
+    known = current().known_passphrase
+    if known is not None and (passphrase := known(key)) is not None:
+        return passphrase
     ask = _question()
     if ask is None:
         raise SettingsError(
