@@ -126,7 +126,7 @@ WORDS = {
 
 def test_every_verb_is_walked() -> None:
     """But what asks no server: certs has a test of its own."""
-    assert set(WORDS) | {"certs", "completion", "context", "help", "schema"} == set(VERBS)
+    assert set(WORDS) | {"agent", "certs", "completion", "context", "help", "schema"} == set(VERBS)
 
 
 class World:

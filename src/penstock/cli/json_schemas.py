@@ -66,6 +66,13 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "cut_to_ca": _FLAG,
 }
 _STEP: Final = _object("step", "ok", "detail", step=_TEXT, ok=_FLAG, detail=_TEXT)
+_CONNECTION: Final = _object(
+    "address",
+    address=_TEXT,
+    certificate=_TEXT,
+    since_s={"type": "number"},
+    calls={"type": "integer"},
+)
 ERROR: Final = "error"
 # A message of google.rpc, of which any may come.
 _DETAIL: Final = _object("@type", **{"@type": _TEXT}) | {"additionalProperties": {}}
@@ -96,6 +103,18 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
     **dict.fromkeys(("context add", "context use", "context ls", "context rm"), _CONTEXT),
     "certs init": _object("kind", "certificate", "key", **_CERTIFICATE),
     "certs issue": _object(*_CERTIFICATE, **_CERTIFICATE),
+    "agent": _object(
+        "name",
+        "pid",
+        name=_TEXT,
+        pid={"type": "integer", "minimum": 0},  # 0: none runs
+        version=_TEXT,
+        since_s={"type": "number"},
+        running={"type": "integer"},
+        served={"type": "integer"},
+        passphrases={"type": "integer"},
+        connections={"type": "array", "items": _CONNECTION},
+    ),
     "context test": _object(
         "steps",
         context=_TEXT,

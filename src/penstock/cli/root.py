@@ -1,5 +1,6 @@
 """The command line: global options, the verbs, and one place where every error ends."""
 
+import os
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -25,8 +26,29 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
         """Every verb's name; aliases are not listed."""
         return [name for name in VERBS if name not in ALIASES]
 
+    async def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; nothing at all is no mistake where the shell can be had.
 
-@click.group(cls=Verbs, commands=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
+        Cancellation: atomic.
+        """
+        if not args and not _has_shell():
+            raise click.exceptions.NoArgsIsHelpError(ctx)
+        rest: list[str] = await super().parse_args(ctx, args)
+        return rest
+
+
+def _has_shell() -> bool:
+    """Whether a command line without a verb is the shell: on a terminal of this process."""
+    return not current().hosted and current().out.terminal and os.isatty(0)
+
+
+@click.group(
+    cls=Verbs,
+    commands=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+)
 @click.option("--context", **NAMED_CONTEXT)
 @click.option("--addr", "address", metavar="HOST:PORT", help="The server; PENSTOCK_ADDR.")
 @click.option("--ca", metavar="FILE", help="The CA of the server; PENSTOCK_CA.")
@@ -40,11 +62,25 @@ class Verbs(click.Group):  # type: ignore[misc]  # asyncclick is untyped
 )
 @click.option("-o", "output", default="text", **OUTPUT)
 @click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
+@click.option(
+    "--no-agent",
+    is_flag=True,
+    expose_value=False,
+    help="Without the agent; PENSTOCK_AGENT=off.",
+)
 @click.version_option(__version__, message="%(prog)s %(version)s", help="Which version this is.")
 @click.pass_context
-async def root(ctx: click.Context, **flags: Any) -> None:
-    """Runs granted commands on a server, as the client that your certificate names."""
+async def root(ctx: click.Context, **flags: Any) -> Callable[[], object] | None:
+    """Runs granted commands on a server, as the client that your certificate names.
+
+    Without COMMAND, on a terminal, it is a shell that takes the same commands.
+    """
     ctx.obj = Settings(**flags)
+    if ctx.invoked_subcommand is not None:
+        return None  # the verb's own call counts
+    if not _has_shell():
+        ctx.fail("Missing command.")
+    return lambda: load("shell.interactive").interactive(ctx.obj)
 
 
 def run(arguments: list[str]) -> int:
@@ -125,11 +161,12 @@ class CalledLine:
 
     def answered(self, answer: object) -> int:
         """The exit status of a verb that has returned."""
-        self._passed_on = self._passes_through
+        self._passed_on = self.passes_through
         return answer if isinstance(answer, int) else 0
 
     @property
-    def _passes_through(self) -> bool:
+    def passes_through(self) -> bool:
+        """Whether the verb exits as its job does, and with 125 where we fail."""
         return any(ctx.meta.get(PASSES_THROUGH, False) for ctx in self._contexts)
 
     def failed(self, error: BaseException) -> int:
@@ -138,7 +175,7 @@ class CalledLine:
         if self._contexts and isinstance(first, click.UsageError) and first.ctx is None:
             # A verb's own, which came after the parsing.
             first.ctx = self._contexts[0].meta.get(VERB)
-        return _explained(first, passes_through=self._passes_through)
+        return _explained(first, passes_through=self.passes_through)
 
     def ended(self, code: int) -> int:
         """The exit status in the end, once all that was said is written: what failed of that is a
@@ -147,7 +184,7 @@ class CalledLine:
         unsaid = code == 0 or self._passed_on
         failure = current().out.failure
         if unsaid and failure is not None and not failure.reader_left:
-            code = OUR_FAILURE if self._passes_through else 1
+            code = OUR_FAILURE if self.passes_through else 1
             report_error(f"what was asked for is done, but {failure}", code, failure)
         return code
 

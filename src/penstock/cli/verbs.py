@@ -7,6 +7,7 @@ from typing import Final
 
 import asyncclick as click
 
+from .agent_verb import AGENT
 from .arguments import (
     ALLOW_GAPS,
     MAX_OFFSET,
@@ -269,6 +270,7 @@ VERBS: Final[dict[str, click.Command]] = {
     "commands": COMMANDS,
     "can": CAN,
     "context": CONTEXT,
+    "agent": AGENT,
     "watch": WATCH,
     "top": TOP,
     "certs": CERTS,

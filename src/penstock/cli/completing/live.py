@@ -1,5 +1,7 @@
 """Completion's questions to the server: bounded, never asking the user, silent about failures."""
 
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,9 @@ COMMANDS_FRESH_S: Final = 30.0
 """How old an answer on granted commands may be: a policy changes seldom."""
 MOST_JOBS: Final = 500
 """So many are kept; where there are more, those that begin with what is typed are asked for."""
+Answers = Callable[[Settings, str, str], Sequence[Any]]
+ANSWERS: Final[ContextVar[Answers | None]] = ContextVar("answers", default=None)
+"""Gives the answers in a process that has a connection already, as the shell does."""
 
 
 def jobs(settings: Settings, state: str, typed: str) -> list[tuple[str, str]]:
@@ -63,6 +68,8 @@ def _answer(
     settings: Settings, question: str, about: str = "", fresh_s: float = FRESH_S
 ) -> list[Any]:
     """What is kept, or what the server says now, which is kept then."""
+    if (answers := ANSWERS.get()) is not None:
+        return list(answers(settings, question, about))
     cache = CompletionCache(settings)
     name = f"{question} {about}".rstrip()
     found = cache.read(name, fresh_s)

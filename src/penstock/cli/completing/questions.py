@@ -32,7 +32,7 @@ def ask_server(settings: Settings, question: str, about: str) -> list[Any] | Non
         # Scope K0.completion.
         with trio.fail_after(BOUND_S):
             async with connect(endpoint, connect_timeout_s=0) as client:
-                return await _QUESTIONS[question](client, about)
+                return await QUESTIONS[question](client, about)
 
     try:
         return trio.run(ask)
@@ -83,8 +83,9 @@ async def _commands(client: Client, _: str) -> list[Any]:
     ]
 
 
-_QUESTIONS: Final[dict[str, Callable[[Client, str], Awaitable[list[Any]]]]] = {
+QUESTIONS: Final[dict[str, Callable[[Client, str], Awaitable[list[Any]]]]] = {
     "jobs": _unfinished,
     "all jobs": _all,
     "commands": _commands,
 }
+"""What each question asks, by its name; of JSON's types, so that an answer can be kept."""

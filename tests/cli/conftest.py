@@ -1,0 +1,75 @@
+"""One suite over both ways: the program by itself, and its front end with an agent behind it.
+
+Each test here that runs the command line against a server runs a second time through an agent:
+those of QUICK always, the others with tools/test --all.
+"""
+
+from collections.abc import Iterator
+
+import fake_service
+import pytest
+from agents import AgentPlace, agent_place
+
+QUICK = {
+    *("test_the_usual_ones", "test_closing_a_terminal_sends_several_hups_and_is_one"),
+    "test_what_is_ignored_at_the_start_stays_ignored",
+    *("test_a_signal_to_run_stops_the_job_and_a_second_one_detaches", "test_each_status"),
+    *("test_a_restart_of_the_server_does_not_end_it", "test_json_stays_one_object_a_line"),
+    *("test_our_input_is_the_jobs_once_its_output_is_followed", "test_each_change_is_a_line"),
+    *("test_a_wait_goes_on_over_a_restart", "test_on_a_terminal_it_is_drawn_anew"),
+    "test_send_says_how_much_there_is_in_all",
+}
+BY_OTHERS = {
+    *("test_completion", "test_completion_in_shells", "test_invocations", "test_top"),
+    "test_parsing_without_a_loop",
+}
+"""Modules whose command lines are run by something else than ``FakeServer.cli``, or by no agent."""
+PLAIN_ALONE = {
+    "test_characters_that_the_encoding_lacks_are_escapes",  # an agent writes UTF-8 alone
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both ways for each test of a module that has a server."""
+    module = metafunc.module
+    if not hasattr(module, "fake_server") or module.__name__.split(".")[-1] in BY_OTHERS:
+        return
+    name = metafunc.function.__name__
+    ways = [pytest.param("plain")]
+    if name not in PLAIN_ALONE:
+        marks = () if name in QUICK else (pytest.mark.slow,)
+        ways.append(pytest.param("agent", marks=marks))
+    metafunc.parametrize("way", ways, indirect=True, scope="module")
+
+
+running: list[AgentPlace] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_other_agents() -> Iterator[None]:
+    """One for another context that a test names begins by itself, and ends with the test."""
+    yield
+    for place in running:
+        place.end_begun()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How ``fake_service.FakeServer`` runs the command line in this test."""
+    if getattr(request, "param", "plain") == "plain":
+        yield
+        return
+    with agent_place() as place:
+        place.begin()
+        fake_service.WAY.command = (str(place.program),)
+        fake_service.WAY.environment = place.environment()
+        running.append(place)
+        try:
+            yield
+            # Whatever the tests have met, all of them have met the one agent.
+            assert place.process is not None
+            assert place.process.poll() is None
+            assert not place.log.exists(), place.log.read_text()
+        finally:
+            running.clear()
+            fake_service.WAY.command, fake_service.WAY.environment = fake_service.PLAIN, {}
