@@ -25,6 +25,7 @@ ALLOWED = {
     },
     "client": {"concurrency", "pki", "proto", "rpc"},
     "cli": {"client", "concurrency", "pki", "proto", "rpc", "text", "__version__"},
+    "agent": {"cli", "client", "concurrency", "rpc", "__version__"},
 }
 # The supervisor's rooms: each imports only those before it. Its files at the top are after all.
 ROOMS = (
@@ -79,6 +80,7 @@ PURE = (
     *(f"supervisor/{name.replace('.', '/')}.py" for name in sorted(SHARED - {"logs.log_lines"})),
     *("jobs/states.py", "jobs/job_errors.py", "jobs/end_record.py", "jobs/verdict.py"),
     *("rpc/tls/pending_handshakes.py", "client/backoff.py", "client/verify.py"),
+    "agent/wire.py",
     *(
         f"server/{name}.py"
         for name in (

@@ -14,10 +14,13 @@ from running import policy_text, script
 from scripted_job import ENDPOINT, Scripted, begin
 from this_run import group, own_directory
 
+from penstock.agent.lent_connections import LentConnections
 from penstock.cli.connecting import Connecting
 from penstock.cli.descriptors import ERR
 from penstock.cli.flags import Settings
 from penstock.cli.full_screen import full_screen
+from penstock.cli.shell.running_line import _Noting
+from penstock.cli.shell.shared_connection import SharedConnection
 from penstock.cli.signal_handling import beside, caught_signals, detaching
 from penstock.client import Endpoint, RepeatedStart, connect
 from penstock.client.follow import Follower
@@ -119,6 +122,26 @@ async def a_first_connection() -> AsyncIterator[Manager]:
 
 
 @asynccontextmanager
+async def a_shared_connection() -> AsyncIterator[Manager]:
+    """As a line of the shell gets it."""
+    async with fake_server() as server, trio.open_nursery() as nursery:
+        shared = SharedConnection(endpoint(server), lambda: None)
+        nursery.start_soon(shared.run)
+        noting = _Noting(shared, lambda handle: None)
+        yield lambda: noting(endpoint(server))
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def a_lent_connection() -> AsyncIterator[Manager]:
+    """As a front end of the agent gets it."""
+    async with fake_server() as server, trio.open_nursery() as nursery:
+        connections = LentConnections(nursery)
+        yield lambda: connections.connect(endpoint(server))
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def signals() -> AsyncIterator[Manager]:
     yield caught_signals
 
@@ -135,8 +158,12 @@ async def a_turn() -> AsyncIterator[Manager]:
 
 # What each is shown by. Those of a leading underscore, and open_nursery, are within others.
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[Manager]]] = {
+    "agent/attending.py: Attended._connected": a_lent_connection,
+    "agent/lent_connections.py: LentConnections.connect": a_lent_connection,
     "cli/connecting.py: Connecting.__call__": a_first_connection,
     "cli/full_screen.py: full_screen": a_whole_terminal,
+    "cli/shell/running_line.py: _Noting.__call__": a_shared_connection,
+    "cli/shell/shared_connection.py: SharedConnection.__call__": a_shared_connection,
     "cli/signal_handling.py: beside": a_task_beside,
     "cli/signal_handling.py: caught_signals": signals,
     "cli/signal_handling.py: detaching": a_verb,

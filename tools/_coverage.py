@@ -44,7 +44,7 @@ OF_OTHER_PROCESSES: Final = (
 # What is in no group: its tests run in processes of their own, which this pass does not see.
 UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
     "generated, or nothing but names": ("__init__.py", "proto/*.py"),
-    "the command line, a process for each test": ("cli/*.py",),
+    "the command line, a process for each test": ("cli/*.py", "agent/*.py"),
     "a client's side, held to clients and servers that are real": ("client/*.py", "text/*.py"),
     "files of certificates, made and read by processes": ("pki/*.py",),
     "the supervisor, which decides nothing of policy here and is a process of its own": (

@@ -35,6 +35,8 @@ _ENVIRONMENT = (
     ("PENSTOCK_KEY_PASSPHRASE_FILE", "A file that holds the key's passphrase."),
     ("PENSTOCK_KEY_PASSPHRASE", "The key's passphrase itself."),
     ("PENSTOCK_CONTEXT", "The context, as --context."),
+    ("PENSTOCK_AGENT", "off: without the agent; on: also where there is no terminal."),
+    ("XDG_RUNTIME_DIR", "Where the agent listens; there is none without."),
     ("XDG_CONFIG_HOME", "Where penstock/contexts.toml is; ~/.config without."),
     ("NO_COLOR", "If it is set, nothing is coloured."),
     ("CLICOLOR", "0: nothing is coloured."),

@@ -146,7 +146,7 @@ def test_no_verb_is_left_out() -> None:
     cryptography."""
     tried = [VERBS[word] for line, _ in LINES for word in line.split() if word in VERBS]
     left = {name for name, verb in VERBS.items() if verb not in tried}
-    assert left == {"certs", "completion", "context", "help", "schema"}
+    assert left == {"agent", "certs", "completion", "context", "help", "schema"}
 
 
 def test_a_failure_without_a_hint_loads_no_cryptography(

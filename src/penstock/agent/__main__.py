@@ -1,0 +1,5 @@
+"""``python -m penstock.agent``: see ``agent_main``."""
+
+from . import main
+
+main()

@@ -1,0 +1,131 @@
+"""Where an agent listens: which socket, in which directory, and what must be true of both."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Final
+
+DEFAULT_NAME: Final = "default"
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
+_BACKLOG: Final = 128
+
+
+class PlaceError(Exception):
+    """There is no place for an agent; the text says why."""
+
+
+class PlaceTaken(PlaceError):
+    """Another agent has it."""
+
+
+class AgentAddress:
+    """Of the agent of one context: ``socket``, ``lock``, and ``log``, which is there only after
+    something went wrong."""
+
+    def __init__(self, runtime_directory: str, name: str) -> None:
+        """Raises PlaceError."""
+        if not runtime_directory.startswith("/"):
+            raise PlaceError("XDG_RUNTIME_DIR is not set, and an agent listens nowhere else")
+        if not _NAME.fullmatch(name):
+            raise PlaceError(f"{name!r} is no name of a context")
+        self.name = name
+        self.directory = Path(runtime_directory, "penstock")
+        self.socket = self.directory / f"agent-{name}.sock"
+        self.lock = self.directory / f"agent-{name}.lock"
+        self.log = self.directory / f"agent-{name}.log"
+
+    @property
+    def ours(self) -> bool:
+        """Whether the directory is there, and this user's."""
+        try:
+            status = self.directory.lstat()
+        except OSError:
+            return False
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+    def make_directory(self) -> None:
+        """Makes the directory, for this user alone. Raises PlaceError if it is another user's, or
+        others can enter it, and OSError."""
+        # What root makes in another user's, as with sudo -E, would be in the way of that user's.
+        if self.directory.parent.stat().st_uid != os.geteuid():
+            raise PlaceError(f"{self.directory.parent} (XDG_RUNTIME_DIR) is another user's")
+        with contextlib.suppress(FileExistsError):
+            self.directory.mkdir(mode=0o700)
+        if not self.ours:
+            raise PlaceError(f"{self.directory} is not a directory of this user's")
+        mode = stat.S_IMODE(self.directory.lstat().st_mode)
+        if mode & 0o077:
+            raise PlaceError(
+                f"{self.directory} can be entered by others (mode {mode:04o}); "
+                f"run: chmod 700 {self.directory}"
+            )
+
+
+class Listening:
+    """The socket of the only agent of a place, which is this process until ``leave``."""
+
+    def __init__(self, place: AgentAddress) -> None:
+        """Takes the place; ``listen`` comes when front ends can be answered. Raises PlaceTaken if
+        another agent has it, PlaceError, and OSError."""
+        self._place = place
+        place.make_directory()
+        self._lock = os.open(
+            place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+            raise PlaceTaken(f"another agent listens on {place.socket}") from None
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._is: tuple[int, int] | None = None
+
+    def listen(self) -> None:
+        """Front ends find it from now on. Raises OSError."""
+        # Who has the lock is the only one: what is there is of one that has died.
+        with contextlib.suppress(FileNotFoundError):
+            self._place.socket.unlink()
+        before = os.umask(0o177)
+        try:
+            self.socket.bind(os.fspath(self._place.socket))
+        finally:
+            os.umask(before)
+        status = self._place.socket.lstat()
+        self._is = (status.st_dev, status.st_ino)
+        self.socket.listen(_BACKLOG)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether front ends still find it: not if it was removed, as with the directory at the
+        user's last logout."""
+        try:
+            status = self._place.socket.lstat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._is
+
+    def leave(self) -> None:
+        """Front ends find it no more, and another agent may begin. Closes nothing else twice."""
+        if self._lock < 0:
+            return
+        if self.in_place:
+            with contextlib.suppress(OSError):
+                self._place.socket.unlink()
+        self.socket.close()
+        os.close(self._lock)
+        self._lock = -1
+
+
+def peer_uid(link: socket.socket) -> int:
+    """The user at the other end, as the kernel has it from when it connected or listened."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

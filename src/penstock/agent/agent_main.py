@@ -1,0 +1,123 @@
+"""``penstock agent status|stop|run``, as ``cli.agent_process`` and front ends start it."""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from .agent_address import DEFAULT_NAME, AgentAddress, Listening, PlaceError, PlaceTaken
+from .agent_probe import probe
+from .failure_log import FailureLog
+from .wire import WireError
+
+_PR_SET_DUMPABLE: Final = 4
+_USAGE: Final = "usage: python -m penstock.agent run|status|stop [NAME] [IDLE_SECONDS] [--json]"
+
+
+def run(words: Sequence[str]) -> int:
+    """Returns the exit status."""
+    as_json = "--json" in words
+    action, *rest = [word for word in words if word != "--json"] or [""]
+    name = rest[0] if rest else os.environ.get("PENSTOCK_CONTEXT") or DEFAULT_NAME
+    try:
+        place = AgentAddress(os.environ.get("XDG_RUNTIME_DIR", ""), name)
+        if action == "run":
+            return _run(place, float(rest[1]) if len(rest) > 1 else None)
+        if action in ("status", "stop"):
+            return _ask(place, action, as_json=as_json)
+    except (PlaceError, OSError, WireError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    print(_USAGE, file=sys.stderr)
+    return 2
+
+
+def _run(place: AgentAddress, idle_s: float | None) -> int:
+    """Is the agent, to its end. Raises PlaceError if there is one."""
+    os.umask(0o077)
+    os.chdir("/")
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Before the rest is loaded, because of several that are started at once all but one end here.
+    try:
+        listening = Listening(place)
+    except PlaceTaken:
+        raise
+    except (PlaceError, OSError) as error:
+        # Standard error is /dev/null where a front end has started us.
+        if place.ours:
+            FailureLog(place.log).write(f"Error: {error}")
+        raise
+    try:
+        _keep_memory_private()
+        _allow_descriptors()
+        from .serving import serve_here
+
+        with contextlib.suppress(FileNotFoundError):
+            place.log.unlink()
+        serve_here(place, listening, idle_s)
+    except BaseException as error:
+        FailureLog(place.log).write_traceback(error)
+        listening.leave()
+        raise
+    # Not by returning: a thread may hang in a write to a reader that stands still.
+    os._exit(0)
+
+
+def _keep_memory_private() -> None:
+    """No core dump, and no other process of the user's may look into this one: it has keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets us have: each front end has five."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _ask(place: AgentAddress, action: str, *, as_json: bool) -> int:
+    found = probe(place, action)
+    if as_json:
+        print(json.dumps(found if found is not None else {"name": place.name, "pid": 0}))
+        return 0
+    if found is None:
+        print(f"No agent runs for {place.name}.")
+        return 0
+    if action == "stop":
+        rest = found["running"]
+        later = f" once its {rest} command lines have ended" if rest else ""
+        print(f"The agent for {place.name} (pid {found['pid']}) ends{later}.")
+        return 0
+    for line in _described(found):
+        print(line)
+    return 0
+
+
+def _described(found: dict[str, object]) -> list[str]:
+    lines = [
+        f"The agent for {found['name']} runs as pid {found['pid']}, version {found['version']}, "
+        f"since {_seconds(found['since_s'])}.",
+        f"Command lines: {found['running']} now, {found['served']} in all. "
+        f"Passphrases in memory: {found['passphrases']}.",
+    ]
+    connections = found["connections"]
+    assert isinstance(connections, list)
+    for each in connections:
+        lines.append(
+            f"Connection to {each['address']} with {each['certificate']}, since "
+            f"{_seconds(each['since_s'])}: {each['calls']} command lines."
+        )
+    if not connections:
+        lines.append("No connection.")
+    return lines
+
+
+def _seconds(value: object) -> str:
+    assert isinstance(value, float)
+    return f"{value:.0f} s"
