@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from fake_backend import FakeBackend
+from generations import in_force
 
 from penstock.jobs.manager import Manager, open_manager
 from penstock.policy.policy_file import ClientPolicy, Policy, parse_policy
@@ -54,8 +55,9 @@ class World:
         self.limit = RefusalBudget(
             trio.current_time, lambda who, count: self.suppressed.append((who, count)), per_minute=5
         )
+        self.in_force = in_force(policy)
         self.service = CommandService(
-            manager, policy, self.audit, host, trio.current_time, self.limit
+            manager, self.in_force, self.audit, host, trio.current_time, self.limit
         )
         self.repeated: list[tuple[str, str, dict[str, Any], int]] = []
         self.repeats = RepeatBudget(

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 import trio
+from generations import in_force
 
 from penstock.jobs.job_errors import Unavailable
 from penstock.jobs.manager import Manager, open_manager
@@ -205,7 +206,7 @@ class World:
             repeats = RepeatBudget(trio.current_time, partial(self._tell_repeated, process))
             audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
-                manager, policy(), audit_log, host, trio.current_time, refusals, repeats
+                manager, in_force(policy()), audit_log, host, trio.current_time, refusals, repeats
             )
             no_tls: Any = None
             server = Server(
@@ -333,8 +334,7 @@ class World:
         audit_log: Any = _AuditLog(lambda event, fields: self._audit(process, event))
         no_tls: Any = None
         return Admission(
-            no_tls,
-            no_tls,
+            in_force(policy(), no_tls),
             audit_log,
             refusals,
             lambda: datetime.fromtimestamp(trio.current_time(), UTC),

@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
+from generations import CONFIG, in_force
 from pki import shared_pki
 from steps import Failing, at_every, cancelled_at
 
 from penstock.pki.crl import NONE, load_crl
-from penstock.policy.configuration import parse_config
+from penstock.policy.policy_file import parse_policy
 from penstock.rpc.call_errors import Reason, RpcError
 from penstock.rpc.grpc_server import Peer
 from penstock.rpc.tls.contexts import server_ssl_context
@@ -26,10 +27,6 @@ from penstock.server.admission import Admission
 from penstock.server.audit import AuditError, AuditLog
 from penstock.server.credentials import Credentials, CredentialsError
 from penstock.server.refusal_budget import RefusalBudget
-
-CONFIG = parse_config(
-    b'policy = "/p"\n[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n', library=True
-)
 
 
 class FakeServer:
@@ -66,7 +63,17 @@ class World:
         )
         credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE)
         self.audit = AuditLog(str(self.path))
-        self.gate = Admission(CONFIG, credentials, self.audit, refusals, lambda: self.now)
+        self.in_force = in_force(parse_policy(b""), credentials)
+        self.gate = Admission(self.in_force, self.audit, refusals, lambda: self.now)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Those in force."""
+        return self.in_force.current.credentials
+
+    @credentials.setter
+    def credentials(self, credentials: Credentials) -> None:
+        self.in_force.current = dataclasses.replace(self.in_force.current, credentials=credentials)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
@@ -165,7 +172,7 @@ async def test_a_reload_cancelled_at_every_step(
 
     async def attempt(step: int) -> bool:
         loaded.clear()
-        before = world.gate.credentials
+        before = world.credentials
         server = FakeServer(alice)
         server.context = before.context
         told = len(world.lines())
@@ -180,8 +187,8 @@ async def test_a_reload_cancelled_at_every_step(
                 await world.gate.reload_on_signal(cast(Any, server), signals)
 
         reached = await cancelled_at(step, operation)
-        assert world.gate.credentials is (loaded[-1] if loaded else before)
-        assert server.context is world.gate.credentials.context
+        assert world.credentials is (loaded[-1] if loaded else before)
+        assert server.context is world.credentials.context
         assert len(world.lines()) - told == len(loaded)
         assert server.revoked == [alice] * len(loaded)
         outcomes.add(len(loaded))
@@ -212,17 +219,17 @@ async def test_a_reload_failed_at_every_call(world: World, monkeypatch: pytest.M
         async def twice() -> AsyncIterator[int]:
             for _ in range(2):
                 yield 1
-                assert server.context is world.gate.credentials.context
-                outcomes.append((step, world.gate.credentials in fresh))
+                assert server.context is world.credentials.context
+                outcomes.append((step, world.credentials in fresh))
 
         server = FakeServer()
-        server.context = world.gate.credentials.context
+        server.context = world.credentials.context
         with monkeypatch.context() as patch:
             patch.setattr(module, "load_credentials", failing.around(load, bad_file))
             patch.setattr(world.audit, "reopen", failing.around(world.audit.reopen, full))
             patch.setattr(world.audit, "write", failing.around(world.audit.write, full))
             await world.gate.reload_on_signal(cast(Any, server), twice())
-        assert world.gate.credentials is fresh[-1]
+        assert world.credentials is fresh[-1]
         return failing.failed
 
     assert await at_every(attempt) == 6
@@ -236,7 +243,7 @@ async def test_a_certificate_that_was_revoked_during_its_handshake(world: World)
     revoked = peer_of("alice")
     pki = shared_pki()
     list_ = load_crl(str(pki.write_crl("alice")), str(pki.ca))
-    world.gate.credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list_)
+    world.credentials = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list_)
     with pytest.raises(RpcError, match="was revoked"):
         world.gate.identity_of(revoked)
     assert world.gate.identity_of(peer_of("bob")).client_id == "bob"
@@ -259,7 +266,7 @@ async def test_an_audit_log_that_cannot_be_opened_anew_keeps_the_old_one(
 
     server = FakeServer()
     await world.gate.reload_on_signal(cast(Any, server), once())
-    assert world.gate.credentials is fresh
+    assert world.credentials is fresh
     assert server.context is fresh.context
     (line,) = [json.loads(each) for each in old.read_text().splitlines()]
     assert (line["event"], line["loaded"]) == ("tls.reload", True)
@@ -269,7 +276,7 @@ async def test_a_certificate_whose_time_is_not_now_is_no_better_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old one stays: every client would refuse the new one."""
-    before = world.gate.credentials
+    before = world.credentials
     late = Credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), NONE, "it has expired")
     monkeypatch.setattr(module, "load_credentials", lambda config: late)
 
@@ -278,7 +285,7 @@ async def test_a_certificate_whose_time_is_not_now_is_no_better_one(
 
     server = FakeServer()
     await world.gate.reload_on_signal(cast(Any, server), once())
-    assert world.gate.credentials is before
+    assert world.credentials is before
     assert server.context is None
     (line,) = world.lines()
     assert (line["loaded"], line["message"]) == (False, "[tls] certificate: it has expired")
@@ -290,7 +297,7 @@ async def test_files_that_lock_out_are_refused_whoever_tries_them(
 ) -> None:
     """Where many are connected a thread asks OpenSSL; allow_lockout of the file as it is now."""
     pki = shared_pki()
-    world.gate.credentials = Credentials(pki.server_context(), NONE)
+    world.credentials = Credentials(pki.server_context(), NONE)
     bad = server_ssl_context(
         pki.server.certificate, pki.server.key, pki.other_authority.certificate
     )
@@ -302,7 +309,7 @@ async def test_files_that_lock_out_are_refused_whoever_tries_them(
 
     async def twice() -> AsyncIterator[int]:
         yield 1
-        assert world.gate.credentials.context is not bad
+        assert world.credentials.context is not bad
         files.look = lambda: (lenient, [])
         yield 1
 

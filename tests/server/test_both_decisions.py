@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generations import in_force
 from hypothesis import given
 from hypothesis import strategies as st
 from service_world import asked_by
@@ -99,7 +100,7 @@ class Both:
         trail: Any = self.trail
         host = HostInfo("user", "none", (), ())
         self.now = 0.0
-        self.service = CommandService(nothing, servers, trail, host, lambda: self.now)
+        self.service = CommandService(nothing, in_force(servers), trail, host, lambda: self.now)
 
     async def server_says(self, client: str, start: pb.StartRequest) -> Said:
         self.trail.lines.clear()

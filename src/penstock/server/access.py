@@ -19,6 +19,7 @@ from ..rpc.server_call import CallContext
 from .authn import Identity
 from .decision_lines import DecisionLines
 from .error_status import bad_field, denied, from_job_error, retryable, unauthenticated
+from .generation import InForce
 from .methods import METHODS, SERVICE, Method
 from .parse import handle_of
 from .rate_limits import QuotaExceeded, Quotas
@@ -65,12 +66,17 @@ class Access:
     """The calls of all clients. ``identity`` on a request's context comes from authn."""
 
     def __init__(
-        self, manager: Manager, policy: Policy, quotas: Quotas, lines: DecisionLines
+        self, manager: Manager, in_force: InForce, quotas: Quotas, lines: DecisionLines
     ) -> None:
         self.manager = manager
-        self.policy = policy
+        self.in_force = in_force
         self.quotas = quotas
         self.lines = lines
+
+    @property
+    def policy(self) -> Policy:
+        """The one in force now. Behind a checkpoint it may be another one."""
+        return self.in_force.current.policy
 
     def admit(self, identity: Identity, service: str, name: str) -> None:
         """Checks client and verb before anything of a request is kept. Raises RpcError.

@@ -5,19 +5,20 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 import trio
 
-from ..policy.configuration import Config
 from ..rpc.call_errors import Reason
 from ..rpc.grpc_server import Peer, Server
 from .audit import AuditError, AuditLog
 from .authn import AuthenticationError, Identity, identify
 from .credentials import Credentials, CredentialsError, load_credentials
 from .error_status import unauthenticated
+from .generation import InForce
 from .lockout import TrialResult, try_files
 from .refusal_budget import RefusalBudget
 from .unread_changes import Unread
@@ -43,16 +44,14 @@ class Admission:
 
     def __init__(
         self,
-        config: Config,
-        credentials: Credentials,
+        in_force: InForce,
         audit: AuditLog,
         refusals: RefusalBudget,
         now: Callable[[], datetime] = wall_clock,
         unread: Unread | None = None,
     ) -> None:
         """``unread`` None: there are no files to compare the running settings with."""
-        self.credentials = credentials
-        self._config = config
+        self._in_force = in_force
         self._audit = audit
         self._refusals = refusals
         self._now = now
@@ -66,11 +65,12 @@ class Admission:
     def identity_of(self, peer: Peer) -> Identity:
         """The client of a verified certificate. Raises RpcError (UNAUTHENTICATED), after writing a
         line of audit."""
+        now = self._in_force.current
         try:
             identity = identify(
-                peer.certificate, legacy_certificates=self._config.legacy_certificates
+                peer.certificate, legacy_certificates=now.config.legacy_certificates
             )
-            if self.credentials.revocations.covers(peer.certificate):
+            if now.credentials.revocations.covers(peer.certificate):
                 # Revoked all the same, because its handshake began before the list was read.
                 raise AuthenticationError("the certificate was revoked")
         except AuthenticationError as error:
@@ -107,14 +107,14 @@ class Admission:
                 self._record("tls.reload", loaded=False, message=f"internal error {error_id}")
 
     async def _reload(self, server: Server) -> None:
-        config, unread = self._config, list[str]()
+        config, unread = self._in_force.current.config, list[str]()
         if self._unread is not None:
             config, unread = self._unread.look()
         for line in unread:
             log.warning("SIGHUP: %s", line)
         more: dict[str, object] = {"not_read": unread} if unread else {}
         try:
-            credentials = load_credentials(self._config)
+            credentials = load_credentials(self._in_force.current.config)
             if credentials.untimely is not None:
                 raise CredentialsError(f"[tls] certificate: {credentials.untimely}")
             verdict = await self._tried(credentials, server)
@@ -134,7 +134,7 @@ class Admission:
             log.warning("allow_lockout: %s", verdict.lockout)
         if not verdict.asked:
             log.info("nobody is connected, so whether these files admit anybody was not tried")
-        self.credentials = credentials
+        self._in_force.current = replace(self._in_force.current, credentials=credentials)
         server.use_ssl_context(credentials.context)
         ended = server.revoke(partial(_is_revoked, credentials.revocations.covers))
         log.info("certificates read again; %s connections of revoked clients ended", ended)
@@ -145,7 +145,7 @@ class Admission:
         """What these files would do to the clients connected now. A checkpoint only if these are
         many."""
         peers = server.connected()
-        old = self.credentials.context
+        old = self._in_force.current.credentials.context
         trial = partial(try_files, old, new.context, peers, new.revocations.covers)
         if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
             return trial()

@@ -13,6 +13,7 @@ import trio
 from ..jobs.backends.local import LocalBackend
 from ..jobs.manager import Manager
 from ..rpc.grpc_server import Server
+from .generation import InForce
 
 log = logging.getLogger("penstock.server")
 
@@ -20,7 +21,7 @@ log = logging.getLogger("penstock.server")
 async def drain_on_signal(
     server: Server,
     manager: Manager,
-    drain_s: float,
+    in_force: InForce,
     everything: trio.CancelScope,
     signals: AsyncIterator[int],
 ) -> None:
@@ -29,6 +30,7 @@ async def drain_on_signal(
     Cancellation: minimum cleanup; C11, C31.
     """
     async for number in signals:
+        drain_s = in_force.current.config.drain_s
         log.info("%s: draining for at most %g s", signal.Signals(number).name, drain_s)
         if number == signal.SIGUSR2:
             manager.leave()
@@ -36,7 +38,7 @@ async def drain_on_signal(
     # Scope S0.drain.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_on_second_signal, manager, signals, everything)
-        await server.drain(drain_s)
+        await server.drain(in_force.current.config.drain_s)
         # Cancels S0.
         everything.cancel()
 

@@ -7,7 +7,6 @@ from typing import Final
 import trio
 
 from ..jobs.manager import Manager
-from ..policy.configuration import Config
 
 log = logging.getLogger("penstock.server")
 
@@ -15,7 +14,7 @@ log = logging.getLogger("penstock.server")
 _LOOK_AT_FILES_S: Final = 5.0
 
 
-async def keep_files_in_place(config: Config, manager: Manager) -> None:
+async def keep_files_in_place(state_dir: str, manager: Manager) -> None:
     """Logs what an operator or another process has removed of the state directory, and makes again
     what it can, until cancelled.
 
@@ -24,7 +23,7 @@ async def keep_files_in_place(config: Config, manager: Manager) -> None:
     said = ""
     while True:
         await trio.sleep(_LOOK_AT_FILES_S)
-        missing = _missing(config)
+        missing = _missing(state_dir)
         wrong = manager.keep_records_in_place()
         if missing:
             wrong = f"{wrong or 'something'}; missing: {', '.join(missing)}"
@@ -33,8 +32,8 @@ async def keep_files_in_place(config: Config, manager: Manager) -> None:
         said = wrong
 
 
-def _missing(config: Config) -> list[str]:
+def _missing(state_dir: str) -> list[str]:
     """The paths that a state directory must have while a server runs, and lacks."""
     names = ("lock", "penstock.db")
-    paths = [config.state_dir, *(os.path.join(config.state_dir, name) for name in names)]
+    paths = [state_dir, *(os.path.join(state_dir, name) for name in names)]
     return [path for path in paths if not os.path.lexists(path)]

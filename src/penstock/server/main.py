@@ -42,6 +42,7 @@ from .authn import Identity
 from .credentials import CredentialsError, load_credentials
 from .endings import drain_on_signal, end_with_supervisor
 from .files_in_place import keep_files_in_place
+from .generation import Generation, InForce
 from .methods import MESSAGE_LIMITS
 from .refusal_budget import RefusalBudget
 from .repeat_budget import RepeatBudget
@@ -119,9 +120,10 @@ async def run(
                     backend,
                     config.state_dir,
                     audit=record,
-                    keeping=keeping(parse_policy(backend.policy_bytes)),
+                    keeping=keeping(policy := parse_policy(backend.policy_bytes)),
                 ) as manager,
             ):
+                in_force = InForce(Generation(config, policy, credentials, policy.hash))
                 try:
                     record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                     unread = None
@@ -129,10 +131,10 @@ async def run(
                         told = backend.capabilities()
                         runs = json.loads(told.get("settings", "{}"))
                         unread = Unread(config_path, config, runs, str(told["policy"]))
-                    gate = Admission(config, credentials, audit, refusals, unread=unread)
+                    gate = Admission(in_force, audit, refusals, unread=unread)
                     signals = _Signals(hangups, endings)
                     trail = _AuditTrail(audit, refusals, repeats)
-                    await _serve(config, sockets, backend, manager, trail, gate, limits, signals)
+                    await _serve(in_force, sockets, backend, manager, trail, gate, limits, signals)
                     # A full audit disk must not keep the jobs' end from being asked for.
                     with contextlib.suppress(AuditError):
                         record("server.stopping", {"pid": os.getpid()})
@@ -176,7 +178,7 @@ class _AuditTrail:
 
 
 async def _serve(
-    config: Config,
+    in_force: InForce,
     sockets: Sequence[socket.socket],
     backend: LocalBackend,
     manager: Manager,
@@ -185,7 +187,6 @@ async def _serve(
     limits: Limits,
     signals: _Signals,
 ) -> None:
-    policy = parse_policy(backend.policy_bytes)
     host = HostInfo(
         mode=backend.mode,
         kind=backend.kind,
@@ -198,7 +199,7 @@ async def _serve(
         return server.statistics().lag
 
     service = CommandService(
-        manager, policy, trail.audit, host, trio.current_time, trail.refusals, trail.repeats, lag
+        manager, in_force, trail.audit, host, trio.current_time, trail.refusals, trail.repeats, lag
     )
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
@@ -209,14 +210,14 @@ async def _serve(
 
     server = Server(
         [service.service],
-        gate.credentials.context,
+        in_force.current.credentials.context,
         limits=limits,
         identify=gate.identity_of,
         client_of=client_of,
         admit=service.admit,
         message_limits=MESSAGE_LIMITS,
         on_internal_error=on_internal_error,
-        reflection=config.reflection,
+        reflection=in_force.current.config.reflection,
     )
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
     # Scope S0.
@@ -225,14 +226,14 @@ async def _serve(
             drain_on_signal,
             server,
             manager,
-            config.drain_s,
+            in_force,
             nursery.cancel_scope,
             signals.endings,
         )
         nursery.start_soon(end_with_supervisor, backend, nursery.cancel_scope)
         nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
         nursery.start_soon(gate.end_expired, server)
-        nursery.start_soon(keep_files_in_place, config, manager)
+        nursery.start_soon(keep_files_in_place, in_force.current.config.state_dir, manager)
         nursery.start_soon(trail.tell_regularly)
         where = ", ".join("{} port {}".format(*each.getsockname()[:2]) for each in sockets)
         log.info("listening on %s, jobs: %s", where, backend.kind)

@@ -27,12 +27,12 @@ act is under way and cancelling the call does not end it. Cancelling a call neve
 from collections.abc import Callable
 
 from ..jobs.manager import Manager
-from ..policy.policy_file import Policy
 from ..proto.command_grpc import CommandServiceServicer
 from ..rpc.lag import Lag
 from .access import Access
 from .audit import AuditLog
 from .decision_lines import DecisionLines
+from .generation import InForce
 from .rate_limits import Quotas
 from .refusal_budget import RefusalBudget
 from .repeat_budget import RepeatBudget
@@ -46,12 +46,12 @@ from .service_whoami import WhoAmICalls
 
 
 class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc is untyped
-    """All calls of the service; they share the policy and the quotas, and nothing else."""
+    """All calls of the service; they share what is in force and the quotas, and nothing else."""
 
     def __init__(
         self,
         manager: Manager,
-        policy: Policy,
+        in_force: InForce,
         audit: AuditLog,
         host: HostInfo,
         clock: Callable[[], float],
@@ -62,7 +62,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         """``clock`` gives monotonic seconds, for the quotas; ServerInfo reports ``host`` and
         ``lag``, which it asks each time; for the budgets see DecisionLines."""
         self.access = Access(
-            manager, policy, Quotas(clock), DecisionLines(audit, refusals, repeats)
+            manager, in_force, Quotas(clock), DecisionLines(audit, refusals, repeats)
         )
         self.admit = self.access.admit
         self.starts = StartCalls(self.access, host.userless)

@@ -14,7 +14,7 @@ from ..jobs.backends.base import JobSpec
 from ..jobs.job_errors import Precondition, RequestConflict
 from ..policy.decision import Denial, may_start
 from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
-from ..policy.policy_file import AUTO
+from ..policy.policy_file import AUTO, Policy
 from ..proto import command_pb2 as pb
 from ..rpc.turns import FairTurns
 from .access import Access, AskedCall, HandlerRequest, translated
@@ -45,11 +45,15 @@ class StartCalls:
         """
         identity = request.context.identity
         arguments = await self._arguments(input_message, identity)
-        match = await self._matched(input_message.command, arguments, identity)
+        policy = self._access.policy
+        match = await self._matched(policy, input_message.command, arguments, identity)
+        while policy is not self._access.policy:  # another grammar may have come meanwhile
+            policy = self._access.policy
+            match = await self._matched(policy, input_message.command, arguments, identity)
         # No checkpoint from here on, until the job is in the list.
         call = self._access.asked("Start", request, command=input_message.command[:_LOGGED])
         spec = call.form(spec_of, input_message, arguments)
-        granted = may_start(self._access.policy, call.client.id, spec, match=match)
+        granted = may_start(policy, call.client.id, spec, match=match)
         if isinstance(granted, Denial) and granted.kind == "form":
             call.refuse(granted)
         call.says(command=spec.command, argv=spec.arguments, **_names(spec))
@@ -110,16 +114,16 @@ class StartCalls:
                 found += more
 
     async def _matched(
-        self, command: str, arguments: tuple[str, ...], identity: Identity
+        self, policy: Policy, command: str, arguments: tuple[str, ...], identity: Identity
     ) -> Match | Mismatch | None:
         """The grammar's verdict on a long command line; None: may_start matches a short one
         itself, and refuses an unknown client or command."""
-        client = self._access.policy.clients.get(identity.client_id)
+        client = policy.clients.get(identity.client_id)
         if client is None or command not in client.commands:
             return None
         if sum(map(len, arguments)) <= CHARACTERS_A_SLICE:
             return None
-        slices = self._access.policy.commands[command].grammar.match_in_slices(arguments)
+        slices = policy.commands[command].grammar.match_in_slices(arguments)
         while True:
             async with self._turns.of(identity.client_id):
                 try:

@@ -2,8 +2,8 @@
 
 A policy may grant hundreds of commands, with a grammar of hundreds of words each, which take
 milliseconds to be written out and encoded. So that is done in slices, each in a turn of the event
-loop of its own, and once: the policy stays the same as long as the server lives. An answer is put
-together from encoded commands, as many as fit, and has a token for the rest.
+loop of its own, and once for each policy. An answer is put together from encoded commands, as many
+as fit, and has a token for the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..policy.decision import Denial, granted_command
+from ..policy.policy_file import Policy
 from ..proto import command_pb2 as pb
 from ..rpc.turns import FairTurns
 from .access import Access, AskedCall, HandlerRequest
@@ -41,14 +42,37 @@ class EncodedAnswer:
         return self.data
 
 
+class EncodedCommands:
+    """The commands of one policy, each as a part of an answer, once it was asked for."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._encoded: dict[str, bytes] = {}
+
+    def cost(self, name: str) -> int:
+        """What ``command`` would cost now, counted in slots."""
+        if name in self._encoded:
+            return 1
+        return 1 + self.policy.commands[name].grammar.most_arguments
+
+    def command(self, name: str) -> bytes:
+        """The command as a part of an answer."""
+        encoded = self._encoded.get(name)
+        if encoded is None:
+            command = self.policy.commands[name]
+            message = command_message(command, self.policy.classes[command.class_name])
+            encoded = pb.WhoAmIResponse(commands=[message]).SerializeToString()
+            self._encoded[name] = encoded
+        return encoded
+
+
 class WhoAmICalls:
     """WhoAmI, a part of CommandService."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._turns = FairTurns()
-        self._encoded: dict[str, bytes] = {}
-        """By name, as a part of an answer; never more than the policy has."""
+        self._commands = EncodedCommands(access.policy)
 
     async def WhoAmI(
         self, input_message: pb.WhoAmIRequest, request: HandlerRequest
@@ -62,16 +86,19 @@ class WhoAmICalls:
         """
         call = self._access.begin("WhoAmI", request, input_message)
         call.form(check_who, input_message)
+        if self._commands.policy is not self._access.policy:
+            self._commands = EncodedCommands(self._access.policy)
+        known = self._commands  # of one policy in the whole answer, whatever comes meanwhile
         names = self._names(call, input_message)
         answer = self._caller(call, request.context.identity)
         size = min(input_message.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         room = _PAGE_BYTES
         commands: list[bytes] = []
         last = ""
-        for some in self._slices(names):
+        for some in _slices(names, known):
             async with self._turns.of(call.client.id):
                 for name in some:
-                    command = self._command(name)
+                    command = known.command(name)
                     room -= len(command)
                     if len(commands) == size or (commands and room < 0):
                         answer.next_page_token = last
@@ -111,34 +138,23 @@ class WhoAmICalls:
             verbs=sorted(client.verbs),
             quotas=quotas,
             client_limits=totals_message(client.totals.limits),
-            policy_revision=self._access.policy.hash,
+            policy_revision=self._access.in_force.current.hash,
             command_count=len(client.commands),
         )
 
-    def _slices(self, names: list[str]) -> Iterator[list[str]]:
-        """Together at most _COST_A_TURN each, or one."""
-        some, cost = list[str](), 0
-        for name in names:
-            own = 1
-            if name not in self._encoded:
-                own += self._access.policy.commands[name].grammar.most_arguments
-            if some and cost + own > _COST_A_TURN:
-                yield some
-                some, cost = [], 0
-            some.append(name)
-            cost += own
-        if some:
-            yield some
 
-    def _command(self, name: str) -> bytes:
-        encoded = self._encoded.get(name)
-        if encoded is None:
-            policy = self._access.policy
-            command = policy.commands[name]
-            message = command_message(command, policy.classes[command.class_name])
-            encoded = pb.WhoAmIResponse(commands=[message]).SerializeToString()
-            self._encoded[name] = encoded
-        return encoded
+def _slices(names: list[str], known: EncodedCommands) -> Iterator[list[str]]:
+    """Together at most _COST_A_TURN each, or one."""
+    some, cost = list[str](), 0
+    for name in names:
+        own = known.cost(name)
+        if some and cost + own > _COST_A_TURN:
+            yield some
+            some, cost = [], 0
+        some.append(name)
+        cost += own
+    if some:
+        yield some
 
 
 def _encoded(answer: pb.WhoAmIResponse, commands: Sequence[bytes]) -> EncodedAnswer:

@@ -1,0 +1,37 @@
+"""What is in force: one state of all files at a time, replaced as a whole.
+
+Theory of operation. Everything that decides by a file asks ``InForce.current`` at the moment at
+which it decides, and keeps nothing of it beyond that: so a reload replaces one reference, and no
+part of the server can decide by an older file than another part does. What a call has decided
+before a checkpoint may rest on a generation that is gone behind it, so it decides again there, as
+it does about everything else that may have changed (service.py).
+"""
+
+from dataclasses import dataclass
+
+from ..policy.configuration import Config
+from ..policy.policy_file import Policy
+from .credentials import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One state of configuration, policy and the files of ``[tls]``.
+
+    ``hash`` names it between this process and the supervisor: a START says by which generation it
+    was decided.
+    """
+
+    config: Config
+    policy: Policy
+    credentials: Credentials
+    hash: str
+
+
+class InForce:
+    """The one place that says which generation is in force."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, current: Generation) -> None:
+        self.current = current
