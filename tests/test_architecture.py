@@ -37,7 +37,8 @@ ROOMS = (
 SHARED = {
     *("cgroups.counters", "ipc.from_server", "ipc.from_supervisor", "ipc.command_spec"),
     *("ipc.message_base", "ipc.message_forms", "ipc.message_record"),
-    *("ipc.protocol", "ipc.silence", "ipc.started", "logs.log_lines"),
+    *("ipc.protocol", "ipc.reload_messages", "ipc.silence", "ipc.started", "ipc.welcome_message"),
+    "logs.log_lines",
 }
 # Of server/: each file imports only those before it, and of other packages only what is named.
 SERVER = {

@@ -113,7 +113,7 @@ class Peer:
         self.send("HELLO", version=protocol.VERSION, pid=os.getpid())
         welcome = self.wait("WELCOME")
         self.policy = os.pread(welcome["_fds"][0], 1 << 20, 0)
-        self.policy_hash = welcome["policy"]
+        self.generation = welcome["generation"]
         return welcome
 
     def request(self, command: str, *arguments: str, **fields: Any) -> str:
@@ -122,7 +122,7 @@ class Peer:
             "id": uuid.uuid4().hex,
             "opaque": "",
             "client": "alice",
-            "policy": self.policy_hash,
+            "policy": self.generation,
             "command": command,
             "arguments": arguments,
             "env": {},

@@ -94,7 +94,7 @@ class Both:
             dict.fromkeys(supervisors.commands, opened), frozenset({0, os.geteuid()})
         )
         self.opened = opened
-        self.check = StartCheck(supervisors, programs, CommandUsers())
+        self.check = StartCheck(supervisors, supervisors.hash, programs, CommandUsers())
         self.trail = Trail()
         nothing: Any = None  # a start that only asks, without a request id, asks no manager
         trail: Any = self.trail

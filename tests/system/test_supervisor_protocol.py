@@ -28,7 +28,7 @@ def start_fields(peer: Peer) -> dict[str, object]:
         "id": JOB_ID,
         "opaque": "",
         "client": "alice",
-        "policy": peer.policy_hash,
+        "policy": peer.generation,
         "command": "wait",
         "arguments": [],
         "env": {},

@@ -34,11 +34,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _read(options: argparse.Namespace) -> Daemon:
-    config = parse_config(read_file(options.config, MAX_FILE_BYTES), library=options.no_server)
+    configuration = read_file(options.config, MAX_FILE_BYTES)
+    config = parse_config(configuration, library=options.no_server)
     policy_data = read_file(config.policy, MAX_FILE_BYTES)
     if mistakes := startup.check_own_files((options.config, config.policy)):
         raise startup.StartupError(mistakes)
-    return Daemon(options, config, policy_data)
+    return Daemon(options, config, configuration, policy_data)
 
 
 def _reported(run: Callable[[], int]) -> int:

@@ -35,6 +35,7 @@ from typing import Final
 
 from ..policy.configuration import Config
 from ..policy.configuration_changes import settings
+from ..policy.generation_hash import generation_hash
 from ..policy.policy_file import parse_policy
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
@@ -72,7 +73,13 @@ _SERVER_LINGER_S: Final = 15.0
 class Daemon:
     """The supervisor's life from a good configuration to the last job."""
 
-    def __init__(self, options: argparse.Namespace, config: Config, policy_data: bytes) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        config: Config,
+        configuration: bytes,
+        policy_data: bytes,
+    ) -> None:
         """Checks everything and locks what must be its own. Raises StartupError and others."""
         self._options = options
         self._config = config
@@ -109,7 +116,8 @@ class Daemon:
         owners = startup.slot_owners(policy)
         programs = ProgramFiles(executables, frozenset({0, os.geteuid()}))
         script_warnings = programs.add_scripts(policy)
-        grants = StartCheck(policy, programs, users, options.no_server, owners)
+        generation = generation_hash(configuration, policy_data)
+        grants = StartCheck(policy, generation, programs, users, options.no_server, owners)
         quotas = ProjectQuotas(config.work_root)
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
@@ -121,7 +129,7 @@ class Daemon:
         )
         disk = block_device(config.work_root)
         self._welcome = Greeting(
-            *(policy.hash, policy_data, self._hierarchy, offers, max_jobs, disk),
+            *(policy.hash, policy_data, configuration, self._hierarchy, offers, max_jobs, disk),
             json.dumps(settings(config)),
             quotas.entries(),
         )

@@ -75,8 +75,28 @@ GOOD: dict[str, dict[str, Any]] = {
         "swept": {"jobs": [ID["id"]], "processes": 1, "groups_left": 0},
         "warnings": ["no limits"],
         "userless": {"alice": "job_uids: none is left"},
-        "fds": ["policy", "kill"],
+        "generation": "g",
+        "reload": {"asked_by": "SIGHUP", "before": "f"},
+        "fds": ["policy", "configuration", "kill"],
     },
+    "PREPARE": {
+        "number": 1,
+        "generation": "g",
+        "policy": "h",
+        "settings": "{}",
+        "asked_by": "SIGHUP",
+        "fds": ["policy", "configuration"],
+    },
+    "PREPARED": {"number": 1, "mistakes": ["[tls] key: /k: No such file"], "warnings": ["w"]},
+    "SWITCH": {
+        "number": 1,
+        "max_jobs": 9,
+        "warnings": ["no limits"],
+        "userless": {"alice": "job_uids: none is left"},
+        "changes": ["client bob is new"],
+    },
+    "SWITCHED": {"number": 1, "changes": ["one connection has ended"]},
+    "ABANDON": {"number": 1, "asked_by": "SIGHUP", "mistakes": ["policy: /p: No such file"]},
     "STARTED": FULL_START,
     "HELD": FULL_START | {"opaque": "alice", "paused": False},
     "NOTHING": {},
@@ -95,6 +115,10 @@ MAY_BE_LEFT_OUT = {
     ("WELCOME", "settings"),
     ("WELCOME", "looks"),
     ("WELCOME", "userless"),
+    ("WELCOME", "generation"),
+    ("WELCOME", "reload"),
+    ("PREPARED", "warnings"),
+    ("SWITCHED", "changes"),
     ("START", "stdin"),
     ("START", "audited"),
     ("SIGNAL", "tree"),
@@ -152,7 +176,7 @@ def test_each_type_has_a_form() -> None:
 @pytest.mark.parametrize("kind", sorted(GOOD))
 def test_a_field_too_few_or_too_many(kind: str) -> None:
     """At any depth where the names are the protocol's."""
-    free = {("env",), ("usage",), ("counters",), ("rusage",), ("userless",)}
+    free = {("env",), ("usage",), ("counters",), ("rusage",), ("userless",), ("reload",)}
     for way in [(), *places(GOOD[kind])]:
         if not isinstance(at(GOOD[kind], way), dict) or way in free:
             continue

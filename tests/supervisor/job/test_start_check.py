@@ -76,7 +76,8 @@ stdin = true
     policy = parse_policy(text.encode())
     programs = {name: executable(place / "program") for name in policy.commands}
     return StartCheck(
-        policy, ProgramFiles(programs, EVERYBODY), CommandUsers(), standalone=not clients
+        *(policy, policy.hash, ProgramFiles(programs, EVERYBODY), CommandUsers()),
+        standalone=not clients,
     )
 
 

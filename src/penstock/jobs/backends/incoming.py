@@ -25,9 +25,11 @@ from ...supervisor.ipc.from_supervisor import (
     StartedMessage,
 )
 from ...supervisor.ipc.message_base import Message
+from ...supervisor.ipc.reload_messages import Abandon, Prepare, Switch
 from ..output.capture import close_pipes
 from ..output.disk import RealDisk
 from .base import HeldJob, StartRefused
+from .reloads import Reloads
 from .reported_job import ReportedJob, close_all
 from .requests import Requests
 from .supervisor_connection import SupervisorConnection
@@ -46,12 +48,14 @@ class Incoming:
         self,
         connection: SupervisorConnection,
         requests: Requests,
+        reloads: Reloads,
         on_limits_changed: Callable[[Changed], None],
         on_paused: Callable[[str], None],
     ) -> None:
         self.jobs: dict[str, ReportedJob] = {}
         self._connection = connection
         self._requests = requests
+        self._reloads = reloads
         self._on_limits_changed = on_limits_changed
         self._on_paused = on_paused
         self._taking: trio.MemorySendChannel[None] | None = None
@@ -92,6 +96,8 @@ class Incoming:
                 self._requests.answered(message)
             case Killed() | Signaled() | Inspected() | Looked():
                 self._requests.answered(message)
+            case Prepare() | Switch() | Abandon():
+                self._reloads.deliver(message, fds)
             case Held():
                 self._took(message, fds)
             case Nothing() if self._taking is not None:

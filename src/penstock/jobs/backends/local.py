@@ -49,12 +49,12 @@ from ...supervisor.ipc.from_supervisor import (
     Looked,
     Paused,
     Signaled,
-    Welcome,
 )
 from ...supervisor.ipc.message_record import write_record
 from ..job_errors import Unavailable
 from .base import HeldJob, JobSpec, OnReplaced, StartedJob, StartRefused, Verdict
 from .incoming import Incoming
+from .reloads import Reloads
 from .reported_job import read_whole
 from .requests import Requests
 from .start_exchange import StartExchange
@@ -74,13 +74,18 @@ class LocalBackend:
     def __init__(self, connection: trio.socket.SocketType, silence_s: float = _SILENCE_S) -> None:
         self._connection = SupervisorConnection(connection, silence_s)
         self._requests = Requests(self._connection)
+        self.reloads = Reloads(self._connection)
+        """What the supervisor offers when files have changed; a server sets its callbacks."""
         self._incoming = Incoming(
-            self._connection, self._requests, self._limits_changed, self._paused
+            *(self._connection, self._requests, self.reloads),
+            *(self._limits_changed, self._paused),
         )
         self._jobs = self._incoming.jobs
         self._starts = StartExchange(self._connection, self._requests, self._jobs)
-        self._welcome: Welcome
         self.policy_bytes = b""
+        self.configuration_bytes = b""
+        """Both as WELCOME has brought them; the latter is empty from a supervisor of an earlier
+        version."""
         self.on_limits_changed: Callable[[Changed], None] = lambda changed: None
         self.on_paused: Callable[[str], None] = lambda job_id: None
         self._kill_fd = -1
@@ -88,41 +93,43 @@ class LocalBackend:
     @property
     def mode(self) -> str:
         """``root``, or ``user`` for a supervisor without root's rights."""
-        return self._welcome.mode
+        return self.reloads.welcome.mode
 
     @property
     def kind(self) -> str:
         """How jobs are grouped: v1, v2 or hybrid cgroups, or ``tree`` without cgroups."""
-        return self._welcome.cgroups
+        return self.reloads.welcome.cgroups
 
     @property
     def limits(self) -> list[Enforcement]:
         """One entry for each limit: whether and how this host can hold it."""
-        return list(self._welcome.limits)
+        return list(self.reloads.welcome.limits)
 
     @property
     def warnings(self) -> list[str]:
         """Sentences for the operator about this host and its configuration."""
-        return list(self._welcome.warnings)
+        return list(self.reloads.welcome.warnings)
 
     @property
     def userless(self) -> dict[str, str]:
         """Clients that have no user of their own, and why; empty from a supervisor of an earlier
         version."""
-        return dict(self._welcome.userless)
+        return dict(self.reloads.welcome.userless)
 
     def capabilities(self) -> Mapping[str, Any]:
         """As in Backend; limits are Enforcement."""
-        return {**write_record(self._welcome), "limits": self.limits}
+        return {**write_record(self.reloads.welcome), "limits": self.limits}
 
     async def greet(self) -> None:
         """Sends HELLO and reads WELCOME; call it once, before anything else. Raises Unavailable.
 
         Cancellation: minimum cleanup.
         """
-        self._welcome, named = await self._connection.greet()
+        self.reloads.welcome, named = await self._connection.greet()
         self._kill_fd = named.get("kill", -1)
         self.policy_bytes = read_whole(named["policy"])
+        if "configuration" in named:
+            self.configuration_bytes = read_whole(named["configuration"])
 
     async def run(self) -> None:
         """Carries messages until the supervisor goes or this is cancelled.
@@ -183,7 +190,7 @@ class LocalBackend:
         Cancellation: completes; C4.
         """
         return await self._starts.start(
-            job_id, spec, owner, policy=self._welcome.policy, on_replaced=on_replaced
+            job_id, spec, owner, policy=self.reloads.generation, on_replaced=on_replaced
         )
 
     async def wait_main_exited(self, job_id: str) -> None:
@@ -257,7 +264,7 @@ class LocalBackend:
 
     def holds_limits(self) -> bool:
         """As in Backend. False with a supervisor of an earlier version, which does not look."""
-        return self._welcome.looks
+        return self.reloads.welcome.looks
 
     async def look_at_limits(self, job_id: str) -> None:
         """As in Backend.

@@ -13,8 +13,9 @@ import trio
 from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc import protocol
 from ...supervisor.ipc.from_server import Hello
-from ...supervisor.ipc.from_supervisor import FROM_SUPERVISOR, Welcome
+from ...supervisor.ipc.from_supervisor import FROM_SUPERVISOR
 from ...supervisor.ipc.message_base import Beat, Message
+from ...supervisor.ipc.welcome_message import Welcome
 from ..job_errors import Unavailable
 from .heartbeat import Heartbeat
 from .reported_job import close_all

@@ -10,6 +10,7 @@ from .command_spec import CommandSpec
 from .message_base import Beat, Count, Flag, JobId, LaterFlag, Message, OfJob, Text, by_kind
 from .message_forms import list_of, number, opaque, or_null, signal_number, text
 from .message_record import BESIDE, Wire
+from .reload_messages import Prepared, Switched
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ class Take(Message):
 @dataclass(frozen=True, slots=True)
 class Start(Message):
     """What a client asks for; the supervisor grants it, or not, by its own policy. ``opaque`` comes
-    back in HELD, ``policy`` is the hash of the one that the server has read, ``audited`` are the
-    replaced files of the program that it has recorded in its audit log."""
+    back in HELD, ``policy`` is the hash of the generation by which the server has decided (of the
+    policy, from a supervisor of an earlier version), ``audited`` are the replaced files of the
+    program that it has recorded in its audit log."""
 
     kind = "START"
     id: JobId
@@ -109,5 +111,5 @@ class Release(OfJob):
 
 FROM_SERVER: Final = by_kind(
     *(Hello, Serving, Take, Start, Signal, Pause, Inspect, Look),
-    *(CloseInput, Kill, Release, Beat),
+    *(CloseInput, Kill, Release, Beat, Prepared, Switched),
 )

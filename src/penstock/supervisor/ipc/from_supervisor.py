@@ -13,12 +13,10 @@ from .message_base import (
     Count,
     Flag,
     JobId,
-    LaterFlag,
     Message,
     OfCount,
     OfJob,
     Text,
-    Texts,
     by_kind,
     records_wire,
 )
@@ -26,8 +24,6 @@ from .message_forms import (
     Form,
     count,
     flag,
-    job_id,
-    list_of,
     mapping,
     names,
     number,
@@ -37,68 +33,17 @@ from .message_forms import (
     text,
 )
 from .message_record import BESIDE, Wire
-from .started import Enforcements, HeldLimits, Started
+from .reload_messages import Abandon, Prepare, Switch
+from .started import HeldLimits, Started
+from .welcome_message import Welcome
 
 MOST_CHANGES: Final = 32
 _MOST_INSPECTED: Final = 32  # inspect_survivors.py reports no more
 # Descriptors that a job's message brings; stdout always.
 _PIPES: Final = frozenset({"stdout", "stderr", "stdin", "input_read", "input_write", "kill"})
-_FILES: Final = frozenset({"policy", "kill"})  # WELCOME's; the policy always
 _FAULTS: Final = (
     *("denied", "stale_policy", "executable", "unenforced", "invalid", "exhausted", "failed"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SweptCounts:
-    """What an earlier supervisor had left and this one has ended: ids of jobs, the number of
-    processes that were killed, and of groups that could not be removed."""
-
-    jobs: tuple[str, ...] = ()
-    processes: int = 0
-    groups_left: int = 0
-
-    @classmethod
-    def read(cls, told: Mapping[str, Any]) -> "SweptCounts":
-        """The counts of a message that has its form."""
-        return cls(tuple(told["jobs"]), told["processes"], told["groups_left"])
-
-    def fields(self) -> dict[str, object]:
-        """The fields of its message, as ``read`` takes them."""
-        left = {"processes": self.processes, "groups_left": self.groups_left}
-        return {"jobs": list(self.jobs), **left}
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome(Message):
-    """The answer to HELLO. ``limits`` is what this host can hold; ``fds`` are the policy's bytes in
-    a sealed memory file, and what ends all jobs. ``settings`` are those of the configuration, as
-    text, so not the protocol's to check. ``userless`` are clients without a user, and why."""
-
-    kind = "WELCOME"
-    version: Count
-    mode: Annotated[str, Wire(one_of("root", "user"))]
-    cgroups: Annotated[str, Wire(one_of("v1", "v2", "hybrid", "tree"), name="kind")]
-    boot_id: Text
-    policy: Text
-    limits: Enforcements
-    max_jobs: Count
-    swept: Annotated[
-        SweptCounts,
-        Wire(
-            Form({"jobs": list_of(job_id), "processes": count, "groups_left": count}),
-            SweptCounts.read,
-            SweptCounts.fields,
-        ),
-    ]
-    warnings: Texts
-    fds: Annotated[tuple[str, ...], Wire(names(_FILES, "policy"), tuple, list)]
-    beats: LaterFlag = False
-    settings: Annotated[str, Wire(text, optional=True)] = "{}"
-    looks: LaterFlag = False
-    userless: Annotated[Mapping[str, str], Wire(mapping(text), optional=True)] = field(
-        default_factory=dict
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,4 +241,5 @@ class Inspected(Message):
 FROM_SUPERVISOR: Final = by_kind(
     *(Welcome, Held, Nothing, StartedMessage, RefusedMessage, ReplacedMessage, Exited, Emptied),
     *(Killed, Signaled, Paused, Resumed, Inspected, Looked, Changed, Beat),
+    *(Prepare, Switch, Abandon),
 )

@@ -1,16 +1,18 @@
 """What the server learns first: which supervisor it has, by which policy, within what limits."""
 
-import fcntl
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from ...policy.generation_hash import generation_hash
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, Enforcement, held_without_groups, with_quotas
 from ..cgroups import Hierarchy, Swept
 from ..isolation import Offers
 from . import protocol
-from .from_supervisor import SweptCounts, Welcome
+from .sealed_files import sealed
 from .server_socket import ServerPeer
+from .welcome_message import SweptCounts, Welcome
 
 USER_MODE_WARNINGS: Final = (
     "no limits: penstockd does not run as root, so no job is held to its class",
@@ -25,12 +27,14 @@ _MOST_USERLESS_CHARACTERS: Final = 20_000
 
 
 class Greeting:
-    """WELCOME, the policy's bytes in a sealed memory file, and a descriptor that ends all jobs."""
+    """WELCOME, the bytes of policy and configuration in sealed memory files, and a descriptor that
+    ends all jobs."""
 
     def __init__(
         self,
         policy_hash: str,
         policy_data: bytes,
+        configuration: bytes,
         hierarchy: Hierarchy | None,
         offers: Offers,
         max_jobs: int,
@@ -51,25 +55,23 @@ class Greeting:
         """Clients that have no user, and why, so that no server promises them a start."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
         self._policy_data = policy_data
+        self._configuration = configuration
         self._hierarchy = hierarchy
         self._offers = offers
 
     def send(self, peer: ServerPeer) -> None:
-        """Sends it with a file of the peer's own, because holders of one file share its offset."""
-        fd = os.memfd_create("policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with os.fdopen(fd, "wb") as file:
-            file.write(self._policy_data)
-            file.flush()
-            file.seek(0)
-            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            fds = {"policy": fd}
+        """Sends it with files of the peer's own. Raises OSError."""
+        files = {"policy": self._policy_data, "configuration": self._configuration}
+        with contextlib.ExitStack() as closing:
+            fds: dict[str, int] = {}
+            for name, data in files.items():
+                fds[name] = sealed(name, data)
+                closing.callback(os.close, fds[name])
             kill_fd = self._hierarchy.kill_fd() if self._hierarchy is not None else None
             if kill_fd is not None:
                 fds["kill"] = kill_fd
+                closing.callback(os.close, kill_fd)
             peer.send(self._message(tuple(fds)), list(fds.values()))
-            if kill_fd is not None:
-                os.close(kill_fd)
 
     def _message(self, fds: tuple[str, ...]) -> Welcome:
         if self._hierarchy is not None:
@@ -99,6 +101,7 @@ class Greeting:
             settings=self._settings,
             looks=self._hierarchy is not None,
             userless=dict(_shortened(self.userless)),
+            generation=generation_hash(self._configuration, self._policy_data),
         )
 
 

@@ -95,13 +95,13 @@ def mapping(check: Check, keys: frozenset[str] | None = None) -> Check:
     )
 
 
-def names(known: frozenset[str], needed: str) -> Check:
-    """A list of different names out of ``known``, ``needed`` among them."""
+def names(known: frozenset[str], *needed: str) -> Check:
+    """A list of different names out of ``known``, all ``needed`` among them."""
     return lambda value: (
         isinstance(value, list)
         and list_of(text)(value)
         and len(set(value)) == len(value)
-        and needed in value
+        and set(needed) <= set(value)
         and known.issuperset(value)
     )
 

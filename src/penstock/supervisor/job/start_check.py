@@ -53,7 +53,8 @@ class CheckedStart:
 
 @dataclass(frozen=True, slots=True)
 class StartCheck:
-    """The policy with what it names on this host, opened and resolved.
+    """The policy with what it names on this host, opened and resolved. ``generation`` is the hash
+    of configuration and policy, which a START must carry.
 
     ``standalone``: the program that started this supervisor is the one that connects, so a policy
     that names no clients grants every command to all owners that the program has. ``owners`` are
@@ -61,6 +62,7 @@ class StartCheck:
     """
 
     policy: Policy
+    generation: str
     programs: ProgramFiles
     users: CommandUsers
     standalone: bool = False
@@ -68,7 +70,7 @@ class StartCheck:
 
     def check(self, start: Start) -> CheckedStart:
         """What is to be run. Raises Refusal, or Replaced for files that must be audited first."""
-        if start.policy != self.policy.hash:
+        if start.policy != self.generation:
             raise Refusal(protocol.STALE_POLICY, "the policy has just been replaced; try again")
         granted = may_start(self.policy, start.client, start.spec, standalone=self.standalone)
         if isinstance(granted, Denial):
