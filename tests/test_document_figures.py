@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import ROOT, blocks
+from documents import ROOT, command_lines
 from this_run import new_group
 
 # The page, its words with {} for the figure, where the code has it, and by what it is divided.
@@ -183,9 +183,7 @@ def test_a_figure_is_that_of_the_code(page: str, words: str, where: str, unit: f
 
 def test_the_doctor_of_the_operations_page_sees_both_files(tmp_path: Path) -> None:
     """Its lines, on a configuration of this test's: it finds what the policy's users lack."""
-    (block,) = [each for each in blocks("") if "supervisor.doctor" in each.text]
-    match = re.search(r"<<'EOF'\n(.*?)^EOF$", block.text, re.DOTALL | re.MULTILINE)
-    assert match is not None
+    (line,) = {line for _, line in command_lines() if "penstockd doctor --config" in line}
     config, policy = tmp_path / "penstockd.toml", tmp_path / "policy.toml"
     policy.write_text(
         '[classes.c]\n[commands.x]\npath = "/bin/true"\nclass = "c"\nuser = "no-such"\n'
@@ -195,9 +193,11 @@ def test_the_doctor_of_the_operations_page_sees_both_files(tmp_path: Path) -> No
         f'cgroup_parent = "{new_group("doctor")}"\n'
         '[tls]\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/a"\n'
     )
-    code = match[1].replace("/etc/penstock/penstockd.toml", str(config))
-    assert str(config) in code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words = line.replace("/etc/penstock/penstockd.toml", str(config)).split()
+    assert str(config) in words
+    program = [sys.executable, "-m", "penstock.penstockd"]
+    done = subprocess.run([*program, *words[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert "cgroups" in lines
     assert "missing" in lines["users"]

@@ -51,6 +51,7 @@ UNCOUNTED: Final[Mapping[str, tuple[str, ...]]] = {
         *("penstockd.py", "supervisor/*.py"),
     ),
     "of the server and the policy, what processes of their own run": OF_OTHER_PROCESSES,
+    "the operator's verbs, a process for each call": ("operate/*.py",),
 }
 
 

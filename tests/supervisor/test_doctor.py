@@ -11,7 +11,7 @@ from this_run import new_group
 from penstock.policy.configuration import parse_config
 from penstock.policy.limit_classes import ISOLATION_NAMES, LIMIT_NAMES, Enforcement
 from penstock.policy.policy_file import parse_policy
-from penstock.supervisor.doctor import Facts, Finding, diagnose, examine
+from penstock.supervisor.doctor import Facts, Finding, diagnose, examine_host
 
 GOOD = Facts(
     root=True,
@@ -102,7 +102,9 @@ def test_this_host(tmp_path: Path) -> None:
     config = parse_config(text.encode(), library=True)
     wrong = "root" if os.geteuid() == 0 else "no-such-user"
     policy = f'[classes.c]\n[commands.x]\npath = "/bin/x"\nclass = "c"\nuser = "{wrong}"\n'
-    found = {finding.name: finding for finding in examine(config, parse_policy(policy.encode()))}
+    found = {
+        finding.name: finding for finding in examine_host(config, parse_policy(policy.encode()))
+    }
     assert {*LIMIT_NAMES, *ISOLATION_NAMES, "kernel", "cgroups"} <= set(found)
     assert found["users"].state == "missing"
     assert "commands.x.user" in found["users"].detail
@@ -123,7 +125,7 @@ def test_wherever_jobs_are_put_the_host_is_the_same(tmp_path: Path) -> None:
     for line in (own, "", 'cgroup_parent = "delegated"\n'):
         text = f'policy = "/p"\nwork_root = "{tmp_path}"\n{line}{user}'
         policy = parse_policy(b"")
-        findings = examine(parse_config(text.encode(), library=True), policy)
+        findings = examine_host(parse_config(text.encode(), library=True), policy)
         found.append({each.name: each.state for each in findings if each.name in HELD})
     assert found[0] == found[1] == found[2]
     assert (found[0]["cgroups"] == "ok") == (os.geteuid() == 0)
@@ -143,7 +145,7 @@ def test_what_it_says_of_clients_users(tmp_path: Path) -> None:
             f'server_user = "65530"\nstate_dir = "{tmp_path}/s"\njob_uids = "{uids}"\n'.encode(),
             library=True,
         )
-        return {finding.name: finding for finding in examine(config, policy)}
+        return {finding.name: finding for finding in examine_host(config, policy)}
 
     good = found("70000-70001")
     assert (good["job_uids"].state, good["job_uids"].detail) == ("ok", "70000-70001, 0 given")

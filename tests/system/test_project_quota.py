@@ -25,7 +25,7 @@ from penstock.policy.configuration import parse_config
 from penstock.policy.limit_classes import ResourceLimits
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError
-from penstock.supervisor.doctor import examine
+from penstock.supervisor.doctor import examine_host
 from penstock.supervisor.kernel.system_calls import call
 from penstock.supervisor.storage import project_quota
 from penstock.supervisor.storage.project_quota import FIRST, ProjectQuotas
@@ -179,7 +179,7 @@ async def test_what_is_held_is_said(server: RunningServer, disk: Path) -> None:
         host = {entry.limit: entry.state for entry in (await alice.server_info()).limits}
         assert (host["storage"], host["files"]) == ("enforced", "enforced")
     text = (server.directory / "penstockd.toml").read_bytes()
-    found = {finding.name: finding for finding in examine(parse_config(text))}
+    found = {finding.name: finding for finding in examine_host(parse_config(text))}
     assert (found["storage"].state, found["files"].state) == ("ok", "ok")
 
 

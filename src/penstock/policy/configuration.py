@@ -70,6 +70,20 @@ class Config:
 def parse_config(data: bytes, *, library: bool = False) -> Config:
     """The configuration in the bytes of a file. Raises ConfigError with every mistake.
 
+    The rest is as in read_config.
+    """
+    config, mistakes = read_config(data, library=library)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return config
+
+
+def read_config(data: bytes, *, library: bool = False) -> tuple[Config, list[str]]:
+    """The configuration with every mistake of its file.
+
+    One with mistakes must not be put into force. What it has in the place of a mistake is the
+    key's default, or an empty text: enough to look for other mistakes.
+
     ``library``: a missing ``listen`` and ``[tls]`` are no mistake, because the library opens no
     port. Whether ``server_user`` is needed depends on the user that runs penstockd: see
     check_server_user.
@@ -114,9 +128,7 @@ def parse_config(data: bytes, *, library: bool = False) -> Config:
     _check_private(table, config)
     tls.finish()
     table.finish()
-    if mistakes:
-        raise ConfigError(mistakes)
-    return config
+    return config, mistakes
 
 
 def check_server_user(config: Config, *, root: bool) -> list[str]:

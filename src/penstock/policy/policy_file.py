@@ -108,6 +108,18 @@ class Policy:
 
 def parse_policy(data: bytes) -> Policy:
     """The policy in the bytes of a file. Raises PolicyError with every mistake."""
+    policy, mistakes = read_policy(data)
+    if mistakes:
+        raise PolicyError(mistakes)
+    return policy
+
+
+def read_policy(data: bytes) -> tuple[Policy, list[str]]:
+    """The policy with every mistake of its file.
+
+    One with mistakes must not be put into force. What it has in the place of a mistake is the
+    key's default, an empty text for a ``path``: enough to look for the file's other mistakes.
+    """
     mistakes: list[str] = []
     document = read_document(data, mistakes)
     classes = {name: parse_class(name, table) for name, table in document.tables("classes")}
@@ -117,9 +129,8 @@ def parse_policy(data: bytes) -> Policy:
     }
     clients = {name: _client(name, table, commands) for name, table in document.tables("clients")}
     document.finish()
-    if mistakes:
-        raise PolicyError(mistakes)
-    return Policy(classes, commands, clients, hashlib.sha256(data).hexdigest(), output)
+    policy = Policy(classes, commands, clients, hashlib.sha256(data).hexdigest(), output)
+    return policy, mistakes
 
 
 def valid_client_id(text: str) -> bool:

@@ -6,13 +6,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from ..policy.configuration import ConfigError, parse_config
-from ..policy.policy_file import PolicyError
-from ..policy.toml_tables import MAX_FILE_BYTES
 from . import startup
 from .cgroups import GroupError
 from .daemon import Daemon
-from .kernel.bounded_read import read_file
+from .examination import examine
 from .logs.supervisor_log import log
 from .users.user_table import TableDamaged
 
@@ -34,18 +31,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _read(options: argparse.Namespace) -> Daemon:
-    configuration = read_file(options.config, MAX_FILE_BYTES)
-    config = parse_config(configuration, library=options.no_server)
-    policy_data = read_file(config.policy, MAX_FILE_BYTES)
-    if mistakes := startup.check_own_files((options.config, config.policy)):
-        raise startup.StartupError(mistakes)
-    return Daemon(options, config, configuration, policy_data)
+    return Daemon(options, examine(options.config, library=options.no_server))
 
 
 def _reported(run: Callable[[], int]) -> int:
     try:
         return run()
-    except (ConfigError, PolicyError, startup.StartupError) as error:
+    except startup.StartupError as error:
         for mistake in error.mistakes:
             log(mistake)
         return 2

@@ -33,14 +33,13 @@ import os
 import signal
 from typing import Final
 
-from ..policy.configuration import Config
 from ..policy.configuration_changes import settings
 from ..policy.generation_hash import generation_hash
-from ..policy.policy_file import parse_policy
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
 from .dispatch import Dispatcher, Host
+from .examination import Examined
 from .files.program_files import ProgramFiles
 from .ipc.from_server import Serving, Start
 from .ipc.handshake import Greeting
@@ -73,28 +72,18 @@ _SERVER_LINGER_S: Final = 15.0
 class Daemon:
     """The supervisor's life from a good configuration to the last job."""
 
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        config: Config,
-        configuration: bytes,
-        policy_data: bytes,
-    ) -> None:
-        """Checks everything and locks what must be its own. Raises StartupError and others."""
+    def __init__(self, options: argparse.Namespace, examined: Examined) -> None:
+        """Locks what must be its own. ``examined`` has no mistakes. Raises StartupError and
+        others."""
         self._options = options
+        config, policy, on_host, self._server_user = examined.good()
         self._config = config
         self._root = os.geteuid() == 0
-        policy = parse_policy(policy_data)
-        self._server_user = startup.find_server_user(
-            config, root=self._root, no_server=options.no_server
-        )
-        server_user = self._server_user
-        found, executables = startup.check_policy(policy, config, server_user, root=self._root)
         self._run_directory = startup.make_directories(
             config, self._server_user, root=self._root, server=not options.no_server
         )
         self._locks = locks.lock_files(config, self._run_directory)
-        users = open_users(policy, config, found, root=self._root)
+        users = open_users(policy, config, on_host.users, root=self._root)
         if not options.no_server:
             earlier_server.end(config, self._server_user)
         self._listeners = open_listeners(config, os.environ, server=not options.no_server)
@@ -113,11 +102,11 @@ class Daemon:
             self._sentinel = Sentinel(self._loop, self._hierarchy, self._locks[-1])
         max_jobs = startup.most_jobs(config)
         offers = probe(config.work_root, config.run_dir)
-        owners = startup.slot_owners(policy)
-        programs = ProgramFiles(executables, frozenset({0, os.geteuid()}))
+        programs = ProgramFiles(on_host.executables, frozenset({0, os.geteuid()}))
         script_warnings = programs.add_scripts(policy)
+        configuration, policy_data = examined.config_data, examined.policy_data
         generation = generation_hash(configuration, policy_data)
-        grants = StartCheck(policy, generation, programs, users, options.no_server, owners)
+        grants = StartCheck(policy, generation, programs, users, options.no_server, on_host.owners)
         quotas = ProjectQuotas(config.work_root)
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)

@@ -1,6 +1,6 @@
 """What this host can hold jobs to, for its administrator: found by looking and trying.
 
-``examine`` looks, ``diagnose`` judges what was seen. A finding that is not ``ok`` says what to do.
+``gather`` looks, ``diagnose`` judges what was seen. A finding that is not ``ok`` says what to do.
 """
 
 import os
@@ -108,7 +108,7 @@ class Facts:
     clients_users: tuple[str, str] = ("", "")
 
 
-def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
+def examine_host(config: Config, policy: Policy | None = None) -> list[Finding]:
     """Looks at this host as the one that would run penstockd with this configuration.
 
     Makes a group and a directory of its own for a moment and changes nothing else. Blocks for
@@ -118,7 +118,7 @@ def examine(config: Config, policy: Policy | None = None) -> list[Finding]:
 
 
 def gather(config: Config, policy: Policy | None) -> Facts:
-    """What examine sees of this host, without its judgement. Raises as examine."""
+    """What examine_host sees, without its judgement. Raises as examine_host."""
     root = os.geteuid() == 0
     # Where a unit's delegated group is meant, this process is not in that unit. So it tries the
     # default place instead, which the same kernel holds in the same way.
@@ -187,7 +187,7 @@ def _users(facts: Facts) -> Finding:
         return Finding("users", "missing", "; ".join(facts.users), remedy)
     if not facts.policy_read:
         detail = "server_user is one; those of the policy's commands were not looked at"
-        return Finding("users", "partial", detail, "give examine the policy as well")
+        return Finding("users", "partial", detail, "give examine_host the policy as well")
     return Finding("users", "ok", "as the policy needs them")
 
 

@@ -10,19 +10,12 @@ import stat
 from typing import Final
 
 from ..policy.configuration import Config, ConfigError, check_server_user, parse_config
-from ..policy.isolation_policy import IsolationPolicy
-from ..policy.policy_file import Policy
 from ..policy.toml_tables import MAX_FILE_BYTES
-from ..policy.uid_range import UidRange
 from . import own_code
 from .files import executables as exe
-from .files.directory_writers import Trusted, trusted_owner
-from .files.path_arguments import check_root
 from .files.private_directory import check_private
-from .files.writable_places import check_writable
 from .ipc.run_directory import RunDirectory
 from .kernel.bounded_read import read_file
-from .users.user_checks import FoundUsers, find_users
 from .users.user_names import User, UserError, own_user, resolve_user
 
 # What a held job needs: two pipes, three ends of its input's, pidfd, cgroup.events (or a
@@ -74,89 +67,9 @@ def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
     return user
 
 
-def check_policy(
-    policy: Policy, config: Config, server_user: User, *, root: bool
-) -> tuple[FoundUsers, dict[str, exe.Executable]]:
-    """Looks up users and groups, and opens the executables, by command. Raises StartupError."""
-    users = find_users(policy, config.job_uids, server_user, root=root)
-    mistakes = list(users.mistakes)
-    executables: dict[str, exe.Executable] = {}
-    owners = frozenset({0, os.geteuid()})
-    for command in policy.commands.values():
-        where = f"commands.{command.name}"
-        try:
-            executables[command.name] = exe.open_executable(command.path, owners)
-        except exe.ExecutableError as error:
-            mistakes.append(f"{where}.path: {error}")
-        if command.workdir is not None and not os.path.isdir(command.workdir):
-            mistakes.append(f"{where}.workdir: {command.workdir} is no directory; create it")
-        mistakes += [
-            f"{where}: {path} is not there, or no directory; create it"
-            for path in _missing(command.isolation)
-        ]
-    mistakes += _check_path_slots(policy, config.job_uids)
-    if root:
-        mistakes += _check_writable(policy, users, config, server_user)
-    if mistakes:
-        raise StartupError(mistakes)
-    return users, executables
-
-
-def slot_owners(policy: Policy) -> dict[str, Trusted]:
-    """The owners that path slots name, by that name. Raises UserError."""
-    slots = (slot for each in policy.commands.values() for slot in each.grammar.path_slots())
-    return {name: trusted_owner(name) for slot in slots for name in slot.owners}
-
-
-def _check_path_slots(policy: Policy, uids: UidRange) -> list[str]:
-    """Mistakes of path slots: of their roots, and of their owners, which must not be a client's own
-    user."""
-    try:
-        owners = slot_owners(policy)
-    except UserError as error:
-        return [f"owners of a path: {error}"]
-    mistakes = [
-        f"owners of a path: {name!r} lies in job_uids, which are clients' own; remove it"
-        for name, uid in owners.items()
-        if uid in uids
-    ]
-    for command in policy.commands.values():
-        for slot in sorted(command.grammar.path_slots(), key=lambda slot: (slot.root, slot.owners)):
-            found = check_root(slot.root, [owners[name] for name in slot.owners])
-            mistakes += [f"commands.{command.name}.arguments: {text}" for text in found]
-    return mistakes
-
-
-def _check_writable(
-    policy: Policy, users: FoundUsers, config: Config, server_user: User
-) -> list[str]:
-    """Mistakes of ``writable`` places that the users of other jobs could exchange.
-
-    All of job_uids count as such users, whether or not a client has them now.
-    """
-    job_users = users.user_ids(config.job_uids)
-    groups = users.group_ids(server_user, config.job_uids)
-    mistakes: list[str] = []
-    for command in policy.commands.values():
-        own = users.named.get(command.name)
-        others = job_users if own is None else job_users.without(own.uid)
-        for path in command.isolation.writable:
-            found = check_writable(path, others, groups)
-            mistakes += [f"commands.{command.name}.writable: {text}" for text in found]
-    return mistakes
-
-
-def _missing(isolation: IsolationPolicy) -> list[str]:
-    """Paths of an isolation that are missing, so that a start would fail."""
-    read = isolation.landlock.read if isolation.landlock is not None else ()
-    return [path for path in isolation.writable if not os.path.isdir(path)] + [
-        path for path in read if not os.path.exists(path)
-    ]
-
-
-def check_own_files(paths: tuple[str, ...]) -> list[str]:
-    """Mistakes of our own code and of ``paths``: only root and the user of this process may write
-    them.
+def check_own_files(paths: tuple[str, ...], uid: int) -> list[str]:
+    """Mistakes of our own code and of ``paths``: only root and ``uid``, the user of penstockd, may
+    write them.
 
     Without root they may also be writable by the user's own group, because a umask of 002 makes
     files so.
@@ -165,14 +78,14 @@ def check_own_files(paths: tuple[str, ...]) -> list[str]:
     for directory in own_code.DIRECTORIES:
         for folder, folders, names in os.walk(directory):
             found += [os.path.join(folder, name) for name in (*folders, *names)]
-    trusted = {0, os.geteuid()}
+    trusted = {0, uid}
     mistakes = []
     for path in (*found, *paths):
         try:
             status = os.stat(path)
         except FileNotFoundError:
             continue  # a compiled file that was just replaced; of others opening reports it
-        own_group = os.geteuid() != 0 and status.st_gid == os.getegid()
+        own_group = uid != 0 and status.st_gid == os.getegid()
         shared = status.st_mode & (0o002 if own_group else 0o022)
         if status.st_uid not in trusted or shared:
             mistakes.append(f"{path} can be written by others; chown it to root, chmod go-w")

@@ -59,8 +59,14 @@ def resolve(
     return os.path.join(root, *parts)
 
 
-def check_root(root: str, owners: Sequence[Trusted] = ()) -> list[str]:
-    """Mistakes of a granted root for which ``resolve`` would refuse every path below it."""
+def check_root(
+    root: str, owners: Sequence[Trusted] = (), trusted: Trusted | None = None
+) -> list[str]:
+    """Mistakes of a granted root for which ``resolve`` would refuse every path below it.
+
+    ``trusted``: those of the process that will resolve, where that is not this one.
+    """
+    everywhere = (trusted or trusted_here()).also(*owners)
     try:
         status = os.stat(root)
         resolved = os.path.realpath(root, strict=True)
@@ -68,9 +74,7 @@ def check_root(root: str, owners: Sequence[Trusted] = ()) -> list[str]:
             return [f"path root {root} is no directory; grant one, or name the file in `fixed`"]
         if resolved != root:
             return [f"path root {root} leads through a symbolic link; write {resolved}"]
-        return [
-            f"path root {root}: {text}" for text in _walk(root, [], trusted_here().also(*owners))
-        ]
+        return [f"path root {root}: {text}" for text in _walk(root, [], everywhere)]
     except PathRefused as error:
         return [f"path root {root}: {error}"]
     except OSError as error:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import stat
+from collections.abc import Collection
 from typing import Final
 
 from ...policy.configuration import Config
@@ -17,6 +18,29 @@ from ..users.user_names import User
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOCK_NAME: Final = "supervisor.lock"
+
+
+def directory_mistakes(
+    path: str, status: os.stat_result, uid: int, names: Collection[str] | None = None
+) -> list[str]:
+    """Why what is there cannot be penstockd's, whose user is ``uid``. Raises OSError.
+
+    ``names``: what is in it, if the caller knows that better than by looking.
+    """
+    mistakes = []
+    if not stat.S_ISDIR(status.st_mode):
+        return [f"run_dir: {path} is no directory; remove it"]
+    if status.st_uid != uid:
+        mistakes.append(f"run_dir: {path} belongs to user {status.st_uid}; name another")
+    elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        mistakes.append(f"run_dir: {path} can be written by others; chmod go-w")
+    # Mode and group are about to be changed, so it must not be a directory of others like /run.
+    strangers = set(os.listdir(path) if names is None else names) - {SOCKET_NAME, LOCK_NAME}
+    if strangers:
+        mistakes.append(
+            f"run_dir: {path} holds {min(strangers)!r}; name a directory for penstockd alone"
+        )
+    return mistakes
 
 
 class RunDirectory:
@@ -35,24 +59,10 @@ class RunDirectory:
     def make(self) -> list[str]:
         """Makes it, or checks the one that is there. Returns mistakes for people, none if it can be
         used. Raises OSError."""
-        mistakes = []
         with contextlib.suppress(FileExistsError):
             os.makedirs(self._path, mode=0o750)
         status = os.lstat(self._path) if self._lock_fd >= 0 else os.stat(self._path)
-        if not stat.S_ISDIR(status.st_mode):
-            return [f"run_dir: {self._path} is no directory; remove it"]
-        if status.st_uid != os.geteuid():
-            mistakes.append(f"run_dir: {self._path} belongs to user {status.st_uid}; name another")
-        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
-            mistakes.append(f"run_dir: {self._path} can be written by others; chmod go-w")
-        # Mode and group are about to be changed, so it must not be a directory of others like /run.
-        strangers = set(os.listdir(self._path)) - {SOCKET_NAME, LOCK_NAME}
-        if strangers:
-            mistakes.append(
-                f"run_dir: {self._path} holds {min(strangers)!r}; "
-                "name a directory for penstockd alone"
-            )
-        return mistakes
+        return directory_mistakes(self._path, status, os.geteuid())
 
     def give(self) -> None:
         """Lets the server's group in, and no other user. Raises OSError."""

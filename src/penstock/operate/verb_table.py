@@ -1,0 +1,87 @@
+"""Which verbs ``penstockd`` has, and where each one is; a verb's module is imported when called.
+
+A module of a verb has two functions: ``parser()``, an argparse.ArgumentParser of its words, and
+``run(options)``, which returns the exit status: 0 good, 1 not (what that is each verb says), 2 for
+mistakes, of usage or of files, which are on stderr.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NamedTuple, Protocol
+
+from .. import __version__
+
+
+class OperatorVerb(NamedTuple):
+    """``module`` is one of this package's."""
+
+    module: str
+    summary: str
+
+
+class VerbModule(Protocol):
+    """What each verb's module has."""
+
+    def parser(self) -> argparse.ArgumentParser:
+        """What its words may be."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Does it. Returns the exit status."""
+
+
+VERBS: Final = {
+    "doctor": OperatorVerb("doctor_verb", "what this host can hold jobs to, and what to do"),
+}
+_HEAD: Final = """\
+usage: penstockd [run] --config FILE
+       penstockd VERB ...
+
+Runs granted commands for clients, in the foreground, until SIGTERM; or, with a verb:
+
+"""
+_TAIL: Final = """
+penstockd VERB --help says more. docs/operations.md is the operator's page.
+"""
+
+
+def overview() -> str:
+    """What ``penstockd --help`` prints."""
+    width = max(map(len, VERBS)) + 2
+    return _HEAD + "".join(f"  {n:{width}}{v.summary}\n" for n, v in VERBS.items()) + _TAIL
+
+
+def verb_module(name: str) -> VerbModule:
+    """The module of a verb of VERBS."""
+    module: VerbModule = import_module(f"{__package__}.{VERBS[name].module}")
+    return module
+
+
+def call_verb(words: Sequence[str]) -> int:
+    """Runs the verb that the first word, or the first two, name. Returns the exit status."""
+    if not words or words[0] in ("-h", "--help"):
+        print(overview(), end="", file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"penstockd {__version__}")
+        return 0
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if name in VERBS and len(words) >= count:
+            module = verb_module(name)
+            return module.run(module.parser().parse_args(words[count:]))
+    return _unknown(words)
+
+
+def _unknown(words: Sequence[str]) -> int:
+    grouped = [name for name in VERBS if name.startswith(f"{words[0]} ")]
+    if grouped:
+        text = f"penstockd {words[0]} needs a second word: {' or '.join(grouped)}"
+    else:
+        close = difflib.get_close_matches(words[0], VERBS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are run, {', '.join(VERBS)}"
+        text = f"penstockd has no verb {words[0]!r}; {hint}"
+    print(text, file=sys.stderr)
+    return 2

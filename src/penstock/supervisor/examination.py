@@ -1,0 +1,131 @@
+"""Everything that must be right before penstockd starts or takes files up, looked at in one pass.
+
+Theory of operation. A start, a reload and ``penstockd check`` ask ``examine``, and only this; so
+what one accepts the others accept, as far as they look at one moment of the host. It reads the
+configuration and the policy once, and everything after that is about these bytes. It changes
+nothing: no directory is made, no lock is taken, no socket is opened. It goes on past mistakes: a
+policy is read although the configuration has some, and programs are looked at although the policy
+has some, so that an operator sees all of them at once. What would follow from a mistake only is
+not looked at: with a wrong ``server_user``, for example, no user.
+
+Not looked at here: files of ``[tls]``, which are the server's to read (server/credentials.py); what
+the kernel of this host holds (doctor.py); and what is in use at the moment (locks, ports).
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from ..policy.configuration import Config, read_config
+from ..policy.mistakes import FileMistake, located, unlocated
+from ..policy.policy_file import Policy, read_policy
+from ..policy.toml_tables import MAX_FILE_BYTES
+from . import startup
+from .kernel.bounded_read import read_file
+from .place_checks import place_mistakes
+from .policy_on_host import PolicyOnHost, look_up
+from .standpoint import Standpoint, standpoint_here
+from .users.user_names import User
+
+
+@dataclass(slots=True)
+class Examined:
+    """What was read and found.
+
+    Without ``mistakes`` all of it is there and good, and may be put into force; ``on_host`` holds
+    open programs, which ``close`` closes if they are not. With mistakes, what is there is for
+    further looking only: a configuration or policy that could be read has defaults in the place
+    of mistakes. ``unchecked`` says what only penstockd's own user could have looked at.
+    """
+
+    config_path: str
+    standpoint: Standpoint
+    config_data: bytes = b""
+    config: Config | None = None
+    policy_data: bytes = b""
+    policy: Policy | None = None
+    server_user: User | None = None
+    on_host: PolicyOnHost | None = None
+    misread: bool = False
+    """The form of one of the files is wrong, so that what was read is not what it says."""
+    mistakes: list[FileMistake] = field(default_factory=list)
+    unchecked: list[FileMistake] = field(default_factory=list)
+
+    def good(self) -> tuple[Config, Policy, PolicyOnHost, User]:
+        """All of it, if there are no mistakes. Raises StartupError with those that there are."""
+        config, policy, on_host, user = self.config, self.policy, self.on_host, self.server_user
+        if self.mistakes or not (config and policy and on_host and user):
+            raise startup.StartupError([str(mistake) for mistake in self.mistakes])
+        return config, policy, on_host, user
+
+    def close(self) -> None:
+        """Closes the programs. May be called again."""
+        if self.on_host is not None:
+            self.on_host.close()
+
+
+def examine(
+    config_path: str, *, library: bool = False, standpoint: Standpoint | None = None
+) -> Examined:
+    """Reads configuration and policy and looks at everything that they name. Never raises for what
+    an operator could put right.
+
+    ``library``: no server will be started. ``standpoint``: as which user penstockd would run; if
+    left out, as this process. May wait for a directory service and for disks.
+    """
+    found = Examined(config_path, standpoint or standpoint_here())
+    data = _read(found, config_path)
+    if data is None:
+        return found
+    found.config_data = data
+    found.config, texts = read_config(data, library=library)
+    found.misread = bool(texts)
+    wrong = {text.partition(":")[0] for text in texts}
+    if not wrong & {"file", "server_user", "job_uids"}:
+        texts += _find_server_user(found, found.config, library=library)
+    if "file" not in wrong and found.server_user is not None:
+        mistakes, unchecked = place_mistakes(
+            *(found.config, found.server_user, found.standpoint), server=not library, wrong=wrong
+        )
+        texts += mistakes
+        found.unchecked += located(config_path, data, unchecked)
+    policy_path = found.config.policy
+    found.mistakes += located(config_path, data, texts)
+    if policy_path:
+        _examine_policy(found, found.config, policy_path)
+    paths = tuple(path for path in (config_path, policy_path) if path and os.path.exists(path))
+    own = startup.check_own_files(paths, found.standpoint.uid)
+    found.mistakes += [unlocated(text) for text in own]
+    return found
+
+
+def _examine_policy(found: Examined, config: Config, path: str) -> None:
+    data = _read(found, path)
+    if data is None:
+        return
+    found.policy_data = data
+    found.policy, texts = read_policy(data)
+    found.misread |= bool(texts)
+    found.on_host = look_up(found.policy, config.job_uids, found.server_user, found.standpoint)
+    found.mistakes += located(path, data, texts + found.on_host.mistakes)
+    found.unchecked += located(path, data, found.on_host.unchecked)
+
+
+def _read(found: Examined, path: str) -> bytes | None:
+    try:
+        return read_file(path, MAX_FILE_BYTES)
+    except OSError as error:
+        text = f"{path}: {error.strerror}"
+        if found.standpoint.cannot_read(path):
+            found.unchecked.append(unlocated(f"{text}; run this as a user who can read it"))
+        else:
+            found.mistakes.append(unlocated(text))
+        return None
+
+
+def _find_server_user(found: Examined, config: Config, *, library: bool) -> list[str]:
+    try:
+        root = found.standpoint.root
+        found.server_user = startup.find_server_user(config, root=root, no_server=library)
+    except startup.StartupError as error:
+        return error.mistakes
+    return []
