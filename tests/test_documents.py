@@ -24,7 +24,7 @@ from penstock.policy.policy_file import Policy, PolicyError, parse_policy
 from penstock.policy.toml_tables import Table
 from penstock.rpc.limits import SERVER_DEFAULTS
 
-POLICY_TABLES = {"classes", "commands", "clients", "output"}
+POLICY_TABLES = {"classes", "commands", "clients", "output", "revoked", "on_revoke"}
 SAMPLE = (ROOT / "src/penstock/policies/sample-root.toml").read_bytes()
 
 

@@ -13,6 +13,7 @@ from penstock.policy.decision import (
     MAX_TIMEOUT_S,
     Denial,
     GrantedStart,
+    fate_of_jobs,
     may_call,
     may_signal,
     may_start,
@@ -285,3 +286,35 @@ def test_any_command_line_is_refused_by_its_form_or_can_be_executed(
         assert timeout_s >= 0
         for text in (command, *argv, *env.values()):
             text.encode("utf-8", "surrogateescape")
+
+
+def test_a_revoked_client_may_nothing_whatever_its_entry_says() -> None:
+    """Also where the library asks, and the text names no rule, because it is not an entry's."""
+    text = '[revoked]\nclients = ["alice"]\n[clients.alice]\ncommands = []\n'
+    for policy in (
+        parse_policy(text.encode()),
+        parse_policy(text.partition("[clients")[0].encode()),
+    ):
+        for standalone in (False, True):
+            denial = may_call(policy, "alice", None, standalone=standalone)
+            assert denial == Denial("client alice was revoked", "client")
+
+
+@pytest.mark.parametrize(
+    ("text", "fate"),
+    [
+        ("[clients.alice]\ncommands = []\n", None),
+        ("[clients.bob]\ncommands = []\n", "keep"),
+        ('on_revoke = "stop"\n', "stop"),
+        ('on_revoke = "stop"\n[revoked]\nclients = ["alice"]\n', "stop"),
+        ('[revoked]\nclients = ["alice"]\n[clients.alice]\ncommands = []\n', "keep"),
+        (
+            'on_revoke = "stop"\n[revoked]\nclients = ["alice"]\n'
+            '[clients.alice]\ncommands = []\non_revoke = "keep"\n',
+            "keep",
+        ),
+    ],
+)
+def test_what_becomes_of_jobs_of_an_owner(text: str, fate: str | None) -> None:
+    """By the policy's own key, and by the client's where it still has an entry."""
+    assert fate_of_jobs(parse_policy(text.encode()), "alice") == fate

@@ -11,6 +11,7 @@ from penstock.policy.grammar import Mismatch
 from penstock.policy.limit_classes import LIMIT_NAMES, NO_LIMITS, ResourceLimits
 from penstock.policy.output_policy import OutputPolicy
 from penstock.policy.policy_file import VERBS, ClientPolicy, Policy, PolicyError, parse_policy
+from penstock.policy.revoked_policy import Revoked
 
 POLICY = r"""
 [classes.small]
@@ -245,6 +246,7 @@ def test_storage_is_bounded_and_what_is_written_is_required(
         ("max_running = 2", "max_running = 0", "clients.alice.max_running: 0 is out of range"),
         ('"status"]', '"destroy"]', "clients.alice.verbs: 'destroy' is unknown"),
         ('on_revoke = "stop"', 'on_revoke = "kill"', "clients.alice.on_revoke: 'kill' is unknown"),
+        ("[classes.small]", 'on_revoke = "x"\n[classes.small]', "on_revoke: 'x' is unknown"),
         ("[clients.alice]", "[users.x]\n[clients.alice]", "users: unknown key"),
         ("[classes.small]", "version = 1\n[classes.small]", "version: unknown key"),
         ("[commands.hostname]", '[commands."a b"]', 'commands."a b": is no name of a command'),
@@ -456,3 +458,39 @@ def test_owners_of_a_path(owners: str, mistake: str | None) -> None:
     else:
         with pytest.raises(PolicyError, match=mistake):
             parse_policy(text.encode())
+
+
+REVOKED = """on_revoke = "stop"
+[revoked]
+serials = ["0A:1b:00", "00ff", "7"]
+clients = ["mallory", "spiffe://example.org/old"]
+"""
+
+
+def test_reads_whom_it_has_revoked() -> None:
+    """Serial numbers in the one spelling of an Identity; ids, whether or not they are clients."""
+    policy = parse_policy(f"{REVOKED}[clients.mallory]\ncommands = []\n".encode())
+    assert policy.revoked.serials == {"a1b00", "ff", "7"}
+    assert policy.revoked.clients == {"mallory", "spiffe://example.org/old"}
+    assert (policy.on_revoke, policy.clients["mallory"].on_revoke) == ("stop", "stop")
+    nothing = parse_policy(b"")
+    assert (nothing.revoked, nothing.on_revoke) == (Revoked(), "keep")
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ('serials = ["0a:1"]', "revoked.serials: '0a:1' is no serial number"),
+        ('serials = ["xyz"]', "revoked.serials: 'xyz' is no serial number"),
+        ('serials = ["00:00"]', "revoked.serials: '00:00' is no serial number"),
+        (f'serials = ["{"a" * 43}"]', "revoked.serials: 'aaaaaa"),
+        ("serials = [7]", "revoked.serials: holds what is not a string"),
+        ('clients = ["Mallory"]', "revoked.clients: 'Mallory' is no client id"),
+        ('names = ["mallory"]', "revoked.names: unknown key"),
+    ],
+)
+def test_names_each_mistake_of_whom_it_has_revoked(line: str, mistake: str) -> None:
+    """With its key and what to write instead."""
+    (found,) = mistakes_of(f"[revoked]\n{line}\n")
+    assert mistake in found
+    assert "; " in found

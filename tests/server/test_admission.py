@@ -320,3 +320,17 @@ async def test_files_that_lock_out_are_refused_whoever_tries_them(
     assert "no client that is connected would get in: [tls] client_ca: " in refused["message"]
     assert (refused["loaded"], refused["not_read"]) == (False, ["policy: has changed"])
     assert (taken["loaded"], taken["tried"], "not_read" in taken) == (True, 2, False)
+
+
+@pytest.mark.parametrize("by", ["clients", "serials"])
+async def test_whom_the_policy_has_revoked_does_not_get_in(world: World, by: str) -> None:
+    """By id or by serial number; others do, and the refusal is on record."""
+    serial = world.gate.identity_of(peer_of("alice")).serial
+    text = f'[revoked]\n{by} = ["{"alice" if by == "clients" else f"00{serial.upper()}"}"]\n'
+    world.in_force.current = dataclasses.replace(
+        world.in_force.current, policy=parse_policy(text.encode())
+    )
+    with pytest.raises(RpcError, match="the certificate was revoked, by the policy"):
+        world.gate.identity_of(peer_of("alice"))
+    assert world.gate.identity_of(peer_of("bob")).client_id == "bob"
+    assert [line["event"] for line in world.lines()] == ["unauthenticated"]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from penstock.policy.client_ids import valid_client_id
 from penstock.policy.configuration import parse_config
 from penstock.policy.environment import reserved_key
 from penstock.policy.grammar import Match
-from penstock.policy.policy_file import Policy, PolicyError, parse_policy, valid_client_id
+from penstock.policy.policy_file import Policy, PolicyError, parse_policy
 from penstock.supervisor.policy_checks import disk_warnings, shell_warnings
 from penstock.supervisor.storage.filesystems import kind_by
 from penstock.supervisor.users.command_user_checks import check_mode

@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography import x509
 
-from ..policy.policy_file import valid_client_id
+from ..policy.client_ids import valid_client_id
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)

@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Final, Literal, Protocol
 
+from .client_ids import valid_client_id
 from .control_policy import Control
 from .environment import OWN_KEYS, reserved_key, settable_name
 from .grammar import Match, Mismatch
-from .policy_file import ClientPolicy, Command, Policy, valid_client_id
+from .policy_file import ClientPolicy, Command, Policy
+from .revoked_policy import OnRevoke
 from .signal_names import signal_name
 
 # Of a command line with its environment: as execve(2) takes it, and once more as JSON, because
@@ -89,6 +91,8 @@ def may_call(
     ``standalone``: the program that asks has started the supervisor itself, so a policy that names
     no clients grants every command to any id.
     """
+    if client_id in policy.revoked.clients:
+        return Denial(f"client {client_id} was revoked", "client")
     if standalone and not policy.clients:
         return ClientPolicy(client_id, frozenset(policy.commands))
     client = policy.clients.get(client_id)
@@ -99,6 +103,14 @@ def may_call(
         text = f"the verb {verb!r} is not granted to {client.id}"
         return Denial(text, rule=_rule("clients", client.id, "verbs"))
     return client
+
+
+def fate_of_jobs(policy: Policy, owner: str) -> OnRevoke | None:
+    """What becomes of jobs of an owner that has lost its rights; None: it has not."""
+    client = policy.clients.get(owner)
+    if client is not None and owner not in policy.revoked.clients:
+        return None
+    return policy.on_revoke if client is None else client.on_revoke
 
 
 def granted_command(policy: Policy, client: ClientPolicy, name: str) -> Command | Denial:

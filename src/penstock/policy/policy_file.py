@@ -7,18 +7,19 @@ explains the file to administrators.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from .class_parser import check_name, parse_class, parse_totals
+from .client_ids import valid_client_id
 from .control_policy import Control, parse_control
 from .environment import OWN_KEYS, RESERVED_KEYS, reserved_key, valid_key
 from .grammar import Grammar
 from .isolation_policy import IsolationPolicy, parse_isolation
 from .limit_classes import NO_LIMITS, LimitClass
 from .output_policy import OutputPolicy, WhenFull, parse_bound, parse_output, parse_when_full
+from .revoked_policy import OnRevoke, Revoked, parse_on_revoke, parse_revoked
 from .slot_parser import parse_grammar
 from .toml_tables import Table, parse_duration, parse_path, read_document, show, valid_user
 
@@ -27,12 +28,6 @@ VERBS: Final = (
     *("signal", "send", "pause", "resume", "watch"),
 )
 
-_CLIENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-# The SPIFFE ID specification: a trust domain and path segments, no query, no dots alone.
-_SPIFFE_ID: Final = re.compile(
-    r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*", re.ASCII
-)
-_SPIFFE_MAX: Final = 2048
 AUTO: Final = "auto"
 """The user of a command whose jobs run as a user of their client's own."""
 _MAX_GROUPS: Final = 64
@@ -90,20 +85,24 @@ class ClientPolicy:
     max_streams: int = 32
     starts_per_minute: int = 120
     verbs: frozenset[str] = frozenset(VERBS)
-    on_revoke: Literal["keep", "stop"] = "keep"
+    on_revoke: OnRevoke = "keep"
+    """What becomes of its jobs if ``[revoked]`` names it."""
     totals: LimitClass = NO_LIMITS  # what all its jobs may use together
     signals_per_minute: int = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``hash`` is the SHA-256 of the file's bytes, in lower-case hexadecimal."""
+    """``hash`` is the SHA-256 of the file's bytes, in lower-case hexadecimal. ``on_revoke``: what
+    becomes of jobs whose owner is none of its clients."""
 
     classes: dict[str, LimitClass]
     commands: dict[str, Command]
     clients: dict[str, ClientPolicy]
     hash: str
     output: OutputPolicy = field(default_factory=OutputPolicy)
+    revoked: Revoked = field(default_factory=Revoked)
+    on_revoke: OnRevoke = "keep"
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -127,17 +126,15 @@ def read_policy(data: bytes) -> tuple[Policy, list[str]]:
     commands = {
         name: _command(name, table, classes, output) for name, table in document.tables("commands")
     }
-    clients = {name: _client(name, table, commands) for name, table in document.tables("clients")}
+    revoked = parse_revoked(document.table("revoked"))
+    on_revoke = parse_on_revoke(document, "keep")
+    clients = {
+        name: _client(name, table, commands, on_revoke)
+        for name, table in document.tables("clients")
+    }
     document.finish()
-    policy = Policy(classes, commands, clients, hashlib.sha256(data).hexdigest(), output)
-    return policy, mistakes
-
-
-def valid_client_id(text: str) -> bool:
-    """Is this an id: a name of ``[a-z0-9][a-z0-9._-]{0,62}``, or a ``spiffe://`` URI?"""
-    if _CLIENT_NAME.fullmatch(text):
-        return True
-    return len(text) <= _SPIFFE_MAX and _SPIFFE_ID.fullmatch(text) is not None
+    digest = hashlib.sha256(data).hexdigest()
+    return Policy(classes, commands, clients, digest, output, revoked, on_revoke), mistakes
 
 
 def _command(
@@ -185,7 +182,9 @@ def _command(
     return command
 
 
-def _client(name: str, table: Table, commands: dict[str, Command]) -> ClientPolicy:
+def _client(
+    name: str, table: Table, commands: dict[str, Command], on_revoke: OnRevoke
+) -> ClientPolicy:
     if not valid_client_id(name):
         table.wrong_itself(
             "is no client id",
@@ -206,9 +205,7 @@ def _client(name: str, table: Table, commands: dict[str, Command]) -> ClientPoli
         starts_per_minute=table.integer("starts_per_minute", 120, 1, 1_000_000),
         signals_per_minute=table.integer("signals_per_minute", 600, 1, 1_000_000),
         verbs=table.choices("verbs", VERBS, frozenset(VERBS)),
-        on_revoke="stop"
-        if table.choice("on_revoke", ("keep", "stop"), "keep") == "stop"
-        else "keep",
+        on_revoke=parse_on_revoke(table, on_revoke),
         totals=parse_totals(name, table),
     )
     table.finish()

@@ -73,6 +73,9 @@ class Admission:
             if now.credentials.revocations.covers(peer.certificate):
                 # Revoked all the same, because its handshake began before the list was read.
                 raise AuthenticationError("the certificate was revoked")
+            revoked = now.policy.revoked
+            if identity.serial in revoked.serials or identity.client_id in revoked.clients:
+                raise AuthenticationError("the certificate was revoked, by the policy")
         except AuthenticationError as error:
             self._refuse(peer, str(error))
             raise unauthenticated(str(error)) from error

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..pki.issue import UNREADABLE
-from ..policy.policy_file import valid_client_id
+from ..policy.client_ids import valid_client_id
 
 
 class AuthenticationError(Exception):
