@@ -19,6 +19,7 @@ from penstock.client.repeated_calls import ask
 from penstock.proto import command_pb2 as pb
 from penstock.rpc import channel as rpc_client
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError, StatusCode
+from penstock.rpc.dialing import dial
 from penstock.server.error_status import retryable
 
 
@@ -101,7 +102,7 @@ async def test_a_first_connection_is_tried_for_again() -> None:
 async def test_a_server_that_goes_away_sends_its_clients_to_the_next() -> None:
     """C30, C34: GOAWAY in its first words, as from one that drains."""
     async with fake_server() as server:
-        connected = rpc_client._connect
+        connected = dial
         drained = False
 
         async def drain_after_handshake(*arguments: Any, **options: Any) -> Any:
@@ -113,7 +114,7 @@ async def test_a_server_that_goes_away_sends_its_clients_to_the_next() -> None:
             return transport
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(rpc_client, "_connect", drain_after_handshake)
+            patched.setattr(rpc_client, "dial", drain_after_handshake)
             async with connect(endpoint(server)) as client:
                 assert (await client.wait(HANDLE)).handle == HANDLE
         assert drained

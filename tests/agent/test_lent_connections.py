@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from fake_service import FakeServer, FakeService, fake_server
 from pki import shared_pki
 from relay import READ_BYTES, Relay, relaying
@@ -21,7 +23,8 @@ from penstock.agent.lent_connections import MOST_BORROWERS, LentConnections
 from penstock.agent.passphrase_memory import PassphraseMemory
 from penstock.client import Client, Endpoint, connect
 from penstock.client.identity import IdentityError
-from penstock.rpc.call_errors import ConnectionLost
+from penstock.pki.fingerprints import fingerprint_of
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed
 
 
 def endpoint(port: int) -> Endpoint:
@@ -51,6 +54,28 @@ async def test_one_after_the_other_and_at_once_it_is_the_same() -> None:
         async with connections.connect(at) as one, connections.connect(at) as other:
             assert one is other is first
         assert len(connections.open) == 1
+
+
+async def test_what_a_server_must_be_is_part_of_which_connection_it_is() -> None:
+    """One who expects another name, or has pinned a certificate, or has no CA, would not have been
+    let in by what another one expects."""
+    certificate = x509.load_pem_x509_certificate(shared_pki().server.certificate.read_bytes())
+    pin = fingerprint_of(certificate.public_bytes(Encoding.DER))
+    async with shared() as (server, connections):
+        at = endpoint(server.port)
+        kinds = [
+            at,
+            dataclasses.replace(at, server_name="localhost"),
+            dataclasses.replace(at, server_fingerprint=pin),
+            dataclasses.replace(at, server_fingerprint=pin, ca=None),
+        ]
+        found = [await called(connections, each) for each in kinds]
+        assert len({id(each) for each in found}) == len(kinds)
+        assert [await called(connections, each) for each in kinds] == found
+        with pytest.raises(HandshakeFailed, match="is not the one that is pinned"):
+            await called(connections, dataclasses.replace(at, server_fingerprint="0" * 64))
+        certificates = {str(each.certificate) for each in connections.open}
+        assert certificates == {str(at.certificate)}
 
 
 async def test_many_at_once_have_several() -> None:

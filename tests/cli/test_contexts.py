@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli import setting_sources as setting_sources_module
 from penstock.cli.context_file import contexts_path, read_contexts
 from penstock.cli.flags import Settings, SettingsError
 from penstock.cli.setting_sources import setting_sources
@@ -73,6 +74,14 @@ def test_a_file_made_by_hand() -> None:
         (
             "[contexts.a]\nca = '~nosuchuser/x'",
             "line 2, contexts.a.ca: there is no home directory for '~nosuchuser'",
+        ),
+        (
+            "[contexts.a]\nserver_name = 'a:1'\n",
+            "line 2, contexts.a.server_name: server_name: 'a:1' is no name of a server",
+        ),
+        (
+            "[contexts.a]\nserver_fingerprint = 'ab'\n",
+            "contexts.a.server_fingerprint: server_fingerprint: 'ab' is no SHA-256 fingerprint",
         ),
         ('[contexts."@a"]', """line 1, contexts."@a": '@a' cannot be the name"""),
         ("[groups]\nweb = 'a'", "line 2, groups.web: must be a list"),
@@ -212,6 +221,47 @@ def test_flags_before_environment_before_context(
 ) -> None:
     """Setting by setting."""
     assert found(config, settings, **environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "expected"),
+    [
+        (Settings(context="c"), {}, "c c.name aa.. /c/ca"),
+        (Settings(server_name="x", context="c"), {}, "c x aa.. /c/ca"),
+        # They are of the server at that address.
+        (Settings(address="y", context="c"), {}, "y - - /c/ca"),
+        (Settings(address="y", server_name="x", context="c"), {}, "y x - /c/ca"),
+        (Settings(), {"PENSTOCK_CONTEXT": "c", "PENSTOCK_ADDR": "e"}, "e - - /c/ca"),
+        (Settings(), {"PENSTOCK_CONTEXT": "c", "PENSTOCK_SERVER_NAME": "e"}, "c e aa.. /c/ca"),
+        # Of a context that is named the environment changes neither.
+        (Settings(context="a"), {"PENSTOCK_SERVER_NAME": "e"}, "a - - ca"),
+        (Settings(context="c"), {"PENSTOCK_SERVER_NAME": "e"}, "c c.name aa.. /c/ca"),
+        (Settings(address="y", context="c"), {"PENSTOCK_SERVER_NAME": "e"}, "y e - /c/ca"),
+        # What is pinned needs no CA, so no context is looked for.
+        (
+            Settings(server_fingerprint="b" * 64),
+            {key: text for key, text in ENVIRONMENT.items() if key != "PENSTOCK_CA"},
+            "env - bb.. -",
+        ),
+    ],
+)
+def test_what_a_servers_certificate_must_be(
+    config: Path, settings: Settings, environment: dict[str, str], expected: str
+) -> None:
+    """Its name and its fingerprint come with the address."""
+    config.write_text(
+        config.read_text() + '[contexts.c]\naddress = "c"\nca = "/c/ca"\n'
+        f'server_name = "c.name"\nserver_fingerprint = "{"a" * 64}"\n'
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(setting_sources_module, "_check_there", lambda value: None)
+        variables = {"XDG_CONFIG_HOME": str(config.parent.parent), **environment}
+        values = setting_sources(settings, variables).values
+    keys = ("address", "server_name", "server_fingerprint", "ca")
+    shown = " ".join(values[key].text if key in values else "-" for key in keys)
+    for digits in ("a" * 64, "b" * 64):
+        shown = shown.replace(digits, f"{digits[:2]}..")
+    assert shown.replace(f"{config.parent}/", "") == expected
 
 
 def test_contexts_are_read_only_where_they_count(config: Path) -> None:

@@ -1,9 +1,10 @@
 """Connections that outlive the command line which made them: one for each server and identity.
 
-A connection is of an endpoint: a host, a port, and the files of CA, certificate and key as they are
-now. So a renewed certificate is another endpoint, and its front ends get another connection. The
-one before it ends with its last call. Which endpoint is meant each command line finds by itself,
-from its own arguments and environment. So a connection is never lent to one that could not make it.
+A connection is of an endpoint: a host, a port, what the server's certificate must be, and the files
+of CA, certificate and key as they are now. So a renewed certificate is another endpoint, and its
+front ends get another connection. The one before it ends with its last call. Which endpoint is
+meant each command line finds by itself, from its own arguments and environment. So a connection is
+never lent to one that could not make it.
 """
 
 import os
@@ -51,6 +52,11 @@ class LentConnection:
         # Scope K4.lent.
         self._scope = trio.CancelScope()
         self._unused = trio.Event()
+
+    @property
+    def certificate(self) -> object:
+        """The path of ours."""
+        return self.where[-2]
 
     async def hold(self, endpoint: Endpoint) -> None:
         """Makes it, and keeps it until it is retired and not borrowed any more. Never fails: what
@@ -186,14 +192,16 @@ async def _is_there(shared: LentConnection, client: Client) -> bool:
 
 def _place_of(endpoint: Endpoint) -> tuple[tuple[object, ...], tuple[object, ...]] | None:
     """Which server and files, and what those are now; None if one cannot be found."""
-    paths = (endpoint.ca, endpoint.certificate, endpoint.key)
+    given = (endpoint.ca, endpoint.certificate, endpoint.key)
+    paths = [path for path in given if path is not None]
     try:
         files = tuple(_state(path) for path in paths)
         names = tuple(os.path.realpath(path) for path in paths)
     except OSError:
         return None
-    where = (endpoint.host, endpoint.port, endpoint.server_name, *names)
-    return where, (*files, endpoint.passphrase)
+    server = (endpoint.host, endpoint.port, endpoint.server_name, endpoint.server_fingerprint)
+    # Whether there is a CA is told by how many names there are.
+    return (*server, *names), (*files, endpoint.passphrase)
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -184,7 +184,7 @@ class AgentService:
             "connections": [
                 {
                     "address": f"{each.where[0]}:{each.where[1]}",
-                    "certificate": each.where[4],
+                    "certificate": each.certificate,
                     "since_s": now - each.since,
                     "calls": each.borrowers,
                 }

@@ -92,6 +92,18 @@ NAMED_CONTEXT: Final[dict[str, Any]] = {
     "help": "The server and our identity there: penstock context ls.",
 }
 
+SERVER_NAME: Final[dict[str, Any]] = {
+    "type": TEXT,
+    "metavar": "NAME",
+    "help": "The name in the server's certificate, if not --addr's; PENSTOCK_SERVER_NAME.",
+}
+
+SERVER_FINGERPRINT: Final[dict[str, Any]] = {
+    "type": TEXT,
+    "metavar": "SHA256",
+    "help": "Of the server's certificate, in place of a name; PENSTOCK_SERVER_FINGERPRINT.",
+}
+
 ALLOW_GAPS: Final[dict[str, Any]] = {
     "is_flag": True,
     "help": "Output that is missing is no failure.",

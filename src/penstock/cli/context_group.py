@@ -4,7 +4,7 @@ from typing import Final
 
 import asyncclick as click
 
-from .arguments import TEXT
+from .arguments import SERVER_FINGERPRINT, SERVER_NAME, TEXT
 from .verb_forms import CONNECT_TIMEOUT_BEHIND, OUTPUT_BEHIND, argument, behind, option, verb
 
 # They work on the file of contexts and call no server.
@@ -24,6 +24,8 @@ ADD: Final = verb(
     behind("certificate", "--cert", **_FILE, help="Our certificate."),
     behind("key", "--key", **_FILE, help="Its private key."),
     behind("passphrase_file", "--key-passphrase-file", **_FILE, help="The key's passphrase."),
+    behind("server_name", "--server-name", **SERVER_NAME),
+    behind("server_fingerprint", "--server-fingerprint", **SERVER_FINGERPRINT),
     option("--group", "groups", multiple=True, type=TEXT, help="Also into this group; repeatable."),
     option("--use", "choose", is_flag=True, help="Make it the current one."),
     option("--replace", is_flag=True, help="Change a context that is there."),

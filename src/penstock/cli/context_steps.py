@@ -91,7 +91,9 @@ def _endpoint(report: _Report) -> Endpoint:
         named = f"context {sources.context}" if sources.context else "what is set"
         say(harmless(f"Testing {named}: {report.address}"))
     endpoint = endpoint_from(sources)
-    load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
+    files = endpoint.ca, endpoint.certificate, endpoint.key
+    pinned = endpoint.server_fingerprint is not None
+    load_identity(*files, endpoint.passphrase, pinned=pinned)
     leaf = x509.load_pem_x509_certificate(endpoint.certificate.read_bytes())
     until = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     report.took(f"{endpoint.certificate} is {_subject(leaf)}'s, until {until}")
@@ -134,14 +136,18 @@ async def _reach(endpoint: Endpoint, timeout_s: float, report: _Report) -> None:
 
 async def _ask(endpoint: Endpoint, timeout_s: float, report: _Report) -> dict[str, object]:
     """TLS and the client: whether the server knows us, and as whom. Raises RpcError."""
-    trusted = f"the server is {endpoint.host}, by the CA in {endpoint.ca}"
+    by_ca = f"by the CA in {endpoint.ca}" if endpoint.ca else "by no CA"
+    trusted = f"the server is {endpoint.server_name or endpoint.host}, {by_ca}"
+    if endpoint.server_fingerprint:
+        trusted = f"the server has the certificate that is pinned, {by_ca}"
     try:
         async with connect(endpoint, connect_timeout_s=timeout_s) as client:
             report.took(trusted)
             info = await client.server_info()
     except HandshakeFailed as error:
         # In TLS 1.3 the server looks at our certificate after we have accepted its own.
-        if any(word in error.message for word in _OF_THE_CLIENT) and not _is_ours(error):
+        ours = error.certificates or _is_ours(error)
+        if any(word in error.message for word in _OF_THE_CLIENT) and not ours:
             report.took(trusted)
         raise
     except RpcError as error:

@@ -18,8 +18,8 @@ from .context_list import address_of, context_json
 from .failures import Exit, fail
 from .flags import Settings, SettingsError
 from .invocation import current
-from .server_address import host_and_port
-from .setting_sources import NEEDED, Value, given
+from .server_address import host_and_port, read_pin, server_name
+from .setting_sources import Value, given, is_path, missing
 from .signal_handling import detaches
 from .standard import complain, say
 from .terminal import harmless
@@ -56,13 +56,17 @@ def _kept(found: Mapping[str, Value]) -> dict[str, str]:
     Raises SettingsError."""
     if "address" in found:
         host_and_port(found["address"].text)
-    missing = [f"{flag} (or {name})" for key, flag, name in NEEDED if key not in found]
-    if missing:
-        raise SettingsError(f"a context needs more: give {', '.join(missing)}")
+    if wanted := missing(found):
+        names = ", ".join(f"{flag} (or {variable})" for flag, variable in wanted)
+        raise SettingsError(f"a context needs more: give {names}")
     values = {}
     for key, value in found.items():
         kept = value.text
-        if key != "address":
+        if key == "server_name":
+            kept = server_name(kept, value.source)
+        elif key == "server_fingerprint":
+            kept = read_pin(kept, value.source)
+        elif is_path(key):
             kept = os.path.abspath(kept)
             try:
                 Path(kept).stat()

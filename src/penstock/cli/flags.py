@@ -16,6 +16,8 @@ class Settings:
     certificate: str | None = None
     key: str | None = None
     passphrase_file: str | None = None
+    server_name: str | None = None
+    server_fingerprint: str | None = None
     context: str | None = None
     output: str = "text"
     connect_timeout_s: float = 10.0

@@ -54,6 +54,8 @@ _CONTEXT: Final = _object(
     certificate=_TEXT,
     key=_TEXT,
     passphrase_file=_TEXT,
+    server_name=_TEXT,
+    server_fingerprint=_TEXT,
     groups={"type": "array", "items": _TEXT},
     current=_FLAG,
 )

@@ -8,7 +8,15 @@ from typing import Any
 import asyncclick as click
 
 from .. import __version__
-from .arguments import CONNECT_TIMEOUT, NAMED_CONTEXT, OUR_FAILURE, OUTPUT, PASSES_THROUGH
+from .arguments import (
+    CONNECT_TIMEOUT,
+    NAMED_CONTEXT,
+    OUR_FAILURE,
+    OUTPUT,
+    PASSES_THROUGH,
+    SERVER_FINGERPRINT,
+    SERVER_NAME,
+)
 from .error_report import asks_for_json, report_error, report_line
 from .failures import Failed
 from .flags import Settings
@@ -60,6 +68,8 @@ def _has_shell() -> bool:
     metavar="FILE",
     help="The key's passphrase; PENSTOCK_KEY_PASSPHRASE_FILE, PENSTOCK_KEY_PASSPHRASE.",
 )
+@click.option("--server-name", **SERVER_NAME)
+@click.option("--server-fingerprint", **SERVER_FINGERPRINT)
 @click.option("-o", "output", default="text", **OUTPUT)
 @click.option("--connect-timeout", "connect_timeout_s", default=10.0, **CONNECT_TIMEOUT)
 @click.option(

@@ -1,4 +1,4 @@
-"""The address of a server, as a user writes it (pure)."""
+"""A server as a user writes it: its address, its name, its fingerprint (pure)."""
 
 import re
 from ipaddress import ip_address
@@ -27,6 +27,27 @@ def host_and_port(text: str) -> tuple[str, int]:
             "(a host name in its ASCII form, xn--...)"
         )
     return host, int(port)
+
+
+def server_name(text: str, source: str) -> str:
+    """The same name. Raises SettingsError for one that no certificate can have."""
+    if not _is_host(text):
+        raise SettingsError(
+            f"{source}: {text!r} is no name of a server: write a host name (in its ASCII form, "
+            "xn--...) or an address, without a port"
+        )
+    return text
+
+
+def read_pin(text: str, source: str) -> str:
+    """The fingerprint as penstock writes it. Raises SettingsError."""
+    # Imported only here, because few command lines have one.
+    from ..pki.fingerprints import read_fingerprint
+
+    try:
+        return read_fingerprint(text)
+    except ValueError as error:
+        raise SettingsError(f"{source}: {error}") from error
 
 
 def _is_host(text: str) -> bool:

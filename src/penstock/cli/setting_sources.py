@@ -3,7 +3,8 @@
 Flags come before the environment, and that before the current context, as kubectl has it. A context
 that is named by ``--context`` is a flag, so it comes before the environment, as docker has it:
 otherwise a forgotten PENSTOCK_ADDR would send a command elsewhere than where it was told to go. A
-certificate and its key are one identity: a context gives both or neither.
+certificate and its key are one identity: a context gives both or neither. The name and the
+fingerprint of a server are those of the one at the context's address, and of no other.
 """
 
 from collections.abc import Mapping
@@ -25,9 +26,15 @@ NAMES: Final = (
     ("certificate", "--cert", "PENSTOCK_CERT"),
     ("key", "--key", "PENSTOCK_KEY"),
     ("passphrase_file", "--key-passphrase-file", "PENSTOCK_KEY_PASSPHRASE_FILE"),
+    ("server_name", "--server-name", "PENSTOCK_SERVER_NAME"),
+    ("server_fingerprint", "--server-fingerprint", "PENSTOCK_SERVER_FINGERPRINT"),
 )
-NEEDED: Final = NAMES[:4]
+_NEEDED: Final = NAMES[:4]
 _PAIR: Final = ("certificate", "key")
+_OF_SERVER: Final = ("server_name", "server_fingerprint")
+"""What the certificate at an address must be, so it comes with that address or not at all."""
+_TEXTS: Final = ("address", *_OF_SERVER)
+"""Those that are no paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,21 @@ class Sources:
     context: str = ""
     context_keys: frozenset[str] = frozenset()
     """Those that it gave."""
+
+
+def missing(found: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Flag and variable of each setting that a connection needs and does not have. A CA is not
+    needed where the server's certificate is pinned."""
+    return [
+        (flag, variable)
+        for key, flag, variable in _NEEDED
+        if key not in found and not (key == "ca" and "server_fingerprint" in found)
+    ]
+
+
+def is_path(key: str) -> bool:
+    """Whether a setting's text is the path of a file."""
+    return key not in _TEXTS
 
 
 def given(settings: Settings, environment: Mapping[str, str]) -> dict[str, Value]:
@@ -69,7 +91,7 @@ def setting_sources(settings: Settings, environment: Mapping[str, str] | None = 
     if environment is None:
         environment = current().environment
     flags, variables = _of_flags(settings), _of_environment(environment)
-    if not settings.context and all(key in flags | variables for key, *_ in NEEDED):
+    if not settings.context and not missing(flags | variables):
         return Sources(variables | flags)
     found = _chosen(settings, environment)
     if found is None:
@@ -84,10 +106,14 @@ def setting_sources(settings: Settings, environment: Mapping[str, str] | None = 
         keys.pop("passphrase_file", None)
     if any(key in before for key in _PAIR):
         # The passphrase, too, because it is that key's.
-        keys = {key: keys[key] for key in ("address", "ca") if key in keys}
+        keys = {key: value for key, value in keys.items() if key in ("ca", *_TEXTS)}
+    if "address" in before:
+        keys = {key: value for key, value in keys.items() if key not in _OF_SERVER}
+    elif "address" in keys and settings.context:
+        variables = {key: value for key, value in variables.items() if key not in _OF_SERVER}
     own = keys.keys() - before.keys()
     for key in keys:  # not of the set, or another file would be named each time
-        if key in own and key != "address":
+        if key in own and is_path(key):
             _check_there(keys[key])
     return Sources(variables | keys | before, context.name, frozenset(own))
 

@@ -18,7 +18,7 @@ one that ``penstock context add`` has written are one form:
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +26,18 @@ from typing import Any, Final
 from .context_file import home
 from .flags import SettingsError
 from .invocation import current
-from .server_address import host_and_port
+from .server_address import host_and_port, read_pin, server_name
 from .toml_statements import Statement, line_of, statements, written_keys
 
 _TOP: Final = ("current", "contexts", "groups")
 PATHS: Final = ("ca", "certificate", "key", "passphrase_file")
-KEYS: Final = ("address", *PATHS)
+KEYS: Final = ("address", *PATHS, "server_name", "server_fingerprint")
+_CHECKS: Final[dict[str, Callable[[str], object]]] = {
+    "address": host_and_port,
+    "server_name": lambda text: server_name(text, "server_name"),
+    "server_fingerprint": lambda text: read_pin(text, "server_fingerprint"),
+}
+"""Of what is no path."""
 # No leading @ or -, because groups are to be named @web, and options begin so.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
@@ -196,9 +202,9 @@ def _context_values(reader: _Reader, name: str, table: dict[str, Any]) -> dict[s
         keys = ("contexts", name, key)
         if key not in table or not (text := reader.text(table[key], *keys)):
             continue
-        if key == "address":
+        if key in _CHECKS:
             try:
-                host_and_port(text)
+                _CHECKS[key](text)
             except SettingsError as error:
                 reader.wrong(keys, str(error))
             values[key] = text

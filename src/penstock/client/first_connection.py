@@ -1,6 +1,7 @@
 """How a client connects: to which server, as whom, and how long it tries for a first connection."""
 
 import os
+import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,10 +12,12 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context
+from ..pki.fingerprints import read_fingerprint
 from ..rpc.channel import ConnectionLost, HandshakeFailed, open_channel
 from .backoff import Backoff
 from .client import Client
 from .identity import handshake_hint, load_identity
+from .pinning import refusal_by_pin
 
 ResultT = TypeVar("ResultT")
 ArgumentsT = TypeVarTuple("ArgumentsT")
@@ -32,15 +35,22 @@ _LEAST_ATTEMPT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server's address and our identity there. PEM files; ``passphrase`` is the key's."""
+    """A server's address and our identity there. PEM files; ``passphrase`` is the key's.
+
+    ``server_name`` is the name that the server's certificate must have, and that the server is
+    asked for; None: ``host``. ``server_fingerprint`` is the SHA-256 of that certificate, in any
+    form that ``read_fingerprint`` takes: with it the names in the certificate do not count, and
+    ``ca`` may be None.
+    """
 
     host: str
     port: int
-    ca: Path
+    ca: Path | None
     certificate: Path
     key: Path
     passphrase: bytes | None = None
     server_name: str | None = None
+    server_fingerprint: str | None = None
 
 
 class Connect(Protocol):
@@ -70,14 +80,16 @@ async def connect(
 
     Raises KeyModeError if others can read the key, IdentityError if a file cannot be used,
     HandshakeFailed (with a note of what to look at, where that is known), ConnectionLost, and
-    ValueError for a time below 0.
+    ValueError for a time below 0, and for a fingerprint that is none.
 
     Cancellation: minimum cleanup; C2, C30, C34, C49.
     """
     if not connect_timeout_s >= 0:
         raise ValueError(f"connect_timeout_s is {connect_timeout_s!r}, and must be at least 0")
-    files = endpoint.ca, endpoint.certificate, endpoint.key
-    context = await _read_files(endpoint, load_identity, *files, endpoint.passphrase)
+    pin = endpoint.server_fingerprint
+    pin = None if pin is None else read_fingerprint(pin)
+    refusal = refusal_by_pin(pin, judge_dates=endpoint.ca is None)
+    context = await _read_files(endpoint, _context_for, endpoint)
     backoff = Backoff(connect_timeout_s, longest_s=_LONGEST_PAUSE_S)
     attempt_s = connect_timeout_s or CONNECT_S
     give_up_at = trio.current_time() + connect_timeout_s
@@ -89,6 +101,7 @@ async def connect(
                 endpoint.port,
                 context,
                 server_hostname=endpoint.server_name,
+                refusal=refusal,
                 connect_timeout_s=attempt_s,
             ) as channel:
                 connected = True
@@ -108,6 +121,16 @@ async def connect(
         attempt_s = min(connect_timeout_s, max(_LEAST_ATTEMPT_S, left_s))
 
 
+def _context_for(endpoint: Endpoint) -> ssl.SSLContext:
+    return load_identity(
+        endpoint.ca,
+        endpoint.certificate,
+        endpoint.key,
+        endpoint.passphrase,
+        pinned=endpoint.server_fingerprint is not None,
+    )
+
+
 async def _read_files(
     endpoint: Endpoint, function: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT
 ) -> ResultT:
@@ -118,7 +141,8 @@ async def _read_files(
 
     Cancellation: minimum cleanup.
     """
-    if not any(map(_may_wait, (endpoint.ca, endpoint.certificate, endpoint.key))):
+    paths = (endpoint.ca, endpoint.certificate, endpoint.key)
+    if not any(_may_wait(path) for path in paths if path is not None):
         return function(*arguments)
     own = trio.CapacityLimiter(1)
     return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=own)

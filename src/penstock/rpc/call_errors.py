@@ -61,6 +61,9 @@ class HandshakeFailed(ConnectionLost):
     server that is killed in the middle of a handshake looks like one that rejects it.
     """
 
+    certificates: tuple[bytes, ...] = ()
+    """What the server had sent of them, in DER, its own first, where we have refused these."""
+
 
 class Reason(enum.Enum):
     """What ended a call from outside its handler; docs/rpc.md has the table."""

@@ -5,12 +5,9 @@ ConnectionLost, and the caller opens another, because only the caller knows whic
 repeated.
 """
 
-import errno
 import math
-import os
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -22,10 +19,10 @@ from ..concurrency.plain_errors import PlainErrors
 from .call_errors import ConnectionLost, HandshakeFailed, RpcError
 from .client_call import ClientCall, MessageT, deadline_exceeded
 from .client_connection import ClientConnection
+from .dialing import dial, too_slow_for
 from .limits import CLIENT_DEFAULTS, Limits
 from .metadata import request_headers
-from .tls.transport import TlsTransport
-from .tls.transport_interface import Transport, TransportLost
+from .tls.transport_interface import Transport
 
 __all__ = [
     "Channel",
@@ -38,8 +35,6 @@ __all__ = [
 ]
 
 USER_AGENT: Final = "penstock"
-# Errors of a server that is down for now, or was killed during the connect: tcp(7), connect(2).
-_PASSING: Final = frozenset((errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE))
 
 
 @uninterrupted_methods
@@ -166,12 +161,15 @@ async def open_channel(
     ssl_context: ssl.SSLContext,
     *,
     server_hostname: str | None = None,
+    refusal: Callable[[bytes], str | None] = lambda certificate: None,
     connect_timeout_s: float = 10.0,
     limits: Limits = CLIENT_DEFAULTS,
 ) -> AsyncIterator[Channel]:
     """A channel, once the server has accepted this client's certificate and speaks HTTP/2.
 
-    ``server_hostname`` (default ``host``) is the name that the server's certificate must have.
+    ``server_hostname`` (default ``host``) is the name that the server's certificate must have, if
+    ``ssl_context`` checks names, and that the server is asked for. ``refusal`` is asked about the
+    server's certificate (DER) before anything of ours is sent, and says why it is refused.
     Raises HandshakeFailed when either side rejects TLS, and ConnectionLost when the server cannot
     be reached within ``connect_timeout_s`` for any other reason. It makes one attempt; the error's
     ``may_pass`` says whether another one may succeed. Leaving the block ends all calls of the
@@ -184,11 +182,11 @@ async def open_channel(
     transport = None
     # Scope K1.connect.
     with trio.move_on_after(connect_timeout_s):
-        transport = await _connect(host, port, ssl_context, name, limits)
+        transport = await dial(host, port, ssl_context, name, refusal, limits)
     if transport is None:
-        raise _too_slow(host, port, connect_timeout_s)
+        raise too_slow_for(host, port, connect_timeout_s)
     authority = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-    too_slow = _too_slow(host, port, connect_timeout_s)
+    too_slow = too_slow_for(host, port, connect_timeout_s)
     async with _channel(
         transport, authority, started + connect_timeout_s, too_slow, limits
     ) as channel:
@@ -236,65 +234,3 @@ async def _channel(
             link.say_goodbye()
     finally:
         transport.close()
-
-
-async def _connect(
-    host: str, port: int, ssl_context: ssl.SSLContext, server_hostname: str, limits: Limits
-) -> TlsTransport:
-    """A transport with its handshake done. Cancelled, it leaves no socket open."""
-    try:
-        stream = await trio.open_tcp_stream(host, port)
-    except OSError as error:
-        raise _not_connected(f"{host} port {port}", error) from error
-    raw = socket.socket(fileno=stream.socket.detach())
-    transport = None
-    done = False
-    try:
-        transport = TlsTransport(
-            raw, ssl_context, limits, server_side=False, server_hostname=server_hostname
-        )
-        await transport.handshake(trio.Lock())
-        done = True
-    except TransportLost as error:
-        kind = HandshakeFailed if error.during_tls else ConnectionLost
-        raise kind(f"{host} port {port}: {error}", may_pass=_was_cut(error)) from error
-    finally:
-        if transport is not None and not done:
-            transport.close()
-    return transport
-
-
-def _was_cut(error: TransportLost) -> bool:
-    """Whether the connection ended without an alert, by which a server would reject the client."""
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLError):
-        return isinstance(cause, ssl.SSLZeroReturnError | ssl.SSLEOFError)
-    if cause is None:
-        return error.kind == "lost" and not error.during_tls
-    return isinstance(cause, OSError) and cause.errno in _PASSING
-
-
-def _not_connected(where: str, error: OSError) -> ConnectionLost:
-    """The error for a failed connect. Trio keeps the error of each address in the cause.
-
-    The text is that of the first. ``may_pass`` is set if a server may come up at any of them.
-    """
-    causes: list[BaseException] = [error.__cause__ or error]
-    found: list[OSError] = []
-    while causes:
-        cause = causes.pop(0)
-        if isinstance(cause, BaseExceptionGroup):
-            causes += cause.exceptions
-        elif isinstance(cause, OSError):
-            found.append(cause)
-    first = found[0] if found else error
-    may_pass = any(each.errno in _PASSING for each in found)
-    # strerror, because Trio's own text names the address again; a resolver's error has only str.
-    text = first.strerror or str(first)
-    if first.errno is not None and not isinstance(first, socket.gaierror):
-        text = os.strerror(first.errno)
-    return ConnectionLost(f"{where}: {text}", may_pass=may_pass)
-
-
-def _too_slow(host: str, port: int, timeout_s: float) -> ConnectionLost:
-    return ConnectionLost(f"{host} port {port}: no connection within {timeout_s:g} s")

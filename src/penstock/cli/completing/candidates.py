@@ -117,6 +117,7 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     **dict.fromkeys(("address", "connect_timeout_s", "reconnect", "grace", "reason"), _nothing),
     **dict.fromkeys(("timeout_s", "env", "after", "interval", "job_name", "labels"), _nothing),
     **dict.fromkeys(("most", "named", "since_ns", "filters"), _nothing),
+    **dict.fromkeys(("server_name", "server_fingerprint"), _nothing),
     "of_command": _commands,
     "verb": _verbs,
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ..context_file import contexts_path, read_contexts
 from ..flags import Settings, SettingsError
 from ..lazy import load
-from ..setting_sources import setting_sources
+from ..setting_sources import is_path, setting_sources
 from .completion_cache import FRESH_S, CompletionCache
 
 FAILED_FRESH_S: Final = 3.0
@@ -86,5 +86,5 @@ def _askable(settings: Settings) -> bool:
         values = setting_sources(settings).values
     except (SettingsError, OSError):
         return False
-    paths = [Path(value.text) for key, value in values.items() if key != "address"]
+    paths = [Path(value.text) for key, value in values.items() if is_path(key)]
     return "address" in values and all(path.is_file() for path in paths)

@@ -41,10 +41,25 @@ def server_ssl_context(
 
 
 def client_ssl_context(
-    certificate: Path, key: Path, server_ca: Path, password: str | bytes | None = None
+    certificate: Path,
+    key: Path,
+    server_ca: Path | None,
+    password: str | bytes | None = None,
+    *,
+    pinned: bool = False,
 ) -> ssl.SSLContext:
-    """For a client that trusts servers of ``server_ca`` alone, by name. Raises as above."""
+    """For a client that trusts servers of ``server_ca`` alone, by name. Raises as above.
+
+    ``pinned``: the caller knows the server's certificate itself, and compares it in the handshake
+    (``TlsTransport``), so the name is not checked, and without ``server_ca`` nothing is.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+    if pinned:
+        context.check_hostname = False
+    if server_ca is None:
+        if not pinned:
+            raise ValueError("server_ca is None, and no certificate is pinned")
+        context.verify_mode = ssl.CERT_NONE
     # RFC 9525: a common name names no host. Otherwise a client whose certificate has no
     # alternative name could pose as a server, if its common name is that server's.
     context.hostname_checks_common_name = False
@@ -61,7 +76,11 @@ def sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
 
 
 def _configured(
-    context: ssl.SSLContext, certificate: Path, key: Path, ca: Path, password: str | bytes | None
+    context: ssl.SSLContext,
+    certificate: Path,
+    key: Path,
+    ca: Path | None,
+    password: str | bytes | None,
 ) -> ssl.SSLContext:
     def asked() -> str | bytes:
         # A callback in any case, because OpenSSL would otherwise ask on the terminal, or hang.
@@ -69,7 +88,8 @@ def _configured(
 
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
-    context.load_verify_locations(cafile=ca)
+    if ca is not None:
+        context.load_verify_locations(cafile=ca)
     context.load_cert_chain(certificate, key, asked)
     return context
 

@@ -6,7 +6,6 @@ a few records, at a time. docs/rpc.md has the figures.
 """
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ import trio
 from ..limits import Limits
 from ..token_bucket import TokenBucket
 from .contexts import ALPN, sent_chain
+from .failure_text import is_refusal, is_tls, text_of
 from .record_counter import RecordCounter
 from .tcp_socket import peer_has_closed, tune
 from .transport_interface import TransportLost, WriteStalled
@@ -43,13 +43,17 @@ class TlsTransport:
         server_hostname: str | None = None,
         writing: trio.Lock | None = None,
         on_answer: Callable[[], None] = lambda: None,
+        refusal: Callable[[bytes], str | None] = lambda certificate: None,
     ) -> None:
         """Takes ``raw`` over, and closes it on failure. Raises TransportLost.
 
         ``writing`` is held by the connection of a server whose turn it is to write much.
-        ``on_answer`` is called when the handshake has something to answer.
+        ``on_answer`` is called when the handshake has something to answer. ``refusal`` is asked
+        about the peer's certificate, which TLS has accepted, and says why it is refused all the
+        same; a server that a client refuses so has been sent nothing of that client.
         """
         self._on_answer = on_answer
+        self._refusal = refusal
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
@@ -100,7 +104,14 @@ class TlsTransport:
                 pass
             except (OSError, ValueError) as error:
                 self.flush_nowait()  # the alert
-                raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+                sent = sent_chain(self._tls) if is_refusal(error) else ()
+                raise TransportLost(
+                    text_of(error), during_tls=is_tls(error), certificates=sent
+                ) from error
+            if done and (why := self._refusal(self.peer_certificate())) is not None:
+                # Before the flush, because our own certificate is in what waits there.
+                sent = sent_chain(self._tls)
+                raise TransportLost(why, during_tls=True, certificates=sent)
             if self._outgoing.pending:
                 self._on_answer()
             await self._flush()
@@ -152,7 +163,7 @@ class TlsTransport:
                     await trio.lowlevel.checkpoint()
                 except (OSError, ValueError) as error:
                     self.flush_nowait()  # the alert
-                    raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+                    raise TransportLost(text_of(error), during_tls=is_tls(error)) from error
             if self._position == len(self._received):
                 await self._receive(_RECEIVE_BYTES)
                 if not self._received:
@@ -170,7 +181,7 @@ class TlsTransport:
             except BlockingIOError:
                 self._drained = True
             except (OSError, ValueError) as error:
-                raise TransportLost(_text(error)) from error
+                raise TransportLost(text_of(error)) from error
             else:
                 self._position = 0
                 # The next receive waits at once, because one before that would mostly fail.
@@ -215,7 +226,7 @@ class TlsTransport:
                 try:
                     self._tls.write(piece)
                 except (OSError, ValueError) as error:
-                    raise TransportLost(_text(error), during_tls=_is_tls(error)) from error
+                    raise TransportLost(text_of(error), during_tls=is_tls(error)) from error
                 self._since_turn += len(piece)
         await self._flush(stall_s)
 
@@ -252,7 +263,7 @@ class TlsTransport:
         except BlockingIOError:
             return False
         except (OSError, ValueError) as error:
-            raise TransportLost(_text(error)) from error
+            raise TransportLost(text_of(error)) from error
 
     async def linger(self) -> None:
         """Ends this side's half, then reads until the peer has ended its own.
@@ -282,18 +293,3 @@ class TlsTransport:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-
-
-def _is_tls(error: Exception) -> bool:
-    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "failed").lower().replace("_", " ")
-        return f"TLS: {reason}"
-    if isinstance(error, OSError) and error.errno is not None:
-        return errno.errorcode.get(error.errno, "") + ": " + (error.strerror or "")
-    return str(error)

@@ -7,13 +7,23 @@ from typing import Protocol
 class TransportLost(Exception):
     """The peer is gone, or TLS failed. ``during_tls``: the failure came from TLS itself.
 
-    ``kind`` is for counters. After it only ``close`` may be called.
+    ``kind`` is for counters. ``certificates``: what a server had sent of them, in DER, its own
+    first, where we have refused these; empty where that is not known. After it only ``close`` may
+    be called.
     """
 
-    def __init__(self, message: str, *, during_tls: bool = False, kind: str = "lost") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        during_tls: bool = False,
+        kind: str = "lost",
+        certificates: tuple[bytes, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.during_tls = during_tls
         self.kind = kind
+        self.certificates = certificates
 
 
 class WriteStalled(Exception):
