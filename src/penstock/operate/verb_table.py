@@ -33,6 +33,7 @@ class VerbModule(Protocol):
 
 
 VERBS: Final = {
+    "check": OperatorVerb("check_verb", "every mistake of the files, before they count"),
     "doctor": OperatorVerb("doctor_verb", "what this host can hold jobs to, and what to do"),
 }
 _HEAD: Final = """\

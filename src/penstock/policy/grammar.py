@@ -113,6 +113,25 @@ class Grammar:
         found = {id(leaf): leaf for leaf in map(self._leaves.__getitem__, self._open(reached))}
         return list(found.values())
 
+    def taken_by(self, arguments: Sequence[str]) -> list[Leaf]:
+        """The slot that takes each argument, of arguments that match; it is one of ``slots``.
+
+        As far as they match, of others.
+        """
+        reached = self._closures[0]
+        taken: list[int] = []
+        for argument in arguments:
+            taking = 0 if "\0" in argument else self._taking(reached, argument, {})
+            if not taking:
+                break
+            taken.append(taking)
+            reached = 0
+            for place in _bits(taking):
+                reached |= self._closures[place + 1]
+        if len(taken) == len(arguments) and reached >> len(self._leaves):
+            return self._way(taken)
+        return [self._leaves[next(_bits(places))] for places in taken]
+
     def roots(self) -> set[str]:
         """Every root of a path slot."""
         return {slot.root for slot in self.path_slots()}
@@ -156,7 +175,11 @@ class Grammar:
                 reached |= self._closures[place + 1]
         if not reached >> len(self._leaves):
             return self._mismatch(reached, len(arguments), None)
-        found = self._paths(taken, arguments)
+        found: list[tuple[PathArgument, PathSlot]] = []
+        for index, leaf in enumerate(self._way(taken)):
+            if isinstance(leaf, PathSlot):
+                relative = leaf.relative(arguments[index]) or "."
+                found.append((PathArgument(index, leaf.root, relative), leaf))
         return Match(tuple(path for path, _ in found), tuple(slot for _, slot in found))
 
     def _unroll(self, slots: tuple[Slot, ...], skips: dict[int, set[int]]) -> None:
@@ -195,20 +218,16 @@ class Grammar:
         """The places in the set that have a leaf: all but the end."""
         return _bits(places & ((1 << len(self._leaves)) - 1))
 
-    def _paths(
-        self, taken: list[int], arguments: Sequence[str]
-    ) -> list[tuple[PathArgument, PathSlot]]:
-        """Walks back from the end, each time by the earliest leaf that leads on."""
-        found: list[tuple[PathArgument, PathSlot]] = []
+    def _way(self, taken: list[int]) -> list[Leaf]:
+        """The leaf that took each argument: walks back from the end, each time by the earliest leaf
+        that leads on."""
+        found: list[Leaf] = []
         target = len(self._leaves)
-        for index in reversed(range(len(arguments))):
+        for places in reversed(taken):
             target = next(
-                place for place in _bits(taken[index]) if self._closures[place + 1] >> target & 1
+                place for place in _bits(places) if self._closures[place + 1] >> target & 1
             )
-            leaf = self._leaves[target]
-            if isinstance(leaf, PathSlot):
-                relative = leaf.relative(arguments[index]) or "."
-                found.append((PathArgument(index, leaf.root, relative), leaf))
+            found.append(self._leaves[target])
         return found[::-1]
 
     def _mismatch(self, places: int, index: int, argument: str | None) -> Mismatch:

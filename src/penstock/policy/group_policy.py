@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 from typing import Final
 
 from .policy_file import Policy
+from .toml_tables import dotted
 
 FORBIDDEN: Final = (
     *("root", "disk", "docker", "shadow", "kmem", "sudo", "wheel", "admin", "lxd", "incus"),
@@ -51,7 +52,7 @@ def check_groups(
     for command in policy.commands.values():
         gids = []
         for name in command.groups:
-            where = f"commands.{command.name}.groups: {name!r}"
+            where = f"{dotted('commands', command.name, 'groups')}: {name!r}"
             try:
                 gid = resolve(name)
             except KeyError:

@@ -13,7 +13,7 @@ from .toml_positions import KeyLines
 
 _STEP: Final = r'(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*")'
 _KEY: Final = re.compile(rf"({_STEP}(?:\.{_STEP}|\[\d+\])*): (.*)", re.ASCII | re.DOTALL)
-_OF_A_TABLE: Final = re.compile(r"\[([a-z_]+)\] ([a-z_]+): (.*)", re.ASCII | re.DOTALL)
+_OF_A_TABLE: Final = re.compile(r"\[([a-z_]+)\] ([a-z_.]+): (.*)", re.ASCII | re.DOTALL)
 _WHOLE_FILE: Final = "file: "
 
 

@@ -7,12 +7,11 @@ stops, and what it has found by then stays true.
 """
 
 import contextlib
-import json
 import re
 import tomllib
 from typing import Final
 
-from .toml_tables import MAX_FILE_BYTES
+from .toml_tables import MAX_FILE_BYTES, dotted
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _BLANK: Final = re.compile(r"[ \t]*")
@@ -106,7 +105,7 @@ class _Scanner:
         while True:
             self._skip(_BLANK)
             part = self._part()
-            spelled = part if _BARE.fullmatch(part) else json.dumps(part)
+            spelled = dotted(part)
             prefix = f"{prefix}.{spelled}" if prefix else spelled
             self._found(prefix)
             self._skip(_BLANK)

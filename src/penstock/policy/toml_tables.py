@@ -33,8 +33,7 @@ class Table:
 
     def where(self, key: str) -> str:
         """The full name of a key, as it would be written in the file."""
-        bare = key if _BARE_KEY.fullmatch(key) else json.dumps(key)
-        return f"{self._path}.{bare}" if self._path else bare
+        return f"{self._path}.{dotted(key)}" if self._path else dotted(key)
 
     def wrong(self, key: str, what: str, remedy: str) -> None:
         """Records a mistake: where, what is wrong, and what to do about it."""
@@ -164,6 +163,11 @@ class Table:
         """The tables in a table, by name: ``[key.NAME]``."""
         outer = self.table(key)
         return [(name, outer.table(name)) for name in outer.names()]
+
+
+def dotted(*names: str) -> str:
+    """A key by its parts, as it would be written in a file: quotes where they are needed."""
+    return ".".join(name if _BARE_KEY.fullmatch(name) else json.dumps(name) for name in names)
 
 
 def read_document(data: bytes, mistakes: list[str]) -> Table:

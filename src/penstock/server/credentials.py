@@ -1,6 +1,7 @@
 """The server's certificate, key, CA and CRL: read together, all or nothing."""
 
 import contextlib
+import errno
 import os
 import ssl
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,17 @@ from ..supervisor.kernel.bounded_read import read_file
 _PAIR_BYTES: Final = 1 << 20
 _AUTHORITIES_BYTES: Final = 4 << 20
 _LISTS_BYTES: Final = 16 << 20
+_READ_REMEDIES: Final[Mapping[int | None, str]] = {
+    errno.ENOENT: "; make it (penstock certs), or name another one",
+    errno.EACCES: "; let the server's user read it: chown it to that user",
+}
+# Of an ssl.SSLError: which key is wrong, what is, and what to do.
+_REASONS: Final = {
+    "KEY_VALUES_MISMATCH": (
+        *("key", "is not the key of the certificate"),
+        "name the one that it was issued for, or issue both anew",
+    ),
+}
 
 
 class CredentialsError(Exception):
@@ -101,7 +113,9 @@ def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | 
     try:
         return read_file(path, most_bytes)
     except OSError as error:
-        mistakes.append(f"[tls] {key}: {path}: {error.strerror}")
+        mistakes.append(
+            f"[tls] {key}: {path}: {error.strerror}{_READ_REMEDIES.get(error.errno, '')}"
+        )
         return None
 
 
@@ -135,8 +149,16 @@ def _context(
         # ssl.SSLError is an OSError. ValueError and TypeError are for what never reached OpenSSL,
         # such as a passphrase over 1024 bytes.
         except (OSError, ValueError, TypeError) as error:
-            mistakes.append(f"[tls] of the configuration: {error}")
+            mistakes.append(_file_mistake(error, key_path))
         return None
+
+
+def _file_mistake(error: Exception, key_path: str) -> str:
+    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    if reason in _REASONS:
+        key, what, remedy = _REASONS[reason]
+        return f"[tls] {key}: {key_path} {what}; {remedy}"
+    return f"[tls] of the configuration: {error}; see what is in its files: penstock certs show"
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ may have set on them (a filter, say) lasts until penstockd is restarted.
 """
 
 import errno
+import os
 import socket
 import time
 from collections.abc import MutableMapping, Sequence
@@ -114,6 +115,32 @@ def open_listeners(
             each.close()
         raise StartupError(mistakes)
     return Listeners(sockets)
+
+
+def address_mistakes(config: Config, *, may_take_any_port: bool) -> list[str]:
+    """Why addresses of ``listen`` could not be listened on, whatever uses them now.
+
+    Nothing listens afterwards: a socket is bound to each address, at a port that the kernel
+    chooses. ``may_take_any_port``: penstockd's user may bind ports of its own system.
+    """
+    mistakes = []
+    for address in config.listen:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            family, _, _, _, where = found[0]
+            with socket.socket(family, socket.SOCK_STREAM) as trial:
+                trial.bind((where[0], 0, *where[2:]))
+            if 0 < address.port < _first_free_port() and not may_take_any_port:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except (OSError, UnicodeError) as error:
+            mistakes.append(_mistake(address, error))
+    return mistakes
+
+
+def _first_free_port() -> int:
+    """From which port on every user may listen."""
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
+        return int(file.read())
 
 
 def bound(address: Address) -> socket.socket:

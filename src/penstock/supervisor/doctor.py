@@ -236,15 +236,17 @@ def _doubt(text: str) -> Finding:
 def _entry(entry: Enforcement) -> Finding:
     state = _STATES[entry.state]
     detail = " ".join(filter(None, (entry.actual, entry.detail))) or entry.state
-    if state == "ok":
-        return Finding(entry.limit, state, detail)
+    return Finding(entry.limit, state, detail, "" if state == "ok" else remedy_of(entry))
+
+
+def remedy_of(entry: Enforcement) -> str:
+    """What to do about a limit or an isolation that is not enforced."""
     if entry.limit in STORAGE_LIMIT_NAMES:
-        return Finding(entry.limit, state, detail, _WATCHED)
-    if state == "partial":
-        return Finding(entry.limit, state, detail, _PARTIAL)
+        return _WATCHED
+    if entry.state == "partial":
+        return _PARTIAL
     key = "isolation" if entry.limit.startswith("isolation.") else entry.limit
-    remedy = f"{_REMEDIES[entry.limit]}; {_BEST_EFFORT % key}"
-    return Finding(entry.limit, state, detail, remedy)
+    return f"{_REMEDIES[entry.limit]}; {_BEST_EFFORT % key}"
 
 
 def _first_there(path: str) -> str:

@@ -12,8 +12,11 @@ Not looked at here: files of ``[tls]``, which are the server's to read (server/c
 the kernel of this host holds (doctor.py); and what is in use at the moment (locks, ports).
 """
 
+import errno
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..policy.configuration import Config, read_config
 from ..policy.mistakes import FileMistake, located, unlocated
@@ -25,6 +28,11 @@ from .place_checks import place_mistakes
 from .policy_on_host import PolicyOnHost, look_up
 from .standpoint import Standpoint, standpoint_here
 from .users.user_names import User
+
+_REMEDIES: Final[Mapping[int | None, str]] = {
+    errno.ENOENT: "; create it, or name another one",
+    errno.EACCES: "; run this as a user who can read it",
+}
 
 
 @dataclass(slots=True)
@@ -46,7 +54,7 @@ class Examined:
     server_user: User | None = None
     on_host: PolicyOnHost | None = None
     misread: bool = False
-    """The form of one of the files is wrong, so that what was read is not what it says."""
+    """A key of one of the files is wrong, so that what was read is not what the file says."""
     mistakes: list[FileMistake] = field(default_factory=list)
     unchecked: list[FileMistake] = field(default_factory=list)
 
@@ -77,21 +85,23 @@ def examine(
     if data is None:
         return found
     found.config_data = data
-    found.config, texts = read_config(data, library=library)
-    found.misread = bool(texts)
+    config, texts = read_config(data, library=library)
     wrong = {text.partition(":")[0] for text in texts}
-    if not wrong & {"file", "server_user", "job_uids"}:
-        texts += _find_server_user(found, found.config, library=library)
-    if "file" not in wrong and found.server_user is not None:
-        mistakes, unchecked = place_mistakes(
-            *(found.config, found.server_user, found.standpoint), server=not library, wrong=wrong
-        )
-        texts += mistakes
-        found.unchecked += located(config_path, data, unchecked)
-    policy_path = found.config.policy
+    policy_path = ""
+    if "file" not in wrong:
+        found.config, policy_path = config, config.policy
+        if not wrong & {"server_user", "job_uids"}:
+            texts += _find_server_user(found, config, library=library)
+        if found.server_user is not None:
+            mistakes, unchecked = place_mistakes(
+                *(config, found.server_user, found.standpoint), server=not library, wrong=wrong
+            )
+            texts += mistakes
+            found.unchecked += located(config_path, data, unchecked)
+    found.misread = bool(wrong)
     found.mistakes += located(config_path, data, texts)
     if policy_path:
-        _examine_policy(found, found.config, policy_path)
+        _examine_policy(found, config, policy_path)
     paths = tuple(path for path in (config_path, policy_path) if path and os.path.exists(path))
     own = startup.check_own_files(paths, found.standpoint.uid)
     found.mistakes += [unlocated(text) for text in own]
@@ -103,22 +113,23 @@ def _examine_policy(found: Examined, config: Config, path: str) -> None:
     if data is None:
         return
     found.policy_data = data
-    found.policy, texts = read_policy(data)
+    policy, texts = read_policy(data)
     found.misread |= bool(texts)
-    found.on_host = look_up(found.policy, config.job_uids, found.server_user, found.standpoint)
-    found.mistakes += located(path, data, texts + found.on_host.mistakes)
-    found.unchecked += located(path, data, found.on_host.unchecked)
+    if not any(text.startswith("file: ") for text in texts):
+        found.policy = policy
+        found.on_host = look_up(policy, config.job_uids, found.server_user, found.standpoint)
+        texts += found.on_host.mistakes
+        found.unchecked += located(path, data, found.on_host.unchecked)
+    found.mistakes += located(path, data, texts)
 
 
 def _read(found: Examined, path: str) -> bytes | None:
     try:
         return read_file(path, MAX_FILE_BYTES)
     except OSError as error:
-        text = f"{path}: {error.strerror}"
-        if found.standpoint.cannot_read(path):
-            found.unchecked.append(unlocated(f"{text}; run this as a user who can read it"))
-        else:
-            found.mistakes.append(unlocated(text))
+        found.mistakes.append(
+            unlocated(f"{path}: {error.strerror}{_REMEDIES.get(error.errno, '')}")
+        )
         return None
 
 

@@ -5,6 +5,7 @@ import os
 from ..policy.configuration import Config
 from ..policy.policy_file import Policy
 from ..policy.shells import shell_warning
+from ..policy.toml_tables import dotted
 from .storage import filesystems
 
 
@@ -19,8 +20,8 @@ def shell_warnings(policy: Policy) -> list[str]:
         )
         if why is not None:
             warnings.append(
-                f"commands.{command.name}: {why}; use literals and enums, or fix the script in "
-                "'fixed'"
+                f"{dotted('commands', command.name)}: {why}; use literals and enums, or fix the "
+                "script in 'fixed'"
             )
     return warnings
 

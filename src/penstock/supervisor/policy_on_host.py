@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..policy.policy_file import Command, Policy
+from ..policy.slot_places import leaf_places
 from ..policy.slots import PathSlot
+from ..policy.toml_tables import dotted
 from ..policy.uid_range import UidRange
 from .files import executables as exe
 from .files.directory_writers import Trusted, trusted_owner
@@ -65,7 +67,7 @@ def look_up(
 
 
 def _open_program(command: Command, found: PolicyOnHost, standpoint: Standpoint) -> None:
-    where = f"commands.{command.name}.path"
+    where = dotted("commands", command.name, "path")
     if not command.path:
         return
     if standpoint.cannot_read(command.path):
@@ -80,7 +82,7 @@ def _open_program(command: Command, found: PolicyOnHost, standpoint: Standpoint)
 def _look_at_places(command: Command, found: PolicyOnHost, standpoint: Standpoint) -> None:
     """Paths that must be there, as a start would fail otherwise."""
     for key, path, is_there, what in _places(command):
-        where = f"commands.{command.name}.{key}"
+        where = f"{dotted('commands', command.name)}.{key}"
         if standpoint.cannot_see(path):
             found.unchecked.append(f"{where}: {path} cannot be seen by this user")
         elif not is_there(path):
@@ -103,18 +105,20 @@ def _look_at_roots(
     command: Command, uids: UidRange, found: PolicyOnHost, standpoint: Standpoint
 ) -> None:
     """Roots of path slots, and their owners, which must not be a client's own user."""
-    where = f"commands.{command.name}.arguments"
-    for slot in sorted(command.grammar.path_slots(), key=lambda slot: (slot.root, slot.owners)):
+    arguments = dotted("commands", command.name, "arguments")
+    for slot, where in leaf_places(command.grammar.slots, arguments):
+        if not isinstance(slot, PathSlot):
+            continue
         if any(name not in found.owners for name in slot.owners) and not _know_owners(
             slot, uids, found, where
         ):
             continue
         if standpoint.cannot_see(slot.root):
-            found.unchecked.append(f"{where}: path root {slot.root} cannot be seen by this user")
+            found.unchecked.append(f"{where}.root: {slot.root} cannot be seen by this user")
             continue
         owners = [found.owners[name] for name in slot.owners]
         texts = check_root(slot.root, owners, standpoint.trusted)
-        found.mistakes += [f"{where}: {text}" for text in texts]
+        found.mistakes += [f"{where}.root: {text}" for text in texts]
 
 
 def _know_owners(slot: PathSlot, uids: UidRange, found: PolicyOnHost, where: str) -> bool:
@@ -124,13 +128,12 @@ def _know_owners(slot: PathSlot, uids: UidRange, found: PolicyOnHost, where: str
         try:
             owner = trusted_owner(name)
         except UserError as error:
-            found.mistakes.append(f"{where}: owners of path root {slot.root}: {error}")
+            found.mistakes.append(f"{where}.owners: {error}")
             good = False
             continue
         if any(uid in uids for uid in owner.users):
             found.mistakes.append(
-                f"{where}: owners of path root {slot.root}: {name!r} lies in job_uids, which are "
-                "clients' own; remove it"
+                f"{where}.owners: {name!r} lies in job_uids, which are clients' own; remove it"
             )
             good = False
         else:
@@ -156,4 +159,5 @@ def _look_at_writable(
     for path in command.isolation.writable:
         if not standpoint.cannot_see(path):
             texts = check_writable(path, others, groups)
-            found.mistakes += [f"commands.{command.name}.writable: {text}" for text in texts]
+            where = dotted("commands", command.name, "writable")
+            found.mistakes += [f"{where}: {text}" for text in texts]

@@ -14,6 +14,7 @@ from typing import Final
 from ...policy import programs
 from ...policy.policy_file import Command
 from ...policy.slots import LiteralSlot
+from ...policy.toml_tables import dotted
 from .executables import ExecutableError, file_mistakes, identity_of, way_mistakes
 
 _RUN_OTHERS: Final = (
@@ -53,7 +54,8 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
             found.append(check_script(path, owners))
         except ExecutableError as error:
             warnings.append(
-                f"commands.{command.name}: {error}; a user that can change it decides what is run"
+                f"{dotted('commands', command.name)}: {error}; a user that can change it decides "
+                "what is run"
             )
     return found, warnings
 

@@ -18,6 +18,7 @@ from .plan import (
     needs_temporary,
     report,
     unmet,
+    unmet_by,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "report",
     "restrict",
     "unmet",
+    "unmet_by",
 ]

@@ -1,6 +1,6 @@
 """What a job is kept apart by: plain data, made from the policy and what the host offers (pure)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -146,12 +146,23 @@ def unmet(
     says ``best_effort``. Where the class is silent it must have everything as root. Without root
     the default cannot be had, so it must have only what the command's own table asks for.
     """
+    return unmet_by(command, limit_class, offers.entries, root=root)
+
+
+def unmet_by(
+    command: Command,
+    limit_class: LimitClass,
+    entries: Mapping[IsolationName, Enforcement],
+    *,
+    root: bool,
+) -> list[Enforcement]:
+    """The same, by what was found of each isolation."""
     if limit_class.isolation == "best_effort":
         return []
     all_of_it = root or limit_class.isolation == "required"
     names = command.isolation.wanted if all_of_it else command.isolation.asked
-    entries = [offers.entries[name] for name in ISOLATION_NAMES if name in names]
-    return [entry for entry in entries if entry.state != "enforced"]
+    wanted = [entries[name] for name in ISOLATION_NAMES if name in names]
+    return [entry for entry in wanted if entry.state != "enforced"]
 
 
 def missing_by_default(offers: Offers) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 
 from ...policy.policy_file import AUTO, Policy
+from ...policy.toml_tables import dotted
 
 
 def check_mode(
@@ -28,11 +29,11 @@ def check_mode(
     own_uid = os.geteuid() if server is None else server[0]
     mistakes = []
     for command in policy.commands.values():
-        where = f"commands.{command.name}.user"
+        where = dotted("commands", command.name, "user")
         if command.groups and not root:
             mistakes.append(
-                f"commands.{command.name}.groups: only root can give groups; remove the key, or "
-                "run penstockd as root"
+                f"{dotted('commands', command.name, 'groups')}: only root can give groups; remove "
+                "the key, or run penstockd as root"
             )
         if command.user == AUTO:
             continue

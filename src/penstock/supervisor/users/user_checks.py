@@ -6,6 +6,7 @@ from typing import Final
 
 from ...policy.group_policy import check_groups, forbidden_groups, resolve_group
 from ...policy.policy_file import AUTO, Policy
+from ...policy.toml_tables import dotted
 from ...policy.uid_range import JobIds, UidRange
 from . import accounts
 from .command_user_checks import check_mode
@@ -95,7 +96,7 @@ def shared_user_warnings(
         ]
         if len(clients) > 1 and seeing:
             warnings.append(
-                f"commands.{seeing[0]}.user: {_listed(clients)} share the user "
+                f"{dotted('commands', seeing[0], 'user')}: {_listed(clients)} share the user "
                 f"{policy.commands[seeing[0]].user!r} in {_listed(seeing)}, so jobs of one client "
                 "can signal those of another and read their memory and output; leave 'user' out, "
                 "or set pid_namespace = true in each of them"

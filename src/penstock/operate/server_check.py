@@ -1,0 +1,146 @@
+"""What the server will read, looked at as the server would: ``[tls]``, ``[transport]``, ``listen``.
+
+With the rights of the server's user, where the caller can have them, because a key that only root
+can read is a mistake that no other look finds.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+
+from ..pki.issue import UNREADABLE
+from ..policy.configuration import Config
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..rpc.limit_parser import limits_from
+from ..rpc.limits import SERVER_DEFAULTS
+from ..server.credentials import CredentialsError, load_credentials
+from ..supervisor.client_listeners import address_mistakes
+from ..supervisor.files.executables import ExecutableError
+from ..supervisor.files.file_access import files_as
+from ..supervisor.files.script_files import check_script
+from ..supervisor.kernel.bounded_read import read_file
+from ..supervisor.ports_in_use import in_use
+from ..supervisor.standpoint import Standpoint
+from ..supervisor.users.user_names import User
+from .findings import Findings
+
+_CAP_NET_BIND_SERVICE: Final = 10  # linux/capability.h
+_TLS_FILES: Final = ("certificate", "key", "key_passphrase_file", "client_ca", "crl")
+_LEAST_LEFT: Final = 0.1  # of a certificate's life
+
+
+def check_server(
+    config: Config, config_path: str, user: User | None, found: Findings, standpoint: Standpoint
+) -> None:
+    """Adds what the server would refuse. ``user`` is its own, None if that is not known."""
+    as_user = user if standpoint.own and standpoint.root else None
+    _check_readable(config_path, as_user, found)
+    _check_credentials(config, as_user, found, standpoint)
+    try:
+        limits_from(config.transport, SERVER_DEFAULTS)
+    except RecursionError:
+        found.wrong("transport: nested too deeply; write limits as docs/rpc.md")
+    except ValueError as error:
+        found.wrong(*(f"[transport] {text}" for text in str(error).splitlines()))
+    owners = standpoint.owners | ({user.uid} if user is not None else frozenset())
+    found.warn(*_writable_by_others(config, owners, standpoint))
+
+
+def check_addresses(config: Config, found: Findings, standpoint: Standpoint) -> None:
+    """Adds addresses that penstockd could not listen on; a warning where another program does.
+
+    ``running`` is left to the caller: a penstockd that runs uses its own.
+    """
+    any_port = not standpoint.own or _may_bind_any_port()
+    found.wrong(*address_mistakes(config, may_take_any_port=any_port))
+
+
+def warn_of_ports(config: Config, found: Findings) -> None:
+    """Adds a warning for each address that has a listener. Not beside a penstockd that runs with
+    this configuration, whose they are."""
+    found.warn(
+        *(
+            f"listen: {address} is in use now; stop the program that has it (ss -ltnp shows which) "
+            "unless it is systemd, for penstockd.socket, or name another port"
+            for address in config.listen
+            if in_use(address)
+        )
+    )
+
+
+def _check_readable(config_path: str, as_user: User | None, found: Findings) -> None:
+    try:
+        with files_as(as_user):
+            read_file(config_path, MAX_FILE_BYTES)
+    except OSError as error:
+        if as_user is not None:
+            found.of_host(
+                f"{config_path}: {error.strerror} for the server's user {as_user.uid}; let its "
+                "group read it, and every user enter the directories above it"
+            )
+
+
+def _check_credentials(
+    config: Config, as_user: User | None, found: Findings, standpoint: Standpoint
+) -> None:
+    paths = _paths(config)
+    hidden = {key for key, path in paths.items() if standpoint.cannot_read(path)}
+    found.unchecked(
+        *(f"[tls] {key}: {paths[key]} cannot be read by this user" for key in sorted(hidden))
+    )
+    try:
+        with files_as(as_user):
+            untimely = load_credentials(config).untimely
+    except CredentialsError as error:
+        texts = str(error).splitlines()
+        found.wrong(*(text for text in texts if _key(text) not in hidden))
+        return
+    if untimely is not None:
+        found.wrong(f"[tls] certificate: {untimely}")
+    else:
+        found.warn(*_expires_soon(config))
+
+
+def _key(text: str) -> str:
+    """Of ``[tls] key: ...``."""
+    return text.removeprefix("[tls] ").partition(":")[0]
+
+
+def _paths(config: Config) -> dict[str, str]:
+    found = {key: getattr(config, f"tls_{key}") for key in _TLS_FILES}
+    return {key: path for key, path in found.items() if path}
+
+
+def _expires_soon(config: Config) -> Iterator[str]:
+    try:
+        data = read_file(config.tls_certificate, MAX_FILE_BYTES)
+        certificate = x509.load_pem_x509_certificates(data)[0]
+    except (OSError, *UNREADABLE):
+        return
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end - datetime.now(UTC) < (end - begin) * _LEAST_LEFT:
+        yield (
+            f"[tls] certificate: {config.tls_certificate} expires at {end}, after which no client "
+            "can connect; issue a new one"
+        )
+
+
+def _writable_by_others(
+    config: Config, owners: frozenset[int], standpoint: Standpoint
+) -> Iterator[str]:
+    for key, path in _paths(config).items():
+        if standpoint.cannot_see(path):
+            continue
+        try:
+            check_script(path, owners)
+        except ExecutableError as error:
+            if not str(error).endswith("No such file or directory"):
+                yield f"[tls] {key}: {error}"
+
+
+def _may_bind_any_port() -> bool:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        masks = (line.split()[1] for line in file if line.startswith("CapEff:"))
+        return any(int(mask, 16) >> _CAP_NET_BIND_SERVICE & 1 for mask in masks)

@@ -1,0 +1,76 @@
+"""What a policy requires and this host does not hold, so that starts would be refused (pure).
+
+A start is refused for it one by one (job/start_requirements.py), by what the kernel then says of
+that job. This is the same question, asked beforehand of what doctor.py has tried.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ..policy.limit_classes import (
+    ISOLATION_NAMES,
+    Enforcement,
+    LimitClass,
+)
+from ..policy.policy_file import Policy
+from ..policy.toml_tables import dotted
+from .doctor import Facts, remedy_of
+from .isolation import unmet_by
+
+# blk-throttle of cgroup v1 holds each group alone: see cgroups/v1.py.
+_TOTALS_OF_V1: Final = "cgroup v1 holds no bandwidth of several jobs together"
+_MOST_NAMED: Final = 4
+
+
+def unheld(policy: Policy, facts: Facts) -> list[str]:
+    """A mistake for each limit and isolation that a class, a command or a client requires in vain.
+
+    Only of classes that a command names, because others refuse nothing.
+    """
+    entries = facts.entries
+    isolations = {entry.limit: entry for entry in entries if entry.limit in ISOLATION_NAMES}
+    mistakes = []
+    for name, limit_class in policy.classes.items():
+        commands = [each for each in policy.commands.values() if each.class_name == name]
+        if commands:
+            starts = f"starts of {_listed(each.name for each in commands)}"
+            mistakes += _mistakes(dotted("classes", name, "needs"), limit_class, entries, starts)
+    for command in policy.commands.values():
+        if command.class_name in policy.classes:
+            limit_class = policy.classes[command.class_name]
+            for entry in unmet_by(command, limit_class, isolations, root=facts.root):
+                mistakes.append(
+                    _text(dotted("commands", command.name), entry, f"starts of {command.name}")
+                )
+    totals = [_of_totals(entry, facts.cgroups) for entry in entries]
+    for client in policy.clients.values():
+        where = dotted("clients", client.id, "limits", "needs")
+        mistakes += _mistakes(where, client.totals, totals, f"starts of {client.id}")
+    return mistakes
+
+
+def _mistakes(
+    where: str, limits: LimitClass, entries: Sequence[Enforcement], starts: str
+) -> list[str]:
+    return [_text(where, entry, starts) for entry in limits.unmet(entries)]
+
+
+def _text(where: str, entry: Enforcement, starts: str) -> str:
+    why = f" ({entry.detail})" if entry.detail else ""
+    return (
+        f"{where}: {entry.limit} is required and {entry.state} on this host{why}, so {starts} are "
+        f"refused; {remedy_of(entry)}"
+    )
+
+
+def _of_totals(entry: Enforcement, kind: str) -> Enforcement:
+    if kind == "v2" or not entry.limit.startswith("disk"):
+        return entry
+    return replace(entry, state="unavailable", detail=_TOTALS_OF_V1)
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    more = len(found) - _MOST_NAMED
+    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,195 @@
+"""What ``penstockd check`` finds: every mistake of every file in one pass, and where it stands."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checked_place import IS_ROOT, Place, checked_place
+
+from penstock.operate.findings import CheckReport
+from penstock.operate.full_check import check_files
+from penstock.operate.verb_table import call_verb
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with checked_place() as found:
+        yield found
+
+
+def check(place: Place) -> CheckReport:
+    """What is found; and that nothing was changed by looking."""
+    before = listing(place.directory)
+    _, report = check_files(str(place.config))
+    assert listing(place.directory) == before
+    return report
+
+
+def listing(directory: Path) -> list[tuple[str, int, int]]:
+    paths = sorted(directory.rglob("*"))
+    return [(str(each), each.stat().st_mtime_ns, each.stat().st_mode) for each in paths]
+
+
+def test_good_files_have_no_mistake(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 0, and one line that says what was good."""
+    assert check(place).mistakes == []
+    assert call_verb(["check", "--config", str(place.config)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert f"{place.policy} are good: 1 class, 2 commands, 2 clients" in out
+    assert all(line.startswith("warning: ") for line in err.splitlines())
+
+
+def test_every_mistake_of_all_files_is_named_in_one_pass(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys, grammar, programs, paths, users, certificates, addresses and limits of the transport:
+    each with file, line, key and remedy."""
+    policy, config = str(place.policy), str(place.config)
+    lines = {
+        (policy, place.spoil(place.policy, "min = 1, max = 9", "min = 9, max = 1")): "swap them",
+        (policy, place.spoil(place.policy, "/bin/ls", "/no/such")): "No such file",
+        (policy, place.spoil(place.policy, f"{place.directory}/data", "/no/root")): "create it",
+        (policy, place.spoil(place.policy, '["seq"]', '["sleep"]')): "use one of ls, seq",
+        (policy, place.spoil(place.policy, '"100MB"', '"much"')): 'write for example "100MB"',
+    }
+    place.set("drain_sec", "1")
+    place.config.write_text(place.config.read_text() + "[transport]\nstreams = 0\n")
+    text = place.config.read_text().splitlines()
+    place.pki.ca.write_text("no certificate\n")
+    place.pki.server.key.chmod(0o644)
+    place.set("listen", '"192.0.2.1:8443"')
+    lines |= {
+        (config, text.index("drain_sec = 1") + 1): "did you mean 'drain_s'?",
+        (config, text.index("streams = 0") + 1): "write an integer from 1",
+        (config, text.index(f'key = "{place.pki.server.key}"') + 1): "chmod 600",
+        (config, 3): "name an address that this machine has",
+    }
+    report = check(place)
+    found = {(each.file, each.line): each for each in report.mistakes}
+    for where, remedy in lines.items():
+        assert where in found, (where, [str(each) for each in report.mistakes])
+        assert remedy in str(found[where])
+        assert found[where].key
+    assert any("client_ca" in str(each) or "[tls]" in str(each) for each in report.mistakes)
+    assert call_verb(["check", "--config", config]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert set(shown.err.splitlines()) >= {str(each) for each in report.mistakes}
+
+
+SPOILT: dict[str, Callable[[Place], object]] = {
+    "not-toml": lambda place: place.policy.write_text("[classes\n"),
+    "config-not-toml": lambda place: place.config.write_text("policy = 1 1\n"),
+    "no-policy": lambda place: place.policy.unlink(),
+    "no-config": lambda place: place.config.unlink(),
+    "policy-writable": lambda place: place.policy.chmod(0o666),
+    "state-of-others": lambda place: (place.directory / "state").mkdir(mode=0o755),
+    "run-dir-holds": lambda place: place.set("run_dir", f'"{place.directory}"'),
+    "work-root-a-file": lambda place: place.set("work_root", f'"{place.policy}"'),
+    "audit-nowhere": lambda place: place.set("audit_log", '"/no/such/audit.jsonl"'),
+    "expired": lambda place: place.set("certificate", f'"{place.pki.expired_client.certificate}"'),
+    "other-key": lambda place: place.set("key", f'"{place.pki.clients["alice"].key}"'),
+    "unresolvable": lambda place: place.set("listen", '"no-such-host.invalid:8443"'),
+    "workdir": lambda place: place.spoil(place.policy, '"/bin/ls"', '"/bin/ls"\nworkdir = "/no"'),
+    "script": lambda place: place.spoil(place.policy, '"/bin/ls"', '"/etc/passwd"'),
+    "owner": lambda place: place.spoil(place.policy, '/data" }', '/data", owners = ["nonesuch"] }'),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_each_mistake_alone_is_found_and_has_a_remedy(place: Place, name: str) -> None:
+    SPOILT[name](place)
+    mistakes = check(place).mistakes
+    assert mistakes
+    assert all(each.remedy or "; " in each.text for each in mistakes), mistakes
+
+
+def test_what_the_host_does_not_hold_is_a_mistake(place: Place) -> None:
+    """A class that requires what nothing here can hold would have each start refused."""
+    place.spoil(place.policy, 'needs = { all = "best_effort" }', 'storage = "1GB"')
+    texts = [str(each) for each in check(place).mistakes]
+    wrong = [text for text in texts if "classes.small.needs: storage is required" in text]
+    assert len(wrong) == 1
+    assert "so starts of ls, seq are refused" in wrong[0]
+    assert f"{place.policy}:1: " in wrong[0]  # of the class, as it has no such key
+
+
+def test_what_gives_a_shell_is_a_warning_and_no_mistake(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = place.spoil(place.policy, "/usr/bin/seq", "/usr/bin/env")
+    place.spoil(place.policy, "int = { min = 1, max = 9 }", 'pattern = "[a-z]{1,9}"')
+    assert call_verb(["check", "--config", str(place.config)]) == 0
+    err = capsys.readouterr().err
+    assert f"warning: {place.policy}:{line - 1}: commands.seq: /usr/bin/env runs other pro" in err
+
+
+def test_a_certificate_that_others_can_write_and_a_port_in_use_are_warnings(place: Place) -> None:
+    place.pki.ca.chmod(0o666)
+    port = int(place.config.read_text().partition("127.0.0.1:")[2].partition('"')[0])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        report = check(place)
+    assert report.mistakes == []
+    found = {each.key: str(each) for each in report.warnings}
+    assert "can be written by others; chmod go-w" in found["tls.client_ca"]
+    assert "is in use now" in found["listen"]
+    assert "listen" not in {each.key for each in check(place).warnings}
+
+
+def test_as_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object, with the same exit status."""
+    line = place.spoil(place.policy, "/usr/bin/seq", "/no/such")
+    assert call_verb(["check", "--config", str(place.config), "-o", "json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    found = json.loads(shown.out)
+    assert found["ok"] is False
+    (mistake,) = found["mistakes"]
+    assert (mistake["file"], mistake["line"]) == (str(place.policy), line)
+    assert mistake["key"] == "commands.seq.path"
+    assert found["policy"] == str(place.policy)
+
+
+@pytest.mark.root
+def test_another_user_is_told_what_only_root_can_find_out(place: Place) -> None:
+    """Whoever can read the files may ask: what is wrong for root is named, and what cannot be seen
+    is said to be unchecked."""
+    place.spoil(place.policy, "/usr/bin/seq", "/no/such")
+    code = (
+        "import os, sys, json\n"
+        "from dataclasses import asdict\n"
+        "from penstock.operate.full_check import check_files\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"_, report = check_files({str(place.config)!r})\n"
+        "print(json.dumps([[str(each) for each in found] for found in\n"
+        "    (report.mistakes, report.warnings, report.unchecked)]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    mistakes, _, unchecked = json.loads(done.stdout)
+    assert [text.partition(": ")[2] for text in mistakes] == [
+        "commands.seq.path: /no/such: No such file or directory"
+    ]
+    joined = "\n".join(unchecked)
+    assert "[tls] key" in joined
+    assert "limits, isolation and quotas: only root" in joined
+
+
+def test_a_key_that_the_servers_user_cannot_read_is_found(place: Place) -> None:
+    if not IS_ROOT:
+        pytest.skip("needs root: the server runs as another user")
+    os.chown(place.pki.server.key, 0, 0)
+    (mistake,) = check(place).mistakes
+    assert mistake.key == "tls.key"
+    assert "Permission denied" in str(mistake)
