@@ -98,6 +98,10 @@ class FakeBackend:
         self.jobs: dict[str, FakeJob] = {}
         self.gate: trio.Event | None = None
         self.next_pid = 1000
+        self.generation = self.supervisors_generation = "hash"
+        self.switched = trio.lowlevel.ParkingLot()
+        self.asked_by: list[str | None] = []
+        """The generation of each START."""
         self.signaled = trio.Semaphore(0)
         """Released by each signal, KILL too."""
         self.control = Control()
@@ -109,12 +113,31 @@ class FakeBackend:
         self.cannot_pause = ""
         """Why, if jobs cannot."""
 
+    async def wait_generation_after(self, generation: str) -> None:
+        await trio.lowlevel.checkpoint()
+        while self.generation == generation:
+            await self.switched.park()
+
+    def switch(self, generation: str) -> None:
+        """As the supervisor does it first, and then says so."""
+        self.generation = self.supervisors_generation = generation
+        self.switched.unpark_all()
+
     async def start(
-        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+        self,
+        job_id: str,
+        spec: JobSpec,
+        owner: str,
+        *,
+        generation: str | None = None,
+        on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
         await trio.lowlevel.checkpoint()
+        self.asked_by.append(generation)
         if self.gate is not None:
             await self.gate.wait()
+        if generation not in (None, self.supervisors_generation):
+            return StartRefused("stale_policy", "the policy has just been replaced; try again")
         if spec.command == "refused":
             return StartRefused("denied", "command 'refused' is not granted")
         if spec.command == "replaced":
@@ -248,7 +271,13 @@ class FakeBackend:
         job.read_fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
 
     def capabilities(self) -> Mapping[str, Any]:
-        return {"mode": "user", "kind": "tree", "boot_id": "boot", "policy": "hash", "limits": []}
+        return {
+            "mode": "user",
+            "kind": "tree",
+            "boot_id": "boot",
+            "policy": self.generation,
+            "limits": [],
+        }
 
 
 def _copies(fds: list[int]) -> InputPipes | None:

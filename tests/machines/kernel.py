@@ -329,8 +329,21 @@ class SimBackend:
             raise SupervisorSilent("the supervisor does not answer")
         return answers[0]
 
+    @property
+    def generation(self) -> str:
+        return "hash"
+
+    async def wait_generation_after(self, generation: str) -> None:
+        await trio.sleep_forever()
+
     async def start(
-        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+        self,
+        job_id: str,
+        spec: JobSpec,
+        owner: str,
+        *,
+        generation: str | None = None,
+        on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
         result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=False))
         if isinstance(result, list):

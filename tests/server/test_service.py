@@ -34,10 +34,18 @@ class SlowBackend(FakeBackend):
         self.go = trio.Event()
 
     async def start(
-        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+        self,
+        job_id: str,
+        spec: JobSpec,
+        owner: str,
+        *,
+        generation: str | None = None,
+        on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
         await self.go.wait()
-        return await super().start(job_id, spec, owner, on_replaced=on_replaced)
+        return await super().start(
+            job_id, spec, owner, generation=generation, on_replaced=on_replaced
+        )
 
 
 async def test_starts_that_were_left_count_as_running(

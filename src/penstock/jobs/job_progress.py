@@ -39,6 +39,7 @@ class JobProgress:
         "ended_at",
         "final_usage",
         "finished",
+        "generation",
         "handle",
         "id",
         "input",
@@ -75,6 +76,8 @@ class JobProgress:
         self.owner = owner
         self.spec = spec
         self.policy_hash = policy_hash
+        self.generation = ""
+        """Of what its start was decided by; see start_attempts.py."""
         self.handle = ""
         self.started = NOT_STARTED
         """The supervisor's account of its start; NOT_STARTED until then."""

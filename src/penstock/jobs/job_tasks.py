@@ -20,6 +20,7 @@ from .job_recovery import Recovered
 from .lifecycle import JobRunner
 from .output.digest_threads import Hashing
 from .reporting import Audit, say
+from .start_attempts import StartAttempts
 from .store import Store
 
 
@@ -27,9 +28,17 @@ from .store import Store
 class JobTasks:
     """Runs jobs to their ends in ``history``; ``runners`` are those under way, by the job's id."""
 
-    def __init__(self, backend: Backend, store: Store, audit: Audit, history: History) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        starts: StartAttempts,
+        store: Store,
+        audit: Audit,
+        history: History,
+    ) -> None:
         self.runners: dict[str, JobRunner] = {}
         self._backend = backend
+        self._starts = starts
         self._store = store
         self._audit = audit
         self._history = history
@@ -75,7 +84,9 @@ class JobTasks:
     @contextlib.asynccontextmanager
     async def _runner_of(self, job: Job) -> AsyncIterator[JobRunner]:
         budget = self._history.budget_of(job.owner)
-        runner = JobRunner(job, self._backend, self._store, self._audit, budget, self._hashing)
+        runner = JobRunner(
+            *(job, self._backend, self._starts, self._store, self._audit, budget, self._hashing)
+        )
         self.runners[job.id] = runner
         if self._over:  # its task has come to run only now, after end_now
             runner.end_now()

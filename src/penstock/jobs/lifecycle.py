@@ -45,6 +45,7 @@ from .output.digest_threads import Hashing
 from .output.output_quota import Intake, MustStop, OutputBudget
 from .output.segment_index import StreamNumber
 from .reporting import Audit, say, try_audit
+from .start_attempts import StartAttempts
 from .states import JobEvent, JobState
 from .stop import JobStop
 from .stop_notes import StopNotes
@@ -67,6 +68,7 @@ class JobRunner:
         self,
         job: Job,
         backend: Backend,
+        starts: StartAttempts,
         store: Store,
         audit: Audit,
         budget: OutputBudget,
@@ -74,6 +76,7 @@ class JobRunner:
     ) -> None:
         self._job = job
         self._backend = backend
+        self._starts = starts
         self._store = store
         self._audit = audit
         self._hashing = hashing
@@ -98,9 +101,7 @@ class JobRunner:
         """
         with self._scope:
             job = self._job
-            result = await self._backend.start(
-                job.id, job.spec, job.owner, on_replaced=self._replaced
-            )
+            result = await self._starts.start(job, self._replaced)
             if isinstance(result, StartRefused):
                 self._refused(result)
             else:

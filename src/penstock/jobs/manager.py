@@ -30,6 +30,7 @@ from .output.disk import Disk
 from .reporting import Audit, say, try_audit
 from .retention_settings import RetentionSettings
 from .salvage import open_store
+from .start_attempts import StartAttempts
 from .start_recorder import StartRecorder
 from .store import Store
 
@@ -54,7 +55,8 @@ class Manager:
         self._closing = False
         self._leaving = False
         self._recorder = StartRecorder(backend, store, audit, history)
-        self._tasks = JobTasks(backend, store, audit, history)
+        self.starts = StartAttempts(backend, store)
+        self._tasks = JobTasks(backend, self.starts, store, audit, history)
         self._change_readers = ChangeReaders(store.changes)
         # Messages about jobs that this manager takes over, kept because they come before the jobs
         # are known here.

@@ -57,5 +57,6 @@ class StartRecorder:
                 "what a job does cannot be written down now; the server's log says why"
             ) from error
         job = Job(job_id, sequence, owner, spec, policy_hash, log, bound)
+        job.generation = self._backend.generation
         self._history.begun(job)
         return job

@@ -162,6 +162,11 @@ class Store:
             self.changes.write(job_id, "running")
         return handle
 
+    def set_policy(self, job_id: str, policy_hash: str) -> None:
+        """It is to be started by another policy than the one that it was first decided by."""
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET policy = ? WHERE id = ?", (policy_hash, job_id))
+
     def set_stopping(self, job_id: str, notes: dict[str, object]) -> None:
         """Its end was asked for (stop.py), so that a server that takes it over resumes the stop."""
         with self._transaction() as db:

@@ -89,12 +89,32 @@ class Backend(Protocol):
     """Called with the id of a job for which ``is_paused`` may have changed, before ``set_paused``
     returns; the manager sets it. It must not block."""
 
+    @property
+    def generation(self) -> str:
+        """The name of what is in force now, by which starts are decided."""
+        ...
+
+    async def wait_generation_after(self, generation: str) -> None:
+        """Returns once another generation than this one is in force.
+
+        Cancellation: atomic; C73.
+        """
+        ...
+
     async def start(
-        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+        self,
+        job_id: str,
+        spec: JobSpec,
+        owner: str,
+        *,
+        generation: str | None = None,
+        on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
         """Starts a job of ``owner``, if that client is granted it.
 
-        ``on_replaced`` is called, in no checkpoint, before a program runs whose file was replaced.
+        ``generation``: by which it was decided, None for the one in force; refused (STALE_POLICY)
+        if another one is in force where jobs run. ``on_replaced`` is called, in no checkpoint,
+        before a program runs whose file was replaced.
         Cancelled: completes; the job may run, and is the caller's to stop.
 
         Cancellation: completes; C4.

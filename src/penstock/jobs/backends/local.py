@@ -182,15 +182,35 @@ class LocalBackend:
         """
         return await self._incoming.take_held()
 
+    @property
+    def generation(self) -> str:
+        """As in Backend."""
+        return self.reloads.generation
+
+    async def wait_generation_after(self, generation: str) -> None:
+        """As in Backend.
+
+        Cancellation: atomic; C73.
+        """
+        await self.reloads.wait_generation_after(generation)
+
     async def start(
-        self, job_id: str, spec: JobSpec, owner: str, *, on_replaced: OnReplaced | None = None
+        self,
+        job_id: str,
+        spec: JobSpec,
+        owner: str,
+        *,
+        generation: str | None = None,
+        on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
         """As in Backend. A command line that fits no message is refused as invalid.
 
         Cancellation: completes; C4.
         """
         return await self._starts.start(
-            job_id, spec, owner, policy=self.reloads.generation, on_replaced=on_replaced
+            *(job_id, spec, owner),
+            generation=self.generation if generation is None else generation,
+            on_replaced=on_replaced,
         )
 
     async def wait_main_exited(self, job_id: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import trio
+
 from ...concurrency.interrupts import uninterrupted_methods
 from ...supervisor.ipc.protocol import ProtocolError
 from ...supervisor.ipc.reload_messages import (
@@ -51,6 +53,7 @@ class Reloads:
     def __init__(self, connection: SupervisorConnection) -> None:
         self._connection = connection
         self._offered: OfferedGeneration | None = None
+        self._switched = trio.lowlevel.ParkingLot()
         self.welcome: Welcome
         self.on_prepare: Callable[[OfferedGeneration], None] = self._refuse
         """Looks at what is offered, holds what it made of it aside, and has ``prepared`` called
@@ -65,6 +68,15 @@ class Reloads:
     def generation(self) -> str:
         """The hash that a START carries, as the supervisor has named it."""
         return self.welcome.generation or self.welcome.policy
+
+    async def wait_generation_after(self, generation: str) -> None:
+        """Returns once another one than this is in force.
+
+        Cancellation: atomic; C73.
+        """
+        await trio.lowlevel.checkpoint()
+        while self.generation == generation:
+            await self._switched.park()
 
     def prepared(
         self, number: int, mistakes: Sequence[str] = (), warnings: Sequence[str] = ()
@@ -110,6 +122,7 @@ class Reloads:
             userless=message.userless,
         )
         changes = self.on_switch(offered, message)
+        self._switched.unpark_all()
         self._connection.send(Switched(message.number, few_texts(changes)))
 
     def _refuse(self, offered: OfferedGeneration) -> None:

@@ -44,16 +44,16 @@ class StartExchange:
         spec: JobSpec,
         owner: str,
         *,
-        policy: str,
+        generation: str,
         on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
-        """As in Backend, by the ``policy`` of this hash.
+        """As in Backend, decided by the ``generation`` of this hash.
 
         Cancellation: completes; C4.
         """
         audited: list[str] = []
         for _ in range(_MOST_REPLACED):
-            answer = await self._start(job_id, spec, owner, policy, audited)
+            answer = await self._start(job_id, spec, owner, generation, audited)
             if isinstance(answer, StartedJob | StartRefused):
                 return answer
             try:
@@ -66,7 +66,7 @@ class StartExchange:
         return StartRefused(protocol.EXECUTABLE, _REPLACED_AGAIN)
 
     async def _start(
-        self, job_id: str, spec: JobSpec, owner: str, policy: str, audited: list[str]
+        self, job_id: str, spec: JobSpec, owner: str, generation: str, audited: list[str]
     ) -> StartedJob | StartRefused | tuple[ReplacedFile, ...]:
         """One START, and its answer, or the files that must be audited before the next."""
         if self._connection.closed.is_set():
@@ -79,7 +79,7 @@ class StartExchange:
             id=job_id,
             opaque=owner,
             client=owner,
-            policy=policy,
+            policy=generation,
             spec=spec,
             audited=tuple(audited),
         )
