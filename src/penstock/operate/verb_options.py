@@ -12,6 +12,7 @@ DEFAULT_CONFIG: Final = "/etc/penstock/penstockd.toml"
 
 def verb_parser(verb: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """A parser whose help keeps the lines that it was given."""
+    epilog = f"{epilog}\n" if epilog else ""
     return argparse.ArgumentParser(
         prog=f"penstockd {verb}",
         description=description,

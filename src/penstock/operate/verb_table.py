@@ -16,10 +16,12 @@ from .. import __version__
 
 
 class OperatorVerb(NamedTuple):
-    """``module`` is one of this package's."""
+    """``module`` is one of this package's. ``takes_command``: words behind ``--`` are its own, as
+    ``behind`` of its options."""
 
     module: str
     summary: str
+    takes_command: bool = False
 
 
 class VerbModule(Protocol):
@@ -34,6 +36,10 @@ class VerbModule(Protocol):
 
 VERBS: Final = {
     "check": OperatorVerb("check_verb", "every mistake of the files, before they count"),
+    "policy test": OperatorVerb("policy_test_verb", "a policy against a table of cases"),
+    "policy explain": OperatorVerb(
+        "policy_explain_verb", "which rule and slot decide, and how", takes_command=True
+    ),
     "doctor": OperatorVerb("doctor_verb", "what this host can hold jobs to, and what to do"),
 }
 _HEAD: Final = """\
@@ -71,9 +77,18 @@ def call_verb(words: Sequence[str]) -> int:
     for count in (2, 1):
         name = " ".join(words[:count])
         if name in VERBS and len(words) >= count:
-            module = verb_module(name)
-            return module.run(module.parser().parse_args(words[count:]))
+            return _run(name, list(words[count:]))
     return _unknown(words)
+
+
+def _run(name: str, words: list[str]) -> int:
+    module = verb_module(name)
+    behind: list[str] = []
+    if VERBS[name].takes_command and "--" in words:
+        # Not left to argparse, which takes options wherever they stand.
+        place = words.index("--")
+        words, behind = words[:place], words[place + 1 :]
+    return module.run(module.parser().parse_args(words, argparse.Namespace(behind=behind)))
 
 
 def _unknown(words: Sequence[str]) -> int:

@@ -1,0 +1,48 @@
+"""What the verbs about a policy share: its file, read, and lines that name its keys."""
+
+import argparse
+import os
+
+from ..policy.mistakes import located
+from ..policy.policy_file import Policy, read_policy
+from ..policy.toml_positions import KeyLines
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..supervisor.kernel.bounded_read import read_file
+from .verb_options import complain
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """The policy's file."""
+    parser.add_argument("policy", metavar="POLICY", help="the policy's file, TOML")
+
+
+class PolicyText:
+    """A policy with its text, so that what decides is named by file and line."""
+
+    def __init__(self, path: str, policy: Policy, data: bytes) -> None:
+        self.path, self.policy = path, policy
+        self._lines = KeyLines(data)
+
+    def line_of(self, key: str) -> int | None:
+        """On which line the key stands; None if it stands nowhere."""
+        return self._lines.of(key)
+
+    def at(self, key: str) -> str:
+        """``commands.ls.arguments (policy.toml:12)``."""
+        line = self.line_of(key)
+        name = os.path.basename(self.path)
+        return f"{key} ({name}:{line})" if line is not None else key
+
+
+def read_policy_text(path: str) -> PolicyText | None:
+    """The policy of a file. None if it has mistakes, which are on stderr then."""
+    try:
+        data = read_file(path, MAX_FILE_BYTES)
+    except OSError as error:
+        complain([f"{path}: {error.strerror}"])
+        return None
+    policy, mistakes = read_policy(data)
+    if mistakes:
+        complain(located(path, data, mistakes))
+        return None
+    return PolicyText(path, policy, data)
