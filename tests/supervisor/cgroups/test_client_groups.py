@@ -6,6 +6,7 @@ What a kernel makes of it is for the system tests.
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from penstock.supervisor.cgroups import (
     Group,
     GroupError,
     Swept,
+    TotalRefused,
     group_files,
     group_name,
     sweeping,
@@ -62,6 +64,9 @@ class Kernel:
         for module in ("v1", "v2", "v2_kill"):
             monkeypatch.setattr(f"penstock.supervisor.cgroups.{module}.read", self.read)
         monkeypatch.setattr("penstock.supervisor.cgroups.v1.put", self.put)
+        self._write = group_files.write
+        for module in ("v1", "v2", "cpu_quota"):
+            monkeypatch.setattr(f"penstock.supervisor.cgroups.{module}.write", self.write)
 
     def mounts(self, kind: str) -> Mounts:
         v1 = {} if kind == "v2" else {name: str(self.root / name) for name in V1_FILES}
@@ -90,7 +95,14 @@ class Kernel:
     def read(self, path: str) -> str:
         return self.back.get(os.path.basename(path)) or self._read(path)
 
+    def write(self, path: str, value: str) -> None:
+        if os.path.exists(path):  # of a plain file the rest of a longer text would stay
+            os.truncate(path, 0)
+        self._write(path, value)
+
     def put(self, path: str, value: str) -> str:
+        if os.path.exists(path):
+            os.truncate(path, 0)
         return self.back.get(os.path.basename(path)) or self._put(path, value)
 
 
@@ -244,6 +256,70 @@ def test_a_disk_is_limited_when_a_job_first_works_on_it(kernel: Kernel) -> None:
     assert held.hold(ALICE, "254:0") is first
     assert states(held.hold(ALICE, "254:16").entries)["disk_write"] == ("enforced", "20000000")
     assert states(held.hold(ALICE, None).entries)["disk_write"] == ("unavailable", "")
+
+
+def changed(**limits: Any) -> dict[str, ResourceLimits]:
+    return {"client-alice": replace(LIMITS, **limits)}
+
+
+def in_use(kernel: Kernel, kind: str, used: int) -> None:
+    """What alice's jobs have in memory now."""
+    where = "unified" if kind == "v2" else "memory"
+    name = "memory.current" if kind == "v2" else "memory.usage_in_bytes"
+    (kernel.root / where / "penstock/client-alice" / name).write_text(str(used))
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+def test_other_totals_are_held_by_the_same_object(kernel: Kernel, kind: str) -> None:
+    """Because the checks of running jobs look through it; they would put the old ones back."""
+    held = groups(kernel, kind)
+    limits = held.hold(ALICE, None)
+    in_use(kernel, kind, 20 * PAGE)
+    held.change(changed(memory_bytes=20 * PAGE, cpu_cores=0.5, processes=None))
+    assert states(limits.entries)["memory"] == ("enforced", str(20 * PAGE))
+    assert states(limits.entries)["cpu"] == ("enforced", "50000us/100000us")
+    assert states(limits.entries)["processes"] == ("unavailable", "")
+    assert limits.files.changed() == []
+    where = "unified" if kind == "v2" else "pids"
+    assert (kernel.root / where / "penstock/client-alice/pids.max").read_text() == "max"
+    assert held.hold(ClientTotals("client-alice", changed(memory_bytes=1)["client-alice"]), None)
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_memory_below_what_is_in_use_changes_nothing(kernel: Kernel, kind: str) -> None:
+    """v2 would take it, and end processes for it."""
+    held = groups(kernel, kind)
+    bob = held.hold(ClientTotals("client-bob", LIMITS), None)
+    limits = held.hold(ALICE, None)
+    in_use(kernel, kind, 21 * PAGE)
+    totals = changed(memory_bytes=20 * PAGE)
+    with pytest.raises(TotalRefused, match=f"use {21 * PAGE} bytes") as caught:
+        held.change({"client-bob": replace(LIMITS, processes=3), **totals})
+    assert caught.value.name == "client-alice"
+    assert states(bob.entries) == states(limits.entries)
+    assert bob.files.changed() == limits.files.changed() == []
+
+
+def test_what_the_kernel_refuses_is_undone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that was written before it, of this client and of others, too."""
+    held = groups(kernel, "v1")
+    bob = held.hold(ClientTotals("client-bob", LIMITS), None)
+    limits = held.hold(ALICE, None)
+    put = kernel.put
+
+    def refuse(path: str, value: str) -> str:
+        if path.endswith("alice/pids.max") and value == "3":
+            raise GroupError(f"writing {value!r} to {path}: Invalid argument")
+        return put(path, value)
+
+    monkeypatch.setattr("penstock.supervisor.cgroups.v1.put", refuse)
+    few = {"client-bob": replace(LIMITS, processes=3), **changed(processes=3, cpu_cores=0.1)}
+    with pytest.raises(TotalRefused, match="Invalid argument"):
+        held.change(few)
+    for each in (bob, limits):
+        assert states(each.entries)["processes"] == ("enforced", "64")
+        assert states(each.entries)["cpu"] == ("enforced", "25000us/100000us")
+        assert each.files.changed() == []
 
 
 def test_what_could_not_be_limited_is_limited_by_the_next(

@@ -6,7 +6,7 @@ A group is put together from ``group_limits`` (``v1``, ``v2``) and a ``killer`` 
 """
 
 from .cgroup_mounts import Mounts, block_device, mounted
-from .client_groups import ClientTotals, group_name
+from .client_groups import ClientTotals, TotalRefused, group_name
 from .delegation import find_place
 from .group_files import GroupError
 from .hierarchy import detect, detect_below
@@ -26,6 +26,7 @@ __all__ = [
     "LimitCheck",
     "Mounts",
     "Swept",
+    "TotalRefused",
     "block_device",
     "detect",
     "detect_below",

@@ -1,14 +1,16 @@
 """A group for each client, above those of its jobs: bounds and counts what they use together."""
 
+import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...policy.limit_classes import ResourceLimits
+from ...policy.limit_classes import GROUP_LIMIT_NAMES, LimitName, ResourceLimits
 from .cgroup_mounts import Mounts
-from .group_files import GroupError
+from .group_files import GroupError, read
 from .group_limits import GroupLimits
 from .life_groups import is_life
 from .v1 import V1Limits
@@ -51,11 +53,29 @@ class ClientTotals:
     limits: ResourceLimits
 
 
+@dataclass(slots=True)
+class _Held:
+    """``limits`` are the same object as long as the group is held, because the checks of running
+    jobs look through it. ``asked`` None: they must be set again."""
+
+    limits: GroupLimits
+    asked: ResourceLimits | None
+
+
+class TotalRefused(Exception):
+    """The kernel holds the group ``name`` as before, because it does not take these limits."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
+
+
 class ClientGroups:
     """The clients' groups that this process has made. They are kept while it lives.
 
     So only a client's first job makes its group, and what a client has used can be read at any
-    time. There are at most as many as the policy has clients; the next penstockd sweeps them.
+    time. There are at most as many as its policies have had clients; the next penstockd sweeps
+    them.
     """
 
     def __init__(self, kind: str, mounts: Mounts, parent: str) -> None:
@@ -63,17 +83,64 @@ class ClientGroups:
         self._mounts = mounts
         self._parent = parent
         # By disk as well, because a bandwidth is set when a job first works on a disk.
-        self._held: dict[tuple[ClientTotals, str | None], GroupLimits] = {}
+        self._held: dict[tuple[str, str | None], _Held] = {}
 
     def hold(self, client: ClientTotals, device: str | None) -> GroupLimits:
         """Makes the group if it is not there, and returns its limits as the kernel holds them.
 
         Raises GroupError. If a limit could not be set, the next call sets it again.
         """
-        if (client, device) not in self._held:
+        held = self._held.get((client.name, device))
+        if held is None:
             self._make_directories(client.name)
-            self._held[client, device] = self._limit(client, device)
-        return self._held[client, device]
+            limits = self._open(client.name)
+            limits.set(client.limits, device)
+            held = self._held[client.name, device] = _Held(limits, client.limits)
+        elif held.asked != client.limits:
+            self._make_directories(client.name)
+            _set(held, client.limits, device)
+        return held.limits
+
+    def change(self, totals: Mapping[str, ResourceLimits]) -> None:
+        """Sets other limits for these groups, by name, as far as they are there; all or none.
+
+        Limits of memory below what is in use are refused, because on v2 the kernel would take them,
+        and end processes for it. Raises TotalRefused.
+        """
+        changing = [
+            (*place, held, held.asked)
+            for place, held in self._held.items()
+            if held.asked != totals.get(place[0], held.asked)
+        ]
+        done: list[tuple[_Held, ResourceLimits | None, str | None]] = []
+        for name, device, held, before in changing:
+            try:
+                self._check_use(name, before, totals[name])
+                done.append((held, before, device))
+                _set(held, totals[name], device)
+            except GroupError as error:
+                for changed, earlier, disk in reversed(done):
+                    with contextlib.suppress(GroupError):  # the next start sets it again
+                        if earlier is not None:
+                            _set(changed, earlier, disk)
+                raise TotalRefused(name, str(error)) from error
+
+    def _check_use(self, name: str, before: ResourceLimits | None, wanted: ResourceLimits) -> None:
+        """Raises GroupError if memory is to be limited to less than the group uses."""
+        had = None if before is None else before.memory_bytes
+        if wanted.memory_bytes is None or (had is not None and had <= wanted.memory_bytes):
+            return
+        if self._kind == "v2":
+            path = f"{self._mounts.v2}{self._parent}/{name}/memory.current"
+        else:
+            path = f"{self._mounts.v1['memory']}{self._parent}/{name}/memory.usage_in_bytes"
+        used = int(read(path))
+        if wanted.memory_bytes < used:
+            raise GroupError(
+                f"its jobs use {used} bytes of memory together, with what the kernel keeps of "
+                f"their files, and the limit would be {wanted.memory_bytes}; stop some of them, "
+                "or set a higher limit"
+            )
 
     def forget(self) -> None:
         """Another process has removed groups, so each is made and limited again when needed."""
@@ -89,14 +156,27 @@ class ClientGroups:
             except OSError as error:
                 raise GroupError(f"making {path}: {error.strerror}") from error
 
-    def _limit(self, client: ClientTotals, device: str | None) -> GroupLimits:
-        limits: GroupLimits
+    def _open(self, name: str) -> GroupLimits:
         if self._kind == "v2":
             assert self._mounts.v2 is not None  # a v2 host has the v2 mount
             above = self._mounts.v2 + self._parent
-            enable_controllers(above, client.name)
-            limits = V2Limits(f"{above}/{client.name}", total=True)
-        else:
-            limits = V1Limits(self._mounts.v1, self._parent, client.name, total=True)
-        limits.set(client.limits, device)
-        return limits
+            enable_controllers(above, name)
+            return V2Limits(f"{above}/{name}", total=True)
+        return V1Limits(self._mounts.v1, self._parent, name, total=True)
+
+
+def _set(held: _Held, wanted: ResourceLimits, device: str | None) -> None:
+    """Sets limits in the place of others. Raises GroupError; they are set again at the next start
+    then."""
+    before, held.asked = held.asked, None
+    # First, because ``set`` writes no file for what is not limited, and because the kernel refuses
+    # some files while another one is lower: on v1 memory above memory with swap.
+    higher = [n for n in GROUP_LIMIT_NAMES if before is None or _is_higher(n, before, wanted)]
+    held.limits.lift(higher, device)
+    held.limits.set(wanted, device)
+    held.asked = wanted
+
+
+def _is_higher(name: LimitName, before: ResourceLimits, wanted: ResourceLimits) -> bool:
+    had, has = before.asked(name), wanted.asked(name)
+    return had is not None and (has is None or has > had)

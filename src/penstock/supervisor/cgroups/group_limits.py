@@ -5,9 +5,10 @@ one directory that the killer has made. ``JobGroup`` and ``ClientGroups``, which
 ``LimitCheck``, which checks their limits, work with either.
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
-from ...policy.limit_classes import Enforcement, ResourceLimits
+from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
 from .control_files import ControlFiles
 
 
@@ -28,6 +29,10 @@ class GroupLimits(Protocol):
 
     def set(self, limits: ResourceLimits, device: str | None) -> None:
         """Sets every limit and reads it back. Raises GroupError at the first that fails."""
+        ...
+
+    def lift(self, names: Collection[LimitName], device: str | None) -> None:
+        """Removes these limits, as far as the group can have them. Raises GroupError."""
         ...
 
     def lift_quota(self) -> None:

@@ -26,6 +26,7 @@ before exec, after every limit is set: it never runs outside.
 
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -113,6 +114,9 @@ class CgroupHierarchy:
         self._clients.forget()
         self._make_above_clients()
         return self._create(name, limits, device, client)
+
+    def change_totals(self, totals: Mapping[str, ResourceLimits]) -> None:
+        self._clients.change(totals)
 
     def _create(
         self, name: str, limits: ResourceLimits, device: str | None, client: ClientTotals | None

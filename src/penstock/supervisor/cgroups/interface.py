@@ -1,5 +1,6 @@
 """The interface of groups and hierarchies, the same for every kind of kernel interface."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from ...policy.limit_classes import Enforcement, ResourceLimits
@@ -126,6 +127,14 @@ class Hierarchy(Protocol):
         It is made in its client's group, which is made, limited and read back before; without a
         client it is made where the clients' groups are. Raises GroupError; only the client's group
         is left then.
+        """
+        ...
+
+    def change_totals(self, totals: Mapping[str, ResourceLimits]) -> None:
+        """Sets other limits for all jobs of a client together, by the names of clients' groups, as
+        far as these are there: all or none.
+
+        From then on the checks of their running jobs hold the new ones. Raises TotalRefused.
         """
         ...
 

@@ -4,7 +4,7 @@ docs/cgroups.md says which file holds which limit and what the kernel does with 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
@@ -161,6 +161,26 @@ class V1Limits:
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )
+
+    def lift(self, names: Collection[LimitName], device: str | None) -> None:
+        """Removes these limits, as far as the group can have them. Raises GroupError."""
+        if "cpu" in names:
+            self.lift_quota()
+        if "memory" in names:
+            # In this order, because the kernel refuses memory above memory with swap.
+            self._lift("memory", "memory.memsw.limit_in_bytes", "-1")
+            self._lift("memory", "memory.limit_in_bytes", "-1")
+        if "processes" in names:
+            self._lift("pids", "pids.max", "max")
+        for name in ("read", "write"):
+            if f"disk_{name}" in names and device is not None and not self._total:
+                rule = f"{device} {NO_LIMIT_BYTES_PER_S}"
+                self._lift("blkio", f"blkio.throttle.{name}_bps_device", rule)
+
+    def _lift(self, controller: str, name: str, value: str) -> None:
+        path = f"{self.paths.get(controller, '')}/{name}"
+        if controller in self.paths and os.path.exists(path):
+            write(path, value)
 
     def lift_quota(self) -> None:
         """Removes the CPU quota, so that the group may use all that its parent has. GroupError."""

@@ -4,6 +4,7 @@ docs/cgroups.md says which file holds which limit.
 """
 
 import os
+from collections.abc import Collection
 from typing import Final
 
 from ...policy.limit_classes import Enforcement, LimitName, ResourceLimits
@@ -144,6 +145,23 @@ class V2Limits:
         return Enforcement(
             "processes", "enforced" if actual == str(asked) else "unavailable", actual
         )
+
+    def lift(self, names: Collection[LimitName], device: str | None) -> None:
+        """Removes these limits, as far as the group can have them. Raises GroupError."""
+        if "cpu" in names:
+            self.lift_quota()
+        if "memory" in names:
+            self._lift("memory.max", "max")
+            self._lift("memory.swap.max", "max")
+        if "processes" in names:
+            self._lift("pids.max", "max")
+        for name, key in (("disk_read", "rbps"), ("disk_write", "wbps")):
+            if name in names and device is not None:
+                self._lift("io.max", f"{device} {key}=max")
+
+    def _lift(self, name: str, value: str) -> None:
+        if os.path.exists(self._file(name)):
+            write(self._file(name), value)
 
     def lift_quota(self) -> None:
         """Removes the CPU quota, so that the group may use all that its parent has. GroupError."""
