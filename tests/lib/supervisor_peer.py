@@ -48,10 +48,14 @@ class Started:
 class Peer:
     """A connection to a supervisor. Every wait is bounded; ``close`` frees all descriptors."""
 
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, where: Path | socket.socket) -> None:
+        """``where``: the path to connect to, or a connection."""
+        if isinstance(where, socket.socket):
+            self.socket = where
+        else:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.socket.connect(str(where))
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(str(path))
         self.policy = b""
         self._fds: list[int] = []
         self._early: list[dict[str, Any]] = []

@@ -30,7 +30,9 @@ class World:
         monkeypatch.setattr(watching, "_state", lambda pid: self.state)
         monkeypatch.setattr(watching, "log", self.said.append)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        self.watch = ServerWatch(cast(Loop, self), cast(ServerProcess, self), BOUND_S, self._sent)
+        self.watch = ServerWatch(
+            cast(Loop, self), cast(ServerProcess, self), lambda: BOUND_S, self._sent
+        )
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Any:
         assert seconds == BEAT_S

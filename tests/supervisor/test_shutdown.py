@@ -60,7 +60,7 @@ def ended(
     """After SIGTERM, to the end of the loop."""
     loop = Loop()
     made = requests.shutdown = shutdown.Shutdown(
-        *(loop, cast(Dispatcher, requests), Listeners(())), drain_s=5.0, ask_jobs=ask_jobs
+        *(loop, cast(Dispatcher, requests), Listeners(())), drain_s=lambda: 5.0, ask_jobs=ask_jobs
     )
     loop.after(0, lambda: made.begin(0, server, signal.SIGTERM))
     loop.run()
@@ -108,7 +108,7 @@ def test_a_second_signal_is_the_servers(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(server, "stop", lambda seconds, then: told.append(seconds))
     monkeypatch.setattr(server, "signal", told.append)
     made = shutdown.Shutdown(
-        *(Loop(), cast(Dispatcher, Requests()), Listeners(())), drain_s=5.0, ask_jobs=True
+        *(Loop(), cast(Dispatcher, Requests()), Listeners(())), drain_s=lambda: 5.0, ask_jobs=True
     )
     made.begin(0, server, signal.SIGTERM)
     made.begin(0, server, signal.SIGINT)

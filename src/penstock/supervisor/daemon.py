@@ -28,22 +28,25 @@ must not be obeyed afterwards, so it is dropped if its sender has hung up by the
 import argparse
 import contextlib
 import gc
-import json
 import os
 import signal
 from typing import Final
 
-from ..policy.configuration_changes import settings
 from ..policy.generation_hash import generation_hash
+from ..policy.settings_in_force import settings_text
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
+from .control_requests import ControlRequests
+from .control_socket import ControlSocket
 from .dispatch import Dispatcher, Host
 from .examination import Examined
 from .files.program_files import ProgramFiles
+from .files_in_force import FilesInForce
 from .ipc.from_server import Serving, Start
-from .ipc.handshake import Greeting
+from .ipc.handshake import FilesTold, Greeting
 from .ipc.message_base import Beat, Message
+from .ipc.reload_messages import Prepared, Switched
 from .ipc.server_listener import ServerListener
 from .ipc.server_socket import ServerPeer
 from .isolation import kept, missing_by_default
@@ -56,7 +59,9 @@ from .kernel.reap import strangers
 from .logs.log_file import LogFile
 from .logs.supervisor_log import log
 from .policy_checks import disk_warnings, shell_warnings
+from .reload_exchange import ReloadExchange
 from .sentinel import Sentinel
+from .server_link import ServerLink
 from .server_process import ServerProcess, server_command
 from .server_watch import ServerWatch
 from .shutdown import Shutdown
@@ -111,18 +116,20 @@ class Daemon:
         quotas.sweep()
         host = Host(grants, self._hierarchy, offers, config.work_root, max_jobs, quotas)
         self._requests = Dispatcher(self._loop, host, self._jobs_gone)
+        disk = block_device(config.work_root)
+        told = FilesTold(policy.hash, policy_data, configuration, settings_text(config), max_jobs)
+        self._welcome = Greeting(told, self._hierarchy, offers, disk, quotas.entries())
+        self._welcome.swept = swept
+        self._files = FilesInForce(
+            *(self._loop, options.config, config, grants),
+            (self._requests, self._welcome, self._hierarchy),
+            quotas=not quotas.missing,
+        )
         self._shutdown = Shutdown(
             *(self._loop, self._requests, self._listeners),
-            drain_s=config.drain_s,
+            drain_s=lambda: self._files.config.drain_s,
             ask_jobs=not options.no_server,
         )
-        disk = block_device(config.work_root)
-        self._welcome = Greeting(
-            *(policy.hash, policy_data, configuration, self._hierarchy, offers, max_jobs, disk),
-            json.dumps(settings(config)),
-            quotas.entries(),
-        )
-        self._welcome.swept = swept
         warnings = shell_warnings(policy) + script_warnings + missing_by_default(offers) + lower
         warnings += kept() + allocate_users(users, policy)
         self._welcome.userless = userless_clients(users, policy)
@@ -138,6 +145,9 @@ class Daemon:
         self._server: ServerProcess | None = None
         self._reception: ServerListener | None = None
         self._watch: ServerWatch | None = None
+        self._control: ControlSocket | None = None
+        self._link: ServerLink | None = None
+        self._reloads: ReloadExchange | None = None
         self._orphan_timer: Timer | None = None
 
     def run(self) -> int:
@@ -161,6 +171,8 @@ class Daemon:
             # about one that has just come.
             late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
             signal.pthread_sigmask(signal.SIG_BLOCK, late)
+            if self._control is not None:
+                self._control.close()
             if self._reception is not None:
                 self._reception.close()
             if self._hierarchy is not None:
@@ -199,17 +211,37 @@ class Daemon:
         if not self._options.no_server:
             argv = server_command(self._options.config)
             user = self._server_user if self._root else None
-            prepare = self._reception.listen_again
-            self._server = ServerProcess(self._loop, argv, user, prepare, self._listeners)
+            self._server = ServerProcess(
+                *(self._loop, argv, user, self._listen_again, self._listeners)
+            )
+            self._link = ServerLink(self._reception, self._server)
+            self._reloads = ReloadExchange(self._loop, self._files, self._link)
+            requests = ControlRequests(self._reloads, self._status)
+            self._control = ControlSocket(self._loop, self._run_directory, requests.handle)
             self._server.start()
-        silence_s = self._config.server_silence_s
-        self._watch = ServerWatch(self._loop, self._server, silence_s, self._reception.beat)
+        self._watch = ServerWatch(
+            *(self._loop, self._server),
+            lambda: self._files.config.server_silence_s,
+            self._reception.beat,
+        )
         self._report.say_warnings()
         if self._options.no_server:
             self._report.say_ready()
         # What is there now stays for good, so no collection, here or in a child, need look at it.
         gc.collect()
         gc.freeze()
+
+    def _listen_again(self) -> None:
+        if self._reception is not None:
+            self._reception.listen_again()
+        if self._control is not None:
+            self._control.listen_again()
+
+    def _status(self) -> tuple[dict[str, object], dict[str, bytes]]:
+        about, files = self._files.status()
+        serving = self._link is not None and self._link.takes_calls
+        pid = None if self._server is None else self._server.pid
+        return {"pid": os.getpid(), "server_pid": pid, "serving": serving, **about}, files
 
     def _expected_pid(self) -> int | None:
         """The pid of our own server; -1 while there is none; None where the library connects."""
@@ -250,6 +282,8 @@ class Daemon:
             self._server.signal(number)
 
     def _stop(self, exit_code: int, number: int = signal.SIGTERM) -> None:
+        if self._reloads is not None:
+            self._reloads.stop()
         self._shutdown.begin(exit_code, self._server, number)
 
     def _jobs_gone(self) -> None:
@@ -261,11 +295,13 @@ class Daemon:
         self._stop(0)
 
     def _await_server(self) -> None:
+        bound_s = self._files.config.orphan_timeout_s
+
         def orphaned() -> None:
-            log(f"no server for {self._config.orphan_timeout_s:g} s; ending all jobs")
+            log(f"no server for {bound_s:g} s; ending all jobs")
             self._stop(1)
 
-        self._orphan_timer = self._loop.after(self._config.orphan_timeout_s, orphaned)
+        self._orphan_timer = self._loop.after(bound_s, orphaned)
 
     def _message(self, message: Message, peer: ServerPeer) -> None:
         if self._watch is not None:
@@ -274,6 +310,11 @@ class Daemon:
             return
         if isinstance(message, Serving):
             self._served()
+        elif self._reloads is not None and isinstance(message, Prepared):
+            self._reloads.prepared(message)
+        elif self._reloads is not None and isinstance(message, Switched):
+            self._reloads.switched(message)
+            self._welcome.reload = {}
         elif isinstance(message, Start) and peer.hung_up:
             # We have stood still, and it has given us up: its client was told to ask again.
             log(f"a START of a server that is gone is not heeded: job {message.id}")
@@ -282,7 +323,7 @@ class Daemon:
 
     def _served(self) -> None:
         """A server takes calls: it has the jobs, and has written down what was swept."""
-        self._welcome.swept = Swept()
+        self._welcome.swept, self._welcome.reload = Swept(), {}
         if self._watch is not None:
             self._watch.serving()
         if self._orphan_timer is not None:
@@ -290,6 +331,9 @@ class Daemon:
         if self._server is not None:
             self._server.take_lines()
         self._report.say_ready()
+        if self._link is not None and self._reloads is not None:
+            self._link.is_serving(True)
+            self._reloads.serving()
 
     def _hello(self, peer: ServerPeer) -> None:
         if self._options.no_server:  # the library sends no SERVING
@@ -298,11 +342,15 @@ class Daemon:
             self._watch.greeted(self._reception.beats)
         if self._server is not None:
             self._server.came_up()
+        self._files.server_begins()
         self._welcome.send(peer)
 
     def _server_gone(self, pid: int, greeted: bool) -> None:
         if greeted:
             self._requests.disconnect()
+        if self._link is not None and self._reloads is not None:
+            self._link.is_serving(False)
+            self._reloads.gone()
         if self._shutdown.begun:
             return
         if self._server is not None and self._server.pid == pid:

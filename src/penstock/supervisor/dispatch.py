@@ -89,6 +89,11 @@ class Dispatcher:
             case _:
                 raise ProtocolError(f"{message.kind} is not for now")
 
+    def take_up(self, grants: StartCheck, max_jobs: int) -> None:
+        """From now on starts are checked by these. Jobs that run keep what they were started
+        with."""
+        self._host = replace(self._host, grants=grants, max_jobs=max_jobs)
+
     def refuse_starts(self) -> None:
         """From now on: penstockd is stopping."""
         self._ending = True

@@ -21,6 +21,7 @@ from typing import Final
 from ..policy.configuration import Config, read_config
 from ..policy.mistakes import FileMistake, located, unlocated
 from ..policy.policy_file import Policy, read_policy
+from ..policy.settings_in_force import in_force
 from ..policy.toml_tables import MAX_FILE_BYTES
 from . import startup
 from .kernel.bounded_read import read_file
@@ -72,13 +73,19 @@ class Examined:
 
 
 def examine(
-    config_path: str, *, library: bool = False, standpoint: Standpoint | None = None
+    config_path: str,
+    *,
+    library: bool = False,
+    standpoint: Standpoint | None = None,
+    running: Config | None = None,
 ) -> Examined:
     """Reads configuration and policy and looks at everything that they name. Never raises for what
     an operator could put right.
 
     ``library``: no server will be started. ``standpoint``: as which user penstockd would run; if
-    left out, as this process. May wait for a directory service and for disks.
+    left out, as this process. ``running``: with what the penstockd runs that is to take the files
+    up, so that what needs a restart counts as it is there. May wait for a directory service and for
+    disks.
     """
     found = Examined(config_path, standpoint or standpoint_here())
     data = _read(found, config_path)
@@ -88,20 +95,21 @@ def examine(
     config, texts = read_config(data, library=library)
     wrong = {text.partition(":")[0] for text in texts}
     policy_path = ""
+    judged = config if running is None else in_force(config, running)
     if "file" not in wrong:
         found.config, policy_path = config, config.policy
         if not wrong & {"server_user", "job_uids"}:
-            texts += _find_server_user(found, config, library=library)
+            texts += _find_server_user(found, judged, library=library)
         if found.server_user is not None:
             mistakes, unchecked = place_mistakes(
-                *(config, found.server_user, found.standpoint), server=not library, wrong=wrong
+                *(judged, found.server_user, found.standpoint), server=not library, wrong=wrong
             )
             texts += mistakes
             found.unchecked += located(config_path, data, unchecked)
     found.misread = bool(wrong)
     found.mistakes += located(config_path, data, texts)
     if policy_path:
-        _examine_policy(found, config, policy_path)
+        _examine_policy(found, judged, policy_path)
     paths = tuple(path for path in (config_path, policy_path) if path and os.path.exists(path))
     own = startup.check_own_files(paths, found.standpoint.uid)
     found.mistakes += [unlocated(text) for text in own]

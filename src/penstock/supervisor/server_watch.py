@@ -26,7 +26,7 @@ class ServerWatch:
         self,
         loop: Loop,
         server: ServerProcess | None,
-        bound_s: float,
+        bound_s: Callable[[], float],
         beat: Callable[[], None],
     ) -> None:
         """``server`` None: the library's own process, which only gets our beats."""
@@ -83,12 +83,12 @@ class ServerWatch:
             # server the calls that it could still answer.
             self._silence.silent_s -= BEAT_S
             before, self._asleep_s = self._asleep_s, self._asleep_s + BEAT_S
-            if before < self._bound_s <= self._asleep_s:
+            if before < self._bound_s() <= self._asleep_s:
                 log(
                     f"the server, process {pid}, does not answer for {self._asleep_s:g} s; it is "
                     "in an uninterruptible sleep, so a disk or a file system does not answer"
                 )
-        elif self._silence.silent_s >= self._bound_s * (1.0 if self._serving else _COMING_UP):
+        elif self._silence.silent_s >= self._bound_s() * (1.0 if self._serving else _COMING_UP):
             log(
                 f"the server, process {pid}, does not answer for {self._silence.silent_s:g} s: "
                 "it is killed, and another one takes its jobs over"

@@ -5,6 +5,7 @@ has ended, or has had its time, is ended here, without records; the next server 
 """
 
 import signal
+from collections.abc import Callable
 from typing import Final
 
 from .client_listeners import Listeners
@@ -30,7 +31,7 @@ class Shutdown:
         requests: Dispatcher,
         listeners: Listeners,
         *,
-        drain_s: float,
+        drain_s: Callable[[], float],
         ask_jobs: bool,
     ) -> None:
         """``ask_jobs``: jobs that no server has stopped get their own signal before KILL."""
@@ -60,7 +61,7 @@ class Shutdown:
         if server is None:
             self._end_jobs()
         else:
-            server.stop(self._drain_s + _SERVER_EXTRA_S, self._end_jobs)
+            server.stop(self._drain_s() + _SERVER_EXTRA_S, self._end_jobs)
 
     def jobs_gone(self) -> None:
         """Called when the last job that was held is forgotten: nothing is left to wait for."""

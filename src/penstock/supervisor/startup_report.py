@@ -31,9 +31,9 @@ class StartupReport:
         """Logs what an operator should know, or change, of this host and its configuration."""
         for warning in (*self._warnings, *self._listeners.warnings, *self._welcome.warnings):
             log(f"warning: {warning}")
-        if self._welcome.max_jobs < self._wanted_jobs:
+        if self._welcome.files.max_jobs < self._wanted_jobs:
             log(
-                f"at most {self._welcome.max_jobs} jobs at once, not max_jobs = "
+                f"at most {self._welcome.files.max_jobs} jobs at once, not max_jobs = "
                 f"{self._wanted_jobs}, as RLIMIT_NOFILE admits no more"
             )
 
@@ -46,5 +46,5 @@ class StartupReport:
         kind = "none, nothing is limited"
         if self._hierarchy is not None:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.base_directory}"
-        policy = f"policy {self._welcome.policy_hash[:12]}"
+        policy = f"policy {self._welcome.files.policy_hash[:12]}"
         log(f"ready; cgroups: {kind}; {policy}{self._listeners.text}")

@@ -54,6 +54,22 @@ class ProgramFiles:
             warnings += found
         return warnings
 
+    def described(self) -> dict[str, dict[str, str]]:
+        """By command and path: which files they are, for people and for the audit log."""
+        found = {
+            name: {each.path: describe(each.path, each.identity)}
+            for name, each in self.executables.items()
+        }
+        for name, scripts in self.scripts.items():
+            found[name] |= {each.path: describe(each.path, each.identity) for each in scripts}
+        return found
+
+    def close(self) -> None:
+        """Closes the programs, because others have taken their place."""
+        for executable in self.executables.values():
+            executable.close()
+        self.executables.clear()
+
     def current(self, command: Command, audited: Collection[str]) -> Executable:
         """The file to run now. ``audited``: the replacements that the server has written down.
 

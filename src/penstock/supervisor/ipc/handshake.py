@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ...policy.generation_hash import generation_hash
@@ -26,42 +27,52 @@ _MOST_SWEPT: Final = 2000
 _MOST_USERLESS_CHARACTERS: Final = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class FilesTold:
+    """What a server learns of the files in force. ``settings`` are those that this process runs
+    with, as settings_in_force.py writes them."""
+
+    policy_hash: str
+    policy: bytes
+    configuration: bytes
+    settings: str
+    max_jobs: int
+
+
 class Greeting:
     """WELCOME, the bytes of policy and configuration in sealed memory files, and a descriptor that
     ends all jobs."""
 
     def __init__(
         self,
-        policy_hash: str,
-        policy_data: bytes,
-        configuration: bytes,
+        files: FilesTold,
         hierarchy: Hierarchy | None,
         offers: Offers,
-        max_jobs: int,
         device: str | None,
-        settings: str,
         quotas: Sequence[Enforcement] = (),
     ) -> None:
-        """``settings`` are those that this process runs with, as config_changes has them, in
-        JSON; ``quotas`` what the file system of ``work_root`` holds, project_quota's entries."""
-        self.policy_hash = policy_hash
-        self.max_jobs = max_jobs
+        """``quotas`` are what the file system of ``work_root`` holds, project_quota's entries."""
+        self.files = files
+        """Replaced as a whole, by a reload."""
+        self.reload: Mapping[str, str] = {}
+        """The latest reload, until a server has taken it up, or begun with its files."""
         self._device = device
-        self._settings = settings
         self._quotas = quotas
         self.swept = Swept()
         """What an earlier supervisor had left; reported until a server has taken calls."""
         self.userless: Mapping[str, str] = {}
         """Clients that have no user, and why, so that no server promises them a start."""
         self.warnings = () if os.geteuid() == 0 else USER_MODE_WARNINGS
-        self._policy_data = policy_data
-        self._configuration = configuration
         self._hierarchy = hierarchy
         self._offers = offers
 
+    def shown_userless(self) -> dict[str, str]:
+        """As many of ``userless`` as a message has room for."""
+        return dict(_shortened(self.userless))
+
     def send(self, peer: ServerPeer) -> None:
         """Sends it with files of the peer's own. Raises OSError."""
-        files = {"policy": self._policy_data, "configuration": self._configuration}
+        files = {"policy": self.files.policy, "configuration": self.files.configuration}
         with contextlib.ExitStack() as closing:
             fds: dict[str, int] = {}
             for name, data in files.items():
@@ -91,17 +102,18 @@ class Greeting:
             mode="root" if os.geteuid() == 0 else "user",
             cgroups=kind,
             boot_id=boot_id,
-            policy=self.policy_hash,
+            policy=self.files.policy_hash,
             limits=(*limits, *self._offers.entries.values()),
-            max_jobs=self.max_jobs,
+            max_jobs=self.files.max_jobs,
             swept=SweptCounts(swept.jobs[:_MOST_SWEPT], swept.processes, len(swept.left)),
             warnings=tuple(self.warnings),
             fds=fds,
             beats=True,
-            settings=self._settings,
+            settings=self.files.settings,
             looks=self._hierarchy is not None,
-            userless=dict(_shortened(self.userless)),
-            generation=generation_hash(self._configuration, self._policy_data),
+            userless=self.shown_userless(),
+            generation=generation_hash(self.files.configuration, self.files.policy),
+            reload=self.reload,
         )
 
 

@@ -17,7 +17,9 @@ from ..logs.supervisor_log import log
 from ..users.user_names import User
 
 SOCKET_NAME: Final = "supervisor.sock"
+CONTROL_NAME: Final = "control.sock"
 LOCK_NAME: Final = "supervisor.lock"
+_OURS: Final = {SOCKET_NAME, CONTROL_NAME, LOCK_NAME}
 
 
 def directory_mistakes(
@@ -35,7 +37,7 @@ def directory_mistakes(
     elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
         mistakes.append(f"run_dir: {path} can be written by others; chmod go-w")
     # Mode and group are about to be changed, so it must not be a directory of others like /run.
-    strangers = set(os.listdir(path) if names is None else names) - {SOCKET_NAME, LOCK_NAME}
+    strangers = set(os.listdir(path) if names is None else names) - _OURS
     if strangers:
         mistakes.append(
             f"run_dir: {path} holds {min(strangers)!r}; name a directory for penstockd alone"
@@ -55,6 +57,11 @@ class RunDirectory:
     def socket_path(self) -> str:
         """The path of the socket to which servers connect."""
         return os.path.join(self._path, SOCKET_NAME)
+
+    @property
+    def control_path(self) -> str:
+        """The path of the socket on which the operator's commands ask."""
+        return os.path.join(self._path, CONTROL_NAME)
 
     def make(self) -> list[str]:
         """Makes it, or checks the one that is there. Returns mistakes for people, none if it can be

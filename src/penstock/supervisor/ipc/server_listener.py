@@ -4,7 +4,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..kernel.loop import READ, Loop, Timer
@@ -95,6 +95,11 @@ class ServerListener:
     def greeted(self) -> bool:
         """Whether the server is connected and has sent HELLO."""
         return self._peer is not None and self._greeted
+
+    def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Sends the server a message that it has not asked for, if it is connected and greeted."""
+        if self._peer is not None and self._greeted:
+            self._peer.send(message, descriptors)
 
     def beat(self) -> None:
         """Sends the server a BEAT, unless messages wait for it already."""

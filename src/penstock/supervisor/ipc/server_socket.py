@@ -32,8 +32,8 @@ def peer_ids(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def listen(path: str, gid: int | None) -> socket.socket:
-    """A listening SOCK_SEQPACKET socket, mode 0660, of group ``gid``. Raises OSError."""
+def listen(path: str, gid: int | None, mode: int = 0o660) -> socket.socket:
+    """A listening SOCK_SEQPACKET socket of this mode, of group ``gid``. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -41,7 +41,7 @@ def listen(path: str, gid: int | None) -> socket.socket:
         listener.bind(path)
         if gid is not None:
             os.chown(path, 0, gid)
-        os.chmod(path, 0o660)
+        os.chmod(path, mode)  # before it listens, so that nobody else has connected by then
         with contextlib.suppress(OSError):  # an older kernel; connections inherit it
             listener.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         listener.listen(8)

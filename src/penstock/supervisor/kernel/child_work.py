@@ -177,7 +177,7 @@ def _run(work: Work, memory: int, there: socket.socket, parent: int) -> NoReturn
                 some = array.array("i", descriptors[begin : begin + _MOST_AT_ONCE])
                 there.sendmsg([b"d"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
             status = 0
-    except BaseException:  # whatever it is, this process ends here
+    except Exception:  # whatever it is, this process ends here
         traceback.print_exc(file=sys.stderr)
         sys.stderr.flush()
     finally:

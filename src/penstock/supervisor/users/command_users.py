@@ -57,27 +57,38 @@ def open_users(policy: Policy, config: Config, found: FoundUsers, *, root: bool)
 
     Raises TableDamaged and OSError.
     """
-    clients = None
-    if root and uses_own_users(policy):
-        clients = ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
+    clients = open_allocated(policy, config, root=root)
     return CommandUsers(found.named, found.groups, clients)
 
 
-def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
-    """Allocates a user for each client of the policy that needs one, so that no start waits for a
-    disk.
+def open_allocated(policy: Policy, config: Config, *, root: bool) -> ClientUsers | None:
+    """The users of clients, where the policy needs any. Raises TableDamaged and OSError."""
+    if not root or not uses_own_users(policy):
+        return None
+    return ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
 
-    Returns warnings: of clients that have none, whose starts will be refused, and of clients that
-    share a named user.
-    """
+
+def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
+    """As ``allocate_new``, before any job runs. Returns warnings, also of clients that share a
+    named user, and of processes that run as clients' users already."""
     warnings = shared_user_warnings(policy) if users.named else []
     if users.allocated is not None:
         warnings += strangers_among(users.allocated.uids)
+    return warnings + allocate_new(users, policy)
+
+
+def allocate_new(users: CommandUsers, policy: Policy) -> list[str]:
+    """Allocates a user for each client of the policy that needs one and has none, so that no start
+    waits for a disk. Takes at most user_table.WRITE_S.
+
+    Returns a warning of clients that get none, whose starts will be refused.
+    """
+    if users.allocated is not None:
         try:
             users.allocated.allocate(new_users(policy))
         except NoUser as error:
-            warnings.append(f"{error}. Starts of clients without a user are refused")
-    return warnings
+            return [f"{error}. Starts of clients without a user are refused"]
+    return []
 
 
 def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:

@@ -1,0 +1,192 @@
+"""Which files this process decides by, and how others take their place while jobs run.
+
+Everything that depends on the files is replaced in one call, ``switch``, which the loop cannot
+interrupt. Nothing of it is changed before all that can fail has succeeded: the table of clients'
+users is read, and the kernel has taken the clients' totals.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ..policy.configuration import Config
+from ..policy.policy_changes import policy_changes
+from ..policy.policy_file import Policy
+from ..policy.settings_in_force import setting_changes, settings_text
+from . import startup
+from .cgroups import Hierarchy, TotalRefused, group_name
+from .dispatch import Dispatcher
+from .files.program_files import ProgramFiles
+from .files_read import FilesRead, files_read, read_files
+from .ipc.handshake import FilesTold, Greeting
+from .ipc.reload_messages import Switch, few_texts
+from .job import rlimits
+from .job.start_check import StartCheck
+from .kernel.child_work import ChildWork, WorkDone
+from .kernel.loop import Loop
+from .reload_exchange import NewFiles, SwitchRefused
+from .users.command_users import CommandUsers, allocate_new, open_allocated, userless_clients
+from .users.user_table import TableDamaged
+
+READ_S = 10.0
+"""How long reading and looking up may take: disks and directory services are asked."""
+
+
+class FilesInForce:
+    """The files of one penstockd with a server, from its start on.
+
+    It is the own side of a reload (reload_exchange.py). ``quotas``: the file system holds jobs to
+    their bounds, as project_quota.py found.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        config_path: str,
+        config: Config,
+        grants: StartCheck,
+        parts: tuple[Dispatcher, Greeting, Hierarchy | None],
+        *,
+        quotas: bool,
+    ) -> None:
+        self._loop = loop
+        self._config_path = config_path
+        self.config = config
+        """With the running values of what needs a restart, whatever the file says by now."""
+        self._of_server = config
+        self._grants = grants
+        self._requests, self._welcome, self._hierarchy = parts
+        self._quotas = quotas
+        self._reading: ChildWork | None = None
+        self._waiting: list[str] = []
+        """Settings of the latest reload that wait for another server, or for a restart."""
+
+    @property
+    def generation(self) -> str:
+        """The hash of what is in force."""
+        return self._grants.generation
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._grants.policy
+
+    def server_begins(self) -> None:
+        """A server begins with what is in force, also with what counts for a whole server."""
+        self._of_server = self.config
+
+    def status(self) -> tuple[dict[str, object], dict[str, bytes]]:
+        """For the operator: what is in force, and the bytes of its files by their names."""
+        told = self._welcome.files
+        about: dict[str, object] = {
+            "config": self._config_path,
+            "generation": self.generation,
+            "policy_hash": self.policy.hash,
+            "cgroups": "none" if self._hierarchy is None else self._hierarchy.kind,
+            "jobs": len(self._requests.jobs),
+            "max_jobs": told.max_jobs,
+            "settings": told.settings,
+            "waiting": list(self._waiting),
+        }
+        return about, {"policy": told.policy, "configuration": told.configuration}
+
+    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
+        """Reads every file, in a child: see OwnSide."""
+        running, path, quotas = self.config, self._config_path, self._quotas
+
+        def done(work: WorkDone) -> None:
+            self._reading = None
+            if work.failure:
+                on_read([f"{path}: the files could not be read: {work.failure}"])
+            else:
+                on_read(files_read(work.data, work.descriptors, running))
+
+        self._reading = ChildWork(
+            self._loop, lambda: read_files(path, running, quotas=quotas), READ_S, done
+        )
+
+    def cancel(self) -> None:
+        """Gives up reading, if that is under way."""
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def switch(self, files: NewFiles, number: int, asked_by: str) -> Switch:
+        """Puts the files into force. Raises SwitchRefused; nothing has changed then."""
+        assert isinstance(files, FilesRead)
+        config, policy = files.effective, files.policy
+        users = self._users_of(files)
+        self._change_totals(policy)
+        # Nothing that follows can fail.
+        files.warnings += rlimits.raise_own(
+            policy.classes.values(), startup.needed_descriptors(config)
+        )
+        files.warnings += allocate_new(users, policy)
+        before = self._grants
+        self._grants = StartCheck(
+            policy=policy,
+            generation=files.generation,
+            programs=files.programs(),
+            users=users,
+            owners=files.on_host.owners,
+        )
+        settings = setting_changes(self.config, self._of_server, files.config)
+        self._waiting = [str(each) for each in settings if each.when != "now"]
+        changes = [
+            *map(str, settings),
+            *policy_changes(before.policy, policy),
+            *_other_programs(before.programs, self._grants.programs),
+        ]
+        before.programs.close()
+        self.config = config
+        max_jobs = startup.most_jobs(config)
+        self._requests.take_up(self._grants, max_jobs)
+        self._welcome.files = FilesTold(
+            *(policy.hash, files.policy_data, files.config_data),
+            settings_text(config),
+            max_jobs,
+        )
+        self._welcome.userless = userless_clients(users, policy)
+        self._welcome.reload = {"asked_by": asked_by, "before": before.generation}
+        return Switch(
+            number=number,
+            max_jobs=max_jobs,
+            warnings=few_texts(self._welcome.warnings),
+            userless=self._welcome.shown_userless(),
+            changes=few_texts(changes),
+        )
+
+    def _users_of(self, files: FilesRead) -> CommandUsers:
+        """The users of these files' commands. Clients keep the ids that they have."""
+        found, allocated = files.on_host.users, self._grants.users.allocated
+        if allocated is None:
+            root = self._hierarchy is not None
+            try:
+                allocated = open_allocated(files.policy, self.config, root=root)
+            except TableDamaged as error:
+                raise SwitchRefused([str(error)]) from error
+            except OSError as error:
+                text = f"supervisor_dir: {error.filename}: {error.strerror}"
+                raise SwitchRefused([text]) from error
+        return CommandUsers(found.named, found.groups, allocated, files.accounts)
+
+    def _change_totals(self, policy: Policy) -> None:
+        """A client that is gone keeps its totals as long as jobs of it run."""
+        if self._hierarchy is None:
+            return
+        names = {group_name(name): name for name in policy.clients}
+        totals = {name: policy.clients[client].totals.limits for name, client in names.items()}
+        try:
+            self._hierarchy.change_totals(totals)
+        except TotalRefused as error:
+            raise SwitchRefused(
+                [f"clients.{names[error.name]}.limits: cannot be held now: {error}"]
+            ) from error
+
+
+def _other_programs(before: ProgramFiles, now: ProgramFiles) -> list[str]:
+    """A line for each file that took the place of another, as for a replaced program."""
+    return [
+        f"commands.{name}: taken up is {after}; before it was {earlier}"
+        for name, described in now.described().items()
+        for path, after in described.items()
+        if (earlier := before.described().get(name, {}).get(path, after)) != after
+    ]

@@ -1,0 +1,171 @@
+"""The files of a reload as a child of the supervisor has read them, and on their way to it.
+
+The child examines everything (examination.py), because it may have to wait for disks and directory
+services. What it found goes to the supervisor as bytes and open descriptors: the very bytes that
+were examined, the programs that were opened, and what was looked up, so that nothing is asked a
+second time.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..policy.configuration import Config, parse_config
+from ..policy.generation_hash import generation_hash
+from ..policy.policy_file import Policy, parse_policy
+from ..policy.settings_in_force import in_force, settings_text
+from .examination import examine
+from .files.directory_writers import Trusted
+from .files.executables import Executable
+from .files.program_files import ProgramFiles
+from .files.script_files import ScriptFile
+from .ipc.reload_messages import RELOAD_FILES, Prepare
+from .policy_checks import disk_warnings, shell_warnings
+from .policy_on_host import PolicyOnHost
+from .startup import replaceable
+from .users.accounts import Account, account_of
+from .users.user_checks import FoundUsers, shared_user_warnings
+from .users.user_names import User
+
+
+@dataclass(slots=True)
+class FilesRead:
+    """Good files, and what they name on this host. ``config`` is the file's; ``effective`` is what
+    is in force once these are: with the running values of what needs a restart."""
+
+    config_data: bytes
+    policy_data: bytes
+    config: Config
+    effective: Config
+    policy: Policy
+    on_host: PolicyOnHost
+    scripts: dict[str, list[ScriptFile]]
+    accounts: dict[User | None, Account]
+    warnings: list[str]
+
+    @property
+    def generation(self) -> str:
+        """The hash that names them."""
+        return generation_hash(self.config_data, self.policy_data)
+
+    def offer(self, number: int, asked_by: str) -> tuple[Prepare, dict[str, bytes]]:
+        """The PREPARE for a server, and the bytes of its files by their names."""
+        message = Prepare(
+            number=number,
+            generation=self.generation,
+            policy=self.policy.hash,
+            settings=settings_text(self.effective),
+            asked_by=asked_by,
+            fds=RELOAD_FILES,
+        )
+        return message, {"policy": self.policy_data, "configuration": self.config_data}
+
+    def programs(self) -> ProgramFiles:
+        """The programs, whose descriptors are the caller's from now on."""
+        executables, self.on_host.executables = self.on_host.executables, {}
+        return ProgramFiles(executables, frozenset({0, os.geteuid()}), self.scripts)
+
+    def close(self) -> None:
+        """Closes the programs, unless they were taken."""
+        self.on_host.close()
+
+
+def read_files(config_path: str, running: Config, *, quotas: bool) -> tuple[bytes, Sequence[int]]:
+    """In the child: what ``files_read`` makes a FilesRead of. May wait for long.
+
+    ``quotas``: the file system of ``work_root`` holds jobs to their bounds.
+    """
+    examined = examine(config_path, running=running)
+    if examined.mistakes:
+        return json.dumps({"mistakes": [str(each) for each in examined.mistakes]}).encode(), ()
+    config, policy, on_host, _ = examined.good()
+    owners = frozenset({0, os.geteuid()})
+    programs = ProgramFiles(on_host.executables, owners)
+    warnings = shell_warnings(policy) + programs.add_scripts(policy)
+    warnings += disk_warnings(in_force(config, running), quotas=quotas)
+    if os.geteuid() == 0:
+        warnings += replaceable((config_path, config.policy, running.supervisor_dir))
+        warnings += shared_user_warnings(policy)
+    found = {
+        "policy_bytes": len(examined.policy_data),
+        **_of_host(on_host),
+        "scripts": {
+            name: [[each.path, each.identity] for each in scripts]
+            for name, scripts in programs.scripts.items()
+        },
+        "accounts": _accounts(on_host.users),
+        "warnings": warnings,
+    }
+    head = json.dumps(found).encode()
+    files = [each.fd for each in on_host.executables.values()]
+    data = b"%d\n" % len(head) + head + examined.policy_data + examined.config_data
+    return data, files
+
+
+def _of_host(on_host: PolicyOnHost) -> dict[str, object]:
+    return {
+        "executables": {
+            name: [each.path, each.identity] for name, each in on_host.executables.items()
+        },
+        "named": on_host.users.named,
+        "groups": on_host.users.groups,
+        "owners": {
+            name: [sorted(each.users), sorted(each.groups)] for name, each in on_host.owners.items()
+        },
+    }
+
+
+def _accounts(users: FoundUsers) -> list[tuple[User, Account]]:
+    """The names of all named users, each with its command's groups, as jobs have them."""
+    found = {
+        user._replace(groups=users.groups.get(name, ())): None for name, user in users.named.items()
+    }
+    return [(user, account_of(user)) for user in found]
+
+
+def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> FilesRead | list[str]:
+    """What the child has found, or the mistakes for which there is nothing.
+
+    ``descriptors`` are closed or are the FilesRead's from then on.
+    """
+    if data.startswith(b"{"):
+        mistakes: list[str] = json.loads(data)["mistakes"]
+        return mistakes
+    length, _, rest = data.partition(b"\n")
+    found: dict[str, Any] = json.loads(rest[: int(length)])
+    files = rest[int(length) :]
+    policy_data, config_data = files[: found["policy_bytes"]], files[found["policy_bytes"] :]
+    config = parse_config(config_data)
+    named = {name: _user(told) for name, told in found["named"].items()}
+    groups = {name: tuple(gids) for name, gids in found["groups"].items()}
+    executables = {
+        name: Executable(path, fd, tuple(identity))
+        for (name, (path, identity)), fd in zip(
+            found["executables"].items(), descriptors, strict=True
+        )
+    }
+    owners = {
+        name: Trusted(frozenset(users), frozenset(gids))
+        for name, (users, gids) in found["owners"].items()
+    }
+    return FilesRead(
+        config_data=config_data,
+        policy_data=policy_data,
+        config=config,
+        effective=in_force(config, running),
+        policy=parse_policy(policy_data),
+        on_host=PolicyOnHost(FoundUsers([], named, groups), owners, executables),
+        scripts={
+            name: [ScriptFile(path, tuple(identity)) for path, identity in scripts]
+            for name, scripts in found["scripts"].items()
+        },
+        accounts={_user(user): Account(*account) for user, account in found["accounts"]},
+        warnings=found["warnings"],
+    )
+
+
+def _user(told: Sequence[Any]) -> User:
+    uid, gid, groups = told
+    return User(uid, gid, tuple(groups))

@@ -1,0 +1,317 @@
+"""A change of files while jobs run: what the supervisor and its server do, in which order.
+
+Theory of operation. All or nothing, in two phases. The supervisor reads every file (in a child of
+its own, with a bound), then asks the server whether it could run with the same bytes, and only when
+both are ready it switches, in one step, and sends SWITCH in the same. Each state has one way on and
+one bound:
+
+    idle        ask: to reading
+    reading     the files are good: to offering; mistakes: refused
+    offering    PREPARED without mistakes: the switch, to confirming; with some, or nothing within
+                OFFER_S: refused
+    confirming  SWITCHED, the end of the server, or nothing within CONFIRM_S: done
+
+Until the switch nothing has changed on either side, so whatever fails refuses the reload, and
+ABANDON has the server forget what it has prepared. From the switch on nothing can refuse it any
+more: a server that ends, or does not confirm and is killed, is followed by one that WELCOME gives
+the new files. So the two never decide by different files, because a START says by which generation
+it was decided (start_check.py), and a server that is asked by PREPARE has not switched before its
+SWITCH.
+
+A server that ends while it is asked is followed by another one, which is asked in its place, within
+the same bound. Only a server that takes calls is asked, because one that still comes up has not
+everything yet that it would have to replace.
+
+One at a time: whoever asks meanwhile shares the next one, which begins when this one is done. That
+one reads the files anew, because what was changed by then may have been read before.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from .ipc.message_base import Message
+from .ipc.protocol import ProtocolError
+from .ipc.reload_messages import (
+    RELOAD_FILES,
+    Abandon,
+    Prepare,
+    Prepared,
+    Switch,
+    Switched,
+    few_texts,
+)
+from .ipc.sealed_files import sealed
+from .kernel.loop import Loop, Timer
+from .logs.supervisor_log import log
+
+OFFER_S: Final = 10.0
+CONFIRM_S: Final = 10.0
+_SILENT: Final = f"the server did not say within {OFFER_S:g} s whether it can run with these files"
+_NO_SERVER: Final = (
+    f"no server took calls within {OFFER_S:g} s that could have been asked; the log says why, and "
+    "the next server begins with the files as they were"
+)
+_STOPPING: Final = "penstockd is stopping"
+_ENDED: Final = (
+    "the server has ended before it confirmed the switch; the next one begins with the new files"
+)
+_KILLED: Final = (
+    f"the server has not confirmed the switch within {CONFIRM_S:g} s: it is killed, and the next "
+    "one begins with the new files"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAnswer:
+    """What became of a reload, for whoever has asked. ``mistakes``: it was refused for these, and
+    nothing has changed. ``generation`` is the one in force after it."""
+
+    mistakes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    generation: str = ""
+
+
+OnAnswer = Callable[[ReloadAnswer], None]
+
+
+class SwitchRefused(Exception):
+    """Something of the switch cannot be done, and nothing of it is left."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class NewFiles(Protocol):
+    """Files that were read and are good, until ``close``, or until they are in force."""
+
+    warnings: list[str]
+
+    @property
+    def generation(self) -> str:
+        """The hash that names them."""
+        ...
+
+    def offer(self, number: int, asked_by: str) -> tuple[Prepare, dict[str, bytes]]:
+        """The PREPARE for a server, and the bytes of its files by their names."""
+        ...
+
+    def close(self) -> None:
+        """Closes what was opened for them. Does nothing once they are in force."""
+        ...
+
+
+class OwnSide(Protocol):
+    """What this process does for a reload."""
+
+    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
+        """Reads every file, and calls back once, within a bound: with the files, or mistakes."""
+        ...
+
+    def cancel(self) -> None:
+        """Gives up reading, if that is under way."""
+        ...
+
+    def switch(self, files: NewFiles, number: int, asked_by: str) -> Switch:
+        """Puts them into force, in one step. Raises SwitchRefused if that cannot be."""
+        ...
+
+    @property
+    def generation(self) -> str:
+        """The hash of what is in force."""
+        ...
+
+
+class ServerSide(Protocol):
+    """The server, as far as a reload concerns it."""
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether one is connected and has said SERVING."""
+        ...
+
+    def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Sends it, if one is connected."""
+        ...
+
+    def kill(self) -> None:
+        """Ends a server that stands still; another one follows."""
+        ...
+
+
+class ReloadExchange:
+    """The reloads of one supervisor, one after another."""
+
+    def __init__(self, loop: Loop, own: OwnSide, server: ServerSide) -> None:
+        self._loop = loop
+        self._own = own
+        self._server = server
+        self._state: Literal["idle", "reading", "offering", "confirming"] = "idle"
+        self._stopping = False
+        self._number = 0
+        self._asking: list[tuple[str, OnAnswer]] = []
+        """Those for whom the reload under way is; ``waiting`` are those of the next."""
+        self._waiting: list[tuple[str, OnAnswer]] = []
+        self._files: NewFiles | None = None
+        self._was_asked = False
+        self._bound: Timer | None = None
+        self._answer = ReloadAnswer()
+
+    def ask(self, asked_by: str, on_answer: OnAnswer) -> None:
+        """Has the files read and taken up. ``on_answer`` is called once, never from within this
+        call, unless penstockd is stopping."""
+        if self._stopping:
+            on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
+            return
+        self._waiting.append((asked_by, on_answer))
+        if self._state == "idle":
+            self._begin()
+
+    def serving(self) -> None:
+        """A server takes calls from now on."""
+        if self._state == "offering" and not self._was_asked:
+            self._offer()
+
+    def gone(self) -> None:
+        """The server is gone."""
+        if self._state == "offering":
+            self._was_asked = False
+        elif self._state == "confirming":
+            self._done(_ENDED)
+
+    def prepared(self, answer: Prepared) -> None:
+        """The server's answer to PREPARE. Raises ProtocolError for one to what was not asked."""
+        if not 0 < answer.number <= self._number:
+            raise ProtocolError(f"PREPARED {answer.number}, which nobody has offered")
+        if self._state != "offering" or answer.number != self._number or not self._was_asked:
+            return  # it comes too late: ABANDON was under way
+        if answer.mistakes:
+            self._refuse(answer.mistakes)
+            return
+        assert self._files is not None
+        before = self._own.generation
+        try:
+            switch = self._own.switch(self._files, self._number, self._asked_by)
+        except SwitchRefused as error:
+            self._refuse(error.mistakes)
+            return
+        self._answer = ReloadAnswer(
+            changes=switch.changes,
+            warnings=(*self._files.warnings, *answer.warnings),
+            generation=self._own.generation,
+        )
+        self._files = None
+        log(f"reloaded, asked by {self._asked_by}: {before[:12]} to {self._answer.generation[:12]}")
+        for text in (*switch.changes, *(f"warning: {each}" for each in self._answer.warnings)):
+            log(text)
+        self._enter("confirming", CONFIRM_S, self._not_confirmed)
+        self._server.tell(switch)
+
+    def switched(self, answer: Switched) -> None:
+        """The server's answer to SWITCH. Raises ProtocolError for one to what was not sent."""
+        if self._state != "confirming" or answer.number != self._number:
+            raise ProtocolError(f"SWITCHED {answer.number}, which nobody waits for")
+        self._done(*answer.changes)
+
+    def stop(self) -> None:
+        """penstockd ends: a reload under way that has not switched is refused, and no other one
+        begins."""
+        self._stopping = True
+        if self._state == "confirming":
+            self._done(_STOPPING)
+        elif self._state != "idle":
+            self._own.cancel()
+            self._refuse([_STOPPING])
+        waiting, self._waiting = self._waiting, []
+        for _, on_answer in waiting:
+            on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
+
+    @property
+    def _asked_by(self) -> str:
+        return ", ".join(dict.fromkeys(who for who, _ in self._asking))
+
+    def _begin(self) -> None:
+        self._asking, self._waiting = self._waiting, []
+        self._number += 1
+        self._state = "reading"
+        self._own.read(self._read)
+
+    def _read(self, found: NewFiles | Sequence[str]) -> None:
+        if isinstance(found, Sequence):
+            self._refuse(found)
+            return
+        self._files = found
+        self._was_asked = False
+        self._enter("offering", OFFER_S, self._not_prepared)
+        if self._server.takes_calls:
+            self._offer()
+
+    def _offer(self) -> None:
+        assert self._files is not None
+        self._was_asked = True
+        message, files = self._files.offer(self._number, self._asked_by)
+        with ExitStack() as closing:
+            fds = []
+            try:
+                for name in RELOAD_FILES:
+                    fds.append(sealed(name, files[name]))
+                    closing.callback(os.close, fds[-1])
+            except OSError as error:
+                self._refuse([f"the files cannot be handed to the server: {error.strerror}"])
+                return
+            self._server.tell(message, fds)
+
+    def _enter(
+        self, state: Literal["offering", "confirming"], bound_s: float, over: Callable[[], None]
+    ) -> None:
+        if self._bound is not None:
+            self._bound.cancel()
+        self._state = state
+        self._bound = self._loop.after(bound_s, over)
+
+    def _not_prepared(self) -> None:
+        self._refuse([_SILENT if self._was_asked else _NO_SERVER])
+
+    def _not_confirmed(self) -> None:
+        self._server.kill()
+        self._done(_KILLED)
+
+    def _refuse(self, mistakes: Sequence[str]) -> None:
+        """Nothing has changed. The server hears of it for the audit log, whether or not it was
+        asked."""
+        asked_by = self._asked_by
+        log(f"not reloaded, asked by {asked_by}: nothing has changed, because of")
+        for mistake in mistakes:
+            log(mistake)
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+        if self._server.takes_calls:
+            self._server.tell(Abandon(self._number, asked_by, few_texts(mistakes)))
+        self._answer = ReloadAnswer(tuple(mistakes), generation=self._own.generation)
+        self._end()
+
+    def _done(self, *changes: str) -> None:
+        for text in changes:
+            log(text)
+        before = self._answer
+        self._answer = ReloadAnswer(
+            (), (*before.changes, *changes), before.warnings, before.generation
+        )
+        self._end()
+
+    def _end(self) -> None:
+        if self._bound is not None:
+            self._bound.cancel()
+        answer, asking = self._answer, self._asking
+        self._answer, self._asking = ReloadAnswer(), []
+        self._state = "idle"
+        for _, on_answer in asking:
+            on_answer(answer)
+        # By now whoever was answered may have asked again, and so begun the next one.
+        if self._waiting and self._state == "idle" and not self._stopping:
+            self._begin()
