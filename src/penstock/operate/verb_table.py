@@ -40,6 +40,8 @@ VERBS: Final = {
     "policy explain": OperatorVerb(
         "policy_explain_verb", "which rule and slot decide, and how", takes_command=True
     ),
+    "reload": OperatorVerb("reload_verb", "have a running penstockd take its files up"),
+    "status": OperatorVerb("status_verb", "what a running penstockd has in force"),
     "doctor": OperatorVerb("doctor_verb", "what this host can hold jobs to, and what to do"),
 }
 _HEAD: Final = """\

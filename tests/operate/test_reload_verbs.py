@@ -1,0 +1,97 @@
+"""``penstockd reload`` and ``status``, of a real supervisor whose server is in the test's hands."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from handed_server import Handed, handed_supervisor
+from supervisor_process import command
+
+from penstock.operate.verb_table import call_verb
+
+
+@pytest.fixture
+def handed() -> Iterator[Handed]:
+    clients = '\n[clients.alice]\ncommands = ["true"]\n'
+    with handed_supervisor(
+        command("true", "/bin/true", root=False), root=False, clients=clients
+    ) as it:
+        yield it
+
+
+def asked(handed: Handed, verb: str, *words: str, meanwhile: Callable[[], object]) -> int:
+    """The exit status of a verb; ``meanwhile`` is what the server does."""
+    found: list[int] = []
+    line = [verb, "--config", str(handed.config), *words]
+    thread = threading.Thread(target=lambda: found.append(call_verb(line)))
+    thread.start()
+    try:
+        meanwhile()
+    finally:
+        thread.join()
+    return found[0]
+
+
+def test_it_says_what_is_different(handed: Handed, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what was put in force, as status does."""
+    server = handed.next()
+    server.serve()
+    with handed.policy.open("a") as file:
+        file.write('\n[clients.bob]\ncommands = ["true"]\n')
+    generations = []
+
+    def take_up() -> None:
+        generations.append(server.prepared()["generation"])
+        server.switched("no connection has ended")
+
+    assert asked(handed, "reload", meanwhile=take_up) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("client bob comes in")
+    assert lines[1:] == [
+        "no connection has ended",
+        f"reloaded: {generations[0][:12]} is in force",
+    ]
+    assert asked(handed, "status", meanwhile=lambda: None) == 0
+    shown = capsys.readouterr().out
+    assert f"generation   {generations[0]}" in shown
+    assert f"process {server.pid}, takes calls" in shown
+    assert asked(handed, "status", "-o", "json", meanwhile=lambda: None) == 0
+    assert json.loads(capsys.readouterr().out)["generation"] == generations[0]
+    server.kill()
+    handed.next()
+    assert asked(handed, "status", meanwhile=lambda: None) == 1
+
+
+def test_every_mistake_is_on_stderr(handed: Handed, capsys: pytest.CaptureFixture[str]) -> None:
+    """More than one message holds, the server's as well as the supervisor's."""
+    server = handed.next()
+    server.serve()
+    good = handed.policy.read_text()
+    wrong = "".join(f'\n[clients.c{n}]\ncommands = ["{"x" * 900}"]\n' for n in range(150))
+    handed.policy.write_text(good + wrong)
+    assert asked(handed, "reload", meanwhile=lambda: None) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count(f"{handed.policy}:") == 150
+    assert err.endswith("nothing has changed\n")
+    handed.policy.write_text(good)
+    no = "[tls] key: /k: No such file or directory"
+    assert asked(handed, "reload", "-o", "json", meanwhile=lambda: server.prepared(no)) == 2
+    assert json.loads(capsys.readouterr().out)["mistakes"] == [no]
+
+
+def test_without_a_penstockd_it_says_where_it_has_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "penstockd.toml"
+    config.write_text('run_dir = "/nonexistent"\npolicy = "/p"\n')
+    for verb in ("reload", "status"):
+        assert call_verb([verb, "--config", str(config)]) == 1
+        assert "no penstockd runs there (/nonexistent/control.sock" in capsys.readouterr().err
+    config.write_text("run_dir = \n")
+    assert call_verb(["reload", "--config", str(config)]) == 2
+    assert f"{config}:1" in capsys.readouterr().err
+    assert call_verb(["reload", "--config", f"{tmp_path}/none"]) == 2
+    assert "name the configuration" in capsys.readouterr().err
