@@ -26,6 +26,7 @@ SECTION = "## Your first own job"
         # The README's always, because it is what people type first.
         pytest.param(each, marks=[pytest.mark.slow] * (each.page.name != "README.md"), id=str(each))
         for each in blocks("console")
+        if each.page.name != "policy-cookbook.md"  # of a policy of its own: test_cookbook.py
     ],
 )
 def test_a_dialogue_happens_as_its_page_shows(block: Block, tmp_path: Path) -> None:
