@@ -66,7 +66,7 @@ def starts(place: Place) -> bool:
             _start(str(place.config))
         except (StartupError, CredentialsError, AuditError, TableDamaged, OSError, ValueError):
             os._exit(1)
-        except BaseException:
+        except BaseException:  # noqa: ASYNC103  # the child of a fork ends here; there is no Trio
             sys.excepthook(*sys.exc_info())
             os._exit(2)
         os._exit(0)
