@@ -463,3 +463,44 @@ async def test_who_runs_is_known_without_a_look_at_what_has_finished(tmp_path: P
             of.all = of.all[:]
         assert len(manager.list(include_finished=True)) == 4
         assert len(manager.list("bob", include_finished=True)) == 2
+
+
+async def test_other_settings_count_from_now_on(tmp_path: Path) -> None:
+    """What there is too much of goes, oldest first and in slices; a new job has the new bound, and
+    one that runs keeps its own."""
+    before = RetentionSettings(lambda _: OutputBound(2**20), client_bytes=2**30)
+    async with managed(tmp_path, before) as (manager, _):
+        jobs = [await printed(manager, "alice", 30_000) for _ in range(20)]
+        bobs = await printed(manager, "bob")
+        running = await manager.start("alice", JobSpec("sleep"))
+        used = manager.history.budget_of("alice").used_bytes
+        few = RetentionSettings(lambda _: OutputBound(2**19), retention=Retention(None, 18))
+        manager.use(few)
+        await trio.testing.wait_all_tasks_blocked()
+        assert set(manager.list(include_finished=True)) == {running, bobs, *jobs[2:]}
+        small = RetentionSettings(lambda _: OutputBound(2**19), client_bytes=used // 2)
+        manager.use(small)
+        await trio.testing.wait_all_tasks_blocked()
+        left = manager.list("alice", include_finished=True)
+        assert left == [running, *reversed(jobs[-len(left) + 1 :])]
+        assert manager.history.budget_of("alice").used_bytes <= used // 2
+        assert running.bound == OutputBound(2**20)
+        again = await printed(manager, "alice")
+        assert again.bound == OutputBound(2**19)
+
+
+async def test_a_larger_bound_is_room_for_who_waits(tmp_path: Path) -> None:
+    """Without a byte that is freed."""
+    wait = RetentionSettings(lambda _: OutputBound(None, "wait"), client_bytes=200_000)
+    async with managed(tmp_path, wait) as (manager, backend):
+        job = await manager.start("alice", JobSpec("sleep"))
+        with trio.fail_after(patient(10)):
+            while manager.history.budget_of("alice").used_bytes < 200_000:
+                with contextlib.suppress(BlockingIOError):
+                    backend.jobs[job.id].write(b"x" * 50_000)
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked()
+            length = job.log.length
+            manager.use(RetentionSettings(lambda _: OutputBound(None, "wait")))
+            await trio.testing.wait_all_tasks_blocked()
+            assert job.log.length > length

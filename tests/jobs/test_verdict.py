@@ -6,6 +6,7 @@ import pytest
 
 from penstock.jobs import job_errors
 from penstock.jobs.backends.base import StartRefused, Verdict
+from penstock.jobs.end_record import BY_POLICY
 from penstock.jobs.verdict import Ending, reason, start_error
 from penstock.supervisor.ipc import protocol
 
@@ -29,6 +30,8 @@ OOM = {"oom_kills": 1}
         (Verdict("exited", 3), PLAIN, "exited"),
         (Verdict("signaled", 15), PLAIN, "signaled"),
         (Verdict("signaled", 15), replace(PLAIN, stopped_by="alice"), "stopped"),
+        (Verdict("signaled", 15), replace(PLAIN, stopped_by=BY_POLICY), "revoked"),
+        (Verdict("lost"), replace(PLAIN, stopped_by=BY_POLICY), "lost"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, stopped_by="alice"), "timed_out"),
         (Verdict("signaled", 9, timed_out=True), replace(PLAIN, output_full=True), "output_full"),
         (Verdict("signaled", 9, storage_full=True), PLAIN, "storage_full"),

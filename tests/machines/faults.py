@@ -68,7 +68,7 @@ def cause(world: World, fault: Fault) -> None:
             world.covered.add("C16")
             owner = _shut_out(world, fault)
             if world.server is not None:
-                world.server.revoke(lambda peer: peer.certificate.decode() == owner)
+                world.server.revoke(lambda peer, _: peer.certificate.decode() == owner)
         case "expire":  # the server knows when, and looks at its clock
             world.covered.add("C16b")
             _shut_out(world, fault)

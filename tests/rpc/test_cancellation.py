@@ -232,6 +232,38 @@ async def test_idle_connection_is_closed() -> None:
         assert running.server.statistics().ended.get("idle", 0) <= 1
 
 
+@pytest.mark.parametrize("how", ["waits", "is not read"])
+async def test_a_right_that_is_withdrawn_ends_the_call_alone(how: str) -> None:
+    """With the error that the server's owner gives, also where no byte fits any more; the
+    connection and other calls stay, and the reason that came first counts."""
+    gone = RpcError(StatusCode.PERMISSION_DENIED, "the verb is gone")
+    async with serving(shared_pki()) as running, running.channel() as channel:
+        call = channel.server_stream(*(WAIT_AFTER_ONE if how == "waits" else FLOOD))
+        async with call as messages, trio.open_nursery() as nursery:
+            nursery.start_soon(channel.unary, *WAIT)
+            await anext(messages)
+            await trio.testing.wait_all_tasks_blocked()
+            asked = list[tuple[str, str]]()
+
+            def refusal_of(_: object, service: str, method: str) -> RpcError | None:
+                asked.append((service, method))
+                return None if method == "Wait" else gone
+
+            assert running.server.withdraw(refusal_of) == 1
+            assert set(asked) == {(SERVICE, "Wait"), (SERVICE, messages_of(how))}
+            assert running.server.withdraw(lambda *_: None) == 0
+            with trio.fail_after(1 * slowness()), pytest.raises(RpcError) as caught:
+                async for _ in messages:
+                    pass
+            assert (caught.value.code, caught.value.message) == (gone.code, gone.message)
+            assert await still_works(channel)
+            running.toy.release.set()
+
+
+def messages_of(how: str) -> str:
+    return "WaitAfterOne" if how == "waits" else "Flood"
+
+
 async def test_error_in_a_channel_is_not_wrapped() -> None:
     """What is raised inside of the block comes out of it as it is."""
     async with serving(shared_pki()) as running:

@@ -269,7 +269,7 @@ async def test_a_revoked_client_loses_its_calls() -> None:
         pem = shared_pki().clients["alice"].certificate.read_bytes()
         alice = x509.load_pem_x509_certificate(pem)
 
-        def is_alice(peer: Peer) -> bool:
+        def is_alice(peer: Peer, _: object) -> bool:
             return x509.load_der_x509_certificate(peer.certificate) == alice
 
         async with running.channel("alice") as channel, running.channel("bob") as other:

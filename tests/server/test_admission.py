@@ -39,8 +39,10 @@ class FakeServer:
         self.told = trio.Event()
         self.context: ssl.SSLContext | None = None
 
-    def revoke(self, revoked: Callable[[Peer], bool], reason: Reason = Reason.REVOKED) -> int:
-        found = [peer for peer in self.peers if revoked(peer)]
+    def revoke(
+        self, revoked: Callable[[Peer, object], bool], reason: Reason = Reason.REVOKED
+    ) -> int:
+        found = [peer for peer in self.peers if revoked(peer, None)]
         self.reasons.add(reason)
         self.revoked += found
         self.told.set()

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from .output.gaps import Gap
 
@@ -10,6 +10,7 @@ Reason = Literal[
     "exited",
     "signaled",
     "stopped",
+    "revoked",
     "out_of_memory",
     "timed_out",
     "failed_to_start",
@@ -18,6 +19,9 @@ Reason = Literal[
     "storage_full",
     "lost",
 ]
+
+BY_POLICY: Final = "the policy"
+"""In ``stopped_by``, for a job whose owner has lost its rights. No client can have this id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from .verdict import lost_record
 
 _NANO: Final = 1e9
 _RECORDS_AGAIN_S: Final = 1.0
+_FORGOTTEN_A_TURN: Final = 16  # each takes a transaction
 
 
 @uninterrupted_methods
@@ -56,6 +57,8 @@ class History:
         self._clients: dict[str, OutputBudget] = {}
         self._shelf = Shelf(keeping.retention)
         self._records_again = -math.inf
+        self._replaced = False
+        """Settings that ``run`` has not looked at yet."""
         self._changed = trio.Event()
         self.removals = FileRemovals(store, self.outputs, self.disk)
 
@@ -75,6 +78,19 @@ class History:
     def bound_of(self, spec: JobSpec) -> OutputBound:
         """How much of a job's output is kept, by the settings of this server, not of its start."""
         return self._keeping.bound_of(spec)
+
+    def use(self, keeping: RetentionSettings) -> None:
+        """From now on new jobs are kept as these settings say, and finished ones, too. Jobs that
+        run keep the bound that they were started with. No checkpoint: ``run`` removes what there is
+        too much of now."""
+        self._keeping = keeping
+        self._server.limit_bytes = keeping.server_bytes
+        for budget in self._clients.values():
+            budget.limit_bytes = keeping.client_bytes
+        self._shelf.retention = keeping.retention
+        self._replaced = True
+        self._changed.set()
+        self._server.wake()  # a larger bound is room for jobs that wait
 
     def budget_of(self, owner: str) -> OutputBudget:
         """What all logs of a client share; made at the first call for that client."""
@@ -219,13 +235,32 @@ class History:
             nursery.start_soon(self.removals.run)
             while True:
                 self._changed = trio.Event()
-                for job_id in self._shelf.expired(trio.current_time()):
-                    if not self._forget(self._jobs[job_id], "no longer kept"):
-                        break
+                await self._forget_expired()
+                if self._replaced:
+                    self._replaced = False
+                    await self._keep_within_budgets()
                 # What could not be forgotten is tried again, but not at once.
                 # Scope S4.expiry.
                 with trio.move_on_at(max(self._shelf.next_expiry(), self._records_again)):
                     await self._changed.wait()
+
+    async def _forget_expired(self) -> None:
+        """In slices, because new settings can make it a hundred thousand at once."""
+        for count, job_id in enumerate(self._shelf.expired(trio.current_time())):
+            job = self._jobs.get(job_id)  # removed by its owner between two slices
+            if job is not None and not self._forget(job, "no longer kept"):
+                return
+            if count % _FORGOTTEN_A_TURN == _FORGOTTEN_A_TURN - 1:
+                await trio.lowlevel.checkpoint()
+
+    async def _keep_within_budgets(self) -> None:
+        """The same, for bounds that are smaller than before. Otherwise all of it would be done in
+        one turn, for the next byte of any job."""
+        for owner in list(self._clients):
+            while self._clients[owner].is_over and self._reclaim(owner):
+                await trio.lowlevel.checkpoint()
+        while self._server.is_over and self._reclaim_for(OutputBudget()):
+            await trio.lowlevel.checkpoint()
 
     def lost(self, job: Job) -> EndRecord:
         """The record, now durable, of a job that this server gives up. Raises sqlite3.Error."""

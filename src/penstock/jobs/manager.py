@@ -215,6 +215,10 @@ class Manager:
         except sqlite3.Error as error:
             say(f"job {job.handle} is paused or resumed, and watchers are told later: {error}")
 
+    def use(self, keeping: RetentionSettings) -> None:
+        """Other settings for output and history, from now on: see History.use. No checkpoint."""
+        self.history.use(keeping)
+
     def keep_records_in_place(self) -> str:
         """Writes the records anew if another process has removed their files; why that is not
         possible, or "".

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..supervisor.ipc import protocol
 from . import job_errors
 from .backends.base import StartRefused, Verdict
-from .end_record import EndRecord, Reason
+from .end_record import BY_POLICY, EndRecord, Reason
 from .output.output_log import OutputLog
 
 
@@ -94,7 +94,7 @@ def reason(verdict: Verdict, ending: Ending) -> Reason:
     if verdict.timed_out:
         return "timed_out"
     if ending.stopped_by is not None:
-        return "stopped"
+        return "revoked" if ending.stopped_by == BY_POLICY else "stopped"
     # The kernel's OOM killer sends KILL; a shell whose child it was exits with 128 + 9.
     killed = (verdict.kind, verdict.code) in (("signaled", 9), ("exited", 128 + 9))
     if killed and verdict.counters.get("oom_kills", 0):

@@ -76,6 +76,8 @@ class Reason(enum.Enum):
     SHUTDOWN = "shutdown"
     REVOKED = "revoked"
     """The client's right to connect was withdrawn."""
+    WITHDRAWN = "withdrawn"
+    """The client may stay, but has lost its right to this call."""
     EXPIRED = "expired"
     """The client's certificate has expired."""
     STALLED = "stalled"
@@ -91,6 +93,9 @@ class Reason(enum.Enum):
                 return RpcError(StatusCode.UNAVAILABLE, "the server is shutting down")
             case Reason.REVOKED:
                 return RpcError(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
+            case Reason.WITHDRAWN:
+                text = "the right to this call was withdrawn"
+                return RpcError(StatusCode.PERMISSION_DENIED, text)
             case Reason.EXPIRED:
                 return RpcError(StatusCode.UNAUTHENTICATED, "the certificate has expired")
             case Reason.STALLED:

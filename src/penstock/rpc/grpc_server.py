@@ -22,7 +22,7 @@ from .message_stream import HeldData
 from .reflection import Reflection
 from .rejections import Rejections
 from .served_methods import served_methods
-from .server_call import Admit, CallContext, Peer
+from .server_call import Admit, CallContext, Peer, RefusalOf
 from .server_connection import ServerConnection
 from .server_state import ClientLoad, Shared
 from .tls.acceptor import Acceptor
@@ -194,15 +194,24 @@ class Server:
         """For handshakes that begin from now on; connections stay. No checkpoint."""
         self._entrance.ssl_context = ssl_context
 
-    def revoke(self, revoked: Callable[[Peer], bool], reason: Reason = Reason.REVOKED) -> int:
+    def revoke(self, revoked: Callable[[Peer, Any], bool], reason: Reason = Reason.REVOKED) -> int:
         """Ends the connections of these peers, and their calls with ``reason``; returns how many.
+        ``revoked`` gets the peer and its identity, None if it has none.
 
         No checkpoint.
         """
-        links = [link for link in self._links if revoked(link.peer)]
+        links = [link for link in self._links if revoked(link.peer, link.identity)]
         for link in links:
             link.revoke(reason)
         return len(links)
+
+    def withdraw(self, refusal_of: RefusalOf) -> int:
+        """Ends each running call for which ``refusal_of`` has an error, with that error; its
+        connection stays. Returns how many. Calls that come later are judged by ``admit``.
+
+        No checkpoint.
+        """
+        return sum(link.withdraw(refusal_of) for link in self._links if link.refusal is None)
 
     def connected(self) -> list[Peer]:
         """The peers that are connected, once for each connection."""

@@ -12,8 +12,8 @@ However a call ends, ``run`` calls ``call_ended`` last, which gives back what th
 
 Who may call what: the connection calls ``run`` once, in a task of its own. ``cancel`` may be called
 by any task at any time and has no checkpoint: by the connection (reset, disconnect, shutdown) and
-by the server (revoked, expired). Only the first reason counts, because the later ones follow from
-it: a client that is revoked also loses its connection.
+by the server (revoked, expired, withdrawn). Only the first reason counts, because the later ones
+follow from it: a client that is revoked also loses its connection.
 
 The race that shaped it: a call's end has up to three causes at once, the handler's own, its
 deadline and ``cancel``. The scope decides. Cancelled from outside this call's own scope means that
@@ -53,6 +53,10 @@ Admit: TypeAlias = Callable[[Any, str, str], None]
 """Called with identity, service and method when a call's headers are there, before anything of its
 message is kept. Raises RpcError, which is the call's answer. May not block.
 """
+
+RefusalOf: TypeAlias = Callable[[Any, str, str], RpcError | None]
+"""Called with identity, service and method of a call that runs: why it may run no longer, or None.
+May not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class ServerCall:
         self._link = link
         self._head = head
         self._reason: Reason | None = None
+        self._error: RpcError | None = None
         self._responded = False
         started = trio.current_time()
         timeout_s = head.timeout_s
@@ -127,10 +132,16 @@ class ServerCall:
             # Deadline S3.
             self._scope.deadline = self._deadline
 
-    def cancel(self, reason: Reason) -> None:
-        """Ends the handler at its next checkpoint. The first reason counts."""
+    @property
+    def asked(self) -> tuple[str, str]:
+        """Service and method that were asked for."""
+        return self._head.service, self._head.method
+
+    def cancel(self, reason: Reason, error: RpcError | None = None) -> None:
+        """Ends the handler at its next checkpoint. The first reason counts. ``error``: what the
+        client gets in the place of the reason's own."""
         if self._reason is None:
-            self._reason = reason
+            self._reason, self._error = reason, error
             # Cancels S3.
             self._scope.cancel()
 
@@ -147,7 +158,7 @@ class ServerCall:
                 await self._handle()
             if self._scope.cancelled_caught:
                 self._reason = self._reason or Reason.DEADLINE
-                error = self._reason.error
+                error = self._error or self._reason.error
                 if error is None:
                     return
             else:

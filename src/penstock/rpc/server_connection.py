@@ -14,9 +14,10 @@ checkpoint, so that a rejected call costs no task and no memory. *draining*: new
 with REFUSED_STREAM, which lets a client repeat them elsewhere; running calls stay. *hurried*: calls
 are cancelled, and answers that a slow peer does not read are not waited for.
 
-Who may call what: the server calls ``run`` once, and ``drain``, ``shut_down`` and ``revoke`` from
-other tasks, in any order and repeatedly; only the first GOAWAY with a last stream is sent.
-``call_ended`` is called by each call's own task, as its last act. Only ``drain`` has a checkpoint.
+Who may call what: the server calls ``run`` once, and ``drain``, ``shut_down``, ``revoke`` and
+``withdraw`` from other tasks, in any order and repeatedly; only the first GOAWAY with a last stream
+is sent. ``call_ended`` is called by each call's own task, as its last act. Only ``drain`` has a
+checkpoint.
 
 The race that shaped it: a client sends a call while the server's GOAWAY is under way. A GOAWAY that
 names the last stream at once would refuse that call although the client could not know. So
@@ -46,7 +47,7 @@ from .metadata import (
     check_fields,
     parse_request,
 )
-from .server_call import Peer, ServerCall
+from .server_call import Peer, RefusalOf, ServerCall
 from .server_state import ClientLoad, Shared
 from .status_codec import trailers_of
 from .tls.transport_interface import Transport, TransportLost
@@ -170,6 +171,19 @@ class ServerConnection(HttpEndpoint[MessageStream]):
         self._hurry = True
         self.cancel_calls(reason)
         self._end_if_drained()
+
+    def withdraw(self, refusal_of: RefusalOf) -> int:
+        """Ends those of its calls for which ``refusal_of`` has an error; returns how many.
+
+        No checkpoint.
+        """
+        ended = 0
+        for call in list(self._calls.values()):
+            error = refusal_of(self.identity, *call.asked)
+            if error is not None:
+                call.cancel(Reason.WITHDRAWN, error)
+                ended += 1
+        return ended
 
     def _begin_nothing_new(self, text: str = "") -> None:
         if not self._draining:

@@ -192,5 +192,5 @@ class Admission:
             self._audit.write(event, **fields)
 
 
-def _is_revoked(covers: Callable[[bytes], bool], peer: Peer) -> bool:
+def _is_revoked(covers: Callable[[bytes], bool], peer: Peer, _: object) -> bool:
     return covers(peer.certificate)

@@ -131,6 +131,8 @@ def end_text(end: pb.EndRecord) -> str:
             return f"was killed by signal {end.signal}."
         case "stopped":
             return f"was stopped by {end.stopped_by}."
+        case "revoked":
+            return "was stopped: its client has lost its rights on this server."
         case "out_of_memory":
             return "was killed: out of memory."
         case "timed_out":

@@ -49,6 +49,11 @@ class OutputBudget:
         self._freed: trio.lowlevel.ParkingLot
         self._freed = trio.lowlevel.ParkingLot() if parent is None else parent._freed
 
+    @property
+    def is_over(self) -> bool:
+        """Whether more is used than may be, because the limit was larger before."""
+        return self.limit_bytes is not None and self.used_bytes > self.limit_bytes
+
     def charge(self, count: int) -> None:
         """Counts ``count`` more bytes as used, or fewer if it is negative."""
         self.used_bytes += count

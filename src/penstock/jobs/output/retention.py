@@ -22,7 +22,7 @@ class Shelf:
     """
 
     def __init__(self, retention: Retention) -> None:
-        self._retention = retention
+        self.retention = retention
         self._owners: dict[str, OrderedDict[str, float]] = {}
 
     def add(self, owner: str, job_id: str, ended_at: float) -> None:
@@ -41,7 +41,7 @@ class Shelf:
     def expired(self, now: float) -> list[str]:
         """The ids of those to forget: too many, or ``keep_s`` old."""
         found = []
-        keep_s, keep_jobs = self._retention.keep_s, self._retention.keep_jobs
+        keep_s, keep_jobs = self.retention.keep_s, self.retention.keep_jobs
         for jobs in self._owners.values():
             over = 0 if keep_jobs is None else len(jobs) - keep_jobs
             for number, (job_id, ended_at) in enumerate(jobs.items()):
@@ -52,7 +52,7 @@ class Shelf:
 
     def next_expiry(self) -> float:
         """When the next job will be too old, in monotonic seconds; infinity if none will."""
-        keep_s = self._retention.keep_s
+        keep_s = self.retention.keep_s
         if keep_s is None:
             return float("inf")
         oldest = [next(iter(jobs.values())) for jobs in self._owners.values() if jobs]
