@@ -1,7 +1,10 @@
 """What SIGHUP does not apply is named, setting by setting; on a real penstockd: tests/system."""
 
 import hashlib
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -27,7 +30,8 @@ def files(tmp_path: Path) -> tuple[Path, Path, Unread]:
     config.write_text(CONFIG.format(policy=policy))
     running = parse_config(config.read_bytes())
     digest = hashlib.sha256(b"one").hexdigest()
-    return config, policy, Unread(str(config), running, settings(running), digest)
+    welcome: Any = SimpleNamespace(settings=json.dumps(settings(running)), policy=digest)
+    return config, policy, Unread(str(config), running, welcome)
 
 
 def test_nothing_has_changed(files: tuple[Path, Path, Unread]) -> None:

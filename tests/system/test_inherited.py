@@ -90,7 +90,7 @@ def test_the_server_does_not_either(keys: None, directory: Path) -> None:
     start = f"""{WITH_A_KEY}
 sys.path.insert(0, {str(SUPERVISOR.parent.parent)!r})
 from penstock.supervisor import command_line, daemon
-daemon.server_command = lambda _: [sys.executable, "-I", "-c", {server!r}]
+daemon.server_command = lambda *_: [sys.executable, "-I", "-c", {server!r}]
 sys.exit(command_line.main(sys.argv[1:]))
 """
     text = command("true", "/bin/true", root=True)

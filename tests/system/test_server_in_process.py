@@ -136,7 +136,11 @@ async def running(
                 async def serve(task_status: trio.TaskStatus[None]) -> None:
                     task_status.started()
                     with made.stop:
-                        await main.run(made.config, [bound(made.config.listen[0])])
+                        await main.run(
+                            made.config.run_dir,
+                            [bound(made.config.listen[0])],
+                            str(place / "config.toml"),
+                        )
                     made.ended.set()
 
                 await nursery.start(serve)
@@ -305,9 +309,11 @@ async def test_what_is_wrong_with_the_configuration_is_said(
 ) -> None:
     """By its table, before anything is opened: no audit log is begun."""
     paths = {name: Path(path) for name, path in files.items()}
-    config = parse_config(config_text(place, 1, more, **paths).encode())
-    with pytest.raises(ServerStartError, match=text):
-        await main.run(config, [])
+    config = place / "config.toml"
+    config.write_text(config_text(place, 1, more, **paths))
+    async with standalone._supervisor(str(config)):
+        with pytest.raises(ServerStartError, match=text):
+            await main.run(str(place / "run"), [], str(config))
     assert not (place / "state" / "audit.jsonl").exists()
 
 

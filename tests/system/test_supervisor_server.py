@@ -44,7 +44,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {source!r})
 from penstock.supervisor import command_line, daemon
-daemon.server_command = lambda _: [sys.executable, "-I", "-c", {server!r}, *{arguments!r}]
+daemon.server_command = lambda *_: [sys.executable, "-I", "-c", {server!r}, *{arguments!r}]
 sys.exit(command_line.main(sys.argv[1:]))
 """
 

@@ -256,10 +256,17 @@ class History:
     async def _keep_within_budgets(self) -> None:
         """The same, for bounds that are smaller than before. Otherwise all of it would be done in
         one turn, for the next byte of any job."""
+        asking = (
+            OutputBudget()
+        )  # of none of the clients, so that each of them may have to make room
         for owner in list(self._clients):
-            while self._clients[owner].is_over and self._reclaim(owner):
+            while True:
+                if not (self._clients[owner].is_over and self._reclaim(owner)):
+                    break
                 await trio.lowlevel.checkpoint()
-        while self._server.is_over and self._reclaim_for(OutputBudget()):
+        while True:
+            if not (self._server.is_over and self._reclaim_for(asking)):
+                break
             await trio.lowlevel.checkpoint()
 
     def lost(self, job: Job) -> EndRecord:

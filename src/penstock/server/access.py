@@ -134,12 +134,19 @@ class AskedCall:
         """Raises RpcError: the caller is none of the policy's clients, or has not the verb."""
         self.method = method
         self._access = access
+        self._client_id = identity.client_id
         self._verb = method.verb or "info"
         self._about = about
         self._more: Mapping[str, object] = {}
-        client = may_call(access.policy, identity.client_id, method.verb)
+        self.decide_again()
+
+    def decide_again(self) -> None:
+        """Checks client and verb, by the policy that is in force now: at first, and behind each
+        checkpoint that comes before the act, because another policy may have come there. Raises
+        RpcError."""
+        client = may_call(self._access.policy, self._client_id, self.method.verb)
         if isinstance(client, Denial):
-            access.lines.refused(identity.client_id, self._verb, client.message, about)
+            self._access.lines.refused(self._client_id, self._verb, client.message, self._about)
             raise error_of(client)
         self.client = client
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..policy.configuration import Config
 from ..policy.policy_file import Policy
+from .authn import Identity
 from .credentials import Credentials
 
 
@@ -26,6 +27,16 @@ class Generation:
     policy: Policy
     credentials: Credentials
     hash: str
+
+    def revokes(self, certificate: bytes, identity: Identity | None) -> bool:
+        """Whether the holder of this certificate must not be connected: the CA's list names it, or
+        the policy does."""
+        if self.credentials.revocations.covers(certificate):
+            return True
+        revoked = self.policy.revoked
+        return identity is not None and (
+            identity.serial in revoked.serials or identity.client_id in revoked.clients
+        )
 
 
 class InForce:

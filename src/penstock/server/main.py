@@ -9,7 +9,6 @@ that no connection can end a job.
 import argparse
 import contextlib
 import gc
-import json
 import logging
 import os
 import signal
@@ -26,28 +25,27 @@ from ..jobs.job_errors import JobError
 from ..jobs.manager import Manager, open_manager
 from ..jobs.reporting import LINES
 from ..jobs.retention_settings import keeping
-from ..policy.configuration import Config, ConfigError, parse_config
-from ..policy.policy_file import parse_policy
+from ..policy.configuration import ConfigError, parse_config
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..rpc.grpc_server import Server
 from ..rpc.lag import Lag
-from ..rpc.limit_parser import limits_from
-from ..rpc.limits import SERVER_DEFAULTS, Limits
 from ..supervisor.kernel.bounded_read import read_file
 from ..supervisor.logs.log_lines import LineStream
 from ..supervisor.socket_passing import PassingError, received_sockets
 from .admission import Admission
 from .audit import AuditError, AuditLog
 from .authn import Identity
-from .credentials import CredentialsError, load_credentials
 from .endings import drain_on_signal, end_with_supervisor
 from .files_in_place import keep_files_in_place
-from .generation import Generation, InForce
+from .generation import InForce
+from .hangups import Hangups
 from .methods import MESSAGE_LIMITS
+from .preparation import GenerationError, first_generation
 from .refusal_budget import RefusalBudget
 from .repeat_budget import RepeatBudget
 from .service import CommandService
-from .service_info import HostInfo
+from .switching import Switching, host_of
+from .transport_settings import transport_limits
 from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
@@ -59,38 +57,51 @@ class ServerStartError(Exception):
     """The server cannot start; the text says what to do."""
 
 
-async def run(
-    config: Config, sockets: Sequence[socket.socket], config_path: str | None = None
-) -> None:
+async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) -> None:
     """Serves on listening ``sockets`` until SIGTERM or SIGINT, or until the supervisor is gone.
     Closes them at the first signal; a connection not accepted by then is not lost if another
     process has the sockets, too.
 
+    Configuration and policy are those that the supervisor of ``run_dir`` has in force; the file at
+    ``config_path`` counts only with a supervisor of an earlier version, which does not send it.
+    What changes later comes by a reload (switching.py).
+
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
     one ends at once. After SIGUSR2 in place of SIGTERM jobs are not stopped: the next server
-    takes them over. SIGHUP opens the audit file anew and reads certificates, key and CRL
-    again; if any of them is bad, or they would lock out every connected client, the old ones stay.
-    Logs what else of ``config_path`` has changed, because that takes a restart. Jobs are stopped
-    as configured after the last call has ended. Raises ServerStartError. Cancelled: it ends at
-    once, and leaves the jobs to the next server, because no operator has asked for their end.
+    takes them over. SIGHUP opens the audit file anew. Jobs are stopped as configured after the last
+    call has ended. Raises ServerStartError. Cancelled: it ends at once, and leaves the jobs to the
+    next server, because no operator has asked for their end.
 
     Cancellation: minimum cleanup; C11, C12, C13b, C14, C31, C48, C52, C61.
     """
-    try:
-        credentials = load_credentials(config)
-    except CredentialsError as error:
-        raise ServerStartError(str(error)) from error
-    if credentials.untimely is not None:
-        log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", credentials.untimely)
-    try:
-        limits = limits_from(config.transport, SERVER_DEFAULTS)
-    except RecursionError as error:
-        raise ServerStartError(
-            "[transport] nested too deeply; write limits as docs/rpc.md"
-        ) from error
-    except ValueError as error:
-        text = str(error).replace("\n", "\n[transport] ")
-        raise ServerStartError(f"[transport] {text}") from error
+    # Before the supervisor knows us, because it forwards signals from then on.
+    with (
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
+    ):
+        async with connect_local(os.path.join(run_dir, "supervisor.sock")) as backend:
+            try:
+                first = first_generation(backend, config_path)
+            except GenerationError as error:
+                raise ServerStartError(str(error)) from error
+            if first.credentials.untimely is not None:
+                why = first.credentials.untimely
+                log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", why)
+            backend.give_up_after(first.config.supervisor_silence_s)
+            unread = Unread(config_path, first.config, backend.reloads.welcome)
+            signals = _Signals(hangups, endings)
+            await _live(InForce(first), sockets, backend, signals, unread)
+
+
+async def _live(
+    in_force: InForce,
+    sockets: Sequence[socket.socket],
+    backend: LocalBackend,
+    signals: "_Signals",
+    unread: Unread,
+) -> None:
+    """With the jobs of the state directory, until the server ends."""
+    config = in_force.current.config
     audit = AuditLog(config.audit_log)
 
     def record(event: str, fields: Mapping[str, object]) -> None:
@@ -106,41 +117,20 @@ async def run(
     refusals = RefusalBudget(trio.current_time, tell_suppressed)
     repeats = RepeatBudget(trio.current_time, tell_repeated)
     try:
-        # Before the supervisor knows us, because it forwards signals from then on.
-        with (
-            trio.open_signal_receiver(signal.SIGHUP) as hangups,
-            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as endings,
-        ):
-            async with (
-                connect_local(
-                    os.path.join(config.run_dir, "supervisor.sock"),
-                    silence_s=config.supervisor_silence_s,
-                ) as backend,
-                open_manager(
-                    backend,
-                    config.state_dir,
-                    audit=record,
-                    keeping=keeping(policy := parse_policy(backend.policy_bytes)),
-                ) as manager,
-            ):
-                in_force = InForce(Generation(config, policy, credentials, policy.hash))
-                try:
-                    record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
-                    unread = None
-                    if config_path is not None:
-                        told = backend.capabilities()
-                        runs = json.loads(told.get("settings", "{}"))
-                        unread = Unread(config_path, config, runs, str(told["policy"]))
-                    gate = Admission(in_force, audit, refusals, unread=unread)
-                    signals = _Signals(hangups, endings)
-                    trail = _AuditTrail(audit, refusals, repeats)
-                    await _serve(in_force, sockets, backend, manager, trail, gate, limits, signals)
-                    # A full audit disk must not keep the jobs' end from being asked for.
-                    with contextlib.suppress(AuditError):
-                        record("server.stopping", {"pid": os.getpid()})
-                except BaseException:
-                    manager.leave()  # no operator has ended the jobs: the next server has them
-                    raise
+        async with open_manager(
+            backend, config.state_dir, audit=record, keeping=keeping(in_force.current.policy)
+        ) as manager:
+            try:
+                record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
+                gate = Admission(in_force, audit, refusals)
+                trail = _AuditTrail(audit, refusals, repeats)
+                await _serve(in_force, sockets, backend, manager, trail, gate, signals, unread)
+                # A full audit disk must not keep the jobs' end from being asked for.
+                with contextlib.suppress(AuditError):
+                    record("server.stopping", {"pid": os.getpid()})
+            except BaseException:
+                manager.leave()  # no operator has ended the jobs: the next server has them
+                raise
     finally:
         refusals.close()
         if lost := repeats.close():
@@ -184,22 +174,21 @@ async def _serve(
     manager: Manager,
     trail: _AuditTrail,
     gate: Admission,
-    limits: Limits,
     signals: _Signals,
+    unread: Unread,
 ) -> None:
-    host = HostInfo(
-        mode=backend.mode,
-        kind=backend.kind,
-        limits=tuple(backend.limits),
-        warnings=tuple(backend.warnings),
-        userless=backend.userless,
-    )
-
     def lag() -> Lag:
         return server.statistics().lag
 
     service = CommandService(
-        manager, in_force, trail.audit, host, trio.current_time, trail.refusals, trail.repeats, lag
+        manager,
+        in_force,
+        trail.audit,
+        host_of(backend),
+        trio.current_time,
+        trail.refusals,
+        trail.repeats,
+        lag,
     )
 
     def on_internal_error(error_id: str, error: BaseException) -> None:
@@ -211,7 +200,7 @@ async def _serve(
     server = Server(
         [service.service],
         in_force.current.credentials.context,
-        limits=limits,
+        limits=transport_limits(in_force.current.config),
         identify=gate.identity_of,
         client_of=client_of,
         admit=service.admit,
@@ -219,6 +208,10 @@ async def _serve(
         on_internal_error=on_internal_error,
         reflection=in_force.current.config.reflection,
     )
+    manager.starts.decide_again = service.starts.still_granted
+    switching = Switching(in_force, server, service, manager, backend, trail.audit)
+    switching.begin()
+    hangups = Hangups(trail.audit, in_force, switching, unread)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
     # Scope S0.
     async with trio.open_nursery() as nursery:
@@ -231,7 +224,8 @@ async def _serve(
             signals.endings,
         )
         nursery.start_soon(end_with_supervisor, backend, nursery.cancel_scope)
-        nursery.start_soon(gate.reload_on_signal, server, signals.hangups)
+        nursery.start_soon(hangups.heed, signals.hangups)
+        nursery.start_soon(switching.run)
         nursery.start_soon(gate.end_expired, server)
         nursery.start_soon(keep_files_in_place, in_force.current.config.state_dir, manager)
         nursery.start_soon(trail.tell_regularly)
@@ -247,7 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 after a drain, 1 if the server could not start."""
     parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the file that penstockd was given")
-    path = parser.parse_args(arguments).config
+    parser.add_argument("--run-dir", help="where the supervisor listens; if left out: as in FILE")
+    options = parser.parse_args(arguments)
     # Python's own messages as well, because no line of a log may hold up the event loop.
     sys.stderr = LineStream(LINES.write)
     logging.basicConfig(
@@ -258,13 +253,16 @@ def main(arguments: list[str] | None = None) -> int:
     # them would hold up every call for some 25 ms.
     gc.freeze()
     try:
-        config = parse_config(read_file(path, MAX_FILE_BYTES))
+        # Not read if that is possible, because what is in force is not what it says by now.
+        run_dir = options.run_dir
+        if run_dir is None:
+            run_dir = parse_config(read_file(options.config, MAX_FILE_BYTES)).run_dir
         sockets = received_sockets(os.environ)
         if not sockets:
             raise ServerStartError(
                 "no socket to listen on was handed over; start penstockd instead"
             )
-        trio.run(run, config, sockets, path)
+        trio.run(run, run_dir, sockets, options.config)
     except* (ConfigError, PassingError, ServerStartError, AuditError, JobError, OSError) as group:
         failed = True
         for error in _leaves(group):

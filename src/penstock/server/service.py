@@ -83,3 +83,7 @@ class CommandService(CommandServiceServicer):  # type: ignore[misc]  # purerpc i
         self.Watch = WatchCalls(self.access).Watch
         self.ServerInfo = self.info.ServerInfo
         self.WhoAmI = WhoAmICalls(self.access).WhoAmI
+
+    def use_host(self, host: HostInfo) -> None:
+        """What the supervisor says of the machine from now on. No checkpoint."""
+        self.info.host, self.starts.userless = host, host.userless

@@ -51,7 +51,7 @@ class InfoCalls:
         """``lag`` is called for each ServerInfo."""
         self.lag = lag
         self._access = access
-        self._host = host
+        self.host = host
 
     async def ServerInfo(
         self, input_message: pb.ServerInfoRequest, request: HandlerRequest
@@ -65,11 +65,11 @@ class InfoCalls:
         call = self._access.begin("ServerInfo", request, input_message)
         return pb.ServerInfoResponse(
             version=__version__,
-            mode=self._host.mode,
-            cgroups=self._host.kind,
-            limits=[enforcement_message(entry) for entry in self._host.limits],
-            features=[each for each in FEATURES if each != "pause" or self._host.kind != "tree"],
-            warnings=self._host.warnings,
+            mode=self.host.mode,
+            cgroups=self.host.kind,
+            limits=[enforcement_message(entry) for entry in self.host.limits],
+            features=[each for each in FEATURES if each != "pause" or self.host.kind != "tree"],
+            warnings=self.host.warnings,
             client_id=call.client.id,
             client_limits=totals_message(call.client.totals.limits),
             lag=_lag_message(self.lag()),

@@ -39,10 +39,13 @@ class InputCalls:
             first = await anext(input_messages, None)
         if first is None:
             raise bad_field("pid", "no request has come; the first one of a call names the job")
+        call.decide_again()
         job = call.find_job(first.pid)
         with call.refusals():
             check_input(first, first.pid)
             await job.wait_begun()  # for a job that is just being taken over
+        call.decide_again()
+        with call.refusals():
             given = _input_of(job)
             call.take_quota()
         try:

@@ -10,13 +10,14 @@ the next one.
 from collections.abc import Mapping
 from typing import Final
 
-from ..jobs.backends.base import JobSpec
+from ..jobs.backends.base import JobSpec, StartRefused
 from ..jobs.job_errors import Precondition, RequestConflict
 from ..policy.decision import Denial, may_start
 from ..policy.grammar import CHARACTERS_A_SLICE, Match, Mismatch
 from ..policy.policy_file import AUTO, Policy
 from ..proto import command_pb2 as pb
 from ..rpc.turns import FairTurns
+from ..supervisor.ipc import protocol
 from .access import Access, AskedCall, HandlerRequest, translated
 from .authn import Identity
 from .convert import job_message
@@ -45,11 +46,7 @@ class StartCalls:
         """
         identity = request.context.identity
         arguments = await self._arguments(input_message, identity)
-        policy = self._access.policy
-        match = await self._matched(policy, input_message.command, arguments, identity)
-        while policy is not self._access.policy:  # another grammar may have come meanwhile
-            policy = self._access.policy
-            match = await self._matched(policy, input_message.command, arguments, identity)
+        policy, match = await self._matched(identity.client_id, input_message.command, arguments)
         # No checkpoint from here on, until the job is in the list.
         call = self._access.asked("Start", request, command=input_message.command[:_LOGGED])
         spec = call.form(spec_of, input_message, arguments)
@@ -70,6 +67,21 @@ class StartCalls:
         with translated():
             job = await self._access.manager.start(call.client.id, spec, request_id=request_id)
         return pb.StartResponse(pid=job.handle, job=job_message(job), replayed=replayed)
+
+    async def still_granted(self, owner: str, spec: JobSpec) -> StartRefused | None:
+        """Decides anew about a start that was granted by a policy that is gone, and that nothing
+        has come of yet: None, or what its caller hears. Its quota was taken, and stays so.
+
+        No checkpoint for a command line that is short.
+
+        Cancellation: minimum cleanup; C73.
+        """
+        policy, match = await self._matched(owner, spec.command, spec.arguments)
+        granted = may_start(policy, owner, spec, match=match)
+        if not isinstance(granted, Denial):
+            return None
+        of_form = granted.kind in ("form", "length")
+        return StartRefused(protocol.INVALID if of_form else protocol.DENIED, granted.message)
 
     def _is_replayed(self, call: AskedCall, spec: JobSpec, start: pb.StartRequest) -> bool:
         """Whether the client has asked for this start before, under its request id. Otherwise takes
@@ -114,18 +126,27 @@ class StartCalls:
                 found += more
 
     async def _matched(
-        self, policy: Policy, command: str, arguments: tuple[str, ...], identity: Identity
+        self, owner: str, command: str, arguments: tuple[str, ...]
+    ) -> tuple[Policy, Match | Mismatch | None]:
+        """The policy in force, and its grammar's verdict on a long command line; None: may_start
+        matches a short one itself, and refuses an unknown client or command."""
+        while True:
+            policy = self._access.policy
+            match = await self._matched_by(policy, owner, command, arguments)
+            if policy is self._access.policy:  # otherwise another grammar has come meanwhile
+                return policy, match
+
+    async def _matched_by(
+        self, policy: Policy, owner: str, command: str, arguments: tuple[str, ...]
     ) -> Match | Mismatch | None:
-        """The grammar's verdict on a long command line; None: may_start matches a short one
-        itself, and refuses an unknown client or command."""
-        client = policy.clients.get(identity.client_id)
+        client = policy.clients.get(owner)
         if client is None or command not in client.commands:
             return None
         if sum(map(len, arguments)) <= CHARACTERS_A_SLICE:
             return None
         slices = policy.commands[command].grammar.match_in_slices(arguments)
         while True:
-            async with self._turns.of(identity.client_id):
+            async with self._turns.of(owner):
                 try:
                     next(slices)
                 except StopIteration as end:

@@ -1,28 +1,25 @@
 """What SIGHUP does not apply: settings and a policy that have changed in their files."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 from ..policy.configuration import Config, ConfigError, parse_config
 from ..policy.configuration_changes import changes, settings
 from ..policy.toml_tables import MAX_FILE_BYTES
+from ..supervisor.ipc.welcome_message import Welcome
 from ..supervisor.kernel.bounded_read import read_file
 
 
 class Unread:
-    """The running settings, to compare with the files that they came from.
+    """The running settings, to compare with the files that they came from. ``welcome`` has those
+    that penstockd runs with, and the SHA-256 of its policy's bytes."""
 
-    ``supervisor``: the settings that penstockd runs with, as it has reported them; ``policy_hash``:
-    the SHA-256 of its policy's bytes.
-    """
-
-    def __init__(
-        self, path: str, config: Config, supervisor: Mapping[str, object], policy_hash: str
-    ) -> None:
+    def __init__(self, path: str, config: Config, welcome: Welcome) -> None:
         self._path = path
         self._config = config
-        self._supervisor = supervisor
-        self._policy_hash = policy_hash
+        self._supervisor: Mapping[str, object] = json.loads(welcome.settings)
+        self._policy_hash = welcome.policy
 
     def look(self) -> tuple[Config, list[str]]:
         """The configuration as its file has it now, or the running one if the file cannot be used;

@@ -209,7 +209,7 @@ class Daemon:
                 os.write(self._options.ready_fd, b"R")
             os.close(self._options.ready_fd)
         if not self._options.no_server:
-            argv = server_command(self._options.config)
+            argv = server_command(self._options.config, self._config.run_dir)
             user = self._server_user if self._root else None
             self._server = ServerProcess(
                 *(self._loop, argv, user, self._listen_again, self._listeners)

@@ -24,10 +24,12 @@ _CAME_UP_DELAY_S: Final = 1.0
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
 
 
-def server_command(config_path: str) -> list[str]:
-    """How the server is started. -I, so that neither variables nor the working directory of the
-    process that started penstockd can add code to it."""
-    return [sys.executable, "-I", "-m", "penstock.server", "--config", config_path]
+def server_command(config_path: str, run_dir: str) -> list[str]:
+    """How the server is started. It is told where to connect, because the configuration's file may
+    say something else by now, or cannot be read. -I, so that neither variables nor the working
+    directory of the process that started penstockd can add code to it."""
+    words = ("--config", config_path, "--run-dir", run_dir)
+    return [sys.executable, "-I", "-m", "penstock.server", *words]
 
 
 class ServerProcess:

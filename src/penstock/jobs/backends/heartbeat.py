@@ -22,7 +22,7 @@ class Heartbeat:
     def __init__(self, bound_s: float) -> None:
         """``bound_s``: a supervisor that is silent for so long is given up."""
         self.on = False
-        self._bound_s = bound_s
+        self.bound_s = bound_s
         self._silence = Silence()
         self._heard = 0
         self._unanswered = False
@@ -48,7 +48,7 @@ class Heartbeat:
         """
         if not self.on:
             await trio.sleep_forever()
-        while self._silence.silent_s < self._bound_s:
+        while self._silence.silent_s < self.bound_s:
             beat()
             LINES.tell_lost()
             await trio.sleep(BEAT_S)

@@ -171,6 +171,10 @@ class LocalBackend:
         self._incoming.end()
         self._requests.fail_all()
 
+    def give_up_after(self, silence_s: float) -> None:
+        """A supervisor that is silent for so long is given up, from now on. No checkpoint."""
+        self._connection.heartbeat.bound_s = silence_s
+
     def serving(self) -> None:
         """Reports that this server takes calls, so clients can end their jobs. No checkpoint."""
         self._connection.send(Serving())

@@ -1,0 +1,158 @@
+"""The next generation, read and tried aside; nothing of it counts before the switch.
+
+Theory of operation. What takes long, or can fail, is done here while the old generation serves:
+parsing (a policy of a megabyte takes half a second), reading and trying the files of ``[tls]`` (a
+disk may stand still), and asking OpenSSL whether the new files would refuse every client that is
+connected. All but a short trial is done in a thread, one at a time, so that no call waits for it.
+A thread cannot be ended: one that hangs keeps its place until the disk answers, and preparations
+that come meanwhile wait, and are abandoned by the one who asked for them.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from ..jobs.backends.local import LocalBackend
+from ..policy.configuration import Config, ConfigError, parse_config
+from ..policy.policy_file import Policy, PolicyError, parse_policy
+from ..policy.settings_in_force import in_force_by
+from ..policy.toml_tables import MAX_FILE_BYTES
+from ..rpc.grpc_server import Server
+from ..supervisor.kernel.bounded_read import read_file
+from .credentials import CredentialsError, load_credentials
+from .generation import Generation, InForce
+from .lockout import TrialResult, try_files
+from .transport_settings import TransportError, transport_limits
+
+# So many certificates are tried on the event loop, a millisecond or two each. More are tried by a
+# thread, because they would hold up every call.
+_TRIED_HERE: Final = 8
+
+
+class GenerationError(Exception):
+    """These files cannot be taken up; ``mistakes`` are for the operator, each with its key."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedGeneration:
+    """One that can be put in force; ``warnings`` are for the one who has asked for it."""
+
+    generation: Generation
+    tried: int
+    """How many clients that are connected were asked whether they would still get in."""
+    warnings: tuple[str, ...] = ()
+
+
+def read_generation(
+    configuration: bytes, policy: bytes, settings: Mapping[str, Any], name: str
+) -> Generation:
+    """Everything that these bytes and the files of their ``[tls]`` say. ``settings``: those of
+    penstockd, some of which stay as they are while it runs. Raises GenerationError."""
+    mistakes: list[str] = []
+    try:
+        parsed: Policy | None = parse_policy(policy)
+    except PolicyError as error:
+        parsed, mistakes = None, [f"policy: {each}" for each in error.mistakes]
+    try:
+        config = in_force_by(parse_config(configuration), settings)
+    except ConfigError as error:
+        raise GenerationError(mistakes + error.mistakes) from error
+    try:
+        transport_limits(config)
+    except TransportError as error:
+        mistakes += str(error).splitlines()
+    return with_credentials(config, parsed, name, mistakes)
+
+
+def first_generation(backend: LocalBackend, config_path: str) -> Generation:
+    """The one that a server begins with. Raises GenerationError.
+
+    A certificate that is not valid now is no reason not to begin, because the jobs of an earlier
+    server wait to be taken over; see ``Credentials.untimely``.
+    """
+    configuration = backend.configuration_bytes
+    try:
+        if not configuration:  # of a supervisor of an earlier version
+            configuration = read_file(config_path, MAX_FILE_BYTES)
+        settings = json.loads(backend.reloads.welcome.settings)
+        config = in_force_by(parse_config(configuration), settings)
+        transport_limits(config)
+        credentials = load_credentials(config)
+        policy = parse_policy(backend.policy_bytes)
+    except (OSError, ConfigError, TransportError, CredentialsError, PolicyError) as error:
+        raise GenerationError(str(error).splitlines()) from error
+    return Generation(config, policy, credentials, backend.generation)
+
+
+def with_credentials(
+    config: Config, policy: Policy | None, name: str, mistakes: list[str]
+) -> Generation:
+    """The generation of this configuration and policy, with the files of ``[tls]`` as they are now.
+
+    Raises GenerationError with ``mistakes`` and those of the files; always if there is no policy.
+    """
+    try:
+        credentials = load_credentials(config)
+        if credentials.untimely is not None:
+            raise CredentialsError(f"[tls] certificate: {credentials.untimely}")
+    except CredentialsError as error:
+        raise GenerationError(mistakes + str(error).splitlines()) from error
+    if mistakes or policy is None:
+        raise GenerationError(mistakes)
+    return Generation(config, policy, credentials, name)
+
+
+class Preparation:
+    """Prepares generations for one server, one at a time."""
+
+    def __init__(self, in_force: InForce, server: Server) -> None:
+        self._in_force = in_force
+        self._server = server
+        self._threads = trio.CapacityLimiter(1)
+
+    async def prepare(self, read: Callable[[], Generation]) -> PreparedGeneration:
+        """What ``read`` makes of the files, once it was tried on the clients that are connected.
+        ``read`` runs in a thread, and raises GenerationError; so does this.
+
+        Clients that connect during the trial are not tried. Cancelled: the thread ends by itself,
+        and nothing comes of it.
+
+        Cancellation: minimum cleanup; C33.
+        """
+        generation = await trio.to_thread.run_sync(
+            read, abandon_on_cancel=True, limiter=self._threads
+        )
+        verdict = await self._tried(generation)
+        if not verdict.lockout:
+            if verdict.asked:
+                return PreparedGeneration(generation, verdict.asked)
+            warning = "nobody is connected, so whether these files admit anybody was not tried"
+            return PreparedGeneration(generation, 0, (warning,))
+        if not generation.config.allow_lockout:
+            raise GenerationError(
+                [
+                    f"{verdict.lockout}; if that is meant, write allow_lockout = true into the "
+                    "configuration, and reload again"
+                ]
+            )
+        warnings = (f"allow_lockout: {verdict.lockout}",)
+        return PreparedGeneration(generation, verdict.asked, warnings)
+
+    async def _tried(self, new: Generation) -> TrialResult:
+        """What these files would do to the clients connected now. A checkpoint only if these are
+        many."""
+        peers = self._server.connected()
+        old = self._in_force.current.credentials.context
+        credentials = new.credentials
+        trial = partial(try_files, old, credentials.context, peers, credentials.revocations.covers)
+        if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
+            return trial()
+        return await trio.to_thread.run_sync(trial, abandon_on_cancel=True, limiter=self._threads)
