@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 from ..policy.mistakes import FileMistake
 from ..supervisor.examination import Examined
+from .against_running import Comparison, compare, lines_of, refusals
+from .control_client import NotAsked, ask, control_path
 from .findings import CheckReport
 from .full_check import check_files
 from .verb_options import add_config, add_output, complain, print_json, verb_parser
@@ -19,9 +21,10 @@ _EPILOG = """\
 Mistakes are on stderr, FILE:LINE: KEY: WHAT; REMEDY, and so are warnings: programs that give a
 shell, files that other users can write, shared users and disks.
 
-exit status: 0, no mistake; 2, mistakes
+exit status: 0, no mistake; 1, no penstockd runs that --against-running could ask; 2, mistakes
 
   penstockd check --config /etc/penstock/penstockd.toml
+  penstockd check --against-running
   penstockd check -o json | jq .mistakes"""
 
 
@@ -29,6 +32,11 @@ def parser() -> argparse.ArgumentParser:
     """Its options."""
     found = verb_parser("check", _DESCRIPTION, _EPILOG)
     add_config(found)
+    found.add_argument(
+        "--against-running",
+        action="store_true",
+        help="also say what a reload of the penstockd that runs would change",
+    )
     add_output(found)
     return found
 
@@ -36,19 +44,32 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Prints what was found. Exit status: 2 if there is a mistake."""
     examined, report = check_files(options.config)
+    compared: Comparison | None = None
+    unasked = ""
+    # With a wrong key what the files say is not known.
+    if options.against_running and examined.policy is not None and not examined.misread:
+        try:
+            answer = ask(control_path(options.config), "status")
+            report.add_refusals(refusals(answer, options.config))
+            compared = compare(answer, examined)
+        except NotAsked as error:
+            unasked = str(error)
     if options.output == "json":
-        print_json(_as_json(examined, report))
+        print_json(_as_json(examined, report, compared))
     else:
-        _print(examined, report)
-    return 2 if report.mistakes else 0
+        _print(examined, report, compared)
+    complain([unasked] if unasked else [])
+    return 2 if report.mistakes else int(bool(unasked))
 
 
-def _print(examined: Examined, report: CheckReport) -> None:
+def _print(examined: Examined, report: CheckReport, compared: Comparison | None) -> None:
     complain(report.mistakes)
     complain(f"warning: {each}" for each in report.warnings)
     complain(f"unchecked: {each}" for each in report.unchecked)
     if not report.mistakes:
         print(_summary(examined, report))
+    for line in lines_of(compared) if compared is not None else ():
+        print(line)
 
 
 def _summary(examined: Examined, report: CheckReport) -> str:
@@ -72,8 +93,10 @@ def _count(of: Sized, one: str, many: str) -> str:
     return f"{len(of)} {one if len(of) == 1 else many}"
 
 
-def _as_json(examined: Examined, report: CheckReport) -> dict[str, object]:
-    return {
+def _as_json(
+    examined: Examined, report: CheckReport, compared: Comparison | None
+) -> dict[str, object]:
+    found: dict[str, object] = {
         "ok": not report.mistakes,
         "config": examined.config_path,
         "policy": examined.config.policy if examined.config is not None else "",
@@ -82,6 +105,14 @@ def _as_json(examined: Examined, report: CheckReport) -> dict[str, object]:
         "warnings": _records(report.warnings),
         "unchecked": _records(report.unchecked),
     }
+    if compared is not None:
+        found["against_running"] = {
+            "pid": compared.pid,
+            "generation": compared.generation,
+            "changes": compared.changes,
+            "jobs": [job._asdict() for job in compared.jobs],
+        }
+    return found
 
 
 def _records(found: Sequence[FileMistake]) -> list[dict[str, object]]:

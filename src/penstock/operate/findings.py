@@ -1,6 +1,6 @@
 """What a check has found, each with its file and line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..policy.mistakes import FileMistake, located, unlocated
@@ -15,6 +15,10 @@ class CheckReport:
     mistakes: list[FileMistake] = field(default_factory=list)
     warnings: list[FileMistake] = field(default_factory=list)
     unchecked: list[FileMistake] = field(default_factory=list)
+
+    def add_refusals(self, mistakes: Iterable[FileMistake]) -> None:
+        """Adds mistakes, but for those that are there already."""
+        self.mistakes += [each for each in mistakes if each not in self.mistakes]
 
 
 class Findings:

@@ -82,6 +82,7 @@ class FilesInForce:
             "policy_hash": self.policy.hash,
             "cgroups": "none" if self._hierarchy is None else self._hierarchy.kind,
             "jobs": len(self._requests.jobs),
+            "running": [job.describe() for job in self._requests.jobs.values()],
             "max_jobs": told.max_jobs,
             "settings": told.settings,
             "waiting": list(self._waiting),

@@ -31,7 +31,7 @@ class MainProcess:
 class EffectiveStart:
     """``totals`` are the limits of all the client's jobs together, ``isolation`` what of it is
     held, ``user`` the one that it runs as; None: that of this process. ``quotas`` is what a quota
-    of the file system holds (project_quota.py)."""
+    of the file system holds (project_quota.py). ``client``: whose job it is."""
 
     command: Command
     argv: Sequence[str]
@@ -41,6 +41,7 @@ class EffectiveStart:
     isolation: Sequence[Enforcement] = ()
     user: User | None = None
     quotas: Mapping[LimitName, Enforcement] = field(default_factory=dict)
+    client: str = ""
 
     def held(self, processes: Processes) -> HeldLimits:
         """Which limits and isolation the kernel holds now. Limits of output are not among them,

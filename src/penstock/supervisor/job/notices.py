@@ -63,6 +63,11 @@ class Notices:
         """Whether the job counts as not started, so that nothing but REFUSED is sent of it."""
         return self._refusal is not None
 
+    def describe(self) -> str:
+        """For the operator: PID (0 before it has one), client and command."""
+        pid = 0 if self._main is None else self._main.pid
+        return f"{pid} {self._start.client} {self._start.command.name}"
+
     def started(self, main: MainProcess, *, paused: bool) -> None:
         """Sends STARTED with the job's descriptors."""
         self._main = main

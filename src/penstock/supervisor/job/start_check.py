@@ -94,6 +94,7 @@ class StartCheck:
             self.policy.classes[command.class_name],
             client.totals,
             user=user,
+            client=client.id,
         )
         account = self.users.account_of(command, user)
         return CheckedStart(effective, client, executable, account, spec.env, spec.stdin)

@@ -84,6 +84,7 @@ class SupervisedJob:
         self._pausing = Pausing(loop, processes)
         fds = Descriptors(lambda: dict(self._fds), self._kill_fd)
         self._notices = Notices(job_id, opaque, start, processes, fds)
+        self.describe = self._notices.describe
 
     @property
     def send(self) -> Send:
