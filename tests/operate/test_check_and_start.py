@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,13 @@ from hypothesis import strategies as st
 from patience import patient
 
 from penstock.operate import full_check
+from penstock.operate.control_client import ask
 from penstock.operate.full_check import check_files
 from penstock.policy.configuration import Config
 from penstock.policy.policy_file import Policy
-from penstock.rpc.limit_parser import limits_from
-from penstock.rpc.limits import SERVER_DEFAULTS
 from penstock.server.audit import AuditError, AuditLog
-from penstock.server.credentials import CredentialsError, load_credentials
+from penstock.server.preparation import GenerationError, with_credentials
+from penstock.server.transport_settings import TransportError, transport_limits
 from penstock.supervisor import locks
 from penstock.supervisor.client_listeners import open_listeners
 from penstock.supervisor.doctor import Facts, gather
@@ -64,7 +65,7 @@ def starts(place: Place) -> bool:
     if pid == 0:
         try:
             _start(str(place.config))
-        except (StartupError, CredentialsError, AuditError, TableDamaged, OSError, ValueError):
+        except (StartupError, GenerationError, TransportError, AuditError, TableDamaged, OSError):
             os._exit(1)
         except BaseException:  # noqa: ASYNC103  # the child of a fork ends here; there is no Trio
             sys.excepthook(*sys.exc_info())
@@ -85,8 +86,8 @@ def _start(path: str) -> None:
         os.setgroups([])
         os.setgid(user.gid)
         os.setuid(user.uid)
-    assert load_credentials(config).untimely is None
-    limits_from(config.transport, SERVER_DEFAULTS)
+    transport_limits(config)
+    with_credentials(config, policy, "", [])
     AuditLog(config.audit_log)
 
 
@@ -121,39 +122,102 @@ def test_a_real_penstockd_agrees(change: Change) -> None:
     """It serves, or it, or its server, ends and names a mistake that check has named."""
     with changed_place([change]) as place:
         _, report = check_files(str(place.config))
-        served, log = _run(place)
+        with penstockd(place) as (served, lines):
+            pass
+        log = "".join(lines)
         assert served is not change.harmful, log
         assert served is not bool(report.mistakes), list(map(str, report.mistakes))
         if not served:
             assert any(each.what in log for each in report.mistakes), log
 
 
-def _run(place: Place) -> tuple[bool, str]:
-    """Whether it says that it is ready, and what it has said by then."""
+@pytest.mark.slow
+def test_what_check_accepts_a_reload_accepts() -> None:
+    """One penstockd that runs on, and each change of its files. What needs a restart is refused by
+    check where a start would fail of it; a reload leaves it as it is."""
+    with checked_place() as place, penstockd(place) as (served, lines):
+        assert served, lines
+        for change in CHANGES:
+            if change.spot in ("state", "work"):
+                continue  # places that are there by now
+            with kept(place):
+                change.apply(place)
+                mistakes = check_files(str(place.config))[1].mistakes
+                answer = ask(control_path_of(place), "reload")
+                if answer.ok:
+                    assert not mistakes or change.spot in WITH_A_RESTART, (change, mistakes)
+                else:
+                    texts = "\n".join(answer.texts("mistakes"))
+                    assert any(each.what in texts for each in mistakes), (change, texts)
+            answer = ask(control_path_of(place), "reload")
+            assert answer.ok, (change, answer.fields)
+
+
+# What a reload does not take up, or not with the server that runs.
+WITH_A_RESTART = ("run", "listen", "audit", "transport")
+
+
+def control_path_of(place: Place) -> str:
+    return str(place.directory / "run" / "control.sock")
+
+
+@contextlib.contextmanager
+def kept(place: Place) -> Iterator[None]:
+    """Afterwards the files are as they were before."""
+    paths = [place.config, place.policy, place.pki.ca, place.pki.server.key]
+    before = [(path, path.read_bytes(), path.stat().st_mode) for path in paths]
+    data = place.directory / "data"
+    try:
+        yield
+    finally:
+        for path, content, mode in before:
+            path.write_bytes(content)
+            path.chmod(mode)
+        if data.is_symlink():
+            data.unlink()
+        data.mkdir(exist_ok=True)
+        data.chmod(0o755)
+        for name in ("program", "linked", "elsewhere", "other.pem"):
+            path = place.directory / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def penstockd(place: Place) -> Iterator[tuple[bool, list[str]]]:
+    """One that was started: whether it serves, and the lines of its log, all of them at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "penstock.penstockd", "--config", str(place.config)],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    timer = threading.Timer(patient(20), process.kill)
-    timer.start()
+    assert process.stderr is not None
     lines: list[str] = []
     served = False
+    timer = threading.Timer(patient(20), process.kill)
+    timer.start()
     try:
-        assert process.stderr is not None
         for line in process.stderr:
             lines.append(line)
             served = "ready; " in line
             if served or "the server exited" in line:
-                process.send_signal(signal.SIGTERM)
                 break
-        lines += process.stderr.readlines()
-        process.wait()
+        timer.cancel()
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
+        reader.start()
+        try:
+            yield served, lines
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patient(20))
+            process.kill()
+            process.wait()
+            reader.join()
     finally:
         timer.cancel()
         timer.join()
-        process.kill()
-        process.wait()
-        process.stderr and process.stderr.close()
-    return served, "".join(lines)
+        process.stderr.close()

@@ -40,7 +40,7 @@ def check_files(config_path: str) -> tuple[Examined, CheckReport]:
     if config is None:
         return examined, report
     of_config = Findings(report, config_path, examined.config_data)
-    check_server(config, config_path, examined.server_user, of_config, standpoint)
+    check_server(config, examined.server_user, of_config, standpoint)
     check_addresses(config, of_config, standpoint)
     if not earlier_server.holder(os.path.join(config.run_dir, LOCK_NAME)):
         warn_of_ports(config, of_config)

@@ -13,9 +13,8 @@ from cryptography import x509
 from ..pki.issue import UNREADABLE
 from ..policy.configuration import Config
 from ..policy.toml_tables import MAX_FILE_BYTES
-from ..rpc.limit_parser import limits_from
-from ..rpc.limits import SERVER_DEFAULTS
 from ..server.credentials import CredentialsError, load_credentials
+from ..server.transport_settings import TransportError, transport_limits
 from ..supervisor.client_listeners import address_mistakes
 from ..supervisor.files.executables import ExecutableError
 from ..supervisor.files.file_access import files_as
@@ -32,18 +31,15 @@ _LEAST_LEFT: Final = 0.1  # of a certificate's life
 
 
 def check_server(
-    config: Config, config_path: str, user: User | None, found: Findings, standpoint: Standpoint
+    config: Config, user: User | None, found: Findings, standpoint: Standpoint
 ) -> None:
     """Adds what the server would refuse. ``user`` is its own, None if that is not known."""
     as_user = user if standpoint.own and standpoint.root else None
-    _check_readable(config_path, as_user, found)
     _check_credentials(config, as_user, found, standpoint)
     try:
-        limits_from(config.transport, SERVER_DEFAULTS)
-    except RecursionError:
-        found.wrong("transport: nested too deeply; write limits as docs/rpc.md")
-    except ValueError as error:
-        found.wrong(*(f"[transport] {text}" for text in str(error).splitlines()))
+        transport_limits(config)
+    except TransportError as error:
+        found.wrong(*str(error).splitlines())
     owners = standpoint.owners | ({user.uid} if user is not None else frozenset())
     found.warn(*_writable_by_others(config, owners, standpoint))
 
@@ -68,18 +64,6 @@ def warn_of_ports(config: Config, found: Findings) -> None:
             if in_use(address)
         )
     )
-
-
-def _check_readable(config_path: str, as_user: User | None, found: Findings) -> None:
-    try:
-        with files_as(as_user):
-            read_file(config_path, MAX_FILE_BYTES)
-    except OSError as error:
-        if as_user is not None:
-            found.of_host(
-                f"{config_path}: {error.strerror} for the server's user {as_user.uid}; let its "
-                "group read it, and every user enter the directories above it"
-            )
 
 
 def _check_credentials(
