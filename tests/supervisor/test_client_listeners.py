@@ -203,3 +203,47 @@ def test_without_sockets_there_is_nothing_to_say() -> None:
     none.listen_again()
     assert (none.text, none.fds, none.addresses) == ("", [], [])
     none.close()
+
+
+def test_what_was_taken_up_counts_from_the_next_server_on() -> None:
+    """What is named again stays the same socket; what the next reload does not name is closed."""
+    made = open_listeners(config("127.0.0.1:0", "[::1]:0"), {})
+    (four, six), fds = made.addresses, made.fds
+    named = config("127.0.0.1:0", "[::1]:0").listen
+    first, second, third = (bound(ANY, later=True) for _ in range(3))
+    places = [address_of(each) for each in (first, second, third)]
+    assert made.missing([*named, places[0]]) == [places[0]]
+    made.take_up([named[0], places[0]], {places[0]: first})
+    made.take_up([named[0], places[1]], {places[1]: second})
+    assert first.fileno() == -1
+    assert made.fds == fds
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", places[1].port))
+    made.listen_again()
+    assert made.addresses == [four, places[1]]
+    assert made.fds[0] == fds[0]
+    socket.create_connection(("127.0.0.1", places[1].port)).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("::1", six.port))
+    made.take_up([places[2]], {places[2]: third})
+    made.close()
+    assert third.fileno() == second.fileno() == -1
+
+
+def test_an_address_that_was_taken_meanwhile_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was free when the files were read; the other addresses listen all the same."""
+    said: list[str] = []
+    monkeypatch.setattr(client_listeners, "log", said.append)
+    made = open_listeners(config("127.0.0.1:0"), {})
+    later = bound(ANY, later=True)
+    place = address_of(later)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((place.host, place.port))
+        other.listen()
+        made.take_up([*config("127.0.0.1:0").listen, place], {place: later})
+        made.listen_again()
+    assert f"{place} cannot be listened on: Address already in use" in said[0]
+    made.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from handed_server import Asking, Handed, handed_supervisor
+from ports import reserved_port
 from supervisor_process import IS_ROOT, MODE_AND_SLOW_MODE, shell
 
 from penstock.policy.generation_hash import generation_hash
@@ -158,6 +159,45 @@ def test_what_cannot_change_is_named(handed: Handed) -> None:
     assert os.pread(files["configuration"], 1 << 20, 0) == handed.config.read_bytes()
     assert os.pread(files["policy"], 1 << 20, 0) == server.peer.policy
     asking.close()
+
+
+def test_other_addresses_count_with_the_next_server(root: bool) -> None:
+    """Until then nobody can connect there, and so nobody waits; one in use refuses the reload."""
+    text = shell("feed", FEED, root=root)
+    with (
+        reserved_port() as old,
+        handed_supervisor(text, root=root, listen=f"127.0.0.1:{old}") as handed,
+    ):
+        server = handed.next()
+        server.serve()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            new = other.getsockname()[1]
+            text = handed.config.read_text().replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
+            handed.config.write_text(text)
+            asking = handed.ask(request="reload")
+            mistake = "cannot be listened on: Address already in use"
+            assert mistake in asking.answer()["mistakes"][0]
+            asking.close()
+        asking = handed.ask(request="reload")
+        server.prepared()
+        server.switched()
+        (change,) = asking.answer()["changes"]
+        asking.close()
+        assert change.startswith(f"listen: is ['127.0.0.1:{new}'] from the next server on")
+        assert connects(old)
+        assert not connects(new)
+        server.kill()
+        handed.next().serve()
+        assert connects(new)
+        assert not connects(old)
+
+
+def connects(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_what_is_asked_is_one_of_the_table(handed: Handed) -> None:

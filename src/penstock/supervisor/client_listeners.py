@@ -24,7 +24,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from ..policy.addresses import Address
@@ -47,13 +47,48 @@ _REMEDIES: Final = {
 
 
 class Listeners:
-    """Listening sockets of TCP, until ``close``."""
+    """Listening sockets of TCP, until ``close``. ``named`` are the addresses of the configuration
+    that they are of; None if they were handed to this process."""
 
-    def __init__(self, sockets: Sequence[socket.socket], warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        warnings: Sequence[str] = (),
+        named: Sequence[Address] | None = (),
+    ) -> None:
         self._sockets = list(sockets)
+        self._named = named
+        self._next: dict[Address, socket.socket] | None = None
         self.warnings = list(warnings)
         self.addresses = [address_of(each) for each in sockets]
         """Where clients connect, with the port that was found for port 0."""
+
+    @property
+    def handed(self) -> bool:
+        """Was this process started with them, so that no configuration names them?"""
+        return self._named is None
+
+    def missing(self, named: Sequence[Address]) -> list[Address]:
+        """Those of ``named`` that have no socket yet."""
+        return [each for each in named if each not in (self._named or ())]
+
+    def take_up(self, named: Sequence[Address], bound: Mapping[Address, socket.socket]) -> None:
+        """From the next server on clients connect to ``named``; ``bound`` are sockets of those that
+        were missing. Until then they do not listen, so that no client waits for that server."""
+        self._forget_next()
+        if self._named is not None:
+            self._next = dict(self._known(named)) | dict(bound)
+
+    def _known(self, named: Sequence[Address]) -> Iterator[tuple[Address, socket.socket]]:
+        for address, each in zip(self._named or (), self._sockets, strict=True):
+            if address in named:
+                yield address, each
+
+    def _forget_next(self) -> None:
+        for each in (self._next or {}).values():
+            if each not in self._sockets:
+                each.close()
+        self._next = None
 
     @property
     def text(self) -> str:
@@ -67,7 +102,10 @@ class Listeners:
         return [each.fileno() for each in self._sockets]
 
     def listen_again(self) -> None:
-        """Before a server is started: makes those that were shut down listen again, and logs it."""
+        """Before a server is started: makes those that were shut down listen again, and logs it.
+        What ``take_up`` was given last counts from now on."""
+        if self._next is not None:
+            self._replace(self._next)
         for each, address in zip(self._sockets, self.addresses, strict=True):
             if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 continue
@@ -78,8 +116,26 @@ class Listeners:
             else:
                 log(f"{address}: the server before has shut it down; it listens again")
 
+    def _replace(self, others: Mapping[Address, socket.socket]) -> None:
+        for each in self._sockets:
+            if each not in others.values():
+                each.close()
+        before = list(self.addresses)
+        self._next, self._named = None, list(others)
+        self._sockets = list(others.values())
+        self.addresses = [address_of(each) for each in self._sockets]
+        for address, each in zip(self.addresses, self._sockets, strict=True):
+            if address not in before:
+                try:
+                    each.listen(BACKLOG)
+                except OSError as error:
+                    log(f"{address} cannot be listened on: {error.strerror}")
+        if self.addresses != before:
+            log(f"clients connect to {', '.join(map(str, self.addresses))} from now on")
+
     def close(self) -> None:
         """Closes them, so that clients are refused once no server has them either. Idempotent."""
+        self._forget_next()
         for each in self._sockets:
             each.close()
         self._sockets.clear()
@@ -102,19 +158,28 @@ def open_listeners(
     except PassingError as error:
         raise StartupError([str(error)]) from error
     if given:
-        return Listeners(given, _unused(config, given))
-    sockets: list[socket.socket] = []
-    mistakes = []
-    for address in config.listen:
-        try:
-            sockets.append(bound(address))
-        except (OSError, UnicodeError) as error:
-            mistakes.append(_mistake(address, error))
+        return Listeners(given, unused(config, [str(address_of(each)) for each in given]), None)
+    sockets, mistakes = bind(config.listen)
     if mistakes:
         for each in sockets:
             each.close()
         raise StartupError(mistakes)
-    return Listeners(sockets)
+    return Listeners(sockets, named=config.listen)
+
+
+def bind(
+    addresses: Sequence[Address], *, later: bool = False
+) -> tuple[list[socket.socket], list[str]]:
+    """A socket for each address that can be had, and mistakes for the others. ``later``: they do
+    not listen yet, and an address in use is not waited for."""
+    sockets: list[socket.socket] = []
+    mistakes = []
+    for address in addresses:
+        try:
+            sockets.append(bound(address, later=later))
+        except (OSError, UnicodeError) as error:
+            mistakes.append(_mistake(address, error))
+    return sockets, mistakes
 
 
 def address_mistakes(config: Config, *, may_take_any_port: bool) -> list[str]:
@@ -143,27 +208,27 @@ def _first_free_port() -> int:
         return int(file.read())
 
 
-def bound(address: Address) -> socket.socket:
-    """A non-blocking socket that listens on this address alone.
+def bound(address: Address, *, later: bool = False) -> socket.socket:
+    """A non-blocking socket that listens on this address alone; ``later``: that only has it.
 
     Never on every interface by default. Of a name's addresses it takes the first, because what is
     logged and what listens must be one.
-    Waits up to 3 s for an address that is in use. Raises OSError, and UnicodeError for a name that
-    DNS cannot have.
+    Waits up to 3 s for an address that is in use, unless ``later``. Raises OSError, and
+    UnicodeError for a name that DNS cannot have.
     """
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     family, _, _, _, where = found[0]
-    deadline = time.monotonic() + _IN_USE_S
+    deadline = time.monotonic() + (0.0 if later else _IN_USE_S)
     while True:
         try:
-            return _bound(family, where)
+            return _bound(family, where, later=later)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                 raise
         time.sleep(_LOOK_S)  # there is no event for an address that becomes free
 
 
-def _bound(family: int, where: object) -> socket.socket:
+def _bound(family: int, where: object, *, later: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         # Connections that linger from before are no hindrance then; another listener still is.
@@ -173,7 +238,8 @@ def _bound(family: int, where: object) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.setblocking(False)
         made.bind(where)  # type: ignore[arg-type]  # as getaddrinfo gave it
-        made.listen(BACKLOG)
+        if not later:
+            made.listen(BACKLOG)
     except OSError:
         made.close()
         raise
@@ -195,9 +261,9 @@ def _mistake(address: Address, error: OSError | UnicodeError) -> str:
     return f"listen: {address} cannot be listened on: {error.strerror}; {remedy}"
 
 
-def _unused(config: Config, given: Sequence[socket.socket]) -> list[str]:
-    """A warning if the configuration names other addresses than the sockets have."""
-    found = [str(address_of(each)) for each in given]
+def unused(config: Config, found: Sequence[str]) -> list[str]:
+    """A warning if the configuration names other addresses than the sockets have, which this
+    process was started with."""
     named = [str(each) for each in config.listen]
     if named == [DEFAULT_LISTEN] or set(named) <= set(found):
         return []

@@ -122,7 +122,7 @@ class Daemon:
         self._welcome.swept = swept
         self._files = FilesInForce(
             *(self._loop, options.config, config, grants),
-            (self._requests, self._welcome, self._hierarchy),
+            (self._requests, self._welcome, self._hierarchy, self._listeners),
             quotas=not quotas.missing,
         )
         self._shutdown = Shutdown(

@@ -13,6 +13,7 @@ from ..policy.policy_file import Policy
 from ..policy.settings_in_force import setting_changes, settings_text
 from . import startup
 from .cgroups import Hierarchy, TotalRefused, group_name
+from .client_listeners import Listeners
 from .dispatch import Dispatcher
 from .files.program_files import ProgramFiles
 from .files_read import FilesRead, files_read, read_files
@@ -43,7 +44,7 @@ class FilesInForce:
         config_path: str,
         config: Config,
         grants: StartCheck,
-        parts: tuple[Dispatcher, Greeting, Hierarchy | None],
+        parts: tuple[Dispatcher, Greeting, Hierarchy | None, Listeners],
         *,
         quotas: bool,
     ) -> None:
@@ -53,7 +54,7 @@ class FilesInForce:
         """With the running values of what needs a restart, whatever the file says by now."""
         self._of_server = config
         self._grants = grants
-        self._requests, self._welcome, self._hierarchy = parts
+        self._requests, self._welcome, self._hierarchy, self._listeners = parts
         self._quotas = quotas
         self._reading: ChildWork | None = None
         self._waiting: list[str] = []
@@ -91,7 +92,7 @@ class FilesInForce:
 
     def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
         """Reads every file, in a child: see OwnSide."""
-        running, path, quotas = self.config, self._config_path, self._quotas
+        running, path, listeners = self.config, self._config_path, self._listeners
 
         def done(work: WorkDone) -> None:
             self._reading = None
@@ -101,7 +102,10 @@ class FilesInForce:
                 on_read(files_read(work.data, work.descriptors, running))
 
         self._reading = ChildWork(
-            self._loop, lambda: read_files(path, running, quotas=quotas), READ_S, done
+            self._loop,
+            lambda: read_files(path, running, listeners, quotas=self._quotas),
+            READ_S,
+            done,
         )
 
     def cancel(self) -> None:
@@ -129,7 +133,10 @@ class FilesInForce:
             users=users,
             owners=files.on_host.owners,
         )
+        self._listeners.take_up(config.listen, files.take_sockets())
         settings = setting_changes(self.config, self._of_server, files.config)
+        if self._listeners.handed:  # a warning says that the key is not heeded
+            settings = [each for each in settings if each.key != "listen"]
         self._waiting = [str(each) for each in settings if each.when != "now"]
         changes = [
             *map(str, settings),

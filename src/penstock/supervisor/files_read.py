@@ -8,14 +8,17 @@ second time.
 
 import json
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..policy.addresses import Address, parse_address
 from ..policy.configuration import Config, parse_config
 from ..policy.generation_hash import generation_hash
 from ..policy.policy_file import Policy, parse_policy
 from ..policy.settings_in_force import in_force, settings_text
+from .client_listeners import Listeners, bind, unused
 from .examination import examine
 from .files.directory_writers import Trusted
 from .files.executables import Executable
@@ -44,6 +47,8 @@ class FilesRead:
     scripts: dict[str, list[ScriptFile]]
     accounts: dict[User | None, Account]
     warnings: list[str]
+    sockets: dict[Address, socket.socket]
+    """Bound to addresses that clients could not connect to so far."""
 
     @property
     def generation(self) -> str:
@@ -67,24 +72,39 @@ class FilesRead:
         executables, self.on_host.executables = self.on_host.executables, {}
         return ProgramFiles(executables, frozenset({0, os.geteuid()}), self.scripts)
 
+    def take_sockets(self) -> dict[Address, socket.socket]:
+        """The sockets, which are the caller's from now on."""
+        sockets, self.sockets = self.sockets, {}
+        return sockets
+
     def close(self) -> None:
-        """Closes the programs, unless they were taken."""
+        """Closes programs and sockets, unless they were taken."""
         self.on_host.close()
+        for each in self.take_sockets().values():
+            each.close()
 
 
-def read_files(config_path: str, running: Config, *, quotas: bool) -> tuple[bytes, Sequence[int]]:
+def read_files(
+    config_path: str, running: Config, listeners: Listeners, *, quotas: bool
+) -> tuple[bytes, Sequence[int]]:
     """In the child: what ``files_read`` makes a FilesRead of. May wait for long.
 
     ``quotas``: the file system of ``work_root`` holds jobs to their bounds.
     """
     examined = examine(config_path, running=running)
-    if examined.mistakes:
-        return json.dumps({"mistakes": [str(each) for each in examined.mistakes]}).encode(), ()
+    mistakes = [str(each) for each in examined.mistakes]
+    named = () if examined.config is None or listeners.handed else examined.config.listen
+    missing = listeners.missing(named)
+    sockets, wrong = bind(missing, later=True)
+    if mistakes or wrong:
+        return json.dumps({"mistakes": mistakes + wrong}).encode(), ()
     config, policy, on_host, _ = examined.good()
     owners = frozenset({0, os.geteuid()})
     programs = ProgramFiles(on_host.executables, owners)
     warnings = shell_warnings(policy) + programs.add_scripts(policy)
     warnings += disk_warnings(in_force(config, running), quotas=quotas)
+    if listeners.handed:
+        warnings += unused(config, [str(each) for each in listeners.addresses])
     if os.geteuid() == 0:
         warnings += replaceable((config_path, config.policy, running.supervisor_dir))
         warnings += shared_user_warnings(policy)
@@ -97,9 +117,11 @@ def read_files(config_path: str, running: Config, *, quotas: bool) -> tuple[byte
         },
         "accounts": _accounts(on_host.users),
         "warnings": warnings,
+        "listen": [str(each) for each in missing],
     }
     head = json.dumps(found).encode()
     files = [each.fd for each in on_host.executables.values()]
+    files += [each.detach() for each in sockets]  # so that they stay open until they are sent
     data = b"%d\n" % len(head) + head + examined.policy_data + examined.config_data
     return data, files
 
@@ -143,8 +165,13 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
     executables = {
         name: Executable(path, fd, tuple(identity))
         for (name, (path, identity)), fd in zip(
-            found["executables"].items(), descriptors, strict=True
+            found["executables"].items(), descriptors, strict=False
         )
+    }
+    bound = descriptors[len(executables) :]
+    sockets = {
+        parse_address(text): socket.socket(fileno=fd)
+        for text, fd in zip(found["listen"], bound, strict=True)
     }
     owners = {
         name: Trusted(frozenset(users), frozenset(gids))
@@ -163,6 +190,7 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
         },
         accounts={_user(user): Account(*account) for user, account in found["accounts"]},
         warnings=found["warnings"],
+        sockets=sockets,
     )
 
 
