@@ -58,7 +58,6 @@ SERVER = {
     "generation": {"policy"},
     "lockout": {"pki", "rpc"},
     "preparation": {"jobs", "policy", "rpc", "supervisor"},
-    "unread_changes": {"policy", "supervisor"},
     "audit": {"jobs"},
     "output_stream": {"jobs", "proto", "text"},
     "admission": {"rpc"},

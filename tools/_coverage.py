@@ -37,7 +37,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Of a group's folder what other processes run: its tests do not count here.
 OF_OTHER_PROCESSES: Final = (
-    *("policy/configuration.py", "policy/configuration_changes.py", "policy/addresses.py"),
+    *("policy/configuration.py", "policy/settings_in_force.py", "policy/addresses.py"),
     *("policy/rlimit_policy.py", "supervisor/files/private_directory.py"),
     *("server/credentials.py", "server/__main__.py"),
 )

@@ -9,19 +9,16 @@ from running import RunningServer
 
 
 async def reload(server: RunningServer, loaded: bool) -> str:
-    """SIGHUP, and the message of the audit line that says what came of it."""
-    return str((await reloaded(server, loaded)).get("message", ""))
+    """SIGHUP, and the mistakes of the audit line that says what came of it, one a line."""
+    return "\n".join((await reloaded(server, loaded)).get("mistakes", ()))
 
 
 async def reloaded(server: RunningServer, loaded: bool) -> dict[str, Any]:
     """The same, and the whole line."""
 
     def lines() -> list[dict[str, Any]]:
-        return [
-            line
-            for line in server.audit()
-            if line["event"] == "tls.reload" and line["loaded"] is loaded
-        ]
+        event = "reload" if loaded else "reload.refused"
+        return [line for line in server.audit() if line["event"] == event]
 
     before = len(lines())
     server.process.send_signal(signal.SIGHUP)

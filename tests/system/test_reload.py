@@ -202,7 +202,7 @@ async def test_a_rotated_audit_log_is_opened_anew(server: RunningServer) -> None
         os.chown(path, *_owner(path.with_suffix(".1")))
         await reload(server, True)
         await _refused(alice)
-    assert [line["event"] for line in server.audit()] == ["tls.reload", "decision"]
+    assert [line["event"] for line in server.audit()] == ["reload", "decision"]
 
 
 async def _refused(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What SIGHUP does not do, and says: settings that it does not read, files that would lock out."""
+"""What a reload says: settings that it takes up or not, mistakes, files that would lock out."""
 
 import signal
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from reloading import reload, reloaded
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
-from penstock.rpc.call_errors import HandshakeFailed
+from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError
 
 CLIENTS = '[clients.alice]\ncommands = ["idle"]\n'
 
@@ -37,36 +37,52 @@ def change(config: Path, top: str, tls: str = "") -> None:
     config.write_text(top + config.read_text().replace("[tls]\n", f"[tls]\n{tls}"))
 
 
-async def test_a_setting_that_is_not_read_is_said(server: RunningServer, config: Path) -> None:
-    """``crl`` was added, so the revoked client is still inside, and the log says why."""
-    assert "not_read" not in await reloaded(server, True)
-    crl = server.pki.write_crl("alice")
-    change(config, "max_jobs = 7\n", f'crl = "{crl}"\n')
-    async with connect(server.endpoint("alice")) as alice:
-        line = await reloaded(server, True)
-        await alice.server_info()
-    first, second = sorted(line["not_read"])
-    assert first == (
-        f"[tls] crl was not set, is '{crl}', and was not read: SIGUSR2 to penstockd starts the "
-        "server anew with it, and jobs run on"
-    )
-    assert second.startswith("max_jobs was 512, is 7, and was not read: it takes a restart")
-    await server.logged(f"WARNING SIGHUP: {first}")
+def elsewhere(config: Path) -> None:
+    """Another group for its jobs, which takes a restart."""
+    text = config.read_text()
+    parent = next(line for line in text.splitlines() if line.startswith("cgroup_parent"))
+    config.write_text(text.replace(parent, 'cgroup_parent = "/elsewhere"'))
 
 
-async def test_a_file_of_settings_that_cannot_be_used_is_said(
+async def test_a_setting_is_taken_up_or_what_it_takes_is_said(
     server: RunningServer, config: Path
 ) -> None:
-    """The certificates are read all the same. So is a policy that has changed."""
+    """``crl`` was added, and ends the connection of whom it names; what cannot change while
+    penstockd runs stays, and is named, in the log and in the audit line."""
+    before = await reloaded(server, True)
+    assert before["changes"] == []
+    crl = server.pki.write_crl("alice")
+    elsewhere(config)
+    change(config, "max_jobs = 7\nreflection = true\n", f'crl = "{crl}"\n')
+    async with connect(server.endpoint("alice")) as alice:
+        line = await reloaded(server, True)
+        with pytest.raises((RpcError, ConnectionLost)):
+            await alice.server_info()
+    assert line["connections_ended"] == 1
+    assert (line["before"], line["asked_by"]) == (before["after"], "SIGHUP")
+    said = line["changes"]
+    assert f"[tls] crl: is now '{crl}'; it was not set" in said
+    assert "max_jobs: is now 7; it was 512" in said
+    assert any(each.startswith("reflection: is True from the next server on") for each in said)
+    (stays,) = [each for each in said if each.startswith("cgroup_parent: needs a restart")]
+    await server.logged(stays)
+    server.pki.write_crl()
+    await reloaded(server, True)  # she is back for those that follow
+
+
+async def test_files_with_mistakes_change_nothing(server: RunningServer, config: Path) -> None:
+    """Each is named with its file and line, those of the policy in the same pass."""
     policy = server.directory / "policy.toml"
     before = policy.read_text()
-    policy.write_text(before + "# changed\n")
-    (line,) = (await reloaded(server, True))["not_read"]
-    assert line.startswith(f"policy: {policy} has changed and was not read: it takes a restart")
-    policy.write_text(before)
-    change(config, "nonsense = 1\n")
-    lines = (await reloaded(server, True))["not_read"]
-    assert any(f"{config} was not read: nonsense: unknown key" in each for each in lines)
+    try:
+        policy.write_text(before.replace('commands = ["idle"]', 'commands = ["nothing"]'))
+        change(config, "nonsense = 1\n")
+        message = await reload(server, False)
+        assert f"{config}:1: nonsense: unknown key" in message
+        assert f"{policy}:" in message
+        assert "clients.alice.commands: there is no command 'nothing'" in message
+    finally:
+        policy.write_text(before)
 
 
 async def test_no_server_is_ended_for_one_that_could_not_start(
@@ -108,7 +124,7 @@ async def test_nobody_who_is_connected_is_locked_out(server: RunningServer, conf
             with pytest.raises(HandshakeFailed):
                 async with connect(server.endpoint("alice")):
                     pass
-            await server.logged("WARNING allow_lockout: no client")
+            await server.logged("warning: allow_lockout: no client")
     finally:
         pki.ca.write_bytes(ca)
 

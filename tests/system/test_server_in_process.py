@@ -31,6 +31,7 @@ from penstock.jobs.manager import open_manager
 from penstock.policy.configuration import Config, parse_config
 from penstock.rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from penstock.server import main
+from penstock.server.hangups import Hangups
 from penstock.server.main import ServerStartError
 from penstock.supervisor.client_listeners import bound
 
@@ -277,8 +278,17 @@ async def test_with_the_supervisor_gone_the_server_ends(place: Path) -> None:
     assert not await trio.Path(f"/proc/{idle.os_pid}").exists()
 
 
-async def test_certificates_are_read_again_on_sighup(place: Path) -> None:
-    """C16: a list that names the client ends its connection; a bad one changes nothing."""
+async def test_certificates_are_read_again_on_sighup(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C16: a list that names the client ends its connection; a bad one changes nothing. So it is
+    where the supervisor, of an earlier version, offers no files itself."""
+
+    def of_then(*of: Any, certificates: bool) -> Hangups:
+        assert not certificates
+        return Hangups(*of, certificates=True)
+
+    monkeypatch.setattr(main, "Hangups", of_then)
     crl = place / "crl.pem"
     authority, clients = shared_pki().authority, shared_pki().clients
     crl.write_bytes(authority.crl(clients["bob"]))

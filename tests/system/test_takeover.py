@@ -180,11 +180,12 @@ async def test_a_next_server_that_cannot_start_leaves_the_jobs_alone(
 
 
 async def test_a_next_server_does_not_need_the_file_of_the_policy(server: RunningServer) -> None:
-    """C61: it has the policy that penstockd has read."""
+    """C61: nor that of the configuration: it has those that are in force in penstockd."""
     async with connect(server.endpoint("alice")) as client:
         job = await client.start("sleep")
     before = server.server_pid()
     (server.directory / "policy.toml").unlink()
+    (server.directory / "penstockd.toml").write_text("nonsense\n")
     os.kill(before, signal.SIGKILL)
     await until_served(server, before)
     async with connect(server.endpoint("alice")) as client:

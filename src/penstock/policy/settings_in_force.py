@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
 from .configuration import Config
-from .configuration_changes import settings
 from .uid_range import parse_uid_range
 
 When = Literal["now", "next server", "restart"]
@@ -64,6 +63,17 @@ class SettingChange:
 
     def __str__(self) -> str:
         return _HOW[self.when].format(key=self.key, before=self.before, now=self.now)
+
+
+def settings(config: Config) -> dict[str, object]:
+    """By the names of Config's fields, as they come out of JSON.
+
+    Server and supervisor compare these, and one of them has had them by JSON: so a value that JSON
+    does not know, such as an address, is its text on both sides.
+    """
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    found: dict[str, object] = json.loads(json.dumps(values, default=str))
+    return found
 
 
 def in_force(fresh: Config, running: Config) -> Config:

@@ -46,7 +46,6 @@ from .repeat_budget import RepeatBudget
 from .service import CommandService
 from .switching import Switching, host_of
 from .transport_settings import transport_limits
-from .unread_changes import Unread
 
 log = logging.getLogger("penstock.server")
 
@@ -88,9 +87,8 @@ async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) 
                 why = first.credentials.untimely
                 log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", why)
             backend.give_up_after(first.config.supervisor_silence_s)
-            unread = Unread(config_path, first.config, backend.reloads.welcome)
             signals = _Signals(hangups, endings)
-            await _live(InForce(first), sockets, backend, signals, unread)
+            await _live(InForce(first), sockets, backend, signals)
 
 
 async def _live(
@@ -98,7 +96,6 @@ async def _live(
     sockets: Sequence[socket.socket],
     backend: LocalBackend,
     signals: "_Signals",
-    unread: Unread,
 ) -> None:
     """With the jobs of the state directory, until the server ends."""
     config = in_force.current.config
@@ -124,7 +121,7 @@ async def _live(
                 record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                 gate = Admission(in_force, audit, refusals)
                 trail = _AuditTrail(audit, refusals, repeats)
-                await _serve(in_force, sockets, backend, manager, trail, gate, signals, unread)
+                await _serve(in_force, sockets, backend, manager, trail, gate, signals)
                 # A full audit disk must not keep the jobs' end from being asked for.
                 with contextlib.suppress(AuditError):
                     record("server.stopping", {"pid": os.getpid()})
@@ -175,7 +172,6 @@ async def _serve(
     trail: _AuditTrail,
     gate: Admission,
     signals: _Signals,
-    unread: Unread,
 ) -> None:
     def lag() -> Lag:
         return server.statistics().lag
@@ -211,7 +207,10 @@ async def _serve(
     manager.starts.decide_again = service.starts.still_granted
     switching = Switching(in_force, server, service, manager, backend, trail.audit)
     switching.begin()
-    hangups = Hangups(trail.audit, in_force, switching, unread)
+    hangups = Hangups(
+        *(trail.audit, in_force, switching),
+        certificates=not backend.reloads.welcome.generation,
+    )
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
     # Scope S0.
     async with trio.open_nursery() as nursery:

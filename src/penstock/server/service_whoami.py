@@ -138,7 +138,7 @@ class WhoAmICalls:
             verbs=sorted(client.verbs),
             quotas=quotas,
             client_limits=totals_message(client.totals.limits),
-            policy_revision=self._access.in_force.current.hash,
+            policy_revision=self._access.policy.hash,
             command_count=len(client.commands),
         )
 

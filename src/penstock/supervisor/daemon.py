@@ -261,8 +261,9 @@ class Daemon:
             self._stop(0, number)
 
     def _reload(self) -> None:
-        log("SIGHUP: the server reads its certificates again, and says what it does not read")
-        self._tell_server(signal.SIGHUP)
+        self._tell_server(signal.SIGHUP)  # which opens the audit log anew
+        if self._reloads is not None:
+            self._reloads.ask("SIGHUP", lambda answer: None)  # the log has it
 
     def _start_server_anew(self) -> None:
         server, reception = self._server, self._reception
