@@ -17,6 +17,8 @@ from penstock.cli.root import Verbs, root
 from penstock.cli.user_contexts import parsed
 from penstock.cli.verbs import VERBS
 from penstock.jobs.backends.base import JobSpec
+from penstock.operate.verb_table import VERBS as VERBS_OF_D
+from penstock.operate.verb_table import verb_module
 from penstock.policy.configuration import parse_config
 from penstock.policy.decision import Denial, GrantedStart, may_start
 from penstock.policy.grammar import Match
@@ -307,6 +309,23 @@ def test_every_line_for_penstock_names_a_verb_and_its_options() -> None:
             continue  # what follows is the job's
         given = {word for word in words[count:] if word.startswith("-")}
         assert given <= options(command), (page, words)
+
+
+def test_every_line_for_penstockd_names_a_verb_and_its_options() -> None:
+    """Those that say something beforehand are shown in docs/operations.md."""
+    shown: dict[str, set[str]] = {}
+    for page, line in command_lines():
+        if not re.match(r"(/\S*/)?penstockd [a-z]", line):
+            continue
+        words = re.sub(r"[…\[\]|]", " ", line).split()[1:]
+        name = next((each for each in (" ".join(words[:2]), words[0]) if each in VERBS_OF_D), "")
+        assert name, (page.name, line)
+        shown.setdefault(name, set()).add(page.name)
+        own = words[: words.index("--")] if "--" in words else words
+        known = {each for a in verb_module(name).parser()._actions for each in a.option_strings}
+        assert {word for word in own if word.startswith("-")} <= known, (page.name, line)
+    on_its_page = {name for name, pages in shown.items() if "operations.md" in pages}
+    assert on_its_page >= {"check", "policy test", "policy explain", "doctor"}
 
 
 def test_the_list_of_verbs_is_complete() -> None:

@@ -57,18 +57,18 @@ def man_page() -> str:
             f"{_FRONT}{escaped(_SUMMARY)}\n",
             _SYNOPSIS,
             ".SH DESCRIPTION\n",
-            *_paragraphs(root.help or ""),
+            *paragraphs(root.help or ""),
             ".SH OPTIONS\n",
-            *_paragraphs(f"In front of the verb; of these {_behind()} also behind it."),
+            *paragraphs(f"In front of the verb; of these {_behind()} also behind it."),
             *_options(root),
             ".SH VERBS\n",
             *_verbs(VERBS, ()),
             ".SH ENVIRONMENT\n",
-            *(_item(f"\\fB{name}\\fR", text) for name, text in _ENVIRONMENT),
+            *(item(f"\\fB{name}\\fR", text) for name, text in _ENVIRONMENT),
             ".SH EXIT STATUS\n",
             *_statuses(),
             ".SH SEE ALSO\n",
-            *_paragraphs(
+            *paragraphs(
                 "The pages of the project's docs directory: cli.md, policy.md, install.md."
             ),
         ]
@@ -100,7 +100,7 @@ def _verbs(verbs: dict[str, click.Command], path: tuple[str, ...]) -> Iterator[s
         yield f".B penstock {escaped(' '.join(names))}\n"
         yield f".RI {escaped(_usage(verb))}\n" if _usage(verb) else ""
         others = [alias for alias, each in VERBS.items() if alias in ALIASES and each is verb]
-        yield from _paragraphs(verb.help or "", first=".PP\n")
+        yield from paragraphs(verb.help or "", first=".PP\n")
         if others:
             yield f".PP\nAlso: \\fB{escaped(', '.join(others))}\\fR.\n"
         yield from _options(verb)
@@ -131,7 +131,7 @@ def _options(verb: click.Command) -> Iterator[str]:
         text = each.help or ""
         if each.show_default:
             text = f"{text} Without: {each.default}.".strip()
-        yield _item(f"{names}{value}", text)
+        yield item(f"{names}{value}", text)
 
 
 def _value(option: click.Option) -> str:
@@ -150,13 +150,15 @@ def _examples(verb: click.Command) -> Iterator[str]:
         yield f".PP\nExamples:\n.PP\n.RS 4\n.EX\n{shown}.EE\n.RE\n"
 
 
-def _paragraphs(text: str, first: str = "") -> Iterator[str]:
+def paragraphs(text: str, first: str = "") -> Iterator[str]:
+    """What stands between empty lines, each as roff fills it; ``first`` is before all."""
     for index, paragraph in enumerate(cleandoc(text).split("\n\n")):
         yield ".PP\n" if index else first
         yield f"{escaped(' '.join(paragraph.split()))}\n"
 
 
-def _item(tag: str, text: str) -> str:
+def item(tag: str, text: str) -> str:
+    """A tag, in roff, and what it means."""
     return f".TP\n{tag}\n{escaped(' '.join(text.split())) or chr(92) + '&'}\n"
 
 
@@ -168,4 +170,4 @@ def _statuses() -> Iterator[str]:
         status, control, passed = (cell.strip() for cell in line.strip("|").split("|"))
         parts = [control, f"run, attach, wait, stream --exit-code: {passed}" if passed else ""]
         shown = re.sub("`", "", "; ".join(filter(None, parts)))
-        yield _item(f"\\fB{escaped(status)}\\fR", f"{shown[:1].upper()}{shown[1:]}.")
+        yield item(f"\\fB{escaped(status)}\\fR", f"{shown[:1].upper()}{shown[1:]}.")
