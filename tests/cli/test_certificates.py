@@ -237,7 +237,7 @@ def test_json_says_what_was_made(tmp_path: Path) -> None:
     """As the schemas of both have it, with -o json in front and behind."""
     made = penstock(tmp_path, "init", "--dir", ".", "-o", "json")
     ca = json.loads(made.stdout)
-    assert ca == {"kind": "ca", "certificate": "ca.crt", "key": "ca.key"}
+    assert ca == {"kind": "ca", "certificate": "ca.crt", "key": "ca.key", "encrypted": False}
     assert mistakes(ca, schema_of("certs init"), {}) == []
     made = penstock(tmp_path, "-o", "json", "issue", "alice", "--dir", ".")
     alice = json.loads(made.stdout)

@@ -66,7 +66,20 @@ _CERTIFICATE: Final[dict[str, Any]] = {
     "name": _TEXT,
     "not_after": _TEXT,  # RFC 3339, UTC
     "cut_to_ca": _FLAG,
+    "serial": _TEXT,
+    "new_key": _FLAG,
+    "encrypted": _FLAG,
 }
+_ISSUED: Final = [key for key in _CERTIFICATE if key not in ("serial", "new_key", "encrypted")]
+_LIST: Final = _object(
+    *("kind", "crl", "count", "next_update", "revoked", "commands"),
+    kind={"enum": ["crl"]},
+    crl=_TEXT,
+    count={"type": "integer", "minimum": 0},
+    next_update=_TEXT,  # RFC 3339, UTC
+    revoked={"type": "array", "items": _object("name", "serial", name=_TEXT, serial=_TEXT)},
+    commands={"type": "array", "items": _TEXT},
+)
 _STEP: Final = _object("step", "ok", "detail", step=_TEXT, ok=_FLAG, detail=_TEXT)
 _CONNECTION: Final = _object(
     "address",
@@ -104,7 +117,8 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
     ),
     **dict.fromkeys(("context add", "context use", "context ls", "context rm"), _CONTEXT),
     "certs init": _object("kind", "certificate", "key", **_CERTIFICATE),
-    "certs issue": _object(*_CERTIFICATE, **_CERTIFICATE),
+    **dict.fromkeys(("certs issue", "certs renew"), _object(*_ISSUED, **_CERTIFICATE)),
+    **dict.fromkeys(("certs revoke", "certs crl"), _LIST),
     "agent": _object(
         "name",
         "pid",

@@ -43,8 +43,60 @@ def key_passphrase(
             f"{key} is encrypted: give --key-passphrase-file, PENSTOCK_KEY_PASSPHRASE_FILE "
             "or PENSTOCK_KEY_PASSPHRASE"
         )
+    return _typed(ask, f"Passphrase of {key}: ", key)
+
+
+def ca_key_passphrase(key: Path, option: str | None) -> bytes | None:
+    """The passphrase of a CA's key, from ``--ca-passphrase-file``, the environment or the terminal;
+    None if the key needs none. Raises as ``key_passphrase``."""
+    if (found := _given_for_ca(option)) is not None or not _is_encrypted(key):
+        return found
+    ask = _question()
+    if ask is None:
+        return None  # who opens the key says what to give
+    return _typed(ask, f"Passphrase of {key}: ", key)
+
+
+def new_ca_passphrase(key: Path, option: str | None, *, encrypt: bool) -> bytes | None:
+    """What a new CA's key is to be encrypted with, from the same places; None for not at all. At
+    the terminal it is asked for only with ``encrypt``, twice. Raises SettingsError."""
+    found = _given_for_ca(option)
+    return typed_twice(key, "--ca-passphrase-file") if found is None and encrypt else found
+
+
+def new_passphrase(key: Path, option: str | None, *, encrypt: bool) -> bytes | None:
+    """As ``new_ca_passphrase``, of a server's or client's key, from ``--passphrase-file``."""
+    if option is not None:
+        return read_passphrase(Path(option), "--passphrase-file")
+    return typed_twice(key, "--passphrase-file") if encrypt else None
+
+
+def _given_for_ca(option: str | None) -> bytes | None:
+    environment = current().environment
+    if option is not None:
+        return read_passphrase(Path(option), "--ca-passphrase-file")
+    if path := environment.get("PENSTOCK_CA_PASSPHRASE_FILE"):
+        return read_passphrase(Path(path), "PENSTOCK_CA_PASSPHRASE_FILE")
+    text = environment.get("PENSTOCK_CA_PASSPHRASE")
+    return os.fsencode(text) if text else None
+
+
+def typed_twice(key: Path, option: str) -> bytes:
+    """A new passphrase, asked for at the terminal. Raises SettingsError."""
+    ask = _question()
+    if ask is None:
+        raise SettingsError(f"there is no terminal to ask at for the passphrase: give {option}")
+    first = _typed(ask, f"New passphrase of {key}: ", key)
+    if not first:
+        raise SettingsError(f"the passphrase of {key} is empty; the key would not be encrypted")
+    if _typed(ask, "The same once more: ", key) != first:
+        raise SettingsError(f"the two passphrases of {key} differ; nothing was made")
+    return first
+
+
+def _typed(ask: Callable[[str], str], question: str, key: Path) -> bytes:
     try:
-        return os.fsencode(ask(f"Passphrase of {key}: "))
+        return os.fsencode(ask(question))
     except EOFError:
         raise SettingsError(f"no passphrase of {key} was typed") from None
 

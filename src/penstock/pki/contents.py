@@ -9,7 +9,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .issue import UNREADABLE
+from .signing import UNREADABLE
 
 SERVER_AUTH: Final = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT_AUTH: Final = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -17,7 +17,7 @@ CLIENT_AUTH: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 def hosts_in(certificate: x509.Certificate) -> list[str]:
     """The DNS names and addresses among its alternative names: what clients compare."""
-    names = _alternatives(certificate)
+    names = alternatives_in(certificate)
     if names is None:
         return []
     return [
@@ -28,7 +28,7 @@ def hosts_in(certificate: x509.Certificate) -> list[str]:
 
 def uris_in(certificate: x509.Certificate) -> list[str]:
     """The URIs among its alternative names."""
-    names = _alternatives(certificate)
+    names = alternatives_in(certificate)
     return [] if names is None else names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
@@ -97,7 +97,8 @@ def serial_of(certificate: x509.Certificate) -> str:
     return format(certificate.serial_number, "x")
 
 
-def _alternatives(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+def alternatives_in(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+    """All of them; None without any."""
     try:
         extensions = certificate.extensions
         return extensions.get_extension_for_class(x509.SubjectAlternativeName).value

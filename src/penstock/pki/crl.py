@@ -9,7 +9,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from .issue import UNREADABLE
+from .signing import UNREADABLE
 
 _PEM_BLOCK: Final = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL | re.ASCII

@@ -1,6 +1,5 @@
 """An own CA and short-lived certificates: EC P-256 keys, extended key usage, files 0600."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,44 +7,55 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
+from .ca_directory import CaDirectory, changing
 from .certificate_errors import CertificateError, NameRefused
-from .key_mode import check_private_key_mode
+from .contents import CLIENT_AUTH, SERVER_AUTH, alternatives_in, serial_of, usages_of
 from .names import check_client_id, check_file_name, general_name
+from .signing import (
+    CLOCK_SKEW,
+    Authority,
+    PublicKey,
+    described,
+    key_pem,
+    key_usage,
+    leaf,
+    open_authority,
+)
+from .signing import UNREADABLE as UNREADABLE
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
-# What reading a certificate or a list raises though OpenSSL has found nothing wrong with it. Some
-# parts are parsed only when they are asked for, so it can be raised late.
-UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-# Certificates begin so much earlier, because they must be valid where a clock is a little behind.
-_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
-def make_ca(directory: Path, name: str = "penstock CA") -> Path:
-    """Makes ``ca.crt`` and ``ca.key``; the certificate's path. Raises CertificateError."""
+def make_ca(
+    directory: Path,
+    name: str = "penstock CA",
+    *,
+    days: int = CA_DAYS,
+    passphrase: bytes | None = None,
+) -> Path:
+    """Makes ``ca.crt`` and ``ca.key``, encrypted with AES-256 if there is a passphrase; the
+    certificate's path. Raises CertificateError."""
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        _builder(subject, subject, key.public_key(), datetime.now(UTC) + timedelta(days=CA_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(ca=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    _write_pair(directory / "ca.crt", certificate, directory / "ca.key", key, None)
-    return directory / "ca.crt"
+    with changing(directory) as place:
+        place.free("ca", "remove it or use another directory")
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        end = datetime.now(UTC) + timedelta(days=days)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        certificate = (
+            described(subject, subject, key.public_key(), end)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(key_usage(ca=True), critical=True)
+            .add_extension(identifier, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        return place.issue("ca", certificate, key_pem(key, passphrase))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,9 @@ class Issued:
     not_after: datetime
     cut_to_ca: bool
     """The CA ends before the days that were asked for, and so does this certificate."""
+    kind: str = "client"
+    serial: str = ""
+    new_key: bool = True
 
 
 def issue(
@@ -65,6 +78,7 @@ def issue(
     *,
     server_names: Sequence[str] = (),
     days: int = LEAF_DAYS,
+    hours: int | None = None,
     passphrase: bytes | None = None,
     ca_passphrase: bytes | None = None,
 ) -> Issued:
@@ -72,7 +86,8 @@ def issue(
 
     With ``server_names`` (host names, addresses) it is a server's certificate, else a
     client's whose id is ``name``: a plain one as common name, a ``spiffe://`` one as URI. The
-    files are called after it. It is valid for ``days``, and never longer than the CA.
+    files are called after it. It is valid for ``days``, or for ``hours`` where these are given, and
+    never longer than the CA. It is in the index of the directory before it is in its file.
     Raises NameRefused, CertificateError; KeyModeError if others can read the CA's key; TypeError
     if ``server_names`` is one text.
     """
@@ -92,154 +107,110 @@ def issue(
         alternatives = [x509.UniformResourceIdentifier(name)]
     # A common name beside a URI would be a second id to programs that read that instead.
     subject = x509.Name([] if is_uri else [x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    ca, ca_key = _load_ca(directory, ca_passphrase)
+    usage = SERVER_AUTH if server_names else CLIENT_AUTH
+    names = x509.SubjectAlternativeName(alternatives) if alternatives else None
+    authority = open_authority(directory, ca_passphrase)
     key = ec.generate_private_key(ec.SECP256R1())
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if server_names else ExtendedKeyUsageOID.CLIENT_AUTH
-    wanted = datetime.now(UTC) + timedelta(days=days)
-    not_after = min(wanted, ca.not_valid_after_utc)
-    builder = (
-        _builder(subject, ca.subject, key.public_key(), not_after)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-    )
-    if alternatives:
-        # RFC 5280 4.1.2.6: critical where the subject is empty.
-        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=is_uri)
-    certificate = builder.sign(ca_key, hashes.SHA256())
-    stem = name.removeprefix("spiffe://").replace("/", "-")
-    issued = Issued(
-        certificate=directory / f"{stem}.crt",
-        key=directory / f"{stem}.key",
+    lifetime = timedelta(days=days) if hours is None else timedelta(hours=hours)
+    stem = file_stem(name)
+    with changing(directory) as place:
+        place.free(stem, f"renew it with penstock certs renew {name}, or move the pair away")
+        return _issued(
+            place, authority, stem, subject, key.public_key(), lifetime, [usage], names,
+            key_pem(key, passphrase),
+        )  # fmt: skip
+
+
+def renew(
+    directory: Path,
+    name: str,
+    *,
+    days: int | None = None,
+    hours: int | None = None,
+    new_key: bool = False,
+    passphrase: bytes | None = None,
+    ca_passphrase: bytes | None = None,
+) -> Issued:
+    """Replaces a certificate that the CA of ``directory`` has issued by one with the same names, as
+    long-lived as it was, or for ``days`` or ``hours``.
+
+    Its key stays, which is not even read, unless ``new_key``: then there is another one, encrypted
+    with ``passphrase``. A certificate with the same key is replaced in one step, so that it fits
+    its key at each moment. Raises as ``issue``; CertificateError for one that was revoked, if its
+    key is to stay.
+    """
+    stem = file_stem(name)
+    path = directory / f"{stem}.crt"
+    authority = open_authority(directory, ca_passphrase)
+    with changing(directory) as place:
+        old = _own_certificate(path, authority, name)
+        entry = next((each for each in place.entries if each.serial == serial_of(old)), None)
+        if entry is not None and entry.revoked and not new_key:
+            raise CertificateError(
+                f"{path} was revoked, so its key may be known to others: give --new-key"
+            )
+        usages = usages_of(old)
+        if not usages:
+            raise CertificateError(
+                f"{path} does not say whether it is a server's or a client's (extended key usage): "
+                "move the pair away, and make another one with penstock certs issue"
+            )
+        lifetime = old.not_valid_after_utc - old.not_valid_before_utc - CLOCK_SKEW
+        if hours is not None:
+            lifetime = timedelta(hours=hours)
+        elif days is not None:
+            lifetime = timedelta(days=days)
+        key = ec.generate_private_key(ec.SECP256R1()) if new_key else None
+        public = key.public_key() if key is not None else old.public_key()
+        return _issued(
+            place, authority, stem, old.subject, public, lifetime, sorted(usages, key=str),  # type: ignore[arg-type]
+            alternatives_in(old), key_pem(key, passphrase) if key is not None else None,
+        )  # fmt: skip
+
+
+def file_stem(name: str) -> str:
+    """What the files of a client's id or a server's name are called."""
+    return name.removeprefix("spiffe://").replace("/", "-")
+
+
+def _own_certificate(path: Path, authority: Authority, name: str) -> x509.Certificate:
+    remedy = f"make one with: penstock certs issue {name}"
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}; {remedy}") from error
+    except UNREADABLE as error:
+        raise CertificateError(f"{path} is no certificate in PEM; {remedy}") from error
+    try:
+        found.verify_directly_issued_by(authority.certificate)
+    except (*UNREADABLE, InvalidSignature) as error:
+        raise CertificateError(
+            f"{path} is not of the CA in {path.parent}: renew it where its CA is"
+        ) from error
+    return found
+
+
+def _issued(
+    place: CaDirectory,
+    authority: Authority,
+    stem: str,
+    subject: x509.Name,
+    key: PublicKey,
+    lifetime: timedelta,
+    usages: Sequence[x509.ObjectIdentifier],
+    alternatives: x509.SubjectAlternativeName | None,
+    secret: bytes | None,
+) -> Issued:
+    wanted = datetime.now(UTC) + lifetime
+    not_after = min(wanted, authority.certificate.not_valid_after_utc)
+    certificate = leaf(authority, subject, key, not_after, usages, alternatives)
+    path = place.issue(stem, certificate, secret)
+    return Issued(
+        certificate=path,
+        key=place.path / f"{stem}.key",
         not_after=certificate.not_valid_after_utc,
         cut_to_ca=not_after < wanted,
+        kind=place.entries[-1].kind,
+        serial=place.entries[-1].serial,
+        new_key=secret is not None,
     )
-    _write_pair(issued.certificate, certificate, issued.key, key, passphrase)
-    return issued
-
-
-def _load_ca(
-    directory: Path, passphrase: bytes | None
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    certificate_path, key_path = directory / "ca.crt", directory / "ca.key"
-    remedy = f"run: penstock certs init --dir {directory}"
-    try:
-        pem = certificate_path.read_bytes()
-        check_private_key_mode(key_path)
-        key_pem = key_path.read_bytes()
-    except OSError as error:
-        raise CertificateError(
-            f"no CA in {directory}: {error.filename}: {error.strerror}; {remedy}"
-        ) from error
-    try:
-        ca = x509.load_pem_x509_certificate(pem)
-        is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (*UNREADABLE, x509.ExtensionNotFound) as error:
-        raise CertificateError(f"{certificate_path} is no CA certificate in PEM form") from error
-    if not is_ca:
-        raise CertificateError(f"{certificate_path} is not the certificate of a CA")
-    key = _load_ca_key(key_path, key_pem, passphrase)
-    if key.public_key() != ca.public_key():
-        raise CertificateError(
-            f"{key_path} is not the key of {certificate_path}: no peer would accept what it signs; "
-            "put the pair together again that was made together"
-        )
-    if ca.not_valid_after_utc <= datetime.now(UTC):
-        raise CertificateError(
-            f"{certificate_path} ended on {ca.not_valid_after_utc:%Y-%m-%d}: make a new CA in "
-            "another directory with: penstock certs init"
-        )
-    return ca, key
-
-
-def _load_ca_key(path: Path, pem: bytes, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
-    encrypted = b"ENCRYPTED" in pem
-    if encrypted and passphrase is None:
-        raise CertificateError(f"{path} is encrypted: give --ca-passphrase-file")
-    try:
-        key = serialization.load_pem_private_key(pem, passphrase if encrypted else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        if encrypted:
-            raise CertificateError(
-                f"the passphrase does not open {path}; look at --ca-passphrase-file"
-            ) from error
-        raise CertificateError(f"{path} is no private key in PEM form: {error}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CertificateError(
-            f"{path} is no elliptic curve key; use the tool that made it, or penstock certs init "
-            "in another directory"
-        )
-    return key
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, not_after: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - _CLOCK_SKEW)
-        .not_valid_after(not_after)
-    )
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _write_pair(
-    certificate_path: Path,
-    certificate: x509.Certificate,
-    key_path: Path,
-    key: ec.EllipticCurvePrivateKey,
-    passphrase: bytes | None,
-) -> None:
-    if passphrase == b"":
-        raise CertificateError("the passphrase is empty; the key would not be encrypted")
-    encryption: serialization.KeySerializationEncryption = (
-        serialization.BestAvailableEncryption(passphrase)  # AES-256-CBC with PBKDF2
-        if passphrase is not None
-        else serialization.NoEncryption()
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-    )
-    for path in (certificate_path, key_path):
-        if path.exists():
-            raise CertificateError(f"{path} is there already; remove it or use another directory")
-    _write(key_path, pem, 0o600)
-    try:
-        _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-    except CertificateError:
-        os.unlink(key_path)  # otherwise the next attempt would find a key without a certificate
-        raise
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Makes a whole file, or none. Raises CertificateError."""
-    made = False
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        made = True
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        if made:
-            os.unlink(path)
-        raise CertificateError(f"{path}: {error.strerror}") from error

@@ -121,6 +121,7 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "of_command": _commands,
     "verb": _verbs,
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
+    **dict.fromkeys(("hours", "wanted"), _nothing),
     "command": _commands,
     "arguments": _slots,
 }
