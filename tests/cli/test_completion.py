@@ -30,6 +30,8 @@ from penstock.cli import main
 main()
 """
 
+OF_CERTS = ["init", "issue", "renew", "revoke", "crl", "show", "trust"]
+
 
 def values(*words: str) -> list[str]:
     """What is offered for the last of these words."""
@@ -45,7 +47,7 @@ def test_verbs() -> None:
     assert values("") == [name for name in VERBS if name not in ALIASES]
     assert values("-o", "json", "sta") == ["start", "status"]
     assert values("ps") == ["ps"]
-    assert values("certs", "") == ["init", "issue"]
+    assert values("certs", "") == OF_CERTS
     assert values("nonsense", "") == values("")
 
 
@@ -54,7 +56,7 @@ def test_options() -> None:
     assert {"--addr", "--ca", "--help"} - {*values("-")} <= {"--help"}
     assert values("stream", "7", "--no-t") == ["--no-timestamps"]
     assert values("stream", "--no-timestamps", "--no-t") == []
-    assert values("certs", "issue", "--host", "a", "--ho") == ["--host"]  # may be repeated
+    assert values("certs", "issue", "--host", "a", "--hos") == ["--host"]  # may be repeated
     assert values("start", "ls", "--st") == []
     assert values("stop", "--", "--gr") == []
 
@@ -75,7 +77,15 @@ def test_values_of_options() -> None:
 def test_verbs_behind_help() -> None:
     """Those of a group behind its name."""
     assert values("help", "sta") == ["start", "status"]
-    assert values("help", "certs", "") == ["init", "issue"]
+    assert values("help", "certs", "") == [
+        "init",
+        "issue",
+        "renew",
+        "revoke",
+        "crl",
+        "show",
+        "trust",
+    ]
     assert values("help", "list", "") == []
 
 

@@ -5,7 +5,15 @@ from typing import Final
 import asyncclick as click
 
 from .arguments import TEXT
-from .verb_forms import OUTPUT_BEHIND, argument, option, verb
+from .verb_forms import (
+    CONNECT_TIMEOUT_BEHIND,
+    CONTEXT_BEHIND,
+    OUTPUT_BEHIND,
+    argument,
+    behind,
+    option,
+    verb,
+)
 
 _OWN: Final = (OUTPUT_BEHIND,)
 _DIRECTORY: Final = option(
@@ -145,9 +153,60 @@ CRL: Final = verb(
     hosted=False,
     example="penstock certs crl --days 90",
 )
+SHOW: Final = verb(
+    "certificate_files.show",
+    """Says what is in each FILE, and what is wrong with it: certificates, keys, lists, requests.
+
+    Without FILE: what the CA of --dir has issued. Exit status 1: something is wrong.
+    """,
+    argument("files", metavar="[FILE]...", nargs=-1),
+    _DIRECTORY,
+    option(
+        *("--as", "role"),
+        type=click.Choice(["server", "client", "ca"]),
+        help="What it is wanted for, if it does not say so.",
+    ),
+    option(*("--host", "host"), type=TEXT, metavar="NAME", help="What clients connect to."),
+    behind("ca", "--ca", metavar="FILE", type=TEXT, help="The CA that must have signed it."),
+    option("--passphrase-file", metavar="FILE", help="Opens an encrypted key."),
+    own=_OWN,
+    hosted=False,
+    example="""
+    penstock certs show server.crt server.key --as server --host server.example.org
+    penstock certs show
+    """,
+)
+TRUST: Final = verb(
+    "trusting.trust",
+    """Shows the certificate of the server, and pins it for the context if you confirm it.
+
+    Nothing of ours is sent. A server that is pinned needs no name in its certificate.
+    """,
+    option(
+        *("--fingerprint", "fingerprint"),
+        metavar="SHA256",
+        type=TEXT,
+        help="What it must be; pins it without asking.",
+    ),
+    behind("address", "--addr", metavar="HOST:PORT", type=TEXT, help="The server."),
+    own=(OUTPUT_BEHIND, CONNECT_TIMEOUT_BEHIND, CONTEXT_BEHIND),
+    hosted=False,
+    example="""
+    penstock certs trust --addr server.example.org
+    penstock certs trust --context prod
+    """,
+)
 CERTS: Final = click.Group(
     "certs",
-    {"init": INIT, "issue": ISSUE, "renew": RENEW, "revoke": REVOKE, "crl": CRL},
+    {
+        "init": INIT,
+        "issue": ISSUE,
+        "renew": RENEW,
+        "revoke": REVOKE,
+        "crl": CRL,
+        "show": SHOW,
+        "trust": TRUST,
+    },
     params=[OUTPUT_BEHIND],
-    help="Makes the certificates that clients and servers know each other by.",
+    help="Makes the certificates that clients and servers know each other by, and looks at them.",
 )

@@ -80,6 +80,35 @@ _LIST: Final = _object(
     revoked={"type": "array", "items": _object("name", "serial", name=_TEXT, serial=_TEXT)},
     commands={"type": "array", "items": _TEXT},
 )
+_FILE: Final = _object(
+    *("file", "kind", "about", "wrong", "notes"),
+    file=_TEXT,
+    kind={"enum": ["certificate", "key", "list", "request", "unknown"]},
+    about={"type": "object", "additionalProperties": _TEXT},
+    wrong={"type": "array", "items": _TEXT},
+    notes={"type": "array", "items": _TEXT},
+)
+_ENTRY: Final = _object(
+    *("name", "kind", "serial", "state"),
+    name=_TEXT,
+    kind={"enum": ["ca", "server", "client", "unlisted"]},
+    serial=_TEXT,
+    state={"enum": ["valid", "ended", "revoked"]},
+    hosts={"type": "array", "items": _TEXT},
+    not_after=_TEXT,
+)
+_SHOWN: Final = _object(
+    *("server", "fingerprint", "pinned", "wrong"),
+    server=_TEXT,
+    fingerprint=_TEXT,
+    pinned=_FLAG,
+    context=_TEXT,
+    subject=_TEXT,
+    names=_TEXT,
+    issuer=_TEXT,
+    serial=_TEXT,
+    wrong={"type": "array", "items": _TEXT},
+)
 _STEP: Final = _object("step", "ok", "detail", step=_TEXT, ok=_FLAG, detail=_TEXT)
 _CONNECTION: Final = _object(
     "address",
@@ -119,6 +148,8 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
     "certs init": _object("kind", "certificate", "key", **_CERTIFICATE),
     **dict.fromkeys(("certs issue", "certs renew"), _object(*_ISSUED, **_CERTIFICATE)),
     **dict.fromkeys(("certs revoke", "certs crl"), _LIST),
+    "certs show": {"anyOf": [_FILE, _ENTRY]},
+    "certs trust": _SHOWN,
     "agent": _object(
         "name",
         "pid",

@@ -14,6 +14,7 @@ from .ending_signals import raising_signals
 from .flags import SettingsError
 from .invocation import current
 from .setting_sources import Sources
+from .standard import complain
 from .typed_path import typed_path
 
 # More than OpenSSL takes, so that client/identity.py reports a long one; a bound, because a device
@@ -92,6 +93,15 @@ def typed_twice(key: Path, option: str) -> bytes:
     if _typed(ask, "The same once more: ", key) != first:
         raise SettingsError(f"the two passphrases of {key} differ; nothing was made")
     return first
+
+
+def confirmed(question: str) -> bool:
+    """Whether the user types yes at the terminal; False without one."""
+    if current().hosted or not sys.stdin.isatty():
+        return False
+    with raising_signals():
+        complain(question)
+        return sys.stdin.readline().strip().lower() == "yes"
 
 
 def _typed(ask: Callable[[str], str], question: str, key: Path) -> bytes:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from .flags import SettingsError
+from .lazy import load
 
 DEFAULT_PORT: Final = 8443
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -41,13 +42,8 @@ def server_name(text: str, source: str) -> str:
 
 def read_pin(text: str, source: str) -> str:
     """The fingerprint as penstock writes it. Raises SettingsError."""
-    # Imported only here, because few command lines have one.
-    from ..pki.fingerprints import read_fingerprint
-
-    try:
-        return read_fingerprint(text)
-    except ValueError as error:
-        raise SettingsError(f"{source}: {error}") from error
+    pin: str = load("server_pin").normal_pin(text, source)
+    return pin
 
 
 def _is_host(text: str) -> bool:

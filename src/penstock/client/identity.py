@@ -3,11 +3,16 @@
 import os
 import ssl
 from pathlib import Path
+from typing import Final
 
 from ..pki.key_mode import check_private_key_mode
 from ..rpc.call_errors import HandshakeFailed
 from ..rpc.tls.contexts import client_ssl_context
 from .pem_kinds import pem_kinds
+
+# X509_V_ERR_*: SELF_SIGNED_CERT_IN_CHAIN, UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+# UNABLE_TO_VERIFY_LEAF_SIGNATURE, CERT_SIGNATURE_FAILURE.
+_OTHER_CA: Final = frozenset({19, 20, 21, 7})
 
 
 class IdentityError(Exception):
@@ -74,6 +79,8 @@ def handshake_hint(
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__
+    if cause is not None and cause.verify_code in _OTHER_CA:
+        return f"it is not of the CA in {ca} (--ca): give the CA of this server"
     # Both are imported only here, as in load_identity.
     if cause is not None or error.certificates:
         from .server_hints import why_refused

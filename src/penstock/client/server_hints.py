@@ -13,13 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..pki.contents import common_name, hosts_in, is_named_as_its_issuer, issuer_of, moment
 from ..pki.fingerprints import fingerprint_of
-from ..pki.openssl_commands import server_signed_again, signed_again
+from ..pki.openssl_commands import server_signed_again
 from .pinning import NOT_PINNED
 
-# X509_V_ERR_*: DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN,
-# UNABLE_TO_GET_ISSUER_CERT_LOCALLY, UNABLE_TO_VERIFY_LEAF_SIGNATURE, CERT_SIGNATURE_FAILURE.
-_OTHER_CA: Final = frozenset({18, 19, 20, 21, 7})
+# X509_V_ERR_*
 _OTHER_NAME: Final = frozenset({62, 64})  # HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH
+_SELF_SIGNED: Final = 18  # DEPTH_ZERO_SELF_SIGNED_CERT
 _NOT_YET, _EXPIRED, _REVOKED, _PURPOSE = 9, 10, 23, 26
 # EE_KEY_TOO_SMALL, CA_KEY_TOO_SMALL, CA_MD_TOO_WEAK
 _WEAK: Final = frozenset({66, 67, 68})
@@ -43,8 +42,8 @@ def why_refused(
             "another server answers (--server-fingerprint), or its certificate was renewed: look "
             "at it there with penstock certs show, and pin the new one with penstock certs trust"
         )
-    if code in _OTHER_CA:
-        return _other_ca(leaf, ca)
+    if code == _SELF_SIGNED:
+        return _self_signed(leaf, ca)
     if code in _OTHER_NAME:
         return _other_name(leaf, name)
     if code == _EXPIRED or "certificate has expired" in message:
@@ -57,7 +56,7 @@ def why_refused(
     if code == _PURPOSE:
         return (
             "it is not for server authentication; its operator has another one issued, as with: "
-            + signed_again("server", "extendedKeyUsage=serverAuth")
+            + server_signed_again((hosts_in(leaf) if leaf else []) or [name])
         )
     if code in _WEAK:
         return f"its key or its signature is too weak for this machine; {_RENEW}"
@@ -71,17 +70,17 @@ def _read(certificates: tuple[bytes, ...]) -> x509.Certificate | None:
         return None
 
 
-def _other_ca(leaf: x509.Certificate | None, ca: Path | None) -> str:
-    text = f"it is not of the CA in {ca} (--ca): give the CA of this server"
-    if leaf is None:
-        return text
-    if is_named_as_its_issuer(leaf):
+def _self_signed(leaf: x509.Certificate | None, ca: Path | None) -> str:
+    if leaf is not None and is_named_as_its_issuer(leaf):
         return (
             f"it has the same name as its CA, {issuer_of(leaf)!r}, so TLS takes it for "
             "self-signed: its operator makes the request again with another Common Name, and has "
             "that signed"
         )
-    return f"{text}, which calls itself {issuer_of(leaf)!r}"
+    return (
+        f"it is not of the CA in {ca} (--ca), but of none: pin it (penstock certs trust), or have "
+        "it issued by that CA"
+    )
 
 
 def _other_name(leaf: x509.Certificate | None, name: str) -> str:

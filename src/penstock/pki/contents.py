@@ -49,10 +49,10 @@ def subject_of(certificate: x509.Certificate) -> str:
         return ""
 
 
-def issuer_of(certificate: x509.Certificate) -> str:
+def issuer_of(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
     """As ``subject_of``, of who has signed it."""
     try:
-        return certificate.issuer.rfc4514_string()
+        return signed.issuer.rfc4514_string()
     except UNREADABLE:
         return ""
 

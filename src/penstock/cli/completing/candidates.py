@@ -121,7 +121,8 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "of_command": _commands,
     "verb": _verbs,
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
-    **dict.fromkeys(("hours", "wanted"), _nothing),
+    **dict.fromkeys(("hours", "wanted", "host", "fingerprint"), _nothing),
+    "files": lambda place: _FILES,
     "command": _commands,
     "arguments": _slots,
 }

@@ -66,6 +66,17 @@ def client_ssl_context(
     return _configured(context, certificate, key, server_ca, password)
 
 
+def anonymous_ssl_context() -> ssl.SSLContext:
+    """For looking at a server's certificate, whoever it is: nothing is verified, and there is no
+    certificate of ours that it could be shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    return context
+
+
 def sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """DER of the certificates that the peer has sent, its own first; empty if there are none."""
     if hasattr(tls, "get_unverified_chain"):  # Python 3.13
