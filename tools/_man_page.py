@@ -36,6 +36,8 @@ _ENVIRONMENT = (
     ("PENSTOCK_KEY_PASSPHRASE", "The key's passphrase itself."),
     ("PENSTOCK_SERVER_NAME", "The name in the server's certificate, as --server-name."),
     ("PENSTOCK_SERVER_FINGERPRINT", "That certificate's SHA-256, as --server-fingerprint."),
+    ("PENSTOCK_CA_PASSPHRASE_FILE", "A file that holds the passphrase of ca.key."),
+    ("PENSTOCK_CA_PASSPHRASE", "The passphrase of ca.key itself."),
     ("PENSTOCK_CONTEXT", "The context, as --context."),
     ("PENSTOCK_AGENT", "off: without the agent; on: also where there is no terminal."),
     ("XDG_RUNTIME_DIR", "Where the agent listens; there is none without."),

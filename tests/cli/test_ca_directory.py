@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from penstock.pki import ca_directory
 from penstock.pki.ca_directory import changing, read_entries
 from penstock.pki.certificate_errors import CertificateError
-from penstock.pki.certificate_index import Entry, read_index, written_index
+from penstock.pki.certificate_index import IssuedEntry, read_index, written_index
 from penstock.pki.contents import hosts_in, serial_of, uris_in
 from penstock.pki.crl import load_crl
 from penstock.pki.issue import issue, make_ca, renew
@@ -214,8 +214,8 @@ def test_a_damaged_index_is_named_and_left(ca: Path) -> None:
 def test_the_index_is_read_as_it_was_written() -> None:
     """Values that a later version adds are passed over."""
     entries = [
-        Entry("1f", "alice", "client", ("a", "b"), "2026-01-01T00:00:00Z", revoked=""),
-        Entry("2f", kind="unlisted", revoked="2026-01-01T00:00:00Z", reason="superseded"),
+        IssuedEntry("1f", "alice", "client", ("a", "b"), "2026-01-01T00:00:00Z", revoked=""),
+        IssuedEntry("2f", kind="unlisted", revoked="2026-01-01T00:00:00Z", reason="superseded"),
     ]
     text = written_index(entries)
     assert read_index(text, "f") == entries

@@ -22,7 +22,7 @@ from patience import patient
 from pki import HOUR, Authority, Pair, make_authority
 
 from penstock.cli.json_schemas import schema_of
-from penstock.pki.inspection import Examined, Wish, examined, unfitting
+from penstock.pki.inspection import ExaminedFile, WantedFor, examined, unfitting
 from penstock.pki.issue import issue, make_ca
 from penstock.pki.revocation import revoke
 from penstock.pki.signing import SigningKey, key_pem
@@ -36,7 +36,10 @@ def authority(tmp_path: Path) -> Authority:
     return make_authority(tmp_path, "ca")
 
 
-def look(path: Path, wish: Wish = Wish(), passphrase: bytes | None = None) -> Examined:  # noqa: B008
+NOTHING = WantedFor()
+
+
+def look(path: Path, wish: WantedFor = NOTHING, passphrase: bytes | None = None) -> ExaminedFile:
     mode = path.stat().st_mode & 0o7777
     return examined(str(path), path.read_bytes(), mode, wish, passphrase)
 
@@ -150,7 +153,7 @@ def test_what_is_wrong_with_a_certificate(
     pair = made(authority)
     by = read(authority.certificate) if wish.pop("by", None) else None
     pair.certificate.chmod(0o644)
-    found = look(pair.certificate, Wish(**wish, authority=by, authority_path="ca.crt"))
+    found = look(pair.certificate, WantedFor(**wish, authority=by, authority_path="ca.crt"))
     assert found.kind == "certificate"
     if says is None:
         assert found.wrong == []
@@ -222,8 +225,8 @@ def test_several_certificates(authority: Authority, tmp_path: Path) -> None:
     path.write_bytes(both)
     assert "holds 2 certificates: the first one is meant" in look(path).notes[0]
     path.write_bytes(authority.certificate.read_bytes() + pair.certificate.read_bytes())
-    assert "is a CA's, and that of a client is wanted" in look(path, Wish("client")).wrong[0]
-    assert (look(path, Wish("ca")).wrong, look(path, Wish("ca")).notes) == ([], [])
+    assert "is a CA's, and that of a client is wanted" in look(path, WantedFor("client")).wrong[0]
+    assert (look(path, WantedFor("ca")).wrong, look(path, WantedFor("ca")).notes) == ([], [])
 
 
 def test_what_is_no_certificate_at_all(authority: Authority, tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_any_bytes_are_judged_without_a_traceback(authority: Authority, tmp_path
         flipped = der[:at] + bytes([der[at] ^ 0x15]) + der[at + 1 :]
         text = base64.encodebytes(flipped)
         path.write_bytes(b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n")
-        found = look(path, Wish("client", "localhost", read(authority.certificate), "ca.crt"))
+        found = look(path, WantedFor("client", "localhost", read(authority.certificate), "ca.crt"))
         assert found.wrong or found.about
 
 

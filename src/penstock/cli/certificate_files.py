@@ -12,8 +12,8 @@ from cryptography import x509
 
 from ..pki.ca_directory import INDEX, read_entries
 from ..pki.certificate_errors import CertificateError
-from ..pki.certificate_index import Entry
-from ..pki.inspection import Examined, Wish, examined, unfitting
+from ..pki.certificate_index import IssuedEntry
+from ..pki.inspection import ExaminedFile, WantedFor, examined, unfitting
 from ..pki.signing import UNREADABLE
 from .apart import apart
 from .failures import Exit
@@ -54,12 +54,12 @@ async def show(
 
 def _look(
     settings: Settings, files: Sequence[str], role: str, host: str, passphrase: bytes | None
-) -> list[Examined]:
+) -> list[ExaminedFile]:
     authority = authority_in(settings.ca) if settings.ca else None
     asked = list(dict.fromkeys(files))
     found = []
     for path in asked:
-        wish = Wish(role, host, authority, settings.ca or "", _revoked_beside(Path(path)))
+        wish = WantedFor(role, host, authority, settings.ca or "", _revoked_beside(Path(path)))
         found.append(_file(path, wish, passphrase))
     # A certificate's key is mostly beside it, and whether it fits is what is most often wrong.
     beside = []
@@ -67,7 +67,7 @@ def _look(
         for each in (each for each in found if each.certificates):
             key = Path(each.path).with_suffix(".key")
             if str(key) not in asked and key.is_file():
-                beside.append(_file(str(key), Wish(), passphrase))
+                beside.append(_file(str(key), WantedFor(), passphrase))
     for owner, certificate, fits in unfitting([*found, *beside]):
         if fits:
             certificate.about["its key"] = owner.path
@@ -78,18 +78,18 @@ def _look(
     return [*found, *(each for each in beside if each.wrong)]
 
 
-def _file(path: str, wish: Wish, passphrase: bytes | None) -> Examined:
+def _file(path: str, wish: WantedFor, passphrase: bytes | None) -> ExaminedFile:
     try:
         # Not to wait for the writer of a pipe, which no signal could end.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
-                return Examined(path, wrong=["is no file"])
+                return ExaminedFile(path, wrong=["is no file"])
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        return Examined(path, wrong=[f"cannot be read: {error.strerror}"])
+        return ExaminedFile(path, wrong=[f"cannot be read: {error.strerror}"])
     if len(data) > _MOST_BYTES:
-        return Examined(path, wrong=["is larger than 16 MiB, so penstock does not read it"])
+        return ExaminedFile(path, wrong=["is larger than 16 MiB, so penstock does not read it"])
     return examined(path, data, stat.S_IMODE(state.st_mode), wish, passphrase)
 
 
@@ -111,7 +111,7 @@ def _revoked_beside(path: Path) -> frozenset[int]:
         return frozenset()  # it is another file that is damaged
 
 
-def _say_one(settings: Settings, found: Examined) -> None:
+def _say_one(settings: Settings, found: ExaminedFile) -> None:
     if settings.json:
         about = {_json_key(key): text for key, text in found.about.items()}
         shown = {"file": found.path, "kind": found.kind or "unknown", "about": about}
@@ -132,7 +132,7 @@ def _json_key(word: str) -> str:
     return word.lower().replace(" ", "_").replace("-", "")
 
 
-def _say_index(settings: Settings, entries: Iterable[Entry]) -> None:
+def _say_index(settings: Settings, entries: Iterable[IssuedEntry]) -> None:
     now = datetime.now(UTC)
     rows = [("NAME", "KIND", "SERIAL", "UNTIL", "STATE")]
     for each in entries:

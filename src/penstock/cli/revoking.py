@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from ..pki.certificate_index import Entry
+from ..pki.certificate_index import IssuedEntry
 from ..pki.revocation import RevocationList, write_list
 from ..pki.revocation import revoke as take_back
 from .apart import apart
@@ -60,7 +60,7 @@ async def crl(
     _say_list(settings, written, directory)
 
 
-def _named(entry: Entry) -> str:
+def _named(entry: IssuedEntry) -> str:
     serial = f"serial {entry.serial}"
     return f"the {entry.kind} {entry.name}, {serial}" if entry.name else serial
 

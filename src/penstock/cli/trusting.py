@@ -37,7 +37,7 @@ from .user_contexts import KEYS, Contexts
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _ServersCertificate:
     """What a server shows: its certificate, where, and the name that it was asked for."""
 
     where: str
@@ -76,7 +76,7 @@ async def trust(settings: Settings, fingerprint: str | None) -> None:
     _say_end(settings, shown, wrong, context, pinned=pinned)
 
 
-async def _look(sources: Sources, timeout_s: float) -> _Shown:
+async def _look(sources: Sources, timeout_s: float) -> _ServersCertificate:
     """Raises ConnectionLost, HandshakeFailed."""
     host, port = host_and_port(sources.values["address"].text)
     name = sources.values["server_name"].text if "server_name" in sources.values else host
@@ -101,10 +101,10 @@ async def _look(sources: Sources, timeout_s: float) -> _Shown:
         certificate = x509.load_der_x509_certificate(seen[0])
     except UNREADABLE as error:
         raise HandshakeFailed(f"{host} port {port}: its certificate cannot be read") from error
-    return _Shown(f"{host} port {port}", name, certificate)
+    return _ServersCertificate(f"{host} port {port}", name, certificate)
 
 
-def _mistakes(shown: _Shown, sources: Sources) -> list[str]:
+def _mistakes(shown: _ServersCertificate, sources: Sources) -> list[str]:
     """What would keep us from connecting without a pin."""
     path = sources.values["ca"].text if "ca" in sources.values else ""
     found = mistakes_of_certificate(
@@ -117,7 +117,7 @@ def _mistakes(shown: _Shown, sources: Sources) -> list[str]:
     return [text if text.startswith(("its ", "TLS ")) else f"it {text}" for text in found]
 
 
-def _say(shown: _Shown, wrong: list[str]) -> None:
+def _say(shown: _ServersCertificate, wrong: list[str]) -> None:
     say(harmless(f"{shown.where} shows:"))
     about = about_certificate(shown.certificate)
     width = max(map(len, about))
@@ -149,7 +149,7 @@ async def _pin(name: str, fingerprint: str) -> None:
 
 
 def _say_end(
-    settings: Settings, shown: _Shown, wrong: list[str], context: str, *, pinned: bool
+    settings: Settings, shown: _ServersCertificate, wrong: list[str], context: str, *, pinned: bool
 ) -> None:
     if settings.json:
         about = about_certificate(shown.certificate)

@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .certificate_errors import CertificateError
-from .certificate_index import Entry, entry_of, read_index, written_index
+from .certificate_index import IssuedEntry, entry_of, read_index, written_index
 from .fingerprints import fingerprint_of
 from .signing import UNREADABLE
 
@@ -44,7 +44,7 @@ class CaDirectory:
     def __init__(self, path: Path) -> None:
         """Finishes or removes what a killed command has left. Raises CertificateError, OSError."""
         self.path = path
-        self.entries: list[Entry] = []
+        self.entries: list[IssuedEntry] = []
         index = path / INDEX
         if index.exists():
             self.entries = read_index(index.read_text("utf-8", "replace"), str(index))
@@ -69,7 +69,7 @@ class CaDirectory:
         self._give_name(stem)
         return self.path / f"{stem}.crt"
 
-    def record(self, entries: Sequence[Entry]) -> None:
+    def record(self, entries: Sequence[IssuedEntry]) -> None:
         """Replaces the index. Raises OSError; then the old one stands."""
         self.replace(INDEX, written_index(entries).encode(), 0o644)
         self.entries = list(entries)
@@ -97,7 +97,7 @@ class CaDirectory:
         for path in left:
             path.unlink(missing_ok=True)
 
-    def _found(self) -> list[Entry]:
+    def _found(self) -> list[IssuedEntry]:
         """What a directory without an index holds of certificates of its CA, as those of a version
         that kept none."""
         try:
@@ -163,7 +163,7 @@ def _wait_lock(lock: int, directory: Path) -> None:
             return
 
 
-def read_entries(directory: Path) -> list[Entry]:
+def read_entries(directory: Path) -> list[IssuedEntry]:
     """The index without a lock, for those who only look. Raises CertificateError."""
     index = directory / INDEX
     try:

@@ -30,7 +30,7 @@ _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IssuedEntry:
     """One certificate. Times are RFC 3339 in UTC; ``revoked`` is "" unless it is."""
 
     serial: str
@@ -54,11 +54,11 @@ class Entry:
         return bool(self.not_after) and time_in(self.not_after) <= now
 
 
-def entry_of(certificate: x509.Certificate) -> Entry:
+def entry_of(certificate: x509.Certificate) -> IssuedEntry:
     """Of a certificate that was or is to be issued."""
     usages = usages_of(certificate) or frozenset()
     kind = "client" if CLIENT_AUTH in usages or SERVER_AUTH not in usages else "server"
-    return Entry(
+    return IssuedEntry(
         serial=serial_of(certificate),
         name=next(iter([*uris_in(certificate), common_name(certificate)])),
         kind="ca" if is_authority(certificate) else kind,
@@ -79,7 +79,7 @@ def time_in(text: str) -> datetime:
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
 
 
-def read_index(text: str, where: str) -> list[Entry]:
+def read_index(text: str, where: str) -> list[IssuedEntry]:
     """Raises CertificateError with the first line that is none of ours."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -93,15 +93,15 @@ def read_index(text: str, where: str) -> list[Entry]:
     return found
 
 
-def written_index(entries: Iterable[Entry]) -> str:
+def written_index(entries: Iterable[IssuedEntry]) -> str:
     """The whole file. What is empty is left out."""
     lines = [{key: value for key, value in asdict(each).items() if value} for each in entries]
     return "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
-def _entry(values: dict[str, Any]) -> Entry:
-    known = {each.name for each in fields(Entry)}
-    entry = Entry(**{key: value for key, value in values.items() if key in known})
+def _entry(values: dict[str, Any]) -> IssuedEntry:
+    known = {each.name for each in fields(IssuedEntry)}
+    entry = IssuedEntry(**{key: value for key, value in values.items() if key in known})
     texts = {key: value for key, value in asdict(entry).items() if key != "hosts"}
     if not all(isinstance(value, str) for value in texts.values()):
         raise TypeError("a value is no text")
@@ -113,7 +113,7 @@ def _entry(values: dict[str, Any]) -> Entry:
     return replace(entry, hosts=tuple(entry.hosts))
 
 
-def wanted_by(entries: Sequence[Entry], wanted: str) -> list[Entry]:
+def wanted_by(entries: Sequence[IssuedEntry], wanted: str) -> list[IssuedEntry]:
     """The certificates of this name, or the one of this serial number; none of a CA."""
     leaves = [each for each in entries if each.kind != "ca"]
     named = [each for each in leaves if each.name == wanted]

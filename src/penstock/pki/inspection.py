@@ -27,7 +27,7 @@ _FIGURES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-5
 
 
 @dataclass
-class Examined:
+class ExaminedFile:
     """One file. ``kind``: certificate, key, list, request, or "" for none of these."""
 
     path: str
@@ -42,7 +42,7 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class Wish:
+class WantedFor:
     """What a file is wanted for: ``role`` is server, client, ca, or "" where the certificate
     decides; ``host`` is what clients connect to, ``authority`` the CA that must have signed it,
     with the path by which it is known."""
@@ -56,10 +56,10 @@ class Wish:
 
 
 def examined(
-    path: str, data: bytes, mode: int, wish: Wish, passphrase: bytes | None = None
-) -> Examined:
+    path: str, data: bytes, mode: int, wish: WantedFor, passphrase: bytes | None = None
+) -> ExaminedFile:
     """Looks at a file with this content and these permissions."""
-    found = Examined(path)
+    found = ExaminedFile(path)
     blocks = [(match[1].decode("ascii"), match[0]) for match in _BLOCK.finditer(data)]
     if not blocks:
         found.wrong.append(_not_pem(path, data))
@@ -83,7 +83,7 @@ def examined(
     return found
 
 
-def unfitting(files: Sequence[Examined]) -> Iterator[tuple[Examined, Examined, bool]]:
+def unfitting(files: Sequence[ExaminedFile]) -> Iterator[tuple[ExaminedFile, ExaminedFile, bool]]:
     """Each key with each certificate that it may be meant for, and whether they fit. Where a key
     fits one, the others are not meant."""
     certificates = [each for each in files if each.certificates]
@@ -114,7 +114,7 @@ def _not_pem(path: str, data: bytes) -> str:
     return "is not in PEM form, which begins with -----BEGIN"
 
 
-def _take_key(found: Examined, block: bytes, mode: int, passphrase: bytes | None) -> None:
+def _take_key(found: ExaminedFile, block: bytes, mode: int, passphrase: bytes | None) -> None:
     found.kind = found.kind or "key"
     encrypted = b"ENCRYPTED" in block
     if mode & 0o077:
@@ -155,7 +155,7 @@ def kind_of_key(key: object) -> str:
             return "of a kind that TLS 1.3 does not use"
 
 
-def _take_certificate(found: Examined, block: bytes) -> None:
+def _take_certificate(found: ExaminedFile, block: bytes) -> None:
     try:
         found.certificates.append(x509.load_pem_x509_certificate(block))
         found.kind = "certificate"
@@ -163,7 +163,7 @@ def _take_certificate(found: Examined, block: bytes) -> None:
         found.wrong.append(f"a certificate in it cannot be read: {error}; have it issued anew")
 
 
-def _take_list(found: Examined, block: bytes) -> None:
+def _take_list(found: ExaminedFile, block: bytes) -> None:
     try:
         crl = x509.load_pem_x509_crl(block)
         begin, end = crl.last_update_utc, crl.next_update_utc
@@ -188,7 +188,7 @@ def _take_list(found: Examined, block: bytes) -> None:
         )
 
 
-def _take_request(found: Examined, block: bytes) -> None:
+def _take_request(found: ExaminedFile, block: bytes) -> None:
     found.kind = found.kind or "request"
     try:
         found.about["subject"] = x509.load_pem_x509_csr(block).subject.rfc4514_string()
@@ -199,7 +199,7 @@ def _take_request(found: Examined, block: bytes) -> None:
     )
 
 
-def _judge_certificates(found: Examined, mode: int, wish: Wish) -> None:
+def _judge_certificates(found: ExaminedFile, mode: int, wish: WantedFor) -> None:
     first = found.certificates[0]
     found.about |= about_certificate(first)
     found.about["key"] = kind_of_key(_public_key(first))

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from .ca_directory import CaDirectory, changing
 from .certificate_errors import CertificateError
-from .certificate_index import Entry, read_serial, time_in, wanted_by, written_time
+from .certificate_index import IssuedEntry, read_serial, time_in, wanted_by, written_time
 from .signing import CLOCK_SKEW, UNREADABLE, Authority, open_authority
 
 CRL_DAYS: Final = 30
@@ -36,9 +36,9 @@ class RevocationList:
     path: Path
     count: int
     next_update: datetime
-    revoked: tuple[Entry, ...] = ()
+    revoked: tuple[IssuedEntry, ...] = ()
     """Those that this command has put on it."""
-    before: tuple[Entry, ...] = ()
+    before: tuple[IssuedEntry, ...] = ()
     """Of those that it was asked for, the ones that were on it already."""
 
 
@@ -92,7 +92,7 @@ def write_list(
         return _write(place, authority, days)
 
 
-def _unknown(place: CaDirectory, wanted: str, *, unlisted: bool) -> Entry:
+def _unknown(place: CaDirectory, wanted: str, *, unlisted: bool) -> IssuedEntry:
     serial = read_serial(wanted)
     names = sorted({each.name for each in place.entries if each.kind != "ca"})
     if serial is None:
@@ -103,7 +103,7 @@ def _unknown(place: CaDirectory, wanted: str, *, unlisted: bool) -> Entry:
             f"the index of {place.path} has no certificate with the serial number {serial}; if "
             "this CA has issued it elsewhere, give --unlisted"
         )
-    return Entry(serial=serial, name="", kind="unlisted")
+    return IssuedEntry(serial=serial, name="", kind="unlisted")
 
 
 def _write(place: CaDirectory, authority: Authority, days: int) -> RevocationList:
