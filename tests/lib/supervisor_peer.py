@@ -69,6 +69,10 @@ class Peer:
     def close(self) -> None:
         """Ends the connection."""
         self.socket.close()
+        self.close_fds()
+
+    def close_fds(self) -> None:
+        """Closes every descriptor that has come so far."""
         while self._fds:
             os.close(self._fds.pop())
 

@@ -16,6 +16,7 @@ from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
+from penstock.operate.control_client import ControlAnswer, ask
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
 from penstock.supervisor.cgroups import group_name
@@ -177,6 +178,41 @@ async def test_what_became_of_a_clients_limits_is_told(server: RunningServer) ->
     async with connected_again(server, "alice") as alice:  # which knows it from its records
         finished = (await alice.status(job.handle)).job
         assert list(finished.client_enforcement) == list(job.client_enforcement)
+
+
+async def test_other_totals_count_while_jobs_run(server: RunningServer) -> None:
+    """Memory below what is in use refuses the reload, and nothing has changed; others are held,
+    also by the checks of the jobs that run."""
+    control = str(server.directory / "run" / "control.sock")
+    file = server.directory / "policy.toml"
+    before = file.read_text()
+
+    async def reload(memory: str, processes: int) -> ControlAnswer:
+        text = before.replace('"120MB"', f'"{memory}"').replace("= 12", f"= {processes}")
+        file.write_text(text.replace('cpu = "20%"\n', ""))
+        return await trio.to_thread.run_sync(ask, control, "reload")
+
+    def held() -> set[str]:
+        names = ("memory.limit_in_bytes", "memory.max", "pids.max")
+        files = [path / name for path in directories(server, "alice") for name in names]
+        files += [path / "cpu.cfs_quota_us" for path in directories(server, "alice")]
+        return {path.read_text().strip() for path in files if path.exists()}
+
+    async with connect(server.endpoint("alice")) as alice, started(alice, "hold") as job:
+        was = held()
+        answer = await reload("50MB", 13)
+        (mistake,) = answer.texts("mistakes")
+        assert mistake.startswith("clients.alice.limits: cannot be held now: its jobs use ")
+        assert held() == was
+        answer = await reload("200MB", 13)
+        assert answer.ok
+        assert any("client alice has other limits" in text for text in answer.texts("changes"))
+        assert {str(200_000_000 // 4096 * 4096), "13"} <= held()
+        assert not was & held()
+        now = (await alice.status(job.handle)).job  # looks at the limits
+        assert {str(200_000_000 // 4096 * 4096), "13"} <= held()
+        told = {entry.limit: entry.detail for entry in now.client_enforcement}
+        assert not any("changed from outside" in text for text in told.values())
 
 
 async def test_a_client_without_limits_has_a_group_and_nothing_to_tell(

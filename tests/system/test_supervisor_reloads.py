@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -297,3 +298,41 @@ def test_files_are_read_whole_though_a_fifo_stands_there(handed: Handed) -> None
     asking.close()
     handed.policy.unlink()
     handed.policy.write_bytes(policy)
+
+
+def test_files_that_are_swapped_as_they_are_read_are_one_of_both(handed: Handed) -> None:
+    """The server is handed the very bytes by which the supervisor decides, whatever is in the
+    files by then."""
+    server = handed.next()
+    server.serve()
+    versions = [change(handed, "\n"), change(handed)]
+    over = threading.Event()
+
+    def swap() -> None:
+        beside = handed.policy.with_suffix(".new")
+        while not over.is_set():
+            for data in versions:
+                beside.write_bytes(data)
+                beside.rename(handed.policy)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for _ in range(20):
+            asking = handed.ask(request="reload")
+            prepare = server.prepared()
+            server.switched()
+            assert asking.answer()["ok"]
+            asking.close()
+            server.peer.generation = prepare["generation"]
+            assert prepare["policy_bytes"] in versions
+            hashed = generation_hash(prepare["configuration_bytes"], prepare["policy_bytes"])
+            assert hashed == prepare["generation"]
+            server.peer.close_fds()
+            job_id = server.peer.request("feed", client="bob")
+            kind = server.peer.wait(("STARTED", "REFUSED"), job_id)["type"]
+            assert kind == ("STARTED" if prepare["policy_bytes"] == versions[1] else "REFUSED")
+            server.peer.send("RELEASE", id=job_id)
+    finally:
+        over.set()
+        swapping.join()
