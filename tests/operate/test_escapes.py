@@ -1,14 +1,17 @@
 """Eight programs that run others: that they do, that check warns of an open grammar, and that the
 cookbook's rules refuse it."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from checked_place import checked_place
 from cookbook import Kitchen, of_page
 from escapes import Escape, escapes
 
+from penstock.operate.verb_table import call_verb
 from penstock.policy.decision import Denial, GrantedStart, may_start
 from penstock.policy.explanation import TriedStart
 from penstock.policy.policy_file import Policy, parse_policy
@@ -55,6 +58,23 @@ def test_an_open_grammar_grants_it_and_is_warned_of(escape: Escape) -> None:
     assert isinstance(may_start(policy, "bob", start), GrantedStart)
     (warning,) = shell_warnings(policy)
     assert warning.startswith(f"commands.open: /usr/bin/{escape.program} ")
+
+
+def test_check_warns_of_all_eight(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one policy, with its file and line, and accepts it: an operator may mean it."""
+    text, lines = '[classes.c]\nneeds = { all = "best_effort" }\n', {}
+    for name in NAMES:
+        lines[name] = text.count("\n") + 1
+        text += (
+            f'[commands.{name}]\npath = "/usr/bin/{name}"\nclass = "c"\n'
+            'arguments = [{ pattern = "-{0,2}[ -~]{1,200}" }]\n'
+        )
+    with checked_place(f"{text}[clients.bob]\ncommands = {json.dumps(NAMES)}\n") as place:
+        assert call_verb(["check", "--config", str(place.config)]) == 0
+        warnings = capsys.readouterr().err.splitlines()
+        for name, line in lines.items():
+            begins = f"warning: {place.policy}:{line}: commands.{name}: /usr/bin/{name} "
+            assert [each for each in warnings if each.startswith(begins)], (name, warnings)
 
 
 def test_the_cookbooks_rules_refuse_it_and_nothing_is_warned_of(

@@ -128,7 +128,8 @@ def read_config(data: bytes, *, library: bool = False) -> tuple[Config, list[str
     _check_private(table, config)
     tls.finish()
     table.finish()
-    return config, mistakes
+    # Of a file that could not be read no key is missing.
+    return config, [text for text in mistakes if text.startswith("file: ")] or mistakes
 
 
 def check_server_user(config: Config, *, root: bool) -> list[str]:

@@ -32,10 +32,14 @@ class _Stopped(Exception):
 
 def key_lines(text: str) -> dict[str, int]:
     """Lines, from 1 on, by key: ``commands.ls.arguments[1].int``, spelled as Table.where does."""
+    return _scanned(text).lines
+
+
+def _scanned(text: str) -> "_Scanner":
     scanner = _Scanner(text)
     with contextlib.suppress(_Stopped, RecursionError, ValueError):  # what was found stays true
         scanner.document()
-    return scanner.lines
+    return scanner
 
 
 class KeyLines:
@@ -43,16 +47,24 @@ class KeyLines:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._lines: dict[str, int] | None = None
+        self._found: _Scanner | None = None
+
+    def _scan(self) -> "_Scanner":
+        if self._found is None:
+            self._found = _scanned(self._data[:MAX_FILE_BYTES].decode("utf-8", "replace"))
+        return self._found
+
+    @property
+    def heads(self) -> list[int]:
+        """The lines of ``[tables]``, ascending."""
+        return self._scan().heads
 
     def of(self, key: str) -> int | None:
         """The line of the key or, of one that is missing, of what should have it."""
-        if self._lines is None:
-            text = self._data[:MAX_FILE_BYTES].decode("utf-8", "replace")
-            self._lines = key_lines(text)
+        lines = self._scan().lines
         while key:
-            if key in self._lines:
-                return self._lines[key]
+            if key in lines:
+                return lines[key]
             shorter = _LAST_STEP.sub("", key)
             if shorter == key:
                 return None
@@ -74,6 +86,7 @@ class _Scanner:
         self._line, self._counted = 1, 0
         self._tables: dict[str, int] = {}
         self.lines: dict[str, int] = {}
+        self.heads: list[int] = []
 
     def document(self) -> None:
         prefix = ""
@@ -87,6 +100,7 @@ class _Scanner:
         many = self._text.startswith("[[", self._at)
         self._at += 2 if many else 1
         key = self._key("")
+        self.heads.append(self._line)
         self._expect("]]" if many else "]")
         if many:
             number = self._tables[key] = self._tables.get(key, -1) + 1

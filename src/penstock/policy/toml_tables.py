@@ -16,6 +16,8 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_FILE_BYTES: Final = 1 << 20
+NOT_TOML: Final = "file: not TOML: "
+"""How the one mistake of a file begins whose form is none that could be read further."""
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
 _MAX_UID: Final = 2**32 - 2
 
@@ -183,8 +185,13 @@ def read_document(data: bytes, mistakes: list[str]) -> Table:
         except RecursionError:
             mistakes.append("file: nested too deeply; write fewer levels")
         except ValueError as error:  # TOMLDecodeError, and int() on very long numbers
-            mistakes.append(f"file: not TOML: {error}; correct it there")
+            mistakes.append(syntax_mistake(error))
     return Table(values, "", mistakes)
+
+
+def syntax_mistake(error: ValueError) -> str:
+    """The mistake of a file that tomllib could not read."""
+    return f"{NOT_TOML}{error}; correct it there"
 
 
 def parse_duration(text: str) -> float:

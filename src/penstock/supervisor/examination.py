@@ -4,8 +4,9 @@ Theory of operation. A start, a reload and ``penstockd check`` ask ``examine``, 
 what one accepts the others accept, as far as they look at one moment of the host. It reads the
 configuration and the policy once, and everything after that is about these bytes. It changes
 nothing: no directory is made, no lock is taken, no socket is opened. It goes on past mistakes: a
-policy is read although the configuration has some, and programs are looked at although the policy
-has some, so that an operator sees all of them at once. What would follow from a mistake only is
+policy is read although the configuration has some, programs are looked at although the policy has
+some, and what can be read of a file that is no TOML is looked at, too, so that an operator sees all
+of them at once. What would follow from a mistake only is
 not looked at: with a wrong ``server_user``, for example, no user.
 
 Not looked at here: files of ``[tls]``, which are the server's to read (server/credentials.py); what
@@ -14,7 +15,7 @@ the kernel of this host holds (doctor.py); and what is in use at the moment (loc
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +23,8 @@ from ..policy.configuration import Config, read_config
 from ..policy.mistakes import FileMistake, located, unlocated
 from ..policy.policy_file import Policy, read_policy
 from ..policy.settings_in_force import in_force
-from ..policy.toml_tables import MAX_FILE_BYTES
+from ..policy.toml_recovery import TomlRest
+from ..policy.toml_tables import MAX_FILE_BYTES, NOT_TOML
 from . import startup
 from .kernel.bounded_read import read_file
 from .place_checks import place_mistakes
@@ -96,7 +98,14 @@ def examine(
     wrong = {text.partition(":")[0] for text in texts}
     policy_path = ""
     judged = config if running is None else in_force(config, running)
-    if "file" not in wrong:
+    if _no_toml(texts):
+        rest = TomlRest(data)
+        texts += rest.further
+        if rest.data is not None:
+            judged, further = read_config(rest.data, library=library)
+            policy_path = judged.policy
+            found.mistakes += _meant(rest, config_path, further)
+    elif "file" not in wrong:
         found.config, policy_path = config, config.policy
         if not wrong & {"server_user", "job_uids"}:
             texts += _find_server_user(found, judged, library=library)
@@ -111,7 +120,7 @@ def examine(
     if policy_path:
         _examine_policy(found, judged, policy_path)
     paths = tuple(path for path in (config_path, policy_path) if path and os.path.exists(path))
-    own = startup.check_own_files(paths, found.standpoint.uid)
+    own = startup.check_own_files(paths, found.standpoint.uid, code=found.standpoint.own)
     found.mistakes += [unlocated(text) for text in own]
     return found
 
@@ -123,12 +132,30 @@ def _examine_policy(found: Examined, config: Config, path: str) -> None:
     found.policy_data = data
     policy, texts = read_policy(data)
     found.misread |= bool(texts)
-    if not any(text.startswith("file: ") for text in texts):
+    if _no_toml(texts):
+        rest = TomlRest(data)
+        texts += rest.further
+        if rest.data is not None and not rest.top_lost:
+            policy, further = read_policy(rest.data)
+            on_host = look_up(policy, config.job_uids, found.server_user, found.standpoint)
+            on_host.close()
+            found.mistakes += _meant(rest, path, further + on_host.mistakes)
+    elif not any(text.startswith("file: ") for text in texts):
         found.policy = policy
         found.on_host = look_up(policy, config.job_uids, found.server_user, found.standpoint)
         texts += found.on_host.mistakes
         found.unchecked += located(path, data, found.on_host.unchecked)
     found.mistakes += located(path, data, texts)
+
+
+def _no_toml(texts: Sequence[str]) -> bool:
+    return any(text.startswith(NOT_TOML) for text in texts)
+
+
+def _meant(rest: TomlRest, path: str, texts: Sequence[str]) -> list[FileMistake]:
+    """Mistakes of what is left of a file that is no TOML, which no lost line can have caused."""
+    assert rest.data is not None
+    return [each for each in located(path, rest.data, texts) if rest.counts(each.line)]
 
 
 def _read(found: Examined, path: str) -> bytes | None:

@@ -67,15 +67,15 @@ def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
     return user
 
 
-def check_own_files(paths: tuple[str, ...], uid: int) -> list[str]:
+def check_own_files(paths: tuple[str, ...], uid: int, *, code: bool = True) -> list[str]:
     """Mistakes of our own code and of ``paths``: only root and ``uid``, the user of penstockd, may
-    write them.
+    write them. ``code``: this process runs the code that penstockd runs.
 
     Without root they may also be writable by the user's own group, because a umask of 002 makes
     files so.
     """
-    found = list(own_code.DIRECTORIES)
-    for directory in own_code.DIRECTORIES:
+    found = list(own_code.DIRECTORIES) if code else []
+    for directory in own_code.DIRECTORIES if code else ():
         for folder, folders, names in os.walk(directory):
             found += [os.path.join(folder, name) for name in (*folders, *names)]
     trusted = {0, uid}
