@@ -153,6 +153,7 @@ class Running:
     """Cancelling it breaks the server's connections."""
     listener: trio.SocketListener
     errors: list[tuple[str, BaseException]] = field(default_factory=list)
+    refused_certificates: list[tuple[str, str, str]] = field(default_factory=list)
 
     def channel(
         self, who: str | Pair = "alice", **options: Any
@@ -193,6 +194,7 @@ async def serving(
         reflection=reflection,
         on_internal_error=on_internal_error
         or (lambda error_id, error: running.errors.append((error_id, error))),
+        on_certificate_refused=lambda *why: running.refused_certificates.append(why),
     )
     async with trio.open_nursery() as nursery:
         port = listeners[0].socket.getsockname()[1]

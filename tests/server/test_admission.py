@@ -64,6 +64,20 @@ def peer_of(name: str) -> Peer:
     return Peer("127.0.0.1:1", ssl.PEM_cert_to_DER_cert(pem))
 
 
+async def test_a_certificate_that_tls_has_refused_leaves_a_line(world: World) -> None:
+    """With the reason as a word; few of them, because anybody can cause them, and the rest is
+    counted."""
+    world.gate.refused_in_handshake(
+        "127.0.0.1:1", "EXPIRED", "certificate has expired " + "x" * 999
+    )
+    (line,) = world.lines()
+    assert (line["event"], line["address"]) == ("certificate.refused", "127.0.0.1:1")
+    assert (line["reason"], len(line["message"])) == ("EXPIRED", 512)
+    for _ in range(100):
+        world.gate.refused_in_handshake("127.0.0.1:1", "OTHER_CA", "x")
+    assert len(world.lines()) == 60
+
+
 async def test_a_bug_in_an_identity_leaves_a_line(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

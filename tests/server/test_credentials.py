@@ -109,8 +109,11 @@ def test_the_servers_certificate_must_be_one(pki: Pki) -> None:
         load_credentials(config(pki, certificate=str(client.certificate), key=str(client.key)))
     plain = pki.authority.issue("plain", "penstock", usage=None)
     wanted = config(pki, certificate=str(plain.certificate), key=str(plain.key))
-    with pytest.raises(CredentialsError, match="not for server authentication"):
+    with pytest.raises(CredentialsError, match="not for server authentication") as caught:
         load_credentials(wanted)
+    assert "write legacy_certificates = true under [tls], or have it signed" in str(caught.value)
+    assert r"DNS:penstock\nextendedKeyUsage=serverAuth\n' | openssl x509" in str(caught.value)
+    assert "-in plain.csr" in str(caught.value)
     load_credentials(dataclasses.replace(wanted, legacy_certificates=True))
     usage = ExtendedKeyUsageOID.SERVER_AUTH
     old = pki.authority.issue("old", "s", usage=usage, not_before=-2 * HOUR, not_after=-HOUR)

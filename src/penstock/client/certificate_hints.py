@@ -11,6 +11,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from ..pki.contents import is_named_as_its_issuer, issuer_of
+from ..pki.openssl_commands import client_signed_again
 from .pem_kinds import pem_kinds
 
 # OpenSSL's PEM_BUFSIZE, because Python's ssl refuses a longer passphrase.
@@ -79,7 +81,19 @@ def refused_by_server(alert: str, certificate: Path) -> str:
             "date; ask who runs the server"
         )
     if "unsupported certificate" in alert:
-        return f"the server does not accept {ours}: it is not for client authentication"
+        return (
+            f"the server does not accept {ours}: it is not for client authentication; have it "
+            f"signed again for that, as with: {client_signed_again(certificate.stem)}"
+        )
     if "unknown ca" in alert:
-        return f"the server does not accept {ours}: it must be of a CA that it trusts"
+        if is_named_as_its_issuer(leaf):
+            return (
+                f"the server does not accept {ours}: it has the same name as its CA, "
+                f"{issuer_of(leaf)!r}, so TLS takes it for self-signed: make the request again "
+                "with another Common Name, and have that signed"
+            )
+        return (
+            f"the server does not accept {ours}: it must be of a CA that it trusts, and is of "
+            f"{issuer_of(leaf)!r}"
+        )
     return f"the server does not accept {ours}; the server's log says why"

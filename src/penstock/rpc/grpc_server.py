@@ -59,8 +59,10 @@ class Server:
     for each call of known methods. ``message_limits`` names, by ``Service/Method``, those whose
     request messages have other bounds than ``limits`` says. ``on_internal_error`` gets the id that
     the client sees and the exception that it does not. None of these may block, because the event
-    loop calls them. ``client_of`` maps an identity to the key that the limits per client count by;
-    without it, and for a peer without an identity, the key is the certificate.
+    loop calls them. ``on_certificate_refused`` gets the address of a peer whose certificate TLS has
+    refused, the reason (tls/certificate_reasons.py) and a text. ``client_of`` maps an identity to
+    the key that the limits per client count by; without it, and for a peer without an identity,
+    the key is the certificate.
 
     grpc.health.v1 is always served, NOT_SERVING while no calls are taken;
     grpc.reflection.v1 with ``reflection``. Both behind the same authentication.
@@ -77,6 +79,7 @@ class Server:
         admit: Admit = lambda identity, service, method: None,
         message_limits: Mapping[str, MessageLimits] | None = None,
         on_internal_error: OnInternalError = log_internal_error,
+        on_certificate_refused: Callable[[str, str, str], None] = lambda address, why, text: None,
         reflection: bool = False,
     ) -> None:
         services = list(services)
@@ -108,6 +111,7 @@ class Server:
             links=lambda: len(self._links),
             serve=self.serve_transport,
             linger=self._lingering.wait_read,
+            certificate_refused=on_certificate_refused,
         )
         self._serving: trio.CancelScope | None = None
         self._shared = Shared(

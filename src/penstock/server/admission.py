@@ -13,7 +13,7 @@ import trio
 from ..rpc.call_errors import Reason
 from ..rpc.grpc_server import Peer, Server
 from .audit import AuditError, AuditLog
-from .authn import AuthenticationError, Identity, identify
+from .authn import AuthenticationError, Identity, identify, serial_in
 from .error_status import unauthenticated
 from .generation import InForce
 from .refusal_budget import RefusalBudget
@@ -23,6 +23,10 @@ log = logging.getLogger("penstock.server")
 # Short, because an operator can set the wall clock while we sleep, and a connection must be closed
 # within a second of its certificate's end.
 _LOOK_AGAIN_S: Final = 0.5
+# Lines of audit of refused handshakes: few, because peers without any certificate of the CA cause
+# them, at any rate. The rest is counted.
+_HANDSHAKES_A_MINUTE: Final = 60
+_ALL_HANDSHAKES: Final = "(handshakes)"
 
 
 def wall_clock() -> datetime:
@@ -71,6 +75,12 @@ class Admission:
         self._first_end.set()
         return identity
 
+    def refused_in_handshake(self, address: str, reason: str, text: str) -> None:
+        """Writes a line of audit of a certificate that TLS has refused, whose name nobody knows
+        then: OpenSSL shows no server the certificate that it has not accepted."""
+        if self._refusals.take(_ALL_HANDSHAKES, _HANDSHAKES_A_MINUTE) is None:
+            self._record("certificate.refused", address=address, reason=reason, message=text[:512])
+
     async def end_expired(self, server: Server) -> None:
         """Closes connections within a second of their certificate's end, until cancelled.
 
@@ -98,7 +108,8 @@ class Admission:
         # Counted by certificate, because the client's name is not known here.
         key = f"certificate {hashlib.sha256(peer.certificate).hexdigest()}"
         if self._refusals.take(key) is None:
-            self._record("unauthenticated", address=peer.address, message=message[:512])
+            about = {"address": peer.address, "message": message[:512]}
+            self._record("unauthenticated", **about, serial=serial_in(peer.certificate))
 
     def _record(self, event: str, **fields: object) -> None:
         with contextlib.suppress(AuditError):  # the refusal stands without its line

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ..pki.contents import serial_of
 from ..pki.issue import UNREADABLE
+from ..pki.openssl_commands import client_signed_again
 from ..policy.client_ids import valid_client_id
 
 
@@ -56,6 +58,15 @@ def identify(certificate_der: bytes, *, legacy_certificates: bool = False) -> Id
         raise AuthenticationError(f"the certificate cannot be read: {error}") from None
 
 
+def serial_in(certificate_der: bytes) -> str:
+    """The serial number, for a line about a certificate that names no client; "" if it cannot be
+    read."""
+    try:
+        return serial_of(x509.load_der_x509_certificate(certificate_der))
+    except UNREADABLE:
+        return ""
+
+
 def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Identity:
     extensions = certificate.extensions
     _check_is_leaf(extensions)
@@ -65,12 +76,16 @@ def _identity(certificate: x509.Certificate, legacy_certificates: bool) -> Ident
     except x509.ExtensionNotFound:
         if not legacy_certificates:
             raise AuthenticationError(
-                "the certificate has no extended key usage; issue one for client "
-                "authentication, or have the server admit legacy_certificates"
+                "the certificate has no extended key usage; have it issued for client "
+                f"authentication: {client_signed_again()} ; or the server's configuration admits "
+                "it with legacy_certificates = true under [tls]"
             ) from None
     else:
         if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
-            raise AuthenticationError("the certificate is not for client authentication")
+            raise AuthenticationError(
+                "the certificate is not for client authentication; have it issued for that: "
+                + client_signed_again()
+            )
     return Identity(
         client_id=client_id,
         issuer=certificate.issuer.rfc4514_string(),

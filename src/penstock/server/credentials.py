@@ -13,9 +13,11 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ..pki.contents import common_name, hosts_in
 from ..pki.crl import NONE, CrlError, Revocations, read_crl
 from ..pki.issue import UNREADABLE
 from ..pki.key_mode import KeyModeError, check_private_key_mode
+from ..pki.openssl_commands import server_signed_again
 from ..policy.configuration import Config
 from ..rpc.tls.chain_trial import can_sign
 from ..rpc.tls.contexts import KeyPasswordNeeded, server_ssl_context
@@ -186,11 +188,18 @@ def _check_certificate(path: str, data: bytes, legacy_certificates: bool) -> str
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         for_servers = ExtendedKeyUsageOID.SERVER_AUTH in usages
     except x509.ExtensionNotFound:
-        for_servers = legacy_certificates
+        if not legacy_certificates:
+            raise ValueError(
+                f"{path} is not for server authentication, because it has no extended key usage; "
+                "write legacy_certificates = true under [tls], or have it signed anew: "
+                + _signed_again(certificate, path)
+            ) from None
+        for_servers = True
     if not for_servers:
         raise ValueError(
-            f"{path} is not for server authentication, so clients would refuse it; "
-            "issue one: penstock certs issue server --host NAME"
+            f"{path} is not for server authentication, so clients would refuse it; issue one: "
+            "penstock certs issue server --host NAME, or have it signed anew: "
+            + _signed_again(certificate, path)
         )
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if end <= datetime.now(UTC):
@@ -198,3 +207,8 @@ def _check_certificate(path: str, data: bytes, legacy_certificates: bool) -> str
     if begin > datetime.now(UTC):
         return f"{path} is valid only from {begin} on, so clients refuse it until then"
     return None
+
+
+def _signed_again(certificate: x509.Certificate, path: str) -> str:
+    names = hosts_in(certificate) or [common_name(certificate) or "HOST"]
+    return server_signed_again(names, Path(path).stem)

@@ -202,6 +202,7 @@ async def _serve(
         admit=service.admit,
         message_limits=MESSAGE_LIMITS,
         on_internal_error=on_internal_error,
+        on_certificate_refused=gate.refused_in_handshake,
         reflection=in_force.current.config.reflection,
     )
     manager.starts.decide_again = service.starts.still_granted

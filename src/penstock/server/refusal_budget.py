@@ -43,15 +43,15 @@ class RefusalBudget:
         self._per_minute = per_minute
         self._buckets: dict[str, _Bucket] = {}  # oldest first
 
-    def take(self, identity: str) -> float | None:
+    def take(self, identity: str, per_minute: int | None = None) -> float | None:
         """None: write this refusal down. Otherwise it was counted, and a refusal is written again
-        after that many seconds."""
+        after that many seconds. ``per_minute``: for an identity that gets fewer lines."""
         now = self._clock()
         self._end_old(now - _MINUTE_S)
         if identity not in self._buckets and len(self._buckets) >= _MAX_KNOWN:
             identity = _OTHERS
         bucket = self._buckets.setdefault(identity, _Bucket(now))
-        if bucket.taken < self._per_minute:
+        if bucket.taken < (self._per_minute if per_minute is None else per_minute):
             bucket.taken += 1
             return None
         bucket.suppressed += 1

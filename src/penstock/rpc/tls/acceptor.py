@@ -31,6 +31,7 @@ import trio
 
 from ..limits import Limits
 from .arrival import Arrival
+from .certificate_reasons import in_words, reason_of
 from .pending_handshakes import PendingHandshakes, Stage
 from .transport import TlsTransport
 from .transport_interface import Transport, TransportLost
@@ -52,7 +53,8 @@ class Acceptor:
 
     ``linger`` reads the rest of a refused connection; ``links`` returns how many connections the
     server has besides; ``refused`` counts a kind of refusal and logs a text. The server cancels
-    ``accepting`` when a drain begins.
+    ``accepting`` when a drain begins. ``certificate_refused`` gets the address, the reason as
+    ``certificate_reasons`` has it, and a text.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Acceptor:
         links: Callable[[], int],
         serve: Callable[[Transport, str], Awaitable[None]],
         linger: Callable[[Transport], Awaitable[None]],
+        certificate_refused: Callable[[str, str, str], None],
     ) -> None:
         self.ssl_context = ssl_context
         """What handshakes that begin from now on use; a reload replaces it."""
@@ -77,6 +80,7 @@ class Acceptor:
         self._links = links
         self._serve = serve
         self._linger = linger
+        self._certificate_refused = certificate_refused
         self._acceptors = 0
         self._empty = trio.lowlevel.ParkingLot()
         self._handshakes: PendingHandshakes[Arrival] = PendingHandshakes(
@@ -238,7 +242,11 @@ class Acceptor:
         except TransportLost as error:
             self._handshakes.remove(arrival)
             kind = "handshake" if error.kind == "lost" else error.kind
-            self._refused(kind, f"connection from {address} refused: {error}")
+            words = in_words(error.__cause__)
+            text = f"{error} ({words})" if words else str(error)
+            self._refused(kind, f"connection from {address} refused: {text}")
+            if (reason := reason_of(error.__cause__)) is not None:
+                self._certificate_refused(address, reason, text)
             if transport is not None and error.during_tls:
                 await self._linger(transport)  # otherwise the TLS alert with the reason may be lost
         finally:
