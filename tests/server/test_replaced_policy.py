@@ -128,6 +128,7 @@ async def test_input_is_not_taken_from_whom_the_verb_was_taken(
 async def test_a_quota_below_what_runs_stops_nothing_and_refuses_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """C74: until as few run as the new policy says."""
     async with world(tmp_path, monkeypatch, FakeBackend()) as w:
         request = pb.StartRequest(command="sleep")
         jobs = [(await w.service.Start(request, asked_by("alice"))).job for _ in range(2)]
