@@ -23,6 +23,7 @@ server_silence_s = 30
 supervisor_silence_s = 90
 max_jobs = 64
 audit_log = "/var/log/penstock.jsonl"
+reload = "auto"
 reflection = true
 allow_lockout = true
 supervisor_dir = "/var/lib/penstock-own"
@@ -74,6 +75,7 @@ def test_reads_every_key() -> None:
         reflection=True,
         transport={"streams": 50},
         audit_log="/var/log/penstock.jsonl",
+        reload="auto",
     )
 
 
@@ -88,6 +90,7 @@ def test_defaults() -> None:
     assert config.server_user is None
     assert (config.supervisor_dir, str(config.job_uids)) == ("/s-root", "1879200000-1879265535")
     assert not config.legacy_certificates
+    assert config.reload == "off"
 
 
 def test_library_needs_neither_address_nor_certificates() -> None:

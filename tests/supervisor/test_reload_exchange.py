@@ -20,14 +20,8 @@ from penstock.supervisor.ipc.reload_messages import (
     Switched,
 )
 from penstock.supervisor.kernel.loop import Loop, Timer
-from penstock.supervisor.reload_exchange import (
-    CONFIRM_S,
-    OFFER_S,
-    NewFiles,
-    ReloadAnswer,
-    ReloadExchange,
-    SwitchRefused,
-)
+from penstock.supervisor.reload_exchange import CONFIRM_S, OFFER_S, ReloadExchange
+from penstock.supervisor.reload_sides import NewFiles, ReloadAnswer, SwitchRefused
 
 
 @dataclass
@@ -192,6 +186,27 @@ def test_a_server_that_says_nothing_leaves_both_as_they_were(world: World) -> No
     assert (world.generation, files.closed) == ("g0", True)
     assert not world.sent
     assert world.kills == 0  # server_watch.py looks for one that stands still
+
+
+def test_what_may_be_right_in_a_moment_is_not_said_yet(world: World) -> None:
+    """Unless somebody else has asked, who is to hear of it; the supervisor's own mistakes are."""
+    no = ("the key does not fit",)
+    world.exchange.ask("auto", world.answers.append, may_pass=True)
+    world.have_read(Files("g1"))
+    world.exchange.prepared(Prepared(world.told(Prepare).number, no))
+    assert world.told(Abandon).mistakes == ()
+    assert (world.answers[0].mistakes, world.answers[0].by_server) == (no, True)
+    assert world.said == []
+    world.exchange.ask("auto", world.answers.append, may_pass=True)
+    world.ask()
+    world.exchange.ask("auto", world.answers.append, may_pass=True)
+    world.have_read(["/p:1: no"])
+    assert world.told(Abandon).mistakes == ("/p:1: no",)
+    assert not world.answers[1].by_server
+    world.have_read(Files("g1"))
+    world.exchange.prepared(Prepared(world.told(Prepare).number, no))
+    assert world.told(Abandon).mistakes == no
+    assert world.said[-1] == no[0]
 
 
 def test_what_the_host_does_not_take_refuses_it(world: World) -> None:

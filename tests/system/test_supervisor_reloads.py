@@ -336,3 +336,21 @@ def test_files_that_are_swapped_as_they_are_read_are_one_of_both(handed: Handed)
     finally:
         over.set()
         swapping.join()
+
+
+@pytest.mark.slow
+def test_files_that_change_are_taken_up_by_themselves(root: bool) -> None:
+    """``reload = "auto"``: also without anybody who asks."""
+    text = shell("feed", FEED, root=root)
+    with handed_supervisor(text, root=root, clients=CLIENTS, reload="auto") as handed:
+        server = handed.next()
+        server.serve()
+        before = server.peer.generation
+        asking = handed.ask(request="status")
+        assert asking.answer()["generation"] == before
+        asking.close()
+        policy = change(handed)
+        prepare = server.prepared()
+        assert prepare["policy_bytes"] == policy
+        assert prepare["asked_by"] == 'reload = "auto"'
+        server.switched()

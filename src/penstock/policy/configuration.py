@@ -65,6 +65,8 @@ class Config:
     transport: dict[str, Any]
     """Limits of the transport as the file has them; the server checks them."""
     audit_log: str
+    reload: Literal["off", "auto"]
+    """Whether penstockd looks for changes of the files by itself."""
 
 
 def parse_config(data: bytes, *, library: bool = False) -> Config:
@@ -124,6 +126,7 @@ def read_config(data: bytes, *, library: bool = False) -> tuple[Config, list[str
         transport=table.typed("transport", dict, "a table", {}, required=False),
         legacy_certificates=tls.flag("legacy_certificates", False),
         audit_log=_path(table, "audit_log", f"{state_dir}/audit.jsonl"),
+        reload=_reload(table),
     )
     _check_private(table, config)
     tls.finish()
@@ -238,6 +241,10 @@ def _cgroup_parent(table: Table) -> str | None:
 def _on_shutdown(table: Table) -> Literal["stop"]:
     table.choice("on_shutdown", ("stop",), "stop")
     return "stop"
+
+
+def _reload(table: Table) -> Literal["off", "auto"]:
+    return "auto" if table.choice("reload", ("off", "auto"), "off") == "auto" else "off"
 
 
 def _seconds(table: Table, key: str, default: float, least: float, most: float) -> float:

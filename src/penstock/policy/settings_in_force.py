@@ -31,7 +31,7 @@ WHEN: Final[Mapping[str, When]] = {
         (
             *("policy", "orphan_timeout_s", "on_shutdown", "drain_s", "server_silence_s"),
             *("max_jobs", "tls_certificate", "tls_key", "tls_key_passphrase_file"),
-            *("tls_client_ca", "tls_crl", "legacy_certificates", "allow_lockout"),
+            *("tls_client_ca", "tls_crl", "legacy_certificates", "allow_lockout", "reload"),
         ),
         "now",
     ),

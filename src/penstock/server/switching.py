@@ -152,7 +152,9 @@ class Switching:
             self._forget()
         for mistake in abandon.mistakes:
             log.error("not reloaded, everything stays as it was: %s", mistake)
-        self._record("reload.refused", asked_by=abandon.asked_by, mistakes=list(abandon.mistakes))
+        if abandon.mistakes:  # otherwise they are tried again, as they may fit in a moment
+            mistakes = list(abandon.mistakes)
+            self._record("reload.refused", asked_by=abandon.asked_by, mistakes=mistakes)
 
     def _switch(self, offered: OfferedGeneration, message: Switch) -> Sequence[str]:
         ready = self._ready

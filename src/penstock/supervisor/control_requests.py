@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from .control_socket import Respond, refusal
 from .ipc.sealed_files import sealed
-from .reload_exchange import ReloadAnswer, ReloadExchange
+from .reload_exchange import ReloadExchange
+from .reload_sides import ReloadAnswer
 
 Status = Callable[[], tuple[Mapping[str, object], Mapping[str, bytes]]]
 """What is in force: an answer, and the bytes of files by their names."""

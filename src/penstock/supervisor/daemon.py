@@ -37,8 +37,6 @@ from ..policy.settings_in_force import settings_text
 from . import earlier_server, leftovers, locks, startup
 from .cgroups import Hierarchy, Swept, block_device
 from .client_listeners import open_listeners
-from .control_requests import ControlRequests
-from .control_socket import ControlSocket
 from .dispatch import Dispatcher, Host
 from .examination import Examined
 from .files.program_files import ProgramFiles
@@ -46,7 +44,6 @@ from .files_in_force import FilesInForce
 from .ipc.from_server import Serving, Start
 from .ipc.handshake import FilesTold, Greeting
 from .ipc.message_base import Beat, Message
-from .ipc.reload_messages import Prepared, Switched
 from .ipc.server_listener import ServerListener
 from .ipc.server_socket import ServerPeer
 from .isolation import kept, missing_by_default
@@ -59,9 +56,8 @@ from .kernel.reap import strangers
 from .logs.log_file import LogFile
 from .logs.supervisor_log import log
 from .policy_checks import disk_warnings, shell_warnings
-from .reload_exchange import ReloadExchange
+from .reload_service import ReloadService
 from .sentinel import Sentinel
-from .server_link import ServerLink
 from .server_process import ServerProcess, server_command
 from .server_watch import ServerWatch
 from .shutdown import Shutdown
@@ -145,9 +141,7 @@ class Daemon:
         self._server: ServerProcess | None = None
         self._reception: ServerListener | None = None
         self._watch: ServerWatch | None = None
-        self._control: ControlSocket | None = None
-        self._link: ServerLink | None = None
-        self._reloads: ReloadExchange | None = None
+        self._reloads: ReloadService | None = None
         self._orphan_timer: Timer | None = None
 
     def run(self) -> int:
@@ -171,8 +165,8 @@ class Daemon:
             # about one that has just come.
             late = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
             signal.pthread_sigmask(signal.SIG_BLOCK, late)
-            if self._control is not None:
-                self._control.close()
+            if self._reloads is not None:
+                self._reloads.close()
             if self._reception is not None:
                 self._reception.close()
             if self._hierarchy is not None:
@@ -214,10 +208,9 @@ class Daemon:
             self._server = ServerProcess(
                 *(self._loop, argv, user, self._listen_again, self._listeners)
             )
-            self._link = ServerLink(self._reception, self._server)
-            self._reloads = ReloadExchange(self._loop, self._files, self._link)
-            requests = ControlRequests(self._reloads, self._status)
-            self._control = ControlSocket(self._loop, self._run_directory, requests.handle)
+            self._reloads = ReloadService(
+                *(self._loop, self._files, self._reception, self._server, self._run_directory)
+            )
             self._server.start()
         self._watch = ServerWatch(
             *(self._loop, self._server),
@@ -234,14 +227,8 @@ class Daemon:
     def _listen_again(self) -> None:
         if self._reception is not None:
             self._reception.listen_again()
-        if self._control is not None:
-            self._control.listen_again()
-
-    def _status(self) -> tuple[dict[str, object], dict[str, bytes]]:
-        about, files = self._files.status()
-        serving = self._link is not None and self._link.takes_calls
-        pid = None if self._server is None else self._server.pid
-        return {"pid": os.getpid(), "server_pid": pid, "serving": serving, **about}, files
+        if self._reloads is not None:
+            self._reloads.listen_again()
 
     def _expected_pid(self) -> int | None:
         """The pid of our own server; -1 while there is none; None where the library connects."""
@@ -263,7 +250,7 @@ class Daemon:
     def _reload(self) -> None:
         self._tell_server(signal.SIGHUP)  # which opens the audit log anew
         if self._reloads is not None:
-            self._reloads.ask("SIGHUP", lambda answer: None)  # the log has it
+            self._reloads.hang_up()
 
     def _start_server_anew(self) -> None:
         server, reception = self._server, self._reception
@@ -311,11 +298,8 @@ class Daemon:
             return
         if isinstance(message, Serving):
             self._served()
-        elif self._reloads is not None and isinstance(message, Prepared):
-            self._reloads.prepared(message)
-        elif self._reloads is not None and isinstance(message, Switched):
-            self._reloads.switched(message)
-            self._welcome.reload = {}
+        elif self._reloads is not None and self._reloads.take(message):
+            return
         elif isinstance(message, Start) and peer.hung_up:
             # We have stood still, and it has given us up: its client was told to ask again.
             log(f"a START of a server that is gone is not heeded: job {message.id}")
@@ -324,7 +308,7 @@ class Daemon:
 
     def _served(self) -> None:
         """A server takes calls: it has the jobs, and has written down what was swept."""
-        self._welcome.swept, self._welcome.reload = Swept(), {}
+        self._welcome.swept = Swept()
         if self._watch is not None:
             self._watch.serving()
         if self._orphan_timer is not None:
@@ -332,8 +316,7 @@ class Daemon:
         if self._server is not None:
             self._server.take_lines()
         self._report.say_ready()
-        if self._link is not None and self._reloads is not None:
-            self._link.is_serving(True)
+        if self._reloads is not None:
             self._reloads.serving()
 
     def _hello(self, peer: ServerPeer) -> None:
@@ -349,8 +332,7 @@ class Daemon:
     def _server_gone(self, pid: int, greeted: bool) -> None:
         if greeted:
             self._requests.disconnect()
-        if self._link is not None and self._reloads is not None:
-            self._link.is_serving(False)
+        if self._reloads is not None:
             self._reloads.gone()
         if self._shutdown.begun:
             return

@@ -23,7 +23,7 @@ from .job import rlimits
 from .job.start_check import StartCheck
 from .kernel.child_work import ChildWork, WorkDone
 from .kernel.loop import Loop
-from .reload_exchange import NewFiles, SwitchRefused
+from .reload_sides import NewFiles, SwitchRefused
 from .users.command_users import CommandUsers, allocate_new, open_allocated, userless_clients
 from .users.user_table import TableDamaged
 
@@ -69,6 +69,14 @@ class FilesInForce:
     def policy(self) -> Policy:
         """The policy in force."""
         return self._grants.policy
+
+    def named(self) -> tuple[str, Config]:
+        """The path of the configuration, and what is in force."""
+        return self._config_path, self.config
+
+    def is_taken_up(self) -> None:
+        """A server has taken up the latest reload, or has begun with its files."""
+        self._welcome.reload = {}
 
     def server_begins(self) -> None:
         """A server begins with what is in force, also with what counts for a whole server."""

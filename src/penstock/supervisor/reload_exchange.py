@@ -30,22 +30,20 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
-from .ipc.message_base import Message
 from .ipc.protocol import ProtocolError
 from .ipc.reload_messages import (
     RELOAD_FILES,
     Abandon,
-    Prepare,
     Prepared,
-    Switch,
     Switched,
     few_texts,
 )
 from .ipc.sealed_files import sealed
 from .kernel.loop import Loop, Timer
 from .logs.supervisor_log import log
+from .reload_sides import NewFiles, OnAnswer, OwnSide, ReloadAnswer, ServerSide, SwitchRefused
 
 OFFER_S: Final = 10.0
 CONFIRM_S: Final = 10.0
@@ -65,82 +63,10 @@ _KILLED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class ReloadAnswer:
-    """What became of a reload, for whoever has asked. ``mistakes``: it was refused for these, and
-    nothing has changed. ``generation`` is the one in force after it."""
-
-    mistakes: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    generation: str = ""
-
-
-OnAnswer = Callable[[ReloadAnswer], None]
-
-
-class SwitchRefused(Exception):
-    """Something of the switch cannot be done, and nothing of it is left."""
-
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = tuple(mistakes)
-
-
-class NewFiles(Protocol):
-    """Files that were read and are good, until ``close``, or until they are in force."""
-
-    warnings: list[str]
-
-    @property
-    def generation(self) -> str:
-        """The hash that names them."""
-        ...
-
-    def offer(self, number: int, asked_by: str) -> tuple[Prepare, dict[str, bytes]]:
-        """The PREPARE for a server, and the bytes of its files by their names."""
-        ...
-
-    def close(self) -> None:
-        """Closes what was opened for them. Does nothing once they are in force."""
-        ...
-
-
-class OwnSide(Protocol):
-    """What this process does for a reload."""
-
-    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
-        """Reads every file, and calls back once, within a bound: with the files, or mistakes."""
-        ...
-
-    def cancel(self) -> None:
-        """Gives up reading, if that is under way."""
-        ...
-
-    def switch(self, files: NewFiles, number: int, asked_by: str) -> Switch:
-        """Puts them into force, in one step. Raises SwitchRefused if that cannot be."""
-        ...
-
-    @property
-    def generation(self) -> str:
-        """The hash of what is in force."""
-        ...
-
-
-class ServerSide(Protocol):
-    """The server, as far as a reload concerns it."""
-
-    @property
-    def takes_calls(self) -> bool:
-        """Whether one is connected and has said SERVING."""
-        ...
-
-    def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Sends it, if one is connected."""
-        ...
-
-    def kill(self) -> None:
-        """Ends a server that stands still; another one follows."""
-        ...
+class _Asker:
+    who: str
+    on_answer: OnAnswer
+    may_pass: bool
 
 
 class ReloadExchange:
@@ -153,21 +79,25 @@ class ReloadExchange:
         self._state: Literal["idle", "reading", "offering", "confirming"] = "idle"
         self._stopping = False
         self._number = 0
-        self._asking: list[tuple[str, OnAnswer]] = []
+        self._asking: list[_Asker] = []
         """Those for whom the reload under way is; ``waiting`` are those of the next."""
-        self._waiting: list[tuple[str, OnAnswer]] = []
+        self._waiting: list[_Asker] = []
         self._files: NewFiles | None = None
         self._was_asked = False
         self._bound: Timer | None = None
         self._answer = ReloadAnswer()
 
-    def ask(self, asked_by: str, on_answer: OnAnswer) -> None:
+    def ask(self, asked_by: str, on_answer: OnAnswer, may_pass: bool = False) -> None:
         """Has the files read and taken up. ``on_answer`` is called once, never from within this
-        call, unless penstockd is stopping."""
+        call, unless penstockd is stopping.
+
+        ``may_pass``: what the server finds wrong with its files is neither logged nor audited,
+        unless somebody else has asked as well, because it may be right in a moment.
+        """
         if self._stopping:
             on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
             return
-        self._waiting.append((asked_by, on_answer))
+        self._waiting.append(_Asker(asked_by, on_answer, may_pass))
         if self._state == "idle":
             self._begin()
 
@@ -190,7 +120,7 @@ class ReloadExchange:
         if self._state != "offering" or answer.number != self._number or not self._was_asked:
             return  # it comes too late: ABANDON was under way
         if answer.mistakes:
-            self._refuse(answer.mistakes)
+            self._refuse(answer.mistakes, by_server=True)
             return
         assert self._files is not None
         before = self._own.generation
@@ -227,12 +157,12 @@ class ReloadExchange:
             self._own.cancel()
             self._refuse([_STOPPING])
         waiting, self._waiting = self._waiting, []
-        for _, on_answer in waiting:
-            on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
+        for each in waiting:
+            each.on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
 
     @property
     def _asked_by(self) -> str:
-        return ", ".join(dict.fromkeys(who for who, _ in self._asking))
+        return ", ".join(dict.fromkeys(each.who for each in self._asking))
 
     def _begin(self) -> None:
         self._asking, self._waiting = self._waiting, []
@@ -280,19 +210,23 @@ class ReloadExchange:
         self._server.kill()
         self._done(_KILLED)
 
-    def _refuse(self, mistakes: Sequence[str]) -> None:
+    def _refuse(self, mistakes: Sequence[str], *, by_server: bool = False) -> None:
         """Nothing has changed. The server hears of it for the audit log, whether or not it was
         asked."""
         asked_by = self._asked_by
-        log(f"not reloaded, asked by {asked_by}: nothing has changed, because of")
-        for mistake in mistakes:
+        said = () if by_server and all(each.may_pass for each in self._asking) else mistakes
+        if said:
+            log(f"not reloaded, asked by {asked_by}: nothing has changed, because of")
+        for mistake in said:
             log(mistake)
         if self._files is not None:
             self._files.close()
             self._files = None
         if self._server.takes_calls:
-            self._server.tell(Abandon(self._number, asked_by, few_texts(mistakes)))
-        self._answer = ReloadAnswer(tuple(mistakes), generation=self._own.generation)
+            self._server.tell(Abandon(self._number, asked_by, few_texts(said)))
+        self._answer = ReloadAnswer(
+            tuple(mistakes), generation=self._own.generation, by_server=by_server
+        )
         self._end()
 
     def _done(self, *changes: str) -> None:
@@ -310,8 +244,8 @@ class ReloadExchange:
         answer, asking = self._answer, self._asking
         self._answer, self._asking = ReloadAnswer(), []
         self._state = "idle"
-        for _, on_answer in asking:
-            on_answer(answer)
+        for each in asking:
+            each.on_answer(answer)
         # By now whoever was answered may have asked again, and so begun the next one.
         if self._waiting and self._state == "idle" and not self._stopping:
             self._begin()

@@ -57,8 +57,9 @@ class Switch(Message):
 @dataclass(frozen=True, slots=True)
 class Abandon(Message):
     """A reload was refused, so nothing has changed on either side. The server forgets what it has
-    prepared under this number, if it has, and writes the mistakes into the audit log. It may not
-    have been asked at all: then the supervisor has found the mistakes."""
+    prepared under this number, if it has, and writes the mistakes into the audit log, if there are
+    any: there are none where files that do not fit yet are tried again. It may not have been asked
+    at all: then the supervisor has found the mistakes."""
 
     kind = "ABANDON"
     number: Count
