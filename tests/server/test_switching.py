@@ -257,6 +257,17 @@ async def test_what_was_abandoned_is_forgotten(
         assert w.held.current.hash == "next 2"
 
 
+async def test_what_is_tried_again_is_not_recorded(tmp_path: Path) -> None:
+    """ABANDON without mistakes: files that do not fit yet may fit in a moment."""
+    async with world(tmp_path) as w:
+        offered = w.offer(number=1)
+        assert (await w.answered(1))[0] == []
+        w.reloads.on_abandon(Abandon(1, 'reload = "auto"', ()))
+        with pytest.raises(ProtocolError):
+            w.switch(offered)
+        assert w.lines("reload.refused") == []
+
+
 async def test_a_bug_is_a_mistake_of_ours_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
