@@ -45,14 +45,21 @@ def check_files(config_path: str) -> tuple[Examined, CheckReport]:
     if not earlier_server.holder(os.path.join(config.run_dir, LOCK_NAME)):
         warn_of_ports(config, of_config)
     if standpoint.root:
-        paths = (config_path, config.policy, config.supervisor_dir)
-        report.warnings += map(unlocated, startup.replaceable(tuple(filter(None, paths))))
+        paths = map(_first_there, (config_path, config.policy, config.supervisor_dir))
+        report.warnings += map(unlocated, startup.replaceable(tuple(paths)))
     if policy is not None:
         of_policy = Findings(report, config.policy, examined.policy_data)
         _warn(policy, of_policy, standpoint)
         if not examined.misread:
             _check_host(config, policy, of_config, of_policy, standpoint)
     return examined, report
+
+
+def _first_there(path: str) -> str:
+    """The path, or the part of it that is the first to be missing."""
+    while path and not os.path.exists(os.path.dirname(path)):
+        path = os.path.dirname(path)
+    return path or "/"
 
 
 def _standpoint(config_path: str) -> Standpoint:

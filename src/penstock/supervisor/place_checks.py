@@ -50,7 +50,9 @@ def place_mistakes(
 def _mistakes(
     key: str, path: str, config: Config, server_user: User, standpoint: Standpoint
 ) -> Iterator[str]:
-    if not os.path.lexists(path):
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         yield from _cannot_be_made(key, path, config, standpoint)
         return
     status = os.stat(path)
