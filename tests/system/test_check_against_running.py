@@ -48,7 +48,8 @@ def test_what_a_reload_would_change(server: RunningServer) -> None:
         assert wrong.returncode == 2
         assert wrong.stdout == ""
         config.write_text(
-            "max_jobs = 7\n" + before[config].replace(f"{server.directory}/work", "/srv/elsewhere")
+            "max_jobs = 7\n"
+            + before[config].replace(f"{server.directory}/work", f"{server.directory}/other")
         )
         done = check(server, "--against-running")
         assert done.returncode == 0, done.stderr
