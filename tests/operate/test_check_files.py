@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 from checked_place import IS_ROOT, Place, checked_place
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from penstock.operate import full_check
 from penstock.operate.findings import CheckReport
 from penstock.operate.full_check import check_files
 from penstock.operate.verb_table import call_verb
-from penstock.supervisor.examination import examine
 
 
 @pytest.fixture
@@ -127,29 +123,6 @@ def test_a_file_that_is_no_toml_is_looked_at_as_far_as_it_can_be_read(place: Pla
     assert "not TOML" in found[policy, first]
     assert "not TOML" in found[policy, second]
     assert "commands.seq.path: /no/such" in found[policy, third]
-
-
-@given(
-    st.sampled_from(["policy", "config", "ca"]),
-    st.floats(0, 1),
-    st.integers(0, 40),
-    st.binary(max_size=4),
-)
-@settings(max_examples=25)
-def test_no_file_is_too_odd_to_check(which: str, where: float, lost: int, instead: bytes) -> None:
-    """Bytes that were lost, added or exchanged: it ends, says what is wrong, and finds at least
-    what a start would find."""
-    with checked_place() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(full_check, "_check_host", lambda *parts: None)
-        path = {"policy": place.policy, "config": place.config, "ca": place.pki.ca}[which]
-        content = path.read_bytes()
-        begin = int(where * len(content))
-        path.write_bytes(content[:begin] + instead + content[begin + lost :])
-        _, report = check_files(str(place.config))
-        examined = examine(str(place.config))
-        examined.close()
-        assert set(map(str, examined.mistakes)) <= set(map(str, report.mistakes))
-        assert all(each.text and each.what for each in report.mistakes)
 
 
 def test_what_the_host_does_not_hold_is_a_mistake(place: Place) -> None:
