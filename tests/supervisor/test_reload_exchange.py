@@ -51,6 +51,7 @@ class World:
         self.cancelled = 0
         self.refuses: list[str] = []
         self.takes_calls = True
+        self.fails = False
         self.sent: deque[Message] = deque()
         self.kills = 0
         self.answers: list[ReloadAnswer] = []
@@ -248,6 +249,32 @@ def test_without_a_server_nothing_changes(world: World) -> None:
     world.passes(7)
     assert "no server took calls" in world.answers[0].mistakes[0]
     assert (world.generation, files.closed, len(world.sent)) == ("g0", True, 0)
+
+
+def test_files_with_which_no_server_comes_up_can_be_replaced(world: World) -> None:
+    """A key that is gone, for example: nobody can be asked, and nobody decides by the old ones. One
+    that is coming up is ended, because it has those."""
+    world.takes_calls, world.fails = False, True
+    world.ask()
+    files = Files("g1")
+    world.have_read(files)
+    world.passes(OFFER_S - 1)
+    assert world.generation == "g0"
+    world.passes(1)
+    (answer,) = world.answers
+    assert (answer.mistakes, answer.generation) == ((), "g1")
+    assert "no server comes up" in answer.warnings[0]
+    assert (world.generation, world.kills, len(world.sent)) == ("g1", 1, 0)
+    world.ends()
+    world.fails = False
+    world.serves()
+    assert not world.sent
+    world.takes_calls, world.fails, world.refuses = False, True, ["no room"]
+    world.ask()
+    world.have_read(Files("g2"))
+    world.passes(OFFER_S)
+    assert world.answers[1].mistakes == ("no room",)
+    assert (world.generation, world.kills) == ("g1", 1)
 
 
 def test_a_server_that_ends_after_the_switch_is_followed_by_one_with_the_new_files(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from handed_server import Asking, Handed, handed_supervisor
 from ports import reserved_port
+from supervisor_peer import wait_dead
 from supervisor_process import IS_ROOT, MODE_AND_SLOW_MODE, shell
 
 from penstock.policy.generation_hash import generation_hash
@@ -65,6 +66,7 @@ def test_a_client_comes_in_and_the_job_that_runs_notices_nothing(handed: Handed)
     assert answer["ok"]
     assert answer["generation"] == prepare["generation"]
     assert answer["changes"][-1] == "no connection has ended"
+    assert not any("rlimits" in text for text in answer["warnings"])  # said at the start
     asking.close()
     assert server.peer.refused("feed", client="bob")["fault"] == "stale_policy"
     server.peer.generation = prepare["generation"]
@@ -284,6 +286,22 @@ def test_penstockd_that_stops_refuses_a_reload_under_way(handed: Handed) -> None
     server.kill()
 
 
+def test_who_asks_and_leaves_changes_nothing_else(handed: Handed) -> None:
+    """The reload is carried out, and the next one can be asked for."""
+    server = handed.next()
+    server.serve()
+    asking = handed.ask(request="reload")
+    prepare = server.peer.wait("PREPARE")
+    asking.close()
+    server.peer.send("PREPARED", number=prepare["number"], mistakes=[])
+    server.switched()
+    asking = handed.ask(request="reload")
+    assert server.prepared()["number"] == prepare["number"] + 1
+    server.switched()
+    assert asking.answer()["ok"]
+    asking.close()
+
+
 def test_files_are_read_whole_though_a_fifo_stands_there(handed: Handed) -> None:
     """As by mistake: nothing waits for its writer, and the loop least of all."""
     server = handed.next()
@@ -354,3 +372,33 @@ def test_files_that_change_are_taken_up_by_themselves(root: bool) -> None:
         assert prepare["policy_bytes"] == policy
         assert prepare["asked_by"] == 'reload = "auto"'
         server.switched()
+
+
+@pytest.mark.slow
+def test_files_with_which_no_server_comes_up_can_be_replaced(handed: Handed) -> None:
+    """The job that runs is taken over by the first server that comes up with the new ones."""
+    server = handed.next()
+    server.serve()
+    job = server.peer.start("feed", stdin=True)
+    server.kill()
+    for _ in range(2):
+        server = handed.next()
+        old = server.peer.hello()["generation"]
+        server.kill()
+    policy = change(handed)
+    asking = handed.ask(request="reload")
+    server = handed.next()
+    assert server.peer.hello()["generation"] == old
+    answer = asking.answer()
+    asking.close()
+    assert answer["ok"]
+    assert any("no server comes up" in text for text in answer["warnings"])
+    assert wait_dead(server.pid)  # it was killed, as it has the old ones
+    server.close()
+    server = handed.next()
+    welcome = server.serve()
+    assert welcome["generation"] == answer["generation"] != old
+    assert server.peer.policy == policy
+    server.peer.send("TAKE")
+    assert server.peer.wait("HELD")["id"] == job.id
+    server.peer.send("RELEASE", id=job.id)

@@ -120,6 +120,7 @@ class Daemon:
             *(self._loop, options.config, config, grants),
             (self._requests, self._welcome, self._hierarchy, self._listeners),
             quotas=not quotas.missing,
+            lower=lower,
         )
         self._shutdown = Shutdown(
             *(self._loop, self._requests, self._listeners),

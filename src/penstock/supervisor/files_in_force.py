@@ -35,7 +35,7 @@ class FilesInForce:
     """The files of one penstockd with a server, from its start on.
 
     It is the own side of a reload (reload_exchange.py). ``quotas``: the file system holds jobs to
-    their bounds, as project_quota.py found.
+    their bounds, as project_quota.py found; ``lower`` is what rlimits.raise_own has said already.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class FilesInForce:
         parts: tuple[Dispatcher, Greeting, Hierarchy | None, Listeners],
         *,
         quotas: bool,
+        lower: Sequence[str],
     ) -> None:
         self._loop = loop
         self._config_path = config_path
@@ -56,6 +57,7 @@ class FilesInForce:
         self._grants = grants
         self._requests, self._welcome, self._hierarchy, self._listeners = parts
         self._quotas = quotas
+        self._lower = lower
         self._reading: ChildWork | None = None
         self._waiting: list[str] = []
         """Settings of the latest reload that wait for another server, or for a restart."""
@@ -127,11 +129,14 @@ class FilesInForce:
         assert isinstance(files, FilesRead)
         config, policy = files.effective, files.policy
         users = self._users_of(files)
+        try:
+            lower = rlimits.raise_own(policy.classes.values(), startup.needed_descriptors(config))
+        except OSError as error:
+            raise SwitchRefused([f"{error.filename}: {error.strerror}"]) from error
         self._change_totals(policy)
         # Nothing that follows can fail.
-        files.warnings += rlimits.raise_own(
-            policy.classes.values(), startup.needed_descriptors(config)
-        )
+        files.warnings += [text for text in lower if text not in self._lower]
+        self._lower = lower
         files.warnings += allocate_new(users, policy)
         before = self._grants
         self._grants = StartCheck(

@@ -20,7 +20,10 @@ SWITCH.
 
 A server that ends while it is asked is followed by another one, which is asked in its place, within
 the same bound. Only a server that takes calls is asked, because one that still comes up has not
-everything yet that it would have to replace.
+everything yet that it would have to replace. If none takes calls within the bound, and those before
+have ended as they came up, the files in force may be why: a key that is gone, for example. So that
+they can be replaced at all, the supervisor switches alone then, and a server that is coming up is
+ended, because it has the old ones.
 
 One at a time: whoever asks meanwhile shares the next one, which begins when this one is done. That
 one reads the files anew, because what was changed by then may have been read before.
@@ -37,6 +40,7 @@ from .ipc.reload_messages import (
     RELOAD_FILES,
     Abandon,
     Prepared,
+    Switch,
     Switched,
     few_texts,
 )
@@ -51,6 +55,10 @@ _SILENT: Final = f"the server did not say within {OFFER_S:g} s whether it can ru
 _NO_SERVER: Final = (
     f"no server took calls within {OFFER_S:g} s that could have been asked; the log says why, and "
     "the next server begins with the files as they were"
+)
+_ALONE: Final = (
+    "no server comes up with the files that were in force, so none was asked whether it can run "
+    "with these: the log says whether the next one does"
 )
 _STOPPING: Final = "penstockd is stopping"
 _ENDED: Final = (
@@ -122,24 +130,30 @@ class ReloadExchange:
         if answer.mistakes:
             self._refuse(answer.mistakes, by_server=True)
             return
+        switch = self._switch(answer.warnings)
+        if switch is not None:
+            self._enter("confirming", CONFIRM_S, self._not_confirmed)
+            self._server.tell(switch)
+
+    def _switch(self, warnings: Sequence[str]) -> Switch | None:
+        """Switches the own side; None if that was refused."""
         assert self._files is not None
         before = self._own.generation
         try:
             switch = self._own.switch(self._files, self._number, self._asked_by)
         except SwitchRefused as error:
             self._refuse(error.mistakes)
-            return
+            return None
         self._answer = ReloadAnswer(
             changes=switch.changes,
-            warnings=(*self._files.warnings, *answer.warnings),
+            warnings=(*self._files.warnings, *warnings),
             generation=self._own.generation,
         )
         self._files = None
         log(f"reloaded, asked by {self._asked_by}: {before[:12]} to {self._answer.generation[:12]}")
         for text in (*switch.changes, *(f"warning: {each}" for each in self._answer.warnings)):
             log(text)
-        self._enter("confirming", CONFIRM_S, self._not_confirmed)
-        self._server.tell(switch)
+        return switch
 
     def switched(self, answer: Switched) -> None:
         """The server's answer to SWITCH. Raises ProtocolError for one to what was not sent."""
@@ -204,7 +218,11 @@ class ReloadExchange:
         self._bound = self._loop.after(bound_s, over)
 
     def _not_prepared(self) -> None:
-        self._refuse([_SILENT if self._was_asked else _NO_SERVER])
+        if self._was_asked or not self._server.fails:
+            self._refuse([_SILENT if self._was_asked else _NO_SERVER])
+        elif self._switch([_ALONE]) is not None:
+            self._server.kill()
+            self._end()
 
     def _not_confirmed(self) -> None:
         self._server.kill()

@@ -80,6 +80,11 @@ class ServerSide(Protocol):
         """Whether one is connected and has said SERVING."""
         ...
 
+    @property
+    def fails(self) -> bool:
+        """Have the latest servers all ended before one of them took calls?"""
+        ...
+
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Sends it, if one is connected."""
         ...

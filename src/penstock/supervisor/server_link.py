@@ -24,6 +24,13 @@ class ServerLink:
     def is_serving(self, serving: bool) -> None:
         """A server has said SERVING, or (False) another one begins, or it is gone."""
         self._serving = serving
+        if serving:
+            self._server.serving()
+
+    @property
+    def fails(self) -> bool:
+        """Have the latest servers all ended before one of them took calls?"""
+        return self._server.fails
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Sends it, if a server is connected. The descriptors stay the caller's."""

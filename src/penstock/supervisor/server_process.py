@@ -21,6 +21,8 @@ _LAST_DELAY_S: Final = 10.0
 # A server that came up can have been killed from outside, so its files are no reason to wait for
 # long, and its jobs wait to be taken over.
 _CAME_UP_DELAY_S: Final = 1.0
+# One may be killed from outside, as it comes up; of two in a row the files are the reason.
+_FAILING: Final = 2
 _STEADY_S: Final = 10.0  # a server that lived so long begins with the first delay again
 
 
@@ -56,6 +58,7 @@ class ServerProcess:
         self._pidfd = -1
         self._delay_s = _FIRST_DELAY_S
         self._ends_in_order = False
+        self._failures = 0
         self._steady: Timer | None = None
         self._restart: Timer | None = None
         self._on_stopped: Callable[[], None] | None = None
@@ -129,6 +132,15 @@ class ServerProcess:
             except ProcessLookupError:
                 return
 
+    @property
+    def fails(self) -> bool:
+        """Have the latest servers all ended before one of them took calls?"""
+        return self._failures >= _FAILING
+
+    def serving(self) -> None:
+        """The server takes calls."""
+        self._failures = 0
+
     def came_up(self) -> None:
         """The server has connected, so if it ends now, its files are not the reason."""
         self._delay_s = min(self._delay_s, _CAME_UP_DELAY_S)
@@ -169,6 +181,7 @@ class ServerProcess:
         self._start_again(how)
 
     def _start_again(self, why: str) -> None:
+        self._failures += 1
         log(f"the server {why}; starting it again in {self._delay_s:g} s")
         self._restart = self._loop.after(self._delay_s, self.start)
         self._delay_s = min(_LAST_DELAY_S, self._delay_s * 2)

@@ -5,6 +5,7 @@ What a kernel makes of it is for the system tests.
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,6 +299,20 @@ def test_memory_below_what_is_in_use_changes_nothing(kernel: Kernel, kind: str) 
     assert caught.value.name == "client-alice"
     assert states(bob.entries) == states(limits.entries)
     assert bob.files.changed() == limits.files.changed() == []
+
+
+def test_a_group_that_was_removed_refuses_nothing(kernel: Kernel) -> None:
+    """By another program: it is made anew, and limited, with the next start."""
+    held = groups(kernel, "hybrid")
+    held.hold(ALICE, None)
+    for path in kernel.root.glob("*/penstock/client-alice"):
+        shutil.rmtree(path)
+    held.change(changed(memory_bytes=PAGE))
+    assert not list(kernel.root.glob("*/penstock/client-alice"))
+    again = held.hold(
+        ClientTotals("client-alice", changed(memory_bytes=PAGE)["client-alice"]), None
+    )
+    assert states(again.entries)["memory"] == ("enforced", str(PAGE))
 
 
 def test_what_the_kernel_refuses_is_undone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:

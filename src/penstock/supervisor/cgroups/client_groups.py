@@ -107,6 +107,9 @@ class ClientGroups:
         Limits of memory below what is in use are refused, because on v2 the kernel would take them,
         and end processes for it. Raises TotalRefused.
         """
+        for name, device in list(self._held):
+            if not os.path.isdir(self._directory(name)):  # another program has removed it
+                del self._held[name, device]
         changing = [
             (*place, held, held.asked)
             for place, held in self._held.items()
@@ -124,6 +127,9 @@ class ClientGroups:
                         if earlier is not None:
                             _set(changed, earlier, disk)
                 raise TotalRefused(name, str(error)) from error
+
+    def _directory(self, name: str) -> str:
+        return os.path.join(self._mounts.roots(self._kind)[0] + self._parent, name)
 
     def _check_use(self, name: str, before: ResourceLimits | None, wanted: ResourceLimits) -> None:
         """Raises GroupError if memory is to be limited to less than the group uses."""
