@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,10 +188,12 @@ def running_server(
     fresh: bool = False,
     transport: Mapping[str, float | int] | None = None,
     prefix: Sequence[str] = (),
+    tls: Callable[[Path], Mapping[str, str | bool]] | None = None,
     **config: str | float | int | None,
 ) -> Iterator[RunningServer]:
     """A penstockd that listens, ended and checked for leftovers afterwards.
 
+    ``tls`` gets the directory of certificates, and returns keys of [tls] in the place of the usual.
     With ``crl`` it has a revocation list, ``pki.write_crl``'s, which is empty at first. With
     ``fresh`` none of its directories is there, as after an installation. ``transport`` are
     limits that are not as delivered. ``prefix``: a program that executes the one after it.
@@ -228,13 +230,14 @@ def running_server(
         lines = [
             f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None
         ]
-        tls = {
+        files: dict[str, str | bool] = {
             "certificate": str(pki.server.certificate),
             "key": str(pki.server.key),
             "client_ca": str(pki.ca),
             **({"crl": str(pki.write_crl())} if crl else {}),
+            **(tls(directory / "certs") if tls is not None else {}),
         }
-        for name, table in (("tls", tls), ("transport", transport or {})):
+        for name, table in (("tls", files), ("transport", transport or {})):
             lines += [
                 f"[{name}]",
                 *(f"{key} = {json.dumps(value)}" for key, value in table.items()),

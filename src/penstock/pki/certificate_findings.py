@@ -207,10 +207,12 @@ def _of_server(certificate: x509.Certificate, host: str, stem: str) -> Iterator[
 
 def _without_usage(certificate: x509.Certificate, host: str, stem: str) -> Iterator[str]:
     """It may be meant for either: no one knows."""
+    fingerprint = fingerprint_of(certificate.public_bytes(Encoding.DER))
+    pin = "" if hosts_in(certificate) else f", and a client has --server-fingerprint {fingerprint}"
     yield (
-        "does not say what it is for (no extended key usage): servers and clients refuse it, "
-        "unless the server's configuration has legacy_certificates = true under [tls]; made anew "
-        f"for a client: {client_signed_again(stem)} ; for a server: "
+        "does not say what it is for (no extended key usage), so penstockd refuses it as a "
+        "client's and as its own, unless its configuration has legacy_certificates = true under "
+        f"[tls]{pin}; made anew for a client: {client_signed_again(stem)} ; for a server: "
         + server_signed_again([host or common_name(certificate) or "HOST"], stem)
     )
 

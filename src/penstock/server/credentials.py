@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ..pki.contents import common_name, hosts_in
@@ -147,12 +149,33 @@ def _context(
                 "client could connect; take one of RSA, P-256, P-384, P-521 or Ed25519"
             )
         except KeyPasswordNeeded:
-            mistakes.append(f"[tls] key: {key_path}: the key is encrypted; a password is needed")
+            mistakes.append(
+                f"[tls] key: {key_path}: the key is encrypted; a password is needed: write "
+                'key_passphrase_file = "FILE" under [tls], a file of the server\'s user alone with '
+                "its passphrase in the first line"
+            )
         # ssl.SSLError is an OSError. ValueError and TypeError are for what never reached OpenSSL,
         # such as a passphrase over 1024 bytes.
         except (OSError, ValueError, TypeError) as error:
-            mistakes.append(_file_mistake(error, key_path))
+            openssl = isinstance(error, ssl.SSLError)
+            if openssl and passphrase is not None and not _opens(passphrase, files["key"]):
+                mistakes.append(
+                    f"[tls] key_passphrase_file: the passphrase does not open {key_path}, the key "
+                    "of the configuration; write the key's own into the file's first line"
+                )
+            else:
+                mistakes.append(_file_mistake(error, key_path))
         return None
+
+
+def _opens(passphrase: bytes, key: bytes) -> bool:
+    if b"ENCRYPTED" not in key:
+        return True
+    try:
+        serialization.load_pem_private_key(key, passphrase)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _file_mistake(error: Exception, key_path: str) -> str:
