@@ -38,7 +38,7 @@ async def test_verbs_options_and_choices(shell: str, tmp_path: Path) -> None:
     async with shell_on_terminal(shell, tmp_path, {"LANG": "C.UTF-8"}) as typed:
         assert await typed.arguments("penstock vers\t-o js\t") == ["version", "-o", "json"]
         assert await typed.arguments("penstock str\t--no-f\t7") == ["stream", "--no-follow", "7"]
-        assert await typed.arguments("penstock certs is\t--ho\tx alice") == [
+        assert await typed.arguments("penstock certs is\t--hos\tx alice") == [
             *("certs", "issue", "--host", "x", "alice")
         ]
         # Behind COMMAND everything is the job's.

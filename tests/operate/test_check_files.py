@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checked_place import IS_ROOT, Place, checked_place
+from checked_place import IS_ROOT, SERVER_UID, Place, checked_place
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from penstock.operate.findings import CheckReport
 from penstock.operate.full_check import check_files
@@ -158,6 +161,29 @@ def test_a_certificate_that_others_can_write_and_a_port_in_use_are_warnings(plac
     assert "can be written by others; chmod go-w" in found["tls.client_ca"]
     assert "is in use now" in found["listen"]
     assert "listen" not in {each.key for each in check(place).warnings}
+
+
+def test_certificates_and_lists_that_will_keep_clients_out_are_warnings(place: Place) -> None:
+    """A server's without names, which each client must pin, and a list that ends soon."""
+    pki = place.pki
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    plain = pki.authority.issue("plain", "host.example", usage=usage)
+    crl = pki.write_crl(days=2)
+    if IS_ROOT:
+        os.chown(plain.key, SERVER_UID, SERVER_UID)
+    lines = {"certificate": plain.certificate, "key": plain.key, "crl": crl}
+    text = place.config.read_text().partition("[tls]\n")
+    kept = [line for line in text[2].splitlines() if line.split(" ")[0] not in lines]
+    added = [f'{key} = "{path}"' for key, path in lines.items()]
+    place.config.write_text("\n".join([text[0] + "[tls]", *added, *kept]) + "\n")
+    report = check(place)
+    assert report.mistakes == []
+    found = {each.key: str(each) for each in report.warnings}
+    der = x509.load_pem_x509_certificate(plain.certificate.read_bytes())
+    assert f"--server-fingerprint {der.fingerprint(SHA256()).hex()}" in found["tls.certificate"]
+    assert "write it anew: penstock certs crl" in found["tls.crl"]
+    pki.write_crl(days=30)
+    assert "tls.crl" not in {each.key for each in check(place).warnings}
 
 
 def test_as_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

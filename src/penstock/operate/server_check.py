@@ -5,11 +5,15 @@ can read is a mistake that no other look finds.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from ..pki.contents import hosts_in
+from ..pki.crl import pem_lists
+from ..pki.fingerprints import fingerprint_of
 from ..pki.issue import UNREADABLE
 from ..policy.configuration import Config
 from ..policy.toml_tables import MAX_FILE_BYTES
@@ -28,6 +32,7 @@ from .findings import Findings
 _CAP_NET_BIND_SERVICE: Final = 10  # linux/capability.h
 _TLS_FILES: Final = ("certificate", "key", "key_passphrase_file", "client_ca", "crl")
 _LEAST_LEFT: Final = 0.1  # of a certificate's life
+_LIST_LEFT: Final = timedelta(days=3)
 
 
 def check_server(
@@ -84,7 +89,7 @@ def _check_credentials(
     if untimely is not None:
         found.wrong(f"[tls] certificate: {untimely}")
     else:
-        found.warn(*_expires_soon(config))
+        found.warn(*_of_certificate(config), *_list_ends_soon(config))
 
 
 def _key(text: str) -> str:
@@ -97,7 +102,7 @@ def _paths(config: Config) -> dict[str, str]:
     return {key: path for key, path in found.items() if path}
 
 
-def _expires_soon(config: Config) -> Iterator[str]:
+def _of_certificate(config: Config) -> Iterator[str]:
     try:
         data = read_file(config.tls_certificate, MAX_FILE_BYTES)
         certificate = x509.load_pem_x509_certificates(data)[0]
@@ -107,8 +112,32 @@ def _expires_soon(config: Config) -> Iterator[str]:
     if end - datetime.now(UTC) < (end - begin) * _LEAST_LEFT:
         yield (
             f"[tls] certificate: {config.tls_certificate} expires at {end}, after which no client "
-            "can connect; issue a new one"
+            "can connect; renew it: penstock certs renew"
         )
+    if not hosts_in(certificate):
+        pin = fingerprint_of(certificate.public_bytes(Encoding.DER))
+        yield (
+            f"[tls] certificate: {config.tls_certificate} names no host (no subjectAltName), so "
+            f"each client must have --server-fingerprint {pin}; or issue one with names: penstock "
+            "certs issue server --host NAME"
+        )
+
+
+def _list_ends_soon(config: Config) -> Iterator[str]:
+    """It would lock every client out."""
+    if not config.tls_crl:
+        return
+    try:
+        lists = read_file(config.tls_crl, MAX_FILE_BYTES)
+        ends = [each.next_update_utc for each in map(x509.load_pem_x509_crl, pem_lists(lists))]
+    except (OSError, *UNREADABLE):
+        return
+    for end in (each for each in ends if each is not None):
+        if end - datetime.now(UTC) < _LIST_LEFT:
+            yield (
+                f"[tls] crl: {config.tls_crl} is out of date at {end}, and servers refuse every "
+                "client then; write it anew: penstock certs crl"
+            )
 
 
 def _writable_by_others(

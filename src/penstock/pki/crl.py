@@ -1,6 +1,7 @@
 """Certificate revocation lists: which clients' certificates are no longer valid."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,11 @@ def read_crl(path: str, text: bytes, ca_path: str, ca_text: bytes) -> Revocation
     if mistakes:
         raise CrlError(mistakes)
     return Revocations(frozenset(revoked))
+
+
+def pem_lists(text: bytes) -> Iterator[bytes]:
+    """Each list of a file, in PEM."""
+    return (block[0] for block in _PEM_BLOCK.finditer(text) if block[1] == b"X509 CRL")
 
 
 def _lists_in(path: str, text: bytes) -> tuple[list[x509.CertificateRevocationList], list[str]]:

@@ -226,7 +226,7 @@ def _check_certificate(path: str, data: bytes, legacy_certificates: bool) -> str
         )
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if end <= datetime.now(UTC):
-        return f"{path} has expired at {end}, so clients refuse it; issue a new one, then SIGHUP"
+        return f"{path} has expired at {end}, so clients refuse it; renew it: penstock certs renew"
     if begin > datetime.now(UTC):
         return f"{path} is valid only from {begin} on, so clients refuse it until then"
     return None
