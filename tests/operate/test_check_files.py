@@ -13,6 +13,7 @@ from checked_place import IS_ROOT, SERVER_UID, Place, checked_place
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from pki import HOUR
 
 from penstock.operate.findings import CheckReport
 from penstock.operate.full_check import check_files
@@ -184,6 +185,25 @@ def test_certificates_and_lists_that_will_keep_clients_out_are_warnings(place: P
     assert "write it anew: penstock certs crl" in found["tls.crl"]
     pki.write_crl(days=30)
     assert "tls.crl" not in {each.key for each in check(place).warnings}
+
+
+def test_certificates_by_which_clients_do_not_get_in_are_warnings(place: Place) -> None:
+    """A server takes them: without a host's name, soon over, a leaf in the place of the CA."""
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    pair = place.pki.authority.issue(
+        *("nameless", "localhost"), usage=usage, not_before=-24 * HOUR, not_after=HOUR
+    )
+    if IS_ROOT:
+        os.chown(pair.key, SERVER_UID, SERVER_UID)
+    for key, path in {"certificate": pair.certificate, "key": pair.key}.items():
+        place.set(key, f'"{path}"')
+    place.set("client_ca", f'"{place.pki.clients["alice"].certificate}"')
+    report = check(place)
+    assert report.mistakes == []
+    texts = [str(each) for each in report.warnings if each.key.startswith("tls.")]
+    assert len(texts) == 3
+    for words in ("names no host (no subjectAltName", "expires on ", "is no CA's"):
+        assert any(words in text for text in texts), texts
 
 
 def test_as_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from ..pki.contents import hosts_in
+from ..pki.certificate_findings import mistakes_of_certificate
+from ..pki.contents import moment
 from ..pki.crl import pem_lists
-from ..pki.fingerprints import fingerprint_of
-from ..pki.issue import UNREADABLE
+from ..pki.signing import UNREADABLE
 from ..policy.configuration import Config
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..server.credentials import CredentialsError, load_credentials
@@ -33,6 +32,7 @@ _CAP_NET_BIND_SERVICE: Final = 10  # linux/capability.h
 _TLS_FILES: Final = ("certificate", "key", "key_passphrase_file", "client_ca", "crl")
 _LEAST_LEFT: Final = 0.1  # of a certificate's life
 _LIST_LEFT: Final = timedelta(days=3)
+_WITHOUT_USAGE: Final = "has no extended key usage"
 
 
 def check_server(
@@ -89,7 +89,7 @@ def _check_credentials(
     if untimely is not None:
         found.wrong(f"[tls] certificate: {untimely}")
     else:
-        found.warn(*_of_certificate(config), *_list_ends_soon(config))
+        found.warn(*_doubts(config), *_list_ends_soon(config))
 
 
 def _key(text: str) -> str:
@@ -102,25 +102,27 @@ def _paths(config: Config) -> dict[str, str]:
     return {key: path for key, path in found.items() if path}
 
 
-def _of_certificate(config: Config) -> Iterator[str]:
-    try:
-        data = read_file(config.tls_certificate, MAX_FILE_BYTES)
-        certificate = x509.load_pem_x509_certificates(data)[0]
-    except (OSError, *UNREADABLE):
-        return
+def _doubts(config: Config) -> Iterator[str]:
+    """Of certificates that a server takes, why clients may not get in, or not for long."""
+    for key, role in (("certificate", "server"), ("client_ca", "ca")):
+        path = getattr(config, f"tls_{key}")
+        try:
+            found = x509.load_pem_x509_certificates(read_file(path, MAX_FILE_BYTES))
+        except (OSError, *UNREADABLE):
+            continue
+        for each in found[:1] if role == "server" else found:
+            yield from (f"[tls] {key}: {path} {text}" for text in _of_one(each, role, config))
+
+
+def _of_one(certificate: x509.Certificate, role: str, config: Config) -> Iterator[str]:
+    for text in mistakes_of_certificate(certificate, role=role):
+        if not (config.legacy_certificates and text.startswith(_WITHOUT_USAGE)):
+            yield text
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if end - datetime.now(UTC) < (end - begin) * _LEAST_LEFT:
-        yield (
-            f"[tls] certificate: {config.tls_certificate} expires at {end}, after which no client "
-            "can connect; renew it: penstock certs renew"
-        )
-    if not hosts_in(certificate):
-        pin = fingerprint_of(certificate.public_bytes(Encoding.DER))
-        yield (
-            f"[tls] certificate: {config.tls_certificate} names no host (no subjectAltName), so "
-            f"each client must have --server-fingerprint {pin}; or issue one with names: penstock "
-            "certs issue server --host NAME"
-        )
+    now = datetime.now(UTC)
+    if now < end < now + (end - begin) * _LEAST_LEFT:
+        what = "no client can connect" if role == "server" else "no client of this CA gets in"
+        yield f"expires on {moment(end)}, and {what} from then on; issue a new one"
 
 
 def _list_ends_soon(config: Config) -> Iterator[str]:
