@@ -9,7 +9,8 @@ from supervisor_end import Supervisor, connected
 
 from penstock.jobs.backends.local import LocalBackend
 from penstock.jobs.backends.reloads import OfferedGeneration
-from penstock.supervisor.ipc.reload_messages import MOST_TEXTS, Abandon, Switch, few_texts
+from penstock.supervisor.ipc import protocol
+from penstock.supervisor.ipc.reload_messages import MOST_TEXTS, Abandon, Prepared, Switch, few_texts
 
 SWITCH: dict[str, Any] = {
     "number": 1,
@@ -139,3 +140,11 @@ def test_however_many_mistakes_there_are_a_message_holds_them() -> None:
     assert len(shown[0]) == 500
     assert shown[-1].startswith("and 138 more")
     assert few_texts(["a", "b"]) == ("a", "b")
+
+
+def test_texts_that_a_message_must_escape_fit_one_as_well() -> None:
+    """A control character takes six bytes there, and a message has two such lists."""
+    shown = few_texts(["\1" * 500] * MOST_TEXTS)
+    assert shown[0] == "\1" * 500
+    assert shown[-1].startswith(f"and {MOST_TEXTS - len(shown) + 1} more")
+    assert len(protocol.encode(Prepared(1, shown, shown))) < protocol.MAX_MESSAGE_BYTES

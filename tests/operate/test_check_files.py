@@ -254,3 +254,28 @@ def test_a_key_that_the_servers_user_cannot_read_is_found(place: Place) -> None:
     (mistake,) = check(place).mistakes
     assert mistake.key == "tls.key"
     assert "Permission denied" in str(mistake)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("[transport]\n" + ".".join(["a"] * 5000) + " = 1\n", "tables within tables"),
+        ("[transport]\nstreams = 0x" + "f" * 20_000 + "\n", "far too many digits"),
+        ('[transport]\nstreams = "' + "9" * 300_000 + '"\n', "all settings together"),
+    ],
+    ids=["nested", "digits", "long"],
+)
+def test_settings_that_no_message_could_hold(place: Place, more: str, said: str) -> None:
+    """penstockd would end with its jobs as it hands them to its server, so no file has them."""
+    place.config.write_text(place.config.read_text() + more)
+    found = examine(str(place.config))
+    found.close()
+    assert [said in str(each) for each in found.mistakes] == [True]
+    assert any(said in str(each) for each in check(place).mistakes)
+
+
+def test_a_path_that_no_message_could_hold(place: Place) -> None:
+    place.set("audit_log", f'"/{"a" * 300_000}"')
+    found = examine(str(place.config))
+    found.close()
+    assert any("all settings together" in str(each) for each in found.mistakes)

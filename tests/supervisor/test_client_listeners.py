@@ -1,5 +1,6 @@
 """The listening sockets: bound, taken over from a unit, made to listen again; mistakes."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -230,20 +231,54 @@ def test_what_was_taken_up_counts_from_the_next_server_on() -> None:
     assert third.fileno() == second.fileno() == -1
 
 
-def test_an_address_that_was_taken_meanwhile_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It was free when the files were read; the other addresses listen all the same."""
-    said: list[str] = []
-    monkeypatch.setattr(client_listeners, "log", said.append)
-    made = open_listeners(config("127.0.0.1:0"), {})
-    later = bound(ANY, later=True)
-    place = address_of(later)
+@contextlib.contextmanager
+def listening_too(place: Address) -> Iterator[None]:
+    """As another program that has begun to listen there after it was bound."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind((place.host, place.port))
         other.listen()
+        yield
+
+
+def test_an_address_that_was_taken_meanwhile_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was free when the files were read; the other addresses listen all the same, and no server
+    gets a socket that it could not begin with. The next one gets it, once it is free."""
+    said: list[str] = []
+    monkeypatch.setattr(client_listeners, "log", said.append)
+    made = open_listeners(config("127.0.0.1:0"), {})
+    (first,) = made.fds
+    later = bound(ANY, later=True)
+    place = address_of(later)
+    with listening_too(place):
         made.take_up([*config("127.0.0.1:0").listen, place], {place: later})
         made.listen_again()
+        assert made.fds == [first]
+        made.listen_again()
+        assert made.fds == [first]
     assert f"{place} cannot be listened on: Address already in use" in said[0]
+    made.listen_again()
+    assert made.fds == [first, later.fileno()]
+    socket.create_connection((place.host, place.port)).close()
+    made.close()
+
+
+def test_where_none_can_be_listened_on_the_addresses_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise no server could begin, and the jobs would end for want of one."""
+    said: list[str] = []
+    monkeypatch.setattr(client_listeners, "log", said.append)
+    made = open_listeners(config("127.0.0.1:0"), {})
+    before, fds = list(made.addresses), made.fds
+    later = bound(ANY, later=True)
+    place = address_of(later)
+    with listening_too(place):
+        made.take_up([place], {place: later})
+        made.listen_again()
+    assert (made.addresses, made.fds) == (before, fds)
+    assert later.fileno() == -1
+    assert f"{before[0]} as before" in said[-1]
+    assert made.missing([place]) == [place]
+    socket.create_connection((before[0].host, before[0].port)).close()
     made.close()

@@ -43,6 +43,8 @@ _WITH_STATE_DIR: Final = "audit_log"
 _TLS: Final = "tls_"
 _OF_TLS: Final = frozenset({"legacy_certificates"})
 _MOST_SHOWN: Final = 200  # of a value; a path is rarely longer
+# Of their text, escaped once more, as in a message of 200,000 bytes beside others of its fields.
+_MOST_TOGETHER: Final = 40_000
 _HOW: Final[Mapping[When, str]] = {
     "now": "{key}: is now {now}; it was {before}",
     "next server": "{key}: is {now} from the next server on, which SIGUSR2 to penstockd starts "
@@ -95,6 +97,23 @@ def in_force_by(fresh: Config, told: Mapping[str, Any]) -> Config:
 def settings_text(config: Config) -> str:
     """The settings as a message has them: the text of a JSON object."""
     return json.dumps(settings(config))
+
+
+def unsendable(config: Config) -> list[str]:
+    """A mistake if the settings cannot go from one process to the other, because they are too long,
+    or are none that JSON can write. TOML itself has no such bound."""
+    try:
+        size = len(json.dumps(settings_text(config)))
+    except RecursionError:
+        return ["transport: tables within tables within tables; write limits as docs/rpc.md has them"]
+    except ValueError:  # Python writes no integer of thousands of digits in decimal
+        return ["transport: a number of far too many digits; write limits as docs/rpc.md has them"]
+    if size <= _MOST_TOGETHER:
+        return []
+    return [
+        f"file: all settings together are {size} characters, and the most is {_MOST_TOGETHER}; "
+        "shorten what is long: a path of [tls], or what [transport] has"
+    ]
 
 
 def setting_changes(running: Config, of_server: Config, fresh: Config) -> list[SettingChange]:

@@ -98,8 +98,9 @@ class Listeners:
 
     @property
     def fds(self) -> list[int]:
-        """The descriptors that a server gets; none once they are closed."""
-        return [each.fileno() for each in self._sockets]
+        """The descriptors that a server gets; none once they are closed. Without those that do not
+        listen, because no server could begin with them."""
+        return [each.fileno() for each in self._sockets if _listens(each)]
 
     def listen_again(self) -> None:
         """Before a server is started: makes those that were shut down listen again, and logs it.
@@ -107,16 +108,29 @@ class Listeners:
         if self._next is not None:
             self._replace(self._next)
         for each, address in zip(self._sockets, self.addresses, strict=True):
-            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            if _listens(each):
                 continue
             try:
                 each.listen(BACKLOG)
             except OSError as error:
-                log(f"{address} does not listen any more: {error.strerror}; restart penstockd")
+                log(
+                    f"{address} cannot be listened on: {error.strerror}; clients cannot connect "
+                    "there until a later server of this penstockd can"
+                )
             else:
-                log(f"{address}: the server before has shut it down; it listens again")
+                why = "the server before has shut it down, or another program had it"
+                log(f"{address}: {why}; it listens again")
 
     def _replace(self, others: Mapping[Address, socket.socket]) -> None:
+        """Without one that can be listened on the sockets stay, as no client could connect
+        otherwise."""
+        wrong = _listen_on(others)
+        for text in wrong:
+            log(text)
+        if len(wrong) == len(others):
+            log(f"listen: clients connect to {', '.join(map(str, self.addresses))} as before")
+            self._forget_next()
+            return
         for each in self._sockets:
             if each not in others.values():
                 each.close()
@@ -124,12 +138,6 @@ class Listeners:
         self._next, self._named = None, list(others)
         self._sockets = list(others.values())
         self.addresses = [address_of(each) for each in self._sockets]
-        for address, each in zip(self.addresses, self._sockets, strict=True):
-            if address not in before:
-                try:
-                    each.listen(BACKLOG)
-                except OSError as error:
-                    log(f"{address} cannot be listened on: {error.strerror}")
         if self.addresses != before:
             log(f"clients connect to {', '.join(map(str, self.addresses))} from now on")
 
@@ -244,6 +252,22 @@ def _bound(family: int, where: object, *, later: bool) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _listen_on(sockets: Mapping[Address, socket.socket]) -> list[str]:
+    """Has those of them listen that do not yet. Returns a text for each that cannot."""
+    wrong = []
+    for each in sockets.values():
+        if not _listens(each):
+            try:
+                each.listen(BACKLOG)
+            except OSError as error:
+                wrong.append(_mistake(address_of(each), error))
+    return wrong
+
+
+def _listens(bound_socket: socket.socket) -> bool:
+    return bool(bound_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def address_of(listening: socket.socket) -> Address:

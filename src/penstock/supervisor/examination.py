@@ -22,7 +22,7 @@ from typing import Final
 from ..policy.configuration import Config, read_config
 from ..policy.mistakes import FileMistake, located, unlocated
 from ..policy.policy_file import Policy, read_policy
-from ..policy.settings_in_force import in_force
+from ..policy.settings_in_force import in_force, unsendable
 from ..policy.toml_recovery import TomlRest
 from ..policy.toml_tables import MAX_FILE_BYTES, NOT_TOML
 from . import startup
@@ -107,6 +107,8 @@ def examine(
             found.mistakes += _meant(rest, config_path, further)
     elif "file" not in wrong:
         found.config, policy_path = config, config.policy
+        too_long = unsendable(config)
+        texts += too_long
         if not wrong & {"server_user", "job_uids"}:
             texts += _find_server_user(found, judged, library=library)
         if found.server_user is not None:
@@ -115,7 +117,8 @@ def examine(
             )
             texts += mistakes
             found.unchecked += located(config_path, data, unchecked)
-    found.misread = bool(wrong)
+        found.misread = bool(too_long)
+    found.misread |= bool(wrong)
     found.mistakes += located(config_path, data, texts)
     if policy_path:
         _examine_policy(found, judged, policy_path)

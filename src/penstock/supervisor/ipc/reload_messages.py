@@ -4,6 +4,7 @@ docs/protocol.md, "A reload", says which follows which, and what becomes of a re
 side is gone, silent, or says no.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -12,9 +13,10 @@ from .message_base import Count, Message, Text
 from .message_forms import list_of, mapping, names, text
 from .message_record import Wire
 
-# So many texts of such a length fit a message, however their characters are escaped in it.
 MOST_TEXTS: Final = 64
 _MOST_CHARACTERS: Final = 500
+# Of a list of texts, as escaped in a message: two of them fit one, beside its other fields.
+_MOST_BYTES: Final = 50_000
 RELOAD_FILES: Final = ("policy", "configuration")
 
 FewTexts = Annotated[tuple[str, ...], Wire(list_of(text, MOST_TEXTS), tuple, list)]
@@ -91,10 +93,14 @@ class Switched(Message):
 def few_texts(texts: Sequence[str]) -> tuple[str, ...]:
     """As many as a message holds, the last of them with how many more there are; each cut off where
     it is too long."""
-    shown = [
-        each if len(each) <= _MOST_CHARACTERS else f"{each[: _MOST_CHARACTERS - 3]}..."
-        for each in texts[:MOST_TEXTS]
-    ]
-    if len(texts) > MOST_TEXTS:
-        shown[-1] = f"and {len(texts) - MOST_TEXTS + 1} more, which the log of penstockd has"
+    shown: list[str] = []
+    left = _MOST_BYTES
+    for each in texts[:MOST_TEXTS]:
+        text = each if len(each) <= _MOST_CHARACTERS else f"{each[: _MOST_CHARACTERS - 3]}..."
+        left -= len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        if left < 0:
+            break
+        shown.append(text)
+    if len(texts) > len(shown):
+        shown[-1] = f"and {len(texts) - len(shown) + 1} more, which the log of penstockd has"
     return tuple(shown)
