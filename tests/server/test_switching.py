@@ -220,6 +220,22 @@ async def test_files_that_lock_out_are_refused_and_permitted(tmp_path: Path) -> 
         assert w.answers[-1][2][0].startswith("allow_lockout: no client")
 
 
+async def test_a_policy_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """An empty file is good TOML, and nobody could call anything; one that lets only others in may
+    be meant."""
+    async with world(tmp_path, "alice") as w:
+        for number, cut in enumerate(("", '[classes.small]\nmemory = "1MB"\n'), 1):
+            w.offer(cut, number=number)
+            (mistake,) = (await w.answered(number))[0]
+            assert mistake.startswith("policy: it names no client")
+            assert "allow_lockout = true" in mistake
+        w.offer("[clients.carol]\ncommands = []\n", number=3)
+        assert (await w.answered(3))[0] == []
+        w.offer("", configuration=w.configuration("allow_lockout = true"), number=4)
+        assert (await w.answered(4))[0] == []
+        assert w.answers[-1][2][0].startswith("allow_lockout: policy: ")
+
+
 class Gate:
     """In the place of ``load_credentials``: held, and counted."""
 

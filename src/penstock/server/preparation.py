@@ -10,7 +10,7 @@ that come meanwhile wait, and are abandoned by the one who asked for them.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -131,6 +131,8 @@ class Preparation:
             read, abandon_on_cancel=True, limiter=self._threads
         )
         verdict = await self._tried(generation)
+        if nobody := _nobody(self._in_force.current.policy, generation.policy):
+            verdict = replace(verdict, lockout=nobody)
         if not verdict.lockout:
             if verdict.asked:
                 return PreparedGeneration(generation, verdict.asked)
@@ -156,3 +158,11 @@ class Preparation:
         if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
             return trial()
         return await trio.to_thread.run_sync(trial, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _nobody(before: Policy, now: Policy) -> str:
+    """Why no client could call anything any more, or "". Not that those who are connected are gone:
+    that may be meant. But a policy without clients is more likely a file that was cut off."""
+    if now.clients or not before.clients:
+        return ""
+    return "policy: it names no client, and the one in force does, so nobody could call anything"
