@@ -105,7 +105,9 @@ def unsendable(config: Config) -> list[str]:
     try:
         size = len(json.dumps(settings_text(config)))
     except RecursionError:
-        return ["transport: tables within tables within tables; write limits as docs/rpc.md has them"]
+        return [
+            "transport: tables within tables within tables; write limits as docs/rpc.md has them"
+        ]
     except ValueError:  # Python writes no integer of thousands of digits in decimal
         return ["transport: a number of far too many digits; write limits as docs/rpc.md has them"]
     if size <= _MOST_TOGETHER:

@@ -263,11 +263,13 @@ def changed(**limits: Any) -> dict[str, ResourceLimits]:
     return {"client-alice": replace(LIMITS, **limits)}
 
 
-def in_use(kernel: Kernel, kind: str, used: int) -> None:
-    """What alice's jobs have in memory now."""
+def in_use(kernel: Kernel, kind: str, used: int, *, by: str = "4711") -> None:
+    """What alice's jobs have in memory now, and their processes."""
     where = "unified" if kind == "v2" else "memory"
     name = "memory.current" if kind == "v2" else "memory.usage_in_bytes"
-    (kernel.root / where / "penstock/client-alice" / name).write_text(str(used))
+    group = kernel.root / where / "penstock/client-alice"
+    (group / name).write_text(str(used))
+    (group / "cgroup.procs").write_text(by)
 
 
 @pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
@@ -313,6 +315,16 @@ def test_a_group_that_was_removed_refuses_nothing(kernel: Kernel) -> None:
         ClientTotals("client-alice", changed(memory_bytes=PAGE)["client-alice"]), None
     )
     assert states(again.entries)["memory"] == ("enforced", str(PAGE))
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_what_no_process_uses_is_no_reason_to_refuse(kernel: Kernel, kind: str) -> None:
+    """The kernel keeps pages of files that ended jobs have read, and nobody could stop those."""
+    held = groups(kernel, kind)
+    limits = held.hold(ALICE, None)
+    in_use(kernel, kind, 21 * PAGE, by="")
+    held.change(changed(memory_bytes=20 * PAGE))
+    assert states(limits.entries)["memory"] == ("enforced", str(20 * PAGE))
 
 
 def test_what_the_kernel_refuses_is_undone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, LimitName, ResourceLimits
 from .cgroup_mounts import Mounts
-from .group_files import GroupError, read
+from .group_files import GroupError, pids_below, read
 from .group_limits import GroupLimits
 from .life_groups import is_life
 from .v1 import V1Limits
@@ -107,13 +107,10 @@ class ClientGroups:
         Limits of memory below what is in use are refused, because on v2 the kernel would take them,
         and end processes for it. Raises TotalRefused.
         """
-        for name, device in list(self._held):
-            if not os.path.isdir(self._directory(name)):  # another program has removed it
-                del self._held[name, device]
         changing = [
             (*place, held, held.asked)
             for place, held in self._held.items()
-            if held.asked != totals.get(place[0], held.asked)
+            if held.asked != totals.get(place[0], held.asked) and self._is_there(place[0], held)
         ]
         done: list[tuple[_Held, ResourceLimits | None, str | None]] = []
         for name, device, held, before in changing:
@@ -128,8 +125,14 @@ class ClientGroups:
                             _set(changed, earlier, disk)
                 raise TotalRefused(name, str(error)) from error
 
-    def _directory(self, name: str) -> str:
-        return os.path.join(self._mounts.roots(self._kind)[0] + self._parent, name)
+    def _is_there(self, name: str, held: _Held) -> bool:
+        """Whether nobody has removed it. One that is gone has no jobs, so it need not hold anything
+        before the next one, which has it made and limited."""
+        paths = (root + self._parent for root in self._mounts.roots(self._kind))
+        if all(os.path.isdir(os.path.join(path, name)) for path in paths):
+            return True
+        held.asked = None
+        return False
 
     def _check_use(self, name: str, before: ResourceLimits | None, wanted: ResourceLimits) -> None:
         """Raises GroupError if memory is to be limited to less than the group uses."""
@@ -137,10 +140,15 @@ class ClientGroups:
         if wanted.memory_bytes is None or (had is not None and had <= wanted.memory_bytes):
             return
         if self._kind == "v2":
-            path = f"{self._mounts.v2}{self._parent}/{name}/memory.current"
+            group, use = f"{self._mounts.v2}{self._parent}/{name}", "memory.current"
         else:
-            path = f"{self._mounts.v1['memory']}{self._parent}/{name}/memory.usage_in_bytes"
-        used = int(read(path))
+            group, use = (
+                f"{self._mounts.v1['memory']}{self._parent}/{name}",
+                "memory.usage_in_bytes",
+            )
+        if not pids_below(group):  # what the kernel keeps of files alone it gives back
+            return
+        used = int(read(f"{group}/{use}"))
         if wanted.memory_bytes < used:
             raise GroupError(
                 f"its jobs use {used} bytes of memory together, with what the kernel keeps of "
