@@ -136,6 +136,24 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
+def test_askers_without_end_are_named_in_part_and_refused(world: World) -> None:
+    """Each may have hung up long ago; a message must hold their names, and memory their answers."""
+    world.ask()
+    for number in range(1000):
+        world.ask(f"process {number} of user 0 " + "x" * 1000)
+    refused = len(world.answers)
+    assert refused > 900
+    assert all("ask again" in each.mistakes[0] for each in world.answers)
+    world.have_read(["no"])
+    assert world.told(Abandon).asked_by == "SIGHUP"
+    world.have_read(["no"])
+    asked_by = world.told(Abandon).asked_by
+    assert asked_by.startswith("process 0 of")
+    assert asked_by.endswith(f" and {1000 - refused - 8} more")
+    assert world.reading is None
+    assert len(world.answers) == 1001
+
+
 def test_both_are_ready_so_both_switch(world: World) -> None:
     """The supervisor first; the answer comes when the server has confirmed, with what it says."""
     files = world.offered()

@@ -61,6 +61,10 @@ _ALONE: Final = (
     "with these: the log says whether the next one does"
 )
 _STOPPING: Final = "penstockd is stopping"
+# Who asks while one is under way; more than these are programs that ask and do not wait.
+_MOST_WAITING: Final = 64
+_MOST_NAMED: Final = 8
+_TOO_MANY: Final = "too many others wait for the next reload; ask again when it is done"
 _ENDED: Final = (
     "the server has ended before it confirmed the switch; the next one begins with the new files"
 )
@@ -97,13 +101,16 @@ class ReloadExchange:
 
     def ask(self, asked_by: str, on_answer: OnAnswer, may_pass: bool = False) -> None:
         """Has the files read and taken up. ``on_answer`` is called once, never from within this
-        call, unless penstockd is stopping.
+        call, unless penstockd is stopping, or too many others wait.
 
         ``may_pass``: what the server finds wrong with its files is neither logged nor audited,
         unless somebody else has asked as well, because it may be right in a moment.
         """
         if self._stopping:
             on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
+            return
+        if len(self._waiting) == _MOST_WAITING:  # the reload that they wait for comes all the same
+            on_answer(ReloadAnswer((_TOO_MANY,), generation=self._own.generation))
             return
         self._waiting.append(_Asker(asked_by, on_answer, may_pass))
         if self._state == "idle":
@@ -176,7 +183,9 @@ class ReloadExchange:
 
     @property
     def _asked_by(self) -> str:
-        return ", ".join(dict.fromkeys(each.who for each in self._asking))
+        names = list(dict.fromkeys(each.who for each in self._asking))
+        more = len(names) - _MOST_NAMED
+        return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
     def _begin(self) -> None:
         self._asking, self._waiting = self._waiting, []
