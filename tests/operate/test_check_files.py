@@ -18,6 +18,7 @@ from pki import HOUR
 from penstock.operate.findings import CheckReport
 from penstock.operate.full_check import check_files
 from penstock.operate.verb_table import call_verb
+from penstock.supervisor.examination import examine
 
 
 @pytest.fixture
