@@ -1,5 +1,6 @@
 """A CA's directory: what it has issued, by several commands at once and by ones that are killed."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -29,39 +30,46 @@ class Killed(BaseException):
 
 
 class Counting:
-    """``os``, of which the n-th call that changes a disk does not come back."""
+    """``os``, of which the n-th call that changes a disk, and each after it, fails."""
 
     CHANGES = frozenset(("open", "rename", "fsync", "fchmod"))
 
-    def __init__(self, last: int) -> None:
+    def __init__(
+        self, last: int, error: BaseException | None = None, changes: frozenset[str] = CHANGES
+    ) -> None:
         self.left = last
+        self.error = error or Killed()
+        self.changes = changes
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(os, name)
-        if name not in self.CHANGES:
+        if name not in self.changes:
             return found
 
         def counted(*arguments: Any, **options: Any) -> Any:
             self.left -= 1
-            if not self.left:
-                raise Killed
+            if self.left <= 0:
+                raise self.error
             return found(*arguments, **options)
 
         return counted
 
 
 def killed_at_each_step(work: Callable[[], object]) -> Iterator[int]:
-    """Runs the work once for each of its steps, and is at that step as it yields."""
+    """Runs the work once for each of its steps, and is killed at that step as it yields."""
     for step in range(1, 100):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(ca_directory, "os", Counting(step))
             try:
                 work()
             except Killed:
-                yield step
+                killed = True
             else:
-                assert step > 8  # it has as many
-                return
+                killed = False
+        if not killed:
+            assert step > 8  # it has as many
+            return
+        yield step
 
 
 def read(path: Path) -> x509.Certificate:
@@ -152,6 +160,20 @@ def test_a_ca_that_is_killed_is_made_again(tmp_path: Path) -> None:
         assert not (tmp_path / "ca.key").exists()
     assert fits(tmp_path, "ca")
     assert issue(tmp_path, "alice").certificate.exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_full_disk_leaves_no_key(ca: Path, failing: int) -> None:
+    """At the key, the certificate or the index: nothing is issued, and nothing lies there."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ca_directory, "os", Counting(failing, full, frozenset(("fsync",))))
+        with pytest.raises(CertificateError, match="No space left on device"):
+            issue(ca, "alice")
+    assert_tidy(ca)
+    assert not list(ca.glob("alice*"))
+    assert serials(ca, "alice") == []
+    issue(ca, "alice")
 
 
 def test_several_commands_at_once(ca: Path) -> None:

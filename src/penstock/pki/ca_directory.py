@@ -17,7 +17,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,10 +62,16 @@ class CaDirectory:
         """Takes a certificate into the index, writes it and its key if that is new, and returns its
         path. Raises OSError; then either nothing has happened, or the next command finishes it."""
         pem = certificate.public_bytes(Encoding.PEM)
-        if key is not None:
-            self._write(f"{_NEW}{stem}.key", key, 0o600)
-        self._write(f"{_NEW}{stem}.crt", pem, 0o644)
-        self.record([*self.entries, entry_of(certificate)])
+        try:
+            if key is not None:
+                self._write(f"{_NEW}{stem}.key", key, 0o600)
+            self._write(f"{_NEW}{stem}.crt", pem, 0o644)
+            self.record([*self.entries, entry_of(certificate)])
+        except OSError:
+            # So that no key is left there until the next command; as after a kill otherwise.
+            with suppress(OSError):
+                self._recover()
+            raise
         self._give_name(stem)
         return self.path / f"{stem}.crt"
 
