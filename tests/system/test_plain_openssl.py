@@ -1,6 +1,7 @@
 """Certificates of the plain openssl recipe: of version 1, without names, purposes and in encrypted
 keys. They work, or the error says what is missing, and how they are made anew."""
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from patience import patient
 from pki import shared_pki
 from plain_openssl import (
+    CA_PASSPHRASE,
     CLIENT_PASSPHRASE,
     SERVER_PASSPHRASE,
     PlainCertificates,
@@ -120,26 +122,56 @@ def test_the_command_line_and_a_real_penstockd(
     made: PlainCertificates, server: RunningServer
 ) -> None:
     """The CLI says what is wrong with the server's certificate, and works with what it says to add;
-    what it says to type makes a certificate that works without."""
+    it is kept out once its own certificate is revoked, and is told so."""
     done = on_a_terminal(made, server, "run", "true")
     assert done.status == 125
     assert "it is not for localhost, because it has no subjectAltName" in done.shown
     pin = re.search(r"--server-fingerprint ([0-9a-f]{64})", done.shown)
     assert pin is not None
-    shown = subprocess.run(
-        [sys.executable, "-m", "penstock.cli", "certs", "show", "server.crt"],
-        cwd=made.directory,
-        env={"PATH": os.environ["PATH"]},
+    assert f"SHA-256    {pin[1]}\n" in certs(made, "show", "server.crt").stdout
+    done = on_a_terminal(made, server, "--server-fingerprint", pin[1], "run", "true")
+    assert done.status == 0, done.shown
+    (decision,) = [line for line in server.audit() if line.get("verb") == "start"]
+    assert (decision["client"], decision["allowed"]) == ("alice", True)
+    revoke_alice(made, server)
+    done = on_a_terminal(made, server, "--server-fingerprint", pin[1], "run", "true")
+    assert done.status == 125
+    assert "the server says that client.crt (--cert) was revoked" in done.shown
+    reasons = [line["reason"] for line in server.audit() if line["event"] == "certificate.refused"]
+    assert reasons[-1] == "REVOKED"
+
+
+def revoke_alice(made: PlainCertificates, server: RunningServer) -> None:
+    """By penstock certs with openssl's CA, and by the two commands that it prints, of which the
+    first is a copy here."""
+    revoked = certs(made, "revoke", "alice", "--dir", ".", "-o", "json")
+    _, reload = json.loads(revoked.stdout)["commands"]
+    shutil.copy(made.directory / "crl.pem", server.directory / "certs" / "crl.pem")
+    config = server.directory / "penstockd.toml"
+    line = f'[tls]\ncrl = "{server.directory}/certs/crl.pem"\n'
+    config.write_text(config.read_text().replace("[tls]\n", line))
+    words = reload.removeprefix("ssh root@SERVER penstockd ").split()
+    words[words.index("--config") + 1] = str(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.penstockd", *words],
         capture_output=True,
         text=True,
         timeout=patient(30),
         check=False,
     )
-    assert f"SHA-256    {pin[1]}\n" in shown.stdout
-    done = on_a_terminal(made, server, "--server-fingerprint", pin[1], "run", "true")
-    assert done.status == 0, done.shown
-    (decision,) = [line for line in server.audit() if line.get("verb") == "start"]
-    assert (decision["client"], decision["allowed"]) == ("alice", True)
+    assert done.returncode == 0, done.stderr
+
+
+def certs(made: PlainCertificates, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock.cli", "certs", *words],
+        cwd=made.directory,
+        env={"PATH": os.environ["PATH"], "PENSTOCK_CA_PASSPHRASE": CA_PASSPHRASE},
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
+    )
 
 
 async def test_what_is_printed_makes_certificates_that_need_no_setting(
