@@ -6,6 +6,8 @@ mistake of typing, so ``deny=KEY`` also says which key of the policy is to deny 
 """
 
 import argparse
+import io
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Final, NoReturn
 from .explanation import Explanation, TriedStart
 
 _VERDICTS: Final = "write allow, deny, or deny=KEY of the policy"
+_BLANK: Final = re.compile(r"[ \t\r]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,45 @@ class PolicyCase:
 def parse_cases(data: bytes) -> tuple[list[PolicyCase], list[str]]:
     """The cases of a file, and the mistakes in its other lines, each as ``LINE: what; remedy``."""
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return [], [f"{line}: byte {error.start} is not UTF-8; save the file as UTF-8"]
     cases: list[PolicyCase] = []
     mistakes: list[str] = []
-    for number, each in enumerate(text.splitlines(), 1):
+    # Not by splitlines, because an argument may hold what Unicode calls the end of a line.
+    for number, each in enumerate(text.split("\n"), 1):
         try:
-            words = shlex.split(each, comments=True)
+            words = _words(each)
             if words:
                 cases.append(_case(number, words))
         except ValueError as error:
             mistakes.append(f"{number}: {error}")
     return cases, mistakes
+
+
+def _words(line: str) -> list[str]:
+    """The words of a line as a shell has them: ``#`` begins a comment only where a word could
+    begin, so that ``a#b`` is an argument. shlex alone would cut the line there, and another command
+    line would be tried than the one that was written. Raises ValueError."""
+    source = io.StringIO(line)
+    lexer = shlex.shlex(source, posix=True)
+    lexer.whitespace_split, lexer.commenters, lexer.whitespace = True, "", " \t\r"
+    words: list[str] = []
+    try:
+        while not line.startswith("#", _past_blanks(line, source.tell())):
+            word = lexer.get_token()
+            if word is None:
+                break
+            words.append(word)
+    except ValueError as error:
+        raise ValueError(f"{error}; a case is one line, quoted as in a shell") from None
+    return words
+
+
+def _past_blanks(line: str, start: int) -> int:
+    found = _BLANK.match(line, start)
+    return found.end() if found is not None else start
 
 
 def _case(number: int, words: Sequence[str]) -> PolicyCase:
