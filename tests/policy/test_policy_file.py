@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from penstock.policy.grammar import Mismatch
 from penstock.policy.limit_classes import LIMIT_NAMES, NO_LIMITS, ResourceLimits
+from penstock.policy.mistakes import located
 from penstock.policy.output_policy import OutputPolicy
 from penstock.policy.policy_file import VERBS, ClientPolicy, Policy, PolicyError, parse_policy
 from penstock.policy.revoked_policy import Revoked
@@ -336,15 +337,21 @@ def test_refuses_an_unbounded_grammar() -> None:
 
 
 def test_refuses_bytes_that_are_no_file() -> None:
-    """Not UTF-8, too many, too deep: said as such."""
-    for data, what in [
-        (b"\xff", "not UTF-8"),
-        (b"#" * (1 << 20) + b"\n", "too many"),
-        (b"a=" + b"[" * 20_000, "nested too deeply"),
-        (b"a = " + b"1" * 20_000, "not TOML"),
+    """Not UTF-8, too many, too deep, not as editors of TOML save it: said as such, and where."""
+    for data, line, what in [
+        (b"\xff", 1, "not UTF-8"),
+        (b"# a\n# \xe4", 2, "not UTF-8"),
+        ("a = 1".encode("utf-16"), 1, "not UTF-8"),
+        (b"\xef\xbb\xbf# a", 1, "byte order mark"),
+        (b"#" * (1 << 20) + b"\n", None, "too many"),
+        (b"a = 1\n\nb=" + b"[" * 20_000 + b"\n", 3, "nested too deeply"),
+        (b"a = 1\nb = " + b"1" * 20_000, 2, "a number is too long"),
     ]:
-        with pytest.raises(PolicyError, match=what):
+        with pytest.raises(PolicyError, match=what) as error:
             parse_policy(data)
+        (found,) = located("/f", data, error.value.mistakes)
+        assert found.line == line
+        assert found.remedy
 
 
 _VALUES: Any = st.recursive(

@@ -35,6 +35,13 @@ n = 1
 n = 2
 [many.below]
 z = 1979-05-27T07:32:00Z
+[[many.inner]]
+q = 1
+[[many]]
+[[many.inner]]
+q = 1
+[[many.inner]]
+q = { r = 2 }
 '''
 
 
@@ -53,6 +60,10 @@ z = 1979-05-27T07:32:00Z
         ('table."with dots.x".list[2].k', 15),
         ("many[0].n", 18),
         ("many[1].n", 20),
+        ("many[1].below.z", 22),
+        ("many[1].inner[0].q", 24),
+        ("many[2].inner[0].q", 27),
+        ("many[2].inner[1].q.r", 29),
     ],
 )
 def test_each_form_of_a_key(key: str, line: int) -> None:
@@ -141,7 +152,7 @@ def test_the_samples_are_scanned_to_their_ends() -> None:
         ('table."with dots.x".list[1]: is bad; write another', 14, 'table."with dots.x".list[1]'),
         ("[many] n: is bad; write another", 17, "many.n"),
         ("file: not TOML: oh (at line 7, column 2); write another", 7, ""),
-        ("file: not TOML: oh (at end of document); write another", 23, ""),
+        ("file: not TOML: oh (at end of document); write another", 30, ""),
         ("no key at all: is bad; write another", None, ""),
     ],
 )

@@ -99,7 +99,7 @@ class _Scanner:
     def _header(self) -> str:
         many = self._text.startswith("[[", self._at)
         self._at += 2 if many else 1
-        key = self._key("")
+        key = self._key("", head=True)
         self.heads.append(self._line)
         self._expect("]]" if many else "]")
         if many:
@@ -114,10 +114,13 @@ class _Scanner:
         self._skip(_BLANK)
         self._value(key)
 
-    def _key(self, prefix: str) -> str:
-        """A key with its dots, each part of which is found here."""
+    def _key(self, prefix: str, *, head: bool = False) -> str:
+        """A key with its dots, each part of which is found here. In a ``head``, what lies below an
+        array of tables belongs to the last of them."""
         while True:
             self._skip(_BLANK)
+            if head and prefix in self._tables:
+                prefix = f"{prefix}[{self._tables[prefix]}]"
             part = self._part()
             spelled = dotted(part)
             prefix = f"{prefix}.{spelled}" if prefix else spelled

@@ -5,6 +5,7 @@ with any value of the right type: the administrator sees all mistakes at once, a
 a file is ever used.
 """
 
+import codecs
 import difflib
 import json
 import re
@@ -15,6 +16,8 @@ from typing import Final, TypeVar
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_LONG_NUMBER: Final = re.compile(rb"[0-9_]{4300,}")
 MAX_FILE_BYTES: Final = 1 << 20
 NOT_TOML: Final = "file: not TOML: "
 """How the one mistake of a file begins whose form is none that could be read further."""
@@ -176,17 +179,49 @@ def read_document(data: bytes, mistakes: list[str]) -> Table:
     """The top level of a TOML file; mistakes in its form are recorded, not raised."""
     values: dict[str, object] = {}
     if len(data) > MAX_FILE_BYTES:
-        mistakes.append(f"file: {len(data)} bytes are too many; the most is {MAX_FILE_BYTES}")
+        mistakes.append(
+            f"file: {len(data)} bytes are too many; write at most {MAX_FILE_BYTES}, "
+            "as by fewer comments"
+        )
+    elif data.startswith(codecs.BOM_UTF8):
+        where = _at(data, 0)
+        mistakes.append(
+            f"{NOT_TOML}begins with a byte order mark {where}; save the file as UTF-8 without one"
+        )
     else:
         try:
             values = tomllib.loads(data.decode("utf-8"))
         except UnicodeDecodeError as error:
-            mistakes.append(f"file: byte {error.start} is not UTF-8; save the file as UTF-8")
+            where = _at(data, error.start)
+            mistakes.append(
+                f"file: byte {error.start} is not UTF-8 {where}; save the file as UTF-8"
+            )
         except RecursionError:
-            mistakes.append("file: nested too deeply; write fewer levels")
-        except ValueError as error:  # TOMLDecodeError, and int() on very long numbers
+            mistakes.append(f"file: nested too deeply {_deepest(data)}; write fewer levels")
+        except tomllib.TOMLDecodeError as error:
             mistakes.append(syntax_mistake(error))
+        except ValueError:  # of int(), for which 4300 digits are too many
+            found = _LONG_NUMBER.search(data)
+            where = _at(data, found.start() if found is not None else 0)
+            mistakes.append(f"{NOT_TOML}a number is too long {where}; correct it there")
     return Table(values, "", mistakes)
+
+
+def _at(data: bytes, offset: int) -> str:
+    """A place, as tomllib's messages name it."""
+    line, begin = data.count(b"\n", 0, offset) + 1, data.rfind(b"\n", 0, offset)
+    return f"(at line {line}, column {offset - begin})"
+
+
+def _deepest(data: bytes) -> str:
+    """Where most brackets are open. Those within texts are counted as well, which no file has by
+    the hundred."""
+    depth, most, place = 0, 0, 0
+    for found in _BRACKET.finditer(data):
+        depth += 1 if found[0] in b"[{" else -1
+        if depth > most:
+            most, place = depth, found.start()
+    return _at(data, place)
 
 
 def syntax_mistake(error: ValueError) -> str:
