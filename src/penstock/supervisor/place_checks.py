@@ -9,6 +9,7 @@ import stat
 from collections.abc import Collection, Iterator
 
 from ..policy.configuration import Config
+from .files.file_access import files_as
 from .ipc.run_directory import directory_mistakes
 from .standpoint import Standpoint
 from .users.user_names import User
@@ -37,6 +38,13 @@ def place_mistakes(
     unchecked: list[str] = []
     for key in [key for key in places if key not in wrong]:
         path = places[key]
+        within = path.startswith(f"{config.state_dir}/")
+        if (
+            key == "audit_log"
+            and within
+            and any(each.startswith("state_dir:") for each in mistakes)
+        ):
+            continue  # it would be the same mistake
         if standpoint.cannot_see(path):
             unchecked.append(f"{key}: {path} cannot be seen by this user")
             continue
@@ -50,15 +58,28 @@ def place_mistakes(
 def _mistakes(
     key: str, path: str, config: Config, server_user: User, standpoint: Standpoint
 ) -> Iterator[str]:
+    if key in ("run_dir", "state_dir", "audit_log") and standpoint.own and standpoint.root:
+        closed = _closed_to(server_user, path)
+        if closed is not None:
+            yield (
+                f"{key}: the server cannot enter {closed}; let user {server_user.uid} pass, as by "
+                "chmod o+x, or name a path elsewhere"
+            )
+            return
     try:
-        os.lstat(path)
+        os.lstat(path)  # not lexists, to which a path that is too long is one that is not there
     except (FileNotFoundError, NotADirectoryError):
         yield from _cannot_be_made(key, path, config, standpoint)
         return
     status = os.stat(path)
     if key == "audit_log":
-        if not stat.S_ISREG(status.st_mode):
+        if os.path.islink(path) or not stat.S_ISREG(status.st_mode):
             yield f"audit_log: {path} is no regular file; remove it, or name another one"
+        elif standpoint.own and not _is_writable(path, server_user, standpoint):
+            yield (
+                f"audit_log: the server cannot write {path}; chown it to user {server_user.uid} "
+                "with mode 0600, where that user can reach it, or name another one"
+            )
     elif not stat.S_ISDIR(status.st_mode):
         yield f"{key}: {path} is no directory; remove it, or name another one"
     elif key == "state_dir":
@@ -80,6 +101,32 @@ def _mistakes(
             f"supervisor_dir: {path} is not penstockd's user's alone; chown {standpoint.uid}, "
             "chmod 0700, or name another one"
         )
+
+
+def _closed_to(user: User, path: str) -> str | None:
+    """The directory on the way to the path that this user cannot enter, of those that are there."""
+    above = os.path.dirname(path)
+    while not os.path.isdir(above):
+        above = os.path.dirname(above)
+    parts = above.split("/")[1:]
+    with files_as(user):
+        for count in range(len(parts) + 1):
+            each = "/" + "/".join(parts[:count])
+            try:
+                os.stat(os.path.join(each, "."))
+            except PermissionError:
+                return each
+    return None
+
+
+def _is_writable(path: str, server_user: User, standpoint: Standpoint) -> bool:
+    """For the server, which opens it for reading and writing."""
+    try:
+        with files_as(server_user if standpoint.root else None):
+            os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    return True
 
 
 def _cannot_be_made(key: str, path: str, config: Config, standpoint: Standpoint) -> Iterator[str]:

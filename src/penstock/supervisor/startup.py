@@ -4,6 +4,7 @@ An administrator who has one mistake reported at a time restarts penstockd once 
 collect their mistakes, and a StartupError has all that could be found by then.
 """
 
+import contextlib
 import os
 import resource
 import stat
@@ -101,11 +102,11 @@ def replaceable(paths: tuple[str, ...]) -> list[str]:
         os.path.dirname(os.path.realpath(path)) for path in (*own_code.DIRECTORIES, *paths)
     }
     directories.update(own_code.DIRECTORIES)
-    found = {
-        text
-        for directory in directories
-        for text in exe.directory_mistakes(directory, frozenset({0}))
-    }
+    found: set[str] = set()
+    for directory in directories:
+        # What is not there is no one's to replace; where it must be, another check reports it.
+        with contextlib.suppress(OSError):
+            found.update(exe.directory_mistakes(directory, frozenset({0})))
     return [f"penstockd's own files: {text}" for text in sorted(found)]
 
 
