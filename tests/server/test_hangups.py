@@ -147,7 +147,7 @@ async def test_a_reload_failed_at_every_call(world: World, monkeypatch: pytest.M
             return fresh[-1]
 
         def bad_file() -> Exception:
-            return CredentialsError("[tls] key: it cannot be read")
+            return CredentialsError(["[tls] key: it cannot be read"])
 
         def full() -> Exception:
             return AuditError("the disk is full")

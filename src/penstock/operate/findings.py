@@ -44,6 +44,10 @@ class Findings:
         """Adds mistakes that are not the file's own."""
         self._report.mistakes += map(unlocated, texts)
 
+    def has(self, key: str) -> bool:
+        """Is there a mistake of this key?"""
+        return any((each.file, each.key) == (self._path, key) for each in self._report.mistakes)
+
     def _add(self, to: list[FileMistake], texts: Sequence[str]) -> None:
         found = located(self._path, self._data, texts)
         to += [each for each in found if each not in to]

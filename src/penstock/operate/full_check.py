@@ -108,7 +108,8 @@ def _check_host(
             f"the server's user cannot use {facts.blocked}; install Python and penstock where "
             "every user may read and execute them"
         )
-    if facts.clients_users[1]:
+    # Their file is in supervisor_dir, so a mistake of that would only be said twice.
+    if facts.clients_users[1] and not of_config.has("supervisor_dir"):
         of_config.wrong(facts.clients_users[1])
     if facts.possible_jobs < facts.max_jobs:
         of_config.warn(

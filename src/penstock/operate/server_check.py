@@ -44,7 +44,7 @@ def check_server(
     try:
         transport_limits(config)
     except TransportError as error:
-        found.wrong(*str(error).splitlines())
+        found.wrong(*str(error).split("\n"))
     owners = standpoint.owners | ({user.uid} if user is not None else frozenset())
     found.warn(*_writable_by_others(config, owners, standpoint))
 
@@ -83,8 +83,7 @@ def _check_credentials(
         with files_as(as_user):
             untimely = load_credentials(config).untimely
     except CredentialsError as error:
-        texts = str(error).splitlines()
-        found.wrong(*(text for text in texts if _key(text) not in hidden))
+        found.wrong(*(text for text in error.mistakes if _key(text) not in hidden))
         return
     if untimely is not None:
         found.wrong(f"[tls] certificate: {untimely}")

@@ -50,6 +50,7 @@ def print_json(value: object) -> None:
 
 
 def complain(lines: Iterable[object]) -> None:
-    """On stderr, a line each."""
+    """On stderr, a line each, also of a path with a newline or an escape sequence in its name."""
     for line in lines:
-        print(line, file=sys.stderr)
+        shown = (each if each.isprintable() else ascii(each)[1:-1] for each in str(line))
+        print("".join(shown), file=sys.stderr)

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ..pki.contents import common_name, hosts_in
 from ..pki.crl import NONE, CrlError, Revocations, read_crl
+from ..pki.inspection import WantedFor, examined
 from ..pki.issue import UNREADABLE
 from ..pki.key_mode import KeyModeError, check_private_key_mode
 from ..pki.openssl_commands import server_signed_again
@@ -43,8 +44,21 @@ _REASONS: Final = {
 }
 
 
+# What is to be in which file, as pki.inspection has it.
+_KINDS: Final = {
+    "certificate": "certificate",
+    "key": "key",
+    "client_ca": "certificate",
+    "crl": "list",
+}
+
+
 class CredentialsError(Exception):
-    """The files cannot be used; the text is for an operator and has every mistake, one a line."""
+    """The files cannot be used; ``mistakes`` are an operator's to read, with key and remedy."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,8 @@ def load_credentials(config: Config) -> Credentials:
                 config.tls_certificate, files["certificate"], config.legacy_certificates
             )
         except UNREADABLE as error:
-            mistakes.append(f"[tls] certificate: {error}")
+            said = _content("certificate", config.tls_certificate, files["certificate"])
+            mistakes.append(said or f"[tls] certificate: {error}")
     revocations = NONE
     if "crl" in files and "client_ca" in files:
         try:
@@ -99,9 +114,9 @@ def load_credentials(config: Config) -> Credentials:
             mistakes += [f"[tls] crl: {text}" for text in error.mistakes]
     context = None
     if files.keys() >= {"certificate", "key", "client_ca"}:
-        context = _context(files, passphrase, config.tls_key, mistakes)
+        context = _context(files, passphrase, config, mistakes)
     if mistakes or context is None:
-        raise CredentialsError("\n".join(mistakes))
+        raise CredentialsError(mistakes)
     return Credentials(context, revocations, untimely)
 
 
@@ -117,17 +132,22 @@ def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | 
     try:
         return read_file(path, most_bytes)
     except OSError as error:
-        mistakes.append(
-            f"[tls] {key}: {path}: {error.strerror}{_READ_REMEDIES.get(error.errno, '')}"
-        )
+        mistakes.append(f"[tls] {key}: {path}: {error.strerror}{_remedy(error)}")
         return None
 
 
+def _remedy(error: OSError) -> str:
+    if "; " in (error.strerror or ""):
+        return ""  # of FileRefused, which says so itself
+    return _READ_REMEDIES.get(error.errno, "; name another one")
+
+
 def _context(
-    files: Mapping[str, bytes], passphrase: bytes | None, key_path: str, mistakes: list[str]
+    files: Mapping[str, bytes], passphrase: bytes | None, config: Config, mistakes: list[str]
 ) -> ssl.SSLContext | None:
     """Made of copies in memory: OpenSSL wants paths, and a file opened twice could have changed
     in between, or block."""
+    key_path = config.tls_key
     with contextlib.ExitStack() as stack:
         paths = {
             key: stack.enter_context(_in_memory(files[key]))
@@ -164,7 +184,8 @@ def _context(
                     "of the configuration; write the key's own into the file's first line"
                 )
             else:
-                mistakes.append(_file_mistake(error, key_path))
+                found = _file_mistakes(error, files, config)
+                mistakes += [text for text in found if text not in mistakes]
         return None
 
 
@@ -178,12 +199,32 @@ def _opens(passphrase: bytes, key: bytes) -> bool:
     return True
 
 
-def _file_mistake(error: Exception, key_path: str) -> str:
+def _file_mistakes(error: Exception, files: Mapping[str, bytes], config: Config) -> list[str]:
     reason = error.reason if isinstance(error, ssl.SSLError) else ""
     if reason in _REASONS:
         key, what, remedy = _REASONS[reason]
-        return f"[tls] {key}: {key_path} {what}; {remedy}"
-    return f"[tls] of the configuration: {error}; see what is in its files: penstock certs show"
+        return [f"[tls] {key}: {config.tls_key} {what}; {remedy}"]
+    # OpenSSL does not say which file it could not read.
+    said = [
+        _content(key, getattr(config, f"tls_{key}"), files[key]) for key in _KINDS if key in files
+    ]
+    return [text for text in said if text is not None] or [
+        f"[tls] of the configuration: {error}; see what is in its files: penstock certs show"
+    ]
+
+
+def _content(key: str, path: str, data: bytes) -> str | None:
+    """The mistake of a file that is not what its key wants, or is damaged; None if it is good."""
+    wanted = _KINDS[key]
+    found = examined(path, data, 0o600, WantedFor())
+    if found.kind != wanted:
+        what = f"is a {found.kind}" if found.kind else found.wrong[0].partition(": ")[0]
+        what += f", and a {wanted} is needed"
+    elif damaged := [text for text in found.wrong if "cannot be read" in text]:
+        what = f"is damaged: {damaged[0]}"
+    else:
+        return None
+    return f"[tls] {key}: {path} {what}; see penstock certs show {path}"
 
 
 @contextlib.contextmanager

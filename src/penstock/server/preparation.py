@@ -102,9 +102,9 @@ def with_credentials(
     try:
         credentials = load_credentials(config)
         if credentials.untimely is not None:
-            raise CredentialsError(f"[tls] certificate: {credentials.untimely}")
+            raise CredentialsError([f"[tls] certificate: {credentials.untimely}"])
     except CredentialsError as error:
-        raise GenerationError(mistakes + str(error).splitlines()) from error
+        raise GenerationError(mistakes + error.mistakes) from error
     if mistakes or policy is None:
         raise GenerationError(mistakes)
     return Generation(config, policy, credentials, name)

@@ -33,8 +33,8 @@ from .standpoint import Standpoint, standpoint_here
 from .users.user_names import User
 
 _REMEDIES: Final[Mapping[int | None, str]] = {
-    errno.ENOENT: "; create it, or name another one",
-    errno.EACCES: "; run this as a user who can read it",
+    errno.ENOENT: "create it, or name another one",
+    errno.EACCES: "run this as a user who can read it",
 }
 
 
@@ -90,7 +90,7 @@ def examine(
     disks.
     """
     found = Examined(config_path, standpoint or standpoint_here())
-    data = _read(found, config_path)
+    data = _read(found, config_path, "")
     if data is None:
         return found
     found.config_data = data
@@ -129,7 +129,7 @@ def examine(
 
 
 def _examine_policy(found: Examined, config: Config, path: str) -> None:
-    data = _read(found, path)
+    data = _read(found, path, "policy")
     if data is None:
         return
     found.policy_data = data
@@ -161,13 +161,16 @@ def _meant(rest: TomlRest, path: str, texts: Sequence[str]) -> list[FileMistake]
     return [each for each in located(path, rest.data, texts) if rest.counts(each.line)]
 
 
-def _read(found: Examined, path: str) -> bytes | None:
+def _read(found: Examined, path: str, key: str) -> bytes | None:
+    """``key``: the one of the configuration that names the file; "" for the configuration."""
     try:
         return read_file(path, MAX_FILE_BYTES)
     except OSError as error:
-        found.mistakes.append(
-            unlocated(f"{path}: {error.strerror}{_REMEDIES.get(error.errno, '')}")
-        )
+        text = error.strerror or str(error)
+        if "; " not in text:
+            text += f"; {_REMEDIES.get(error.errno, 'name another one')}"
+        text = f"{key}: {path}: {text}" if key else f"file: {text}"
+        found.mistakes += located(found.config_path, found.config_data, [text])
         return None
 
 

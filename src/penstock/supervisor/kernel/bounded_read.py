@@ -77,4 +77,6 @@ def _read(fd: int, path: str, most_bytes: int) -> bytes:
 
 
 def _too_long(path: str, most_bytes: int) -> FileRefused:
-    return FileRefused(path, f"is longer than {most_bytes} bytes, which is too much for its kind")
+    return FileRefused(
+        path, f"is longer than {most_bytes} bytes, too long for its kind; name the right file"
+    )
