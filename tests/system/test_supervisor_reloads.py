@@ -1,18 +1,22 @@
 """A real supervisor takes up changed files while a job runs; its server is in the test's hands."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from handed_server import Asking, Handed, handed_supervisor
 from ports import reserved_port
 from supervisor_peer import wait_dead
-from supervisor_process import IS_ROOT, MODE_AND_SLOW_MODE, shell
+from supervisor_process import IS_ROOT, MODE_AND_SLOW_MODE, SERVER_UID, command, shell
+from this_run import new_directory
 
 from penstock.policy.generation_hash import generation_hash
 from penstock.supervisor.control_socket import MOST_CONNECTIONS
@@ -318,6 +322,36 @@ def test_files_are_read_whole_though_a_fifo_stands_there(handed: Handed) -> None
     handed.policy.write_bytes(policy)
 
 
+def test_a_program_that_was_replaced_is_named(root: bool) -> None:
+    """A reload takes up the file that is there now, as a start would, and its line is for the audit
+    log; what it takes up is not asked about again."""
+    place = new_directory("programs")
+    program = place / "program"
+    shutil.copy("/bin/true", program)
+    text = command("mine", str(program), root=root, extra="pinned = true\n")
+    try:
+        if not root and IS_ROOT:
+            os.chown(program, SERVER_UID, SERVER_UID)
+        with handed_supervisor(text, root=root, clients=CLIENTS.replace("feed", "mine")) as handed:
+            server = handed.next()
+            server.serve()
+            server.peer.end(server.peer.start("mine"))
+            shutil.copy(program, place / "new")
+            if not root and IS_ROOT:
+                os.chown(place / "new", SERVER_UID, SERVER_UID)
+            (place / "new").rename(program)
+            assert server.peer.refused("mine")["fault"] == "executable"
+            asking = handed.ask(request="reload")
+            server.prepared()
+            (change_line,) = server.switched()["changes"]
+            assert change_line.startswith(f"commands.mine: taken up is {program}: inode ")
+            assert asking.answer()["ok"]
+            asking.close()
+            server.peer.end(server.peer.start("mine"))
+    finally:
+        shutil.rmtree(place)
+
+
 def test_files_that_are_swapped_as_they_are_read_are_one_of_both(handed: Handed) -> None:
     """The server is handed the very bytes by which the supervisor decides, whatever is in the
     files by then."""
@@ -354,6 +388,21 @@ def test_files_that_are_swapped_as_they_are_read_are_one_of_both(handed: Handed)
     finally:
         over.set()
         swapping.join()
+    left = [
+        name
+        for name in open_files(handed)
+        if name == os.path.realpath("/bin/sh") or "memfd" in name
+    ]
+    assert len(left) == 1  # the program of the policy in force
+
+
+def open_files(handed: Handed) -> list[str]:
+    """What the supervisor has open; a descriptor that is closed meanwhile is none."""
+    found = []
+    for path in Path(f"/proc/{handed.supervisor.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(path))
+    return found
 
 
 @pytest.mark.slow
