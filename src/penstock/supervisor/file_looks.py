@@ -25,6 +25,7 @@ LOOK_S: Final = 5.0
 STILL_S: Final = 2.0
 FIT_S: Final = 60.0
 _BOUND_S: Final = 4.0
+_STILL: Final = "the process that has looked last still waits for a disk"
 _ASKED_BY: Final = 'reload = "auto"'
 
 Looks = Mapping[str, object]
@@ -104,12 +105,18 @@ def files_of(config_path: str, config: Config) -> list[str]:
 
 def look_in_a_child(loop: Loop) -> Look:
     """The Look of a supervisor."""
+    last: ChildWork | None = None
 
     def look(paths: Sequence[str], on_looked: Callable[[Looks | str], None]) -> None:
+        nonlocal last
+
         def done(work: WorkDone) -> None:
             on_looked(work.failure or json.loads(work.data))
 
-        ChildWork(loop, lambda: (json.dumps(looked_at(paths)).encode(), ()), _BOUND_S, done)
+        if last is not None and last.is_left:
+            loop.after(0, lambda: on_looked(_STILL))
+            return
+        last = ChildWork(loop, lambda: (json.dumps(looked_at(paths)).encode(), ()), _BOUND_S, done)
 
     return look
 

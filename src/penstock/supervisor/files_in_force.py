@@ -6,6 +6,7 @@ users is read, and the kernel has taken the clients' totals.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from ..policy.configuration import Config
 from ..policy.policy_changes import policy_changes
@@ -27,8 +28,12 @@ from .reload_sides import NewFiles, SwitchRefused
 from .users.command_users import CommandUsers, allocate_new, open_allocated, userless_clients
 from .users.user_table import TableDamaged
 
-READ_S = 10.0
+READ_S: Final = 10.0
 """How long reading and looking up may take: disks and directory services are asked."""
+_STILL: Final = (
+    "the process that has read them last still waits for a disk or a directory service; try again "
+    "when that answers"
+)
 
 
 class FilesInForce:
@@ -59,6 +64,7 @@ class FilesInForce:
         self._quotas = quotas
         self._lower = lower
         self._reading: ChildWork | None = None
+        self._read_last: ChildWork | None = None
         self._waiting: list[str] = []
         """Settings of the latest reload that wait for another server, or for a restart."""
 
@@ -111,7 +117,10 @@ class FilesInForce:
             else:
                 on_read(files_read(work.data, work.descriptors, running))
 
-        self._reading = ChildWork(
+        if self._read_last is not None and self._read_last.is_left:
+            self._loop.after(0, lambda: on_read([f"{path}: the files could not be read: {_STILL}"]))
+            return
+        self._reading = self._read_last = ChildWork(
             self._loop,
             lambda: read_files(path, running, listeners, quotas=self._quotas),
             READ_S,

@@ -1,6 +1,7 @@
 """Work in a child: what it gives back, its bound, and that nothing of it is left."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ def opened() -> set[str]:
 def result(
     work: Callable[[], tuple[bytes, Sequence[int]]], bound_s: float = 20.0
 ) -> tuple[WorkDone, int]:
-    """What came back, and how many descriptors this process has more than before."""
+    """What came back, and how many descriptors this process has more than before, once the child
+    is gone."""
     loop, found = Loop(), list[WorkDone]()
     before = opened()
 
@@ -26,10 +28,12 @@ def result(
         found.append(what)
         loop.stop()
 
-    ChildWork(loop, work, bound_s, done)
+    made = ChildWork(loop, work, bound_s, done)
     assert found == []
     loop.run()
     (what,) = found
+    while made.is_left:  # it was killed, and ends
+        os.sched_yield()
     return what, len(opened()) - len(before)
 
 
@@ -89,6 +93,30 @@ def test_it_has_no_descriptor_of_its_parent() -> None:
     assert len(done.data.split()) == 6  # 0 to 2, the two for its answer, the listing's own
 
 
+def test_one_that_does_not_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As KILL does not end one that waits for a disk; here it gets none."""
+    loop, found = Loop(), list[WorkDone]()
+
+    def done(what: WorkDone) -> None:
+        found.append(what)
+        loop.stop()
+
+    def work() -> tuple[bytes, Sequence[int]]:
+        time.sleep(100)
+        return b"", []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "pidfd_send_signal", lambda *_: None)
+        made = ChildWork(loop, work, 0.05, done)
+        pid = made._pid
+        loop.run()
+    assert found[0].failure
+    assert made.is_left
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert not made.is_left
+
+
 def test_without_processes_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when RLIMIT_NPROC is used up."""
 
@@ -116,5 +144,6 @@ def test_cancelled_work_reports_nothing() -> None:
     loop.after(0.05, loop.stop)
     loop.run()
     assert found == []
-    assert opened() == before
     os.waitpid(pid, 0)
+    assert not work.is_left
+    assert opened() == before

@@ -8,6 +8,7 @@ be killed at any step.
 import array
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -51,7 +52,7 @@ class ChildWork:
         self._bound_s = bound_s
         self._descriptors: list[int] = []
         self._pid = 0
-        self._pidfd = self._memory = -1
+        self._pidfd = self._memory = self._left = -1
         self._here: socket.socket | None = None
         self._timer: Timer | None = None
         try:
@@ -59,6 +60,20 @@ class ChildWork:
         except OSError as error:
             why = f"no process could be made for it: {error.strerror}"
             self._timer = loop.after(0, lambda: self._finish(why))
+
+    @property
+    def is_left(self) -> bool:
+        """Does its process live though it took too long? KILL does not end one that waits for a
+        disk, so nobody should make another one like it."""
+        if self._left < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._left, select.POLLIN)
+        if not poll.poll(0):
+            return True
+        os.close(self._left)
+        self._left = -1
+        return False
 
     def cancel(self) -> None:
         """Ends it, if it is under way; what it has given back is closed."""
@@ -134,7 +149,10 @@ class ChildWork:
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
                 disown(self._pid)
             self._loop.forget(self._pidfd)
-            os.close(self._pidfd)
+            if self._pid:
+                self._left = self._pidfd
+            else:
+                os.close(self._pidfd)
         elif self._pid:  # it could not be watched
             os.kill(self._pid, signal.SIGKILL)
             disown(self._pid)
