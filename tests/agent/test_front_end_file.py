@@ -165,7 +165,9 @@ def test_which_python_runs_it(tmp_path: Path) -> None:
     penstockd.write_text(f"#!/bin/sh\n'''exec' \"{told}\" \"$0\" \"$@\"\n' '''\n")
     assert run_sh(words, {}, str(link)).startswith("told -P -c")
     penstockd.write_text(f"#!{sys.executable} -sP\nimport sys\n")
-    assert run_sh(["--version"], {}, str(program)) == f"penstock {__version__}\n"
+    # On the source alone it is PYTHONPATH that leads to the package.
+    path = {key: text for key, text in os.environ.items() if key == "PYTHONPATH"}
+    assert run_sh(["--version"], path, str(program)) == f"penstock {__version__}\n"
     penstockd.write_text("#!/nowhere/python\n")
     assert run_sh(words, {}, str(program)).startswith("beside -P -c")
     # A virtual environment's own Python comes before all.
