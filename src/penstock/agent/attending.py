@@ -28,6 +28,11 @@ from .passphrase_memory import PassphraseMemory
 if TYPE_CHECKING:
     from ..cli.root import CalledLine
 
+MOST_EARLY: Final = 256
+"""Messages of a front end before it says that its command line is to begin. More are no front end
+of ours: it sends signals and ^Z, each of which was a key or a process's doing."""
+MOST_EARLY_BYTES: Final = 64
+"""Of one of these."""
 _HELD_S: Final = 0.5
 """How long a write that is under way may delay ^Z: a terminal that was stopped takes nothing."""
 _ENDED: Final = (
@@ -59,9 +64,11 @@ class Asked:
         await trio.lowlevel.checkpoint()
         status, text = _if_we_end(line)
         link.send(wire.ACCEPTED, bytes((status,)) + text)
-        early = []
+        early: list[tuple[int, bytes]] = []
         while (came := await link.receive())[0] != wire.GO:
             early.append(came)
+            if len(early) > MOST_EARLY or len(came[1]) > MOST_EARLY_BYTES:
+                raise FrontEndGone("too much before GO")
         return early
 
 

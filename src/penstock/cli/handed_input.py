@@ -12,8 +12,12 @@ _NAME = "standard input"
 class NoInput:
     """That of a caller who gives none: it is at its end."""
 
-    def check(self) -> None:
-        """It can be read."""
+    async def check(self) -> None:
+        """It can be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
 
     async def receive(self, count: int) -> bytes:  # noqa: ARG002  of every input
         """Nothing.
@@ -36,8 +40,12 @@ class HandedInput:
         self._reading = False
         self._closed = False
 
-    def check(self) -> None:
-        """Raises OSError if it cannot be read."""
+    async def check(self) -> None:
+        """Raises OSError if it cannot be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
         try:
             os.read(self.fd, 0)
         except OSError as error:

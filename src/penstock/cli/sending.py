@@ -28,7 +28,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
 
     Cancellation: minimum cleanup; C19, C22.
     """
-    check_input()
+    await check_input()
     handle = pid
     feeder: InputSender | None = None
 
@@ -96,11 +96,15 @@ async def read_input() -> bytes:
     return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True, limiter=own)
 
 
-def check_input() -> None:
+async def check_input() -> None:
     """Checks standard input before the server is asked. Raises OSError if it is closed or cannot
-    be read."""
+    be read.
+
+    Cancellation: atomic.
+    """
+    await trio.lowlevel.checkpoint()
     if (stdin := current().stdin) is not None:
-        stdin.check()
+        await stdin.check()
     else:
         _read(0)
 

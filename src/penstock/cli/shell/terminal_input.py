@@ -19,8 +19,12 @@ _READ_BYTES: Final = 4096
 class TerminalInput:
     """What is typed while a verb reads it, in lines, as ``invocation.HostedInput`` has it."""
 
-    def check(self) -> None:
-        """It can be read."""
+    async def check(self) -> None:
+        """It can be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
 
     async def receive(self, count: int) -> bytes:
         """What is typed next; b"" at ^D. Raises OSError.
