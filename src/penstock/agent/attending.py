@@ -92,6 +92,7 @@ class Attended:
         self._typed = b""
         self._signals = GivenSignals(asked.ignored)
         stdin, out, err, directory = link.take_descriptors()
+        self._directory = HeldDirectory(directory)
         self._outputs = handed_outputs(out, err)
         self._terminal_input = FrontEndInput(stdin, link.send) if os.isatty(stdin) else None
         self._input = self._terminal_input or HandedInput(stdin)
@@ -101,7 +102,7 @@ class Attended:
             environment=asked.environment,
             signals=self._signals,
             stdin=self._input,
-            directory=HeldDirectory(directory),
+            directory=self._directory,
             connector=self._connected,
             ask=self._ask if self._terminal_input is not None else None,
             known_passphrase=passphrases.of,
@@ -126,6 +127,7 @@ class Attended:
     def close(self) -> list[HandedOutput]:
         """Closes what was handed over. Returns the outputs of which a write goes on."""
         self._input.close()
+        self._directory.close()
         for output in self._outputs:
             output.close()
         return [output for output in self._outputs if output.writing]
