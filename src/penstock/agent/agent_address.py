@@ -14,6 +14,7 @@ from typing import Final
 DEFAULT_NAME: Final = "default"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
 _BACKLOG: Final = 128
+_MOST_OF_A_PATH: Final = 107  # struct sockaddr_un has room for it and the NUL behind it
 
 
 class PlaceError(Exception):
@@ -39,6 +40,11 @@ class AgentAddress:
         self.socket = self.directory / f"agent-{name}.sock"
         self.lock = self.directory / f"agent-{name}.lock"
         self.log = self.directory / f"agent-{name}.log"
+        if (size := len(os.fsencode(self.socket))) > _MOST_OF_A_PATH:
+            raise PlaceError(
+                f"{self.socket} is {size} bytes long, and the name of a socket has at most "
+                f"{_MOST_OF_A_PATH}: XDG_RUNTIME_DIR or the name of the context is too long"
+            )
 
     @property
     def ours(self) -> bool:

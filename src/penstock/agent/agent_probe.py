@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from typing import Any, Final
 
 from . import wire
@@ -14,6 +15,7 @@ _PATIENCE_S: Final = 3.0
 def probe(place: AgentAddress, word: str) -> dict[str, Any] | None:
     """What the agent of this place answers to "status" or "stop"; None if none listens. Blocks.
     Raises OSError, and WireError for what is no agent of ours."""
+    until = time.monotonic() + _PATIENCE_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(_PATIENCE_S)
         try:
@@ -24,7 +26,11 @@ def probe(place: AgentAddress, word: str) -> dict[str, Any] | None:
             raise PermissionError(f"{place.socket} is another user's")
         link.sendall(wire.message(wire.CONTROL, word.encode()))
         reader = wire.WireReader()
-        while data := link.recv(65536):
+        # All in all, because what is no agent may say something without end.
+        while (left_s := until - time.monotonic()) > 0:
+            link.settimeout(left_s)
+            if not (data := link.recv(65536)):
+                break
             for kind, body in reader.feed(data):
                 if kind == wire.REPORT:
                     found: dict[str, Any] = json.loads(body)
