@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,9 +129,27 @@ def test_on_its_way_it_imports_a_socket_and_nothing_else() -> None:
     assert ours - known <= {"_socket"}
 
 
-def run_sh(words: Sequence[str], environment: dict[str, str], program: str) -> str:
+# What /bin/sh may be.
+SHELLS = (
+    *(("sh",), ("dash",), ("bash", "--posix"), ("bash",), ("busybox", "sh")),
+    *(("zsh", "--emulate", "sh"), ("zsh",)),
+)
+
+
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def interpreter(request: pytest.FixtureRequest) -> Sequence[str]:
+    """One of them, which reads the front end's first lines."""
+    shell: Sequence[str] = request.param
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"there is no {shell[0]} here")
+    return shell
+
+
+def run_sh(
+    words: Sequence[str], environment: dict[str, str], program: str, shell: Sequence[str] = ()
+) -> str:
     done = subprocess.run(
-        [program, *words],
+        [*shell, program, *words],
         env={"PATH": os.environ["PATH"], **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -141,8 +160,9 @@ def run_sh(words: Sequence[str], environment: dict[str, str], program: str) -> s
     return done.stdout + done.stderr
 
 
-def test_which_python_runs_it(tmp_path: Path) -> None:
-    """The one that it was installed by, also behind a link, and in a directory with a blank."""
+def test_which_python_runs_it(tmp_path: Path, interpreter: Sequence[str]) -> None:
+    """By whichever shell: the one that it was installed by, also behind a link, and in a directory
+    with a blank."""
     place = tmp_path / "a directory; with 'odd' $signs"
     (place / "bin").mkdir(parents=True)
     program = place / "bin" / "penstock"
@@ -159,21 +179,21 @@ def test_which_python_runs_it(tmp_path: Path) -> None:
     link.symlink_to(program)
     words = ["status", "a b", "-x"]
     for each in (str(program), str(link)):
-        assert run_sh(words, {}, each).startswith("beside -P -c from penstock")
-    assert run_sh(words, {}, str(program)).endswith("status a b -x\n")
+        assert run_sh(words, {}, each, interpreter).startswith("beside -P -c from penstock")
+    assert run_sh(words, {}, str(program), interpreter).endswith("status a b -x\n")
     # As pip writes it where the path is long or has a blank.
     penstockd.write_text(f"#!/bin/sh\n'''exec' \"{told}\" \"$0\" \"$@\"\n' '''\n")
-    assert run_sh(words, {}, str(link)).startswith("told -P -c")
+    assert run_sh(words, {}, str(link), interpreter).startswith("told -P -c")
     penstockd.write_text(f"#!{sys.executable} -sP\nimport sys\n")
     # On the source alone it is PYTHONPATH that leads to the package.
     path = {key: text for key, text in os.environ.items() if key == "PYTHONPATH"}
-    assert run_sh(["--version"], path, str(program)) == f"penstock {__version__}\n"
+    assert run_sh(["--version"], path, str(program), interpreter) == f"penstock {__version__}\n"
     penstockd.write_text("#!/nowhere/python\n")
-    assert run_sh(words, {}, str(program)).startswith("beside -P -c")
+    assert run_sh(words, {}, str(program), interpreter).startswith("beside -P -c")
     # A virtual environment's own Python comes before all.
     penstockd.write_text(f"#!{sys.executable}\n")
     (place / "pyvenv.cfg").write_text("")
-    assert run_sh(words, {}, str(program)).startswith("beside -P -c")
+    assert run_sh(words, {}, str(program), interpreter).startswith("beside -P -c")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +208,7 @@ def test_which_python_runs_it(tmp_path: Path) -> None:
     ],
 )
 def test_when_an_agent_is_asked_without_a_terminal(
-    tmp_path: Path, environment: dict[str, str], asks: bool
+    tmp_path: Path, environment: dict[str, str], asks: bool, interpreter: Sequence[str]
 ) -> None:
     (tmp_path / "penstock").write_text(FRONT_END.read_text())
     (tmp_path / "penstock").chmod(0o755)
@@ -196,10 +216,10 @@ def test_when_an_agent_is_asked_without_a_terminal(
     (tmp_path / "python3").chmod(0o755)
     wanted = "-I\n" if asks else "-P\n"
     program = str(tmp_path / "penstock")
-    assert run_sh(["status", "1"], environment, program) == wanted
-    assert run_sh(["top"], environment, program) == "-P\n"
-    assert run_sh(["--no-agent", "status", "1"], environment, program) == "-P\n"
-    assert run_sh([], environment, program) == "-P\n"
+    assert run_sh(["status", "1"], environment, program, interpreter) == wanted
+    assert run_sh(["top"], environment, program, interpreter) == "-P\n"
+    assert run_sh(["--no-agent", "status", "1"], environment, program, interpreter) == "-P\n"
+    assert run_sh([], environment, program, interpreter) == "-P\n"
 
 
 def reaped_by_the_kernel() -> None:

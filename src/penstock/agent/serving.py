@@ -152,8 +152,8 @@ class AgentService:
         return not self._leaving and len(self._hanging) < MOST_WRITES and self._has_descriptors()
 
     def _has_descriptors(self) -> bool:
-        """Whether those that a front end hands over will find room: the kernel drops them otherwise,
-        and it is too late then for the front end to run the full program."""
+        """Whether those that a front end hands over will find room: the kernel would drop them, and
+        it is too late then for the front end to run the full program."""
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # now: others can change it
         hanging = 3 * len(self._hanging)
         return _OWN_DESCRIPTORS + hanging + _DESCRIPTORS_EACH * self._front_ends <= most
