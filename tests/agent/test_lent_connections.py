@@ -131,7 +131,8 @@ async def test_the_directory_of_one_who_has_left_is_there_for_who_waits(tmp_path
         with trio.CancelScope() as scope:
             if leaves:
                 scope.cancel()
-            at = Endpoint("127.0.0.1", server.port, *(begun_at(held, name) for name in names))
+            ca, certificate, key = (begun_at(held, name) for name in names)
+            at = Endpoint("127.0.0.1", server.port, ca, certificate, key)
             await called(connections, at)
         held.close()
 

@@ -162,10 +162,14 @@ class LentConnections:
             if usable and not waits_longer and each.borrowers < MOST_BORROWERS:
                 return each
         # Others may wait for it when the one has left in whose directory its files are.
-        kept = {name: lasting(getattr(endpoint, name)) for name in ("ca", "certificate", "key")}
+        of_its_own = dataclasses.replace(
+            endpoint,
+            ca=lasting(endpoint.ca),
+            certificate=lasting(endpoint.certificate),
+            key=lasting(endpoint.key),
+        )
         made = LentConnection(where, files, tries_s)
         self._all.append(made)
-        of_its_own = dataclasses.replace(endpoint, **kept)
         self._context.run(self._nursery.start_soon, self._keep, made, of_its_own)
         return made
 
