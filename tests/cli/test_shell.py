@@ -193,7 +193,8 @@ async def test_a_cut_and_a_restart_are_said_and_mended() -> None:
         assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
         server.restart()
         await shell.wait_for("the server is shutting down")
-        assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
+        # The stream beside reports its own reconnecting before it or behind it.
+        assert f"Success! PID: {HANDLE}" in await shell.runs("start ls")
         assert len(service.starts) == 2
         service.messages = [*service.messages, chunk(b"three\n", offset=8), finished()]
         service.stream_may_end.set()
