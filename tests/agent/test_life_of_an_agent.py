@@ -19,7 +19,8 @@ from json_schema import mistakes
 from patience import patient
 
 from penstock import __version__
-from penstock.agent import wire
+from penstock.agent import agent_probe, wire
+from penstock.agent.agent_address import AgentAddress
 from penstock.cli.json_schemas import schema_of
 from penstock.proto import command_pb2 as pb
 
@@ -398,6 +399,19 @@ def test_it_says_what_it_is_and_holds(agent: AgentPlace) -> None:
     assert mistakes(none, schema, schema) == []
 
 
+def test_one_that_stands_still_is_named(
+    place: AgentPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what can be done about it, because a timeout alone says neither which process it is."""
+    monkeypatch.setattr(agent_probe, "_PATIENCE_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as silent:
+        place.socket.parent.mkdir(mode=0o700)
+        silent.bind(str(place.socket))
+        silent.listen()
+        with pytest.raises(TimeoutError, match=rf"\(pid {os.getpid()}\).*kill -KILL"):
+            agent_probe.probe(AgentAddress(str(place.runtime), "default"), "status")
+
+
 def test_a_second_one_in_the_foreground_says_why_not(agent: AgentPlace) -> None:
     done = subprocess.run(
         [*MODULE, "run"],
@@ -411,3 +425,6 @@ def test_a_second_one_in_the_foreground_says_why_not(agent: AgentPlace) -> None:
     assert done.stderr == f"Error: another agent listens on {agent.socket}\n"
     none = penstock(agent, "agent", "run", XDG_RUNTIME_DIR="")
     assert (none.returncode, "XDG_RUNTIME_DIR is not set" in none.stderr) == (1, True)
+    none = penstock(agent, "-o", "json", "agent", XDG_RUNTIME_DIR="")
+    error = json.loads(none.stderr)["error"]
+    assert (error["reason"], error["exit_status"], none.returncode) == ("SYSTEM", 1, 1)

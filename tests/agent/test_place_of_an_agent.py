@@ -112,6 +112,13 @@ def test_without_a_directory_of_the_users_there_is_none(directory: str) -> None:
         AgentAddress(directory, "default")
 
 
+def test_a_path_that_no_socket_can_have_is_named() -> None:
+    most = 107 - len("/penstock/agent-default.sock")
+    AgentAddress(f"/{'x' * (most - 1)}", "default")
+    with pytest.raises(PlaceError, match="XDG_RUNTIME_DIR to a shorter"):
+        AgentAddress(f"/{'x' * most}", "default")
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "x" * 64, "a b", "ä"])
 def test_names_are_those_of_contexts(runtime: Path, name: str) -> None:
     with pytest.raises(PlaceError, match="no name of a context"):

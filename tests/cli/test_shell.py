@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from agents import agent_place
 from cutting_proxy import cutting_proxy
 from fake_service import (
     HANDLE,
@@ -148,6 +149,20 @@ async def test_what_is_no_command_line_says_so() -> None:
         assert "  ^D, exit      leaves; jobs run on" in helped
         shell.type(CTRL_D)
         await left(shell, 0)
+
+
+async def test_the_agent_is_asked_beside_the_shell() -> None:
+    """It is another program, and in a process of one verb goes on in that verb's place."""
+    with agent_place() as place:
+        variables = {"XDG_RUNTIME_DIR": str(place.runtime)}
+        async with shell_of(variables=variables) as (_, shell):
+            assert await shell.runs("agent") == ["No agent runs for default."]
+            (line,) = await shell.runs("--context ../lab agent stop")
+            assert line.startswith("Error: '../lab' is no name of a context")
+            (line,) = await shell.runs("agent run")
+            assert "type penstock agent run into your own shell" in line
+            shell.type(CTRL_D)
+            await left(shell, 0)
 
 
 async def test_the_bar_says_who_and_where_we_are() -> None:

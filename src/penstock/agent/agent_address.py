@@ -14,7 +14,8 @@ from typing import Final
 DEFAULT_NAME: Final = "default"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
 _BACKLOG: Final = 128
-_MOST_OF_A_PATH: Final = 107  # struct sockaddr_un has room for it and the NUL behind it
+_LONGEST: Final = 107
+"""Bytes of a socket's path, as the kernel has it (sun_path), without the NUL behind it."""
 
 
 class PlaceError(Exception):
@@ -32,7 +33,10 @@ class AgentAddress:
     def __init__(self, runtime_directory: str, name: str) -> None:
         """Raises PlaceError."""
         if not runtime_directory.startswith("/"):
-            raise PlaceError("XDG_RUNTIME_DIR is not set, and an agent listens nowhere else")
+            raise PlaceError(
+                "XDG_RUNTIME_DIR is not set (to an absolute path), and an agent listens nowhere "
+                "else; without one each verb runs by itself"
+            )
         if not _NAME.fullmatch(name):
             raise PlaceError(f"{name!r} is no name of a context")
         self.name = name
@@ -40,10 +44,10 @@ class AgentAddress:
         self.socket = self.directory / f"agent-{name}.sock"
         self.lock = self.directory / f"agent-{name}.lock"
         self.log = self.directory / f"agent-{name}.log"
-        if (size := len(os.fsencode(self.socket))) > _MOST_OF_A_PATH:
+        if (size := len(os.fsencode(self.socket))) > _LONGEST:
             raise PlaceError(
                 f"{self.socket} is {size} bytes long, and the name of a socket has at most "
-                f"{_MOST_OF_A_PATH}: XDG_RUNTIME_DIR or the name of the context is too long"
+                f"{_LONGEST}: set XDG_RUNTIME_DIR to a shorter one, or name the context shorter"
             )
 
     @property
@@ -132,6 +136,15 @@ class Listening:
 
 def peer_uid(link: socket.socket) -> int:
     """The user at the other end, as the kernel has it from when it connected or listened."""
+    return _peer(link)[1]
+
+
+def peer_pid(link: socket.socket) -> int:
+    """The process at the other end, as ``peer_uid``; 0 if it cannot be seen from here."""
+    return _peer(link)[0]
+
+
+def _peer(link: socket.socket) -> tuple[int, int]:
     size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
+    pid, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(pid), int(uid)

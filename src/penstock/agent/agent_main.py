@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from ..cli.error_report import report_error
+from ..cli.invocation import current
 from .agent_address import DEFAULT_NAME, AgentAddress, Listening, PlaceError, PlaceTaken
 from .agent_probe import probe
 from .failure_log import FailureLog
@@ -31,7 +33,9 @@ def run(words: Sequence[str]) -> int:
         if action in ("status", "stop"):
             return _ask(place, action, as_json=as_json)
     except (PlaceError, OSError, WireError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        # As the command line does, which has gone on as this process.
+        current().form.json = as_json
+        report_error(str(error), 1, error, code="FAILED_PRECONDITION", reason="SYSTEM")
         return 1
     print(_USAGE, file=sys.stderr)
     return 2
@@ -91,7 +95,7 @@ def _ask(place: AgentAddress, action: str, *, as_json: bool) -> int:
         return 0
     if action == "stop":
         rest = found["running"]
-        later = f" once its {rest} command lines have ended" if rest else ""
+        later = f" once {_lines(rest)} {'has' if rest == 1 else 'have'} ended" if rest else ""
         print(f"The agent for {place.name} (pid {found['pid']}) ends{later}.")
         return 0
     for line in _described(found):
@@ -111,11 +115,15 @@ def _described(found: dict[str, object]) -> list[str]:
     for each in connections:
         lines.append(
             f"Connection to {each['address']} with {each['certificate']}, since "
-            f"{_seconds(each['since_s'])}: {each['calls']} command lines."
+            f"{_seconds(each['since_s'])}: {_lines(each['calls'])}."
         )
     if not connections:
         lines.append("No connection.")
     return lines
+
+
+def _lines(count: object) -> str:
+    return "1 command line" if count == 1 else f"{count} command lines"
 
 
 def _seconds(value: object) -> str:

@@ -7,7 +7,7 @@ import time
 from typing import Any, Final
 
 from . import wire
-from .agent_address import AgentAddress, peer_uid
+from .agent_address import AgentAddress, peer_pid, peer_uid
 
 _PATIENCE_S: Final = 3.0
 
@@ -24,15 +24,29 @@ def probe(place: AgentAddress, word: str) -> dict[str, Any] | None:
             return None
         if peer_uid(link) != os.geteuid():
             raise PermissionError(f"{place.socket} is another user's")
-        link.sendall(wire.message(wire.CONTROL, word.encode()))
-        reader = wire.WireReader()
-        # All in all, because what is no agent may say something without end.
-        while (left_s := until - time.monotonic()) > 0:
-            link.settimeout(left_s)
-            if not (data := link.recv(65536)):
-                break
-            for kind, body in reader.feed(data):
-                if kind == wire.REPORT:
-                    found: dict[str, Any] = json.loads(body)
-                    return found
+        try:
+            found = _answer(link, word, until)
+        except TimeoutError:
+            pid = peer_pid(link)
+            raise TimeoutError(
+                f"the agent for {place.name} (pid {pid}) has not answered within "
+                f"{_PATIENCE_S:.0f} s; verbs do without it; to end it: kill -KILL {pid}"
+            ) from None
+    if found is not None:
+        return found
     raise wire.WireError(f"what listens on {place.socket} does not answer as an agent")
+
+
+def _answer(link: socket.socket, word: str, until: float) -> dict[str, Any] | None:
+    link.sendall(wire.message(wire.CONTROL, word.encode()))
+    reader = wire.WireReader()
+    # All in all, because what is no agent may say something without end.
+    while (left_s := until - time.monotonic()) > 0:
+        link.settimeout(left_s)
+        if not (data := link.recv(65536)):
+            break
+        for kind, body in reader.feed(data):
+            if kind == wire.REPORT:
+                found: dict[str, Any] = json.loads(body)
+                return found
+    return None
