@@ -399,9 +399,7 @@ def test_it_says_what_it_is_and_holds(agent: AgentPlace) -> None:
     assert mistakes(none, schema, schema) == []
 
 
-def test_one_that_stands_still_is_named(
-    place: AgentPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_stands_still_is_named(place: AgentPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what can be done about it, because a timeout alone says neither which process it is."""
     monkeypatch.setattr(agent_probe, "_PATIENCE_S", 0.05)
     with socket.socket(socket.AF_UNIX) as silent:

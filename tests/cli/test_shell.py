@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from agents import agent_place
 from cutting_proxy import cutting_proxy
 from fake_service import (
     HANDLE,
@@ -30,6 +30,7 @@ from fake_service import (
     finished,
 )
 from penstock_shell import ShellOnTerminal, penstock_shell
+from this_run import this_run
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
@@ -153,8 +154,10 @@ async def test_what_is_no_command_line_says_so() -> None:
 
 async def test_the_agent_is_asked_beside_the_shell() -> None:
     """It is another program, and in a process of one verb goes on in that verb's place."""
-    with agent_place() as place:
-        variables = {"XDG_RUNTIME_DIR": str(place.runtime)}
+    with TemporaryDirectory(
+        dir=this_run().directory
+    ) as runtime:  # tmp_path is too long for sockets
+        variables = {"XDG_RUNTIME_DIR": runtime}
         async with shell_of(variables=variables) as (_, shell):
             assert await shell.runs("agent") == ["No agent runs for default."]
             (line,) = await shell.runs("--context ../lab agent stop")

@@ -42,9 +42,7 @@ async def _beside(words: list[str]) -> int:
     return answered.returncode
 
 
-def _answered(
-    words: list[str], environment: dict[str, str]
-) -> "subprocess.CompletedProcess[str]":
+def _answered(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Raises OSError where it cannot be started, or does not answer."""
     try:
         return subprocess.run(
