@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import trio
 
+from ..concurrency.own_thread import in_own_thread
+
 _NAME = "standard input"
 
 
@@ -58,14 +60,11 @@ class HandedInput:
 
         Cancellation: minimum cleanup; C19.
         """
-        own = trio.CapacityLimiter(1)
         while True:
             with suppress(PermissionError):  # of a file, which cannot be waited for
                 await trio.lowlevel.wait_readable(self.fd)
             try:
-                return await trio.to_thread.run_sync(
-                    self._read, count, abandon_on_cancel=True, limiter=own
-                )
+                return await in_own_thread(self._read, count)
             except BlockingIOError:  # another process took it first, and has set O_NONBLOCK
                 continue
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context
+from ..concurrency.own_thread import in_own_thread
 from ..rpc.channel import ConnectionLost, HandshakeFailed, open_channel
 from .backoff import Backoff
 from .client import Client
@@ -120,8 +121,7 @@ async def _read_files(
     """
     if not any(map(_may_wait, (endpoint.ca, endpoint.certificate, endpoint.key))):
         return function(*arguments)
-    own = trio.CapacityLimiter(1)
-    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=own)
+    return await in_own_thread(function, *arguments)
 
 
 def _may_wait(path: Path) -> bool:
