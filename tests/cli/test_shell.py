@@ -5,70 +5,37 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 import trio
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from cutting_proxy import cutting_proxy
 from fake_service import (
     HANDLE,
-    FakeServer,
     FakeService,
     chunk,
     fake_server,
     finished,
 )
-from penstock_shell import ShellOnTerminal, penstock_shell
+from penstock_shell import penstock_shell
+from shell_dialogue import (
+    CTRL_C,
+    CTRL_D,
+    CTRL_U,
+    ENDED,
+    TAB,
+    UP,
+    a_stream,
+    encrypted_key,
+    left,
+    shell_of,
+)
 from this_run import this_run
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
-
-ENDED = 128
-CTRL_C, CTRL_D, CTRL_U, UP, TAB = "\x03", "\x04", "\x15", "\x1b[A", "\t"
-
-
-@asynccontextmanager
-async def shell_of(
-    service: FakeService | None = None, *arguments: str, **options: Any
-) -> AsyncIterator[tuple[FakeServer, ShellOnTerminal]]:
-    """A server, and a shell that is connected to it."""
-    variables = options.pop("variables", {})
-    async with (
-        fake_server(service) as server,
-        penstock_shell(server.environment() | variables, *arguments, **options) as shell,
-    ):
-        yield server, shell
-
-
-async def left(shell: ShellOnTerminal, code: int) -> None:
-    """It has ended so, and the terminal is as it was before."""
-    assert await shell.end() == code, shell.shown
-    assert shell.attributes() == shell.before
-    for mode, undone in (("?2004h", "?2004l"), ("?25l", "?25h"), ("?1049h", "?1049l")):
-        assert shell.raw.rfind(f"\x1b[{mode}") <= shell.raw.rfind(f"\x1b[{undone}"), mode
-
-
-def a_stream(*, ends: bool) -> FakeService:
-    """Of a job that has printed two lines, and has ended or goes on."""
-    service = FakeService()
-    service.messages = [chunk(b"one\ntwo\n")]
-    if ends:
-        service.messages.append(finished())
-    else:
-        service.stream_may_end = trio.Event()
-    return service
 
 
 async def test_every_line_is_a_command_line() -> None:
@@ -552,27 +519,22 @@ async def test_a_server_that_does_not_answer_keeps_no_key_waiting() -> None:
         await shell.idle("stop 9001")
 
 
-async def recalled(shell: ShellOnTerminal, line: str) -> None:
-    """The oldest line of the history comes back. prompt_toolkit loads the older ones once the
-    prompt is drawn, which nothing tells: a key that comes before is pressed again."""
-    while True:
-        shell.type(UP)
-        with trio.move_on_after(0.5):
-            await shell.idle(line)
-            return
-
-
 async def test_lines_come_back_by_the_history(tmp_path: Path) -> None:
     """Of this shell and of one before; without secrets and what begins with a blank."""
     async with shell_of(home=tmp_path) as (_server, shell):
         for line in ("start ls", "start -e TOKEN=secret ls", " start ls hidden"):
             assert (await shell.runs(line))[-1] == f"Success! PID: {HANDLE}"
-        await recalled(shell, "start ls")
+        shell.type(UP)
+        await shell.idle("start ls")
         shell.type(f"{CTRL_U}{CTRL_D}")
         await left(shell, 0)
     async with shell_of(home=tmp_path) as (_server, shell):
         await shell.idle()
-        await recalled(shell, "start ls")
+        shell.type(UP)
+        await shell.idle("start ls")
+        shell.type(f"{CTRL_U}start ls\r{UP}")  # also in front of the next prompt
+        await shell.wait_for("Success! PID:")
+        await shell.idle("start ls")
     kept = (tmp_path / ".local/state/penstock/history").read_text()
     assert kept == "start ls\n"
 
@@ -653,15 +615,8 @@ async def test_a_stopped_shell_goes_on() -> None:
 async def test_a_passphrase_is_asked_for_once(tmp_path: Path) -> None:
     """Unseen, as the shell begins; every line and each connection has it."""
     async with fake_server() as server:
+        key = await encrypted_key(server, tmp_path)
         environment = server.environment()
-        key = tmp_path / "alice.key"
-        text = trio.Path(environment["PENSTOCK_KEY"])
-        private = load_pem_private_key(await text.read_bytes(), None)
-        encrypted = private.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
-        )
-        await trio.Path(key).write_bytes(encrypted)
-        key.chmod(0o600)
         async with penstock_shell(environment | {"PENSTOCK_KEY": str(key)}) as shell:
             await shell.wait_for(f"Passphrase of {key}:")
             shell.type("secret\r")
