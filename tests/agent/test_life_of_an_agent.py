@@ -216,6 +216,8 @@ def test_one_that_could_not_begin_is_not_started_again_at_once(place: AgentPlace
     assert penstock(place, *WORDS).returncode == 2
     time.sleep(0.5)
     assert place.begun() == []
+    told = penstock(place, "agent").stdout
+    assert told == f"No agent runs for default. What went wrong is in {place.log}\n"
     os.utime(place.log, (1, 1))
     assert penstock(place, *WORDS).returncode == 2
     wait_for_agent(place)

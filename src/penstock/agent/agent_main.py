@@ -91,7 +91,7 @@ def _ask(place: AgentAddress, action: str, *, as_json: bool) -> int:
         print(json.dumps(found if found is not None else {"name": place.name, "pid": 0}))
         return 0
     if found is None:
-        print(f"No agent runs for {place.name}.")
+        print(f"No agent runs for {place.name}.{_went_wrong(place)}")
         return 0
     if action == "stop":
         rest = found["running"]
@@ -100,7 +100,14 @@ def _ask(place: AgentAddress, action: str, *, as_json: bool) -> int:
         return 0
     for line in _described(found):
         print(line)
+    if wrong := _went_wrong(place):
+        print(wrong.lstrip())
     return 0
+
+
+def _went_wrong(place: AgentAddress) -> str:
+    """Where it is said, because nothing else of an agent in the background tells it."""
+    return f" What went wrong is in {place.log}" if place.ours and place.log.exists() else ""
 
 
 def _described(found: dict[str, object]) -> list[str]:
