@@ -58,6 +58,15 @@ def test_both_ends_have_one_likeness(front_end: ModuleType) -> None:
     assert front_end.identity({b"HOME": b"/"}) == front_end.identity({})
 
 
+def test_both_ends_have_one_kind(front_end: ModuleType) -> None:
+    """By which each finds the other: not that of another shell, but that of another version."""
+    one, other = front_end.identity({}), front_end.identity({b"PYTHONPATH": b"/x"})
+    assert front_end.kind(one) == likeness.kind(one)
+    assert re.fullmatch("[0-9a-f]{8}", front_end.kind(one))
+    assert front_end.kind(one) != front_end.kind(other)
+    assert front_end.kind(one) == front_end.kind(one.replace(__version__.encode(), b"9.9"))
+
+
 def test_it_passes_the_signals_on_that_the_program_takes(front_end: ModuleType) -> None:
     ignored = {n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN}
     assert set(ending_signals()) == signal.valid_signals() - front_end.NOT_CAUGHT - ignored

@@ -4,20 +4,18 @@ import json
 import os
 import socket
 import time
-from typing import Any, Final
+from typing import Any
 
 from . import wire
 from .agent_address import AgentAddress, peer_pid, peer_uid
 
-_PATIENCE_S: Final = 3.0
 
-
-def probe(place: AgentAddress, word: str) -> dict[str, Any] | None:
+def probe(place: AgentAddress, word: str, patience_s: float) -> dict[str, Any] | None:
     """What the agent of this place answers to "status" or "stop"; None if none listens. Blocks.
     Raises OSError, and WireError for what is no agent of ours."""
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + patience_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(_PATIENCE_S)
+        link.settimeout(patience_s)
         try:
             link.connect(os.fspath(place.socket))
         except (FileNotFoundError, ConnectionRefusedError):
@@ -30,7 +28,7 @@ def probe(place: AgentAddress, word: str) -> dict[str, Any] | None:
             pid = peer_pid(link)
             raise TimeoutError(
                 f"the agent for {place.name} (pid {pid}) has not answered within "
-                f"{_PATIENCE_S:.0f} s; verbs do without it; to end it: kill -KILL {pid}"
+                f"{patience_s:g} s; verbs do without it; to end it: kill -KILL {pid}"
             ) from None
     if found is not None:
         return found
