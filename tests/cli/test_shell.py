@@ -632,6 +632,17 @@ async def test_a_passphrase_is_asked_for_once(tmp_path: Path) -> None:
             await left(shell, 0)
 
 
+async def test_a_wrong_passphrase_is_said_at_once(tmp_path: Path) -> None:
+    """As by a verb, because no further attempt could open the key."""
+    async with fake_server() as server:
+        key = await encrypted_key(server, tmp_path)
+        async with penstock_shell(server.environment() | {"PENSTOCK_KEY": str(key)}) as shell:
+            await shell.wait_for(f"Passphrase of {key}:")
+            shell.type("wrong\r")
+            await left(shell, 2)
+            assert "Error: the passphrase does not open" in shell.shown
+
+
 async def test_without_a_terminal_there_is_no_shell() -> None:
     """The usage, as ever; nor with a flag alone."""
     async with fake_server() as server:

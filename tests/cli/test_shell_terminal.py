@@ -2,12 +2,16 @@
 
 import ast
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
-from fake_service import HANDLE, fake_server
+import trio
+import trio.testing
+from fake_service import HANDLE, FakeService, chunk, fake_server
 from marks import SOURCE
-from shell_dialogue import CTRL_D, encrypted_key, left, shell_of
+from shell_dialogue import CTRL_D, ENDED, encrypted_key, left, shell_of
 
 
 @pytest.mark.parametrize("key", ["\x03", pytest.param("\x1c", marks=pytest.mark.slow)])
@@ -36,6 +40,30 @@ async def test_a_key_of_a_verb_that_has_ended_selects_nothing() -> None:
         shell.type("\x00start ls\x00\r")
         await shell.wait_for(f"Success! PID: {HANDLE}")
         assert len(server.service.starts) == 1
+
+
+_IMPATIENT = """
+from penstock.cli import main
+from penstock.cli.shell import interactive
+interactive.GIVEN_UP_S = 0.5
+main()
+"""
+
+
+async def test_a_terminal_that_takes_nothing_is_left() -> None:
+    """C65: what is written waits in a thread, or holds up all; TERM ends the shell all the same."""
+    service = FakeService()
+    text = b"x" * 999 + b"\n"
+    service.messages = [chunk(text * 40, offset=each * 40_000) for each in range(20)]
+    service.stream_may_end = trio.Event()
+    async with shell_of(service, program=(sys.executable, "-c", _IMPATIENT)) as (_server, shell):
+        await shell.enter("stream -q --no-timestamps 48213 &")
+        await shell.wait_for("48213: xxx")
+        shell.showing.cancel()
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        os.kill(shell.process.pid, signal.SIGTERM)
+        assert await shell.end() == ENDED + signal.SIGTERM
+        assert shell.attributes() == shell.before
 
 
 def test_no_private_name_of_a_library_is_used() -> None:

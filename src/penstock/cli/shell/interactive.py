@@ -8,6 +8,7 @@ import trio
 import trio_asyncio
 
 from ...client.first_connection import Endpoint
+from ...client.identity import load_identity
 from ...concurrency.interrupts import uninterrupted_methods
 from ..colours import wants_colours
 from ..connection_settings import endpoint_of
@@ -34,6 +35,8 @@ from .shared_connection import LinkNews, SharedConnection
 LEAVE_S: Final = 4.0
 """How long verbs may take to say what goes on: ``start`` waits 3 s for its handle."""
 _LAST_LINES_S: Final = 1.0
+GIVEN_UP_S: Final = 8.0
+"""When a terminal that takes nothing is waited for no longer: more than both of these."""
 _DUMB: Final = frozenset(("", "dumb", "unknown"))
 _HELP: Final = f"""
 In this shell each line is a command line of {PROGRAM}, whose name may be left out.
@@ -50,6 +53,9 @@ async def interactive(settings: Settings) -> int:
     """
     sources = setting_sources(settings)
     endpoint = endpoint_of(settings)
+    if endpoint.passphrase is not None:
+        # It is asked for once: a shell with a wrong one would try to connect for good.
+        load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
     where = sources.context or f"{endpoint.host}:{endpoint.port}"
     async with trio_asyncio.open_loop(), caught_signals() as signals:
         plain = os.environ.get("TERM", "") in _DUMB
@@ -134,9 +140,10 @@ class Shell:
             self._end(SIGNAL_BASE + number)
 
     def _end(self, code: int) -> None:
-        """The shell is left with this exit status."""
-        self.code = code
+        """The shell is left with this exit status, unless it has one already."""
+        self.code = self.code or code
         self._leaving = True
+        self._terminal.leave_within(GIVEN_UP_S, self.code)
         # Cancels K0.shell_lines.
         self._reading.cancel()
 
