@@ -626,6 +626,12 @@ async def test_a_passphrase_is_asked_for_once(tmp_path: Path) -> None:
             await server.serve()
             await shell.wait_for("Connected again")
             assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
+            # Whatever a line names beside that key; and no line can send it to a job.
+            line = f"--addr {environment['PENSTOCK_ADDR']} --key {key} start ls"
+            assert (await shell.runs(line))[-1] == f"Success! PID: {HANDLE}"
+            said = await shell.runs("start -e PENSTOCK_KEY_PASSPHRASE ls")
+            assert "PENSTOCK_KEY_PASSPHRASE" in said[-1]
+            assert said[-1].startswith("Error: ")
             assert shell.shown.count("Passphrase") == 1
             assert "secret" not in shell.raw
             shell.type(CTRL_D)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -14,10 +15,9 @@ from ..failures import Exit
 from ..given_signals import GivenSignals
 from ..handed_input import NoInput
 from ..invocation import Invocation
-from ..setting_sources import NAMES
 from .above_prompt import AbovePrompt, BesideOutput
 from .kept_terminal import KeptTerminal
-from .line_traits import place_of, takes_terminal
+from .line_traits import takes_terminal
 from .running_line import RunningLine
 from .terminal_input import TerminalInput, TerminalQuestion
 
@@ -66,10 +66,11 @@ class LineRunner:
             return Invocation(
                 out=output,
                 err=output,
-                environment=self._environment(words),
+                environment=os.environ,
                 signals=signals,
                 stdin=NoInput(),
                 connector=connector,
+                known_passphrase=self._passphrase_of,
             )
 
         self._last_number += 1
@@ -91,7 +92,7 @@ class LineRunner:
         Cancellation: minimum cleanup; C65.
         """
         question = TerminalQuestion()
-        made = partial(self._own_terminal, words, question)
+        made = partial(self._own_terminal, question)
         self.front = running = self._running(0, typed, words, made)
         whole = takes_terminal(words)
         if whole:
@@ -111,7 +112,6 @@ class LineRunner:
 
     def _own_terminal(
         self,
-        words: Sequence[str],
         question: TerminalQuestion,
         connector: Connect,
         signals: GivenSignals,
@@ -119,11 +119,12 @@ class LineRunner:
         return Invocation(
             out=OUT,
             err=ERR,
-            environment=self._environment(words),
+            environment=os.environ,
             signals=signals,
             stdin=TerminalInput(),
             connector=connector,
             ask=question.ask,
+            known_passphrase=self._passphrase_of,
             terminal=True,
         )
 
@@ -136,16 +137,10 @@ class LineRunner:
     ) -> RunningLine:
         return RunningLine(number, typed, words, self._flags, made, self._connecting)
 
-    def _environment(self, words: Sequence[str]) -> dict[str, str]:
-        """With the passphrase that was typed as the shell began, for lines that go to its server
-        as its client."""
-        environment = dict(os.environ)
-        names = {name for name, *_ in NAMES} | {"context"}
-        if self._endpoint.passphrase is not None and not names & {*place_of(words)}:
-            environment.setdefault(
-                "PENSTOCK_KEY_PASSPHRASE", os.fsdecode(self._endpoint.passphrase)
-            )
-        return environment
+    def _passphrase_of(self, key: Path) -> bytes | None:
+        """What the shell has opened its own key with as it began, whatever line uses that. Not by
+        the environment, because a line could send that to its job."""
+        return self._endpoint.passphrase if key == self._endpoint.key else None
 
 
 def refused(text: str) -> int:

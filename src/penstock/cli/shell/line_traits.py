@@ -29,11 +29,6 @@ def flags_of(settings: Settings) -> list[str]:
     return [*flags, timeout, "-o", settings.output]
 
 
-def place_of(words: Sequence[str]) -> dict[str, list[str]]:
-    """What is given in these words, by the parameters' names."""
-    return find_place(root, [*words, ""]).given
-
-
 def takes_terminal(words: Sequence[str]) -> bool:
     """Whether this line has the terminal as a whole, so that nothing else may write there."""
     place = find_place(root, [*words, ""])
