@@ -26,10 +26,19 @@ def encrypted(tmp_path: Path) -> dict[str, str]:
     }
 
 
-async def shown_after(typing: Shell, key: str) -> bytes:
+async def until_stopped(typing: Shell) -> None:
+    """Until the shell says that of its job; each has a word of its own for it."""
+    with trio.fail_after(patient(10)):
+        while True:
+            shown = await typing.line("sleep 0.05; jobs")
+            if {"Stopped", "suspended"} & {*shown.split()}:
+                return
+
+
+async def shown_after(typing: Shell, key: str, line: str = "penstock status 5") -> bytes:
     """What the terminal shows from a question for a passphrase on, at which this key is pressed."""
     begin, byte = len(typing.shown), len(typing.output.out)
-    await typing.type("penstock status 5; echo status $?\r")
+    await typing.type(f"{line}; echo status $?\r")
     await typing.until("Passphrase of", begin)
     with trio.fail_after(patient(10)):
         # No event reports it; it is flushed before what is typed then, which is lost before.
@@ -49,6 +58,20 @@ async def test_a_key_at_the_question_for_a_passphrase(
         for way, more in WAYS.items():
             async with shell(agent, server, encrypted | more) as typing:
                 found[way] = await shown_after(typing, key)
+    assert agent.state()["served"] == 1
+    assert found["agent"] == found["plain"]
+
+
+async def test_a_question_in_the_background(agent: AgentPlace, encrypted: dict[str, str]) -> None:
+    """It is stopped before it is shown, and is asked after fg."""
+    found = {}
+    async with fake_server(FakeService()) as server:
+        for way, more in WAYS.items():
+            async with shell(agent, server, encrypted | more) as typing:
+                await typing.line("penstock status 5 &")
+                await until_stopped(typing)
+                assert "Passphrase of" not in typing.shown
+                found[way] = await shown_after(typing, "no\r", "fg")
     assert agent.state()["served"] == 1
     assert found["agent"] == found["plain"]
 
@@ -104,12 +127,7 @@ async def test_input_of_a_run_in_the_background(agent: AgentPlace, program: Sequ
         service.at_stop = [finished(0)]
         async with fake_server(service) as server, shell(agent, server, more, program) as typing:
             await typing.line("penstock run -i ls &")
-            with trio.fail_after(patient(10)):
-                # Each shell has a word of its own for it.
-                while not {"Stopped", "suspended"} & set(
-                    (await typing.line("sleep 0.05; jobs")).split()
-                ):
-                    pass
+            await until_stopped(typing)
             assert service.starts == []
             begin, byte = len(typing.shown), len(typing.output.out)
             await typing.type("fg\r")
