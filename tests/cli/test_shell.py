@@ -277,7 +277,7 @@ async def test_more_lines_beside_than_a_connection_carries_are_refused() -> None
             await shell.enter("stream -q 48213 &")
             await shell.wait_bar(f"{number + 1} beside")
         await shell.enter("stream 48213 &")
-        await shell.wait_for("Error: 12 lines run beside already, which is the most")
+        await shell.wait_for("Error: 12 lines run beside already, the most; wait for")
         assert "12 beside" in await shell.wait_bar("beside")
 
 
@@ -482,6 +482,7 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         shell.type(CTRL_D)
         await left(shell, 0)
         assert "\x1b" not in shell.raw
+        assert shell.raw.endswith("\n")  # whose prompt comes next begins a line
         assert service.stops == []
 
 
@@ -665,6 +666,7 @@ async def test_a_shell_without_a_server_says_what_to_set() -> None:
     async with penstock_shell({"PATH": os.environ["PATH"]}) as shell:
         await left(shell, 2)
         assert shell.shown.startswith("Error: no server to connect to: give --addr")
+        assert "all commands: penstock --help" in " ".join(shell.shown.split())
 
 
 def test_the_shell_is_loaded_by_nothing_else() -> None:

@@ -14,7 +14,7 @@ from ..colours import wants_colours
 from ..connection_settings import endpoint_of
 from ..descriptors import OUT, OutputFailed
 from ..ending_signals import HUNG_UP, SIGNAL_BASE
-from ..flags import Settings
+from ..flags import Settings, SettingsError
 from ..setting_sources import setting_sources
 from ..signal_handling import Signals, caught_signals
 from ..standard import say
@@ -52,7 +52,11 @@ async def interactive(settings: Settings) -> int:
     Cancellation: minimum cleanup; C65, C66.
     """
     sources = setting_sources(settings)
-    endpoint = endpoint_of(settings)
+    try:
+        endpoint = endpoint_of(settings)
+    except SettingsError as error:
+        # Who types the name alone may want to see what there is.
+        raise SettingsError(f"{error}; all commands: {PROGRAM} --help") from error
     if endpoint.passphrase is not None:
         # It is asked for once: a shell with a wrong one would try to connect for good.
         load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)

@@ -58,7 +58,9 @@ class LineRunner:
     def run_beside(self, typed: str, words: Sequence[str], nursery: trio.Nursery) -> int:
         """Begins a line beside; returns its exit status so far."""
         if len(self.beside) >= MOST_BESIDE:
-            return refused(f"{MOST_BESIDE} lines run beside already, which is the most")
+            return refused(
+                f"{MOST_BESIDE} lines run beside already, which is the most; wait for one"
+            )
 
         output = self._above.output(lambda: running.front)
 

@@ -51,6 +51,8 @@ class PlainPrompt:
             except OSError:  # the terminal is gone
                 data = b""
             if not data:
+                # So that what the user's own shell shows next begins a line.
+                await write(OUT, OUT.place.end_line().encode())
                 raise NoMoreLines
             self._unread += data
 
