@@ -277,7 +277,7 @@ async def test_more_lines_beside_than_a_connection_carries_are_refused() -> None
             await shell.enter("stream -q 48213 &")
             await shell.wait_bar(f"{number + 1} beside")
         await shell.enter("stream 48213 &")
-        await shell.wait_for("Error: 12 lines run beside already, the most; wait for")
+        await shell.wait_for("Error: 12 lines run beside already, which is the most; wait")
         assert "12 beside" in await shell.wait_bar("beside")
 
 

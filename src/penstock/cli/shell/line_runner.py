@@ -59,7 +59,7 @@ class LineRunner:
         """Begins a line beside; returns its exit status so far."""
         if len(self.beside) >= MOST_BESIDE:
             return refused(
-                f"{MOST_BESIDE} lines run beside already, which is the most; wait for one"
+                f"{MOST_BESIDE} lines run beside already, which is the most; wait for one to end"
             )
 
         output = self._above.output(lambda: running.front)
