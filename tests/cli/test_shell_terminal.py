@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import signal
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,27 @@ async def test_a_key_of_a_verb_that_has_ended_selects_nothing() -> None:
         assert len(server.service.starts) == 1
 
 
+async def test_a_shell_that_was_stopped_from_elsewhere_goes_on() -> None:
+    """Whoever had the terminal meanwhile has made its mode the usual one, as shells do."""
+    async with shell_of() as (server, shell):
+        await shell.wait_bar("connected")
+        shell.type("sta")
+        await shell.idle("sta")
+        os.kill(shell.process.pid, signal.SIGSTOP)
+        termios.tcsetattr(shell.theirs, termios.TCSANOW, shell.before)
+        os.write(shell.theirs, b"\n")
+        os.kill(shell.process.pid, signal.SIGCONT)
+        while shell.attributes() == shell.before:
+            await shell.output.grown.wait()
+        await shell.idle("sta")
+        shell.type("rt ls\r")
+        await shell.wait_for(f"Success! PID: {HANDLE}")
+        assert len(server.service.starts) == 1
+        await shell.idle()
+        shell.type(CTRL_D)
+        await left(shell, 0)
+
+
 _IMPATIENT = """
 from penstock.cli import main
 from penstock.cli.shell import interactive
@@ -71,7 +94,7 @@ def test_no_private_name_of_a_library_is_used() -> None:
     ``self``, or of the same module's classes."""
     for path in sorted((SOURCE / "cli" / "shell").glob("line_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            if isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr):
                 assert ast.unparse(node.value) in ("self", "super()"), f"{path}: {node.attr}"
             elif isinstance(node, ast.ImportFrom):
                 assert not any(each.name.startswith("_") for each in node.names), path

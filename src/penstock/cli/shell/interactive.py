@@ -120,7 +120,7 @@ class Shell:
         """
         # Scope K0.shell.
         async with trio.open_nursery() as nursery:
-            for task in (self._shared.run, self._view.run, self._show):
+            for task in (self._shared.run, self._view.run, self._show, self._resume):
                 nursery.start_soon(task)
             with self._reading:
                 await self._read_lines(nursery)
@@ -156,6 +156,11 @@ class Shell:
             await self._above.run()
         except OutputFailed:
             self._end(HUNG_UP)
+
+    async def _resume(self) -> None:
+        with trio.open_signal_receiver(signal.SIGCONT) as coming:
+            async for _ in coming:
+                self._prompt.resumed()
 
     async def _read_lines(self, nursery: trio.Nursery) -> None:
         while True:

@@ -173,6 +173,17 @@ class LineEditor:
         with contextlib.suppress(termios.error):  # it was closed meanwhile
             termios.tcsetattr(0, termios.TCSANOW, prompts)
 
+    def resumed(self) -> None:
+        """The shell goes on after it was stopped, from elsewhere (kill -STOP), so that whoever had
+        the terminal meanwhile has made its mode the usual one, and has written there."""
+        app = self._session.app
+        with contextlib.suppress(termios.error):  # it was closed meanwhile
+            usual = termios.tcgetattr(0)[3] & termios.ICANON
+            if usual and app.is_running and not app.is_done:
+                self._input.raw_mode().__enter__()  # left where the prompt leaves its own
+                app.renderer.reset()
+                app.invalidate()
+
     def clear(self) -> None:
         """As ^C, for a signal that comes from elsewhere."""
         app = self._session.app

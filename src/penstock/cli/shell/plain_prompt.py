@@ -74,5 +74,8 @@ class PlainPrompt:
             # Cancels K0.plain_prompt.
             self._asking.cancel()
 
+    def resumed(self) -> None:
+        """The kernel has its line still."""
+
     def redraw(self) -> None:
         """There is no bar."""
