@@ -470,6 +470,9 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         shell.type("stream 48213 &\r")
         await shell.wait_for("48213: 1970-01-01T00:00:00.000Z two")
         await shell.idle()
+        shell.type("top\r")  # which draws elsewhere
+        await shell.wait_for("HELD UP")
+        await shell.idle()
         shell.type("stop 482")
         await shell.wait_for("> stop 482")
         shell.type(CTRL_C)
