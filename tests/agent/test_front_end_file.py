@@ -67,6 +67,14 @@ def test_both_ends_have_one_kind(front_end: ModuleType) -> None:
     assert front_end.kind(one) == front_end.kind(one.replace(__version__.encode(), b"9.9"))
 
 
+def test_verbs_of_the_full_program_are_the_same_in_sh_and_python(front_end: ModuleType) -> None:
+    """And those that run in no host are among them."""
+    lines = FRONT_END.read_text().partition("case ${XDG_RUNTIME_DIR")[2].partition("esac")[0]
+    assert set(re.findall(r"\bset(\w+)", lines)) == front_end.FULL_VERBS
+    alone = {name for name, verb in VERBS.items() if not getattr(verb, HOSTED, True)}
+    assert alone <= front_end.FULL_VERBS
+
+
 def test_it_passes_the_signals_on_that_the_program_takes(front_end: ModuleType) -> None:
     ignored = {n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN}
     assert set(ending_signals()) == signal.valid_signals() - front_end.NOT_CAUGHT - ignored
@@ -84,6 +92,8 @@ def test_it_passes_the_signals_on_that_the_program_takes(front_end: ModuleType) 
         (["run", "ls", "--no-agent"], "", "default"),
         (["--no-agent", "list"], "", None),
         (["-o", "json", "--no-agent", "list"], "", None),
+        (["-o", "json", "agent"], "", None),  # to ask whether one runs starts none
+        (["--context", "lab", "top"], "", None),
         (["--context", "../x", "list"], "", None),
         (["--context", "x" * 64, "list"], "", None),
         ([], "", None),
