@@ -69,6 +69,7 @@ class _Source:
                 pass_fds=[theirs.fileno()],
                 env={"PATH": os.environ["PATH"], "LANG": _LOCALE},
                 stdin=subprocess.DEVNULL,
+                process_group=0,  # so that a signal for the tests' group does not end it
             )
         self._link = ours
         self._lock = threading.Lock()  # because Trio starts processes in threads
@@ -77,9 +78,16 @@ class _Source:
         """The pid of a child of this process. Raises OSError."""
         data = json.dumps(request).encode()
         with self._lock:
-            socket.send_fds(self._link, [struct.pack("=I", len(data))], fds)
-            self._link.sendall(data)
-            (pid,) = struct.unpack("=i", self._link.recv(4, socket.MSG_WAITALL))
+            try:
+                socket.send_fds(self._link, [struct.pack("=I", len(data))], fds)
+                self._link.sendall(data)
+                answer = self._link.recv(4, socket.MSG_WAITALL)
+            except ConnectionError:
+                answer = b""
+            if not answer:
+                status = self._process.wait()
+                raise RuntimeError(f"the process that command lines are forked from: {status}")
+            (pid,) = struct.unpack("=i", answer)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
@@ -108,7 +116,7 @@ class ProgramPopen(subprocess.Popen[Any]):
             "environment": {os.fsdecode(k): os.fsdecode(v) for k, v in environment.items()},
             "directory": os.fspath(wanted["cwd"] or os.getcwd()),
             "session": wanted["start_new_session"],
-            "group": wanted["process_group"],
+            "group": os.getpgrp() if wanted["process_group"] < 0 else wanted["process_group"],
         }
         wish = (wanted["p2cread"], wanted["c2pwrite"], wanted["errwrite"])
         self.pid = self._source.fork(request, [n if fd == -1 else fd for n, fd in enumerate(wish)])
@@ -188,10 +196,10 @@ def _cloned() -> int:
 
 def _become(request: Mapping[str, Any]) -> None:
     """What an interpreter has that was started so."""
-    if request["group"] >= 0:
-        os.setpgid(0, request["group"])
     if request["session"]:
         os.setsid()
+    else:
+        os.setpgid(0, request["group"])
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])
