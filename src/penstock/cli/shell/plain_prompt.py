@@ -26,12 +26,13 @@ class PlainPrompt:
 
         Cancellation: minimum cleanup; C65.
         """
-        await write(OUT, OUT.place.end_line().encode() + PROMPT.encode())
         self._cleared = False
         # Scope K0.plain_prompt.
         with trio.CancelScope() as scope:
             self._asking = scope
             try:
+                # In the scope, because ^C may come as soon as it is seen.
+                await write(OUT, OUT.place.end_line().encode() + PROMPT.encode())
                 await self._read_line()
             finally:
                 self._asking = None
