@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import trio
 import trio.testing
+from forked_program import forked_command_lines
 from leaks import Children, Descriptors, become_subreaper, groups_left, job_groups, parent_groups
 from patience import patient
 from process_state import take_ordinary_state
@@ -141,6 +142,16 @@ def _no_leaks() -> Iterator[None]:
     if kept := groups_left(groups):
         wrong.append(f"cgroups: {kept}")
     assert not wrong, "left behind: " + "; ".join(wrong)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_command_lines() -> Iterator[None]:
+    """Not for tools/test --all, and not for a source tree, which such a process does not find."""
+    if os.environ.get("PENSTOCK_TEST_EVERYTHING") or os.environ.get("PYTHONPATH"):
+        yield
+        return
+    with forked_command_lines():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -39,12 +39,14 @@ _ENVIRONMENT = (
     ("PENSTOCK_CA_PASSPHRASE_FILE", "A file that holds the passphrase of ca.key."),
     ("PENSTOCK_CA_PASSPHRASE", "The passphrase of ca.key itself."),
     ("PENSTOCK_CONTEXT", "The context, as --context."),
-    ("PENSTOCK_AGENT", "off: without the agent; on: also where there is no terminal."),
+    ("PENSTOCK_AGENT", "on: the agent also where there is no terminal; any other word: none."),
     ("XDG_RUNTIME_DIR", "Where the agent listens; there is none without."),
     ("XDG_CONFIG_HOME", "Where penstock/contexts.toml is; ~/.config without."),
     ("NO_COLOR", "If it is set, nothing is coloured."),
     ("CLICOLOR", "0: nothing is coloured."),
     ("CLICOLOR_FORCE, FORCE_COLOR", "If one is set, and not 0, colours are used in a pipe, too."),
+    ("PENSTOCK_HISTORY", "off: the shell keeps no history."),
+    ("XDG_STATE_HOME", "Where penstock/history is, the shell's; ~/.local/state without."),
     ("XDG_CACHE_HOME", "Where completion keeps for seconds what a server has answered."),
 )
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from _env import ROOT, Environment, make_source_environment
+from _linters import FRONT_END, check_front_end_types
 from _steps import NOT_BY_DEFAULT, Steps, Word
 
 SOURCE, TESTS = ROOT / "src", ROOT / "tests"
@@ -69,7 +70,8 @@ def _below_root(word: str, path: Path) -> str:
 
 def _check(steps: Steps, environment: Environment, paths: list[Path]) -> None:
     cache, scripts = environment.cache, environment.tools.parent
-    code = [path for path in paths if path.is_dir() or path.suffix == ".py"]
+    front_end = ROOT / FRONT_END
+    code = [path for path in paths if path.is_dir() or path.suffix == ".py" or path == front_end]
     if not code:
         return
     ruff: list[Word] = [scripts / "ruff", "check", "--cache-dir", cache / "ruff"]
@@ -77,7 +79,10 @@ def _check(steps: Steps, environment: Environment, paths: list[Path]) -> None:
     form: list[Word] = [scripts / "ruff", "format", "--check", "--cache-dir", cache / "ruff"]
     steps.check("ruff format", *form, *code)
     mypy: list[Word] = [environment.tools, "-m", "mypy", "--cache-dir", cache / "mypy-quick"]
-    steps.check("mypy --strict", *mypy, *code)
+    if others := [path for path in code if path != front_end]:
+        steps.check("mypy --strict", *mypy, *others)
+    if any(path == front_end or path in front_end.parents for path in code):
+        check_front_end_types(steps, environment)
 
 
 def _run_tests(steps: Steps, environment: Environment, arguments: list[str]) -> None:
@@ -94,6 +99,8 @@ def _run_tests(steps: Steps, environment: Environment, arguments: list[str]) -> 
 
 def tests_of(path: Path) -> list[str]:
     """The test file that mirrors a source file; else all quick ones that import it."""
+    if path == ROOT / FRONT_END:
+        return [str(each.relative_to(ROOT)) for each in sorted(TESTS.glob("agent/test_front_end*"))]
     if SOURCE in path.parents:
         mirror = TESTS / path.relative_to(SOURCE / "penstock").with_name(f"test_{path.name}")
         if mirror.is_file():

@@ -1,13 +1,18 @@
 """Messages of front end and agent: what is sent comes, in whatever pieces, and nothing else."""
 
+import socket
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.agent import wire
+from penstock.agent.attending import MOST_EARLY, MOST_EARLY_BYTES, Asked
+from penstock.agent.front_end_input import FrontEndInput
+from penstock.agent.front_end_link import FrontEndGone, FrontEndLink
 
 KINDS = (
     *(wire.START, wire.GO, wire.SIGNAL, wire.DATA, wire.HOLD, wire.RESUME, wire.ANSWER),
@@ -82,3 +87,60 @@ def test_a_message_without_end_is_refused_at_its_head() -> None:
     head = bytes((wire.START,)) + (wire.MOST_BYTES + 1).to_bytes(4, "big")
     with pytest.raises(wire.WireError):
         list(wire.WireReader().feed(head))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "fits"),
+    [
+        (MOST_EARLY, 1, True),
+        (MOST_EARLY + 1, 1, False),
+        (1, MOST_EARLY_BYTES, True),
+        (1, MOST_EARLY_BYTES + 1, False),
+    ],
+)
+async def test_what_comes_before_its_word_has_a_bound(count: int, size: int, fits: bool) -> None:
+    """All of it is kept, and a front end that says more is none of ours: it is dropped."""
+    asked = Asked(wire.Request(b"", [b"status", b"1"], b"", {}))
+    assert asked.line is not None
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    link = FrontEndLink(ours)
+    early = [(wire.SIGNAL, b"\1" * size)] * count
+    with theirs:
+        theirs.sendall(b"".join(wire.message(*each) for each in early) + wire.message(wire.GO))
+        if fits:
+            assert await asked.accept(asked.line, link) == early
+        else:
+            with pytest.raises(FrontEndGone, match="too much before GO"):
+                await asked.accept(asked.line, link)
+        link.close()
+
+
+async def test_input_that_was_not_asked_for_is_no_front_ends_of_ours() -> None:
+    """It could fill the agent's memory; and what a check has left says nothing to a reader."""
+    sent: list[tuple[int, bytes]] = []
+    given = FrontEndInput(-1, lambda kind, body: sent.append((kind, body)))
+    with pytest.raises(FrontEndGone):
+        given.take(b"\0unasked")
+    with trio.move_on_after(0):
+        await given.check()
+    assert sent == []
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(given.check)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    assert sent == [(wire.READ, bytes(4))]
+    async with trio.open_nursery() as nursery:
+        found: list[bytes] = []
+
+        async def receive() -> None:
+            found.append(await given.receive(9))
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        given.take(b"\0")  # of the check that was left
+        await trio.testing.wait_all_tasks_blocked()
+        assert sent[1:] == [(wire.READ, (9).to_bytes(4, "big"))]
+        given.take(b"\0input")
+    assert found == [b"input"]

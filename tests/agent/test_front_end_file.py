@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,23 @@ def test_both_ends_have_one_likeness(front_end: ModuleType) -> None:
     assert front_end.identity({b"HOME": b"/"}) == front_end.identity({})
 
 
+def test_both_ends_have_one_kind(front_end: ModuleType) -> None:
+    """By which each finds the other: not that of another shell, but that of another version."""
+    one, other = front_end.identity({}), front_end.identity({b"PYTHONPATH": b"/x"})
+    assert front_end.kind(one) == likeness.kind(one)
+    assert re.fullmatch("[0-9a-f]{8}", front_end.kind(one))
+    assert front_end.kind(one) != front_end.kind(other)
+    assert front_end.kind(one) == front_end.kind(one.replace(__version__.encode(), b"9.9"))
+
+
+def test_verbs_of_the_full_program_are_the_same_in_sh_and_python(front_end: ModuleType) -> None:
+    """And those that run in no host are among them."""
+    lines = FRONT_END.read_text().partition("case ${XDG_RUNTIME_DIR")[2].partition("esac")[0]
+    assert set(re.findall(r"\bset(\w+)", lines)) == front_end.FULL_VERBS
+    alone = {name for name, verb in VERBS.items() if not getattr(verb, HOSTED, True)}
+    assert alone <= front_end.FULL_VERBS
+
+
 def test_it_passes_the_signals_on_that_the_program_takes(front_end: ModuleType) -> None:
     ignored = {n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN}
     assert set(ending_signals()) == signal.valid_signals() - front_end.NOT_CAUGHT - ignored
@@ -74,6 +92,8 @@ def test_it_passes_the_signals_on_that_the_program_takes(front_end: ModuleType) 
         (["run", "ls", "--no-agent"], "", "default"),
         (["--no-agent", "list"], "", None),
         (["-o", "json", "--no-agent", "list"], "", None),
+        (["-o", "json", "agent"], "", None),  # to ask whether one runs starts none
+        (["--context", "lab", "top"], "", None),
         (["--context", "../x", "list"], "", None),
         (["--context", "x" * 64, "list"], "", None),
         ([], "", None),
@@ -128,9 +148,27 @@ def test_on_its_way_it_imports_a_socket_and_nothing_else() -> None:
     assert ours - known <= {"_socket"}
 
 
-def run_sh(words: Sequence[str], environment: dict[str, str], program: str) -> str:
+# What /bin/sh may be.
+SHELLS = (
+    *(("sh",), ("dash",), ("bash", "--posix"), ("bash",), ("busybox", "sh")),
+    *(("zsh", "--emulate", "sh"), ("zsh",)),
+)
+
+
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def interpreter(request: pytest.FixtureRequest) -> Sequence[str]:
+    """One of them, which reads the front end's first lines."""
+    shell: Sequence[str] = request.param
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"there is no {shell[0]} here")
+    return shell
+
+
+def run_sh(
+    words: Sequence[str], environment: dict[str, str], program: str, shell: Sequence[str] = ()
+) -> str:
     done = subprocess.run(
-        [program, *words],
+        [*shell, program, *words],
         env={"PATH": os.environ["PATH"], **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -141,8 +179,9 @@ def run_sh(words: Sequence[str], environment: dict[str, str], program: str) -> s
     return done.stdout + done.stderr
 
 
-def test_which_python_runs_it(tmp_path: Path) -> None:
-    """The one that it was installed by, also behind a link, and in a directory with a blank."""
+def test_which_python_runs_it(tmp_path: Path, interpreter: Sequence[str]) -> None:
+    """By whichever shell: the one that it was installed by, also behind a link, and in a directory
+    with a blank."""
     place = tmp_path / "a directory; with 'odd' $signs"
     (place / "bin").mkdir(parents=True)
     program = place / "bin" / "penstock"
@@ -159,19 +198,21 @@ def test_which_python_runs_it(tmp_path: Path) -> None:
     link.symlink_to(program)
     words = ["status", "a b", "-x"]
     for each in (str(program), str(link)):
-        assert run_sh(words, {}, each).startswith("beside -P -c from penstock")
-    assert run_sh(words, {}, str(program)).endswith("status a b -x\n")
+        assert run_sh(words, {}, each, interpreter).startswith("beside -P -c from penstock")
+    assert run_sh(words, {}, str(program), interpreter).endswith("status a b -x\n")
     # As pip writes it where the path is long or has a blank.
     penstockd.write_text(f"#!/bin/sh\n'''exec' \"{told}\" \"$0\" \"$@\"\n' '''\n")
-    assert run_sh(words, {}, str(link)).startswith("told -P -c")
+    assert run_sh(words, {}, str(link), interpreter).startswith("told -P -c")
     penstockd.write_text(f"#!{sys.executable} -sP\nimport sys\n")
-    assert run_sh(["--version"], {}, str(program)) == f"penstock {__version__}\n"
+    # On the source alone it is PYTHONPATH that leads to the package.
+    path = {key: text for key, text in os.environ.items() if key == "PYTHONPATH"}
+    assert run_sh(["--version"], path, str(program), interpreter) == f"penstock {__version__}\n"
     penstockd.write_text("#!/nowhere/python\n")
-    assert run_sh(words, {}, str(program)).startswith("beside -P -c")
+    assert run_sh(words, {}, str(program), interpreter).startswith("beside -P -c")
     # A virtual environment's own Python comes before all.
     penstockd.write_text(f"#!{sys.executable}\n")
     (place / "pyvenv.cfg").write_text("")
-    assert run_sh(words, {}, str(program)).startswith("beside -P -c")
+    assert run_sh(words, {}, str(program), interpreter).startswith("beside -P -c")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +227,7 @@ def test_which_python_runs_it(tmp_path: Path) -> None:
     ],
 )
 def test_when_an_agent_is_asked_without_a_terminal(
-    tmp_path: Path, environment: dict[str, str], asks: bool
+    tmp_path: Path, environment: dict[str, str], asks: bool, interpreter: Sequence[str]
 ) -> None:
     (tmp_path / "penstock").write_text(FRONT_END.read_text())
     (tmp_path / "penstock").chmod(0o755)
@@ -194,10 +235,10 @@ def test_when_an_agent_is_asked_without_a_terminal(
     (tmp_path / "python3").chmod(0o755)
     wanted = "-I\n" if asks else "-P\n"
     program = str(tmp_path / "penstock")
-    assert run_sh(["status", "1"], environment, program) == wanted
-    assert run_sh(["top"], environment, program) == "-P\n"
-    assert run_sh(["--no-agent", "status", "1"], environment, program) == "-P\n"
-    assert run_sh([], environment, program) == "-P\n"
+    assert run_sh(["status", "1"], environment, program, interpreter) == wanted
+    assert run_sh(["top"], environment, program, interpreter) == "-P\n"
+    assert run_sh(["--no-agent", "status", "1"], environment, program, interpreter) == "-P\n"
+    assert run_sh([], environment, program, interpreter) == "-P\n"
 
 
 def reaped_by_the_kernel() -> None:

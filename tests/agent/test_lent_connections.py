@@ -3,11 +3,13 @@
 import dataclasses
 import gc
 import os
+import shutil
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fake_service import FakeServer, FakeService, fake_server
+from leaks import Descriptors
 from pki import shared_pki
 from relay import READ_BYTES, Relay, relaying
 
 from penstock.agent import lent_connections
 from penstock.agent.lent_connections import MOST_BORROWERS, LentConnections
 from penstock.agent.passphrase_memory import PassphraseMemory
+from penstock.cli.typed_path import HeldDirectory, TypedPath
 from penstock.client import Client, Endpoint, connect
 from penstock.client.identity import IdentityError
 from penstock.pki.fingerprints import fingerprint_of
@@ -137,6 +141,39 @@ async def test_who_waits_for_a_shorter_time_tries_by_himself() -> None:
                 async with connections.connect(at, connect_timeout_s=0.1):
                     pass
             nursery.cancel_scope.cancel()
+
+
+async def test_the_directory_of_one_who_has_left_is_there_for_who_waits(tmp_path: Path) -> None:
+    """Relative paths begin at a directory that is closed with the command line; an attempt that it
+    has begun goes on for others, and holds no directory once it has succeeded."""
+    pair = shared_pki().clients["alice"]
+    originals = (shared_pki().ca, pair.certificate, pair.key)
+    names = [Path(shutil.copy(each, tmp_path)).name for each in originals]
+    before = Descriptors()
+
+    async def one(server: FakeServer, connections: LentConnections, *, leaves: bool) -> None:
+        held = HeldDirectory(os.open(tmp_path, os.O_PATH))
+        with trio.CancelScope() as scope:
+            if leaves:
+                scope.cancel()
+            ca, certificate, key = (begun_at(held, name) for name in names)
+            at = Endpoint("127.0.0.1", server.port, ca, certificate, key)
+            await called(connections, at)
+        held.close()
+
+    for _ in range(10):  # whichever of them comes first
+        async with shared() as (server, connections):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(one, server, connections, leaves=True))
+                nursery.start_soon(partial(one, server, connections, leaves=False))
+            assert len(connections.open) == 1
+            assert str(tmp_path) not in before.opened_since().values()
+
+
+def begun_at(directory: HeldDirectory, name: str) -> Path:
+    found = TypedPath(name)
+    found._directory = directory
+    return found
 
 
 async def test_a_file_that_is_missing_is_explained(tmp_path: Path) -> None:

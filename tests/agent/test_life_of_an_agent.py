@@ -1,5 +1,6 @@
 """An agent begins by itself, holds nothing of whoever started it, and ends when it is not used."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from patience import patient
 
 from penstock import __version__
 from penstock.agent import wire
+from penstock.agent.agent_probe import probe
 from penstock.cli.json_schemas import schema_of
 from penstock.proto import command_pb2 as pb
 
@@ -215,6 +217,8 @@ def test_one_that_could_not_begin_is_not_started_again_at_once(place: AgentPlace
     assert penstock(place, *WORDS).returncode == 2
     time.sleep(0.5)
     assert place.begun() == []
+    told = penstock(place, "agent").stdout
+    assert told == f"No agent runs for default. What went wrong is in {place.log}\n"
     os.utime(place.log, (1, 1))
     assert penstock(place, *WORDS).returncode == 2
     wait_for_agent(place)
@@ -311,12 +315,34 @@ def test_another_version_is_not_used_and_leaves_its_place(agent: AgentPlace) -> 
     assert process.wait(patient(10)) == 0
 
 
-def test_a_shell_with_other_variables_does_not_end_it(agent: AgentPlace) -> None:
-    """Nor does what is no message of ours: an agent would otherwise end, and forget passphrases,
-    as often as two such shells take turns."""
-    done = penstock(agent, *WORDS, PYTHONTHAT="is other")
-    assert done.returncode == 2
-    assert done.stderr.startswith(REFUSED)
+def sockets(place: AgentPlace) -> set[str]:
+    return {path.name for path in place.socket.parent.glob("agent-*.sock")}
+
+
+def test_shells_with_other_variables_have_an_agent_of_their_own(agent: AgentPlace) -> None:
+    """And use it from the second verb on, as often as two such shells take turns. Both are seen and
+    ended by either."""
+    assert penstock(agent, *WORDS, PYTHONTHAT="is other").returncode == 2
+    wait_for(lambda: len(sockets(agent)) == 2)
+    for _ in range(2):
+        done = penstock(agent, *WORDS, PYTHONTHAT="is other")
+        assert (done.returncode, done.stderr.startswith(REFUSED)) == (2, True)
+        assert penstock(agent, *WORDS).returncode == 2
+    lines = penstock(agent, "agent", "-o", "json").stdout.splitlines()
+    said = [json.loads(line) for line in lines]
+    assert [(each["own"], each["served"]) for each in said] == [(True, 2), (False, 2)]
+    assert penstock(agent, "agent", "-o", "json", PYTHONTHAT="is other").stdout != ""
+    shown = penstock(agent, "agent").stdout
+    assert (
+        f"The agent for default, of processes unlike this one, runs as pid {said[1]['pid']}"
+        in shown
+    )
+    assert penstock(agent, "agent", "stop").stdout.count(" ends.\n") == 2
+    wait_for(lambda: not sockets(agent))
+
+
+def test_what_is_no_front_end_like_it_does_not_end_it(agent: AgentPlace) -> None:
+    """Nor what is no message of ours."""
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(str(agent.socket))
         link.sendall(wire.message(wire.START))
@@ -336,8 +362,25 @@ def test_declining_keeps_no_agent(place: AgentPlace) -> None:
     deadline = time.monotonic() + patient(20)
     while process.poll() is None:
         assert time.monotonic() < deadline
-        penstock(place, *WORDS, PYTHONTHAT="is other")
+        with socket.socket(socket.AF_UNIX) as link, contextlib.suppress(OSError):
+            link.connect(str(place.socket))
+            link.sendall(wire.message(wire.START))
+            link.recv(100)
     assert process.returncode == 0
+
+
+def test_one_that_is_unlike_its_front_end_does_not_begin(place: AgentPlace) -> None:
+    """As where something sets variables as Python starts: the front end would start another one
+    each time. It reads what this one leaves."""
+    place.socket.parent.mkdir(mode=0o700)
+    done = subprocess.run(
+        [*MODULE, "run", "default~00000000"],
+        env={"PATH": os.environ["PATH"]} | place.environment(),
+        timeout=patient(20),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert [path.name for path in place.socket.parent.iterdir()] == ["agent-default~00000000.log"]
 
 
 @pytest.mark.root
@@ -376,9 +419,11 @@ def test_why_one_cannot_begin_is_told_and_it_is_not_tried_each_time(place: Agent
 def test_what_an_agent_would_do_otherwise_is_not_its(
     agent: AgentPlace, more: dict[str, str]
 ) -> None:
-    """Another locale, other libraries: the full program runs."""
+    """Another locale, other libraries: the full program runs, or an agent that has them."""
     assert penstock(agent, *WORDS, **more).returncode == 2
-    assert not agent.socket.exists() or agent.state()["served"] == 0
+    assert agent.state()["served"] == 0
+    if "LC_ALL" not in more:
+        wait_for(lambda: len(sockets(agent)) == 2)
 
 
 def test_it_says_what_it_is_and_holds(agent: AgentPlace) -> None:
@@ -398,6 +443,16 @@ def test_it_says_what_it_is_and_holds(agent: AgentPlace) -> None:
     assert mistakes(none, schema, schema) == []
 
 
+def test_one_that_stands_still_is_named(place: AgentPlace) -> None:
+    """With what can be done about it, because a timeout alone says neither which process it is."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        place.socket.parent.mkdir(mode=0o700)
+        silent.bind(str(place.socket))
+        silent.listen()
+        with pytest.raises(TimeoutError, match=rf"\(pid {os.getpid()}\).*kill -KILL"):
+            probe(place.address, "status", 0.05)
+
+
 def test_a_second_one_in_the_foreground_says_why_not(agent: AgentPlace) -> None:
     done = subprocess.run(
         [*MODULE, "run"],
@@ -411,3 +466,6 @@ def test_a_second_one_in_the_foreground_says_why_not(agent: AgentPlace) -> None:
     assert done.stderr == f"Error: another agent listens on {agent.socket}\n"
     none = penstock(agent, "agent", "run", XDG_RUNTIME_DIR="")
     assert (none.returncode, "XDG_RUNTIME_DIR is not set" in none.stderr) == (1, True)
+    none = penstock(agent, "-o", "json", "agent", XDG_RUNTIME_DIR="")
+    error = json.loads(none.stderr)["error"]
+    assert (error["reason"], error["exit_status"], none.returncode) == ("SYSTEM", 1, 1)

@@ -12,6 +12,7 @@ import trio
 from agents import AgentPlace, until
 from fake_service import HANDLE, FakeServer, FakeService, chunk, fake_server, finished
 from pki import shared_pki
+from process_counts import open_files
 
 from penstock.agent.lent_connections import MOST_BORROWERS
 from penstock.proto import command_pb2 as pb
@@ -255,6 +256,30 @@ async def test_paths_begin_where_the_front_end_is(agent: AgentPlace, tmp_path: P
         # One that was removed behind its back has no files, and no crash.
         elsewhere.rmdir()
     assert agent.state()["served"] == 2
+
+
+@pytest.mark.root
+async def test_no_directory_is_held_when_its_verb_has_ended(
+    agent: AgentPlace, tmp_path: Path
+) -> None:
+    """Its file system could not be unmounted otherwise. Also not by the connection that was made
+    with files of that directory. Root, because an agent's descriptors are nobody else's to see."""
+    service = a_service()
+    copied(tmp_path, "alice")
+    assert agent.process is not None
+    words = ["--cert", "me.crt", "--key", "./me.key", "status", "5"]
+    async with fake_server(service) as server:
+        for _ in range(5):
+            done = await trio.run_process(
+                [str(agent.program), *words],
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], **server.environment(), **agent.environment()},
+                capture_stdout=True,
+            )
+            assert b"is running" in done.stdout
+            await wait_running(agent, 0)
+            assert str(tmp_path) not in open_files(agent.process.pid)
+        assert len(agent.state()["connections"]) == 1
 
 
 async def test_the_environment_is_the_front_ends(agent: AgentPlace) -> None:

@@ -57,6 +57,11 @@ async def test_lines_have_their_front_and_are_harmless() -> None:
         one.end_line()
         await one.flush()
         assert terminal.shown.endswith(b"1: cut\n")
+        one.send("é".encode()[:1])
+        one.send("é".encode()[1:] + b"\n\xc3")
+        one.end_line()
+        await one.flush()
+        assert terminal.shown.endswith("1: é\n1: \ufffd\n".encode())
         one.send(b"x" * 10_000)  # that has no end is one all the same
         await one.flush()
         assert terminal.shown.count(b"1: xxx") == 2

@@ -5,68 +5,37 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from cutting_proxy import cutting_proxy
 from fake_service import (
     HANDLE,
-    FakeServer,
     FakeService,
     chunk,
     fake_server,
     finished,
 )
-from penstock_shell import ShellOnTerminal, penstock_shell
+from penstock_shell import penstock_shell
+from shell_dialogue import (
+    CTRL_C,
+    CTRL_D,
+    CTRL_U,
+    ENDED,
+    TAB,
+    UP,
+    a_stream,
+    encrypted_key,
+    left,
+    shell_of,
+)
+from this_run import this_run
 
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import RpcError, StatusCode
-
-ENDED = 128
-CTRL_C, CTRL_D, CTRL_U, UP, TAB = "\x03", "\x04", "\x15", "\x1b[A", "\t"
-
-
-@asynccontextmanager
-async def shell_of(
-    service: FakeService | None = None, *arguments: str, **options: Any
-) -> AsyncIterator[tuple[FakeServer, ShellOnTerminal]]:
-    """A server, and a shell that is connected to it."""
-    variables = options.pop("variables", {})
-    async with (
-        fake_server(service) as server,
-        penstock_shell(server.environment() | variables, *arguments, **options) as shell,
-    ):
-        yield server, shell
-
-
-async def left(shell: ShellOnTerminal, code: int) -> None:
-    """It has ended so, and the terminal is as it was before."""
-    assert await shell.end() == code, shell.shown
-    assert shell.attributes() == shell.before
-    for mode, undone in (("?2004h", "?2004l"), ("?25l", "?25h"), ("?1049h", "?1049l")):
-        assert shell.raw.rfind(f"\x1b[{mode}") <= shell.raw.rfind(f"\x1b[{undone}"), mode
-
-
-def a_stream(*, ends: bool) -> FakeService:
-    """Of a job that has printed two lines, and has ended or goes on."""
-    service = FakeService()
-    service.messages = [chunk(b"one\ntwo\n")]
-    if ends:
-        service.messages.append(finished())
-    else:
-        service.stream_may_end = trio.Event()
-    return service
 
 
 async def test_every_line_is_a_command_line() -> None:
@@ -150,6 +119,22 @@ async def test_what_is_no_command_line_says_so() -> None:
         await left(shell, 0)
 
 
+async def test_the_agent_is_asked_beside_the_shell() -> None:
+    """It is another program, and in a process of one verb goes on in that verb's place."""
+    with TemporaryDirectory(
+        dir=this_run().directory
+    ) as runtime:  # tmp_path is too long for sockets
+        variables = {"XDG_RUNTIME_DIR": runtime}
+        async with shell_of(variables=variables) as (_, shell):
+            assert await shell.runs("agent") == ["No agent runs for default."]
+            (line,) = await shell.runs("--context ../lab agent stop")
+            assert line.startswith("Error: '../lab' is no name of a context")
+            (line,) = await shell.runs("agent run")
+            assert "type penstock agent run into your own shell" in line
+            shell.type(CTRL_D)
+            await left(shell, 0)
+
+
 async def test_the_bar_says_who_and_where_we_are() -> None:
     """And how many jobs run, as they change; without the verbs for it, what is known."""
     service = FakeService()
@@ -193,7 +178,8 @@ async def test_a_cut_and_a_restart_are_said_and_mended() -> None:
         assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
         server.restart()
         await shell.wait_for("the server is shutting down")
-        assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
+        # The stream beside reports its own reconnecting before it or behind it.
+        assert f"Success! PID: {HANDLE}" in await shell.runs("start ls")
         assert len(service.starts) == 2
         service.messages = [*service.messages, chunk(b"three\n", offset=8), finished()]
         service.stream_may_end.set()
@@ -291,7 +277,7 @@ async def test_more_lines_beside_than_a_connection_carries_are_refused() -> None
             await shell.enter("stream -q 48213 &")
             await shell.wait_bar(f"{number + 1} beside")
         await shell.enter("stream 48213 &")
-        await shell.wait_for("Error: 12 lines run beside already, which is the most")
+        await shell.wait_for("Error: 12 lines run beside already, which is the most; wait")
         assert "12 beside" in await shell.wait_bar("beside")
 
 
@@ -484,6 +470,9 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         shell.type("stream 48213 &\r")
         await shell.wait_for("48213: 1970-01-01T00:00:00.000Z two")
         await shell.idle()
+        shell.type("top\r")  # which draws elsewhere
+        await shell.wait_for("HELD UP")
+        await shell.idle()
         shell.type("stop 482")
         await shell.wait_for("> stop 482")
         shell.type(CTRL_C)
@@ -496,6 +485,7 @@ async def test_a_dumb_terminal_gets_a_plain_prompt() -> None:
         shell.type(CTRL_D)
         await left(shell, 0)
         assert "\x1b" not in shell.raw
+        assert shell.raw.endswith("\n")  # whose prompt comes next begins a line
         assert service.stops == []
 
 
@@ -533,27 +523,22 @@ async def test_a_server_that_does_not_answer_keeps_no_key_waiting() -> None:
         await shell.idle("stop 9001")
 
 
-async def recalled(shell: ShellOnTerminal, line: str) -> None:
-    """The oldest line of the history comes back. prompt_toolkit loads the older ones once the
-    prompt is drawn, which nothing tells: a key that comes before is pressed again."""
-    while True:
-        shell.type(UP)
-        with trio.move_on_after(0.5):
-            await shell.idle(line)
-            return
-
-
 async def test_lines_come_back_by_the_history(tmp_path: Path) -> None:
     """Of this shell and of one before; without secrets and what begins with a blank."""
     async with shell_of(home=tmp_path) as (_server, shell):
         for line in ("start ls", "start -e TOKEN=secret ls", " start ls hidden"):
             assert (await shell.runs(line))[-1] == f"Success! PID: {HANDLE}"
-        await recalled(shell, "start ls")
+        shell.type(UP)
+        await shell.idle("start ls")
         shell.type(f"{CTRL_U}{CTRL_D}")
         await left(shell, 0)
     async with shell_of(home=tmp_path) as (_server, shell):
         await shell.idle()
-        await recalled(shell, "start ls")
+        shell.type(UP)
+        await shell.idle("start ls")
+        shell.type(f"{CTRL_U}start ls\r{UP}")  # also in front of the next prompt
+        await shell.wait_for("Success! PID:")
+        await shell.idle("start ls")
     kept = (tmp_path / ".local/state/penstock/history").read_text()
     assert kept == "start ls\n"
 
@@ -634,15 +619,8 @@ async def test_a_stopped_shell_goes_on() -> None:
 async def test_a_passphrase_is_asked_for_once(tmp_path: Path) -> None:
     """Unseen, as the shell begins; every line and each connection has it."""
     async with fake_server() as server:
+        key = await encrypted_key(server, tmp_path)
         environment = server.environment()
-        key = tmp_path / "alice.key"
-        text = trio.Path(environment["PENSTOCK_KEY"])
-        private = load_pem_private_key(await text.read_bytes(), None)
-        encrypted = private.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
-        )
-        await trio.Path(key).write_bytes(encrypted)
-        key.chmod(0o600)
         async with penstock_shell(environment | {"PENSTOCK_KEY": str(key)}) as shell:
             await shell.wait_for(f"Passphrase of {key}:")
             shell.type("secret\r")
@@ -652,10 +630,27 @@ async def test_a_passphrase_is_asked_for_once(tmp_path: Path) -> None:
             await server.serve()
             await shell.wait_for("Connected again")
             assert (await shell.runs("start ls"))[-1] == f"Success! PID: {HANDLE}"
+            # Whatever a line names beside that key; and no line can send it to a job.
+            line = f"--addr {environment['PENSTOCK_ADDR']} --key {key} start ls"
+            assert (await shell.runs(line))[-1] == f"Success! PID: {HANDLE}"
+            said = await shell.runs("start -e PENSTOCK_KEY_PASSPHRASE ls")
+            assert "PENSTOCK_KEY_PASSPHRASE" in said[-1]
+            assert said[-1].startswith("Error: ")
             assert shell.shown.count("Passphrase") == 1
             assert "secret" not in shell.raw
             shell.type(CTRL_D)
             await left(shell, 0)
+
+
+async def test_a_wrong_passphrase_is_said_at_once(tmp_path: Path) -> None:
+    """As by a verb, because no further attempt could open the key."""
+    async with fake_server() as server:
+        key = await encrypted_key(server, tmp_path)
+        async with penstock_shell(server.environment() | {"PENSTOCK_KEY": str(key)}) as shell:
+            await shell.wait_for(f"Passphrase of {key}:")
+            shell.type("wrong\r")
+            await left(shell, 2)
+            assert "Error: the passphrase does not open" in shell.shown
 
 
 async def test_without_a_terminal_there_is_no_shell() -> None:
@@ -674,6 +669,7 @@ async def test_a_shell_without_a_server_says_what_to_set() -> None:
     async with penstock_shell({"PATH": os.environ["PATH"]}) as shell:
         await left(shell, 2)
         assert shell.shown.startswith("Error: no server to connect to: give --addr")
+        assert "all commands: penstock --help" in " ".join(shell.shown.split())
 
 
 def test_the_shell_is_loaded_by_nothing_else() -> None:

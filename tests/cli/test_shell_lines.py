@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 from patience import patient
 
 from penstock.cli.flags import Settings
+from penstock.cli.shell import line_history
 from penstock.cli.shell.bottom_bar import bar_text
-from penstock.cli.shell.line_history import MOST_LINES, LineHistory, history_path
+from penstock.cli.shell.history_file import MOST_LINES, append_lines, history_path, kept_lines
+from penstock.cli.shell.line_history import LineHistory
 from penstock.cli.shell.line_traits import flags_of, keeps_line, takes_terminal
 from penstock.cli.shell.line_words import LineRefused, read_lines, words_before
 
@@ -132,29 +135,66 @@ def test_an_ampersand_at_the_end_runs_beside() -> None:
         ("run -e 'TOKEN=a", False),
         ("run -e TOKEN=x ls | grep", False),
         ("start grep -e pattern", True),  # the job's own
-        ("start ls\nstart -e A=b ls", False),
+        ("start -e 'A=b\nc' ls", False),
+        ("strat -e TOKEN=x ls", False),
+        ("strat -qeTOKEN=x ls", False),
+        ("strat --env TOKEN=x ls", False),
+        ("strat --name e ls", True),
         ("nonsense 'a", True),
     ],
 )
 def test_what_may_be_a_secret_is_not_kept(line: str, kept: bool) -> None:
     """Nor what begins with a blank."""
-    assert keeps_line(line) is kept
+    (read,) = read_lines(line)
+    assert keeps_line(read) is kept
 
 
-def strings(path: Path) -> list[str]:
-    return list(LineHistory(path, keeps_line).load_history_strings())
+async def typed(path: Path, *lines: str) -> LineHistory:
+    """A history that was read, and into which these were typed."""
+    history = LineHistory(path, keeps_line)
+    await history.read()
+    for line in lines:
+        history.append_string(line)
+        await history.write()
+    return history
 
 
-def test_the_history_is_the_users_alone(tmp_path: Path) -> None:
+async def test_the_history_is_the_users_alone(tmp_path: Path) -> None:
     """Newest first; a line that is not to be kept is not even in memory."""
     path = tmp_path / "state" / "penstock" / "history"
-    history = LineHistory(path, keeps_line)
-    for line in ("start ls", " secret", "start -e A=b ls", "list\nstop 1", "", "x" * 9000):
-        history.append_string(line)
-    assert strings(path) == ["stop 1", "list", "start ls"]
-    assert history.get_strings() == ["start ls", "list", "stop 1"]
+    secret = "start -e 'KEY=-----BEGIN\nsecret\n-----END' ls"
+    lines = ("start ls", " secret", "start -e A=b ls", "list\nstop 1", "", "x" * 9000, secret)
+    history = await typed(path, *lines, "start 'a\nb'", "wait 1\x85secret")
+    assert kept_lines(path) == ["start ls", "list", "stop 1"]
+    assert history.get_strings()[:3] == ["start ls", "list", "stop 1"]
+    assert "start 'a\nb'" in history.get_strings()
+    assert not [line for line in history.get_strings() if "-----" in line]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list((await typed(path)).load_history_strings()) == ["stop 1", "list", "start ls"]
+
+
+async def test_a_history_that_stands_still_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its lock, nor a pipe in its place; what was typed meanwhile is appended later."""
+    monkeypatch.setattr(line_history, "BOUND_S", 0.01)
+    path = tmp_path / "history"
+    path.write_text("old\n")
+    path.chmod(0o600)
+    with path.open("a") as held:  # noqa: ASYNC230  # a file of this test's
+        fcntl.flock(held, fcntl.LOCK_EX)
+        history = await typed(path, "list", "stop 1")
+        assert history.get_strings() == ["list", "stop 1"]
+        assert path.read_text() == "old\n"
+    while len(kept_lines(path)) < 3:
+        await history.write()
+        await trio.lowlevel.checkpoint()
+    assert kept_lines(path) == ["old", "list", "stop 1"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    history = await typed(pipe, "list")
+    assert list(history.load_history_strings()) == []
 
 
 def test_the_history_is_bounded(tmp_path: Path) -> None:
@@ -162,7 +202,7 @@ def test_the_history_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_text("".join(f"line {number}\n" for number in range(2 * MOST_LINES)))
     path.chmod(0o600)
-    LineHistory(path, keeps_line).append_string("one more")
+    append_lines(path, ["one more"])
     lines = path.read_text().splitlines()
     assert len(lines) == MOST_LINES
     assert lines[0] == f"line {MOST_LINES + 1}"
@@ -170,7 +210,7 @@ def test_the_history_is_bounded(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_history_that_others_could_write_is_not_used(tmp_path: Path) -> None:
+async def test_a_history_that_others_could_write_is_not_used(tmp_path: Path) -> None:
     """Nor one that is no file: without it there are no older lines, and no error."""
     open_to_all = tmp_path / "open"
     open_to_all.write_text("start rm\n")
@@ -178,8 +218,8 @@ def test_a_history_that_others_could_write_is_not_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(open_to_all)
     for path in (open_to_all, link, tmp_path):
-        LineHistory(path, keeps_line).append_string("list")
-        assert strings(path) == []
+        history = await typed(path, "list")
+        assert list(history.load_history_strings()) == []
     assert open_to_all.read_text() == "start rm\n"
 
 
@@ -188,17 +228,16 @@ def test_a_line_without_its_end_swallows_none(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_text("start ls")
     path.chmod(0o600)
-    LineHistory(path, keeps_line).append_string("list")
-    assert strings(path) == ["list", "start ls"]
+    append_lines(path, ["list"])
+    assert kept_lines(path) == ["start ls", "list"]
 
 
 _APPEND = """
 import sys
 from pathlib import Path
-from penstock.cli.shell.line_history import LineHistory
-history = LineHistory(Path(sys.argv[1]), lambda line: True)
+from penstock.cli.shell.history_file import append_lines
 for number in range(150):
-    history.append_string(f"{sys.argv[2]} {number}")
+    append_lines(Path(sys.argv[1]), [f"{sys.argv[2]} {number}"])
 """
 
 

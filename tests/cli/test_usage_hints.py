@@ -57,6 +57,19 @@ async def test_an_unknown_option_in_front_of_a_command(verb: str, status: int) -
         assert starts == [("--odd", ["-x"]), ("ls", ["--nonsense", "--", "-x"])]
 
 
+async def test_a_global_option_behind_a_verb() -> None:
+    """What is like it is not meant, so it is not named."""
+    async with fake_server() as server:
+        for words, form in (
+            (["list", "--no-agent"], "penstock --no-agent list"),
+            (["start", "--addr", "x:1", "ls"], "penstock --addr HOST:PORT start"),
+            (["context", "ls", "--ca=x"], "penstock --ca FILE context ls"),
+        ):
+            line = await told(server, *words)
+            assert line.endswith(f"'. It stands in front of the verb: {form}"), line
+            assert "Did you mean" not in line
+
+
 async def test_the_mistake_as_json() -> None:
     """Before and behind the verb; nothing but the object is printed."""
     async with fake_server() as server:

@@ -19,6 +19,9 @@ import trio
 from patience import patient
 from this_run import this_run
 
+from penstock.agent.agent_address import AgentAddress
+from penstock.agent.likeness import kind, likeness
+
 FRONT_END = Path(__file__).resolve().parents[2] / "src" / "penstock" / "agent" / "penstock"
 MODULE = (sys.executable, "-P", "-c", "from penstock.agent import main; main()")
 # What changes Python is compared between front end and agent, so both get what this process has.
@@ -34,8 +37,13 @@ class AgentPlace:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def address(self) -> AgentAddress:
+        """Of the agent that front ends like this process use."""
+        return AgentAddress(str(self.runtime), "default", kind(likeness(os.environb)))
+
+    @property
     def socket(self) -> Path:
-        return self.runtime / "penstock" / "agent-default.sock"
+        return self.address.socket
 
     @property
     def log(self) -> Path:
@@ -73,7 +81,7 @@ class AgentPlace:
             timeout=patient(20),
             check=True,
         )
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
         return found
 
     def state(self) -> dict[str, Any]:

@@ -473,10 +473,13 @@ class FakeServer:
         ``without`` are the standard descriptors that are closed when it starts, ``ignoring`` the
         signals that are ignored then. It is a process group of its own, as a shell makes one.
         """
-        closing = " ".join(f"{fd}>&-" for fd in without)
-        ignored = "".join(f"trap '' {number}; " for number in ignoring)
+        command: list[str | bytes] = [*WAY.command, *arguments]
+        if without or ignoring:
+            closing = " ".join(f"{fd}>&-" for fd in without)
+            ignored = "".join(f"trap '' {number}; " for number in ignoring)
+            command = ["sh", "-c", f'{ignored}exec "$@" {closing}', "sh", *command]
         process = await trio.lowlevel.open_process(
-            ["sh", "-c", f'{ignored}exec "$@" {closing}', "sh", *WAY.command, *arguments],
+            command,
             process_group=0,
             env=self.environment() | WAY.environment | (environment or {}),
             stdin=subprocess.DEVNULL if stdin is None else stdin,

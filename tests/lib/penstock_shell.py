@@ -103,8 +103,8 @@ class ShellOnTerminal:
 
     async def cooked(self) -> None:
         """Until the terminal is a verb's, and not the prompt's."""
-        while self.attributes() != self.before:  # noqa: ASYNC110 - nothing is written then
-            await trio.sleep(0.01)
+        while self.attributes() != self.before:
+            await self.output.grown.wait()
 
     async def hang_up(self) -> None:
         """Closes the terminal, as closing its window does."""
@@ -175,9 +175,29 @@ async def penstock_shell(
 
 
 async def _collect(shell: ShellOnTerminal, terminal: int) -> None:
+    # Each read then begins with a byte that is 0, or tells of a change (ioctl_tty(2)), such as the
+    # prompt's taking or giving back of ^S.
+    fcntl.ioctl(terminal, termios.TIOCPKT, struct.pack("i", 1))
     with shell.showing:
-        async with trio.lowlevel.FdStream(terminal) as stream:
+        async with _Packets(trio.lowlevel.FdStream(terminal), shell.output) as stream:
             await shell.output.collect(stream, shell.output.out)
+
+
+class _Packets(trio.abc.ReceiveStream):
+    """Data without its first byte. A change wakes who waits for something to be written."""
+
+    def __init__(self, terminal: trio.lowlevel.FdStream, output: Cli) -> None:
+        self._terminal = terminal
+        self._output = output
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while len(data := await self._terminal.receive_some(max_bytes)) == 1:
+            self._output.grown.set()
+            self._output.grown = trio.Event()
+        return bytes(data[1:])
+
+    async def aclose(self) -> None:
+        await self._terminal.aclose()
 
 
 async def _note_end(process: trio.Process, output: Cli) -> None:

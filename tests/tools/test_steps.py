@@ -4,11 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import _linters
 import _quick
 import _steps
 import pytest
+from _env import Environment
+from _linters import FRONT_END
 from _steps import UNDER_WAY, StepFailed, Steps
 from patience import slowness
 from process_state import ordinary_environment
@@ -133,6 +137,50 @@ def test_quick_takes_the_mirror_of_a_file_or_the_tests_that_import_it() -> None:
     assert not [name for name in found if name.split("/")[1] in ("system", "machines")]
     assert "tests/test_leaks.py" in _quick.tests_of(ROOT / "tests/lib/leaks.py")
     assert "tests/jobs/test_job.py" in _quick.tests_of(ROOT / "src/penstock/jobs")
+
+
+class Noted(Steps):
+    """Runs nothing."""
+
+    commands: list[list[str]]
+
+    def check(self, name: str, *command: str | Path, **_: object) -> int:
+        self.commands.append([name, *map(str, command)])
+        return 0
+
+
+@pytest.mark.parametrize("word", [FRONT_END, f"./{FRONT_END}", str(ROOT / FRONT_END), "src"])
+def test_the_front_end_is_checked_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Its name has no ending, by which others are found; by mypy alone, as its name is taken."""
+    environment = Environment(Path(sys.executable), Path(sys.executable), tmp_path)
+    monkeypatch.setattr(_quick, "make_source_environment", lambda: environment)
+    monkeypatch.setattr(_quick, "tests_of", lambda path: [])
+    quick, whole = Noted({}, tmp_path), Noted({}, tmp_path)
+    quick.commands, whole.commands = [], []
+    assert _quick.run_quick(quick, [word]) == 0
+    _linters.run_checks(whole, environment, everything=True)
+    by_name = {command[0]: command[1:] for command in quick.commands}
+    assert FRONT_END in by_name["mypy --strict, the front end"]
+    path = str(ROOT / ("src" if word == "src" else FRONT_END))
+    assert path in by_name["ruff check"]
+    assert path in by_name["ruff format"]
+    assert str(ROOT / FRONT_END) not in by_name.get("mypy --strict", [])
+    by_name = {command[0]: command[1:] for command in whole.commands}
+    assert FRONT_END in by_name["mypy --strict, the front end"]
+    assert FRONT_END in by_name["flake8-async"]
+
+
+def test_ruff_reads_the_front_end_where_nothing_is_named() -> None:
+    """It finds other files by their endings."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert FRONT_END in settings["tool"]["ruff"]["extend-include"]
+    assert (ROOT / FRONT_END).is_file()
+
+
+def test_quick_takes_the_tests_of_the_front_end() -> None:
+    assert "tests/agent/test_front_end_file.py" in _quick.tests_of(ROOT / FRONT_END)
 
 
 @pytest.mark.parametrize("word", ["tests/jobs/test_job.py::test_x", "tests", "src/penstock/jobs"])

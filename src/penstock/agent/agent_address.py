@@ -1,8 +1,6 @@
 """Where an agent listens: which socket, in which directory, and what must be true of both."""
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import socket
@@ -11,9 +9,16 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from .agent_locks import AgentLocks
+
 DEFAULT_NAME: Final = "default"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
+_KIND: Final = re.compile(r"[0-9a-f]{8}", re.ASCII)
 _BACKLOG: Final = 128
+_LONGEST: Final = 107
+"""Bytes of a socket's path, as the kernel has it (sun_path), without the NUL behind it."""
+MOST_AGENTS: Final = 8
+"""Of one user, whatever context and kind they are of: each holds 45 MB."""
 
 
 class PlaceError(Exception):
@@ -25,20 +30,39 @@ class PlaceTaken(PlaceError):
 
 
 class AgentAddress:
-    """Of the agent of one context: ``socket``, ``lock``, and ``log``, which is there only after
-    something went wrong."""
+    """Of the agent of one context for one kind of front ends (``likeness.kind``): ``socket``,
+    ``lock``, and ``log``, which is there only after something went wrong."""
 
-    def __init__(self, runtime_directory: str, name: str) -> None:
+    def __init__(self, runtime_directory: str, name: str, kind: str) -> None:
         """Raises PlaceError."""
         if not runtime_directory.startswith("/"):
-            raise PlaceError("XDG_RUNTIME_DIR is not set, and an agent listens nowhere else")
+            raise PlaceError(
+                "XDG_RUNTIME_DIR is not set (to an absolute path), and an agent listens nowhere "
+                "else; without one each verb runs by itself"
+            )
         if not _NAME.fullmatch(name):
             raise PlaceError(f"{name!r} is no name of a context")
+        if not _KIND.fullmatch(kind):
+            raise PlaceError(f"{kind!r} is no kind of front ends")
         self.name = name
+        self.kind = kind
         self.directory = Path(runtime_directory, "penstock")
-        self.socket = self.directory / f"agent-{name}.sock"
-        self.lock = self.directory / f"agent-{name}.lock"
-        self.log = self.directory / f"agent-{name}.log"
+        self.socket = self.directory / f"agent-{name}~{kind}.sock"
+        self.lock = self.directory / f"agent-{name}~{kind}.lock"
+        self.log = self.directory / f"agent-{name}~{kind}.log"
+        if (size := len(os.fsencode(self.socket))) > _LONGEST:
+            raise PlaceError(
+                f"{self.socket} is {size} bytes long, and the name of a socket has at most "
+                f"{_LONGEST}: set XDG_RUNTIME_DIR to a shorter one, or name the context shorter"
+            )
+
+    def of_every_kind(self) -> "list[AgentAddress]":
+        """Where agents of this context may be: this place first, then each that has a socket."""
+        begin = f"agent-{self.name}~"
+        kinds = [path.stem.removeprefix(begin) for path in self.directory.glob(f"{begin}*.sock")]
+        others = sorted({kind for kind in kinds if _KIND.fullmatch(kind)} - {self.kind})
+        runtime = os.fspath(self.directory.parent)
+        return [self, *(AgentAddress(runtime, self.name, kind) for kind in others)]
 
     @property
     def ours(self) -> bool:
@@ -75,16 +99,7 @@ class Listening:
         another agent has it, PlaceError, and OSError."""
         self._place = place
         place.make_directory()
-        self._lock = os.open(
-            place.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-            raise PlaceTaken(f"another agent listens on {place.socket}") from None
+        self._lock = _taken(place)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._is: tuple[int, int] | None = None
 
@@ -124,8 +139,35 @@ class Listening:
         self._lock = -1
 
 
+def _taken(place: AgentAddress) -> int:
+    """The lock of that place. Raises PlaceTaken, PlaceError and OSError."""
+    try:
+        with AgentLocks(place.directory) as locks:
+            if (lock := locks.take(place.lock)) is None:
+                raise PlaceTaken(f"another agent listens on {place.socket}")
+            if locks.clear_dead() >= MOST_AGENTS:
+                os.close(lock)
+                place.lock.unlink()
+                raise PlaceError(
+                    f"{MOST_AGENTS} agents run in {place.directory} already, and no more may; "
+                    "one that is not used ends after 10 minutes, or by: penstock agent stop"
+                )
+            return lock
+    except TimeoutError as error:
+        raise PlaceError(str(error)) from None
+
+
 def peer_uid(link: socket.socket) -> int:
     """The user at the other end, as the kernel has it from when it connected or listened."""
+    return _peer(link)[1]
+
+
+def peer_pid(link: socket.socket) -> int:
+    """The process at the other end, as ``peer_uid``; 0 if it cannot be seen from here."""
+    return _peer(link)[0]
+
+
+def _peer(link: socket.socket) -> tuple[int, int]:
     size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
+    pid, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(pid), int(uid)

@@ -28,6 +28,11 @@ from .passphrase_memory import PassphraseMemory
 if TYPE_CHECKING:
     from ..cli.root import CalledLine
 
+MOST_EARLY: Final = 256
+"""Messages of a front end before it says that its command line is to begin. More are no front end
+of ours: it sends signals and ^Z, each of which was a key or a process's doing."""
+MOST_EARLY_BYTES: Final = 64
+"""Of one of these."""
 _HELD_S: Final = 0.5
 """How long a write that is under way may delay ^Z: a terminal that was stopped takes nothing."""
 _ENDED: Final = (
@@ -59,9 +64,11 @@ class Asked:
         await trio.lowlevel.checkpoint()
         status, text = _if_we_end(line)
         link.send(wire.ACCEPTED, bytes((status,)) + text)
-        early = []
+        early: list[tuple[int, bytes]] = []
         while (came := await link.receive())[0] != wire.GO:
             early.append(came)
+            if len(early) > MOST_EARLY or len(came[1]) > MOST_EARLY_BYTES:
+                raise FrontEndGone("too much before GO")
         return early
 
 
@@ -85,6 +92,7 @@ class Attended:
         self._typed = b""
         self._signals = GivenSignals(asked.ignored)
         stdin, out, err, directory = link.take_descriptors()
+        self._directory = HeldDirectory(directory)
         self._outputs = handed_outputs(out, err)
         self._terminal_input = FrontEndInput(stdin, link.send) if os.isatty(stdin) else None
         self._input = self._terminal_input or HandedInput(stdin)
@@ -94,7 +102,7 @@ class Attended:
             environment=asked.environment,
             signals=self._signals,
             stdin=self._input,
-            directory=HeldDirectory(directory),
+            directory=self._directory,
             connector=self._connected,
             ask=self._ask if self._terminal_input is not None else None,
             known_passphrase=passphrases.of,
@@ -119,6 +127,7 @@ class Attended:
     def close(self) -> list[HandedOutput]:
         """Closes what was handed over. Returns the outputs of which a write goes on."""
         self._input.close()
+        self._directory.close()
         for output in self._outputs:
             output.close()
         return [output for output in self._outputs if output.writing]

@@ -7,6 +7,7 @@ meant each command line finds by itself, from its own arguments and environment.
 never lent to one that could not make it.
 """
 
+import dataclasses
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import trio
 
+from ..cli.typed_path import lasting, let_go
 from ..client.client import Client
 from ..client.first_connection import CONNECT_S, Endpoint, connect
 from ..concurrency.interrupts import uninterrupted_context
@@ -60,7 +62,8 @@ class LentConnection:
 
     async def hold(self, endpoint: Endpoint) -> None:
         """Makes it, and keeps it until it is retired and not borrowed any more. Never fails: what
-        is wrong is in ``error``. No checkpoint where it is raised at once, as of a file.
+        is wrong is in ``error``. No checkpoint where it is raised at once, as of a file. The
+        endpoint's paths are let go of as soon as they are not read any more.
 
         Cancellation: minimum cleanup; C2.
         """
@@ -68,7 +71,7 @@ class LentConnection:
             async with connect(endpoint, connect_timeout_s=self.tries_s) as client:
                 self.client = client
                 self.since = self.used_at = trio.current_time()
-                self.decided.set()
+                self._decide(endpoint)
                 with self._scope:
                     await client.channel.wait_unusable()
                 self.retired = True
@@ -78,7 +81,14 @@ class LentConnection:
             self.error = error
         finally:
             self.retired = True
-            self.decided.set()
+            self._decide(endpoint)
+
+    def _decide(self, endpoint: Endpoint) -> None:
+        # At once, because a descriptor of a directory keeps its file system from being unmounted.
+        for path in (endpoint.ca, endpoint.certificate, endpoint.key):
+            if path is not None:
+                let_go(path)
+        self.decided.set()
 
     def retire(self) -> None:
         """It ends with its last call."""
@@ -158,9 +168,16 @@ class LentConnections:
             usable = each.client is None or each.client.channel.usable
             if usable and not waits_longer and each.borrowers < MOST_BORROWERS:
                 return each
+        # Others may wait for it when the one has left in whose directory its files are.
+        of_its_own = dataclasses.replace(
+            endpoint,
+            ca=None if endpoint.ca is None else lasting(endpoint.ca),
+            certificate=lasting(endpoint.certificate),
+            key=lasting(endpoint.key),
+        )
         made = LentConnection(where, files, tries_s)
         self._all.append(made)
-        self._context.run(self._nursery.start_soon, self._keep, made, endpoint)
+        self._context.run(self._nursery.start_soon, self._keep, made, of_its_own)
         return made
 
     async def _keep(self, shared: LentConnection, endpoint: Endpoint) -> None:

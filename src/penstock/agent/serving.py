@@ -7,6 +7,7 @@ another version has been installed in its place: once what runs has ended, and t
 import gc
 import json
 import os
+import resource
 import signal
 import time
 from typing import Any, Final
@@ -31,6 +32,9 @@ MOST_FRONT_ENDS: Final = 256
 MOST_WRITES: Final = 32
 """Writes that go on though their front ends have ended: each is a thread and a descriptor that
 stay until the reader goes on or leaves. With more of them front ends run the full program."""
+_OWN_DESCRIPTORS: Final = 64
+_DESCRIPTORS_EACH: Final = 6
+"""Of a front end: its socket, the four that it hands over, and its share of connections."""
 _ASKING_S: Final = 5.0
 _LOOK_S: Final = 30.0
 # What the verbs of everyday need: loaded before the first of them comes.
@@ -145,7 +149,14 @@ class AgentService:
         if identity != self._likeness:  # as of a shell with another LD_LIBRARY_PATH
             return False
         self._hanging = [output for output in self._hanging if output.writing]
-        return not self._leaving and len(self._hanging) < MOST_WRITES
+        return not self._leaving and len(self._hanging) < MOST_WRITES and self._has_descriptors()
+
+    def _has_descriptors(self) -> bool:
+        """Whether those that a front end hands over will find room: the kernel would drop them, and
+        it is too late then for the front end to run the full program."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # now: others can change it
+        hanging = 3 * len(self._hanging)
+        return _OWN_DESCRIPTORS + hanging + _DESCRIPTORS_EACH * self._front_ends <= most
 
     async def _run(self, link: FrontEndLink, request: wire.Request) -> None:
         asked = Asked(request)

@@ -9,7 +9,7 @@ nothing; a test compares.
     DECLINED  nothing was done: run the full program     ACCEPTED  will be run: exit status, text
     GO        run it; with four descriptors              EXIT      it has ended: exit status
     SIGNAL    number of a signal that has come           TAKEN     it was given to the verb
-    READ      so many bytes of standard input, please    DATA      0, bytes or 1, the error's number
+    READ      so many bytes of standard input; 0: try    DATA      0, bytes or 1, the error's number
     HOLD      write nothing from now on                  HELD      nothing is written any more
     RESUME    write again
     ASK       a question at the terminal                 ANSWER    1, what was typed; 0: nothing was

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
-import trio
-
+from ..concurrency.own_thread import in_own_thread
 from .invocation import current
 
 ResultT = TypeVar("ResultT")
@@ -23,7 +22,4 @@ async def apart(function: Callable[[*ArgumentsT], ResultT], *arguments: *Argumen
     """
     if not current().hosted:
         return function(*arguments)
-    # A limiter of its own, because a pipe whose writer does not come would otherwise take a thread
-    # from looking up names.
-    own = trio.CapacityLimiter(1)
-    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=own)
+    return await in_own_thread(function, *arguments)

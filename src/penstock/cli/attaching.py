@@ -47,7 +47,7 @@ async def attach(
             signals.react = scope.cancel
             try:
                 if stdin:
-                    check_input()
+                    await check_input()
                 endpoint = await endpoint_for(settings)
                 pid = await handle_of(settings, pid, reads=False)
                 follower = Follower(

@@ -32,6 +32,11 @@ def wants_colours(*, terminal: bool, environment: Mapping[str, str] | None = Non
     return terminal and not plain
 
 
+def only_prints(environment: Mapping[str, str]) -> bool:
+    """Whether the terminal is one that obeys no sequences, so that nothing can be drawn anew."""
+    return environment.get("TERM") in ("dumb", "unknown")
+
+
 def painted(text: str, style: Style | None) -> str:
     """The text in a style; blanks at its end stay plain."""
     shown = text.rstrip(" ")

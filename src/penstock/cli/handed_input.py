@@ -6,14 +6,20 @@ from contextlib import suppress
 
 import trio
 
+from ..concurrency.own_thread import in_own_thread
+
 _NAME = "standard input"
 
 
 class NoInput:
     """That of a caller who gives none: it is at its end."""
 
-    def check(self) -> None:
-        """It can be read."""
+    async def check(self) -> None:
+        """It can be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
 
     async def receive(self, count: int) -> bytes:  # noqa: ARG002  of every input
         """Nothing.
@@ -36,8 +42,12 @@ class HandedInput:
         self._reading = False
         self._closed = False
 
-    def check(self) -> None:
-        """Raises OSError if it cannot be read."""
+    async def check(self) -> None:
+        """Raises OSError if it cannot be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
         try:
             os.read(self.fd, 0)
         except OSError as error:
@@ -50,14 +60,11 @@ class HandedInput:
 
         Cancellation: minimum cleanup; C19.
         """
-        own = trio.CapacityLimiter(1)
         while True:
             with suppress(PermissionError):  # of a file, which cannot be waited for
                 await trio.lowlevel.wait_readable(self.fd)
             try:
-                return await trio.to_thread.run_sync(
-                    self._read, count, abandon_on_cancel=True, limiter=own
-                )
+                return await in_own_thread(self._read, count)
             except BlockingIOError:  # another process took it first, and has set O_NONBLOCK
                 continue
 

@@ -91,8 +91,12 @@ class HostedOutput(Output, Protocol):
 class HostedInput(Protocol):
     """Standard input, as a host gives it."""
 
-    def check(self) -> None:
-        """Raises OSError if it cannot be read."""
+    async def check(self) -> None:
+        """Raises OSError if it cannot be read. May wait, as a program that reads its terminal from
+        the background is stopped.
+
+        Cancellation: atomic.
+        """
 
     async def receive(self, count: int) -> bytes:
         """The next bytes, at most ``count``; b"" at the end. Raises OSError.

@@ -155,6 +155,7 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
         "pid",
         name=_TEXT,
         pid={"type": "integer", "minimum": 0},  # 0: none runs
+        own={"type": "boolean"},  # whether front ends like the process that asks use it
         version=_TEXT,
         since_s={"type": "number"},
         running={"type": "integer"},

@@ -77,7 +77,7 @@ async def run(
             try:
                 endpoint = await endpoint_for(settings)
                 if stdin:
-                    check_input()  # otherwise the job would wait for ever for its input
+                    await check_input()  # otherwise the job would wait for ever for its input
                 async with attempt.connected(endpoint) as client:
                     assert attempt.job is not None
                     # Reset, because an interrupt may have set one, for the answer alone.

@@ -7,6 +7,7 @@ import trio
 
 from ..client.first_connection import Endpoint
 from ..client.send_input import InputSender
+from ..concurrency.own_thread import in_own_thread
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import RpcError, StatusCode
 from .connecting import Connecting, connector, endpoint_for
@@ -28,7 +29,7 @@ async def send(settings: Settings, pid: str, keep_open: bool, reconnect: float) 
 
     Cancellation: minimum cleanup; C19, C22.
     """
-    check_input()
+    await check_input()
     handle = pid
     feeder: InputSender | None = None
 
@@ -90,17 +91,18 @@ async def read_input() -> bytes:
     """
     if (stdin := current().stdin) is not None:
         return await stdin.receive(_PIECE_BYTES)
-    # A limiter of its own, because a terminal without input would otherwise take a thread from
-    # looking up names.
-    own = trio.CapacityLimiter(1)
-    return await trio.to_thread.run_sync(_read, _PIECE_BYTES, abandon_on_cancel=True, limiter=own)
+    return await in_own_thread(_read, _PIECE_BYTES)
 
 
-def check_input() -> None:
+async def check_input() -> None:
     """Checks standard input before the server is asked. Raises OSError if it is closed or cannot
-    be read."""
+    be read.
+
+    Cancellation: atomic.
+    """
+    await trio.lowlevel.checkpoint()
     if (stdin := current().stdin) is not None:
-        stdin.check()
+        await stdin.check()
     else:
         _read(0)
 

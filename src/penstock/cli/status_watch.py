@@ -9,6 +9,7 @@ from ..client.watch import MOST_HANDLES
 from ..proto import command_pb2 as pb
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
 from ..text.job_text import limit_notes, sentence
+from .colours import only_prints
 from .connecting import asked
 from .fitting import fitted
 from .flags import Settings
@@ -42,6 +43,7 @@ class _Looks:
         self._words = list(words)
         self._interval_s = interval_s
         self._answers: dict[str, pb.StatusResponse] = {}
+        self._draws = current().out.terminal and not only_prints(current().environment)
         self._drawn_lines = 0
         self._said: dict[str, str] = {}
 
@@ -105,14 +107,14 @@ class _Looks:
             else:
                 self._answers[word] = answer
                 self._report(word, answer)
-        if current().out.terminal and not self._json:
+        if self._draws and not self._json:
             self._draw()
         await drain()
 
     def _report(self, word: str, answer: pb.StatusResponse) -> None:
         if self._json:
             say_json(answer)
-        elif not current().out.terminal and self._said.get(word) != sentence(answer.job):
+        elif not self._draws and self._said.get(word) != sentence(answer.job):
             self._said[word] = sentence(answer.job)
             for line in _lines(answer):
                 say(line)

@@ -16,7 +16,7 @@ from ..client.client import Client
 from ..client.repeated_calls import ask
 from ..client.resumption import HEARTBEAT_S
 from ..rpc.call_errors import ConnectionLost, RpcError, StatusCode
-from .colours import wants_colours
+from .colours import only_prints, wants_colours
 from .connecting import asked, connector, endpoint_for
 from .descriptors import OutputFailed
 from .ending_signals import HUNG_UP
@@ -52,7 +52,8 @@ async def top(settings: Settings, sort: str, interval: float, reconnect: float) 
 
     Cancellation: minimum cleanup; C22, C63.
     """
-    if settings.json or not (current().terminal and current().out.terminal):
+    draws = current().out.terminal and not only_prints(current().environment)
+    if settings.json or not (current().terminal and draws):
         await _snapshot(settings, sort)
         return 0
     # Before the screen is taken, because it may ask for a passphrase.

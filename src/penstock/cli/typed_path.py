@@ -7,8 +7,7 @@ from .invocation import current
 
 
 class HeldDirectory:
-    """A descriptor of a directory. Paths that begin there find nothing once it is closed; a
-    connection that is to be made again later needs it until then."""
+    """A descriptor of a directory. Paths that begin there find nothing once it is closed."""
 
     def __init__(self, fd: int) -> None:
         """Takes ``fd`` over."""
@@ -49,3 +48,19 @@ def typed_path(typed: str | Path) -> Path:
     held = TypedPath(typed)
     held._directory = directory
     return held
+
+
+def lasting(path: Path) -> Path:
+    """The same path by a descriptor of its own, so that it is found though its invocation has
+    ended, until ``let_go``. Raises OSError."""
+    if not isinstance(path, TypedPath):
+        return path
+    kept = TypedPath(path)
+    kept._directory = HeldDirectory(os.dup(path._directory.fd))
+    return kept
+
+
+def let_go(path: Path) -> None:
+    """Closes the directory at which it begins. May be called again."""
+    if isinstance(path, TypedPath):
+        path._directory.close()

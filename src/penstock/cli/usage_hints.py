@@ -36,10 +36,25 @@ def add_hint(error: click.ClickException) -> None:
         meant = HABITS.get(error.command_name)
         if meant in ctx.command.commands and meant not in error.possibilities:
             error.message = f"{error.message} Here that is {meant!r}."
+    if not isinstance(error, click.exceptions.NoSuchOption):
+        return
+    if (form := _global_form(ctx, error.option_name)) is not None:
+        error.possibilities = []  # what is like it is not meant
+        verb = ctx.command_path.partition(" ")[2]
+        error.message = f"{error.message} It stands in front of the verb: penstock {form} {verb}"
     # Of a verb whose COMMAND has options of its own, which stand behind it.
-    own = not is_group and not ctx.allow_interspersed_args
-    if isinstance(error, click.exceptions.NoSuchOption) and own:
+    elif not is_group and not ctx.allow_interspersed_args:
         error.message = (
             f"{error.message} What COMMAND takes stands behind it; in front of a COMMAND that "
             "begins with a dash write --."
         )
+
+
+def _global_form(ctx: click.Context, option: str) -> str | None:
+    """How an option of ``penstock`` itself is typed, which a verb behind it does not take; None: it
+    is none."""
+    root = ctx.find_root()
+    for each in root.command.params if ctx is not root else ():
+        if option in each.opts:
+            return option if each.metavar is None else f"{option} {each.metavar}"
+    return None

@@ -7,6 +7,7 @@ import select
 
 import trio
 
+from ..concurrency.own_thread import in_own_thread
 from .descriptors import StandardDescriptor
 from .invocation import Target, current
 
@@ -24,10 +25,7 @@ async def write(target: Target, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         target.send(data)
     else:
-        # A limiter of its own, because a pager that does not read would otherwise take a thread
-        # from looking up names.
-        own = trio.CapacityLimiter(1)
-        await trio.to_thread.run_sync(target.send, data, abandon_on_cancel=True, limiter=own)
+        await in_own_thread(target.send, data)
 
 
 async def drain() -> None:

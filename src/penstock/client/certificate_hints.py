@@ -48,8 +48,9 @@ def key_mistake(path: Path, passphrase: bytes | None, certificate: Path) -> str 
     except (ValueError, UnsupportedAlgorithm) as error:
         if encrypted:
             return (
-                f"the passphrase does not open {path} (--key); look at --key-passphrase-file, "
-                "PENSTOCK_KEY_PASSPHRASE_FILE and PENSTOCK_KEY_PASSPHRASE, in this order"
+                f"the passphrase does not open {path} (--key); if it was not typed, look at "
+                "--key-passphrase-file, PENSTOCK_KEY_PASSPHRASE_FILE and "
+                "PENSTOCK_KEY_PASSPHRASE, in this order"
             )
         return f"{path} (--key) is damaged or of a kind that cannot be used: {error}"
     leaf = x509.load_pem_x509_certificate(certificate.read_bytes())

@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from ..concurrency.interrupts import uninterrupted_context
+from ..concurrency.own_thread import in_own_thread
 from ..pki.fingerprints import read_fingerprint
 from ..rpc.channel import ConnectionLost, HandshakeFailed, open_channel
 from .backoff import Backoff
@@ -144,8 +145,7 @@ async def _read_files(
     paths = (endpoint.ca, endpoint.certificate, endpoint.key)
     if not any(_may_wait(path) for path in paths if path is not None):
         return function(*arguments)
-    own = trio.CapacityLimiter(1)
-    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=own)
+    return await in_own_thread(function, *arguments)
 
 
 def _may_wait(path: Path) -> bool:

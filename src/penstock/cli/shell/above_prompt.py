@@ -5,6 +5,7 @@ it the server's stream, so one that prints faster than the terminal shows holds 
 keyboard nor another output.
 """
 
+import codecs
 import io
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -130,6 +131,8 @@ class BesideOutput:
         self._above = above
         self._front = front
         self._line = ""
+        # A character's bytes may come in two pieces.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._ready: deque[bytes] = deque()
         self._ready_bytes = 0
         self._showing_bytes = 0
@@ -155,7 +158,7 @@ class BesideOutput:
             trio.from_thread.run_sync(self._keep, data)
 
     def _keep(self, data: bytes) -> None:
-        *whole, self._line = (self._line + data.decode(errors="replace")).split("\n")
+        *whole, self._line = (self._line + self._decoder.decode(data)).split("\n")
         for line in whole:
             self._add(line)
         while len(self._line) > _LONGEST_LINE:
@@ -184,6 +187,7 @@ class BesideOutput:
 
     def end_line(self) -> None:
         """Nothing more is sent: a line that has no end is one."""
+        self._line += self._decoder.decode(b"", final=True)
         if self._line:
             self._add(self._line)
             self._line = ""

@@ -2,47 +2,41 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import trio
 import trio_asyncio
 
-from ...client.first_connection import Connect, Endpoint
+from ...client.first_connection import Endpoint
+from ...client.identity import load_identity
 from ...concurrency.interrupts import uninterrupted_methods
 from ..colours import wants_colours
 from ..connection_settings import endpoint_of
-from ..descriptors import ERR, OUT, OutputFailed
+from ..descriptors import OUT, OutputFailed
 from ..ending_signals import HUNG_UP, SIGNAL_BASE
-from ..error_report import report_error
-from ..failures import Exit
-from ..flags import Settings
-from ..given_signals import GivenSignals
-from ..handed_input import NoInput
-from ..invocation import Invocation
-from ..setting_sources import NAMES, setting_sources
+from ..flags import Settings, SettingsError
+from ..setting_sources import setting_sources
 from ..signal_handling import Signals, caught_signals
 from ..standard import say
-from .above_prompt import AbovePrompt, BesideOutput
+from .above_prompt import AbovePrompt
 from .bottom_bar import bar_text
+from .history_file import history_path
 from .kept_terminal import KeptTerminal, kept_terminal
 from .line_completer import KnownAnswers, LineCompleter
 from .line_editor import LineCleared, LineEditor, NoMoreLines
-from .line_history import LineHistory, history_path
-from .line_traits import LEAVING, PROGRAM, flags_of, keeps_line, place_of, takes_terminal
+from .line_history import LineHistory
+from .line_runner import LineRunner, refused
+from .line_traits import LEAVING, PROGRAM, flags_of, keeps_line
 from .line_words import LineRead, LineRefused, read_lines
 from .live_view import LiveView
 from .plain_prompt import PlainPrompt
-from .running_line import RunningLine
 from .shared_connection import LinkNews, SharedConnection
-from .terminal_input import TerminalInput, TerminalQuestion
 
 LEAVE_S: Final = 4.0
 """How long verbs may take to say what goes on: ``start`` waits 3 s for its handle."""
-MOST_BESIDE: Final = 12
-"""So many lines run beside: their streams share the connection's window."""
 _LAST_LINES_S: Final = 1.0
+GIVEN_UP_S: Final = 8.0
+"""When a terminal that takes nothing is waited for no longer: more than both of these."""
 _DUMB: Final = frozenset(("", "dumb", "unknown"))
 _HELP: Final = f"""
 In this shell each line is a command line of {PROGRAM}, whose name may be left out.
@@ -58,7 +52,14 @@ async def interactive(settings: Settings) -> int:
     Cancellation: minimum cleanup; C65, C66.
     """
     sources = setting_sources(settings)
-    endpoint = endpoint_of(settings)
+    try:
+        endpoint = endpoint_of(settings)
+    except SettingsError as error:
+        # Who types the name alone may want to see what there is.
+        raise SettingsError(f"{error}; all commands: {PROGRAM} --help") from error
+    if endpoint.passphrase is not None:
+        # It is asked for once: a shell with a wrong one would try to connect for good.
+        load_identity(endpoint.ca, endpoint.certificate, endpoint.key, endpoint.passphrase)
     where = sources.context or f"{endpoint.host}:{endpoint.port}"
     async with trio_asyncio.open_loop(), caught_signals() as signals:
         plain = os.environ.get("TERM", "") in _DUMB
@@ -85,17 +86,11 @@ class Shell:
     ) -> None:
         """``where``: what the bar names the server by."""
         self.code = 0
-        self._flags = flags_of(settings)
-        self._endpoint = endpoint
         self._where = where
         self._terminal = terminal
         self._signals = signals
         self._leaving = False
         self._news = LinkNews()
-        self._front: RunningLine | None = None
-        self._beside: dict[int, RunningLine] = {}
-        self._last_number = 0
-        self._question = TerminalQuestion()
         # Scope K0.shell_lines.
         self._reading = trio.CancelScope()
         # Scope K0.shell_leaving.
@@ -114,6 +109,9 @@ class Shell:
                 colours=wants_colours(terminal=True),
             )
         self._above = AbovePrompt(self._prompt.above, lambda: OUT.columns)
+        self._lines = LineRunner(
+            flags_of(settings), endpoint, self._shared, self._above, terminal, self._redraw
+        )
 
     async def run(self) -> None:
         """Reads and runs lines until the shell is left.
@@ -122,7 +120,7 @@ class Shell:
         """
         # Scope K0.shell.
         async with trio.open_nursery() as nursery:
-            for task in (self._shared.run, self._view.run, self._show):
+            for task in (self._shared.run, self._view.run, self._show, self._resume):
                 nursery.start_soon(task)
             with self._reading:
                 await self._read_lines(nursery)
@@ -138,17 +136,18 @@ class Shell:
             # Cancels K0.shell_leaving.
             self._waiting.cancel()
         elif number in (signal.SIGINT, signal.SIGQUIT):
-            if self._front is not None:
-                self._front.interrupt(number)
+            if self._lines.front is not None:
+                self._lines.front.interrupt(number)
             elif number == signal.SIGINT:
                 self._prompt.clear()
         else:
             self._end(SIGNAL_BASE + number)
 
     def _end(self, code: int) -> None:
-        """The shell is left with this exit status."""
-        self.code = code
+        """The shell is left with this exit status, unless it has one already."""
+        self.code = self.code or code
         self._leaving = True
+        self._terminal.leave_within(GIVEN_UP_S, self.code)
         # Cancels K0.shell_lines.
         self._reading.cancel()
 
@@ -157,6 +156,11 @@ class Shell:
             await self._above.run()
         except OutputFailed:
             self._end(HUNG_UP)
+
+    async def _resume(self) -> None:
+        with trio.open_signal_receiver(signal.SIGCONT) as coming:
+            async for _ in coming:
+                self._prompt.resumed()
 
     async def _read_lines(self, nursery: trio.Nursery) -> None:
         while True:
@@ -192,98 +196,16 @@ class Shell:
             self._leaving = True
             return 0
         if line.beside:
-            return self._run_beside(line.typed, words, nursery)
-        code = await self._run_in_front(line.typed, words, nursery)
+            return self._lines.run_beside(line.typed, words, nursery)
+        code = await self._lines.run_in_front(line.typed, words, nursery)
         if words == ["help"]:
             say(_HELP)
         return code
 
-    def _run_beside(self, typed: str, words: Sequence[str], nursery: trio.Nursery) -> int:
-        if len(self._beside) >= MOST_BESIDE:
-            return refused(f"{MOST_BESIDE} lines run beside already, which is the most")
-
-        output = self._above.output(lambda: running.front)
-
-        def made(connector: Connect, signals: GivenSignals) -> Invocation:
-            return Invocation(
-                out=output,
-                err=output,
-                environment=self._environment(words),
-                signals=signals,
-                stdin=NoInput(),
-                connector=connector,
-            )
-
-        self._last_number += 1
-        running = self._running(self._last_number, typed, words, made)
-        self._beside[running.number] = running
-        nursery.start_soon(self._finish_beside, running, output)
-        self._redraw()
-        return 0
-
-    async def _finish_beside(self, running: RunningLine, output: BesideOutput) -> None:
-        await running.run()
-        output.end_line()
-        del self._beside[running.number]
-        self._redraw()
-
-    async def _run_in_front(self, typed: str, words: Sequence[str], nursery: trio.Nursery) -> int:
-        made = partial(self._own_terminal, words)
-        self._front = running = self._running(0, typed, words, made)
-        whole = takes_terminal(words)
-        if whole:
-            self._above.hold()
-        nursery.start_soon(running.run)
-        try:
-            await running.done.wait()
-        finally:
-            # Otherwise it is left: ``_leave`` waits for it.
-            if running.done.is_set():
-                self._front = None
-            self._question.give_up()
-            self._terminal.restore()
-            if whole:
-                self._above.release()
-        return running.code
-
-    def _own_terminal(
-        self, words: Sequence[str], connector: Connect, signals: GivenSignals
-    ) -> Invocation:
-        return Invocation(
-            out=OUT,
-            err=ERR,
-            environment=self._environment(words),
-            signals=signals,
-            stdin=TerminalInput(),
-            connector=connector,
-            ask=self._question.ask,
-            terminal=True,
-        )
-
-    def _running(
-        self,
-        number: int,
-        typed: str,
-        words: Sequence[str],
-        made: Callable[[Connect, GivenSignals], Invocation],
-    ) -> RunningLine:
-        return RunningLine(number, typed, words, self._flags, made, self._shared)
-
-    def _environment(self, words: Sequence[str]) -> dict[str, str]:
-        """With the passphrase that was typed as the shell began, for lines that go to its server
-        as its client."""
-        environment = dict(os.environ)
-        names = {name for name, *_ in NAMES} | {"context"}
-        if self._endpoint.passphrase is not None and not names & {*place_of(words)}:
-            environment.setdefault(
-                "PENSTOCK_KEY_PASSPHRASE", os.fsdecode(self._endpoint.passphrase)
-            )
-        return environment
-
     async def _leave(self) -> None:
         """Verbs say what goes on, within LEAVE_S, and are left."""
         number = self.code - SIGNAL_BASE if self.code > SIGNAL_BASE else signal.SIGHUP
-        under_way = [*self._beside.values(), *([self._front] if self._front else [])]
+        under_way = self._lines.under_way
         for running in under_way:
             running.leave(number)
         with self._waiting:
@@ -319,12 +241,6 @@ class Shell:
             where=self._where,
             connection=self._shared.state.value,
             running=self._view.running,
-            beside=len(self._beside),
+            beside=len(self._lines.beside),
             columns=OUT.columns,
         )
-
-
-def refused(text: str) -> int:
-    """Says that a line is not taken; returns its exit status."""
-    report_error(text, Exit.USAGE, code="INVALID_ARGUMENT", reason="USAGE")
-    return Exit.USAGE

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import termios
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,6 +18,8 @@ class KeptTerminal:
 
     def __init__(self) -> None:
         self._before: list[Any] | None = None
+        self._leaving = False
+        self._left = threading.Event()
         with contextlib.suppress(termios.error):
             self._before = termios.tcgetattr(0)
 
@@ -25,6 +28,22 @@ class KeptTerminal:
         if self._before is not None:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSANOW, self._before)
+
+    def leave_within(self, seconds: float, code: int) -> None:
+        """Ends the process so by then, with the terminal as it was: one that takes nothing any more
+        may hold up the main thread for good, in a write of the prompt's or of a verb's."""
+        if not self._leaving:
+            self._leaving = True
+            threading.Thread(target=self._end, args=(seconds, code), daemon=True).start()
+
+    def _end(self, seconds: float, code: int) -> None:
+        if not self._left.wait(seconds):
+            self.restore()
+            os._exit(code)
+
+    def left(self) -> None:
+        """Nothing holds it up."""
+        self._left.set()
 
     @property
     def gone(self) -> bool:
@@ -48,6 +67,7 @@ def kept_terminal(*, plain: bool) -> Iterator[KeptTerminal]:
         whole = True
     finally:
         kept.restore()
+        kept.left()
         if not whole and not plain:
             with contextlib.suppress(OSError):
                 os.write(1, _PLAIN)

@@ -11,6 +11,7 @@ from prompt_toolkit.document import Document
 from trio_asyncio import trio_as_aio
 
 from ...client.first_connection import Endpoint
+from ...concurrency.own_thread import in_own_thread
 from ..completing.candidates import Candidate, Offer, about_of, offer_at
 from ..completing.live import ANSWERS
 from ..completing.places import find_place
@@ -144,9 +145,7 @@ async def _paths(typed: str, *, directories: bool) -> list[Candidate]:
     """The names that continue a path, within BOUND_S: its disk may stand still."""
     # Scope K0.shell_paths.
     with trio.move_on_after(BOUND_S):
-        return await trio.to_thread.run_sync(
-            _paths_now, typed, directories, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-        )
+        return await in_own_thread(_paths_now, typed, directories)
     return []
 
 

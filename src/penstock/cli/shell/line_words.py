@@ -51,6 +51,8 @@ class LineRead:
     beside: bool = False
     """It ends with ``&``."""
     typed: str = ""
+    indented: bool = False
+    """A blank stands in front of it."""
 
     @property
     def texts(self) -> list[str]:
@@ -71,6 +73,7 @@ def read_lines(text: str) -> Iterator[LineRead]:
     while at < len(text):
         read, end = _read_command(text, at)
         read.typed = text[at:end].strip(_BLANKS)
+        read.indented = text[at] in _BLANKS
         at = end
         if read.words or read.operator or read.beside:
             yield read

@@ -26,12 +26,13 @@ class PlainPrompt:
 
         Cancellation: minimum cleanup; C65.
         """
-        await write(OUT, OUT.place.end_line().encode() + PROMPT.encode())
         self._cleared = False
         # Scope K0.plain_prompt.
         with trio.CancelScope() as scope:
             self._asking = scope
             try:
+                # In the scope, because ^C may come as soon as it is seen.
+                await write(OUT, OUT.place.end_line().encode() + PROMPT.encode())
                 await self._read_line()
             finally:
                 self._asking = None
@@ -51,6 +52,8 @@ class PlainPrompt:
             except OSError:  # the terminal is gone
                 data = b""
             if not data:
+                # So that what the user's own shell shows next begins a line.
+                await write(OUT, OUT.place.end_line().encode())
                 raise NoMoreLines
             self._unread += data
 
@@ -71,6 +74,9 @@ class PlainPrompt:
             OUT.place.disturbed()
             # Cancels K0.plain_prompt.
             self._asking.cancel()
+
+    def resumed(self) -> None:
+        """The kernel has its line still."""
 
     def redraw(self) -> None:
         """There is no bar."""

@@ -6,11 +6,12 @@ prompt.
 
 import os
 import termios
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
 
-from ..descriptors import OUT
+from ..descriptors import OUT, OutputFailed
 from ..writing import write
 
 _READ_BYTES: Final = 4096
@@ -19,8 +20,12 @@ _READ_BYTES: Final = 4096
 class TerminalInput:
     """What is typed while a verb reads it, in lines, as ``invocation.HostedInput`` has it."""
 
-    def check(self) -> None:
-        """It can be read."""
+    async def check(self) -> None:
+        """It can be read.
+
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
 
     async def receive(self, count: int) -> bytes:
         """What is typed next; b"" at ^D. Raises OSError.
@@ -32,9 +37,12 @@ class TerminalInput:
 
 
 class TerminalQuestion:
-    """Asks for a line that is typed unseen. ``ask`` is what a verb's thread calls."""
+    """Asks for lines that are typed unseen, for one verb. ``ask`` is what its thread calls."""
 
     def __init__(self) -> None:
+        self._over = False
+        self._before: list[Any] | None = None
+        """The terminal's attributes, while it shows nothing of what is typed."""
         self._asking: trio.CancelScope | None = None
 
     def ask(self, question: str) -> str:
@@ -42,31 +50,42 @@ class TerminalQuestion:
         return trio.from_thread.run(self._ask, question)
 
     async def _ask(self, question: str) -> str:
+        if self._over:
+            raise EOFError  # the verb has left its thread before that has come here
         line: bytes | None = None
         # Scope K0.question.
         with trio.CancelScope() as self._asking:
             await write(OUT, question.encode(errors="backslashreplace"))
-            line = await _unseen_line()
+            line = await self._unseen_line()
         self._asking = None
         if not line:
             raise EOFError
         return os.fsdecode(line.removesuffix(b"\n"))
 
+    async def _unseen_line(self) -> bytes:
+        before = termios.tcgetattr(0)
+        unseen: list[Any] = [*before]
+        unseen[3] &= ~termios.ECHO
+        termios.tcsetattr(0, termios.TCSAFLUSH, unseen)
+        self._before = before
+        try:
+            await trio.lowlevel.wait_readable(0)
+            return os.read(0, _READ_BYTES)
+        finally:
+            self._show_again()
+
+    def _show_again(self) -> None:
+        if self._before is not None:
+            with suppress(termios.error, OutputFailed):  # the terminal may be gone
+                termios.tcsetattr(0, termios.TCSANOW, self._before)
+                OUT.send(OUT.place.end_line().encode())
+            self._before = None
+
     def give_up(self) -> None:
-        """The verb has ended, so that nothing waits for an answer."""
+        """The verb has ended, so that nothing waits for an answer. The terminal is given back at
+        once, because the next prompt takes it."""
+        self._over = True
         if self._asking is not None:
             # Cancels K0.question.
             self._asking.cancel()
-
-
-async def _unseen_line() -> bytes:
-    before = termios.tcgetattr(0)
-    unseen: list[Any] = [*before]
-    unseen[3] &= ~termios.ECHO
-    try:
-        termios.tcsetattr(0, termios.TCSAFLUSH, unseen)
-        await trio.lowlevel.wait_readable(0)
-        return os.read(0, _READ_BYTES)
-    finally:
-        termios.tcsetattr(0, termios.TCSANOW, before)
-        OUT.send(b"\n")
+        self._show_again()
