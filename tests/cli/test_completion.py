@@ -21,6 +21,7 @@ from penstock.cli.completing.places import find_place
 from penstock.cli.flags import Settings
 from penstock.cli.root import root
 from penstock.cli.verbs import ALIASES, VERBS
+from penstock.pki.issue import issue, make_ca, renew
 from penstock.proto import command_pb2 as pb
 
 TELL = """
@@ -72,6 +73,20 @@ def test_values_of_options() -> None:
     assert kind("--ca", "x") == "files"
     assert kind("certs", "init", "--dir=") == "directories"
     assert (kind("--addr", ""), values("--addr", "")) == ("values", [])
+
+
+def test_names_that_a_ca_has_issued_for(tmp_path: Path) -> None:
+    """To renew or to revoke; of a new one there is nothing to offer, and of a damaged index."""
+    make_ca(tmp_path)
+    issue(tmp_path, "alice")
+    issue(tmp_path, "alan", hours=1, server_names=["localhost"])
+    renew(tmp_path, "alice")
+    where = ("--dir", str(tmp_path))
+    assert values("certs", "revoke", *where, "al") == ["alice", "alan"]
+    assert values("certs", "renew", *where, "") == ["alice", "alan"]
+    assert values("certs", "issue", *where, "") == values("certs", "renew", "") == []
+    (tmp_path / "index.jsonl").write_text("[1]\n{")
+    assert values("certs", "renew", *where, "") == []
 
 
 def test_verbs_behind_help() -> None:

@@ -58,9 +58,16 @@ def _jobs(place: CursorPlace) -> Offer:
 
 def _contexts(place: CursorPlace) -> Offer:
     """But where the name of a new one stands, and of certs' names, which are no contexts."""
+    if place.path == ["certs", "renew"]:
+        return _issued(place)
     if place.path[:1] == ["certs"] or place.path == ["context", "add"]:
         return _NOTHING
     return _of_pairs(load("completing.live").contexts())
+
+
+def _issued(place: CursorPlace) -> Offer:
+    directory = place.given.get("directory", ["certs"])[-1]
+    return _of_pairs(load("completing.issued_names").issued_names(directory))
 
 
 def _context_groups(place: CursorPlace) -> Offer:  # noqa: ARG001  of the table's form
@@ -121,7 +128,8 @@ SOURCES: Final[dict[str, Callable[[CursorPlace], Offer]]] = {
     "of_command": _commands,
     "verb": _verbs,
     **dict.fromkeys(("offset", "tail", "since", "hosts", "days"), _nothing),
-    **dict.fromkeys(("hours", "wanted", "host", "fingerprint"), _nothing),
+    **dict.fromkeys(("hours", "host", "fingerprint"), _nothing),
+    "wanted": _issued,
     "files": lambda place: _FILES,
     "command": _commands,
     "arguments": _slots,
