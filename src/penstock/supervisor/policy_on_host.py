@@ -152,6 +152,8 @@ def _look_at_writable(
 
     All of job_uids count as such users, whether or not a client has them now.
     """
+    if not command.isolation.writable:
+        return
     own = found.users.named.get(command.name)
     job_users = found.users.user_ids(uids)
     others = job_users if own is None else job_users.without(own.uid)

@@ -1,5 +1,6 @@
 """Which users and groups a policy's commands have on this host, and what is wrong with them."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,8 +35,10 @@ class FoundUsers:
 
 
 def find_users(policy: Policy, uids: UidRange, server: User | None, *, root: bool) -> FoundUsers:
-    """Looks up the names of users and groups. May wait for a directory service, so only a start of
-    penstockd calls it."""
+    """Looks up the names of users and groups. May wait for a directory service, so nothing calls it
+    in the supervisor's loop."""
+    # Each name once, because many commands have the same, and a directory service may be asked.
+    resolve = functools.cache(_resolve)
     forbidden = forbidden_groups()
     if server is not None:
         forbidden.setdefault(server.gid, "is the server's, which may enter run_dir")
@@ -43,7 +46,7 @@ def find_users(policy: Policy, uids: UidRange, server: User | None, *, root: boo
         policy,
         root=root,
         server=None if server is None else (server.uid, server.gid),
-        resolve_user=_resolve,
+        resolve_user=resolve,
         uids=uids,
         forbidden=forbidden,
     )
@@ -56,7 +59,7 @@ def find_users(policy: Policy, uids: UidRange, server: User | None, *, root: boo
     if mistakes:
         return FoundUsers(mistakes)
     commands = policy.commands.values()
-    named = {each.name: resolve_user(each.user) for each in commands if each.user != AUTO}
+    named = {each.name: resolve(each.user) for each in commands if each.user != AUTO}
     return FoundUsers([], named, groups)
 
 
@@ -78,6 +81,7 @@ def shared_user_warnings(
 
     ``resolve`` is resolve_user; users that it does not find are mistakes elsewhere.
     """
+    resolve = functools.cache(resolve)
     by_uid: dict[int, list[str]] = {}
     for command in policy.commands.values():
         if command.user != AUTO:
