@@ -133,6 +133,9 @@ class Player:
                 world.covered.add("C20")
             if error.code is StatusCode.UNAUTHENTICATED and world.is_shut_out(self._owner):
                 return False
+            withdrawn = error.code in (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED)
+            if withdrawn and world.switches.excuses(self._owner, op.what, began):
+                return True
             if error.code is StatusCode.INTERNAL and world.bugs_told:
                 world.bugs_told -= 1
                 return True

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from penstock.jobs.end_record import EndRecord
+from penstock.jobs.end_record import BY_POLICY, EndRecord
 from penstock.jobs.output.gaps import Gap
 from penstock.proto import command_pb2 as pb
 
@@ -97,7 +97,7 @@ class Asked:
             fail(f"{name} has {verdict.kind} with {verdict.code}, and its record says {codes}")
         reason: str = verdict.kind
         if end.stopped_by:
-            reason = "stopped"
+            reason = "revoked" if end.stopped_by == BY_POLICY else "stopped"
         if verdict.timed_out:
             reason = "timed_out"
         if verdict.storage_full:
@@ -105,6 +105,8 @@ class Asked:
         if end.reason != reason and end.reason not in _OF_OUTPUT:
             fail(f"{name}: its end is {end.reason}, and should be {reason}")
         by = {"", "world", "server"} | ({owner} if group.id in self._stops_sent else set())
+        if self._world.switches.stops_jobs_of(owner):
+            by.add(BY_POLICY)
         if end.stopped_by not in by:
             fail(f"{name} was stopped by {end.stopped_by}, who has not asked for it")
         if group.id in self._stopping and end.stopped_by in ("", "world"):

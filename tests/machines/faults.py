@@ -4,6 +4,7 @@ import trio
 
 from .process import Process
 from .programs import OWNERS, Fault
+from .switches import reload_for_a_while
 from .world import World
 
 # Grace of a shutdown and the patience after KILL, and what ending takes besides.
@@ -72,6 +73,8 @@ def cause(world: World, fault: Fault) -> None:
         case "expire":  # the server knows when, and looks at its clock
             world.covered.add("C16b")
             _shut_out(world, fault)
+        case "reload":
+            world.kernel.nursery.start_soon(reload_for_a_while, world, fault)
         case "supervisor":
             world.covered.add("C14")
             world.kernel.supervisor_dies()

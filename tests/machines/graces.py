@@ -15,7 +15,7 @@ _TAKES_OVER_S: Final = 5.0
 _UNASKED: Final = frozenset(
     (
         *("shutdown", "twice", "supervisor", "full", "eio", "short", "records", "audit"),
-        *("storage", "unrecorded", "away"),
+        *("storage", "unrecorded", "away", "reload"),
     )
 )
 # The clock adds small times to large ones.

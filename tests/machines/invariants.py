@@ -29,6 +29,7 @@ _ALWAYS: Final = frozenset(
         "penstock.jobs.history.History.run",
         "penstock.jobs.file_removals.FileRemovals.run",
         "penstock.server.admission.Admission.end_expired",
+        "penstock.server.switching.Switching.run",
     )
 )
 # Where a disk fails nothing can be given back, and a server that is killed between the record of an

@@ -22,6 +22,7 @@ from penstock.jobs.backends.base import (
     StartRefused,
     Verdict,
 )
+from penstock.jobs.backends.reloads import Reloads
 from penstock.jobs.job_errors import SupervisorSilent
 from penstock.policy.control_policy import Control
 from penstock.policy.limit_classes import ResourceLimits
@@ -79,6 +80,11 @@ class Kernel:
         """Requests are not answered for so long that nobody waits for them."""
         self.unanswered: set[trio.CancelScope] = set()
         """Of those who wait for its answers."""
+        self.before_answer: Callable[[], None] = lambda: None
+        """What it has to say before it answers anything more."""
+        self.refusal: Callable[[str, JobSpec, str | None], StartRefused | None]
+        self.refusal = lambda owner, spec, generation: None
+        """Why a START by this generation is not granted."""
         self.still: list[tuple[float, float]] = []
         """From when to when the supervisor stands still."""
         self._still_until = -1.0
@@ -92,6 +98,7 @@ class Kernel:
             if self.delay_s:
                 await trio.sleep(self.delay_s)
             await trio.sleep_until(self._still_until)
+            self.before_answer()
             gone = self.gone
             self.gone = gone or request.supervisor != self._supervisor
             request.result = request.act()
@@ -125,10 +132,12 @@ class Kernel:
     # What is asked.
 
     def start(
-        self, job_id: str, spec: JobSpec, owner: str, audited: bool
+        self, job_id: str, spec: JobSpec, owner: str, audited: bool, generation: str | None
     ) -> Group | StartRefused | list[ReplacedFile]:
         if self.gone:
             return StartRefused("lost", "the supervisor is gone")
+        if refused := self.refusal(owner, spec, generation):
+            return refused
         # A package update, now and then: it is written down before anything of it runs. Which start
         # finds it is the same in each run of a seed.
         if self._next_pid % _EACH == 0:
@@ -290,7 +299,8 @@ class Kernel:
 class SimBackend:
     """One server's connection to the supervisor; the protocol Backend."""
 
-    def __init__(self, kernel: Kernel, process: Process) -> None:
+    def __init__(self, kernel: Kernel, process: Process, reloads: Reloads) -> None:
+        self.reloads = reloads
         self._kernel = kernel
         self._process = process
         self._asked: dict[Request, None] = {}
@@ -331,10 +341,12 @@ class SimBackend:
 
     @property
     def generation(self) -> str:
-        return "hash"
+        self._process.check()
+        return self.reloads.generation
 
     async def wait_generation_after(self, generation: str) -> None:
-        await trio.sleep_forever()
+        await self.reloads.wait_generation_after(generation)
+        self._process.check()
 
     async def start(
         self,
@@ -345,14 +357,17 @@ class SimBackend:
         generation: str | None = None,
         on_replaced: OnReplaced | None = None,
     ) -> StartedJob | StartRefused:
-        result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=False))
+        def start(audited: bool) -> Group | StartRefused | list[ReplacedFile]:
+            return self._kernel.start(job_id, spec, owner, audited, generation)
+
+        result = await self._ask(lambda: start(False))
         if isinstance(result, list):
             assert on_replaced is not None
             try:
                 on_replaced(result)
             except Exception:  # a full disk, or a fault of the program's
                 return StartRefused("lost", "the replaced program cannot be written down")
-            result = await self._ask(lambda: self._kernel.start(job_id, spec, owner, audited=True))
+            result = await self._ask(lambda: start(True))
         return result if isinstance(result, StartRefused) else self._kernel.with_descriptors(result)
 
     async def take_held(self) -> list[HeldJob]:
@@ -449,4 +464,11 @@ class SimBackend:
 
     def capabilities(self) -> Mapping[str, Any]:
         self._process.check()
-        return {"mode": "user", "kind": "sim", "boot_id": "boot", "policy": "hash", "limits": []}
+        policy = self.reloads.welcome.policy
+        return {"mode": "user", "kind": "sim", "boot_id": "boot", "policy": policy, "limits": []}
+
+    # What a reload says of the host.
+    mode, kind = "user", "sim"
+    limits: tuple[Any, ...] = ()
+    warnings: tuple[str, ...] = ()
+    userless: Mapping[str, str] = {}

@@ -215,6 +215,8 @@ _RARER = {
     ("short", 0): "revoke", ("short", 1): "revoke", ("audit", 1): "bug", ("shutdown", 3): "twice",
     ("shutdown", 2): "expire", ("stall", 3): "still", ("records", 3): "unrecorded",
     ("eio", 3): "storage", ("cut", 2): "away",
+    ("full", 1): "reload", ("leave", 0): "reload", ("supervisor", 2): "reload",
+    ("short", 3): "reload",
 }  # fmt: skip
 
 

@@ -245,6 +245,11 @@ class Rules(RuleBasedStateMachine):
         else:
             self.running.crash_at(self.running.world.process.effects + effects)
 
+    @rule(number=st.integers(0, 3), seconds=times)
+    def files_change(self, number: int, seconds: float) -> None:
+        """A client is out for a while, or has lost verbs; 0 and 2: Alice."""
+        self.running.cause(Fault("reload", number=number, seconds=seconds))
+
     @rule(how=st.sampled_from(("leave", "shutdown", "supervisor")))
     def server_ends(self, how: str) -> None:
         """Its jobs run on; or it ends them in good order; or the supervisor dies with them."""

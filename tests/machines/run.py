@@ -134,6 +134,7 @@ async def come_to_an_end(world: World, invariants: Invariants) -> None:
     with trio.move_on_after(_END_S) as scope:
         await trio.sleep(2.0)  # what callers have given up meanwhile is on its way
         await world.wait_up()
+        await world.switches.wait_whole()
         # A job that is still starting is in no list; one that was just taken over has no life yet.
         while (manager := world.manager) is not None and (manager._tasks.runners or manager.list()):
             for job in manager.list():

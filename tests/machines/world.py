@@ -29,12 +29,14 @@ from penstock.server.refusal_budget import RefusalBudget
 from penstock.server.repeat_budget import RepeatBudget
 from penstock.server.service import CommandService
 from penstock.server.service_info import HostInfo
+from penstock.server.switching import Switching
 
 from .kernel import Kernel, SimBackend
 from .network import Network
 from .process import Faults, Process, ProcessDisk, SimDisk, current
 from .programs import COMMANDS, OWNERS, Program
 from .reads import Reads
+from .switches import Switches, policy_text
 from .timeline import Timeline
 
 DRAIN_S: Final = 5.0
@@ -44,24 +46,12 @@ _TELL_S: Final = 5.0  # server._TELL_S
 _MICROSECOND_S: Final = 1e-6
 # At the start; then the supervisor starts another.
 _MAY_FAIL: Final = (Unavailable, OSError, AuditError)
-_WHEN_FULL: Final = {"newest": "drop_newest", "waits": "wait", "stops": "stop"}
 
 
 @lru_cache
 def policy() -> Policy:
-    """Everybody may everything; what commands differ in is what becomes of too much output."""
-    text = '[classes.free]\nneeds = { all = "best_effort" }\n'
-    for name in COMMANDS:
-        text += (
-            f'[commands.{name}]\npath = "/bin/{name}"\nclass = "free"\nstdin = true\n'
-            'arguments = [{ pattern = "[0-9]{1,3}" }]\n'
-        )
-        if name in _WHEN_FULL:
-            text += f'when_full = "{_WHEN_FULL[name]}"\n'
-    for owner in OWNERS:
-        names = ", ".join(f'"{name}"' for name in COMMANDS)
-        text += f"[clients.{owner}]\ncommands = [{names}]\nmax_running = 30\n"
-    return parse_policy(text.encode())
+    """With which every world begins."""
+    return parse_policy(policy_text().encode())
 
 
 class PlantedBug(Exception):
@@ -120,6 +110,9 @@ class World:
         """Of calls about other clients' jobs: which is the next."""
         self._ending: tuple[trio.Event, list[str]] = (trio.Event(), [])
         self._up = trio.Event()
+        self.switches = Switches(self)
+        self.kernel.before_answer = self.switches.before_answer
+        self.kernel.refusal = self.switches.refusal
         self._number = itertools.count(1)
 
     def say(self, who: str, what: str) -> None:
@@ -188,7 +181,8 @@ class World:
         await trio.lowlevel.checkpoint()
 
     async def _run_server(self, process: Process) -> None:
-        backend = SimBackend(self.kernel, process)
+        backend = SimBackend(self.kernel, process, self.switches.reloads(process))
+        held = self.switches.in_force()
 
         def audit(event: str, fields: Mapping[str, Any]) -> None:
             self._audit(process, event)
@@ -198,7 +192,7 @@ class World:
 
         disk: Any = ProcessDisk(self.disk, process)
         async with open_manager(
-            backend, self._state_dir, audit=audit, keeping=self._keeping(), disk=disk
+            backend, self._state_dir, audit=audit, keeping=self.keeping(), disk=disk
         ) as manager:
             self._taken_over(manager)
             host = HostInfo("user", "sim", (), ())
@@ -206,7 +200,7 @@ class World:
             repeats = RepeatBudget(trio.current_time, partial(self._tell_repeated, process))
             audit_log: Any = _AuditLog(partial(self._audit_call, process))
             service = CommandService(
-                manager, in_force(policy()), audit_log, host, trio.current_time, refusals, repeats
+                manager, held, audit_log, host, trio.current_time, refusals, repeats
             )
             no_tls: Any = None
             server = Server(
@@ -219,12 +213,20 @@ class World:
                 on_internal_error=self._internal_error,
             )
             self._gate = self._gate_of(process, refusals)
+            manager.starts.decide_again = service.starts.still_granted
+            audited: Any = _AuditLog(lambda event, fields: self._audit(process, event))
+            sim: Any = backend
+            switching = Switching(held, server, service, manager, sim, audited)
             async with trio.open_nursery() as everything:
                 if self.expires:
                     everything.start_soon(self._gate.end_expired, server)
                 self.network.listen(process, everything, server.serve_transport)
                 everything.start_soon(self._tell_regularly, repeats)
                 self.manager, self.server = manager, server
+                switching.begin()
+                everything.start_soon(switching.run)
+                self.switches.begun(process)
+                self.switches.serving(backend.reloads, process)
                 ending, how = self._ending = trio.Event(), list[str]()
                 self.everything = everything.cancel_scope
                 self._up.set()
@@ -272,7 +274,7 @@ class World:
                 del group.moved[job.log.length :], group.owners[job.log.length :]
                 group.discarded_last = 0
 
-    def _keeping(self) -> RetentionSettings:
+    def keeping(self) -> RetentionSettings:
         made = keeping(policy())
         if not self.program.output:
             return made

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -120,7 +121,8 @@ async def simulated() -> AsyncIterator[Place]:
     async with trio.open_nursery() as nursery:
         kernel.nursery = nursery
         nursery.start_soon(kernel.run)
-        backend = SimBackend(kernel, Process(0, Faults()))
+        no_reloads: Any = None
+        backend = SimBackend(kernel, Process(0, Faults()), no_reloads)
         yield Place(backend, disk, specs, lambda fd: disk.pipes[fd].take(65_536))
         nursery.cancel_scope.cancel()
 
