@@ -78,6 +78,24 @@ def program(mode: int) -> Callable[[Place], object]:
     return apply
 
 
+def closed_file(name: str) -> Callable[[Place], object]:
+    """Root's alone; without root nobody's."""
+
+    def apply(place: Place) -> None:
+        (place.directory / name).write_text("")
+        (place.directory / name).chmod(0o600 if IS_ROOT else 0)
+
+    return apply
+
+
+def closed_directory(name: str) -> Callable[[Place], object]:
+    def apply(place: Place) -> None:
+        (place.directory / name).mkdir()
+        (place.directory / name).chmod(0o700 if IS_ROOT else 0o400)
+
+    return apply
+
+
 def crl(place: Place) -> None:
     path = place.pki.write_crl()
     place.config.write_text(place.config.read_text() + f'crl = "{path}"\n')
@@ -156,6 +174,12 @@ CHANGES = [
     change("an audit log elsewhere", "audit", setting("audit_log", '"@dir/audit.jsonl"')),
     change("an audit log nowhere", "audit", setting("audit_log", '"@dir/none/audit.jsonl"')),
     change("an audit log that is none", "audit", setting("audit_log", '"@dir/data"')),
+    change("an audit log of others", "audit", both(
+        closed_file("audit.jsonl"), setting("audit_log", '"@dir/audit.jsonl"'))),
+    change("a state that cannot be reached", "state", both(
+        closed_directory("closed"), setting("state_dir", '"@dir/closed/state"'))),
+    change("a run_dir that cannot be reached", "run", both(
+        closed_directory("shut"), setting("run_dir", '"@dir/shut/run"'))),
     change("a state that is there", "state", directory("state", mode=0o700, uid=SERVER_UID)),
     change("a state that others enter", "state", directory("state", mode=0o755, uid=SERVER_UID)),
     change("a state that is a file", "state",

@@ -202,7 +202,15 @@ def kept(place: Place) -> Iterator[None]:
             data.unlink()
         data.mkdir(exist_ok=True)
         data.chmod(0o755)
-        for name in ("program", "linked", "elsewhere", "other.pem"):
+        for name in (
+            "program",
+            "linked",
+            "elsewhere",
+            "other.pem",
+            "audit.jsonl",
+            "closed",
+            "shut",
+        ):
             path = place.directory / name
             if path.is_dir():
                 shutil.rmtree(path)
