@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -415,3 +416,45 @@ def test_a_ca_whose_key_is_encrypted_by_what_is_typed(tmp_path: Path) -> None:
     assert differing.status == 2
     assert "the two passphrases of b/ca.key differ; nothing was made" in differing.shown
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        (lambda pem: b"\xef\xbb\xbf" + pem, True),
+        (lambda pem: b"a line before\n" + pem.replace(b"\n", b"\r\n"), True),
+        (lambda pem: b"  " + pem.replace(b"\n", b"\n  "), False),
+        (lambda pem: b"text " + pem, False),
+        (lambda pem: pem.replace(b"\n", b"\r"), False),
+        (lambda pem: pem.replace(b"\n", b""), False),
+    ],
+    ids=["byte order mark", "CRLF", "indented", "behind text", "CR", "no newlines"],
+)
+def test_a_block_counts_only_where_tls_finds_it(
+    authority: Authority, tmp_path: Path, change: Callable[[bytes], bytes], good: bool
+) -> None:
+    path = tmp_path / "changed.crt"
+    path.write_bytes(change(authority.certificate.read_bytes()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if good:
+        context.load_verify_locations(path)
+        assert look(path).wrong == []
+    else:
+        with pytest.raises(ssl.SSLError):
+            context.load_verify_locations(path)
+        (wrong,) = look(path).wrong
+        assert "copy it anew" in wrong
+
+
+def test_a_key_in_der_is_told_from_pkcs_12(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    path = tmp_path / "key.der"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    (wrong,) = look(path).wrong
+    assert "openssl pkey -inform DER" in wrong

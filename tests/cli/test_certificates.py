@@ -18,7 +18,7 @@ from patience import patient
 
 from penstock.cli.json_schemas import schema_of
 from penstock.pki.certificate_errors import CertificateError, NameRefused
-from penstock.pki.issue import issue, make_ca
+from penstock.pki.issue import issue, make_ca, renew
 from penstock.pki.key_mode import KeyModeError
 from penstock.pki.names import general_name
 from penstock.server.authn import AuthenticationError, identify
@@ -246,3 +246,26 @@ def test_json_says_what_was_made(tmp_path: Path) -> None:
     certificate = x509.load_pem_x509_certificate((tmp_path / alice["certificate"]).read_bytes())
     assert alice["not_after"] == f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
     assert (tmp_path / alice["key"]).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_name_of_the_cas_own_files_is_none_of_a_certificate(ca: Path) -> None:
+    """renew would send its user to move the CA away."""
+    with pytest.raises(NameRefused, match="CA's own files"):
+        issue(ca, "ca")
+    with pytest.raises(NameRefused, match="CA's own files"):
+        issue(ca, "ca", server_names=["localhost"])
+    with pytest.raises(CertificateError, match="make another CA"):
+        renew(ca, "ca")
+
+
+@pytest.mark.parametrize(("there", "asked"), [("spiffe://td/a", "td-a"), ("td-a", "spiffe://td/a")])
+def test_two_clients_with_one_file_name_are_told_apart(ca: Path, there: str, asked: str) -> None:
+    issue(ca, there)
+    before = (ca / "td-a.crt").read_bytes()
+    with pytest.raises(CertificateError, match="is there already"):
+        issue(ca, asked)
+    with pytest.raises(CertificateError, match=f"of '{there}', not of '{asked}'"):
+        renew(ca, asked)
+    assert (ca / "td-a.crt").read_bytes() == before
+    renew(ca, there)
+    assert identity_in(ca / "td-a.crt") == there

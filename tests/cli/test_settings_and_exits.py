@@ -59,6 +59,14 @@ def test_bad_addresses_are_explained(text: str) -> None:
         endpoint_of(Settings(address=text), ENVIRONMENT)
 
 
+def test_a_pin_that_is_empty_pins_nothing_and_is_refused() -> None:
+    """As of a script whose variable is not set. In the environment what is empty is not set."""
+    with pytest.raises(SettingsError, match="--server-fingerprint is empty"):
+        endpoint_of(Settings(server_fingerprint=""), ENVIRONMENT)
+    empty = {"PENSTOCK_SERVER_FINGERPRINT": ""}
+    assert endpoint_of(Settings(), ENVIRONMENT | empty).server_fingerprint is None
+
+
 def test_everything_that_is_missing_is_named_at_once() -> None:
     """Flags and variables, in one message."""
     with pytest.raises(SettingsError) as caught:

@@ -105,6 +105,18 @@ async def test_a_refused_certificate_is_told_why(
     assert f"connection from {address} refused: {text}" in caplog.text
 
 
+async def test_an_absolute_name_is_the_name_in_the_certificate() -> None:
+    """A certificate has no dot at the end, and SNI must have none."""
+    pki = shared_pki()
+    pair = alice(pki)
+    async with serving(pki) as running:
+        endpoint = Endpoint(
+            "127.0.0.1", running.port, pki.ca, pair.certificate, pair.key, server_name="localhost."
+        )
+        async with connect(endpoint):
+            pass
+
+
 def in_words(reason: str) -> str:
     """What the server's operator reads behind OpenSSL's words."""
     return {

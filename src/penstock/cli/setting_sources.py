@@ -77,6 +77,8 @@ def given(settings: Settings, environment: Mapping[str, str]) -> dict[str, Value
 
 def _of_flags(settings: Settings) -> dict[str, Value]:
     found = {key: (getattr(settings, key), flag) for key, flag, _ in NAMES}
+    if settings.server_fingerprint == "":  # of a script whose variable is not set
+        raise SettingsError("--server-fingerprint is empty, so no server would be pinned")
     return {key: Value(text, flag) for key, (text, flag) in found.items() if text}
 
 

@@ -4,6 +4,7 @@ For those who do not know in which of five files the mistake is. ``examined`` lo
 ``unfitting`` at which keys are whose. Each mistake says what to do.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,13 @@ from .certificate_findings import about_certificate, mistakes_of_certificate, we
 from .contents import issuer_of, moment
 from .signing import UNREADABLE
 
+# OpenSSL finds a block only where its first and last line begin a line; a byte order mark may stand
+# before the file's first one.
 _BLOCK: Final = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL | re.ASCII
+    rb"(?:^|\A\xef\xbb\xbf)-----BEGIN ([A-Z0-9 ]+)-----.*?^-----END \1-----",
+    re.DOTALL | re.ASCII | re.MULTILINE,
 )
+_INDENTED: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _REQUESTS: Final = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 _FIGURES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
@@ -104,10 +109,19 @@ def _not_pem(path: str, data: bytes) -> str:
         except (*UNREADABLE, UnsupportedAlgorithm):
             continue
         return f"is in DER, not in PEM: openssl {form} -inform DER -in {path} -out {path}.pem"
+    with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):
+        serialization.load_der_private_key(data, None)
+        return f"is a key in DER, not in PEM: openssl pkey -inform DER -in {path} -out {path}.pem"
     if data.startswith(b"\x30"):
         return (
             "is not in PEM form; if it is PKCS 12 (.p12, .pfx): "
             f"openssl pkcs12 -in {path} -noenc -out {path}.pem"
+        )
+    if _INDENTED.search(data):
+        return (
+            "has -----BEGIN or -----END within a line, as where a PEM block was indented or its "
+            "newlines were lost, so TLS finds nothing in it; copy it anew, each of them at the "
+            "beginning of a line"
         )
     if b"-----BEGIN" in data:
         return "is cut off or damaged: a PEM block in it does not end; copy it anew"

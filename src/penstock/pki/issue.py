@@ -14,7 +14,15 @@ from cryptography.x509.oid import NameOID
 
 from .ca_directory import CaDirectory, changing
 from .certificate_errors import CertificateError, NameRefused
-from .contents import CLIENT_AUTH, SERVER_AUTH, alternatives_in, serial_of, usages_of
+from .contents import (
+    CLIENT_AUTH,
+    SERVER_AUTH,
+    alternatives_in,
+    common_name,
+    serial_of,
+    uris_in,
+    usages_of,
+)
 from .names import check_client_id, check_file_name, general_name
 from .signing import (
     CLOCK_SKEW,
@@ -30,6 +38,7 @@ from .signing import UNREADABLE as UNREADABLE
 
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 90
+_CA_STEM: Final = "ca"
 
 
 def make_ca(
@@ -102,6 +111,8 @@ def issue(
             check_client_id(name)
     except ValueError as error:
         raise NameRefused(str(error)) from error
+    if file_stem(name) == _CA_STEM:
+        raise NameRefused(f"{name!r} is what the CA's own files are called: take another name")
     is_uri = name.startswith("spiffe://")
     if is_uri:
         alternatives = [x509.UniformResourceIdentifier(name)]
@@ -140,6 +151,11 @@ def renew(
     key is to stay.
     """
     stem = file_stem(name)
+    if stem == _CA_STEM:
+        raise CertificateError(
+            f"{directory / 'ca.crt'} is the CA's own, which is not renewed: make another CA with "
+            "penstock certs init in a directory of its own, and let peers trust both for a while"
+        )
     path = directory / f"{stem}.crt"
     authority = open_authority(directory, ca_passphrase)
     with changing(directory) as place:
@@ -149,6 +165,7 @@ def renew(
             raise CertificateError(
                 f"{path} was revoked, so its key may be known to others: give --new-key"
             )
+        _check_is_of(old, path, name)
         usages = usages_of(old)
         if not usages:
             raise CertificateError(
@@ -166,6 +183,16 @@ def renew(
             place, authority, stem, old.subject, public, lifetime, sorted(usages, key=str),  # type: ignore[arg-type]
             alternatives_in(old), key_pem(key, passphrase) if key is not None else None,
         )  # fmt: skip
+
+
+def _check_is_of(certificate: x509.Certificate, path: Path, name: str) -> None:
+    """``spiffe://td/a`` and ``td-a`` are two clients whose files have one name."""
+    own = next((uri for uri in uris_in(certificate) if f"{file_stem(uri)}.crt" == path.name), "")
+    if own != name and (own or name.startswith("spiffe://")):
+        raise CertificateError(
+            f"{path} is the certificate of {own or common_name(certificate)!r}, not of {name!r}: "
+            "renew it by its own name, or move the pair away and issue one for the other"
+        )
 
 
 def file_stem(name: str) -> str:

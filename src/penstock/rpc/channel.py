@@ -177,7 +177,9 @@ async def open_channel(
 
     Cancellation: minimum cleanup; C2.
     """
-    name = server_hostname or host
+    # Without the dot that makes a DNS name absolute, which neither a certificate nor SNI has
+    # (RFC 6066 3).
+    name = (server_hostname or host).removesuffix(".")
     started = trio.current_time()
     transport = None
     # Scope K1.connect.
