@@ -222,6 +222,28 @@ def test_a_directory_of_a_version_that_kept_no_index(ca: Path) -> None:
     assert revoke(ca, "alice").revoked[0].serial == serial_of(read(ca / "alice.crt"))
 
 
+def test_an_index_that_is_lost_admits_nobody_again(ca: Path) -> None:
+    """What was revoked stands in the list that is there, also of what has no file any more."""
+    issue(ca, "alice")
+    issue(ca, "bob")
+    old = revoke(ca, "alice", reason="key-compromise").revoked[0]
+    renew(ca, "alice", new_key=True)
+    bob = revoke(ca, "bob").revoked[0]
+    (ca / "index.jsonl").unlink()
+    assert write_list(ca).count == 2
+    known = {each.serial: each for each in read_entries(ca)}
+    assert known[old.serial].reason == "key-compromise"
+    assert known[old.serial].revoked == old.revoked
+    assert known[bob.serial].name == "bob"
+    assert known[bob.serial].revoked
+    revocations = load_crl(str(ca / "crl.pem"), str(ca / "ca.crt"))
+    assert revocations.covers(read(ca / "bob.crt").public_bytes(serialization.Encoding.DER))
+    (ca / "index.jsonl").unlink()
+    (ca / "crl.pem").write_text("no list")
+    with pytest.raises(CertificateError, match="only it says what was revoked"):
+        write_list(ca)
+
+
 def test_a_damaged_index_is_named_and_left(ca: Path) -> None:
     """With its line, and nothing is issued that it could not keep."""
     index = ca / "index.jsonl"
@@ -280,10 +302,12 @@ def test_what_cannot_be_renewed(ca: Path, tmp_path: Path) -> None:
     make_ca(other)
     issue(other, "bob")
     (ca / "bob.crt").write_bytes((other / "bob.crt").read_bytes())
+    (ca / "odd.crt").write_bytes((ca / "ca.crt").read_bytes())
     for name, text in (
         ("alice", "certs issue alice"),
         ("bob", "is not of the CA in"),
-        ("ca", "does not say whether it is a server's or a client"),
+        ("ca", "is the CA's own, which is not renewed"),
+        ("odd", "does not say whether it is a server's or a client"),
     ):
         with pytest.raises(CertificateError, match=text):
             renew(ca, name)

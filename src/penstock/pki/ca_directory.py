@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .certificate_errors import CertificateError
-from .certificate_index import IssuedEntry, entry_of, read_index, written_index
+from .certificate_index import IssuedEntry, entry_of, listed_entries, read_index, written_index
 from .fingerprints import fingerprint_of
 from .signing import UNREADABLE
 
 INDEX: Final = "index.jsonl"
+LIST: Final = "crl.pem"
 _LOCK: Final = ".lock"
 _NEW: Final = ".new-"
 # A command holds the lock for milliseconds; more is one that was stopped (^Z).
@@ -119,7 +121,30 @@ class CaDirectory:
                 continue
             if each != ca:
                 found.append(entry_of(each))
-        return found
+        return self._with_revoked(found, ca)
+
+    def _with_revoked(self, found: list[IssuedEntry], ca: x509.Certificate) -> list[IssuedEntry]:
+        """With what the list beside has as revoked: the next list is written of the index, and
+        without this it would admit them again. Raises CertificateError."""
+        path = self.path / LIST
+        try:
+            listed = x509.load_pem_x509_crl(path.read_bytes())
+            revoked = listed_entries(listed) if listed.issuer == ca.subject else {}
+        except FileNotFoundError:
+            return found
+        except UNREADABLE as error:
+            raise CertificateError(
+                f"{path} cannot be read, and without an index only it says what was revoked: put "
+                "back a copy of one of both, or move it away if nothing was"
+            ) from error
+        known = [
+            replace(each, revoked=revoked[each.serial].revoked, reason=revoked[each.serial].reason)
+            if each.serial in revoked
+            else each
+            for each in found
+        ]
+        serials = {each.serial for each in found}
+        return known + [each for each in revoked.values() if each.serial not in serials]
 
     def _write(self, name: str, data: bytes, mode: int) -> None:
         path = self.path / name

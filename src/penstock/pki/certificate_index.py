@@ -69,6 +69,26 @@ def entry_of(certificate: x509.Certificate) -> IssuedEntry:
     )
 
 
+def listed_entries(revoked: x509.CertificateRevocationList) -> dict[str, IssuedEntry]:
+    """What a list (CRL) has, by serial number. Raises as reading it does."""
+    return {each.serial: each for each in map(_listed, revoked)}
+
+
+def _listed(each: x509.RevokedCertificate) -> IssuedEntry:
+    reason = "unspecified"
+    try:
+        flag = each.extensions.get_extension_for_class(x509.CRLReason).value.reason
+        reason = flag.name.replace("_", "-")
+    except x509.ExtensionNotFound:
+        pass
+    return IssuedEntry(
+        serial=format(each.serial_number, "x"),
+        kind="unlisted",
+        revoked=written_time(each.revocation_date_utc),
+        reason=reason,
+    )
+
+
 def written_time(time: datetime) -> str:
     """As the index has it."""
     return time.astimezone(UTC).strftime(_TIME)

@@ -8,13 +8,12 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from .ca_directory import CaDirectory, changing
+from .ca_directory import LIST, CaDirectory, changing
 from .certificate_errors import CertificateError
 from .certificate_index import IssuedEntry, read_serial, time_in, wanted_by, written_time
 from .signing import CLOCK_SKEW, UNREADABLE, Authority, open_authority
 
 CRL_DAYS: Final = 30
-LIST: Final = "crl.pem"
 REASONS: Final = (
     *("unspecified", "key-compromise", "affiliation-changed", "superseded"),
     *("cessation-of-operation", "privilege-withdrawn"),
