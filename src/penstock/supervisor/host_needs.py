@@ -4,13 +4,14 @@ A start is refused for it one by one (job/start_requirements.py), by what the ke
 that job. This is the same question, asked beforehand of what doctor.py has tried.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from ..policy.limit_classes import (
     ISOLATION_NAMES,
     Enforcement,
+    IsolationName,
     LimitClass,
 )
 from ..policy.policy_file import Policy
@@ -36,18 +37,28 @@ def unheld(policy: Policy, facts: Facts) -> list[str]:
         if commands:
             starts = f"starts of {_listed(each.name for each in commands)}"
             mistakes += _mistakes(dotted("classes", name, "needs"), limit_class, entries, starts)
-    for command in policy.commands.values():
-        if command.class_name in policy.classes:
-            limit_class = policy.classes[command.class_name]
-            for entry in unmet_by(command, limit_class, isolations, root=facts.root):
-                mistakes.append(
-                    _text(dotted("commands", command.name), entry, f"starts of {command.name}")
-                )
+    mistakes += _isolation(policy, isolations, root=facts.root)
     totals = [_of_totals(entry, facts.cgroups) for entry in entries]
     for client in policy.clients.values():
         where = dotted("clients", client.id, "limits", "needs")
         mistakes += _mistakes(where, client.totals, totals, f"starts of {client.id}")
     return mistakes
+
+
+def _isolation(
+    policy: Policy, isolations: Mapping[IsolationName, Enforcement], *, root: bool
+) -> list[str]:
+    """A mistake for each isolation, at the first command that requires it: all do by default."""
+    found: dict[str, tuple[Enforcement, list[str]]] = {}
+    for command in policy.commands.values():
+        limit_class = policy.classes.get(command.class_name)
+        if limit_class is not None:
+            for entry in unmet_by(command, limit_class, isolations, root=root):
+                found.setdefault(entry.limit, (entry, []))[1].append(command.name)
+    return [
+        _text(dotted("commands", names[0]), entry, f"starts of {_listed(names)}")
+        for entry, names in found.values()
+    ]
 
 
 def _mistakes(
