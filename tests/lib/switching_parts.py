@@ -95,4 +95,4 @@ class Parts:
         server: Any = self.server
         jobs: Any = self.jobs
         supervisor: Any = self.supervisor
-        self.switching = Switching(in_force, server, service, jobs, supervisor, audit)
+        self.switching = Switching(in_force, server, service, jobs, supervisor, audit, "/c")

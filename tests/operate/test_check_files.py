@@ -241,7 +241,7 @@ def test_another_user_is_told_what_only_root_can_find_out(place: Place) -> None:
     )
     mistakes, _, unchecked = json.loads(done.stdout)
     assert [text.partition(": ")[2] for text in mistakes] == [
-        "commands.seq.path: /no/such: No such file or directory"
+        "commands.seq.path: /no/such: No such file or directory; install it, or name another one"
     ]
     joined = "\n".join(unchecked)
     assert "[tls] key" in joined

@@ -147,7 +147,7 @@ async def test_nothing_counts_before_the_switch_and_everything_after_it(tmp_path
         assert (w.parts.server.revoked, len(asked), asked[0]["by"]) == ([], 1, BY_POLICY)
         assert said == [
             "2 calls have ended, whose clients have lost the right to them",
-            "1 jobs are being stopped, whose owners have lost their rights",
+            "1 job is being stopped, whose owner has lost its rights",
         ]
         (line,) = w.lines("reload")
         assert line == {
@@ -194,7 +194,10 @@ async def test_every_mistake_is_named_and_nothing_changes(tmp_path: Path) -> Non
         configuration = w.configuration("[transport]\nnonsense = 1\n", client_ca="/nonexistent")
         offered = w.offer("[clients.alice]\n", configuration)
         mistakes, _ = await w.answered()
-        words = ("policy: clients.alice.commands", "[transport]", "[tls] key", "[tls] client_ca")
+        words = (
+            *("policy: clients.alice.commands", "/c:3: [transport] nonsense: "),
+            *("/c:7: [tls] key: ", "/c:8: [tls] client_ca: "),
+        )
         for word in words:
             assert any(each.startswith(word) for each in mistakes), (word, mistakes)
         with pytest.raises(ProtocolError, match="not ready"):

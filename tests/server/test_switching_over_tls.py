@@ -109,7 +109,7 @@ async def served(
             message_limits=MESSAGE_LIMITS,
         )
         supervisor: Any = told
-        switching = Switching(held, server, service, manager, supervisor, audit)
+        switching = Switching(held, server, service, manager, supervisor, audit, "/c")
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(switching.run)
@@ -236,7 +236,7 @@ async def test_a_revoked_client_is_thrown_out_and_stays_out(
         else:
             named = "bob" if by == "clients" else serial
             said = await w.reload(f'[revoked]\n{by} = ["{named}"]\n{text}')
-        assert said == ["1 connections of revoked clients have ended"]
+        assert said == ["1 connection of a revoked client has ended"]
         with pytest.raises((RpcError, ConnectionLost)):
             await bob.server_info()
 

@@ -61,8 +61,9 @@ async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) 
     Closes them at the first signal; a connection not accepted by then is not lost if another
     process has the sockets, too.
 
-    Configuration and policy are those that the supervisor of ``run_dir`` has in force; the file at
-    ``config_path`` counts only with a supervisor of an earlier version, which does not send it.
+    Configuration and policy are those that the supervisor of ``run_dir`` has in force;
+    ``config_path`` is for the places of mistakes, and is read under a supervisor of an earlier
+    version alone.
     What changes later comes by a reload (switching.py).
 
     A first signal drains: no new calls, running calls get ``drain_s`` seconds. A second
@@ -88,7 +89,7 @@ async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) 
                 log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", why)
             backend.give_up_after(first.config.supervisor_silence_s)
             signals = _Signals(hangups, endings)
-            await _live(InForce(first), sockets, backend, signals)
+            await _live(InForce(first), sockets, backend, signals, config_path)
 
 
 async def _live(
@@ -96,6 +97,7 @@ async def _live(
     sockets: Sequence[socket.socket],
     backend: LocalBackend,
     signals: "_Signals",
+    config_path: str,
 ) -> None:
     """With the jobs of the state directory, until the server ends."""
     config = in_force.current.config
@@ -121,7 +123,7 @@ async def _live(
                 record("server.started", {"pid": os.getpid(), "uid": os.getuid()})
                 gate = Admission(in_force, audit, refusals)
                 trail = _AuditTrail(audit, refusals, repeats)
-                await _serve(in_force, sockets, backend, manager, trail, gate, signals)
+                await _serve(in_force, sockets, backend, manager, trail, gate, signals, config_path)
                 # A full audit disk must not keep the jobs' end from being asked for.
                 with contextlib.suppress(AuditError):
                     record("server.stopping", {"pid": os.getpid()})
@@ -172,6 +174,7 @@ async def _serve(
     trail: _AuditTrail,
     gate: Admission,
     signals: _Signals,
+    config_path: str,
 ) -> None:
     def lag() -> Lag:
         return server.statistics().lag
@@ -206,7 +209,7 @@ async def _serve(
         reflection=in_force.current.config.reflection,
     )
     manager.starts.decide_again = service.starts.still_granted
-    switching = Switching(in_force, server, service, manager, backend, trail.audit)
+    switching = Switching(in_force, server, service, manager, backend, trail.audit, config_path)
     switching.begin()
     hangups = Hangups(
         *(trail.audit, in_force, switching),

@@ -18,6 +18,7 @@ import trio
 
 from ..jobs.backends.local import LocalBackend
 from ..policy.configuration import Config, ConfigError, parse_config
+from ..policy.mistakes import located
 from ..policy.policy_file import Policy, PolicyError, parse_policy
 from ..policy.settings_in_force import in_force_by
 from ..policy.toml_tables import MAX_FILE_BYTES
@@ -52,10 +53,25 @@ class PreparedGeneration:
 
 
 def read_generation(
-    configuration: bytes, policy: bytes, settings: Mapping[str, Any], name: str
+    configuration: bytes, policy: bytes, settings: Mapping[str, Any], name: str, path: str
 ) -> Generation:
     """Everything that these bytes and the files of their ``[tls]`` say. ``settings``: those of
-    penstockd, some of which stay as they are while it runs. Raises GenerationError."""
+    penstockd, some of which stay as they are while it runs. ``path``: of the configuration.
+
+    Raises GenerationError, with the line of each mistake that is the server's to find. All others
+    were found by the supervisor, before it has asked.
+    """
+    try:
+        return _read(configuration, policy, settings, name)
+    except GenerationError as error:
+        own = [each for each in error.mistakes if each.startswith("[")]
+        others = [each for each in error.mistakes if each not in own]
+        raise GenerationError([*others, *map(str, located(path, configuration, own))]) from error
+
+
+def _read(
+    configuration: bytes, policy: bytes, settings: Mapping[str, Any], name: str
+) -> Generation:
     mistakes: list[str] = []
     try:
         parsed: Policy | None = parse_policy(policy)

@@ -41,10 +41,20 @@ from .service_info import HostInfo
 
 log = logging.getLogger("penstock.server")
 
+# What is said of one, and of several.
 _SAID: Final = {
-    "connections_ended": "connections of revoked clients have ended",
-    "calls_ended": "calls have ended, whose clients have lost the right to them",
-    "jobs_stopped": "jobs are being stopped, whose owners have lost their rights",
+    "connections_ended": (
+        "connection of a revoked client has ended",
+        "connections of revoked clients have ended",
+    ),
+    "calls_ended": (
+        "call has ended, whose client has lost the right to it",
+        "calls have ended, whose clients have lost the right to them",
+    ),
+    "jobs_stopped": (
+        "job is being stopped, whose owner has lost its rights",
+        "jobs are being stopped, whose owners have lost their rights",
+    ),
 }
 
 
@@ -70,6 +80,7 @@ class Switching:
         manager: Manager,
         backend: LocalBackend,
         audit: AuditLog,
+        config_path: str,
     ) -> None:
         self.preparation = Preparation(in_force, server)
         self._in_force = in_force
@@ -78,6 +89,7 @@ class Switching:
         self._manager = manager
         self._backend = backend
         self._audit = audit
+        self._config_path = config_path
         self._offered: OfferedGeneration | None = None
         """Of a reload that is under way."""
         self._ready: PreparedGeneration | None = None
@@ -117,7 +129,9 @@ class Switching:
         about = offered.about
         settings: Mapping[str, object] = json.loads(about.settings)
         read = partial(
-            read_generation, offered.configuration, offered.policy, settings, about.generation
+            read_generation,
+            *(offered.configuration, offered.policy, settings, about.generation),
+            self._config_path,
         )
         mistakes, warnings = list[str](), tuple[str, ...]()
         ready = None
@@ -174,7 +188,9 @@ class Switching:
             **lost.totals(),
         )
         self._record_lost(lost)
-        said = [f"{count} {_SAID[name]}" for name, count in lost.totals().items() if count]
+        said = [
+            f"{count} {_SAID[name][count > 1]}" for name, count in lost.totals().items() if count
+        ]
         log.info("reloaded for %s: %s", offered.about.asked_by, "; ".join(said) or "nothing ended")
         return said
 

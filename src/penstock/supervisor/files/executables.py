@@ -5,6 +5,7 @@ so the file that was checked is the file that runs. If another file has taken th
 program_files.py decides what becomes of that.
 """
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ExecutableError(f"{path}: {error.strerror}") from None
+        remedy = "; install it, or name another one" if error.errno == errno.ENOENT else ""
+        raise ExecutableError(f"{path}: {error.strerror}{remedy}") from None
     try:
         status = os.fstat(fd)
         mistakes = file_mistakes(status, owners)
