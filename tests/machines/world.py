@@ -216,7 +216,7 @@ class World:
             manager.starts.decide_again = service.starts.still_granted
             audited: Any = _AuditLog(lambda event, fields: self._audit(process, event))
             sim: Any = backend
-            switching = Switching(held, server, service, manager, sim, audited)
+            switching = Switching(held, server, service, manager, sim, audited, "/c")
             async with trio.open_nursery() as everything:
                 if self.expires:
                     everything.start_soon(self._gate.end_expired, server)
