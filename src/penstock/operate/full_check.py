@@ -42,7 +42,9 @@ def check_files(config_path: str) -> tuple[Examined, CheckReport]:
     of_config = Findings(report, config_path, examined.config_data)
     check_server(config, examined.server_user, of_config, standpoint)
     check_addresses(config, of_config, standpoint)
-    if not earlier_server.holder(os.path.join(config.run_dir, LOCK_NAME)):
+    lock = os.path.join(config.run_dir, LOCK_NAME)
+    # Where the lock cannot be seen, a penstockd that runs cannot be told from another program.
+    if not standpoint.cannot_see(lock) and not earlier_server.holder(lock):
         warn_of_ports(config, of_config)
     if standpoint.root:
         paths = map(_first_there, (config_path, config.policy, config.supervisor_dir))
