@@ -9,7 +9,15 @@ import pytest
 
 import penstock.supervisor.file_looks as looking
 from penstock.policy.configuration import parse_config
-from penstock.supervisor.file_looks import FIT_S, LOOK_S, STILL_S, FileLooks, files_of, looked_at
+from penstock.supervisor.file_looks import (
+    AGAIN_S,
+    FIT_S,
+    LOOK_S,
+    STILL_S,
+    FileLooks,
+    files_of,
+    looked_at,
+)
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.reload_sides import OnAnswer, ReloadAnswer
 
@@ -126,6 +134,18 @@ def test_a_mistake_is_not_repeated(world: World) -> None:
     world.file, world.answer = 2, BY_SUPERVISOR
     world.passes(1000)
     assert len(world.asked) == 1
+
+
+def test_what_is_not_the_files_fault_is_tried_again(world: World) -> None:
+    """A server that stands still as a certificate is renewed; what was renewed must come in."""
+    world.passes(1)
+    world.file, world.answer = 2, ReloadAnswer(("the server did not say",), passing=True)
+    world.passes(LOOK_S + STILL_S + 3 * AGAIN_S)
+    count = len(world.asked)
+    assert count in (3, 4)
+    world.answer = TAKEN
+    world.passes(1000)
+    assert len(world.asked) == count + 1
 
 
 def test_by_default_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from penstock.supervisor.ipc.reload_messages import (
 )
 from penstock.supervisor.kernel.loop import Loop, Timer
 from penstock.supervisor.reload_exchange import CONFIRM_S, OFFER_S, ReloadExchange
-from penstock.supervisor.reload_sides import NewFiles, ReloadAnswer, SwitchRefused
+from penstock.supervisor.reload_sides import NewFiles, NotRead, ReloadAnswer, SwitchRefused
 
 
 @dataclass
@@ -47,7 +47,7 @@ class World:
         self.now = 0.0
         self.timers: list[tuple[float, Timer]] = []
         self.generation = "g0"
-        self.reading: Callable[[NewFiles | Sequence[str]], None] | None = None
+        self.reading: Callable[[NewFiles | Sequence[str] | NotRead], None] | None = None
         self.cancelled = 0
         self.refuses: list[str] = []
         self.takes_calls = True
@@ -74,7 +74,7 @@ class World:
         self.now = end
 
     # The own side.
-    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
+    def read(self, on_read: Callable[[NewFiles | Sequence[str] | NotRead], None]) -> None:
         assert self.reading is None
         self.reading = on_read
 
@@ -101,7 +101,7 @@ class World:
     def ask(self, who: str = "SIGHUP") -> None:
         self.exchange.ask(who, self.answers.append)
 
-    def have_read(self, found: NewFiles | Sequence[str]) -> None:
+    def have_read(self, found: NewFiles | Sequence[str] | NotRead) -> None:
         assert self.reading is not None
         reading, self.reading = self.reading, None
         reading(found)
@@ -185,6 +185,16 @@ def test_mistakes_of_the_files_are_for_the_asker_and_the_audit_log(world: World)
     assert world.generation == "g0"
 
 
+def test_files_that_could_not_be_read_now_are_refused(world: World) -> None:
+    """As by a child that took too long: it may be done by the next."""
+    world.ask()
+    world.have_read(NotRead("/p: a disk does not answer"))
+    assert world.answers == [
+        ReloadAnswer(("/p: a disk does not answer",), generation="g0", passing=True)
+    ]
+    assert world.told(Abandon).mistakes == ("/p: a disk does not answer",)
+
+
 def test_a_server_that_says_no_leaves_both_as_they_were(world: World) -> None:
     files = world.offered()
     world.exchange.prepared(Prepared(1, ("[tls] key: /k: No such file",)))
@@ -200,6 +210,7 @@ def test_a_server_that_says_nothing_leaves_both_as_they_were(world: World) -> No
     assert world.answers == []
     world.passes(1)
     assert "did not say within 10 s" in world.answers[0].mistakes[0]
+    assert world.answers[0].passing
     world.told(Abandon)
     world.exchange.prepared(Prepared(1))
     assert (world.generation, files.closed) == ("g0", True)
@@ -234,6 +245,7 @@ def test_what_the_host_does_not_take_refuses_it(world: World) -> None:
     world.refuses = ["clients.alice.limits: cannot be held now"]
     world.exchange.prepared(Prepared(1))
     assert world.answers[0].mistakes == ("clients.alice.limits: cannot be held now",)
+    assert world.answers[0].passing
     world.told(Abandon)
     assert (world.generation, files.closed) == ("g0", True)
 
@@ -266,6 +278,7 @@ def test_without_a_server_nothing_changes(world: World) -> None:
     world.ends()
     world.passes(7)
     assert "no server took calls" in world.answers[0].mistakes[0]
+    assert world.answers[0].passing
     assert (world.generation, files.closed, len(world.sent)) == ("g0", True, 0)
 
 

@@ -4,7 +4,9 @@ Theory of operation. Programs that renew certificates replace files one after an
 write them in pieces. So what has changed is taken up once it has stayed the same for a moment, and
 a certificate and a key that do not fit each other are tried again for a minute before that is an
 error: until then nothing is logged or audited, because nothing is wrong yet. What the supervisor
-itself finds wrong is said at once, and not tried again before a file changes again.
+itself finds wrong is said at once, and not tried again before a file changes again. What was
+refused for another reason than the files, such as a server that stood still, is said at once, and
+tried again each minute: otherwise a certificate that was renewed just then would never come in.
 
 Only names, sizes and times are looked at here, in a child with a bound, because a disk may stand
 still. Whether a content is other is the reload's to see; one too many changes nothing.
@@ -24,6 +26,7 @@ from .reload_sides import OnAnswer, ReloadAnswer
 LOOK_S: Final = 5.0
 STILL_S: Final = 2.0
 FIT_S: Final = 60.0
+AGAIN_S: Final = 60.0
 _BOUND_S: Final = 4.0
 _STILL: Final = "the process that has looked last still waits for a disk"
 _ASKED_BY: Final = 'reload = "auto"'
@@ -85,6 +88,9 @@ class FileLooks:
         may_pass = self._tried_s < FIT_S
 
         def answered(answer: ReloadAnswer) -> None:
+            if answer.passing:
+                self._loop.after(AGAIN_S, self._tick)
+                return
             if may_pass and answer.by_server:
                 self._tried_s += LOOK_S
             else:

@@ -24,7 +24,7 @@ from .job import rlimits
 from .job.start_check import StartCheck
 from .kernel.child_work import ChildWork, WorkDone
 from .kernel.loop import Loop
-from .reload_sides import NewFiles, SwitchRefused
+from .reload_sides import NewFiles, NotRead, SwitchRefused
 from .users.command_users import CommandUsers, allocate_new, open_allocated, userless_clients
 from .users.user_table import TableDamaged
 
@@ -106,14 +106,14 @@ class FilesInForce:
         }
         return about, {"policy": told.policy, "configuration": told.configuration}
 
-    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
+    def read(self, on_read: Callable[[NewFiles | Sequence[str] | NotRead], None]) -> None:
         """Reads every file, in a child: see OwnSide."""
         running, path, listeners = self.config, self._config_path, self._listeners
 
         def done(work: WorkDone) -> None:
             self._reading = None
             if work.failure:
-                on_read([f"{path}: the files could not be read: {work.failure}"])
+                on_read(NotRead(f"{path}: the files could not be read: {work.failure}"))
             else:
                 on_read(files_read(work.data, work.descriptors, running))
 

@@ -47,7 +47,15 @@ from .ipc.reload_messages import (
 from .ipc.sealed_files import sealed
 from .kernel.loop import Loop, Timer
 from .logs.supervisor_log import log
-from .reload_sides import NewFiles, OnAnswer, OwnSide, ReloadAnswer, ServerSide, SwitchRefused
+from .reload_sides import (
+    NewFiles,
+    NotRead,
+    OnAnswer,
+    OwnSide,
+    ReloadAnswer,
+    ServerSide,
+    SwitchRefused,
+)
 
 OFFER_S: Final = 10.0
 CONFIRM_S: Final = 10.0
@@ -149,7 +157,7 @@ class ReloadExchange:
         try:
             switch = self._own.switch(self._files, self._number, self._asked_by)
         except SwitchRefused as error:
-            self._refuse(error.mistakes)
+            self._refuse(error.mistakes, passing=True)
             return None
         self._answer = ReloadAnswer(
             changes=switch.changes,
@@ -176,7 +184,7 @@ class ReloadExchange:
             self._done(_STOPPING)
         elif self._state != "idle":
             self._own.cancel()
-            self._refuse([_STOPPING])
+            self._refuse([_STOPPING], passing=True)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.on_answer(ReloadAnswer((_STOPPING,), generation=self._own.generation))
@@ -193,7 +201,10 @@ class ReloadExchange:
         self._state = "reading"
         self._own.read(self._read)
 
-    def _read(self, found: NewFiles | Sequence[str]) -> None:
+    def _read(self, found: NewFiles | Sequence[str] | NotRead) -> None:
+        if isinstance(found, NotRead):
+            self._refuse([found.why], passing=True)
+            return
         if isinstance(found, Sequence):
             self._refuse(found)
             return
@@ -214,7 +225,8 @@ class ReloadExchange:
                     fds.append(sealed(name, files[name]))
                     closing.callback(os.close, fds[-1])
             except OSError as error:
-                self._refuse([f"the files cannot be handed to the server: {error.strerror}"])
+                text = f"the files cannot be handed to the server: {error.strerror}"
+                self._refuse([text], passing=True)
                 return
             self._server.tell(message, fds)
 
@@ -228,7 +240,7 @@ class ReloadExchange:
 
     def _not_prepared(self) -> None:
         if self._was_asked or not self._server.fails:
-            self._refuse([_SILENT if self._was_asked else _NO_SERVER])
+            self._refuse([_SILENT if self._was_asked else _NO_SERVER], passing=True)
         elif self._switch([_ALONE]) is not None:
             self._server.kill()
             self._end()
@@ -237,7 +249,9 @@ class ReloadExchange:
         self._server.kill()
         self._done(_KILLED)
 
-    def _refuse(self, mistakes: Sequence[str], *, by_server: bool = False) -> None:
+    def _refuse(
+        self, mistakes: Sequence[str], *, by_server: bool = False, passing: bool = False
+    ) -> None:
         """Nothing has changed. The server hears of it for the audit log, whether or not it was
         asked."""
         asked_by = self._asked_by
@@ -252,7 +266,10 @@ class ReloadExchange:
         if self._server.takes_calls:
             self._server.tell(Abandon(self._number, asked_by, few_texts(said)))
         self._answer = ReloadAnswer(
-            tuple(mistakes), generation=self._own.generation, by_server=by_server
+            tuple(mistakes),
+            generation=self._own.generation,
+            by_server=by_server,
+            passing=passing,
         )
         self._end()
 

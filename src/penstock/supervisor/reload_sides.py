@@ -11,14 +11,23 @@ from .ipc.reload_messages import Prepare, Switch
 @dataclass(frozen=True, slots=True)
 class ReloadAnswer:
     """What became of a reload, for whoever has asked. ``mistakes``: it was refused for these, and
-    nothing has changed; ``by_server``: the server has found them. ``generation`` is the one that is
-    in force after it."""
+    nothing has changed; ``by_server``: the server has found them; ``passing``: they are not of the
+    files, which may be taken at another time. ``generation`` is the one that is in force after it.
+    """
 
     mistakes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     generation: str = ""
     by_server: bool = False
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """Why the files could not be read now, whatever is in them."""
+
+    why: str
 
 
 OnAnswer = Callable[[ReloadAnswer], None]
@@ -54,7 +63,7 @@ class NewFiles(Protocol):
 class OwnSide(Protocol):
     """What this process does for a reload."""
 
-    def read(self, on_read: Callable[[NewFiles | Sequence[str]], None]) -> None:
+    def read(self, on_read: Callable[[NewFiles | Sequence[str] | NotRead], None]) -> None:
         """Reads every file, and calls back once, within a bound: with the files, or mistakes."""
         ...
 
