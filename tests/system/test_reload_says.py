@@ -1,5 +1,6 @@
 """What a reload says: settings that it takes up or not, mistakes, files that would lock out."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ import trio
 from lists import AUTHORITIES
 from patience import patient
 from reloading import reload, reloaded
+from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
+from penstock.operate import control_client
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError
 
 CLIENTS = '[clients.alice]\ncommands = ["idle"]\n'
@@ -35,6 +38,15 @@ def config(server: RunningServer) -> Iterator[Path]:
 def change(config: Path, top: str, tls: str = "") -> None:
     """Lines for the top, and for ``[tls]``."""
     config.write_text(top + config.read_text().replace("[tls]\n", f"[tls]\n{tls}"))
+
+
+def change_back(config: Path) -> None:
+    """The first line."""
+    config.write_text(config.read_text().partition("\n")[2])
+
+
+def events(audit: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in audit.read_text().splitlines()]
 
 
 def elsewhere(config: Path) -> None:
@@ -100,6 +112,29 @@ async def test_no_server_is_ended_for_one_that_could_not_start(
                 ):
                     await trio.sleep(0.02)
         await alice.server_info()
+
+
+async def test_an_audit_log_elsewhere_counts_with_the_next_server(
+    server: RunningServer, config: Path
+) -> None:
+    """Where only root may write penstockd makes it, as at a start; otherwise no server could begin,
+    and the jobs would end for want of one."""
+    audit = server.directory / "certs" / "audit.jsonl"
+    change(config, f'audit_log = "{audit}"\n')
+    said = (await reloaded(server, True))["changes"]
+    assert any(each.startswith(f"audit_log: is '{audit}' from the next server on") for each in said)
+    await kill_server(server)
+    async with connected_again(server, "alice") as alice:
+        await alice.server_info()
+    assert "server.started" in events(audit)
+    change_back(config)
+    answer = await trio.to_thread.run_sync(
+        control_client.ask, str(server.directory / "run" / "control.sock"), "reload"
+    )
+    assert answer.ok
+    await kill_server(server)
+    async with connected_again(server, "alice"):
+        pass
 
 
 async def test_nobody_who_is_connected_is_locked_out(server: RunningServer, config: Path) -> None:

@@ -27,7 +27,7 @@ from .files.script_files import ScriptFile
 from .ipc.reload_messages import RELOAD_FILES, Prepare
 from .policy_checks import disk_warnings, shell_warnings
 from .policy_on_host import PolicyOnHost
-from .startup import replaceable
+from .startup import make_audit_log, replaceable
 from .users.accounts import Account, account_of
 from .users.user_checks import FoundUsers, shared_user_warnings
 from .users.user_names import User
@@ -98,7 +98,13 @@ def read_files(
     sockets, wrong = bind(missing, later=True)
     if mistakes or wrong:
         return json.dumps({"mistakes": mistakes + wrong}).encode(), ()
-    config, policy, on_host, _ = examined.good()
+    config, policy, on_host, user = examined.good()
+    try:
+        # As at a start, because the next server could not make it where only root may write.
+        make_audit_log(in_force(config, running), user)
+    except OSError as error:
+        text = f"audit_log: {config.audit_log}: {error.strerror}; name another one"
+        return json.dumps({"mistakes": [text]}).encode(), ()
     owners = frozenset({0, os.geteuid()})
     programs = ProgramFiles(on_host.executables, owners)
     warnings = shell_warnings(policy) + programs.add_scripts(policy)

@@ -150,11 +150,16 @@ def _make_state(config: Config, server_user: User) -> list[str]:
             f"state_dir: {config.state_dir} is not the server's user's alone; "
             f"chown {server_user.uid}:{server_user.gid}, chmod 0700"
         )
+    make_audit_log(config, server_user)
+    return mistakes
+
+
+def make_audit_log(config: Config, server_user: User) -> None:
+    """Makes one outside of state_dir that is not there. Raises OSError."""
     inside = config.audit_log.startswith(f"{config.state_dir}/")
     if not inside and not os.path.lexists(config.audit_log):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         _give(os.open(config.audit_log, flags, 0o600), server_user)
-    return mistakes
 
 
 def _give(fd: int, user: User) -> None:
