@@ -1,5 +1,6 @@
 """``penstockd reload`` and ``status``, of a real supervisor whose server is in the test's hands."""
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ import pytest
 from handed_server import Handed, handed_supervisor
 from supervisor_process import command
 
+from penstock.operate.verb_options import tell
 from penstock.operate.verb_table import call_verb
 
 
@@ -95,3 +97,30 @@ def test_without_a_penstockd_it_says_where_it_has_looked(
     assert f"{config}:1" in capsys.readouterr().err
     assert call_verb(["reload", "--config", f"{tmp_path}/none"]) == 2
     assert "name the configuration" in capsys.readouterr().err
+
+
+def test_what_a_server_says_is_no_escape_and_no_line_of_ours(
+    handed: Handed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been taken over, and it is root's terminal."""
+    server = handed.next()
+    server.serve()
+    with handed.policy.open("a") as file:
+        file.write('\n[clients.bob]\ncommands = ["true"]\n')
+
+    def take_up() -> None:
+        server.prepared()
+        server.switched("\x1b[2J\rno\nreloaded: all is well")
+
+    assert asked(handed, "reload", meanwhile=take_up) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert "\\x1b[2J\\rno\\nreloaded: all is well" in out.splitlines()
+
+
+def test_a_locale_without_the_character_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(data, "ascii", write_through=True))
+    tell(["policy: \u00e4"])
+    assert data.getvalue() == b"policy: \\xe4\n"

@@ -10,7 +10,7 @@ from .against_running import Comparison, compare, lines_of, refusals
 from .control_client import NotAsked, ask, control_path
 from .findings import CheckReport
 from .full_check import check_files
-from .verb_options import add_config, add_output, complain, print_json, verb_parser
+from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Names every mistake of the configuration, the policy, and all that they name: users, programs,
@@ -67,9 +67,8 @@ def _print(examined: Examined, report: CheckReport, compared: Comparison | None)
     complain(f"warning: {each}" for each in report.warnings)
     complain(f"unchecked: {each}" for each in report.unchecked)
     if not report.mistakes:
-        print(_summary(examined, report))
-    for line in lines_of(compared) if compared is not None else ():
-        print(line)
+        tell([_summary(examined, report)])
+    tell(lines_of(compared) if compared is not None else ())
 
 
 def _summary(examined: Examined, report: CheckReport) -> str:

@@ -9,7 +9,7 @@ from ..policy.cases import parse_line
 from ..policy.explanation import Explanation, SlotUse, TriedStart, explain
 from ..policy.policy_file import Command
 from .policy_options import PolicyText, add_policy, read_policy_text
-from .verb_options import add_output, complain, print_json, verb_parser
+from .verb_options import add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Says whether a policy grants a command line to a client, by which rule, and which slot of the
@@ -47,8 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "json":
         print_json(_record(found, text))
     else:
-        for line in _lines(found, start, text):
-            print(line)
+        tell(_lines(found, start, text))
     return 0 if found.granted else 1
 
 

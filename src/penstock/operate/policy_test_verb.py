@@ -9,7 +9,7 @@ from ..policy.policy_file import Policy
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..supervisor.kernel.bounded_read import read_file
 from .policy_options import PolicyText, add_policy, read_policy_text
-from .verb_options import add_output, complain, print_json, verb_parser
+from .verb_options import add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Asks a policy about each line of a table of cases, and says which were not decided as expected, and
@@ -58,10 +58,11 @@ def run(options: argparse.Namespace) -> int:
             }
         )
     else:
-        for case, found in failed:
-            print(f"{options.cases}:{case.line}: {_failure(case, found, text)}")
+        tell(
+            f"{options.cases}:{case.line}: {_failure(case, found, text)}" for case, found in failed
+        )
         strangers = {case.client for case in cases} - text.policy.clients.keys()
-        print(_summary(len(cases), len(failed), untried, sorted(strangers)))
+        tell([_summary(len(cases), len(failed), untried, sorted(strangers))])
     return int(bool(failed))
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, ask, control_path
-from .verb_options import add_config, add_output, complain, print_json, verb_parser
+from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Has the penstockd that runs with this configuration read all its files again: configuration, policy,
@@ -50,6 +50,5 @@ def _print(answer: ControlAnswer) -> None:
     if not answer.ok:
         complain(["nothing has changed"])
         return
-    for each in answer.texts("changes"):
-        print(each)
-    print(f"reloaded: {str(answer.fields.get('generation', ''))[:12]} is in force")
+    tell(answer.texts("changes"))
+    tell([f"reloaded: {str(answer.fields.get('generation', ''))[:12]} is in force"])

@@ -4,7 +4,7 @@ import argparse
 
 from ..policy.mistakes import unlocated
 from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, ask, control_path
-from .verb_options import add_config, add_output, complain, print_json, verb_parser
+from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Says what the penstockd that runs with this configuration has in force: which state of its files,
@@ -58,7 +58,5 @@ def _print(answer: ControlAnswer) -> None:
         "jobs": f"{told('jobs')}, of at most {told('max_jobs')}",
         "cgroups": told("cgroups"),
     }
-    for key, value in lines.items():
-        print(f"{key:{_WIDTH}} {value}")
-    for each in answer.texts("waiting"):
-        print(f"{'waits':{_WIDTH}} {each}")
+    tell(f"{key:{_WIDTH}} {value}" for key, value in lines.items())
+    tell(f"{'waits':{_WIDTH}} {each}" for each in answer.texts("waiting"))

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TextIO
 
 DEFAULT_CONFIG: Final = "/etc/penstock/penstockd.toml"
 
@@ -49,8 +49,20 @@ def print_json(value: object) -> None:
     print(json.dumps(value))
 
 
-def complain(lines: Iterable[object]) -> None:
-    """On stderr, a line each, also of a path with a newline or an escape sequence in its name."""
+def tell(lines: Iterable[object]) -> None:
+    """On stdout, a line each. What comes from files, from penstockd or from its server, which may
+    have been taken over, is neither another line nor an escape sequence for root's terminal."""
     for line in lines:
-        shown = (each if each.isprintable() else ascii(each)[1:-1] for each in str(line))
-        print("".join(shown), file=sys.stderr)
+        print(_shown(line, sys.stdout))
+
+
+def complain(lines: Iterable[object]) -> None:
+    """The same on stderr."""
+    for line in lines:
+        print(_shown(line, sys.stderr), file=sys.stderr)
+
+
+def _shown(line: object, stream: TextIO) -> str:
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(line))
+    encoding = stream.encoding or "ascii"  # of a locale without the character: escaped, too
+    return text.encode(encoding, "backslashreplace").decode(encoding)

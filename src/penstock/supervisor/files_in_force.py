@@ -118,7 +118,8 @@ class FilesInForce:
                 on_read(files_read(work.data, work.descriptors, running))
 
         if self._read_last is not None and self._read_last.is_left:
-            self._loop.after(0, lambda: on_read([f"{path}: the files could not be read: {_STILL}"]))
+            left = NotRead(f"{path}: the files could not be read: {_STILL}")
+            self._loop.after(0, lambda: on_read(left))
             return
         self._reading = self._read_last = ChildWork(
             self._loop,
