@@ -107,7 +107,7 @@ async def test_no_server_is_ended_for_one_that_could_not_start(
             server.process.send_signal(signal.SIGUSR2)
             with trio.fail_after(patient(10)):
                 while not any(  # noqa: ASYNC110
-                    "SIGUSR2: no, as the next server could not start" in line and word in line
+                    "SIGUSR2: not while the configuration has a mistake" in line and word in line
                     for line in server.log_lines
                 ):
                     await trio.sleep(0.02)

@@ -260,7 +260,7 @@ class Daemon:
             return
         if mistakes := startup.config_mistakes(self._options.config):
             for mistake in mistakes:
-                log(f"SIGUSR2: no, as the next server could not start: {mistake}")
+                log(f"SIGUSR2: not while the configuration has a mistake: {mistake}")
             return
         log("SIGUSR2: the server is started anew; jobs run on, and new clients wait for it")
         server.restart(signal.SIGUSR2)
