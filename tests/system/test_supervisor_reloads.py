@@ -16,7 +16,7 @@ from handed_server import Asking, Handed, handed_supervisor
 from ports import reserved_port
 from supervisor_peer import wait_dead
 from supervisor_process import IS_ROOT, MODE_AND_SLOW_MODE, SERVER_UID, command, shell
-from this_run import new_directory
+from this_run import job_uids, new_directory
 
 from penstock.policy.generation_hash import generation_hash
 from penstock.supervisor.control_socket import MOST_CONNECTIONS
@@ -320,6 +320,42 @@ def test_files_are_read_whole_though_a_fifo_stands_there(handed: Handed) -> None
     asking.close()
     handed.policy.unlink()
     handed.policy.write_bytes(policy)
+
+
+@pytest.mark.root
+def test_clients_get_users_of_their_own_by_a_reload() -> None:
+    """By a policy that needs them for the first time; a damaged table refuses it, and nothing has
+    changed. Who had no command before has a user as the job starts."""
+    text = shell("feed", FEED, root=True)
+    with handed_supervisor(text, root=True, clients=CLIENTS) as handed:
+        server = handed.next()
+        server.serve()
+        table = handed.supervisor.directory / "state-root" / "client-users.json"
+        table.parent.mkdir(mode=0o700, exist_ok=True)
+        table.write_text("{}")
+        table.chmod(0o600)
+        own = shell("own", "id -u", root=False)
+        change(handed, f"\n{own}{BOB.replace('feed', 'own')}")
+        asking = handed.ask(request="reload")
+        before = server.peer.generation
+        server.prepared()
+        assert "is damaged" in server.peer.wait("ABANDON")["mistakes"][0]
+        answer = asking.answer()
+        asking.close()
+        assert (answer["ok"], answer["generation"]) == (False, before)
+        server.peer.end(server.peer.start("feed"))
+        table.unlink()
+        asking = handed.ask(request="reload")
+        server.prepared()
+        assert server.switched()["userless"] == {}
+        server.peer.generation = asking.answer()["generation"]
+        asking.close()
+        job = server.peer.start("own", client="bob")
+        first = int(job_uids().partition("-")[0])
+        assert job.message["uid"] >= first
+        assert job.read() == f"{job.message['uid']}\n".encode()
+        server.peer.end(job)
+        assert '"bob"' in table.read_text()
 
 
 def test_a_program_that_was_replaced_is_named(root: bool) -> None:
