@@ -28,6 +28,7 @@ COMMANDS = (
     script("hold", HOLD.format(60_000_000, "time.sleep(300)"))
     + script("hold-more", HOLD.format(80_000_000, "time.sleep(300)"))
     + script("say", "echo 1")
+    + script("cache", "dd if=/dev/zero of=f bs=1M count=60; sync f; echo 1; exec sleep 300")
     + script("spin", "echo 1; while :; do :; done")
     + script("fork", "for i in 1 2 3 4 5 6 7 8; do sleep 300 & done; echo 1; wait")
     + '[classes.core]\ncpu = "100%"\noutput = "unlimited"\n'
@@ -35,7 +36,7 @@ COMMANDS = (
 )
 CLIENTS = """
 [clients.alice]
-commands = ["hold", "hold-more", "say", "spin", "spin-core", "fork"]
+commands = ["hold", "hold-more", "say", "spin", "spin-core", "fork", "cache"]
 [clients.alice.limits]
 cpu = "20%"
 memory = "120MB"
@@ -213,6 +214,22 @@ async def test_other_totals_count_while_jobs_run(server: RunningServer) -> None:
         assert {str(200_000_000 // 4096 * 4096), "13"} <= held()
         told = {entry.limit: entry.detail for entry in now.client_enforcement}
         assert not any("changed from outside" in text for text in told.values())
+
+
+async def test_what_the_kernel_keeps_of_files_refuses_no_total(server: RunningServer) -> None:
+    """A job that has read or written much has it in the cache, which the kernel gives back."""
+    control = str(server.directory / "run" / "control.sock")
+    file = server.directory / "policy.toml"
+    async with connect(server.endpoint("alice")) as alice, started(alice, "cache") as job:
+        names = ("memory.usage_in_bytes", "memory.current")
+        files = [path / name for path in directories(server, "alice") for name in names]
+        (use,) = [path for path in files if path.exists()]
+        assert int(use.read_text()) > 50_000_000
+        file.write_text(file.read_text().replace('"120MB"', '"40MB"'))
+        answer = await trio.to_thread.run_sync(ask, control, "reload")
+        assert answer.ok, answer.texts("mistakes")
+        assert int(use.read_text()) <= 40_000_000
+        assert (await alice.status(job.handle)).job.state == pb.JOB_STATE_RUNNING
 
 
 async def test_a_client_without_limits_has_a_group_and_nothing_to_tell(

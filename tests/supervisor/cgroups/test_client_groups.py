@@ -263,12 +263,16 @@ def changed(**limits: Any) -> dict[str, ResourceLimits]:
     return {"client-alice": replace(LIMITS, **limits)}
 
 
-def in_use(kernel: Kernel, kind: str, used: int, *, by: str = "4711") -> None:
-    """What alice's jobs have in memory now, and their processes."""
+def in_use(kernel: Kernel, kind: str, used: int, *, by: str = "4711", files: int = 0) -> None:
+    """What alice's jobs have in memory now, how much of it is of files, and their processes."""
     where = "unified" if kind == "v2" else "memory"
     name = "memory.current" if kind == "v2" else "memory.usage_in_bytes"
     group = kernel.root / where / "penstock/client-alice"
     (group / name).write_text(str(used))
+    total = "" if kind == "v2" else "total_"
+    stat = f"anon 1\ninactive_file 7\nactive_file 0\n{total}inactive_file {files}\nodd\n"
+    (group / "memory.stat").write_text(stat)
+    (group / "memory.high").write_text("max")
     (group / "cgroup.procs").write_text(by)
 
 
@@ -301,6 +305,36 @@ def test_memory_below_what_is_in_use_changes_nothing(kernel: Kernel, kind: str) 
     assert caught.value.name == "client-alice"
     assert states(bob.entries) == states(limits.entries)
     assert bob.files.changed() == limits.files.changed() == []
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2", "hybrid"])
+def test_what_the_kernel_keeps_of_files_refuses_nothing(
+    kernel: Kernel, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives that back: v2 at memory.high, where nobody is ended for it, v1 by itself."""
+    held = groups(kernel, kind)
+    limits = held.hold(ALICE, None)
+    in_use(kernel, kind, 24 * PAGE, files=5 * PAGE)
+    given_back = 4 * PAGE
+    written: list[str] = []
+
+    def write(path: str, value: str) -> None:
+        kernel.write(path, value)
+        written.append(value)
+        if value != "max":
+            (Path(path).parent / "memory.current").write_text(str(24 * PAGE - given_back))
+
+    monkeypatch.setattr("penstock.supervisor.cgroups.client_groups.write", write)
+    held.change(changed(memory_bytes=20 * PAGE))
+    assert states(limits.entries)["memory"] == ("enforced", str(20 * PAGE))
+    assert written == ([str(20 * PAGE), "max"] if kind == "v2" else [])
+    if kind != "v2":
+        return
+    in_use(kernel, kind, 24 * PAGE, files=6 * PAGE)
+    with pytest.raises(TotalRefused, match=f"use {20 * PAGE} bytes"):  # it has kept some
+        held.change(changed(memory_bytes=19 * PAGE))
+    assert states(limits.entries)["memory"] == ("enforced", str(20 * PAGE))
+    assert written[-1] == "max"
 
 
 def test_a_group_that_was_removed_refuses_nothing(kernel: Kernel) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ...policy.limit_classes import GROUP_LIMIT_NAMES, LimitName, ResourceLimits
 from .cgroup_mounts import Mounts
-from .group_files import GroupError, pids_below, read
+from .group_files import GroupError, pids_below, read, write
 from .group_limits import GroupLimits
 from .life_groups import is_life
 from .v1 import V1Limits
@@ -149,11 +149,16 @@ class ClientGroups:
         if not pids_below(group):  # what the kernel keeps of files alone it gives back
             return
         used = int(read(f"{group}/{use}"))
-        if wanted.memory_bytes < used:
+        if wanted.memory_bytes >= used:
+            return
+        own = used - _of_files(read(f"{group}/memory.stat"))
+        if own <= wanted.memory_bytes and self._kind == "v2":
+            used = own = _reclaimed(group, wanted.memory_bytes)
+        if own > wanted.memory_bytes:
             raise GroupError(
-                f"its jobs use {used} bytes of memory together, with what the kernel keeps of "
-                f"their files, and the limit would be {wanted.memory_bytes}; stop some of them, "
-                "or set a higher limit"
+                f"its jobs use {own} bytes of memory together, and {used} with what the kernel "
+                f"keeps of their files; the limit would be {wanted.memory_bytes}; stop some of "
+                "them, or set a higher limit"
             )
 
     def forget(self) -> None:
@@ -177,6 +182,28 @@ class ClientGroups:
             enable_controllers(above, name)
             return V2Limits(f"{above}/{name}", total=True)
         return V1Limits(self._mounts.v1, self._parent, name, total=True)
+
+
+def _of_files(stat: str) -> int:
+    """How much of a group's memory is content of files, which the kernel gives back where a limit
+    is lowered, by its memory.stat. v1 counts the groups below in lines of their own."""
+    lines = dict(line.partition(" ")[::2] for line in stat.splitlines())
+    names = ("inactive_file", "active_file")
+    if "total_inactive_file" in lines:
+        names = ("total_inactive_file", "total_active_file")
+    texts = [lines.get(name, "") for name in names]
+    return sum(int(text) for text in texts if text.isdecimal())
+
+
+def _reclaimed(group: str, limit: int) -> int:
+    """What a v2 group uses once the kernel has given back what it can: by memory.high, as the
+    kernel ends processes where memory.max cannot be reached. Raises GroupError."""
+    high = f"{group}/memory.high"
+    write(high, str(limit))
+    try:
+        return int(read(f"{group}/memory.current"))
+    finally:
+        write(high, "max")
 
 
 def _set(held: _Held, wanted: ResourceLimits, device: str | None) -> None:
