@@ -140,3 +140,36 @@ def test_help_names_every_verb_and_each_has_its_own(capsys: pytest.CaptureFixtur
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert call_verb(["--version"]) == 0
     assert capsys.readouterr().out.startswith("penstockd ")
+
+
+@pytest.mark.parametrize("spoilt", ["no TOML [", "[clients.alice]\n", None])
+def test_programs_learn_of_mistakes_too(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoilt: str | None
+) -> None:
+    """With -o json stdout has an object however a verb ends, and stderr the same in words."""
+    if spoilt is None:
+        Path(policy).unlink()
+    else:
+        Path(policy).write_text(spoilt)
+    config = tmp_path / "penstockd.toml"
+    config.write_text(f'policy = "{policy}"\n')
+    table = cases(tmp_path, "alice allow seq 1\nalice perhaps seq\n")
+    for words, others in (
+        (["policy", "test", policy, table], {(table, 2)}),
+        (["policy", "explain", policy, "--client", "alice"], set()),
+        (["doctor", "--config", str(config)], None),
+    ):
+        assert call_verb([*words, "-o", "json"]) == 2
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert found["ok"] is False
+        assert all(each["what"] and each["remedy"] for each in found["mistakes"])
+        if others is not None:
+            places = {(each["file"], each["line"]) for each in found["mistakes"]}
+            assert places == {(policy, None if spoilt is None else 1)} | others
+        assert err.count("\n") == len(found["mistakes"])
+
+
+def test_a_verb_that_is_mistyped_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_verb(["polciy", "test"]) == 2
+    assert "did you mean 'policy'?" in capsys.readouterr().err

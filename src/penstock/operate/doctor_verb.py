@@ -8,7 +8,7 @@ from ..policy.configuration import Config
 from ..policy.policy_file import Policy
 from ..supervisor.doctor import Finding, examine_host
 from ..supervisor.examination import examine
-from .verb_options import add_config, add_output, complain, print_json, verb_parser
+from .verb_options import add_config, add_output, print_json, refuse, verb_parser
 
 _DESCRIPTION = """\
 Says what this host can hold jobs to, by looking and by trying, and what to do about what it cannot.
@@ -38,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
     # to look at.
     config, policy = examined.config, examined.policy
     if config is None or policy is None or examined.misread:
-        complain(examined.mistakes)
-        return 2
+        return refuse(examined.mistakes, options.output)
     return _print(_look(config, policy), options.output)
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 from ..policy.cases import parse_line
 from ..policy.explanation import Explanation, SlotUse, TriedStart, explain
+from ..policy.mistakes import FileMistake
 from ..policy.policy_file import Command
 from .policy_options import PolicyText, add_policy, read_policy_text
-from .verb_options import add_output, complain, print_json, tell, verb_parser
+from .verb_options import add_output, complain, print_json, refuse, tell, verb_parser
 
 _DESCRIPTION = """\
 Says whether a policy grants a command line to a client, by which rule, and which slot of the
@@ -35,9 +36,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prints who, what and why. Exit status: 1 if it is denied."""
-    text = read_policy_text(options.policy)
+    refused: list[FileMistake] = []
+    text = read_policy_text(options.policy, refused)
     if text is None:
-        return 2
+        return refuse(refused, options.output)
     try:
         start = parse_line(options.behind)
     except ValueError as error:

@@ -3,12 +3,11 @@
 import argparse
 import os
 
-from ..policy.mistakes import located
+from ..policy.mistakes import FileMistake, located
 from ..policy.policy_file import Policy, read_policy
 from ..policy.toml_positions import KeyLines
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..supervisor.kernel.bounded_read import read_file
-from .verb_options import complain
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -34,15 +33,24 @@ class PolicyText:
         return f"{key} ({name}:{line})" if line is not None else key
 
 
-def read_policy_text(path: str) -> PolicyText | None:
-    """The policy of a file. None if it has mistakes, which are on stderr then."""
-    try:
-        data = read_file(path, MAX_FILE_BYTES)
-    except OSError as error:
-        complain([f"{path}: {error.strerror}"])
+def read_policy_text(path: str, refused: list[FileMistake]) -> PolicyText | None:
+    """The policy of a file. None if it has mistakes, which are added to ``refused``."""
+    data = read_named(path, refused)
+    if data is None:
         return None
     policy, mistakes = read_policy(data)
     if mistakes:
-        complain(located(path, data, mistakes))
+        refused += located(path, data, mistakes)
         return None
     return PolicyText(path, policy, data)
+
+
+def read_named(path: str, refused: list[FileMistake]) -> bytes | None:
+    """The bytes of a file that was named at the command line; None if it cannot be read."""
+    try:
+        return read_file(path, MAX_FILE_BYTES)
+    except OSError as error:
+        text = error.strerror or str(error)
+        text = text if "; " in text else f"{text}; name another file"
+        refused += located(path, b"", [f"file: {text}"])
+        return None

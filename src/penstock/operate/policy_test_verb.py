@@ -2,14 +2,14 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..policy.cases import PolicyCase, parse_cases
 from ..policy.explanation import Explanation, explain
+from ..policy.mistakes import FileMistake, unlocated
 from ..policy.policy_file import Policy
-from ..policy.toml_tables import MAX_FILE_BYTES
-from ..supervisor.kernel.bounded_read import read_file
-from .policy_options import PolicyText, add_policy, read_policy_text
-from .verb_options import add_output, complain, print_json, tell, verb_parser
+from .policy_options import PolicyText, add_policy, read_named, read_policy_text
+from .verb_options import add_output, print_json, refuse, tell, verb_parser
 
 _DESCRIPTION = """\
 Asks a policy about each line of a table of cases, and says which were not decided as expected, and
@@ -42,10 +42,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prints what is not as expected. Exit status: 1 if there is such a case."""
-    text = read_policy_text(options.policy)
-    cases = _read_cases(options.cases)
+    refused: list[FileMistake] = []
+    text = read_policy_text(options.policy, refused)
+    cases = _read_cases(options.cases, refused)
     if text is None or cases is None:
-        return 2
+        return refuse(refused, options.output)
     decided = [(case, explain(text.policy, case.client, case.start)) for case in cases]
     failed = [(case, found) for case, found in decided if not case.holds(found)]
     untried = list(_untried(text.policy, decided))
@@ -66,15 +67,16 @@ def run(options: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
-def _read_cases(path: str) -> list[PolicyCase] | None:
-    try:
-        cases, mistakes = parse_cases(read_file(path, MAX_FILE_BYTES))
-    except OSError as error:
-        complain([f"{path}: {error.strerror}"])
+def _read_cases(path: str, refused: list[FileMistake]) -> list[PolicyCase] | None:
+    data = read_named(path, refused)
+    if data is None:
         return None
+    cases, mistakes = parse_cases(data)
     if not cases and not mistakes:
         mistakes = ["1: there is no case in it; write CLIENT allow|deny COMMAND ..."]
-    complain(f"{path}:{mistake}" for mistake in mistakes)
+    for mistake in mistakes:
+        line, _, text = mistake.partition(": ")
+        refused.append(replace(unlocated(text), file=path, line=int(line)))
     return None if mistakes else cases
 
 

@@ -4,8 +4,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Final, TextIO
+
+from ..policy.mistakes import FileMistake
 
 DEFAULT_CONFIG: Final = "/etc/penstock/penstockd.toml"
 
@@ -47,6 +50,15 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def print_json(value: object) -> None:
     """On stdout, and on one line."""
     print(json.dumps(value))
+
+
+def refuse(mistakes: Sequence[FileMistake], output: str) -> int:
+    """The exit status of a verb whose files have mistakes, which are said: to programs as well, who
+    could not read an empty stdout."""
+    complain(mistakes)
+    if output == "json":
+        print_json({"ok": False, "mistakes": [asdict(each) for each in mistakes]})
+    return 2
 
 
 def tell(lines: Iterable[object]) -> None:

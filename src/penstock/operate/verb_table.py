@@ -98,7 +98,7 @@ def _unknown(words: Sequence[str]) -> int:
     if grouped:
         text = f"penstockd {words[0]} needs a second word: {' or '.join(grouped)}"
     else:
-        close = difflib.get_close_matches(words[0], VERBS, n=1)
+        close = difflib.get_close_matches(words[0], {name.split(" ")[0] for name in VERBS}, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are run, {', '.join(VERBS)}"
         text = f"penstockd has no verb {words[0]!r}; {hint}"
     print(text, file=sys.stderr)
