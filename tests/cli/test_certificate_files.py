@@ -25,6 +25,7 @@ from pki import HOUR, Authority, Pair, make_authority
 from penstock.cli.json_schemas import schema_of
 from penstock.pki.inspection import ExaminedFile, WantedFor, examined, unfitting
 from penstock.pki.issue import issue, make_ca
+from penstock.pki.openssl_commands import server_signed_again
 from penstock.pki.revocation import revoke
 from penstock.pki.signing import SigningKey, key_pem
 
@@ -163,6 +164,18 @@ def test_what_is_wrong_with_a_certificate(
         # Where the other purpose is wanted there is no name, either.
         both = wish.get("role") == "server" and says.startswith("is not for")
         assert len(found.wrong) == (2 if both else 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nbasicConstraints=CA:TRUE", "a'; rm -rf /", "%n", "a,DNS:b", "$(x)", "é", ""]
+)
+def test_a_printed_command_has_only_names_that_a_server_can_have(name: str) -> None:
+    """They may come from a certificate that nobody has verified, and somebody types the command."""
+    printed = server_signed_again([name, "good.example", "::1"])
+    assert printed.startswith(
+        r"printf 'subjectAltName=DNS:good.example,IP:::1\nextendedKeyUsage=serverAuth\n' | openssl"
+    )
+    assert "subjectAltName=DNS:HOST" in server_signed_again([name])
 
 
 def test_what_it_says_of_itself(authority: Authority) -> None:

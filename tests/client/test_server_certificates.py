@@ -124,6 +124,15 @@ async def test_what_is_said_of_one_without_names_can_be_typed(tmp_path: Path) ->
             assert wanted + "openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key " in text
 
 
+async def test_of_many_names_some_are_said(tmp_path: Path) -> None:
+    """A server may send as many as it likes."""
+    pki = make_pki(tmp_path)
+    names = tuple(x509.DNSName(f"a{number}.example") for number in range(99))
+    async with served(pki, pki.authority.issue("many", "s", usage=SERVERS, names=names)) as (_, at):
+        assert "(a0.example, a1.example, a2.example, a3.exam" in (text := await refused(at))
+    assert "a7.example and 91 more) by --addr" in text
+
+
 async def test_a_pin_takes_the_place_of_the_name(tmp_path: Path) -> None:
     """The CA that is given counts all the same."""
     pki = make_pki(tmp_path)

@@ -22,6 +22,7 @@ _SELF_SIGNED: Final = 18  # DEPTH_ZERO_SELF_SIGNED_CERT
 _NOT_YET, _EXPIRED, _REVOKED, _PURPOSE = 9, 10, 23, 26
 # EE_KEY_TOO_SMALL, CA_KEY_TOO_SMALL, CA_MD_TOO_WEAK
 _WEAK: Final = frozenset({66, 67, 68})
+_SHOWN: Final = 8  # a server may send thousands of names
 _RENEW: Final = "the server's operator renews it: penstock certs renew, then penstockd reload"
 
 
@@ -88,10 +89,12 @@ def _other_name(leaf: x509.Certificate | None, name: str) -> str:
     if leaf is None:
         return f"{text}: give a name that is in it (--addr or --server-name)"
     if hosts := hosts_in(leaf):
-        return f"{text}: give a name that is in it ({', '.join(hosts)}) by --addr or --server-name"
+        more = f" and {len(hosts) - _SHOWN} more" if len(hosts) > _SHOWN else ""
+        shown = ", ".join(hosts[:_SHOWN]) + more
+        return f"{text}: give a name that is in it ({shown}) by --addr or --server-name"
     fingerprint = fingerprint_of(leaf.public_bytes(Encoding.DER))
     return (
-        f"{text}, because it has no subjectAltName, and its common name {common_name(leaf)!r} "
+        f"{text}, because it has no subjectAltName, and its common name {common_name(leaf)[:80]!r} "
         f"does not count: pin it with --server-fingerprint {fingerprint}, if penstock certs show "
         "prints the same at the server; or its operator has it issued again with: "
         + server_signed_again([name])

@@ -31,6 +31,7 @@ from .openssl_commands import client_signed_again, server_signed_again
 from .signing import UNREADABLE
 
 _LEAST_RSA_BITS: Final = 2048
+_SHOWN: Final = 50  # names: a server that is only looked at may send thousands
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")  # RFC 8446 4.2.3
 
 
@@ -39,13 +40,18 @@ def about_certificate(certificate: x509.Certificate) -> dict[str, str]:
     return {
         "subject": subject_of(certificate) or "-",
         "is for": _purpose(certificate),
-        "names": ", ".join([*hosts_in(certificate), *uris_in(certificate)]) or "-",
+        "names": _listed([*hosts_in(certificate), *uris_in(certificate)]),
         "issued by": issuer_of(certificate) or "-",
         "valid": f"{moment(certificate.not_valid_before_utc)} to "
         f"{moment(certificate.not_valid_after_utc)}",
         "serial": serial_of(certificate),
         "SHA-256": fingerprint_of(certificate.public_bytes(Encoding.DER)),
     }
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more or "-"
 
 
 def role_of(certificate: x509.Certificate) -> str:
@@ -200,7 +206,7 @@ def _of_server(certificate: x509.Certificate, host: str, stem: str) -> Iterator[
         )
     elif host and not any(_matches(host, each) for each in hosts):
         yield (
-            f"is not for {host}, but for {', '.join(hosts)}: connect by one of these, give it as "
+            f"is not for {host}, but for {_listed(hosts)}: connect by one of these, give it as "
             f"--server-name, or make it anew: {server_signed_again([host, *hosts], stem)}"
         )
 
