@@ -92,7 +92,12 @@ def _start(path: str) -> None:
     AuditLog(config.audit_log)
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=repr)
+@pytest.mark.parametrize(
+    "change",
+    # The harmful ones are in --all: some of them, together, are in the property below.
+    [pytest.param(each, marks=[pytest.mark.slow] * each.harmful) for each in CHANGES],
+    ids=repr,
+)
 def test_each_change_alone_is_judged_as_it_must_be(change: Change, one_host: None) -> None:
     """By both, whichever side is asked first."""
     with changed_place([change]) as place:
