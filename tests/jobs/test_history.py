@@ -489,6 +489,28 @@ async def test_other_settings_count_from_now_on(tmp_path: Path) -> None:
         assert again.bound == OutputBound(2**19)
 
 
+async def test_what_the_next_settings_keep_is_not_forgotten_by_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come between two slices: what is not gone yet stays."""
+    monkeypatch.setattr("penstock.jobs.history._FORGOTTEN_A_TURN", 3)
+    async with managed(tmp_path, RetentionSettings()) as (manager, _):
+        jobs = [await printed(manager, "alice") for _ in range(9)]
+        forget, gone = manager.history._forget, []
+
+        def counted(job: Job, why: str) -> bool:
+            gone.append(job)
+            if len(gone) == 3:
+                manager.use(RetentionSettings())
+            return forget(job, why)
+
+        monkeypatch.setattr(manager.history, "_forget", counted)
+        manager.use(RetentionSettings(retention=Retention(None, 0)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert gone == jobs[:3]
+        assert set(manager.list("alice", include_finished=True)) == set(jobs[3:])
+
+
 async def test_a_larger_bound_is_room_for_who_waits(tmp_path: Path) -> None:
     """Without a byte that is freed."""
     wait = RetentionSettings(lambda _: OutputBound(None, "wait"), client_bytes=200_000)

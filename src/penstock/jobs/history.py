@@ -246,12 +246,15 @@ class History:
 
     async def _forget_expired(self) -> None:
         """In slices, because new settings can make it a hundred thousand at once."""
+        keeping = self._keeping
         for count, job_id in enumerate(self._shelf.expired(trio.current_time())):
             job = self._jobs.get(job_id)  # removed by its owner between two slices
             if job is not None and not self._forget(job, "no longer kept"):
                 return
             if count % _FORGOTTEN_A_TURN == _FORGOTTEN_A_TURN - 1:
                 await trio.lowlevel.checkpoint()
+                if self._keeping is not keeping:  # which may keep what is left of these
+                    return
 
     async def _keep_within_budgets(self) -> None:
         """The same, for bounds that are smaller than before. Otherwise all of it would be done in
