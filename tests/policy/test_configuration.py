@@ -160,6 +160,8 @@ def test_library_needs_neither_address_nor_certificates() -> None:
             "penstock",
             "cgroup_parent: 'penstock' is no group",
         ),
+        ("[tls]", "[tls]\nreload = 'auto'", "tls.reload: stands below [tls]; move it above the"),
+        ("[tls]", "[tls]\ntransport = 1", "tls.transport: unknown key"),
         ("orphan_timeout_s = 10", "orphan_timeout_s = 0", "orphan_timeout_s: 0 is out of range"),
         ("orphan_timeout_s = 10", "orphan_timeout_s = nan", "orphan_timeout_s: nan is out of"),
         ("orphan_timeout_s = 10", "orphan_timeout_s = inf", "orphan_timeout_s: inf is out of"),

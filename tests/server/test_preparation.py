@@ -59,6 +59,7 @@ def test_a_server_that_could_not_serve_does_not_begin(tmp_path: Path) -> None:
     pki = make_pki(tmp_path)
     for data, policy, text in (
         (configuration(pki, "[transport]\nnonsense = 1\n"), POLICY, r"\[transport\] .*nonsense"),
+        (configuration(pki, "[transport]\ndrain_s = 1\n"), POLICY, r"drain_s: stands below \["),
         (configuration(pki, key="/nonexistent"), POLICY, "/nonexistent"),
         (configuration(pki), b"nonsense = 1\n", "nonsense: unknown key"),
         (b"[", POLICY, "not TOML"),

@@ -10,7 +10,7 @@ from penstock.policy.configuration import parse_config
 from penstock.policy.environment import reserved_key
 from penstock.policy.grammar import Match
 from penstock.policy.policy_file import Policy, PolicyError, parse_policy
-from penstock.supervisor.policy_checks import disk_warnings, shell_warnings
+from penstock.supervisor.policy_checks import disk_warnings, policy_warnings, shell_warnings
 from penstock.supervisor.storage.filesystems import kind_by
 from penstock.supervisor.users.command_user_checks import check_mode
 
@@ -251,6 +251,26 @@ def test_warns_of_shells(command: str, warned: bool) -> None:
     warnings = shell_warnings(policy)
     assert len(warnings) == warned, warnings
     assert all(text.startswith("commands.x: ") for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("top", "named", "warned"),
+    [
+        ("", '"mallory"', True),
+        ("", '"alice"', False),
+        ("", "", False),
+        ('on_revoke = "keep"', '"mallory"', False),
+    ],
+)
+def test_warns_of_a_key_at_the_end(top: str, named: str, warned: bool) -> None:
+    """What was meant for those whom [revoked] names, and belongs to the last client."""
+    end = '[clients.alice]\ncommands = []\non_revoke = "stop"\n'
+    policy = parse_policy(f"{top}\n[revoked]\nclients = [{named}]\n{end}".encode())
+    warnings = policy_warnings(policy)
+    assert len(warnings) == warned, warnings
+    for text in warnings:
+        assert text.startswith("clients.alice.on_revoke: counts for alice alone")
+        assert "jobs of mallory run on" in text
 
 
 def sample(form: str) -> Policy:

@@ -19,7 +19,7 @@ from ..supervisor.files.script_files import find_scripts
 from ..supervisor.host_needs import unheld
 from ..supervisor.ipc.run_directory import LOCK_NAME
 from ..supervisor.kernel.bounded_read import read_file
-from ..supervisor.policy_checks import shell_warnings
+from ..supervisor.policy_checks import policy_warnings
 from ..supervisor.standpoint import Standpoint, standpoint_here
 from ..supervisor.users.user_checks import shared_user_warnings
 from .findings import CheckReport, Findings
@@ -77,7 +77,7 @@ def _standpoint(config_path: str) -> Standpoint:
 
 
 def _warn(policy: Policy, found: Findings, standpoint: Standpoint) -> None:
-    found.warn(*shell_warnings(policy))
+    found.warn(*policy_warnings(policy))
     if standpoint.root:
         found.warn(*shared_user_warnings(policy))
     for command in policy.commands.values():

@@ -103,6 +103,8 @@ class Policy:
     output: OutputPolicy = field(default_factory=OutputPolicy)
     revoked: Revoked = field(default_factory=Revoked)
     on_revoke: OnRevoke = "keep"
+    stray_on_revoke: tuple[str, ...] = ()
+    """Clients that have an ``on_revoke`` of their own in a file that has none above its tables."""
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -128,13 +130,14 @@ def read_policy(data: bytes) -> tuple[Policy, list[str]]:
     }
     revoked = parse_revoked(document.table("revoked"))
     on_revoke = parse_on_revoke(document, "keep")
-    clients = {
-        name: _client(name, table, commands, on_revoke)
-        for name, table in document.tables("clients")
-    }
+    tables = document.tables("clients")
+    clients = {name: _client(name, table, commands, on_revoke) for name, table in tables}
+    own = tuple(name for name, table in tables if table.has("on_revoke"))
+    stray = () if document.has("on_revoke") else own
     document.finish()
     digest = hashlib.sha256(data).hexdigest()
-    return Policy(classes, commands, clients, digest, output, revoked, on_revoke), mistakes
+    policy = Policy(classes, commands, clients, digest, output, revoked, on_revoke, stray)
+    return policy, mistakes
 
 
 def _command(

@@ -30,10 +30,20 @@ T = TypeVar("T")
 class Table:
     """One TOML table. ``finish`` must be called when all its keys were asked for."""
 
-    def __init__(self, values: dict[str, object], path: str, mistakes: list[str]) -> None:
+    def __init__(
+        self,
+        values: dict[str, object],
+        path: str,
+        mistakes: list[str],
+        strays: dict[int, tuple[str, str]] | None = None,
+    ) -> None:
+        """``strays``, of the whole file: unknown keys below the top level and the paths of their
+        tables, by the places of their mistakes."""
         self._values = values
         self._path = path
         self._asked: set[str] = set()
+        self._tables: set[str] = set()
+        self._strays = {} if strays is None else strays
         self.mistakes = mistakes
 
     def where(self, key: str) -> str:
@@ -63,14 +73,30 @@ class Table:
         return self._values.get(key)
 
     def finish(self) -> None:
-        """Records a mistake for every key that its reader did not ask for."""
+        """Records a mistake for every key that its reader did not ask for.
+
+        The top level is to be the last one: it knows keys of its own in tables, too, because a line
+        that is added at the end of a file belongs to the last table.
+        """
         for key in self._values.keys() - self._asked:
             close = difflib.get_close_matches(key, self._asked, n=1)
             hint = f"did you mean {close[0]!r}?" if close else _known(self._asked)
+            if self._path and not isinstance(self._values[key], dict):
+                self._strays[len(self.mistakes)] = (self._path, key)
             self.wrong(key, "unknown key", hint)
+        if self._path:
+            return
+        for place, (table, key) in self._strays.items():
+            if key in self._asked - self._tables:
+                where = f"{table}.{dotted(key)}"
+                self.mistakes[place] = (
+                    f"{where}: stands below [{table}]; move it above the first table"
+                )
 
     def typed(self, key: str, kind: type[T], name: str, default: T, *, required: bool) -> T:
         """The value if it is of the kind; otherwise ``default``, and a mistake if it is needed."""
+        if kind is dict:
+            self._tables.add(key)
         if not self.has(key):
             if required:
                 self.wrong(key, "is missing", f"add it as {name}")
@@ -162,7 +188,7 @@ class Table:
     def table(self, key: str) -> "Table":
         """A table in this table; empty if absent or not a table."""
         values: dict[str, object] = self.typed(key, dict, "a table", {}, required=False)
-        return Table(values, self.where(key), self.mistakes)
+        return Table(values, self.where(key), self.mistakes, self._strays)
 
     def tables(self, key: str) -> list[tuple[str, "Table"]]:
         """The tables in a table, by name: ``[key.NAME]``."""

@@ -55,7 +55,7 @@ from .kernel.loop import READ, Loop, Timer
 from .kernel.reap import strangers
 from .logs.log_file import LogFile
 from .logs.supervisor_log import log
-from .policy_checks import disk_warnings, shell_warnings
+from .policy_checks import disk_warnings, policy_warnings
 from .reload_service import ReloadService
 from .sentinel import Sentinel
 from .server_process import ServerProcess, server_command
@@ -127,7 +127,7 @@ class Daemon:
             drain_s=lambda: self._files.config.drain_s,
             ask_jobs=not options.no_server,
         )
-        warnings = shell_warnings(policy) + script_warnings + missing_by_default(offers) + lower
+        warnings = policy_warnings(policy) + script_warnings + missing_by_default(offers) + lower
         warnings += kept() + allocate_users(users, policy)
         self._welcome.userless = userless_clients(users, policy)
         if not options.no_server:

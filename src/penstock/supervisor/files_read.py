@@ -25,7 +25,7 @@ from .files.executables import Executable
 from .files.program_files import ProgramFiles
 from .files.script_files import ScriptFile
 from .ipc.reload_messages import RELOAD_FILES, Prepare
-from .policy_checks import disk_warnings, shell_warnings
+from .policy_checks import disk_warnings, policy_warnings
 from .policy_on_host import PolicyOnHost
 from .startup import make_audit_log, replaceable
 from .users.accounts import Account, account_of
@@ -107,7 +107,7 @@ def read_files(
         return json.dumps({"mistakes": [text]}).encode(), ()
     owners = frozenset({0, os.geteuid()})
     programs = ProgramFiles(on_host.executables, owners)
-    warnings = shell_warnings(policy) + programs.add_scripts(policy)
+    warnings = policy_warnings(policy) + programs.add_scripts(policy)
     warnings += disk_warnings(in_force(config, running), quotas=quotas)
     if listeners.handed:
         warnings += unused(config, [str(each) for each in listeners.addresses])

@@ -1,4 +1,5 @@
-"""What is doubtful in a good policy and configuration: shells by accident, shared disks."""
+"""What is doubtful in a good policy and configuration: shells by accident, keys that may be in the
+wrong place, shared disks."""
 
 import os
 
@@ -7,6 +8,20 @@ from ..policy.policy_file import Policy
 from ..policy.shells import shell_warning
 from ..policy.toml_tables import dotted
 from .storage import filesystems
+
+
+def policy_warnings(policy: Policy) -> list[str]:
+    """One line for each part of a policy that may not mean what its author thinks."""
+    warnings = shell_warnings(policy)
+    unsaid = sorted(policy.revoked.clients.difference(policy.stray_on_revoke))
+    if unsaid:
+        warnings += [
+            f"{dotted('clients', name, 'on_revoke')}: counts for {name} alone, and jobs of "
+            f"{', '.join(unsaid)} run on, whom [revoked] names; write on_revoke above the first "
+            'table, "stop" or "keep"'
+            for name in policy.stray_on_revoke
+        ]
+    return warnings
 
 
 def shell_warnings(policy: Policy) -> list[str]:
