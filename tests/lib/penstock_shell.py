@@ -18,6 +18,7 @@ from terminal_screen import TerminalScreen
 
 PROMPT: Final = ">"
 _TOLD: Final = 4000
+_LAST = b"\x07all of it\x07"
 
 
 @dataclass
@@ -115,7 +116,26 @@ class ShellOnTerminal:
 
     async def end(self) -> int:
         """Its exit status, once it has ended and all that it wrote is here."""
-        return await self.process.wait()
+        code: int = await self.process.wait()
+        if not self.showing.cancel_called and self._write_behind(_LAST):
+            while _LAST not in self.output.out and self.output.open_streams:
+                await self.output.grown.wait()
+            self.output.out[:] = self.output.out.replace(_LAST, b"")
+        return code
+
+    def _write_behind(self, text: bytes) -> bool:
+        """Behind all that the shell wrote, because what it wrote reaches us when the kernel gets to
+        it. False if the terminal takes nothing, or is closed."""
+        try:
+            fd = os.open(f"/proc/self/fd/{self.theirs}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            return os.write(fd, text) == len(text)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     async def _more(self, state: str) -> None:
         assert self.process.returncode is None, f"it ended {state}: {self.shown}"
