@@ -53,6 +53,7 @@ SERVER = {
     "rate_limits": {"policy"},
     "refusal_budget": set(),
     "repeat_budget": set(),
+    "tls_files": {"pki"},
     "credentials": {"pki", "policy", "rpc", "supervisor"},
     "transport_settings": {"policy", "rpc"},
     "generation": {"policy"},
@@ -92,7 +93,7 @@ PURE = (
         f"server/{name}.py"
         for name in (
             *("rate_limits", "methods", "refusal_budget", "repeat_budget", "parse"),
-            *("convert", "granted_commands", "audit_lines"),
+            *("convert", "granted_commands", "audit_lines", "tls_files"),
         )
     ),
 )

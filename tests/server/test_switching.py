@@ -1,5 +1,6 @@
 """A reload on the server's side: aside until the switch, then everything in one step."""
 
+import hashlib
 import json
 import ssl
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from generations import in_force
 from pki import Pki, make_pki
 from switching_parts import Parts
@@ -184,6 +186,41 @@ async def test_connections_of_whom_a_reload_revokes_are_ended(tmp_path: Path, by
         assert w.parts.server.revoked == [bob]
         (line,) = w.lines("client.revoked")
         assert (line["client"], line["connections_ended"]) == ("bob", 1)
+
+
+async def test_says_which_files_of_tls_hold_something_else(tmp_path: Path) -> None:
+    """To the operator and in the line of audit: certificates by their fingerprints, a list by its
+    length, of a key that it is another one; nothing of files that are as they were."""
+    async with world(tmp_path, "alice") as w:
+
+        async def reloaded(number: int, crl: Path) -> list[str]:
+            configuration = w.configuration(crl=str(crl))
+            offered = w.offer(BEFORE.decode(), configuration, number)
+            assert (await w.answered(number))[0] == []
+            said = w.switch(offered)
+            assert w.lines("reload")[-1]["changes"] == ["client bob is out", *said]
+            return said
+
+        def fingerprint(path: Path) -> str:
+            return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest()
+
+        assert await reloaded(1, w.pki.write_crl()) == []  # of the first one nothing is known
+        assert await reloaded(2, w.pki.write_crl()) == [
+            "[tls] crl: taken up is a list with 0 revoked; before it was a list with 0 revoked"
+        ]
+        before, authority = fingerprint(w.pki.server.certificate), w.pki.ca.read_text()
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        renewed = w.pki.authority.issue("server", "penstock", usage=usage)
+        w.pki.ca.write_text(authority + authority)
+        ca = fingerprint(w.pki.ca)
+        assert await reloaded(3, w.pki.write_crl("bob")) == [
+            f"[tls] certificate: taken up is sha256 {fingerprint(renewed.certificate)}; before it "
+            f"was sha256 {before}",
+            f"[tls] client_ca: taken up is sha256 {ca}, {ca}; before it was sha256 {ca}",
+            "[tls] key: taken up is another one",
+            "[tls] crl: taken up is a list with 1 revoked; before it was a list with 0 revoked",
+        ]
+        assert await reloaded(4, w.pki.directory / "crl.pem") == []
 
 
 async def test_every_mistake_is_named_and_nothing_changes(tmp_path: Path) -> None:

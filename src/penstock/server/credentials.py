@@ -25,6 +25,7 @@ from ..policy.configuration import Config
 from ..rpc.tls.chain_trial import can_sign
 from ..rpc.tls.contexts import KeyPasswordNeeded, server_ssl_context
 from ..supervisor.kernel.bounded_read import read_file
+from .tls_files import TlsFiles, tls_files
 
 # A chain of ten certificates has some 20 kB, and the CAs of the whole Web have 250 kB. A revoked
 # certificate takes about 50 bytes in a list.
@@ -73,6 +74,7 @@ class Credentials:
     context: ssl.SSLContext
     revocations: Revocations
     untimely: str | None = None
+    files: TlsFiles | None = None
 
 
 def load_credentials(config: Config) -> Credentials:
@@ -117,7 +119,7 @@ def load_credentials(config: Config) -> Credentials:
         context = _context(files, passphrase, config, mistakes)
     if mistakes or context is None:
         raise CredentialsError(mistakes)
-    return Credentials(context, revocations, untimely)
+    return Credentials(context, revocations, untimely, tls_files(files, revocations))
 
 
 def _read(key: str, path: str, most_bytes: int, mistakes: list[str]) -> bytes | None:

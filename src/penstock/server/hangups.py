@@ -14,6 +14,7 @@ from .audit import AuditError, AuditLog
 from .generation import InForce
 from .preparation import GenerationError, with_credentials
 from .switching import Switching
+from .tls_files import tls_changes
 
 log = logging.getLogger("penstock.server")
 
@@ -64,9 +65,11 @@ class Hangups:
             return
         for warning in ready.warnings:
             log.warning("%s", warning)
+        files = ready.generation.credentials.files
+        changes = tls_changes(self._in_force.current.credentials.files, files)
         ended = self._switching.put_in_force(ready).totals()["connections_ended"]
         log.info("certificates read again; %s connections of revoked clients ended", ended)
-        self._record(loaded=True, tried=ready.tried, connections_ended=ended)
+        self._record(loaded=True, changes=changes, tried=ready.tried, connections_ended=ended)
 
     def _record(self, **fields: object) -> None:
         try:

@@ -38,6 +38,7 @@ from .lost_rights import LostRights, end_lost_rights, stop_jobs_of_the_gone
 from .preparation import GenerationError, Preparation, PreparedGeneration, read_generation
 from .service import CommandService
 from .service_info import HostInfo
+from .tls_files import tls_changes
 
 log = logging.getLogger("penstock.server")
 
@@ -175,7 +176,8 @@ class Switching:
         if ready is None or self._offered is not offered:
             raise ProtocolError(f"SWITCH to {message.number}, for which this server is not ready")
         self._forget()
-        before = self._in_force.current.hash
+        before, files = self._in_force.current.hash, ready.generation.credentials.files
+        changes = tls_changes(self._in_force.current.credentials.files, files)
         lost = self.put_in_force(ready)
         self._service.use_host(host_of(self._backend))
         self._record(
@@ -183,16 +185,16 @@ class Switching:
             before=before,
             after=ready.generation.hash,
             asked_by=offered.about.asked_by,
-            changes=list(message.changes),
+            changes=[*message.changes, *changes],
             tried=ready.tried,
             **lost.totals(),
         )
         self._record_lost(lost)
-        said = [
+        ended = [
             f"{count} {_SAID[name][count > 1]}" for name, count in lost.totals().items() if count
         ]
-        log.info("reloaded for %s: %s", offered.about.asked_by, "; ".join(said) or "nothing ended")
-        return said
+        log.info("reloaded for %s: %s", offered.about.asked_by, "; ".join(ended) or "nothing ended")
+        return [*changes, *ended]
 
     def put_in_force(self, ready: PreparedGeneration) -> LostRights:
         """Replaces what is in force, and ends what it does not grant any more. No checkpoint."""
