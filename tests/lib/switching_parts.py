@@ -22,6 +22,7 @@ class FakeServer:
         self.peers = peers
         self.revoked: list[Peer] = []
         self.reasons: set[Reason] = set()
+        self.ended_for: dict[Reason, list[Peer]] = {}
         self.context: ssl.SSLContext | None = None
         self.on_revoke: Callable[[], None] = lambda: None
         self.calls: list[tuple[Peer, str]] = []
@@ -33,6 +34,8 @@ class FakeServer:
         found = [peer for peer in self.peers if revoked(peer, identify(peer.certificate))]
         self.reasons.add(reason)
         self.revoked += found
+        if found:
+            self.ended_for.setdefault(reason, []).extend(found)
         self.on_revoke()
         return len(found)
 

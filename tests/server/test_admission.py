@@ -144,7 +144,12 @@ async def test_whom_the_policy_has_revoked_does_not_get_in(world: World, by: str
     world.in_force.current = dataclasses.replace(
         world.in_force.current, policy=parse_policy(text.encode())
     )
-    with pytest.raises(RpcError, match="the certificate was revoked"):
+    what = (
+        "client alice was revoked, by its id" if by == "clients" else "the certificate was revoked"
+    )
+    with pytest.raises(RpcError, match=what):
         world.gate.identity_of(peer_of("alice"))
     assert world.gate.identity_of(peer_of("bob")).client_id == "bob"
-    assert [line["event"] for line in world.lines()] == ["unauthenticated"]
+    (line,) = world.lines()
+    assert (line["event"], line["message"], line["client"]) == ("unauthenticated", what, "alice")
+    assert line["serial"] == serial

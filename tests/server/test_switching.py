@@ -23,6 +23,7 @@ from penstock.jobs.backends.reloads import OfferedGeneration
 from penstock.jobs.end_record import BY_POLICY
 from penstock.pki.crl import NONE
 from penstock.policy.policy_file import parse_policy
+from penstock.rpc.call_errors import Reason
 from penstock.rpc.grpc_server import Peer
 from penstock.server import preparation as module
 from penstock.server.audit import AuditLog
@@ -184,6 +185,8 @@ async def test_connections_of_whom_a_reload_revokes_are_ended(tmp_path: Path, by
         assert (await w.answered())[0] == []
         w.switch(offered)
         assert w.parts.server.revoked == [bob]
+        reason = Reason.CLIENT_REVOKED if by == "clients" else Reason.REVOKED
+        assert w.parts.server.ended_for == {reason: [bob]}
         (line,) = w.lines("client.revoked")
         assert (line["client"], line["connections_ended"]) == ("bob", 1)
 

@@ -75,7 +75,9 @@ class Reason(enum.Enum):
     DEADLINE = "deadline"
     SHUTDOWN = "shutdown"
     REVOKED = "revoked"
-    """The client's right to connect was withdrawn."""
+    """The client's certificate was revoked."""
+    CLIENT_REVOKED = "client revoked"
+    """The client was revoked, by its id, whatever certificate it has."""
     WITHDRAWN = "withdrawn"
     """The client may stay, but has lost its right to this call."""
     EXPIRED = "expired"
@@ -93,6 +95,8 @@ class Reason(enum.Enum):
                 return RpcError(StatusCode.UNAVAILABLE, "the server is shutting down")
             case Reason.REVOKED:
                 return RpcError(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
+            case Reason.CLIENT_REVOKED:
+                return RpcError(StatusCode.UNAUTHENTICATED, "this client was revoked, by its id")
             case Reason.WITHDRAWN:
                 text = "the right to this call was withdrawn"
                 return RpcError(StatusCode.PERMISSION_DENIED, text)

@@ -58,18 +58,22 @@ class Admission:
         """The client of a verified certificate. Raises RpcError (UNAUTHENTICATED), after writing a
         line of audit."""
         now = self._in_force.current
+        identity = None
         try:
             identity = identify(
                 peer.certificate, legacy_certificates=now.config.legacy_certificates
             )
-            if now.revokes(peer.certificate, identity):
+            if now.revokes_certificate(peer.certificate, identity):
                 # By the policy; or its handshake began before the list was read.
                 raise AuthenticationError("the certificate was revoked")
+            if now.revokes_client(identity):
+                text = f"client {identity.client_id} was revoked, by its id"
+                raise AuthenticationError(text)
         except AuthenticationError as error:
-            self._refuse(peer, str(error))
+            self._refuse(peer, str(error), identity)
             raise unauthenticated(str(error)) from error
         except Exception as error:  # a bug; the transport answers INTERNAL with an opaque id
-            self._refuse(peer, f"internal error: {type(error).__name__}")
+            self._refuse(peer, f"internal error: {type(error).__name__}", identity)
             raise
         self._ends[peer.certificate] = identity.not_after
         self._first_end.set()
@@ -104,11 +108,13 @@ class Admission:
                 self._record("tls.expired", connections_ended=count)
             await trio.lowlevel.checkpoint()
 
-    def _refuse(self, peer: Peer, message: str) -> None:
-        # Counted by certificate, because the client's name is not known here.
+    def _refuse(self, peer: Peer, message: str, identity: Identity | None) -> None:
+        # Counted by certificate, because a client's name is not always known here.
         key = f"certificate {hashlib.sha256(peer.certificate).hexdigest()}"
         if self._refusals.take(key) is None:
             about = {"address": peer.address, "message": message[:512]}
+            if identity is not None:
+                about["client"] = identity.client_id
             self._record("unauthenticated", **about, serial=serial_in(peer.certificate))
 
     def _record(self, event: str, **fields: object) -> None:

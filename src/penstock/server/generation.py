@@ -28,15 +28,15 @@ class Generation:
     credentials: Credentials
     hash: str
 
-    def revokes(self, certificate: bytes, identity: Identity | None) -> bool:
-        """Whether the holder of this certificate must not be connected: the CA's list names it, or
-        the policy does."""
+    def revokes_certificate(self, certificate: bytes, identity: Identity | None) -> bool:
+        """Whether the CA's list names this certificate, or the policy does."""
         if self.credentials.revocations.covers(certificate):
             return True
-        revoked = self.policy.revoked
-        return identity is not None and (
-            identity.serial in revoked.serials or identity.client_id in revoked.clients
-        )
+        return identity is not None and identity.serial in self.policy.revoked.serials
+
+    def revokes_client(self, identity: Identity | None) -> bool:
+        """Whether the policy names the client, whatever its certificate."""
+        return identity is not None and identity.client_id in self.policy.revoked.clients
 
 
 class InForce:

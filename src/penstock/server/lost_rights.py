@@ -13,7 +13,7 @@ from ..jobs.job_errors import Unavailable
 from ..jobs.manager import Manager
 from ..policy.decision import Denial, fate_of_jobs, may_call
 from ..policy.policy_file import Policy
-from ..rpc.call_errors import RpcError
+from ..rpc.call_errors import Reason, RpcError
 from ..rpc.grpc_server import Peer, Server
 from .authn import Identity
 from .error_status import denied
@@ -56,11 +56,17 @@ def end_lost_rights(server: Server, manager: Manager, now: Generation) -> LostRi
     more, and jobs whose owners are gone, where its ``on_revoke`` says so."""
     lost = LostRights()
 
-    def revoked(peer: Peer, identity: Identity | None) -> bool:
-        found = now.revokes(peer.certificate, identity)
+    def counted(found: bool, identity: Identity | None) -> bool:
         if found:
             lost.connections["unknown" if identity is None else identity.client_id] += 1
         return found
+
+    def has_revoked_certificate(peer: Peer, identity: Identity | None) -> bool:
+        return counted(now.revokes_certificate(peer.certificate, identity), identity)
+
+    def is_revoked(peer: Peer, identity: Identity | None) -> bool:
+        found = now.revokes_client(identity)
+        return counted(found and not now.revokes_certificate(peer.certificate, identity), identity)
 
     def refusal_of(identity: Identity, service: str, method: str) -> RpcError | None:
         if service != SERVICE:
@@ -71,7 +77,8 @@ def end_lost_rights(server: Server, manager: Manager, now: Generation) -> LostRi
         lost.calls[identity.client_id] += 1
         return denied(denial.message, denial.rule)
 
-    server.revoke(revoked)
+    server.revoke(has_revoked_certificate)
+    server.revoke(is_revoked, Reason.CLIENT_REVOKED)
     server.withdraw(refusal_of)
     lost.jobs = stop_jobs_of_the_gone(manager, now.policy)
     return lost
