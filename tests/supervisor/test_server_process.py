@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from penstock.supervisor.ipc.protocol import FILES_REFUSED
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.kernel.reap import strangers
 from penstock.supervisor.server_process import ServerProcess
@@ -37,3 +38,27 @@ def test_a_server_that_cannot_be_watched_is_started_again(
     loop.run()
     while unwatched[0] in strangers():
         pass
+
+
+def test_one_that_cannot_use_the_files_is_started_again_if_that_is_wanted(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Jobs may wait to be taken over; where nothing does, it would only fail again."""
+    loop = Loop()
+    asked: list[bool] = []
+
+    def ends() -> bool:
+        asked.append(len(asked) == 1)
+        if asked[-1]:
+            loop.stop()
+        return asked[-1]
+
+    argv = ["/bin/sh", "-c", f"exit {FILES_REFUSED}"]
+    server = ServerProcess(loop, argv, None, on_files_refused=ends)
+    server.start()
+    loop.run()
+    assert asked == [False, True]
+    assert not server.running
+    said = capfd.readouterr().err
+    assert said.count("the server cannot use the files; starting it again in 0.1 s") == 1
+    assert said.count("starting it again") == 1

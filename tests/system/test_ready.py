@@ -57,13 +57,17 @@ def said(lines: list[str], text: str) -> int:
     return len([line for line in lines if text in line])
 
 
-@pytest.mark.slow
-def test_it_does_not_come_while_no_server_comes_up() -> None:
-    """Its certificate is not there: it is started again and again, and nobody is told to call."""
+def test_it_does_not_come_where_the_server_cannot_use_its_files() -> None:
+    """The first server says what is wrong, each mistake with its line, and penstockd ends at once:
+    nobody waits for it, and nobody is told to call."""
     command = shell("idle", "sleep 300", root=IS_ROOT)
     with running_supervisor(command, arguments=()) as supervisor:
-        deadline = time.monotonic() + patient(20)
-        while "starting it again in 0.2 s" not in supervisor.log:
-            assert time.monotonic() < deadline, supervisor.log
-            time.sleep(0.01)  # nothing tells of a line in a file
-        assert "ready" not in supervisor.log
+        supervisor.expected_exit = 2
+        assert supervisor.process.wait(patient(20)) == 2
+        log, config = supervisor.log, supervisor.directory / "penstockd.toml"
+        lines = config.read_text().splitlines()
+        for key, path in (("certificate", "/c"), ("key", "/k"), ("client_ca", "/a")):
+            line = lines.index(f'{key} = "{path}"') + 1
+            assert f"{config}:{line}: [tls] {key}: {path}: No such file or directory; " in log
+        assert "ready" not in log
+        assert "starting it again" not in log

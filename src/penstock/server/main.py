@@ -29,6 +29,7 @@ from ..policy.configuration import ConfigError, parse_config
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..rpc.grpc_server import Server
 from ..rpc.lag import Lag
+from ..supervisor.ipc.protocol import FILES_REFUSED
 from ..supervisor.kernel.bounded_read import read_file
 from ..supervisor.logs.log_lines import LineStream
 from ..supervisor.socket_passing import PassingError, received_sockets
@@ -54,6 +55,10 @@ _TELL_S: Final = 5.0
 
 class ServerStartError(Exception):
     """The server cannot start; the text says what to do."""
+
+
+class FilesRefused(ServerStartError):
+    """It cannot, because of mistakes in the files, which another server would find as well."""
 
 
 async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) -> None:
@@ -83,7 +88,7 @@ async def run(run_dir: str, sockets: Sequence[socket.socket], config_path: str) 
             try:
                 first = first_generation(backend, config_path)
             except GenerationError as error:
-                raise ServerStartError(str(error)) from error
+                raise FilesRefused(str(error)) from error
             if first.credentials.untimely is not None:
                 why = first.credentials.untimely
                 log.error("NO CLIENT CAN CONNECT: [tls] certificate: %s", why)
@@ -241,7 +246,8 @@ async def _serve(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 after a drain, 1 if the server could not start."""
+    """Exit status: 0 after a drain, FILES_REFUSED if the server cannot use the files, 1 if it could
+    not start for another reason."""
     parser = argparse.ArgumentParser(prog="penstock.server", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="the file that penstockd was given")
     parser.add_argument("--run-dir", help="where the supervisor listens; if left out: as in FILE")
@@ -251,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
-    failed = False
+    status = 0
     # Because imported objects live as long as the process, and each collection that looked through
     # them would hold up every call for some 25 ms.
     gc.freeze()
@@ -267,10 +273,13 @@ def main(arguments: list[str] | None = None) -> int:
             )
         trio.run(run, run_dir, sockets, options.config)
     except* (ConfigError, PassingError, ServerStartError, AuditError, JobError, OSError) as group:
-        failed = True
+        status = 1
         for error in _leaves(group):
-            log.error("%s", error)
-    return 1 if failed else 0
+            if isinstance(error, FilesRefused):
+                status = FILES_REFUSED
+            for line in str(error).splitlines():
+                log.error("%s", line)
+    return status
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -64,13 +64,22 @@ def read_generation(
     try:
         return _read(configuration, policy, settings, name)
     except GenerationError as error:
-        own = [each for each in error.mistakes if each.startswith("[")]
-        others = [each for each in error.mistakes if each not in own]
-        raise GenerationError([*others, *map(str, located(path, configuration, own))]) from error
+        raise _located(error, configuration, path) from error
+
+
+def _located(error: GenerationError, configuration: bytes, path: str) -> GenerationError:
+    own = [each for each in error.mistakes if each.startswith("[")]
+    others = [each for each in error.mistakes if each not in own]
+    return GenerationError([*others, *map(str, located(path, configuration, own))])
 
 
 def _read(
-    configuration: bytes, policy: bytes, settings: Mapping[str, Any], name: str
+    configuration: bytes,
+    policy: bytes,
+    settings: Mapping[str, Any],
+    name: str,
+    *,
+    begins: bool = False,
 ) -> Generation:
     mistakes: list[str] = []
     try:
@@ -85,7 +94,7 @@ def _read(
         transport_limits(config)
     except TransportError as error:
         mistakes += str(error).splitlines()
-    return with_credentials(config, parsed, name, mistakes)
+    return with_credentials(config, parsed, name, mistakes, begins=begins)
 
 
 def first_generation(backend: LocalBackend, config_path: str) -> Generation:
@@ -95,29 +104,35 @@ def first_generation(backend: LocalBackend, config_path: str) -> Generation:
     server wait to be taken over; see ``Credentials.untimely``.
     """
     configuration = backend.configuration_bytes
-    try:
-        if not configuration:  # of a supervisor of an earlier version
+    if not configuration:  # of a supervisor of an earlier version
+        try:
             configuration = read_file(config_path, MAX_FILE_BYTES)
-        settings = json.loads(backend.reloads.welcome.settings)
-        config = in_force_by(parse_config(configuration), settings)
-        transport_limits(config)
-        credentials = load_credentials(config)
-        policy = parse_policy(backend.policy_bytes)
-    except (OSError, ConfigError, TransportError, CredentialsError, PolicyError) as error:
-        raise GenerationError(str(error).splitlines()) from error
-    return Generation(config, policy, credentials, backend.generation)
+        except OSError as error:
+            raise GenerationError([str(error)]) from error
+    settings = json.loads(backend.reloads.welcome.settings)
+    policy, name = backend.policy_bytes, backend.generation
+    try:
+        return _read(configuration, policy, settings, name, begins=True)
+    except GenerationError as error:
+        raise _located(error, configuration, config_path) from error
 
 
 def with_credentials(
-    config: Config, policy: Policy | None, name: str, mistakes: list[str]
+    config: Config,
+    policy: Policy | None,
+    name: str,
+    mistakes: list[str],
+    *,
+    begins: bool = False,
 ) -> Generation:
     """The generation of this configuration and policy, with the files of ``[tls]`` as they are now.
 
     Raises GenerationError with ``mistakes`` and those of the files; always if there is no policy.
+    ``begins``: it is a server's first.
     """
     try:
         credentials = load_credentials(config)
-        if credentials.untimely is not None:
+        if credentials.untimely is not None and not begins:
             raise CredentialsError([f"[tls] certificate: {credentials.untimely}"])
     except CredentialsError as error:
         raise GenerationError(mistakes + error.mistakes) from error

@@ -144,6 +144,7 @@ class Daemon:
         self._watch: ServerWatch | None = None
         self._reloads: ReloadService | None = None
         self._orphan_timer: Timer | None = None
+        self._has_served = False
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT, or until no server and no library wants its jobs any more.
@@ -207,7 +208,8 @@ class Daemon:
             argv = server_command(self._options.config, self._config.run_dir)
             user = self._server_user if self._root else None
             self._server = ServerProcess(
-                *(self._loop, argv, user, self._listen_again, self._listeners)
+                *(self._loop, argv, user, self._listen_again, self._listeners),
+                self._files_refused,
             )
             self._reloads = ReloadService(
                 *(self._loop, self._files, self._reception, self._server, self._run_directory)
@@ -278,6 +280,15 @@ class Daemon:
     def _jobs_gone(self) -> None:
         self._shutdown.jobs_gone()
 
+    def _files_refused(self) -> bool:
+        """The server cannot use the files. Ends penstockd where that is how it begins; later ones
+        are tried again, because jobs may be held, and files may be on their way."""
+        if self._has_served or self._requests.jobs:
+            return False
+        log("nothing was started, because the server cannot use the files, as it says above")
+        self._stop(2)
+        return True
+
     def _parent_gone(self) -> None:
         self._loop.forget(self._options.parent_fd)
         log("the process that started this one is gone: stopping")
@@ -310,6 +321,7 @@ class Daemon:
     def _served(self) -> None:
         """A server takes calls: it has the jobs, and has written down what was swept."""
         self._welcome.swept = Swept()
+        self._has_served = True
         if self._watch is not None:
             self._watch.serving()
         if self._orphan_timer is not None:

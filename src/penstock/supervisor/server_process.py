@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .client_listeners import Listeners
+from .ipc.protocol import FILES_REFUSED
 from .isolation import leave_keyring
 from .job.spawn import become, clear_capabilities, drop_bounding_set, no_new_privs, reset_signals
 from .kernel.loop import READ, Loop, Timer
@@ -38,7 +39,8 @@ class ServerProcess:
     """Keeps one server running. ``stop`` ends it; ``on_stopped`` is called then.
 
     ``prepare`` is called before each start, to make what a server needs. Each server has copies of
-    the listening sockets.
+    the listening sockets. ``on_files_refused`` is called when one has ended because it cannot use
+    the files; whether no other one is to be started for it.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class ServerProcess:
         user: User | None,
         prepare: Callable[[], None] = lambda: None,
         listeners: Listeners | None = None,
+        on_files_refused: Callable[[], bool] = lambda: False,
     ) -> None:
         self._loop = loop
         self._argv = list(argv)
         self._user = user
         self._prepare = prepare
         self._listeners = listeners or Listeners(())
+        self._on_files_refused = on_files_refused
         self._pid = 0
         self._pidfd = -1
         self._delay_s = _FIRST_DELAY_S
@@ -178,6 +182,10 @@ class ServerProcess:
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
             how = f"exited with {code}" if code >= 0 else f"was killed by signal {-code}"
+            if code == FILES_REFUSED:
+                if self._on_files_refused():
+                    return
+                how = "cannot use the files"
         self._start_again(how)
 
     def _start_again(self, why: str) -> None:

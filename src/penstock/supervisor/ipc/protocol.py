@@ -20,6 +20,10 @@ MAX_MESSAGE_BYTES: Final = 200_000
 # SCM_MAX_FD in include/net/scm.h.
 MAX_DESCRIPTORS: Final = 253
 
+# With which status a server exits that cannot use the files which WELCOME names: EX_CONFIG of
+# sysexits.h, which neither Python nor a signal has.
+FILES_REFUSED: Final = 78
+
 # Why a START was refused: whose fault it is.
 DENIED: Final = "denied"  # the policy does not grant this command line
 STALE_POLICY: Final = "stale_policy"  # the two sides read different policies: retry
