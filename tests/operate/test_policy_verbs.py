@@ -124,6 +124,9 @@ def test_a_word_that_is_no_verb_is_a_mistake(
 def test_help_names_every_verb_and_each_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert call_verb(["--help"]) == 0
     overview = capsys.readouterr().out
+    assert call_verb(["policy", "--help"]) == call_verb(["policy", "-h"]) == 0
+    of_group = capsys.readouterr().out
+    assert all(VERBS[name].summary in of_group for name in ("policy test", "policy explain"))
     assert call_verb(["policy"]) == 2
     assert "policy test or policy explain" in capsys.readouterr().err
     assert call_verb([]) == 2

@@ -208,6 +208,11 @@ def test_storage_is_bounded_and_what_is_written_is_required(
         ('"61191"', '"99999999999"', "commands.ls.user: '99999999999' is no user"),
         ('"61191"', '"-1"', "commands.ls.user: '-1' is no user"),
         ('workdir = "/srv"', 'workdir = "."', "commands.ls.workdir: '.' is not an absolute"),
+        (
+            '"1.5m"',
+            "90",
+            'commands.ls.timeout: 90 is not a string; write a duration, such as "60s"',
+        ),
         ('"1.5m"', '"90"', "commands.ls.timeout: '90' is not a duration"),
         ('"1.5m"', '"0s"', "commands.ls.timeout: '0s' is out of range"),
         ('"500ms"', '"2h"', "commands.ls.grace: '2h' is out of range"),

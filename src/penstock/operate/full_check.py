@@ -13,7 +13,7 @@ from ..policy.mistakes import unlocated
 from ..policy.policy_file import Policy
 from ..policy.toml_tables import MAX_FILE_BYTES
 from ..supervisor import earlier_server, startup
-from ..supervisor.doctor import gather
+from ..supervisor.doctor import blocked_way, gather
 from ..supervisor.examination import Examined, examine
 from ..supervisor.files.script_files import find_scripts
 from ..supervisor.host_needs import unheld
@@ -106,10 +106,7 @@ def _check_host(
         return
     of_policy.wrong(*unheld(policy, facts))
     if facts.blocked:
-        of_config.of_host(
-            f"the server's user cannot use {facts.blocked}; install Python and penstock where "
-            "every user may read and execute them"
-        )
+        of_config.of_host("; ".join(blocked_way(facts)))
     # Their file is in supervisor_dir, so a mistake of that would only be said twice.
     if facts.clients_users[1] and not of_config.has("supervisor_dir"):
         of_config.wrong(facts.clients_users[1])

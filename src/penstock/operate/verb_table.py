@@ -93,8 +93,18 @@ def _run(name: str, words: list[str]) -> int:
     return module.run(module.parser().parse_args(words, argparse.Namespace(behind=behind)))
 
 
+def _group_help(group: str, names: Sequence[str]) -> str:
+    width = max(map(len, names)) + 2
+    lines = [f"usage: penstockd {group} VERB ...\n\n"]
+    lines += [f"  {name:{width}}{VERBS[name].summary}\n" for name in names]
+    return "".join(lines) + f"\npenstockd {group} VERB --help says more.\n"
+
+
 def _unknown(words: Sequence[str]) -> int:
     grouped = [name for name in VERBS if name.startswith(f"{words[0]} ")]
+    if grouped and words[1:2] in (["-h"], ["--help"]):
+        print(_group_help(words[0], grouped), end="")
+        return 0
     if grouped:
         text = f"penstockd {words[0]} needs a second word: {' or '.join(grouped)}"
     else:

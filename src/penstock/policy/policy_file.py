@@ -263,7 +263,7 @@ def _groups(table: Table) -> tuple[str, ...]:
             table.wrong("groups", f"{show(name)} is no group", 'write names, such as ["adm"]')
     if len(names) > _MAX_GROUPS:
         table.wrong("groups", f"are {len(names)}", f"name at most {_MAX_GROUPS}")
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(filter(valid_user, names)))
 
 
 def _description(table: Table) -> str:

@@ -145,6 +145,9 @@ class Table:
             if required:
                 self.wrong(key, "is missing", remedy)
             return default
+        if not isinstance(self._values[key], str):
+            self.wrong(key, f"{show(self._values[key])} is not a string", remedy)
+            return default
         before = len(self.mistakes)
         text = self.text(key)
         if len(self.mistakes) > before:

@@ -165,8 +165,7 @@ def diagnose(facts: Facts) -> list[Finding]:
         _separation(facts),
         _users(facts),
         _found("interpreter", not facts.blocked, facts.interpreter,
-               f"the server's user cannot use {facts.blocked}",
-               "install Python and penstock where every user may read and execute them"),
+               *blocked_way(facts)),
         _found("cgroups", bool(facts.cgroups), facts.cgroups, "no groups can be made",
                "run penstockd as root, with cgroup mounts that it can write"),
         *(_entry(entry) for entry in facts.entries),
@@ -179,6 +178,16 @@ def diagnose(facts: Facts) -> list[Finding]:
         *_clients_users(*facts.clients_users),
         *(_doubt(text) for text in facts.doubts),
     ]  # fmt: skip
+
+
+def blocked_way(facts: Facts) -> tuple[str, str]:
+    """What it means that the way is blocked, and what to do."""
+    return (
+        f"the server's user cannot use {facts.blocked}, which is on the way to Python "
+        f"({facts.interpreter}) or to penstock's code ({', '.join(own_code.DIRECTORIES)})",
+        "install both where every user may read and execute them, as by python3 -m venv "
+        "/opt/penstock, and start penstockd from there",
+    )
 
 
 def _users(facts: Facts) -> Finding:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.policy.group_policy import check_groups, forbidden_groups
-from penstock.policy.policy_file import Policy, PolicyError, parse_policy
+from penstock.policy.policy_file import Policy, PolicyError, parse_policy, read_policy
 from penstock.policy.uid_range import JobIds, UidRange
 from penstock.supervisor.files.writable_places import check_writable
 from penstock.supervisor.users import accounts
@@ -106,6 +106,14 @@ def test_what_is_forbidden_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grp, "getgrnam", known)
     assert set(forbidden_groups()) == {0, *gids.values()}
     assert "'shadow'" in forbidden_groups()[42]
+
+
+def test_a_group_that_is_none_is_one_mistake() -> None:
+    """Not one of the file and one of this host."""
+    text = '[classes.c]\n[commands.x]\nclass = "c"\npath = "/x"\ngroups = ["a b", "adm"]\n'
+    found, mistakes = read_policy(text.encode())
+    assert len(mistakes) == 1
+    assert found.commands["x"].groups == ("adm",)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,16 @@ program_files.py decides what becomes of that.
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 _ELF: Final = b"\x7fELF"
+_REMEDIES: Final[Mapping[int | None, str]] = {
+    errno.ENOENT: "install it, or name another one",
+    errno.EACCES: "let penstockd's user read it, or name another one",
+}
 _MOST_LINKS: Final = 40  # as the kernel follows on one way, path_resolution(7)
 
 
@@ -73,8 +78,7 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        remedy = "; install it, or name another one" if error.errno == errno.ENOENT else ""
-        raise ExecutableError(f"{path}: {error.strerror}{remedy}") from None
+        raise _unusable(path, error) from None
     try:
         status = os.fstat(fd)
         mistakes = file_mistakes(status, owners)
@@ -90,16 +94,21 @@ def open_executable(path: str, owners: frozenset[int]) -> Executable:
         return Executable(path, fd, identity_of(status))
     except OSError as error:  # the disk's, or a directory was taken away since the file was opened
         os.close(fd)
-        raise ExecutableError(f"{path}: {error.strerror}") from None
+        raise _unusable(path, error) from None
     except BaseException:
         os.close(fd)
         raise
 
 
+def _unusable(path: str, error: OSError) -> ExecutableError:
+    remedy = _REMEDIES.get(error.errno, "name another one")
+    return ExecutableError(f"{path}: {error.strerror}; {remedy}")
+
+
 def file_mistakes(status: os.stat_result, owners: frozenset[int]) -> list[str]:
     """Why an untrusted user could decide a file's content, or why the file is none that is run."""
     if not stat.S_ISREG(status.st_mode):
-        return ["is no regular file"]
+        return ["is no regular file; name another one"]
     mistakes = []
     if status.st_uid not in owners:
         mistakes.append(f"belongs to user {status.st_uid}; chown it to root")
@@ -132,10 +141,11 @@ def way_mistakes(path: str, owners: frozenset[int]) -> list[str]:
             continue
         links += 1
         if links > _MOST_LINKS:
-            mistakes["leads through too many symbolic links"] = None
+            mistakes["leads through too many symbolic links; name what they lead to"] = None
             break
         if status.st_uid not in owners:
-            mistakes[f"leads through {following}, a link of user {status.st_uid}'s"] = None
+            text = f"leads through {following}, a link of user {status.st_uid}'s"
+            mistakes[f"{text}; chown -h it to root, or name what it leads to"] = None
         mistakes |= dict.fromkeys(directory_mistakes(current, owners))
         target = os.readlink(following)
         if target.startswith("/"):
@@ -152,7 +162,10 @@ def directory_mistakes(directory: str, owners: frozenset[int]) -> list[str]:
         status = os.stat(directory)
         shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
         if status.st_uid not in owners or shared:
-            mistakes.append(f"others can replace it, as they can write {directory}")
+            mistakes.append(
+                f"others can replace it, as they can write {directory}; chown that to root and "
+                "chmod go-w, or name another one"
+            )
         if directory == "/":
             return mistakes
         directory = os.path.dirname(directory)

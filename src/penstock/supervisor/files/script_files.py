@@ -54,8 +54,8 @@ def find_scripts(command: Command, owners: frozenset[int]) -> tuple[list[ScriptF
             found.append(check_script(path, owners))
         except ExecutableError as error:
             warnings.append(
-                f"{dotted('commands', command.name)}: {error}; a user that can change it decides "
-                "what is run"
+                f"{dotted('commands', command.name)}: {error} (who can change it decides what is "
+                "run)"
             )
     return found, warnings
 

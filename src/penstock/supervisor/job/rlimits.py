@@ -4,6 +4,7 @@ Any process can lower a hard limit, and only root can raise one. So penstockd ra
 to what it and its jobs need; a job's process then only lowers them, as its last step before exec.
 """
 
+import os
 import resource
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -29,6 +30,8 @@ _OWN: Final[Mapping[str, tuple[int | None, str]]] = {
     "rttime": (None, "the kernel kills penstockd after so long, if it is a real-time process"),
     "stack": (_STACK_BYTES, "the server's threads have little room"),
 }
+# Root lacks it in a container; an ordinary user has it as root at the simplest.
+_WITH_THE_RIGHT: Final = {True: "with CAP_SYS_RESOURCE", False: "as root"}
 Applied = Sequence[tuple[int, int, int]]
 
 
@@ -55,7 +58,7 @@ def raise_own(classes: Iterable[LimitClass], descriptors: int) -> list[str]:
     if less_for_jobs:
         complaints.append(
             f"no job gets more than {', '.join(less_for_jobs)}, as these rlimits of penstockd "
-            "cannot be raised; start it with higher ones, or as root"
+            f"cannot be raised; start it with higher ones, or {_WITH_THE_RIGHT[os.geteuid() == 0]}"
         )
     return complaints
 
