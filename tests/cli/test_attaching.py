@@ -89,6 +89,21 @@ async def test_what_the_server_refuses(code: StatusCode, status: int) -> None:
     assert (done.code, done.err) == (status, b"Error: no\n")
 
 
+@pytest.mark.parametrize("words", [["attach", HANDLE], ["stream", HANDLE], ["run", "ls"]], ids=str)
+async def test_who_has_lost_the_right_is_not_told_to_go_on(words: list[str]) -> None:
+    """In the middle of the output, by a reload: it could not, so it would only be refused again."""
+    service = FakeService()
+    service.messages = [chunk(b"one\n")]
+    service.stream_error = RpcError(
+        StatusCode.PERMISSION_DENIED, "the verb 'stream' is not granted"
+    )
+    async with fake_server(service) as server:
+        done = await server.run_cli(*words)
+    assert b"one\n" in done.out
+    assert done.err.startswith(b"Error: the verb 'stream' is not granted\n")
+    assert b"go on with" not in done.err
+
+
 async def test_a_lost_server_is_told_with_how_to_go_on() -> None:
     """From the byte behind the last one that was printed."""
     service = FakeService()

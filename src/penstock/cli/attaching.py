@@ -11,7 +11,15 @@ from .connecting import Connecting, endpoint_for
 from .descriptors import OutputFailed
 from .ending_signals import HUNG_UP
 from .error_report import report_line
-from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, exit_code, job_code, message
+from .exits import (
+    COMMAND_NOT_FOUND,
+    EXPECTED,
+    complete_code,
+    exit_code,
+    job_code,
+    may_go_on,
+    message,
+)
 from .failures import Exit, Failed, fail
 from .flags import Settings
 from .job_names import handle_of
@@ -89,7 +97,8 @@ def _fail_without_input(handle: str) -> None:
 
 
 def _explained(handle: str, sink: Sink, error: Exception) -> str:
-    useful = sink.next > sink.first and not isinstance(error, DigestMismatch)
+    broken = isinstance(error, DigestMismatch)
+    useful = sink.next > sink.first and may_go_on(error) and not broken
     return f"{message(error)}; {_go_on(handle, sink)}" if useful else message(error)
 
 

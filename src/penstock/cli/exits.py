@@ -60,6 +60,12 @@ def exit_code(error: BaseException) -> int:
     return Exit.USAGE if isinstance(error, _OF_OURS) else Exit.FAILURE
 
 
+def may_go_on(error: BaseException) -> bool:
+    """Whether a stream that has ended with this can be asked for again: not by a client that has
+    lost the right to it."""
+    return not (isinstance(error, RpcError) and error.code is StatusCode.PERMISSION_DENIED)
+
+
 def message(error: BaseException) -> str:
     """One line for people; a server's text cannot touch the terminal."""
     if isinstance(error, RpcError):

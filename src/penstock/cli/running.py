@@ -11,7 +11,7 @@ from .arguments import OUR_FAILURE
 from .connecting import Connecting, connector, endpoint_for
 from .descriptors import OutputFailed
 from .error_report import report_line
-from .exits import EXPECTED, complete_code, job_code, message, start_code
+from .exits import EXPECTED, complete_code, job_code, may_go_on, message, start_code
 from .failures import fail
 from .flags import Settings
 from .interrupted_start import interrupted_text
@@ -109,7 +109,7 @@ async def run(
             except EXPECTED as error:
                 if attempt.job is None:
                     fail(f"Error: {message(error)}", start_code(error))
-                detached = _detached(attempt.job.handle, sink)
+                detached = _detached(attempt.job.handle, sink, may_go_on=may_go_on(error))
                 code = signals.exit_code if isinstance(error, OutputFailed) else 0
                 fail(f"Error: {message(error)}\n{detached}", code or OUR_FAILURE)
     if sink.end is not None:
@@ -127,8 +127,10 @@ async def _feed(endpoint: Endpoint, handle: str, reconnect_s: float, stdin: bool
         await feed_beside_output(endpoint, handle, reconnect_s)
 
 
-def _detached(handle: str, sink: Sink) -> str:
+def _detached(handle: str, sink: Sink, *, may_go_on: bool = True) -> str:
 
     shown = harmless(handle)
+    if not may_go_on:
+        return f"Detached from job {shown}"
     go_on = f"penstock stream {shown} --offset {sink.next}"
     return f"Detached from job {shown}; go on with: {go_on}"

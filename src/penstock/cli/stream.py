@@ -13,7 +13,7 @@ from .connecting import Connecting, asked, endpoint_for
 from .descriptors import OutputFailed
 from .ending_signals import HUNG_UP
 from .error_report import report_error, report_line
-from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, message
+from .exits import COMMAND_NOT_FOUND, EXPECTED, complete_code, job_code, may_go_on, message
 from .exits import exit_code as code_of
 from .failures import Exit, Failed, fail
 from .flags import Settings
@@ -101,7 +101,8 @@ async def stream(
                 fail(f"Error: {error}; {go_on()}\nExit {code}", code)
             except EXPECTED as error:
                 code = OUR_FAILURE if exit_code else code_of(error)
-                useful = sink.next > sink.first and not isinstance(error, DigestMismatch)
+                broken = isinstance(error, DigestMismatch)
+                useful = sink.next > sink.first and may_go_on(error) and not broken
                 text = f"{message(error)}; {go_on()}" if useful else message(error)
                 fail(f"Error: {text}\nExit {code}", code)
     if sink.end is not None:
