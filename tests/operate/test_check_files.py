@@ -290,3 +290,33 @@ def test_a_path_that_no_message_could_hold(place: Place) -> None:
     found = examine(str(place.config))
     found.close()
     assert any("all settings together" in str(each) for each in found.mistakes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("server_user", '"no-such-user"', "server_user: "),
+        ("job_uids", f'"{SERVER_UID - 9}-{SERVER_UID}"', "server_user: '65530' lies in job_uids"),
+        ("work_root", '"/dev/null"', "work_root: /dev/null is no directory"),
+        ("run_dir", '"/dev/null"', "run_dir: /dev/null is no directory"),
+        ("state_dir", '"/dev/null"', "state_dir: /dev/null is no directory"),
+        ("work_root", '"/var/tmp/other-work"', ""),
+    ],
+)
+def test_a_reload_refuses_what_no_restart_could_use(
+    place: Place, key: str, value: str, words: str
+) -> None:
+    """Though it is not taken up before: the restart may come at night, and would end in a failure.
+    As check says it, with the place."""
+    if key in ("server_user", "job_uids") and not IS_ROOT:
+        pytest.skip("only root has these")
+    first = examine(str(place.config))
+    first.close()
+    place.set(key, value)
+    found = examine(str(place.config), running=first.config)
+    found.close()
+    texts = [str(each) for each in found.mistakes]
+    assert bool(texts) is bool(words), texts
+    if words:
+        assert any(f"{place.config}:" in text and words in text for text in texts), texts
+        assert set(texts) <= {str(each) for each in check_files(str(place.config))[1].mistakes}

@@ -94,9 +94,24 @@ def test_without_a_penstockd_it_says_where_it_has_looked(
         assert "no penstockd runs there (/nonexistent/control.sock" in capsys.readouterr().err
     config.write_text("run_dir = \n")
     assert call_verb(["reload", "--config", str(config)]) == 2
-    assert f"{config}:1" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith(f"{config}:1: ")
+    assert "read its files by SIGHUP" in err
     assert call_verb(["reload", "--config", f"{tmp_path}/none"]) == 2
     assert "name the configuration" in capsys.readouterr().err
+
+
+def test_one_that_runs_where_the_file_does_not_say_is_found(
+    handed: Handed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """run_dir was changed: it is a mistake that it is told, not a penstockd that does not run."""
+    text = handed.config.read_text()
+    used = next(line for line in text.splitlines() if line.startswith("run_dir"))
+    handed.config.write_text(text.replace(used, 'run_dir = "/nonexistent"'))
+    assert call_verb(["reload", "--config", str(handed.config)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"{handed.config}: run_dir: a penstockd runs (process ")
+    assert f"kill -HUP {handed.supervisor.process.pid}, " in err
 
 
 def test_what_a_server_says_is_no_escape_and_no_line_of_ours(

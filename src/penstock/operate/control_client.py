@@ -12,6 +12,7 @@ from typing import Any, Final
 from ..policy.configuration import read_config
 from ..policy.mistakes import FileMistake, located, unlocated
 from ..policy.toml_tables import MAX_FILE_BYTES
+from ..supervisor.earlier_server import holder
 from ..supervisor.ipc.run_directory import CONTROL_NAME
 from ..supervisor.kernel.bounded_read import read_file
 
@@ -25,6 +26,10 @@ _MOST_FILES: Final = 4
 
 class NotAsked(Exception):
     """No answer was had: penstockd is not there, or does not answer. The text says what to do."""
+
+
+class NobodyThere(NotAsked):
+    """Nobody listens where the configuration says."""
 
 
 class ConfigUnreadable(Exception):
@@ -69,6 +74,23 @@ def control_path(config_path: str) -> str:
     return os.path.join(config.run_dir, CONTROL_NAME)
 
 
+def runs_elsewhere(config_path: str) -> str:
+    """Which penstockd runs with this configuration's ``work_root``, and where it is asked; "" if
+    none does, or that cannot be known."""
+    try:
+        config, _ = read_config(read_file(config_path, MAX_FILE_BYTES))
+    except OSError:
+        return ""
+    pid = holder(config.work_root)
+    if not pid:
+        return ""
+    return (
+        f"{config_path}: run_dir: a penstockd runs (process {pid} holds {config.work_root}), and "
+        "is asked in the run_dir with which it was started; write that one back until penstockd is "
+        f"started anew, or have it read its files by kill -HUP {pid}, and look into its log"
+    )
+
+
 def ask(path: str, request: str) -> ControlAnswer:
     """The answer to one request. Raises NotAsked."""
     with _connected(path) as connection:
@@ -96,7 +118,7 @@ def _connected(path: str) -> Iterator[socket.socket]:
             text = f"{path} is not for this user; ask as the one that runs penstockd"
             raise NotAsked(text) from None
         except OSError as error:
-            raise NotAsked(
+            raise NobodyThere(
                 f"no penstockd runs there ({path}: {error.strerror}); start it, or name the "
                 "configuration that it was started with"
             ) from error

@@ -1,8 +1,17 @@
 """``penstockd reload``: has a running penstockd take its files up, and says what became of it."""
 
 import argparse
+from typing import Final
 
-from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, ask, control_path
+from .control_client import (
+    ConfigUnreadable,
+    ControlAnswer,
+    NobodyThere,
+    NotAsked,
+    ask,
+    control_path,
+    runs_elsewhere,
+)
 from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
@@ -13,10 +22,16 @@ _EPILOG = """\
 What is different from now on is on stdout, and so is what needs a restart; mistakes and warnings
 are on stderr. penstockd check finds the mistakes before.
 
-exit status: 0, taken up; 1, no penstockd is there, or it does not answer; 2, mistakes, and nothing
-has changed
+exit status: 0, taken up; 1, no penstockd is there, or it does not answer; 2, mistakes, also a
+run_dir that is not the one in use, and nothing has changed
 
   penstockd reload --config /etc/penstock/penstockd.toml"""
+
+_ASKED_THERE: Final = (
+    "nothing has changed: run_dir says where penstockd is asked, so correct that first; or have a "
+    "penstockd that runs read its files by SIGHUP, as by systemctl kill -s HUP --kill-whom=main "
+    "penstockd: its log names every mistake"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +47,12 @@ def run(options: argparse.Namespace) -> int:
     try:
         answer = ask(control_path(options.config), "reload")
     except ConfigUnreadable as error:
-        complain(error.mistakes)
+        complain([*error.mistakes, *([_ASKED_THERE] if error.mistakes[0].file else [])])
         return 2
+    except NobodyThere as error:
+        moved = runs_elsewhere(options.config)
+        complain([moved or error])
+        return 2 if moved else 1
     except NotAsked as error:
         complain([error])
         return 1

@@ -15,14 +15,14 @@ the kernel of this host holds (doctor.py); and what is in use at the moment (loc
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..policy.configuration import Config, read_config
 from ..policy.mistakes import FileMistake, located, unlocated
 from ..policy.policy_file import Policy, read_policy
-from ..policy.settings_in_force import in_force, unsendable
+from ..policy.settings_in_force import in_force, setting_changes, unsendable
 from ..policy.toml_recovery import TomlRest
 from ..policy.toml_tables import MAX_FILE_BYTES, NOT_TOML
 from . import startup
@@ -86,8 +86,8 @@ def examine(
 
     ``library``: no server will be started. ``standpoint``: as which user penstockd would run; if
     left out, as this process. ``running``: with what the penstockd runs that is to take the files
-    up, so that what needs a restart counts as it is there. May wait for a directory service and for
-    disks.
+    up, so that what needs a restart counts as it is there; it must be good for that restart all the
+    same. May wait for a directory service and for disks.
     """
     found = Examined(config_path, standpoint or standpoint_here())
     data = _read(found, config_path, "")
@@ -97,6 +97,7 @@ def examine(
     config, texts = read_config(data, library=library)
     wrong = {text.partition(":")[0] for text in texts}
     policy_path = ""
+    after: tuple[Config, User] | None = None
     judged = config if running is None else in_force(config, running)
     if _no_toml(texts):
         rest = TomlRest(data)
@@ -117,18 +118,42 @@ def examine(
             )
             texts += mistakes
             found.unchecked += located(config_path, data, unchecked)
+        if running is not None:
+            mistakes, after = _after_a_restart(found, config, running, wrong)
+            texts += [text for text in mistakes if text not in texts]
         found.misread = bool(too_long)
     found.misread |= bool(wrong)
     found.mistakes += located(config_path, data, texts)
     if policy_path:
-        _examine_policy(found, judged, policy_path)
+        _examine_policy(found, judged, policy_path, after)
     paths = tuple(path for path in (config_path, policy_path) if path and os.path.exists(path))
     own = startup.check_own_files(paths, found.standpoint.uid, code=found.standpoint.own)
     found.mistakes += [unlocated(text) for text in own]
     return found
 
 
-def _examine_policy(found: Examined, config: Config, path: str) -> None:
+def _after_a_restart(
+    found: Examined, fresh: Config, running: Config, wrong: Collection[str]
+) -> tuple[list[str], tuple[Config, User] | None]:
+    """Mistakes of settings that are taken up by a restart only, which must not be the moment to
+    find them. And with what the policy would be judged then, if that is not what it is with now."""
+    changes = setting_changes(running, running, fresh)
+    waiting = {each.key for each in changes if each.when == "restart"}.difference(wrong)
+    if not waiting or "job_uids" in wrong:
+        return [], None
+    try:
+        root = found.standpoint.root
+        user = startup.find_server_user(fresh, root=root, no_server=False)
+    except startup.StartupError as error:
+        return error.mistakes if "server_user" not in wrong else [], None
+    mistakes, _ = place_mistakes(fresh, user, found.standpoint, server=True, wrong=wrong)
+    mistakes = [text for text in mistakes if text.partition(":")[0] in waiting]
+    return mistakes, (fresh, user) if waiting & {"server_user", "job_uids"} else None
+
+
+def _examine_policy(
+    found: Examined, config: Config, path: str, after: tuple[Config, User] | None
+) -> None:
     data = _read(found, path, "policy")
     if data is None:
         return
@@ -147,6 +172,10 @@ def _examine_policy(found: Examined, config: Config, path: str) -> None:
         found.policy = policy
         found.on_host = look_up(policy, config.job_uids, found.server_user, found.standpoint)
         texts += found.on_host.mistakes
+        if after is not None:
+            then = look_up(policy, after[0].job_uids, after[1], found.standpoint)
+            then.close()
+            texts += [text for text in then.mistakes if text not in texts]
         found.unchecked += located(path, data, found.on_host.unchecked)
     found.mistakes += located(path, data, texts)
 
