@@ -118,6 +118,10 @@ class Pattern:
         set_field(self, "_bounds", bounds)
         set_field(self, "_between", tuple(self._where(code) for code in bounds))
 
+    def __reduce__(self) -> tuple[type["Pattern"], tuple[str, tuple[Element, ...]]]:
+        """As it was written, for a copy: all else follows."""
+        return Pattern, (self.source, self.elements)
+
     def matches(self, text: str) -> bool:
         """Does the whole text match? Takes time linear in the text's length.
 

@@ -2,8 +2,8 @@
 
 The child examines everything (examination.py), because it may have to wait for disks and directory
 services. What it found goes to the supervisor as bytes and open descriptors: the very bytes that
-were examined, the programs that were opened, and what was looked up, so that nothing is asked a
-second time.
+were examined, the policy in them, the programs that were opened, and what was looked up, so that
+nothing is asked, or parsed in the loop, a second time.
 """
 
 import json
@@ -16,8 +16,9 @@ from typing import Any
 from ..policy.addresses import Address, parse_address
 from ..policy.configuration import Config, parse_config
 from ..policy.generation_hash import generation_hash
-from ..policy.policy_file import Policy, parse_policy
+from ..policy.policy_file import Policy
 from ..policy.settings_in_force import in_force, settings_text
+from . import policy_handover
 from .client_listeners import Listeners, bind, unused
 from .examination import examine
 from .files.directory_writers import Trusted
@@ -116,6 +117,7 @@ def read_files(
         warnings += shared_user_warnings(policy)
     found = {
         "policy_bytes": len(examined.policy_data),
+        "config_bytes": len(examined.config_data),
         **_of_host(on_host),
         "scripts": {
             name: [[each.path, each.identity] for each in scripts]
@@ -129,7 +131,7 @@ def read_files(
     files = [each.fd for each in on_host.executables.values()]
     files += [each.detach() for each in sockets]  # so that they stay open until they are sent
     data = b"%d\n" % len(head) + head + examined.policy_data + examined.config_data
-    return data, files
+    return data + policy_handover.written(policy), files
 
 
 def _of_host(on_host: PolicyOnHost) -> dict[str, object]:
@@ -164,7 +166,9 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
     length, _, rest = data.partition(b"\n")
     found: dict[str, Any] = json.loads(rest[: int(length)])
     files = rest[int(length) :]
-    policy_data, config_data = files[: found["policy_bytes"]], files[found["policy_bytes"] :]
+    behind_policy = found["policy_bytes"]
+    behind_config = behind_policy + found["config_bytes"]
+    policy_data, config_data = files[:behind_policy], files[behind_policy:behind_config]
     config = parse_config(config_data)
     named = {name: _user(told) for name, told in found["named"].items()}
     groups = {name: tuple(gids) for name, gids in found["groups"].items()}
@@ -188,7 +192,7 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
         policy_data=policy_data,
         config=config,
         effective=in_force(config, running),
-        policy=parse_policy(policy_data),
+        policy=policy_handover.read(files[behind_config:]),
         on_host=PolicyOnHost(FoundUsers([], named, groups), owners, executables),
         scripts={
             name: [ScriptFile(path, tuple(identity)) for path, identity in scripts]
