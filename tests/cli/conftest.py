@@ -19,6 +19,23 @@ QUICK = {
     *("test_a_wait_goes_on_over_a_restart", "test_on_a_terminal_it_is_drawn_anew"),
     "test_send_says_how_much_there_is_in_all",
 }
+LONG = {
+    *("test_interrupts_at_any_moment_break_nothing", "test_two_floods_share_the_terminal"),
+    *("test_a_further_signal_waits_for_nothing", "test_a_narrow_window_shows_what_fits"),
+    *("test_a_start_under_way_is_not_lost_as_the_shell_is_left", "test_many_lines_are_pasted"),
+    *("test_a_crash_of_the_shell_gives_the_terminal_back", "test_each_step_that_fails"),
+    *("test_colours_are_none_where_they_are_not_wanted", "test_json_of_each"),
+    *("test_a_server_that_does_not_answer_keeps_no_key_waiting",),
+    *("test_a_verb_that_takes_the_whole_screen_gives_it_back", "test_a_context_that_works"),
+    *("test_figures_that_are_no_numbers", "test_a_name_like_a_template_is_a_name"),
+    *("test_what_we_say_to_type_next_goes_to_the_same_server", "test_a_stopped_shell_goes_on"),
+    *(
+        "test_many_lines_leave_no_descriptor_and_no_object",
+        "test_a_wrong_passphrase_is_said_at_once",
+    ),
+    *("test_a_beginning_of_more_names_than_are_looked_at_is_none", "test_following_by_a_name"),
+}
+"""Both ways with tools/test --all alone, because they take long."""
 BY_OTHERS = {
     *("test_completion", "test_completion_in_shells", "test_invocations", "test_top"),
     "test_parsing_without_a_loop",
@@ -35,7 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not hasattr(module, "fake_server") or module.__name__.split(".")[-1] in BY_OTHERS:
         return
     name = metafunc.function.__name__
-    ways = [pytest.param("plain")]
+    ways = [pytest.param("plain", marks=[pytest.mark.slow] * (name in LONG))]
     if name not in PLAIN_ALONE:
         marks = () if name in QUICK else (pytest.mark.slow,)
         ways.append(pytest.param("agent", marks=marks))

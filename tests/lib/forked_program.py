@@ -62,6 +62,8 @@ class _Source:
     """The process that is forked from."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # because Trio starts processes in threads
+        self._ended = False
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = _INTERPRETER(
@@ -72,25 +74,28 @@ class _Source:
                 process_group=0,  # so that a signal for the tests' group does not end it
             )
         self._link = ours
-        self._lock = threading.Lock()  # because Trio starts processes in threads
 
-    def fork(self, request: Mapping[str, object], fds: Sequence[int]) -> int:
-        """The pid of a child of this process. Raises OSError."""
+    def fork(self, request: Mapping[str, object], fds: Sequence[int]) -> int | None:
+        """The pid of a child of this process; None if none can be forked any more, as a test has
+        ended the process, or closed the link to it. Raises OSError."""
         data = json.dumps(request).encode()
         with self._lock:
-            try:
-                socket.send_fds(self._link, [struct.pack("=I", len(data))], fds)
-                self._link.sendall(data)
-                answer = self._link.recv(4, socket.MSG_WAITALL)
-            except ConnectionError:
-                answer = b""
-            if not answer:
-                status = self._process.wait()
-                raise RuntimeError(f"the process that command lines are forked from: {status}")
-            (pid,) = struct.unpack("=i", answer)
+            answer = b"" if self._ended else self._asked(data, fds)
+            self._ended = not answer
+        if not answer:
+            return None
+        (pid,) = struct.unpack("=i", answer)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
+
+    def _asked(self, data: bytes, fds: Sequence[int]) -> bytes:
+        try:
+            socket.send_fds(self._link, [struct.pack("=I", len(data))], fds)
+            self._link.sendall(data)
+            return self._link.recv(4, socket.MSG_WAITALL)
+        except OSError:
+            return b""
 
     def end(self) -> None:
         self._link.close()
@@ -119,7 +124,11 @@ class ProgramPopen(subprocess.Popen[Any]):
             "group": os.getpgrp() if wanted["process_group"] < 0 else wanted["process_group"],
         }
         wish = (wanted["p2cread"], wanted["c2pwrite"], wanted["errwrite"])
-        self.pid = self._source.fork(request, [n if fd == -1 else fd for n, fd in enumerate(wish)])
+        pid = self._source.fork(request, [n if fd == -1 else fd for n, fd in enumerate(wish)])
+        if pid is None:
+            super()._execute_child(*given, **named)  # type: ignore[misc]
+            return
+        self.pid = pid
         self._child_created = True
         self._close_pipe_fds(*(wanted[name] for name in _PIPES))  # type: ignore[attr-defined]
 

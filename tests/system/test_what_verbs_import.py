@@ -96,10 +96,7 @@ LINES = (
 
 
 # A verb of each kind, because each line is a process: the others are tried by tools/test --all.
-SOME = (
-    *("start ends", "-o json status JOB", "--addr 127.0.0.1:1 watch"),
-    *("stream --no-follow JOB", "stop 1", "stop JOB", "wait JOB"),
-)
+SOME = (*("start ends", "-o json status JOB", "stream --no-follow JOB", "stop JOB"),)
 
 
 @pytest.mark.parametrize(
