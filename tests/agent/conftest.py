@@ -1,10 +1,13 @@
 """An agent of a test's own, behind the command line that ``fake_service`` runs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import fake_service
 import pytest
 from agents import AgentPlace, agent_place
+
+from penstock.pki.issue import issue, make_ca
 
 LONG = {
     *("test_what_is_no_agent_of_ours_is_not_used", "test_a_second_signal_does_not_wait"),
@@ -58,3 +61,14 @@ def agent(place: AgentPlace) -> AgentPlace:
     """One that listens."""
     place.begin()
     return place
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> dict[str, str]:
+    """What names a client's files, of which the key needs a passphrase."""
+    make_ca(tmp_path)
+    issue(tmp_path, "alice", passphrase=b"the secret")
+    return {
+        "PENSTOCK_CERT": str(tmp_path / "alice.crt"),
+        "PENSTOCK_KEY": str(tmp_path / "alice.key"),
+    }

@@ -14,7 +14,6 @@ from patience import patient
 from pki import shared_pki
 from typed_shell import PROMPT, shell
 
-from penstock.pki.issue import issue, make_ca
 from penstock.proto import command_pb2 as pb
 
 
@@ -95,16 +94,6 @@ async def test_a_second_stop_and_an_interrupt_when_it_stands(agent: AgentPlace) 
         begin = len(typing.shown)
         await typing.type("\x03")
         assert "Detached" in await typing.until(PROMPT, begin)
-
-
-@pytest.fixture
-def encrypted(tmp_path: Path) -> dict[str, str]:
-    make_ca(tmp_path)
-    issue(tmp_path, "alice", passphrase=b"the secret")
-    return {
-        "PENSTOCK_CERT": str(tmp_path / "alice.crt"),
-        "PENSTOCK_KEY": str(tmp_path / "alice.key"),
-    }
 
 
 async def test_a_passphrase_is_asked_for_once(agent: AgentPlace, encrypted: dict[str, str]) -> None:

@@ -11,19 +11,7 @@ from patience import patient
 from shells import need
 from typed_shell import BASH, PROMPT, Shell, shell
 
-from penstock.pki.issue import issue, make_ca
-
 WAYS = {"plain": {"PENSTOCK_AGENT": "off"}, "agent": {"PENSTOCK_AGENT": "on"}}
-
-
-@pytest.fixture
-def encrypted(tmp_path: Path) -> dict[str, str]:
-    make_ca(tmp_path)
-    issue(tmp_path, "alice", passphrase=b"the secret")
-    return {
-        "PENSTOCK_CERT": str(tmp_path / "alice.crt"),
-        "PENSTOCK_KEY": str(tmp_path / "alice.key"),
-    }
 
 
 async def until_stopped(typing: Shell) -> None:

@@ -20,7 +20,7 @@ class FailureLog:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         data = f"{stamp} {text.rstrip()}\n".encode(errors="backslashreplace")[:_MOST_BYTES]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        flags |= os.O_NONBLOCK  # of a pipe in its place, which nobody reads
+        flags |= os.O_NONBLOCK  # of a pipe in its place, which no process reads
         try:
             fd = os.open(self._path, flags, 0o600)
         except OSError:

@@ -50,7 +50,7 @@ class LentConnection:
         self.used_at = trio.current_time()
         self.since = 0.0
         self.retired = False
-        """Nobody borrows it from now on."""
+        """No line borrows it from now on."""
         # Scope K4.lent.
         self._scope = trio.CancelScope()
         self._unused = trio.Event()
@@ -188,7 +188,7 @@ class LentConnections:
 
 
 async def _is_there(shared: LentConnection, client: Client) -> bool:
-    """Whether the server answers on a connection that nobody has used for a while: it may be gone
+    """Whether the server answers on a connection that no line has used for a while: it may be gone
     without a word, as after a night of the machine's."""
     if not client.channel.usable:
         shared.retire()

@@ -1,4 +1,4 @@
-"""The agent's life: it listens, attends to each front end, and ends when nobody has asked for long.
+"""The agent's life: it listens, attends to each front end, and ends when unused for long.
 
 It ends, too, when it is told to (``penstock agent stop``, TERM), when its socket is gone, and when
 another version has been installed in its place: once what runs has ended, and taking nothing new.
