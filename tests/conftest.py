@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -127,7 +127,7 @@ def few_free_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
+def _no_leaks(_quick_command_lines: Callable[[], str]) -> Iterator[None]:
     """Descriptors, processes, threads and cgroups return to where they were."""
     descriptors, children, groups = Descriptors(), Children(), job_groups()
     threads = {thread for thread in threading.enumerate() if not thread.daemon}
@@ -141,17 +141,22 @@ def _no_leaks() -> Iterator[None]:
         wrong.append(f"threads: {running}")
     if kept := groups_left(groups):
         wrong.append(f"cgroups: {kept}")
+    if lost := _quick_command_lines():
+        wrong.append(f"what command lines are forked from is gone: {lost}")
     assert not wrong, "left behind: " + "; ".join(wrong)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_command_lines() -> Iterator[None]:
-    """Not for tools/test --all, and not for a source tree, which such a process does not find."""
+def _quick_command_lines() -> Iterator[Callable[[], str]]:
+    """Not for tools/test --all, and not for a source tree, which such a process does not find.
+
+    Yields what says that the process they are forked from has been lost, and how.
+    """
     if os.environ.get("PENSTOCK_TEST_EVERYTHING") or os.environ.get("PYTHONPATH"):
-        yield
+        yield str
         return
-    with forked_command_lines():
-        yield
+    with forked_command_lines() as lost:
+        yield lost
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ClassVar, Final
@@ -74,6 +74,8 @@ class _Source:
                 process_group=0,  # so that a signal for the tests' group does not end it
             )
         self._link = ours
+        self._inode = os.fstat(ours.fileno()).st_ino
+        self._told = False
 
     def fork(self, request: Mapping[str, object], fds: Sequence[int]) -> int | None:
         """The pid of a child of this process; None if none can be forked any more, as a test has
@@ -89,6 +91,23 @@ class _Source:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
 
+    def lost(self) -> str:
+        """What has become of the process or of the link to it; empty if both are as they were."""
+        with self._lock:
+            if self._told:
+                return ""
+            try:
+                if os.fstat(self._link.fileno()).st_ino != self._inode:
+                    found = "the link's descriptor is another file's now"
+                elif os.waitid(os.P_PID, self._process.pid, _ENDED):
+                    found = "the process has ended"
+                else:
+                    return ""
+            except OSError as error:
+                found = os.strerror(error.errno or 0)
+            self._told = True
+            return found
+
     def _asked(self, data: bytes, fds: Sequence[int]) -> bytes:
         try:
             socket.send_fds(self._link, [struct.pack("=I", len(data))], fds)
@@ -103,6 +122,7 @@ class _Source:
 
 
 _INTERPRETER: Final = subprocess.Popen
+_ENDED: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class ProgramPopen(subprocess.Popen[Any]):
@@ -148,8 +168,13 @@ def _can_be_forked(wanted: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def forked_command_lines() -> Iterator[None]:
-    """Inside, command lines that this process starts are forked."""
+def forked_command_lines() -> Iterator[Callable[[], str]]:
+    """Inside, command lines that this process starts are forked.
+
+    Yields what says, once, what has become of the process that they are forked from. A test that
+    ends it, or closes a descriptor that is not its own, is to blame; those behind it start
+    interpreters.
+    """
     source = _Source()
 
     class Forking(ProgramPopen):
@@ -157,7 +182,7 @@ def forked_command_lines() -> Iterator[None]:
 
     subprocess.Popen = Forking  # type: ignore[misc]
     try:
-        yield
+        yield source.lost
     finally:
         subprocess.Popen = _INTERPRETER  # type: ignore[misc]
         source.end()
