@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 import trio
+from killing import until_served
 from lists import AUTHORITIES
-from patience import patient
 from reloading import reload, reloaded
 from restarts import connected_again, kill_server
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import connect
 from penstock.operate import control_client
+from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import ConnectionLost, HandshakeFailed, RpcError
 
 CLIENTS = '[clients.alice]\ncommands = ["idle"]\n'
@@ -97,21 +98,29 @@ async def test_files_with_mistakes_change_nothing(server: RunningServer, config:
         policy.write_text(before)
 
 
-async def test_no_server_is_ended_for_one_that_could_not_start(
+async def test_a_planned_restart_needs_no_file_on_the_disk(
     server: RunningServer, config: Path
 ) -> None:
-    """SIGUSR2 is refused, with every mistake, and whoever is connected stays so."""
+    """SIGUSR2 goes ahead with what is in force, and what is wrong with the files is said."""
+    change(config, "nonsense = 1\n")
+    policy = server.directory / "policy.toml"
+    text = policy.read_text()
     async with connect(server.endpoint("alice")) as alice:
-        for top, word in (("nonsense = 1\n", "nonsense: unknown"), ("[\n", "not TOML")):
-            change(config, top)
-            server.process.send_signal(signal.SIGUSR2)
-            with trio.fail_after(patient(10)):
-                while not any(  # noqa: ASYNC110
-                    "SIGUSR2: not while the configuration has a mistake" in line and word in line
-                    for line in server.log_lines
-                ):
-                    await trio.sleep(0.02)
-        await alice.server_info()
+        job = await alice.start("idle")
+    before = server.server_pid()
+    policy.write_text(f"folly = 2\n{text}")
+    try:
+        server.process.send_signal(signal.SIGUSR2)
+        for file, wrong in ((config, "nonsense: unknown"), (policy, "folly: unknown")):
+            said = f"mistakes, and are not taken: {file}:1: {wrong}"
+            await server.logged(f"SIGUSR2: the files on the disk have {said}")
+        await until_served(server, before)
+        async with connected_again(server, "alice") as alice:
+            again = (await alice.status(job.handle)).job
+            assert (again.state, again.os_pid) == (pb.JOB_STATE_RUNNING, job.os_pid)
+            await alice.stop(job.handle, grace_s=0)
+    finally:
+        policy.write_text(text)
 
 
 async def test_an_audit_log_elsewhere_counts_with_the_next_server(

@@ -55,6 +55,7 @@ from .kernel.loop import READ, Loop, Timer
 from .kernel.reap import strangers
 from .logs.log_file import LogFile
 from .logs.supervisor_log import log
+from .planned_restart import PlannedRestarts
 from .policy_checks import disk_warnings, policy_warnings
 from .reload_service import ReloadService
 from .sentinel import Sentinel
@@ -143,6 +144,7 @@ class Daemon:
         self._reception: ServerListener | None = None
         self._watch: ServerWatch | None = None
         self._reloads: ReloadService | None = None
+        self._restarts: PlannedRestarts | None = None
         self._orphan_timer: Timer | None = None
         self._has_served = False
 
@@ -214,6 +216,10 @@ class Daemon:
             self._reloads = ReloadService(
                 *(self._loop, self._files, self._reception, self._server, self._run_directory)
             )
+            self._restarts = PlannedRestarts(
+                *(self._loop, self._files, self._server, self._reception),
+                lambda: self._shutdown.begun,
+            )
             self._server.start()
         self._watch = ServerWatch(
             *(self._loop, self._server),
@@ -245,7 +251,8 @@ class Daemon:
         elif number == signal.SIGHUP:
             self._reload()
         elif number == signal.SIGUSR2:
-            self._start_server_anew()
+            if self._restarts is not None:
+                self._restarts.ask()
         else:
             log(f"{signal.Signals(number).name}: stopping")
             self._stop(0, number)
@@ -254,18 +261,6 @@ class Daemon:
         self._tell_server(signal.SIGHUP)  # which opens the audit log anew
         if self._reloads is not None:
             self._reloads.hang_up()
-
-    def _start_server_anew(self) -> None:
-        server, reception = self._server, self._reception
-        if self._shutdown.begun or not server or not reception or not reception.greeted:
-            log("SIGUSR2: not now, as the server starts or ends already")
-            return
-        if mistakes := startup.config_mistakes(self._options.config):
-            for mistake in mistakes:
-                log(f"SIGUSR2: not while the configuration has a mistake: {mistake}")
-            return
-        log("SIGUSR2: the server is started anew; jobs run on, and new clients wait for it")
-        server.restart(signal.SIGUSR2)
 
     def _tell_server(self, number: int) -> None:
         # Not before its HELLO, because a server has no handlers until then, and would die of it.

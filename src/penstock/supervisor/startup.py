@@ -10,13 +10,11 @@ import resource
 import stat
 from typing import Final
 
-from ..policy.configuration import Config, ConfigError, check_server_user, parse_config
-from ..policy.toml_tables import MAX_FILE_BYTES
+from ..policy.configuration import Config, check_server_user
 from . import own_code
 from .files import executables as exe
 from .files.private_directory import check_private
 from .ipc.run_directory import RunDirectory
-from .kernel.bounded_read import read_file
 from .users.user_names import User, UserError, own_user, resolve_user
 
 # What a held job needs: two pipes, three ends of its input's, pidfd, cgroup.events (or a
@@ -32,17 +30,6 @@ class StartupError(Exception):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
-
-
-def config_mistakes(path: str) -> list[str]:
-    """Why no server could be started with the configuration as the file has it now."""
-    try:
-        parse_config(read_file(path, MAX_FILE_BYTES))
-    except ConfigError as error:
-        return error.mistakes
-    except OSError as error:
-        return [f"{path}: {error.strerror}"]
-    return []
 
 
 def find_server_user(config: Config, *, root: bool, no_server: bool) -> User:
