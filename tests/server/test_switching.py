@@ -214,8 +214,8 @@ async def test_says_which_files_of_tls_hold_something_else(tmp_path: Path) -> No
         before, authority = fingerprint(w.pki.server.certificate), w.pki.ca.read_text()
         usage = ExtendedKeyUsageOID.SERVER_AUTH
         renewed = w.pki.authority.issue("server", "penstock", usage=usage)
-        w.pki.ca.write_text(authority + authority)
         ca = fingerprint(w.pki.ca)
+        w.pki.ca.write_text(authority + authority)
         assert await reloaded(3, w.pki.write_crl("bob")) == [
             f"[tls] certificate: taken up is sha256 {fingerprint(renewed.certificate)}; before it "
             f"was sha256 {before}",
