@@ -105,6 +105,7 @@ def test_one_that_runs_where_the_file_does_not_say_is_found(
     handed: Handed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """run_dir was changed: it is a mistake that it is told, not a penstockd that does not run."""
+    handed.next()  # so that it is started by the file as it was
     text = handed.config.read_text()
     used = next(line for line in text.splitlines() if line.startswith("run_dir"))
     handed.config.write_text(text.replace(used, 'run_dir = "/nonexistent"'))
@@ -139,3 +140,17 @@ def test_a_locale_without_the_character_is_no_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(data, "ascii", write_through=True))
     tell(["policy: \u00e4"])
     assert data.getvalue() == b"policy: \\xe4\n"
+
+
+def test_a_penstockd_that_refuses_to_say_what_is_in_force_is_said(
+    handed: Handed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As to check --against-running, when many ask at once; what check finds itself is there."""
+    handed.next().serve()
+    many = [handed.ask() for _ in range(8)]
+    try:
+        call_verb(["check", "--config", str(handed.config), "--against-running"])
+    finally:
+        for each in many:
+            each.close()
+    assert "too many others ask penstockd at this moment; try again\n" in capsys.readouterr().err

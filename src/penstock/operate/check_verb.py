@@ -7,7 +7,7 @@ from dataclasses import asdict
 from ..policy.mistakes import FileMistake
 from ..supervisor.examination import Examined
 from .against_running import Comparison, compare, lines_of, refusals
-from .control_client import NotAsked, ask, control_path
+from .control_client import NotAsked, control_path, status
 from .findings import CheckReport
 from .full_check import check_files
 from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     # With a wrong key what the files say is not known.
     if options.against_running and examined.policy is not None and not examined.misread:
         try:
-            answer = ask(control_path(options.config), "status")
+            answer = status(control_path(options.config))
             report.add_refusals(refusals(answer, options.config))
             compared = compare(answer, examined)
         except NotAsked as error:
