@@ -65,3 +65,10 @@ def test_nothing_else_does(value: object) -> None:
     data = pickle.dumps(value)
     with pytest.raises(HandoverError):
         policy_handover.read(data)
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    """Its process ends then, and the one with the jobs refuses the reload."""
+    foreign = dataclasses.replace(MINIMAL, commands={"true": object()})  # type: ignore[dict-item]
+    with pytest.raises(HandoverError, match=r"builtins\.object is no part"):
+        policy_handover.written(foreign)

@@ -34,8 +34,11 @@ class _PolicyReader(pickle.Unpickler):
 
 
 def written(policy: Policy) -> bytes:
-    """What ``read`` makes the same policy of."""
-    return pickle.dumps(policy, pickle.HIGHEST_PROTOCOL)
+    """What ``read`` makes the same policy of. Raises HandoverError if it would refuse that: here,
+    where it costs a child, and not in the process that holds the jobs."""
+    data = pickle.dumps(policy, pickle.HIGHEST_PROTOCOL)
+    read(data)
+    return data
 
 
 def read(data: bytes) -> Policy:
