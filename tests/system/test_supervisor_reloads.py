@@ -166,6 +166,13 @@ def test_what_cannot_change_is_named(handed: Handed) -> None:
     assert os.pread(files["configuration"], 1 << 20, 0) == handed.config.read_bytes()
     assert os.pread(files["policy"], 1 << 20, 0) == server.peer.policy
     asking.close()
+    server.kill()
+    handed.next().serve()  # with which what waited for it counts
+    asking = handed.ask(request="status")
+    status = asking.answer()
+    asking.close()
+    assert len(status["waiting"]) == 3
+    assert all("needs a restart of penstockd" in text for text in status["waiting"])
 
 
 def test_other_addresses_count_with_the_next_server(root: bool) -> None:
@@ -338,7 +345,7 @@ def test_clients_get_users_of_their_own_by_a_reload() -> None:
         change(handed, f"\n{own}{BOB.replace('feed', 'own')}")
         asking = handed.ask(request="reload")
         before = server.peer.generation
-        server.prepared()
+        # Found before the server is asked, as all mistakes of files are.
         assert "is damaged" in server.peer.wait("ABANDON")["mistakes"][0]
         answer = asking.answer()
         asking.close()

@@ -1,8 +1,8 @@
 """Which files this process decides by, and how others take their place while jobs run.
 
 Everything that depends on the files is replaced in one call, ``switch``, which the loop cannot
-interrupt. Nothing of it is changed before all that can fail has succeeded: the table of clients'
-users is read, and the kernel has taken the clients' totals.
+interrupt. Nothing of it is changed before all that can fail has succeeded: own limits are raised,
+and the kernel has taken the clients' totals.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import Final
 from ..policy.configuration import Config
 from ..policy.policy_changes import policy_changes
 from ..policy.policy_file import Policy
-from ..policy.settings_in_force import setting_changes, settings_text
+from ..policy.settings_in_force import SettingChange, setting_changes, settings_text
 from . import startup
 from .cgroups import Hierarchy, TotalRefused, group_name
 from .client_listeners import Listeners
@@ -26,7 +26,6 @@ from .kernel.child_work import ChildWork, WorkDone
 from .kernel.loop import Loop
 from .reload_sides import NewFiles, NotRead, SwitchRefused
 from .users.command_users import CommandUsers, allocate_new, open_allocated, userless_clients
-from .users.user_table import TableDamaged
 
 READ_S: Final = 10.0
 """How long reading and looking up may take: disks and directory services are asked."""
@@ -65,7 +64,7 @@ class FilesInForce:
         self._lower = lower
         self._reading: ChildWork | None = None
         self._read_last: ChildWork | None = None
-        self._waiting: list[str] = []
+        self._waiting: list[SettingChange] = []
         """Settings of the latest reload that wait for another server, or for a restart."""
 
     @property
@@ -89,6 +88,7 @@ class FilesInForce:
     def server_begins(self) -> None:
         """A server begins with what is in force, also with what counts for a whole server."""
         self._of_server = self.config
+        self._waiting = [each for each in self._waiting if each.when != "next server"]
 
     def status(self) -> tuple[dict[str, object], dict[str, bytes]]:
         """For the operator: what is in force, and the bytes of its files by their names."""
@@ -102,13 +102,14 @@ class FilesInForce:
             "running": [job.describe() for job in self._requests.jobs.values()],
             "max_jobs": told.max_jobs,
             "settings": told.settings,
-            "waiting": list(self._waiting),
+            "waiting": [str(each) for each in self._waiting],
         }
         return about, {"policy": told.policy, "configuration": told.configuration}
 
     def read(self, on_read: Callable[[NewFiles | Sequence[str] | NotRead], None]) -> None:
         """Reads every file, in a child: see OwnSide."""
         running, path, listeners = self.config, self._config_path, self._listeners
+        reads_users = self._hierarchy is not None and self._grants.users.allocated is None
 
         def done(work: WorkDone) -> None:
             self._reading = None
@@ -123,7 +124,9 @@ class FilesInForce:
             return
         self._reading = self._read_last = ChildWork(
             self._loop,
-            lambda: read_files(path, running, listeners, quotas=self._quotas),
+            lambda: read_files(
+                path, running, listeners, quotas=self._quotas, client_users=reads_users
+            ),
             READ_S,
             done,
         )
@@ -160,7 +163,7 @@ class FilesInForce:
         settings = setting_changes(self.config, self._of_server, files.config)
         if self._listeners.handed:  # a warning says that the key is not heeded
             settings = [each for each in settings if each.key != "listen"]
-        self._waiting = [str(each) for each in settings if each.when != "now"]
+        self._waiting = [each for each in settings if each.when != "now"]
         changes = [
             *map(str, settings),
             *policy_changes(before.policy, policy),
@@ -189,14 +192,8 @@ class FilesInForce:
         """The users of these files' commands. Clients keep the ids that they have."""
         found, allocated = files.on_host.users, self._grants.users.allocated
         if allocated is None:
-            root = self._hierarchy is not None
-            try:
-                allocated = open_allocated(files.policy, self.config, root=root)
-            except TableDamaged as error:
-                raise SwitchRefused([str(error)]) from error
-            except OSError as error:
-                text = f"supervisor_dir: {error.filename}: {error.strerror}"
-                raise SwitchRefused([text]) from error
+            root, entries = self._hierarchy is not None, files.client_users
+            allocated = open_allocated(files.policy, self.config, root=root, entries=entries)
         return CommandUsers(found.named, found.groups, allocated, files.accounts)
 
     def _change_totals(self, policy: Policy) -> None:
@@ -215,9 +212,10 @@ class FilesInForce:
 
 def _other_programs(before: ProgramFiles, now: ProgramFiles) -> list[str]:
     """A line for each file that took the place of another, as for a replaced program."""
+    earlier_ones = before.described()
     return [
         f"commands.{name}: taken up is {after}; before it was {earlier}"
         for name, described in now.described().items()
         for path, after in described.items()
-        if (earlier := before.described().get(name, {}).get(path, after)) != after
+        if (earlier := earlier_ones.get(name, {}).get(path, after)) != after
     ]

@@ -30,8 +30,9 @@ from .policy_checks import disk_warnings, policy_warnings
 from .policy_on_host import PolicyOnHost
 from .startup import make_audit_log, replaceable
 from .users.accounts import Account, account_of
-from .users.user_checks import FoundUsers, shared_user_warnings
+from .users.user_checks import FoundUsers, shared_user_warnings, uses_own_users
 from .users.user_names import User
+from .users.user_table import TableDamaged, UserTable
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class FilesRead:
     warnings: list[str]
     sockets: dict[Address, socket.socket]
     """Bound to addresses that clients could not connect to so far."""
+    client_users: list[tuple[int, str]]
+    """What the table of clients' users has, if it was read."""
 
     @property
     def generation(self) -> str:
@@ -86,17 +89,27 @@ class FilesRead:
 
 
 def read_files(
-    config_path: str, running: Config, listeners: Listeners, *, quotas: bool
+    config_path: str,
+    running: Config,
+    listeners: Listeners,
+    *,
+    quotas: bool,
+    client_users: bool,
 ) -> tuple[bytes, Sequence[int]]:
     """In the child: what ``files_read`` makes a FilesRead of. May wait for long.
 
-    ``quotas``: the file system of ``work_root`` holds jobs to their bounds.
+    ``quotas``: the file system of ``work_root`` holds jobs to their bounds. ``client_users``: the
+    table of clients' users is to be read where the policy needs it, as it was not so far.
     """
     examined = examine(config_path, running=running)
     mistakes = [str(each) for each in examined.mistakes]
     named = () if examined.config is None or listeners.handed else examined.config.listen
     missing = listeners.missing(named)
     sockets, wrong = bind(missing, later=True)
+    users = list[tuple[int, str]]()
+    if client_users and examined.policy is not None and uses_own_users(examined.policy):
+        users, texts = _table(running.supervisor_dir)
+        wrong += texts
     if mistakes or wrong:
         return json.dumps({"mistakes": mistakes + wrong}).encode(), ()
     config, policy, on_host, user = examined.good()
@@ -126,12 +139,24 @@ def read_files(
         "accounts": _accounts(on_host.users),
         "warnings": warnings,
         "listen": [str(each) for each in missing],
+        "client_users": users,
     }
     head = json.dumps(found).encode()
     files = [each.fd for each in on_host.executables.values()]
     files += [each.detach() for each in sockets]  # so that they stay open until they are sent
     data = b"%d\n" % len(head) + head + examined.policy_data + examined.config_data
     return data + policy_handover.written(policy), files
+
+
+def _table(directory: str) -> tuple[list[tuple[int, str]], list[str]]:
+    """The table of clients' users, and what is wrong with it."""
+    try:
+        return UserTable(directory).read(), []
+    except TableDamaged as error:
+        return [], [str(error)]
+    except OSError as error:
+        text = f"supervisor_dir: {error.filename}: {error.strerror}; correct it, or mount its disk"
+        return [], [text]
 
 
 def _of_host(on_host: PolicyOnHost) -> dict[str, object]:
@@ -201,6 +226,7 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
         accounts={_user(user): Account(*account) for user, account in found["accounts"]},
         warnings=found["warnings"],
         sockets=sockets,
+        client_users=[(uid, client) for uid, client in found["client_users"]],
     )
 
 

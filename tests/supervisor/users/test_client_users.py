@@ -70,9 +70,30 @@ def test_a_range_that_is_used_up(tmp_path: Path) -> None:
         again.user_of("c")
     assert again.missing(["a", "c"]).startswith("job_uids: none is left for client 'c'")
     assert again.missing(["a", "b"]) == ""
-    assert again.never("c") == again.missing(["c"])
-    assert again.never("a") == ""
-    assert opened(tmp_path, UidRange(7, 9)).never("c") == ""  # it may have one, and has none yet
+    assert again.never("abc") == {"c": again.missing(["c"])}
+    # Of these, c may have one, and has none yet.
+    assert opened(tmp_path, UidRange(7, 9)).never("ac") == {}
+
+
+def test_many_without_a_user_cost_one_look_at_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload asks for all clients at once, in the supervisor's loop."""
+    asked = 0
+    has = IdMaps.has
+
+    def counted(maps: IdMaps, number: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return has(maps, number)
+
+    users = opened(tmp_path, UidRange(1, 200))
+    names = [f"c{number}" for number in range(400)]
+    with pytest.raises(NoUser):
+        users.allocate(names)
+    monkeypatch.setattr(IdMaps, "has", counted)
+    assert list(users.never(names)) == names[200:]
+    assert asked <= 2 * len(names)
 
 
 def test_ids_that_the_namespace_lacks(tmp_path: Path) -> None:
@@ -92,7 +113,7 @@ def test_ids_that_the_namespace_lacks(tmp_path: Path) -> None:
     with pytest.raises(NoUser, match=r"maps none of 1000-1009.*containers; name a range"):
         fewer.user_of("z")
     assert "not mapped" in fewer.missing(["a"])
-    assert "not mapped" in fewer.never("a")
+    assert "not mapped" in fewer.never("a")["a"]
     # By group alone, too.
     with pytest.raises(NoUser, match="gid_map"):
         opened(tmp_path, maps=IdMaps(ALL, none.users)).user_of("a")

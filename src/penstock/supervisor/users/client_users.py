@@ -14,7 +14,7 @@ from ...policy.uid_range import UidRange
 from ..logs.supervisor_log import log
 from .id_maps import IdMaps
 from .user_names import User
-from .user_table import UserTable
+from .user_table import Entries, UserTable
 
 _MOST_SAID: Final = 20
 
@@ -33,12 +33,15 @@ class NoUser(Exception):
 class ClientUsers:
     """The ids of ``uids``, as far as ``maps`` has them, by client."""
 
-    def __init__(self, table: UserTable, uids: UidRange, maps: IdMaps) -> None:
-        """Reads the table. Raises TableDamaged and OSError."""
+    def __init__(
+        self, table: UserTable, uids: UidRange, maps: IdMaps, entries: Entries | None = None
+    ) -> None:
+        """``entries``: what the table has, if it was read already. Otherwise this reads it, and
+        raises TableDamaged and OSError."""
         self.uids = uids
         self._table = table
         self._maps = maps
-        self._taken: dict[int, str] = dict(table.read())
+        self._taken: dict[int, str] = dict(table.read() if entries is None else entries)
         self._of: dict[str, int] = {}
         for uid, client in self._taken.items():
             if uid in uids:
@@ -56,19 +59,28 @@ class ClientUsers:
             if not self._maps.has(uid):
                 return _not_mapped(uid, self._taken[uid])
         new = [client for client in clients if client not in self._of]
-        free = sum(len(part) for part in self._maps.within(self.uids.ids()))
-        taken = sum(self._maps.has(uid) for uid in self._taken if uid in self.uids)
-        return self._none_left(new[-1]) if len(new) > free - taken else ""
+        return self._none_left(new[-1]) if len(new) > self._left() else ""
 
-    def never(self, client: str) -> str:
-        """Why this client has no user as long as this process lives. Allocates nothing.
+    def never(self, clients: Iterable[str]) -> dict[str, str]:
+        """Those of these clients that have no user as long as this process lives, and why.
+        Allocates nothing.
 
-        "" if it has one, or may get one at its next start.
+        The others have one, or may get one at their next start.
         """
-        uid = self._of.get(client)
-        if uid is not None:
-            return "" if self._maps.has(uid) else _not_mapped(uid, client)
-        return self.missing([client])
+        found = {}
+        none_left = self._left() < 1
+        for client in clients:
+            uid = self._of.get(client)
+            if uid is None and none_left:
+                found[client] = self._none_left(client)
+            elif uid is not None and not self._maps.has(uid):
+                found[client] = _not_mapped(uid, client)
+        return found
+
+    def _left(self) -> int:
+        """How many ids of the range no client was ever given. Goes through all that were."""
+        free = sum(len(part) for part in self._maps.within(self.uids.ids()))
+        return free - sum(self._maps.has(uid) for uid in self._taken if uid in self.uids)
 
     def allocate(self, clients: Iterable[str]) -> None:
         """Allocates one for each client that has none, in this order, and makes all durable

@@ -14,7 +14,7 @@ from .client_users import ClientUsers, NoUser
 from .id_maps import own_maps
 from .user_checks import FoundUsers, new_users, shared_user_warnings, uses_own_users
 from .user_names import User
-from .user_table import TableDamaged, UserTable
+from .user_table import Entries, TableDamaged, UserTable
 
 _MOST_SHOWN: Final = 5
 
@@ -61,11 +61,15 @@ def open_users(policy: Policy, config: Config, found: FoundUsers, *, root: bool)
     return CommandUsers(found.named, found.groups, clients)
 
 
-def open_allocated(policy: Policy, config: Config, *, root: bool) -> ClientUsers | None:
-    """The users of clients, where the policy needs any. Raises TableDamaged and OSError."""
+def open_allocated(
+    policy: Policy, config: Config, *, root: bool, entries: Entries | None = None
+) -> ClientUsers | None:
+    """The users of clients, where the policy needs any. ``entries``: what their table has, if it
+    was read already; otherwise raises TableDamaged and OSError."""
     if not root or not uses_own_users(policy):
         return None
-    return ClientUsers(UserTable(config.supervisor_dir), config.job_uids, own_maps())
+    table = UserTable(config.supervisor_dir)
+    return ClientUsers(table, config.job_uids, own_maps(), entries)
 
 
 def allocate_users(users: CommandUsers, policy: Policy) -> list[str]:
@@ -98,8 +102,7 @@ def userless_clients(users: CommandUsers, policy: Policy) -> dict[str, str]:
     """
     if users.allocated is None:
         return {}
-    found = {name: users.allocated.never(name) for name in sorted(policy.clients)}
-    return {name: why for name, why in found.items() if why}
+    return users.allocated.never(sorted(policy.clients))
 
 
 def strangers_among(uids: UidRange) -> list[str]:
