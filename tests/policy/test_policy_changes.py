@@ -50,6 +50,8 @@ def test_what_means_the_same_is_not_said() -> None:
         ("[classes", '[output]\nkeep = "1d"\n[classes', "[output] has other keep"),
         ("[classes", 'on_revoke = "stop"\n[classes',
          "on_revoke: jobs of clients that are gone are stopped from now on"),
+        ("[clients.bob]", 'on_revoke = "stop"\n[clients.bob]',
+         "client alice has on_revoke stop instead of keep"),
         ("[classes", '[revoked]\nserials = ["0A:1B"]\n[classes',
          "the certificate of serial number a1b is revoked"),
         ("[classes", '[revoked]\nclients = ["alice"]\n[classes',

@@ -272,10 +272,14 @@ async def test_a_policy_that_was_cut_off_is_refused(tmp_path: Path) -> None:
             (mistake,) = (await w.answered(number))[0]
             assert mistake.startswith("policy: it names no client")
             assert "allow_lockout = true" in mistake
-        w.offer("[clients.carol]\ncommands = []\n", number=3)
-        assert (await w.answered(3))[0] == []
-        w.offer("", configuration=w.configuration("allow_lockout = true"), number=4)
+        carol = "[clients.carol]\ncommands = []\n"
+        w.offer(f'[revoked]\nclients = ["carol"]\n{carol}', number=3)
+        (mistake,) = (await w.answered(3))[0]
+        assert mistake.startswith("policy: it revokes every client that it names")
+        w.offer(carol, number=4)
         assert (await w.answered(4))[0] == []
+        w.offer("", configuration=w.configuration("allow_lockout = true"), number=5)
+        assert (await w.answered(5))[0] == []
         assert w.answers[-1][2][0].startswith("allow_lockout: policy: ")
 
 

@@ -64,7 +64,11 @@ def _fate(on_revoke: str) -> str:
 def _both(before: Policy, now: Policy) -> list[str]:
     lines = []
     for name in sorted(before.clients.keys() & now.clients.keys()):
-        parts = _changed(before.clients[name], now.clients[name])
+        had, has = before.clients[name], now.clients[name]
+        parts = _changed(had, has)
+        inherits = had.on_revoke == before.on_revoke and has.on_revoke == now.on_revoke
+        if had.on_revoke != has.on_revoke and not inherits:  # the policy's has a line of its own
+            parts.append(f"has on_revoke {has.on_revoke} instead of {had.on_revoke}")
         if parts:
             lines.append(f"client {name} {', '.join(parts)}")
     return lines

@@ -193,7 +193,14 @@ class Preparation:
 
 def _nobody(before: Policy, now: Policy) -> str:
     """Why no client could call anything any more, or "". Not that those who are connected are gone:
-    that may be meant. But a policy without clients is more likely a file that was cut off."""
-    if now.clients or not before.clients:
+    that may be meant. But a policy without clients is more likely a file that was cut off, and one
+    that revokes each of them more likely a mistake."""
+    if _callers(now) or not _callers(before):
         return ""
+    if now.clients:
+        return "policy: it revokes every client that it names, so nobody could call anything"
     return "policy: it names no client, and the one in force does, so nobody could call anything"
+
+
+def _callers(policy: Policy) -> set[str]:
+    return policy.clients.keys() - policy.revoked.clients
