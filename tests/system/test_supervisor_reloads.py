@@ -175,6 +175,22 @@ def test_what_cannot_change_is_named(handed: Handed) -> None:
     assert all("needs a restart of penstockd" in text for text in status["waiting"])
 
 
+def test_fewer_jobs_than_are_asked_for_is_said() -> None:
+    """As at a start: descriptors do not suffice for so many, where only root could raise them."""
+    text = shell("feed", FEED, root=False)
+    with handed_supervisor(text, root=False, clients=CLIENTS) as handed:
+        server = handed.next()
+        server.serve()
+        handed.config.write_text(f"max_jobs = 100000\n{handed.config.read_text()}")
+        asking = handed.ask(request="reload")
+        server.prepared()
+        most = server.switched()["max_jobs"]
+        answer = asking.answer()
+        asking.close()
+    said = f"at most {most} jobs at once, not max_jobs = 100000, as RLIMIT_NOFILE admits no more"
+    assert (said in answer["warnings"]) == (most < 100000)
+
+
 def test_other_addresses_count_with_the_next_server(root: bool) -> None:
     """Until then nobody can connect there, and so nobody waits; one in use refuses the reload."""
     text = shell("feed", FEED, root=root)

@@ -150,6 +150,8 @@ class FilesInForce:
         # Nothing that follows can fail.
         files.warnings += [text for text in lower if text not in self._lower]
         self._lower = lower
+        max_jobs = startup.most_jobs(config)
+        files.warnings += startup.fewer_jobs(max_jobs, config.max_jobs)
         files.warnings += allocate_new(users, policy)
         before = self._grants
         self._grants = StartCheck(
@@ -171,7 +173,6 @@ class FilesInForce:
         ]
         before.programs.close()
         self.config = config
-        max_jobs = startup.most_jobs(config)
         self._requests.take_up(self._grants, max_jobs)
         self._welcome.files = FilesTold(
             *(policy.hash, files.policy_data, files.config_data),

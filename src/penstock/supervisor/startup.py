@@ -169,6 +169,15 @@ def most_jobs(config: Config) -> int:
     return min(config.max_jobs, possible_jobs(hard))
 
 
+def fewer_jobs(possible: int, wanted: int) -> list[str]:
+    """A line if most_jobs is not ``max_jobs``, which was ``wanted``."""
+    if possible >= wanted:
+        return []
+    return [
+        f"at most {possible} jobs at once, not max_jobs = {wanted}, as RLIMIT_NOFILE admits no more"
+    ]
+
+
 def possible_jobs(hard: int) -> int:
     """How many jobs so many descriptors suffice for; 1 even if for none, so that one is tried."""
     return max(1, (hard - _RESERVED_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)

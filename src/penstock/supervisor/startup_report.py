@@ -6,6 +6,7 @@ from .cgroups import Hierarchy
 from .client_listeners import Listeners
 from .ipc.handshake import Greeting
 from .logs.supervisor_log import log
+from .startup import fewer_jobs
 
 
 class StartupReport:
@@ -31,11 +32,8 @@ class StartupReport:
         """Logs what an operator should know, or change, of this host and its configuration."""
         for warning in (*self._warnings, *self._listeners.warnings, *self._welcome.warnings):
             log(f"warning: {warning}")
-        if self._welcome.files.max_jobs < self._wanted_jobs:
-            log(
-                f"at most {self._welcome.files.max_jobs} jobs at once, not max_jobs = "
-                f"{self._wanted_jobs}, as RLIMIT_NOFILE admits no more"
-            )
+        for text in fewer_jobs(self._welcome.files.max_jobs, self._wanted_jobs):
+            log(text)
 
     def say_ready(self) -> None:
         """Logs, once, that clients may call from now on: service managers and scripts wait for that

@@ -39,7 +39,8 @@ def raise_own(classes: Iterable[LimitClass], descriptors: int) -> list[str]:
     """Raises this process's limits for itself, its server, and jobs of such classes. Returns what
     could not be raised, for people, with what follows from it.
 
-    ``descriptors`` are what it needs itself. Call it once, before anything is started.
+    ``descriptors`` are what it needs itself. For a start, and for other classes than there were
+    then; a server that runs keeps what it has. Raises OSError.
     """
     wanted = [DEFAULTS, *(each.rlimits for each in classes)]
     complaints, less_for_jobs = [], []
