@@ -17,6 +17,7 @@ from reloading import reload
 from running import RunningServer, policy_text, running_server, script
 
 from penstock.client import Client, connect
+from penstock.operate import control_client
 from penstock.proto import command_pb2 as pb
 from penstock.rpc.call_errors import HandshakeFailed, RpcError, StatusCode
 
@@ -60,6 +61,16 @@ async def test_a_revoked_client_loses_its_streams_and_keeps_its_job(server: Runn
         (found,) = await alice.jobs()
         assert found.handle == job.handle
         await alice.stop(job.handle)
+
+
+async def test_a_removed_control_socket_comes_back(server: RunningServer) -> None:
+    """SIGHUP is what is left to an operator whose penstockd cannot be asked any more, and then it
+    can; the server that runs stays."""
+    path = server.directory / "run" / "control.sock"
+    before = control_client.status(str(path)).fields["server_pid"]
+    path.unlink()
+    await reload(server, True)
+    assert control_client.status(str(path)).fields["server_pid"] == before
 
 
 async def test_a_bad_reload_changes_nothing(server: RunningServer) -> None:

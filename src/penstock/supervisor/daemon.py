@@ -258,6 +258,8 @@ class Daemon:
             self._stop(0, number)
 
     def _reload(self) -> None:
+        if not self._shutdown.begun:
+            self._listen_again()  # as nobody can ask on control.sock where it was removed
         self._tell_server(signal.SIGHUP)  # which opens the audit log anew
         if self._reloads is not None:
             self._reloads.hang_up()
