@@ -58,6 +58,7 @@ SERVER = {
     "transport_settings": {"policy", "rpc"},
     "generation": {"policy"},
     "lockout": {"pki", "rpc"},
+    "retrial": {"rpc"},
     "preparation": {"jobs", "policy", "rpc", "supervisor"},
     "audit": {"jobs"},
     "output_stream": {"jobs", "proto", "text"},

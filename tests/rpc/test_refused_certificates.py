@@ -105,6 +105,38 @@ async def test_a_refused_certificate_is_told_why(
     assert f"connection from {address} refused: {text}" in caplog.text
 
 
+async def test_a_handshake_that_began_with_earlier_files_is_judged_by_those_of_now(
+    tmp_path: Path,
+) -> None:
+    """OpenSSL has judged, or will, by the context with which the handshake began."""
+    pki = make_pki(tmp_path)
+    both = tmp_path / "both.crt"
+    both.write_bytes(pki.ca.read_bytes() + pki.other_authority.certificate.read_bytes())
+    async with serving(pki) as running:
+        for pair, admitted in ((pki.other_client, False), (pki.clients["alice"], True)):
+            running.server.use_ssl_context(
+                server_ssl_context(pki.server.certificate, pki.server.key, both)
+            )
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = pki.client_context(pair).wrap_bio(incoming, outgoing, server_hostname="localhost")
+            async with await trio.open_tcp_stream("127.0.0.1", running.port) as stream:
+                while True:
+                    try:
+                        tls.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        await stream.send_all(outgoing.read())
+                        incoming.write(await stream.receive_some())
+                running.server.use_ssl_context(pki.server_context())
+                await stream.send_all(outgoing.read())
+                told = await stream.receive_some()
+                assert bool(told) == admitted
+                if admitted:
+                    assert running.server.statistics().connections == 1
+    ((_, word, text),) = running.refused_certificates
+    assert (word, "it is not of a CA in [tls] client_ca" in text) == ("OTHER_CA", True)
+
+
 async def test_an_absolute_name_is_the_name_in_the_certificate() -> None:
     """A certificate has no dot at the end, and SNI must have none."""
     pki = shared_pki()

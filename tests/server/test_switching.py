@@ -189,6 +189,31 @@ async def test_connections_of_whom_a_reload_revokes_are_ended(tmp_path: Path, by
         assert w.parts.server.ended_for == {reason: [bob]}
         (line,) = w.lines("client.revoked")
         assert (line["client"], line["connections_ended"]) == ("bob", 1)
+        assert line["reasons"] == [
+            "it was revoked, by its id" if by == "clients" else "its certificate was revoked"
+        ]
+
+
+async def test_who_connects_before_the_switch_is_tried_in_it(tmp_path: Path) -> None:
+    """C16: after the trial, with what was in force then; and nobody is tried where the files let
+    in whom they have let in before."""
+    async with world(tmp_path, "alice") as w:
+        both, only = tmp_path / "both.crt", tmp_path / "only.crt"
+        only.write_bytes(w.pki.ca.read_bytes())
+        both.write_bytes(w.pki.ca.read_bytes() + w.pki.other_authority.certificate.read_bytes())
+        late = [w.pki.other_authority.issue(f"late-{n}", "bob") for n in range(2)]
+        for number, ca in enumerate((both, only, only), 1):
+            offered = w.offer(BEFORE.decode(), w.configuration(client_ca=str(ca)), number)
+            assert (await w.answered(number))[0] == []
+            pem = late[number == 3].certificate.read_text()
+            bob = Peer("127.0.0.1:2", ssl.PEM_cert_to_DER_cert(pem))
+            w.parts.server.peers = (w.parts.server.peers[0], bob)
+            said = w.switch(offered)
+            ended = "1 connection has ended, whose certificate is not accepted any more"
+            assert (said[-1:] == [ended]) == (number == 2)
+        assert w.parts.server.ended_for[Reason.UNACCEPTED][0].certificate != bob.certificate
+        (line,) = w.lines("client.revoked")
+        assert line["reasons"] == ["it is not of a CA in [tls] client_ca"]
 
 
 async def test_says_which_files_of_tls_hold_something_else(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Served:
         pair = self.pki.clients[client]
         return Endpoint("127.0.0.1", self.port, self.pki.ca, pair.certificate, pair.key)
 
-    async def reload(self, policy: str, **tls: str) -> list[str]:
+    async def reload(self, policy: str, **tls: str | bool) -> list[str]:
         """What the switch says; everything is in force when this returns."""
         files = {
             "certificate": str(self.pki.server.certificate),
@@ -254,6 +254,54 @@ async def test_a_revoked_client_is_thrown_out_and_stays_out(
         await alice.server_info()
         await w.reload(text)
         await again()
+
+
+@pytest.mark.parametrize("by", ["its CA", "its form"])
+async def test_whose_certificate_is_accepted_no_more_is_thrown_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """C16: its CA was taken out of the file, or a rule became stricter; another one notices
+    nothing, and the line of audit has the reason."""
+    text = POLICY + BOB
+    async with served(tmp_path, monkeypatch, text) as w:
+        other = w.pki.other_authority
+        if by == "its CA":
+            bob, why = other.issue("bob-2", "bob"), "it is not of a CA in [tls] client_ca"
+        else:
+            bob = w.pki.authority.issue("bob-2", "bob", usage=None)
+            why = "the certificate has no extended key usage; have it issued for client"
+        both = tmp_path / "both.crt"
+        both.write_bytes(w.pki.ca.read_bytes() + other.certificate.read_bytes())
+        await w.reload(text, client_ca=str(both), legacy_certificates=True)
+        endpoint = Endpoint("127.0.0.1", w.port, w.pki.ca, bob.certificate, bob.key)
+        async with connect(w.endpoint("alice")) as alice, connect(endpoint) as client:
+            job = await client.start("sleep")
+            ended = trio.Event()
+
+            async def follow() -> None:
+                with pytest.raises(RpcError) as caught:
+                    await follows(client, endpoint, job.handle)
+                assert caught.value.code is StatusCode.UNAUTHENTICATED
+                assert caught.value.message == "the certificate is not accepted any more"
+                ended.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow)
+                while not w.server.statistics().running_calls:
+                    await trio.testing.wait_all_tasks_blocked(0.005)
+                kept = {"client_ca": str(both)} if by == "its form" else {}
+                said = await w.reload(text, **kept)
+                assert said[-1] == (
+                    "1 connection has ended, whose certificate is not accepted any more"
+                )
+                with trio.fail_after(1 * slowness()):
+                    await ended.wait()
+            await alice.server_info()
+    lines = map(json.loads, (tmp_path / "audit").read_text().splitlines())
+    (line,) = [line for line in lines if line["event"] == "client.revoked"]
+    assert (line["client"], line["connections_ended"]) == ("bob", 1)
+    (reason,) = line["reasons"]
+    assert reason.startswith(why)
 
 
 async def test_another_certificate_of_the_server_is_for_new_connections(

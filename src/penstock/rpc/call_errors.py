@@ -78,6 +78,8 @@ class Reason(enum.Enum):
     """The client's certificate was revoked."""
     CLIENT_REVOKED = "client revoked"
     """The client was revoked, by its id, whatever certificate it has."""
+    UNACCEPTED = "no longer accepted"
+    """The client's certificate would not be accepted any more: of its CA, or of its form."""
     WITHDRAWN = "withdrawn"
     """The client may stay, but has lost its right to this call."""
     EXPIRED = "expired"
@@ -97,6 +99,9 @@ class Reason(enum.Enum):
                 return RpcError(StatusCode.UNAUTHENTICATED, "the certificate was revoked")
             case Reason.CLIENT_REVOKED:
                 return RpcError(StatusCode.UNAUTHENTICATED, "this client was revoked, by its id")
+            case Reason.UNACCEPTED:
+                text = "the certificate is not accepted any more"
+                return RpcError(StatusCode.UNAUTHENTICATED, text)
             case Reason.WITHDRAWN:
                 text = "the right to this call was withdrawn"
                 return RpcError(StatusCode.PERMISSION_DENIED, text)

@@ -68,7 +68,10 @@ class Hangups:
         files = ready.generation.credentials.files
         changes = tls_changes(self._in_force.current.credentials.files, files)
         ended = self._switching.put_in_force(ready).totals()["connections_ended"]
-        log.info("certificates read again; %s connections of revoked clients ended", ended)
+        log.info(
+            "certificates read again; %s connections ended, of clients that may not connect now",
+            ended,
+        )
         self._record(loaded=True, changes=changes, tried=ready.tried, connections_ended=ended)
 
     def _record(self, **fields: object) -> None:

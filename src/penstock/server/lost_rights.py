@@ -6,6 +6,7 @@ force, so that no call of a client that has lost its rights begins or goes on in
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..jobs.end_record import BY_POLICY
@@ -28,6 +29,15 @@ class LostRights:
     connections: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     jobs: Counter[str] = field(default_factory=Counter)
+    unaccepted: int = 0
+    """Of the connections those that would not get in again, though nobody has revoked them."""
+    reasons: dict[str, set[str]] = field(default_factory=dict)
+    """Why connections have ended."""
+
+    def end_connection(self, client: str, reason: str) -> None:
+        """Counts one."""
+        self.connections[client] += 1
+        self.reasons.setdefault(client, set()).add(reason)
 
     def by_client(self) -> list[dict[str, object]]:
         """The fields of a line of audit for each client."""
@@ -38,6 +48,7 @@ class LostRights:
                 "connections_ended": self.connections[name],
                 "calls_ended": self.calls[name],
                 "jobs_stopped": self.jobs[name],
+                **({"reasons": sorted(self.reasons[name])} if name in self.reasons else {}),
             }
             for name in names
         ]
@@ -51,22 +62,41 @@ class LostRights:
         }
 
 
-def end_lost_rights(server: Server, manager: Manager, now: Generation) -> LostRights:
-    """Ends connections of revoked certificates and clients, calls that ``now`` does not grant any
-    more, and jobs whose owners are gone, where its ``on_revoke`` says so."""
+def end_lost_rights(
+    server: Server,
+    manager: Manager,
+    now: Generation,
+    refusal_of_peer: Callable[[Peer], str] | None = None,
+) -> LostRights:
+    """Ends connections of revoked certificates and clients, and of those that would not get in
+    again, calls that ``now`` does not grant any more, and jobs whose owners are gone, where its
+    ``on_revoke`` says so. ``refusal_of_peer``: why one would not, "" if it would; None: all would.
+    """
     lost = LostRights()
 
-    def counted(found: bool, identity: Identity | None) -> bool:
-        if found:
-            lost.connections["unknown" if identity is None else identity.client_id] += 1
-        return found
+    def counted(reason: str, identity: Identity | None) -> bool:
+        if reason:
+            lost.end_connection("unknown" if identity is None else identity.client_id, reason)
+        return bool(reason)
 
     def has_revoked_certificate(peer: Peer, identity: Identity | None) -> bool:
-        return counted(now.revokes_certificate(peer.certificate, identity), identity)
+        found = now.revokes_certificate(peer.certificate, identity)
+        return counted("its certificate was revoked" if found else "", identity)
 
     def is_revoked(peer: Peer, identity: Identity | None) -> bool:
         found = now.revokes_client(identity)
-        return counted(found and not now.revokes_certificate(peer.certificate, identity), identity)
+        found = found and not now.revokes_certificate(peer.certificate, identity)
+        return counted("it was revoked, by its id" if found else "", identity)
+
+    def is_unaccepted(peer: Peer, identity: Identity | None) -> bool:
+        # One without an identity is answered nothing but that, and may stay to read it.
+        if refusal_of_peer is None or identity is None or now.revokes_client(identity):
+            return False
+        if now.revokes_certificate(peer.certificate, identity):
+            return False
+        found = counted(refusal_of_peer(peer), identity)
+        lost.unaccepted += found
+        return found
 
     def refusal_of(identity: Identity, service: str, method: str) -> RpcError | None:
         if service != SERVICE:
@@ -79,6 +109,7 @@ def end_lost_rights(server: Server, manager: Manager, now: Generation) -> LostRi
 
     server.revoke(has_revoked_certificate)
     server.revoke(is_revoked, Reason.CLIENT_REVOKED)
+    server.revoke(is_unaccepted, Reason.UNACCEPTED)
     server.withdraw(refusal_of)
     lost.jobs = stop_jobs_of_the_gone(manager, now.policy)
     return lost

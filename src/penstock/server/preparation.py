@@ -9,10 +9,10 @@ that come meanwhile wait, and are abandoned by the one who asked for them.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -22,12 +22,15 @@ from ..policy.mistakes import located
 from ..policy.policy_file import Policy, PolicyError, parse_policy
 from ..policy.settings_in_force import in_force_by
 from ..policy.toml_tables import MAX_FILE_BYTES
-from ..rpc.grpc_server import Server
+from ..rpc.grpc_server import Peer, Server
 from ..supervisor.kernel.bounded_read import read_file
 from .credentials import CredentialsError, load_credentials
 from .generation import Generation, InForce
 from .lockout import TrialResult, try_files
+from .retrial import Retrial, same_trust
 from .transport_settings import TransportError, transport_limits
+
+T = TypeVar("T")
 
 # So many certificates are tried on the event loop, a millisecond or two each. More are tried by a
 # thread, because they would hold up every call.
@@ -50,6 +53,8 @@ class PreparedGeneration:
     tried: int
     """How many clients that are connected were asked whether they would still get in."""
     warnings: tuple[str, ...] = ()
+    retrial: Retrial | None = None
+    """Of clients that are connected; None where it lets in whom the one in force lets in."""
 
 
 def read_generation(
@@ -164,20 +169,34 @@ class Preparation:
         verdict = await self._tried(generation)
         if nobody := _nobody(self._in_force.current.policy, generation.policy):
             verdict = replace(verdict, lockout=nobody)
-        if not verdict.lockout:
-            if verdict.asked:
-                return PreparedGeneration(generation, verdict.asked)
-            warning = "nobody is connected, so whether these files admit anybody was not tried"
-            return PreparedGeneration(generation, 0, (warning,))
-        if not generation.config.allow_lockout:
+        warnings: tuple[str, ...] = ()
+        if verdict.lockout and not generation.config.allow_lockout:
             raise GenerationError(
                 [
                     f"{verdict.lockout}; if that is meant, write allow_lockout = true into the "
                     "configuration, and reload again"
                 ]
             )
-        warnings = (f"allow_lockout: {verdict.lockout}",)
-        return PreparedGeneration(generation, verdict.asked, warnings)
+        if verdict.lockout:
+            warnings = (f"allow_lockout: {verdict.lockout}",)
+        elif not verdict.asked:
+            warnings = ("nobody is connected, so whether these files admit anybody was not tried",)
+        retrial = await self._retried(generation)
+        return PreparedGeneration(generation, verdict.asked, warnings, retrial)
+
+    async def _retried(self, new: Generation) -> Retrial | None:
+        """Of the clients connected now. A checkpoint only if these are many."""
+        if same_trust(self._in_force.current, new):
+            return None
+        retrial = Retrial(new)
+        peers = self._server.connected()
+
+        def trial() -> None:
+            for peer in peers:
+                retrial.refusal_of(peer)
+
+        await self._in_place(trial, peers)
+        return retrial
 
     async def _tried(self, new: Generation) -> TrialResult:
         """What these files would do to the clients connected now. A checkpoint only if these are
@@ -186,6 +205,10 @@ class Preparation:
         old = self._in_force.current.credentials.context
         credentials = new.credentials
         trial = partial(try_files, old, credentials.context, peers, credentials.revocations.covers)
+        return await self._in_place(trial, peers)
+
+    async def _in_place(self, trial: Callable[[], T], peers: Sequence[Peer]) -> T:
+        """Runs it in a thread where there are many of these."""
         if len({peer.certificate for peer in peers}) <= _TRIED_HERE:
             return trial()
         return await trio.to_thread.run_sync(trial, abandon_on_cancel=True, limiter=self._threads)

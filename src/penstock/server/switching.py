@@ -48,6 +48,10 @@ _SAID: Final = {
         "connection of a revoked client has ended",
         "connections of revoked clients have ended",
     ),
+    "unaccepted": (
+        "connection has ended, whose certificate is not accepted any more",
+        "connections have ended, whose certificates are not accepted any more",
+    ),
     "calls_ended": (
         "call has ended, whose client has lost the right to it",
         "calls have ended, whose clients have lost the right to them",
@@ -190,9 +194,12 @@ class Switching:
             **lost.totals(),
         )
         self._record_lost(lost)
-        ended = [
-            f"{count} {_SAID[name][count > 1]}" for name, count in lost.totals().items() if count
-        ]
+        counts = {
+            **lost.totals(),
+            "connections_ended": lost.connections.total() - lost.unaccepted,
+            "unaccepted": lost.unaccepted,
+        }
+        ended = [f"{count} {_SAID[name][count > 1]}" for name, count in counts.items() if count]
         log.info("reloaded for %s: %s", offered.about.asked_by, "; ".join(ended) or "nothing ended")
         return [*changes, *ended]
 
@@ -201,7 +208,8 @@ class Switching:
         now = self._in_force.current = ready.generation
         self._server.use_ssl_context(now.credentials.context)
         self._manager.use(keeping(now.policy))
-        return end_lost_rights(self._server, self._manager, now)
+        retrial = ready.retrial.refusal_of if ready.retrial is not None else None
+        return end_lost_rights(self._server, self._manager, now, retrial)
 
     def _record_lost(self, lost: LostRights) -> None:
         for fields in lost.by_client():

@@ -16,6 +16,7 @@ handshakes may therefore end, within a bound, and each client that completes one
 that lets it reconnect (rpc/grpc_server.py).
 """
 
+import contextlib
 import errno
 import logging
 import resource
@@ -32,6 +33,7 @@ import trio
 from ..limits import Limits
 from .arrival import Arrival
 from .certificate_reasons import in_words, reason_of
+from .chain_trial import TrialFailed, refusal
 from .pending_handshakes import PendingHandshakes, Stage
 from .transport import TlsTransport
 from .transport_interface import Transport, TransportLost
@@ -222,13 +224,14 @@ class Acceptor:
     ) -> TlsTransport | None:
         transport = None
         done = False
+        context = self.ssl_context
         # Deadline S2.handshake.
         scope.deadline = arrival.late_at
         try:
             with scope:
                 transport = TlsTransport(
                     arrival.raw,
-                    self.ssl_context,
+                    context,
                     self._limits,
                     server_side=True,
                     writing=self._writing,
@@ -237,6 +240,8 @@ class Acceptor:
                 await transport.handshake(self._turns)
                 # Its last step may be past all checkpoints when it is cancelled.
                 done = not scope.cancel_called
+                if done and context is not self.ssl_context:
+                    self._judge_again(transport)
             if not done and trio.current_time() >= scope.deadline:
                 self._waiting.refuse_late(arrival)
         except TransportLost as error:
@@ -249,8 +254,19 @@ class Acceptor:
                 self._certificate_refused(address, reason, text)
             if transport is not None and error.during_tls:
                 await self._linger(transport)  # otherwise the TLS alert with the reason may be lost
+            done = False
         finally:
             self._handshakes.remove(arrival)
             if transport is not None and not done:
                 transport.close()
         return transport if done else None
+
+    def _judge_again(self, transport: TlsTransport) -> None:
+        """The handshake began with files that count no more by its end. Raises TransportLost if
+        those of now refuse the client, who gets no alert, as TLS is done; its next handshake
+        brings one."""
+        chain = (transport.peer_certificate(), *transport.peer_issuers())
+        with contextlib.suppress(TrialFailed):  # which shows nothing about this client
+            error = refusal(self.ssl_context, chain)
+            if error is not None:
+                raise TransportLost(str(error), kind="handshake") from error
