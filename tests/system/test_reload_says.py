@@ -148,7 +148,7 @@ async def test_an_audit_log_elsewhere_counts_with_the_next_server(
 
 async def test_nobody_who_is_connected_is_locked_out(server: RunningServer, config: Path) -> None:
     """A leaf in the CA's place: refused while somebody is connected who got in before, unless the
-    configuration says that this may be."""
+    configuration says that this may be: then who is connected goes out, too."""
     pki = server.pki
     ca = pki.ca.read_bytes()
     try:
@@ -162,8 +162,11 @@ async def test_nobody_who_is_connected_is_locked_out(server: RunningServer, conf
                 pass
             pki.ca.write_bytes(AUTHORITIES["a leaf"](pki))
             change(config, "allow_lockout = true\n")
-            assert (await reloaded(server, True))["tried"] >= 1
-            await alice.server_info()
+            line = await reloaded(server, True)
+            assert line["tried"] >= 1
+            assert line["connections_ended"] >= 1
+            with pytest.raises((RpcError, ConnectionLost)):
+                await alice.server_info()
             pki.ca.write_bytes(ca)
             with pytest.raises(HandshakeFailed):
                 async with connect(server.endpoint("alice")):
