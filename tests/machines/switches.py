@@ -25,6 +25,7 @@ from penstock.policy.policy_file import VERBS, Policy, parse_policy
 from penstock.server.credentials import Credentials
 from penstock.server.generation import Generation, InForce
 from penstock.server.methods import METHODS
+from penstock.server.tls_files import TlsFiles
 from penstock.supervisor.ipc.message_base import Message
 from penstock.supervisor.ipc.reload_messages import Abandon, Prepare, Prepared, Switch, Switched
 from penstock.supervisor.ipc.sealed_files import sealed
@@ -83,9 +84,10 @@ class NoRevocations(Revocations):
 
 
 def no_credentials(config: Config) -> Credentials:
-    """In the place of ``load_credentials``: a world has no TLS."""
+    """In the place of ``load_credentials``: a world has no TLS, so its files never change."""
     none: Any = None
-    return Credentials(none, NoRevocations(frozenset()))
+    files = TlsFiles((), (), b"", b"", 0)
+    return Credentials(none, NoRevocations(frozenset()), files=files)
 
 
 @dataclass(frozen=True)
