@@ -301,6 +301,7 @@ def test_a_path_that_no_message_could_hold(place: Place) -> None:
         ("run_dir", '"/dev/null"', "run_dir: /dev/null is no directory"),
         ("state_dir", '"/dev/null"', "state_dir: /dev/null is no directory"),
         ("work_root", '"/var/tmp/other-work"', ""),
+        ("cgroup_parent", '"/cgroup.procs/x"', "Not a directory; name another group"),
     ],
 )
 def test_a_reload_refuses_what_no_restart_could_use(
@@ -308,7 +309,7 @@ def test_a_reload_refuses_what_no_restart_could_use(
 ) -> None:
     """Though it is not taken up before: the restart may come at night, and would end in a failure.
     As check says it, with the place."""
-    if key in ("server_user", "job_uids") and not IS_ROOT:
+    if key in ("server_user", "job_uids", "cgroup_parent") and not IS_ROOT:
         pytest.skip("only root has these")
     first = examine(str(place.config))
     first.close()

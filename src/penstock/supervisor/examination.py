@@ -27,7 +27,7 @@ from ..policy.toml_recovery import TomlRest
 from ..policy.toml_tables import MAX_FILE_BYTES, NOT_TOML
 from . import startup
 from .kernel.bounded_read import read_file
-from .place_checks import place_mistakes
+from .place_checks import group_mistakes, place_mistakes
 from .policy_on_host import PolicyOnHost, look_up
 from .standpoint import Standpoint, standpoint_here
 from .users.user_names import User
@@ -118,6 +118,8 @@ def examine(
             )
             texts += mistakes
             found.unchecked += located(config_path, data, unchecked)
+        if running is None and "cgroup_parent" not in wrong:
+            texts += group_mistakes(judged, found.standpoint)
         if running is not None:
             mistakes, after = _after_a_restart(found, config, running, wrong)
             texts += [text for text in mistakes if text not in texts]
@@ -147,6 +149,7 @@ def _after_a_restart(
     except startup.StartupError as error:
         return error.mistakes if "server_user" not in wrong else [], None
     mistakes, _ = place_mistakes(fresh, user, found.standpoint, server=True, wrong=wrong)
+    mistakes += group_mistakes(fresh, found.standpoint)
     mistakes = [text for text in mistakes if text.partition(":")[0] in waiting]
     return mistakes, (fresh, user) if waiting & {"server_user", "job_uids"} else None
 

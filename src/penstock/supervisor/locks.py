@@ -15,6 +15,7 @@ from typing import Final
 from ..policy.configuration import Config
 from .cgroups import (
     Hierarchy,
+    base_mistakes,
     detect_below,
     find_place,
     locked_around,
@@ -52,16 +53,10 @@ def find_groups(config: Config) -> tuple[Hierarchy, list[int]]:
     with open("/proc/self/cgroup", encoding="utf-8") as file:
         own = file.read()
     mounts, base = find_place(config.cgroup_parent, mounted(), own)
+    if mistakes := base_mistakes(mounts, base):
+        raise StartupError(mistakes)
     hierarchy = detect_below(mounts, base, new_life())
-    if hierarchy is None:
-        where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
-        controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
-        raise StartupError(
-            [
-                "no cgroup hierarchy can be written; mount cgroups read-write for penstockd, with "
-                f"cpu, memory, io and pids in the v2 mount or on v1 ({where}: {controllers})"
-            ]
-        )
+    assert hierarchy is not None  # or there were mistakes
     # In each hierarchy, because another penstockd may use only some of them. The one that kills is
     # the first.
     groups = [root + base for root in mounts.roots(hierarchy.kind)]

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Collection, Iterator
 
 from ..policy.configuration import Config
+from .cgroups import base_mistakes, mounted, named_place
 from .files.file_access import files_as
 from .ipc.run_directory import directory_mistakes
 from .standpoint import Standpoint
@@ -53,6 +54,20 @@ def place_mistakes(
         except OSError as error:
             mistakes.append(f"{key}: {path}: {error.strerror}; correct it, or name another one")
     return mistakes, unchecked
+
+
+def group_mistakes(config: Config, standpoint: Standpoint) -> list[str]:
+    """Why penstockd could not have its jobs in the group that ``cgroup_parent`` names.
+
+    A delegated group is that of penstockd's own unit, so that is looked at as penstockd starts.
+    """
+    named = named_place(config.cgroup_parent)
+    if named is None or not standpoint.root:
+        return []
+    try:
+        return base_mistakes(mounted(), named, own=standpoint.own)
+    except OSError as error:
+        return [f"cgroup_parent: {error.filename}: {error.strerror}; name another group"]
 
 
 def _mistakes(

@@ -7,9 +7,9 @@ A group is put together from ``group_limits`` (``v1``, ``v2``) and a ``killer`` 
 
 from .cgroup_mounts import Mounts, block_device, mounted
 from .client_groups import ClientTotals, TotalRefused, group_name
-from .delegation import find_place
+from .delegation import find_place, named_place
 from .group_files import GroupError
-from .hierarchy import detect, detect_below
+from .hierarchy import base_mistakes, detect, detect_below
 from .interface import Group, Hierarchy
 from .life_groups import new_life
 from .limit_check import LimitChange, LimitCheck
@@ -27,6 +27,7 @@ __all__ = [
     "Mounts",
     "Swept",
     "TotalRefused",
+    "base_mistakes",
     "block_device",
     "detect",
     "detect_below",
@@ -35,6 +36,7 @@ __all__ = [
     "locked_around",
     "locked_below",
     "mounted",
+    "named_place",
     "new_life",
     "signal_members",
 ]

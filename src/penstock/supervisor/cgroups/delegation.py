@@ -32,8 +32,8 @@ def find_place(configured: str | None, mounts: Mounts, own: str) -> tuple[Mounts
     is the delegated group if systemd has marked this process's own group so, otherwise /penstock.
     In a delegated group this moves the process into its leaf. Raises GroupError.
     """
-    if configured is not None and configured != DELEGATED:
-        return mounts, configured
+    if (named := named_place(configured)) is not None:
+        return mounts, named
     unit = _unit(mounts, own)
     if configured is None and not (unit is not None and _is_marked(_top(mounts) + unit)):
         return mounts, DEFAULT_PARENT
@@ -43,6 +43,12 @@ def find_place(configured: str | None, mounts: Mounts, own: str) -> tuple[Mounts
     if mounts.v2 is not None:
         _enter_leaf(mounts.v2 + unit, controllers=bool(below.v2_controllers))
     return below, JOBS
+
+
+def named_place(configured: str | None) -> str | None:
+    """The base that the configuration names, if it is a group's path: then it is known without
+    looking at the process that penstockd is."""
+    return None if configured == DELEGATED else configured
 
 
 def own_path(text: str, *, v2: bool) -> str | None:

@@ -44,7 +44,7 @@ from .interface import Group, Hierarchy
 from .job_group import JobGroup
 from .killer import Killer
 from .probing import try_limit
-from .sweeping import Swept, sweep
+from .sweeping import Swept, foreign_group, sweep
 from .v1 import CONTROLLERS as V1_NEEDED
 from .v1 import NO_DISK, V1Limits
 from .v1_kill import V1Killer
@@ -234,17 +234,46 @@ def detect_below(mounts: Mounts, base: str, life: str = "") -> Hierarchy | None:
     is one (hybrid). ``life`` is a name of life_groups.new_life, for a penstockd that runs jobs.
     Raises GroupError.
     """
+    kind = usable_kind(mounts)
+    if kind is None or not all(_writable(root + base) for root in mounts.roots(kind)):
+        return None
+    return CgroupHierarchy(kind, mounts, base, life)
+
+
+def base_mistakes(mounts: Mounts, base: str, *, own: bool = True) -> list[str]:
+    """Why penstockd could not begin with this base: looked at, nothing made. ``own``: this process
+    has the rights of penstockd."""
+    kind = usable_kind(mounts)
+    groups = [] if kind is None else [root + base for root in mounts.roots(kind)]
+    for group in groups:
+        try:
+            os.lstat(group)  # not isdir, to which a name that is too long is one that is not there
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return [f"cgroup_parent: {group}: {error.strerror}; name another group"]
+    if not groups or (own and not all(map(_writable, groups))):
+        where = mounts.v2 if mounts.v2 is not None else "no v2 mount"
+        controllers = ", ".join(sorted(mounts.v2_controllers)) or "none"
+        return [
+            "cgroup_parent: no cgroup hierarchy can be written; mount cgroups read-write for "
+            "penstockd, with cpu, memory, io and pids in the v2 mount or on v1 "
+            f"({where}: {controllers})"
+        ]
+    foreign = foreign_group(groups, is_ours)
+    return [] if foreign is None else [foreign]
+
+
+def usable_kind(mounts: Mounts) -> str | None:
+    """v2 where its mount has the controllers; otherwise v1, or hybrid with the v2 mount beside it.
+    None: these mounts cannot confine jobs."""
     if mounts.v2 is not None and mounts.v2_controllers.issuperset(V2_NEEDED):
-        writable = _writable(mounts.v2 + base)
-        return CgroupHierarchy("v2", mounts, base, life) if writable else None
+        return "v2"
     if not mounts.v1.keys() >= set(V1_NEEDED):
         return None
     if mounts.v2 is None and "freezer" not in mounts.v1:
         return None
-    kind = "hybrid" if mounts.v2 is not None else "v1"
-    if not all(_writable(root + base) for root in mounts.roots(kind)):
-        return None
-    return CgroupHierarchy(kind, mounts, base, life)
+    return "hybrid" if mounts.v2 is not None else "v1"
 
 
 def _writable(path: str) -> bool:

@@ -58,13 +58,9 @@ def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
     ``ours`` returns whether penstock gives groups that name. Raises GroupError where one has
     another name; no process is killed then, because it may be another service's.
     """
-    for parent in parents:
-        for path in _children(parent):
-            if not ours(os.path.basename(path)):
-                raise GroupError(
-                    f"cgroup_parent: {path} is no group of penstock's, and whatever is in "
-                    f"{parent} would be killed; name a group that is penstock's alone"
-                )
+    foreign = foreign_group(parents, ours)
+    if foreign is not None:
+        raise GroupError(foreign)
     deadline = time.monotonic() + _BOUND_S
     jobs: set[str] = set()
     killed: set[int] = set()
@@ -81,6 +77,19 @@ def sweep(parents: Sequence[str], ours: Callable[[str], bool]) -> Swept:
             break
         select.select([], [], [], _BUSY_S)
     return Swept(tuple(sorted(jobs)), len(killed), tuple(left))
+
+
+def foreign_group(parents: Sequence[str], ours: Callable[[str], bool]) -> str | None:
+    """Why a sweep of these would fail: a group that another service may have; None if it would
+    not."""
+    for parent in parents:
+        for path in _children(parent):
+            if not ours(os.path.basename(path)):
+                return (
+                    f"cgroup_parent: {path} is no group of penstock's, and whatever is in "
+                    f"{parent} would be killed; name a group that is penstock's alone"
+                )
+    return None
 
 
 def _has_no_freezer(parent: str) -> bool:
