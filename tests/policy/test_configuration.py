@@ -103,6 +103,17 @@ def test_library_needs_neither_address_nor_certificates() -> None:
         parse_config(b'policy = "/p"')
 
 
+def test_a_needed_key_that_stands_below_a_table_is_one_mistake() -> None:
+    """It is there, and only its place is wrong."""
+    policy = next(line for line in CONFIG.splitlines() if line.startswith("policy = "))
+    text = CONFIG.replace(f"{policy}\n", "").replace("[tls]\n", f"[tls]\n{policy}\n")
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text.encode())
+    assert caught.value.mistakes == [
+        "tls.policy: stands below [tls]; move it above the first table"
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "mistake"),
     [

@@ -21,6 +21,7 @@ _LONG_NUMBER: Final = re.compile(rb"[0-9_]{4300,}")
 MAX_FILE_BYTES: Final = 1 << 20
 NOT_TOML: Final = "file: not TOML: "
 """How the one mistake of a file begins whose form is none that could be read further."""
+_MISSING: Final = "is missing"
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}", re.ASCII)
 _MAX_UID: Final = 2**32 - 2
 
@@ -86,12 +87,16 @@ class Table:
             self.wrong(key, "unknown key", hint)
         if self._path:
             return
+        missing: set[str] = set()
         for place, (table, key) in self._strays.items():
             if key in self._asked - self._tables:
                 where = f"{table}.{dotted(key)}"
                 self.mistakes[place] = (
                     f"{where}: stands below [{table}]; move it above the first table"
                 )
+                # Where it is needed, it is there, but for its place: one mistake, not two.
+                missing.add(f"{self.where(key)}: {_MISSING}; ")
+        self.mistakes[:] = [each for each in self.mistakes if not each.startswith(tuple(missing))]
 
     def typed(self, key: str, kind: type[T], name: str, default: T, *, required: bool) -> T:
         """The value if it is of the kind; otherwise ``default``, and a mistake if it is needed."""
@@ -99,7 +104,7 @@ class Table:
             self._tables.add(key)
         if not self.has(key):
             if required:
-                self.wrong(key, "is missing", f"add it as {name}")
+                self.wrong(key, _MISSING, f"add it as {name}")
             return default
         value = self._values[key]
         # bool is a subclass of int, but the administrator who writes true means no number.
@@ -143,7 +148,7 @@ class Table:
         """A string's meaning. ``parse`` raises ValueError with what is wrong."""
         if not self.has(key):
             if required:
-                self.wrong(key, "is missing", remedy)
+                self.wrong(key, _MISSING, remedy)
             return default
         if not isinstance(self._values[key], str):
             self.wrong(key, f"{show(self._values[key])} is not a string", remedy)
