@@ -101,6 +101,41 @@ def test_without_a_penstockd_it_says_where_it_has_looked(
     assert "name the configuration" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ('run_dir = "/nonexistent"\npolicy = "/p"\n', 1, "no penstockd runs there"),
+        ("run_dir = \n", 2, "not TOML"),
+        (None, 2, "name the configuration"),
+    ],
+    ids=["nobody there", "no TOML", "no file"],
+)
+def test_a_program_reads_an_object_in_every_case(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    status: int,
+    said: str,
+) -> None:
+    """With the mistakes, and the exit status that people have."""
+    config = tmp_path / "penstockd.toml"
+    if text is not None:
+        config.write_text(text)
+    for verb in ("reload", "status"):
+        assert call_verb([verb, "--config", str(config)]) == status
+        for_people = capsys.readouterr().err.splitlines()
+        assert call_verb([verb, "--config", str(config), "-o", "json"]) == status
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert (found["ok"], found["mistakes"], err.splitlines()) == (False, for_people, for_people)
+        assert said in found["mistakes"][0]
+    assert set(found) == {"ok", "mistakes"}
+    assert call_verb(["check", "--config", str(config), "-o", "json"]) == 2
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["ok"], checked["policy_revision"]) == (False, "")
+    assert checked["mistakes"][0].keys() >= {"file", "line", "key", "what", "remedy", "text"}
+
+
 def test_one_that_runs_where_the_file_does_not_say_is_found(
     handed: Handed, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from ..policy.mistakes import FileMistake
 from ..supervisor.examination import Examined
 from .against_running import Comparison, compare, lines_of, refusals
-from .control_client import NotAsked, control_path, status
+from .control_client import ConfigUnreadable, NotAsked, control_path, status
 from .findings import CheckReport
 from .full_check import check_files
 from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
@@ -52,10 +52,10 @@ def run(options: argparse.Namespace) -> int:
             answer = status(control_path(options.config))
             report.add_refusals(refusals(answer, options.config))
             compared = compare(answer, examined)
-        except NotAsked as error:
+        except (NotAsked, ConfigUnreadable) as error:
             unasked = str(error)
     if options.output == "json":
-        print_json(_as_json(examined, report, compared))
+        print_json(_as_json(examined, report, compared, unasked))
     else:
         _print(examined, report, compared)
     complain([unasked] if unasked else [])
@@ -93,7 +93,7 @@ def _count(of: Sized, one: str, many: str) -> str:
 
 
 def _as_json(
-    examined: Examined, report: CheckReport, compared: Comparison | None
+    examined: Examined, report: CheckReport, compared: Comparison | None, unasked: str
 ) -> dict[str, object]:
     found: dict[str, object] = {
         "ok": not report.mistakes,
@@ -104,6 +104,8 @@ def _as_json(
         "warnings": _records(report.warnings),
         "unchecked": _records(report.unchecked),
     }
+    if unasked:
+        found["not_asked"] = unasked
     if compared is not None:
         found["against_running"] = {
             "pid": compared.pid,

@@ -1,6 +1,7 @@
 """``penstockd reload``: has a running penstockd take its files up, and says what became of it."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Final
 
 from .control_client import (
@@ -12,7 +13,7 @@ from .control_client import (
     control_path,
     runs_elsewhere,
 )
-from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
+from .verb_options import add_config, add_output, complain, not_done, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Has the penstockd that runs with this configuration read all its files again: configuration, policy,
@@ -32,6 +33,13 @@ _ASKED_THERE: Final = (
     "penstockd that runs read its files by SIGHUP, as by systemctl kill -s HUP --kill-whom=main "
     "penstockd: its log names every mistake"
 )
+# What a program reads where penstockd has not said it.
+_NOTHING: Final[Mapping[str, object]] = {
+    "generation": "",
+    "mistakes": [],
+    "changes": [],
+    "warnings": [],
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,17 +55,16 @@ def run(options: argparse.Namespace) -> int:
     try:
         answer = ask(control_path(options.config), "reload")
     except ConfigUnreadable as error:
-        complain([*error.mistakes, *([_ASKED_THERE] if error.mistakes[0].file else [])])
-        return 2
+        said = [*error.mistakes, *([_ASKED_THERE] if error.mistakes[0].file else [])]
+        return not_done(said, options.output, 2, _NOTHING)
     except NobodyThere as error:
         moved = runs_elsewhere(options.config)
-        complain([moved or error])
-        return 2 if moved else 1
+        return not_done([moved or error], options.output, 2 if moved else 1, _NOTHING)
     except NotAsked as error:
-        complain([error])
-        return 1
+        return not_done([error], options.output, 1, _NOTHING)
     if options.output == "json":
-        print_json({key: value for key, value in answer.fields.items() if key != "more"})
+        fields = {key: value for key, value in answer.fields.items() if key != "more"}
+        print_json({**_NOTHING, **fields})
     else:
         _print(answer)
     return 0 if answer.ok else 2

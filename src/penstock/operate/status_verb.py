@@ -2,9 +2,8 @@
 
 import argparse
 
-from ..policy.mistakes import unlocated
 from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, ask, control_path
-from .verb_options import add_config, add_output, complain, print_json, tell, verb_parser
+from .verb_options import add_config, add_output, not_done, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
 Says what the penstockd that runs with this configuration has in force: which state of its files,
@@ -30,17 +29,15 @@ def run(options: argparse.Namespace) -> int:
     try:
         answer = ask(control_path(options.config), "status")
     except ConfigUnreadable as error:
-        complain(error.mistakes)
-        return 2
+        return not_done(error.mistakes, options.output, 2)
     except NotAsked as error:
-        complain([error])
-        return 1
+        return not_done([error], options.output, 1)
     if not answer.ok:
-        complain(unlocated(text) for text in answer.texts("mistakes"))
-        return 1
+        return not_done(answer.texts("mistakes"), options.output, 1)
     if options.output == "json":
         left_out = ("more", "fds")
-        print_json({key: value for key, value in answer.fields.items() if key not in left_out})
+        fields = {key: value for key, value in answer.fields.items() if key not in left_out}
+        print_json({**fields, "mistakes": []})
     else:
         _print(answer)
     return 0 if answer.fields.get("serving") else 1

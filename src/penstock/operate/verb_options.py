@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final, TextIO
 
@@ -59,6 +59,18 @@ def refuse(mistakes: Sequence[FileMistake], output: str) -> int:
     if output == "json":
         print_json({"ok": False, "mistakes": [asdict(each) for each in mistakes]})
     return 2
+
+
+def not_done(
+    lines: Iterable[object], output: str, status: int, nothing: Mapping[str, object] | None = None
+) -> int:
+    """As ``refuse``, of a verb that had no answer of a penstockd, or that it was refused: the
+    object for programs has the same keys as its answer would have, which ``nothing`` gives."""
+    texts = [str(each) for each in lines]
+    complain(texts)
+    if output == "json":
+        print_json({"ok": False, **(nothing or {}), "mistakes": texts})
+    return status
 
 
 def tell(lines: Iterable[object]) -> None:
