@@ -251,6 +251,28 @@ async def test_says_which_files_of_tls_hold_something_else(tmp_path: Path) -> No
         assert await reloaded(4, w.pki.directory / "crl.pem") == []
 
 
+async def test_says_that_the_passphrase_is_another_one(tmp_path: Path) -> None:
+    """Where the key's file is as it was: a passphrase comes, changes and goes."""
+    async with world(tmp_path) as w:
+        passphrase = tmp_path / "passphrase"
+
+        async def reloaded(number: int, **tls: str) -> list[str]:
+            offered = w.offer(BEFORE.decode(), w.configuration(**tls), number)
+            assert (await w.answered(number))[0] == []
+            return w.switch(offered)
+
+        passphrase.write_text("sesame\n")
+        passphrase.chmod(0o600)
+        named = {"key_passphrase_file": str(passphrase)}
+        line = "[tls] key_passphrase_file: taken up is "
+        await reloaded(1)
+        assert await reloaded(2, **named) == [f"{line}another content"]
+        assert await reloaded(3, **named) == []
+        passphrase.write_text("open sesame\n")
+        assert await reloaded(4, **named) == [f"{line}another content"]
+        assert await reloaded(5) == [f"{line}none"]
+
+
 async def test_every_mistake_is_named_and_nothing_changes(tmp_path: Path) -> None:
     """Of both files and of what they name, at once; as the supervisor does, or it would not ask."""
     async with world(tmp_path) as w:

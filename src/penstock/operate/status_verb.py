@@ -2,7 +2,7 @@
 
 import argparse
 
-from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, ask, control_path
+from .control_client import ConfigUnreadable, ControlAnswer, NotAsked, control_path, status
 from .verb_options import add_config, add_output, not_done, print_json, tell, verb_parser
 
 _DESCRIPTION = """\
@@ -27,13 +27,11 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Asks, and prints. Exit status: 1 unless its server takes calls."""
     try:
-        answer = ask(control_path(options.config), "status")
+        answer = status(control_path(options.config))
     except ConfigUnreadable as error:
         return not_done(error.mistakes, options.output, 2)
     except NotAsked as error:
         return not_done([error], options.output, 1)
-    if not answer.ok:
-        return not_done(answer.texts("mistakes"), options.output, 1)
     if options.output == "json":
         left_out = ("more", "fds")
         fields = {key: value for key, value in answer.fields.items() if key not in left_out}

@@ -20,8 +20,8 @@ _MOST_NAMED: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Fingerprints of the certificates, as ``penstock certs show`` prints them. Key and list are
-    known again by their digests."""
+    """Fingerprints of the certificates, as ``penstock certs show`` prints them. Key, passphrase and
+    list are known again by their digests, which are told to nobody."""
 
     certificate: tuple[str, ...]
     client_ca: tuple[str, ...]
@@ -29,15 +29,18 @@ class TlsFiles:
     crl: bytes
     revoked: int
     """How many certificates the lists name."""
+    passphrase: bytes = b""
+    """Empty where no file of one is named."""
 
 
 def tls_files(files: Mapping[str, bytes], revocations: Revocations) -> TlsFiles:
     """Of files that were found to be good, by their keys under ``[tls]``."""
     return TlsFiles(
         *(_fingerprints(files["certificate"]), _fingerprints(files["client_ca"])),
-        key=hashlib.sha256(files["key"]).digest(),
-        crl=hashlib.sha256(files["crl"]).digest() if "crl" in files else b"",
+        key=_digest(files, "key"),
+        crl=_digest(files, "crl"),
         revoked=len(revocations.revoked),
+        passphrase=_digest(files, "key_passphrase_file"),
     )
 
 
@@ -55,9 +58,16 @@ def tls_changes(before: TlsFiles | None, now: TlsFiles | None) -> list[str]:
     ]
     if now.key != before.key:
         lines.append("[tls] key: taken up is another one")
+    if now.passphrase != before.passphrase:
+        what = "another content" if now.passphrase else "none"
+        lines.append(f"[tls] key_passphrase_file: taken up is {what}")
     if now.crl != before.crl:
         lines.append(f"[tls] crl: taken up is {_list(now)}; before it was {_list(before)}")
     return lines
+
+
+def _digest(files: Mapping[str, bytes], key: str) -> bytes:
+    return hashlib.sha256(files[key]).digest() if key in files else b""
 
 
 def _fingerprints(pem: bytes) -> tuple[str, ...]:
