@@ -9,7 +9,9 @@ import sys
 
 
 def main() -> None:
-    """Executes ``python -I -S -E <supervisor directory>`` with the same arguments. Never returns.
+    """Executes ``python -I -S -E <supervisor directory>`` with the same arguments, but with the
+    absolute path of ``--config``: so the command line of the process names the file for whoever
+    looks at it, or looks for it (ps, pkill -f), from another directory. Never returns.
 
     A process image of its own: what site-packages or the environment could have brought
     into this one is gone when the part that has privileges begins.
@@ -22,7 +24,20 @@ def main() -> None:
 
         sys.exit(call_verb(words))
     directory = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor")
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", directory, *words])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", directory, *_absolute(words)])
+
+
+def _absolute(words: list[str]) -> list[str]:
+    option = "--config"
+    found: list[str] = []
+    for word in words:
+        if found[-1:] == [option]:
+            found.append(os.path.abspath(word))
+        elif word.startswith(f"{option}="):
+            found.append(f"{option}={os.path.abspath(word.removeprefix(f'{option}='))}")
+        else:
+            found.append(word)
+    return found
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ async def test_it_comes_once_when_the_server_takes_calls() -> None:
         listening = next(at for at, line in enumerate(lines) if "listening on" in line)
         ready = next(at for at, line in enumerate(lines) if "ready; cgroups" in line)
         assert listening < ready
+        assert f"; configuration {server.directory}/penstockd.toml; policy " in lines[ready]
         await health_answers_whom_no_policy_names(server)
         await kill_server(server)
         while said(server.log_lines, "listening on") < 2:

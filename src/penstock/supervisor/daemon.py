@@ -139,6 +139,7 @@ class Daemon:
         self._report = StartupReport(
             *(warnings, self._welcome, self._listeners, self._hierarchy),
             wanted_jobs=config.max_jobs,
+            config_path=options.config,
         )
         self._server: ServerProcess | None = None
         self._reception: ServerListener | None = None

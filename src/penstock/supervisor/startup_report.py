@@ -10,7 +10,8 @@ from .startup import fewer_jobs
 
 
 class StartupReport:
-    """The lines of one start. ``wanted_jobs`` is the configuration's ``max_jobs``."""
+    """The lines of one start. ``wanted_jobs`` is the configuration's ``max_jobs``, ``config_path``
+    its absolute path."""
 
     def __init__(
         self,
@@ -20,7 +21,9 @@ class StartupReport:
         hierarchy: Hierarchy | None,
         *,
         wanted_jobs: int,
+        config_path: str,
     ) -> None:
+        self._config_path = config_path
         self._warnings = warnings
         self._welcome = welcome
         self._listeners = listeners
@@ -45,4 +48,5 @@ class StartupReport:
         if self._hierarchy is not None:
             kind = f"{self._hierarchy.kind}, in {self._hierarchy.base_directory}"
         policy = f"policy {self._welcome.files.policy_hash[:12]}"
-        log(f"ready; cgroups: {kind}; {policy}{self._listeners.text}")
+        where = f"configuration {self._config_path}"
+        log(f"ready; cgroups: {kind}; {where}; {policy}{self._listeners.text}")
