@@ -1,6 +1,7 @@
 """What a client's jobs may use together: real jobs and groups, through the whole server."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,7 +204,9 @@ async def test_other_totals_count_while_jobs_run(server: RunningServer) -> None:
         was = held()
         answer = await reload("50MB", 13)
         (mistake,) = answer.texts("mistakes")
-        assert mistake.startswith("clients.alice.limits: cannot be held now: its jobs use ")
+        place, _, text = mistake.partition(": ")
+        assert re.fullmatch(rf"{server.directory}/policy\.toml:[0-9]+", place)
+        assert text.startswith("clients.alice.limits: cannot be held now: its jobs use ")
         assert held() == was
         answer = await reload("200MB", 13)
         assert answer.ok

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..policy.configuration import Config
+from ..policy.mistakes import located
 from ..policy.policy_changes import policy_changes
 from ..policy.policy_file import Policy
 from ..policy.settings_in_force import SettingChange, setting_changes, settings_text
+from ..policy.toml_tables import dotted
 from . import startup
 from .cgroups import Hierarchy, TotalRefused, group_name
 from .client_listeners import Listeners
@@ -146,7 +148,7 @@ class FilesInForce:
             lower = rlimits.raise_own(policy.classes.values(), startup.needed_descriptors(config))
         except OSError as error:
             raise SwitchRefused([f"{error.filename}: {error.strerror}"]) from error
-        self._change_totals(policy)
+        self._change_totals(files)
         # Nothing that follows can fail.
         files.warnings += [text for text in lower if text not in self._lower]
         self._lower = lower
@@ -197,18 +199,20 @@ class FilesInForce:
             allocated = open_allocated(files.policy, self.config, root=root, entries=entries)
         return CommandUsers(found.named, found.groups, allocated, files.accounts)
 
-    def _change_totals(self, policy: Policy) -> None:
+    def _change_totals(self, files: FilesRead) -> None:
         """A client that is gone keeps its totals as long as jobs of it run."""
         if self._hierarchy is None:
             return
+        policy = files.policy
         names = {group_name(name): name for name in policy.clients}
         totals = {name: policy.clients[client].totals.limits for name, client in names.items()}
         try:
             self._hierarchy.change_totals(totals)
         except TotalRefused as error:
-            raise SwitchRefused(
-                [f"clients.{names[error.name]}.limits: cannot be held now: {error}"]
-            ) from error
+            where = dotted("clients", names[error.name], "limits")
+            text = f"{where}: cannot be held now: {error}"
+            found = located(files.config.policy, files.policy_data, [text])
+            raise SwitchRefused(list(map(str, found))) from error
 
 
 def _other_programs(before: ProgramFiles, now: ProgramFiles) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from ..policy.addresses import Address, parse_address
 from ..policy.configuration import Config, parse_config
 from ..policy.generation_hash import generation_hash
+from ..policy.mistakes import located
 from ..policy.policy_file import Policy
 from ..policy.settings_in_force import in_force, settings_text
 from . import policy_handover
@@ -111,14 +112,16 @@ def read_files(
         users, texts = _table(running.supervisor_dir)
         wrong += texts
     if mistakes or wrong:
-        return json.dumps({"mistakes": mistakes + wrong}).encode(), ()
+        mistakes += map(str, located(config_path, examined.config_data, wrong))
+        return json.dumps({"mistakes": mistakes}).encode(), ()
     config, policy, on_host, user = examined.good()
     try:
         # As at a start, because the next server could not make it where only root may write.
         make_audit_log(in_force(config, running), user)
     except OSError as error:
         text = f"audit_log: {config.audit_log}: {error.strerror}; name another one"
-        return json.dumps({"mistakes": [text]}).encode(), ()
+        mistakes += map(str, located(config_path, examined.config_data, [text]))
+        return json.dumps({"mistakes": mistakes}).encode(), ()
     owners = frozenset({0, os.geteuid()})
     programs = ProgramFiles(on_host.executables, owners)
     warnings = policy_warnings(policy) + programs.add_scripts(policy)
