@@ -82,6 +82,20 @@ async def test_a_job_goes_on_where_it_was(tmp_path: Path) -> None:
         assert fake.released
 
 
+async def test_a_job_that_is_started_as_the_server_leaves_is_the_next_ones(tmp_path: Path) -> None:
+    """C13b: a planned restart refuses no start that comes while connections drain."""
+    backend = FakeBackend()
+    async with manager_of(tmp_path, backend) as manager:
+        manager.leave()
+        job = await manager.start("alice", JobSpec("sleep"), request_id="once")
+    async with manager_of(tmp_path, backend) as manager:
+        assert manager.find_request("alice", "once") is manager.get(job.handle, owner="alice")
+        assert manager.get(job.handle).state is JobState.RUNNING
+        assert not backend.jobs[job.id].signals
+        backend.jobs[job.id].end(Verdict("exited", 0))
+        await manager.get(job.handle).wait_finished()
+
+
 @pytest.mark.parametrize("lost", [False, True])
 async def test_what_was_accepted_of_its_input_outlives_the_job(
     tmp_path: Path, *, lost: bool

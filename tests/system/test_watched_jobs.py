@@ -107,14 +107,7 @@ async def a_life(server: RunningServer, client: str, request_id: str) -> None:
             if error.code is not StatusCode.NOT_FOUND:  # by what was cut off before its answer
                 raise
 
-    while True:
-        try:
-            await ask(server.endpoint(client), life, repeatable=True, reached=True, give_up_s=30)
-            return
-        except RpcError as error:
-            if error.code is not StatusCode.UNAVAILABLE:
-                raise
-        await trio.sleep(0.2)  # it is shutting down, as it says
+    await ask(server.endpoint(client), life, repeatable=True, reached=True, give_up_s=30)
 
 
 async def lives(server: RunningServer, client: str, count: int) -> None:

@@ -237,12 +237,13 @@ class Manager:
         return ""
 
     def leave(self, *, leave: bool = True) -> None:
-        """From now on starts are rejected, and closing the manager lets the jobs run on, for the
-        next server to take over. No checkpoint.
+        """Closing the manager lets the jobs run on, for the next server to take over. No
+        checkpoint. Until then starts are served: a client on a connection that still drains cannot
+        know better, and a job of the last moment is taken over like any other.
 
-        ``leave`` False: closing it stops them after all; starts stay rejected.
+        ``leave`` False: closing it stops them after all.
         """
-        self._closing, self._leaving = True, leave
+        self._leaving = leave
 
     async def stop_all(self, by: str) -> None:
         """Stops what still runs, all at once, and rejects new starts.

@@ -11,7 +11,7 @@ time is bounded by characters times places, whatever the client sends.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,6 +64,11 @@ class Element:
         """Is the character with this code point one of the class?"""
         return any(low <= code <= high for low, high in self.ranges) != self.negated
 
+    def ascii_codes(self) -> Iterable[int]:
+        """The code points below 128 that it admits."""
+        found = {code for low, high in self.ranges for code in range(low, min(high + 1, _ASCII))}
+        return set(range(_ASCII)) - found if self.negated else found
+
     def expression(self) -> str:
         """The same for ``re``, each character as its number, so that none has a meaning there."""
         ranges = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in self.ranges)
@@ -104,7 +109,12 @@ class Pattern:
         set_field(self, "_places", tuple(places))
         set_field(self, "_optional", optional)
         set_field(self, "_dash", dash)
-        set_field(self, "_ascii", tuple(self._where(code) for code in range(_ASCII)))
+        # By the elements and not by the characters: a policy may have thousands of patterns.
+        ascii_places = [0] * _ASCII
+        for element, mask in zip(self.elements, places, strict=True):
+            for code in element.ascii_codes():
+                ascii_places[code] |= mask
+        set_field(self, "_ascii", tuple(ascii_places))
         alone = self.elements[0].expression() if len(self.elements) == 1 else None
         set_field(self, "_alone", None if alone is None else re.compile(alone))
         # The answer changes only where a range begins or has ended, so it is computed once for each
