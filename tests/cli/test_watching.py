@@ -105,6 +105,24 @@ async def test_what_the_server_refuses(code: StatusCode, status: int) -> None:
     assert (done.code, done.err) == (status, b"Error: no\n")
 
 
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (StatusCode.PERMISSION_DENIED, b""),
+        (StatusCode.RESOURCE_EXHAUSTED, b"; go on with: penstock watch --after 7"),
+    ],
+)
+async def test_who_may_not_watch_any_more_is_not_told_to_go_on(
+    code: StatusCode, hint: bytes
+) -> None:
+    """As a reload has taken the right away under it; anybody else is."""
+    service = FakeService()
+    service.watch_errors = [RpcError(code, "no")]
+    async with fake_server(service) as server:
+        done = await server.run_cli("watch", "--after", "7")
+    assert done.err == b"Error: no" + hint + b"\n"
+
+
 async def test_a_reader_that_leaves_ends_it_without_a_word() -> None:
     """As ``| head``; a disk that is full is a failure."""
     service = FakeService()

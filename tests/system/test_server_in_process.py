@@ -10,6 +10,7 @@ import logging
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -340,9 +341,12 @@ async def test_what_is_wrong_with_the_configuration_is_said(
 
 @pytest.fixture
 def _unfrozen() -> Iterator[None]:
-    """main() takes what there is from the garbage collector for good, as in its own process."""
+    """main() takes what there is from the garbage collector for good, and gives threads short
+    turns, as in its own process."""
+    turn_s = sys.getswitchinterval()
     yield
     gc.unfreeze()
+    sys.setswitchinterval(turn_s)
 
 
 @pytest.mark.usefixtures("_unfrozen")
@@ -358,6 +362,7 @@ def test_a_server_that_cannot_start_exits_with_1(
     path.write_text(config_text(place, 1))
     assert main.main(["--config", str(path)]) == 1
     assert "no socket to listen on was handed over; start penstockd instead" in caplog.text
+    assert sys.getswitchinterval() <= 0.001  # beside a reload's thread every call waits for turns
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setattr(main, "received_sockets", lambda environ: [listening])
         assert main.main(["--config", str(path)]) == 1

@@ -11,7 +11,7 @@ from .connecting import Connecting, endpoint_for
 from .descriptors import OutputFailed
 from .ending_signals import HUNG_UP
 from .error_report import report_line
-from .exits import EXPECTED, exit_code, message
+from .exits import EXPECTED, exit_code, may_go_on, message
 from .failures import Exit, fail
 from .flags import Settings
 from .invocation import current
@@ -63,7 +63,8 @@ async def watch(
                 code = HUNG_UP if error.hung_up and hangs_up() else Exit.FAILURE
                 fail(f"Error: {error}{printer.go_on()}", code)
             except EXPECTED as error:
-                fail(f"Error: {message(error)}{printer.go_on()}", exit_code(error))
+                go_on = printer.go_on() if may_go_on(error) else ""
+                fail(f"Error: {message(error)}{go_on}", exit_code(error))
     go_on = printer.go_on() or "; watch again with: penstock watch"
     report_line(f"Detached{go_on}", signals.exit_code)
     return signals.exit_code

@@ -9,6 +9,7 @@ integer with one bit for each, one step a character, and always against the whol
 time is bounded by characters times places, whatever the client sends.
 """
 
+import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -192,6 +193,12 @@ def parse_pattern(source: str) -> Pattern:
     return Pattern(source, elements)
 
 
+@functools.lru_cache(maxsize=1024)
+def _element(ranges: Ranges, negated: bool, literal: bool, least: int, most: int) -> Element:
+    """One for all patterns that have it: a policy of thousands of commands has few that differ."""
+    return Element(ranges, negated, literal, least, most)
+
+
 class _Parser:
     def __init__(self, source: str) -> None:
         self._source = source
@@ -212,7 +219,7 @@ class _Parser:
             else:
                 ranges, literal = ((ord(character), ord(character)),), True
             least, most = self._count()
-            yield Element(ranges, negated, literal, least, most)
+            yield _element(ranges, negated, literal, least, most)
 
     def _peek(self) -> str:
         return self._source[self._at : self._at + 1]

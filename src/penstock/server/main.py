@@ -51,6 +51,7 @@ from .transport_settings import transport_limits
 log = logging.getLogger("penstock.server")
 
 _TELL_S: Final = 5.0
+_THREADS_TURN_S: Final = 0.0005
 
 
 class ServerStartError(Exception):
@@ -258,6 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
         level=logging.INFO, format="penstock: %(levelname)s %(message)s", stream=sys.stderr
     )
     status = 0
+    # A reload parses in a thread, and with Python's default the event loop would wait 5 ms for its
+    # turn beside that one after each wait for the network.
+    sys.setswitchinterval(_THREADS_TURN_S)
     # Because imported objects live as long as the process, and each collection that looked through
     # them would hold up every call for some 25 ms.
     gc.freeze()

@@ -10,7 +10,6 @@ from typing import Final
 
 from ..policy.configuration import Config
 from ..policy.mistakes import located
-from ..policy.policy_changes import policy_changes
 from ..policy.policy_file import Policy
 from ..policy.settings_in_force import SettingChange, setting_changes, settings_text
 from ..policy.toml_tables import dotted
@@ -18,7 +17,7 @@ from . import startup
 from .cgroups import Hierarchy, TotalRefused, group_name
 from .client_listeners import Listeners
 from .dispatch import Dispatcher
-from .files.program_files import ProgramFiles
+from .files.program_files import other_programs
 from .files_read import FilesRead, files_read, read_files
 from .ipc.handshake import FilesTold, Greeting
 from .ipc.reload_messages import Switch, few_texts
@@ -112,6 +111,7 @@ class FilesInForce:
         """Reads every file, in a child: see OwnSide."""
         running, path, listeners = self.config, self._config_path, self._listeners
         reads_users = self._hierarchy is not None and self._grants.users.allocated is None
+        policy = self.policy
 
         def done(work: WorkDone) -> None:
             self._reading = None
@@ -127,7 +127,9 @@ class FilesInForce:
         self._reading = self._read_last = ChildWork(
             self._loop,
             lambda: read_files(
-                path, running, listeners, quotas=self._quotas, client_users=reads_users
+                *(path, running, policy, listeners),
+                quotas=self._quotas,
+                client_users=reads_users,
             ),
             READ_S,
             done,
@@ -170,8 +172,8 @@ class FilesInForce:
         self._waiting = [each for each in settings if each.when != "now"]
         changes = [
             *map(str, settings),
-            *policy_changes(before.policy, policy),
-            *_other_programs(before.programs, self._grants.programs),
+            *files.policy_changes,
+            *other_programs(before.programs, self._grants.programs),
         ]
         before.programs.close()
         self.config = config
@@ -213,14 +215,3 @@ class FilesInForce:
             text = f"{where}: cannot be held now: {error}"
             found = located(files.config.policy, files.policy_data, [text])
             raise SwitchRefused(list(map(str, found))) from error
-
-
-def _other_programs(before: ProgramFiles, now: ProgramFiles) -> list[str]:
-    """A line for each file that took the place of another, as for a replaced program."""
-    earlier_ones = before.described()
-    return [
-        f"commands.{name}: taken up is {after}; before it was {earlier}"
-        for name, described in now.described().items()
-        for path, after in described.items()
-        if (earlier := earlier_ones.get(name, {}).get(path, after)) != after
-    ]

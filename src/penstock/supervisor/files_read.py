@@ -17,6 +17,7 @@ from ..policy.addresses import Address, parse_address
 from ..policy.configuration import Config, parse_config
 from ..policy.generation_hash import generation_hash
 from ..policy.mistakes import located
+from ..policy.policy_changes import policy_changes
 from ..policy.policy_file import Policy
 from ..policy.settings_in_force import in_force, settings_text
 from . import policy_handover
@@ -54,6 +55,8 @@ class FilesRead:
     """Bound to addresses that clients could not connect to so far."""
     client_users: list[tuple[int, str]]
     """What the table of clients' users has, if it was read."""
+    policy_changes: list[str]
+    """What this policy grants, or refuses, that the one before did not."""
 
     @property
     def generation(self) -> str:
@@ -92,6 +95,7 @@ class FilesRead:
 def read_files(
     config_path: str,
     running: Config,
+    before: Policy,
     listeners: Listeners,
     *,
     quotas: bool,
@@ -99,8 +103,9 @@ def read_files(
 ) -> tuple[bytes, Sequence[int]]:
     """In the child: what ``files_read`` makes a FilesRead of. May wait for long.
 
-    ``quotas``: the file system of ``work_root`` holds jobs to their bounds. ``client_users``: the
-    table of clients' users is to be read where the policy needs it, as it was not so far.
+    ``running`` and ``before`` are in force. ``quotas``: the file system of ``work_root`` holds jobs
+    to their bounds. ``client_users``: the table of clients' users is to be read where the policy
+    needs it, as it was not so far.
     """
     examined = examine(config_path, running=running)
     mistakes = [str(each) for each in examined.mistakes]
@@ -143,6 +148,7 @@ def read_files(
         "warnings": warnings,
         "listen": [str(each) for each in missing],
         "client_users": users,
+        "policy_changes": policy_changes(before, policy),
     }
     head = json.dumps(found).encode()
     files = [each.fd for each in on_host.executables.values()]
@@ -230,6 +236,7 @@ def files_read(data: bytes, descriptors: Sequence[int], running: Config) -> File
         warnings=found["warnings"],
         sockets=sockets,
         client_users=[(uid, client) for uid, client in found["client_users"]],
+        policy_changes=found["policy_changes"],
     )
 
 

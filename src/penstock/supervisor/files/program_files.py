@@ -124,6 +124,17 @@ class ProgramFiles:
         return found
 
 
+def other_programs(before: ProgramFiles, now: ProgramFiles) -> list[str]:
+    """A line for each file that took the place of another, as for a replaced program."""
+    was = before.described()
+    return [
+        f"commands.{name}: taken up is {after}; before it was {earlier}"
+        for name, described in now.described().items()
+        for path, after in described.items()
+        if (earlier := was.get(name, {}).get(path, after)) != after
+    ]
+
+
 def _refuse_pinned(command: Command) -> None:
     if command.pinned:
         raise ExecutableError(f"command {command.name} is pinned")
