@@ -17,6 +17,7 @@ from penstock.supervisor.file_looks import (
     FileLooks,
     files_of,
     looked_at,
+    named_now,
 )
 from penstock.supervisor.kernel.loop import Loop
 from penstock.supervisor.reload_sides import OnAnswer, ReloadAnswer
@@ -174,6 +175,20 @@ def test_a_disk_that_stands_still_is_named_once(world: World) -> None:
     world.file = 2
     world.passes(LOOK_S + STILL_S)
     assert len(world.asked) == 1
+
+
+def test_files_that_the_configuration_names_by_now_are_looked_at(tmp_path: Path) -> None:
+    """The one that it does not fit yet may be one that nothing in force names: it is mended there,
+    and nobody would notice."""
+    config = tmp_path / "penstockd.toml"
+    assert named_now([str(config), "/p"]) == [str(config), "/p"]
+    config.write_text('policy = "/other"\nnonsense = 1\n[tls]\nkey = "/k"\n')
+    found = named_now([str(config), "/p", "/c"])
+    assert found[:3] == [str(config), "/p", "/c"]
+    assert {"/other", "/k"} <= set(found)
+    assert len(set(found)) == len(found)
+    config.write_text("no toml [")
+    assert named_now([str(config), "/p"])[:2] == [str(config), "/p"]
 
 
 def test_another_file_another_content_and_no_file_are_seen(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ itself finds wrong is said at once, and not tried again before a file changes ag
 refused for another reason than the files, such as a server that stood still, is said at once, and
 tried again each minute: otherwise a certificate that was renewed just then would never come in.
 
-Only names, sizes and times are looked at here, in a child with a bound, because a disk may stand
-still. Whether a content is other is the reload's to see; one too many changes nothing.
+Looked at are the files that the configuration in force names, and those that its file names by now,
+because what does not fit yet may be mended there. Of all but that file only names, sizes and times
+count. A child with a bound does it, because a disk may stand still. Whether a content is other is
+the reload's to see; one too many changes nothing.
 """
 
 import json
@@ -17,7 +19,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
-from ..policy.configuration import Config
+from ..policy.configuration import Config, read_config
+from ..policy.toml_tables import MAX_FILE_BYTES
+from .kernel.bounded_read import read_file
 from .kernel.child_work import ChildWork, WorkDone
 from .kernel.loop import Loop
 from .logs.supervisor_log import log
@@ -122,9 +126,20 @@ def look_in_a_child(loop: Loop) -> Look:
         if last is not None and last.is_left:
             loop.after(0, lambda: on_looked(_STILL))
             return
-        last = ChildWork(loop, lambda: (json.dumps(looked_at(paths)).encode(), ()), _BOUND_S, done)
+        last = ChildWork(
+            loop, lambda: (json.dumps(looked_at(named_now(paths))).encode(), ()), _BOUND_S, done
+        )
 
     return look
+
+
+def named_now(paths: Sequence[str]) -> list[str]:
+    """The paths, and those that the configuration, the first of them, names by now."""
+    try:
+        config, _ = read_config(read_file(paths[0], MAX_FILE_BYTES))
+    except OSError:
+        return list(paths)
+    return list(dict.fromkeys([*paths, *files_of(paths[0], config)]))
 
 
 def looked_at(paths: Sequence[str]) -> dict[str, list[int] | Literal["missing"]]:
