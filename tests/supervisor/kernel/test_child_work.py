@@ -147,3 +147,32 @@ def test_cancelled_work_reports_nothing() -> None:
     os.waitpid(pid, 0)
     assert not work.is_left
     assert opened() == before
+
+
+def test_one_that_is_given_up_while_a_tracer_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bound is over just then, and the tracer lets go: it is reaped as a stranger, and the
+    supervisor goes on."""
+    loop, found = Loop(), list[WorkDone]()
+    real = os.wait4
+    held = True
+
+    def wait4(pid: int, options: int) -> tuple[int, int, object]:
+        if held:
+            return 0, 0, None
+        return real(pid, options)
+
+    monkeypatch.setattr("penstock.supervisor.kernel.reap.os.wait4", wait4)
+    work = ChildWork(loop, lambda: (b"", []), 0.3, found.append)
+    pid = work._pid
+
+    def let_go() -> None:
+        nonlocal held
+        os.waitpid(pid, 0)
+        held = False
+        loop.after(0.05, loop.stop)
+
+    loop.after(0.4, let_go)
+    loop.run()
+    assert "took more than 0.3 s" in found[0].failure
+    assert len(found) == 1
+    assert not work.is_left

@@ -69,7 +69,11 @@ def reap_ended(
     deadline = time.monotonic() + _TRACED_S
 
     def try_it() -> None:
-        found, status, used = os.wait4(pid, os.WNOHANG)
+        try:
+            found, status, used = os.wait4(pid, os.WNOHANG)
+        except ChildProcessError:  # it was disowned meanwhile, and reaped as a stranger
+            on_reaped(None, {})
+            return
         if found:
             _own.discard(pid)
             on_reaped(status, rusage(used))
